@@ -1,0 +1,30 @@
+"""Gaussian weight noise."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aimc_robust.errors import require_finite
+from aimc_robust.noise.protocol import WeightNoise, standard_normal
+from aimc_robust.noise.scales import check_scale, weight_scale
+
+
+@dataclass(frozen=True)
+class Gaussian(WeightNoise):
+    """w' = w + sigma * scale(w) * N(0, 1), one draw per weight.
+
+    sigma: standard deviation in units of the scale (see `weight_scale`); 0 or more.
+    Source: Incorruptible paper, Sec. 3 (filter_max); m-RWP paper, Sec. 3 (filter_norm).
+    """
+
+    sigma: float
+    scale: str = "filter_max"
+
+    def __post_init__(self) -> None:
+        require_finite("sigma", self.sigma)
+        check_scale(self.scale)
+
+    def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+        noise = standard_normal(weight, generator)
+        return noise.mul_(weight_scale(weight, self.scale) * self.sigma).add_(weight)

@@ -1,0 +1,31 @@
+"""The weight-noise protocol."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class WeightNoise(ABC):
+    """Anything that turns a named weight tensor into a perturbed one.
+
+    Gaussian and Laplace noise are weight noises, and so is programming the weights onto a crossbar: whatever
+    accepts a weight noise (training, evaluation, sharpness) accepts each of them.
+    """
+
+    @abstractmethod
+    def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+        """A perturbed copy of `weight` (any shape, filters along dimension 0), same dtype and device.
+
+        `name` is the weight's name in its model. All randomness comes from `generator`; `weight` is left as it is.
+        """
+
+
+def standard_normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    """N(0, 1) of `like`'s shape, on its device and in its dtype.
+
+    Drawn in float32 on the generator's device, whatever the dtype of `like`: a float64 copy of a model, or one on
+    a GPU, meets the same chip.
+    """
+    draw = torch.randn(like.shape, generator=generator, device=generator.device, dtype=torch.float32)
+    return draw.to(device=like.device, dtype=like.dtype)

@@ -1,0 +1,58 @@
+"""The four scales that make a noise strength sigma relative to the weights. Papers differ here by 7 to 18 times."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from aimc_robust.errors import unknown_name
+
+
+def _filters(weight: Tensor) -> Tensor:
+    """`weight` as (filters, weights per filter); a tensor of fewer than 2 dimensions is one filter."""
+    return weight.flatten(1) if weight.ndim >= 2 else weight.reshape(1, -1)
+
+
+def _per_filter(values: Tensor, weight: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (weight.ndim - 1)) if weight.ndim >= 2 else values.reshape([1] * weight.ndim)
+
+
+def _filter_max(weight: Tensor) -> Tensor:
+    return _per_filter(torch.linalg.vector_norm(_filters(weight), ord=torch.inf, dim=1), weight)
+
+
+def _filter_norm(weight: Tensor) -> Tensor:
+    return _per_filter(torch.linalg.vector_norm(_filters(weight), dim=1), weight)
+
+
+def _layer_max(weight: Tensor) -> Tensor:
+    return weight.abs().max()
+
+
+def _absolute(weight: Tensor) -> Tensor:
+    return weight.new_ones(())
+
+
+SCALES: dict[str, Callable[[Tensor], Tensor]] = {
+    "filter_max": _filter_max,
+    "filter_norm": _filter_norm,
+    "layer_max": _layer_max,
+    "absolute": _absolute,
+}
+
+
+def check_scale(scale: str) -> None:
+    """Raise UnknownNameError unless `scale` is one of SCALES."""
+    if scale not in SCALES:
+        raise unknown_name("scale", scale, SCALES)
+
+
+def weight_scale(weight: Tensor, scale: str) -> Tensor:
+    """What sigma is multiplied by, broadcastable to `weight`, in units of the weight.
+
+    filter_max: max|w| of each filter (Incorruptible paper, Sec. 3). filter_norm: ||w||_2 of each filter, with no
+    division by sqrt(n) (m-RWP paper, Sec. 3). layer_max: max|W|. absolute: 1. A filter is one entry of dimension 0;
+    a tensor of fewer than 2 dimensions counts as one filter.
+    """
+    check_scale(scale)
+    return SCALES[scale](weight.detach())

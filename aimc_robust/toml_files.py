@@ -1,0 +1,59 @@
+"""TOML files read into pydantic models, with mistakes reported in the reader's words: file, key, what is allowed."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic  # schema and types of cards and specs: its checks are wider and better tested than our own
+
+from aimc_robust.errors import InputError, unknown_name
+
+
+class StrictModel(pydantic.BaseModel):
+    """Frozen; refuses unknown keys by naming the nearest known one; refuses NaN and infinity."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            names = {field.alias or name for name, field in cls.model_fields.items()}
+            for key in values:
+                if key not in names:
+                    raise ValueError(str(unknown_name("key", key, names)))
+        return values
+
+
+Model = TypeVar("Model", bound=StrictModel)
+
+
+def read_toml(path: Path, model: type[Model], *, what: str) -> Model:
+    """The file `path` as a `model`. Raises InputError that names the file, each key at fault and the remedy."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"there is no {what} at {path}; give the path of an existing TOML file.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a {what} in TOML: {error}.") from None
+    return parse(values, model, source=str(path))
+
+
+def parse(values: dict[str, Any], model: type[Model], *, source: str) -> Model:
+    """`values` as a `model`; `source` names their origin in the error."""
+    try:
+        return model.model_validate(values)
+    except pydantic.ValidationError as error:
+        faults = [_fault(detail) for detail in error.errors()]
+        raise InputError(f"{source}: " + "; ".join(faults)) from None
+
+
+def _fault(detail: Any) -> str:
+    """One fault in one clause: where, what was expected, what came."""
+    where = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    if detail["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    if detail["type"] == "missing":
+        return f"{where}: this key is required and missing"
+    return f"{where}: {message[:1].lower()}{message[1:]}, got {detail['input']!r}"

@@ -1,0 +1,174 @@
+"""The training loop: any method, one recipe, a checkpoint per epoch, and the same end after any interruption."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from aimc_robust.errors import DivergenceError
+from aimc_robust.files import Row, append_rows, read_rows
+from aimc_robust.metrics import Batch, batches_of, measure
+from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.perturb import perturbed
+from aimc_robust.seeding import Axes
+from aimc_robust.training.checkpoint import load_model_tensors, model_tensors
+from aimc_robust.training.config import EarlyStopping, TrainingConfig
+from aimc_robust.training.method import Method
+from aimc_robust.training.resume import (
+    FINISHED,
+    HISTORY,
+    Progress,
+    load_finished,
+    load_history,
+    load_progress,
+    recipe_of,
+    save_finished,
+    save_progress,
+)
+
+EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: the model with its selected weights, the epoch they come from, and a row per epoch."""
+
+    model: nn.Module
+    epoch: int
+    history: list[Row]
+
+
+def train(
+    model: nn.Module,
+    method: Method,
+    config: TrainingConfig,
+    *,
+    training_set: Batch,
+    validation_set: Batch,
+    seed: int = 0,
+    folder: Path | None = None,
+    data_id: str = "",
+    on_epoch: Callable[[Row], None] | None = None,
+) -> Trained:
+    """Train `model` in place and return it with the selected epoch's weights, in evaluation mode.
+
+    training_set, validation_set: (inputs, labels), whole, on the model's device.
+    seed: order of images and randomness inside the model (dropout); the method draws from its own seed.
+    folder: where checkpoint.safetensors and history.jsonl go. A finished training found there is loaded, an
+        unfinished one goes on after its last epoch; either way the result is the undisturbed run's, bit for bit.
+    data_id: what identifies the data; a checkpoint made from other data, recipe or model is refused.
+    on_epoch: called with each new row: epoch, updates, lr, strength, train_loss, accuracy, loss,
+        perturbed_accuracy, seconds (accuracies of the validation split in percent).
+    Raises DivergenceError when a loss is not finite, naming update, method and strength; CheckpointError.
+    """
+    recipe = recipe_of(model, method, config, seed, data_id)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / FINISHED).exists():
+            epoch = load_finished(folder, model, recipe)
+            return Trained(model.eval(), epoch, read_rows(folder / HISTORY))
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    progress, history = Progress(), []
+    if folder is not None:
+        progress = load_progress(folder, model, optimizer, recipe)
+        history = load_history(folder, progress.epoch)
+    while progress.epoch < config.epochs:
+        began = time.perf_counter()
+        row = _train_epoch(model, method, config, optimizer, training_set, seed, progress.epoch + 1)
+        row |= _validate(model, config.early_stopping, validation_set, seed)
+        row["seconds"] = round(time.perf_counter() - began, 3)
+        progress.epoch += 1
+        _select(progress, row, config, model)
+        history.append(row)
+        if folder is not None:
+            append_rows(folder / HISTORY, [row])
+            save_progress(folder, model, optimizer, progress, recipe)
+        if on_epoch is not None:
+            on_epoch(row)
+    load_model_tensors(model, progress.best, source="this run")
+    if folder is not None:
+        save_finished(folder, progress, recipe)
+    return Trained(model.eval(), progress.best_epoch, history)
+
+
+def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
+    """lr at update `step` of `total` (from 1): half a cosine from config.lr towards 0."""
+    return config.lr * 0.5 * (1.0 + math.cos(math.pi * (step - 1) / total))
+
+
+def _train_epoch(
+    model: nn.Module,
+    method: Method,
+    config: TrainingConfig,
+    optimizer: torch.optim.Optimizer,
+    data: Batch,
+    seed: int,
+    epoch: int,
+) -> Row:
+    """One epoch. Every random number derives from (seed, epoch), so that a resume needs no generator state."""
+    inputs, labels = data
+    updates = config.updates_per_epoch(len(labels))
+    orders = [_order(seed, epoch, stream, labels) for stream in range(method.batches_per_update)]
+    loss_fn = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+    losses = []
+    model.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(Axes(seed).at(use="model", epoch=epoch).seed())
+        for update in range(updates):
+            step = (epoch - 1) * updates + update + 1
+            chosen = [order[update * config.batch_size : (update + 1) * config.batch_size] for order in orders]
+            lr = optimizer.param_groups[0]["lr"] = learning_rate(config, step, config.epochs * updates)
+            optimizer.zero_grad()
+            losses.append(method.backward(model, loss_fn, [(inputs[i], labels[i]) for i in chosen], step=step))
+            optimizer.step()
+    all_losses = torch.stack(losses)
+    if not torch.isfinite(all_losses).all():
+        # Looked at once an epoch: a look at every update would make a GPU wait each time.
+        step = (epoch - 1) * updates + int((~torch.isfinite(all_losses)).nonzero()[0]) + 1
+        raise DivergenceError(
+            f"the loss is not finite at update {step} (epoch {epoch}) of {type(method).__name__} at strength "
+            f"{method.strength(step)}; lower lr or the strength, or lengthen the ramp."
+        )
+    return {
+        "epoch": epoch,
+        "updates": step,
+        "lr": lr,
+        "strength": method.strength(step),
+        "train_loss": float(all_losses.mean()),
+    }
+
+
+def _order(seed: int, epoch: int, stream: int, labels: Tensor) -> Tensor:
+    """The order of the images in this epoch, the same for every method."""
+    generator = Axes(seed).at(use="shuffle", epoch=epoch, stream=stream).generator()
+    return torch.randperm(len(labels), generator=generator).to(labels.device)
+
+
+def _validate(model: nn.Module, stopping: EarlyStopping | None, data: Batch, seed: int) -> Row:
+    """Accuracy on the validation split, clean and under the noise that early stopping selects on."""
+    model.eval()
+    batches = batches_of(data, EVALUATION_BATCH)
+    clean = measure(model, batches)
+    noisy = None
+    if stopping is not None:
+        scores = []
+        for draw in range(stopping.draws):
+            axes = Axes(seed).at(use="validation", chip=draw)
+            with perturbed(model, Gaussian(stopping.sigma, stopping.scale), generator=axes):
+                scores.append(measure(model, batches).accuracy)
+        noisy = sum(scores) / len(scores)
+    return {"accuracy": clean.accuracy, "loss": clean.loss, "perturbed_accuracy": noisy}
+
+
+def _select(progress: Progress, row: Row, config: TrainingConfig, model: nn.Module) -> None:
+    """Keep this epoch's weights if they are to be kept: the best so far, or the last."""
+    score = row["perturbed_accuracy"]
+    if config.early_stopping is None or score > progress.best_score:
+        progress.best_epoch, progress.best = row["epoch"], model_tensors(model)
+        progress.best_score = -math.inf if score is None else score

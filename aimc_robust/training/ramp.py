@@ -1,0 +1,40 @@
+"""How a perturbation's strength grows over the updates."""
+
+import math
+from dataclasses import dataclass
+
+from aimc_robust.errors import InputError, unknown_name
+
+SHAPES = ("constant", "linear", "quadratic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ramp:
+    """The share of the full strength (sigma or rho) at update t, t = 1, 2, ...
+
+    quadratic: sigma_t^2 = sigma_max^2 (min(t, T*) / T*)^2, so sigma grows linearly (Eq. 6)
+    linear:    sigma_t^2 = sigma_max^2  min(t, T*) / T*                            (Eq. 7)
+    constant:  sigma_t   = sigma_max
+
+    updates: T*, the number of updates until full strength; 1 or more, and not given for `constant`.
+    Source: Incorruptible paper, App. H.1 and Algorithm 1; the paper applies the same shapes to SAM's rho.
+    """
+
+    shape: str = "constant"
+    updates: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.shape not in SHAPES:
+            raise unknown_name("ramp shape", self.shape, SHAPES)
+        if self.shape == "constant":
+            if self.updates is not None:
+                raise InputError("a constant ramp has no length; leave `updates` out.")
+        elif not isinstance(self.updates, int) or self.updates < 1:
+            raise InputError(f"a {self.shape} ramp needs `updates`, a whole number from 1, got {self.updates!r}.")
+
+    def factor(self, step: int) -> float:
+        """Strength at update `step` as a share of the full strength, 0 to 1."""
+        if self.shape == "constant":
+            return 1.0
+        share = min(max(step, 0), self.updates) / self.updates
+        return math.sqrt(share) if self.shape == "linear" else share

@@ -1,0 +1,106 @@
+"""What a training leaves on disk, and how it goes on from there."""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from aimc_robust.errors import CheckpointError
+from aimc_robust.files import Row, read_rows, write_whole
+from aimc_robust.training.checkpoint import (
+    Tensors,
+    load_model_tensors,
+    load_momentum_tensors,
+    model_tensors,
+    momentum_tensors,
+    read_checkpoint,
+    write_checkpoint,
+)
+from aimc_robust.training.config import TrainingConfig
+from aimc_robust.training.method import Method
+
+FINISHED = "checkpoint.safetensors"
+UNFINISHED = "unfinished.safetensors"
+HISTORY = "history.jsonl"
+
+
+@dataclass
+class Progress:
+    """Where a training stands: what a resume needs beside the weights and the optimizer's state."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    best: Tensors | None = None
+
+
+def recipe_of(model: nn.Module, method: Method, config: TrainingConfig, seed: int, data_id: str) -> str:
+    """A fingerprint of all that decides the result."""
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    content = [shapes, repr(method), config.as_dict(), seed, data_id]
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+
+
+def _check_recipe(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise CheckpointError(
+            f"{path} was made by another recipe (method, settings, seed, model or data); write to another folder, or "
+            "delete it to train again."
+        )
+
+
+def load_finished(folder: Path, model: nn.Module, recipe: str) -> int:
+    """Put a finished training's weights into `model`; returns the epoch they come from."""
+    path = folder / FINISHED
+    tensors, notes = read_checkpoint(path)
+    load_model_tensors(model, tensors, source=str(path))
+    _check_recipe(path, notes["recipe"], recipe)
+    return notes["epoch"]
+
+
+def save_finished(folder: Path, progress: Progress, recipe: str) -> None:
+    """Write the selected weights, then let go of the unfinished state."""
+    notes = {"recipe": recipe, "epoch": progress.best_epoch}
+    write_checkpoint(folder / FINISHED, progress.best, notes)
+    (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: str) -> Progress:
+    """Put an unfinished training's state into model and optimizer; a fresh Progress when there is none."""
+    path = folder / UNFINISHED
+    if not path.exists():
+        return Progress()
+    tensors, notes = read_checkpoint(path)
+    parts = {part: _part(tensors, part) for part in ("model", "best", "optimizer")}
+    load_model_tensors(model, parts["model"], source=str(path))
+    _check_recipe(path, notes["recipe"], recipe)
+    load_momentum_tensors(optimizer, parts["optimizer"])
+    score = -math.inf if notes["best_score"] is None else notes["best_score"]
+    return Progress(notes["epoch"], notes["best_epoch"], score, parts["best"])
+
+
+def save_progress(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, recipe: str
+) -> None:
+    """Write all that `load_progress` needs."""
+    parts = {"model": model_tensors(model), "best": progress.best, "optimizer": momentum_tensors(optimizer)}
+    tensors = {f"{part}/{name}": value for part, content in parts.items() for name, value in content.items()}
+    score = progress.best_score if math.isfinite(progress.best_score) else None
+    notes = {"recipe": recipe, "epoch": progress.epoch, "best_epoch": progress.best_epoch, "best_score": score}
+    write_checkpoint(folder / UNFINISHED, tensors, notes)
+
+
+def _part(tensors: Tensors, part: str) -> Tensors:
+    return {name.removeprefix(f"{part}/"): t for name, t in tensors.items() if name.startswith(f"{part}/")}
+
+
+def load_history(folder: Path, epoch: int) -> list[Row]:
+    """The rows up to the checkpoint; a row that a kill left ahead of its checkpoint is dropped, to be made again."""
+    path = folder / HISTORY
+    rows = [row for row in read_rows(path) if row["epoch"] <= epoch]
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return rows

@@ -1,0 +1,68 @@
+"""Random weight perturbation."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from torch import nn
+
+from aimc_robust.errors import InputError, require_finite
+from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.perturb import perturbed
+from aimc_robust.noise.protocol import WeightNoise
+from aimc_robust.noise.scales import check_scale
+from aimc_robust.training.method import Batch, LossFunction, Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomPerturbation(Method):
+    """What RWP and m-RWP share: eps is one draw of a weight noise per update.
+
+    sigma, scale: Gaussian noise of that strength (`noise.Gaussian`). noise: any other weight noise instead, a
+    crossbar too, which makes training match a device; `sigma` is then left out.
+    """
+
+    sigma: float | None = None
+    scale: str = "filter_max"
+    noise: WeightNoise | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_scale(self.scale)
+        if (self.sigma is None) == (self.noise is None):
+            raise InputError(f"{type(self).__name__} takes either sigma or noise, one of the two.")
+        if self.noise is None:
+            require_finite("sigma", self.sigma)
+        elif not isinstance(self.noise, WeightNoise):
+            raise InputError(f"noise must be a WeightNoise such as Gaussian or Crossbar, got {self.noise!r}.")
+
+    @property
+    def full_strength(self) -> float:
+        """sigma; for another noise 1, its whole."""
+        return 1.0 if self.sigma is None else self.sigma
+
+    def perturbation(
+        self, model: nn.Module, loss_fn: LossFunction, batch: Batch, *, step: int
+    ) -> AbstractContextManager[nn.Module]:
+        noise = self.noise or Gaussian(self.sigma, self.scale)
+        strength = self.ramp.factor(step)
+        return perturbed(model, noise, generator=self._axes(step), scope=self.scope, strength=strength)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RWP(RandomPerturbation):
+    """g = grad L_B(w + eps), one eps per update.
+
+    There is only the perturbed pass, so BatchNorm statistics are those of perturbed weights.
+    Source: Incorruptible paper, Eq. 2 and Algorithm 1.
+    """
+
+    bn_stats: str = "perturbed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bn_stats != "perturbed":
+            raise InputError("RWP has no clean pass: bn_stats can only be 'perturbed' (m-RWP has both).")
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        return 0.0, 1.0

@@ -1,0 +1,26 @@
+"""Plain gradient descent."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from torch import nn
+
+from aimc_robust.training.method import Batch, LossFunction, Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(Method):
+    """g = grad L_B(w): the baseline, for any base optimizer."""
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        return 1.0, 0.0
+
+    @property
+    def full_strength(self) -> None:
+        return None
+
+    def perturbation(
+        self, model: nn.Module, loss_fn: LossFunction, batch: Batch, *, step: int
+    ) -> AbstractContextManager[nn.Module]:
+        return nullcontext(model)
