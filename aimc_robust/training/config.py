@@ -54,7 +54,7 @@ class TrainingConfig:
             require_finite(name, getattr(self, name), high=1.0)
 
     def updates_per_epoch(self, images: int) -> int:
-        """Updates in one epoch over `images` training images; a last partial batch is dropped, unless it is the only."""
+        """Updates in one epoch over `images` training images; a last partial batch is dropped, unless it is all."""
         return max(1, images // self.batch_size)
 
     def as_dict(self) -> dict[str, Any]:

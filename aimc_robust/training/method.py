@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.noise.scope import Scope
 from aimc_robust.seeding import Axes
-from aimc_robust.training.ramp import Ramp
+from aimc_robust.training.ramp import CONSTANT, Ramp
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Batch = tuple[Tensor, Tensor]
@@ -34,7 +34,7 @@ class Method(ABC):
     seed: root of the method's random numbers; update t of layer l draws from (seed, t, l) and nothing else.
     """
 
-    ramp: Ramp = Ramp()
+    ramp: Ramp = CONSTANT
     scope: Scope = "weights"
     bn_stats: str = "clean"
     seed: int = 0

@@ -38,3 +38,6 @@ class Ramp:
             return 1.0
         share = min(max(step, 0), self.updates) / self.updates
         return math.sqrt(share) if self.shape == "linear" else share
+
+
+CONSTANT = Ramp()
