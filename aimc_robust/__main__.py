@@ -1,0 +1,5 @@
+"""`python -m aimc_robust`."""
+
+from aimc_robust.cli import main
+
+main()

@@ -1,0 +1,111 @@
+"""The main job: train every method and seed of a spec, evaluate each model on every target, leave rows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from aimc_robust.bench.data import DataSet, load_data
+from aimc_robust.bench.environment import environment
+from aimc_robust.bench.models import build_model
+from aimc_robust.bench.progress import Progress
+from aimc_robust.bench.spec import Spec
+from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, Cell, Store
+from aimc_robust.bench.targets import Target
+from aimc_robust.errors import DivergenceError
+from aimc_robust.evaluation.chips import evaluate_chips
+from aimc_robust.hardware.program import coverage
+from aimc_robust.metrics import batches_of
+from aimc_robust.training.loop import EVALUATION_BATCH, train
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a comparison came to: the cells that failed, with their reasons."""
+
+    store: Store
+    failed: dict[Cell, str]
+
+
+def compare(
+    spec: Spec, spec_text: str, folder: Path, *, data_folder: Path, progress: Progress, retry_failed: bool = False
+) -> Outcome:
+    """Run what is not done yet of `spec`, into `folder`, and write the tables.
+
+    spec_text: the spec as its author wrote it, kept with the results. data_folder: where relative data paths start.
+    A finished model is not trained again, a finished chip not evaluated again: the same call after any interruption
+    ends with the numbers of an undisturbed run. A cell whose training diverges is recorded as failed, and not tried
+    again unless `retry_failed`; the others go on.
+    Raises DataError, InputError, CheckpointError or ResultsError before anything is overwritten.
+    """
+    data = load_data(spec.data, seed=spec.seed, folder=data_folder)
+    model = build_model(spec.model, data, seed=spec.seeds[0])
+    covered = coverage(model)
+    store = Store.create(folder, spec, spec_text)
+    _note_environment(store)
+    store.write_note(COVERAGE, {"line": covered.line()})
+    progress.started(cells=len(store.cells), epochs=spec.training.epochs, coverage=covered.line())
+    failed: dict[Cell, str] = {}
+    for cell in store.cells:
+        if retry_failed:
+            store.forget_failure(cell)
+        reason = store.failure(cell)
+        if reason is None:
+            try:
+                trained = _trained(store, cell, data, progress)
+                progress.finished(cell, _evaluated(store, cell, trained, data, progress))
+                continue
+            except DivergenceError as error:
+                reason = str(error)
+                store.record_failure(cell, reason)
+        failed[cell] = reason
+        progress.failed(cell, reason)
+    store.write_tables()
+    return Outcome(store, failed)
+
+
+def _trained(store: Store, cell: Cell, data: DataSet, progress: Progress) -> nn.Module:
+    spec, config = store.spec, store.spec.training.config()
+    total = config.epochs * config.updates_per_epoch(len(data.training[1]))
+    progress.training(cell, done=len(store.history(cell)))
+    return train(
+        build_model(spec.model, data, seed=cell.seed),
+        spec.method(cell.method, total_updates=total, seed=cell.seed),
+        config,
+        training_set=data.training,
+        validation_set=data.validation,
+        seed=cell.seed,
+        folder=store.run_folder(cell),
+        data_id=data.id,
+        on_epoch=lambda row: progress.epoch(cell, row),
+    ).model
+
+
+def _evaluated(store: Store, cell: Cell, model: nn.Module, data: DataSet, progress: Progress) -> dict[str, float]:
+    """Evaluate what is missing; returns target -> mean accuracy over all chips."""
+    batches = batches_of(data.test, EVALUATION_BATCH)
+    done = {(row["target"], row["chip"]) for row in store.evaluations(cell)}
+    targets = store.spec.built_targets()
+    for target in targets:
+        chips = [chip for chip in range(target.chips(store.spec.chips)) if (target.name, chip) not in done]
+        if not chips:
+            continue
+        progress.evaluating(cell, target.name)
+        results = evaluate_chips(model, batches, target.condition, chips=chips, seed=store.spec.seed)
+        store.add_evaluations(cell, [_row(cell, target, chip, measured._asdict()) for chip, measured in results])
+    rows = store.evaluations(cell)
+    accuracies = {target.name: [r["accuracy"] for r in rows if r["target"] == target.name] for target in targets}
+    return {name: sum(values) / len(values) for name, values in accuracies.items()}
+
+
+def _row(cell: Cell, target: Target, chip: int, measured: dict) -> dict:
+    names = {"method": cell.method, "seed": cell.seed, "target": target.name, "backend": target.backend}
+    return {**names, "time_s": 0.0, "chip": chip, **measured}
+
+
+def _note_environment(store: Store) -> None:
+    """Keep every distinct environment that worked on these results, in order."""
+    known = store.note(ENVIRONMENT) or []
+    now = environment()
+    if now not in known:
+        store.write_note(ENVIRONMENT, [*known, now])

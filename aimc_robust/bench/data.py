@@ -1,0 +1,141 @@
+"""Image data, whole in memory: split, normalised, and identified by its content."""
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aimc_robust.bench.spec import DataSpec
+from aimc_robust.errors import DataError, unknown_name
+from aimc_robust.metrics import Batch
+from aimc_robust.seeding import Axes
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Three disjoint splits of (images (N, C, H, W) float32, labels (N,) int64), normalised by the training split."""
+
+    training: Batch
+    validation: Batch
+    test: Batch
+    classes: int
+    id: str  # a hash of all pixels and labels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of one image."""
+        return tuple(self.training[0].shape[1:])
+
+
+def load_data(spec: DataSpec, *, seed: int, folder: Path) -> DataSet:
+    """The data that a spec names. folder: where relative paths start. seed: root of the split, the same for all runs.
+
+    Raises DataError for a file that is missing or whose arrays do not fit, UnknownNameError for an unknown name.
+    """
+    if spec.name == "digits":
+        images, labels = _digits()
+        order = _order(seed, "test split", len(labels))
+        held = max(1, round(spec.test_share * len(labels)))
+        train, test = (images[order[held:]], labels[order[held:]]), (images[order[:held]], labels[order[:held]])
+    elif spec.name.startswith("npz:"):
+        train, test = _npz(folder / spec.name.removeprefix("npz:"))
+    else:
+        raise unknown_name("data set", spec.name, ["digits", "npz:PATH"])
+    return _split(train, test, spec.validation_share, seed)
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return (digits.images[..., None] / 16.0).astype(np.float32), digits.target
+
+
+def _npz(path: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The train and test splits of a file, images as float32 (N, H, W, C) in 0 to 1 when they were bytes."""
+    if not path.is_file():
+        raise DataError(f"there is no data file {path}; give an .npz with the arrays {', '.join(ARRAYS)}.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in ARRAYS if name not in file.files]
+            if missing:
+                raise DataError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(sorted(file.files))}.")
+            arrays = {name: file[name] for name in ARRAYS}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as an .npz of plain arrays: {error}.") from None
+    return tuple(
+        (_images(arrays[f"x_{part}"], f"{path}: x_{part}"), _labels(arrays, part, path)) for part in ("train", "test")
+    )
+
+
+def _images(array: np.ndarray, name: str) -> np.ndarray:
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4 or array.dtype.kind not in "uif" or 0 in array.shape:
+        raise DataError(
+            f"{name} must hold images as (N, H, W) or (N, H, W, C) numbers, got {array.dtype} {array.shape}."
+        )
+    if array.shape[-1] > 4 >= array.shape[1]:
+        array = np.moveaxis(array, 1, -1)  # channels first, as PyTorch writes them
+    scale = 255.0 if array.dtype == np.uint8 else 1.0
+    images = np.ascontiguousarray(array, dtype=np.float32) / scale
+    if not np.isfinite(images).all():
+        raise DataError(f"{name} holds NaN or infinity; remove those images.")
+    return images
+
+
+def _labels(arrays: dict[str, np.ndarray], part: str, path: Path) -> np.ndarray:
+    labels, images = arrays[f"y_{part}"], arrays[f"x_{part}"]
+    if labels.ndim != 1 or labels.dtype.kind not in "ui" or len(labels) != len(images):
+        raise DataError(
+            f"{path}: y_{part} must hold one whole number per image ({len(images)}), got {labels.dtype} {labels.shape}."
+        )
+    if labels.min() < 0:
+        raise DataError(f"{path}: y_{part} holds the label {labels.min()}; labels start at 0.")
+    return labels.astype(np.int64)
+
+
+def _split(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], validation_share: float, seed: int
+) -> DataSet:
+    if train[0].shape[1:] != test[0].shape[1:]:
+        raise DataError(
+            f"training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}; expected the same."
+        )
+    classes = int(train[1].max()) + 1
+    if test[1].max() >= classes:
+        raise DataError(
+            f"the test split has the label {test[1].max()}, which no training image has (0 to {classes - 1})."
+        )
+    held = round(validation_share * len(train[1]))
+    if not 0 < held < len(train[1]):
+        raise DataError(
+            f"{len(train[1])} training images leave no validation split at a share of {validation_share:g}."
+        )
+    order = _order(seed, "validation split", len(train[1]))
+    parts = [(train[0][order[held:]], train[1][order[held:]]), (train[0][order[:held]], train[1][order[:held]]), test]
+    digest = hashlib.blake2b(digest_size=16)
+    for images, labels in parts:
+        digest.update(np.ascontiguousarray(images).data)
+        digest.update(np.ascontiguousarray(labels).data)
+    mean = parts[0][0].mean(axis=(0, 1, 2), dtype=np.float64)
+    std = np.maximum(parts[0][0].std(axis=(0, 1, 2), dtype=np.float64), 1e-6)
+    training, validation, test_split = ((_normalised(x, mean, std), torch.from_numpy(y)) for x, y in parts)
+    return DataSet(training, validation, test_split, classes, digest.hexdigest())
+
+
+def _normalised(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> Tensor:
+    scaled = ((images - mean.astype(np.float32)) / std.astype(np.float32)).astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(scaled, -1, 1)))
+
+
+def _order(seed: int, use: str, n: int) -> np.ndarray:
+    return torch.randperm(n, generator=Axes(seed).at(use=use).generator()).numpy()

@@ -1,0 +1,38 @@
+"""What a comparison ran on."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import aimc_robust
+
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, git commit of the package (None outside a checkout), threads, compute device."""
+    return {
+        "aimc_robust": aimc_robust.__version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "device": "cpu",
+    }
+
+
+def _git_commit() -> str | None:
+    package = Path(aimc_robust.__file__).parent
+    if not (package.parent / ".git").exists():
+        return None
+    git = ["git", "-C", str(package.parent), "describe", "--always", "--abbrev=12", "--dirty"]
+    try:
+        found = subprocess.run(git, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None

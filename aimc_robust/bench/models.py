@@ -1,0 +1,86 @@
+"""Networks by name: our own, torchvision's, or any function that returns a module."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from aimc_robust.bench.data import DataSet
+from aimc_robust.bench.small_cnn import SmallCNN
+from aimc_robust.bench.spec import ModelSpec
+from aimc_robust.errors import InputError, MissingDependencyError, unknown_name
+from aimc_robust.seeding import Axes
+
+
+def build_model(spec: ModelSpec, data: DataSet, *, seed: int) -> nn.Module:
+    """The network that a spec names, freshly initialised from `seed`, checked to turn these images into class scores.
+
+    Raises UnknownNameError or InputError; MissingDependencyError when torchvision is needed and absent.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(Axes(seed).at(use="init").seed())
+        model = _construct(spec, data)
+        _check(model, spec.name, data)
+    return model
+
+
+def _construct(spec: ModelSpec, data: DataSet) -> nn.Module:
+    if spec.name == "small-cnn":
+        return _called(SmallCNN, spec, in_channels=data.shape[0], classes=data.classes)
+    source, _, name = spec.name.partition(":")
+    if not name:
+        raise unknown_name("model", spec.name, ["small-cnn", "torchvision:NAME", "package.module:function"])
+    if source == "torchvision":
+        return _torchvision(name, spec, data)
+    model = _called(_function(source, name), spec)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model {spec.name} returned {type(model).__name__}; expected a torch.nn.Module.")
+    return model
+
+
+def _torchvision(name: str, spec: ModelSpec, data: DataSet) -> nn.Module:
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"model {spec.name} needs torchvision ({error}); install it with: pip install 'aimc-robust[vision]'"
+        ) from None
+    if name not in models.list_models():
+        raise unknown_name("torchvision model", name, models.list_models())
+    return _called(models.get_model, spec, name, weights=None, num_classes=data.classes)
+
+
+def _function(module: str, name: str) -> Any:
+    """The function `name` of `module`, looked for in the working directory too, as `python -m` does."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        function = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise InputError(f"model {module}:{name}: the module cannot be imported: {error}.") from None
+    if not callable(function):
+        raise InputError(f"model {module}:{name}: the module {module} has no function {name}.")
+    return function
+
+
+def _called(function: Any, spec: ModelSpec, *args: Any, **given: Any) -> Any:
+    try:
+        return function(*args, **given, **spec.options)
+    except TypeError as error:
+        raise InputError(f"model {spec.name} cannot be built with the options {spec.options}: {error}.") from None
+
+
+def _check(model: nn.Module, name: str, data: DataSet) -> None:
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            scores = model.eval()(data.test[0][:2])
+    except Exception as error:  # whatever a user's forward raises
+        raise InputError(f"model {name} does not take images of shape {data.shape} (C, H, W): {error}.") from None
+    model.train(was_training)
+    if getattr(scores, "shape", None) != (2, data.classes) and (scores.ndim != 2 or scores.shape[1] < data.classes):
+        raise InputError(f"model {name} returns {tuple(scores.shape)} for 2 images; expected (2, {data.classes}).")

@@ -1,0 +1,120 @@
+"""The spec of a comparison: one TOML file that holds the whole question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from aimc_robust.bench.methods import build_method
+from aimc_robust.bench.targets import Target, build_target
+from aimc_robust.errors import AimcError, InputError
+from aimc_robust.toml_files import StrictModel, parse, read_toml
+from aimc_robust.training.config import EarlyStopping, TrainingConfig
+from aimc_robust.training.method import Method
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class DataSpec(StrictModel):
+    """Which images: `digits`, or `npz:PATH` (relative to the spec's folder) with x_train, y_train, x_test, y_test."""
+
+    name: str
+    test_share: float = pydantic.Field(default=1 / 3, gt=0, lt=1)  # of digits; a file brings its own test split
+    validation_share: float = pydantic.Field(default=0.15, gt=0, lt=1)  # of the training images
+
+
+class ModelSpec(StrictModel):
+    """Which network: `small-cnn`, `torchvision:NAME` or `package.module:function`, with options for its builder."""
+
+    name: str
+    options: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+
+class EarlyStoppingSpec(StrictModel):
+    """See `training.EarlyStopping`."""
+
+    sigma: float
+    scale: str = "filter_max"
+    draws: int = 5
+
+
+class TrainingSpec(StrictModel):
+    """The recipe that all methods share; see `training.TrainingConfig`. No early_stopping keeps the last epoch."""
+
+    epochs: int
+    batch_size: int = 128
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    early_stopping: EarlyStoppingSpec | None = None
+
+    def config(self) -> TrainingConfig:
+        """The recipe as the training loop takes it. Raises InputError for a value out of range."""
+        values = self.model_dump()
+        stopping = values.pop("early_stopping")
+        return TrainingConfig(**values, early_stopping=stopping and EarlyStopping(**stopping))
+
+
+class Spec(StrictModel):
+    """Methods x seeds x targets x chips on one data set and model."""
+
+    name: str = pydantic.Field(pattern=NAME)
+    question: str = "Which training method keeps the most accuracy when its weights are stored in analog memory?"
+    seed: int = 0  # root of the data split and the chips
+    seeds: list[int] = pydantic.Field(default=[0, 1, 2], min_length=1)  # one trained model of each method per seed
+    chips: int = pydantic.Field(default=25, ge=1)
+    targets: list[str | dict[str, Any]] = pydantic.Field(min_length=1)
+    data: DataSpec
+    model: ModelSpec
+    training: TrainingSpec
+    methods: dict[str, dict[str, Any]] = pydantic.Field(min_length=1)
+
+    @pydantic.model_validator(mode="after")
+    def _buildable(self) -> Spec:
+        """Build everything once, so that a mistake is told before the first hour of training, not after it."""
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: each seed may appear once, got {self.seeds}")
+        _told_where("training", self.training.config)
+        for label in self.methods:
+            pydantic.TypeAdapter(pydantic.constr(pattern=NAME)).validate_python(label)
+            _told_where(f"methods.{label}", lambda label=label: self.method(label, total_updates=1000, seed=0))
+        names = [target.name for target in _told_where("targets", self.built_targets)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"targets: {', '.join(twice)} appears twice; give each its own name")
+        return self
+
+    def method(self, label: str, *, total_updates: int, seed: int) -> Method:
+        """The method called `label`, with its ramp in updates of a run of `total_updates`."""
+        return build_method(label, self.methods[label], total_updates=total_updates, seed=seed)
+
+    def built_targets(self) -> list[Target]:
+        """The targets in the spec's order."""
+        return [build_target(target) for target in self.targets]
+
+    @property
+    def labels(self) -> list[str]:
+        """The methods' names in the spec's order."""
+        return list(self.methods)
+
+
+def _told_where(where: str, build: Any) -> Any:
+    try:
+        return build()
+    except AimcError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def load_spec(path: Path) -> Spec:
+    """The spec in the TOML file `path`. Raises InputError that names the file, the key and the remedy."""
+    return read_toml(path, Spec, what="spec")
+
+
+def spec_from(values: dict[str, Any]) -> Spec:
+    """A spec from a dictionary of the same shape as the file."""
+    if not isinstance(values, dict):
+        raise InputError(f"a spec is a table of keys and values, got {type(values).__name__}.")
+    return parse(values, Spec, source="spec")

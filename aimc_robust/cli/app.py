@@ -1,0 +1,112 @@
+"""The commands. torch and the rest are imported inside them, so that `--help` answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer  # commands, options and help texts from function signatures
+
+from aimc_robust import __version__
+from aimc_robust.errors import AimcError
+
+BAD_INPUT, SOME_FAILED, INTERRUPTED = 2, 3, 130
+
+app = typer.Typer(
+    name="aimc-robust",
+    help="Train networks that survive analog memory, predict their accuracy on a device, compare devices and methods."
+    "\n\nExample: aimc-robust compare benchmarks/quickstart.toml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"aimc-robust {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def compare(
+    spec: Annotated[Path, typer.Argument(help="The question: a TOML file with data, model, methods and targets.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for results and report.", show_default="results/<name of the spec>")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed models again.")] = False,
+) -> None:
+    """Train every method and seed of SPEC, evaluate each on every target, and write tables and a report.
+
+    Stop it whenever you like: the same command goes on where it stopped. Exit code 3 says that some model failed.
+
+    Example: aimc-robust compare benchmarks/quickstart.toml --out results/quickstart
+    """
+    from aimc_robust import bench
+    from aimc_robust.cli.watch import watching
+    from aimc_robust.report import write_report
+
+    question = bench.load_spec(spec)
+    folder = out or Path("results") / question.name
+    with watching() as progress:
+        outcome = bench.compare(
+            question,
+            spec.read_text(encoding="utf-8"),
+            folder,
+            data_folder=spec.parent,
+            progress=progress,
+            retry_failed=retry_failed,
+        )
+        progress.report(write_report(folder))
+    if outcome.failed:
+        names = ", ".join(str(cell) for cell in outcome.failed)
+        typer.echo(f"failed: {names}; the report gives the reasons, --retry-failed tries them again.", err=True)
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A folder that `compare` wrote, finished or not.")]) -> None:
+    """Rebuild tables and report of FOLDER from its rows.
+
+    Example: aimc-robust report results/quickstart
+    """
+    from aimc_robust.report import write_report
+
+    typer.echo(f"report: {write_report(folder)}")
+
+
+@app.command()
+def devices(
+    name: Annotated[str | None, typer.Argument(help="A device of the library, or the path of your own card.")] = None,
+) -> None:
+    """List the memory devices, or show one: its source, its limits, and its error over the programmed state.
+
+    Example: aimc-robust devices rram-wan2022
+    """
+    from aimc_robust.cli import cards
+
+    if name is None:
+        cards.show_all()
+    else:
+        cards.show(name)
+
+
+def main() -> None:
+    """Entry point: errors of ours become one sentence and an exit code, never a traceback."""
+    try:
+        app()
+    except AimcError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here.", err=True)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,122 @@
+"""What `compare` shows while it works: bars on a terminal, plain lines elsewhere; each finished model at once."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from aimc_robust.bench.progress import Progress
+from aimc_robust.bench.store import Cell
+from aimc_robust.files import Row
+
+
+class Lines(Progress):
+    """Plain lines: what is done, what it scored, how long the rest may take."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.began = time.monotonic()
+        self.cells = self.done = self.worked = 0
+        self.resting = True  # whether the present cell had been finished before this call
+
+    def started(self, *, cells: int, epochs: int, coverage: str) -> None:
+        self.cells = cells
+        self._line(f"{cells} models, {epochs} epochs each. {coverage}")
+
+    def training(self, cell: Cell, *, done: int) -> None:
+        self.resting = True
+
+    def epoch(self, cell: Cell, row: Row) -> None:
+        self.resting = False
+
+    def evaluating(self, cell: Cell, target: str) -> None:
+        self.resting = False
+
+    def finished(self, cell: Cell, accuracies: dict[str, float]) -> None:
+        scores = "  ".join(f"{target} {accuracy:.1f}" for target, accuracy in accuracies.items())
+        self._done(f"{cell}: {scores}")
+
+    def failed(self, cell: Cell, reason: str) -> None:
+        self._done(f"{cell}: FAILED, {reason}")
+
+    def report(self, path: Path) -> None:
+        """The last line: where the report is."""
+        self._line(f"report: {path}")
+
+    def _done(self, text: str) -> None:
+        self.done += 1
+        self.worked += not self.resting
+        self._line(f"[{self.done}/{self.cells}] {text}{self._left()}")
+
+    def _left(self) -> str:
+        if not self.worked or self.done == self.cells:
+            return ""
+        seconds = (time.monotonic() - self.began) / self.worked * (self.cells - self.done)
+        return f"  (about {_duration(seconds)} left)"
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class TerminalBars(Lines):
+    """The same lines above two live bars: all models, and the epochs of the present one."""
+
+    def __init__(self, console: Console, bars: Bars) -> None:
+        super().__init__(console)
+        self.bars = bars
+        self.all = bars.add_task("all models", total=None)
+        self.one = bars.add_task("", total=None)
+        self.epochs = 0
+
+    def started(self, *, cells: int, epochs: int, coverage: str) -> None:
+        super().started(cells=cells, epochs=epochs, coverage=coverage)
+        self.epochs = epochs
+        self.bars.update(self.all, total=cells * epochs)
+
+    def training(self, cell: Cell, *, done: int) -> None:
+        super().training(cell, done=done)
+        self.bars.reset(self.one, description=f"{cell}: training", total=self.epochs, completed=done)
+
+    def epoch(self, cell: Cell, row: Row) -> None:
+        super().epoch(cell, row)
+        self.bars.update(self.one, description=f"{cell}: epoch {row['epoch']}", completed=row["epoch"])
+        self.bars.update(self.all, completed=self.done * self.epochs + row["epoch"])
+
+    def evaluating(self, cell: Cell, target: str) -> None:
+        super().evaluating(cell, target)
+        self.bars.update(self.one, description=f"{cell}: on {target}", completed=self.epochs)
+
+    def _done(self, text: str) -> None:
+        super()._done(text)
+        self.bars.update(self.all, completed=self.done * self.epochs)
+
+    def _left(self) -> str:
+        return ""  # the bars show it
+
+
+@contextmanager
+def watching() -> Iterator[Lines]:
+    """The view that suits standard output."""
+    console = Console()
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        yield TerminalBars(console, bars)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,152 @@
+"""The report's figures as SVG text: they open offline, print sharply and are the same bytes for the same rows."""
+
+import io
+import re
+from collections import defaultdict
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from aimc_robust.devices.card import Card
+from aimc_robust.devices.statistics import programming_std
+from aimc_robust.report.content import Content
+
+# Okabe and Ito's colours, told apart with any colour vision; a marker each, for print in grey.
+COLOURS = ["#4d4d4d", "#0072b2", "#d55e00", "#009e73", "#56b4e9", "#e69f00", "#cc79a7", "#000000"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e3e3",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def accuracy_over_targets(content: Content) -> str | None:
+    """A dot and interval per method for digital weights and each device."""
+    targets = [t for t in content.columns[0] if content.standings[t]]
+    labels = content.store.spec.labels
+    if not targets:
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 0.9 + 0.62 * len(targets) + 0.2 * len(labels)), layout="constrained")
+        axes = figure.subplots()
+        for i, method in enumerate(labels):
+            offset = 0.7 * (i / max(len(labels) - 1, 1) - 0.5)
+            rows = [
+                (y, content.estimates[method, t]) for y, t in enumerate(targets) if (method, t) in content.estimates
+            ]
+            means = np.array([e.mean for _, e in rows])
+            _intervals(axes, means, [e.ci for _, e in rows], np.array([y + offset for y, _ in rows]), i, method, "x")
+        axes.set_yticks(range(len(targets)), targets)
+        axes.set_ylim(len(targets) - 0.45, -0.55)
+        axes.set_xlabel("accuracy [%]")
+        axes.grid(axis="y", visible=False)
+        for y in range(1, len(targets)):
+            axes.axhline(y - 0.5, color="#d0d0d0", linewidth=0.8)
+        _legend(figure, axes)
+        return _svg(figure, "targets")
+
+
+def accuracy_over_sigma(content: Content) -> str | None:
+    """Accuracy over the strength of Gaussian weight noise, a line per method; None with fewer than two strengths."""
+    strengths = {t.name: t.sigma for t in content.store.spec.built_targets() if t.sigma is not None}
+    strengths = {name: s for name, s in strengths.items() if content.standings[name]}
+    if len(strengths) < 2:
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        axes = figure.subplots()
+        for i, method in enumerate(content.store.spec.labels):
+            points = sorted(
+                (s, content.estimates[method, t]) for t, s in strengths.items() if (method, t) in content.estimates
+            )
+            means = np.array([e.mean for _, e in points])
+            _intervals(axes, means, [e.ci for _, e in points], np.array([s for s, _ in points]), i, method, "y")
+        axes.set_xlabel("sigma of Gaussian weight noise (share of each filter's largest weight)")
+        axes.set_ylabel("accuracy [%]")
+        _legend(figure, axes)
+        return _svg(figure, "sigma")
+
+
+def training_curves(content: Content) -> str | None:
+    """Training loss and validation accuracy over the epochs, mean over seeds."""
+    curves: dict[str, dict[int, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    for cell in content.store.cells:
+        for row in content.store.history(cell):
+            curves[cell.method][row["epoch"]].append(row)
+    if not curves:
+        return None
+    stopping = content.store.spec.training.early_stopping
+    panels = [("train_loss", "training loss"), ("accuracy", "validation accuracy [%]")]
+    if stopping is not None:
+        panels.append(("perturbed_accuracy", f"the same at sigma = {stopping.sigma:g} [%]"))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 2.5 * len(panels)), layout="constrained")
+        all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (key, title) in zip(all_axes, panels, strict=True):
+            for i, method in enumerate(content.store.spec.labels):
+                epochs = sorted(curves[method])
+                means = [np.mean([row[key] for row in curves[method][epoch]]) for epoch in epochs]
+                axes.plot(epochs, means, color=_colour(i), label=method, linewidth=1.4)
+            axes.set_title(title, loc="left", fontsize=10)
+        all_axes[-1].set_xlabel("epoch")
+        _legend(figure, all_axes[0])
+        return _svg(figure, "training")
+
+
+def device_curve(card: Card, window: tuple[float, float]) -> str:
+    """sigma(state) over the card's limits, with the programming window shaded."""
+    low, high = card.range.limits
+    state = torch.linspace(low, max(high, window[1]), 200, dtype=torch.float64)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.2, 2.6), layout="constrained")
+        axes = figure.subplots()
+        axes.axvspan(*window, color="#dcebf7", label="programming window")
+        axes.plot(state, programming_std(card, state), color="#0072b2", linewidth=1.8)
+        unit = {"uS": "µS", "1": "share of full scale"}.get(card.unit, card.unit)
+        axes.set_xlabel(f"target {card.state} [{unit}]")
+        axes.set_ylabel(f"programming error sigma [{unit}]")
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=9)
+        return _svg(figure, card.name)
+
+
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
+
+
+def _intervals(
+    axes: Axes, means: np.ndarray, intervals: list, places: np.ndarray, number: int, label: str, along: str
+) -> None:
+    """Means with their 95 % intervals; where there is none (nothing repeated), the mean alone."""
+    half = np.nan_to_num(np.array([high - mean for (_, high), mean in zip(intervals, means, strict=True)]))
+    look = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)], "markersize": 5, "capsize": 2.5}
+    look |= {"label": label, "elinewidth": 1.1}
+    if along == "x":
+        axes.errorbar(means, places, xerr=half, linestyle="none", **look)
+    else:
+        axes.errorbar(places, means, yerr=half, linewidth=1.4, **look)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 3))
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as an SVG element that scales with the page; ids derive from `name`, so that figures do not clash."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    element = text[text.index("<svg") :]
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", element)

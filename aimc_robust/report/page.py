@@ -1,0 +1,79 @@
+"""Lay a report out: report.html, self-contained, and report.md."""
+
+import math
+from pathlib import Path
+
+import jinja2
+
+import aimc_robust
+from aimc_robust.bench.store import Store
+from aimc_robust.evaluation.estimate import AccuracyEstimate
+from aimc_robust.evaluation.paired import PairedDifference
+from aimc_robust.files import write_whole
+from aimc_robust.report import figures
+from aimc_robust.report.content import Content, gather
+
+
+def write_report(folder: Path) -> Path:
+    """Write the tables and both reports of a results folder from its rows; returns the path of report.html.
+
+    Works on unfinished results too, and says so in the page. Raises InputError when the folder holds no comparison.
+    """
+    store = Store.open(folder)
+    store.write_tables()
+    content = gather(store)
+    write_whole(folder / "report.md", _render("report.md.j2", content))
+    write_whole(folder / "report.html", _render("report.html.j2", content))
+    return folder / "report.html"
+
+
+def _render(template: str, content: Content) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("aimc_robust.report"),
+        autoescape=template.endswith(".html.j2"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"number": number, "interval": interval, "gain": gain}
+    return environment.get_template(template).render(
+        content=content,
+        spec=content.store.spec,
+        figures=figures,
+        settings=settings,
+        passes=passes,
+        version=aimc_robust.__version__,
+    )
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number for a table; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def interval(estimate: AccuracyEstimate | PairedDifference, digits: int = 1) -> str:
+    """The 95 % interval in brackets; empty where there is none."""
+    low, high = estimate.ci
+    return "" if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def gain(difference: PairedDifference) -> str:
+    """A difference with its sign and interval."""
+    return f"{difference.mean:+.2f} points {interval(difference, 2)}".rstrip()
+
+
+def settings(content: Content, label: str) -> str:
+    """A method's settings as its spec gives them."""
+    table = {key: value for key, value in content.store.spec.methods[label].items() if key != "kind"}
+    ramp = table.get("ramp")
+    if isinstance(ramp, dict):
+        length = f"{ramp['updates']} updates" if "updates" in ramp else f"{100 * ramp['fraction']:g} % of the run"
+        table["ramp"] = f"{ramp['shape']} over {length}"
+    return ", ".join(f"{key} {value}" for key, value in table.items()) or "–"
+
+
+def passes(content: Content, label: str) -> dict[str, str]:
+    """How a method works: kind, batches per update, whose BatchNorm statistics are kept."""
+    method = content.store.spec.method(label, total_updates=1000, seed=0)
+    kind = content.store.spec.methods[label].get("kind", label)
+    return {"kind": kind, "batches": str(method.batches_per_update), "bn_stats": method.bn_stats}
