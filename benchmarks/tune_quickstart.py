@@ -1,12 +1,13 @@
 """How quickstart.toml's epochs, rho and sigma were chosen: validation accuracy of a grid, never the test images.
 
-    python benchmarks/tune_quickstart.py
+    python benchmarks/tune_quickstart.py [METHOD ...]
 
 Trains every setting with seeds that the quickstart does not use, and prints a row per setting: accuracy on the
 validation split, digital and under Gaussian noise of sigma 0.1 and 0.2 (20 draws), and the score, the mean of the
 last two. The best row of each method is marked.
 """
 
+import sys
 from pathlib import Path
 
 from aimc_robust import Gaussian, evaluate
@@ -22,8 +23,8 @@ SEEDS = (100, 101)
 EPOCHS = (30, 60)
 STRENGTHS = {
     "sgd": [{}],
-    "sam": [{"rho": rho} for rho in (0.05, 0.1, 0.2, 0.4, 0.8)],
-    "sam-quadratic": [{"rho": rho} for rho in (0.2, 0.4, 0.8, 1.6)],
+    "sam": [{"rho": rho} for rho in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)],
+    "sam-quadratic": [{"rho": rho} for rho in (0.4, 0.8, 1.6, 3.2)],
     "rwp": [{"sigma": sigma} for sigma in (0.1, 0.15, 0.2, 0.3, 0.4)],
     "rwp-quadratic": [{"sigma": sigma} for sigma in (0.15, 0.2, 0.3, 0.4)],
     "m-rwp": [{"sigma": sigma} for sigma in (0.1, 0.2, 0.3, 0.4)],
@@ -51,7 +52,8 @@ def scores(spec, label, seed):
 def main():
     base = load_spec(SPEC).model_dump()
     print(f"{'method':<15}{'epochs':>7}  {'strength':<14}{'digital':>9}{'s=0.1':>8}{'s=0.2':>8}{'score':>8}")
-    for label, grid in STRENGTHS.items():
+    for label in sys.argv[1:] or STRENGTHS:
+        grid = STRENGTHS[label]
         rows = []
         for epochs in EPOCHS:
             for strength in grid:
@@ -65,7 +67,10 @@ def main():
         for score, epochs, strength, digital, weak, strong in rows:
             text = ", ".join(f"{key} {value:g}" for key, value in strength.items())
             mark = "  <-- best" if score == best else ""
-            print(f"{label:<15}{epochs:>7}  {text:<14}{digital:9.1f}{weak:8.1f}{strong:8.1f}{score:8.1f}{mark}", flush=True)
+            print(
+                f"{label:<15}{epochs:>7}  {text:<14}{digital:9.1f}{weak:8.1f}{strong:8.1f}{score:8.1f}{mark}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

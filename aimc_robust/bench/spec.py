@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ class Spec(StrictModel):
             raise ValueError(f"seeds: each seed may appear once, got {self.seeds}")
         _told_where("training", self.training.config)
         for label in self.methods:
-            pydantic.TypeAdapter(pydantic.constr(pattern=NAME)).validate_python(label)
+            if not re.match(NAME, label):
+                raise ValueError(f"methods: a label holds letters, digits, '.', '_' and '-' only, got {label!r}")
             _told_where(f"methods.{label}", lambda label=label: self.method(label, total_updates=1000, seed=0))
         names = [target.name for target in _told_where("targets", self.built_targets)]
         twice = sorted({name for name in names if names.count(name) > 1})

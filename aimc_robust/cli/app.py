@@ -1,8 +1,9 @@
 """The commands. torch and the rest are imported inside them, so that `--help` answers at once."""
 
-import sys
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer  # commands, options and help texts from function signatures
 
@@ -22,6 +23,26 @@ app = typer.Typer(
 )
 
 
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def _told(command: Command) -> Command:
+    """Errors of ours and Ctrl-C become one sentence and an exit code, never a traceback."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except AimcError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(BAD_INPUT) from None
+        except KeyboardInterrupt:
+            typer.echo("stopped; the same command goes on from here.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+    return run
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"aimc-robust {__version__}")
@@ -38,6 +59,7 @@ def _options(
 
 
 @app.command()
+@_told
 def compare(
     spec: Annotated[Path, typer.Argument(help="The question: a TOML file with data, model, methods and targets.")],
     out: Annotated[
@@ -74,6 +96,7 @@ def compare(
 
 
 @app.command()
+@_told
 def report(folder: Annotated[Path, typer.Argument(help="A folder that `compare` wrote, finished or not.")]) -> None:
     """Rebuild tables and report of FOLDER from its rows.
 
@@ -85,6 +108,7 @@ def report(folder: Annotated[Path, typer.Argument(help="A folder that `compare` 
 
 
 @app.command()
+@_told
 def devices(
     name: Annotated[str | None, typer.Argument(help="A device of the library, or the path of your own card.")] = None,
 ) -> None:
@@ -101,12 +125,5 @@ def devices(
 
 
 def main() -> None:
-    """Entry point: errors of ours become one sentence and an exit code, never a traceback."""
-    try:
-        app()
-    except AimcError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here.", err=True)
-        sys.exit(INTERRUPTED)
+    """Entry point of the `aimc-robust` command."""
+    app()

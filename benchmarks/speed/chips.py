@@ -1,0 +1,38 @@
+"""Claim: evaluating one programmed chip, programming included, costs at most 1.10 x plain torch inference.
+
+    python benchmarks/speed/chips.py
+
+ResNet-18 in its CIFAR form, 1000 images, RRAM (Milo 2021), one-sided pairs; ratios in one run.
+"""
+
+from common import images, print_ratios, ratios, resnet18_cifar
+
+from aimc_robust import Crossbar, program
+from aimc_robust.evaluation import evaluate_chips
+from aimc_robust.metrics import batches_of, measure
+
+CHIPS = 3
+
+
+def main() -> None:
+    model = resnet18_cifar().eval()
+    batches = batches_of(images(1000), 250)
+    crossbar = Crossbar("rram-milo2021")
+
+    def plain():
+        for _ in range(CHIPS):
+            measure(model, batches)
+
+    def monte_carlo():
+        list(evaluate_chips(model, batches, crossbar, chips=range(CHIPS)))
+
+    def program_each():
+        for chip in range(CHIPS):
+            measure(program(model, crossbar, chip=chip), batches)
+
+    calls = {"a chip of evaluate()": monte_carlo, "program() and inference": program_each}
+    print_ratios("one chip against plain inference", ratios(plain, calls, rounds=5), dict.fromkeys(calls, 1.10))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What the speed scripts share: the network of the claims, and ratios measured side by side."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+
+def resnet18_cifar(classes: int = 100) -> nn.Module:
+    """ResNet-18 in its CIFAR form: a 3x3 first convolution of stride 1, no max-pooling; 11.2 million weights."""
+    torch.manual_seed(0)
+    model = resnet18(num_classes=classes)
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    model.maxpool = nn.Identity()
+    return model
+
+
+def images(n: int, classes: int = 100) -> tuple[torch.Tensor, torch.Tensor]:
+    """n random images (n, 3, 32, 32) and labels: speed does not depend on what they show."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, 3, 32, 32, generator=generator), torch.randint(classes, (n,), generator=generator)
+
+
+def ratios(
+    baseline: Callable[[], object], others: dict[str, Callable[[], object]], rounds: int
+) -> dict[str, list[float]]:
+    """Time of each other call over the baseline's mean of the runs just before and after it, `rounds` times.
+
+    Baseline and others alternate, so that a machine whose speed drifts cannot favour one of them.
+    """
+    baseline()
+    for call in others.values():
+        call()
+    found: dict[str, list[float]] = {name: [] for name in others}
+    before = _seconds(baseline)
+    for _ in range(rounds):
+        for name, call in others.items():
+            taken = _seconds(call)
+            after = _seconds(baseline)
+            found[name].append(taken / ((before + after) / 2))
+            before = after
+    return found
+
+
+def print_ratios(title: str, found: dict[str, list[float]], limits: dict[str, float]) -> None:
+    """A row per call: median, least and greatest ratio, and the claim."""
+    print(f"{title}\n{'':<28}{'median':>8}{'min':>8}{'max':>8}{'claim':>10}")
+    for name, values in found.items():
+        median = statistics.median(values)
+        verdict = "holds" if median <= limits[name] else "FAILS"
+        print(f"{name:<28}{median:8.3f}{min(values):8.3f}{max(values):8.3f}  <= {limits[name]:.2f} {verdict}")
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began

@@ -1,0 +1,68 @@
+"""Killed at any moment, the same command goes on and ends with the undisturbed numbers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+COMMAND = [sys.executable, "-m", "aimc_robust", "compare"]
+
+
+def start(path, folder):
+    return subprocess.Popen(
+        [*COMMAND, str(path), "--out", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(path, folder):
+    process = start(path, folder)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    return (folder / "evaluations.csv").read_bytes()
+
+
+def wait_for(folder, pattern, process):
+    """Until a file that matches appears; the process must be alive until then."""
+    deadline = time.monotonic() + 60
+    while not any(folder.glob(pattern)):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_kill_and_resume_ends_with_the_same_rows(write_spec, tmp_path):
+    path = write_spec(("epochs = 2", "epochs = 6"))
+    undisturbed = finish(path, tmp_path / "whole")
+    # Four moments: in the first training, between epochs, in an evaluation, and in the last cell.
+    moments = [
+        "spec.toml",
+        "runs/sgd-seed0/unfinished.safetensors",
+        "runs/m-rwp-seed0/evaluations.jsonl",
+        "runs/m-rwp-seed1/history.jsonl",
+    ]
+    folder = tmp_path / "out"
+    for moment in moments:
+        process = start(path, folder)
+        wait_for(folder, moment, process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert finish(path, folder) == undisturbed
+    assert (folder / "summary.csv").read_bytes() == (tmp_path / "whole" / "summary.csv").read_bytes()
+
+
+def test_ctrl_c_says_how_to_go_on_and_leaves_what_is_done(write_spec, tmp_path):
+    path = write_spec(("epochs = 2", "epochs = 200"))
+    process = start(path, tmp_path / "out")
+    wait_for(tmp_path / "out", "runs/sgd-seed0/unfinished.safetensors", process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in output
+    assert "Traceback" not in output
+    assert (tmp_path / "out" / "runs" / "sgd-seed0" / "history.jsonl").read_text().count("\n") >= 1

@@ -1,0 +1,77 @@
+"""A spec says one thing, or is refused with the file, the key and the remedy."""
+
+import pytest
+
+from aimc_robust.bench.spec import load_spec
+from aimc_robust.errors import InputError
+from aimc_robust.hardware import Crossbar
+from aimc_robust.noise import Gaussian
+from aimc_robust.training import SGD, MixedRWP, Ramp
+
+
+def test_methods_targets_and_recipe_are_built_as_written(write_spec):
+    spec = load_spec(write_spec())
+    assert spec.method("sgd", total_updates=50, seed=3) == SGD(seed=3)
+    ramp = Ramp(shape="linear", updates=25)
+    assert spec.method("m-rwp", total_updates=50, seed=1) == MixedRWP(sigma=0.1, ramp=ramp, seed=1)
+    assert [t.condition for t in spec.built_targets()] == [None, Gaussian(0.2), Crossbar("rram-wan2022")]
+    assert spec.training.config().early_stopping.draws == 2
+
+
+def test_target_tables_set_mapping_and_scale(write_spec):
+    targets = """targets = [
+      { name = "wan two-sided", device = "rram-wan2022", mapping = "two-sided", cell_bits = 4, window = [2.0, 30.0] },
+      { name = "norm", noise = "gaussian", sigma = 0.02, scale = "filter_norm" } ]"""
+    spec = load_spec(write_spec(('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', targets)))
+    crossbar, noise = [t.condition for t in spec.built_targets()]
+    assert crossbar == Crossbar("rram-wan2022", mapping="two-sided", cell_bits=4, window=(2.0, 30.0))
+    assert noise == Gaussian(0.02, "filter_norm")
+
+
+FAULTS = {
+    "unknown key": (("chips = 3", "chps = 3"), ["chps", "did you mean 'chips'"]),
+    "unknown key in a table": (("epochs = 2", "epoch = 2"), ["training", "epoch", "did you mean 'epochs'"]),
+    "unknown method": (("[methods.sgd]", '[methods.x]\nkind = "sdg"'), ["methods.x", "sdg", "did you mean 'sgd'"]),
+    "unknown method by label": (("[methods.sgd]", "[methods.smm]"), ["methods.smm", "sam"]),
+    "unknown key of a method": (("sigma = 0.1\nramp", "sgma = 0.1\nramp"), ["methods.m-rwp", "did you mean 'sigma'"]),
+    "missing strength": (("[methods.sgd]", "[methods.sam]"), ["methods.sam", "needs `rho`"]),
+    "negative strength": (("sigma = 0.1\nramp", "sigma = -1\nramp"), ["methods.m-rwp", "sigma", "at least 0"]),
+    "strength as text": (("sigma = 0.1\nramp", 'sigma = "big"\nramp'), ["methods.m-rwp", "sigma", "'big'"]),
+    "wrong type": (("chips = 3", 'chips = "many"'), ["chips", "integer", "'many'"]),
+    "no chips": (("chips = 3", "chips = 0"), ["chips", "0"]),
+    "unknown target": (('"rram-wan2022"]', '"rram-wan"]'), ["targets", "did you mean 'rram-wan2022'"]),
+    "same target twice": (('"rram-wan2022"]', '"digital"]'), ["digital", "twice"]),
+    "target table without device": (('"rram-wan2022"]', '{ mapping = "offset" }]'), ["targets", "`device` or `noise`"]),
+    "unknown mapping": (
+        ('"rram-wan2022"]', '{ device = "ideal", mapping = "one" }]'),
+        ["targets", "mapping", "'one-sided'"],
+    ),
+    "unknown ramp": (('shape = "linear"', 'shape = "cubic"'), ["methods.m-rwp", "cubic", "quadratic"]),
+    "ramp of two lengths": (("fraction = 0.5", "fraction = 0.5, updates = 3"), ["methods.m-rwp", "not both"]),
+    "ramp longer than the run": (("fraction = 0.5", "fraction = 1.5"), ["fraction", "1.5"]),
+    "same seed twice": (("seeds = [0, 1]", "seeds = [1, 1]"), ["seeds", "once"]),
+    "no epochs": (("epochs = 2", "epochs = 0"), ["training", "epochs", "from 1"]),
+    "missing table": (
+        ('[model]\nname = "small-cnn"\noptions = { channels = 2, stages = 2 }\n', ""),
+        ["model", "missing"],
+    ),
+    "not TOML": (("seeds = [0, 1]", "seeds = [0, 1"), ["TOML"]),
+    "a label that is no file name": (("[methods.sgd]", '[methods."a/b"]\nkind = "sgd"'), ["methods", "a/b"]),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_told_with_file_key_and_remedy(fault, write_spec):
+    change, words = FAULTS[fault]
+    path = write_spec(change)
+    with pytest.raises(InputError) as caught:
+        load_spec(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in [str(path), *words]:
+        assert word in message, message
+
+
+def test_a_missing_spec_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match=r"there is no spec at .*nothing\.toml"):
+        load_spec(tmp_path / "nothing.toml")

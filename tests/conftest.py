@@ -1,0 +1,66 @@
+"""A comparison small enough to run whole in a few seconds, on real digits."""
+
+from pathlib import Path
+
+import pytest
+
+from aimc_robust.bench import Progress, Spec, compare
+from aimc_robust.bench.spec import load_spec
+
+TINY = """
+name = "tiny"
+seeds = [0, 1]
+chips = 3
+targets = ["digital", "gaussian-0.2", "rram-wan2022"]
+[data]
+name = "digits"
+test_share = 0.1
+[model]
+name = "small-cnn"
+options = { channels = 2, stages = 2 }
+[training]
+epochs = 2
+early_stopping = { sigma = 0.1, draws = 2 }
+[methods.sgd]
+[methods.m-rwp]
+sigma = 0.1
+ramp = { shape = "linear", fraction = 0.5 }
+"""
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory) -> Path:
+    """The folder of one finished comparison, for tests that only read."""
+    folder = tmp_path_factory.mktemp("done")
+    path = folder / "spec.toml"
+    path.write_text(TINY)
+    compare(load_spec(path), TINY, folder / "out", data_folder=folder, progress=Progress())
+    return folder / "out"
+
+
+@pytest.fixture
+def write_spec(tmp_path):
+    """Write a spec into a file; pairs of old and new text change it."""
+
+    def write(*changes: tuple[str, str], name: str = "spec.toml") -> Path:
+        text = TINY
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a spec file into a folder."""
+
+    def run(path: Path, folder: Path | None = None, **options):
+        spec: Spec = load_spec(path)
+        options = {"data_folder": path.parent, "progress": Progress()} | options
+        return compare(spec, path.read_text(), folder or tmp_path / "out", **options)
+
+    return run
