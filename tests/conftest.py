@@ -6,6 +6,7 @@ import pytest
 
 from aimc_robust.bench import Progress, Spec, compare
 from aimc_robust.bench.spec import load_spec
+from aimc_robust.report import write_report
 
 TINY = """
 name = "tiny"
@@ -35,6 +36,7 @@ def done(tmp_path_factory) -> Path:
     path = folder / "spec.toml"
     path.write_text(TINY)
     compare(load_spec(path), TINY, folder / "out", data_folder=folder, progress=Progress())
+    write_report(folder / "out")
     return folder / "out"
 
 

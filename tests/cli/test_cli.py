@@ -1,0 +1,129 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+import aimc_robust
+from aimc_robust.devices import card_names
+
+COMMANDS = ("compare", "report", "devices")
+
+
+def call(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "aimc_robust", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "dumb"},
+        timeout=120,
+    )
+
+
+def test_version():
+    assert call("--version").stdout == f"aimc-robust {aimc_robust.__version__}\n"
+
+
+@pytest.mark.parametrize("command", [(), *[(c,) for c in COMMANDS]])
+def test_every_help_has_an_example(command):
+    done = call(*command, "--help")
+    assert done.returncode == 0
+    assert "Example: aimc-robust" in done.stdout
+
+
+def test_help_and_the_list_of_devices_do_not_load_torch():
+    for arguments in (["--help"], ["devices"]):
+        code = f"import sys; sys.argv = ['aimc-robust', *{arguments!r}]\nfrom aimc_robust.cli import main\n"
+        code += "try:\n    main()\nexcept SystemExit:\n    pass\nprint('loaded:', 'torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        assert done.stdout.endswith("loaded: False\n"), done.stdout + done.stderr
+
+
+def test_devices_lists_every_card_and_shows_each_with_source_and_curve():
+    listed = call("devices").stdout
+    for name in card_names():
+        assert name in listed
+    shown = call("devices", "pcm-joshi2020").stdout
+    for word in ("10.1038/s41467-020-16108-9", "Fig. 3b", "0.25 to 25 uS", "█"):
+        assert word in shown
+    # the error at the end of the window, from the card's coefficients
+    assert f"{0.28638599 + 0.07585724 * 25 - 0.00178767 * 625:.4g}" in shown
+
+
+MISTAKES = {
+    "unknown device": (["devices", "rram-milo"], "did you mean 'rram-milo2021'"),
+    "missing spec": (["compare", "nothing.toml"], "there is no spec at nothing.toml"),
+    "no comparison": (["report", "."], "holds no comparison"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(mistake, tmp_path):
+    arguments, words = MISTAKES[mistake]
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+
+
+def test_missing_data_is_told_before_anything_is_written(write_spec, tmp_path):
+    path = write_spec(('name = "digits"', 'name = "npz:gone.npz"'))
+    done = call("compare", path, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "no data file" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(write_spec, tmp_path):
+    done = call("compare", write_spec(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "parameters" in lines[0]
+    assert "analog" in lines[0]
+    assert [line.split()[1] for line in lines[1:5]] == ["sgd-seed0:", "m-rwp-seed0:", "sgd-seed1:", "m-rwp-seed1:"]
+    assert all("rram-wan2022 " in line and "\x1b" not in line for line in lines[1:5])
+    assert "left" in lines[1]
+    assert lines[-1] == "report: results/tiny/report.html"
+    assert (tmp_path / "results" / "tiny" / "report.html").is_file()
+
+
+def test_a_failed_model_is_named_and_the_exit_code_says_so(write_spec, tmp_path):
+    path = write_spec(("[methods.sgd]", '[methods.sgd]\n[methods.wild]\nkind = "rwp"\nsigma = 1e39'))
+    done = call("compare", path, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "wild-seed0: FAILED, the loss is not finite at update 1" in done.stdout
+    assert "failed: wild-seed0, wild-seed1" in done.stderr
+    assert "sgd-seed1: digital" in done.stdout
+
+
+def test_on_a_terminal_a_bar_names_method_seed_and_epoch(write_spec, tmp_path):
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aimc_robust", "compare", str(write_spec(("epochs = 2", "epochs = 8")))],
+        stdout=slave,
+        stderr=slave,
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(master, 65536)
+        except OSError:  # Linux's way of saying that the other end has closed
+            break
+        if not piece:
+            break
+        shown += piece
+    assert process.wait(timeout=60) == 0
+    text = shown.decode()
+    assert "sgd-seed0: epoch " in text
+    assert "all models" in text
+    assert "left" in text
+    assert "sgd-seed0: digital" in text

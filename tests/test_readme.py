@@ -1,0 +1,71 @@
+"""What README tells people to do works."""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from aimc_robust.bench import Progress, compare
+from aimc_robust.bench.spec import load_spec
+from aimc_robust.report import write_report
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def block(mark):
+    """The code block that follows the comment `mark`."""
+    return re.search(rf"<!-- {mark} -->\n```\w+\n(.*?)```", README, re.DOTALL)[1].strip()
+
+
+def test_the_python_example_runs_and_learns():
+    done = subprocess.run([sys.executable, "-c", block("example")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    accuracy = float(re.match(r"on RRAM ([\d.]+) %, 95 % interval \(", done.stdout)[1])
+    assert accuracy > 70  # chance is 10
+    assert len(block("example").splitlines()) <= 17
+
+
+def test_the_two_commands_install_and_name_files_that_exist():
+    assert block("test") == "pip install '.[test]' && pytest"
+    install, job = block("run").split(" && ")
+    assert install == "pip install ."
+    program, command, spec = shlex.split(job)
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts[program] == "aimc_robust.cli:main"
+    assert command == "compare"
+    assert (ROOT / spec).is_file()
+
+
+def test_the_quickstart_runs_from_end_to_end_when_shortened(tmp_path):
+    text = (ROOT / "benchmarks" / "quickstart.toml").read_text()
+    for line, short in {
+        "seeds = [0, 1, 2]": "seeds = [0]",
+        "chips = 25": "chips = 2",
+        "epochs = 60": "epochs = 1",
+    }.items():
+        assert line in text
+        text = text.replace(line, short)
+    path = tmp_path / "short.toml"
+    path.write_text(text)
+    assert not compare(load_spec(path), text, tmp_path / "out", data_folder=ROOT, progress=Progress()).failed
+    assert "rwp-quadratic" in write_report(tmp_path / "out").read_text()
+
+
+def test_every_file_that_readme_links_or_names_exists():
+    links = re.findall(r"\]\((?!https?://)([^)]+)\)", README)
+    paths = re.findall(r"`((?:benchmarks|device_models)/[\w./]*)`", README)
+    assert links
+    assert paths
+    for path in links + paths:
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("word", ["report.html", "report.md", "summary.csv", "evaluations.csv", "spec.toml"])
+def test_readme_names_what_a_comparison_writes(word, done):
+    assert (done / word).is_file()
+    assert word in README
