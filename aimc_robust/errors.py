@@ -4,6 +4,7 @@ A message says what was expected, what came, and how to mend it, in one sentence
 """
 
 import difflib
+import numbers
 from collections.abc import Iterable
 
 
@@ -39,17 +40,25 @@ class MissingDependencyError(AimcError, ImportError):
     """An optional package is needed; the message holds the command that installs it."""
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """The error for a name that is not among `known`, with the nearest known name first."""
+def unknown_name(what: str, name: str, known: Iterable[str], *, advice: str = "") -> UnknownNameError:
+    """The error for a name that is not among `known`, with the nearest known name first and `advice` last."""
     known = sorted(known)
     nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return UnknownNameError(f"unknown {what} {name!r}: {hint}Known: {', '.join(known)}.")
+    return UnknownNameError(f"unknown {what} {name!r}: {hint}Known: {', '.join(known)}.{advice and ' ' + advice}")
 
 
 def require_finite(name: str, value: float, *, low: float = 0.0, high: float = float("inf")) -> None:
     """Raise InputError unless `value` is a number within [low, high] (an infinite bound is open)."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not low <= value <= high or value in (float("inf"), float("-inf")):
         bound = f"at least {low:g}" if high == float("inf") else f"within {low:g} and {high:g}"
         raise InputError(f"{name} must be a finite number {bound}, got {value!r}.")
+
+
+def require_whole(name: str, value: int, *, low: int, high: int | None = None) -> None:
+    """Raise InputError unless `value` is a whole number from `low` (to `high`)."""
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_whole or value < low or (high is not None and value > high):
+        bound = f"from {low}" if high is None else f"from {low} to {high}"
+        raise InputError(f"{name} must be a whole number {bound}, got {value!r}.")

@@ -37,6 +37,14 @@ def measure(model: nn.Module, batches: Iterable[Batch]) -> Measurement:
     return Measurement(100.0 * correct / n, loss / n, n)
 
 
+def check_data(name: str, data: Batch) -> None:
+    """Raise DataError unless `data` holds at least one input and a label for each."""
+    inputs, labels = data
+    if len(inputs) != len(labels) or len(labels) == 0:
+        raise DataError(f"{name} needs a label for each image and at least one, got {len(inputs)} and {len(labels)}.")
+
+
 def batches_of(data: Batch, size: int) -> list[Batch]:
-    """(inputs, labels) cut into batches of at most `size`, in order, without a copy."""
+    """(inputs, labels) cut into batches of at most `size`, in order, without a copy. Raises as `check_data`."""
+    check_data("data", data)
     return list(zip(data[0].split(size), data[1].split(size), strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ class Axes:
 
     def at(self, **axes: Axis) -> Axes:
         """These axes and the given ones; an axis given twice takes the last value."""
-        merged = dict(self.named) | axes
+        plain = {name: axis if isinstance(axis, str) else operator.index(axis) for name, axis in axes.items()}
+        merged = dict(self.named) | plain
         return Axes(self.root, tuple(sorted(merged.items())))
 
     def seed(self) -> int:
@@ -39,7 +41,7 @@ class Axes:
         torch's CPU generator uses the low 32 bits, so two given sets of axes share a stream with probability
         2**-32.
         """
-        text = json.dumps([self.root, self.named], separators=(",", ":"))
+        text = json.dumps([operator.index(self.root), self.named], separators=(",", ":"))
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
     def generator(self, device: str = "cpu") -> torch.Generator:

@@ -10,9 +10,9 @@ from aimc_robust.errors import InputError, unknown_name
 
 
 class StrictModel(pydantic.BaseModel):
-    """Frozen; refuses unknown keys by naming the nearest known one; refuses NaN and infinity."""
+    """Frozen and strict: no number from text, no NaN; an unknown key is refused with the nearest known one."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     @pydantic.model_validator(mode="before")
     @classmethod

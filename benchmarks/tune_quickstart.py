@@ -24,7 +24,7 @@ EPOCHS = (30, 60)
 STRENGTHS = {
     "sgd": [{}],
     "sam": [{"rho": rho} for rho in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)],
-    "sam-quadratic": [{"rho": rho} for rho in (0.4, 0.8, 1.6, 3.2)],
+    "sam-quadratic": [{"rho": rho} for rho in (0.8, 1.6, 3.2, 6.4)],
     "rwp": [{"sigma": sigma} for sigma in (0.1, 0.15, 0.2, 0.3, 0.4)],
     "rwp-quadratic": [{"sigma": sigma} for sigma in (0.15, 0.2, 0.3, 0.4)],
     "m-rwp": [{"sigma": sigma} for sigma in (0.1, 0.2, 0.3, 0.4)],

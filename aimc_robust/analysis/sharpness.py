@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from aimc_robust.errors import DataError, require_whole
 from aimc_robust.noise.perturb import perturbed
 from aimc_robust.noise.protocol import WeightNoise
 from aimc_robust.seeding import Axes
@@ -25,6 +26,7 @@ def average_sharpness(
     seed: int = 0,
 ) -> float:
     """Average-direction sharpness: mean over draws and batches of L_B(w + eps) - L_B(w), eps from `noise`."""
+    require_whole("draws", draws, low=1)
     rises = []
     with frozen_buffers(model), torch.no_grad():
         for number, batch in enumerate(batches):
@@ -33,7 +35,7 @@ def average_sharpness(
                 axes = Axes(seed).at(use="sharpness", batch=number, draw=draw)
                 with perturbed(model, noise, generator=axes):
                     rises.append(float(scalar_loss(model, loss_fn, batch) - clean))
-    return sum(rises) / len(rises)
+    return _mean(rises)
 
 
 def ascent_sharpness(model: nn.Module, loss_fn: LossFunction, batches: Iterable[Batch], *, rho: float) -> float:
@@ -48,4 +50,10 @@ def ascent_sharpness(model: nn.Module, loss_fn: LossFunction, batches: Iterable[
             clean = scalar_loss(model, loss_fn, batch).detach()
             with method.perturbation(model, loss_fn, batch, step=1), torch.no_grad():
                 rises.append(float(scalar_loss(model, loss_fn, batch) - clean))
+    return _mean(rises)
+
+
+def _mean(rises: list[float]) -> float:
+    if not rises:
+        raise DataError("expected at least one batch of images and labels, got none.")
     return sum(rises) / len(rises)

@@ -48,7 +48,7 @@ class Target:
             return {
                 "name": self.name,
                 "card": crossbar.card.model_dump(mode="json"),
-                "window": list(crossbar.window),
+                "window": list(crossbar.programming_window),
                 "mapping": crossbar.mapping,
                 "cell_bits": crossbar.cell_bits,
                 "weight_percentile": crossbar.weight_percentile,

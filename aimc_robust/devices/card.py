@@ -33,7 +33,7 @@ class Range(StrictModel):
 
     min: float = pydantic.Field(ge=0)
     max: float = pydantic.Field(gt=0)
-    limits: tuple[float, float]
+    limits: Annotated[tuple[float, float], pydantic.Field(strict=False)]  # TOML has arrays only
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> "Range":
@@ -63,7 +63,7 @@ class Polynomial(_Programming):
     """sigma(state) = sum_i coefficients[i] * state**i, in the card's unit."""
 
     kind: Literal["polynomial"]
-    coefficients: list[float] = pydantic.Field(min_length=1, max_length=12)
+    coefficients: Annotated[tuple[float, ...], pydantic.Field(strict=False, min_length=1, max_length=12)]
 
 
 class SaturatingExponential(_Programming):

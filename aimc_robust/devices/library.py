@@ -33,5 +33,5 @@ def load_card(device: str | Path | Card) -> Card:
         return read_toml(Path(device), Card, what="device card")
     names = card_names()
     if device not in names:
-        raise unknown_name("device (or give the path of your own card, ending in .toml)", str(device), names)
+        raise unknown_name("device", str(device), names, advice="Or give the path of your own card, ending in .toml.")
     return read_toml(cards_folder() / f"{device}.toml", Card, what="device card")

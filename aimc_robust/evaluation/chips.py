@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 from torch import nn
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, require_whole
 from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.hardware.program import chip_axes, prepare
@@ -24,8 +24,8 @@ def evaluate_chips(
     """(chip, its measurement) for each chip number, as they are done; `model` is left as it was.
 
     A crossbar is programmed with the weights after BatchNorm folding; any other noise perturbs the weights as they
-    stand. Digital weights have one chip only. A chip's errors derive from (seed, chip, layer) alone, so that two
-    models, two methods and any two orders of work meet the same chips.
+    stand. Digital weights are the same on every chip: only the first is measured. A chip's errors derive from
+    (seed, chip, layer) alone, so that two models, two methods and any two orders of work meet the same chips.
     """
     batches = batches if isinstance(batches, list) else list(batches)
     if condition is not None and not isinstance(condition, WeightNoise):
@@ -34,6 +34,7 @@ def evaluate_chips(
     for chip in chips:
         if condition is None:
             yield chip, measure(ready, batches)
+            return
         else:
             with perturbed(ready, condition, generator=chip_axes(seed, chip)):
                 yield chip, measure(ready, batches)
@@ -47,11 +48,9 @@ def evaluate(
     batches: (inputs, labels) pairs. condition: a Crossbar, a weight noise, or None for digital weights (1 chip).
     chips: how many, from number 0. Raises InputError or DataError for arguments that cannot be.
     """
-    if not isinstance(chips, int) or chips < 1:
-        raise InputError(f"chips must be a whole number from 1, got {chips!r}.")
-    numbers = range(1 if condition is None else chips)
+    require_whole("chips", chips, low=1)
     rows = [
         {"seed": 0, "chip": chip, **measured._asdict()}
-        for chip, measured in evaluate_chips(model, batches, condition, chips=numbers, seed=seed)
+        for chip, measured in evaluate_chips(model, batches, condition, chips=range(chips), seed=seed)
     ]
     return AccuracyEstimate(pd.DataFrame(rows))

@@ -36,6 +36,11 @@ class AccuracyEstimate:
                 f"an estimate needs rows with seed, chip and accuracy; missing: {sorted(missing) or 'rows'}."
             )
 
+        if self.table["accuracy"].isna().any():
+            raise InputError("an estimate needs an accuracy in every row; some rows hold NaN.")
+        if self.table.duplicated(["seed", "chip"]).any():
+            raise InputError("an estimate needs each (seed, chip) once; some appear more than once.")
+
     @property
     def _model_means(self) -> pd.Series:
         return self.table.groupby("seed")["accuracy"].mean()

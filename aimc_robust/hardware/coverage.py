@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from aimc_robust.hardware.fold import Folding
-from aimc_robust.noise.scope import analog_layers, weights_in_scope
+from aimc_robust.noise.scope import analog_layers
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,15 @@ class Coverage:
         if self.folding.folded:
             parts.append(f"{len(self.folding.folded)} BatchNorm folded into the weights")
         if self.folding.kept:
-            parts.append(f"BatchNorm not folded: {', '.join(self.folding.kept)} ({self.folding.reason})")
+            kept = [f"{name} ({reason})" for name, reason in self.folding.kept.items()]
+            parts.append(f"BatchNorm not folded: {', '.join(kept)}")
         return "; ".join(parts) + "."
 
 
 def count_coverage(model: nn.Module, folding: Folding) -> Coverage:
     """The coverage of a model whose BatchNorms have been folded as `folding` says."""
     layers = analog_layers(model)
-    weights = {id(p) for p in weights_in_scope(model).values()}
+    arrays = {id(layer.weight): name for name, layer in reversed(layers.items())}  # tied layers share one array
     seen: set[int] = set()
     analog = biases = 0
     digital: dict[str, int] = {}
@@ -47,11 +48,11 @@ def count_coverage(model: nn.Module, folding: Folding) -> Coverage:
             if id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            if id(parameter) in weights:
+            if id(parameter) in arrays:
                 analog += parameter.numel()
             elif name in layers:
                 biases += parameter.numel()
             else:
                 digital[name] = digital.get(name, 0) + parameter.numel()
     total = analog + biases + sum(digital.values())
-    return Coverage(analog, total, tuple(layers), biases, digital, folding)
+    return Coverage(analog, total, tuple(reversed(arrays.values())), biases, digital, folding)

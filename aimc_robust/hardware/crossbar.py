@@ -13,7 +13,7 @@ from torch import Tensor
 from aimc_robust.devices.card import Card
 from aimc_robust.devices.library import load_card
 from aimc_robust.devices.statistics import programming_std
-from aimc_robust.errors import InputError, require_finite
+from aimc_robust.errors import InputError, require_finite, require_whole
 from aimc_robust.hardware.mapping import MAPPINGS, check_mapping, weight_limit
 from aimc_robust.noise.protocol import WeightNoise, standard_normal
 
@@ -40,21 +40,20 @@ class Crossbar(WeightNoise):
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", load_card(self.device))
         check_mapping(self.mapping)
-        if not isinstance(self.cell_bits, int) or not 0 <= self.cell_bits <= 16:
-            raise InputError(f"cell_bits must be a whole number from 0 (continuous) to 16, got {self.cell_bits!r}.")
+        require_whole("cell_bits (0: continuous)", self.cell_bits, low=0, high=16)
         if self.mapping == "offset" and self.cell_bits == 1:
             raise InputError("an offset mapping needs at least 2 cell bits: 1 bit leaves no level for zero.")
         require_finite("weight_percentile", self.weight_percentile, low=0.5, high=1.0)
-        window = self.card.range.min, self.card.range.max
-        if self.window is not None:
-            window = tuple(float(edge) for edge in self.window)
-        object.__setattr__(self, "window", window)
         self._check_window()
 
     def _check_window(self) -> None:
-        low, high = self.window
-        if not 0 <= low < high < float("inf"):
-            raise InputError(f"window must be (min, max) with 0 <= min < max in {self.card.unit}, got {self.window}.")
+        try:
+            low, high = self.programming_window
+            valid = 0 <= low < high < float("inf")
+        except (TypeError, ValueError):
+            valid = False
+        if not valid:
+            raise InputError(f"window must be (min, max) with 0 <= min < max in {self.card.unit}, got {self.window!r}.")
         least, most = self.card.range.limits
         if low < least or high > most:
             warnings.warn(
@@ -62,6 +61,11 @@ class Crossbar(WeightNoise):
                 f"{least:g} to {most:g} within which the card's fit holds.",
                 stacklevel=4,
             )
+
+    @property
+    def programming_window(self) -> tuple[float, float]:
+        """(min, max) target state [card.unit]: `window`, or the card's own."""
+        return self.window or (self.card.range.min, self.card.range.max)
 
     @property
     def card(self) -> Card:
@@ -84,9 +88,14 @@ def program_weights(crossbar: Crossbar, weight: Tensor, draw: Callable[[Tensor],
     if not torch.isfinite(weight).all():
         raise InputError("weights to be programmed must be finite; this layer holds NaN or infinity.")
     mapping, card, bits = MAPPINGS[crossbar.mapping], crossbar.card, crossbar.cell_bits
-    low, high = crossbar.window
+    low, high = crossbar.programming_window
     exact = weight.to(torch.promote_types(weight.dtype, torch.float32))
     limit = weight_limit(exact, crossbar.weight_percentile)
+    if limit == 0 and exact.any():
+        raise InputError(
+            f"weight_percentile {crossbar.weight_percentile:g} of this layer is 0, since most of its weights are; all "
+            "of them would be lost. Raise it."
+        )
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
     states = tuple(
         _programmed(card, g.mul_(high), draw, (low, high)).div_(high) for g in mapping.to_states(u, low / high, bits)

@@ -1,21 +1,23 @@
 """Fold BatchNorm into the layer before it, where that is exact."""
 
+import inspect
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from aimc_robust.noise.scope import ANALOG_LAYERS
+from aimc_robust.errors import InputError
+from aimc_robust.noise.scope import analog_layers
 
 
 @dataclass(frozen=True)
 class Folding:
-    """Which BatchNorms went into which layer, which stayed, and why."""
+    """Which BatchNorms went into which layer, and which stayed, with the reason."""
 
     folded: dict[str, str]  # BatchNorm -> layer
-    kept: tuple[str, ...]
-    reason: str = ""
+    kept: dict[str, str]  # BatchNorm -> reason
 
 
 def fold_batchnorm(model: nn.Module) -> Folding:
@@ -23,51 +25,86 @@ def fold_batchnorm(model: nn.Module) -> Folding:
 
     W' = W gamma / sqrt(var + eps), b' = (b - mean) gamma / sqrt(var + eps) + beta, computed in float64. A BatchNorm
     is folded when, in the traced graph, its input is the output of one layer that nothing else uses, and both are
-    called once. The others, and all those of a model that cannot be traced, stay digital and are listed: they
-    compute the same, only the weights are programmed as they stand.
+    called once, under one name, without hooks. The others, and all those of a model that cannot be traced, stay
+    digital and are listed: they compute the same, only the weights are programmed as they stand.
     """
-    norms = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
     if not norms:
-        return Folding({}, ())
+        return Folding({}, {})
     try:
-        graph = fx.Tracer().trace(model)
+        graphs = _traces(model)
     except Exception as error:  # whatever a user's forward raises under tracing
-        return Folding({}, tuple(norms), f"the model cannot be traced ({type(error).__name__})")
-    pairs = _foldable(model, graph)
-    for norm_name, layer_name in pairs.items():
-        _fold(model.get_submodule(layer_name), norms[norm_name])
-        model.set_submodule(norm_name, nn.Identity())
-    kept = tuple(name for name in norms if name not in pairs)
-    return Folding(pairs, kept, "its input is not one layer's output alone" if kept else "")
+        return Folding({}, dict.fromkeys(norms, f"the model cannot be traced: {type(error).__name__}"))
+    folded: dict[str, str] = {}
+    kept: dict[str, str] = {}
+    for name, norm in norms.items():
+        found = [_layer_before(model, graph, name) for graph in graphs]
+        if any(isinstance(result, _Kept) for result in found) or len(set(found)) != 1:
+            kept[name] = next((result.reason for result in found if isinstance(result, _Kept)), _Kept().reason)
+            continue
+        folded[name] = found[0]
+        layer = model.get_submodule(found[0])
+        _fold(layer, norm)
+        model.set_submodule(name, _FoldedAfterLinear() if isinstance(layer, nn.Linear) else nn.Identity())
+    return Folding(folded, kept)
 
 
-def _foldable(model: nn.Module, graph: fx.Graph) -> dict[str, str]:
-    """BatchNorm name -> name of the layer it can be folded into."""
-    modules = dict(model.named_modules())
-    calls: dict[int, int] = {}
-    owners: dict[int, int] = {}
-    for node in graph.nodes:
-        if node.op == "call_module":
-            calls[id(modules[node.target])] = calls.get(id(modules[node.target]), 0) + 1
-        elif node.op == "get_attr":  # a parameter used outside its own layer: its scale must not change
-            owner = model.get_submodule(node.target.rpartition(".")[0])
-            calls[id(owner)] = calls.get(id(owner), 0) + 2
-    for module in modules.values():
-        for parameter in module.parameters(recurse=False):
-            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-    pairs = {}
-    for node in graph.nodes:
-        norm = modules.get(node.target) if node.op == "call_module" else None
-        if not isinstance(norm, _BatchNorm) or norm.running_mean is None:
-            continue
-        source = node.args[0] if node.args else None
-        layer = modules.get(source.target) if isinstance(source, fx.Node) and source.op == "call_module" else None
-        if not isinstance(layer, ANALOG_LAYERS) or len(source.users) != 1:
-            continue
-        own = all(owners[id(p)] == 1 for p in layer.parameters(recurse=False))
-        if own and calls[id(norm)] == calls[id(layer)] == 1 and norm.num_features == layer.weight.shape[0]:
-            pairs[node.target] = source.target
-    return pairs
+class _FoldedAfterLinear(nn.Module):
+    """In place of a folded BatchNorm: after a linear layer only (batch, features) is normalised over its features."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 2:
+            raise InputError(
+                f"a BatchNorm after a linear layer was folded for inputs (batch, features), got {x.ndim} dimensions; "
+                "it normalises over another axis there and cannot be folded."
+            )
+        return x
+
+
+@dataclass(frozen=True)
+class _Kept:
+    reason: str = "its input is not one layer's output alone"
+
+
+class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True  # statistics that forward reads by itself appear in the graph
+
+
+def _traces(model: nn.Module) -> list[fx.Graph]:
+    """The graph with every argument given, and the one with optional arguments left out: they may differ."""
+    optional = {
+        name: parameter.default
+        for name, parameter in inspect.signature(model.forward).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    return [_Tracer().trace(model), *([_Tracer().trace(model, concrete_args=optional)] if optional else [])]
+
+
+def _layer_before(model: nn.Module, graph: fx.Graph, norm_name: str) -> str | _Kept:
+    """The name of the layer that the BatchNorm can be folded into, or why there is none."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    norm = modules[norm_name]
+    if norm.running_mean is None:
+        return _Kept("it keeps no running statistics")
+    calls = [node for node in graph.nodes if node.op == "call_module" and modules[node.target] is norm]
+    source = calls[0].args[0] if calls and calls[0].args else None
+    if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) != 1:
+        return _Kept()
+    layer = modules[source.target]
+    if source.target not in analog_layers(model) or norm.num_features != layer.weight.shape[0]:
+        return _Kept()
+    names = Counter(id(module) for module in modules.values())
+    uses = Counter(id(modules[node.target]) for node in graph.nodes if node.op == "call_module")
+    read = {node.target.rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    owners = Counter(id(p) for module in set(modules.values()) for p in module.parameters(recurse=False))
+    for part, name in ((layer, source.target), (norm, norm_name)):
+        if names[id(part)] > 1 or uses[id(part)] > 1 or name in read:
+            return _Kept(f"{name} is used in more than one place")
+        if any(owners[id(p)] > 1 for p in part.parameters(recurse=False)):
+            return _Kept(f"{name} shares its weights with another layer")
+        if part._forward_hooks or part._forward_pre_hooks:
+            return _Kept(f"{name} has a forward hook")
+    return source.target
 
 
 @torch.no_grad()

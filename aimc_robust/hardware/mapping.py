@@ -10,8 +10,6 @@ from torch import Tensor
 
 from aimc_robust.errors import unknown_name
 
-# torch.quantile refuses more than 2**24 elements and sorts them all; kthvalue does neither.
-
 
 def weight_limit(weight: Tensor, percentile: float) -> Tensor:
     """The weight that is mapped to the end of the window: a scalar, in units of the weight.
@@ -26,6 +24,7 @@ def weight_limit(weight: Tensor, percentile: float) -> Tensor:
 
 
 def _quantile(values: Tensor, p: float) -> Tensor:
+    # torch.quantile refuses more than 2**24 elements and sorts them all; kthvalue does neither.
     position = p * (values.numel() - 1)
     below = int(position)
     low = values.kthvalue(below + 1).values

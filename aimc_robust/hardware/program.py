@@ -27,6 +27,7 @@ def prepare(model: nn.Module) -> tuple[nn.Module, Coverage]:
         )
     prepared = copy.deepcopy(model).eval()
     folding = fold_batchnorm(prepared)
+    prepared.eval()  # the parts that took a BatchNorm's place too
     return prepared, count_coverage(prepared, folding)
 
 

@@ -26,6 +26,8 @@ def perturb_weights(
             source = generator.at(layer=layer).generator() if isinstance(generator, Axes) else generator
             noisy = noise.perturb(layer, weight.detach(), source)
             weight.copy_(noisy if strength == 1.0 else torch.lerp(weight, noisy, strength))
+    # Autocast keeps low-precision copies of weights and does not see a change in place.
+    torch.clear_autocast_cache()
 
 
 @contextmanager
@@ -42,6 +44,7 @@ def restored(model: nn.Module, scope: Scope = "weights") -> Iterator[nn.Module]:
         with torch.no_grad():
             for name, weight in weights.items():
                 weight.copy_(saved[name])
+        torch.clear_autocast_cache()
 
 
 @contextmanager

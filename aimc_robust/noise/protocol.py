@@ -17,7 +17,8 @@ class WeightNoise(ABC):
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
         """A perturbed copy of `weight` (any shape, filters along dimension 0), same dtype and device.
 
-        `name` is the weight's name in its model. All randomness comes from `generator`; `weight` is left as it is.
+        `name` is that of the weight's layer; of the parameter, when it is not a layer's weight. All randomness comes
+        from `generator`; `weight` is left as it is.
         """
 
 

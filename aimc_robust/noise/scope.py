@@ -16,7 +16,18 @@ ANALOG_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 def analog_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Name -> layer, for the layers whose weights a crossbar holds. A layer reached by two names appears once."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, ANALOG_LAYERS)}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        # A computed weight (weight_norm and other parametrisations) is no parameter that could be programmed.
+        if isinstance(module, ANALOG_LAYERS) and module._parameters.get("weight") is not None
+    }
+
+
+def check_scope(scope: Scope) -> None:
+    """Raise UnknownNameError unless `scope` is one of SCOPES or a predicate."""
+    if scope not in SCOPES and not callable(scope):
+        raise unknown_name("scope", str(scope), SCOPES)
 
 
 def weights_in_scope(model: nn.Module, scope: Scope = "weights") -> dict[str, nn.Parameter]:
@@ -30,10 +41,9 @@ def weights_in_scope(model: nn.Module, scope: Scope = "weights") -> dict[str, nn
         chosen = {name: p for name, p in parameters.items() if id(p) in weights}
     elif scope == "all":
         chosen = parameters
-    elif callable(scope):
-        chosen = {name: p for name, p in parameters.items() if scope(name, p)}
     else:
-        raise unknown_name("scope", scope, SCOPES)
+        check_scope(scope)
+        chosen = {name: p for name, p in parameters.items() if scope(name, p)}
     if not chosen:
         raise InputError(
             f"{type(model).__name__} has no parameter in scope {scope!r}; expected at least one convolution or "

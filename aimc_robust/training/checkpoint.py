@@ -19,11 +19,11 @@ def model_tensors(model: nn.Module) -> Tensors:
     return {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
 
 
-def load_model_tensors(model: nn.Module, tensors: Tensors, *, source: str) -> None:
-    """Put `tensors` into `model`. Raises CheckpointError, with what is missing, unexpected or of another shape."""
+def check_fits(model: nn.Module, tensors: Tensors, *, source: str) -> None:
+    """Raise CheckpointError, with what is missing, unexpected or of another shape, unless `tensors` are `model`'s."""
     own = model.state_dict()
     faults = [f"missing {name}" for name in own if name not in tensors]
-    faults += [f"unexpected {name}" for name in tensors if name not in own]
+    faults += [f"unexpected {name}" for name in sorted(tensors) if name not in own]
     faults += [
         f"{name} has shape {tuple(tensors[name].shape)}, the model's has {tuple(value.shape)}"
         for name, value in own.items()
@@ -35,6 +35,11 @@ def load_model_tensors(model: nn.Module, tensors: Tensors, *, source: str) -> No
             f"{source} is a checkpoint of another model than {type(model).__name__}: {'; '.join(faults[:5])}{more}. "
             "Give the model it was made from, or write to another folder."
         )
+
+
+def load_model_tensors(model: nn.Module, tensors: Tensors, *, source: str) -> None:
+    """Put `tensors` into `model`. Raises as `check_fits`, before anything is changed."""
+    check_fits(model, tensors, source=source)
     model.load_state_dict(tensors)
 
 
@@ -50,6 +55,8 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         notes = json.loads(header["__metadata__"]["aimc_robust"])
+        if "recipe" not in notes:
+            raise ValueError("it does not say what made it")
     except Exception as error:  # safetensors raises a bare Exception of its own
         raise CheckpointError(
             f"{path} is not a checkpoint of aimc-robust ({type(error).__name__}: {error}); delete it to train again."

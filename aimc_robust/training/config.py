@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from aimc_robust.errors import InputError, require_finite
+from aimc_robust.errors import require_finite, require_whole
 from aimc_robust.noise.gaussian import Gaussian
 
 
@@ -24,7 +24,7 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         Gaussian(self.sigma, self.scale)
-        whole_number("draws", self.draws, low=1)
+        require_whole("draws", self.draws, low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ class TrainingConfig:
     early_stopping: EarlyStopping | None = None
 
     def __post_init__(self) -> None:
-        whole_number("epochs", self.epochs, low=1)
-        whole_number("batch_size", self.batch_size, low=1)
+        require_whole("epochs", self.epochs, low=1)
+        require_whole("batch_size", self.batch_size, low=1)
         for name in ("lr", "weight_decay"):
             require_finite(name, getattr(self, name))
         for name in ("momentum", "label_smoothing"):
@@ -63,9 +63,3 @@ class TrainingConfig:
         stopping = self.early_stopping
         values["early_stopping"] = stopping and {f.name: getattr(stopping, f.name) for f in fields(stopping)}
         return values
-
-
-def whole_number(name: str, value: int, *, low: int) -> None:
-    """Raise InputError unless `value` is an int of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise InputError(f"{name} must be a whole number from {low}, got {value!r}.")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from aimc_robust.errors import DivergenceError
 from aimc_robust.files import Row, append_rows, read_rows
-from aimc_robust.metrics import Batch, batches_of, measure
+from aimc_robust.metrics import Batch, batches_of, check_data, measure
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.perturb import perturbed
 from aimc_robust.seeding import Axes
@@ -63,8 +63,11 @@ def train(
     data_id: what identifies the data; a checkpoint made from other data, recipe or model is refused.
     on_epoch: called with each new row: epoch, updates, lr, strength, train_loss, accuracy, loss,
         perturbed_accuracy, seconds (accuracies of the validation split in percent).
-    Raises DivergenceError when a loss is not finite, naming update, method and strength; CheckpointError.
+    Raises DivergenceError when a loss is not finite, naming update, method and strength; CheckpointError for a
+    checkpoint that does not belong; DataError for images and labels that do not fit together.
     """
+    check_data("training_set", training_set)
+    check_data("validation_set", validation_set)
     recipe = recipe_of(model, method, config, seed, data_id)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +85,8 @@ def train(
         began = time.perf_counter()
         row = _train_epoch(model, method, config, optimizer, training_set, seed, progress.epoch + 1)
         row |= _validate(model, config.early_stopping, validation_set, seed)
+        if not math.isfinite(row["loss"]):  # the last update of an epoch has no training loss after it
+            raise _divergence("the validation loss", row["updates"], row["epoch"], method)
         row["seconds"] = round(time.perf_counter() - began, 3)
         progress.epoch += 1
         _select(progress, row, config, model)
@@ -118,7 +123,7 @@ def _train_epoch(
     loss_fn = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     losses = []
     model.train()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
         torch.manual_seed(Axes(seed).at(use="model", epoch=epoch).seed())
         for update in range(updates):
             step = (epoch - 1) * updates + update + 1
@@ -131,10 +136,7 @@ def _train_epoch(
     if not torch.isfinite(all_losses).all():
         # Looked at once an epoch: a look at every update would make a GPU wait each time.
         step = (epoch - 1) * updates + int((~torch.isfinite(all_losses)).nonzero()[0]) + 1
-        raise DivergenceError(
-            f"the loss is not finite at update {step} (epoch {epoch}) of {type(method).__name__} at strength "
-            f"{method.strength(step)}; lower lr or the strength, or lengthen the ramp."
-        )
+        raise _divergence("the loss", step, epoch, method)
     return {
         "epoch": epoch,
         "updates": step,
@@ -142,6 +144,13 @@ def _train_epoch(
         "strength": method.strength(step),
         "train_loss": float(all_losses.mean()),
     }
+
+
+def _divergence(what: str, step: int, epoch: int, method: Method) -> DivergenceError:
+    return DivergenceError(
+        f"{what} is not finite at update {step} (epoch {epoch}) of {type(method).__name__} at strength "
+        f"{method.strength(step)}; lower lr or the strength, or lengthen the ramp."
+    )
 
 
 def _order(seed: int, epoch: int, stream: int, labels: Tensor) -> Tensor:

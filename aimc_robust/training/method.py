@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, unknown_name
-from aimc_robust.noise.scope import Scope
+from aimc_robust.noise.scope import Scope, check_scope
 from aimc_robust.seeding import Axes
 from aimc_robust.training.ramp import CONSTANT, Ramp
 
@@ -40,15 +40,31 @@ class Method(ABC):
     seed: int = 0
 
     batches_per_update: ClassVar[int] = 1
+    ascent_pass: ClassVar[bool] = False  # whether the perturbation itself takes a clean pass
 
     def __post_init__(self) -> None:
+        check_scope(self.scope)
+        if not isinstance(self.ramp, Ramp):
+            raise InputError(f"ramp must be a Ramp such as Ramp(shape='quadratic', updates=1000), got {self.ramp!r}.")
         if self.bn_stats not in BN_STATS:
             raise unknown_name("bn_stats", self.bn_stats, BN_STATS)
+        if self.bn_stats not in self.passes:
+            raise InputError(
+                f"{type(self).__name__} makes no {self.bn_stats} pass here, so BatchNorm would learn nothing; set "
+                f"bn_stats to {' or '.join(map(repr, self.passes))}."
+            )
 
     @property
     @abstractmethod
     def shares(self) -> tuple[float, float]:
         """(clean_share, perturbed_share); a pass with share 0 is not run."""
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """Which of BN_STATS an update runs."""
+        clean_share, perturbed_share = self.shares
+        run = {"clean": clean_share or self.ascent_pass, "perturbed": perturbed_share}
+        return tuple(name for name, share in run.items() if share)
 
     @abstractmethod
     def perturbation(
@@ -117,12 +133,18 @@ def scalar_loss(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Tensor
 def frozen_buffers(model: nn.Module) -> Iterator[None]:
     """Put the model's buffers back on leaving.
 
-    Buffers rather than BatchNorm's own switch: custom normalisation layers are covered too.
+    Buffers rather than BatchNorm's own switch: custom normalisation layers are covered too, also those that put a
+    new tensor in a buffer's place.
     """
-    saved = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    saved = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, value in saved:
-                buffer.copy_(value)
+            for module, name, buffer, value in saved:
+                module._buffers[name] = buffer.copy_(value)

@@ -20,8 +20,8 @@ class MixedRWP(RandomPerturbation):
     batches_per_update: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require_finite("lam", self.lam, high=1.0)
+        super().__post_init__()
 
     @property
     def shares(self) -> tuple[float, float]:

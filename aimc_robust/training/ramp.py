@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.errors import InputError, require_whole, unknown_name
 
 SHAPES = ("constant", "linear", "quadratic")
 
@@ -29,8 +29,8 @@ class Ramp:
         if self.shape == "constant":
             if self.updates is not None:
                 raise InputError("a constant ramp has no length; leave `updates` out.")
-        elif not isinstance(self.updates, int) or self.updates < 1:
-            raise InputError(f"a {self.shape} ramp needs `updates`, a whole number from 1, got {self.updates!r}.")
+        else:
+            require_whole(f"`updates` of a {self.shape} ramp", self.updates, low=1)
 
     def factor(self, step: int) -> float:
         """Strength at update `step` as a share of the full strength, 0 to 1."""

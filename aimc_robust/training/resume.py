@@ -3,8 +3,10 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from inspect import isfunction
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +15,7 @@ from aimc_robust.errors import CheckpointError
 from aimc_robust.files import Row, read_rows, write_whole
 from aimc_robust.training.checkpoint import (
     Tensors,
+    check_fits,
     load_model_tensors,
     load_momentum_tensors,
     model_tensors,
@@ -40,12 +43,18 @@ class Progress:
 
 def recipe_of(model: nn.Module, method: Method, config: TrainingConfig, seed: int, data_id: str) -> str:
     """A fingerprint of all that decides the result."""
-    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
-    content = [shapes, repr(method), config.as_dict(), seed, data_id]
+    tensors = {name: [*value.shape, str(value.dtype)] for name, value in model.state_dict().items()}
+    settings = {field.name: _plain(getattr(method, field.name)) for field in fields(method)}
+    content = [tensors, type(method).__name__, settings, config.as_dict(), seed, data_id]
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
-def _check_recipe(path: Path, found: str, expected: str) -> None:
+def _plain(value: Any) -> str:
+    """A setting as text that is the same in every process; a function by its name."""
+    return f"{value.__module__}.{value.__qualname__}" if isfunction(value) else repr(value)
+
+
+def _check_recipe(path: Path, found: str | None, expected: str) -> None:
     if found != expected:
         raise CheckpointError(
             f"{path} was made by another recipe (method, settings, seed, model or data); write to another folder, or "
@@ -57,8 +66,10 @@ def load_finished(folder: Path, model: nn.Module, recipe: str) -> int:
     """Put a finished training's weights into `model`; returns the epoch they come from."""
     path = folder / FINISHED
     tensors, notes = read_checkpoint(path)
+    check_fits(model, tensors, source=str(path))
+    _check_recipe(path, notes.get("recipe"), recipe)
     load_model_tensors(model, tensors, source=str(path))
-    _check_recipe(path, notes["recipe"], recipe)
+    (folder / UNFINISHED).unlink(missing_ok=True)  # a kill may have come between the two files
     return notes["epoch"]
 
 
@@ -76,8 +87,9 @@ def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         return Progress()
     tensors, notes = read_checkpoint(path)
     parts = {part: _part(tensors, part) for part in ("model", "best", "optimizer")}
+    check_fits(model, parts["model"], source=str(path))
+    _check_recipe(path, notes.get("recipe"), recipe)
     load_model_tensors(model, parts["model"], source=str(path))
-    _check_recipe(path, notes["recipe"], recipe)
     load_momentum_tensors(optimizer, parts["optimizer"])
     score = -math.inf if notes["best_score"] is None else notes["best_score"]
     return Progress(notes["epoch"], notes["best_epoch"], score, parts["best"])

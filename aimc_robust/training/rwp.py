@@ -58,11 +58,6 @@ class RWP(RandomPerturbation):
 
     bn_stats: str = "perturbed"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.bn_stats != "perturbed":
-            raise InputError("RWP has no clean pass: bn_stats can only be 'perturbed' (m-RWP has both).")
-
     @property
     def shares(self) -> tuple[float, float]:
         return 0.0, 1.0

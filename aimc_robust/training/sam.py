@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.errors import require_finite
+from aimc_robust.errors import InputError, require_finite
 from aimc_robust.noise.perturb import restored
 from aimc_robust.noise.scope import weights_in_scope
 from aimc_robust.training.method import Batch, LossFunction, Method, scalar_loss
@@ -25,6 +26,8 @@ class SAM(Method):
 
     rho: float
 
+    ascent_pass: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_finite("rho", self.rho)
@@ -40,6 +43,8 @@ class SAM(Method):
     @contextmanager
     def perturbation(self, model: nn.Module, loss_fn: LossFunction, batch: Batch, *, step: int) -> Iterator[nn.Module]:
         weights = {name: p for name, p in weights_in_scope(model, self.scope).items() if p.requires_grad}
+        if not weights:
+            raise InputError("SAM ascends along the weights in scope, and all of them are frozen; unfreeze some.")
         with self._buffers(model, "clean"):
             loss = scalar_loss(model, loss_fn, batch)
             gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
@@ -55,3 +60,4 @@ def ascend(weights: list[Tensor], gradients: tuple[Tensor | None, ...], rho: flo
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm([gradient for _, gradient in moved])))
     for weight, gradient in moved:
         weight.add_(gradient * (rho / (norm + TINY)))
+    torch.clear_autocast_cache()  # see noise.perturb

@@ -1,0 +1,162 @@
+"""Sharpness of a quadratic loss, where both measures have a closed form."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from aimc_robust.analysis import ascent_sharpness, average_sharpness
+from aimc_robust.errors import AimcError
+from aimc_robust.noise import Gaussian, WeightNoise
+from aimc_robust.training import SGD
+
+LOSS = nn.MSELoss()
+SAMPLES, INPUTS, OUTPUTS = 12, 5, 3
+
+
+def example():
+    """A linear layer in float64 and one batch: L(W) = mean((x W' - y)^2), quadratic in W."""
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Linear(INPUTS, OUTPUTS, bias=False, dtype=torch.float64)
+    model.weight.data = torch.randn(OUTPUTS, INPUTS, generator=generator, dtype=torch.float64)
+    x = torch.randn(SAMPLES, INPUTS, generator=generator, dtype=torch.float64)
+    y = torch.randn(SAMPLES, OUTPUTS, generator=generator, dtype=torch.float64)
+    return model, (x, y)
+
+
+def hessian(x):
+    """d2L / dW dW over the row-major entries of W: block-diagonal, 2 x'x / (samples outputs) per output."""
+    return np.kron(np.eye(OUTPUTS), 2.0 / (SAMPLES * OUTPUTS) * (x.T @ x).numpy())
+
+
+def gradient(model, batch):
+    x, y = batch
+    w = model.weight.detach()
+    return (2.0 / (SAMPLES * OUTPUTS) * (x @ w.T - y).T @ x).numpy().ravel()
+
+
+SCALES = {
+    "absolute": lambda w: np.ones_like(w),
+    "layer_max": lambda w: np.full_like(w, np.abs(w).max()),
+    "filter_max": lambda w: np.repeat(np.abs(w).max(1, keepdims=True), INPUTS, axis=1),
+}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_average_sharpness_is_half_the_trace_of_hessian_times_covariance(scale):
+    model, batch = example()
+    sigma, draws = 0.3, 4000
+    std = sigma * SCALES[scale](model.weight.detach().numpy()).ravel()
+    h = hessian(batch[0])
+    # A draw rises by g e + e'He / 2; for e ~ N(0, S) its variance is g'Sg + tr(HSHS) / 2.
+    scaled = h * np.outer(std, std)
+    g = gradient(model, batch) * std
+    error = np.sqrt((g @ g + np.sum(scaled**2) / 2) / draws)
+    expected = np.trace(scaled) / 2
+    found = average_sharpness(model, LOSS, [batch], Gaussian(sigma, scale), draws=draws)
+    assert found == pytest.approx(expected, abs=4 * error)
+    assert found != pytest.approx(2 * expected, abs=4 * error)  # the factor 1/2 is resolved
+
+
+@pytest.mark.parametrize("rho", [0.01, 0.5, 3.0])
+def test_ascent_sharpness_is_the_rise_along_the_gradient(rho):
+    model, batch = example()
+    g, h = gradient(model, batch), hessian(batch[0])
+    u = g / np.linalg.norm(g)
+    expected = rho * np.linalg.norm(g) + rho**2 / 2 * u @ h @ u
+    assert ascent_sharpness(model, LOSS, [batch], rho=rho) == pytest.approx(expected, rel=1e-9)
+
+
+class Shift(WeightNoise):
+    """The same perturbation at every draw: each batch then has one rise, known exactly."""
+
+    def perturb(self, name, weight, generator):
+        return weight + 0.5
+
+
+def test_both_are_means_over_batches():
+    model, (x, y) = example()
+    halves = [(x[:6], y[:6]), (x[6:], y[6:])]
+    for sharpness in (
+        lambda batches: ascent_sharpness(model, LOSS, batches, rho=0.5),
+        lambda batches: average_sharpness(model, LOSS, batches, Shift()),
+    ):
+        first, second = sharpness(halves[:1]), sharpness(halves[1:])
+        assert first != pytest.approx(second)
+        assert sharpness(halves) == sharpness(iter(halves)) == pytest.approx((first + second) / 2)
+
+
+def test_average_sharpness_of_a_known_shift_is_its_rise():
+    model, batch = example()
+    shift = np.full(INPUTS * OUTPUTS, 0.5)
+    expected = gradient(model, batch) @ shift + shift @ hessian(batch[0]) @ shift / 2
+    assert average_sharpness(model, LOSS, [batch], Shift(), draws=3) == pytest.approx(expected)
+
+
+def test_at_a_minimum_average_sharpness_grows_with_the_variance():
+    model, (x, _) = example()
+    at_minimum = [(x, model(x).detach())]
+    rises = [average_sharpness(model, LOSS, at_minimum, Gaussian(sigma)) for sigma in (0.0, 0.1, 0.2, 0.4)]
+    assert rises == pytest.approx([0.0, rises[1], 4 * rises[1], 16 * rises[1]])
+    assert rises[1] > 0.0
+
+
+def test_ascent_sharpness_grows_with_the_radius():
+    model, batch = example()
+    rises = [ascent_sharpness(model, LOSS, [batch], rho=rho) for rho in (0.0, 0.1, 0.2, 0.4)]
+    assert rises[0] == 0.0
+    assert all(larger > 2 * smaller for smaller, larger in itertools.pairwise(rises))
+
+
+def batchnorm_net():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 3))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["average", "ascent"])
+def test_the_model_is_left_bit_for_bit_and_in_its_mode(name, training):
+    model = batchnorm_net().train(training)
+    batch = torch.randn(20, 1, 6, 6), torch.arange(20) % 3
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    if name == "average":
+        rise = average_sharpness(model, nn.CrossEntropyLoss(), [batch, batch], Gaussian(0.5))
+    else:
+        rise = ascent_sharpness(model, nn.CrossEntropyLoss(), [batch, batch], rho=0.5)
+    assert rise > 0.0
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(module.training == training for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_gradients_of_an_update_under_way_are_left_alone():
+    model, batch = example()
+    SGD().backward(model, LOSS, [batch], step=1)
+    before = model.weight.grad.clone()
+    ascent_sharpness(model, LOSS, [batch], rho=0.5)
+    average_sharpness(model, LOSS, [batch], Gaussian(0.1))
+    assert torch.equal(model.weight.grad, before)
+
+
+def test_average_sharpness_is_a_function_of_its_seed():
+    model, batch = example()
+    found = [average_sharpness(model, LOSS, [batch], Gaussian(0.3), seed=seed) for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize(
+    ("batches", "draws"),
+    [([], 5), ([example()[1]], 0), ([example()[1]], -1)],
+    ids=["no batches", "0 draws", "-1 draws"],
+)
+def test_nothing_to_average_over_is_refused(batches, draws):
+    with pytest.raises(AimcError):
+        average_sharpness(example()[0], LOSS, batches, Gaussian(0.1), draws=draws)
+
+
+def test_no_batches_to_ascend_on_are_refused():
+    with pytest.raises(AimcError):
+        ascent_sharpness(example()[0], LOSS, [], rho=0.1)

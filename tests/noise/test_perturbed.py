@@ -1,0 +1,198 @@
+"""perturbed(): which weights it touches, by how much, from which random numbers; and that it puts them back."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from aimc_robust import Axes, Gaussian, WeightNoise, perturbed
+from aimc_robust.errors import InputError, UnknownNameError
+
+NOISE = Gaussian(0.1)
+
+
+def small_model() -> nn.Module:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 4))
+    nn.init.normal_(model[1].weight)
+    nn.init.normal_(model[1].bias)  # relative noise leaves the zeros of a fresh BatchNorm alone
+    return model
+
+
+def bits(model: nn.Module) -> dict[str, bytes]:
+    """Every parameter and buffer, byte for byte: == would take NaN for changed and -0.0 for unchanged."""
+    return {name: tensor.detach().numpy().tobytes() for name, tensor in model.state_dict().items()}
+
+
+def changed(model: nn.Module, before: dict[str, bytes]) -> set[str]:
+    return {name for name, value in bits(model).items() if value != before[name]}
+
+
+class Recorder(WeightNoise):
+    """Adds 1 to each weight and remembers which were asked for; raises at the layer `fail_at`."""
+
+    def __init__(self, fail_at: str = "") -> None:
+        self.names: list[str] = []
+        self.fail_at = fail_at
+
+    def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+        self.names.append(name)
+        if name == self.fail_at:
+            raise RuntimeError("the noise failed")
+        return weight + 1.0
+
+
+def test_weights_come_back_bit_for_bit_at_the_same_address():
+    model = small_model()
+    with torch.no_grad():
+        model[0].weight.view(-1)[:3] = torch.tensor([float("nan"), -0.0, 1e-42])
+    before, addresses = bits(model), [p.data_ptr() for p in model.parameters()]
+    with perturbed(model, Gaussian(0.1, "absolute"), generator=Axes(0)):
+        assert changed(model, before) == {"0.weight", "4.weight"}
+        assert [p.data_ptr() for p in model.parameters()] == addresses
+    assert bits(model) == before
+    assert [p.data_ptr() for p in model.parameters()] == addresses
+
+
+def test_weights_come_back_after_an_exception_in_the_block():
+    model = small_model()
+    before = bits(model)
+
+    def fail_when_perturbed() -> None:
+        with perturbed(model, NOISE, generator=Axes(0)):
+            assert bits(model) != before
+            raise RuntimeError("in the block")
+
+    with pytest.raises(RuntimeError, match="in the block"):
+        fail_when_perturbed()
+    assert bits(model) == before
+
+
+def test_weights_come_back_when_the_noise_itself_raises_at_the_second_layer():
+    model, noise = small_model(), Recorder(fail_at="4")
+    before = bits(model)
+    with pytest.raises(RuntimeError, match="the noise failed"), perturbed(model, noise, generator=Axes(0)):
+        pytest.fail("the block must not run")
+    assert noise.names == ["0", "4"]  # the first layer had been perturbed
+    assert bits(model) == before
+
+
+def test_gradients_taken_inside_belong_to_the_perturbed_weights():
+    layer = nn.Linear(3, 1, bias=False)
+    with perturbed(layer, Recorder(), generator=Axes(0)):
+        layer.weight.square().sum().backward()
+    torch.testing.assert_close(layer.weight.grad, 2.0 * (layer.weight.detach() + 1.0))
+
+
+@pytest.mark.parametrize(
+    ("scope", "touched"),
+    [
+        ("weights", {"0.weight", "4.weight"}),
+        ("all", {"0.weight", "0.bias", "1.weight", "1.bias", "4.weight", "4.bias"}),
+        (lambda name, p: p.ndim == 1, {"0.bias", "1.weight", "1.bias", "4.bias"}),
+    ],
+    ids=["weights", "all", "predicate"],
+)
+def test_the_scope_says_which_parameters_are_touched(scope, touched):
+    model = small_model()
+    before = bits(model)
+    with perturbed(model, NOISE, generator=Axes(0), scope=scope):
+        assert changed(model, before) == touched
+    assert bits(model) == before
+
+
+def test_an_unknown_scope_is_named_with_the_nearest_known_one():
+    with (
+        pytest.raises(UnknownNameError, match=r"scope 'weight': did you mean 'weights'\? Known: all, weights"),
+        perturbed(small_model(), NOISE, generator=Axes(0), scope="weight"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("model", "scope"), [(nn.BatchNorm2d(3), "weights"), (nn.Linear(2, 2), lambda name, p: False)])
+def test_nothing_in_scope_is_refused(model, scope):
+    with (
+        pytest.raises(InputError, match=r"no parameter in scope .*expected at least one"),
+        perturbed(model, NOISE, generator=Axes(0), scope=scope),
+    ):
+        pass
+
+
+def test_frozen_parameters_are_perturbed_and_stay_frozen():
+    model = small_model().requires_grad_(False)
+    before = bits(model)
+    with perturbed(model, NOISE, generator=Axes(0)):
+        assert changed(model, before) == {"0.weight", "4.weight"}
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_tied_weights_are_perturbed_once():
+    model, noise = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), Recorder()
+    model[1].weight = model[0].weight
+    clean = model[0].weight.detach().clone()
+    with perturbed(model, noise, generator=Axes(0)):
+        assert torch.equal(model[1].weight, clean + 1.0)
+    assert noise.names == ["0"]
+
+
+def noise_of(model: nn.Module, layer: str, generator: Axes | torch.Generator) -> Tensor:
+    with perturbed(model, Gaussian(0.1, "absolute"), generator=generator):
+        return model.get_submodule(layer).weight.detach().clone()
+
+
+def test_with_axes_a_layers_draw_does_not_depend_on_other_layers_or_their_order():
+    a, b = nn.Linear(3, 4), nn.Linear(4, 3)
+    alone = noise_of(nn.ModuleDict({"a": a}), "a", Axes(0))
+    first = noise_of(nn.ModuleDict({"a": a, "b": b}), "a", Axes(0))
+    last = noise_of(nn.ModuleDict({"b": b, "a": a}), "a", Axes(0))
+    assert torch.equal(alone, first)
+    assert torch.equal(alone, last)
+    assert not torch.equal(alone, noise_of(nn.ModuleDict({"other_name": a}), "other_name", Axes(0)))
+
+
+def test_a_torch_generator_is_drawn_from_in_the_order_of_the_parameters():
+    model, noise = nn.ModuleDict({"b": nn.Linear(4, 3), "a": nn.Linear(3, 4)}), Gaussian(0.1, "absolute")
+    generator = torch.Generator().manual_seed(0)
+    expected = [noise.perturb(name, model[name].weight.detach(), generator) for name in ("b", "a")]
+    with perturbed(model, noise, generator=torch.Generator().manual_seed(0)):
+        assert torch.equal(model["b"].weight, expected[0])
+        assert torch.equal(model["a"].weight, expected[1])
+
+
+def test_strength_0_leaves_and_1_gives_the_noise_whole_and_half_lies_between():
+    model = small_model()
+    clean = model[0].weight.detach().clone()
+
+    def at(**strength: float) -> Tensor:
+        with perturbed(model, NOISE, generator=Axes(0), **strength):
+            return model[0].weight.detach().clone()
+
+    assert torch.equal(at(strength=0.0), clean)
+    assert torch.equal(at(strength=1.0), at())
+    assert not torch.equal(at(strength=1.0), clean)
+    torch.testing.assert_close(at(strength=0.5), (clean + at()) / 2.0)
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> nn.Module:
+    """Conv1d to Conv3d with groups, and Linear."""
+    dims = draw(st.integers(0, 3))
+    groups = draw(st.integers(1, 3))
+    inputs, outputs = groups * draw(st.integers(1, 3)), groups * draw(st.integers(1, 3))
+    bias = draw(st.booleans())
+    if dims == 0:
+        return nn.Linear(inputs, outputs, bias=bias)
+    kernel = draw(st.lists(st.integers(1, 3), min_size=dims, max_size=dims))
+    return (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1](inputs, outputs, tuple(kernel), groups=groups, bias=bias)
+
+
+@given(layer=layers(), scale=st.sampled_from(["filter_max", "filter_norm", "layer_max", "absolute"]))
+@settings(max_examples=60, deadline=None)
+def test_any_layer_shape_is_perturbed_as_by_hand_and_restored(layer, scale):
+    model, noise = nn.Sequential(nn.Identity(), layer), Gaussian(0.1, scale)
+    before = bits(model)
+    expected = noise.perturb("1", layer.weight.detach(), Axes(0).at(layer="1").generator())
+    with perturbed(model, noise, generator=Axes(0)):
+        assert torch.equal(layer.weight, expected)
+        assert changed(model, before) == {"1.weight"}
+    assert bits(model) == before

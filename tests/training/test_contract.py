@@ -1,0 +1,110 @@
+"""What every method in the registry promises. A new method is tested by being listed."""
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from aimc_robust.training import METHODS, Method, Ramp
+
+from .examples import conv_net, differing, digit_batches, state_of
+
+LOSS = nn.CrossEntropyLoss()
+ARGUMENTS = {"sgd": {}, "sam": {"rho": 0.05}, "rwp": {"sigma": 0.05}, "m-rwp": {"sigma": 0.05}}
+
+
+@pytest.fixture(params=METHODS)
+def make(request):
+    """Makes the method with the fewest arguments and those given."""
+    return lambda **more: METHODS[request.param](**ARGUMENTS[request.param], **more)
+
+
+def test_every_method_of_the_registry_is_a_method():
+    assert METHODS.keys() == ARGUMENTS.keys()
+    assert all(issubclass(kind, Method) for kind in METHODS.values())
+
+
+def test_it_leaves_a_gradient_on_every_trainable_parameter_and_on_no_frozen_one(make):
+    model, method = conv_net(), make()
+    model[1].bias.requires_grad_(False)
+    method.backward(model, LOSS, digit_batches(method.batches_per_update), step=1)
+    for name, parameter in model.named_parameters():
+        if name == "1.bias":
+            assert parameter.grad is None
+        else:
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_it_leaves_the_weights_as_they_were(make):
+    model, method = conv_net(), make()
+    before = state_of(model)
+    for step in range(1, 6):
+        method.backward(model, LOSS, digit_batches(method.batches_per_update), step=step)
+    assert differing(before, before | dict(model.named_parameters())) == []
+
+
+def test_it_returns_a_finite_scalar_without_a_graph(make):
+    method = make()
+    loss = method.backward(conv_net(), LOSS, digit_batches(method.batches_per_update), step=1)
+    assert loss.ndim == 0
+    assert math.isfinite(loss)
+    assert not loss.requires_grad
+
+
+def test_it_draws_nothing_from_the_global_generator(make):
+    model, method = conv_net(), make()
+    before = torch.get_rng_state()
+    method.backward(model, LOSS, digit_batches(method.batches_per_update), step=1)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_it_updates_batchnorm_statistics_once_per_update(make):
+    model, method = conv_net(), make()
+    method.backward(model, LOSS, digit_batches(method.batches_per_update), step=1)
+    assert model[1].num_batches_tracked == 1
+
+
+def test_it_lowers_the_loss(make):
+    model, method = conv_net(), make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    batches = digit_batches(method.batches_per_update, size=64)
+    losses = []
+    for step in range(1, 31):
+        losses.append(float(method.backward(model, LOSS, batches, step=step)))
+        optimizer.step()
+        optimizer.zero_grad()
+    assert sum(losses[-5:]) / 5 < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("shape", ["linear", "quadratic"])
+def test_its_strength_grows_with_a_ramp_up_to_the_full_strength(make, shape):
+    method = make(ramp=Ramp(shape=shape, updates=10))
+    strengths = [method.strength(step) for step in range(21)]
+    if method.full_strength is None:
+        assert strengths == [None] * 21
+        return
+    assert strengths[0] == 0.0
+    assert all(low < high for low, high in itertools.pairwise(strengths[:11]))
+    assert strengths[10:] == [method.full_strength] * 11
+
+
+def test_its_strength_is_full_from_the_first_update_without_a_ramp(make):
+    method = make()
+    assert method.strength(1) == method.full_strength == method.strength(10**6)
+
+
+def test_its_settings_cannot_be_changed(make):
+    method = make()
+    for field in dataclasses.fields(method):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(method, field.name, getattr(method, field.name))
+
+
+def test_equal_settings_make_equal_methods(make):
+    assert make(seed=3) == make(seed=3)
+    assert make(seed=3) != make(seed=4)
+    assert repr(make(seed=3)) == repr(make(seed=3))

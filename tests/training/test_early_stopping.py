@@ -1,0 +1,85 @@
+"""Early stopping keeps the epoch that is best under noise; without it the last epoch is kept."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from aimc_robust.metrics import measure
+from aimc_robust.noise import Gaussian, perturbed
+from aimc_robust.seeding import Axes
+from aimc_robust.training import SGD, EarlyStopping, TrainingConfig, train
+
+from .examples import conv_net, differing, digits, state_of
+
+IMAGES, LABELS = digits()
+VALIDATION = (IMAGES[400:700], LABELS[400:700])
+DATA = {"training_set": (IMAGES[:400], LABELS[:400]), "validation_set": VALIDATION}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnsBad(SGD):
+    """Descends for `good` updates and climbs from then on, so that a middle epoch is surely the best."""
+
+    good: int
+
+    def backward(self, model, loss_fn, batches, *, step):
+        sign = 1.0 if step <= self.good else -1.0
+        return super().backward(model, lambda output, target: sign * loss_fn(output, target), batches, step=step)
+
+
+def trained(stopping, **more):
+    """The result, and the weights as they were after each epoch."""
+    model, after = conv_net(), []
+    config = TrainingConfig(epochs=5, batch_size=40, early_stopping=stopping)
+    result = train(model, TurnsBad(good=30), config, **DATA, on_epoch=lambda row: after.append(state_of(model)), **more)
+    return result, after
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.1])
+def test_the_weights_of_the_best_epoch_under_noise_are_returned(sigma):
+    result, after = trained(EarlyStopping(sigma=sigma))
+    scores = [row["perturbed_accuracy"] for row in result.history]
+    assert len(scores) == 5  # the selection is the stopping: every epoch is run
+    assert result.epoch == 1 + scores.index(max(scores))
+    assert 1 < result.epoch < 5
+    assert differing(state_of(result.model), after[result.epoch - 1]) == []
+    assert "0.weight" in differing(after[-1], after[result.epoch - 1])
+
+
+def test_the_score_is_the_mean_accuracy_over_the_draws():
+    result, _ = trained(EarlyStopping(sigma=0.2, scale="layer_max", draws=3), seed=4)
+    row = result.history[result.epoch - 1]
+    scores = []
+    for draw in range(3):
+        axes = Axes(4).at(use="validation", chip=draw)
+        with perturbed(result.model, Gaussian(0.2, "layer_max"), generator=axes) as noisy:
+            scores.append(measure(noisy, [VALIDATION]).accuracy)
+    assert row["perturbed_accuracy"] == pytest.approx(sum(scores) / 3)
+    assert row["accuracy"] == measure(result.model, [VALIDATION]).accuracy
+    assert len(set(scores)) > 1
+
+
+def test_without_noise_the_score_is_the_clean_accuracy():
+    result, _ = trained(EarlyStopping(sigma=0.0))
+    assert all(row["perturbed_accuracy"] == pytest.approx(row["accuracy"]) for row in result.history)
+
+
+def test_without_early_stopping_the_last_epoch_is_kept():
+    result, after = trained(None)
+    assert result.epoch == 5
+    assert differing(state_of(result.model), after[-1]) == []
+
+
+def test_selecting_does_not_change_the_training():
+    _, with_noise = trained(EarlyStopping(sigma=0.3))
+    _, without = trained(None)
+    assert all(differing(*pair) == [] for pair in zip(with_noise, without, strict=True))
+
+
+def test_the_first_of_equally_good_epochs_is_kept():
+    # A learning rate of 0 leaves every epoch as good as the first.
+    config = TrainingConfig(epochs=3, lr=0.0, early_stopping=EarlyStopping(sigma=0.0))
+    model = conv_net()
+    model[1].eval()
+    model[1].train = lambda mode: None  # nor may BatchNorm's statistics move
+    assert train(model, SGD(), config, **DATA).epoch == 1
