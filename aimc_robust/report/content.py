@@ -31,7 +31,12 @@ class Finding:
     best: str
     best_mean: float
     baseline_mean: float
-    difference: PairedDifference | None  # None: the baseline is the best
+    difference: PairedDifference
+
+    @property
+    def settled(self) -> bool:
+        """Whether the best is told apart from the baseline."""
+        return self.difference.settled
 
 
 @dataclass(frozen=True)
@@ -115,5 +120,4 @@ def _finding(standings: dict[str, Standing], target: str, baseline: str) -> Find
         return None
     best = next(method for method, standing in standings.items() if standing.place == "best")
     top, base = standings[best].estimate, standings[baseline].estimate
-    difference = None if best == baseline else paired_difference(top, base)
-    return Finding(target, best, top.mean, base.mean, difference)
+    return Finding(target, best, top.mean, base.mean, paired_difference(top, base))
