@@ -34,7 +34,7 @@ STRENGTHS = {
 def scores(spec, label, seed):
     """(digital, sigma 0.1, sigma 0.2) validation accuracies of one training [percent]."""
     data = load_data(spec.data, seed=spec.seed, folder=SPEC.parent)
-    config = spec.training.config()
+    config = spec.config()
     updates = config.epochs * config.updates_per_epoch(len(data.training[1]))
     trained = train(
         build_model(spec.model, data, seed=seed),

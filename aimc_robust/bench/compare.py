@@ -44,7 +44,7 @@ def compare(
     store = Store.create(folder, spec, spec_text)
     _note_environment(store)
     store.write_note(COVERAGE, {"line": covered.line()})
-    progress.started(cells=len(store.cells), epochs=spec.training.epochs, coverage=covered.line())
+    progress.started(cells=len(store.cells), epochs=spec.config().epochs, coverage=covered.line())
     failed: dict[Cell, str] = {}
     for cell in store.cells:
         if retry_failed:
@@ -65,7 +65,7 @@ def compare(
 
 
 def _trained(store: Store, cell: Cell, data: DataSet, progress: Progress) -> nn.Module:
-    spec, config = store.spec, store.spec.training.config()
+    spec, config = store.spec, store.spec.config()
     total = config.epochs * config.updates_per_epoch(len(data.training[1]))
     progress.training(cell, done=len(store.history(cell)))
     return train(

@@ -1,10 +1,10 @@
 """A spec's method table to a method object. The methods' own fields are the schema: a new method needs nothing here."""
 
-from dataclasses import MISSING, fields
 from typing import Any
 
 import pydantic
 
+from aimc_robust.bench.from_table import from_table
 from aimc_robust.bench.targets import build_target
 from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.toml_files import StrictModel, parse
@@ -35,16 +35,9 @@ def build_method(label: str, table: dict[str, Any], *, total_updates: int, seed:
     kind = options.pop("kind", label)
     if kind not in METHODS:
         raise unknown_name("method", kind, METHODS)
-    known = {field.name: field for field in fields(METHODS[kind]) if field.name != "seed"}
-    for key in options:
-        if key not in known:
-            raise unknown_name(f"key of method {kind}", key, [*known, "kind"])
-    for name, field in known.items():
-        if field.default is MISSING and name not in options:
-            raise InputError(f"method {kind} needs `{name}`.")
     if "ramp" in options:
         ramp = options["ramp"] if isinstance(options["ramp"], dict) else {"shape": options["ramp"]}
         options["ramp"] = parse(ramp, RampSpec, source="ramp").ramp(total_updates)
     if "noise" in options:
         options["noise"] = build_target(options["noise"]).condition
-    return METHODS[kind](**options, seed=seed)
+    return from_table(METHODS[kind], options, what=f"method {kind}", given={"seed": seed})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pydantic
 
+from aimc_robust.bench.from_table import from_table
 from aimc_robust.bench.methods import build_method
 from aimc_robust.bench.targets import Target, build_target
 from aimc_robust.errors import AimcError, InputError
@@ -33,32 +34,6 @@ class ModelSpec(StrictModel):
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
 
 
-class EarlyStoppingSpec(StrictModel):
-    """See `training.EarlyStopping`."""
-
-    sigma: float
-    scale: str = "filter_max"
-    draws: int = 5
-
-
-class TrainingSpec(StrictModel):
-    """The recipe that all methods share; see `training.TrainingConfig`. No early_stopping keeps the last epoch."""
-
-    epochs: int
-    batch_size: int = 128
-    lr: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    label_smoothing: float = 0.1
-    early_stopping: EarlyStoppingSpec | None = None
-
-    def config(self) -> TrainingConfig:
-        """The recipe as the training loop takes it. Raises InputError for a value out of range."""
-        values = self.model_dump()
-        stopping = values.pop("early_stopping")
-        return TrainingConfig(**values, early_stopping=stopping and EarlyStopping(**stopping))
-
-
 class Spec(StrictModel):
     """Methods x seeds x targets x chips on one data set and model."""
 
@@ -70,7 +45,7 @@ class Spec(StrictModel):
     targets: list[str | dict[str, Any]] = pydantic.Field(min_length=1)
     data: DataSpec
     model: ModelSpec
-    training: TrainingSpec
+    training: dict[str, Any]
     methods: dict[str, dict[str, Any]] = pydantic.Field(min_length=1)
 
     @pydantic.model_validator(mode="after")
@@ -78,7 +53,7 @@ class Spec(StrictModel):
         """Build everything once, so that a mistake is told before the first hour of training, not after it."""
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: each seed may appear once, got {self.seeds}")
-        _told_where("training", self.training.config)
+        _told_where("training", self.config)
         for label in self.methods:
             if not re.match(NAME, label):
                 raise ValueError(f"methods: a label holds letters, digits, '.', '_' and '-' only, got {label!r}")
@@ -88,6 +63,13 @@ class Spec(StrictModel):
         if twice:
             raise ValueError(f"targets: {', '.join(twice)} appears twice; give each its own name")
         return self
+
+    def config(self) -> TrainingConfig:
+        """The recipe that all methods share. No early_stopping keeps the last epoch."""
+        table = dict(self.training)
+        if "early_stopping" in table:
+            table["early_stopping"] = from_table(EarlyStopping, table["early_stopping"], what="early_stopping")
+        return from_table(TrainingConfig, table, what="training")
 
     def method(self, label: str, *, total_updates: int, seed: int) -> Method:
         """The method called `label`, with its ramp in updates of a run of `total_updates`."""

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from aimc_robust.bench.from_table import check_keys
 from aimc_robust.devices.library import card_names
 from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.evaluation.chips import Condition
@@ -86,7 +87,7 @@ def _from_table(table: dict[str, Any]) -> Target:
     if len(kinds) != 1:
         raise InputError(f"a target table holds either `device` or `noise`, got the keys {sorted(options)}.")
     if kinds == ["device"]:
-        _check_keys(options, ("name", *CROSSBAR_KEYS))
+        check_keys(options, ("name", *CROSSBAR_KEYS), what="a target")
         name = options.pop("name", None)
         if isinstance(options.get("window"), list):
             options["window"] = tuple(options["window"])
@@ -95,14 +96,8 @@ def _from_table(table: dict[str, Any]) -> Target:
     kind = options.pop("noise")
     if kind not in NOISES:
         raise unknown_name("noise", str(kind), NOISES)
-    _check_keys(options, ("name", *NOISE_KEYS[kind]))
+    check_keys(options, ("name", *NOISE_KEYS[kind]), what="a target")
     name, strength = options.pop("name", None), NOISE_KEYS[kind][0]
     if name is None or strength not in options:
         raise InputError(f"a {kind} target needs `name` and `{strength}`.")
     return Target(name, NOISES[kind](**options))
-
-
-def _check_keys(options: dict[str, Any], known: tuple[str, ...]) -> None:
-    for key in options:
-        if key not in known:
-            raise unknown_name("key of a target", key, known)

@@ -85,7 +85,7 @@ def training_curves(content: Content) -> str | None:
             curves[cell.method][row["epoch"]].append(row)
     if not curves:
         return None
-    stopping = content.store.spec.training.early_stopping
+    stopping = content.store.spec.config().early_stopping
     panels = [("train_loss", "training loss"), ("accuracy", "validation accuracy [%]")]
     if stopping is not None:
         panels.append(("perturbed_accuracy", f"the same at sigma = {stopping.sigma:g} [%]"))

@@ -39,6 +39,7 @@ def _render(template: str, content: Content) -> str:
     return environment.get_template(template).render(
         content=content,
         spec=content.store.spec,
+        recipe=content.store.spec.config(),
         figures=figures,
         settings=settings,
         passes=passes,

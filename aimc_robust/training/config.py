@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from aimc_robust.errors import require_finite, require_whole
 from aimc_robust.noise.gaussian import Gaussian
@@ -56,10 +55,3 @@ class TrainingConfig:
     def updates_per_epoch(self, images: int) -> int:
         """Updates in one epoch over `images` training images; a last partial batch is dropped, unless it is all."""
         return max(1, images // self.batch_size)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for a fingerprint or a file."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        stopping = self.early_stopping
-        values["early_stopping"] = stopping and {f.name: getattr(stopping, f.name) for f in fields(stopping)}
-        return values

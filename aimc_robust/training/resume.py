@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from inspect import isfunction
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def recipe_of(model: nn.Module, method: Method, config: TrainingConfig, seed: in
     """A fingerprint of all that decides the result."""
     tensors = {name: [*value.shape, str(value.dtype)] for name, value in model.state_dict().items()}
     settings = {field.name: _plain(getattr(method, field.name)) for field in fields(method)}
-    content = [tensors, type(method).__name__, settings, config.as_dict(), seed, data_id]
+    content = [tensors, type(method).__name__, settings, asdict(config), seed, data_id]
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 

@@ -15,7 +15,7 @@ def test_methods_targets_and_recipe_are_built_as_written(write_spec):
     ramp = Ramp(shape="linear", updates=25)
     assert spec.method("m-rwp", total_updates=50, seed=1) == MixedRWP(sigma=0.1, ramp=ramp, seed=1)
     assert [t.condition for t in spec.built_targets()] == [None, Gaussian(0.2), Crossbar("rram-wan2022")]
-    assert spec.training.config().early_stopping.draws == 2
+    assert spec.config().early_stopping.draws == 2
 
 
 def test_target_tables_set_mapping_and_scale(write_spec):
