@@ -5,7 +5,7 @@ A message says what was expected, what came, and how to mend it, in one sentence
 
 import difflib
 import numbers
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class AimcError(Exception):
@@ -40,12 +40,18 @@ class MissingDependencyError(AimcError, ImportError):
     """An optional package is needed; the message holds the command that installs it."""
 
 
-def unknown_name(what: str, name: str, known: Iterable[str], *, advice: str = "") -> UnknownNameError:
+def unknown_name(what: str, name: object, known: Iterable[str], *, advice: str = "") -> UnknownNameError:
     """The error for a name that is not among `known`, with the nearest known name first and `advice` last."""
     known = sorted(known)
     nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return UnknownNameError(f"unknown {what} {name!r}: {hint}Known: {', '.join(known)}.{advice and ' ' + advice}")
+
+
+def require_known(what: str, name: object, known: Collection[str]) -> None:
+    """Raise UnknownNameError unless `name` is a text among `known`."""
+    if not isinstance(name, str) or name not in known:
+        raise unknown_name(what, name, known)
 
 
 def require_finite(name: str, value: float, *, low: float = 0.0, high: float = float("inf")) -> None:

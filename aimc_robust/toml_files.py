@@ -30,13 +30,17 @@ Model = TypeVar("Model", bound=StrictModel)
 
 def read_toml(path: Path, model: type[Model], *, what: str) -> Model:
     """The file `path` as a `model`. Raises InputError that names the file, each key at fault and the remedy."""
+    return parse(read_values(path, what=what), model, source=str(path))
+
+
+def read_values(path: Path, *, what: str) -> dict[str, Any]:
+    """The tables and keys of a TOML file. Raises InputError when it is missing or not TOML."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"there is no {what} at {path}; give the path of an existing TOML file.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} cannot be read as a {what} in TOML: {error}.") from None
-    return parse(values, model, source=str(path))
 
 
 def parse(values: dict[str, Any], model: type[Model], *, source: str) -> Model:

@@ -18,9 +18,11 @@ name = "digits"
 test_share = 0.1
 [model]
 name = "small-cnn"
-options = { channels = 2, stages = 2 }
+options = { channels = 4, stages = 2 }
 [training]
-epochs = 2
+epochs = 3
+batch_size = 32
+lr = 0.1
 early_stopping = { sigma = 0.1, draws = 2 }
 [methods.sgd]
 [methods.m-rwp]

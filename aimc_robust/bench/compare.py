@@ -1,5 +1,6 @@
 """The main job: train every method and seed of a spec, evaluate each model on every target, leave rows."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from aimc_robust.bench.environment import environment
 from aimc_robust.bench.models import build_model
 from aimc_robust.bench.progress import Progress
 from aimc_robust.bench.spec import Spec
-from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, Cell, Store
+from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, Cell, Store, exclusive
 from aimc_robust.bench.targets import Target
 from aimc_robust.errors import DivergenceError
 from aimc_robust.evaluation.chips import evaluate_chips
+from aimc_robust.files import Row
 from aimc_robust.hardware.program import coverage
-from aimc_robust.metrics import batches_of
+from aimc_robust.metrics import Measurement, batches_of
 from aimc_robust.training.loop import EVALUATION_BATCH, train
 
 
@@ -41,27 +43,31 @@ def compare(
     data = load_data(spec.data, seed=spec.seed, folder=data_folder)
     model = build_model(spec.model, data, seed=spec.seeds[0])
     covered = coverage(model)
-    store = Store.create(folder, spec, spec_text)
-    _note_environment(store)
-    store.write_note(COVERAGE, {"line": covered.line()})
-    progress.started(cells=len(store.cells), epochs=spec.config().epochs, coverage=covered.line())
-    failed: dict[Cell, str] = {}
-    for cell in store.cells:
-        if retry_failed:
-            store.forget_failure(cell)
-        reason = store.failure(cell)
-        if reason is None:
-            try:
-                trained = _trained(store, cell, data, progress)
-                progress.finished(cell, _evaluated(store, cell, trained, data, progress))
-                continue
-            except DivergenceError as error:
-                reason = str(error)
-                store.record_failure(cell, reason)
-        failed[cell] = reason
-        progress.failed(cell, reason)
-    store.write_tables()
+    with exclusive(folder):
+        store = Store.create(folder, spec, spec_text)
+        _note_environment(store)
+        store.write_note(COVERAGE, {"line": covered.line()})
+        progress.started(cells=len(store.cells), epochs=spec.config().epochs, coverage=covered.line())
+        failed = {cell: reason for cell in store.cells if (reason := _run(store, cell, data, progress, retry_failed))}
+        store.write_tables()
     return Outcome(store, failed)
+
+
+def _run(store: Store, cell: Cell, data: DataSet, progress: Progress, retry_failed: bool) -> str | None:
+    """Train and evaluate one cell as far as it is not done; returns why it failed, or None."""
+    if retry_failed:
+        store.forget_failure(cell)
+    reason = store.failure(cell)
+    if reason is None:
+        try:
+            model = _trained(store, cell, data, progress)
+            progress.finished(cell, _evaluated(store, cell, model, data, progress))
+            return None
+        except DivergenceError as error:
+            reason = str(error)
+            store.record_failure(cell, reason)
+    progress.failed(cell, reason)
+    return reason
 
 
 def _trained(store: Store, cell: Cell, data: DataSet, progress: Progress) -> nn.Module:
@@ -91,16 +97,17 @@ def _evaluated(store: Store, cell: Cell, model: nn.Module, data: DataSet, progre
         if not chips:
             continue
         progress.evaluating(cell, target.name)
-        results = evaluate_chips(model, batches, target.condition, chips=chips, seed=store.spec.seed)
-        store.add_evaluations(cell, [_row(cell, target, chip, measured._asdict()) for chip, measured in results])
+        for chip, measured in evaluate_chips(model, batches, target.condition, chips=chips, seed=store.spec.seed):
+            store.add_evaluations(cell, [_row(cell, target, chip, measured)])
     rows = store.evaluations(cell)
     accuracies = {target.name: [r["accuracy"] for r in rows if r["target"] == target.name] for target in targets}
     return {name: sum(values) / len(values) for name, values in accuracies.items()}
 
 
-def _row(cell: Cell, target: Target, chip: int, measured: dict) -> dict:
+def _row(cell: Cell, target: Target, chip: int, measured: Measurement) -> Row:
     names = {"method": cell.method, "seed": cell.seed, "target": target.name, "backend": target.backend}
-    return {**names, "time_s": 0.0, "chip": chip, **measured}
+    loss = measured.loss if math.isfinite(measured.loss) else None  # overflowed under this noise; JSON has no NaN
+    return {**names, "time_s": 0.0, "chip": chip, "accuracy": measured.accuracy, "loss": loss, "n": measured.n}
 
 
 def _note_environment(store: Store) -> None:

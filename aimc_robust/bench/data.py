@@ -1,7 +1,6 @@
 """Image data, whole in memory: split, normalised, and identified by its content."""
 
 import hashlib
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,9 +66,9 @@ def _npz(path: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, n
             if missing:
                 raise DataError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(sorted(file.files))}.")
             arrays = {name: file[name] for name in ARRAYS}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # numpy and zipfile raise many kinds for what is no .npz
         raise DataError(f"{path} cannot be read as an .npz of plain arrays: {error}.") from None
     return tuple(
         (_images(arrays[f"x_{part}"], f"{path}: x_{part}"), _labels(arrays, part, path)) for part in ("train", "test")
@@ -115,6 +114,8 @@ def _split(
         raise DataError(
             f"the test split has the label {test[1].max()}, which no training image has (0 to {classes - 1})."
         )
+    if classes > len(train[1]):
+        raise DataError(f"the label {classes - 1} would mean more classes than the {len(train[1])} training images.")
     held = round(validation_share * len(train[1]))
     if not 0 < held < len(train[1]):
         raise DataError(

@@ -10,7 +10,7 @@ import torch
 
 import aimc_robust
 
-PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "pydantic", "matplotlib")
 
 
 def environment() -> dict[str, Any]:
@@ -19,11 +19,18 @@ def environment() -> dict[str, Any]:
         "aimc_robust": aimc_robust.__version__,
         "git_commit": _git_commit(),
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in PACKAGES},
+        **{name: version for name in PACKAGES if (version := _version(name)) is not None},
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "device": "cpu",
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _git_commit() -> str | None:

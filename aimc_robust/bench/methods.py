@@ -6,7 +6,7 @@ import pydantic
 
 from aimc_robust.bench.from_table import from_table
 from aimc_robust.bench.targets import build_target
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.errors import InputError, require_known
 from aimc_robust.toml_files import StrictModel, parse
 from aimc_robust.training import METHODS, Method, Ramp
 
@@ -33,11 +33,13 @@ def build_method(label: str, table: dict[str, Any], *, total_updates: int, seed:
     """
     options = dict(table)
     kind = options.pop("kind", label)
-    if kind not in METHODS:
-        raise unknown_name("method", kind, METHODS)
+    require_known("method", kind, METHODS)
     if "ramp" in options:
         ramp = options["ramp"] if isinstance(options["ramp"], dict) else {"shape": options["ramp"]}
         options["ramp"] = parse(ramp, RampSpec, source="ramp").ramp(total_updates)
     if "noise" in options:
-        options["noise"] = build_target(options["noise"]).condition
+        noise = build_target(options["noise"])
+        if noise.condition is None:
+            raise InputError("noise: `digital` is no noise; name a noise such as gaussian-0.1, or a device.")
+        options["noise"] = noise.condition
     return from_table(METHODS[kind], options, what=f"method {kind}", given={"seed": seed})

@@ -60,7 +60,7 @@ def _function(module: str, name: str) -> Any:
         sys.path.insert(0, here)
     try:
         function = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
+    except Exception as error:  # whatever a user's module raises
         raise InputError(f"model {module}:{name}: the module cannot be imported: {error}.") from None
     if not callable(function):
         raise InputError(f"model {module}:{name}: the module {module} has no function {name}.")
@@ -70,7 +70,7 @@ def _function(module: str, name: str) -> Any:
 def _called(function: Any, spec: ModelSpec, *args: Any, **given: Any) -> Any:
     try:
         return function(*args, **given, **spec.options)
-    except TypeError as error:
+    except Exception as error:  # whatever a user's function raises
         raise InputError(f"model {spec.name} cannot be built with the options {spec.options}: {error}.") from None
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import require_whole
 
 
 class SmallCNN(nn.Module):
@@ -13,8 +13,8 @@ class SmallCNN(nn.Module):
 
     def __init__(self, *, in_channels: int, classes: int, channels: int = 8, stages: int = 3) -> None:
         super().__init__()
-        if channels < 1 or stages < 1:
-            raise InputError(f"small-cnn needs channels and stages of at least 1, got {channels} and {stages}.")
+        require_whole("channels of small-cnn", channels, low=1, high=1024)
+        require_whole("stages of small-cnn", stages, low=1, high=6)
         layers: list[nn.Module] = []
         width = in_channels
         for stage in range(stages):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,11 @@ import pydantic
 
 from aimc_robust.bench.from_table import from_table
 from aimc_robust.bench.methods import build_method
-from aimc_robust.bench.targets import Target, build_target
+from aimc_robust.bench.targets import NAME, Target, build_target, with_card
 from aimc_robust.errors import AimcError, InputError
-from aimc_robust.toml_files import StrictModel, parse, read_toml
+from aimc_robust.toml_files import StrictModel, parse, read_values
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.method import Method
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class DataSpec(StrictModel):
@@ -42,10 +41,10 @@ class Spec(StrictModel):
     seed: int = 0  # root of the data split and the chips
     seeds: list[int] = pydantic.Field(default=[0, 1, 2], min_length=1)  # one trained model of each method per seed
     chips: int = pydantic.Field(default=25, ge=1)
-    targets: list[str | dict[str, Any]] = pydantic.Field(min_length=1)
+    targets: list[Any] = pydantic.Field(min_length=1)  # names and tables, see `targets.build_target`
     data: DataSpec
     model: ModelSpec
-    training: dict[str, Any]
+    training: dict[str, Any]  # fields of TrainingConfig
     methods: dict[str, dict[str, Any]] = pydantic.Field(min_length=1)
 
     @pydantic.model_validator(mode="after")
@@ -55,8 +54,8 @@ class Spec(StrictModel):
             raise ValueError(f"seeds: each seed may appear once, got {self.seeds}")
         _told_where("training", self.config)
         for label in self.methods:
-            if not re.match(NAME, label):
-                raise ValueError(f"methods: a label holds letters, digits, '.', '_' and '-' only, got {label!r}")
+            if not re.fullmatch(NAME, label):
+                raise ValueError(f"methods: a label is up to 80 letters, digits, '.', '_' and '-', got {label!r}")
             _told_where(f"methods.{label}", lambda label=label: self.method(label, total_updates=1000, seed=0))
         names = [target.name for target in _told_where("targets", self.built_targets)]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -85,7 +84,7 @@ class Spec(StrictModel):
         return list(self.methods)
 
 
-def _told_where(where: str, build: Any) -> Any:
+def _told_where(where: str, build: Callable[[], Any]) -> Any:
     try:
         return build()
     except AimcError as error:
@@ -93,12 +92,27 @@ def _told_where(where: str, build: Any) -> Any:
 
 
 def load_spec(path: Path) -> Spec:
-    """The spec in the TOML file `path`. Raises InputError that names the file, the key and the remedy."""
-    return read_toml(path, Spec, what="spec")
+    """The spec in the TOML file `path`, with every device card that it names written out.
+
+    So the result is the whole question: it does not change when a card does, and needs no other file but the data.
+    Paths of cards start from the spec's folder. Raises InputError that names the file, the key and the remedy.
+    """
+    return spec_from(read_values(path, what="spec"), source=str(path), folder=path.parent)
 
 
-def spec_from(values: dict[str, Any]) -> Spec:
-    """A spec from a dictionary of the same shape as the file."""
-    if not isinstance(values, dict):
-        raise InputError(f"a spec is a table of keys and values, got {type(values).__name__}.")
-    return parse(values, Spec, source="spec")
+def spec_from(values: dict[str, Any], *, source: str = "spec", folder: Path = Path()) -> Spec:
+    """A spec from a dictionary of the same shape as the file; see `load_spec`."""
+    values = dict(values)
+    try:
+        if isinstance(values.get("targets"), list):
+            values["targets"] = [with_card(target, folder) for target in values["targets"]]
+        if isinstance(values.get("methods"), dict):
+            values["methods"] = {
+                label: table | {"noise": with_card(table["noise"], folder)}
+                if isinstance(table, dict) and "noise" in table
+                else table
+                for label, table in values["methods"].items()
+            }
+    except AimcError as error:
+        raise InputError(f"{source}: {error}") from None
+    return parse(values, Spec, source=source)

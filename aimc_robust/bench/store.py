@@ -1,20 +1,45 @@
 """The folder of a comparison: the question, the runs, and the rows, which are the truth."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout  # two processes on one folder; freed by the system when a process dies
 
-from aimc_robust.bench.spec import Spec, load_spec
+from aimc_robust.bench.spec import Spec, spec_from
 from aimc_robust.bench.tables import COLUMNS, summary
-from aimc_robust.errors import InputError, ResultsError
-from aimc_robust.files import Row, append_rows, read_rows, write_whole
+from aimc_robust.errors import AimcError, InputError, ResultsError
+from aimc_robust.files import Row, append_rows, read_json, read_rows, write_whole
 
-SPEC, ENVIRONMENT, TARGETS = "spec.toml", "environment.json", "targets.json"
+SPEC, QUESTION, ENVIRONMENT = "spec.toml", "question.json", "environment.json"
 EVALUATIONS, HISTORY, FAILURE, COVERAGE = "evaluations.jsonl", "history.jsonl", "failed.json", "coverage.json"
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Make `folder` and keep others out of it until the block ends, or the process does.
+
+    Raises ResultsError when it cannot be written, holds other files, or another process works on it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / QUESTION).exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+            raise ResultsError(f"{folder} holds other files; give --out an empty or new folder.")
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise ResultsError(f"another process works on {folder}; wait for it, or give --out another folder.") from None
+    except OSError as error:
+        if isinstance(error, AimcError):
+            raise
+        raise ResultsError(
+            f"{error.filename or folder} cannot be written ({error.strerror}); mend that, or give --out "
+            "another folder. What is done is kept."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -39,42 +64,27 @@ class Store:
     def create(cls, folder: Path, spec: Spec, spec_text: str) -> "Store":
         """The store of `spec` in `folder`, new or continued.
 
-        Raises ResultsError when the folder cannot be written, holds other files, or holds another spec's results.
+        Raises ResultsError when the folder holds another spec's results.
         """
-        store = cls(folder, spec)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / SPEC).exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
-                raise ResultsError(f"{folder} holds other files; give --out an empty or new folder.")
-            if (folder / SPEC).exists() and load_spec(folder / SPEC) != spec:
-                raise ResultsError(
-                    f"{folder} holds the results of another spec (its spec.toml differs); give --out another folder."
-                )
-            store._write_question(spec_text)
-        except ResultsError:
-            raise
-        except OSError as error:
+        known = read_json(folder / QUESTION)
+        question = spec.model_dump(mode="json")
+        if known is not None and known != question:
+            differ = ", ".join(key for key in question if known.get(key) != question[key])
             raise ResultsError(
-                f"{folder} cannot be written ({error.strerror}); give --out a writable folder."
-            ) from None
-        return store
+                f"{folder} holds the results of another spec, or of device cards that have changed since (different: "
+                f"{differ}); give --out another folder."
+            )
+        write_whole(folder / QUESTION, json.dumps(question, indent=1))
+        write_whole(folder / SPEC, spec_text)
+        return cls(folder, spec)
 
     @classmethod
     def open(cls, folder: Path) -> "Store":
         """The store in `folder`. Raises InputError when there is none."""
-        if not (folder / SPEC).is_file():
-            raise InputError(f"{folder} holds no comparison (no {SPEC}); give a folder that `compare` wrote.")
-        return cls(folder, load_spec(folder / SPEC))
-
-    def _write_question(self, spec_text: str) -> None:
-        targets = [target.description() for target in self.spec.built_targets()]
-        path = self.folder / TARGETS
-        if path.exists() and json.loads(path.read_text()) != targets:
-            raise ResultsError(
-                f"{self.folder} holds results for device cards that have changed since; give --out another folder."
-            )
-        write_whole(self.folder / SPEC, spec_text)
-        write_whole(path, json.dumps(targets, indent=1))
+        question = read_json(folder / QUESTION)
+        if question is None:
+            raise InputError(f"{folder} holds no comparison (no {QUESTION}); give a folder that `compare` wrote.")
+        return cls(folder, spec_from(question, source=str(folder / QUESTION)))
 
     @property
     def cells(self) -> list[Cell]:
@@ -93,6 +103,11 @@ class Store:
         """A cell's evaluation rows."""
         return read_rows(self.run_folder(cell) / EVALUATIONS)
 
+    def is_evaluated(self, cell: Cell) -> bool:
+        """Whether a cell has every row that the spec asks for."""
+        wanted = sum(target.chips(self.spec.chips) for target in self.spec.built_targets())
+        return len(self.evaluations(cell)) == wanted
+
     def history(self, cell: Cell) -> list[Row]:
         """A cell's training rows, one per epoch."""
         return read_rows(self.run_folder(cell) / HISTORY)
@@ -103,8 +118,8 @@ class Store:
 
     def failure(self, cell: Cell) -> str | None:
         """Why a cell failed, or None."""
-        path = self.run_folder(cell) / FAILURE
-        return json.loads(path.read_text())["reason"] if path.exists() else None
+        note = read_json(self.run_folder(cell) / FAILURE)
+        return None if note is None else note["reason"]
 
     def forget_failure(self, cell: Cell) -> None:
         """Let a failed cell be tried again."""
@@ -132,5 +147,4 @@ class Store:
 
     def note(self, name: str) -> Any:
         """What `write_note` wrote, or None."""
-        path = self.folder / name
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_json(self.folder / name)

@@ -2,16 +2,18 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aimc_robust.bench.from_table import check_keys
-from aimc_robust.devices.library import card_names
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.devices.library import card_names, load_card
+from aimc_robust.errors import InputError, require_known, unknown_name
 from aimc_robust.evaluation.chips import Condition
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"  # labels and targets: they name folders and head tables
 NOISES = {"gaussian": Gaussian, "laplace": Laplace}
 CROSSBAR_KEYS = ("device", "window", "mapping", "cell_bits", "weight_percentile")
 NOISE_KEYS = {"gaussian": ("sigma", "scale"), "laplace": ("b", "scale", "matched_std")}
@@ -33,36 +35,36 @@ class Target:
 
     @property
     def sigma(self) -> float | None:
-        """The strength of Gaussian noise, for plots over sigma; None for the others (0 for digital)."""
+        """The strength of Gaussian noise of scale filter_max, for plots over sigma (0 for digital); else None."""
         if self.condition is None:
             return 0.0
-        return self.condition.sigma if isinstance(self.condition, Gaussian) else None
+        plottable = isinstance(self.condition, Gaussian) and self.condition.scale == "filter_max"
+        return self.condition.sigma if plottable else None
 
     def chips(self, chips: int) -> int:
         """How many chips are worth evaluating: one where nothing is random."""
         return 1 if self.condition is None else chips
 
-    def description(self) -> dict[str, Any]:
-        """Plain values that say all of the condition, the device's card included."""
-        if isinstance(self.condition, Crossbar):
-            crossbar = self.condition
-            return {
-                "name": self.name,
-                "card": crossbar.card.model_dump(mode="json"),
-                "window": list(crossbar.programming_window),
-                "mapping": crossbar.mapping,
-                "cell_bits": crossbar.cell_bits,
-                "weight_percentile": crossbar.weight_percentile,
-            }
-        return {"name": self.name, "noise": None if self.condition is None else repr(self.condition)}
+
+def with_card(target: Any, folder: Path) -> Any:
+    """A target whose device is a name or a path, with the card itself in its place; any other as it is.
+
+    folder: where relative paths of cards start.
+    """
+    named = target if isinstance(target, dict) else {"device": target}
+    device = named.get("device")
+    if not isinstance(device, str) or not (device.endswith(".toml") or device in card_names()):
+        return target
+    card = load_card(folder / device if device.endswith(".toml") else device)
+    return {"name": card.name, **named, "device": card.model_dump(mode="json", exclude_none=True)}
 
 
-def build_target(target: str | dict[str, Any]) -> Target:
+def build_target(target: Any) -> Target:
     """A target from a name or a table.
 
-    Names: `digital`; `gaussian-S` and `laplace-B` (filter_max, strength S or B); a device of the library; the path
-    of a card. Tables: {name, device, mapping, ...} for a crossbar, {name, noise = "gaussian", sigma, scale} for a
-    noise. Raises InputError or UnknownNameError.
+    Names: `digital`; `gaussian-S` and `laplace-B` (filter_max, strength S or B); a device of the library. Tables:
+    {name, device, mapping, ...} for a crossbar, where the device is a name, the path of a card, or a card's own
+    table; {name, noise = "gaussian", sigma, scale} for a noise. Raises InputError or UnknownNameError.
     """
     if isinstance(target, dict):
         return _from_table(target)
@@ -73,11 +75,9 @@ def build_target(target: str | dict[str, Any]) -> Target:
     noise = re.fullmatch(r"(gaussian|laplace)-(\d+(?:\.\d+)?)", target)
     if noise:
         return Target(target, NOISES[noise[1]](float(noise[2])))
-    if target.endswith(".toml"):
-        crossbar = Crossbar(target)
-        return Target(crossbar.card.name, crossbar)
     if target not in card_names():
-        raise unknown_name("target", target, ["digital", "gaussian-0.1", "laplace-0.1", *card_names()])
+        advice = "Or give the path of your own card, ending in .toml."
+        raise unknown_name("target", target, ["digital", "gaussian-0.1", "laplace-0.1", *card_names()], advice=advice)
     return Target(target, Crossbar(target))
 
 
@@ -92,12 +92,19 @@ def _from_table(table: dict[str, Any]) -> Target:
         if isinstance(options.get("window"), list):
             options["window"] = tuple(options["window"])
         crossbar = Crossbar(options.pop("device"), **options)
-        return Target(name or crossbar.card.name, crossbar)
+        return _named(crossbar.card.name if name is None else name, crossbar)
     kind = options.pop("noise")
-    if kind not in NOISES:
-        raise unknown_name("noise", str(kind), NOISES)
+    require_known("noise", kind, NOISES)
     check_keys(options, ("name", *NOISE_KEYS[kind]), what="a target")
     name, strength = options.pop("name", None), NOISE_KEYS[kind][0]
     if name is None or strength not in options:
         raise InputError(f"a {kind} target needs `name` and `{strength}`.")
-    return Target(name, NOISES[kind](**options))
+    return _named(name, NOISES[kind](**options))
+
+
+def _named(name: Any, condition: Condition) -> Target:
+    if not isinstance(name, str) or not re.fullmatch(NAME, name) or name == "digital":
+        raise InputError(
+            f"the name of a target is up to 80 letters, digits, '.', '_' and '-' (`digital` is taken), got {name!r}."
+        )
+    return Target(name, condition)

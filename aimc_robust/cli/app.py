@@ -36,6 +36,9 @@ def _told(command: Command) -> Command:
         except AimcError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(BAD_INPUT) from None
+        except OSError as error:
+            typer.echo(f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror}.", err=True)
+            raise typer.Exit(BAD_INPUT) from None
         except KeyboardInterrupt:
             typer.echo("stopped; the same command goes on from here.", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -65,7 +68,13 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="Folder for results and report.", show_default="results/<name of the spec>")
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed models again.")] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Try failed models again, say after an upgrade; what has not changed fails the same way.",
+        ),
+    ] = False,
 ) -> None:
     """Train every method and seed of SPEC, evaluate each on every target, and write tables and a report.
 
@@ -82,7 +91,7 @@ def compare(
     with watching() as progress:
         outcome = bench.compare(
             question,
-            spec.read_text(encoding="utf-8"),
+            spec.read_text(encoding="utf-8-sig"),
             folder,
             data_folder=spec.parent,
             progress=progress,

@@ -21,6 +21,7 @@ class Lines(Progress):
         self.console = console
         self.began = time.monotonic()
         self.cells = self.done = self.worked = 0
+        self.present: Cell | None = None
         self.resting = True  # whether the present cell had been finished before this call
 
     def started(self, *, cells: int, epochs: int, coverage: str) -> None:
@@ -28,7 +29,7 @@ class Lines(Progress):
         self._line(f"{cells} models, {epochs} epochs each. {coverage}")
 
     def training(self, cell: Cell, *, done: int) -> None:
-        self.resting = True
+        self.present, self.resting = cell, True
 
     def epoch(self, cell: Cell, row: Row) -> None:
         self.resting = False
@@ -41,6 +42,7 @@ class Lines(Progress):
         self._done(f"{cell}: {scores}")
 
     def failed(self, cell: Cell, reason: str) -> None:
+        self.resting = self.present != cell  # recorded by an earlier call, or just now
         self._done(f"{cell}: FAILED, {reason}")
 
     def report(self, path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from aimc_robust.devices.card import Card
 from aimc_robust.errors import InputError, unknown_name
-from aimc_robust.toml_files import read_toml
+from aimc_robust.toml_files import parse, read_toml
 
 
 def cards_folder() -> Path:
@@ -22,13 +23,15 @@ def card_names() -> list[str]:
     return sorted(path.stem for path in cards_folder().glob("*.toml"))
 
 
-def load_card(device: str | Path | Card) -> Card:
-    """A card by library name or by the path of a TOML file; a Card is returned as it is.
+def load_card(device: str | Path | dict[str, Any] | Card) -> Card:
+    """A card by library name, by the path of a TOML file, or from a table of the same keys; a Card as it is.
 
     Raises UnknownNameError for a name that the library lacks, InputError for a file that is not a valid card.
     """
     if isinstance(device, Card):
         return device
+    if isinstance(device, dict):
+        return parse(device, Card, source="device card")
     if str(device).endswith(".toml"):
         return read_toml(Path(device), Card, what="device card")
     names = card_names()

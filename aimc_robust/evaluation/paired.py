@@ -15,9 +15,9 @@ class PairedDifference:
 
     @property
     def settled(self) -> bool:
-        """Whether the interval leaves out 0; False where there is no interval."""
+        """Whether the interval leaves out 0; False where there is none, or where too few values gave it no width."""
         low, high = self.ci
-        return low > 0 or high < 0
+        return low < high and (low > 0 or high < 0)
 
 
 def paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> PairedDifference:

@@ -65,7 +65,7 @@ class Crossbar(WeightNoise):
     @property
     def programming_window(self) -> tuple[float, float]:
         """(min, max) target state [card.unit]: `window`, or the card's own."""
-        return self.window or (self.card.range.min, self.card.range.max)
+        return (self.card.range.min, self.card.range.max) if self.window is None else self.window
 
     @property
     def card(self) -> Card:

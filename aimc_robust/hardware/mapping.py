@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from aimc_robust.errors import unknown_name
+from aimc_robust.errors import require_known
 
 
 def weight_limit(weight: Tensor, percentile: float) -> Tensor:
@@ -103,5 +103,4 @@ MAPPINGS: dict[str, Mapping] = {"one-sided": OneSided(), "two-sided": TwoSided()
 
 def check_mapping(mapping: str) -> None:
     """Raise UnknownNameError unless `mapping` is one of MAPPINGS."""
-    if mapping not in MAPPINGS:
-        raise unknown_name("mapping", mapping, MAPPINGS)
+    require_known("mapping", mapping, MAPPINGS)

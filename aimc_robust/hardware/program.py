@@ -4,7 +4,7 @@ import copy
 
 from torch import nn
 
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.errors import InputError, require_known
 from aimc_robust.hardware.coverage import Coverage, count_coverage
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.hardware.fold import fold_batchnorm
@@ -50,8 +50,7 @@ def program(
     are programmed, biases and the rest stay digital (`ar.coverage(model)` names them). The same seed and chip give
     the same errors, whatever the batch size, the order of layers or the process.
     """
-    if backend not in BACKENDS:
-        raise unknown_name("backend", backend, BACKENDS)
+    require_known("backend", backend, BACKENDS)
     prepared, _ = prepare(model)
     perturb_weights(prepared, crossbar, generator=chip_axes(seed, chip))
     return prepared

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from aimc_robust.errors import unknown_name
+from aimc_robust.errors import require_known
 
 
 def _filters(weight: Tensor) -> Tensor:
@@ -43,8 +43,7 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
 
 def check_scale(scale: str) -> None:
     """Raise UnknownNameError unless `scale` is one of SCALES."""
-    if scale not in SCALES:
-        raise unknown_name("scale", scale, SCALES)
+    require_known("scale", scale, SCALES)
 
 
 def weight_scale(weight: Tensor, scale: str) -> Tensor:

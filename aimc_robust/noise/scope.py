@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.errors import InputError, require_known
 
 Scope = str | Callable[[str, nn.Parameter], bool]
 """`weights`: weights of convolutions and linear layers; `all`: every parameter; or a predicate of (name, parameter)."""
@@ -26,8 +26,8 @@ def analog_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 def check_scope(scope: Scope) -> None:
     """Raise UnknownNameError unless `scope` is one of SCOPES or a predicate."""
-    if scope not in SCOPES and not callable(scope):
-        raise unknown_name("scope", str(scope), SCOPES)
+    if not callable(scope):
+        require_known("scope", scope, SCOPES)
 
 
 def weights_in_scope(model: nn.Module, scope: Scope = "weights") -> dict[str, nn.Parameter]:

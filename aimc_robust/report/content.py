@@ -6,21 +6,22 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, SPEC, TARGETS, Store
+from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, SPEC, Store
 from aimc_robust.bench.tables import estimates
-from aimc_robust.devices.card import Card
 from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.evaluation.paired import PairedDifference, paired_difference
+from aimc_robust.hardware.crossbar import Crossbar
 
+COLUMNS = 6  # targets side by side, what a printed page holds
 Estimates = dict[tuple[str, str], AccuracyEstimate]
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A method's place in one target's column: the best, not told apart from it (tied), or behind."""
+    """A method's place in one target's column."""
 
     estimate: AccuracyEstimate
-    place: str  # "best", "tied" or ""
+    place: str  # "best", "tied" (not told apart from it), "unpaired" (no seed in common with it) or "" (behind)
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class Finding:
     best: str
     best_mean: float
     baseline_mean: float
-    difference: PairedDifference
+    difference: PairedDifference | None  # None: no seed in common
 
     @property
     def settled(self) -> bool:
         """Whether the best is told apart from the baseline."""
-        return self.difference.settled
+        return self.difference is not None and self.difference.settled
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,30 @@ class Content:
     standings: dict[str, dict[str, Standing]]  # target -> method -> standing
     findings: list[Finding]
     baseline: str
-    devices: list[tuple[Card, dict[str, Any]]]
+    devices: list[tuple[str, Crossbar]]
     failures: dict[str, str]
-    missing: int  # models of the spec without any row and without a failure
+    missing: int  # models of the spec that lack rows and have not failed
     coverage: str
     environments: list[dict[str, Any]]
     spec_text: str
     images: int  # test images
 
     @property
-    def sampling_error(self) -> float:
-        """95 % half-width [points] that the finite test set adds at the best digital accuracy, or at 90 %."""
-        digital = [e.mean for (_, target), e in self.estimates.items() if target == "digital"]
-        share = min(max(digital, default=90.0) / 100.0, 1.0 - 1.0 / max(self.images, 1))
-        return 196.0 * math.sqrt(share * (1.0 - share) / max(self.images, 1))
+    def sampling_errors(self) -> tuple[float, float]:
+        """Least and greatest 95 % half-width [points] that the finite test set leaves on the accuracies shown.
+
+        Binomial, 1.96 sqrt(p (1 - p) / n), with p kept one image away from 0 and 1.
+        """
+        one = 1.0 / self.images
+        shares = [min(max(estimate.mean / 100.0, one), 1.0 - one) for estimate in self.estimates.values()]
+        widths = [196.0 * math.sqrt(share * (1.0 - share) / self.images) for share in shares]
+        return min(widths), max(widths)
+
+    @property
+    def covers(self) -> str:
+        """What the intervals shown generalise over: `models`, `chips`, or `mixed` where failures left single models."""
+        kinds = {estimate.ci_covers for estimate in self.estimates.values()}
+        return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
 def gather(store: Store) -> Content:
@@ -71,11 +82,9 @@ def gather(store: Store) -> Content:
     found = estimates(frame)
     targets = [target.name for target in store.spec.built_targets()]
     standings = {target: _standings(found, target) for target in targets}
-    described = {entry["name"]: entry for entry in store.note(TARGETS) or []}
-    devices = [(Card.model_validate(entry["card"]), entry) for entry in described.values() if "card" in entry]
+    conditions = {target.name: target.condition for target in store.spec.built_targets()}
     failures = {str(cell): reason for cell in store.cells if (reason := store.failure(cell)) is not None}
-    begun = {(row.method, row.seed) for row in frame[["method", "seed"]].drop_duplicates().itertuples()}
-    waiting = [c for c in store.cells if (c.method, c.seed) not in begun and str(c) not in failures]
+    waiting = [c for c in store.cells if not store.is_evaluated(c) and str(c) not in failures]
     baseline = "sgd" if "sgd" in store.spec.labels else store.spec.labels[0]
     return Content(
         store=store,
@@ -84,7 +93,7 @@ def gather(store: Store) -> Content:
         standings=standings,
         findings=[finding for target in targets if (finding := _finding(standings[target], target, baseline))],
         baseline=baseline,
-        devices=devices,
+        devices=[(name, condition) for name, condition in conditions.items() if isinstance(condition, Crossbar)],
         failures=failures,
         missing=len(waiting),
         coverage=(store.note(COVERAGE) or {}).get("line", ""),
@@ -95,11 +104,14 @@ def gather(store: Store) -> Content:
 
 
 def _groups(store: Store) -> list[list[str]]:
-    """Digital and devices first, then the noises that only differ in strength."""
+    """Digital and devices first, then the noises; at most COLUMNS side by side, in even parts."""
     targets = store.spec.built_targets()
-    exact = [t.name for t in targets if t.backend != "noise"]
-    noises = [t.name for t in targets if t.backend == "noise"]
-    return [group for group in (exact, noises) if group]
+    kinds = [[t.name for t in targets if (t.backend == "noise") is noise] for noise in (False, True)]
+    groups = []
+    for kind in kinds:
+        parts = math.ceil(len(kind) / COLUMNS)
+        groups += [kind[len(kind) * i // parts : len(kind) * (i + 1) // parts] for i in range(parts)]
+    return groups
 
 
 def _standings(found: Estimates, target: str) -> dict[str, Standing]:
@@ -112,12 +124,22 @@ def _standings(found: Estimates, target: str) -> dict[str, Standing]:
 
 
 def _place(best: AccuracyEstimate, other: AccuracyEstimate) -> str:
-    return "" if paired_difference(best, other).settled else "tied"
+    difference = _difference(best, other)
+    if difference is None:
+        return "unpaired"
+    return "" if difference.settled else "tied"
+
+
+def _difference(first: AccuracyEstimate, second: AccuracyEstimate) -> PairedDifference | None:
+    """Their paired difference; None where failures left them no seed in common."""
+    shared = set(first.table["seed"]) & set(second.table["seed"])
+    return paired_difference(first, second) if shared else None
 
 
 def _finding(standings: dict[str, Standing], target: str, baseline: str) -> Finding | None:
-    if baseline not in standings:
+    """The best against the baseline; None where there is nothing to compare."""
+    if baseline not in standings or len(standings) < 2:
         return None
     best = next(method for method, standing in standings.items() if standing.place == "best")
     top, base = standings[best].estimate, standings[baseline].estimate
-    return Finding(target, best, top.mean, base.mean, paired_difference(top, base))
+    return Finding(target, best, top.mean, base.mean, _difference(top, base))

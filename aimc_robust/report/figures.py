@@ -10,12 +10,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aimc_robust.devices.card import Card
 from aimc_robust.devices.statistics import programming_std
+from aimc_robust.evaluation.estimate import AccuracyEstimate
+from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.report.content import Content
 
 # Okabe and Ito's colours, told apart with any colour vision; a marker each, for print in grey.
 COLOURS = ["#4d4d4d", "#0072b2", "#d55e00", "#009e73", "#56b4e9", "#e69f00", "#cc79a7", "#000000"]
+LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]  # five against eight colours: 40 methods differ
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 STYLE = {
     "svg.fonttype": "none",
@@ -32,7 +34,8 @@ STYLE = {
 
 def accuracy_over_targets(content: Content) -> str | None:
     """A dot and interval per method for digital weights and each device."""
-    targets = [t for t in content.columns[0] if content.standings[t]]
+    exact = [t.name for t in content.store.spec.built_targets() if t.backend != "noise"]
+    targets = [name for name in exact if content.standings[name]]
     labels = content.store.spec.labels
     if not targets:
         return None
@@ -56,19 +59,26 @@ def accuracy_over_targets(content: Content) -> str | None:
         return _svg(figure, "targets")
 
 
+def points_over_sigma(content: Content) -> dict[str, list[tuple[float, AccuracyEstimate]]]:
+    """Method -> (sigma, estimate), by rising sigma, for digital and Gaussian noise of scale filter_max."""
+    strengths = [(t.sigma, t.name) for t in content.store.spec.built_targets() if t.sigma is not None]
+    return {
+        method: [
+            (s, content.estimates[method, name]) for s, name in sorted(strengths) if (method, name) in content.estimates
+        ]
+        for method in content.store.spec.labels
+    }
+
+
 def accuracy_over_sigma(content: Content) -> str | None:
     """Accuracy over the strength of Gaussian weight noise, a line per method; None with fewer than two strengths."""
-    strengths = {t.name: t.sigma for t in content.store.spec.built_targets() if t.sigma is not None}
-    strengths = {name: s for name, s in strengths.items() if content.standings[name]}
-    if len(strengths) < 2:
+    lines = points_over_sigma(content)
+    if len({sigma for points in lines.values() for sigma, _ in points}) < 2:
         return None
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.subplots()
-        for i, method in enumerate(content.store.spec.labels):
-            points = sorted(
-                (s, content.estimates[method, t]) for t, s in strengths.items() if (method, t) in content.estimates
-            )
+        for i, (method, points) in enumerate(lines.items()):
             means = np.array([e.mean for _, e in points])
             _intervals(axes, means, [e.ci for _, e in points], np.array([s for s, _ in points]), i, method, "y")
         axes.set_xlabel("sigma of Gaussian weight noise (share of each filter's largest weight)")
@@ -96,15 +106,16 @@ def training_curves(content: Content) -> str | None:
             for i, method in enumerate(content.store.spec.labels):
                 epochs = sorted(curves[method])
                 means = [np.mean([row[key] for row in curves[method][epoch]]) for epoch in epochs]
-                axes.plot(epochs, means, color=_colour(i), label=method, linewidth=1.4)
+                axes.plot(epochs, means, color=_colour(i), linestyle=LINES[i % len(LINES)], label=method, linewidth=1.4)
             axes.set_title(title, loc="left", fontsize=10)
         all_axes[-1].set_xlabel("epoch")
         _legend(figure, all_axes[0])
         return _svg(figure, "training")
 
 
-def device_curve(card: Card, window: tuple[float, float]) -> str:
-    """sigma(state) over the card's limits, with the programming window shaded."""
+def device_curve(name: str, crossbar: Crossbar) -> str:
+    """sigma(state) over the card's limits, with the programming window shaded; `name` is the target's."""
+    card, window = crossbar.card, crossbar.programming_window
     low, high = card.range.limits
     state = torch.linspace(low, max(high, window[1]), 200, dtype=torch.float64)
     with mpl.rc_context(STYLE):
@@ -117,7 +128,7 @@ def device_curve(card: Card, window: tuple[float, float]) -> str:
         axes.set_ylabel(f"programming error sigma [{unit}]")
         axes.set_ylim(bottom=0)
         axes.legend(fontsize=9)
-        return _svg(figure, card.name)
+        return _svg(figure, f"device-{name}")
 
 
 def _colour(number: int) -> str:

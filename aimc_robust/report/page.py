@@ -1,5 +1,6 @@
 """Lay a report out: report.html, self-contained, and report.md."""
 
+import html
 import math
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def _render(template: str, content: Content) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": number, "interval": interval, "gain": gain}
+    environment.filters |= {"number": number, "interval": interval, "gain": gain, "described": described}
     return environment.get_template(template).render(
         content=content,
         spec=content.store.spec,
@@ -63,13 +64,21 @@ def gain(difference: PairedDifference) -> str:
     return f"{difference.mean:+.2f} points {interval(difference, 2)}".rstrip()
 
 
+def described(svg: str, text: str) -> str:
+    """An SVG element that a screen reader reads as a picture of `text`."""
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(text)}"', 1)
+
+
 def settings(content: Content, label: str) -> str:
     """A method's settings as its spec gives them."""
     table = {key: value for key, value in content.store.spec.methods[label].items() if key != "kind"}
     ramp = table.get("ramp")
     if isinstance(ramp, dict):
-        length = f"{ramp['updates']} updates" if "updates" in ramp else f"{100 * ramp['fraction']:g} % of the run"
-        table["ramp"] = f"{ramp['shape']} over {length}"
+        length = f" over {ramp['updates']} updates" if "updates" in ramp else ""
+        length = f" over {100 * ramp['fraction']:g} % of the run" if "fraction" in ramp else length
+        table["ramp"] = ramp["shape"] + length
+    if isinstance(table.get("noise"), dict):
+        table["noise"] = table["noise"]["name"]  # not the whole card
     return ", ".join(f"{key} {value}" for key, value in table.items()) or "–"
 
 

@@ -147,9 +147,12 @@ def _train_epoch(
 
 
 def _divergence(what: str, step: int, epoch: int, method: Method) -> DivergenceError:
+    strength = method.strength(step)
+    at, mend = (
+        ("", "") if strength is None else (f" at strength {strength:g}", " or the strength, or lengthen the ramp")
+    )
     return DivergenceError(
-        f"{what} is not finite at update {step} (epoch {epoch}) of {type(method).__name__} at strength "
-        f"{method.strength(step)}; lower lr or the strength, or lengthen the ramp."
+        f"{what} is not finite at update {step} (epoch {epoch}) of {type(method).__name__}{at}; lower lr{mend}."
     )
 
 

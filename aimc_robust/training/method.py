@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.errors import InputError, require_known
 from aimc_robust.noise.scope import Scope, check_scope
 from aimc_robust.seeding import Axes
 from aimc_robust.training.ramp import CONSTANT, Ramp
@@ -46,8 +46,7 @@ class Method(ABC):
         check_scope(self.scope)
         if not isinstance(self.ramp, Ramp):
             raise InputError(f"ramp must be a Ramp such as Ramp(shape='quadratic', updates=1000), got {self.ramp!r}.")
-        if self.bn_stats not in BN_STATS:
-            raise unknown_name("bn_stats", self.bn_stats, BN_STATS)
+        require_known("bn_stats", self.bn_stats, BN_STATS)
         if self.bn_stats not in self.passes:
             raise InputError(
                 f"{type(self).__name__} makes no {self.bn_stats} pass here, so BatchNorm would learn nothing; set "

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from aimc_robust.errors import InputError, require_whole, unknown_name
+from aimc_robust.errors import InputError, require_known, require_whole
 
 SHAPES = ("constant", "linear", "quadratic")
 
@@ -24,8 +24,7 @@ class Ramp:
     updates: int | None = None
 
     def __post_init__(self) -> None:
-        if self.shape not in SHAPES:
-            raise unknown_name("ramp shape", self.shape, SHAPES)
+        require_known("ramp shape", self.shape, SHAPES)
         if self.shape == "constant":
             if self.updates is not None:
                 raise InputError("a constant ramp has no length; leave `updates` out.")

@@ -2,16 +2,25 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
+import torch
 
 from aimc_robust import Crossbar, Gaussian, evaluate
+from aimc_robust.bench import compare
 from aimc_robust.bench.data import load_data
 from aimc_robust.bench.models import build_model
 from aimc_robust.bench.spec import load_spec
+from aimc_robust.bench.store import exclusive
+from aimc_robust.devices.library import cards_folder
 from aimc_robust.errors import CheckpointError, ResultsError
 from aimc_robust.metrics import batches_of
+from aimc_robust.report import write_report
+from aimc_robust.training import train
 from aimc_robust.training.checkpoint import load_model_tensors, read_checkpoint, write_checkpoint
 
 
@@ -110,10 +119,10 @@ def test_a_comment_in_the_spec_is_not_another_question(run, write_spec):
 
 def test_a_changed_card_is_another_question(run, write_spec, tmp_path):
     run(write_spec())
-    targets = json.loads((tmp_path / "out" / "targets.json").read_text())
-    targets[2]["card"]["programming"]["coefficients"][0] = 9.0
-    (tmp_path / "out" / "targets.json").write_text(json.dumps(targets))
-    with pytest.raises(ResultsError, match="cards that have changed"):
+    question = json.loads((tmp_path / "out" / "question.json").read_text())
+    question["targets"][2]["device"]["programming"]["coefficients"][0] = 9.0
+    (tmp_path / "out" / "question.json").write_text(json.dumps(question))
+    with pytest.raises(ResultsError, match=r"cards that have changed since \(different: targets\)"):
         run(write_spec())
 
 
@@ -131,11 +140,64 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(run, write_s
         run(write_spec(), folder=tmp_path / "file" / "out")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_refused(run, write_spec, tmp_path):
+def test_a_read_only_folder_is_refused(write_spec, tmp_path):
     (tmp_path / "out").mkdir(mode=0o500)
-    with pytest.raises(ResultsError, match="cannot be written"):
+    command = [sys.executable, "-m", "aimc_robust", "compare", str(write_spec()), "--out", str(tmp_path / "out")]
+    if os.geteuid() == 0:  # root may write everywhere unless it gives that power up
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may write everywhere, and there is no setpriv to give that up")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_second_process_on_the_same_folder_is_refused(run, write_spec, tmp_path):
+    with exclusive(tmp_path / "out"), pytest.raises(ResultsError, match="another process works on"):
         run(write_spec())
+    assert not run(write_spec()).failed
+
+
+def test_every_model_starts_from_its_own_seed_and_the_same_seed_for_every_method(run, write_spec, monkeypatch):
+    begun = []
+
+    def recording(model, method, *args, seed, **options):
+        begun.append((method.seed, seed, model.features[0].weight.detach().clone()))
+        return train(model, method, *args, seed=seed, **options)
+
+    monkeypatch.setattr(sys.modules[compare.__module__], "train", recording)
+    run(write_spec())
+    assert [(method, seed) for method, seed, _ in begun] == [(0, 0), (0, 0), (1, 1), (1, 1)]
+    first, second, third, _ = (weight for _, _, weight in begun)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
+
+
+def test_a_card_beside_the_spec_is_found_from_anywhere_and_kept_with_the_results(
+    run, write_spec, tmp_path, monkeypatch
+):
+    card = (cards_folder() / "rram-wan2022.toml").read_text().replace("rram-wan2022", "mine")
+    (tmp_path / "my.toml").write_text(card)
+    path = write_spec(('"rram-wan2022"]', '"my.toml"]'))
+    monkeypatch.chdir("/")
+    run(path)
+    (tmp_path / "my.toml").unlink()
+    assert "mine" in set(rows_of(tmp_path / "out")["target"])
+    assert "W. Wan et al." in write_report(tmp_path / "out").read_text()
+
+
+def test_damaged_results_are_named(run, write_spec, tmp_path):
+    run(write_spec())
+    path = tmp_path / "out" / "runs" / "sgd-seed0" / "evaluations.jsonl"
+    path.write_bytes(b"\0" * 20 + b"\n")
+    with pytest.raises(ResultsError, match=r"evaluations\.jsonl is damaged"):
+        run(write_spec())
+
+
+def test_the_models_have_learned_so_that_equal_rows_mean_something(done):
+    digital = rows_of(done).query("target == 'digital'")["accuracy"]
+    assert digital.min() > 60
 
 
 def test_a_checkpoint_of_another_model_is_refused_and_kept(run, write_spec, tmp_path):

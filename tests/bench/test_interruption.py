@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 COMMAND = [sys.executable, "-m", "aimc_robust", "compare"]
 
 
@@ -35,8 +37,9 @@ def wait_for(folder, pattern, process):
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_kill_and_resume_ends_with_the_same_rows(write_spec, tmp_path):
-    path = write_spec(("epochs = 2", "epochs = 6"))
+    path = write_spec(("epochs = 3", "epochs = 6"))
     undisturbed = finish(path, tmp_path / "whole")
     # Four moments: in the first training, between epochs, in an evaluation, and in the last cell.
     moments = [
@@ -57,7 +60,7 @@ def test_kill_and_resume_ends_with_the_same_rows(write_spec, tmp_path):
 
 
 def test_ctrl_c_says_how_to_go_on_and_leaves_what_is_done(write_spec, tmp_path):
-    path = write_spec(("epochs = 2", "epochs = 200"))
+    path = write_spec(("epochs = 3", "epochs = 300"))
     process = start(path, tmp_path / "out")
     wait_for(tmp_path / "out", "runs/sgd-seed0/unfinished.safetensors", process)
     process.send_signal(signal.SIGINT)

@@ -20,7 +20,7 @@ def test_methods_targets_and_recipe_are_built_as_written(write_spec):
 
 def test_target_tables_set_mapping_and_scale(write_spec):
     targets = """targets = [
-      { name = "wan two-sided", device = "rram-wan2022", mapping = "two-sided", cell_bits = 4, window = [2.0, 30.0] },
+      { name = "wan-two-sided", device = "rram-wan2022", mapping = "two-sided", cell_bits = 4, window = [2.0, 30.0] },
       { name = "norm", noise = "gaussian", sigma = 0.02, scale = "filter_norm" } ]"""
     spec = load_spec(write_spec(('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', targets)))
     crossbar, noise = [t.condition for t in spec.built_targets()]
@@ -30,7 +30,7 @@ def test_target_tables_set_mapping_and_scale(write_spec):
 
 FAULTS = {
     "unknown key": (("chips = 3", "chps = 3"), ["chps", "did you mean 'chips'"]),
-    "unknown key in a table": (("epochs = 2", "epoch = 2"), ["training", "epoch", "did you mean 'epochs'"]),
+    "unknown key in a table": (("epochs = 3", "epoch = 2"), ["training", "epoch", "did you mean 'epochs'"]),
     "unknown method": (("[methods.sgd]", '[methods.x]\nkind = "sdg"'), ["methods.x", "sdg", "did you mean 'sgd'"]),
     "unknown method by label": (("[methods.sgd]", "[methods.smm]"), ["methods.smm", "sam"]),
     "unknown key of a method": (("sigma = 0.1\nramp", "sgma = 0.1\nramp"), ["methods.m-rwp", "did you mean 'sigma'"]),
@@ -50,11 +50,24 @@ FAULTS = {
     "ramp of two lengths": (("fraction = 0.5", "fraction = 0.5, updates = 3"), ["methods.m-rwp", "not both"]),
     "ramp longer than the run": (("fraction = 0.5", "fraction = 1.5"), ["fraction", "1.5"]),
     "same seed twice": (("seeds = [0, 1]", "seeds = [1, 1]"), ["seeds", "once"]),
-    "no epochs": (("epochs = 2", "epochs = 0"), ["training", "epochs", "from 1"]),
+    "no epochs": (("epochs = 3", "epochs = 0"), ["training", "epochs", "from 1"]),
     "missing table": (
-        ('[model]\nname = "small-cnn"\noptions = { channels = 2, stages = 2 }\n', ""),
+        ('[model]\nname = "small-cnn"\noptions = { channels = 4, stages = 2 }\n', ""),
         ["model", "missing"],
     ),
+    "a list for a kind": (("[methods.sgd]", '[methods.x]\nkind = ["sgd"]'), ["methods.x", "method ['sgd']"]),
+    "a list for a scale": (("sigma = 0.1\nramp", 'sigma = 0.1\nscale = ["a"]\nramp'), ["methods.m-rwp", "scale ['a']"]),
+    "a list for a noise": (("[methods.sgd]", '[methods.x]\nkind = "rwp"\nnoise = ["a"]'), ["methods.x", "['a']"]),
+    "digital as noise": (("[methods.sgd]", '[methods.x]\nkind = "rwp"\nnoise = "digital"'), ["methods.x", "no noise"]),
+    "a number for a target": (('"rram-wan2022"]', "5]"), ["targets", "a name or a table, got 5"]),
+    "an impossible target name": (('"rram-wan2022"]', '{ name = "a|b", device = "ideal" }]'), ["targets", "'a|b'"]),
+    "a noise posing as digital": (
+        ('"digital", "gaussian-0.2", "rram-wan2022"]', '{ name = "digital", noise = "gaussian", sigma = 0.1 }]'),
+        ["targets", "is taken"],
+    ),
+    "an empty window": (('"rram-wan2022"]', '{ device = "rram-wan2022", window = [] }]'), ["targets", "window"]),
+    "a missing card": (('"rram-wan2022"]', '"gone.toml"]'), ["gone.toml", "device card"]),
+    "a label that ends in a newline": (("[methods.sgd]", '[methods."a\\n"]\nkind = "sgd"'), ["methods", "label"]),
     "not TOML": (("seeds = [0, 1]", "seeds = [0, 1"), ["TOML"]),
     "a label that is no file name": (("[methods.sgd]", '[methods."a/b"]\nkind = "sgd"'), ["methods", "a/b"]),
 }

@@ -105,7 +105,7 @@ def test_a_failed_model_is_named_and_the_exit_code_says_so(write_spec, tmp_path)
 def test_on_a_terminal_a_bar_names_method_seed_and_epoch(write_spec, tmp_path):
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "aimc_robust", "compare", str(write_spec(("epochs = 2", "epochs = 8")))],
+        [sys.executable, "-m", "aimc_robust", "compare", str(write_spec(("epochs = 3", "epochs = 8")))],
         stdout=slave,
         stderr=slave,
         cwd=tmp_path,
