@@ -8,10 +8,11 @@ from aimc_robust.evaluation.estimate import AccuracyEstimate, t_interval
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """mean and 95 % interval of first - second [percentage points]."""
+    """mean and 95 % interval of first - second [percentage points], over the `seeds` trained models of each."""
 
     mean: float
     ci: tuple[float, float]
+    seeds: int
 
     @property
     def settled(self) -> bool:
@@ -33,4 +34,4 @@ def paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> Pair
     pairs["difference"] = pairs["accuracy_x"] - pairs["accuracy_y"]
     per_model = pairs.groupby("seed")["difference"].mean()
     values = per_model if len(per_model) > 1 else pairs["difference"]
-    return PairedDifference(float(per_model.mean()), t_interval(values.to_numpy()))
+    return PairedDifference(float(per_model.mean()), t_interval(values.to_numpy()), len(per_model))

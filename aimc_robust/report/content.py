@@ -80,9 +80,8 @@ def gather(store: Store) -> Content:
     """Read a results folder, finished or not."""
     frame = store.table()
     found = estimates(frame)
-    targets = [target.name for target in store.spec.built_targets()]
-    standings = {target: _standings(found, target) for target in targets}
     conditions = {target.name: target.condition for target in store.spec.built_targets()}
+    standings = {target: _standings(found, target) for target in conditions}
     failures = {str(cell): reason for cell in store.cells if (reason := store.failure(cell)) is not None}
     waiting = [c for c in store.cells if not store.is_evaluated(c) and str(c) not in failures]
     baseline = "sgd" if "sgd" in store.spec.labels else store.spec.labels[0]
@@ -91,7 +90,7 @@ def gather(store: Store) -> Content:
         estimates=found,
         columns=_groups(store),
         standings=standings,
-        findings=[finding for target in targets if (finding := _finding(standings[target], target, baseline))],
+        findings=[finding for target in conditions if (finding := _finding(standings[target], target, baseline))],
         baseline=baseline,
         devices=[(name, condition) for name, condition in conditions.items() if isinstance(condition, Crossbar)],
         failures=failures,

@@ -87,13 +87,18 @@ def accuracy_over_sigma(content: Content) -> str | None:
         return _svg(figure, "sigma")
 
 
-def training_curves(content: Content) -> str | None:
-    """Training loss and validation accuracy over the epochs, mean over seeds."""
-    curves: dict[str, dict[int, list[dict]]] = defaultdict(lambda: defaultdict(list))
+def training_means(content: Content, key: str) -> dict[str, dict[int, float]]:
+    """Method -> epoch -> mean over the seeds of the history rows' `key`."""
+    values: dict[str, dict[int, list[float]]] = {method: defaultdict(list) for method in content.store.spec.labels}
     for cell in content.store.cells:
         for row in content.store.history(cell):
-            curves[cell.method][row["epoch"]].append(row)
-    if not curves:
+            values[cell.method][row["epoch"]].append(row[key])
+    return {m: {epoch: float(np.mean(rows)) for epoch, rows in sorted(v.items())} for m, v in values.items()}
+
+
+def training_curves(content: Content) -> str | None:
+    """Training loss and validation accuracy over the epochs, mean over seeds."""
+    if not any(training_means(content, "train_loss").values()):
         return None
     stopping = content.store.spec.config().early_stopping
     panels = [("train_loss", "training loss"), ("accuracy", "validation accuracy [%]")]
@@ -103,26 +108,36 @@ def training_curves(content: Content) -> str | None:
         figure = Figure(figsize=(6.4, 2.5 * len(panels)), layout="constrained")
         all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (key, title) in zip(all_axes, panels, strict=True):
-            for i, method in enumerate(content.store.spec.labels):
-                epochs = sorted(curves[method])
-                means = [np.mean([row[key] for row in curves[method][epoch]]) for epoch in epochs]
-                axes.plot(epochs, means, color=_colour(i), linestyle=LINES[i % len(LINES)], label=method, linewidth=1.4)
+            for i, (method, means) in enumerate(training_means(content, key).items()):
+                axes.plot(
+                    means.keys(),
+                    means.values(),
+                    color=_colour(i),
+                    linestyle=LINES[i % len(LINES)],
+                    label=method,
+                    linewidth=1.4,
+                )
             axes.set_title(title, loc="left", fontsize=10)
         all_axes[-1].set_xlabel("epoch")
         _legend(figure, all_axes[0])
         return _svg(figure, "training")
 
 
+def device_points(crossbar: Crossbar) -> tuple[torch.Tensor, torch.Tensor]:
+    """200 states over the card's limits (and the window, where it leaves them) and their sigma [card.unit]."""
+    low, high = crossbar.card.range.limits
+    state = torch.linspace(low, max(high, crossbar.programming_window[1]), 200, dtype=torch.float64)
+    return state, programming_std(crossbar.card, state)
+
+
 def device_curve(name: str, crossbar: Crossbar) -> str:
     """sigma(state) over the card's limits, with the programming window shaded; `name` is the target's."""
-    card, window = crossbar.card, crossbar.programming_window
-    low, high = card.range.limits
-    state = torch.linspace(low, max(high, window[1]), 200, dtype=torch.float64)
+    card = crossbar.card
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.2, 2.6), layout="constrained")
         axes = figure.subplots()
-        axes.axvspan(*window, color="#dcebf7", label="programming window")
-        axes.plot(state, programming_std(card, state), color="#0072b2", linewidth=1.8)
+        axes.axvspan(*crossbar.programming_window, color="#dcebf7", label="programming window")
+        axes.plot(*device_points(crossbar), color="#0072b2", linewidth=1.8)
         unit = {"uS": "µS", "1": "share of full scale"}.get(card.unit, card.unit)
         axes.set_xlabel(f"target {card.state} [{unit}]")
         axes.set_ylabel(f"programming error sigma [{unit}]")

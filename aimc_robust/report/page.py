@@ -44,6 +44,7 @@ def _render(template: str, content: Content) -> str:
         figures=figures,
         settings=settings,
         passes=passes,
+        partly=partly,
         version=aimc_robust.__version__,
     )
 
@@ -62,6 +63,12 @@ def interval(estimate: AccuracyEstimate | PairedDifference, digits: int = 1) -> 
 def gain(difference: PairedDifference) -> str:
     """A difference with its sign and interval."""
     return f"{difference.mean:+.2f} points {interval(difference, 2)}".rstrip()
+
+
+def partly(content: Content, difference: PairedDifference) -> str:
+    """A remark where failures or unfinished work leave a difference over fewer models than the spec asks for."""
+    wanted = len(content.store.spec.seeds)
+    return "" if difference.seeds == wanted else f" (over the {difference.seeds} of {wanted} models that both have)"
 
 
 def described(svg: str, text: str) -> str:

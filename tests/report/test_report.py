@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from aimc_robust.bench.store import Store
+from aimc_robust.bench.store import Cell, Store
 from aimc_robust.errors import InputError
 from aimc_robust.report import write_report
 from aimc_robust.report.content import gather
@@ -180,6 +180,25 @@ def test_methods_whose_seeds_do_not_overlap_are_not_compared(folder):
     assert "1 of 2 models" in text
     assert "chips only" in text
     assert not [f for f in gather(Store.open(folder)).findings if f.settled]
+
+
+def test_a_difference_over_some_of_the_models_says_so(folder):
+    rows = {
+        r["chip"]: r["accuracy"]
+        for r in Store.open(folder).evaluations(Cell("sgd", 0))
+        if r["target"] == "gaussian-0.2"
+    }
+    edit_rows(
+        folder,
+        "m-rwp-seed0",
+        lambda row: (
+            row | ({"accuracy": rows[row["chip"]] + 9 + row["chip"]} if row["target"] == "gaussian-0.2" else {})
+        ),
+    )
+    shutil.rmtree(folder / "runs" / "m-rwp-seed1")
+    html = write_report(folder).read_text()
+    for text in (html, (folder / "report.md").read_text()):
+        assert "+10.00 points [7.52, 12.48] (over the 1 of 2 models that both have)" in text
 
 
 def test_many_targets_are_laid_out_at_most_six_side_by_side(write_spec, run, tmp_path):
