@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 import typer  # commands, options and help texts from function signatures
 
 from aimc_robust import __version__
-from aimc_robust.errors import AimcError
+from aimc_robust.errors import AimcError, InputError
 
 BAD_INPUT, SOME_FAILED, INTERRUPTED = 2, 3, 130
 
@@ -120,17 +120,22 @@ def report(folder: Annotated[Path, typer.Argument(help="A folder that `compare` 
 @_told
 def devices(
     name: Annotated[str | None, typer.Argument(help="A device of the library, or the path of your own card.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw the device's curves into this file: .png, .svg or .pdf.")
+    ] = None,
 ) -> None:
-    """List the memory devices, or show one: its source, its limits, and its error over the programmed state.
+    """List the memory devices, or show one: its source, its limits, its errors over the state and its drift.
 
-    Example: aimc-robust devices rram-wan2022
+    Example: aimc-robust devices sonos-agrawal2022 --plot sonos.png
     """
     from aimc_robust.cli import cards
 
-    if name is None:
+    if name is not None:
+        cards.show(name, plot)
+    elif plot is None:
         cards.show_all()
     else:
-        cards.show(name)
+        raise InputError("--plot draws one device: name it, as in aimc-robust devices sonos-agrawal2022 --plot FILE.")
 
 
 def main() -> None:

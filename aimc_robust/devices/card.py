@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from aimc_robust.devices.kinds import Drift, Programming, Read, Stuck
 from aimc_robust.toml_files import StrictModel
 
 # The unit in which a card states its quantities, by the kind of state that the device stores.
@@ -48,37 +49,11 @@ class Range(StrictModel):
         return self
 
 
-class _Programming(StrictModel):
-    # What happens to a programmed state that the error pushes out: below 0 only, or out of the window.
-    clip: Literal["nonnegative", "window"] = "nonnegative"
-
-
-class NoError(_Programming):
-    """sigma(state) = 0."""
-
-    kind: Literal["none"]
-
-
-class Polynomial(_Programming):
-    """sigma(state) = sum_i coefficients[i] * state**i, in the card's unit."""
-
-    kind: Literal["polynomial"]
-    coefficients: Annotated[tuple[float, ...], pydantic.Field(strict=False, min_length=1, max_length=12)]
-
-
-class SaturatingExponential(_Programming):
-    """sigma(state) = amplitude * (1 - exp(-state / constant)), all in the card's unit."""
-
-    kind: Literal["saturating-exponential"]
-    amplitude: float = pydantic.Field(ge=0)
-    constant: float = pydantic.Field(gt=0)
-
-
-Programming = Annotated[NoError | Polynomial | SaturatingExponential, pydantic.Field(discriminator="kind")]
-
-
 class Card(StrictModel):
-    """One memory device: its programming window, the error of programming, and the source of both."""
+    """One memory device: its window, its error of programming, how it ages, its read noise, and the source of all.
+
+    A table that is absent says that the device has no such effect, or that its source gives none: see the note.
+    """
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     technology: str
@@ -87,6 +62,9 @@ class Card(StrictModel):
     source: Source
     range: Range
     programming: Programming
+    drift: Drift | None = None
+    read: Read | None = None
+    stuck: Stuck | None = None
 
     @pydantic.model_validator(mode="after")
     def _unit_of_state(self) -> "Card":

@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from aimc_robust import Card, card_names, load_card
+from aimc_robust.devices import cell_states, has_read_noise, programming_std, read_std
 from aimc_robust.devices.library import cards_folder
-from aimc_robust.devices.statistics import programming_std
+from aimc_robust.devices.statistics import std_of as std_of_law
 from aimc_robust.errors import InputError, UnknownNameError
+
+from .draws import draws
 
 # Standard deviation of the programmed state, as published with CrossSim 3.2.0 (BSD-3, sandialabs/cross-sim):
 # RRAMMilo, RRAMWan, PCMJoshi [uS of uS] and SONOS at time 0 [nA of nA].
@@ -37,6 +40,10 @@ def std_of(card: Card, state: np.ndarray) -> np.ndarray:
     return programming_std(card, torch.from_numpy(state)).numpy()
 
 
+def before_table(card: Card, time_s: float) -> bool:
+    return card.drift.kind == "table" and time_s <= card.drift.at[0].time_s
+
+
 @pytest.mark.parametrize("name", card_names())
 class TestEveryCard:
     def test_is_named_as_its_file(self, name):
@@ -44,10 +51,11 @@ class TestEveryCard:
 
     def test_says_where_its_numbers_come_from(self, name):
         source = load_card(name).source
-        assert source.citation
-        if name != "ideal":
+        if source.citation.startswith("Definition:"):
+            assert load_card(name).technology.startswith("No device:")
+        else:
             assert source.doi
-            assert source.figure
+            assert source.figure or "coefficients as in" in source.fit
 
     def test_has_its_window_within_the_limits_of_its_fit(self, name):
         window = load_card(name).range
@@ -62,6 +70,43 @@ class TestEveryCard:
     def test_has_an_error_somewhere_unless_it_says_none(self, name):
         card = load_card(name)
         assert std_of(card, states(card)).any() == (card.programming.kind != "none")
+
+    def test_says_what_its_source_does_not_settle_about_drift_and_read_noise(self, name):
+        card = load_card(name)
+        if card.drift is not None:
+            assert "does not settle" in card.source.note
+        if card.read is not None:
+            assert "from read to read" in card.source.note
+
+    def test_ages_to_finite_states_at_every_time_within_its_limits(self, name):
+        card = load_card(name)
+        target = torch.linspace(*((card.drift and card.drift.state_limits) or card.range.limits), 301)
+        last_s = card.drift.limits_s[1] if card.drift else 0.0
+        for time_s in (0.0, 1e-3, 1.0, 5.0, last_s / 3, last_s):
+            aged = cell_states(card, target, draws(7), time_s=time_s)
+            for state in aged:
+                assert state.shape == target.shape
+                assert state.dtype == target.dtype
+                assert torch.isfinite(state).all()
+                assert (state >= 0).all()
+            assert (aged.now is aged.programmed) == (card.drift is None or time_s == 0 or before_table(card, time_s))
+
+    def test_has_a_finite_read_std_of_at_least_0(self, name):
+        card = load_card(name)
+        target = torch.cat([torch.zeros(1), torch.linspace(*card.range.limits, 301)])
+        for time_s in (0.0, 1.0, 86400.0) if card.drift else (0.0,):
+            std = read_std(card, cell_states(card, target, draws(8), time_s=time_s), time_s=time_s)
+            assert torch.isfinite(std).all()
+            assert (std >= 0).all()
+            assert std.any() == (has_read_noise(card) and (time_s > 0 or card.read.kind != "log10-one-over-f"))
+
+    def test_has_a_drift_table_that_starts_from_the_programming_error(self, name):
+        card = load_card(name)
+        if card.drift is None or card.drift.kind != "table":
+            return
+        state = torch.from_numpy(states(card))
+        assert not any(card.drift.at[0].shift)
+        torch.testing.assert_close(std_of_law(card.drift.at[0].std, state), programming_std(card, state))
 
     def test_reads_the_same_by_path_and_as_an_object(self, name):
         card = load_card(cards_folder() / f"{name}.toml")
@@ -103,6 +148,8 @@ BAD_CARDS = {
     "not a DOI": ("10.1109/IRPS46558", "doi.org/10.1109/IRPS46558", ["source.doi", "expected a DOI such as 10."]),
     "unknown kind": ('"polynomial"', '"polynom"', ["programming", "'polynomial'", "'saturating-exponential'"]),
     "unknown clip": ('"nonnegative"', '"positive"', ["clip", "'nonnegative'", "'window'", "'positive'"]),
+    "unknown distribution": ("clip =", 'distribution = "beta"\nclip =', ["distribution", "'normal'", "'uniform'"]),
+    "reference of 0": ("clip =", "reference = 0.0\nclip =", ["programming.polynomial.reference", "greater than 0"]),
     "name with capitals": ('"rram-milo2021"', '"RRAM Milo"', ["name", "RRAM Milo"]),
     "text for a number": ("min = 50.0", 'min = "fifty"', ["range.min", "number", "'fifty'"]),
     "not TOML": ("[source]", "[source", ["TOML", "line 6"]),

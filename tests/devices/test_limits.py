@@ -1,0 +1,76 @@
+"""Times and windows: refused where they cannot be, told where the card's source does not cover them."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from aimc_robust.devices import check_states, check_time, load_card
+from aimc_robust.errors import InputError
+
+SONOS, PCM, MILO = map(load_card, ("sonos-agrawal2022", "pcm-nandakumar2019", "rram-milo2021"))
+
+
+@pytest.mark.parametrize("time_s", [True, float("nan"), float("inf"), -1.0, -1e-9, 3.3e9, "1 day", None])
+@pytest.mark.parametrize("beyond", ["warn", "error"])
+def test_what_is_no_time_is_refused(time_s, beyond):
+    with pytest.raises(InputError, match=r"time_s .*seconds"):
+        check_time(PCM, time_s, beyond=beyond)
+
+
+@pytest.mark.parametrize(
+    ("card", "time_s"), [(SONOS, 0), (SONOS, 432000.0), (PCM, 1e-3), (PCM, 3e7), (MILO, 0.0), (MILO, 0)]
+)
+def test_a_time_within_the_limits_passes_in_silence(card, time_s):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_time(card, time_s)
+        check_time(card, time_s, beyond="error")
+
+
+@pytest.mark.parametrize(
+    ("card", "time_s", "words"),
+    [(SONOS, 432001.0, "0 to 432000 s"), (PCM, 1e9, "0 to 3.1536e+07 s"), (MILO, 5.0, "no drift")],
+)
+def test_a_time_beyond_the_limits_is_told_or_refused(card, time_s, words):
+    with pytest.warns(UserWarning, match="time_s") as caught:
+        check_time(card, time_s)
+    message = str(caught[0].message)
+    assert all(part in message for part in (card.name, words, f"{time_s:g}"))
+    assert caught[0].filename == __file__
+    with pytest.raises(InputError) as refused:
+        check_time(card, time_s, beyond="error")
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    ("window", "time_s", "words"),
+    [
+        ((0.0, 1600.0), 0.0, None),
+        ((0.0, 1800.0), 1.0, None),
+        ((0.0, 3200.0), 0.0, None),
+        ((0.0, 3200.0), 1.0, "0 to 1800 nA within which the card's drift holds"),
+        ((0.0, 3300.0), 0.0, "0 to 3200 nA within which the card's fit holds"),
+    ],
+)
+def test_a_window_beyond_the_states_of_the_fit_is_told_or_refused(window, time_s, words):
+    if words is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            check_states(SONOS, window, time_s=time_s)
+        return
+    with pytest.warns(UserWarning, match=f"sonos-agrawal2022: the window 0 to {window[1]:g} nA .* {words}") as caught:
+        check_states(SONOS, window, time_s=time_s)
+    assert caught[0].filename == __file__
+    with pytest.raises(InputError, match=words):
+        check_states(SONOS, window, time_s=time_s, beyond="error")
+
+
+def test_the_warning_points_where_the_caller_says():
+    def inside():
+        check_time(MILO, 1.0, stacklevel=3)
+
+    with pytest.warns(UserWarning, match="no drift") as caught:
+        inside()  # this line
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
+    assert lines[caught[0].lineno - 1].endswith("# this line")
