@@ -12,7 +12,10 @@ _HOMES = {
     "aimc_robust.analysis": ["ascent_sharpness", "average_sharpness"],
     "aimc_robust.devices": ["Card", "card_names", "load_card"],
     "aimc_robust.evaluation": ["AccuracyEstimate", "PairedDifference", "evaluate", "paired_difference"],
-    "aimc_robust.hardware": ["Coverage", "Crossbar", "coverage", "program"],
+    "aimc_robust.hardware": [
+        "ADC", "DAC", "BitSliced", "Coverage", "Crossbar", "LayerRanges", "calibrate", "coverage", "program",
+        "recalibrate_batchnorm",
+    ],
     "aimc_robust.noise": ["Gaussian", "Laplace", "WeightNoise", "perturbed"],
     "aimc_robust.seeding": ["Axes"],
     "aimc_robust.training": [

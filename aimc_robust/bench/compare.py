@@ -1,7 +1,7 @@
 """The main job: train every method and seed of a spec, evaluate each model on every target, leave rows."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -14,11 +14,14 @@ from aimc_robust.bench.spec import Spec
 from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, Cell, Store, exclusive
 from aimc_robust.bench.targets import Target
 from aimc_robust.errors import DivergenceError
-from aimc_robust.evaluation.chips import evaluate_chips
+from aimc_robust.evaluation.chips import Condition, Deployment, evaluate_chips
 from aimc_robust.files import Row
-from aimc_robust.hardware.program import coverage
+from aimc_robust.hardware import Crossbar, calibrate, coverage
 from aimc_robust.metrics import Measurement, batches_of
 from aimc_robust.training.loop import EVALUATION_BATCH, train
+
+# Training images, without their labels, that find converter ranges and BatchNorm statistics on the chip.
+UNLABELLED_BATCH, UNLABELLED_BATCHES = 128, 4
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def compare(
     """
     data = load_data(spec.data, seed=spec.seed, folder=data_folder)
     model = build_model(spec.model, data, seed=spec.seeds[0])
-    covered = coverage(model)
+    covered = coverage(model, data.test[0][:1])
     with exclusive(folder):
         store = Store.create(folder, spec, spec_text)
         _note_environment(store)
@@ -97,17 +100,38 @@ def _evaluated(store: Store, cell: Cell, model: nn.Module, data: DataSet, progre
         if not chips:
             continue
         progress.evaluating(cell, target.name)
-        for chip, measured in evaluate_chips(model, batches, target.condition, chips=chips, seed=store.spec.seed):
+        condition, deployment = _ready(store, cell, target, model, data)
+        found = evaluate_chips(
+            model, batches, condition, chips=chips, seed=store.spec.seed, deployment=deployment
+        )
+        for chip, measured in found:
             store.add_evaluations(cell, [_row(cell, target, chip, measured)])
     rows = store.evaluations(cell)
     accuracies = {target.name: [r["accuracy"] for r in rows if r["target"] == target.name] for target in targets}
     return {name: sum(values) / len(values) for name, values in accuracies.items()}
 
 
+def _ready(
+    store: Store, cell: Cell, target: Target, model: nn.Module, data: DataSet
+) -> tuple[Condition, Deployment | None]:
+    """The target's condition with this model's converter ranges, and its deployment with data to compensate with."""
+    crossbar = target.condition
+    if not isinstance(crossbar, Crossbar):
+        return crossbar, None
+    inputs = [inputs for inputs, _ in batches_of(data.training, UNLABELLED_BATCH)[:UNLABELLED_BATCHES]]
+    if crossbar.needs_ranges:
+        ranges = store.ranges(cell, target.name)
+        if ranges is None:
+            ranges = calibrate(model, crossbar, inputs).ranges
+            store.keep_ranges(cell, target.name, ranges)
+        crossbar = replace(crossbar, ranges=ranges)
+    return crossbar, replace(target.deployment, data=inputs)
+
+
 def _row(cell: Cell, target: Target, chip: int, measured: Measurement) -> Row:
     names = {"method": cell.method, "seed": cell.seed, "target": target.name, "backend": target.backend}
     loss = measured.loss if math.isfinite(measured.loss) else None  # overflowed under this noise; JSON has no NaN
-    return {**names, "time_s": 0.0, "chip": chip, "accuracy": measured.accuracy, "loss": loss, "n": measured.n}
+    return {**names, "time_s": target.deployment.time_s, "chip": chip, "accuracy": measured.accuracy, "loss": loss, "n": measured.n}
 
 
 def _note_environment(store: Store) -> None:

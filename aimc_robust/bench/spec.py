@@ -11,7 +11,7 @@ import pydantic
 
 from aimc_robust.bench.from_table import from_table
 from aimc_robust.bench.methods import build_method
-from aimc_robust.bench.targets import NAME, Target, build_target, with_card
+from aimc_robust.bench.targets import NAME, Target, build_targets, with_card
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.toml_files import StrictModel, parse, read_values
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
@@ -76,7 +76,7 @@ class Spec(StrictModel):
 
     def built_targets(self) -> list[Target]:
         """The targets in the spec's order."""
-        return [build_target(target) for target in self.targets]
+        return [built for target in self.targets for built in build_targets(target)]
 
     @property
     def labels(self) -> list[str]:

@@ -1,7 +1,7 @@
 """The folder of a comparison: the question, the runs, and the rows, which are the truth."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,11 @@ from aimc_robust.bench.spec import Spec, spec_from
 from aimc_robust.bench.tables import COLUMNS, summary
 from aimc_robust.errors import AimcError, InputError, ResultsError
 from aimc_robust.files import Row, append_rows, read_json, read_rows, write_whole
+from aimc_robust.hardware.ranges import LayerRanges, ranges_from_json, ranges_to_json
 
 SPEC, QUESTION, ENVIRONMENT = "spec.toml", "question.json", "environment.json"
 EVALUATIONS, HISTORY, FAILURE, COVERAGE = "evaluations.jsonl", "history.jsonl", "failed.json", "coverage.json"
+RANGES = "ranges.json"
 
 
 @contextmanager
@@ -111,6 +113,16 @@ class Store:
     def history(self, cell: Cell) -> list[Row]:
         """A cell's training rows, one per epoch."""
         return read_rows(self.run_folder(cell) / HISTORY)
+
+    def ranges(self, cell: Cell, target: str) -> dict[str, LayerRanges] | None:
+        """A model's converter ranges under a target, or None before they were found."""
+        kept = read_json(self.run_folder(cell) / RANGES) or {}
+        return ranges_from_json(kept[target]) if target in kept else None
+
+    def keep_ranges(self, cell: Cell, target: str, ranges: Mapping[str, LayerRanges]) -> None:
+        """Keep a model's converter ranges under a target."""
+        kept = read_json(self.run_folder(cell) / RANGES) or {}
+        write_whole(self.run_folder(cell) / RANGES, json.dumps(kept | {target: ranges_to_json(ranges)}, indent=1))
 
     def record_failure(self, cell: Cell, reason: str) -> None:
         """Note why a cell has no result."""

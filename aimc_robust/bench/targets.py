@@ -1,37 +1,46 @@
 """Targets: the named conditions that every trained model is evaluated under."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from aimc_robust.bench.crossbar_table import (
+    CROSSBAR_KEYS,
+    DEPLOYMENT_KEYS,
+    crossbar_from,
+    deployment_from,
+    time_label,
+)
 from aimc_robust.bench.from_table import check_keys
 from aimc_robust.devices.library import card_names, load_card
+from aimc_robust.devices.limits import check_time
 from aimc_robust.errors import InputError, require_known, unknown_name
-from aimc_robust.evaluation.chips import Condition
+from aimc_robust.evaluation.chips import Condition, Deployment
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"  # labels and targets: they name folders and head tables
 NOISES = {"gaussian": Gaussian, "laplace": Laplace}
-CROSSBAR_KEYS = ("device", "window", "mapping", "cell_bits", "weight_percentile")
 NOISE_KEYS = {"gaussian": ("sigma", "scale"), "laplace": ("b", "scale", "matched_std")}
 
 
 @dataclass(frozen=True)
 class Target:
-    """A name and the condition it stands for."""
+    """A name and the condition it stands for; for a crossbar, when and how, and which target it corrects."""
 
     name: str
     condition: Condition
+    deployment: Deployment = field(default_factory=Deployment)
+    corrects: str | None = None  # the same target without compensation
 
     @property
     def backend(self) -> str:
-        """What computes the condition: `native` crossbars, plain weight `noise`, or `digital`."""
+        """What computes the condition: `native` or `crosssim` crossbars, plain weight `noise`, or `digital`."""
         if self.condition is None:
             return "digital"
-        return "native" if isinstance(self.condition, Crossbar) else "noise"
+        return self.deployment.backend if isinstance(self.condition, Crossbar) else "noise"
 
     @property
     def sigma(self) -> float | None:
@@ -56,15 +65,27 @@ def with_card(target: Any, folder: Path) -> Any:
     if not isinstance(device, str) or not (device.endswith(".toml") or device in card_names()):
         return target
     card = load_card(folder / device if device.endswith(".toml") else device)
-    return {"name": card.name, **named, "device": card.model_dump(mode="json", exclude_none=True)}
+    return {**named, "device": card.model_dump(mode="json", exclude_none=True)}
+
+
+def build_targets(target: Any) -> list[Target]:
+    """The targets that one entry of a spec stands for: itself, after the uncompensated one where it compensates."""
+    built = build_target(target)
+    if not built.deployment.compensation:
+        return [built]
+    plain = replace(built, deployment=replace(built.deployment, compensation=()))
+    name = "-".join([built.name, *built.deployment.compensation])
+    return [plain, replace(_named(name, built.condition), deployment=built.deployment, corrects=plain.name)]
 
 
 def build_target(target: Any) -> Target:
     """A target from a name or a table.
 
     Names: `digital`; `gaussian-S` and `laplace-B` (filter_max, strength S or B); a device of the library. Tables:
-    {name, device, mapping, ...} for a crossbar, where the device is a name, the path of a card, or a card's own
-    table; {name, noise = "gaussian", sigma, scale} for a noise. Raises InputError or UnknownNameError.
+    {name, device, ...} for a crossbar, with the fields of Crossbar (`dac`, `adc` as tables, `mapping` as a name or a
+    table of `weight_bits` and `slices`), `time_s`, `backend` and `compensation`, where the device is a name, the path
+    of a card, or a card's own table; {name, noise = "gaussian", sigma, scale} for a noise.
+    Raises InputError or UnknownNameError.
     """
     if isinstance(target, dict):
         return _from_table(target)
@@ -87,12 +108,7 @@ def _from_table(table: dict[str, Any]) -> Target:
     if len(kinds) != 1:
         raise InputError(f"a target table holds either `device` or `noise`, got the keys {sorted(options)}.")
     if kinds == ["device"]:
-        check_keys(options, ("name", *CROSSBAR_KEYS), what="a target")
-        name = options.pop("name", None)
-        if isinstance(options.get("window"), list):
-            options["window"] = tuple(options["window"])
-        crossbar = Crossbar(options.pop("device"), **options)
-        return _named(crossbar.card.name if name is None else name, crossbar)
+        return _on_crossbar(options)
     kind = options.pop("noise")
     require_known("noise", kind, NOISES)
     check_keys(options, ("name", *NOISE_KEYS[kind]), what="a target")
@@ -100,6 +116,17 @@ def _from_table(table: dict[str, Any]) -> Target:
     if name is None or strength not in options:
         raise InputError(f"a {kind} target needs `name` and `{strength}`.")
     return _named(name, NOISES[kind](**options))
+
+
+def _on_crossbar(options: dict[str, Any]) -> Target:
+    check_keys(options, ("name", *CROSSBAR_KEYS, *DEPLOYMENT_KEYS), what="a target")
+    deployment = deployment_from({key: options[key] for key in DEPLOYMENT_KEYS if key in options})
+    crossbar = crossbar_from({key: options[key] for key in CROSSBAR_KEYS if key in options})
+    check_time(crossbar.card, deployment.time_s, beyond=crossbar.beyond_limits)
+    name = options.get("name")
+    if name is None:
+        name = crossbar.card.name + (f"-{time_label(deployment.time_s)}" if deployment.time_s else "")
+    return replace(_named(name, crossbar), deployment=deployment)
 
 
 def _named(name: Any, condition: Condition) -> Target:

@@ -14,6 +14,11 @@ DAY_S, YEAR_S = 86400.0, 31536000.0
 Beyond = Literal["warn", "error"]
 
 
+def require_time(time_s: float) -> None:
+    """Raise InputError for what is not a finite number of seconds from 0 to LONGEST_S."""
+    require_finite("time_s (seconds since programming)", time_s, low=0.0, high=LONGEST_S)
+
+
 def check_time(card: Card, time_s: float, *, beyond: Beyond = "warn", stacklevel: int = 2) -> None:
     """Refuse a time that cannot be; tell of one that the card's source does not cover.
 
@@ -21,7 +26,7 @@ def check_time(card: Card, time_s: float, *, beyond: Beyond = "warn", stacklevel
     stacklevel: of the warning, as in `warnings.warn`: 2 is the caller's line.
     Raises InputError for what is not a finite number from 0 to 3.2e9 s.
     """
-    require_finite("time_s (seconds since programming)", time_s, low=0.0, high=LONGEST_S)
+    require_time(time_s)
     if time_s == 0:
         return
     if card.drift is None:

@@ -1,50 +1,106 @@
-"""A crossbar: one device card and how weights are laid on it. Programming it is a weight noise."""
+"""A crossbar: a device card, how weights are laid on its arrays, and the converters around them."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping as Table
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from aimc_robust.devices.card import Card
 from aimc_robust.devices.library import load_card
-from aimc_robust.devices.statistics import programming_std
-from aimc_robust.errors import InputError, require_finite, require_whole
-from aimc_robust.hardware.mapping import MAPPINGS, check_mapping, weight_limit
-from aimc_robust.noise.protocol import WeightNoise, standard_normal
+from aimc_robust.devices.limits import check_states
+from aimc_robust.devices.statistics import has_read_noise
+from aimc_robust.errors import InputError, require_finite, require_known, require_whole
+from aimc_robust.hardware.converters import ADC, DAC
+from aimc_robust.hardware.mapping import Mapping, Offset, find_mapping
+from aimc_robust.hardware.programming import layer_draws, program_matrix, read_back
+from aimc_robust.hardware.ranges import LayerRanges
+from aimc_robust.noise.protocol import WeightNoise
+
+SCALINGS = ("layer", "column")
+BEYOND_LIMITS = ("warn", "error")
 
 
 @dataclass(frozen=True)
 class Crossbar(WeightNoise):
-    """A memory array and its mapping.
+    """Memory arrays and their mapping. As a weight noise it is the errors of programming, at time 0.
 
     device: a card, the name of one, or the path of your own TOML.
     window: (min, max) state used for programming, in the card's unit; None takes the card's own.
-    mapping: `one-sided` or `two-sided` differential pairs, or `offset`.
-    cell_bits: levels per device as a power of 2, after which states are rounded; 0 for continuous states.
+    mapping: `one-sided` or `two-sided` differential pairs, `offset`, `bit-sliced`; or a mapping such as
+        `BitSliced(weight_bits=8, slices=2)`.
+    cell_bits: levels per device as a power of 2, to which target states are rounded; 0 for continuous states.
     weight_percentile: quantile of the weights mapped to the end of the window; 1.0 is max|W|, nothing is clipped.
-    Raises InputError or UnknownNameError for a value that cannot be; warns when a window leaves the card's limits.
+    scaling: one weight limit per `layer` or per output `column`.
+    bias_rows: rows of every array stack that hold the bias, driven by an input of 1; 0 keeps biases digital.
+    rows, columns: the most inputs and outputs that one array has; 0 is unlimited. What an array's converters see
+        depends on them; the errors of the weights do not.
+    dac, adc: converters; None is ideal.
+    read_noise: whether the card's read noise acts, at every multiply; without effect for a card that has none.
+    error_scale: multiplies the card's programming error; 0 switches it off.
+    stuck: (low, high) fractions of cells stuck at the ends of the window; None takes the card's own.
+    beyond_limits: `warn` or `error` when the window or a time leaves the limits of the card.
+    ranges: converter ranges by layer, from `calibrate`.
+    crosssim: parameters of CrossSim alone, such as parasitic resistances and I-V curves, as a nested dict that is
+        merged into the translated ones; for backend "crosssim".
+    Raises InputError or UnknownNameError for a value that cannot be.
     """
 
     device: Card | str | Path
     _: KW_ONLY
     window: tuple[float, float] | None = None
-    mapping: str = "one-sided"
+    mapping: str | Mapping = "one-sided"
     cell_bits: int = 0
     weight_percentile: float = 1.0
+    scaling: str = "layer"
+    bias_rows: int = 0
+    rows: int = 0
+    columns: int = 0
+    dac: DAC | None = None
+    adc: ADC | None = None
+    read_noise: bool = True
+    error_scale: float = 1.0
+    stuck: tuple[float, float] | None = None
+    beyond_limits: str = "warn"
+    ranges: Table[str, LayerRanges] | None = field(default=None, hash=False, repr=False)
+    crosssim: Table[str, Any] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", load_card(self.device))
-        check_mapping(self.mapping)
         require_whole("cell_bits (0: continuous)", self.cell_bits, low=0, high=16)
-        if self.mapping == "offset" and self.cell_bits == 1:
+        if isinstance(self.mapped, Offset) and self.cell_bits == 1:
             raise InputError("an offset mapping needs at least 2 cell bits: 1 bit leaves no level for zero.")
         require_finite("weight_percentile", self.weight_percentile, low=0.5, high=1.0)
+        require_known("scaling", self.scaling, SCALINGS)
+        require_whole("bias_rows (0: digital biases)", self.bias_rows, low=0, high=1024)
+        require_whole("rows (0: unlimited)", self.rows, low=0)
+        require_whole("columns (0: unlimited)", self.columns, low=0)
+        for name, kind in (("dac", DAC), ("adc", ADC)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise InputError(f"{name} must be a {kind.__name__} such as {kind.__name__}(bits=8), got {value!r}.")
+        if not isinstance(self.read_noise, bool):
+            raise InputError(f"read_noise must be true or false, got {self.read_noise!r}.")
+        require_finite("error_scale", self.error_scale)
+        require_known("beyond_limits", self.beyond_limits, BEYOND_LIMITS)
+        self._check_stuck()
         self._check_window()
+
+    def _check_stuck(self) -> None:
+        if self.stuck is None:
+            return
+        try:
+            low, high = self.stuck
+        except (TypeError, ValueError):
+            raise InputError(f"stuck must be the fractions (low, high), got {self.stuck!r}.") from None
+        require_finite("stuck low", low, high=1.0)
+        require_finite("stuck high", high, high=1.0)
+        if low + high > 1.0:
+            raise InputError(f"the fractions of stuck cells add up to {low + high:g}; at most 1 is possible.")
 
     def _check_window(self) -> None:
         try:
@@ -54,13 +110,7 @@ class Crossbar(WeightNoise):
             valid = False
         if not valid:
             raise InputError(f"window must be (min, max) with 0 <= min < max in {self.card.unit}, got {self.window!r}.")
-        least, most = self.card.range.limits
-        if low < least or high > most:
-            warnings.warn(
-                f"{self.card.name}: the window {low:g} to {high:g} {self.card.unit} leaves the limits "
-                f"{least:g} to {most:g} within which the card's fit holds.",
-                stacklevel=4,
-            )
+        check_states(self.card, self.programming_window, beyond=self.beyond_limits, stacklevel=5)
 
     @property
     def programming_window(self) -> tuple[float, float]:
@@ -72,38 +122,30 @@ class Crossbar(WeightNoise):
         """The device's card."""
         return self.device
 
+    @property
+    def mapped(self) -> Mapping:
+        """The mapping itself."""
+        return find_mapping(self.mapping)
+
+    @property
+    def reads_with_noise(self) -> bool:
+        """Whether each multiply carries fresh read noise."""
+        return self.read_noise and has_read_noise(self.card)
+
+    @property
+    def computes_in_arrays(self) -> bool:
+        """Whether more happens than errors of weights: converters or read noise, which act at every multiply."""
+        return self.dac is not None or self.adc is not None or self.reads_with_noise
+
+    @property
+    def needs_ranges(self) -> bool:
+        """Whether `calibrate` must find converter ranges before a model can run."""
+        dac_open = self.dac is not None and self.dac.needs_calibration
+        unit_open = self.adc is not None and (self.dac is None or self.dac.full_scale is None)
+        return dac_open or unit_open or (self.adc is not None and self.adc.needs_calibration)
+
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
-        """`weight` as read back after programming: one error per device, drawn device array by device array."""
-        return program_weights(self, weight, lambda states: standard_normal(states, generator))
-
-
-def program_weights(crossbar: Crossbar, weight: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
-    """Weights -> states -> programmed states -> weights.
-
-    Order: clip to the weight limit, map, round to levels, add sigma(state) * N(0, 1), clip, read back.
-    weight: any shape. draw: standard normals of a tensor's shape, called once per device of the mapping in the
-    order plus, minus. Returns the programmed weights in weight's shape and dtype (half precision is computed in
-    float32). Source: CrossSim 3.2; one scale per layer matrix.
-    """
-    if not torch.isfinite(weight).all():
-        raise InputError("weights to be programmed must be finite; this layer holds NaN or infinity.")
-    mapping, card, bits = MAPPINGS[crossbar.mapping], crossbar.card, crossbar.cell_bits
-    low, high = crossbar.programming_window
-    exact = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    limit = weight_limit(exact, crossbar.weight_percentile)
-    if limit == 0 and exact.any():
-        raise InputError(
-            f"weight_percentile {crossbar.weight_percentile:g} of this layer is 0, since most of its weights are; all "
-            "of them would be lost. Raise it."
-        )
-    u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
-    states = tuple(
-        _programmed(card, g.mul_(high), draw, (low, high)).div_(high) for g in mapping.to_states(u, low / high, bits)
-    )
-    return mapping.to_weights(states, low / high, bits).mul_(limit).to(weight.dtype)
-
-
-def _programmed(card: Card, state: Tensor, draw: Callable[[Tensor], Tensor], window: tuple[float, float]) -> Tensor:
-    """Target states [card.unit] -> programmed states [card.unit]."""
-    noisy = programming_std(card, state).mul_(draw(state)).add_(state)
-    return noisy.clamp_(min=0.0) if card.programming.clip == "nonnegative" else noisy.clamp_(*window)
+        """`weight` as read back right after programming; every device and effect has a random stream of its own."""
+        matrix = weight.flatten(1) if weight.ndim > 1 else weight.reshape(1, -1)
+        cells = program_matrix(self, matrix, layer_draws(generator))
+        return read_back(self, cells).reshape(weight.shape).to(weight.dtype)

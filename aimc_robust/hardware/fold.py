@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aimc_robust.errors import InputError
-from aimc_robust.noise.scope import analog_layers
+from aimc_robust.noise.scope import TRANSPOSED, analog_layers, outputs_of
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,27 @@ def fold_batchnorm(model: nn.Module) -> Folding:
             continue
         folded[name] = found[0]
         layer = model.get_submodule(found[0])
-        _fold(layer, norm)
-        model.set_submodule(name, _FoldedAfterLinear() if isinstance(layer, nn.Linear) else nn.Identity())
+        gain = _fold(layer, norm)
+        model.set_submodule(name, FoldedNorm(norm, gain, features_only=isinstance(layer, nn.Linear)))
     return Folding(folded, kept)
 
 
-class _FoldedAfterLinear(nn.Module):
-    """In place of a folded BatchNorm: after a linear layer only (batch, features) is normalised over its features."""
+class FoldedNorm(nn.Module):
+    """In place of a folded BatchNorm: passes its input on, and remembers what was folded.
+
+    gamma, beta: of the BatchNorm. gain: what the weights of each output were multiplied by. features_only: after a
+    linear layer only (batch, features) is normalised over its features.
+    """
+
+    def __init__(self, norm: _BatchNorm, gain: Tensor, *, features_only: bool) -> None:
+        super().__init__()
+        gamma, beta = (torch.ones_like(gain), torch.zeros_like(gain)) if norm.weight is None else (norm.weight, norm.bias)
+        for name, values in (("gamma", gamma), ("beta", beta), ("gain", gain)):
+            self.register_buffer(name, values.detach().to(norm.running_mean.dtype).clone(), persistent=False)
+        self.eps, self.features_only = norm.eps, features_only
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 2:
+        if self.features_only and x.ndim != 2:
             raise InputError(
                 f"a BatchNorm after a linear layer was folded for inputs (batch, features), got {x.ndim} dimensions; "
                 "it normalises over another axis there and cannot be folded."
@@ -91,7 +102,7 @@ def _layer_before(model: nn.Module, graph: fx.Graph, norm_name: str) -> str | _K
     if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) != 1:
         return _Kept()
     layer = modules[source.target]
-    if source.target not in analog_layers(model) or norm.num_features != layer.weight.shape[0]:
+    if source.target not in analog_layers(model) or norm.num_features != outputs_of(layer):
         return _Kept()
     names = Counter(id(module) for module in modules.values())
     uses = Counter(id(modules[node.target]) for node in graph.nodes if node.op == "call_module")
@@ -108,8 +119,9 @@ def _layer_before(model: nn.Module, graph: fx.Graph, norm_name: str) -> str | _K
 
 
 @torch.no_grad()
-def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
-    weight = layer.weight
+def _fold(layer: nn.Module, norm: _BatchNorm) -> Tensor:
+    """Fold in place; returns the gain of each output."""
+    weight, transposed = layer.weight, isinstance(layer, TRANSPOSED)
     gain = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
         gain = gain * norm.weight.double()
@@ -117,5 +129,10 @@ def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
     bias = bias * gain
     if norm.bias is not None:
         bias = bias + norm.bias.double()
-    weight.copy_(weight.double() * gain.reshape(-1, *[1] * (weight.ndim - 1)))
+    per_output = gain.reshape(-1, *[1] * (weight.ndim - 1))
+    if transposed:  # (inputs, outputs of a group, ...), groups one after another along the inputs
+        per_output = gain.reshape(layer.groups, 1, -1, *[1] * (weight.ndim - 2))
+        per_output = per_output.expand(-1, len(weight) // layer.groups, *[-1] * (weight.ndim - 1)).flatten(0, 1)
+    weight.copy_(weight.double() * per_output)
     layer.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=weight.requires_grad)
+    return gain

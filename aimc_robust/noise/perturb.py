@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from aimc_robust.noise.protocol import WeightNoise
-from aimc_robust.noise.scope import Scope, weights_in_scope
+from aimc_robust.noise.scope import Scope, analog_weights, layer_name, weights_in_scope
 from aimc_robust.seeding import Axes
 
 
@@ -20,11 +20,16 @@ def perturb_weights(
     strength: float = 1.0,
 ) -> None:
     """Replace the weights in scope by perturbed ones, in place and for good. Arguments as for `perturbed`."""
+    matrices = {id(matrix.parameter): matrix for matrix in analog_weights(model).values()}
     with torch.no_grad():
         for name, weight in weights_in_scope(model, scope).items():
-            layer = name.removesuffix(".weight")
+            layer = layer_name(name)
             source = generator.at(layer=layer).generator() if isinstance(generator, Axes) else generator
-            noisy = noise.perturb(layer, weight.detach(), source)
+            matrix = matrices.get(id(weight))
+            if matrix is None:
+                noisy = noise.perturb(layer, weight.detach(), source)
+            else:
+                noisy = matrix.as_stored(noise.perturb(layer, matrix.filters_first(), source))
             weight.copy_(noisy if strength == 1.0 else torch.lerp(weight, noisy, strength))
     # Autocast keeps low-precision copies of weights and does not see a change in place.
     torch.clear_autocast_cache()

@@ -1,0 +1,150 @@
+"""Program a model onto CrossSim's cores: the reference simulation, with the parameters of a crossbar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from aimc_robust.errors import InputError, MissingDependencyError
+from aimc_robust.hardware.attention import AnalogAttention
+from aimc_robust.hardware.crossbar import Crossbar
+from aimc_robust.hardware.crosssim_layers import CrossSimArrays, CrossSimConvolution, CrossSimLayer, CrossSimLinear
+from aimc_robust.hardware.crosssim_parameters import crosssim_parameters
+from aimc_robust.hardware.mapping import weight_limit
+from aimc_robust.hardware.matrix import with_bias_rows
+from aimc_robust.hardware.partition import partition
+from aimc_robust.noise.scope import CONVOLUTIONS, AnalogWeight, analog_weights
+from aimc_robust.seeding import Axes
+
+INSTALL = 'pip install "crosssim @ git+https://github.com/sandialabs/cross-sim@v3.2.0"'
+
+
+@torch.no_grad()
+def program_on_crosssim(prepared: nn.Module, crossbar: Crossbar, axes: Axes, time_s: float = 0.0) -> nn.Module:
+    """Replace the layers of `prepared` by ones that CrossSim's cores compute, in place; returns the model.
+
+    Linear layers, convolutions and the projections of MultiheadAttention; a module reached by several names becomes
+    one under all of them, layers that share a parameter get equal devices, and every group of a convolution has
+    arrays of its own, as in the native backend. What remains is frozen: no gradient passes CrossSim.
+    prepared: from `prepare`, on the CPU. axes: name the chip; the random numbers are CrossSim's own, so it is another
+    chip than the native one of these axes. time_s: since programming [s]; the same chip at every time.
+    Raises MissingDependencyError without CrossSim, InputError for what it cannot express.
+    """
+    _require_crosssim()
+    uses: dict[int, list[AnalogWeight]] = {}
+    for use in analog_weights(prepared, every_use=True).values():
+        uses.setdefault(id(use.module), []).append(use)
+    _refuse([use for weights in uses.values() for use in weights])
+    done: dict[int, nn.Module] = {}
+
+    def converted(module: nn.Module) -> nn.Module:
+        if id(module) in done:
+            return done[id(module)]
+        done[id(module)] = module
+        weights = uses.get(id(module), [])
+        if not weights:
+            for name, child in module._modules.items():
+                if child is not None:
+                    module._modules[name] = converted(child)
+            if isinstance(module, nn.TransformerEncoder):
+                module.use_nested_tensor = False  # nested tensors are for its fast path, which bypasses its layers
+            return module
+        layers = [_layer(weight, crossbar, axes, time_s) for weight in weights]
+        attends = isinstance(module, nn.MultiheadAttention)
+        done[id(module)] = AnalogAttention(module, layers, converted(module.out_proj)) if attends else layers[0]
+        done[id(module)]._forward_hooks.update(module._forward_hooks)
+        done[id(module)]._forward_pre_hooks.update(module._forward_pre_hooks)
+        return done[id(module)]
+
+    return converted(prepared).eval().requires_grad_(False)
+
+
+def _require_crosssim() -> None:
+    try:
+        from simulator import AnalogCore, CrossSimParameters  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(f"the backend 'crosssim' needs CrossSim 3.2: {INSTALL}") from error
+
+
+def _refuse(uses: list[AnalogWeight]) -> None:
+    """Layers that CrossSim's cores cannot stand for, all of them by name."""
+    other = [use for use in uses if not isinstance(use.module, (nn.Linear, *CONVOLUTIONS, nn.MultiheadAttention))]
+    if other:
+        raise InputError(
+            f"the backend 'crosssim' has no form of {_named(other)}; expected linear layers, convolutions and "
+            "attention. Use the native backend."
+        )
+    own = [use for use in uses if _has_own_forward(use.module)]
+    if own:
+        raise InputError(
+            f"{_named(own)} has a forward of its own, which CrossSim's cores would not run. Use the native backend."
+        )
+    elsewhere = [use for use in uses if use.parameter.device.type != "cpu"]
+    if elsewhere:
+        raise InputError(
+            f"the backend 'crosssim' computes on the CPU; {_named(elsewhere[:1])} is on "
+            f"{elsewhere[0].parameter.device}. Move the model with .cpu()."
+        )
+
+
+def _named(uses: list[AnalogWeight]) -> str:
+    return ", ".join(f"{use.layer!r} ({type(use.module).__name__})" for use in uses)
+
+
+def _has_own_forward(module: nn.Module) -> bool:
+    def methods(source: Any) -> list[Any]:
+        return [getattr(source, name, None) for name in ("forward", "_conv_forward")]
+
+    torch_own = next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn."))
+    return "forward" in vars(module) or methods(type(module)) != methods(torch_own)
+
+
+def _layer(weight: AnalogWeight, crossbar: Crossbar, axes: Axes, time_s: float) -> CrossSimLayer:
+    module, name = weight.module, weight.layer
+    matrix = with_bias_rows(crossbar, weight)
+    groups = module.groups if isinstance(module, CONVOLUTIONS) else 1
+    _check_sizes(name, matrix.shape[1], crossbar.rows, "inputs", "rows")
+    _check_sizes(name, matrix.shape[0] // groups, crossbar.columns, "outputs", "columns")
+    ranges = (crossbar.ranges or {}).get(name)
+    if ranges is None and crossbar.needs_ranges:
+        raise InputError(
+            f"no converter ranges for the layer {name!r}; program with the crossbar that "
+            "`calibrate(model, crossbar, batches)` returns, or give the DAC a kind and full_scale and the ADC a range."
+        )
+    tree = crosssim_parameters(crossbar, layer=ranges, time_s=time_s)
+    limit = _weight_limit(name, matrix.float(), crossbar.weight_percentile)
+    if groups > 1:  # one limit for the layer, not one for each group's core
+        tree["core"]["mapping"]["weights"] |= {"percentile": None, "min": -limit, "max": limit}
+    arrays = CrossSimArrays(name, matrix, tree, groups=groups, axes=axes.at(layer=weight.array))
+    bias = None if crossbar.bias_rows else weight.bias
+    if isinstance(module, CONVOLUTIONS):
+        return CrossSimConvolution(arrays, bias, module)
+    return CrossSimLinear(arrays, bias)
+
+
+def _weight_limit(name: str, matrix: torch.Tensor, percentile: float) -> float:
+    if not torch.isfinite(matrix).all():
+        raise InputError(f"weights to be programmed must be finite; the layer {name!r} holds NaN or infinity.")
+    limit = float(weight_limit(matrix, percentile))
+    if limit == 0 and matrix.any():
+        raise InputError(
+            f"weight_percentile {percentile:g} of the layer {name!r} is 0, since most of its weights are; all of them "
+            "would be lost. Raise it."
+        )
+    return limit or torch.finfo(matrix.dtype).eps
+
+
+def _check_sizes(name: str, count: int, limit: int, what: str, side: str) -> None:
+    """Refuse a cut into arrays that differs from ours, which keeps within the limit where CrossSim's does not."""
+    if limit == 0 or count <= limit:
+        return
+    arrays = -(-count // limit)
+    size = round(count / arrays)
+    theirs = [*[size] * (arrays - 1), count - size * (arrays - 1)]
+    if theirs != [stop - start for start, stop in partition(count, limit)]:
+        raise InputError(
+            f"the layer {name!r} has {count} {what}; CrossSim would cut them into arrays of {theirs[0]} and, the last, "
+            f"{theirs[-1]}, which exceeds {side}={limit}. Choose other {side}, or use the native backend."
+        )

@@ -1,0 +1,162 @@
+"""A crossbar in the parameters of CrossSim 3.2 (BSD-3, sandialabs/cross-sim), as a plain nested dict.
+
+CrossSim need not be installed: `CrossSimParameters(**crosssim_parameters(crossbar))` makes its own object of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping as Table
+from typing import Any
+
+from aimc_robust.errors import InputError
+from aimc_robust.hardware.crossbar import Crossbar
+from aimc_robust.hardware.crosssim_devices import device_parameters
+from aimc_robust.hardware.crosssim_extra import add_extra
+from aimc_robust.hardware.mapping import BitSliced, Offset, OneSided, TwoSided
+from aimc_robust.hardware.ranges import LayerRanges
+
+
+def crosssim_parameters(
+    crossbar: Crossbar,
+    *,
+    layer: LayerRanges | None = None,
+    time_s: float = 0.0,
+    extra: Table[str, Any] | None = None,
+) -> dict[str, Any]:
+    """CrossSim's parameters for one layer on `crossbar`: numbers, texts and lists; members of enums by their name.
+
+    layer: the layer's calibrated converter ranges, where the crossbar needs some. time_s: since programming [s].
+    extra: parameters of CrossSim's own, such as {"xbar": {"array": {"parasitics": {...}}}}, merged last, after
+        `crossbar.crosssim`.
+    Bias rows are no parameter of CrossSim's: they are rows of the matrix.
+    Raises InputError for what CrossSim cannot express, UnknownNameError for an extra key that it does not know (where
+    CrossSim is installed, otherwise its own constructor refuses).
+    """
+    if crossbar.scaling != "layer":
+        raise InputError(
+            f"scaling {crossbar.scaling!r}: CrossSim has one weight limit per layer. Use scaling='layer', or the "
+            "native backend."
+        )
+    tree: dict[str, Any] = {
+        "core": {
+            **_style(crossbar),
+            "rows_max": crossbar.rows,
+            "cols_max": crossbar.columns,
+            "mapping": {
+                "weights": {"clipping": True, "min": None, "max": None, "percentile": crossbar.weight_percentile},
+                "inputs": {"mvm": _inputs(crossbar, layer)},
+            },
+        },
+        "xbar": {
+            "device": device_parameters(crossbar, time_s=time_s),
+            "dac": {"mvm": _dac(crossbar, layer)},
+            "adc": {"mvm": _adc(crossbar, layer)},
+        },
+    }
+    for more in (getattr(crossbar, "crosssim", None), extra):
+        add_extra(tree, more or {}, relative=crossbar.card.state == "relative")
+    for pair in (tree["core"]["mapping"]["inputs"], tree["xbar"]["dac"], tree["xbar"]["adc"]):
+        pair["vmm"] = copy.deepcopy(pair["mvm"])  # CrossSim wants both the same
+    return tree
+
+
+def _style(crossbar: Crossbar) -> dict[str, Any]:
+    match crossbar.mapped:
+        case OneSided():
+            return {"style": "BALANCED", "balanced": {"style": "ONE_SIDED"}}
+        case TwoSided():
+            return {"style": "BALANCED", "balanced": {"style": "TWO_SIDED"}}
+        case Offset():
+            return {"style": "OFFSET", "offset": {"style": "DIGITAL_OFFSET"}}
+        case BitSliced(weight_bits=bits, slices=slices):
+            sliced = {"style": "BALANCED", "num_slices": slices}
+            return {"style": "BITSLICED", "weight_bits": bits, "bit_sliced": sliced, "balanced": {"style": "ONE_SIDED"}}
+    raise InputError(f"CrossSim has no mapping like {crossbar.mapped!r}; use the native backend.")
+
+
+# Converters -----------------------------------------------------------------------------------------------------------
+
+
+def _kind(crossbar: Crossbar, layer: LayerRanges | None) -> str:
+    """The DAC's kind; `auto` resolved by the layer's inputs."""
+    if crossbar.dac is None:
+        return "ideal"
+    if crossbar.dac.kind != "auto":
+        return crossbar.dac.kind
+    return "sign-magnitude" if _calibrated(crossbar, layer).signed else "unsigned"
+
+
+def _calibrated(crossbar: Crossbar, layer: LayerRanges | None) -> LayerRanges:
+    if layer is None:
+        raise InputError(
+            "the crossbar's converters need this layer's calibrated ranges; use the crossbar that `calibrate` returns, "
+            "or give the DAC a kind and full_scale and the ADC a range."
+        )
+    return layer
+
+
+def _inputs(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, float]:
+    """The inputs that span the DAC's range; they also set the unit of the ADC's range."""
+    if crossbar.dac is not None and crossbar.dac.full_scale is not None:
+        full_scale = crossbar.dac.full_scale
+    elif layer is not None or crossbar.needs_ranges:
+        full_scale = _calibrated(crossbar, layer).full_scale
+    else:
+        full_scale = 1.0
+    return {"min": 0.0 if _kind(crossbar, layer) == "unsigned" else -full_scale, "max": full_scale}
+
+
+def _dac(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, Any]:
+    kind, dac = _kind(crossbar, layer), crossbar.dac
+    if dac is None or kind == "ideal":
+        return {"model": "IdealDAC", "bits": 0, "signed": True, "input_bitslicing": False}
+    model = "SignMagnitudeDAC" if kind == "sign-magnitude" else "QuantizerDAC"
+    values = {"model": model, "bits": dac.bits, "signed": kind != "unsigned", "input_bitslicing": dac.slice_bits > 0}
+    return values | ({"slice_size": dac.slice_bits} if dac.slice_bits else {})
+
+
+def _adc(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, Any]:
+    adc = crossbar.adc
+    if adc is None:
+        return {"model": "IdealADC", "bits": 0}
+    ranges = _output_ranges(crossbar, layer)
+    if adc.kind == "sign-magnitude":
+        _check_symmetric(crossbar, layer, ranges)
+    values = {
+        "model": "SignMagnitudeADC" if adc.kind == "sign-magnitude" else "QuantizerADC",
+        "bits": adc.bits,
+        "adc_per_ibit": adc.per_slice and crossbar.dac is not None and crossbar.dac.slice_bits > 0,
+        "adc_range_option": "CALIBRATED" if ranges else "MAX",
+    }
+    sliced = isinstance(crossbar.mapped, BitSliced)
+    return values | ({"calibrated_range": ranges if sliced else ranges[0]} if ranges else {})
+
+
+def _output_ranges(crossbar: Crossbar, layer: LayerRanges | None) -> list[list[float]]:
+    """[low, high] of each weight slice; none for the worst case, which CrossSim takes from each array's size."""
+    option, banks = crossbar.adc.range, crossbar.mapped.banks
+    if option == "worst-case":
+        return []
+    if option != "calibrated":
+        return [list(option)] * banks
+    outputs = _calibrated(crossbar, layer).outputs
+    if len(outputs) != banks:
+        raise InputError(
+            f"the layer's ranges hold {len(outputs)} output ranges; this mapping needs {banks}. Calibrate with it."
+        )
+    return [list(output) for output in outputs]
+
+
+def _check_symmetric(crossbar: Crossbar, layer: LayerRanges | None, ranges: list[list[float]]) -> None:
+    for low, high in ranges:
+        if low != -high:
+            raise InputError(
+                f"a sign-magnitude ADC in CrossSim needs a range around 0, got {low:g} to {high:g}; use "
+                "kind='uniform', or a symmetric range."
+            )
+    if not ranges and isinstance(crossbar.mapped, Offset) and _kind(crossbar, layer) == "unsigned":
+        raise InputError(
+            "a sign-magnitude ADC in CrossSim needs a range around 0; the worst case of an offset mapping with "
+            "unsigned inputs starts at 0. Use kind='uniform'."
+        )

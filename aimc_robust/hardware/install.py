@@ -1,0 +1,80 @@
+"""Put array layers in the place of torch's layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from aimc_robust.errors import InputError
+from aimc_robust.hardware.analog_layers import AnalogConvolution, AnalogLinear, AnalogTransposedConvolution
+from aimc_robust.hardware.arrays import ArrayLayer
+from aimc_robust.hardware.attention import AnalogAttention
+from aimc_robust.hardware.crossbar import Crossbar
+from aimc_robust.hardware.matrix import Chip, program_arrays
+from aimc_robust.noise.scope import ANALOG_LAYERS, CONVOLUTIONS, TRANSPOSED, AnalogWeight, analog_weights
+
+
+@torch.no_grad()
+def install_arrays(model: nn.Module, crossbar: Crossbar, chip: Chip) -> nn.Module:
+    """Replace every layer that holds weight matrices by one that computes in arrays; returns the model.
+
+    A module reached by several names becomes one module under all of them; layers that share a parameter get equal
+    devices. Raises InputError for a layer that has no array form.
+    """
+    uses: dict[int, list[AnalogWeight]] = {}
+    for use in analog_weights(model, every_use=True).values():
+        uses.setdefault(id(use.module), []).append(use)
+    done: dict[int, nn.Module] = {}
+
+    def converted(module: nn.Module) -> nn.Module:
+        if id(module) in done:
+            return done[id(module)]
+        done[id(module)] = module
+        weights = uses.get(id(module), [])
+        if isinstance(module, nn.MultiheadAttention):
+            projections = [_array_layer(weight, crossbar, chip) for weight in weights]
+            done[id(module)] = AnalogAttention(module, projections, converted(module.out_proj))
+        elif weights:
+            done[id(module)] = _array_layer(weights[0], crossbar, chip)
+        else:
+            for name, child in module._modules.items():
+                if child is not None:
+                    module._modules[name] = converted(child)
+            if isinstance(module, nn.TransformerEncoder):
+                module.use_nested_tensor = False  # nested tensors are for its fast path, which bypasses its layers
+            return module
+        _take_over(done[id(module)], module)
+        return done[id(module)]
+
+    return converted(model).eval()
+
+
+def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip) -> ArrayLayer:
+    layer = weight.module
+    if isinstance(layer, ANALOG_LAYERS):
+        own = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn."))
+        if type(layer).forward is not own.forward:
+            raise InputError(
+                f"the layer {weight.layer!r} ({type(layer).__name__}) has a forward of its own, which arrays would not "
+                "run; without converters and read noise its weights can be programmed."
+            )
+    elif not isinstance(layer, nn.MultiheadAttention):
+        raise InputError(
+            f"the layer {weight.layer!r} ({type(layer).__name__}) is supported in the weight-error path only; leave out "
+            "dac and adc, and set read_noise=False if the card has read noise."
+        )
+    matrix, shape = program_arrays(crossbar, weight, chip), weight.filters_first().shape
+    if isinstance(layer, TRANSPOSED):
+        return AnalogTransposedConvolution(weight.layer, crossbar, matrix, layer, shape)
+    if isinstance(layer, CONVOLUTIONS):
+        return AnalogConvolution(weight.layer, crossbar, matrix, layer, shape)
+    return AnalogLinear(weight.layer, crossbar, matrix, shape)
+
+
+def _take_over(replacement: nn.Module, layer: nn.Module) -> None:
+    """Hooks, and the plain attributes that a model's code may read, such as in_features."""
+    replacement._forward_hooks.update(layer._forward_hooks)
+    replacement._forward_pre_hooks.update(layer._forward_pre_hooks)
+    for name, value in vars(layer).items():
+        if not name.startswith("_") and not hasattr(replacement, name):
+            setattr(replacement, name, value)

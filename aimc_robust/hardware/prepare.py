@@ -1,0 +1,69 @@
+"""A copy of a model in the form in which it is deployed: evaluation mode, BatchNorm folded, weights as they are used."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from aimc_robust.errors import InputError
+from aimc_robust.hardware.coverage import Coverage, count_coverage
+from aimc_robust.hardware.fold import fold_batchnorm
+from aimc_robust.hardware.multiplies import count_multiplies
+from aimc_robust.noise.scope import ANALOG_LAYERS, analog_weights
+
+PROGRAMMED = "_programmed_by_aimc_robust"
+
+
+def prepare(model: nn.Module) -> tuple[nn.Module, Coverage]:
+    """A copy of `model` ready to be programmed, and what of it will be analog.
+
+    Computed weights (weight_norm and other parametrisations) of layers that a crossbar holds become plain ones; a
+    weight that an array shares with a digital part, such as an embedding, gets a copy of its own.
+    Raises InputError when the model holds nothing for a crossbar, or has been programmed already.
+    """
+    if any(PROGRAMMED in vars(module) for module in model.modules()):
+        raise InputError(
+            f"this {type(model).__name__} has been programmed already; program the trained model that it came from."
+        )
+    prepared = copy.deepcopy(model).eval()
+    for module in prepared.modules():
+        if isinstance(module, ANALOG_LAYERS) and parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, name)
+    if not analog_weights(prepared):
+        raise InputError(
+            f"{type(model).__name__} has no layer that a crossbar can hold; expected at least one convolution, linear, "
+            "attention or recurrent layer."
+        )
+    _untie(prepared)
+    folding = fold_batchnorm(prepared)
+    prepared.eval()  # the parts that took a BatchNorm's place too
+    return prepared, count_coverage(prepared, folding)
+
+
+def coverage(model: nn.Module, example: Any = None) -> Coverage:
+    """How much of `model` a crossbar would hold, and what would stay digital.
+
+    example: an input that `model(example)` takes; with it the multiplies are counted too. Raises as `prepare` does.
+    """
+    prepared, covered = prepare(model)
+    return covered if example is None else replace(covered, multiplies=count_multiplies(prepared, example))
+
+
+def _untie(model: nn.Module) -> None:
+    """Give arrays their own copy of a parameter that a digital module uses too: its errors are the arrays' alone."""
+    uses = analog_weights(model, every_use=True)
+    analog = {(id(use.module), use.name.rpartition(".")[2]) for use in uses.values()}
+    digital = {
+        id(parameter)
+        for module in model.modules()
+        for attribute, parameter in module._parameters.items()
+        if parameter is not None and (id(module), attribute) not in analog
+    }
+    copies: dict[int, nn.Parameter] = {}
+    for use in uses.values():
+        if id(use.parameter) in digital:
+            fresh = nn.Parameter(use.parameter.detach().clone(), requires_grad=use.parameter.requires_grad)
+            setattr(use.module, use.name.rpartition(".")[2], copies.setdefault(id(use.parameter), fresh))
