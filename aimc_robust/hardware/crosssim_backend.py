@@ -117,8 +117,9 @@ def _layer(weight: AnalogWeight, crossbar: Crossbar, axes: Axes, time_s: float) 
     limit = _weight_limit(name, matrix.float(), crossbar.weight_percentile)
     if groups > 1:  # one limit for the layer, not one for each group's core
         tree["core"]["mapping"]["weights"] |= {"percentile": None, "min": -limit, "max": limit}
-    arrays = CrossSimArrays(name, matrix, tree, groups=groups, axes=axes.at(layer=weight.array))
-    bias = None if crossbar.bias_rows else weight.bias
+    bias_rows = crossbar.bias_rows if weight.bias is not None else 0
+    arrays = CrossSimArrays(name, matrix, tree, bias_rows=bias_rows, groups=groups, axes=axes.at(layer=weight.array))
+    bias = None if bias_rows else weight.bias
     if isinstance(module, CONVOLUTIONS):
         return CrossSimConvolution(arrays, bias, module)
     return CrossSimLinear(arrays, bias)

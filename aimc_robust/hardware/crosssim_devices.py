@@ -129,8 +129,8 @@ def _check_window(crossbar: Crossbar, model: str) -> None:
     for known, (least, most) in MODELS.values():
         if known == model and not (least <= low and high <= most):
             raise InputError(
-                f"{_window_text(crossbar)} leaves the {least:g} to {most:g} {crossbar.card.unit} that CrossSim's {model} "
-                "accepts."
+                f"{_window_text(crossbar)} leaves the {least:g} to {most:g} {crossbar.card.unit} that CrossSim's "
+                f"{model} accepts."
             )
 
 

@@ -42,14 +42,18 @@ class NumpyStream:
 class CrossSimArrays:
     """One weight matrix on one chip in CrossSim: a core for each group, programmed once, when made.
 
-    name: the layer's, for messages. matrix: (outputs, inputs and bias rows) [weight]. tree: `crosssim_parameters`.
-    groups: of outputs, each with arrays of its own. axes: name the chip and the arrays; programming and reading have
-    streams of their own, so read noise continues from multiply to multiply and a chip does not depend on it.
+    name: the layer's, for messages. matrix: (outputs, inputs and bias rows) [weight]. bias_rows: of these, driven by 1.
+    tree: `crosssim_parameters`. groups: of outputs, each with arrays of its own. axes: name the chip and the arrays;
+    programming and reading have streams of their own, so read noise goes on from multiply to multiply and a chip does
+    not depend on it.
     """
 
-    def __init__(self, name: str, matrix: Tensor, tree: dict[str, Any], *, groups: int, axes: Axes) -> None:
+    def __init__(
+        self, name: str, matrix: Tensor, tree: dict[str, Any], *, bias_rows: int, groups: int, axes: Axes
+    ) -> None:
         from simulator import AnalogCore, CrossSimParameters
 
+        self.name, self.inputs, self.bias_rows = name, matrix.shape[1] - bias_rows, bias_rows
         device, core = tree["xbar"]["device"], tree["core"]
         bits = device["cell_bits"]
         # CrossSim's multiply divides an offset mapping's currents by the whole window, its read-back by the part that
@@ -81,12 +85,13 @@ class CrossSimArrays:
 
     def multiply(self, group: int, x: Tensor) -> Tensor:
         """(outputs, reads) of one group for its inputs x (inputs, reads), which the bias rows follow; float32."""
-        core = self.cores[group]
+        if x.shape[0] != self.inputs:
+            raise InputError(f"the layer {self.name!r} takes {self.inputs} inputs, got {x.shape[0]}.")
         if not x.shape[1]:
             return x.new_zeros((self.outputs, 0))
-        rows = core.shape[1]
-        x = F.pad(x, (0, 0, 0, rows - x.shape[0]), value=1.0)
-        step = max(STEP_NUMBERS // (rows * self.outputs), 1) if self.copies_per_read else x.shape[1]
+        core = self.cores[group]
+        x = F.pad(x, (0, 0, 0, self.bias_rows), value=1.0)
+        step = max(STEP_NUMBERS // (x.shape[0] * self.outputs), 1) if self.copies_per_read else x.shape[1]
         with self._reads.installed():
             parts = [core.matmul(np.ascontiguousarray(part.numpy())) for part in x.split(step, dim=1)]
         return torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32)) * self.factor
@@ -112,18 +117,18 @@ class CrossSimLayer(nn.Module):
         return x.detach().float()
 
     def extra_repr(self) -> str:
-        outputs, inputs = self.arrays.cores[0].shape
-        return f"cores={len(self.arrays.cores)}, outputs={outputs}, inputs={inputs}"
+        arrays = self.arrays
+        return f"{arrays.inputs}, {arrays.outputs * len(arrays.cores)}, cores={len(arrays.cores)}"
 
 
 class CrossSimLinear(CrossSimLayer):
     """A linear layer, (..., inputs) -> (..., outputs)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = self._checked(x).reshape(-1, x.shape[-1])
-        out = self.arrays.multiply(0, rows.T).T
+        reads = self._checked(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        out = self.arrays.multiply(0, reads.T).T
         out = out if self.bias is None else out + self.bias.float()
-        return out.reshape(*x.shape[:-1], -1).to(x.dtype)
+        return out.reshape(*x.shape[:-1], self.arrays.outputs).to(x.dtype)
 
 
 class CrossSimConvolution(CrossSimLayer):
@@ -164,6 +169,7 @@ class CrossSimConvolution(CrossSimLayer):
         outputs = []
         for group, part in enumerate(windows.chunk(len(self.arrays.cores), dim=1)):
             rows = part.permute(1, *range(2 + spatial, 2 + 2 * spatial), 0, *range(2, 2 + spatial))
-            out = self.arrays.multiply(group, rows.reshape(-1, images * math.prod(places)))
-            outputs.append(out.reshape(-1, images, *places).transpose(0, 1))
+            inputs = math.prod(rows.shape[: 1 + spatial])
+            out = self.arrays.multiply(group, rows.reshape(inputs, images * math.prod(places)))
+            outputs.append(out.reshape(self.arrays.outputs, images, *places).transpose(0, 1))
         return torch.cat(outputs, dim=1)

@@ -62,17 +62,19 @@ def crosssim_parameters(
 
 
 def _style(crossbar: Crossbar) -> dict[str, Any]:
-    match crossbar.mapped:
-        case OneSided():
-            return {"style": "BALANCED", "balanced": {"style": "ONE_SIDED"}}
-        case TwoSided():
-            return {"style": "BALANCED", "balanced": {"style": "TWO_SIDED"}}
-        case Offset():
-            return {"style": "OFFSET", "offset": {"style": "DIGITAL_OFFSET"}}
-        case BitSliced(weight_bits=bits, slices=slices):
-            sliced = {"style": "BALANCED", "num_slices": slices}
-            return {"style": "BITSLICED", "weight_bits": bits, "bit_sliced": sliced, "balanced": {"style": "ONE_SIDED"}}
-    raise InputError(f"CrossSim has no mapping like {crossbar.mapped!r}; use the native backend.")
+    mapping = crossbar.mapped
+    if type(mapping) is BitSliced:
+        sliced = {"style": "BALANCED", "num_slices": mapping.slices}
+        balanced = {"style": "ONE_SIDED"}
+        return {"style": "BITSLICED", "weight_bits": mapping.weight_bits, "bit_sliced": sliced, "balanced": balanced}
+    styles = {
+        OneSided: {"style": "BALANCED", "balanced": {"style": "ONE_SIDED"}},
+        TwoSided: {"style": "BALANCED", "balanced": {"style": "TWO_SIDED"}},
+        Offset: {"style": "OFFSET", "offset": {"style": "DIGITAL_OFFSET"}},
+    }
+    if type(mapping) not in styles:
+        raise InputError(f"CrossSim has no mapping like {mapping!r}; use the native backend.")
+    return styles[type(mapping)]
 
 
 # Converters -----------------------------------------------------------------------------------------------------------

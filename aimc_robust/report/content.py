@@ -8,6 +8,7 @@ from typing import Any
 
 from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, SPEC, Store
 from aimc_robust.bench.tables import estimates
+from aimc_robust.bench.targets import Target
 from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.evaluation.paired import PairedDifference, paired_difference
 from aimc_robust.hardware.crossbar import Crossbar
@@ -41,6 +42,18 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Effect:
+    """What a compensation does to one method's accuracy on the same chips."""
+
+    target: str
+    method: str
+    compensation: str
+    before: AccuracyEstimate
+    after: AccuracyEstimate
+    difference: PairedDifference | None
+
+
+@dataclass(frozen=True)
 class Content:
     """All that a report says."""
 
@@ -50,7 +63,8 @@ class Content:
     standings: dict[str, dict[str, Standing]]  # target -> method -> standing
     findings: list[Finding]
     baseline: str
-    devices: list[tuple[str, Crossbar]]
+    devices: list[Target]  # crossbars, without those that only add a compensation
+    effects: list[Effect]
     failures: dict[str, str]
     missing: int  # models of the spec that lack rows and have not failed
     coverage: str
@@ -80,8 +94,8 @@ def gather(store: Store) -> Content:
     """Read a results folder, finished or not."""
     frame = store.table()
     found = estimates(frame)
-    conditions = {target.name: target.condition for target in store.spec.built_targets()}
-    standings = {target: _standings(found, target) for target in conditions}
+    targets = store.spec.built_targets()
+    standings = {target.name: _standings(found, target.name) for target in targets}
     failures = {str(cell): reason for cell in store.cells if (reason := store.failure(cell)) is not None}
     waiting = [c for c in store.cells if not store.is_evaluated(c) and str(c) not in failures]
     baseline = "sgd" if "sgd" in store.spec.labels else store.spec.labels[0]
@@ -90,9 +104,10 @@ def gather(store: Store) -> Content:
         estimates=found,
         columns=_groups(store),
         standings=standings,
-        findings=[finding for target in conditions if (finding := _finding(standings[target], target, baseline))],
+        findings=[finding for target in standings if (finding := _finding(standings[target], target, baseline))],
         baseline=baseline,
-        devices=[(name, condition) for name, condition in conditions.items() if isinstance(condition, Crossbar)],
+        devices=[t for t in targets if isinstance(t.condition, Crossbar) and t.corrects is None],
+        effects=[effect for t in targets if t.corrects for effect in _effects(found, store.spec.labels, t)],
         failures=failures,
         missing=len(waiting),
         coverage=(store.note(COVERAGE) or {}).get("line", ""),
@@ -142,3 +157,14 @@ def _finding(standings: dict[str, Standing], target: str, baseline: str) -> Find
     best = next(method for method, standing in standings.items() if standing.place == "best")
     top, base = standings[best].estimate, standings[baseline].estimate
     return Finding(target, best, top.mean, base.mean, _difference(top, base))
+
+
+def _effects(found: Estimates, methods: list[str], target: Target) -> list[Effect]:
+    """Each method under a compensated target beside the same without."""
+    names = " and ".join(target.deployment.compensation)
+    pairs = [(m, found.get((m, target.corrects)), found.get((m, target.name))) for m in methods]
+    return [
+        Effect(target.corrects, method, names, before, after, _difference(after, before))
+        for method, before, after in pairs
+        if before is not None and after is not None
+    ]

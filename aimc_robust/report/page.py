@@ -13,6 +13,7 @@ from aimc_robust.evaluation.paired import PairedDifference
 from aimc_robust.files import write_whole
 from aimc_robust.report import figures
 from aimc_robust.report.content import Content, gather
+from aimc_robust.report.setup import ranges_over_models, setup
 
 
 def write_report(folder: Path) -> Path:
@@ -45,6 +46,8 @@ def _render(template: str, content: Content) -> str:
         settings=settings,
         passes=passes,
         partly=partly,
+        setup=setup,
+        ranges_over_models=ranges_over_models,
         version=aimc_robust.__version__,
     )
 
@@ -85,7 +88,8 @@ def settings(content: Content, label: str) -> str:
         length = f" over {100 * ramp['fraction']:g} % of the run" if "fraction" in ramp else length
         table["ramp"] = ramp["shape"] + length
     if isinstance(table.get("noise"), dict):
-        table["noise"] = table["noise"]["name"]  # not the whole card
+        noise = table["noise"]
+        table["noise"] = noise.get("name") or noise["device"]["name"]  # not the whole card
     return ", ".join(f"{key} {value}" for key, value in table.items()) or "–"
 
 
