@@ -46,6 +46,7 @@ def compare(
     data = load_data(spec.data, seed=spec.seed, folder=data_folder)
     model = build_model(spec.model, data, seed=spec.seeds[0])
     covered = coverage(model, data.test[0][:1])
+    _rehearse(spec, model, data)
     with exclusive(folder):
         store = Store.create(folder, spec, spec_text)
         _note_environment(store)
@@ -54,6 +55,17 @@ def compare(
         failed = {cell: reason for cell in store.cells if (reason := _run(store, cell, data, progress, retry_failed))}
         store.write_tables()
     return Outcome(store, failed)
+
+
+def _rehearse(spec: Spec, model: nn.Module, data: DataSet) -> None:
+    """Put the untrained model on every crossbar once: what cannot be programmed is told before the training."""
+    few = data.training[0][:8]
+    for target in spec.built_targets():
+        crossbar = target.condition
+        if isinstance(crossbar, Crossbar):
+            ready = calibrate(model, crossbar, [few]) if crossbar.needs_ranges else crossbar
+            rehearsal = replace(target.deployment, data=[few])
+            list(evaluate_chips(model, [(few, data.training[1][:8])], ready, chips=[0], deployment=rehearsal))
 
 
 def _run(store: Store, cell: Cell, data: DataSet, progress: Progress, retry_failed: bool) -> str | None:
@@ -101,9 +113,7 @@ def _evaluated(store: Store, cell: Cell, model: nn.Module, data: DataSet, progre
             continue
         progress.evaluating(cell, target.name)
         condition, deployment = _ready(store, cell, target, model, data)
-        found = evaluate_chips(
-            model, batches, condition, chips=chips, seed=store.spec.seed, deployment=deployment
-        )
+        found = evaluate_chips(model, batches, condition, chips=chips, seed=store.spec.seed, deployment=deployment)
         for chip, measured in found:
             store.add_evaluations(cell, [_row(cell, target, chip, measured)])
     rows = store.evaluations(cell)
@@ -131,7 +141,14 @@ def _ready(
 def _row(cell: Cell, target: Target, chip: int, measured: Measurement) -> Row:
     names = {"method": cell.method, "seed": cell.seed, "target": target.name, "backend": target.backend}
     loss = measured.loss if math.isfinite(measured.loss) else None  # overflowed under this noise; JSON has no NaN
-    return {**names, "time_s": target.deployment.time_s, "chip": chip, "accuracy": measured.accuracy, "loss": loss, "n": measured.n}
+    return {
+        **names,
+        "time_s": target.deployment.time_s,
+        "chip": chip,
+        "accuracy": measured.accuracy,
+        "loss": loss,
+        "n": measured.n,
+    }
 
 
 def _note_environment(store: Store) -> None:

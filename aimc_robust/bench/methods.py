@@ -42,6 +42,8 @@ def build_method(label: str, table: dict[str, Any], *, total_updates: int, seed:
         if noise.condition is None:
             raise InputError("noise: `digital` is no noise; name a noise such as gaussian-0.1, or a device.")
         if noise.deployment.time_s or noise.deployment.compensation or noise.deployment.backend != "native":
-            raise InputError("noise: training perturbs with the errors of programming; leave out time_s, backend and compensation.")
+            raise InputError(
+                "noise: training perturbs with the errors of programming; leave out time_s, backend and compensation."
+            )
         options["noise"] = noise.condition
     return from_table(METHODS[kind], options, what=f"method {kind}", given={"seed": seed})

@@ -90,9 +90,7 @@ def _on_crossbar(
     ready, _ = prepare(model)
     check_program(ready, crossbar, how.time_s, backend=how.backend, stacklevel=4)
     for number in chips:
-        chip = Chip(
-            axes=chip_axes(seed, number), time_s=how.time_s, drift_compensation="drift" in how.compensation
-        )
+        chip = Chip(axes=chip_axes(seed, number), time_s=how.time_s, drift_compensation="drift" in how.compensation)
         analog = program_prepared(copy.deepcopy(ready), crossbar, chip, backend=how.backend)
         if "batchnorm" in how.compensation:
             recalibrate_batchnorm(analog, how.data)

@@ -52,7 +52,11 @@ class AnalogConvolution(ArrayLayer):
 
     def contract(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
         if (first, last) != (0, self.shape[1]):
-            x = x.unflatten(1, (self.groups, -1))[:, :, first:last].flatten(1, 2) if self.groups > 1 else x[:, first:last]
+            x = (
+                x.unflatten(1, (self.groups, -1))[:, :, first:last].flatten(1, 2)
+                if self.groups > 1
+                else x[:, first:last]
+            )
         return self._convolve(x, weight, None, self.stride, 0, self.dilation, self.groups)
 
 

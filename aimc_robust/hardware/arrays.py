@@ -100,7 +100,7 @@ class ArrayLayer(nn.Module):
         if found is None and self.crossbar.needs_ranges and self.observer is None:
             raise InputError(
                 f"no converter ranges for the layer {self.name!r}; program with the crossbar that "
-                "`calibrate(model, crossbar, batches)` returns, or give the DAC a kind and full_scale and the ADC a range."
+                "`calibrate(model, crossbar, batches)` returns, or give the DAC a kind and full_scale, the ADC a range."
             )
         return found
 

@@ -22,9 +22,7 @@ from aimc_robust.seeding import Axes
 KEPT = 2**18
 
 
-def calibrate(
-    model: nn.Module, crossbar: Crossbar, batches: Iterable[Any], *, percentile: float = 0.9999
-) -> Crossbar:
+def calibrate(model: nn.Module, crossbar: Crossbar, batches: Iterable[Any], *, percentile: float = 0.9999) -> Crossbar:
     """`crossbar` with the converter ranges of `model`'s layers, found from data on a chip without errors.
 
     A first pass finds each layer's inputs, a second one the column currents that its ADCs would see behind the DACs.
@@ -48,7 +46,9 @@ def calibrate(
     return replace(
         crossbar,
         ranges={
-            name: replace(layer, outputs=tuple(_output_range(values, percentile, symmetric) for values in currents[name]))
+            name: replace(
+                layer, outputs=tuple(_output_range(values, percentile, symmetric) for values in currents[name])
+            )
             for name, layer in ranges.items()
         },
     )

@@ -130,13 +130,19 @@ def quantised(x: Tensor, low: float, high: float, steps: int, *, overwrite: bool
 
 
 def _rounded_(x: Tensor, low: float, high: float, steps: int) -> Tensor:
-    """x within [low, high] rounded in place; a level at 0 is exactly 0."""
+    """x within [low, high] rounded in place.
+
+    On a symmetric range levels are counted from its middle: a level at 0 is exactly 0, and where 0 lies between two
+    levels it goes up, whatever the range (as in CrossSim).
+    """
     step = (high - low) / steps
-    if low == -high and steps % 2 == 0:
+    if low == 0:
         return x.mul_(1.0 / step).round_().mul_(step)
-    x = x if low == 0 else x.sub_(low)
-    x = x.mul_(1.0 / step).round_().mul_(step)
-    return x if low == 0 else x.add_(low)
+    if low != -high:
+        return x.sub_(low).mul_(1.0 / step).round_().mul_(step).add_(low)
+    if steps % 2 == 0:
+        return x.mul_(1.0 / step).round_().mul_(step)
+    return x.mul_(1.0 / step).add_(steps / 2).round_().sub_(steps / 2).mul_(step)
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -58,7 +58,9 @@ class FoldedNorm(nn.Module):
 
     def __init__(self, norm: _BatchNorm, gain: Tensor, *, features_only: bool) -> None:
         super().__init__()
-        gamma, beta = (torch.ones_like(gain), torch.zeros_like(gain)) if norm.weight is None else (norm.weight, norm.bias)
+        gamma, beta = (
+            (torch.ones_like(gain), torch.zeros_like(gain)) if norm.weight is None else (norm.weight, norm.bias)
+        )
         for name, values in (("gamma", gamma), ("beta", beta), ("gain", gain)):
             self.register_buffer(name, values.detach().to(norm.running_mean.dtype).clone(), persistent=False)
         self.eps, self.features_only = norm.eps, features_only

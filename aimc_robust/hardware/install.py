@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -18,8 +20,15 @@ from aimc_robust.noise.scope import ANALOG_LAYERS, CONVOLUTIONS, TRANSPOSED, Ana
 def install_arrays(model: nn.Module, crossbar: Crossbar, chip: Chip) -> nn.Module:
     """Replace every layer that holds weight matrices by one that computes in arrays; returns the model.
 
-    A module reached by several names becomes one module under all of them; layers that share a parameter get equal
-    devices. Raises InputError for a layer that has no array form.
+    Raises InputError for a layer that has no array form.
+    """
+    return replace_layers(model, lambda weight: _array_layer(weight, crossbar, chip))
+
+
+def replace_layers(model: nn.Module, array_form: Callable[[AnalogWeight], nn.Module]) -> nn.Module:
+    """`model` with `array_form` of each of its weight matrices in the place of their layers, in evaluation form.
+
+    A module reached by several names becomes one module under all of them. Attention gets its projections replaced.
     """
     uses: dict[int, list[AnalogWeight]] = {}
     for use in analog_weights(model, every_use=True).values():
@@ -30,12 +39,11 @@ def install_arrays(model: nn.Module, crossbar: Crossbar, chip: Chip) -> nn.Modul
         if id(module) in done:
             return done[id(module)]
         done[id(module)] = module
-        weights = uses.get(id(module), [])
+        layers = [array_form(weight) for weight in uses.get(id(module), [])]
         if isinstance(module, nn.MultiheadAttention):
-            projections = [_array_layer(weight, crossbar, chip) for weight in weights]
-            done[id(module)] = AnalogAttention(module, projections, converted(module.out_proj))
-        elif weights:
-            done[id(module)] = _array_layer(weights[0], crossbar, chip)
+            done[id(module)] = AnalogAttention(module, layers, converted(module.out_proj))
+        elif layers:
+            done[id(module)] = layers[0]
         else:
             for name, child in module._modules.items():
                 if child is not None:
@@ -49,19 +57,26 @@ def install_arrays(model: nn.Module, crossbar: Crossbar, chip: Chip) -> nn.Modul
     return converted(model).eval()
 
 
+def has_own_forward(layer: nn.Module) -> bool:
+    """Whether a layer, or a subclass of one of torch's, computes something else than torch's own."""
+    own = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn."))
+    steps = ("forward", "_conv_forward")
+    changed = [getattr(type(layer), name, None) != getattr(own, name, None) for name in steps]
+    return any(changed) or any(name in vars(layer) for name in steps)
+
+
 def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip) -> ArrayLayer:
     layer = weight.module
     if isinstance(layer, ANALOG_LAYERS):
-        own = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn."))
-        if type(layer).forward is not own.forward:
+        if has_own_forward(layer):
             raise InputError(
                 f"the layer {weight.layer!r} ({type(layer).__name__}) has a forward of its own, which arrays would not "
                 "run; without converters and read noise its weights can be programmed."
             )
     elif not isinstance(layer, nn.MultiheadAttention):
         raise InputError(
-            f"the layer {weight.layer!r} ({type(layer).__name__}) is supported in the weight-error path only; leave out "
-            "dac and adc, and set read_noise=False if the card has read noise."
+            f"the layer {weight.layer!r} ({type(layer).__name__}) is supported in the weight-error path only; leave "
+            "out dac and adc, and set read_noise=False if the card has read noise."
         )
     matrix, shape = program_arrays(crossbar, weight, chip), weight.filters_first().shape
     if isinstance(layer, TRANSPOSED):

@@ -1,5 +1,7 @@
 """How a matrix is cut into arrays of limited size."""
 
+from itertools import pairwise
+
 
 def partition(count: int, limit: int) -> list[tuple[int, int]]:
     """[start, stop) of each array along one side: every index once, in order, and never more than `limit` in one.
@@ -16,4 +18,4 @@ def partition(count: int, limit: int) -> list[tuple[int, int]]:
         edges = [*range(0, size * arrays, size), count]
     else:
         edges = [count * i // arrays for i in range(arrays + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))

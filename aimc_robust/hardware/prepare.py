@@ -1,4 +1,4 @@
-"""A copy of a model in the form in which it is deployed: evaluation mode, BatchNorm folded, weights as they are used."""
+"""A copy of a model in the form in which it is deployed: evaluation mode, BatchNorm folded, plain weights."""
 
 import copy
 from dataclasses import replace

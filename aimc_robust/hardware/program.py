@@ -86,7 +86,9 @@ def _refuse_shared_with_biases(prepared: nn.Module) -> None:
 def program_prepared(prepared: nn.Module, crossbar: Crossbar, chip: Chip, *, backend: str = "native") -> nn.Module:
     """Program what `prepare` made and `check_program` let pass, in place; returns it, or its array form."""
     if backend == "crosssim":
-        from aimc_robust.hardware.crosssim_backend import program_on_crosssim  # an extra: imported when it is asked for
+        if chip.drift_compensation:
+            raise InputError("drift compensation is not part of the crosssim backend; use backend='native'.")
+        from aimc_robust.hardware.crosssim.backend import program_on_crosssim  # an extra: imported when it is asked for
 
         programmed = program_on_crosssim(prepared, crossbar, chip.axes, chip.time_s)
     elif crossbar.computes_in_arrays:

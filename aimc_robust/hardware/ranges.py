@@ -51,4 +51,6 @@ def ranges_from_json(values: Mapping[str, Any]) -> dict[str, LayerRanges]:
             name: LayerRanges(inputs=layer["inputs"], outputs=tuple(layer["outputs"])) for name, layer in values.items()
         }
     except (TypeError, KeyError, AttributeError):
-        raise InputError("ranges must map a layer's name to {inputs: [low, high], outputs: [[low, high], ...]}.") from None
+        raise InputError(
+            "ranges must map a layer's name to {inputs: [low, high], outputs: [[low, high], ...]}."
+        ) from None

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from aimc_robust.errors import InputError, require_known
 
 Scope = str | Callable[[str, nn.Parameter], bool]
-"""`weights`: what a crossbar holds, see `analog_weights`; `all`: every parameter; or a predicate of (name, parameter)."""
+"""`weights`: what a crossbar holds (`analog_weights`); `all`: every parameter; or a predicate of (name, parameter)."""
 
 SCOPES = ("weights", "all")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -86,7 +86,9 @@ def _matrices(module: nn.Module) -> list[tuple[str, Tensor | None]]:
         separate = zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), parts, strict=True)
         return [("in_proj_weight", bias), *separate]
     if isinstance(module, RECURRENT):
-        biases = {name.replace("bias_", "weight_"): value for name, value in module._parameters.items() if "bias" in name}
+        biases = {
+            name.replace("bias_", "weight_"): value for name, value in module._parameters.items() if "bias" in name
+        }
         return [
             (name, None if biases.get(name) is None else biases[name].detach())
             for name in module._parameters

@@ -35,11 +35,11 @@ def ratios(
     for call in others.values():
         call()
     found: dict[str, list[float]] = {name: [] for name in others}
-    before = _seconds(baseline)
+    before = seconds(baseline)
     for _ in range(rounds):
         for name, call in others.items():
-            taken = _seconds(call)
-            after = _seconds(baseline)
+            taken = seconds(call)
+            after = seconds(baseline)
             found[name].append(taken / ((before + after) / 2))
             before = after
     return found
@@ -54,7 +54,7 @@ def print_ratios(title: str, found: dict[str, list[float]], limits: dict[str, fl
         print(f"{name:<28}{median:8.3f}{min(values):8.3f}{max(values):8.3f}  <= {limits[name]:.2f} {verdict}")
 
 
-def _seconds(call: Callable[[], object]) -> float:
+def seconds(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()
     return time.perf_counter() - began

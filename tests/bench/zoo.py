@@ -16,3 +16,11 @@ def not_a_module() -> str:
 
 
 constant = 3
+
+
+def mostly_zero() -> nn.Module:
+    """Its weights are 0 but for one: the median weight is 0."""
+    layer = nn.Linear(64, 10, bias=False)
+    nn.init.zeros_(layer.weight)
+    layer.weight.data[0, 0] = 1.0
+    return nn.Sequential(nn.Flatten(), layer)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from aimc_robust.errors import InputError, MissingDependencyError
-from aimc_robust.hardware.attention import AnalogAttention
 from aimc_robust.hardware.crossbar import Crossbar
-from aimc_robust.hardware.crosssim_layers import CrossSimArrays, CrossSimConvolution, CrossSimLayer, CrossSimLinear
-from aimc_robust.hardware.crosssim_parameters import crosssim_parameters
+from aimc_robust.hardware.crosssim.layers import CrossSimArrays, CrossSimConvolution, CrossSimLayer, CrossSimLinear
+from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
+from aimc_robust.hardware.install import has_own_forward, replace_layers
 from aimc_robust.hardware.mapping import weight_limit
 from aimc_robust.hardware.matrix import with_bias_rows
 from aimc_robust.hardware.partition import partition
@@ -33,32 +31,9 @@ def program_on_crosssim(prepared: nn.Module, crossbar: Crossbar, axes: Axes, tim
     Raises MissingDependencyError without CrossSim, InputError for what it cannot express.
     """
     _require_crosssim()
-    uses: dict[int, list[AnalogWeight]] = {}
-    for use in analog_weights(prepared, every_use=True).values():
-        uses.setdefault(id(use.module), []).append(use)
-    _refuse([use for weights in uses.values() for use in weights])
-    done: dict[int, nn.Module] = {}
-
-    def converted(module: nn.Module) -> nn.Module:
-        if id(module) in done:
-            return done[id(module)]
-        done[id(module)] = module
-        weights = uses.get(id(module), [])
-        if not weights:
-            for name, child in module._modules.items():
-                if child is not None:
-                    module._modules[name] = converted(child)
-            if isinstance(module, nn.TransformerEncoder):
-                module.use_nested_tensor = False  # nested tensors are for its fast path, which bypasses its layers
-            return module
-        layers = [_layer(weight, crossbar, axes, time_s) for weight in weights]
-        attends = isinstance(module, nn.MultiheadAttention)
-        done[id(module)] = AnalogAttention(module, layers, converted(module.out_proj)) if attends else layers[0]
-        done[id(module)]._forward_hooks.update(module._forward_hooks)
-        done[id(module)]._forward_pre_hooks.update(module._forward_pre_hooks)
-        return done[id(module)]
-
-    return converted(prepared).eval().requires_grad_(False)
+    _refuse(list(analog_weights(prepared, every_use=True).values()))
+    programmed = replace_layers(prepared, lambda weight: _layer(weight, crossbar, axes, time_s))
+    return programmed.requires_grad_(False)
 
 
 def _require_crosssim() -> None:
@@ -76,7 +51,7 @@ def _refuse(uses: list[AnalogWeight]) -> None:
             f"the backend 'crosssim' has no form of {_named(other)}; expected linear layers, convolutions and "
             "attention. Use the native backend."
         )
-    own = [use for use in uses if _has_own_forward(use.module)]
+    own = [use for use in uses if has_own_forward(use.module)]
     if own:
         raise InputError(
             f"{_named(own)} has a forward of its own, which CrossSim's cores would not run. Use the native backend."
@@ -91,14 +66,6 @@ def _refuse(uses: list[AnalogWeight]) -> None:
 
 def _named(uses: list[AnalogWeight]) -> str:
     return ", ".join(f"{use.layer!r} ({type(use.module).__name__})" for use in uses)
-
-
-def _has_own_forward(module: nn.Module) -> bool:
-    def methods(source: Any) -> list[Any]:
-        return [getattr(source, name, None) for name in ("forward", "_conv_forward")]
-
-    torch_own = next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn."))
-    return "forward" in vars(module) or methods(type(module)) != methods(torch_own)
 
 
 def _layer(weight: AnalogWeight, crossbar: Crossbar, axes: Axes, time_s: float) -> CrossSimLayer:

@@ -11,8 +11,8 @@ from typing import Any
 
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.crossbar import Crossbar
-from aimc_robust.hardware.crosssim_devices import device_parameters
-from aimc_robust.hardware.crosssim_extra import add_extra
+from aimc_robust.hardware.crosssim.devices import device_parameters
+from aimc_robust.hardware.crosssim.extra import add_extra
 from aimc_robust.hardware.mapping import BitSliced, Offset, OneSided, TwoSided
 from aimc_robust.hardware.ranges import LayerRanges
 

@@ -1,0 +1,61 @@
+"""Claim: on the same work as CrossSim, weight errors are at least 10 x faster, converters and arrays 5 x.
+
+    python benchmarks/speed/crosssim.py
+
+ResNet-14 (CIFAR form, 16 to 64 channels), 200 images of 3 x 32 x 32, RRAM Milo; inference of a programmed network, in
+one run, each call beside the other. Printed only where CrossSim is importable.
+"""
+
+import importlib.util
+import statistics
+import sys
+
+import torch
+from common import images, seconds
+from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from aimc_robust import ADC, DAC, Crossbar, calibrate, program
+from aimc_robust.metrics import batches_of, measure
+
+CLAIMS = {"weight errors": 10.0, "8-bit DAC and ADC, 256 rows": 5.0}
+
+
+def resnet14() -> nn.Module:
+    """Three stages of two basic blocks: 16, 32, 64 channels."""
+    torch.manual_seed(0)
+    model = ResNet(BasicBlock, [2, 2, 2, 1], num_classes=10)
+    model.inplanes = 16
+    model.conv1, model.bn1 = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+    model.maxpool, model.layer4 = nn.Identity(), nn.Identity()
+    model.layer1 = model._make_layer(BasicBlock, 16, 2)
+    model.layer2 = model._make_layer(BasicBlock, 32, 2, stride=2)
+    model.layer3 = model._make_layer(BasicBlock, 64, 2, stride=2)
+    model.fc = nn.Linear(64, 10)
+    return model.eval()
+
+
+def main() -> None:
+    if importlib.util.find_spec("simulator") is None:
+        sys.exit("CrossSim is not importable here; see the extra [crosssim].")
+    model, batches = resnet14(), batches_of(images(200, 10), 50)
+    converters = {"rows": 256, "dac": DAC(bits=8, kind="sign-magnitude"), "adc": ADC(bits=8)}
+    crossbars = {
+        "weight errors": Crossbar("rram-milo2021"),
+        "8-bit DAC and ADC, 256 rows": calibrate(model, Crossbar("rram-milo2021", **converters), [batches[0][0]]),
+    }
+    print(f"{'CrossSim over native':<30}{'median':>8}{'min':>8}{'max':>8}{'claim':>10}")
+    for name, crossbar in crossbars.items():
+        ours, theirs = (program(model, crossbar, backend=backend) for backend in ("native", "crosssim"))
+        measure(ours, batches)
+        found = [
+            seconds(lambda n=theirs: measure(n, batches)) / seconds(lambda n=ours: measure(n, batches))
+            for _ in range(3)
+        ]
+        verdict = "holds" if statistics.median(found) >= CLAIMS[name] else "FAILS"
+        values = f"{statistics.median(found):8.1f}{min(found):8.1f}{max(found):8.1f}"
+        print(f"{name:<30}{values}  >= {CLAIMS[name]:.0f} {verdict}")
+
+
+if __name__ == "__main__":
+    main()
