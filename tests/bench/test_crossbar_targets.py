@@ -173,7 +173,7 @@ def test_a_resumed_comparison_keeps_its_ranges_and_numbers(compared, tmp_path):
 
 CROSSSIM = """targets = [
   { name = "ours", device = "rram-milo2021", rows = 16, dac = { bits = 8 }, adc = { bits = 8 } },
-  { name = "theirs", device = "rram-milo2021", rows = 16, dac = { bits = 8 }, adc = { bits = 8 }, backend = "crosssim" },
+  { name = "theirs", device = "rram-milo2021", rows = 16, dac.bits = 8, adc.bits = 8, backend = "crosssim" },
 ]"""
 
 
@@ -188,7 +188,10 @@ def test_the_crosssim_backend_in_a_comparison(tmp_path):
     spec, text = write_crosssim_spec(tmp_path)
     compare(spec, text, tmp_path / "out", data_folder=tmp_path, progress=Progress())
     rows = rows_of(tmp_path / "out").reset_index()
-    assert rows.groupby("target")["backend"].unique().map(list).to_dict() == {"ours": ["native"], "theirs": ["crosssim"]}
+    assert rows.groupby("target")["backend"].unique().map(list).to_dict() == {
+        "ours": ["native"],
+        "theirs": ["crosssim"],
+    }
     means = rows.groupby("target")["accuracy"].mean()
     assert means["ours"] == pytest.approx(means["theirs"], abs=3.0)
 
