@@ -17,6 +17,7 @@ from aimc_robust.devices.statistics import has_read_noise
 from aimc_robust.errors import InputError, require_finite, require_known, require_whole
 from aimc_robust.hardware.converters import ADC, DAC
 from aimc_robust.hardware.mapping import Mapping, Offset, find_mapping
+from aimc_robust.hardware.partition import partition
 from aimc_robust.hardware.programming import layer_draws, program_matrix, read_back
 from aimc_robust.hardware.ranges import LayerRanges
 from aimc_robust.noise.protocol import WeightNoise
@@ -143,6 +144,14 @@ class Crossbar(WeightNoise):
         dac_open = self.dac is not None and self.dac.needs_calibration
         unit_open = self.adc is not None and (self.dac is None or self.dac.full_scale is None)
         return dac_open or unit_open or (self.adc is not None and self.adc.needs_calibration)
+
+    def arrays(self, inputs: int, outputs: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """The arrays of a matrix: ([start, stop) of its inputs, of its outputs) for each, row by row of arrays.
+
+        inputs: of one group of a convolution times its kernel, and bias rows. outputs: of one group.
+        """
+        columns = partition(outputs, self.columns)
+        return [(rows, part) for rows in partition(inputs, self.rows) for part in columns]
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
         """`weight` as read back right after programming; every device and effect has a random stream of its own."""
