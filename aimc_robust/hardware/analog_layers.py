@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aimc_robust.errors import InputError
 from aimc_robust.hardware.arrays import ArrayLayer
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.hardware.matrix import ProgrammedMatrix
@@ -36,8 +37,9 @@ class AnalogConvolution(ArrayLayer):
     def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, layer: nn.Module, shape: torch.Size):
         super().__init__(name, crossbar, matrix, shape)
         self.stride, self.dilation, self.groups = layer.stride, layer.dilation, layer.groups
-        self.padding_mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        self.padding = layer._reversed_padding_repeated_twice
+        self._step = layer.stride
+        self._edges = layer._reversed_padding_repeated_twice
+        self._edge_mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
         self._convolve = (F.conv1d, F.conv2d, F.conv3d)[len(shape) - 3]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ class AnalogConvolution(ArrayLayer):
         return super().forward(x)
 
     def drive(self, x: Tensor) -> Tensor:
-        padded = F.pad(x, self.padding, mode=self.padding_mode) if any(self.padding) else x
+        padded = F.pad(x, self._edges, mode=self._edge_mode) if any(self._edges) else x
         # Channels last is what makes slices of channels cheap: 2 to 3 times on a CPU.
         return padded.contiguous(memory_format=CHANNELS_LAST.get(x.ndim, torch.contiguous_format))
 
@@ -57,7 +59,7 @@ class AnalogConvolution(ArrayLayer):
                 if self.groups > 1
                 else x[:, first:last]
             )
-        return self._convolve(x, weight, None, self.stride, 0, self.dilation, self.groups)
+        return self._convolve(x, weight, None, self._step, 0, self.dilation, self.groups)
 
 
 class AnalogTransposedConvolution(AnalogConvolution):
@@ -68,28 +70,33 @@ class AnalogTransposedConvolution(AnalogConvolution):
 
     def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, layer: nn.Module, shape: torch.Size):
         super().__init__(name, crossbar, matrix, layer, shape)
-        self.spread, self.stride = layer.stride, 1
-        self.cut, self.output_padding = layer.padding, layer.output_padding
+        self._step = 1
+        self.padding, self.output_padding = layer.padding, layer.output_padding
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        dimensions = len(self.shape) - 2
         self._more = self.output_padding
         if output_size is not None:
-            least = self._least_size(x.shape[-dimensions:])
-            self._more = [size - low for size, low in zip(output_size[-dimensions:], least, strict=True)]
+            self._more = self._missing(x.shape[2 - len(self.shape) :], list(output_size))
         return super().forward(x)
 
-    def _least_size(self, size: Sequence[int]) -> list[int]:
-        parts = zip(size, self.spread, self.cut, self.dilation, self.shape[2:], strict=True)
-        return [(n - 1) * step - 2 * cut + gap * (k - 1) + 1 for n, step, cut, gap, k in parts]
+    def _missing(self, size: Sequence[int], wanted: list[int]) -> list[int]:
+        """What has to be added at the far edges for the wanted output size, as torch's `output_size` means it."""
+        parts = zip(size, self.stride, self.padding, self.dilation, self.shape[2:], strict=True)
+        least = [(n - 1) * step - 2 * cut + gap * (k - 1) + 1 for n, step, cut, gap, k in parts]
+        given = wanted[2:] if len(wanted) == len(least) + 2 else wanted
+        more = [target - low for target, low in zip(given, least, strict=False)]
+        if len(given) != len(least) or any(not 0 <= m < step for m, step in zip(more, self.stride, strict=True)):
+            most = [low + step - 1 for low, step in zip(least, self.stride, strict=True)]
+            raise InputError(f"output_size must lie between {least} and {most} for this input, got {wanted}.")
+        return more
 
     def drive(self, x: Tensor) -> Tensor:
         images, channels, *size = x.shape
-        spread = [(n - 1) * step + 1 for n, step in zip(size, self.spread, strict=True)]
+        spread = [(n - 1) * step + 1 for n, step in zip(size, self.stride, strict=True)]
         wide = x.new_zeros((images, channels, *spread))
-        wide[(..., *(slice(None, None, step) for step in self.spread))] = x
+        wide[(..., *(slice(None, None, step) for step in self.stride))] = x
         edges: list[int] = []
-        for gap, k, cut, more in zip(self.dilation, self.shape[2:], self.cut, self._more, strict=True):
+        for gap, k, cut, more in zip(self.dilation, self.shape[2:], self.padding, self._more, strict=True):
             edges = [gap * (k - 1) - cut, gap * (k - 1) - cut + more, *edges]
         return F.pad(wide, edges)
 

@@ -67,8 +67,12 @@ class ArrayLayer(nn.Module):
         """The products of input channels [first, last) of each group, summed over them: a fresh tensor."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's output, in x's dtype."""
-        driven = self._convert(self.drive(x.to(self.weight.dtype)))
+        """The layer's output, in x's dtype. Arrays compute in the weight's precision, also under autocast."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self._with_bias(self._outputs(x.to(self.weight.dtype))).to(x.dtype)
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        driven = self._convert(x)
         out: Tensor | None = None
         for bank, factor in enumerate(self.factors):
             matrix = self._signed_states(bank)
@@ -79,8 +83,7 @@ class ArrayLayer(nn.Module):
         if self.offset:
             ones = torch.ones_like(matrix)
             out = out.add_(self._products(driven, ones, 0, ones.shape[1]), alpha=self.offset)
-        out = out.mul_(self.scale if self.scale.ndim == 0 else self._along_outputs(self.scale.flatten(), out))
-        return self._with_bias(out).to(x.dtype)
+        return out.mul_(self.scale if self.scale.ndim == 0 else self._along_outputs(self.scale.flatten(), out))
 
     def _with_bias(self, out: Tensor) -> Tensor:
         if self.bias is None:
@@ -123,14 +126,22 @@ class ArrayLayer(nn.Module):
         return "sign-magnitude" if self.ranges is None or self.ranges.signed else "unsigned"
 
     def _convert(self, x: Tensor) -> Driven:
+        driven, one = self.drive(x), x.new_ones(())
         if self.observer is not None:
-            self.observer("input", 0, x)
-        one = x.new_ones(())
+            self.observer("input", 0, driven)
+            if self.extra_rows:
+                self.observer("input", 0, one)
         if self.dac_kind == "ideal" or (self.observer is not None and self.ranges is None):
-            return Driven(x, one)
+            return Driven(driven, one)
+        if self.extra_rows and self.full_scale < 1:
+            raise InputError(
+                f"the layer {self.name!r} has bias rows, which are driven by 1, above the DAC's full scale of "
+                f"{self.full_scale:g}: their bias would be clipped. Use a full_scale of at least 1, or bias_rows=0."
+            )
         low, steps = input_levels(self.dac_kind, self.crossbar.dac.bits)
         low, high = low * self.full_scale, self.full_scale
-        return Driven(quantised(x, low, high, steps), quantised(one, low, high, steps))
+        fresh = driven.data_ptr() != x.data_ptr()  # the caller's tensor stays as it is
+        return Driven(quantised(driven, low, high, steps, overwrite=fresh), quantised(one, low, high, steps))
 
     # One array --------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,14 @@ from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.hardware.matrix import Chip, program_arrays
 from aimc_robust.noise.scope import ANALOG_LAYERS, CONVOLUTIONS, TRANSPOSED, AnalogWeight, analog_weights
 
+HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+)
+
 
 @torch.no_grad()
 def install_arrays(model: nn.Module, crossbar: Crossbar, chip: Chip) -> nn.Module:
@@ -88,8 +96,8 @@ def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip) -> ArrayL
 
 def _take_over(replacement: nn.Module, layer: nn.Module) -> None:
     """Hooks, and the plain attributes that a model's code may read, such as in_features."""
-    replacement._forward_hooks.update(layer._forward_hooks)
-    replacement._forward_pre_hooks.update(layer._forward_pre_hooks)
+    for hooks in HOOKS:
+        getattr(replacement, hooks).update(getattr(layer, hooks))
     for name, value in vars(layer).items():
         if not name.startswith("_") and not hasattr(replacement, name):
             setattr(replacement, name, value)

@@ -75,6 +75,8 @@ def _counter(analog: Counter[str], name: str, module: nn.Module, sizes: list[int
             tensors = [*args, *(kwargs[key] for key in ("query", "key", "value") if key in kwargs)][:3]
             each = sizes if len(sizes) == 3 else [whole // 3] * 3
             analog[name] += sum(math.prod(x.shape[:-1]) * size for x, size in zip(tensors, each, strict=True))
+            # Its out projection is used without being called.
+            analog[name] += math.prod(tensors[0].shape[:-1]) * layer.out_proj.weight.numel()
         else:
             x = args[0] if args else kwargs["input"]
             analog[name] += math.prod(getattr(x, "data", x).shape[:-1]) * whole
@@ -91,8 +93,17 @@ def _outside(model: nn.Module, counter: FlopCounterMode, analog: Counter[str]) -
         if isinstance(module, nn.RNNBase | nn.RNNCellBase):
             continue
         full = f"{root}.{name}" if name else root
-        parts = [f"{full}.{child}" for child, part in module.named_children()]
-        rest = totals.get(full, 0) - sum(totals.get(part, 0) for part in parts) - analog.get(name, 0)
-        if rest > 0:
-            own[name or root] = rest
+        if full in totals:
+            rest = totals[full] - sum(
+                _inside(part, f"{full}.{child}", totals) for child, part in module.named_children()
+            )
+            if rest > analog.get(name, 0):
+                own[name or root] = rest - analog.get(name, 0)
     return own
+
+
+def _inside(module: nn.Module, name: str, totals: dict[str, int]) -> int:
+    """Multiplies of a part; of its own parts where it is a container that is never called itself."""
+    if name in totals:
+        return totals[name]
+    return sum(_inside(part, f"{name}.{child}", totals) for child, part in module.named_children())

@@ -30,6 +30,8 @@ def prepare(model: nn.Module) -> tuple[nn.Module, Coverage]:
     prepared = copy.deepcopy(model).eval()
     for module in prepared.modules():
         if isinstance(module, ANALOG_LAYERS) and parametrize.is_parametrized(module):
+            kind = type(module)  # torch takes the computed weight out of the class, which the copy shares: copy it too
+            module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
             for name in list(module.parametrizations):
                 parametrize.remove_parametrizations(module, name)
     if not analog_weights(prepared):

@@ -43,6 +43,21 @@ BAD = [
     (InputError, {"window": (50.0, 100.0, 200.0)}, ["window", "(min, max)"]),
     (InputError, {"window": 225.0}, ["window", "(min, max)", "225"]),
     (InputError, {"window": ("low", "high")}, ["window", "(min, max)", "low"]),
+    (UnknownNameError, {"scaling": "columns"}, ["scaling 'columns'", "did you mean 'column'", "layer"]),
+    (UnknownNameError, {"beyond_limits": "ignore"}, ["beyond_limits 'ignore'", "error", "warn"]),
+    (InputError, {"bias_rows": -1}, ["bias_rows", "0", "1024", "-1"]),
+    (InputError, {"bias_rows": True}, ["bias_rows", "whole number", "True"]),
+    (InputError, {"rows": -1}, ["rows", "unlimited", "-1"]),
+    (InputError, {"columns": 2.5}, ["columns", "whole number", "2.5"]),
+    (InputError, {"dac": 8}, ["dac must be a DAC such as DAC(bits=8)", "8"]),
+    (InputError, {"adc": "8 bits"}, ["adc must be a ADC such as ADC(bits=8)", "8 bits"]),
+    (InputError, {"read_noise": 1}, ["read_noise", "true or false", "1"]),
+    (InputError, {"error_scale": -0.5}, ["error_scale", "at least 0", "-0.5"]),
+    (InputError, {"error_scale": float("nan")}, ["error_scale", "finite", "nan"]),
+    (InputError, {"stuck": 0.1}, ["stuck", "(low, high)", "0.1"]),
+    (InputError, {"stuck": (-0.1, 0.0)}, ["stuck low", "within 0 and 1", "-0.1"]),
+    (InputError, {"stuck": (0.6, 0.6)}, ["stuck", "1.2", "at most 1"]),
+    (InputError, {"window": (50.0, 300.0), "beyond_limits": "error"}, ["window 50 to 300 uS", "limits 50 to 225"]),
 ]
 
 

@@ -1,0 +1,109 @@
+"""Half-precision models in both paths: their own dtype comes out, close to what float32 gives; and on a GPU."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from aimc_robust import ADC, DAC, BitSliced, Crossbar, calibrate, program, recalibrate_batchnorm
+
+from .models import MILO, fill, images, small_model
+
+# Fine ones: where an input of a layer is rounded to half precision, a coarse code would flip whole.
+CONVERTERS = {"dac": DAC(bits=14, kind="sign-magnitude", full_scale=4.0), "adc": ADC(bits=16, range=(-9.0, 8.9))}
+CROSSBARS = {
+    "weights": MILO,
+    "arrays": Crossbar("rram-milo2021", **CONVERTERS),
+    "bit-sliced arrays": Crossbar(
+        "rram-milo2021", mapping=BitSliced(weight_bits=8, slices=2), bias_rows=1, **CONVERTERS
+    ),
+}
+HALVES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+
+
+class Mixed(nn.Module):
+    """A convolution, a transposed one, attention and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.up = nn.Conv2d(1, 4, 3, stride=2), nn.ConvTranspose2d(4, 8, 2, stride=2)
+        self.mix, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.up(self.conv(x)).flatten(2).transpose(1, 2)
+        return self.head(self.mix(tokens, tokens, tokens)[0])
+
+
+@HALVES
+@pytest.mark.parametrize("name", CROSSBARS)
+def test_half_precision_gives_its_own_dtype_close_to_float32(name, dtype):
+    model = fill(Mixed()).eval()
+    half = copy.deepcopy(model).to(dtype)
+    model.load_state_dict({key: value.float() for key, value in half.state_dict().items()})  # rounded alike
+    x = images(4).to(dtype)
+    with torch.no_grad():
+        want = program(model, CROSSBARS[name])(x.float())
+        got = program(half, CROSSBARS[name])(x)
+        digital = model(x.float())
+    assert got.dtype == dtype
+    error = float((got.float() - want).abs().max() / want.abs().max())
+    assert error < 10 * torch.finfo(dtype).eps  # a handful of roundings
+    assert float((want - digital).abs().max() / want.abs().max()) > 0.02
+
+
+@HALVES
+def test_half_precision_is_calibrated_and_reads_with_noise(dtype):
+    model = fill(Mixed()).eval().to(dtype)
+    calibrated = calibrate(
+        model, Crossbar("sonos-agrawal2022", dac=DAC(bits=8), adc=ADC(bits=8)), [images(4).to(dtype)]
+    )
+    analog = program(model, calibrated)
+    first, second = analog(images(4).to(dtype)), analog(images(4).to(dtype))
+    assert first.dtype == dtype
+    assert torch.isfinite(first).all()
+    assert not torch.equal(first, second)
+
+
+@HALVES
+@pytest.mark.parametrize("name", CROSSBARS)
+def test_autocast_rounds_what_is_digital_but_not_inside_the_arrays(name, dtype):
+    model = fill(Mixed()).eval()
+    analog = program(model, CROSSBARS[name])
+    with torch.no_grad():
+        want = analog(images(4))
+        with torch.autocast("cpu", dtype=dtype):
+            got = analog(images(4))
+    assert float((got.float() - want).abs().max() / want.abs().max()) < 10 * torch.finfo(dtype).eps
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", CROSSBARS)
+def test_on_a_gpu_a_model_meets_the_same_chip(name):
+    model = fill(Mixed()).eval().double()
+    with torch.no_grad():
+        want = program(model, CROSSBARS[name])(images(4).double())
+        on_gpu = program(copy.deepcopy(model).cuda(), CROSSBARS[name])
+        got = on_gpu(images(4).double().cuda())
+        moved = program(model, CROSSBARS[name]).cuda()(images(4).double().cuda())
+    assert got.is_cuda
+    # A sum on a rounding threshold may fall on the other side: one code in few places.
+    for values in (got, moved):
+        assert float((values.cpu() - want).abs().median()) < 1e-9
+        assert float((values.cpu() - want).abs().max()) < 0.05
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_calibration_read_noise_and_recalibration_run():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model, x = small_model().cuda(), images(16).cuda()
+        crossbar = calibrate(model, Crossbar("sonos-agrawal2022", dac=DAC(bits=8), adc=ADC(bits=8)), [x])
+        analog = recalibrate_batchnorm(program(model, crossbar), [x])
+        first, second = analog(x), analog(x)
+        assert not torch.equal(first, second)
+        again = recalibrate_batchnorm(program(model, crossbar), [x])
+        torch.testing.assert_close(again(x), first, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,141 @@
+"""coverage(model, example): multiplies of a forward pass against counts by hand."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from aimc_robust import coverage
+
+LAYERS = {
+    # outputs, each the sum of as many products as its filter has weights
+    "linear": (nn.Linear(6, 4), (3, 5, 6), 3 * 5 * 4 * 6),
+    "conv1d": (nn.Conv1d(6, 4, 3), (2, 6, 9), 2 * 4 * 7 * 6 * 3),
+    "conv2d": (nn.Conv2d(6, 4, 3, stride=2, padding=1), (2, 6, 9, 9), 2 * 4 * 5 * 5 * 6 * 9),
+    "conv3d": (nn.Conv3d(2, 3, 2), (1, 2, 4, 4, 4), 3 * 27 * 2 * 8),
+    "grouped": (nn.Conv2d(6, 4, 3, groups=2), (2, 6, 9, 9), 2 * 4 * 49 * 3 * 9),
+    "depthwise": (nn.Conv2d(6, 6, 3, groups=6), (2, 6, 9, 9), 2 * 6 * 49 * 9),
+    # every input meets the whole kernel of each output of its group once
+    "transposed": (nn.ConvTranspose2d(6, 4, 3, stride=2), (2, 6, 5, 5), 2 * 6 * 25 * 4 * 9),
+    "transposed grouped": (nn.ConvTranspose2d(6, 4, 3, groups=2), (2, 6, 5, 5), 2 * 6 * 25 * 2 * 9),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_is_counted_by_hand(name):
+    layer, shape, count = LAYERS[name]
+    multiplies = coverage(nn.Sequential(layer), torch.randn(shape)).multiplies
+    assert multiplies.analog == count
+    assert multiplies.digital == {}
+    assert multiplies.share == 100.0
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, **options: object) -> None:
+        super().__init__()
+        self.mix = nn.MultiheadAttention(8, 2, batch_first=True, **options)
+        self.other = options.get("kdim")
+
+    def forward(self, x: Tensor) -> Tensor:
+        memory = x.repeat(1, 2, 1)[..., : self.other or 8] if self.other else x
+        return self.mix(x, memory, memory, need_weights=self.training)[0]
+
+
+def test_projections_of_attention_are_analog_its_scores_digital():
+    images, length, width = 2, 5, 8
+    multiplies = coverage(SelfAttention(), torch.randn(images, length, width)).multiplies
+    assert multiplies.analog == images * length * 4 * width * width
+    # Q K^T and its product with V, over both heads
+    assert multiplies.digital == {"mix": 2 * images * length * length * width}
+    assert multiplies.total == multiplies.analog + 2 * images * length * length * width
+
+
+def test_attention_with_keys_of_another_width_and_length_is_counted():
+    multiplies = coverage(SelfAttention(kdim=6, vdim=6), torch.randn(2, 5, 8)).multiplies
+    assert multiplies.analog == 2 * (5 * 64 + 10 * 48 + 10 * 48 + 5 * 64)
+    assert multiplies.digital == {"mix": 2 * 2 * 5 * 10 * 8}
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)])
+def test_recurrent_layers_are_counted(kind, gates):
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.memory = kind(3, 6, num_layers=2, bidirectional=True, batch_first=True)
+            self.head = nn.Linear(12, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.memory(x)[0])
+
+    first, second = gates * 6 * (3 + 6), gates * 6 * (12 + 6)
+    multiplies = coverage(Tagger(), torch.randn(4, 7, 3)).multiplies
+    assert multiplies.analog == 4 * 7 * (2 * (first + second) + 24)
+    assert multiplies.digital == {}
+
+
+def test_a_cell_called_in_a_loop_counts_each_call():
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRUCell(3, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            state = x.new_zeros(len(x), 6)
+            for part in x.unbind(1):
+                state = self.cell(part, state)
+            return state
+
+    multiplies = coverage(Loop(), torch.randn(4, 7, 3)).multiplies
+    assert multiplies.analog == 4 * 7 * 18 * (3 + 6)
+    assert multiplies.digital == {}
+
+
+def test_a_transformers_fast_path_is_counted_like_its_slow_one():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    multiplies = coverage(nn.TransformerEncoder(layer, 2), torch.randn(2, 5, 8)).multiplies
+    assert multiplies.analog == 2 * 2 * 5 * (4 * 64 + 2 * 8 * 16)
+    assert sum(multiplies.digital.values()) == 2 * (2 * 2 * 5 * 5 * 8)
+
+
+def test_parts_in_a_list_are_not_counted_again_by_the_whole():
+    class Listed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = nn.ModuleList([nn.Linear(4, 4), nn.ModuleDict({"deep": nn.Linear(4, 4)})])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.parts[1]["deep"](self.parts[0](x))
+
+    multiplies = coverage(Listed(), torch.randn(3, 4)).multiplies
+    assert multiplies.analog == 2 * 3 * 16
+    assert multiplies.digital == {}
+
+
+def test_a_digital_product_is_named_and_told_in_the_line():
+    class Similarity(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.body(x) @ x.transpose(-2, -1)
+
+    found = coverage(Similarity(), torch.randn(2, 3, 4))
+    assert found.multiplies.analog == 2 * 3 * 16
+    assert found.multiplies.digital == {"Similarity": 2 * 3 * 3 * 4}
+    assert found.multiplies.of("Similarity") == pytest.approx(100.0 * 72 / 168)
+    assert "57.1 % of the multiplies" in found.line()
+    assert "digital multiplies: Similarity (42.9 %)" in found.line()
+
+
+def test_a_layer_called_twice_counts_twice_and_no_example_counts_nothing():
+    layer = nn.Linear(4, 4)
+    assert coverage(nn.Sequential(layer, layer), torch.randn(3, 4)).multiplies.analog == 2 * 3 * 16
+    assert coverage(nn.Sequential(layer, layer)).multiplies is None
+
+
+def test_counting_leaves_the_fast_path_switch_and_the_model_as_they_were():
+    model = SelfAttention().train()
+    coverage(model, torch.randn(2, 5, 8))
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
