@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from aimc_robust.errors import InputError
@@ -16,9 +16,11 @@ from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.hardware.matrix import ProgrammedMatrix
 from aimc_robust.hardware.partition import partition
 from aimc_robust.hardware.ranges import LayerRanges
+from aimc_robust.hardware.stored_matrix import StoredMatrix
 
 Observer = Callable[[str, int, Tensor], None]
-"""Told of ("input", 0, inputs) and ("current", bank, column currents before the ADC), for calibration."""
+"""Told of ("input", 0, inputs), ("input", 1, that of bias rows) and ("current", bank, column currents before the ADC),
+for calibration."""
 
 
 class Driven(NamedTuple):
@@ -28,35 +30,23 @@ class Driven(NamedTuple):
     one: Tensor
 
 
-class ArrayLayer(nn.Module):
+class ArrayLayer(StoredMatrix):
     """One weight matrix on its arrays; a subclass says how inputs meet it.
 
     y = scale * (sum over banks of factor * (sum over arrays of ADC(sum_j g_j DAC(x)_j + read noise)) + offset *
     sum_j DAC(x)_j) + bias, with the signed states g in units of the window's maximum. The ADC acts on the current of
     each array by itself; what follows is digital.
 
-    weight: what the devices stand for, filters first, as a parameter: gradients reach it straight through the
-        converters, and the arrays follow when it is changed. bias: digital, or read back from its rows.
+    Gradients pass straight through the converters to `weight` and `bias`.
     """
 
     outputs_last = False  # whether outputs are the last dimension, as in a linear layer, or dimension 1
 
     def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, shape: torch.Size) -> None:
-        super().__init__()
-        self.name, self.crossbar, self.shape = name, crossbar, shape
-        self.rows = matrix.weight.shape[1]
-        self.weight = nn.Parameter(matrix.weight.reshape(shape), requires_grad=matrix.requires_grad)
-        self.bias = None if matrix.bias is None else nn.Parameter(matrix.bias, requires_grad=matrix.requires_grad)
-        self.noise = matrix.noise
-        self.extra_rows = matrix.bias_rows[0].shape[1] if matrix.bias_rows else 0
+        super().__init__(crossbar, matrix, shape)
+        self.name, self.noise = name, matrix.noise
         self.tiles = partition(self.rows + self.extra_rows, crossbar.rows)
         self.observer: Observer | None = None
-        window = crossbar.programming_window
-        self.factors, self.offset = crossbar.mapped.factors(window[0] / window[1], crossbar.cell_bits)
-        self.register_buffer("scale", matrix.scale)
-        for kind in ("banks", "bias_rows", "variances"):
-            for bank, values in enumerate(getattr(matrix, kind)):
-                self.register_buffer(f"{kind}_{bank}", values, persistent=False)
 
     @abstractmethod
     def drive(self, x: Tensor) -> Tensor:
@@ -75,7 +65,7 @@ class ArrayLayer(nn.Module):
         driven = self._convert(x)
         out: Tensor | None = None
         for bank, factor in enumerate(self.factors):
-            matrix = self._signed_states(bank)
+            matrix = self.signed_states(bank)
             for tile in range(len(self.tiles)):
                 current = self._read(driven, matrix, bank, tile)
                 out = current.mul_(factor) if out is None else out.add_(current, alpha=factor)
@@ -91,7 +81,7 @@ class ArrayLayer(nn.Module):
         if not self.extra_rows:
             return out.add_(self._along_outputs(self.bias, out))
         # Its rows are part of the arrays' sum already; only its gradient, and what it was changed by, is missing.
-        programmed = self._programmed_bias()
+        programmed = self.programmed_bias()
         return out.add_(self._along_outputs(self.bias - programmed, out))
 
     # Inputs -----------------------------------------------------------------------------------------------------
@@ -130,7 +120,7 @@ class ArrayLayer(nn.Module):
         if self.observer is not None:
             self.observer("input", 0, driven)
             if self.extra_rows:
-                self.observer("input", 0, one)
+                self.observer("input", 1, one)
         if self.dac_kind == "ideal" or (self.observer is not None and self.ranges is None):
             return Driven(driven, one)
         if self.extra_rows and self.full_scale < 1:
@@ -223,28 +213,6 @@ class ArrayLayer(nn.Module):
         most = float(stop - start)
         one_direction = len(self.crossbar.mapped.signs) == 1 and self.dac_kind == "unsigned"
         return (0.0 if one_direction else -most), most
-
-    # The devices ------------------------------------------------------------------------------------------------
-
-    def _signed_states(self, bank: int) -> Tensor:
-        """Signed states of one bank as `weight` now is, (outputs, inputs and bias rows)."""
-        u = self.weight.flatten(1) / self.scale.clamp(min=torch.finfo(self.scale.dtype).tiny)
-        if len(self.factors) == 1:
-            states = ((u - self.offset) if self.offset else u) * (1.0 / self.factors[0])
-        else:
-            # What the weight has changed by since programming is spread over the banks; its gradient goes the same way.
-            stored = [getattr(self, f"banks_{i}") for i in range(len(self.factors))]
-            programmed = sum(factor * states for factor, states in zip(self.factors, stored, strict=True))
-            states = stored[bank] + (u - self.offset - programmed) / (len(self.factors) * self.factors[bank])
-        if not self.extra_rows:
-            return states
-        return torch.cat([states, getattr(self, f"bias_rows_{bank}")], dim=1)
-
-    def _programmed_bias(self) -> Tensor:
-        """The bias that its rows stand for."""
-        sums = [getattr(self, f"bias_rows_{i}").sum(dim=1) for i in range(len(self.factors))]
-        u = sum(factor * total for factor, total in zip(self.factors, sums, strict=True))
-        return (u + self.offset * self.extra_rows) * self.scale.flatten()
 
     def _along_outputs(self, values: Tensor, like: Tensor) -> Tensor:
         """One value per output, broadcastable to an output tensor."""

@@ -38,7 +38,7 @@ def calibrate(model: nn.Module, crossbar: Crossbar, batches: Iterable[Any], *, p
         raise InputError("calibration needs at least one batch with at least one input, got none.")
     exact = replace(crossbar, error_scale=0.0, stuck=(0.0, 0.0), read_noise=False, ranges=None)
     values = _observed(model, exact, inputs, "input")
-    ranges = {name: LayerRanges(inputs=_input_range(parts[0], percentile)) for name, parts in values.items()}
+    ranges = {name: LayerRanges(inputs=_input_range(*parts, percentile=percentile)) for name, parts in values.items()}
     if crossbar.adc is None or not crossbar.adc.needs_calibration:
         return replace(crossbar, ranges=ranges)
     currents = _observed(model, replace(exact, ranges=ranges), inputs, "current")
@@ -82,12 +82,14 @@ def _observed(model: nn.Module, crossbar: Crossbar, inputs: list[Any], what: str
     return {name: [torch.cat(parts) for parts in banks] for name, banks in seen.items()}
 
 
-def _input_range(values: Tensor, percentile: float) -> tuple[float, float]:
+def _input_range(values: Tensor, *biases: Tensor, percentile: float) -> tuple[float, float]:
+    """Range of a layer's inputs; what drives its bias rows, where there are some, is never clipped."""
     if not torch.isfinite(values).all():
         raise InputError("calibration met inputs of a layer that are not finite; check the data and the model.")
     low, high = _quantiles(values, percentile)
     if float(values.min()) >= 0:
         low = 0.0
+    high = max([high, *(float(one.max()) for one in biases)])
     return (low, high) if high > low else (low, low + 1.0)  # a layer that sees one value only
 
 

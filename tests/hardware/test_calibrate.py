@@ -206,12 +206,12 @@ def test_a_layer_that_sees_one_value_only_has_a_range():
 
 def test_the_input_of_bias_rows_is_never_clipped():
     torch.manual_seed(0)
-    layer = torch.nn.Linear(64, 3).eval()
-    torch.nn.init.ones_(layer.bias)
+    layer = nn.Linear(64, 3).eval()
+    nn.init.ones_(layer.bias)
     inputs = torch.rand(4096, 64) / 4  # a percentile of these many values leaves a single 1 out
     crossbar = Crossbar("ideal", bias_rows=2, dac=DAC(bits=8))
-    ready = calibrate(torch.nn.Sequential(layer), crossbar, [inputs])
+    ready = calibrate(nn.Sequential(layer), crossbar, [inputs])
     assert ready.ranges["0"].inputs == (0.0, 1.0)
     with torch.no_grad():
-        out = program(torch.nn.Sequential(layer), ready)(inputs)
+        out = program(nn.Sequential(layer), ready)(inputs)
         assert torch.allclose(out, layer(inputs), atol=0.05)
