@@ -134,7 +134,7 @@ def _ready(
         if ranges is None:
             ranges = calibrate(model, crossbar, inputs).ranges
             store.keep_ranges(cell, target.name, ranges)
-        crossbar = replace(crossbar, ranges=ranges)
+        crossbar = crossbar.changed(ranges=ranges)
     return crossbar, replace(target.deployment, data=inputs)
 
 

@@ -61,7 +61,7 @@ def cell_states(
             case LogarithmicDrift() as law:
                 now = _logarithmic(law, programmed, draw("drift", target), time_s)
         if now is not programmed:
-            _clip(now, card.drift.clip, bounds)
+            _clip(now, card.drift.clip, card.range.limits)  # a cell drifts within the device's limits
     _stick(card, (programmed,) if now is programmed else (programmed, now), draw, bounds, stuck)
     return CellStates(programmed, now)
 

@@ -45,6 +45,8 @@ class Deployment:
     def __post_init__(self) -> None:
         require_time(self.time_s)
         require_known("backend", self.backend, BACKENDS)
+        if isinstance(self.compensation, str):
+            raise InputError(f"compensation is a tuple of names, such as ({self.compensation!r},).")
         for name in self.compensation:
             require_known("compensation", name, COMPENSATIONS)
         object.__setattr__(self, "data", list(self.data))
@@ -116,7 +118,7 @@ def evaluate(
     Raises InputError or DataError for arguments that cannot be.
     """
     require_whole("chips", chips, low=1)
-    deployment = Deployment(time_s=time_s, backend=backend, compensation=tuple(compensation), data=data)
+    deployment = Deployment(time_s=time_s, backend=backend, compensation=compensation, data=data)
     rows = [
         {"seed": 0, "chip": chip, **measured._asdict()}
         for chip, measured in evaluate_chips(

@@ -21,8 +21,10 @@ class AnalogLinear(ArrayLayer):
 
     outputs_last = True
 
-    def drive(self, x: Tensor) -> Tensor:
-        return x
+    def check(self, x: Tensor) -> Tensor:
+        if x.ndim == 0 or x.shape[-1] != self.shape[1]:
+            raise InputError(f"the layer {self.name!r} takes {self.shape[1]} inputs last, got {tuple(x.shape)}.")
+        return x if x.ndim > 1 else x.unsqueeze(0)
 
     def contract(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
         return F.linear(x[..., first:last], weight)
@@ -42,10 +44,14 @@ class AnalogConvolution(ArrayLayer):
         self._edge_mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
         self._convolve = (F.conv1d, F.conv2d, F.conv3d)[len(shape) - 3]
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == len(self.shape) - 1:  # a single image without a batch
-            return super().forward(x.unsqueeze(0)).squeeze(0)
-        return super().forward(x)
+    def check(self, x: Tensor) -> Tensor:
+        places, channels = len(self.shape) - 2, self.shape[1] * self.groups
+        if x.ndim not in (places + 1, places + 2) or x.shape[-places - 1] != channels:
+            raise InputError(
+                f"the layer {self.name!r} takes (images, {channels} channels, and {places} dimensions), got "
+                f"{tuple(x.shape)}."
+            )
+        return x if x.ndim == places + 2 else x.unsqueeze(0)
 
     def drive(self, x: Tensor) -> Tensor:
         padded = F.pad(x, self._edges, mode=self._edge_mode) if any(self._edges) else x
@@ -73,11 +79,11 @@ class AnalogTransposedConvolution(AnalogConvolution):
         self._step = 1
         self.padding, self.output_padding = layer.padding, layer.output_padding
 
-    def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         self._more = self.output_padding
         if output_size is not None:
-            self._more = self._missing(x.shape[2 - len(self.shape) :], list(output_size))
-        return super().forward(x)
+            self._more = self._missing(input.shape[2 - len(self.shape) :], list(output_size))
+        return super().forward(input)
 
     def _missing(self, size: Sequence[int], wanted: list[int]) -> list[int]:
         """What has to be added at the far edges for the wanted output size, as torch's `output_size` means it."""
@@ -91,6 +97,9 @@ class AnalogTransposedConvolution(AnalogConvolution):
         return more
 
     def drive(self, x: Tensor) -> Tensor:
+        return x
+
+    def spread(self, x: Tensor) -> Tensor:
         images, channels, *size = x.shape
         spread = [(n - 1) * step + 1 for n, step in zip(size, self.stride, strict=True)]
         wide = x.new_zeros((images, channels, *spread))

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.converters import input_levels, input_slices, quantised
+from aimc_robust.hardware.converters import input_slices
 from aimc_robust.hardware.crossbar import Crossbar
+from aimc_robust.hardware.driven_layer import Driven, DrivenLayer
 from aimc_robust.hardware.matrix import ProgrammedMatrix
 from aimc_robust.hardware.partition import partition
-from aimc_robust.hardware.ranges import LayerRanges
-from aimc_robust.hardware.stored_matrix import StoredMatrix
 
-Observer = Callable[[str, int, Tensor], None]
-"""Told of ("input", 0, inputs), ("input", 1, that of bias rows) and ("current", bank, column currents before the ADC),
-for calibration."""
+# Images are worked on a few at a time, so that what is kept between the steps stays small and near the processor.
+VALUES_AT_ONCE = 2**21
 
 
-class Driven(NamedTuple):
-    """What drives the rows: `x`, the layer's inputs; `one`, the input of bias rows."""
-
-    x: Tensor
-    one: Tensor
-
-
-class ArrayLayer(StoredMatrix):
+class ArrayLayer(DrivenLayer):
     """One weight matrix on its arrays; a subclass says how inputs meet it.
 
     y = scale * (sum over banks of factor * (sum over arrays of ADC(sum_j g_j DAC(x)_j + read noise)) + offset *
@@ -40,29 +29,44 @@ class ArrayLayer(StoredMatrix):
     Gradients pass straight through the converters to `weight` and `bias`.
     """
 
+    groups = 1
     outputs_last = False  # whether outputs are the last dimension, as in a linear layer, or dimension 1
 
     def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, shape: torch.Size) -> None:
-        super().__init__(crossbar, matrix, shape)
-        self.name, self.noise = name, matrix.noise
+        super().__init__(name, crossbar, matrix, shape)
+        self.noise = matrix.noise
         self.tiles = partition(self.rows + self.extra_rows, crossbar.rows)
-        self.observer: Observer | None = None
 
     @abstractmethod
-    def drive(self, x: Tensor) -> Tensor:
-        """What the rows are driven with before the DAC, such as x padded. May be x itself."""
+    def check(self, x: Tensor) -> Tensor:
+        """`x` with a batch dimension. Raises InputError when it does not fit the layer."""
 
     @abstractmethod
     def contract(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
         """The products of input channels [first, last) of each group, summed over them: a fresh tensor."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The layer's output, in x's dtype. Arrays compute in the weight's precision, also under autocast."""
+    def forward(self, input: Tensor) -> Tensor:
+        """The layer's output, in the input's dtype. Arrays compute in float32 at least, also under autocast."""
+        if not input.is_floating_point():
+            raise InputError(f"the layer {self.name!r} takes floating-point inputs, got {input.dtype}.")
+        x = self.check(input)
         with torch.autocast(x.device.type, enabled=False):
-            return self._with_bias(self._outputs(x.to(self.weight.dtype))).to(x.dtype)
+            parts = [self._outputs(part) for part in x.split(self._images_at_once(x))]
+            out = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(x.dtype)
+        return out if out.ndim == input.ndim else out.squeeze(0)
+
+    def _images_at_once(self, x: Tensor) -> int:
+        """Images whose inputs and outputs are about VALUES_AT_ONCE numbers."""
+        if x.ndim < 2 or len(x) == 0:
+            return max(len(x), 1)
+        per_image = x[0].numel() * max(1.0, self.shape[0] / self.shape[1] / self.groups)
+        return max(1, int(VALUES_AT_ONCE / per_image))
 
     def _outputs(self, x: Tensor) -> Tensor:
-        driven = self._convert(x)
+        return self._with_bias(self._array_outputs(x.to(self.precision)))
+
+    def _array_outputs(self, x: Tensor) -> Tensor:
+        driven = self.converted(x)
         out: Tensor | None = None
         for bank, factor in enumerate(self.factors):
             matrix = self.signed_states(bank)
@@ -71,9 +75,13 @@ class ArrayLayer(StoredMatrix):
                 out = current.mul_(factor) if out is None else out.add_(current, alpha=factor)
         assert out is not None
         if self.offset:
-            ones = torch.ones_like(matrix)
-            out = out.add_(self._products(driven, ones, 0, ones.shape[1]), alpha=self.offset)
-        return out.mul_(self.scale if self.scale.ndim == 0 else self._along_outputs(self.scale.flatten(), out))
+            ones = torch.ones_like(matrix[: self.groups])  # one sum for all outputs of a group
+            sums = self._products(driven, ones, 0, ones.shape[1])
+            if self.groups > 1:
+                sums = sums.repeat_interleave(self.shape[0] // self.groups, dim=1)
+            out = out.add_(sums, alpha=self.offset)
+        scale = self.scale.to(self.precision)
+        return out.mul_(scale if scale.ndim == 0 else self._along_outputs(scale.flatten(), out))
 
     def _with_bias(self, out: Tensor) -> Tensor:
         if self.bias is None:
@@ -83,55 +91,6 @@ class ArrayLayer(StoredMatrix):
         # Its rows are part of the arrays' sum already; only its gradient, and what it was changed by, is missing.
         programmed = self.programmed_bias()
         return out.add_(self._along_outputs(self.bias - programmed, out))
-
-    # Inputs -----------------------------------------------------------------------------------------------------
-
-    @property
-    def ranges(self) -> LayerRanges | None:
-        """This layer's calibrated ranges. Raises InputError when they are needed and missing."""
-        found = (self.crossbar.ranges or {}).get(self.name)
-        if found is None and self.crossbar.needs_ranges and self.observer is None:
-            raise InputError(
-                f"no converter ranges for the layer {self.name!r}; program with the crossbar that "
-                "`calibrate(model, crossbar, batches)` returns, or give the DAC a kind and full_scale, the ADC a range."
-            )
-        return found
-
-    @property
-    def full_scale(self) -> float:
-        """The input that the DAC applies at full scale, in units of the layer's input."""
-        dac = self.crossbar.dac
-        if dac is not None and dac.full_scale is not None:
-            return dac.full_scale
-        return 1.0 if self.ranges is None else self.ranges.full_scale
-
-    @property
-    def dac_kind(self) -> str:
-        """The DAC's kind, `auto` resolved by this layer's calibrated inputs."""
-        dac = self.crossbar.dac
-        if dac is None:
-            return "ideal"
-        if dac.kind != "auto":
-            return dac.kind
-        return "sign-magnitude" if self.ranges is None or self.ranges.signed else "unsigned"
-
-    def _convert(self, x: Tensor) -> Driven:
-        driven, one = self.drive(x), x.new_ones(())
-        if self.observer is not None:
-            self.observer("input", 0, driven)
-            if self.extra_rows:
-                self.observer("input", 1, one)
-        if self.dac_kind == "ideal" or (self.observer is not None and self.ranges is None):
-            return Driven(driven, one)
-        if self.extra_rows and self.full_scale < 1:
-            raise InputError(
-                f"the layer {self.name!r} has bias rows, which are driven by 1, above the DAC's full scale of "
-                f"{self.full_scale:g}: their bias would be clipped. Use a full_scale of at least 1, or bias_rows=0."
-            )
-        low, steps = input_levels(self.dac_kind, self.crossbar.dac.bits)
-        low, high = low * self.full_scale, self.full_scale
-        fresh = driven.data_ptr() != x.data_ptr()  # the caller's tensor stays as it is
-        return Driven(quantised(driven, low, high, steps, overwrite=fresh), quantised(one, low, high, steps))
 
     # One array --------------------------------------------------------------------------------------------------
 
@@ -153,8 +112,9 @@ class ArrayLayer(StoredMatrix):
         parts, factor = input_slices(driven.x, self.full_scale, kind, dac.bits, dac.slice_bits)
         ones, _ = input_slices(driven.one, self.full_scale, kind, dac.bits, dac.slice_bits)
         total: Tensor | None = None
-        for x, one in zip(parts, ones, strict=True):
-            current = self._current(Driven(x, one), matrix, bank, tile)
+        for number, (x, one) in enumerate(zip(parts, ones, strict=True)):
+            part = Driven(x, one) if self.noise is None else Driven(x, one).with_squares()
+            current = self._current(part, matrix, bank, tile, input_slice=number)
             if per_slice:
                 current = self._digital(current, bank, tile, unit=1.0)
             total = (current if total is None else total.add_(current)).mul_(2.0**-dac.slice_bits)
@@ -163,16 +123,15 @@ class ArrayLayer(StoredMatrix):
             total = self._digital(total, bank, tile, unit=1.0)
         return total.mul_(self.full_scale)
 
-    def _current(self, driven: Driven, matrix: Tensor, bank: int, tile: int) -> Tensor:
+    def _current(self, driven: Driven, matrix: Tensor, bank: int, tile: int, *, input_slice: int = 0) -> Tensor:
         """Column currents of one array, with read noise."""
         start, stop = self.tiles[tile]
         current = self._products(driven, matrix, start, stop)
         if self.noise is not None:
             with torch.no_grad():
-                squared = Driven(driven.x.square(), driven.one.square())
-                variance = self._products(squared, getattr(self, f"variances_{bank}"), start, stop)
+                variance = self._products(driven.squares, getattr(self, f"variances_{bank}"), start, stop)
                 spread = variance.clamp_(min=0.0).sqrt_()
-                noise = spread.mul_(self.noise.draw(spread, (bank, tile), outputs_last=self.outputs_last))
+                noise = spread.mul_(self.noise.draw(spread, (bank, tile, input_slice), outputs_last=self.outputs_last))
             current = current.add_(noise)
         return current
 
@@ -208,7 +167,7 @@ class ArrayLayer(StoredMatrix):
         if not isinstance(option, str):
             return option
         if option == "calibrated":
-            return self.ranges.outputs[bank]
+            return self.output_ranges()[bank]
         start, stop = self.tiles[tile]
         most = float(stop - start)
         one_direction = len(self.crossbar.mapped.signs) == 1 and self.dac_kind == "unsigned"

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from aimc_robust.errors import InputError, require_finite
 from aimc_robust.hardware.arrays import ArrayLayer
 from aimc_robust.hardware.crossbar import Crossbar
+from aimc_robust.hardware.driven_layer import Observer
 from aimc_robust.hardware.install import install_arrays
 from aimc_robust.hardware.matrix import Chip
 from aimc_robust.hardware.prepare import prepare
 from aimc_robust.hardware.ranges import LayerRanges
 from aimc_robust.seeding import Axes
 
-# Values kept per layer and batch for the quantile: enough for a percentile of 0.9999, little beside the activations.
-KEPT = 2**18
+# Values kept of each layer: dozens of them lie beyond a percentile of 0.9999.
+KEPT = 2**19
 
 
 def calibrate(model: nn.Module, crossbar: Crossbar, batches: Iterable[Any], *, percentile: float = 0.9999) -> Crossbar:
@@ -29,46 +30,70 @@ def calibrate(model: nn.Module, crossbar: Crossbar, batches: Iterable[Any], *, p
     A range spans the quantiles 1 - percentile and percentile of its values (percentile 1: all of them); the inputs'
     keeps its lower end at 0 where no input was negative, and a sign-magnitude ADC's is made symmetric.
 
-    batches: inputs, or (inputs, labels) pairs whose labels are not used. Raises InputError when there are none or
-    when a layer never runs.
+    batches: inputs, or (inputs, labels) pairs whose labels are not used. Layers that the model does not call get no
+    ranges, and raise if they are called after all. Raises InputError when there are no batches.
     """
     require_finite("percentile", percentile, low=0.5, high=1.0)
     inputs = [batch[0] if isinstance(batch, list | tuple) else batch for batch in batches]
     if not inputs or any(len(x) == 0 for x in inputs):
         raise InputError("calibration needs at least one batch with at least one input, got none.")
-    exact = replace(crossbar, error_scale=0.0, stuck=(0.0, 0.0), read_noise=False, ranges=None)
+    exact = crossbar.changed(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False, ranges=None)
     values = _observed(model, exact, inputs, "input")
     ranges = {name: LayerRanges(inputs=_input_range(*parts, percentile=percentile)) for name, parts in values.items()}
     if crossbar.adc is None or not crossbar.adc.needs_calibration:
-        return replace(crossbar, ranges=ranges)
-    currents = _observed(model, replace(exact, ranges=ranges), inputs, "current")
+        return crossbar.changed(ranges=ranges)
+    currents = _observed(model, exact.changed(ranges=ranges), inputs, "current")
     symmetric = crossbar.adc.kind == "sign-magnitude"
-    return replace(
-        crossbar,
-        ranges={
-            name: replace(
-                layer, outputs=tuple(_output_range(values, percentile, symmetric) for values in currents[name])
-            )
-            for name, layer in ranges.items()
-        },
-    )
+    outputs = {
+        name: tuple(_output_range(sample, percentile, symmetric) for sample in samples)
+        for name, samples in currents.items()
+    }
+    return crossbar.changed(ranges={name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()})
+
+
+class _Sample:
+    """Values seen by a layer: their ends, and a random part of them to take quantiles of."""
+
+    def __init__(self) -> None:
+        self.low, self.high = float("inf"), float("-inf")
+        self._generator = torch.Generator().manual_seed(0)
+        self._rate, self._kept = 1.0, torch.empty(0)
+
+    def add(self, values: Tensor) -> None:
+        flat = values.detach().flatten()
+        if not torch.isfinite(flat).all():
+            raise InputError("calibration met values that are not finite; check the data and the model.")
+        self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
+        wanted = round(len(flat) * self._rate)
+        if wanted < len(flat):  # at random: evenly spaced ones would always come from the same columns
+            flat = flat[torch.randint(len(flat), (wanted,), generator=self._generator).to(flat.device)]
+        self._kept = torch.cat([self._kept, flat.float().cpu()])
+        while len(self._kept) > KEPT:
+            self._kept = self._kept[torch.rand(len(self._kept), generator=self._generator) < 0.5]
+            self._rate /= 2
+
+    def span(self, percentile: float) -> tuple[float, float]:
+        """The quantiles 1 - percentile and percentile; for 1 the ends of all values, whether kept or not."""
+        if percentile == 1.0:
+            return self.low, self.high
+        ordered = self._kept.sort().values
+        last = len(ordered) - 1
+        return float(ordered[round((1.0 - percentile) * last)]), float(ordered[round(percentile * last)])
 
 
 @torch.no_grad()
-def _observed(model: nn.Module, crossbar: Crossbar, inputs: list[Any], what: str) -> dict[str, list[Tensor]]:
-    """Layer -> values of `what` seen over all inputs, for each bank."""
+def _observed(model: nn.Module, crossbar: Crossbar, inputs: list[Any], what: str) -> dict[str, list[_Sample]]:
+    """Layer -> what it saw of `what` over all inputs, for each bank (inputs: and, second, what drives bias rows)."""
     analog = install_arrays(prepare(model)[0], crossbar, Chip(axes=Axes(0)))
     layers = {module.name: module for module in analog.modules() if isinstance(module, ArrayLayer)}
-    seen: dict[str, list[list[Tensor]]] = {name: [] for name in layers}
+    seen: dict[str, list[_Sample]] = {name: [] for name in layers}
 
-    def observer(name: str) -> Any:
+    def observer(name: str) -> Observer:
         def note(kind: str, bank: int, values: Tensor) -> None:
             if kind == what:
                 while len(seen[name]) <= bank:
-                    seen[name].append([])
-                flat = values.detach().flatten()
-                ends = torch.stack(torch.aminmax(flat))
-                seen[name][bank].append(torch.cat([ends, flat[:: max(1, flat.numel() // KEPT)]]))
+                    seen[name].append(_Sample())
+                seen[name][bank].add(values)
 
         return note
 
@@ -76,32 +101,23 @@ def _observed(model: nn.Module, crossbar: Crossbar, inputs: list[Any], what: str
         layer.observer = observer(name)
     for x in inputs:
         analog(x)
-    idle = [name for name, banks in seen.items() if not banks]
-    if idle:
-        raise InputError(f"calibration saw no input of the layers {', '.join(idle)}; the model never calls them.")
-    return {name: [torch.cat(parts) for parts in banks] for name, banks in seen.items()}
+    called = {name: samples for name, samples in seen.items() if samples}
+    if not called:
+        raise InputError("calibration saw no input of any layer; the model calls none of them.")
+    return called
 
 
-def _input_range(values: Tensor, *biases: Tensor, percentile: float) -> tuple[float, float]:
+def _input_range(seen: _Sample, *biases: _Sample, percentile: float) -> tuple[float, float]:
     """Range of a layer's inputs; what drives its bias rows, where there are some, is never clipped."""
-    if not torch.isfinite(values).all():
-        raise InputError("calibration met inputs of a layer that are not finite; check the data and the model.")
-    low, high = _quantiles(values, percentile)
-    if float(values.min()) >= 0:
-        low = 0.0
-    high = max([high, *(float(one.max()) for one in biases)])
+    low, high = seen.span(percentile)
+    low = 0.0 if seen.low >= 0 else low
+    high = max([high, *(one.high for one in biases)])
     return (low, high) if high > low else (low, low + 1.0)  # a layer that sees one value only
 
 
-def _output_range(values: Tensor, percentile: float, symmetric: bool) -> tuple[float, float]:
-    low, high = _quantiles(values, percentile)
+def _output_range(seen: _Sample, percentile: float, symmetric: bool) -> tuple[float, float]:
+    low, high = seen.span(percentile)
     if symmetric:
         high = max(abs(low), abs(high))
         low = -high
     return (low, high) if high > low else (low - 1.0, high + 1.0)
-
-
-def _quantiles(values: Tensor, percentile: float) -> tuple[float, float]:
-    ordered = values.float().sort().values
-    last = len(ordered) - 1
-    return float(ordered[round((1.0 - percentile) * last)]), float(ordered[round(percentile * last)])

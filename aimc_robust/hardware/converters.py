@@ -44,9 +44,10 @@ class DAC:
             if self.full_scale == 0:
                 raise InputError("full_scale of a DAC must be above 0; leave it out to calibrate it.")
         require_whole("slice_bits (0: no input slicing)", self.slice_bits, low=0, high=self.bits)
-        if self.slice_bits and self.kind == "signed":
+        if self.slice_bits and self.kind in ("signed", "ideal"):
             raise InputError(
-                "input bit slicing needs a magnitude: use a DAC of kind `unsigned` or `sign-magnitude`, not `signed`."
+                "input bit slicing needs a magnitude in bits: use a DAC of kind `unsigned` or `sign-magnitude`, not "
+                f"`{self.kind}`."
             )
 
     @property

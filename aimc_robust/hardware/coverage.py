@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.fold import Folding
 from aimc_robust.hardware.multiplies import Multiplies
 from aimc_robust.noise.scope import analog_weights
+
+LOOKUPS_AND_NORMS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,13 @@ class Coverage:
     def require_all_analog(self) -> None:
         """Raise InputError when weights that a crossbar could hold stay digital.
 
-        Biases, normalisations, lookups (embeddings) and parameters that are only added, such as class tokens and
-        position embeddings, are no such weights.
+        Biases, normalisations, lookups (embeddings) and parameters of shape (1, ...), such as class tokens and
+        position embeddings, are no such weights. Without an example input that is all that is known; with one (see
+        `coverage`), modules that do no multiplies of their own are let pass too.
         """
-        if self.matrices:
-            named = ", ".join(f"{name} ({self.digital[name]:,} parameters)" for name in self.matrices)
+        found = [name for name in self.matrices if self.multiplies is None or name in self.multiplies.digital]
+        if found:
+            named = ", ".join(f"{name or 'the model itself'} ({self.digital[name]:,} parameters)" for name in found)
             raise InputError(f"strict: weights of these modules would stay digital: {named}.")
 
     def line(self) -> str:
@@ -91,7 +96,7 @@ def count_coverage(model: nn.Module, folding: Folding) -> Coverage:
 
 
 def _is_matrix(module: nn.Module, parameter: Tensor) -> bool:
-    """Whether inputs are multiplied with it, as far as its shape tells."""
-    is_lookup = isinstance(module, nn.Embedding | nn.EmbeddingBag)
-    is_added = parameter.ndim < 2 or parameter.shape[0] == 1
-    return not is_lookup and not is_added
+    """Whether inputs are multiplied with it, as far as its module and shape tell."""
+    if isinstance(module, LOOKUPS_AND_NORMS):
+        return False
+    return sum(size > 1 for size in parameter.shape) > 1 and parameter.shape[0] > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping as Table
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -98,6 +99,7 @@ class Crossbar(WeightNoise):
             low, high = self.stuck
         except (TypeError, ValueError):
             raise InputError(f"stuck must be the fractions (low, high), got {self.stuck!r}.") from None
+        object.__setattr__(self, "stuck", (low, high))
         require_finite("stuck low", low, high=1.0)
         require_finite("stuck high", high, high=1.0)
         if low + high > 1.0:
@@ -111,6 +113,8 @@ class Crossbar(WeightNoise):
             valid = False
         if not valid:
             raise InputError(f"window must be (min, max) with 0 <= min < max in {self.card.unit}, got {self.window!r}.")
+        if self.window is not None:
+            object.__setattr__(self, "window", (low, high))
         check_states(self.card, self.programming_window, beyond=self.beyond_limits, stacklevel=5)
 
     @property
@@ -144,6 +148,13 @@ class Crossbar(WeightNoise):
         dac_open = self.dac is not None and self.dac.needs_calibration
         unit_open = self.adc is not None and (self.dac is None or self.dac.full_scale is None)
         return dac_open or unit_open or (self.adc is not None and self.adc.needs_calibration)
+
+    def changed(self, **fields: Any) -> Crossbar:
+        """A copy with other fields that need no check, and no second warning."""
+        twin = copy.copy(self)
+        for name, value in fields.items():
+            object.__setattr__(twin, name, value)
+        return twin
 
     def arrays(self, inputs: int, outputs: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
         """The arrays of a matrix: ([start, stop) of its inputs, of its outputs) for each, row by row of arrays.

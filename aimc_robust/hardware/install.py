@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from aimc_robust.errors import InputError
 from aimc_robust.hardware.analog_layers import AnalogConvolution, AnalogLinear, AnalogTransposedConvolution
 from aimc_robust.hardware.arrays import ArrayLayer
 from aimc_robust.hardware.attention import AnalogAttention
+from aimc_robust.hardware.bypass import Running
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.hardware.matrix import Chip, program_arrays
 from aimc_robust.noise.scope import ANALOG_LAYERS, CONVOLUTIONS, TRANSPOSED, AnalogWeight, analog_weights
@@ -30,7 +32,14 @@ def install_arrays(model: nn.Module, crossbar: Crossbar, chip: Chip) -> nn.Modul
 
     Raises InputError for a layer that has no array form.
     """
-    return replace_layers(model, lambda weight: _array_layer(weight, crossbar, chip))
+    analog = replace_layers(model, lambda weight: _array_layer(weight, crossbar, chip))
+    if not isinstance(analog, ArrayLayer):
+        running = Running()
+        running.watch(analog)
+        for module in analog.modules():
+            if isinstance(module, ArrayLayer):
+                module.running = running
+    return analog
 
 
 def replace_layers(model: nn.Module, array_form: Callable[[AnalogWeight], nn.Module]) -> nn.Module:
@@ -75,13 +84,13 @@ def has_own_forward(layer: nn.Module) -> bool:
 
 def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip) -> ArrayLayer:
     layer = weight.module
-    if isinstance(layer, ANALOG_LAYERS):
+    if isinstance(layer, (*ANALOG_LAYERS, nn.MultiheadAttention)):
         if has_own_forward(layer):
             raise InputError(
                 f"the layer {weight.layer!r} ({type(layer).__name__}) has a forward of its own, which arrays would not "
                 "run; without converters and read noise its weights can be programmed."
             )
-    elif not isinstance(layer, nn.MultiheadAttention):
+    else:
         raise InputError(
             f"the layer {weight.layer!r} ({type(layer).__name__}) is supported in the weight-error path only; leave "
             "out dac and adc, and set read_noise=False if the card has read noise."
@@ -101,3 +110,11 @@ def _take_over(replacement: nn.Module, layer: nn.Module) -> None:
     for name, value in vars(layer).items():
         if not name.startswith("_") and not hasattr(replacement, name):
             setattr(replacement, name, value)
+
+    def bypass(*args: Any, **kwargs: Any) -> Any:
+        raise InputError(
+            f"a {type(layer).__name__} that arrays have replaced is called through another reference, such as a plain "
+            "list of layers; keep layers in an nn.ModuleList, so that arrays can take their place."
+        )
+
+    layer.forward = bypass

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from aimc_robust.devices.statistics import read_std
+from aimc_robust.errors import InputError
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.hardware.programming import Cells, LayerDraws, layer_draws, program_matrix, read_back
 from aimc_robust.hardware.read_noise import ReadNoise
@@ -20,13 +21,18 @@ class Chip:
     """Which chip, when, and what is corrected digitally.
 
     axes: name the chip; every error derives from them and its layer's name. time_s: seconds since programming.
-    drift_compensation: multiply each matrix's output by one factor, mean|W at time 0| / mean|W now| of the same chip
-        (global drift compensation; V. Joshi et al., Nat. Commun. 11, 2473, 2020).
+    drift_compensation: multiply the currents of each matrix by one factor, their mean magnitude at time 0 over that
+        now, of the same chip (global drift compensation; V. Joshi et al., Nat. Commun. 11, 2473, 2020).
     """
 
     axes: Axes
     time_s: float = 0.0
     drift_compensation: bool = False
+
+    @property
+    def compensates(self) -> bool:
+        """Whether there is a drift to correct."""
+        return self.drift_compensation and self.time_s > 0
 
     def draws(self, weight: AnalogWeight) -> LayerDraws:
         """The random numbers of one weight matrix on this chip."""
@@ -38,14 +44,16 @@ class ProgrammedMatrix:
     """What a layer that computes in arrays is made of. R inputs, n bias rows, states in units of the window's maximum.
 
     weight: (outputs, R) that the devices stand for. bias: (outputs,), digital or read back from its rows. scale: the
-    weight at the end of the window, a scalar or (outputs, 1). banks: signed states (outputs, R) of each bank, where
-    there is more than one. bias_rows: signed states (outputs, n) of each bank. variances: of read noise
-    (outputs, R + n), for each bank.
+    weight at the end of the window, a scalar or (outputs, 1). factors, offset: of the mapping, corrected for drift.
+    banks: signed states (outputs, R) of each bank, where there is more than one. bias_rows: signed states (outputs, n)
+    of each bank. variances: of read noise, (outputs, R + n) for each bank.
     """
 
     weight: Tensor
     bias: Tensor | None
     scale: Tensor
+    factors: tuple[float, ...]
+    offset: float
     banks: list[Tensor]
     bias_rows: list[Tensor]
     variances: list[Tensor]
@@ -56,6 +64,8 @@ class ProgrammedMatrix:
 def with_bias_rows(crossbar: Crossbar, weight: AnalogWeight) -> Tensor:
     """The matrix to be programmed, (outputs, inputs and bias rows); each of n bias rows holds 1/n of the bias."""
     matrix = weight.filters_first().flatten(1)
+    if weight.bias is not None and not torch.isfinite(weight.bias).all():
+        raise InputError(f"the bias of the layer {weight.layer!r} holds NaN or infinity.")
     if not crossbar.bias_rows or weight.bias is None:
         return matrix
     rows = (weight.bias / crossbar.bias_rows).unsqueeze(1).expand(-1, crossbar.bias_rows)
@@ -65,33 +75,44 @@ def with_bias_rows(crossbar: Crossbar, weight: AnalogWeight) -> Tensor:
 def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
     """Replace a weight, and a bias that has rows, by what the chip's devices stand for: the weight-error path."""
     matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
-    now = read_back(crossbar, program_matrix(crossbar, matrix, draws, time_s=chip.time_s))
-    now = now.mul_(_compensation(crossbar, matrix, draws, now, chip))
+    cells = program_matrix(crossbar, matrix, draws, time_s=chip.time_s, layer=weight.layer)
+    now = read_back(crossbar, cells)
+    if chip.compensates:
+        zero = zero_weight(crossbar, cells)
+        currents = now.sub_(zero)
+        now = currents.mul_(_compensation(crossbar, matrix, draws, currents, zero)).add_(zero)
     inputs = weight.filters_first()[0].numel()
     if now.shape[1] > inputs:
         weight.bias.copy_(now[:, inputs:].sum(dim=1))
     weight.parameter.copy_(weight.as_stored(now[:, :inputs].reshape(weight.filters_first().shape)))
 
 
-def _compensation(crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, now: Tensor, chip: Chip) -> Tensor | float:
-    """The factor of global drift compensation."""
-    if not chip.drift_compensation or chip.time_s == 0 or not now.any():
-        return 1.0
-    fresh = read_back(crossbar, program_matrix(crossbar, matrix, draws))
-    return fresh.abs().mean() / now.abs().mean()
+def zero_weight(crossbar: Crossbar, cells: Cells) -> Tensor:
+    """What a column without current stands for: 0 for pairs, the lowest weight for the offset mapping."""
+    low, high = crossbar.programming_window
+    return crossbar.mapped.factors(low / high, crossbar.cell_bits)[1] * cells.limit
+
+
+def _compensation(crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, currents: Tensor, zero: Tensor) -> Tensor:
+    """The factor of global drift compensation. currents: of the aged columns, in units of the weight."""
+    fresh = read_back(crossbar, program_matrix(crossbar, matrix, draws)) - zero
+    return fresh.abs().mean() / currents.abs().mean().clamp(min=torch.finfo(currents.dtype).tiny)
 
 
 def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> ProgrammedMatrix:
     """One weight matrix on the chip's arrays."""
     matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
-    cells = program_matrix(crossbar, matrix, draws, time_s=chip.time_s)
+    cells = program_matrix(crossbar, matrix, draws, time_s=chip.time_s, layer=weight.layer)
     banks, variances = _banks(crossbar, cells, chip)
     low, high = crossbar.programming_window
     factors, offset = crossbar.mapped.factors(low / high, crossbar.cell_bits)
-    now = sum(factor * states for factor, states in zip(factors, banks, strict=True)) + offset
-    compensation = _compensation(crossbar, matrix, draws, now * cells.limit, chip)
-    scale = cells.limit * compensation
-    now = now * scale
+    currents = sum(factor * states for factor, states in zip(factors, banks, strict=True))
+    scale = cells.limit
+    if chip.compensates and (currents * cells.limit).any():
+        zero = zero_weight(crossbar, cells)
+        alpha = _compensation(crossbar, matrix, draws, currents * cells.limit, zero)
+        scale, offset = cells.limit * alpha, offset / float(alpha)  # the currents are corrected, not the offset
+    now = (currents + offset) * scale
     inputs = weight.filters_first()[0].numel()
     has_rows = now.shape[1] > inputs
     bias = None if weight.bias is None else weight.bias.to(now.dtype).clone()
@@ -99,6 +120,8 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
         weight=now[:, :inputs].contiguous(),
         bias=now[:, inputs:].sum(dim=1) if has_rows else bias,
         scale=scale,
+        factors=factors,
+        offset=offset,
         banks=[states[:, :inputs].contiguous() for states in banks] if len(banks) > 1 else [],
         bias_rows=[states[:, inputs:].contiguous() for states in banks] if has_rows else [],
         variances=variances,

@@ -69,7 +69,7 @@ def _counter(analog: Counter[str], name: str, module: nn.Module, sizes: list[int
             channels = output.shape[-(module.weight.ndim - 1)]
             analog[name] += output.numel() // channels * whole
         elif isinstance(module, TRANSPOSED):
-            x: Tensor = args[0]
+            x: Tensor = args[0] if args else kwargs["input"]
             analog[name] += x.numel() // x.shape[-(module.weight.ndim - 1)] * whole
         elif isinstance(module, nn.MultiheadAttention):
             tensors = [*args, *(kwargs[key] for key in ("query", "key", "value") if key in kwargs)][:3]

@@ -11,8 +11,10 @@ from aimc_robust.errors import InputError
 from aimc_robust.hardware.coverage import Coverage, count_coverage
 from aimc_robust.hardware.fold import fold_batchnorm
 from aimc_robust.hardware.multiplies import count_multiplies
-from aimc_robust.noise.scope import ANALOG_LAYERS, analog_weights
+from aimc_robust.noise.scope import ANALOG_LAYERS, RECURRENT, analog_weights
 
+HOLDERS = (*ANALOG_LAYERS, *RECURRENT, nn.MultiheadAttention)
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 PROGRAMMED = "_programmed_by_aimc_robust"
 
 
@@ -27,9 +29,9 @@ def prepare(model: nn.Module) -> tuple[nn.Module, Coverage]:
         raise InputError(
             f"this {type(model).__name__} has been programmed already; program the trained model that it came from."
         )
-    prepared = copy.deepcopy(model).eval()
+    prepared = _copy(model).eval()
     for module in prepared.modules():
-        if isinstance(module, ANALOG_LAYERS) and parametrize.is_parametrized(module):
+        if isinstance(module, HOLDERS) and parametrize.is_parametrized(module):
             kind = type(module)  # torch takes the computed weight out of the class, which the copy shares: copy it too
             module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
             for name in list(module.parametrizations):
@@ -52,6 +54,19 @@ def coverage(model: nn.Module, example: Any = None) -> Coverage:
     """
     prepared, covered = prepare(model)
     return covered if example is None else replace(covered, multiplies=count_multiplies(prepared, example))
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    """A copy of the model itself, without what torch.compile or a parallel wrapper put around it."""
+    while isinstance(model, WRAPPERS) or hasattr(model, "_orig_mod"):
+        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{type(model).__name__} cannot be copied ({error}); weights computed by torch.nn.utils.weight_norm or "
+            "spectral_norm need their form in torch.nn.utils.parametrizations, lazy layers a first batch."
+        ) from error
 
 
 def _untie(model: nn.Module) -> None:

@@ -28,22 +28,25 @@ class Cells(NamedTuple):
     limit: Tensor
 
 
-def program_matrix(crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, *, time_s: float = 0.0) -> Cells:
+def program_matrix(
+    crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, *, time_s: float = 0.0, layer: str = ""
+) -> Cells:
     """The devices that hold `matrix` on one chip, `time_s` seconds after programming.
 
     Order: clip to the weight limit, map, round to levels, errors, clip (CrossSim 3.2). matrix: (outputs, inputs) in
-    units of the weight; half precision is computed in float32. draws: see `layer_draws`.
+    units of the weight; half precision is computed in float32. draws: see `layer_draws`. layer: its name, for errors.
     Raises InputError for weights that are not finite or that the percentile would wipe out.
     """
+    named = f"the layer {layer!r}" if layer else "this layer"
     if not torch.isfinite(matrix).all():
-        raise InputError("weights to be programmed must be finite; this layer holds NaN or infinity.")
+        raise InputError(f"weights to be programmed must be finite; {named} holds NaN or infinity.")
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     scale = weight_limit if crossbar.scaling == "layer" else column_limits
     limit = scale(exact, crossbar.weight_percentile)
     lost = (limit == 0) & exact.any() if limit.ndim == 0 else (limit == 0) & exact.any(dim=1, keepdim=True)
     if lost.any():
         raise InputError(
-            f"weight_percentile {crossbar.weight_percentile:g} of this layer is 0, since most of its weights are; all "
+            f"weight_percentile {crossbar.weight_percentile:g} of {named} is 0, since most of its weights are; all "
             "of them would be lost. Raise it."
         )
     return Cells(_states(crossbar, exact, limit, draws, time_s), limit)

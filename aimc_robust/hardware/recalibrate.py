@@ -22,6 +22,7 @@ class ChannelCorrection(nn.Module):
 
     def __init__(self, folded: FoldedNorm) -> None:
         super().__init__()
+        self.__dict__["folded"] = folded  # to start anew from; not a part of this module
         tensors = {"gamma": folded.gamma.abs(), "beta": folded.beta, "eps": folded.eps * folded.gain.square()}
         for name, values in tensors.items():
             self.register_buffer(name, values, persistent=False)
@@ -57,7 +58,11 @@ def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any]) -> nn.Modul
     Raises InputError when no BatchNorm was folded, or without data. Source: V. Joshi et al., Nat. Commun. 11, 2473,
     2020 (adaptive BatchNorm statistics update).
     """
-    folded = {name: module for name, module in analog.named_modules() if isinstance(module, FoldedNorm)}
+    folded = {
+        name: module.folded if isinstance(module, ChannelCorrection) else module
+        for name, module in analog.named_modules()
+        if isinstance(module, FoldedNorm | ChannelCorrection)
+    }
     kept = [norm for norm in analog.modules() if isinstance(norm, _BatchNorm) and norm.running_mean is not None]
     if not folded and not kept:
         raise InputError(f"{type(analog).__name__} has no BatchNorm to recalibrate.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from aimc_robust.hardware.bypass import Running, looked_at
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.hardware.matrix import ProgrammedMatrix
 
@@ -16,23 +17,36 @@ class StoredMatrix(nn.Module):
         states follow, and the errors of programming stay. bias: digital, or read back from its rows.
     """
 
-    def __init__(self, crossbar: Crossbar, matrix: ProgrammedMatrix, shape: torch.Size) -> None:
+    running: Running | None = None
+
+    def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, shape: torch.Size) -> None:
         super().__init__()
-        self.crossbar, self.shape = crossbar, shape
+        self.name, self.crossbar, self.shape = name, crossbar, shape
         self.rows = matrix.weight.shape[1]
         self.extra_rows = matrix.bias_rows[0].shape[1] if matrix.bias_rows else 0
-        low, high = crossbar.programming_window
-        self.factors, self.offset = crossbar.mapped.factors(low / high, crossbar.cell_bits)
-        self.weight = nn.Parameter(matrix.weight.reshape(shape), requires_grad=matrix.requires_grad)
+        self.factors, self.offset = matrix.factors, matrix.offset
+        self._parameters["weight"] = nn.Parameter(matrix.weight.reshape(shape), requires_grad=matrix.requires_grad)
         self.bias = None if matrix.bias is None else nn.Parameter(matrix.bias, requires_grad=matrix.requires_grad)
         self.register_buffer("scale", matrix.scale)
         for kind in ("banks", "bias_rows", "variances"):
             for bank, values in enumerate(getattr(matrix, kind)):
-                self.register_buffer(f"{kind}_{bank}", values, persistent=False)
+                self.register_buffer(f"{kind}_{bank}", values)
+
+    @property
+    def weight(self) -> Tensor:
+        """The parameter; while a programmed model runs, one that refuses to be multiplied with."""
+        parameter = self._parameters["weight"]
+        return parameter if self.running is None or not self.running.depth else looked_at(parameter, self.name)
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The dtype that arrays compute in: the weight's, at least float32."""
+        return torch.promote_types(self._parameters["weight"].dtype, torch.float32)
 
     def signed_states(self, bank: int) -> Tensor:
         """Signed states of one bank as `weight` now is, (outputs, inputs and bias rows)."""
-        u = self.weight.flatten(1) / self.scale.clamp(min=torch.finfo(self.scale.dtype).tiny)
+        scale = self.scale.to(self.precision)
+        u = self._parameters["weight"].to(self.precision).flatten(1) / scale.clamp(min=torch.finfo(scale.dtype).tiny)
         if len(self.factors) == 1:
             states = ((u - self.offset) if self.offset else u) * (1.0 / self.factors[0])
         else:

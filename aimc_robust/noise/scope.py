@@ -52,7 +52,7 @@ class AnalogWeight:
 
 def layer_name(parameter: str) -> str:
     """What the weight of this name is called in seeds, ranges and tables."""
-    return parameter.removesuffix(".weight")
+    return parameter.replace("_orig_mod.", "").removesuffix(".weight")  # torch.compile's wrapper is no layer
 
 
 def analog_weights(model: nn.Module, *, every_use: bool = False) -> dict[str, AnalogWeight]:

@@ -36,6 +36,8 @@ def setup(target: Target) -> str:
     parts.append(f"{time_label(how.time_s)} after programming" if how.time_s else "right after programming")
     if how.backend != "native":
         parts.append(f"computed by the backend {how.backend}")
+    if crossbar.crosssim:
+        parts.append(f"with CrossSim's parameters {dict(crossbar.crosssim)}")
     if how.compensation:
         names = {"drift": "global drift compensation", "batchnorm": "BatchNorm recalibrated on the chip"}
         parts.append("with " + " and ".join(names[name] for name in how.compensation))
@@ -53,11 +55,13 @@ def _mapping(crossbar: Crossbar) -> str:
 def _converters(crossbar: Crossbar) -> list[str]:
     parts = []
     if crossbar.dac is not None:
-        bits = f"{crossbar.dac.bits}-bit " if crossbar.dac.bits else ""
+        bits = f"{crossbar.dac.bits}-bit " if crossbar.dac.kind != "ideal" else ""
         sliced = f", {crossbar.dac.slice_bits} bits at a time" if crossbar.dac.slice_bits else ""
-        parts.append(f"{bits}{crossbar.dac.kind} DAC{sliced}")
+        scale = "" if crossbar.dac.full_scale is None else f", full scale {crossbar.dac.full_scale:g}"
+        parts.append(f"{bits}{crossbar.dac.kind} DAC{scale}{sliced}")
     if crossbar.adc is not None:
-        given = crossbar.adc.range if isinstance(crossbar.adc.range, str) else "given"
+        given = crossbar.adc.range
+        given = given if isinstance(given, str) else f"{given[0]:g} to {given[1]:g}"
         sliced = " per input slice" if crossbar.adc.per_slice else ""
         parts.append(f"{crossbar.adc.bits}-bit {crossbar.adc.kind} ADC, {given} range{sliced}")
     return parts

@@ -2,7 +2,7 @@
 
     python benchmarks/speed/arrays.py [--device cuda]
 
-ResNet-18 in its CIFAR form, 500 images; ratios in one run. The weight-error path is in chips.py.
+ResNet-18 in its CIFAR form, 128 images; ratios in one run. The weight-error path is in chips.py.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     device = parser.parse_args().device
     model = resnet18_cifar().eval().to(device)
-    batches = [(x.to(device), y.to(device)) for x, y in batches_of(images(500), 125)]
+    batches = [(x.to(device), y.to(device)) for x, y in batches_of(images(128), 64)]
     converters = {"rows": 256, "dac": DAC(bits=8), "adc": ADC(bits=8)}
     crossbars = {
         "weight errors": (Crossbar("rram-milo2021"), 1.05),
@@ -38,7 +38,7 @@ def main() -> None:
             torch.cuda.synchronize()
 
     calls = {name: lambda name=name: run(analog[name]) for name in crossbars}
-    found = ratios(lambda: run(model), calls, rounds=5)
+    found = ratios(lambda: run(model), calls, rounds=3)
     print_ratios("inference against plain torch", found, {name: limit for name, (_, limit) in crossbars.items()})
 
 

@@ -33,7 +33,7 @@ def test_a_percentile_that_would_lose_the_weights_is_refused(crossbar):
         layer.weight[0, 0] = 1.0
     for scaling in ("layer", "column"):
         lossy = Crossbar("rram-milo2021", weight_percentile=0.9, scaling=scaling, dac=crossbar.dac)
-        with pytest.raises(InputError, match=r"weight_percentile 0.9 of this layer is 0"):
+        with pytest.raises(InputError, match=r"weight_percentile 0.9 of the layer 'weight' is 0"):
             program(layer, lossy)
 
 

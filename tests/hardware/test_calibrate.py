@@ -135,7 +135,7 @@ def test_no_data_is_refused(batches):
         calibrate(small_model(), OPEN, batches)
 
 
-def test_a_layer_that_never_runs_is_refused_by_name():
+def test_a_layer_that_never_runs_gets_no_ranges_and_raises_when_it_is_called():
     class Idle(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -144,8 +144,27 @@ def test_a_layer_that_never_runs_is_refused_by_name():
         def forward(self, x: Tensor) -> Tensor:
             return self.used(x)
 
-    with pytest.raises(InputError, match=r"saw no input of the layers spare; the model never calls them"):
-        calibrate(Idle(), OPEN, [torch.randn(3, 4)])
+    ready = calibrate(Idle(), OPEN, [torch.randn(3, 4)])
+    assert list(ready.ranges) == ["used"]
+    analog = program(Idle(), ready)
+    analog(torch.randn(3, 4))
+    with pytest.raises(InputError, match=r"no converter ranges for the layer 'spare'"):
+        analog.spare(torch.randn(3, 4))
+
+
+def test_every_column_is_sampled():
+    x = torch.randn(4096, 1024, generator=torch.Generator().manual_seed(0))
+    x[:, 1::16] *= 20  # outlier channels, as transformers have them
+    ready = calibrate(nn.Linear(1024, 2), Crossbar("ideal", dac=DAC(bits=8)), [x])
+    exact = float(x.flatten().sort().values[round(0.9999 * (x.numel() - 1))])
+    assert ready.ranges["weight"].inputs[1] == pytest.approx(exact, rel=0.1)
+
+
+def test_ranges_of_another_crossbar_are_refused():
+    found = calibrate(nn.Linear(8, 2), OPEN, [torch.randn(9, 8)]).ranges
+    sliced = Crossbar("ideal", mapping="bit-sliced", dac=DAC(bits=8), adc=ADC(bits=8), ranges=found)
+    with pytest.raises(InputError, match=r"for 1 weight slices where this crossbar has 2"):
+        program(nn.Linear(8, 2), sliced)(torch.randn(3, 8))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -55,6 +55,21 @@ def test_compensated_arrays_compute_what_compensated_weights_do(mapping):
     torch.testing.assert_close(both[0], both[1], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("mapping", ["one-sided", "two-sided", "offset", "bit-sliced"])
+@pytest.mark.parametrize("path", ["weights", "arrays"])
+def test_compensation_helps_every_mapping(mapping, path):
+    torch.manual_seed(0)
+    layer, x = nn.Linear(64, 32).requires_grad_(False), torch.randn(50, 64)
+    dac = DAC(kind="ideal") if path == "arrays" else None
+    crossbar = Crossbar("pcm-nandakumar2019", read_noise=False, mapping=mapping, dac=dac)
+
+    def error(**options: bool) -> float:
+        y = program(layer, crossbar, time_s=1e6, **options)(x)
+        return float((y - layer(x)).norm() / layer(x).norm())
+
+    assert error(drift_compensation=True) < 0.7 * error()
+
+
 def test_an_all_zero_layer_is_not_divided_by_zero():
     layer = nn.Linear(4, 3)
     nn.init.zeros_(layer.weight)
