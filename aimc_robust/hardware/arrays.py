@@ -16,7 +16,7 @@ from aimc_robust.hardware.matrix import ProgrammedMatrix
 from aimc_robust.hardware.partition import partition
 
 # Images are worked on a few at a time, so that what is kept between the steps stays small and near the processor.
-VALUES_AT_ONCE = 2**21
+VALUES_AT_ONCE = 2**20
 
 
 class ArrayLayer(DrivenLayer):
@@ -130,9 +130,10 @@ class ArrayLayer(DrivenLayer):
         if self.noise is not None:
             with torch.no_grad():
                 variance = self._products(driven.squares, getattr(self, f"variances_{bank}"), start, stop)
-                spread = variance.clamp_(min=0.0).sqrt_()
-                noise = spread.mul_(self.noise.draw(spread, (bank, tile, input_slice), outputs_last=self.outputs_last))
-            current = current.add_(noise)
+                # Sums of what is not negative; only a GPU's fast convolutions may end below 0.
+                spread = (variance if variance.device.type == "cpu" else variance.clamp_(min=0.0)).sqrt_()
+                noise = self.noise.draw(spread, (bank, tile, input_slice), outputs_last=self.outputs_last)
+            current = current.addcmul_(spread, noise)
         return current
 
     def _products(self, driven: Driven, matrix: Tensor, start: int, stop: int) -> Tensor:

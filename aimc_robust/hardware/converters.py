@@ -131,19 +131,22 @@ def quantised(x: Tensor, low: float, high: float, steps: int, *, overwrite: bool
 
 
 def _rounded_(x: Tensor, low: float, high: float, steps: int) -> Tensor:
-    """x within [low, high] rounded in place.
+    """x within [low, high] rounded in place, in as few passes as that takes.
 
     On a symmetric range levels are counted from its middle: a level at 0 is exactly 0, and where 0 lies between two
     levels it goes up, whatever the range (as in CrossSim).
     """
     step = (high - low) / steps
-    if low == 0:
+    if low == 0 or (low == -high and steps % 2 == 0):
         return x.mul_(1.0 / step).round_().mul_(step)
-    if low != -high:
-        return x.sub_(low).mul_(1.0 / step).round_().mul_(step).add_(low)
-    if steps % 2 == 0:
-        return x.mul_(1.0 / step).round_().mul_(step)
-    return x.mul_(1.0 / step).add_(steps / 2).round_().sub_(steps / 2).mul_(step)
+    below_zero = steps / 2 if low == -high else -low / step  # levels, whole or not
+    _affine_(x, 1.0 / step, below_zero).round_()
+    return _affine_(x, step, -below_zero * step)
+
+
+def _affine_(x: Tensor, factor: float, shift: float) -> Tensor:
+    """factor * x + shift in one pass, in place."""
+    return torch.add(torch.full((), shift, dtype=x.dtype, device=x.device), x, alpha=factor, out=x)
 
 
 class _StraightThrough(torch.autograd.Function):
