@@ -36,6 +36,9 @@ def prepare(model: nn.Module) -> tuple[nn.Module, Coverage]:
             module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
             for name in list(module.parametrizations):
                 parametrize.remove_parametrizations(module, name)
+                value = getattr(module, name)
+                if not isinstance(value, nn.Parameter):  # torch leaves a tensor where no gradient is kept
+                    setattr(module, name, nn.Parameter(value.detach(), requires_grad=False))
     if not analog_weights(prepared):
         raise InputError(
             f"{type(model).__name__} has no layer that a crossbar can hold; expected at least one convolution, linear, "

@@ -1,9 +1,11 @@
 """Claim: evaluating one programmed chip, programming included, costs at most 1.05 x plain torch inference.
 
-    python benchmarks/speed/chips.py
+    python benchmarks/speed/chips.py [--device cuda]
 
 ResNet-18 in its CIFAR form, 1000 images, RRAM (Milo 2021), one-sided pairs; ratios in one run.
 """
+
+import argparse
 
 from common import images, print_ratios, ratios, resnet18_cifar
 
@@ -15,8 +17,11 @@ CHIPS = 3
 
 
 def main() -> None:
-    model = resnet18_cifar().eval()
-    batches = batches_of(images(1000), 250)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    device = parser.parse_args().device
+    model = resnet18_cifar().eval().to(device)
+    batches = [(x.to(device), y.to(device)) for x, y in batches_of(images(1000), 250)]
     crossbar = Crossbar("rram-milo2021")
 
     def plain():
