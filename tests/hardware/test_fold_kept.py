@@ -76,7 +76,7 @@ class DataDependent(Net):
 
 
 class Parametrised(Net):
-    """The weight is computed anew from other parameters at each use: a folded one would be lost."""
+    """The weight is computed anew from other parameters at each use; in the deployed copy it is a plain one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,6 @@ NETS = [
     StatisticsUsedAgain,
     NoRunningStatistics,
     DataDependent,
-    Parametrised,
     Hooked,
 ]
 REASONS = {
@@ -117,6 +116,16 @@ REASONS = {
     NoRunningStatistics: "statistics",
     DataDependent: "cannot be traced: TraceError",
 }
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_batchnorm_after_a_computed_weight_is_folded_into_the_weight_that_it_computes(frozen, grad):
+    with torch.set_grad_enabled(grad):
+        net = Parametrised().requires_grad_(not frozen)
+        coverage, difference = folded_and_difference(net, noise_inputs(2, 3, 6, 6))
+    assert difference < TOLERANCE
+    assert coverage.folding.folded == {"norm": "conv"}
 
 
 @pytest.mark.parametrize("net", NETS)
