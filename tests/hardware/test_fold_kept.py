@@ -1,6 +1,7 @@
 """A BatchNorm that cannot be folded exactly stays as it is, and the coverage says which and why."""
 
 import pytest
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
