@@ -89,6 +89,12 @@ class Crossbar(WeightNoise):
             raise InputError(f"read_noise must be true or false, got {self.read_noise!r}.")
         require_finite("error_scale", self.error_scale)
         require_known("beyond_limits", self.beyond_limits, BEYOND_LIMITS)
+        scale = None if self.dac is None or self.dac.kind == "ideal" else self.dac.full_scale
+        if self.bias_rows and scale is not None and scale < 1:
+            raise InputError(
+                f"bias rows are driven by 1, above the DAC's full scale of {scale:g}: biases would be clipped. Use a "
+                "full_scale of at least 1, or bias_rows=0."
+            )
         self._check_stuck()
         self._check_window()
 
