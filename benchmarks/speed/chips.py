@@ -36,7 +36,7 @@ def main() -> None:
             measure(program(model, crossbar, chip=chip), batches)
 
     calls = {"a chip of evaluate()": monte_carlo, "program() and inference": program_each}
-    print_ratios("one chip against plain inference", ratios(plain, calls, rounds=5), dict.fromkeys(calls, 1.05))
+    print_ratios("one chip against plain inference", ratios(plain, calls, rounds=3), dict.fromkeys(calls, 1.05))
 
 
 if __name__ == "__main__":
