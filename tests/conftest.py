@@ -32,6 +32,12 @@ ramp = { shape = "linear", fraction = 0.5 }
 
 
 @pytest.fixture(scope="session")
+def tiny() -> str:
+    """The text of the small spec."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
 def done(tmp_path_factory) -> Path:
     """The folder of one finished comparison, for tests that only read."""
     folder = tmp_path_factory.mktemp("done")

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -20,7 +21,6 @@ from aimc_robust.hardware.ranges import ranges_from_json
 from aimc_robust.metrics import batches_of
 from aimc_robust.report import write_report
 from aimc_robust.training.checkpoint import load_model_tensors, read_checkpoint
-from tests.conftest import TINY
 
 CONVERTERS = """
 targets = [
@@ -97,10 +97,10 @@ def test_training_noise_takes_no_time():
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory):
+def compared(tmp_path_factory, tiny):
     """The folder of a comparison on converters, at a time, with compensation."""
     folder = tmp_path_factory.mktemp("converters")
-    text = TINY.replace('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', CONVERTERS.strip())
+    text = tiny.replace('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', CONVERTERS.strip())
     (folder / "spec.toml").write_text(text)
     compare(load_spec(folder / "spec.toml"), text, folder / "out", data_folder=folder, progress=Progress())
     write_report(folder / "out")
@@ -177,15 +177,15 @@ CROSSSIM = """targets = [
 ]"""
 
 
-def write_crosssim_spec(folder):
-    text = TINY.replace('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', CROSSSIM)
+def write_crosssim_spec(folder, tiny):
+    text = tiny.replace('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', CROSSSIM)
     (folder / "spec.toml").write_text(text)
     return load_spec(folder / "spec.toml"), text
 
 
-def test_the_crosssim_backend_in_a_comparison(tmp_path):
+def test_the_crosssim_backend_in_a_comparison(tmp_path, tiny):
     pytest.importorskip("simulator", reason="CrossSim 3.2 is not installed; comparisons on it cannot run")
-    spec, text = write_crosssim_spec(tmp_path)
+    spec, text = write_crosssim_spec(tmp_path, tiny)
     compare(spec, text, tmp_path / "out", data_folder=tmp_path, progress=Progress())
     rows = rows_of(tmp_path / "out").reset_index()
     assert rows.groupby("target")["backend"].unique().map(list).to_dict() == {
@@ -196,17 +196,18 @@ def test_the_crosssim_backend_in_a_comparison(tmp_path):
     assert means["ours"] == pytest.approx(means["theirs"], abs=3.0)
 
 
-def test_without_crosssim_a_comparison_stops_before_training(tmp_path, monkeypatch):
+def test_without_crosssim_a_comparison_stops_before_training(tmp_path, tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "simulator", None)  # as if it were not installed
-    spec, text = write_crosssim_spec(tmp_path)
+    spec, text = write_crosssim_spec(tmp_path, tiny)
     with pytest.raises(MissingDependencyError, match="pip install"):
         compare(spec, text, tmp_path / "out", data_folder=tmp_path, progress=Progress())
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_target_cannot_hold_is_told_before_training(tmp_path):
-    text = TINY.replace('"rram-wan2022"]', '{ device = "rram-wan2022", weight_percentile = 0.5 }]')
-    text = text.replace('name = "small-cnn"', 'name = "tests.bench.zoo:mostly_zero"').replace(
+def test_what_a_target_cannot_hold_is_told_before_training(tmp_path, tiny, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    text = tiny.replace('"rram-wan2022"]', '{ device = "rram-wan2022", weight_percentile = 0.5 }]')
+    text = text.replace('name = "small-cnn"', 'name = "zoo:mostly_zero"').replace(
         "options = { channels = 4, stages = 2 }", ""
     )
     (tmp_path / "spec.toml").write_text(text)
