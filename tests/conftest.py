@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from aimc_robust.bench import Progress, Spec, compare
 from aimc_robust.bench.spec import load_spec
@@ -29,6 +30,11 @@ early_stopping = { sigma = 0.1, draws = 2 }
 sigma = 0.1
 ramp = { shape = "linear", fraction = 0.5 }
 """
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers_in_any_order():
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
