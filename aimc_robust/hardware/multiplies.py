@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from aimc_robust.noise.scope import CONVOLUTIONS, TRANSPOSED, analog_weights
@@ -51,7 +52,8 @@ def count_multiplies(model: nn.Module, example: Any) -> Multiplies:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it is one operation that no counter looks into
     try:
-        with FlopCounterMode(display=False) as counter:
+        # Attention as plain matrix products: not every torch counts its fused forms.
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             model(example)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
