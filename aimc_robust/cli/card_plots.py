@@ -18,26 +18,17 @@ from aimc_robust.devices.curves import (
 )
 from aimc_robust.devices.limits import DAY_S, YEAR_S, time_text
 from aimc_robust.files import write_whole
+from aimc_robust.report.style import STYLE
 
 # Three of Okabe and Ito's colours, told apart with any colour vision, each with a dash of its own for print in grey.
 COLOURS, LINES = ("#0072b2", "#d55e00", "#009e73"), ("-", "--", "-.")
-STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e3e3e3",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-}
 POINTS = 200
 
 
 def save(card: Card, path: Path) -> None:
     """Write the card's picture whole; the suffix of `path` is the format."""
     buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE | {"legend.fontsize": 9}):
         draw(card).savefig(buffer, format=path.suffix.lower()[1:])
     write_whole(path, buffer.getvalue())
 
@@ -49,7 +40,7 @@ def draw(card: Card) -> Figure:
         panels.append(_read)
     if card.drift is not None:
         panels.append(_drift)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE | {"legend.fontsize": 9}):
         figure = Figure(figsize=(4.6 * len(panels), 4.4), layout="constrained", dpi=150)
         figure.suptitle(card.name)
         for part, panel in zip(figure.subfigures(1, len(panels), squeeze=False)[0], panels, strict=True):

@@ -66,6 +66,7 @@ def evaluate_chips(
     A crossbar is programmed with the weights after BatchNorm folding; any other noise perturbs the weights as they
     stand. Digital weights are the same on every chip: only the first is measured. A chip's errors derive from
     (seed, chip, layer) alone, so that two models, two methods and any two orders of work meet the same chips.
+    deployment: of a crossbar: time, backend, compensation.
     """
     batches = batches if isinstance(batches, list) else list(batches)
     if condition is not None and not isinstance(condition, WeightNoise):

@@ -139,6 +139,12 @@ class Crossbar(WeightNoise):
         return find_mapping(self.mapping)
 
     @property
+    def factors(self) -> tuple[tuple[float, ...], float]:
+        """Factor of each bank, and offset, of reading weights back; see `Mapping.factors`."""
+        low, high = self.programming_window
+        return self.mapped.factors(low / high, self.cell_bits)
+
+    @property
     def reads_with_noise(self) -> bool:
         """Whether each multiply carries fresh read noise."""
         return self.read_noise and has_read_noise(self.card)

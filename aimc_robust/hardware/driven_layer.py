@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.converters import input_levels, quantised
-from aimc_robust.hardware.ranges import LayerRanges
+from aimc_robust.hardware.ranges import LayerRanges, missing_ranges
 from aimc_robust.hardware.read_noise import ReadNoise
 from aimc_robust.hardware.stored_matrix import StoredMatrix
 
@@ -48,10 +48,7 @@ class DrivenLayer(StoredMatrix):
         """This layer's calibrated ranges. Raises InputError when they are needed and missing."""
         found = (self.crossbar.ranges or {}).get(self.name)
         if found is None and self.crossbar.needs_ranges and self.observer is None:
-            raise InputError(
-                f"no converter ranges for the layer {self.name!r}; program with the crossbar that "
-                "`calibrate(model, crossbar, batches)` returns, or give the DAC a kind and full_scale, the ADC a range."
-            )
+            raise missing_ranges(self.name)
         return found
 
     @property
@@ -73,6 +70,7 @@ class DrivenLayer(StoredMatrix):
         return "sign-magnitude" if self.ranges is None or self.ranges.signed else "unsigned"
 
     def converted(self, x: Tensor) -> Driven:
+        """What drives the rows for these inputs."""
         driven, one = self.drive(x), x.new_ones(())
         if self.observer is not None:
             self.observer("input", 0, driven)

@@ -89,8 +89,7 @@ def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
 
 def zero_weight(crossbar: Crossbar, cells: Cells) -> Tensor:
     """What a column without current stands for: 0 for pairs, the lowest weight for the offset mapping."""
-    low, high = crossbar.programming_window
-    return crossbar.mapped.factors(low / high, crossbar.cell_bits)[1] * cells.limit
+    return crossbar.factors[1] * cells.limit
 
 
 def _compensation(crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, currents: Tensor, zero: Tensor) -> Tensor:
@@ -104,8 +103,7 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
     matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
     cells = program_matrix(crossbar, matrix, draws, time_s=chip.time_s, layer=weight.layer)
     banks, variances = _banks(crossbar, cells, chip)
-    low, high = crossbar.programming_window
-    factors, offset = crossbar.mapped.factors(low / high, crossbar.cell_bits)
+    factors, offset = crossbar.factors
     currents = sum(factor * states for factor, states in zip(factors, banks, strict=True))
     scale = cells.limit
     if chip.compensates and (currents * cells.limit).any():

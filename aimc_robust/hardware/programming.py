@@ -37,10 +37,16 @@ def program_matrix(
     units of the weight; half precision is computed in float32. draws: see `layer_draws`. layer: its name, for errors.
     Raises InputError for weights that are not finite or that the percentile would wipe out.
     """
-    named = f"the layer {layer!r}" if layer else "this layer"
-    if not torch.isfinite(matrix).all():
-        raise InputError(f"weights to be programmed must be finite; {named} holds NaN or infinity.")
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+    limit = matrix_limit(crossbar, exact, layer=layer)
+    return Cells(_states(crossbar, exact, limit, draws, time_s), limit)
+
+
+def matrix_limit(crossbar: Crossbar, exact: Tensor, *, layer: str = "") -> Tensor:
+    """The weight at the end of the window, a scalar or one per output (outputs, 1). Raises as `program_matrix`."""
+    named = f"the layer {layer!r}" if layer else "this layer"
+    if not torch.isfinite(exact).all():
+        raise InputError(f"weights to be programmed must be finite; {named} holds NaN or infinity.")
     scale = weight_limit if crossbar.scaling == "layer" else column_limits
     limit = scale(exact, crossbar.weight_percentile)
     lost = (limit == 0) & exact.any() if limit.ndim == 0 else (limit == 0) & exact.any(dim=1, keepdim=True)
@@ -49,7 +55,7 @@ def program_matrix(
             f"weight_percentile {crossbar.weight_percentile:g} of {named} is 0, since most of its weights are; all "
             "of them would be lost. Raise it."
         )
-    return Cells(_states(crossbar, exact, limit, draws, time_s), limit)
+    return limit
 
 
 def _states(crossbar: Crossbar, exact: Tensor, limit: Tensor, draws: LayerDraws, time_s: float) -> Iterator[CellStates]:

@@ -36,6 +36,14 @@ class LayerRanges:
         return self.inputs[0] < 0
 
 
+def missing_ranges(layer: str) -> InputError:
+    """The error for a layer whose converters have no ranges."""
+    return InputError(
+        f"no converter ranges for the layer {layer!r}; program with the crossbar that "
+        "`calibrate(model, crossbar, batches)` returns, or give the DAC a kind and full_scale and the ADC a range."
+    )
+
+
 def ranges_to_json(ranges: Mapping[str, LayerRanges]) -> dict[str, Any]:
     """Plain lists and numbers, for files."""
     return {

@@ -14,22 +14,12 @@ from aimc_robust.devices.statistics import programming_std
 from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.report.content import Content
+from aimc_robust.report.style import STYLE
 
 # Okabe and Ito's colours, told apart with any colour vision; a marker each, for print in grey.
 COLOURS = ["#4d4d4d", "#0072b2", "#d55e00", "#009e73", "#56b4e9", "#e69f00", "#cc79a7", "#000000"]
 LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]  # five against eight colours: 40 methods differ
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
-STYLE = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e3e3e3",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
 
 
 def accuracy_over_targets(content: Content) -> str | None:

@@ -152,9 +152,13 @@ def test_compensation_brings_accuracy_back_and_the_report_says_by_how_much(compa
 
 def test_the_report_shows_the_converter_ranges_and_the_setup(compared):
     text = (compared / "report.md").read_text()
-    ranges = json.loads((compared / "runs" / "sgd-seed0" / "ranges.json").read_text())["eight-bit"]
-    for layer in ranges:
-        assert f"`{layer}`: inputs" in text
+    kept = [json.loads(path.read_text())["eight-bit"] for path in sorted(compared.glob("runs/*/ranges.json"))]
+    assert len(kept) == 4
+    for layer in kept[0]:
+        inputs, outputs = ([model[layer]["inputs"] for model in kept], [model[layer]["outputs"][0] for model in kept])
+        spans = [(min(low for low, _ in found), max(high for _, high in found)) for found in (inputs, outputs)]
+        shown = "; array currents ".join(f"{low:.3g} to {high:.3g}" for low, high in spans)
+        assert f"`{layer}`: inputs {shown}" in text
     assert "8-bit auto DAC, 8-bit uniform ADC, calibrated range" in text
     assert "1d after programming" in text
     assert "of the multiplies" in text

@@ -10,9 +10,10 @@ from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.hardware.crosssim.layers import CrossSimArrays, CrossSimConvolution, CrossSimLayer, CrossSimLinear
 from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
 from aimc_robust.hardware.install import has_own_forward, replace_layers
-from aimc_robust.hardware.mapping import weight_limit
 from aimc_robust.hardware.matrix import with_bias_rows
 from aimc_robust.hardware.partition import partition
+from aimc_robust.hardware.programming import matrix_limit
+from aimc_robust.hardware.ranges import missing_ranges
 from aimc_robust.noise.scope import CONVOLUTIONS, AnalogWeight, analog_weights
 from aimc_robust.seeding import Axes
 
@@ -76,12 +77,9 @@ def _layer(weight: AnalogWeight, crossbar: Crossbar, axes: Axes, time_s: float) 
     _check_sizes(name, matrix.shape[0] // groups, crossbar.columns, "outputs", "columns")
     ranges = (crossbar.ranges or {}).get(name)
     if ranges is None and crossbar.needs_ranges:
-        raise InputError(
-            f"no converter ranges for the layer {name!r}; program with the crossbar that "
-            "`calibrate(model, crossbar, batches)` returns, or give the DAC a kind and full_scale and the ADC a range."
-        )
+        raise missing_ranges(name)
     tree = crosssim_parameters(crossbar, layer=ranges, time_s=time_s)
-    limit = _weight_limit(name, matrix.float(), crossbar.weight_percentile)
+    limit = float(matrix_limit(crossbar, matrix.float(), layer=name)) or torch.finfo(torch.float32).eps
     if groups > 1:  # one limit for the layer, not one for each group's core
         tree["core"]["mapping"]["weights"] |= {"percentile": None, "min": -limit, "max": limit}
     bias_rows = crossbar.bias_rows if weight.bias is not None else 0
@@ -90,18 +88,6 @@ def _layer(weight: AnalogWeight, crossbar: Crossbar, axes: Axes, time_s: float) 
     if isinstance(module, CONVOLUTIONS):
         return CrossSimConvolution(arrays, bias, module)
     return CrossSimLinear(arrays, bias)
-
-
-def _weight_limit(name: str, matrix: torch.Tensor, percentile: float) -> float:
-    if not torch.isfinite(matrix).all():
-        raise InputError(f"weights to be programmed must be finite; the layer {name!r} holds NaN or infinity.")
-    limit = float(weight_limit(matrix, percentile))
-    if limit == 0 and matrix.any():
-        raise InputError(
-            f"weight_percentile {percentile:g} of the layer {name!r} is 0, since most of its weights are; all of them "
-            "would be lost. Raise it."
-        )
-    return limit or torch.finfo(matrix.dtype).eps
 
 
 def _check_sizes(name: str, count: int, limit: int, what: str, side: str) -> None:
