@@ -19,7 +19,8 @@ _HOMES = {
     "aimc_robust.noise": ["Gaussian", "Laplace", "WeightNoise", "perturbed"],
     "aimc_robust.seeding": ["Axes"],
     "aimc_robust.training": [
-        "RWP", "SAM", "SGD", "EarlyStopping", "Method", "MixedRWP", "Ramp", "Trained", "TrainingConfig", "train",
+        "RWP", "SAM", "SGD", "AdaptiveSAM", "Augmentation", "EarlyStopping", "Images", "Method", "MixedRWP", "Ramp",
+        "Trained", "TrainingConfig", "train",
     ],
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -34,12 +34,10 @@ STRENGTHS = {
 def scores(spec, label, seed):
     """(digital, sigma 0.1, sigma 0.2) validation accuracies of one training [percent]."""
     data = load_data(spec.data, seed=spec.seed, folder=SPEC.parent)
-    config = spec.config()
-    updates = config.epochs * config.updates_per_epoch(len(data.training[1]))
     trained = train(
         build_model(spec.model, data, seed=seed),
-        spec.method(label, total_updates=updates, seed=seed),
-        config,
+        spec.method(label, seed=seed),
+        spec.config(),
         training_set=data.training,
         validation_set=data.validation,
         seed=seed,

@@ -12,7 +12,8 @@ from aimc_robust.errors import DataError, require_whole
 from aimc_robust.noise.perturb import perturbed
 from aimc_robust.noise.protocol import WeightNoise
 from aimc_robust.seeding import Axes
-from aimc_robust.training.method import Batch, LossFunction, frozen_buffers, scalar_loss
+from aimc_robust.training.method import frozen_buffers
+from aimc_robust.training.passes import Batch, LossFunction, LossPasses, scalar_loss
 from aimc_robust.training.sam import SAM
 
 
@@ -48,7 +49,7 @@ def ascent_sharpness(model: nn.Module, loss_fn: LossFunction, batches: Iterable[
     with frozen_buffers(model):
         for batch in batches:
             clean = scalar_loss(model, loss_fn, batch).detach()
-            with method.perturbation(model, loss_fn, batch, step=1), torch.no_grad():
+            with method.perturbation(model, LossPasses(model, loss_fn, [batch]), step=1), torch.no_grad():
                 rises.append(float(scalar_loss(model, loss_fn, batch) - clean))
     return _mean(rises)
 

@@ -18,6 +18,7 @@ from aimc_robust.evaluation.chips import Condition, Deployment, evaluate_chips
 from aimc_robust.files import Row
 from aimc_robust.hardware import Crossbar, calibrate, coverage
 from aimc_robust.metrics import Measurement, batches_of
+from aimc_robust.training.images import Images
 from aimc_robust.training.loop import EVALUATION_BATCH, train
 
 # Training images, without their labels, that find converter ranges and BatchNorm statistics on the chip.
@@ -87,13 +88,12 @@ def _run(store: Store, cell: Cell, data: DataSet, progress: Progress, retry_fail
 
 def _trained(store: Store, cell: Cell, data: DataSet, progress: Progress) -> nn.Module:
     spec, config = store.spec, store.spec.config()
-    total = config.epochs * config.updates_per_epoch(len(data.training[1]))
     progress.training(cell, done=len(store.history(cell)))
     return train(
         build_model(spec.model, data, seed=cell.seed),
-        spec.method(cell.method, total_updates=total, seed=cell.seed),
+        spec.method(cell.method, seed=cell.seed),
         config,
-        training_set=data.training,
+        training_set=Images(*data.training, black=data.black, augmentation=spec.data.built_augmentation()),
         validation_set=data.validation,
         seed=cell.seed,
         folder=store.run_folder(cell),

@@ -25,6 +25,7 @@ class DataSet:
     test: Batch
     classes: int
     id: str  # a hash of all pixels and labels
+    black: Tensor  # (C,): the value of a pixel of 0 after normalisation
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -43,7 +44,7 @@ def load_data(spec: DataSpec, *, seed: int, folder: Path) -> DataSet:
         held = max(1, round(spec.test_share * len(labels)))
         train, test = (images[order[held:]], labels[order[held:]]), (images[order[:held]], labels[order[:held]])
     elif spec.name.startswith("npz:"):
-        train, test = _npz(folder / spec.name.removeprefix("npz:"))
+        train, test = (_of_classes(part, spec.classes) for part in _npz(folder / spec.name.removeprefix("npz:")))
     else:
         raise unknown_name("data set", spec.name, ["digits", "npz:PATH"])
     return _split(train, test, spec.validation_share, seed)
@@ -73,6 +74,17 @@ def _npz(path: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, n
     return tuple(
         (_images(arrays[f"x_{part}"], f"{path}: x_{part}"), _labels(arrays, part, path)) for part in ("train", "test")
     )
+
+
+def _of_classes(part: tuple[np.ndarray, np.ndarray], classes: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The images whose label is below `classes`, and their labels; None keeps all."""
+    images, labels = part
+    if classes is None:
+        return part
+    if labels.max() + 1 < classes:
+        raise DataError(f"classes = {classes} asks for more than the {labels.max() + 1} that the file holds.")
+    chosen = labels < classes
+    return images[chosen], labels[chosen]
 
 
 def _images(array: np.ndarray, name: str) -> np.ndarray:
@@ -130,7 +142,8 @@ def _split(
     mean = parts[0][0].mean(axis=(0, 1, 2), dtype=np.float64)
     std = np.maximum(parts[0][0].std(axis=(0, 1, 2), dtype=np.float64), 1e-6)
     training, validation, test_split = ((_normalised(x, mean, std), torch.from_numpy(y)) for x, y in parts)
-    return DataSet(training, validation, test_split, classes, digest.hexdigest())
+    black = torch.from_numpy((-mean / std).astype(np.float32))
+    return DataSet(training, validation, test_split, classes, digest.hexdigest(), black)
 
 
 def _normalised(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> Tensor:

@@ -2,31 +2,13 @@
 
 from typing import Any
 
-import pydantic
-
 from aimc_robust.bench.from_table import from_table
 from aimc_robust.bench.targets import build_target
 from aimc_robust.errors import InputError, require_known
-from aimc_robust.toml_files import StrictModel, parse
 from aimc_robust.training import METHODS, Method, Ramp
 
 
-class RampSpec(StrictModel):
-    """A ramp whose length is given in updates or as a fraction of the run."""
-
-    shape: str
-    updates: int | None = None
-    fraction: float | None = pydantic.Field(default=None, gt=0, le=1)
-
-    def ramp(self, total_updates: int) -> Ramp:
-        """The ramp in updates, for a run of `total_updates`."""
-        if self.fraction is not None and self.updates is not None:
-            raise InputError("a ramp takes its length as `updates` or as `fraction` of the run, not both.")
-        updates = self.updates if self.fraction is None else max(1, round(self.fraction * total_updates))
-        return Ramp(shape=self.shape, updates=updates)
-
-
-def build_method(label: str, table: dict[str, Any], *, total_updates: int, seed: int) -> Method:
+def build_method(label: str, table: dict[str, Any], *, seed: int) -> Method:
     """The method that `table` describes: `kind` (by default the label) and the fields of that method.
 
     Raises InputError or UnknownNameError for a kind, key or value that cannot be.
@@ -36,7 +18,7 @@ def build_method(label: str, table: dict[str, Any], *, total_updates: int, seed:
     require_known("method", kind, METHODS)
     if "ramp" in options:
         ramp = options["ramp"] if isinstance(options["ramp"], dict) else {"shape": options["ramp"]}
-        options["ramp"] = parse(ramp, RampSpec, source="ramp").ramp(total_updates)
+        options["ramp"] = from_table(Ramp, ramp, what="ramp")
     if "noise" in options:
         noise = build_target(options["noise"])
         if noise.condition is None:

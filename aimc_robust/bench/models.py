@@ -9,10 +9,13 @@ import torch
 from torch import nn
 
 from aimc_robust.bench.data import DataSet
+from aimc_robust.bench.resnet import ResNet
 from aimc_robust.bench.small_cnn import SmallCNN
 from aimc_robust.bench.spec import ModelSpec
 from aimc_robust.errors import InputError, MissingDependencyError, unknown_name
 from aimc_robust.seeding import Axes
+
+OWN = {"small-cnn": SmallCNN, "resnet": ResNet}
 
 
 def build_model(spec: ModelSpec, data: DataSet, *, seed: int) -> nn.Module:
@@ -28,11 +31,11 @@ def build_model(spec: ModelSpec, data: DataSet, *, seed: int) -> nn.Module:
 
 
 def _construct(spec: ModelSpec, data: DataSet) -> nn.Module:
-    if spec.name == "small-cnn":
-        return _called(SmallCNN, spec, in_channels=data.shape[0], classes=data.classes)
+    if spec.name in OWN:
+        return _called(OWN[spec.name], spec, in_channels=data.shape[0], classes=data.classes)
     source, _, name = spec.name.partition(":")
     if not name:
-        raise unknown_name("model", spec.name, ["small-cnn", "torchvision:NAME", "package.module:function"])
+        raise unknown_name("model", spec.name, [*OWN, "torchvision:NAME", "package.module:function"])
     if source == "torchvision":
         return _torchvision(name, spec, data)
     model = _called(_function(source, name), spec)

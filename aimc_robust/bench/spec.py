@@ -14,6 +14,7 @@ from aimc_robust.bench.methods import build_method
 from aimc_robust.bench.targets import NAME, Target, build_targets, with_card
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.toml_files import StrictModel, parse, read_values
+from aimc_robust.training.augmentation import Augmentation
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.method import Method
 
@@ -24,10 +25,16 @@ class DataSpec(StrictModel):
     name: str
     test_share: float = pydantic.Field(default=1 / 3, gt=0, lt=1)  # of digits; a file brings its own test split
     validation_share: float = pydantic.Field(default=0.15, gt=0, lt=1)  # of the training images
+    classes: int | None = pydantic.Field(default=None, ge=2)  # of a file: only images of the labels below this
+    augmentation: dict[str, Any] = pydantic.Field(default_factory=dict)  # fields of Augmentation
+
+    def built_augmentation(self) -> Augmentation:
+        """What each training image goes through."""
+        return from_table(Augmentation, self.augmentation, what="augmentation")
 
 
 class ModelSpec(StrictModel):
-    """Which network: `small-cnn`, `torchvision:NAME` or `package.module:function`, with options for its builder."""
+    """A network and its options: `small-cnn`, `resnet`, `torchvision:NAME` or `package.module:function`."""
 
     name: str
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
@@ -53,10 +60,11 @@ class Spec(StrictModel):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: each seed may appear once, got {self.seeds}")
         _told_where("training", self.config)
+        _told_where("data", self.data.built_augmentation)
         for label in self.methods:
             if not re.fullmatch(NAME, label):
                 raise ValueError(f"methods: a label is up to 80 letters, digits, '.', '_' and '-', got {label!r}")
-            _told_where(f"methods.{label}", lambda label=label: self.method(label, total_updates=1000, seed=0))
+            _told_where(f"methods.{label}", lambda label=label: self.method(label, seed=0))
         names = [target.name for target in _told_where("targets", self.built_targets)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -70,9 +78,9 @@ class Spec(StrictModel):
             table["early_stopping"] = from_table(EarlyStopping, table["early_stopping"], what="early_stopping")
         return from_table(TrainingConfig, table, what="training")
 
-    def method(self, label: str, *, total_updates: int, seed: int) -> Method:
-        """The method called `label`, with its ramp in updates of a run of `total_updates`."""
-        return build_method(label, self.methods[label], total_updates=total_updates, seed=seed)
+    def method(self, label: str, *, seed: int) -> Method:
+        """The method called `label`."""
+        return build_method(label, self.methods[label], seed=seed)
 
     def built_targets(self) -> list[Target]:
         """The targets in the spec's order."""

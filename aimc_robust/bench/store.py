@@ -68,8 +68,10 @@ class Store:
 
         Raises ResultsError when the folder holds another spec's results.
         """
-        known = read_json(folder / QUESTION)
+        kept = read_json(folder / QUESTION)
         question = spec.model_dump(mode="json")
+        # Read as a spec: one that an older version kept lacks the keys that came since, which then have their defaults.
+        known = None if kept is None else spec_from(kept, source=str(folder / QUESTION)).model_dump(mode="json")
         if known is not None and known != question:
             differ = ", ".join(key for key in question if known.get(key) != question[key])
             raise ResultsError(

@@ -8,6 +8,7 @@ from torch import nn
 
 from aimc_robust.noise.protocol import WeightNoise
 from aimc_robust.noise.scope import Scope, analog_weights, layer_name, weights_in_scope
+from aimc_robust.noise.wrappers import unwrapped
 from aimc_robust.seeding import Axes
 
 
@@ -20,6 +21,7 @@ def perturb_weights(
     strength: float = 1.0,
 ) -> None:
     """Replace the weights in scope by perturbed ones, in place and for good. Arguments as for `perturbed`."""
+    model = unwrapped(model)
     matrices = {id(matrix.parameter): matrix for matrix in analog_weights(model).values()}
     with torch.no_grad():
         for name, weight in weights_in_scope(model, scope).items():
@@ -41,7 +43,7 @@ def restored(model: nn.Module, scope: Scope = "weights") -> Iterator[nn.Module]:
 
     A snapshot is copied back: subtracting the noise again would drift (8e-7 relative after 1000 rounds in fp32).
     """
-    weights = weights_in_scope(model, scope)
+    weights = weights_in_scope(unwrapped(model), scope)
     saved = {name: weight.detach().clone() for name, weight in weights.items()}
     try:
         yield model

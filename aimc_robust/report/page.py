@@ -95,6 +95,6 @@ def settings(content: Content, label: str) -> str:
 
 def passes(content: Content, label: str) -> dict[str, str]:
     """How a method works: kind, batches per update, whose BatchNorm statistics are kept."""
-    method = content.store.spec.method(label, total_updates=1000, seed=0)
+    method = content.store.spec.method(label, seed=0)
     kind = content.store.spec.methods[label].get("kind", label)
     return {"kind": kind, "batches": str(method.batches_per_update), "bn_stats": method.bn_stats}

@@ -68,7 +68,7 @@ def momentum_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
     """The tensors of the optimizer's state, named by parameter number and key."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{number}.{key}": value.detach().cpu().clone()
+        f"{number}.{key}": value.detach().cpu().clone().contiguous()
         for number, entries in state.items()
         for key, value in entries.items()
         if isinstance(value, Tensor)
@@ -82,3 +82,7 @@ def load_momentum_tensors(optimizer: torch.optim.Optimizer, tensors: Tensors) ->
         number, _, key = name.partition(".")
         state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, entries in optimizer.state.items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:  # laid out as the weight is: channels_last
+                entries[key] = torch.empty_like(parameter).copy_(value)

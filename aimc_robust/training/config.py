@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from aimc_robust.errors import require_finite, require_whole
+import torch
+from torch import nn
+
+from aimc_robust.errors import InputError, require_finite, require_known, require_whole
 from aimc_robust.noise.gaussian import Gaussian
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("cosine", "constant")
+PRECISIONS = ("32-true", "bf16-mixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +36,16 @@ class EarlyStopping:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """The recipe that all methods share: SGD with momentum, cosine learning rate, label smoothing, weight decay.
+    """The recipe that all methods share.
 
-    lr falls from its value to 0 over the run along half a cosine, update by update.
     An epoch is one pass over the training images; a method that takes two batches per update (m-RWP) makes as many
     updates and sees the images twice, in two orders.
+    optimizer: `sgd` (with Nesterov-free momentum), `adam` or `adamw`. schedule: `cosine` lets lr fall from its value to
+    0 along half a cosine, update by update; `constant` keeps it. warmup_epochs: lr first rises from 0 over so many.
+    clip_norm: the L2 norm that an update's gradient is cut to; None leaves it.
+    precision: `32-true`, or `bf16-mixed` (autocast: convolutions and products in bfloat16, weights in float32).
+    channels_last: keep images and filters channel by channel in memory, which is faster; the numbers stay, up to
+    rounding. compile: run the model through torch.compile.
     early_stopping: None keeps the last epoch.
     """
 
@@ -43,6 +56,13 @@ class TrainingConfig:
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
     early_stopping: EarlyStopping | None = None
+    optimizer: str = "sgd"
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    clip_norm: float | None = None
+    precision: str = "32-true"
+    channels_last: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         require_whole("epochs", self.epochs, low=1)
@@ -51,7 +71,35 @@ class TrainingConfig:
             require_finite(name, getattr(self, name))
         for name in ("momentum", "label_smoothing"):
             require_finite(name, getattr(self, name), high=1.0)
+        require_known("optimizer", self.optimizer, OPTIMIZERS)
+        require_known("schedule", self.schedule, SCHEDULES)
+        require_finite("warmup_epochs", self.warmup_epochs, high=float(self.epochs))
+        if self.clip_norm is not None:
+            require_finite("clip_norm", self.clip_norm)
+        if self.precision == "16-mixed":
+            raise InputError("precision 16-mixed needs loss scaling; use bf16-mixed, which has the range of float32.")
+        require_known("precision", self.precision, PRECISIONS)
+        for name in ("channels_last", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}.")
 
     def updates_per_epoch(self, images: int) -> int:
         """Updates in one epoch over `images` training images; a last partial batch is dropped, unless it is all."""
         return max(1, images // self.batch_size)
+
+    def base_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer that applies the method's gradients."""
+        if self.optimizer == "sgd":
+            options = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
+            return torch.optim.SGD(model.parameters(), **options)
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer]
+        return kind(model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+
+    def learning_rate(self, step: int, updates_per_epoch: int) -> float:
+        """lr at update `step`, from 1."""
+        total, warmup = self.epochs * updates_per_epoch, self.warmup_epochs * updates_per_epoch
+        if step <= warmup:
+            return self.lr * step / warmup
+        if self.schedule == "constant":
+            return self.lr
+        return self.lr * 0.5 * (1.0 + math.cos(math.pi * (step - 1 - warmup) / (total - warmup)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aimc_robust.errors import DivergenceError
 from aimc_robust.files import Row, append_rows, read_rows
@@ -17,6 +17,7 @@ from aimc_robust.noise.perturb import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.checkpoint import load_model_tensors, model_tensors
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
+from aimc_robust.training.images import Images
 from aimc_robust.training.method import Method
 from aimc_robust.training.resume import (
     FINISHED,
@@ -47,7 +48,7 @@ def train(
     method: Method,
     config: TrainingConfig,
     *,
-    training_set: Batch,
+    training_set: Batch | Images,
     validation_set: Batch,
     seed: int = 0,
     folder: Path | None = None,
@@ -56,7 +57,7 @@ def train(
 ) -> Trained:
     """Train `model` in place and return it with the selected epoch's weights, in evaluation mode.
 
-    training_set, validation_set: (inputs, labels), whole, on the model's device.
+    training_set: `Images`, or (inputs, labels), whole, on the model's device. validation_set: (inputs, labels) there.
     seed: order of images and randomness inside the model (dropout); the method draws from its own seed.
     folder: where checkpoint.safetensors and history.jsonl go. A finished training found there is loaded, an
         unfinished one goes on after its last epoch; either way the result is the undisturbed run's, bit for bit.
@@ -66,24 +67,25 @@ def train(
     Raises DivergenceError when a loss is not finite, naming update, method and strength; CheckpointError for a
     checkpoint that does not belong; DataError for images and labels that do not fit together.
     """
-    check_data("training_set", training_set)
+    images = training_set if isinstance(training_set, Images) else Images(*training_set)
     check_data("validation_set", validation_set)
-    recipe = recipe_of(model, method, config, seed, data_id)
+    method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
+    recipe = recipe_of(model, method, config, seed, data_id, images.augmentation)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / FINISHED).exists():
             epoch = load_finished(folder, model, recipe)
             return Trained(model.eval(), epoch, read_rows(folder / HISTORY))
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    if config.channels_last:
+        model.to(memory_format=torch.channels_last)
+    optimizer = config.base_optimizer(model)
     progress, history = Progress(), []
     if folder is not None:
         progress = load_progress(folder, model, optimizer, recipe)
         history = load_history(folder, progress.epoch)
     while progress.epoch < config.epochs:
         began = time.perf_counter()
-        row = _train_epoch(model, method, config, optimizer, training_set, seed, progress.epoch + 1)
+        row = _train_epoch(model, method, config, optimizer, images, seed, progress.epoch + 1)
         row |= _validate(model, config.early_stopping, validation_set, seed)
         if not math.isfinite(row["loss"]):  # the last update of an epoch has no training loss after it
             raise _divergence("the validation loss", row["updates"], row["epoch"], method)
@@ -102,35 +104,37 @@ def train(
     return Trained(model.eval(), progress.best_epoch, history)
 
 
-def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
-    """lr at update `step` of `total` (from 1): half a cosine from config.lr towards 0."""
-    return config.lr * 0.5 * (1.0 + math.cos(math.pi * (step - 1) / total))
-
-
 def _train_epoch(
     model: nn.Module,
     method: Method,
     config: TrainingConfig,
     optimizer: torch.optim.Optimizer,
-    data: Batch,
+    data: Images,
     seed: int,
     epoch: int,
 ) -> Row:
     """One epoch. Every random number derives from (seed, epoch), so that a resume needs no generator state."""
-    inputs, labels = data
-    updates = config.updates_per_epoch(len(labels))
-    orders = [_order(seed, epoch, stream, labels) for stream in range(method.batches_per_update)]
+    updates = config.updates_per_epoch(len(data))
+    streams = [
+        data.epoch(epoch, batch_size=config.batch_size, seed=seed, stream=stream)
+        for stream in range(method.batches_per_update)
+    ]
     loss_fn = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     losses = []
     model.train()
-    with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+    with torch.random.fork_rng(devices=[data.device] if data.device.type == "cuda" else []):
         torch.manual_seed(Axes(seed).at(use="model", epoch=epoch).seed())
-        for update in range(updates):
-            step = (epoch - 1) * updates + update + 1
-            chosen = [order[update * config.batch_size : (update + 1) * config.batch_size] for order in orders]
-            lr = optimizer.param_groups[0]["lr"] = learning_rate(config, step, config.epochs * updates)
+        for step, batches in enumerate(zip(*streams, strict=True), start=(epoch - 1) * updates + 1):
+            if config.channels_last:
+                batches = [(inputs.contiguous(memory_format=torch.channels_last), labels) for inputs, labels in batches]
+            lr = config.learning_rate(step, updates)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
             optimizer.zero_grad()
-            losses.append(method.backward(model, loss_fn, [(inputs[i], labels[i]) for i in chosen], step=step))
+            with torch.autocast(data.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
+                losses.append(method.backward(model, loss_fn, batches, step=step))
+            if config.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
     all_losses = torch.stack(losses)
     if not torch.isfinite(all_losses).all():
@@ -154,12 +158,6 @@ def _divergence(what: str, step: int, epoch: int, method: Method) -> DivergenceE
     return DivergenceError(
         f"{what} is not finite at update {step} (epoch {epoch}) of {type(method).__name__}{at}; lower lr{mend}."
     )
-
-
-def _order(seed: int, epoch: int, stream: int, labels: Tensor) -> Tensor:
-    """The order of the images in this epoch, the same for every method."""
-    generator = Axes(seed).at(use="shuffle", epoch=epoch, stream=stream).generator()
-    return torch.randperm(len(labels), generator=generator).to(labels.device)
 
 
 def _validate(model: nn.Module, stopping: EarlyStopping | None, data: Batch, seed: int) -> Row:

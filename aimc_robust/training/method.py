@@ -1,10 +1,10 @@
 """The protocol of a training method: which passes an update makes, at which weights, and what they leave behind."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from aimc_robust.errors import InputError, require_known
 from aimc_robust.noise.scope import Scope, check_scope
 from aimc_robust.seeding import Axes
+from aimc_robust.training.passes import Batch, LossFunction, LossPasses, Passes
 from aimc_robust.training.ramp import CONSTANT, Ramp
+from aimc_robust.training.workers import without_sync, world
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-Batch = tuple[Tensor, Tensor]
 BN_STATS = ("clean", "perturbed")
 
 
@@ -32,13 +32,17 @@ class Method(ABC):
     bn_stats: which pass updates the model's buffers (BatchNorm statistics): `clean` where the method has a clean
         pass, else `perturbed`.
     seed: root of the method's random numbers; update t of layer l draws from (seed, t, l) and nothing else.
+    per_worker: in data-parallel training each worker perturbs on its own (as the papers' codes do), instead of all by
+        the one perturbation that a single process would take.
     """
 
     ramp: Ramp = CONSTANT
     scope: Scope = "weights"
     bn_stats: str = "clean"
     seed: int = 0
+    per_worker: bool = False
 
+    draws: ClassVar[int] = 1  # perturbed passes per update, each at weights of its own
     batches_per_update: ClassVar[int] = 1
     ascent_pass: ClassVar[bool] = False  # whether the perturbation itself takes a clean pass
 
@@ -46,6 +50,8 @@ class Method(ABC):
         check_scope(self.scope)
         if not isinstance(self.ramp, Ramp):
             raise InputError(f"ramp must be a Ramp such as Ramp(shape='quadratic', updates=1000), got {self.ramp!r}.")
+        if not isinstance(self.per_worker, bool):
+            raise InputError(f"per_worker must be true or false, got {self.per_worker!r}.")
         require_known("bn_stats", self.bn_stats, BN_STATS)
         if self.bn_stats not in self.passes:
             raise InputError(
@@ -59,6 +65,11 @@ class Method(ABC):
         """(clean_share, perturbed_share); a pass with share 0 is not run."""
 
     @property
+    def worker_shares(self) -> tuple[float, float]:
+        """The shares of this process."""
+        return self.shares
+
+    @property
     def passes(self) -> tuple[str, ...]:
         """Which of BN_STATS an update runs."""
         clean_share, perturbed_share = self.shares
@@ -67,9 +78,9 @@ class Method(ABC):
 
     @abstractmethod
     def perturbation(
-        self, model: nn.Module, loss_fn: LossFunction, batch: Batch, *, step: int
+        self, model: nn.Module, passes: Passes, *, step: int, draw: int = 0
     ) -> AbstractContextManager[nn.Module]:
-        """A context inside which `model` carries the perturbed weights of update `step`."""
+        """A context inside which `model` carries the perturbed weights of a draw of update `step`."""
 
     @property
     @abstractmethod
@@ -80,52 +91,77 @@ class Method(ABC):
         """sigma or rho at update `step`."""
         return None if self.full_strength is None else self.full_strength * self.ramp.factor(step)
 
-    def backward(self, model: nn.Module, loss_fn: LossFunction, batches: Sequence[Batch], *, step: int) -> Tensor:
+    def backward(
+        self,
+        model: nn.Module,
+        loss_fn: LossFunction,
+        batches: Sequence[Batch],
+        *,
+        step: int,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> Tensor:
         """Add this update's gradient to `p.grad` and leave the weights as they were.
 
         batches: `batches_per_update` pairs (input, target). loss_fn(output, target) returns a scalar.
-        step: number of this update, from 1. Returns the loss that the gradient belongs to, detached.
-        Raises InputError for a wrong number of batches or a loss that is not a scalar.
+        step: number of this update, from 1. scaler: a `GradScaler`, when the user's loop scales the loss (float16);
+        p.grad is then scaled, and unscaled by the scaler as ever. Returns the loss that the gradient belongs to,
+        detached. Raises InputError for a wrong number of batches or a loss that is not a scalar.
         """
         if len(batches) != self.batches_per_update:
             raise InputError(
                 f"{type(self).__name__} takes {self.batches_per_update} batch(es) per update, each an (input, target) "
                 f"pair in a list; got {len(batches)}."
             )
-        clean_share, perturbed_share = self.shares
+        parts = self.parts(batches)
+        losses = []
+        for number, (share, part) in enumerate(parts):
+            passes = LossPasses(model, loss_fn, part, scaler)
+            losses.append(self.gradient(model, passes, step=step, share=share, last=number == len(parts) - 1))
+        return sum(losses[1:], losses[0])
+
+    def gradient(self, model: nn.Module, passes: Passes, *, step: int, share: float = 1.0, last: bool = True) -> Tensor:
+        """What `backward` does, for any source of gradients; returns `share` of the loss.
+
+        last: whether the update ends with this call, and data-parallel workers then share their gradients.
+        """
+        clean_share, perturbed_share = (share * own for own in self.worker_shares)
+        draws = self.draws if perturbed_share else 0
         losses = []
         if clean_share:
-            with self._buffers(model, "clean"):
-                losses.append(_accumulate(model, loss_fn, batches[0], clean_share))
-        if perturbed_share:
-            with self.perturbation(model, loss_fn, batches[-1], step=step), self._buffers(model, "perturbed"):
-                losses.append(_accumulate(model, loss_fn, batches[-1], perturbed_share))
+            with self._buffers(model, "clean"), _synced(model, last and not draws):
+                losses.append(passes.accumulate(0, clean_share))
+        for draw in range(draws):
+            kept = "perturbed" if draw == 0 else "a later draw"  # statistics move once per update
+            synced = _synced(model, last and draw == draws - 1)
+            with self.perturbation(model, passes, step=step, draw=draw), self._buffers(model, kept), synced:
+                losses.append(passes.accumulate(-1, perturbed_share / draws))
         return sum(losses[1:], losses[0])
+
+    def parts(self, batches: Sequence[Batch]) -> list[tuple[float, Sequence[Batch]]]:
+        """(share, batches) that an update works through one after the other: all at once, unless a method cuts them."""
+        return [(1.0, batches)]
+
+    def portion(self, rank: int, size: int) -> tuple[list[int], int, int]:
+        """What worker `rank` of `size` reads: (streams, one for each of its batches; its part; of so many parts)."""
+        return list(range(self.batches_per_update)), rank, size
+
+    def for_run(self, total_updates: int) -> Self:
+        """This method with its ramp in updates of a run of that length; see `Ramp.over`."""
+        return replace(self, ramp=self.ramp.over(total_updates))
 
     def _buffers(self, model: nn.Module, pass_name: str) -> AbstractContextManager[None]:
         """Keep the model's buffers as they are unless this pass is the one that `bn_stats` names."""
         return nullcontext() if pass_name == self.bn_stats else frozen_buffers(model)
 
-    def _axes(self, step: int) -> Axes:
-        return Axes(self.seed).at(use="training", step=step)
+    def _axes(self, step: int, draw: int = 0) -> Axes:
+        """Where the random numbers of a draw come from; the first draw and worker 0 need no axis of their own."""
+        rank = world()[0] if self.per_worker else 0
+        more = {name: value for name, value in (("draw", draw), ("worker", rank)) if value}
+        return Axes(self.seed).at(use="training", step=step, **more)
 
 
-def _accumulate(model: nn.Module, loss_fn: LossFunction, batch: Batch, share: float) -> Tensor:
-    """Add `share` of the batch's gradient to p.grad; returns the same share of the loss, detached."""
-    loss = scalar_loss(model, loss_fn, batch)
-    # Scaling by exactly 1 would still cost a kernel and, in half precision, a rounding.
-    scaled = loss if share == 1.0 else loss * share
-    scaled.backward()
-    return scaled.detach()
-
-
-def scalar_loss(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Tensor:
-    """The loss of one batch. Raises InputError when it is not a scalar."""
-    inputs, targets = batch
-    loss = loss_fn(model(inputs), targets)
-    if loss.ndim != 0:
-        raise InputError(f"loss_fn must return a scalar, got a tensor of shape {tuple(loss.shape)}; take its mean.")
-    return loss
+def _synced(model: nn.Module, wanted: bool) -> AbstractContextManager[None]:
+    return nullcontext() if wanted else without_sync(model)
 
 
 @contextmanager

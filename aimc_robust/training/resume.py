@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from inspect import isfunction
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import nn
 
 from aimc_robust.errors import CheckpointError
 from aimc_robust.files import Row, read_rows, write_whole
+from aimc_robust.training.augmentation import Augmentation
 from aimc_robust.training.checkpoint import (
     Tensors,
     check_fits,
@@ -41,16 +42,29 @@ class Progress:
     best: Tensors | None = None
 
 
-def recipe_of(model: nn.Module, method: Method, config: TrainingConfig, seed: int, data_id: str) -> str:
-    """A fingerprint of all that decides the result."""
+def recipe_of(
+    model: nn.Module, method: Method, config: TrainingConfig, seed: int, data_id: str, augmentation: Augmentation
+) -> str:
+    """A fingerprint of all that decides the result.
+
+    Settings at their defaults are left out, so that a new setting does not disown what was trained before it came.
+    """
     tensors = {name: [*value.shape, str(value.dtype)] for name, value in model.state_dict().items()}
-    settings = {field.name: _plain(getattr(method, field.name)) for field in fields(method)}
-    content = [tensors, type(method).__name__, settings, asdict(config), seed, data_id]
+    settings = [[type(part).__name__, _chosen(part)] for part in (method, config, augmentation)]
+    content = [tensors, settings, seed, data_id]
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
-def _plain(value: Any) -> str:
-    """A setting as text that is the same in every process; a function by its name."""
+def _chosen(settings: Any) -> dict[str, Any]:
+    """The fields of a dataclass that differ from their defaults, in a form that is the same in every process."""
+    values = {field.name: (getattr(settings, field.name), field.default) for field in fields(settings)}
+    return {name: _plain(value) for name, (value, default) in values.items() if value != default}
+
+
+def _plain(value: Any) -> Any:
+    """A setting as text; a function by its name, a dataclass by what was chosen."""
+    if is_dataclass(value):
+        return [type(value).__name__, _chosen(value)]
     return f"{value.__module__}.{value.__qualname__}" if isfunction(value) else repr(value)
 
 

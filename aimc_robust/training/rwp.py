@@ -5,25 +5,28 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from aimc_robust.errors import InputError, require_finite
+from aimc_robust.errors import InputError, require_finite, require_whole
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.perturb import perturbed
 from aimc_robust.noise.protocol import WeightNoise
 from aimc_robust.noise.scales import check_scale
-from aimc_robust.training.method import Batch, LossFunction, Method
+from aimc_robust.training.method import Method
+from aimc_robust.training.passes import Passes
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomPerturbation(Method):
-    """What RWP and m-RWP share: eps is one draw of a weight noise per update.
+    """What RWP and m-RWP share: eps is a draw of a weight noise.
 
     sigma, scale: Gaussian noise of that strength (`noise.Gaussian`). noise: any other weight noise instead, a
     crossbar too, which makes training match a device; `sigma` is then left out.
+    draws: perturbed passes per update, over the same batch, whose gradients are averaged.
     """
 
     sigma: float | None = None
     scale: str = "filter_max"
     noise: WeightNoise | None = None
+    draws: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -34,6 +37,7 @@ class RandomPerturbation(Method):
             require_finite("sigma", self.sigma)
         elif not isinstance(self.noise, WeightNoise):
             raise InputError(f"noise must be a WeightNoise such as Gaussian or Crossbar, got {self.noise!r}.")
+        require_whole("draws", self.draws, low=1)
 
     @property
     def full_strength(self) -> float:
@@ -41,18 +45,18 @@ class RandomPerturbation(Method):
         return 1.0 if self.sigma is None else self.sigma
 
     def perturbation(
-        self, model: nn.Module, loss_fn: LossFunction, batch: Batch, *, step: int
+        self, model: nn.Module, passes: Passes, *, step: int, draw: int = 0
     ) -> AbstractContextManager[nn.Module]:
         noise = self.noise or Gaussian(self.sigma, self.scale)
         strength = self.ramp.factor(step)
-        return perturbed(model, noise, generator=self._axes(step), scope=self.scope, strength=strength)
+        return perturbed(model, noise, generator=self._axes(step, draw), scope=self.scope, strength=strength)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RWP(RandomPerturbation):
-    """g = grad L_B(w + eps), one eps per update.
+    """g = grad L_B(w + eps), one eps per update, or the mean over several `draws`.
 
-    There is only the perturbed pass, so BatchNorm statistics are those of perturbed weights.
+    There are only perturbed passes, so BatchNorm statistics are those of perturbed weights (of the first draw).
     Source: Incorruptible paper, Eq. 2 and Algorithm 1.
     """
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from aimc_robust.training.method import Batch, LossFunction, Method
+from aimc_robust.training.method import Method
+from aimc_robust.training.passes import Passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,6 @@ class SGD(Method):
         return None
 
     def perturbation(
-        self, model: nn.Module, loss_fn: LossFunction, batch: Batch, *, step: int
+        self, model: nn.Module, passes: Passes, *, step: int, draw: int = 0
     ) -> AbstractContextManager[nn.Module]:
         return nullcontext(model)

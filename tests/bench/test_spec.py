@@ -11,9 +11,9 @@ from aimc_robust.training import SGD, MixedRWP, Ramp
 
 def test_methods_targets_and_recipe_are_built_as_written(write_spec):
     spec = load_spec(write_spec())
-    assert spec.method("sgd", total_updates=50, seed=3) == SGD(seed=3)
+    assert spec.method("sgd", seed=3) == SGD(seed=3)
     ramp = Ramp(shape="linear", updates=25)
-    assert spec.method("m-rwp", total_updates=50, seed=1) == MixedRWP(sigma=0.1, ramp=ramp, seed=1)
+    assert spec.method("m-rwp", seed=1).for_run(50) == MixedRWP(sigma=0.1, ramp=ramp, seed=1)
     assert [t.condition for t in spec.built_targets()] == [None, Gaussian(0.2), Crossbar("rram-wan2022")]
     assert spec.config().early_stopping.draws == 2
 

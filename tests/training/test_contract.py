@@ -13,7 +13,7 @@ from aimc_robust.training import METHODS, Method, Ramp
 from .examples import conv_net, differing, digit_batches, state_of
 
 LOSS = nn.CrossEntropyLoss()
-ARGUMENTS = {"sgd": {}, "sam": {"rho": 0.05}, "rwp": {"sigma": 0.05}, "m-rwp": {"sigma": 0.05}}
+ARGUMENTS = {"sgd": {}, "sam": {"rho": 0.05}, "asam": {"rho": 0.5}, "rwp": {"sigma": 0.05}, "m-rwp": {"sigma": 0.05}}
 
 
 @pytest.fixture(params=METHODS)

@@ -1,0 +1,61 @@
+"""Residual networks for small images (CIFAR forms), of any width and depth."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aimc_robust.errors import InputError, require_whole
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with BatchNorm beside a shortcut; a strided or widening shortcut is a 1x1 convolution."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False),
+                nn.BatchNorm2d(outputs),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """A 3x3 convolution, stages of basic blocks, mean over the image, a linear layer. Input (N, in_channels, H, W).
+
+    Stage i has blocks[i] blocks of channels * 2**i channels and halves the image, the first one excepted. channels 64,
+    blocks (2, 2, 2, 2) is the CIFAR form of ResNet-18 (11.2 million weights); channels 16, blocks (n, n, n) is
+    ResNet-(6n+2) with projection shortcuts. Source: He et al., CVPR 2016, Sec. 3 and 4.2.
+    """
+
+    def __init__(
+        self, *, in_channels: int, classes: int, channels: int = 16, blocks: Sequence[int] = (1, 1, 1)
+    ) -> None:
+        super().__init__()
+        require_whole("channels of resnet", channels, low=1, high=4096)
+        if isinstance(blocks, str) or not 1 <= len(blocks) <= 6:
+            raise InputError(f"blocks of resnet are 1 to 6 whole numbers, one for each stage, got {blocks!r}.")
+        self.stem = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+        layers, width = [], channels
+        for stage, count in enumerate(blocks):
+            require_whole("blocks of resnet", count, low=1, high=100)
+            for block in range(count):
+                stride = 2 if stage > 0 and block == 0 else 1
+                layers.append(BasicBlock(width, channels * 2**stage, stride))
+                width = channels * 2**stage
+        self.blocks = nn.Sequential(*layers)
+        self.classifier = nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.blocks(F.relu(self.bn(self.stem(images))))
+        return self.classifier(hidden.mean(dim=(2, 3)))
