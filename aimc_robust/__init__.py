@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "aimc_robust.analysis": ["ascent_sharpness", "average_sharpness"],
+    "aimc_robust.analysis": ["Diagnostics", "DiagnosticsConfig", "ascent_sharpness", "average_sharpness"],
     "aimc_robust.devices": ["Card", "card_names", "load_card"],
     "aimc_robust.evaluation": ["AccuracyEstimate", "PairedDifference", "evaluate", "paired_difference"],
     "aimc_robust.hardware": [
@@ -19,8 +19,8 @@ _HOMES = {
     "aimc_robust.noise": ["Gaussian", "Laplace", "WeightNoise", "perturbed"],
     "aimc_robust.seeding": ["Axes"],
     "aimc_robust.training": [
-        "RWP", "SAM", "SGD", "AdaptiveSAM", "Augmentation", "EarlyStopping", "Images", "Method", "MixedRWP", "Ramp",
-        "Trained", "TrainingConfig", "train",
+        "RWP", "SAM", "SGD", "AdaptiveSAM", "Augmentation", "EarlyStopping", "Images", "Machine", "Method", "MixedRWP",
+        "Ramp", "RobustOptimizer", "Trained", "TrainingConfig", "train",
     ],
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -44,7 +44,7 @@ class Axes:
         text = json.dumps([operator.index(self.root), self.named], separators=(",", ":"))
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
-    def generator(self, device: str = "cpu") -> torch.Generator:
+    def generator(self, device: str | torch.device = "cpu") -> torch.Generator:
         """A fresh generator for these axes. The CPU's gives the same numbers wherever the result is used."""
         import torch
 

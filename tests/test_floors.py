@@ -17,7 +17,7 @@ FLOORS = (
     frozenset({"noise"}),
     frozenset({"devices", "training"}),
     frozenset({"hardware", "analysis"}),
-    frozenset({"evaluation"}),
+    frozenset({"evaluation", "lightning"}),
     frozenset({"bench"}),
     frozenset({"report"}),
     frozenset({"cli"}),

@@ -44,7 +44,7 @@ def ascent_sharpness(model: nn.Module, loss_fn: LossFunction, batches: Iterable[
 
     The batch size is the m of m-sharpness.
     """
-    method = SAM(rho=rho)
+    method = SAM(rho=rho, per_worker=True)  # asks no other process, which may not be here
     rises = []
     with frozen_buffers(model):
         for batch in batches:

@@ -44,9 +44,11 @@ def load_data(spec: DataSpec, *, seed: int, folder: Path) -> DataSet:
         held = max(1, round(spec.test_share * len(labels)))
         train, test = (images[order[held:]], labels[order[held:]]), (images[order[:held]], labels[order[:held]])
     elif spec.name.startswith("npz:"):
-        train, test = (_of_classes(part, spec.classes) for part in _npz(folder / spec.name.removeprefix("npz:")))
+        train, test = _npz(folder / spec.name.removeprefix("npz:"))
     else:
         raise unknown_name("data set", spec.name, ["digits", "npz:PATH"])
+    if spec.classes is not None:
+        train, test = _of_classes(train, spec.classes, "training"), _of_classes(test, spec.classes, "test")
     return _split(train, test, spec.validation_share, seed)
 
 
@@ -76,14 +78,15 @@ def _npz(path: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, n
     )
 
 
-def _of_classes(part: tuple[np.ndarray, np.ndarray], classes: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """The images whose label is below `classes`, and their labels; None keeps all."""
+def _of_classes(part: tuple[np.ndarray, np.ndarray], classes: int, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The images whose label is below `classes`, and their labels."""
     images, labels = part
-    if classes is None:
-        return part
-    if labels.max() + 1 < classes:
-        raise DataError(f"classes = {classes} asks for more than the {labels.max() + 1} that the file holds.")
     chosen = labels < classes
+    if not chosen.any() or (split == "training" and labels.max() + 1 < classes):
+        raise DataError(
+            f"classes = {classes} asks for labels 0 to {classes - 1}; the {split} images have {labels.min()} to "
+            f"{labels.max()}. Choose classes within them."
+        )
     return images[chosen], labels[chosen]
 
 

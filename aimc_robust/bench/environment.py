@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 import aimc_robust
+from aimc_robust.training.fabric import Machine
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "pydantic", "matplotlib")
 
 
-def environment() -> dict[str, Any]:
-    """Versions, git commit of the package (None outside a checkout), threads, compute device."""
+def environment(machine: Machine) -> dict[str, Any]:
+    """Versions, git commit of the package (None outside a checkout), threads, kind of device, processes."""
     return {
         "aimc_robust": aimc_robust.__version__,
         "git_commit": _git_commit(),
@@ -22,7 +23,8 @@ def environment() -> dict[str, Any]:
         **{name: version for name in PACKAGES if (version := _version(name)) is not None},
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
-        "device": "cpu",
+        "device": machine.device_name,
+        "processes": machine.processes,
     }
 
 

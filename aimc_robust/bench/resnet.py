@@ -1,7 +1,5 @@
 """Residual networks for small images (CIFAR forms), of any width and depth."""
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,11 +36,11 @@ class ResNet(nn.Module):
     """
 
     def __init__(
-        self, *, in_channels: int, classes: int, channels: int = 16, blocks: Sequence[int] = (1, 1, 1)
+        self, *, in_channels: int, classes: int, channels: int = 16, blocks: list[int] | tuple[int, ...] = (1, 1, 1)
     ) -> None:
         super().__init__()
         require_whole("channels of resnet", channels, low=1, high=4096)
-        if isinstance(blocks, str) or not 1 <= len(blocks) <= 6:
+        if not isinstance(blocks, list | tuple) or not 1 <= len(blocks) <= 6:
             raise InputError(f"blocks of resnet are 1 to 6 whole numbers, one for each stage, got {blocks!r}.")
         self.stem = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(channels)

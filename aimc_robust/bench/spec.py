@@ -9,6 +9,7 @@ from typing import Any
 
 import pydantic
 
+from aimc_robust.analysis.diagnostics import DiagnosticsConfig
 from aimc_robust.bench.from_table import from_table
 from aimc_robust.bench.methods import build_method
 from aimc_robust.bench.targets import NAME, Target, build_targets, with_card
@@ -25,7 +26,7 @@ class DataSpec(StrictModel):
     name: str
     test_share: float = pydantic.Field(default=1 / 3, gt=0, lt=1)  # of digits; a file brings its own test split
     validation_share: float = pydantic.Field(default=0.15, gt=0, lt=1)  # of the training images
-    classes: int | None = pydantic.Field(default=None, ge=2)  # of a file: only images of the labels below this
+    classes: int | None = pydantic.Field(default=None, ge=2)  # only images of the labels below this
     augmentation: dict[str, Any] = pydantic.Field(default_factory=dict)  # fields of Augmentation
 
     def built_augmentation(self) -> Augmentation:
@@ -53,6 +54,7 @@ class Spec(StrictModel):
     model: ModelSpec
     training: dict[str, Any]  # fields of TrainingConfig
     methods: dict[str, dict[str, Any]] = pydantic.Field(min_length=1)
+    diagnostics: dict[str, Any] | None = None  # fields of DiagnosticsConfig; without the table nothing is measured
 
     @pydantic.model_validator(mode="after")
     def _buildable(self) -> Spec:
@@ -61,6 +63,7 @@ class Spec(StrictModel):
             raise ValueError(f"seeds: each seed may appear once, got {self.seeds}")
         _told_where("training", self.config)
         _told_where("data", self.data.built_augmentation)
+        _told_where("diagnostics", self.built_diagnostics)
         for label in self.methods:
             if not re.fullmatch(NAME, label):
                 raise ValueError(f"methods: a label is up to 80 letters, digits, '.', '_' and '-', got {label!r}")
@@ -77,6 +80,12 @@ class Spec(StrictModel):
         if "early_stopping" in table:
             table["early_stopping"] = from_table(EarlyStopping, table["early_stopping"], what="early_stopping")
         return from_table(TrainingConfig, table, what="training")
+
+    def built_diagnostics(self) -> DiagnosticsConfig | None:
+        """What is measured after each epoch of each training, on the same images and draws for all; None: nothing."""
+        if self.diagnostics is None:
+            return None
+        return from_table(DiagnosticsConfig, self.diagnostics, what="diagnostics", given={"seed": self.seed})
 
     def method(self, label: str, *, seed: int) -> Method:
         """The method called `label`."""

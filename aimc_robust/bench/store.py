@@ -15,6 +15,7 @@ from aimc_robust.bench.tables import COLUMNS, summary
 from aimc_robust.errors import AimcError, InputError, ResultsError
 from aimc_robust.files import Row, append_rows, read_json, read_rows, write_whole
 from aimc_robust.hardware.ranges import LayerRanges, ranges_from_json, ranges_to_json
+from aimc_robust.training.resume import FINISHED
 
 SPEC, QUESTION, ENVIRONMENT = "spec.toml", "question.json", "environment.json"
 EVALUATIONS, HISTORY, FAILURE, COVERAGE = "evaluations.jsonl", "history.jsonl", "failed.json", "coverage.json"
@@ -72,8 +73,10 @@ class Store:
         question = spec.model_dump(mode="json")
         # Read as a spec: one that an older version kept lacks the keys that came since, which then have their defaults.
         known = None if kept is None else spec_from(kept, source=str(folder / QUESTION)).model_dump(mode="json")
-        if known is not None and known != question:
-            differ = ", ".join(key for key in question if known.get(key) != question[key])
+        # Diagnostics only watch: switched on or off, the models are the same.
+        differing = [key for key in question if known and known.get(key) != question[key] and key != "diagnostics"]
+        if differing:
+            differ = ", ".join(differing)
             raise ResultsError(
                 f"{folder} holds the results of another spec, or of device cards that have changed since (different: "
                 f"{differ}); give --out another folder."
@@ -106,6 +109,10 @@ class Store:
     def evaluations(self, cell: Cell) -> list[Row]:
         """A cell's evaluation rows."""
         return read_rows(self.run_folder(cell) / EVALUATIONS)
+
+    def is_trained(self, cell: Cell) -> bool:
+        """Whether a cell's training is finished."""
+        return (self.run_folder(cell) / FINISHED).exists()
 
     def is_evaluated(self, cell: Cell) -> bool:
         """Whether a cell has every row that the spec asks for."""

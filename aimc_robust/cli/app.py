@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -75,6 +76,10 @@ def compare(
             help="Try failed models again, say after an upgrade; what has not changed fails the same way.",
         ),
     ] = False,
+    devices: Annotated[int, typer.Option(min=1, help="Train each model on so many devices of this node at once.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="On so many nodes, each started with this command.")] = 1,
+    accelerator: Annotated[str, typer.Option(help="cpu, gpu, ..., or auto: the best there is.")] = "auto",
+    strategy: Annotated[str, typer.Option(help="How devices share a model: auto or ddp.")] = "auto",
 ) -> None:
     """Train every method and seed of SPEC, evaluate each on every target, and write tables and a report.
 
@@ -85,10 +90,13 @@ def compare(
     from aimc_robust import bench
     from aimc_robust.cli.watch import watching
     from aimc_robust.report import write_report
+    from aimc_robust.training import Machine
 
     question = bench.load_spec(spec)
     folder = out or Path("results") / question.name
-    with watching() as progress:
+    machine = Machine(devices=devices, nodes=nodes, accelerator=accelerator, strategy=strategy)
+    first = machine.is_first
+    with watching() if first else nullcontext(bench.Progress()) as progress:
         outcome = bench.compare(
             question,
             spec.read_text(encoding="utf-8-sig"),
@@ -96,8 +104,10 @@ def compare(
             data_folder=spec.parent,
             progress=progress,
             retry_failed=retry_failed,
+            machine=machine,
         )
-        progress.report(write_report(folder))
+        if first:
+            progress.report(write_report(folder))
     if outcome.failed:
         names = ", ".join(str(cell) for cell in outcome.failed)
         typer.echo(f"failed: {names}; the report gives the reasons, --retry-failed tries them again.", err=True)

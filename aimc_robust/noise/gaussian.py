@@ -1,6 +1,7 @@
 """Gaussian weight noise."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ class Gaussian(WeightNoise):
 
     sigma: float
     scale: str = "filter_max"
+
+    any_device: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_finite("sigma", self.sigma)

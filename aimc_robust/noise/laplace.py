@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class Laplace(WeightNoise):
     b: float
     scale: str = "filter_max"
     matched_std: bool = False
+
+    any_device: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_finite("b", self.b)

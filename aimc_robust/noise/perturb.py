@@ -19,14 +19,17 @@ def perturb_weights(
     generator: torch.Generator | Axes,
     scope: Scope = "weights",
     strength: float = 1.0,
+    on_device: bool = False,
 ) -> None:
     """Replace the weights in scope by perturbed ones, in place and for good. Arguments as for `perturbed`."""
-    model = unwrapped(model)
+    model, near = unwrapped(model), on_device and noise.any_device
     matrices = {id(matrix.parameter): matrix for matrix in analog_weights(model).values()}
     with torch.no_grad():
         for name, weight in weights_in_scope(model, scope).items():
             layer = layer_name(name)
-            source = generator.at(layer=layer).generator() if isinstance(generator, Axes) else generator
+            source = generator
+            if isinstance(generator, Axes):
+                source = generator.at(layer=layer).generator(device=weight.device if near else "cpu")
             matrix = matrices.get(id(weight))
             if matrix is None:
                 noisy = noise.perturb(layer, weight.detach(), source)
@@ -62,6 +65,7 @@ def perturbed(
     generator: torch.Generator | Axes,
     scope: Scope = "weights",
     strength: float = 1.0,
+    on_device: bool = False,
 ) -> Iterator[nn.Module]:
     """Inside the block `model` carries perturbed weights; afterwards, also after an exception, its own, bit for bit.
 
@@ -69,8 +73,10 @@ def perturbed(
         weight derives its own generator by its layer's name, so that no weight's draw depends on another's.
     scope: which parameters, see `weights_in_scope`.
     strength: 1 applies the noise whole; s applies w + s * (noise(w) - w), which is how ramps grow any noise.
+    on_device: with `Axes`, draw on each weight's own device where the noise can. Quick on a GPU, which has other random
+        numbers than the CPU: for training, not for chips that are to be the same everywhere.
     Raises InputError when nothing is in scope.
     """
     with restored(model, scope):
-        perturb_weights(model, noise, generator=generator, scope=scope, strength=strength)
+        perturb_weights(model, noise, generator=generator, scope=scope, strength=strength, on_device=on_device)
         yield model

@@ -1,6 +1,7 @@
 """The weight-noise protocol."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +12,11 @@ class WeightNoise(ABC):
 
     Gaussian and Laplace noise are weight noises, and so is programming the weights onto a crossbar: whatever
     accepts a weight noise (training, evaluation, sharpness) accepts each of them.
+
+    any_device: whether `perturb` takes a generator of any device; else it gets the CPU's.
     """
+
+    any_device: ClassVar[bool] = False
 
     @abstractmethod
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:

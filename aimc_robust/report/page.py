@@ -11,7 +11,7 @@ from aimc_robust.bench.store import Store
 from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.evaluation.paired import PairedDifference
 from aimc_robust.files import write_whole
-from aimc_robust.report import figures
+from aimc_robust.report import figures, training_figures
 from aimc_robust.report.content import Content, gather
 from aimc_robust.report.setup import ranges_over_models, setup
 
@@ -37,12 +37,19 @@ def _render(template: str, content: Content) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": number, "interval": interval, "gain": gain, "described": described}
+    environment.filters |= {
+        "number": number,
+        "interval": interval,
+        "gain": gain,
+        "described": described,
+        "short": short,
+    }
     return environment.get_template(template).render(
         content=content,
         spec=content.store.spec,
         recipe=content.store.spec.config(),
         figures=figures,
+        training=training_figures,
         settings=settings,
         passes=passes,
         partly=partly,
@@ -55,6 +62,11 @@ def _render(template: str, content: Content) -> str:
 def number(value: float, digits: int = 2) -> str:
     """A number for a table; a dash where there is none."""
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def short(value: float | None) -> str:
+    """Three digits, whatever the size; a dash where there is none."""
+    return "–" if value is None else f"{value:.3g}"
 
 
 def interval(estimate: AccuracyEstimate | PairedDifference, digits: int = 1) -> str:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from aimc_robust.errors import InputError, require_finite, require_known, requir
 from aimc_robust.noise.perturb import restored
 from aimc_robust.noise.scope import weights_in_scope
 from aimc_robust.noise.wrappers import unwrapped
-from aimc_robust.training.method import Method
+from aimc_robust.training.method import Method, frozen_buffers
 from aimc_robust.training.mixed_rwp import BATCHES
 from aimc_robust.training.passes import Batch, Passes
 from aimc_robust.training.workers import mean_over_workers, without_sync
@@ -78,10 +78,13 @@ class Ascent(Method):
         with self._buffers(model, "clean"), without_sync(model):
             gradients = passes.gradients(list(weights.values()), 0)
         if not self.per_worker:
-            mean_over_workers(gradients)
+            gradients = mean_over_workers(gradients, list(weights.values()))
         # An unused weight has no gradient and stays.
         moved = [(w, g) for w, g in zip(weights.values(), gradients, strict=True) if g is not None]
-        with restored(model, self.scope):
+        # A float16 gradient that overflows moves the weights to nan, whereupon the GradScaler skips the update; it
+        # cannot mend the statistics that the pass leaves.
+        statistics = frozen_buffers(model, broken_only=True) if self.bn_stats == "perturbed" else nullcontext()
+        with restored(model, self.scope), statistics:
             with torch.no_grad():
                 self.ascend([weight for weight, _ in moved], [gradient for _, gradient in moved], self.strength(step))
             torch.clear_autocast_cache()  # see noise.perturb

@@ -1,12 +1,12 @@
 """Labelled training images, whole in memory on one device: no worker processes, batches made by a few tensor calls."""
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from aimc_robust.errors import DataError, InputError
+from aimc_robust.errors import DataError, InputError, require_whole
 from aimc_robust.metrics import Batch, check_data
 from aimc_robust.seeding import Axes
 from aimc_robust.training.augmentation import Augmentation, Draws, cut_holes
@@ -16,12 +16,15 @@ class Images:
     """A training set that yields shuffled, augmented batches.
 
     inputs: (N, C, H, W) images, or inputs of any shape (N, ...) when nothing is to be augmented; bytes count as
-    0 to 255 for 0 to 1. labels: (N,). mean, std: per channel, normalise once, here; without them inputs are used as
-    they are. augmentation: what each image goes through each time. The border of a crop is black: 0 before
-    normalisation. All on the inputs' device, which the batches share.
+        0 to 255 for 0 to 1. labels: (N, ...). Everything is on the inputs' device, batches too.
+    mean, std: per channel; the images are normalised once, here. Without them inputs are used as they are.
+    augmentation: what each image goes through each time it is seen.
+    black: for inputs that are normalised already: value of each channel in the border of a crop (default 0). With
+        mean and std it is what 0 becomes, as if a black border were normalised with the image.
 
-    Order and augmentation derive from (seed, epoch, image) alone: they do not depend on the batch size, the number
-    of processes or the device.
+    Order and augmentation derive from (seed, epoch, stream, image) alone: they do not depend on the batch size, the
+    number of processes or the device. Raises DataError for inputs that cannot be normalised or augmented, InputError
+    for settings that contradict each other.
     """
 
     def __init__(
@@ -34,21 +37,26 @@ class Images:
         augmentation: Augmentation | None = None,
         black: Sequence[float] | Tensor | None = None,
     ) -> None:
-        """black: value of each channel outside the image, for inputs that are normalised already (default 0)."""
         check_data("training images", (inputs, labels))
-        if (mean is None) != (std is None) or (mean is not None and black is not None):
-            raise InputError("normalisation takes both mean and std, and then knows what black is; leave `black` out.")
-        inputs = inputs.float() / 255.0 if inputs.dtype == torch.uint8 else inputs
-        if mean is not None:
-            centre, spread = (_per_channel(values, inputs, name) for values, name in ((mean, "mean"), (std, "std")))
-            inputs, black = (inputs - centre) / spread, (-centre / spread).flatten()
-        self.labels = labels
+        if (mean is None) != (std is None):
+            raise InputError(f"normalisation takes both mean and std, got only {'std' if mean is None else 'mean'}.")
+        if mean is not None and black is not None:
+            raise InputError("with mean and std the border's black is known; leave `black` out.")
         self.augmentation = augmentation or Augmentation()
+        self.labels = labels.to(inputs.device)
         self.shape = tuple(inputs.shape[1:])
-        if self.augmentation != Augmentation():
-            if inputs.ndim != 4:
-                raise DataError(f"augmentation takes images (N, C, H, W), got inputs of shape {tuple(inputs.shape)}.")
-            self.augmentation.check_size(*inputs.shape[2:])
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.float().div_(255.0)
+        if mean is not None or black is not None or self.augmentation != Augmentation():
+            _check_images(inputs)
+            self.augmentation.check_size(*self.shape[1:])
+        if mean is not None:
+            centre, spread = _per_channel(mean, inputs, "mean"), _per_channel(std, inputs, "std")
+            if not (spread > 0).all():
+                raise InputError(f"std must be above 0 in every channel, got {spread.flatten().tolist()}.")
+            inputs, black = (inputs - centre).div_(spread), -centre / spread
+        elif black is not None:
+            black = _per_channel(black, inputs, "black")
         self.stored = _bordered(inputs, self.augmentation.crop, black)
 
     def __len__(self) -> int:
@@ -59,6 +67,12 @@ class Images:
         """Where images and batches are."""
         return self.stored.device
 
+    def to(self, device: torch.device | str) -> "Images":
+        """The same on a device; tensors that are there already are shared."""
+        moved = copy.copy(self)
+        moved.stored, moved.labels = self.stored.to(device), self.labels.to(device)
+        return moved
+
     def epoch(
         self, epoch: int, *, batch_size: int, seed: int = 0, stream: int = 0, part: int = 0, parts: int = 1
     ) -> Iterator[Batch]:
@@ -66,22 +80,30 @@ class Images:
 
         A last partial batch is left out, unless it is all there is. stream: another order and augmentation of the
         same epoch, for a method's second batch. part, parts: the process gets this share of each batch.
+        Raises InputError for a batch that the processes cannot share equally.
         """
+        require_whole("batch_size", batch_size, low=1)
+        require_whole("parts", parts, low=1)
+        require_whole("part", part, low=0, high=parts - 1)
+        size = min(batch_size, len(self))
+        share, left_over = divmod(size, parts)
+        if left_over:
+            raise InputError(f"{parts} processes cannot share batches of {size} images equally; change the batch size.")
         axes = Axes(seed).at(epoch=epoch, stream=stream)
         order = torch.randperm(len(self), generator=axes.at(use="shuffle").generator()).to(self.device)
         draws = self.draws(epoch, seed=seed, stream=stream)
-        share = min(batch_size, len(self)) // parts
-        for start in range(0, max(1, len(self) // batch_size) * batch_size, batch_size):
-            chosen = order[start : start + batch_size][part * share : (part + 1) * share]
-            yield self.augmented(chosen, draws), self.labels[chosen]
+        starts = range(part * share, len(self) - size + part * share + 1, size)
+        shares = (order[start : start + share] for start in starts)
+        return ((self.augmented(chosen, draws), self.labels[chosen]) for chosen in shares)
 
     def draws(self, epoch: int, *, seed: int = 0, stream: int = 0) -> Draws:
         """What happens to each image in this epoch."""
         axes = Axes(seed).at(use="augmentation", epoch=epoch, stream=stream)
-        return self.augmentation.draws(axes, len(self), *self.shape[-2:]).to(self.device)
+        height, width = self.shape[1:] if len(self.shape) == 3 else (0, 0)  # without images nothing is drawn
+        return self.augmentation.draws(axes, len(self), height, width).to(self.device)
 
     def augmented(self, chosen: Tensor, draws: Draws) -> Tensor:
-        """The images of these numbers (B,), after their draws: a new tensor (B, C, H, W)."""
+        """The images with these indices (B,), after their draws: a new tensor (B, C, H, W)."""
         draws = draws.of(chosen)
         if draws.top is None:
             images = self.stored[chosen]
@@ -96,29 +118,36 @@ class Images:
         return images
 
     def plain(self) -> Batch:
-        """All images without augmentation, and their labels."""
+        """All images without augmentation, and their labels: a view, not to be written to."""
         crop = self.augmentation.crop
-        inside = slice(crop, -crop) if crop else slice(None)
-        return (self.stored[:, :, inside, inside] if crop else self.stored), self.labels
+        return (self.stored[..., crop:-crop, crop:-crop] if crop else self.stored), self.labels
+
+
+def _check_images(inputs: Tensor) -> None:
+    if inputs.ndim != 4 or not inputs.is_floating_point():
+        raise DataError(
+            "normalisation and augmentation take images (N, C, H, W) of bytes or floating-point numbers, "
+            f"got {str(inputs.dtype).removeprefix('torch.')} {tuple(inputs.shape)}."
+        )
 
 
 def _per_channel(values: Sequence[float] | Tensor, inputs: Tensor, name: str) -> Tensor:
+    """(C, 1, 1) from one number per channel."""
     found = torch.as_tensor(values, dtype=inputs.dtype, device=inputs.device).flatten()
-    if inputs.ndim != 4 or len(found) != inputs.shape[1]:
-        raise DataError(
-            f"{name} holds {len(found)} values; expected one for each channel of images (N, C, H, W), "
-            f"got inputs of shape {tuple(inputs.shape)}."
+    if len(found) != inputs.shape[1] or not found.isfinite().all():
+        raise InputError(
+            f"{name} must hold one finite number for each of the {inputs.shape[1]} channels, got {found.tolist()}."
         )
     return found[:, None, None]
 
 
-def _bordered(inputs: Tensor, crop: int, black: Sequence[float] | Tensor | None) -> Tensor:
-    """The images with a black border of `crop` pixels."""
+def _bordered(inputs: Tensor, crop: int, black: Tensor | None) -> Tensor:
+    """The images with a border of `crop` pixels, black (C, 1, 1) or 0."""
     if crop == 0:
         return inputs
-    black = torch.zeros(inputs.shape[1]) if black is None else black
-    bordered = F.pad(inputs, [crop] * 4)
-    inner = (..., slice(crop, -crop), slice(crop, -crop))
-    bordered += _per_channel(black, inputs, "black")
-    bordered[inner] = inputs
+    images, channels, height, width = inputs.shape
+    bordered = inputs.new_zeros(images, channels, height + 2 * crop, width + 2 * crop)
+    if black is not None:
+        bordered += black
+    bordered[..., crop:-crop, crop:-crop] = inputs
     return bordered

@@ -14,7 +14,7 @@ from aimc_robust.noise.scope import Scope, check_scope
 from aimc_robust.seeding import Axes
 from aimc_robust.training.passes import Batch, LossFunction, LossPasses, Passes
 from aimc_robust.training.ramp import CONSTANT, Ramp
-from aimc_robust.training.workers import without_sync, world
+from aimc_robust.training.workers import share_buffers, without_sync, world
 
 BN_STATS = ("clean", "perturbed")
 
@@ -135,6 +135,8 @@ class Method(ABC):
             synced = _synced(model, last and draw == draws - 1)
             with self.perturbation(model, passes, step=step, draw=draw), self._buffers(model, kept), synced:
                 losses.append(passes.accumulate(-1, perturbed_share / draws))
+        if last and self.worker_shares != self.shares:  # only some workers have made the pass that `bn_stats` names
+            share_buffers(model, source=self.statistics_from)
         return sum(losses[1:], losses[0])
 
     def parts(self, batches: Sequence[Batch]) -> list[tuple[float, Sequence[Batch]]]:
@@ -144,6 +146,11 @@ class Method(ABC):
     def portion(self, rank: int, size: int) -> tuple[list[int], int, int]:
         """What worker `rank` of `size` reads: (streams, one for each of its batches; its part; of so many parts)."""
         return list(range(self.batches_per_update)), rank, size
+
+    @property
+    def statistics_from(self) -> int:
+        """The worker whose BatchNorm statistics stand for all."""
+        return 0
 
     def for_run(self, total_updates: int) -> Self:
         """This method with its ramp in updates of a run of that length; see `Ramp.over`."""
@@ -165,8 +172,8 @@ def _synced(model: nn.Module, wanted: bool) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def frozen_buffers(model: nn.Module) -> Iterator[None]:
-    """Put the model's buffers back on leaving.
+def frozen_buffers(model: nn.Module, *, broken_only: bool = False) -> Iterator[None]:
+    """Put the model's buffers back on leaving. broken_only: those that are no longer finite.
 
     Buffers rather than BatchNorm's own switch: custom normalisation layers are covered too, also those that put a
     new tensor in a buffer's place.
@@ -182,4 +189,7 @@ def frozen_buffers(model: nn.Module) -> Iterator[None]:
     finally:
         with torch.no_grad():
             for module, name, buffer, value in saved:
+                if broken_only:
+                    now = module._buffers[name]
+                    value = torch.where(now.isfinite().all(), now, value)
                 module._buffers[name] = buffer.copy_(value)

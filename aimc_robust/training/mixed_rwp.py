@@ -46,20 +46,26 @@ class MixedRWP(RandomPerturbation):
         """In a parallel update twice the share of this worker's pass: the mean over workers halves it."""
         if not self.parallel:
             return self.shares
+        rank, size = world()
+        _require_even(size)
         clean_share, perturbed_share = self.shares
-        return (0.0, 2.0 * perturbed_share) if self._rank() % 2 else (2.0 * clean_share, 0.0)
+        return (0.0, 2.0 * perturbed_share) if rank % 2 else (2.0 * clean_share, 0.0)
 
     def portion(self, rank: int, size: int) -> tuple[list[int], int, int]:
         if not self.parallel:
             return super().portion(rank, size)
+        _require_even(size)
         return [rank % 2 if self.batches == "different" else 0], rank // 2, size // 2
 
-    @staticmethod
-    def _rank() -> int:
-        rank, size = world()
-        if size % 2:
-            raise InputError(
-                f"parallel m-RWP needs an even number of processes, got {size}; start it with `--devices 2`, with "
-                "torchrun, or set parallel to false."
-            )
-        return rank
+    @property
+    def statistics_from(self) -> int:
+        """In a parallel update the first worker that makes the pass which `bn_stats` names."""
+        return int(self.parallel and self.bn_stats == "perturbed")
+
+
+def _require_even(size: int) -> None:
+    if size % 2:
+        raise InputError(
+            f"parallel m-RWP needs an even number of processes, got {size}; start it with `--devices 2`, with "
+            "torchrun, or set parallel to false."
+        )

@@ -52,42 +52,70 @@ class LossPasses(Passes):
 
 
 class ClosurePasses(Passes):
-    """Passes that a closure makes: it clears p.grad, runs its batch forward and backward, and returns the loss."""
+    """Passes that a closure makes: it clears p.grad, runs its batch forward and backward, and returns the loss.
 
-    def __init__(self, closure: Callable[[], Tensor], parameters: Sequence[nn.Parameter]) -> None:
-        self.closure, self.parameters = closure, parameters
+    own: parameters that the closure clears. others: further ones that its gradients may reach; what it clears of them
+    is cleared, and what it keeps stays, with the update's gradient added once, however many passes there are.
+    Raises InputError when a call returns no scalar, or when the closure adds to gradients of `own` that were there
+    before: those of other batches, taken at unperturbed weights.
+    """
+
+    def __init__(
+        self, closure: Callable[[], Tensor], own: Sequence[nn.Parameter], others: Sequence[nn.Parameter] = ()
+    ) -> None:
+        self.closure, self.own, self.parameters = closure, len(own), [*own, *others]
+        self.first = True
 
     def accumulate(self, batch: int, share: float) -> Tensor:
-        before = self._cleared()
-        loss = self._run() * share
-        for parameter, earlier in zip(self.parameters, before, strict=True):
-            if parameter.grad is not None and share != 1.0:
-                parameter.grad.mul_(share)
-            if earlier is not None:
-                parameter.grad = earlier if parameter.grad is None else parameter.grad.add_(earlier)
-        return loss
+        loss, gradients = self._run()
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            if gradient is None:
+                continue
+            # Not in place: with DDP's gradient_as_bucket_view the next backward pass would write over it.
+            gradient = gradient if share == 1.0 else gradient * share
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        return loss * share
 
     def gradients(self, weights: Sequence[Tensor], batch: int) -> list[Tensor | None]:
-        before = self._cleared()
-        self._run()
-        found = [weight.grad for weight in weights]
-        for parameter, earlier in zip(self.parameters, before, strict=True):
-            parameter.grad = earlier
-        return found
+        _, gradients = self._run()
+        found = {id(parameter): gradient for parameter, gradient in zip(self.parameters, gradients, strict=True)}
+        return [found[id(weight)] for weight in weights]
 
-    def _cleared(self) -> list[Tensor | None]:
-        """Take the gradients away, so that a closure that sets them to zero in place finds none of ours."""
+    def _run(self) -> tuple[Tensor, list[Tensor | None]]:
+        """(loss, gradients) of one call. p.grad stays, without what the first call clears."""
         before = [parameter.grad for parameter in self.parameters]
-        for parameter in self.parameters:
-            parameter.grad = None
-        return before
-
-    def _run(self) -> Tensor:
+        # Zeros show whether the first call clears or adds. Later calls find nothing, so that they cannot clear our sum.
+        zeros = [torch.zeros_like(grad) if self.first and grad is not None else None for grad in before]
+        self._set(zeros)
         with torch.enable_grad():
             loss = self.closure()
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             raise InputError(f"the closure must return the loss as a scalar tensor, got {loss!r}.")
-        return loss.detach()
+        gradients = [parameter.grad for parameter in self.parameters]
+        if self.first:
+            kept = [_kept(zero, grad) for zero, grad in zip(zeros, gradients, strict=True)]
+            if any(kept[: self.own]):
+                raise InputError(
+                    "p.grad holds gradients of other batches and the closure adds to them, but an update through a "
+                    "closure has one batch; call optimizer.zero_grad() in the closure before the backward pass (with "
+                    "Lightning: accumulate_grad_batches=1)."
+                )
+            before = [grad if keep else None for grad, keep in zip(before, kept, strict=True)]
+            self.first = False
+        self._set(before)
+        return loss.detach(), [None if grad is None else grad.detach() for grad in gradients]
+
+    def _set(self, gradients: Sequence[Tensor | None]) -> None:
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+
+
+def _kept(zeros: Tensor | None, gradient: Tensor | None) -> bool:
+    """Whether a closure that found `zeros` in p.grad and left `gradient` there has kept what it found."""
+    if zeros is None or gradient is not zeros:
+        return False  # there was nothing, or it went
+    # Never changed; or changed once by an addition, where clearing in place would have left zeros.
+    return zeros._version == 0 or (zeros._version == 1 and bool(zeros.any()))
 
 
 def scalar_loss(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Tensor:

@@ -124,9 +124,13 @@ def _part(tensors: Tensors, part: str) -> Tensors:
     return {name.removeprefix(f"{part}/"): t for name, t in tensors.items() if name.startswith(f"{part}/")}
 
 
-def load_history(folder: Path, epoch: int) -> list[Row]:
-    """The rows up to the checkpoint; a row that a kill left ahead of its checkpoint is dropped, to be made again."""
+def load_history(folder: Path, epoch: int, *, mend: bool) -> list[Row]:
+    """The rows up to the checkpoint; a row that a kill left ahead of its checkpoint is dropped, to be made again.
+
+    mend: drop it from the file too, which one process alone may do.
+    """
     path = folder / HISTORY
     rows = [row for row in read_rows(path) if row["epoch"] <= epoch]
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+    if mend:
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
     return rows

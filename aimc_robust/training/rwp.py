@@ -49,7 +49,8 @@ class RandomPerturbation(Method):
     ) -> AbstractContextManager[nn.Module]:
         noise = self.noise or Gaussian(self.sigma, self.scale)
         strength = self.ramp.factor(step)
-        return perturbed(model, noise, generator=self._axes(step, draw), scope=self.scope, strength=strength)
+        axes = self._axes(step, draw)
+        return perturbed(model, noise, generator=axes, scope=self.scope, strength=strength, on_device=True)
 
 
 @dataclass(frozen=True, kw_only=True)

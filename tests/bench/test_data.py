@@ -1,5 +1,7 @@
 """Images: real digits and files, split without overlap, normalised by the training split alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimc_robust.bench.data import load_data
-from aimc_robust.bench.spec import DataSpec
-from aimc_robust.errors import DataError, UnknownNameError
+from aimc_robust.bench.spec import DataSpec, load_spec
+from aimc_robust.errors import DataError, InputError, UnknownNameError
+from aimc_robust.training import Images
+from aimc_robust.training.augmentation import Augmentation
 
 
 def arrays(n=40, shape=(6, 5, 3), classes=4, seed=0):
@@ -17,9 +21,9 @@ def arrays(n=40, shape=(6, 5, 3), classes=4, seed=0):
     return {"x_train": x, "y_train": np.arange(n) % classes, "x_test": x[:10], "y_test": np.arange(10) % classes}
 
 
-def from_npz(folder, **changes):
+def from_npz(folder, *, spec=None, **changes):
     np.savez(folder / "images.npz", **(arrays() | changes))
-    return load_data(DataSpec(name="npz:images.npz", validation_share=0.25), seed=0, folder=folder)
+    return load_data(DataSpec(name="npz:images.npz", validation_share=0.25, **(spec or {})), seed=0, folder=folder)
 
 
 def test_digits_are_split_without_overlap_and_cover_all_images(tmp_path):
@@ -107,3 +111,64 @@ def test_missing_files_and_arrays_are_named(tmp_path):
         load_data(DataSpec(name="npz:text.npz"), seed=0, folder=tmp_path)
     with pytest.raises(UnknownNameError, match="did you mean 'digits'"):
         load_data(DataSpec(name="digts"), seed=0, folder=tmp_path)
+
+
+def test_classes_keep_the_images_of_the_labels_below_and_no_other(tmp_path):
+    source = arrays()
+    few = from_npz(tmp_path, spec={"classes": 2})
+    assert few.classes == 2
+    assert [len(part[1]) for part in (few.training, few.validation, few.test)] == [15, 5, 6]
+    chosen = {name: source[name][source[name.replace("x_", "y_")] < 2] for name in source}
+    reference = from_npz(tmp_path, **chosen)  # a file of these images alone
+    assert few.id == reference.id
+    assert torch.equal(few.training[0], reference.training[0])
+    assert torch.equal(few.test[1], torch.from_numpy(chosen["y_test"]))
+    everything = from_npz(tmp_path)
+    assert everything.id != few.id
+    assert from_npz(tmp_path, spec={"classes": 4}).id == everything.id
+
+
+def test_classes_that_the_file_does_not_hold_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"classes = 5 asks for labels 0 to 4; the training images have 0 to 3"):
+        from_npz(tmp_path, spec={"classes": 5})
+    with pytest.raises(ValueError, match="classes"):
+        DataSpec(name="npz:images.npz", classes=1)
+
+
+def test_the_border_of_a_crop_is_what_a_black_pixel_became(tmp_path):
+    source = arrays()
+    source["x_test"][0] = 0
+    data = from_npz(tmp_path, **source)
+    torch.testing.assert_close(data.black[:, None, None].expand(data.shape), data.test[0][0], rtol=1e-6, atol=1e-6)
+    images = Images(*data.training, black=data.black, augmentation=Augmentation(crop=1))
+    assert torch.equal(images.stored[:, :, 0, 0], data.black.expand(len(images), 3))
+
+
+def test_augmentation_is_built_as_written(write_spec):
+    table = "[data]\naugmentation = { crop = 1, flip = true, cutout = 2 }"
+    spec = load_spec(write_spec(("[data]", table)))
+    assert spec.data.built_augmentation() == Augmentation(crop=1, flip=True, cutout=2)
+    assert load_spec(write_spec()).data.built_augmentation() == Augmentation()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("{ crops = 1 }", "data.*'crops'.*did you mean 'crop'"),
+        ("{ crop = -1 }", "data.*crop must be a whole number from 0, got -1"),
+        ("{ flip = 1 }", "data.*flip must be true or false, got 1"),
+        ("{ cutout = 2.5 }", "data.*cutout must be a whole number from 0, got 2.5"),
+        ("4", "augmentation"),
+    ],
+)
+def test_augmentation_that_cannot_be_right_is_told_before_anything_runs(table, message, write_spec):
+    with pytest.raises(InputError, match=message):
+        load_spec(write_spec(("[data]", f"[data]\naugmentation = {table}")))
+
+
+def test_classes_also_cuts_the_digits_down():
+    data = load_data(DataSpec(name="digits", classes=4), seed=0, folder=Path())
+    assert data.classes == 4
+    assert {int(label) for part in (data.training, data.validation, data.test) for label in part[1]} == {0, 1, 2, 3}
+    with pytest.raises(DataError, match=r"classes = 11 asks for labels 0 to 10; the training images have 0 to 9"):
+        load_data(DataSpec(name="digits", classes=11), seed=0, folder=Path())

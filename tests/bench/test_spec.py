@@ -2,6 +2,7 @@
 
 import pytest
 
+from aimc_robust.analysis import DiagnosticsConfig
 from aimc_robust.bench.spec import load_spec
 from aimc_robust.errors import InputError
 from aimc_robust.hardware import Crossbar
@@ -16,6 +17,15 @@ def test_methods_targets_and_recipe_are_built_as_written(write_spec):
     assert spec.method("m-rwp", seed=1).for_run(50) == MixedRWP(sigma=0.1, ramp=ramp, seed=1)
     assert [t.condition for t in spec.built_targets()] == [None, Gaussian(0.2), Crossbar("rram-wan2022")]
     assert spec.config().early_stopping.draws == 2
+
+
+def test_diagnostics_are_off_without_their_table_and_share_the_root_seed(write_spec):
+    assert load_spec(write_spec()).built_diagnostics() is None
+    seed = ("seeds = [0, 1]", "seed = 5\nseeds = [0, 1]")
+    bare = load_spec(write_spec(seed, ("[methods.sgd]", "[diagnostics]\n[methods.sgd]")))
+    assert bare.built_diagnostics() == DiagnosticsConfig(seed=5)
+    full = load_spec(write_spec(("[methods.sgd]", "[diagnostics]\nsigmas = [0.1]\nrho = 0.2\n[methods.sgd]")))
+    assert full.built_diagnostics() == DiagnosticsConfig(sigmas=(0.1,), rho=0.2)
 
 
 def test_target_tables_set_mapping_and_scale(write_spec):
@@ -68,6 +78,24 @@ FAULTS = {
     "an empty window": (('"rram-wan2022"]', '{ device = "rram-wan2022", window = [] }]'), ["targets", "window"]),
     "a missing card": (('"rram-wan2022"]', '"gone.toml"]'), ["gone.toml", "device card"]),
     "a label that ends in a newline": (("[methods.sgd]", '[methods."a\\n"]\nkind = "sgd"'), ["methods", "label"]),
+    "unknown key of diagnostics": (
+        ("[methods.sgd]", "[diagnostics]\nsigma = [0.1]\n[methods.sgd]"),
+        ["diagnostics", "did you mean 'sigmas'"],
+    ),
+    "a negative sigma of diagnostics": (
+        ("[methods.sgd]", "[diagnostics]\nsigmas = [-0.1]\n[methods.sgd]"),
+        ["diagnostics", "each of sigmas", "-0.1"],
+    ),
+    "a sigma of diagnostics that is no number": (
+        ("[methods.sgd]", "[diagnostics]\nsigmas = [nan]\n[methods.sgd]"),
+        ["diagnostics", "each of sigmas", "nan"],
+    ),
+    "diagnostics on no images": (
+        ("[methods.sgd]", "[diagnostics]\nimages = 0\n[methods.sgd]"),
+        ["diagnostics", "images", "from 1"],
+    ),
+    "a seed of diagnostics": (("[methods.sgd]", "[diagnostics]\nseed = 1\n[methods.sgd]"), ["diagnostics", "seed"]),
+    "diagnostics that are no table": (("seeds = [0, 1]", "seeds = [0, 1]\ndiagnostics = true"), ["diagnostics"]),
     "not TOML": (("seeds = [0, 1]", "seeds = [0, 1"), ["TOML"]),
     "a label that is no file name": (("[methods.sgd]", '[methods."a/b"]\nkind = "sgd"'), ["methods", "a/b"]),
 }

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from aimc_robust.bench.store import Store
 from aimc_robust.hardware import Crossbar
-from aimc_robust.report import figures
+from aimc_robust.report import figures, training_figures
 from aimc_robust.report.content import gather
 
 
@@ -30,11 +30,12 @@ def test_a_mean_without_an_interval_is_drawn_alone():
 @pytest.mark.parametrize("key", ["train_loss", "accuracy", "perturbed_accuracy"])
 def test_training_curves_are_the_means_over_seeds_of_the_history_rows(done, key):
     store = Store.open(done)
-    means = figures.training_means(gather(store), key)
+    means = training_figures.mean_rows(gather(store))
     for method in store.spec.labels:
         rows = [store.history(cell) for cell in store.cells if cell.method == method]
         expected = {e: (rows[0][e - 1][key] + rows[1][e - 1][key]) / 2 for e in (1, 2, 3)}
-        assert means[method] == pytest.approx(expected)
+        assert [row["epoch"] for row in means[method]] == [1, 2, 3]
+        assert {int(row["epoch"]): row[key] for row in means[method]} == pytest.approx(expected)
 
 
 def test_a_device_curve_spans_the_limits_and_follows_the_card():

@@ -36,7 +36,7 @@ def test_the_history_has_a_whole_row_per_epoch():
     assert [row["strength"] for row in seen] == [pytest.approx(0.05), 0.1, 0.1, 0.1]
     for row in seen:
         assert row.keys() == {"epoch", "updates", "lr", "strength", "train_loss", "accuracy", "loss",
-                              "perturbed_accuracy", "seconds"}  # fmt: skip
+                              "perturbed_accuracy", "distance", "seconds"}  # fmt: skip
         assert row["perturbed_accuracy"] is None
         assert 0.0 <= row["accuracy"] <= 100.0
     assert (seen[-1]["accuracy"], seen[-1]["loss"]) == measure(result.model, [VALIDATION])[:2]

@@ -1,5 +1,7 @@
 """What every update of a method leaves behind, and the limits in which the methods become plain SGD."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch import nn
 from aimc_robust.hardware import Crossbar
 from aimc_robust.noise import Gaussian, Laplace, perturbed
 from aimc_robust.seeding import Axes
-from aimc_robust.training import RWP, SAM, SGD, MixedRWP, Ramp
+from aimc_robust.training import RWP, SAM, SGD, AdaptiveSAM, MixedRWP, Ramp
 
 from .examples import conv_net, differing, digit_batches, gradients_of, state_of
 
@@ -19,14 +21,23 @@ REDUCE_TO_SGD = {
     "rwp half way up a ramp": RWP(sigma=0.0, ramp=Ramp(shape="quadratic", updates=40)),
     "sam": SAM(rho=0.0),
     "sam perturbed statistics": SAM(rho=0.0, bn_stats="perturbed"),
+    "sam whole batch": SAM(rho=0.0, m=16),
+    "asam": AdaptiveSAM(rho=0.0),
     "m-rwp": MixedRWP(sigma=0.1, lam=0.0),
+    "m-rwp same": MixedRWP(sigma=0.1, lam=0.0, batches="same", draws=3),
 }
 NOISY = {
     "sam": SAM(rho=0.1),
+    "sam m": SAM(rho=0.1, m=6),
+    "sam different": SAM(rho=0.1, batches="different"),
+    "asam": AdaptiveSAM(rho=1.0),
+    "asam all": AdaptiveSAM(rho=1.0, scope="all"),
     "rwp": RWP(sigma=0.1),
+    "rwp draws": RWP(sigma=0.1, draws=3),
     "rwp all": RWP(sigma=0.1, scope="all"),
     "rwp laplace": RWP(noise=Laplace(0.1)),
     "m-rwp": MixedRWP(sigma=0.1),
+    "m-rwp same": MixedRWP(sigma=0.1, batches="same", draws=2),
 }
 
 
@@ -106,6 +117,12 @@ def test_the_noise_is_a_function_of_seed_and_step_alone(method):
         assert differing(reference, gradients(method, 3, global_seed=2)) == []
         assert "0.weight" in differing(reference, gradients(method, 4, global_seed=1))
         assert "0.weight" in differing(reference, gradients(reseeded, 3, global_seed=1))
+
+
+@pytest.mark.parametrize("method", NOISY.values(), ids=NOISY)
+def test_a_process_on_its_own_is_the_only_worker(method):
+    own = replace(method, per_worker=True)
+    assert differing(after_updates(method, updates=3), after_updates(own, updates=3)) == []
 
 
 @pytest.mark.parametrize("make", [RWP, MixedRWP])

@@ -1,16 +1,19 @@
 """Settings and calls that a method refuses, with a message that says what to mend."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.noise import Gaussian
-from aimc_robust.training import RWP, SAM, SGD, MixedRWP
+from aimc_robust.training import RWP, SAM, SGD, AdaptiveSAM, MixedRWP
 
 from .examples import conv_net, digit_batches
 
 NAN, INF = float("nan"), float("inf")
+EVERY = [SGD(), SAM(rho=0.1), SAM(rho=0.1, m=16), AdaptiveSAM(rho=0.1), RWP(sigma=0.1), MixedRWP(sigma=0.1)]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,24 @@ NAN, INF = float("nan"), float("inf")
         (MixedRWP, {"sigma": 0.1, "lam": 1.5}, InputError, r"lam must be .* within 0 and 1, got 1\.5"),
         (MixedRWP, {"sigma": 0.1, "lam": -0.5}, InputError, r"lam must be .* within 0 and 1"),
         (MixedRWP, {"sigma": 0.1, "lam": NAN}, InputError, r"lam must be"),
+        (MixedRWP, {"sigma": 0.1, "lam": 0.0, "parallel": True}, InputError, r"lam 0 leaves one.*out.*needs both"),
+        (MixedRWP, {"sigma": 0.1, "lam": 1.0, "parallel": True, "bn_stats": "perturbed"}, InputError, r"lam 1 leaves"),
+        (MixedRWP, {"sigma": 0.1, "batches": "both"}, UnknownNameError, r"unknown batches 'both'.*different, same"),
+        (MixedRWP, {"sigma": 0.1, "draws": 0}, InputError, r"draws must be a whole number from 1, got 0"),
+        (RWP, {"sigma": 0.1, "draws": 0}, InputError, r"draws must be a whole number from 1, got 0"),
+        (RWP, {"sigma": 0.1, "draws": 1.5}, InputError, r"draws must be a whole number from 1, got 1\.5"),
+        (RWP, {"sigma": 0.1, "draws": True}, InputError, r"draws must be a whole number"),
+        (RWP, {"sigma": 0.1, "per_worker": 1}, InputError, r"per_worker must be true or false, got 1"),
+        (SGD, {"per_worker": "yes"}, InputError, r"per_worker must be true or false, got 'yes'"),
+        (SAM, {"rho": INF}, InputError, r"rho must be a finite number"),
+        (SAM, {"rho": 0.1, "batches": "both"}, UnknownNameError, r"unknown batches 'both'.*different, same"),
+        (SAM, {"rho": 0.1, "m": 0}, InputError, r"m must be a whole number from 1, got 0"),
+        (SAM, {"rho": 0.1, "m": 2.5}, InputError, r"m must be a whole number from 1, got 2\.5"),
+        (SAM, {"rho": 0.1, "m": True}, InputError, r"m must be a whole number"),
+        (AdaptiveSAM, {"rho": -1.0}, InputError, r"rho must be a finite number at least 0"),
+        (AdaptiveSAM, {"rho": 1.0, "eta": -0.01}, InputError, r"eta must be a finite number at least 0, got -0\.01"),
+        (AdaptiveSAM, {"rho": 1.0, "eta": NAN}, InputError, r"eta must be a finite number"),
+        (AdaptiveSAM, {"rho": 1.0, "m": -1}, InputError, r"m must be a whole number from 1, got -1"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_when_the_method_is_made(method, settings, error, message):
@@ -56,7 +77,17 @@ def test_settings_are_given_by_name():
 
 @pytest.mark.parametrize(
     ("method", "count", "expected"),
-    [(SGD(), 2, 1), (SGD(), 0, 1), (SAM(rho=0.1), 2, 1), (RWP(sigma=0.1), 0, 1), (MixedRWP(sigma=0.1), 1, 2)],
+    [
+        (SGD(), 2, 1),
+        (SGD(), 0, 1),
+        (SAM(rho=0.1), 2, 1),
+        (SAM(rho=0.1, batches="different"), 1, 2),
+        (AdaptiveSAM(rho=0.1, m=4), 2, 1),
+        (RWP(sigma=0.1), 0, 1),
+        (RWP(sigma=0.1, draws=2), 2, 1),
+        (MixedRWP(sigma=0.1), 1, 2),
+        (MixedRWP(sigma=0.1, batches="same"), 2, 1),
+    ],
 )
 def test_a_wrong_number_of_batches_is_refused(method, count, expected):
     model = conv_net()
@@ -65,22 +96,30 @@ def test_a_wrong_number_of_batches_is_refused(method, count, expected):
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize("method", [SGD(), SAM(rho=0.1), RWP(sigma=0.1), MixedRWP(sigma=0.1)])
+@pytest.mark.parametrize("method", EVERY)
 def test_a_loss_that_is_not_a_scalar_is_refused(method):
     each = nn.CrossEntropyLoss(reduction="none")
     with pytest.raises(InputError, match=r"must return a scalar, got a tensor of shape \(16,\)"):
         method.backward(conv_net(), each, digit_batches(method.batches_per_update), step=1)
 
 
-@pytest.mark.parametrize("method", [SAM(rho=0.1), RWP(sigma=0.1), MixedRWP(sigma=0.1)])
+@pytest.mark.parametrize("method", EVERY[1:])
 def test_a_model_without_a_weight_in_scope_is_refused(method):
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten())
     with pytest.raises(InputError, match=r"Sequential has no parameter in scope 'weights'"):
         method.backward(model, nn.CrossEntropyLoss(), digit_batches(method.batches_per_update), step=1)
 
 
-def test_sam_refuses_a_model_whose_weights_in_scope_are_all_frozen():
+@pytest.mark.parametrize("method", EVERY[1:])
+def test_a_scope_that_picks_nothing_is_refused(method):
+    nothing = replace(method, scope=lambda name, parameter: False)
+    with pytest.raises(InputError, match=r"Sequential has no parameter in scope"):
+        nothing.backward(conv_net(), nn.CrossEntropyLoss(), digit_batches(method.batches_per_update), step=1)
+
+
+@pytest.mark.parametrize("kind", [SAM, AdaptiveSAM])
+def test_sam_refuses_a_model_whose_weights_in_scope_are_all_frozen(kind):
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     model[0].requires_grad_(False)
     with pytest.raises(InputError, match=r"frozen|trainable|requires_grad"):
-        SAM(rho=0.1).backward(model, nn.CrossEntropyLoss(), [(torch.rand(8, 4), torch.arange(8) % 4)], step=1)
+        kind(rho=0.1).backward(model, nn.CrossEntropyLoss(), [(torch.rand(8, 4), torch.arange(8) % 4)], step=1)
