@@ -64,9 +64,15 @@ class Ascent(Method):
     def parts(self, batches: Sequence[Batch]) -> list[tuple[float, Sequence[Batch]]]:
         if self.m is None:
             return super().parts(batches)
-        images = len(batches[0][0])
+        sizes = {len(values) for batch in batches for values in batch if isinstance(values, Tensor)}
+        if len(sizes) != 1 or not all(isinstance(values, Tensor) for batch in batches for values in batch):
+            raise InputError(
+                f"m = {self.m} cuts each batch along its images: expected tensors of one length for inputs and "
+                f"targets, got lengths {sorted(sizes)}; give such tensors, or m=None."
+            )
+        (images,) = sizes
         cut = [list(zip(inputs.split(self.m), targets.split(self.m), strict=True)) for inputs, targets in batches]
-        return [(len(part[0][1]) / images, part) for part in zip(*cut, strict=True)]
+        return [(len(part[0][1]) / max(images, 1), part) for part in zip(*cut, strict=True)]
 
     @contextmanager
     def perturbation(self, model: nn.Module, passes: Passes, *, step: int, draw: int = 0) -> Iterator[nn.Module]:
@@ -77,10 +83,12 @@ class Ascent(Method):
             )
         with self._buffers(model, "clean"), without_sync(model):
             gradients = passes.gradients(list(weights.values()), 0)
-        if not self.per_worker:
+        if not self.per_worker and self.m is None:  # m-sharpness is about m images, whoever has them
             gradients = mean_over_workers(gradients, list(weights.values()))
         # An unused weight has no gradient and stays.
         moved = [(w, g) for w, g in zip(weights.values(), gradients, strict=True) if g is not None]
+        if not moved:
+            raise InputError(f"{type(self).__name__} found no gradient to ascend: the loss uses no weight in scope.")
         # A float16 gradient that overflows moves the weights to nan, whereupon the GradScaler skips the update; it
         # cannot mend the statistics that the pass leaves.
         statistics = frozen_buffers(model, broken_only=True) if self.bn_stats == "perturbed" else nullcontext()

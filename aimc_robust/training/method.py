@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.errors import InputError, require_known
+from aimc_robust.errors import InputError, require_known, require_whole
 from aimc_robust.noise.scope import Scope, check_scope
 from aimc_robust.seeding import Axes
 from aimc_robust.training.passes import Batch, LossFunction, LossPasses, Passes
@@ -52,6 +52,7 @@ class Method(ABC):
             raise InputError(f"ramp must be a Ramp such as Ramp(shape='quadratic', updates=1000), got {self.ramp!r}.")
         if not isinstance(self.per_worker, bool):
             raise InputError(f"per_worker must be true or false, got {self.per_worker!r}.")
+        require_whole("seed", self.seed, low=0)
         require_known("bn_stats", self.bn_stats, BN_STATS)
         if self.bn_stats not in self.passes:
             raise InputError(
@@ -107,6 +108,7 @@ class Method(ABC):
         p.grad is then scaled, and unscaled by the scaler as ever. Returns the loss that the gradient belongs to,
         detached. Raises InputError for a wrong number of batches or a loss that is not a scalar.
         """
+        require_whole("step", step, low=1)
         if len(batches) != self.batches_per_update:
             raise InputError(
                 f"{type(self).__name__} takes {self.batches_per_update} batch(es) per update, each an (input, target) "

@@ -37,14 +37,14 @@ class LossPasses(Passes):
         self.model, self.loss_fn, self.batches, self.scaler = model, loss_fn, batches, scaler
 
     def accumulate(self, batch: int, share: float) -> Tensor:
-        loss = scalar_loss(self.model, self.loss_fn, self.batches[batch])
+        loss = _to_differentiate(scalar_loss(self.model, self.loss_fn, self.batches[batch]))
         # Scaling by exactly 1 would still cost a kernel and, in half precision, a rounding.
         loss = loss if share == 1.0 else loss * share
         self._scaled(loss).backward()
         return loss.detach()
 
     def gradients(self, weights: Sequence[Tensor], batch: int) -> list[Tensor | None]:
-        loss = scalar_loss(self.model, self.loss_fn, self.batches[batch])
+        loss = _to_differentiate(scalar_loss(self.model, self.loss_fn, self.batches[batch]))
         return list(torch.autograd.grad(self._scaled(loss), weights, allow_unused=True))
 
     def _scaled(self, loss: Tensor) -> Tensor:
@@ -119,9 +119,22 @@ def _kept(zeros: Tensor | None, gradient: Tensor | None) -> bool:
 
 
 def scalar_loss(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Tensor:
-    """The loss of one batch. Raises InputError when it is not a scalar."""
+    """The loss of one batch. Raises InputError when the batch is no pair or the loss no scalar tensor."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise InputError(f"a batch is a pair (input, target), got {_kind(batch)}; give a list of such pairs.")
     inputs, targets = batch
     loss = loss_fn(model(inputs), targets)
-    if loss.ndim != 0:
-        raise InputError(f"loss_fn must return a scalar, got a tensor of shape {tuple(loss.shape)}; take its mean.")
+    if not isinstance(loss, Tensor) or loss.ndim != 0:
+        mend = "take its mean" if isinstance(loss, Tensor) else "return the tensor itself"
+        raise InputError(f"loss_fn must return a scalar, got {_kind(loss)}; {mend}.")
+    return loss
+
+
+def _kind(value: object) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _to_differentiate(loss: Tensor) -> Tensor:
+    if not loss.requires_grad:
+        raise InputError("the loss depends on no trainable parameter; unfreeze some (requires_grad_(True)).")
     return loss

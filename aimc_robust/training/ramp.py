@@ -43,6 +43,7 @@ class Ramp:
 
     def over(self, total_updates: int) -> "Ramp":
         """This ramp with its length in updates, for a run of `total_updates`; warns when it is longer than the run."""
+        require_whole("the number of updates of a run", total_updates, low=1)
         if self.fraction is not None:
             return Ramp(shape=self.shape, updates=max(1, round(self.fraction * total_updates)))
         if self.updates is not None and self.updates > total_updates:

@@ -1,5 +1,6 @@
 """Random weight perturbation."""
 
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -18,25 +19,35 @@ from aimc_robust.training.passes import Passes
 class RandomPerturbation(Method):
     """What RWP and m-RWP share: eps is a draw of a weight noise.
 
-    sigma, scale: Gaussian noise of that strength (`noise.Gaussian`). noise: any other weight noise instead, a
-    crossbar too, which makes training match a device; `sigma` is then left out.
+    sigma, scale: Gaussian noise of that strength (`noise.Gaussian`; default scale `filter_max`).
+    noise: any other weight noise instead, a crossbar too, which makes training match a device: its programming errors,
+        that is, as converters and read noise act on products, not on weights. sigma and scale are then left out.
     draws: perturbed passes per update, over the same batch, whose gradients are averaged.
     """
 
     sigma: float | None = None
-    scale: str = "filter_max"
+    scale: str | None = None
     noise: WeightNoise | None = None
     draws: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_scale(self.scale)
+        if self.scale is not None:
+            check_scale(self.scale)
         if (self.sigma is None) == (self.noise is None):
             raise InputError(f"{type(self).__name__} takes either sigma or noise, one of the two.")
         if self.noise is None:
             require_finite("sigma", self.sigma)
         elif not isinstance(self.noise, WeightNoise):
             raise InputError(f"noise must be a WeightNoise such as Gaussian or Crossbar, got {self.noise!r}.")
+        elif self.scale is not None:
+            raise InputError("scale belongs to sigma; give a noise its own, as in Laplace(0.1, scale='layer_max').")
+        elif getattr(self.noise, "computes_in_arrays", False):
+            warnings.warn(
+                "training meets this crossbar's programming errors alone: its converters and read noise act on "
+                "products, not on weights. Leave them out (read_noise=False) to say that this is meant.",
+                stacklevel=4,
+            )
         require_whole("draws", self.draws, low=1)
 
     @property
@@ -47,7 +58,7 @@ class RandomPerturbation(Method):
     def perturbation(
         self, model: nn.Module, passes: Passes, *, step: int, draw: int = 0
     ) -> AbstractContextManager[nn.Module]:
-        noise = self.noise or Gaussian(self.sigma, self.scale)
+        noise = self.noise or Gaussian(self.sigma, self.scale or "filter_max")
         strength = self.ramp.factor(step)
         axes = self._axes(step, draw)
         return perturbed(model, noise, generator=axes, scope=self.scope, strength=strength, on_device=True)

@@ -13,6 +13,9 @@ from aimc_robust.training import RWP, MixedRWP, Ramp
 from .oracles import ANALOG, LOSS, batches, check, gradient_at, mix, net, weights
 
 RANGES = {name: LayerRanges(inputs=(0.0, 1.0), outputs=((-4.0, 4.0),)) for name in ("0", "6")}
+# That converters and read noise are left out is meant here.
+pytestmark = pytest.mark.filterwarnings("ignore:training meets this crossbar's programming errors alone")
+
 CROSSBARS = {
     "one-sided": Crossbar("rram-milo2021"),
     "two-sided": Crossbar("rram-wan2022", mapping="two-sided"),
@@ -76,6 +79,8 @@ def test_the_weights_met_are_those_without_converters_and_read_noise(name):
     crossbar = CROSSBARS[name]
     assert crossbar.computes_in_arrays
     plain = Crossbar(crossbar.device, read_noise=False)
+    with pytest.warns(UserWarning, match="programming errors alone"):
+        RWP(noise=crossbar)
     assert not plain.computes_in_arrays
     check(RWP(noise=crossbar), gradient_at(programmed(plain, step=1), batches()[0]))
 
