@@ -1,14 +1,8 @@
 """What a Lightning `Trainer` needs beside `RobustOptimizer`: a callback that measures and logs after each epoch."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-import torch
-from torch import nn
-
 from aimc_robust.errors import InputError, MissingDependencyError
-from aimc_robust.training import Method, RobustOptimizer
-from aimc_robust.training.method import frozen_buffers
+from aimc_robust.training import RobustOptimizer
+from aimc_robust.training.loop import Probe
 
 try:
     import lightning.pytorch as pl
@@ -17,16 +11,13 @@ except ImportError as error:
         "aimc_robust.lightning needs Lightning: pip install 'aimc-robust[lightning]'"
     ) from error
 
-Probe = Callable[[nn.Module, Method, int], dict[str, float | None]]
-"""(model, method, number of the last update) -> what it measured; None where there is nothing."""
-
 
 class DiagnosticsCallback(pl.Callback):
     """Logs what a probe such as `analysis.Diagnostics` measures after each training epoch, and the method's strength.
 
     Model, method and number of updates are those of the trainer's `RobustOptimizer`. The probe runs on rank 0 alone, so
     it must not wait for other workers; names are logged with `prefix`, numbers that are None not at all.
-    Training goes on as if nothing had been measured: modes, buffers and global generators are put back.
+    Training goes on as if nothing had been measured, as a probe leaves model and generators as they were.
     """
 
     def __init__(self, probe: Probe | None = None, *, prefix: str = "") -> None:
@@ -43,8 +34,7 @@ class DiagnosticsCallback(pl.Callback):
         optimizer = _robust_optimizer(trainer)
         found: dict[str, float | None] = {"strength": optimizer.strength}
         if self.probe is not None:
-            with _undisturbed(optimizer.model):
-                found |= self.probe(optimizer.model, optimizer.method, optimizer.steps)
+            found |= self.probe(optimizer.model, optimizer.method, optimizer.steps)
         numbers = {f"{self.prefix}{name}": float(value) for name, value in found.items() if value is not None}
         pl_module.log_dict(numbers, rank_zero_only=True)
 
@@ -57,15 +47,3 @@ def _robust_optimizer(trainer: pl.Trainer) -> RobustOptimizer:
             "configure_optimizers."
         )
     return found
-
-
-@contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
-    try:
-        with torch.random.fork_rng(devices=devices), torch.enable_grad(), frozen_buffers(model):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -39,12 +39,13 @@ class CellRunner:
 
     store: Store
     data: DataSet
+    images: Images  # the training split, as it is trained on
     machine: Machine
     progress: Progress
 
     @cached_property
     def fabric(self) -> "Fabric":
-        """Made when it is first needed: a finished comparison needs none."""
+        """Made when it is first needed: a finished comparison on one process needs none."""
         return self.machine.fabric(self.store.spec.config().precision)
 
     @cached_property
@@ -59,7 +60,12 @@ class CellRunner:
     @property
     def writes(self) -> bool:
         """Whether this is the process that reads and writes rows."""
-        return self.machine.processes == 1 or self.fabric.is_global_zero
+        return self.machine.is_first
+
+    def wait_for_all(self) -> None:
+        """No process leaves before the others are done: its end would be taken for a crash."""
+        if self.machine.processes > 1:
+            self.fabric.barrier()
 
     def run(self, cell: Cell, *, retry_failed: bool) -> str | None:
         """Train and evaluate a cell as far as it is not done; returns why it failed, or None."""
@@ -96,7 +102,7 @@ class CellRunner:
             build_model(spec.model, data, seed=cell.seed),
             spec.method(cell.method, seed=cell.seed),
             spec.config(),
-            training_set=Images(*data.training, black=data.black, augmentation=spec.data.built_augmentation()),
+            training_set=self.images,
             validation_set=data.validation,
             seed=cell.seed,
             folder=self.store.run_folder(cell),

@@ -13,9 +13,11 @@ from aimc_robust.bench.models import build_model
 from aimc_robust.bench.progress import Progress
 from aimc_robust.bench.spec import Spec
 from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, Cell, Store, exclusive
+from aimc_robust.errors import AimcError, InputError
 from aimc_robust.evaluation.chips import evaluate_chips
 from aimc_robust.hardware import Crossbar, calibrate, coverage
-from aimc_robust.training.fabric import Machine
+from aimc_robust.training.fabric import Machine, check_shares
+from aimc_robust.training.images import Images
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ def compare(
     model = build_model(spec.model, data, seed=spec.seeds[0])
     covered = coverage(model, data.test[0][:1])
     _rehearse(spec, model, data)
-    runner = CellRunner(Store(folder, spec), data, machine or Machine(), progress)
+    images = Images(*data.training, black=data.black, augmentation=spec.data.built_augmentation())
+    runner = CellRunner(Store(folder, spec), data, images, machine or Machine(), progress)
+    _check_machine(spec, runner.machine)
     with exclusive(folder) if runner.writes else nullcontext():
         store = runner.store
         if runner.writes:
@@ -60,7 +64,18 @@ def compare(
         reasons = {cell: runner.run(cell, retry_failed=retry_failed) for cell in store.cells}
         if runner.writes:
             store.write_tables()
+        runner.wait_for_all()
     return Outcome(store, {cell: reason for cell, reason in reasons.items() if reason})
+
+
+def _check_machine(spec: Spec, machine: Machine) -> None:
+    """Raise InputError when some method cannot be trained on so many processes, before the first of them is."""
+    for label in spec.labels:
+        try:
+            parts = spec.method(label, seed=0).portion(0, machine.processes)[2]
+            check_shares(spec.config().batch_size, parts)
+        except AimcError as error:
+            raise InputError(f"methods.{label}: {error}") from None
 
 
 def _rehearse(spec: Spec, model: nn.Module, data: DataSet) -> None:

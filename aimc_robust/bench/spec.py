@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 
@@ -47,7 +47,9 @@ class Spec(StrictModel):
     name: str = pydantic.Field(pattern=NAME)
     question: str = "Which training method keeps the most accuracy when its weights are stored in analog memory?"
     seed: int = 0  # root of the data split and the chips
-    seeds: list[int] = pydantic.Field(default=[0, 1, 2], min_length=1)  # one trained model of each method per seed
+    seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(
+        default=[0, 1, 2], min_length=1
+    )  # one trained model of each method per seed
     chips: int = pydantic.Field(default=25, ge=1)
     targets: list[Any] = pydantic.Field(min_length=1)  # names and tables, see `targets.build_target`
     data: DataSpec

@@ -96,6 +96,7 @@ def _intervals(
 ) -> None:
     """Means with their 95 % intervals; where there is none (nothing repeated), the mean alone."""
     half = np.nan_to_num(np.array([high - mean for (_, high), mean in zip(intervals, means, strict=True)]))
+    half = half.clip(min=0.0)  # equal values differ from their mean by rounding
     look = {"color": colour(number), "marker": MARKERS[number % len(MARKERS)], "markersize": 5, "capsize": 2.5}
     look |= {"label": label, "elinewidth": 1.1}
     if along == "x":

@@ -84,5 +84,7 @@ def load_momentum_tensors(optimizer: torch.optim.Optimizer, tensors: Tensors) ->
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     for parameter, entries in optimizer.state.items():
         for key, value in entries.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:  # laid out as the weight is: channels_last
+            if (
+                key != "step" and isinstance(value, Tensor) and value.shape == parameter.shape
+            ):  # laid out as the weight is: channels_last
                 entries[key] = torch.empty_like(parameter).copy_(value)

@@ -76,6 +76,8 @@ class TrainingConfig:
         require_finite("warmup_epochs", self.warmup_epochs, high=float(self.epochs))
         if self.clip_norm is not None:
             require_finite("clip_norm", self.clip_norm)
+            if self.clip_norm == 0:
+                raise InputError("clip_norm must be above 0: a norm of 0 would train nothing. None switches it off.")
         if self.precision == "16-mixed":
             raise InputError("precision 16-mixed needs loss scaling; use bf16-mixed, which has the range of float32.")
         require_known("precision", self.precision, PRECISIONS)

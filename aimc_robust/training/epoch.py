@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.errors import DivergenceError
+from aimc_robust.errors import DivergenceError, InputError
 from aimc_robust.files import Row
 from aimc_robust.metrics import Batch, batches_of, measure
 from aimc_robust.noise.gaussian import Gaussian
@@ -58,8 +58,13 @@ def train_epoch(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             optimizer.zero_grad()
-            with autocast():
-                losses.append(method.backward(model, loss_fn, batches, step=step))
+            try:
+                with autocast():
+                    losses.append(method.backward(model, loss_fn, batches, step=step))
+            except InputError:  # say, a crossbar that refuses weights which an earlier update has broken
+                if all(p.isfinite().all() for p in model.parameters()):
+                    raise
+                raise divergence("a weight", step, epoch, method) from None
             if config.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()

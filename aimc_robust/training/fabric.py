@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from aimc_robust.errors import InputError, require_whole
+from aimc_robust.training.workers import world
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -105,9 +106,19 @@ def check_fabric(fabric: Fabric, precision: str, batch_size: int, parts: int) ->
             f"the strategy {type(fabric.strategy).__name__} cuts the model up, and a perturbation needs whole weights; "
             "use `auto` or `ddp`."
         )
+    if fabric.world_size != world()[1]:
+        raise InputError(
+            f"{world()[1]} processes work together and this training knows of {fabric.world_size}; pass "
+            "train(..., fabric=Machine(devices=...).fabric(precision)), and one folder that all of them see."
+        )
     found = fabric.strategy.precision.precision
     if found != precision:
         raise InputError(f"the recipe has precision {precision}, the Fabric was made with {found}; make them equal.")
+    check_shares(batch_size, parts)
+
+
+def check_shares(batch_size: int, parts: int) -> None:
+    """Raise InputError unless a batch can be shared out evenly."""
     if batch_size % parts:
         raise InputError(
             f"a batch of {batch_size} cannot be shared out evenly among {parts} processes; take a multiple of {parts}."

@@ -43,6 +43,8 @@ class Images:
         if mean is not None and black is not None:
             raise InputError("with mean and std the border's black is known; leave `black` out.")
         self.augmentation = augmentation or Augmentation()
+        if labels.is_floating_point():
+            raise DataError(f"labels must be whole numbers, got {labels.dtype}; give class numbers as int64.")
         self.labels = labels.to(inputs.device)
         self.shape = tuple(inputs.shape[1:])
         if inputs.dtype == torch.uint8:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from aimc_robust.errors import InputError
 from aimc_robust.files import Row, append_rows, read_rows
 from aimc_robust.metrics import Batch, check_data
+from aimc_robust.noise.scope import weights_in_scope
 from aimc_robust.training.ascent import global_norm
 from aimc_robust.training.checkpoint import load_model_tensors, model_tensors
 from aimc_robust.training.config import TrainingConfig
@@ -89,6 +91,11 @@ def train(
         if (folder / FINISHED).exists():
             epoch = load_finished(folder, model, recipe)
             return Trained(model.eval(), epoch, read_rows(folder / HISTORY))
+    weights_in_scope(model, "all")  # raises for a model without parameters
+    if config.channels_last and len(images.shape) != 3:
+        raise InputError(
+            f"channels_last takes images (N, C, H, W), got inputs of shape (N, *{images.shape}); leave it out."
+        )
     fabric = fabric or fabric_for(next(model.parameters()).device, config.precision)
     check_fabric(fabric, config.precision, config.batch_size, parts=method.portion(*world())[2])
     images, validation = images.to(fabric.device), tuple(part.to(fabric.device) for part in validation_set)
@@ -113,7 +120,8 @@ def train(
         if fabric.is_global_zero:
             row |= validate(model, config.early_stopping, validation, seed)
             row["seconds"] = round(time.perf_counter() - began, 3)
-            row |= _probed(probe, model, method, row["updates"])
+            if math.isfinite(row["loss"]):
+                row |= _probed(probe, model, method, row["updates"])
         row = fabric.broadcast(row)
         if not math.isfinite(row["loss"]):  # the last update of an epoch has no training loss after it
             raise divergence("the validation loss", row["updates"], epoch, method)

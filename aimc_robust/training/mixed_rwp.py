@@ -28,6 +28,8 @@ class MixedRWP(RandomPerturbation):
     def __post_init__(self) -> None:
         require_finite("lam", self.lam, high=1.0)
         require_known("batches", self.batches, BATCHES)
+        if not isinstance(self.parallel, bool):
+            raise InputError(f"parallel must be true or false, got {self.parallel!r}.")
         super().__post_init__()
         if self.parallel and self.lam in (0.0, 1.0):
             raise InputError(f"lam {self.lam:g} leaves one of the two passes out; a parallel update needs both.")

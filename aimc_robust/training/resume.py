@@ -62,9 +62,11 @@ def _chosen(settings: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A setting as text; a function by its name, a dataclass by what was chosen."""
+    """A setting as text; a function by its name alone, an object of a class by its attributes."""
     if is_dataclass(value):
         return [type(value).__name__, _chosen(value)]
+    if type(value).__repr__ is object.__repr__ and not isfunction(value):  # it would show an address
+        return [f"{type(value).__module__}.{type(value).__qualname__}", {k: _plain(v) for k, v in vars(value).items()}]
     return f"{value.__module__}.{value.__qualname__}" if isfunction(value) else repr(value)
 
 

@@ -46,7 +46,7 @@ class RandomPerturbation(Method):
             warnings.warn(
                 "training meets this crossbar's programming errors alone: its converters and read noise act on "
                 "products, not on weights. Leave them out (read_noise=False) to say that this is meant.",
-                stacklevel=4,
+                stacklevel=2,
             )
         require_whole("draws", self.draws, low=1)
 

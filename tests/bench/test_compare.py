@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from aimc_robust import Crossbar, Gaussian, evaluate
-from aimc_robust.bench import compare
+from aimc_robust.bench import cells
 from aimc_robust.bench.data import load_data
 from aimc_robust.bench.models import build_model
 from aimc_robust.bench.spec import load_spec
 from aimc_robust.bench.store import exclusive
 from aimc_robust.devices.library import cards_folder
-from aimc_robust.errors import CheckpointError, ResultsError
+from aimc_robust.errors import CheckpointError, InputError, ResultsError
 from aimc_robust.metrics import batches_of
 from aimc_robust.report import write_report
 from aimc_robust.training import train
@@ -166,7 +166,7 @@ def test_every_model_starts_from_its_own_seed_and_the_same_seed_for_every_method
         begun.append((method.seed, seed, model.features[0].weight.detach().clone()))
         return train(model, method, *args, seed=seed, **options)
 
-    monkeypatch.setattr(sys.modules[compare.__module__], "train", recording)
+    monkeypatch.setattr(cells, "train", recording)
     run(write_spec())
     assert [(method, seed) for method, seed, _ in begun] == [(0, 0), (0, 0), (1, 1), (1, 1)]
     first, second, third, _ = (weight for _, _, weight in begun)
@@ -210,3 +210,17 @@ def test_a_checkpoint_of_another_model_is_refused_and_kept(run, write_spec, tmp_
     with pytest.raises(CheckpointError, match=r"another model.*classifier\.bias has shape \(3,\)"):
         run(write_spec())
     assert path.read_bytes() == before
+
+
+def test_a_method_that_needs_more_processes_is_told_before_any_training(write_spec, run, tmp_path):
+    path = write_spec(("[methods.m-rwp]\n", "[methods.m-rwp]\nparallel = true\n"))
+    with pytest.raises(InputError, match=r"methods\.m-rwp: parallel m-RWP needs an even number of processes, got 1"):
+        run(path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_augmentation_that_does_not_fit_the_images_is_told_before_any_training(write_spec, run, tmp_path):
+    path = write_spec(("test_share = 0.1", "test_share = 0.1\naugmentation = { cutout = 20 }"))
+    with pytest.raises(InputError, match="cutout 20 is larger than the images, 8 x 8"):
+        run(path)
+    assert not (tmp_path / "out").exists()

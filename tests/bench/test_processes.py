@@ -60,8 +60,10 @@ def test_parallel_mrwp_is_that_of_one_process_also_after_a_kill_and_under_torchr
     finish(path, whole, TORCHRUN)
     kill_after_an_epoch(path, killed)
     finish(path, killed)
-    pd.testing.assert_frame_equal(history(whole), history(alone), rtol=1e-3, atol=0.5)
-    assert abs(history(whole)["train_loss"] - history(alone)["train_loss"]).max() < 1e-3
+    accuracies = ["accuracy", "perturbed_accuracy"]  # an image more or less is 0.2 points
+    together, single = history(whole), history(alone)
+    pd.testing.assert_frame_equal(together[accuracies], single[accuracies], atol=0.5)
+    pd.testing.assert_frame_equal(together.drop(columns=accuracies), single.drop(columns=accuracies), rtol=1e-3)
     pd.testing.assert_frame_equal(history(killed), history(whole))
     for name in ("evaluations.csv", "summary.csv", f"{RUN}/checkpoint.safetensors"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from aimc_robust.errors import DivergenceError
+from aimc_robust.hardware import Crossbar
 from aimc_robust.training import RWP, SAM, SGD, Ramp, TrainingConfig, train
 
 from .examples import conv_net, digits
@@ -70,3 +71,10 @@ def test_the_first_bad_loss_is_the_one_named():
 
     with pytest.raises(DivergenceError, match=r"at update 13 \(epoch 2\)"):
         run(StaysBroken(), TrainingConfig(epochs=3, batch_size=20))
+
+
+def test_weights_that_broke_are_reported_before_a_crossbar_refuses_them():
+    config = TrainingConfig(epochs=2, batch_size=40, lr=1e30)
+    method = RWP(noise=Crossbar("rram-milo2021"))
+    with pytest.raises(DivergenceError, match=r"a weight is not finite at update \d+ \(epoch 1\) of RWP at strength 1"):
+        run(method, config)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import DataError, InputError
 from aimc_robust.training import METHODS, RWP, SAM, SGD, Images, Machine, MixedRWP, TrainingConfig, train
 from aimc_robust.training.fabric import check_fabric, fabric_for
 
@@ -153,6 +153,7 @@ def test_a_probe_is_called_after_each_epoch_and_its_numbers_are_kept(name, tmp_p
         ({"clip_norm": -1.0}, "clip_norm must be a finite number at least 0"),
         ({"warmup_epochs": 9.0}, "warmup_epochs must be a finite number within 0 and 2"),
         ({"channels_last": 1}, "channels_last must be true or false"),
+        ({"clip_norm": 0.0}, "clip_norm must be above 0"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(settings, message):
@@ -172,6 +173,25 @@ def test_what_a_fabric_cannot_do_is_refused():
         Machine(devices=0)
     with pytest.raises(InputError, match=r"cannot train on 1 device.*'no-such'"):
         Machine(accelerator="cpu", strategy="no-such").fabric("32-true")
+
+
+def _train_without_a_fabric(rank):
+    with pytest.raises(InputError, match=r"2 processes work together and this training knows of 1; pass"):
+        train(conv_net(), SGD(), TrainingConfig(epochs=1), **DATA)
+
+
+def test_processes_that_work_together_need_a_fabric(workers):
+    workers(_train_without_a_fabric)
+
+
+def test_what_cannot_be_trained_is_refused():
+    vectors = {"training_set": (torch.rand(64, 4), LABELS[:64]), "validation_set": (torch.rand(8, 4), LABELS[:8])}
+    with pytest.raises(InputError, match=r"channels_last takes images \(N, C, H, W\), got inputs of shape"):
+        train(torch.nn.Linear(4, 10), SGD(), TrainingConfig(epochs=1, channels_last=True), **vectors)
+    with pytest.raises(InputError, match="has no parameter in scope"):
+        train(torch.nn.Flatten(), SGD(), TrainingConfig(epochs=1), **DATA)
+    with pytest.raises(DataError, match="labels must be whole numbers"):
+        Images(IMAGES[:8], LABELS[:8].float())
 
 
 def test_a_ramp_longer_than_the_run_warns_once():

@@ -37,6 +37,7 @@ EVERY = [SGD(), SAM(rho=0.1), SAM(rho=0.1, m=16), AdaptiveSAM(rho=0.1), RWP(sigm
         (SGD, {"scope": "wieghts"}, UnknownNameError, r"unknown scope 'wieghts'.*mean 'weights'"),
         (MixedRWP, {}, InputError, r"MixedRWP takes either sigma or noise"),
         (MixedRWP, {"sigma": -0.1}, InputError, r"sigma must be"),
+        (MixedRWP, {"sigma": 0.1, "parallel": "no"}, InputError, r"parallel must be true or false, got 'no'"),
         (MixedRWP, {"sigma": 0.1, "lam": 1.5}, InputError, r"lam must be .* within 0 and 1, got 1\.5"),
         (MixedRWP, {"sigma": 0.1, "lam": -0.5}, InputError, r"lam must be .* within 0 and 1"),
         (MixedRWP, {"sigma": 0.1, "lam": NAN}, InputError, r"lam must be"),
