@@ -34,6 +34,8 @@ def cell_states(
     window: tuple[float, float] | None = None,
     error_scale: float = 1.0,
     stuck: tuple[float, float] | None = None,
+    programming: bool = True,
+    drift: bool = True,
 ) -> CellStates:
     """Target states -> states after programming and `time_s` later; the same draws at another time age the same chip.
 
@@ -42,6 +44,8 @@ def cell_states(
     window: (min, max) [card.unit] to clip to and for stuck cells; None: the card's own.
     error_scale: factor on the standard deviation of the programming error and of a drift table, not on its shift.
     stuck: fractions of cells at the window's min and max, whatever is programmed; None: the card's own.
+    programming, drift: whether the error of programming, and the ageing, act. A drift table states the whole width at
+        each time; without programming error its shift is left, and what the width has grown by.
     Returns both states; without drift or at time 0 they are one tensor. Source: the card's own.
     Raises InputError for a time, scale or fraction that cannot be.
     """
@@ -50,12 +54,15 @@ def cell_states(
     bounds = (card.range.min, card.range.max) if window is None else window
     xi = _programming_draw(card, target, draw)
     std = programming_std(card, target)
-    programmed = _clip(_spread(std, target, xi, error_scale), card.programming.clip, bounds)
+    before = None if programming else std.clone()
+    programmed = _clip(
+        _spread(std if programming else std.zero_(), target, xi, error_scale), card.programming.clip, bounds
+    )
     now = programmed
-    if card.drift is not None and time_s > 0:
+    if drift and card.drift is not None and time_s > 0:
         match card.drift:
             case TableDrift() as law if time_s > law.at[0].time_s:
-                now = _from_table(law, target, xi, time_s, error_scale)
+                now = _from_table(law, target, xi, time_s, error_scale, before)
             case PowerLawDrift() as law:
                 now = _power_law(law, target, programmed, draw("drift", target), time_s)
             case LogarithmicDrift() as law:
@@ -80,10 +87,14 @@ def _spread(std: Tensor, centre: Tensor, xi: Tensor, error_scale: float) -> Tens
     return std.mul_(xi).add_(centre)
 
 
-def _from_table(law: TableDrift, target: Tensor, xi: Tensor, time_s: float, error_scale: float) -> Tensor:
+def _from_table(
+    law: TableDrift, target: Tensor, xi: Tensor, time_s: float, error_scale: float, before: Tensor | None
+) -> Tensor:
+    """before: standard deviation at time 0, to be taken off; None leaves it in."""
     shift, std = row_at(law, time_s)
     centre = polynomial(shift, target).add_(target) if any(shift) else target
-    return _spread(std_of(std, centre), centre, xi, error_scale)
+    width = std_of(std, centre)
+    return _spread(width if before is None else width.sub_(before), centre, xi, error_scale)
 
 
 def _power_law(law: PowerLawDrift, target: Tensor, programmed: Tensor, eta: Tensor, time_s: float) -> Tensor:

@@ -43,7 +43,9 @@ class Crossbar(WeightNoise):
         depends on them; the errors of the weights do not.
     dac, adc: converters; None is ideal.
     read_noise: whether the card's read noise acts, at every multiply; without effect for a card that has none.
-    error_scale: multiplies the card's programming error; 0 switches it off.
+    programming, drift: whether the card's error of programming, and its drift, act; see `devices.cell_states`. Switched
+        off to find what each costs (`attribute`).
+    error_scale: multiplies the card's programming error, and the widths of a drift table; 0 switches both off.
     stuck: (low, high) fractions of cells stuck at the ends of the window; None takes the card's own.
     beyond_limits: `warn` or `error` when the window or a time leaves the limits of the card.
     ranges: converter ranges by layer, from `calibrate`.
@@ -65,6 +67,8 @@ class Crossbar(WeightNoise):
     dac: DAC | None = None
     adc: ADC | None = None
     read_noise: bool = True
+    programming: bool = True
+    drift: bool = True
     error_scale: float = 1.0
     stuck: tuple[float, float] | None = None
     beyond_limits: str = "warn"
@@ -85,8 +89,9 @@ class Crossbar(WeightNoise):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise InputError(f"{name} must be a {kind.__name__} such as {kind.__name__}(bits=8), got {value!r}.")
-        if not isinstance(self.read_noise, bool):
-            raise InputError(f"read_noise must be true or false, got {self.read_noise!r}.")
+        for name in ("read_noise", "programming", "drift"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}.")
         require_finite("error_scale", self.error_scale)
         require_known("beyond_limits", self.beyond_limits, BEYOND_LIMITS)
         scale = None if self.dac is None or self.dac.kind == "ideal" else self.dac.full_scale
@@ -167,6 +172,23 @@ class Crossbar(WeightNoise):
         for name, value in fields.items():
             object.__setattr__(twin, name, value)
         return twin
+
+    def exact(self) -> Crossbar:
+        """The same card without any error, converter or cut: what it computes is the digital product."""
+        return self.changed(
+            mapping="one-sided",
+            cell_bits=0,
+            weight_percentile=1.0,
+            bias_rows=0,
+            rows=0,
+            columns=0,
+            dac=None,
+            adc=None,
+            read_noise=False,
+            programming=False,
+            drift=False,
+            stuck=(0.0, 0.0),
+        )
 
     def arrays(self, inputs: int, outputs: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
         """The arrays of a matrix: ([start, stop) of its inputs, of its outputs) for each, row by row of arrays.

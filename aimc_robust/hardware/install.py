@@ -95,6 +95,8 @@ def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip) -> ArrayL
             f"the layer {weight.layer!r} ({type(layer).__name__}) is supported in the weight-error path only; leave "
             "out dac and adc, and set read_noise=False if the card has read noise."
         )
+    if not chip.holds(weight):
+        crossbar = crossbar.exact()
     matrix, shape = program_arrays(crossbar, weight, chip), weight.filters_first().shape
     if isinstance(layer, TRANSPOSED):
         return AnalogTransposedConvolution(weight.layer, crossbar, matrix, layer, shape)

@@ -23,11 +23,17 @@ class Chip:
     axes: name the chip; every error derives from them and its layer's name. time_s: seconds since programming.
     drift_compensation: multiply the currents of each matrix by one factor, their mean magnitude at time 0 over that
         now, of the same chip (global drift compensation; V. Joshi et al., Nat. Commun. 11, 2473, 2020).
+    layers: arrays that are programmed, by their name; the others compute exactly. None: all.
     """
 
     axes: Axes
     time_s: float = 0.0
     drift_compensation: bool = False
+    layers: frozenset[str] | None = None
+
+    def holds(self, weight: AnalogWeight) -> bool:
+        """Whether a weight matrix is programmed."""
+        return self.layers is None or weight.array in self.layers
 
     @property
     def compensates(self) -> bool:

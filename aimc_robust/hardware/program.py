@@ -67,6 +67,8 @@ def check_program(
         )
     if backend == "native" and crossbar.crosssim is not None:
         raise InputError("the crossbar's `crosssim` parameters act in CrossSim alone; use backend='crosssim'.")
+    if backend == "crosssim" and not (crossbar.programming and crossbar.drift):
+        raise InputError("programming=False and drift=False are not part of the crosssim backend; use 'native'.")
     if crossbar.bias_rows:
         _refuse_shared_with_biases(prepared)
 
@@ -88,6 +90,8 @@ def program_prepared(prepared: nn.Module, crossbar: Crossbar, chip: Chip, *, bac
     if backend == "crosssim":
         if chip.drift_compensation:
             raise InputError("drift compensation is not part of the crosssim backend; use backend='native'.")
+        if chip.layers is not None:
+            raise InputError("single layers are programmed by the native backend alone; use backend='native'.")
         from aimc_robust.hardware.crosssim.backend import program_on_crosssim  # an extra: imported when it is asked for
 
         programmed = program_on_crosssim(prepared, crossbar, chip.axes, chip.time_s)
@@ -96,6 +100,7 @@ def program_prepared(prepared: nn.Module, crossbar: Crossbar, chip: Chip, *, bac
     else:
         programmed = prepared
         for weight in analog_weights(prepared).values():
-            write_weights(crossbar, weight, chip)
+            if chip.holds(weight):
+                write_weights(crossbar, weight, chip)
     setattr(programmed, PROGRAMMED, True)
     return programmed

@@ -70,6 +70,8 @@ def _states(crossbar: Crossbar, exact: Tensor, limit: Tensor, draws: LayerDraws,
             window=(low, high),
             error_scale=crossbar.error_scale,
             stuck=crossbar.stuck,
+            programming=crossbar.programming,
+            drift=crossbar.drift,
         )
 
 

@@ -29,6 +29,7 @@ def setup(target: Target) -> str:
     parts += _converters(crossbar)
     if has_read_noise(crossbar.card):
         parts.append("read noise at every multiply" if crossbar.read_noise else "read noise left out")
+    parts += [f"{name} error left out" for name in ("programming", "drift") if not getattr(crossbar, name)]
     if crossbar.error_scale != 1:
         parts.append(f"programming error times {crossbar.error_scale:g}")
     if crossbar.stuck is not None:
