@@ -11,7 +11,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "aimc_robust.analysis": ["Diagnostics", "DiagnosticsConfig", "ascent_sharpness", "average_sharpness"],
     "aimc_robust.devices": ["Card", "card_names", "load_card"],
-    "aimc_robust.evaluation": ["AccuracyEstimate", "PairedDifference", "evaluate", "paired_difference"],
+    "aimc_robust.evaluation": [
+        "AccuracyEstimate", "PairedDifference", "VarianceComponents", "Yield", "difference_table", "evaluate", "holm",
+        "paired_difference",
+    ],
     "aimc_robust.hardware": [
         "ADC", "DAC", "BitSliced", "Coverage", "Crossbar", "LayerRanges", "calibrate", "coverage", "program",
         "recalibrate_batchnorm",

@@ -1,40 +1,99 @@
-"""Accuracy and loss of a model on labelled batches."""
+"""Accuracy, loss and a user's own metrics of a model on labelled batches."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aimc_robust.errors import DataError
+from aimc_robust.errors import DataError, InputError
 
 Batch = tuple[Tensor, Tensor]
+Metric = Callable[[Tensor, Tensor], Any]
+"""(outputs (N, classes), labels (N,)) of all images -> one number. It need not be a mean over images."""
+
+COUNTED = ("accuracy", "loss", "n", "top5")  # what every measurement has; a user's metric takes another name
+TOP = 5
 
 
 class Measurement(NamedTuple):
-    """accuracy: top-1 [percent]; loss: mean cross-entropy, no label smoothing [nats]; n: images."""
+    """accuracy: top-1 [percent]; loss: mean cross-entropy, no label smoothing [nats]; n: images; top5: share of images
+    whose label is among the five highest scores [percent], None up to five classes; metrics: (name, value), None for a
+    value that is not finite."""
 
     accuracy: float
     loss: float
     n: int
+    top5: float | None = None
+    metrics: tuple[tuple[str, float | None], ...] = ()
+
+    def row(self) -> dict[str, float | int | None]:
+        """What there is, for a table."""
+        top5 = {} if self.top5 is None else {"top5": self.top5}
+        return {"accuracy": self.accuracy, "loss": self.loss, "n": self.n, **top5, **dict(self.metrics)}
 
 
 @torch.inference_mode()
-def measure(model: nn.Module, batches: Iterable[Batch]) -> Measurement:
+def measure(model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Metric] | None = None) -> Measurement:
     """Run `model` as it stands (put it in evaluation mode first) over (inputs, labels) batches.
 
-    Raises DataError when there are no images.
+    metrics: name -> function; only where there are some are all outputs kept. Raises DataError when there are no images
+    or labels do not fit the outputs, InputError for a metric that raises or returns no number.
     """
-    correct, loss, n = 0, 0.0, 0
+    correct, among, loss, n, classes = 0, 0, 0.0, 0, 0
+    kept: list[Batch] = []
     for inputs, labels in batches:
-        logits = model(inputs)
-        correct += int((logits.argmax(dim=1) == labels).sum())
-        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        scores = model(inputs)
+        _check_scores(scores, labels)
+        correct += int((scores.argmax(dim=1) == labels).sum())
+        classes = scores.shape[1]
+        if classes > TOP:
+            among += int((scores.topk(TOP, dim=1).indices == labels[:, None]).sum())
+        loss += float(F.cross_entropy(scores, labels, reduction="sum"))
         n += len(labels)
+        if metrics:
+            kept.append((scores, labels))
     if n == 0:
         raise DataError("expected at least one batch of images and labels, got none.")
-    return Measurement(100.0 * correct / n, loss / n, n)
+    values: tuple[tuple[str, float | None], ...] = ()
+    if metrics:
+        outputs, targets = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        values = tuple((name, _value(name, metric, outputs, targets)) for name, metric in metrics.items())
+    return Measurement(100.0 * correct / n, loss / n, n, 100.0 * among / n if classes > TOP else None, values)
+
+
+def check_metrics(metrics: Mapping[str, Metric] | None) -> None:
+    """Raise InputError for a metric whose name is taken, or that is no function."""
+    for name, metric in (metrics or {}).items():
+        if name in (*COUNTED, "seed", "chip") or not callable(metric):
+            raise InputError(
+                f"the metric {name!r} must be a function of (outputs, labels) under a name other than "
+                f"{', '.join(COUNTED)}, seed and chip; got {metric!r}."
+            )
+
+
+def _check_scores(scores: Any, labels: Tensor) -> None:
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(labels):
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise DataError(f"expected the model to return ({len(labels)} images, classes) scores, got {got}.")
+    if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= scores.shape[1]):
+        raise DataError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}, but the model has {scores.shape[1]} outputs: "
+            f"expected labels 0 to {scores.shape[1] - 1}."
+        )
+
+
+def _value(name: str, metric: Metric, outputs: Tensor, labels: Tensor) -> float | None:
+    try:
+        value = float(metric(outputs, labels))
+    except Exception as error:  # whatever a user's function raises
+        raise InputError(
+            f"the metric {name!r} failed with {type(error).__name__}: {error}. It is called with outputs "
+            f"{tuple(outputs.shape)} and labels {tuple(labels.shape)} of all images, and returns one number."
+        ) from None
+    return value if math.isfinite(value) else None
 
 
 def check_data(name: str, data: Batch) -> None:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pandas as pd
 from torch import nn
 
 from aimc_robust.devices.limits import require_time
-from aimc_robust.errors import InputError, require_known, require_whole
-from aimc_robust.evaluation.estimate import AccuracyEstimate
+from aimc_robust.errors import InputError, require_known
+from aimc_robust.evaluation.workers import in_order
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.hardware.matrix import Chip
 from aimc_robust.hardware.prepare import prepare
 from aimc_robust.hardware.program import BACKENDS, check_program, chip_axes, program_prepared
 from aimc_robust.hardware.recalibrate import recalibrate_batchnorm
-from aimc_robust.metrics import Batch, Measurement, measure
+from aimc_robust.metrics import Batch, Measurement, Metric, check_metrics, measure
 from aimc_robust.noise.perturb import perturbed
 from aimc_robust.noise.protocol import WeightNoise
 
@@ -52,6 +51,33 @@ class Deployment:
         object.__setattr__(self, "data", list(self.data))
 
 
+@dataclass(frozen=True)
+class ChipWork:
+    """Measures one model under one condition on any chip. model: prepared (`hardware.prepare`) for a crossbar."""
+
+    model: nn.Module
+    batches: Iterable[Batch]
+    condition: Condition
+    seed: int
+    how: Deployment
+    metrics: Mapping[str, Metric] | None = None
+    layers: frozenset[str] | None = None  # of a crossbar: those that are programmed; None: all
+
+    def __call__(self, number: int) -> Measurement:
+        axes = chip_axes(self.seed, number)
+        if self.condition is None:
+            return measure(self.model, self.batches, self.metrics)
+        if not isinstance(self.condition, Crossbar):
+            with perturbed(self.model, self.condition, generator=axes):
+                return measure(self.model, self.batches, self.metrics)
+        how = self.how
+        chip = Chip(axes=axes, time_s=how.time_s, drift_compensation="drift" in how.compensation, layers=self.layers)
+        analog = program_prepared(copy.deepcopy(self.model), self.condition, chip, backend=how.backend)
+        if "batchnorm" in how.compensation:
+            recalibrate_batchnorm(analog, how.data)
+        return measure(analog, self.batches, self.metrics)
+
+
 def evaluate_chips(
     model: nn.Module,
     batches: Iterable[Batch],
@@ -60,70 +86,57 @@ def evaluate_chips(
     chips: Iterable[int],
     seed: int = 0,
     deployment: Deployment | None = None,
+    jobs: int | None = None,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Iterator[tuple[int, Measurement]]:
-    """(chip, its measurement) for each chip number, as they are done; `model` is left as it was.
+    """(chip, its measurement) for each chip number, in their order, as they are done; `model` is left as it was.
 
     A crossbar is programmed with the weights after BatchNorm folding; any other noise perturbs the weights as they
     stand. Digital weights are the same on every chip: only the first is measured. A chip's errors derive from
     (seed, chip, layer) alone, so that two models, two methods and any two orders of work meet the same chips.
+
+    batches: (inputs, labels) pairs; a DataLoader is gone through once per chip, an iterator is kept as a list.
     deployment: of a crossbar: time, backend, compensation.
+    jobs: processes of one thread each, with the same numbers for any of them; None: this process, torch's threads.
+    metrics: name -> function of all (outputs, labels), see `metrics.measure`.
     """
-    batches = batches if isinstance(batches, list) else list(batches)
-    if condition is not None and not isinstance(condition, WeightNoise):
-        raise InputError(f"expected a Crossbar, a weight noise or None to evaluate under, got {condition!r}.")
-    if isinstance(condition, Crossbar):
-        yield from _on_crossbar(model, batches, condition, chips, seed, deployment or Deployment())
-        return
-    if deployment is not None and (deployment.time_s or deployment.compensation or deployment.backend != "native"):
-        raise InputError("a time, a backend and compensations belong to a crossbar; there is none to evaluate under.")
-    ready = copy.deepcopy(model).eval()
-    for chip in chips:
-        if condition is None:
-            yield chip, measure(ready, batches)
-            return
-        with perturbed(ready, condition, generator=chip_axes(seed, chip)):
-            yield chip, measure(ready, batches)
+    work = chip_work(model, batches, condition, seed=seed, deployment=deployment, metrics=metrics, stacklevel=4)
+    check_jobs(work.model, jobs)
+    numbers = list(chips)[:1] if condition is None else list(chips)
+    jobs = jobs and min(jobs, max(len(numbers), 1))
+    yield from zip(numbers, in_order(work, numbers, jobs=jobs), strict=True)
 
 
-def _on_crossbar(
-    model: nn.Module, batches: list[Batch], crossbar: Crossbar, chips: Iterable[int], seed: int, how: Deployment
-) -> Iterator[tuple[int, Measurement]]:
-    if "batchnorm" in how.compensation and not how.data:
-        raise InputError("the compensation 'batchnorm' needs unlabelled batches: pass data=[inputs, ...].")
-    ready, _ = prepare(model)
-    check_program(ready, crossbar, how.time_s, backend=how.backend, stacklevel=4)
-    for number in chips:
-        chip = Chip(axes=chip_axes(seed, number), time_s=how.time_s, drift_compensation="drift" in how.compensation)
-        analog = program_prepared(copy.deepcopy(ready), crossbar, chip, backend=how.backend)
-        if "batchnorm" in how.compensation:
-            recalibrate_batchnorm(analog, how.data)
-        yield number, measure(analog, batches)
-
-
-def evaluate(
+def chip_work(
     model: nn.Module,
     batches: Iterable[Batch],
     condition: Condition,
     *,
-    chips: int = 25,
     seed: int = 0,
-    time_s: float = 0.0,
-    backend: str = "native",
-    compensation: tuple[str, ...] = (),
-    data: Iterable[Any] = (),
-) -> AccuracyEstimate:
-    """The accuracy of one model under a condition, with its interval over chips.
+    deployment: Deployment | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    stacklevel: int = 3,
+) -> ChipWork:
+    """The work of one chip, with everything checked and prepared that all chips share."""
+    batches = list(batches) if iter(batches) is batches else batches
+    check_metrics(metrics)
+    if condition is not None and not isinstance(condition, WeightNoise):
+        raise InputError(f"expected a Crossbar, a weight noise or None to evaluate under, got {condition!r}.")
+    how = deployment or Deployment()
+    if isinstance(condition, Crossbar):
+        if "batchnorm" in how.compensation and not how.data:
+            raise InputError("the compensation 'batchnorm' needs unlabelled batches: pass data=[inputs, ...].")
+        ready, _ = prepare(model)
+        check_program(ready, condition, how.time_s, backend=how.backend, stacklevel=stacklevel)
+    elif how.time_s or how.compensation or how.backend != "native":
+        raise InputError("a time, a backend and compensations belong to a crossbar; there is none to evaluate under.")
+    else:
+        ready = copy.deepcopy(model).eval()
+    return ChipWork(ready, batches, condition, seed, how, metrics)
 
-    batches: (inputs, labels) pairs. condition: a Crossbar, a weight noise, or None for digital weights (1 chip).
-    chips: how many, from number 0. time_s, backend, compensation, data: see `Deployment`.
-    Raises InputError or DataError for arguments that cannot be.
-    """
-    require_whole("chips", chips, low=1)
-    deployment = Deployment(time_s=time_s, backend=backend, compensation=compensation, data=data)
-    rows = [
-        {"seed": 0, "chip": chip, **measured._asdict()}
-        for chip, measured in evaluate_chips(
-            model, batches, condition, chips=range(chips), seed=seed, deployment=deployment
-        )
-    ]
-    return AccuracyEstimate(pd.DataFrame(rows))
+
+def check_jobs(model: nn.Module, jobs: int | None) -> None:
+    """Raise InputError for several processes on a GPU."""
+    where = next((parameter.device for parameter in model.parameters()), None)
+    if jobs is not None and where is not None and where.type != "cpu":
+        raise InputError(f"jobs are processes of the CPU, and this model is on {where}; leave jobs out.")

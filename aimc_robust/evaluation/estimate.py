@@ -2,21 +2,35 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, require_finite, require_whole, unknown_name
+from aimc_robust.evaluation.components import VarianceComponents, variance_components
+from aimc_robust.evaluation.sampling import sampling_half_width
+from aimc_robust.evaluation.student import t_interval
+from aimc_robust.evaluation.yields import Yield, clopper_pearson
 
-CONFIDENCE = 0.95
+SHARES_OF_IMAGES = ("accuracy", "top5")  # columns whose sampling error is binomial
+
+
+class Worst(NamedTuple):
+    """The lowest accuracy [percent] and the (seed, chip) that has it; the first of several."""
+
+    accuracy: float
+    seed: int
+    chip: int
 
 
 @dataclass(frozen=True)
 class AccuracyEstimate:
     """Accuracies in percent of one method under one condition.
 
-    table: a row per (seed, chip) with `accuracy` [percent]; a seed names one trained model.
+    table: a row per (seed, chip) with `accuracy` [percent]; a seed names one trained model. Models may differ in their
+        number of chips; each weighs the same in means and intervals.
+    pilot: how many first chips of each model decided how many followed (`stopping`); None for a fixed number. `ci`
+        accounts for it; the intervals of `components` and `yield_above` are exact for a fixed number only.
 
     mean: mean over models of their chip means.
     sd_noise: standard deviation over chips within one model, averaged over models; NaN with a single chip.
@@ -24,10 +38,13 @@ class AccuracyEstimate:
     ci: 95 % interval of the mean. Trained models are the unit of replication: with S > 1 models it is the t interval
         on the S model means, whose squared half-width estimates t^2 (v_seed / S + v_noise / (S N)), where v_seed is
         the variance between models beyond what N noisy chips leave in their means. With one model it is the t
-        interval on its chips and covers chips only (`ci_covers`). NaN where nothing was repeated.
+        interval on its chips (after a pilot: Stein's, `stopping.stein_interval`) and covers chips only (`ci_covers`).
+        NaN where nothing was repeated.
+    components: v_noise and v_seed apart, with intervals; sd_seed^2 = v_seed + v_noise / N.
     """
 
     table: pd.DataFrame
+    pilot: int | None = None
 
     def __post_init__(self) -> None:
         missing = {"seed", "chip", "accuracy"} - set(self.table.columns)
@@ -40,6 +57,27 @@ class AccuracyEstimate:
             raise InputError("an estimate needs an accuracy in every row; some rows hold NaN.")
         if self.table.duplicated(["seed", "chip"]).any():
             raise InputError("an estimate needs each (seed, chip) once; some appear more than once.")
+        if self.pilot is not None:
+            require_whole("pilot", self.pilot, low=2)
+
+    def of(self, column: str) -> "AccuracyEstimate":
+        """The same statistics of another column, such as `loss`; what is said of accuracy then holds for its values.
+
+        Raises UnknownNameError for a column that is not there, InputError for one without a number in every row.
+        """
+        known = set(self.table.columns) - {"seed", "chip"}
+        if column not in known:
+            raise unknown_name("column", column, known)
+        values = self.table[column]
+        if not pd.api.types.is_numeric_dtype(values) or values.isna().any():
+            raise InputError(f"the column {column!r} must hold a number in every row; some are missing, NaN or text.")
+        kept = self.table if column in SHARES_OF_IMAGES else self.table.drop(columns="n", errors="ignore")
+        return AccuracyEstimate(kept.assign(accuracy=values), self.pilot)
+
+    @property
+    def accuracies(self) -> pd.Series:
+        """Accuracy [percent] by (seed, chip), in rising order of both."""
+        return self.table.set_index(["seed", "chip"])["accuracy"].sort_index()
 
     @property
     def _model_means(self) -> pd.Series:
@@ -58,13 +96,18 @@ class AccuracyEstimate:
         return float(self._model_means.std(ddof=1))
 
     @property
+    def components(self) -> VarianceComponents:
+        """Variance between chips of a model and between models beyond that; the second may be negative."""
+        return variance_components([chips.to_numpy() for _, chips in self.table.groupby("seed")["accuracy"]])
+
+    @property
     def seeds(self) -> int:
         """Trained models."""
         return int(self.table["seed"].nunique())
 
     @property
     def chips(self) -> int:
-        """Chips per model."""
+        """Chips per model; the most, where models differ."""
         return int(self.table["chip"].nunique())
 
     @property
@@ -74,19 +117,36 @@ class AccuracyEstimate:
 
     @property
     def ci(self) -> tuple[float, float]:
-        values = self._model_means if self.seeds > 1 else self.table["accuracy"]
-        return t_interval(values.to_numpy())
+        if self.seeds > 1:
+            return t_interval(self._model_means.to_numpy())
+        return t_interval(self.accuracies.to_numpy(), self.pilot)  # the pilot are the first chips
+
+    @property
+    def worst(self) -> Worst:
+        """The chip with the lowest accuracy. For a column in which less is better, that is the best one."""
+        values = self.accuracies
+        seed, chip = values.idxmin()
+        return Worst(float(values.min()), int(seed), int(chip))
+
+    @property
+    def sampling_half_width(self) -> float:
+        """95 % half-width [points] that the finite test set leaves on the mean, on top of `ci` (see `sampling`).
+
+        NaN where the table has no column `n`, the number of test images, or holds what is no share of images.
+        """
+        return sampling_half_width(self.mean, int(self.table["n"].max())) if "n" in self.table else math.nan
 
     def quantile(self, q: float) -> float:
         """Quantile of accuracy over all chips and models [percent]; q = 0.05 is what 95 % of chips exceed."""
         return float(self.table["accuracy"].quantile(q))
 
+    def yield_above(self, threshold: float) -> Yield:
+        """The share of chips, over all models, whose accuracy is `threshold` [percent] or more, with its interval.
 
-def t_interval(values: np.ndarray) -> tuple[float, float]:
-    """The two-sided 95 % Student t interval of the mean of independent `values`; NaN for fewer than two."""
-    n = len(values)
-    if n < 2:
-        return math.nan, math.nan
-    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(n)
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * error
-    return mean - half, mean + half
+        Raises InputError for a threshold that is no finite number.
+        """
+        require_finite("threshold", threshold, low=-math.inf)
+        above, chips = int((self.table["accuracy"] >= threshold).sum()), len(self.table)
+        low, high = clopper_pearson(above, chips)
+        covers = "chips of this model" if self.seeds == 1 else "chips of these models"
+        return Yield(100.0 * above / chips, (100.0 * low, 100.0 * high), above, chips, float(threshold), covers)

@@ -1,18 +1,26 @@
 """The difference of two methods on the same trained-model seeds, chips and images."""
 
+import math
 from dataclasses import dataclass
 
 from aimc_robust.errors import InputError
-from aimc_robust.evaluation.estimate import AccuracyEstimate, t_interval
+from aimc_robust.evaluation.estimate import AccuracyEstimate
+from aimc_robust.evaluation.student import t_interval, t_p_value
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """mean and 95 % interval of first - second [percentage points], over the `seeds` trained models of each."""
+    """mean and 95 % interval of first - second [percentage points], over the `seeds` trained models of each.
+
+    p_value: two-sided, of the paired t test on what the interval is over (models, or the chips of one); NaN where
+    there is no interval, or no spread. pairs: (seed, chip) pairs that both have.
+    """
 
     mean: float
     ci: tuple[float, float]
     seeds: int
+    p_value: float = math.nan
+    pairs: int = 0
 
     @property
     def settled(self) -> bool:
@@ -24,14 +32,22 @@ class PairedDifference:
 def paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> PairedDifference:
     """Paired by (seed, chip): what both share, such as a bad chip, cancels.
 
-    The interval is that of `AccuracyEstimate.ci`, on the differences: over models, or over chips with one model.
+    The interval is that of `AccuracyEstimate.ci`, on the differences: over models, or over chips with one model; where
+    a pilot decided how many chips followed, for either, the differences of the (smaller) pilot give the spread. That
+    is exact as for one estimate: what two pilots decide from their spreads is independent of the mean difference.
     Raises InputError when the two share no pair. Source: Miller, Adding error bars to evals, arXiv 2411.00640.
     """
-    keys = ["seed", "chip"]
-    pairs = first.table[[*keys, "accuracy"]].merge(second.table[[*keys, "accuracy"]], on=keys)
+    pairs = (first.accuracies - second.accuracies).dropna()  # NaN: a (seed, chip) that one of them lacks
     if pairs.empty:
         raise InputError("the two estimates share no (seed, chip) pair; evaluate both on the same seeds and chips.")
-    pairs["difference"] = pairs["accuracy_x"] - pairs["accuracy_y"]
-    per_model = pairs.groupby("seed")["difference"].mean()
-    values = per_model if len(per_model) > 1 else pairs["difference"]
-    return PairedDifference(float(per_model.mean()), t_interval(values.to_numpy()), len(per_model))
+    per_model = pairs.groupby("seed").mean()
+    several = len(per_model) > 1
+    values = (per_model if several else pairs).to_numpy()
+    pilot = None if several else min((e.pilot for e in (first, second) if e.pilot is not None), default=None)
+    return PairedDifference(
+        mean=float(per_model.mean()),
+        ci=t_interval(values, pilot),
+        seeds=len(per_model),
+        p_value=t_p_value(values, pilot),
+        pairs=len(pairs),
+    )

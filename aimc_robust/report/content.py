@@ -11,6 +11,7 @@ from aimc_robust.bench.tables import estimates
 from aimc_robust.bench.targets import Target
 from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.evaluation.paired import PairedDifference, paired_difference
+from aimc_robust.evaluation.sampling import sampling_half_width
 from aimc_robust.hardware.crossbar import Crossbar
 
 COLUMNS = 6  # targets side by side, what a printed page holds
@@ -74,13 +75,8 @@ class Content:
 
     @property
     def sampling_errors(self) -> tuple[float, float]:
-        """Least and greatest 95 % half-width [points] that the finite test set leaves on the accuracies shown.
-
-        Binomial, 1.96 sqrt(p (1 - p) / n), with p kept one image away from 0 and 1.
-        """
-        one = 1.0 / self.images
-        shares = [min(max(estimate.mean / 100.0, one), 1.0 - one) for estimate in self.estimates.values()]
-        widths = [196.0 * math.sqrt(share * (1.0 - share) / self.images) for share in shares]
+        """Least and greatest 95 % half-width [points] that the finite test set leaves on the accuracies shown."""
+        widths = [sampling_half_width(estimate.mean, self.images) for estimate in self.estimates.values()]
         return min(widths), max(widths)
 
     @property

@@ -42,7 +42,7 @@ def test_a_crossbar_is_evaluated_as_program_would_build_each_chip():
     table = evaluate(model, batches, CROSSBAR, chips=4, seed=9).table
     for chip, row in table.set_index("chip").iterrows():
         found = measure(program(model, CROSSBAR, seed=9, chip=chip), batches)
-        assert (row["accuracy"], row["loss"], row["n"]) == found
+        assert (row["accuracy"], row["loss"], row["n"]) == found[:3]
     assert table["loss"].nunique() == 4
 
 
@@ -52,7 +52,7 @@ def test_a_weight_noise_is_evaluated_on_the_weights_as_they_stand(noise):
     table = evaluate(model, batches, noise, chips=4, seed=9).table
     for chip, row in table.set_index("chip").iterrows():
         with perturbed(model, noise, generator=chip_axes(9, chip)):
-            assert (row["accuracy"], row["loss"], row["n"]) == measure(model, batches)
+            assert (row["accuracy"], row["loss"], row["n"]) == measure(model, batches)[:3]
     assert table["loss"].nunique() == 4
 
 

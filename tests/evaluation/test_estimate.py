@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from aimc_robust.errors import InputError
-from aimc_robust.evaluation import AccuracyEstimate
+from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.evaluation import AccuracyEstimate, Worst, sampling_half_width
 from aimc_robust.evaluation.estimate import t_interval
 
 SHAPES = [(1, 1), (1, 25), (3, 1), (3, 25)]
@@ -140,3 +140,72 @@ def test_a_table_that_cannot_be_estimated_from_is_refused(table, message):
 def test_other_columns_are_carried_along():
     table = pd.DataFrame(GOOD | {"target": ["digital", "digital"]})
     assert list(AccuracyEstimate(table).table["target"]) == ["digital", "digital"]
+
+
+def test_models_may_have_different_numbers_of_chips():
+    rng = np.random.default_rng(0)
+    models = [rng.normal(70 + s, 2.0, n) for s, n in enumerate((10, 3, 25))]
+    rows = [(s, c, value) for s, values in enumerate(models) for c, value in enumerate(values)]
+    found = AccuracyEstimate(pd.DataFrame(rows, columns=["seed", "chip", "accuracy"]))
+    means = np.array([values.mean() for values in models])
+    assert found.mean == pytest.approx(means.mean())
+    assert found.ci == pytest.approx(stats.t.interval(0.95, 2, loc=means.mean(), scale=stats.sem(means)))
+    assert found.sd_noise == pytest.approx(np.mean([values.std(ddof=1) for values in models]))
+    assert (found.seeds, found.chips) == (3, 25)
+
+
+MEASURED = pd.DataFrame(
+    {
+        "seed": [0, 0, 1, 1],
+        "chip": [0, 1, 0, 1],
+        "accuracy": [90.0, 80.0, 85.0, 70.0],
+        "loss": [0.3, 0.6, 0.4, 0.9],
+        "top5": [99.0, 98.0, 97.0, 96.0],
+        "n": 400,
+        "f1": [0.5, None, 0.4, 0.3],
+        "note": ["a", "b", "c", "d"],
+    }
+)
+
+
+def test_another_column_has_the_same_statistics():
+    found = AccuracyEstimate(MEASURED).of("loss")
+    alone = AccuracyEstimate(MEASURED[["seed", "chip"]].assign(accuracy=MEASURED["loss"]))
+    for statistic in ("mean", "sd_noise", "sd_seed", "ci", "components"):
+        assert getattr(found, statistic) == getattr(alone, statistic)
+    assert found.quantile(0.5) == pytest.approx(0.5)
+    assert found.mean == pytest.approx(0.55)
+
+
+def test_the_column_accuracy_is_the_estimate_itself():
+    found = AccuracyEstimate(MEASURED)
+    assert (found.of("accuracy").ci, found.of("loss").of("top5").mean) == (found.ci, found.of("top5").mean)
+
+
+@pytest.mark.parametrize("column", ["f1", "note"], ids=["a missing value", "text"])
+def test_a_column_without_a_number_in_every_row_is_refused(column):
+    with pytest.raises(InputError, match=f"{column}.*number in every row"):
+        AccuracyEstimate(MEASURED).of(column)
+
+
+@pytest.mark.parametrize("column", ["los", "seed", "chip"])
+def test_a_column_that_is_not_there_is_refused_by_name(column):
+    with pytest.raises(UnknownNameError, match=f"unknown column '{column}'.*Known: accuracy, f1, loss"):
+        AccuracyEstimate(MEASURED).of(column)
+
+
+def test_the_worst_chip_is_named():
+    assert AccuracyEstimate(MEASURED).worst == Worst(70.0, seed=1, chip=1)
+    tied = MEASURED.assign(accuracy=70.0).sample(frac=1.0, random_state=1)
+    assert AccuracyEstimate(tied).worst == Worst(70.0, seed=0, chip=0)
+
+
+def test_the_sampling_error_is_that_of_the_mean_on_the_tables_images():
+    found = AccuracyEstimate(MEASURED)
+    assert found.sampling_half_width == sampling_half_width(found.mean, 400)
+    assert found.of("top5").sampling_half_width == sampling_half_width(97.5, 400)
+
+
+def test_without_a_number_of_images_or_for_what_is_no_share_of_them_there_is_no_sampling_error():
+    assert math.isnan(AccuracyEstimate(MEASURED.drop(columns="n")).sampling_half_width)
+    assert math.isnan(AccuracyEstimate(MEASURED).of("loss").sampling_half_width)

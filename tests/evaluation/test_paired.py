@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from aimc_robust.errors import InputError
-from aimc_robust.evaluation import AccuracyEstimate, paired_difference
+from aimc_robust.evaluation import AccuracyEstimate, PairedDifference, paired_difference
 
 
 def estimate(values, *, first_chip=0, first_seed=0):
@@ -103,3 +103,41 @@ def test_a_single_pair_has_a_difference_and_no_interval():
     found = paired_difference(estimate([[12.0]]), estimate([[10.0]]))
     assert found.mean == 2.0
     assert all(map(math.isnan, found.ci))
+
+
+def test_with_one_model_the_p_value_is_that_of_scipys_paired_t_test_over_chips():
+    first, second = two_methods(1, 25, difference=0.1)
+    found = paired_difference(estimate(first), estimate(second))
+    assert found.p_value == pytest.approx(stats.ttest_rel(first[0], second[0]).pvalue)
+    assert (found.seeds, found.pairs) == (1, 25)
+
+
+def test_with_more_models_the_p_value_is_that_of_scipys_paired_t_test_over_their_means():
+    first, second = two_methods(4, 10, difference=0.1)
+    found = paired_difference(estimate(first), estimate(second))
+    assert found.p_value == pytest.approx(stats.ttest_rel(first.mean(1), second.mean(1)).pvalue)
+    assert (found.seeds, found.pairs) == (4, 40)
+
+
+@pytest.mark.parametrize("difference", np.linspace(-0.4, 0.4, 9))
+def test_the_p_value_is_below_5_percent_exactly_where_the_interval_leaves_out_zero(difference):
+    found = paired_difference(*map(estimate, two_methods(1, 8, difference=difference)))
+    assert found.settled is (found.p_value < 0.05)
+
+
+def test_exchanging_the_two_leaves_the_p_value():
+    first, second = map(estimate, two_methods(3, 5))
+    assert paired_difference(first, second).p_value == pytest.approx(paired_difference(second, first).p_value)
+
+
+def test_differences_that_are_equal_but_for_rounding_settle_nothing():
+    second = np.array([[70.1, 12.7, 35.3]])
+    found = paired_difference(estimate(second + 0.1), estimate(second))
+    assert len(set((second + 0.1 - second)[0])) > 1
+    assert not found.settled
+    assert math.isnan(found.p_value)
+
+
+def test_a_difference_without_a_test_has_no_p_value():
+    assert math.isnan(PairedDifference(1.0, (math.nan, math.nan), 1).p_value)
+    assert math.isnan(paired_difference(estimate([[12.0]]), estimate([[10.0]])).p_value)
