@@ -15,6 +15,7 @@ _HOMES = {
         "AccuracyEstimate", "PairedDifference", "VarianceComponents", "Yield", "difference_table", "evaluate", "holm",
         "paired_difference",
     ],
+    "aimc_robust.fitting": ["Fit", "Verdict", "fit_card", "verify_card"],
     "aimc_robust.hardware": [
         "ADC", "DAC", "BitSliced", "Coverage", "Crossbar", "LayerRanges", "calibrate", "coverage", "program",
         "recalibrate_batchnorm",

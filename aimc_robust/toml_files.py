@@ -1,5 +1,7 @@
 """TOML files read into pydantic models, with mistakes reported in the reader's words: file, key, what is allowed."""
 
+import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,3 +63,35 @@ def _fault(detail: Any) -> str:
     if detail["type"] == "missing":
         return f"{where}: this key is required and missing"
     return f"{where}: {message[:1].lower()}{message[1:]}, got {detail['input']!r}"
+
+
+def to_toml(values: dict[str, Any]) -> str:
+    """`values` as TOML text: a section for each table and for each table of tables, inline tables below that."""
+    lines = [f"{key} = {toml_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    for key, table in values.items():
+        if not isinstance(table, dict):
+            continue
+        nested = bool(table) and all(isinstance(value, dict) for value in table.values())
+        for name, section in (
+            {f"{key}.{toml_key(k)}": v for k, v in table.items()} if nested else {key: table}
+        ).items():
+            lines += ["", f"[{name}]", *(f"{toml_key(k)} = {toml_value(v)}" for k, v in section.items())]
+    return "\n".join(lines) + "\n"
+
+
+def toml_key(key: str) -> str:
+    """A key as TOML takes it: bare where that is allowed."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+
+
+def toml_value(value: Any) -> str:
+    """A value on one line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{toml_key(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    return repr(value)

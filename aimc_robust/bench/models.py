@@ -3,12 +3,11 @@
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from aimc_robust.bench.data import DataSet
 from aimc_robust.bench.resnet import ResNet
 from aimc_robust.bench.small_cnn import SmallCNN
 from aimc_robust.bench.spec import ModelSpec
@@ -18,7 +17,20 @@ from aimc_robust.seeding import Axes
 OWN = {"small-cnn": SmallCNN, "resnet": ResNet}
 
 
-def build_model(spec: ModelSpec, data: DataSet, *, seed: int) -> nn.Module:
+class Example(Protocol):
+    """What a network is built for: shape (C, H, W) of an image, number of classes, two images."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def classes(self) -> int: ...
+
+    @property
+    def example(self) -> Tensor: ...
+
+
+def build_model(spec: ModelSpec, data: Example, *, seed: int) -> nn.Module:
     """The network that a spec names, freshly initialised from `seed`, checked to turn these images into class scores.
 
     Raises UnknownNameError or InputError; MissingDependencyError when torchvision is needed and absent.
@@ -30,7 +42,7 @@ def build_model(spec: ModelSpec, data: DataSet, *, seed: int) -> nn.Module:
     return model
 
 
-def _construct(spec: ModelSpec, data: DataSet) -> nn.Module:
+def _construct(spec: ModelSpec, data: Example) -> nn.Module:
     if spec.name in OWN:
         return _called(OWN[spec.name], spec, in_channels=data.shape[0], classes=data.classes)
     source, _, name = spec.name.partition(":")
@@ -38,13 +50,13 @@ def _construct(spec: ModelSpec, data: DataSet) -> nn.Module:
         raise unknown_name("model", spec.name, [*OWN, "torchvision:NAME", "package.module:function"])
     if source == "torchvision":
         return _torchvision(name, spec, data)
-    model = _called(_function(source, name), spec)
+    model = _called(named_function(source, name), spec)
     if not isinstance(model, nn.Module):
         raise InputError(f"model {spec.name} returned {type(model).__name__}; expected a torch.nn.Module.")
     return model
 
 
-def _torchvision(name: str, spec: ModelSpec, data: DataSet) -> nn.Module:
+def _torchvision(name: str, spec: ModelSpec, data: Example) -> nn.Module:
     try:
         from torchvision import models
     except ImportError as error:
@@ -56,7 +68,7 @@ def _torchvision(name: str, spec: ModelSpec, data: DataSet) -> nn.Module:
     return _called(models.get_model, spec, name, weights=None, num_classes=data.classes)
 
 
-def _function(module: str, name: str) -> Any:
+def named_function(module: str, name: str, *, what: str = "model") -> Any:
     """The function `name` of `module`, looked for in the working directory too, as `python -m` does."""
     here = str(Path.cwd())
     if here not in sys.path:
@@ -64,9 +76,9 @@ def _function(module: str, name: str) -> Any:
     try:
         function = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # whatever a user's module raises
-        raise InputError(f"model {module}:{name}: the module cannot be imported: {error}.") from None
+        raise InputError(f"{what} {module}:{name}: the module cannot be imported: {error}.") from None
     if not callable(function):
-        raise InputError(f"model {module}:{name}: the module {module} has no function {name}.")
+        raise InputError(f"{what} {module}:{name}: the module {module} has no function {name}.")
     return function
 
 
@@ -77,13 +89,14 @@ def _called(function: Any, spec: ModelSpec, *args: Any, **given: Any) -> Any:
         raise InputError(f"model {spec.name} cannot be built with the options {spec.options}: {error}.") from None
 
 
-def _check(model: nn.Module, name: str, data: DataSet) -> None:
+def _check(model: nn.Module, name: str, data: Example) -> None:
     was_training = model.training
     try:
         with torch.no_grad():
-            scores = model.eval()(data.test[0][:2])
+            scores = model.eval()(data.example)
     except Exception as error:  # whatever a user's forward raises
         raise InputError(f"model {name} does not take images of shape {data.shape} (C, H, W): {error}.") from None
     model.train(was_training)
-    if getattr(scores, "shape", None) != (2, data.classes) and (scores.ndim != 2 or scores.shape[1] < data.classes):
-        raise InputError(f"model {name} returns {tuple(scores.shape)} for 2 images; expected (2, {data.classes}).")
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != 2 or scores.shape[1] < data.classes:
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise InputError(f"model {name} returns {got} for 2 images; expected (2, {data.classes}).")

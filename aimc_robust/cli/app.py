@@ -1,17 +1,18 @@
 """The commands. torch and the rest are imported inside them, so that `--help` answers at once."""
 
-import functools
-from collections.abc import Callable
+import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer  # commands, options and help texts from function signatures
 
 from aimc_robust import __version__
-from aimc_robust.errors import AimcError, InputError
-
-BAD_INPUT, SOME_FAILED, INTERRUPTED = 2, 3, 130
+from aimc_robust.cli.evaluate import evaluate
+from aimc_robust.cli.fit import fit, verify
+from aimc_robust.cli.recommend import recommend
+from aimc_robust.cli.told import SOME_FAILED, debug, told
+from aimc_robust.errors import InputError
 
 app = typer.Typer(
     name="aimc-robust",
@@ -22,29 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-
-Command = TypeVar("Command", bound=Callable[..., None])
-
-
-def _told(command: Command) -> Command:
-    """Errors of ours and Ctrl-C become one sentence and an exit code, never a traceback."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **options: Any) -> None:
-        try:
-            command(*args, **options)
-        except AimcError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(BAD_INPUT) from None
-        except OSError as error:
-            typer.echo(f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror}.", err=True)
-            raise typer.Exit(BAD_INPUT) from None
-        except KeyboardInterrupt:
-            typer.echo("stopped; the same command goes on from here.", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-
-    return run
 
 
 def _print_version(wanted: bool) -> None:
@@ -58,12 +36,17 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
+    debugging: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
 ) -> None:
-    pass
+    debug(debugging)
+
+
+for command in (evaluate, recommend, fit, verify):
+    app.command()(told(command))
 
 
 @app.command()
-@_told
+@told
 def compare(
     spec: Annotated[Path, typer.Argument(help="The question: a TOML file with data, model, methods and targets.")],
     out: Annotated[
@@ -115,9 +98,11 @@ def compare(
 
 
 @app.command()
-@_told
-def report(folder: Annotated[Path, typer.Argument(help="A folder that `compare` wrote, finished or not.")]) -> None:
-    """Rebuild tables and report of FOLDER from its rows.
+@told
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder that `compare` or `evaluate` wrote, finished or not.")],
+) -> None:
+    """Rebuild tables and report of FOLDER from its rows, whether `compare` or `evaluate` wrote it.
 
     Example: aimc-robust report results/quickstart
     """
@@ -127,7 +112,7 @@ def report(folder: Annotated[Path, typer.Argument(help="A folder that `compare` 
 
 
 @app.command()
-@_told
+@told
 def devices(
     name: Annotated[str | None, typer.Argument(help="A device of the library, or the path of your own card.")] = None,
     plot: Annotated[
@@ -150,4 +135,7 @@ def devices(
 
 def main() -> None:
     """Entry point of the `aimc-robust` command."""
-    app()
+    arguments = sys.argv[1:]
+    if "--debug" in arguments:  # wherever it stands, it belongs to all commands
+        arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
+    app(arguments)

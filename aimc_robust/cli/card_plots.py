@@ -67,8 +67,8 @@ def _read(part: SubFigure, card: Card) -> None:
 def _std_axes(part: SubFigure, card: Card, title: str) -> Axes:
     axes = part.subplots()
     axes.set_title(title)
-    axes.set_xlabel(f"target {card.state} [{_unit(card)}]")
-    axes.set_ylabel(f"standard deviation [{_unit(card)}]")
+    axes.set_xlabel(f"target {card.state} [{unit_label(card)}]")
+    axes.set_ylabel(f"standard deviation [{unit_label(card)}]")
     return axes
 
 
@@ -84,7 +84,7 @@ def _drift(part: SubFigure, card: Card) -> None:
         axes.axhline(float(aged.targets[i]), color="#4d4d4d", linestyle=":", linewidth=1.2, label="target")
     all_axes[0].set_title("drift: mean and one standard deviation")
     all_axes[-1].set_xlabel("time since programming")
-    part.supylabel(f"{card.state} [{_unit(card)}]", fontsize=10)
+    part.supylabel(f"{card.state} [{unit_label(card)}]", fontsize=10)
     _time_axis(all_axes[-1], aged.times_s[-1])
     part.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
@@ -98,5 +98,6 @@ def _time_axis(axes: Axes, last_s: float) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _unit(card: Card) -> str:
+def unit_label(card: Card) -> str:
+    """The card's unit as an axis shows it."""
     return {"uS": "µS", "1": "share of full scale"}.get(card.unit, card.unit)

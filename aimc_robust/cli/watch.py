@@ -25,8 +25,8 @@ class Lines(Progress):
         self.resting = True  # whether the present cell had been finished before this call
 
     def started(self, *, cells: int, epochs: int, coverage: str) -> None:
-        self.cells = cells
-        self._line(f"{cells} models, {epochs} epochs each. {coverage}")
+        self.cells, self.done, self.worked, self.began = cells, 0, 0, time.monotonic()
+        self.line(f"{cells} model{'s' if cells > 1 else ''}, {epochs} epochs each. {coverage}")
 
     def training(self, cell: Cell, *, done: int) -> None:
         self.present, self.resting = cell, True
@@ -47,12 +47,12 @@ class Lines(Progress):
 
     def report(self, path: Path) -> None:
         """The last line: where the report is."""
-        self._line(f"report: {path}")
+        self.line(f"report: {path}")
 
     def _done(self, text: str) -> None:
         self.done += 1
         self.worked += not self.resting
-        self._line(f"[{self.done}/{self.cells}] {text}{self._left()}")
+        self.line(f"[{self.done}/{self.cells}] {text}{self._left()}")
 
     def _left(self) -> str:
         if not self.worked or self.done == self.cells:
@@ -60,7 +60,8 @@ class Lines(Progress):
         seconds = (time.monotonic() - self.began) / self.worked * (self.cells - self.done)
         return f"  (about {_duration(seconds)} left)"
 
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """Print plain text on a line of its own."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,5 +1,6 @@
-"""The report of a comparison, a pure function of the rows in its folder."""
+"""Reports, a pure function of the rows in a folder."""
 
+from aimc_robust.report.advice_page import write_advice
 from aimc_robust.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_advice", "write_report"]

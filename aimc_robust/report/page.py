@@ -1,26 +1,26 @@
 """Lay a report out: report.html, self-contained, and report.md."""
 
-import html
-import math
 from pathlib import Path
 
-import jinja2
-
 import aimc_robust
-from aimc_robust.bench.store import Store
-from aimc_robust.evaluation.estimate import AccuracyEstimate
+from aimc_robust.bench.store import QUESTION, Store
 from aimc_robust.evaluation.paired import PairedDifference
-from aimc_robust.files import write_whole
-from aimc_robust.report import figures, training_figures
+from aimc_robust.files import read_json, write_whole
+from aimc_robust.report import evaluation_page, figures, training_figures
 from aimc_robust.report.content import Content, gather
+from aimc_robust.report.rendering import environment, interval
 from aimc_robust.report.setup import ranges_over_models, setup
 
 
 def write_report(folder: Path) -> Path:
     """Write the tables and both reports of a results folder from its rows; returns the path of report.html.
 
-    Works on unfinished results too, and says so in the page. Raises InputError when the folder holds no comparison.
+    The folder of a comparison or of an evaluation. Works on unfinished results too, and says so in the page. Raises
+    InputError when the folder holds neither.
     """
+    question = read_json(folder / QUESTION)
+    if isinstance(question, dict) and question.get("kind") == "evaluation":
+        return evaluation_page.write_report(folder)
     store = Store.open(folder)
     store.write_tables()
     content = gather(store)
@@ -30,21 +30,9 @@ def write_report(folder: Path) -> Path:
 
 
 def _render(template: str, content: Content) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("aimc_robust.report"),
-        autoescape=template.endswith(".html.j2"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "number": number,
-        "interval": interval,
-        "gain": gain,
-        "described": described,
-        "short": short,
-    }
-    return environment.get_template(template).render(
+    templates = environment(template)
+    templates.filters |= {"gain": gain}
+    return templates.get_template(template).render(
         content=content,
         spec=content.store.spec,
         recipe=content.store.spec.config(),
@@ -59,22 +47,6 @@ def _render(template: str, content: Content) -> str:
     )
 
 
-def number(value: float, digits: int = 2) -> str:
-    """A number for a table; a dash where there is none."""
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def short(value: float | None) -> str:
-    """Three digits, whatever the size; a dash where there is none."""
-    return "–" if value is None else f"{value:.3g}"
-
-
-def interval(estimate: AccuracyEstimate | PairedDifference, digits: int = 1) -> str:
-    """The 95 % interval in brackets; empty where there is none."""
-    low, high = estimate.ci
-    return "" if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
-
-
 def gain(difference: PairedDifference) -> str:
     """A difference with its sign and interval."""
     return f"{difference.mean:+.2f} points {interval(difference, 2)}".rstrip()
@@ -84,11 +56,6 @@ def partly(content: Content, difference: PairedDifference) -> str:
     """A remark where failures or unfinished work leave a difference over fewer models than the spec asks for."""
     wanted = len(content.store.spec.seeds)
     return "" if difference.seeds == wanted else f" (over the {difference.seeds} of {wanted} models that both have)"
-
-
-def described(svg: str, text: str) -> str:
-    """An SVG element that a screen reader reads as a picture of `text`."""
-    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(text)}"', 1)
 
 
 def settings(content: Content, label: str) -> str:

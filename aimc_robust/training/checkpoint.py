@@ -19,22 +19,35 @@ def model_tensors(model: nn.Module) -> Tensors:
     return {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
 
 
-def check_fits(model: nn.Module, tensors: Tensors, *, source: str) -> None:
+def check_fits(
+    model: nn.Module,
+    tensors: Tensors,
+    *,
+    source: str,
+    remedy: str = "Give the model it was made from, or write to another folder.",
+) -> None:
     """Raise CheckpointError, with what is missing, unexpected or of another shape, unless `tensors` are `model`'s."""
     own = model.state_dict()
-    faults = [f"missing {name}" for name in own if name not in tensors]
-    faults += [f"unexpected {name}" for name in sorted(tensors) if name not in own]
-    faults += [
+    missing = [name for name in own if name not in tensors]
+    unexpected = [name for name in sorted(tensors) if name not in own]
+    shapes = [
         f"{name} has shape {tuple(tensors[name].shape)}, the model's has {tuple(value.shape)}"
         for name, value in own.items()
         if name in tensors and tensors[name].shape != value.shape
     ]
+    faults = [
+        words + _first(names)
+        for words, names in (("missing ", missing), ("unexpected ", unexpected), ("", shapes))
+        if names
+    ]
     if faults:
-        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise CheckpointError(
-            f"{source} is a checkpoint of another model than {type(model).__name__}: {'; '.join(faults[:5])}{more}. "
-            "Give the model it was made from, or write to another folder."
+            f"{source} is a checkpoint of another model than {type(model).__name__}: {'; '.join(faults)}. {remedy}"
         )
+
+
+def _first(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def load_model_tensors(model: nn.Module, tensors: Tensors, *, source: str) -> None:

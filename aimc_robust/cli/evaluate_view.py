@@ -1,0 +1,108 @@
+"""What `evaluate` shows: a bar with the running estimate while it works, and the table at the end."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from aimc_robust.deployment import Progress, Results, TrainedModel
+from aimc_robust.deployment.tables import summary
+from aimc_robust.evaluation.student import t_interval
+
+
+class Lines(Progress):
+    """A line for each model and target."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def started(self, *, models: int, targets: int, coverage: str) -> None:
+        self.line(f"{models} model{'s' if models > 1 else ''} on {targets} targets. {coverage}")
+
+    def note(self, text: str) -> None:
+        self.line(f"note: {text}")
+
+    def finished(self, model: TrainedModel, target: str, accuracies: Sequence[float]) -> None:
+        self.line(f"{model} on {target}: {running(accuracies)}")
+
+    def line(self, text: str) -> None:
+        """Print plain text on a line of its own."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class TerminalBar(Lines):
+    """The same lines above a live bar."""
+
+    def __init__(self, console: Console, bars: Bars) -> None:
+        super().__init__(console)
+        self.bars = bars
+        self.bar = bars.add_task("", total=None)
+
+    def evaluating(self, model: TrainedModel, target: str, *, done: int, chips: int) -> None:
+        self.bars.reset(self.bar, description=f"{model} on {target}", total=chips, completed=done)
+
+    def chip(self, model: TrainedModel, target: str, accuracies: Sequence[float]) -> None:
+        self.bars.update(self.bar, description=f"{model} on {target}: {running(accuracies)}", completed=len(accuracies))
+
+    def explaining(self, what: str, *, done: int, total: int) -> None:
+        self.bars.update(self.bar, description=what, completed=done, total=total)
+
+
+def running(accuracies: Sequence[float]) -> str:
+    """Mean of the chips so far and half of their 95 % interval."""
+    mean, (_, high) = float(np.mean(accuracies)), t_interval(np.asarray(accuracies))
+    chips = f"{len(accuracies)} chip{'s' if len(accuracies) > 1 else ''}"
+    return f"{mean:.2f} % ({chips})" if math.isnan(high) else f"{mean:.2f} ± {high - mean:.2f} % ({chips})"
+
+
+@contextmanager
+def watching() -> Iterator[Lines]:
+    """The view that suits standard output."""
+    console = Console()
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+    )
+    with Bars(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+        yield TerminalBar(console, bars)
+
+
+def show(results: Results) -> None:
+    """The table of all models and targets, in percent."""
+    question = results.question
+    rows = summary(results.estimates(), question.threshold)
+    table = Table(
+        title=f"Accuracy [%] on {question.images.count} images", title_justify="left", box=None, pad_edge=False
+    )
+    several, yields = bool((rows["models"] > 1).any()), question.threshold is not None
+    columns = ["model", "target", "mean", "95 % interval", "sd_noise", *(["sd_seed"] if several else [])]
+    columns += ["5 % quantile", "worst", *([f">= {question.threshold:g}"] if yields else []), "chips"]
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("model", "target") else "right", overflow="fold")
+    for row in rows.to_dict("records"):
+        cells = [row["model"], row["target"], number(row["mean"]), interval(row["ci_low"], row["ci_high"])]
+        cells += [number(row["sd_noise"]), *([number(row["sd_seed"])] if several else [])]
+        cells += [number(row["quantile_05"]), number(row["worst"]), *([number(row["yield"], 0)] if yields else [])]
+        table.add_row(*cells, str(row["chips"]) if row["models"] == 1 else f"{row['models']} x {row['chips']}")
+    Console().print(table)
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number for a table; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def interval(low: float, high: float, digits: int = 2) -> str:
+    """An interval in brackets; empty where there is none."""
+    return "" if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"

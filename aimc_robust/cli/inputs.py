@@ -1,0 +1,48 @@
+"""What a command line names: weights into models, functions of a user's modules, cores of this machine."""
+
+import os
+from collections.abc import Sequence
+
+from torch import nn
+
+from aimc_robust.bench.evaluation_images import EvaluationImages
+from aimc_robust.bench.models import build_model, named_function
+from aimc_robust.bench.spec import ModelSpec
+from aimc_robust.bench.weights import load_weights, read_weights
+from aimc_robust.deployment.question import TrainedModel, named_models, split_label
+from aimc_robust.errors import InputError
+from aimc_robust.metrics import Metric
+
+
+def load_models(
+    arguments: Sequence[str], spec: ModelSpec, images: EvaluationImages
+) -> tuple[list[TrainedModel], list[nn.Module], list[str]]:
+    """(names, models in evaluation mode, remarks on how each was read) of arguments `FILE` or `LABEL=FILE`."""
+    read = [read_weights(split_label(argument)[1]) for argument in arguments]
+    named = named_models(arguments, [weights.id for weights in read])
+    models, remarks = [], []
+    for model, weights in zip(named, read, strict=True):
+        built = build_model(spec, images, seed=0)
+        remarks += [
+            f"{model.file}: {note}." for note in (*weights.notes, *load_weights(built, weights, source=model.file))
+        ]
+        models.append(built.eval())
+    return named, models, remarks
+
+
+def metrics_from(names: Sequence[str]) -> dict[str, Metric]:
+    """Function name -> function, of texts `package.module:function`."""
+    found: dict[str, Metric] = {}
+    for text in names:
+        module, colon, name = text.partition(":")
+        if not colon or not module or not name:
+            raise InputError(f"a metric is package.module:function, got {text!r}.")
+        if name in found:
+            raise InputError(f"two metrics are called {name}; rename one of the functions.")
+        found[name] = named_function(module, name, what="metric")
+    return found
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

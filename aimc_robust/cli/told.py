@@ -1,0 +1,54 @@
+"""How a command ends: an error becomes one sentence and an exit code."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import typer
+
+from aimc_robust.errors import AimcError
+
+UNEXPECTED, BAD_INPUT, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+_debugging = False
+
+
+def debug(wanted: bool) -> None:
+    """Let errors pass as they are, traceback and all."""
+    global _debugging
+    _debugging = wanted
+
+
+def told(command: Command) -> Command:
+    """Errors and Ctrl-C become one sentence and an exit code; a traceback comes with --debug alone."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            typer.echo("stopped; the same command goes on from here.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if _debugging:
+                raise
+            text, code = _sentence(error)
+            typer.echo(f"error: {text}", err=True)
+            raise typer.Exit(code) from None
+
+    return run
+
+
+def _sentence(error: Exception) -> tuple[str, int]:
+    if isinstance(error, AimcError):
+        return str(error), BAD_INPUT
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'} cannot be read or written: {error.strerror}.", BAD_INPUT
+    if isinstance(error, MemoryError):
+        return "out of memory; use fewer jobs, a smaller --batch-size or fewer images.", UNEXPECTED
+    kind = type(error).__name__
+    return f"{kind}: {error}. This was not foreseen: the same command with --debug shows where it happened.", UNEXPECTED

@@ -1,0 +1,7 @@
+"""What trained models will score on devices: the question, the run, and the rows it leaves."""
+
+from aimc_robust.deployment.question import Question, TrainedModel
+from aimc_robust.deployment.run import Progress, Request, deploy
+from aimc_robust.deployment.store import Results
+
+__all__ = ["Progress", "Question", "Request", "Results", "TrainedModel", "deploy"]

@@ -1,0 +1,192 @@
+"""`verify` passes for every card, and fails for an implementation or a card that is wrong."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+
+from aimc_robust.devices import card_names, load_card, states
+from aimc_robust.errors import InputError
+from aimc_robust.fitting import simulated, verify_card
+from aimc_robust.fitting.reference import Reference
+from aimc_robust.hardware import matrix
+
+CELLS = 500
+PROGRAM = sys.modules["aimc_robust.hardware.program"]  # the module; the package's attribute is its function
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_every_card_of_the_library_is_verified(name):
+    verdict = verify_card(name, cells=CELLS)
+    assert verdict.verified, verdict.sentence()
+    assert len(verdict.checks) >= 7
+    assert all(np.isfinite(check.p) for check in verdict.checks)
+    assert f"verified at alpha = 0.01: {len(verdict.checks)} checks" in verdict.sentence()
+
+
+STUCK = {"stuck": {"low": 0.02, "high": 0.01}}
+
+
+def changed(name, **tables):
+    return load_card(load_card(name).model_dump() | tables)
+
+
+def test_stuck_cells_window_clips_and_uniform_errors_are_verified():
+    programming = {"kind": "polynomial", "coefficients": [0.1], "distribution": "uniform", "clip": "window"}
+    card = changed("independent-uniform", programming=programming, **STUCK)
+    verdict = verify_card(card, cells=CELLS)
+    assert verdict.verified, verdict.sentence()
+    assert {"the fraction of cells stuck low", "the fraction of cells stuck high"} <= {c.what for c in verdict.checks}
+
+
+def failed(name, **options):
+    verdict = verify_card(name, cells=CELLS, **options)
+    assert not verdict.verified
+    assert "NOT verified" in verdict.sentence()
+    return {check.what for check in verdict.failed}
+
+
+def test_a_standard_deviation_that_is_10_percent_off_is_found(monkeypatch):
+    right = states.programming_std
+    monkeypatch.setattr(states, "programming_std", lambda card, state: right(card, state) * 1.1)
+    assert "the standard deviation" in failed("rram-milo2021")
+
+
+def test_a_mean_that_is_off_by_a_tenth_of_the_error_is_found(monkeypatch):
+    right = states._spread
+    monkeypatch.setattr(
+        states, "_spread", lambda std, centre, xi, scale: right(std, centre, xi.add(0.1), scale)
+    )  # fmt: skip
+    assert "the mean" in failed("rram-milo2021")
+
+
+def test_another_shape_of_the_error_is_found(monkeypatch):
+    monkeypatch.setattr(
+        states, "_programming_draw", lambda card, target, draw: draw("stuck", target).sub(0.5).mul(12.0**0.5)
+    )
+    assert "the distribution (distance)" in failed("rram-milo2021")
+
+
+def test_a_chip_that_is_drawn_anew_at_each_time_is_found(monkeypatch):
+    right = PROGRAM.chip_axes
+    clock = iter(range(10**6))
+    monkeypatch.setattr(PROGRAM, "chip_axes", lambda seed, chip: right(seed, chip).at(time=next(clock)))
+    for name in ("rram-wan2022-drift", "pcm-nandakumar2019", "reram-cmo-falcone2025"):
+        assert any("draw of ageing, against an earlier time" in what for what in failed(name))
+
+
+def test_chips_that_are_alike_are_found(monkeypatch):
+    right = PROGRAM.chip_axes
+    monkeypatch.setattr(PROGRAM, "chip_axes", lambda seed, chip: right(seed, 0))
+    assert "the correlation between chips" in failed("rram-milo2021")
+
+
+def test_cells_that_share_their_errors_are_found(monkeypatch):
+    right = states._programming_draw
+    monkeypatch.setattr(
+        states, "_programming_draw", lambda *a: right(*a).add(right(*a).roll(1, dims=0)).mul(0.5**0.5)
+    )  # fmt: skip
+    assert "the correlation between neighbouring cells" in failed("rram-milo2021")
+
+
+def test_read_noise_that_is_5_percent_off_is_found(monkeypatch):
+    right = matrix.read_std
+    monkeypatch.setattr(matrix, "read_std", lambda *args, **options: right(*args, **options) * 1.05)
+    assert "the width of read noise (relative)" in failed("sonos-agrawal2022")
+
+
+def test_read_noise_that_is_frozen_is_found(monkeypatch):
+    right = simulated.program
+
+    def frozen(*args, **options):
+        analog = right(*args, **options)
+        return lambda inputs: analog(inputs[: inputs.shape[1]]).repeat(len(inputs) // inputs.shape[1], 1)
+
+    class Frozen:
+        def __call__(self, *args, **options):
+            crossbar = args[1]
+            return frozen(*args, **options) if crossbar.read_noise else right(*args, **options)
+
+    monkeypatch.setattr(simulated, "program", Frozen())
+    assert "the correlation of one read and the next" in failed("sonos-agrawal2022")
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "key", "factor"),
+    [
+        ("pcm-nandakumar2019", "drift", "t0_s", 1.5),
+        ("reram-cmo-falcone2025", "drift", "std_ln", 1.2),
+        ("reram-cmo-falcone2025", "read", "coefficient", 1.05),
+        ("pcm-nandakumar2019", "read", "exponent", 1.1),
+    ],
+)
+def test_a_card_with_another_coefficient_is_told_from_the_reference(name, table, key, factor, monkeypatch):
+    values = load_card(name).model_dump()
+    values[table][key] *= factor
+    other = load_card(values)
+    right = simulated.simulate
+    monkeypatch.setattr("aimc_robust.fitting.verify.simulate", lambda card, **options: right(other, **options))
+    assert failed(name)
+
+
+def test_wrong_fractions_of_stuck_cells_are_found(monkeypatch):
+    right = states._stick
+
+    def twice(card, cells, draw, bounds, stuck):
+        fractions = (0.04, 0.02) if stuck is None else stuck
+        right(card, cells, draw, bounds, fractions)
+
+    monkeypatch.setattr(states, "_stick", twice)
+    assert "the fraction of cells stuck low" in failed(changed("rram-milo2021", **STUCK))
+
+
+def test_a_right_implementation_fails_as_often_as_alpha_says():
+    alpha, runs = 0.3, 60
+    false = sum(not verify_card("pcm-joshi2020", cells=200, alpha=alpha, seed=seed).verified for seed in range(runs))
+    assert stats.binomtest(false, runs, alpha, alternative="greater").pvalue > 0.001
+    assert false > 0  # the corrected p values do reach alpha
+
+
+@pytest.mark.parametrize("name", ["pcm-nandakumar2019", "reram-cmo-falcone2025-2pct", "sonos-agrawal2022"])
+def test_the_reference_agrees_with_itself(name):
+    """Its moments, by quadrature over draws, are those of its distribution, by integration over states."""
+    card = load_card(name)
+    for share in (0.2, 1.0):
+        target = card.range.min + share * (card.range.max - card.range.min)
+        reference = Reference(card, target, 3600.0)
+        mean, variance, _ = reference.moments
+        low, high = max(0.0, mean - 12 * variance**0.5), mean + 12 * variance**0.5
+        state = np.linspace(low, high, 40001)
+        above = 1.0 - reference.below(state)
+        first = low + integrate.trapezoid(above, state)
+        second = low**2 + 2.0 * integrate.trapezoid(state * above, state)
+        assert first == pytest.approx(mean, abs=1e-3 * variance**0.5)
+        assert second - first**2 == pytest.approx(variance, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"alpha": 0.0}, "alpha"),
+        ({"cells": 10}, "cells"),
+        ({"times_s": [0.0, 60.0]}, "has no drift, so no time but 0"),
+        ({"times_s": [-1.0]}, "time_s"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        verify_card("rram-milo2021", **options)
+
+
+def test_times_are_the_users_if_given():
+    verdict = verify_card("rram-wan2022-drift", cells=CELLS, times_s=[3600.0])
+    assert verdict.times_s == (0.0, 3600.0)
+    assert verdict.verified
+
+
+def test_nothing_is_drawn_from_the_global_generator():
+    before = torch.random.get_rng_state()
+    verify_card("rram-milo2021", cells=200)
+    assert torch.equal(torch.random.get_rng_state(), before)
