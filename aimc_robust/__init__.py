@@ -12,8 +12,9 @@ _HOMES = {
     "aimc_robust.analysis": ["Diagnostics", "DiagnosticsConfig", "ascent_sharpness", "average_sharpness"],
     "aimc_robust.devices": ["Card", "card_names", "load_card"],
     "aimc_robust.evaluation": [
-        "AccuracyEstimate", "PairedDifference", "VarianceComponents", "Yield", "difference_table", "evaluate", "holm",
-        "paired_difference",
+        "AccuracyEstimate", "Attribution", "EquivalentSigma", "PairedDifference", "Prediction", "Validity",
+        "VarianceComponents", "Yield", "attribute", "difference_table", "equivalent_sigma", "evaluate", "holm",
+        "layer_errors", "paired_difference", "predict_loss", "validate_prediction",
     ],
     "aimc_robust.fitting": ["Fit", "Verdict", "fit_card", "verify_card"],
     "aimc_robust.hardware": [

@@ -46,7 +46,7 @@ def measure(model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Me
     kept: list[Batch] = []
     for inputs, labels in batches:
         scores = model(inputs)
-        _check_scores(scores, labels)
+        labels = _checked_labels(scores, labels)
         correct += int((scores.argmax(dim=1) == labels).sum())
         classes = scores.shape[1]
         if classes > TOP:
@@ -66,6 +66,8 @@ def measure(model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Me
 
 def check_metrics(metrics: Mapping[str, Metric] | None) -> None:
     """Raise InputError for a metric whose name is taken, or that is no function."""
+    if not isinstance(metrics, Mapping | None):
+        raise InputError(f"metrics are a dict of name and function, such as {{'recall': recall}}; got {metrics!r}.")
     for name, metric in (metrics or {}).items():
         if name in (*COUNTED, "seed", "chip") or not callable(metric):
             raise InputError(
@@ -74,7 +76,11 @@ def check_metrics(metrics: Mapping[str, Metric] | None) -> None:
             )
 
 
-def _check_scores(scores: Any, labels: Tensor) -> None:
+def _checked_labels(scores: Any, labels: Any) -> Tensor:
+    """The labels as int64, if they and the scores fit."""
+    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
+        got = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+        raise DataError(f"expected one whole number, the class, as the label of each image, (N,) int64; got {got}.")
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(labels):
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise DataError(f"expected the model to return ({len(labels)} images, classes) scores, got {got}.")
@@ -83,6 +89,7 @@ def _check_scores(scores: Any, labels: Tensor) -> None:
             f"labels run from {int(labels.min())} to {int(labels.max())}, but the model has {scores.shape[1]} outputs: "
             f"expected labels 0 to {scores.shape[1] - 1}."
         )
+    return labels.long()
 
 
 def _value(name: str, metric: Metric, outputs: Tensor, labels: Tensor) -> float | None:
@@ -94,6 +101,11 @@ def _value(name: str, metric: Metric, outputs: Tensor, labels: Tensor) -> float 
             f"{tuple(outputs.shape)} and labels {tuple(labels.shape)} of all images, and returns one number."
         ) from None
     return value if math.isfinite(value) else None
+
+
+def again_and_again(batches: Iterable[Batch]) -> Iterable[Batch]:
+    """Batches that can be gone through more than once: an iterator as a list, anything else as it is."""
+    return list(batches) if iter(batches) is batches else batches
 
 
 def check_data(name: str, data: Batch) -> None:

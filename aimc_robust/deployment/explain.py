@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
 
+import pandas as pd
 from torch import nn
 
 from aimc_robust.bench.evaluation_images import EvaluationImages
@@ -13,6 +16,10 @@ from aimc_robust.deployment.ready import ready
 from aimc_robust.deployment.store import Results
 from aimc_robust.deployment.tables import families
 from aimc_robust.evaluation.attribution import attribute
+from aimc_robust.evaluation.prediction import predict_loss
+from aimc_robust.evaluation.validity import validate_prediction
+from aimc_robust.evaluation.workers import one_thread
+from aimc_robust.files import Row
 from aimc_robust.hardware import Crossbar
 
 Told = Callable[..., None]
@@ -60,14 +67,47 @@ def attribute_models(
 def predict_models(
     results: Results, models: Named, images: EvaluationImages, chips: int, jobs: int | None, told: Told
 ) -> None:
-    pass
+    """Predict the loss of the first model of each label on each target, and test the prediction on some.
+
+    Rows go to prediction (each target), prediction_layers, and validity (beside Monte Carlo of `chips` chips at several
+    strengths of the error: each device at its last time, and the noises).
+    """
+    done = results.rows("validity")
+    for model, trained in _first_of_each(models):
+        targets = _predictable(results.question)
+        if len(done) and ((done["model"] == str(model)) & (done["chips"] == chips)).any():
+            continue
+        told(f"{model}: prediction without Monte Carlo", done=0, total=2)
+        conditions = {t.name: (ready(results, model, trained, images, t)[0], t.deployment.time_s) for t in targets}
+        tested = {t.name: conditions[t.name] for family in families(targets) for t in family[-1:]}
+        with one_thread() if jobs else nullcontext():
+            found = predict_loss(trained, images, conditions, seed=results.question.seed)
+        told(f"{model}: Monte Carlo beside the prediction", done=1, total=2)
+        beside = validate_prediction(trained, images, tested, chips=chips, seed=results.question.seed, jobs=jobs)
+        per_chip = beside.monte_carlo_s * (jobs or 1) / (chips * len(beside.table))
+        facts = {"model": str(model), "cost": found.seconds / per_chip}
+        results.add_rows("prediction_layers", _named(found.layers, {"model": str(model)}))
+        left_out = [{"left_out": ", ".join(found.left_out[name])} for name in found.table["condition"]]
+        rows = _named(found.table, facts)
+        results.add_rows("prediction", [row | more for row, more in zip(rows, left_out, strict=True)])
+        results.add_rows("validity", _named(beside.table, {"model": str(model)}))
+
+
+def _named(frame: pd.DataFrame, facts: dict[str, Any]) -> list[Row]:
+    """The rows of a table, its `condition` called by the name of the target that it is, after `facts`."""
+    return [facts | row for row in frame.rename(columns={"condition": "target"}).to_dict("records")]
+
+
+def _predictable(question: Question) -> list[Target]:
+    """Targets whose weight errors the prediction is made for."""
+    chips = [target for target in question.built_targets() if target.condition is not None]
+    return [t for t in chips if t.deployment.backend == "native" and not t.deployment.compensation]
 
 
 def last_crossbars(question: Question) -> list[Target]:
     """Each device at its last time, where its errors can be switched on and off; compensated ones left out."""
-    crossbars = [target for target in question.built_targets() if isinstance(target.condition, Crossbar)]
-    plain = [t for t in crossbars if t.deployment.backend == "native" and not t.deployment.compensation]
-    return [family[-1] for family in families(plain)]
+    crossbars = [target for target in _predictable(question) if isinstance(target.condition, Crossbar)]
+    return [family[-1] for family in families(crossbars)]
 
 
 def _first_of_each(models: Named) -> Named:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from aimc_robust.devices.card import Card
 from aimc_robust.devices.limits import DAY_S, YEAR_S
+from aimc_robust.devices.moments import integrated_moments
 from aimc_robust.devices.states import cell_states
 from aimc_robust.devices.statistics import programming_std, read_std
 
@@ -51,30 +52,13 @@ def read_times_s(card: Card) -> list[float]:
     return sorted({1.0, min(DAY_S, last), last})
 
 
-def ageing(card: Card, times_s: Sequence[float], *, quantiles: int = 64) -> Ageing:
-    """Mean and standard deviation over cells of the state at each time [s], for three targets of the window.
-
-    Integrated over a grid of quantiles of the error and of the drift, taken as independent.
-    """
+def ageing(card: Card, times_s: Sequence[float]) -> Ageing:
+    """Mean and standard deviation over cells of the state at each time [s], for three targets of the window."""
     low, high = card.range.min, card.range.max
     targets = torch.tensor([low + share * (high - low) for share in SHARES], dtype=torch.float64)
-    grid = targets.expand(quantiles, quantiles, len(SHARES)).clone()
-    levels = (torch.arange(quantiles, dtype=torch.float64) + 0.5) / quantiles
-    normal = torch.special.ndtri(levels)
-    normal /= normal.std(correction=0)
-
-    def draw(effect: str, like: Tensor) -> Tensor:
-        values = levels if effect == "programming-uniform" else normal
-        shape = (1, -1, 1) if effect == "drift" else (-1, 1, 1)
-        return values.view(shape).expand_as(like)
-
-    now = [cell_states(card, grid, draw, time_s=t, stuck=(0.0, 0.0)).now.flatten(0, 1) for t in times_s]
-    return Ageing(
-        targets,
-        list(times_s),
-        torch.stack([state.mean(0) for state in now]),
-        torch.stack([state.std(0, correction=0) for state in now]),
-    )
+    found = [integrated_moments(card, targets, time_s=t, stuck=(0.0, 0.0)) for t in times_s]
+    mean, variance = (torch.stack(values) for values in zip(*found, strict=True))
+    return Ageing(targets, list(times_s), mean, variance.sqrt())
 
 
 def round_times_s(card: Card) -> list[float]:

@@ -14,7 +14,7 @@ from aimc_robust.evaluation.chips import Condition, Deployment, evaluate_chips
 from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.evaluation.stopping import PILOT, chips_needed
 from aimc_robust.hardware.crossbar import Crossbar
-from aimc_robust.metrics import Batch, Measurement, Metric
+from aimc_robust.metrics import Batch, Measurement, Metric, again_and_again
 
 Key = str | float | tuple[str, float]
 
@@ -52,12 +52,15 @@ def evaluate(
     models = [model] if isinstance(model, nn.Module) else list(model)
     if not models:
         raise InputError("expected a model or several, got none.")
-    batches = list(batches) if iter(batches) is batches else batches
+    batches, data = again_and_again(batches), list(data)
     many, times = isinstance(condition, Mapping), isinstance(time_s, Sequence)
     conditions = condition if isinstance(condition, Mapping) else {"": condition}
+    moments = time_s if isinstance(time_s, Sequence) else [time_s]
+    if not conditions or not moments:
+        raise InputError("expected a condition and a time, or several, got none.")
     found: dict[Key, AccuracyEstimate] = {}
     for name, one in conditions.items():
-        for moment in time_s if isinstance(time_s, Sequence) else [time_s]:
+        for moment in moments:
             how = Deployment(time_s=moment, backend=backend, compensation=compensation, data=data)
             if many and not isinstance(one, Crossbar):
                 how = replace(how, time_s=0.0, backend="native", compensation=())  # they belong to the crossbars there

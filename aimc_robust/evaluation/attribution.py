@@ -59,6 +59,8 @@ def attribute(
     Costs 2 (sources + layers) + 1 evaluations of `chips` chips. Raises InputError as `evaluate` does.
     """
     require_whole("chips", chips, low=1)
+    if deployment is not None and time_s:
+        raise InputError("the deployment has a time of its own; give time_s or deployment, not both.")
     how = deployment or Deployment(time_s=time_s)
     if not isinstance(crossbar, Crossbar) or how.backend != "native":
         raise InputError("attribution switches the errors of a Crossbar on the native backend on and off; give one.")

@@ -10,14 +10,14 @@ from typing import Any
 from torch import nn
 
 from aimc_robust.devices.limits import require_time
-from aimc_robust.errors import InputError, require_known
+from aimc_robust.errors import InputError, require_known, require_whole
 from aimc_robust.evaluation.workers import in_order
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.hardware.matrix import Chip
 from aimc_robust.hardware.prepare import prepare
 from aimc_robust.hardware.program import BACKENDS, check_program, chip_axes, program_prepared
 from aimc_robust.hardware.recalibrate import recalibrate_batchnorm
-from aimc_robust.metrics import Batch, Measurement, Metric, check_metrics, measure
+from aimc_robust.metrics import Batch, Measurement, Metric, again_and_again, check_metrics, measure
 from aimc_robust.noise.perturb import perturbed
 from aimc_robust.noise.protocol import WeightNoise
 
@@ -118,7 +118,7 @@ def chip_work(
     stacklevel: int = 3,
 ) -> ChipWork:
     """The work of one chip, with everything checked and prepared that all chips share."""
-    batches = list(batches) if iter(batches) is batches else batches
+    batches = again_and_again(batches)
     check_metrics(metrics)
     if condition is not None and not isinstance(condition, WeightNoise):
         raise InputError(f"expected a Crossbar, a weight noise or None to evaluate under, got {condition!r}.")
@@ -136,7 +136,10 @@ def chip_work(
 
 
 def check_jobs(model: nn.Module, jobs: int | None) -> None:
-    """Raise InputError for several processes on a GPU."""
+    """Raise InputError for a number of processes that cannot be, or any for a model on a GPU."""
+    if jobs is None:
+        return
+    require_whole("jobs", jobs, low=1)
     where = next((parameter.device for parameter in model.parameters()), None)
-    if jobs is not None and where is not None and where.type != "cpu":
+    if where is not None and where.type != "cpu":
         raise InputError(f"jobs are processes of the CPU, and this model is on {where}; leave jobs out.")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import signal
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 import torch
@@ -28,7 +30,7 @@ _work: Callable[[Any], Any] | None = None  # of a worker process
 
 
 class WorkerError(AimcError, RuntimeError):
-    """A worker process ended before its work was done."""
+    """A worker process ended before its work was done, or raised what cannot be sent to this process."""
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: int | None) -> Iterator[Result]:
@@ -37,7 +39,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: int
     jobs: so many processes with one thread each; 1 is this process with one thread. Any number gives the same results,
         since a sum's last digits depend on the number of threads alone. None: this process with torch's threads.
     work: on Linux processes are forked and share what it holds without a copy; elsewhere it is pickled.
-    Raises what `work` raises; WorkerError when a process dies.
+    Raises what `work` raises; WorkerError when a process dies. When the caller stops, its processes end at once.
     """
     if jobs is not None:
         require_whole("jobs", jobs, low=1)
@@ -67,13 +69,15 @@ def _in_processes(work: Callable[[Item], Result], items: Iterable[Item], jobs: i
     # Forked workers need no second import of torch and no copy of model and images. torch's threads do not survive a
     # fork, which is why a worker has one (as in torch's own DataLoader).
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, os.getpid()))
+    held, leash = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, held, leash))
     waiting: deque[Future] = deque()
     remaining = iter(items)
     try:
         waiting.extend(pool.submit(_run, item) for item in islice(remaining, AHEAD * jobs))
         while waiting:
-            result = waiting.popleft().result()
+            result = waiting[0].result()
+            waiting.popleft()
             waiting.extend(pool.submit(_run, item) for item in islice(remaining, 1))
             yield result
     except BrokenProcessPool:
@@ -81,23 +85,41 @@ def _in_processes(work: Callable[[Item], Result], items: Iterable[Item], jobs: i
             f"one of {jobs} worker processes died, perhaps for want of memory; use fewer jobs. Finished work is kept."
         ) from None
     finally:
+        if waiting:  # nobody asks for them any more
+            leash.close()
         pool.shutdown(cancel_futures=True)
+        leash.close()
+        held.close()
 
 
-def _start(work: Callable[[Any], Any], parent: int) -> None:
+def _start(work: Callable[[Any], Any], held: Connection, leash: Connection) -> None:
     global _work
     _work = work
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then lets go
+    leash.close()
+    threading.Thread(target=_end_with, args=(held,), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
+def _end_with(held: Connection) -> None:
+    """A worker ends with its parent, however that ends, and when the parent lets go: nothing is ever sent."""
+    held.poll(None)
     os._exit(1)
 
 
 def _run(item: Any) -> Any:
     assert _work is not None
-    return _work(item)
+    try:
+        return _work(item)
+    except Exception as error:
+        if not _can_be_sent(error):  # it would look like a dead worker
+            raise WorkerError(f"{type(error).__name__} in a worker process: {error}") from None
+        raise
+
+
+def _can_be_sent(error: Exception) -> bool:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever an exception's own constructor raises
+        return False
+    return True

@@ -50,28 +50,34 @@ def replace_layers(model: nn.Module, array_form: Callable[[AnalogWeight], nn.Mod
     uses: dict[int, list[AnalogWeight]] = {}
     for use in analog_weights(model, every_use=True).values():
         uses.setdefault(id(use.module), []).append(use)
-    done: dict[int, nn.Module] = {}
+    return _converted(model, uses, array_form, {}).eval()
 
-    def converted(module: nn.Module) -> nn.Module:
-        if id(module) in done:
-            return done[id(module)]
-        done[id(module)] = module
-        layers = [array_form(weight) for weight in uses.get(id(module), [])]
-        if isinstance(module, nn.MultiheadAttention):
-            done[id(module)] = AnalogAttention(module, layers, converted(module.out_proj))
-        elif layers:
-            done[id(module)] = layers[0]
-        else:
-            for name, child in module._modules.items():
-                if child is not None:
-                    module._modules[name] = converted(child)
-            if isinstance(module, nn.TransformerEncoder):
-                module.use_nested_tensor = False  # nested tensors are for its fast path, which bypasses its layers
-            return module
-        _take_over(done[id(module)], module)
+
+# A function of its own, since one that is made in another and calls itself would keep every layer of a chip until the
+# garbage collector comes by; so would a bypass that holds its layer.
+def _converted(
+    module: nn.Module,
+    uses: dict[int, list[AnalogWeight]],
+    array_form: Callable[[AnalogWeight], nn.Module],
+    done: dict[int, nn.Module],
+) -> nn.Module:
+    if id(module) in done:
         return done[id(module)]
-
-    return converted(model).eval()
+    done[id(module)] = module
+    layers = [array_form(weight) for weight in uses.get(id(module), [])]
+    if isinstance(module, nn.MultiheadAttention):
+        done[id(module)] = AnalogAttention(module, layers, _converted(module.out_proj, uses, array_form, done))
+    elif layers:
+        done[id(module)] = layers[0]
+    else:
+        for name, child in module._modules.items():
+            if child is not None:
+                module._modules[name] = _converted(child, uses, array_form, done)
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False  # nested tensors are for its fast path, which bypasses its layers
+        return module
+    _take_over(done[id(module)], module)
+    return done[id(module)]
 
 
 def has_own_forward(layer: nn.Module) -> bool:
@@ -113,9 +119,11 @@ def _take_over(replacement: nn.Module, layer: nn.Module) -> None:
         if not name.startswith("_") and not hasattr(replacement, name):
             setattr(replacement, name, value)
 
+    kind = type(layer).__name__
+
     def bypass(*args: Any, **kwargs: Any) -> Any:
         raise InputError(
-            f"a {type(layer).__name__} that arrays have replaced is called through another reference, such as a plain "
+            f"a {kind} that arrays have replaced is called through another reference, such as a plain "
             "list of layers; keep layers in an nn.ModuleList, so that arrays can take their place."
         )
 

@@ -5,8 +5,11 @@ import time
 from collections.abc import Callable
 
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 from torchvision.models import resnet18
+
+from aimc_robust.bench.small_cnn import SmallCNN
 
 
 def resnet18_cifar(classes: int = 100) -> nn.Module:
@@ -22,6 +25,19 @@ def images(n: int, classes: int = 100) -> tuple[torch.Tensor, torch.Tensor]:
     """n random images (n, 3, 32, 32) and labels: speed does not depend on what they show."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(n, 3, 32, 32, generator=generator), torch.randint(classes, (n,), generator=generator)
+
+
+def quickstart_cnn() -> nn.Module:
+    """The quickstart's network, untrained: 6 152 weights."""
+    torch.manual_seed(0)
+    return SmallCNN(in_channels=1, classes=10, channels=8, stages=3)
+
+
+def digits(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """n images (n, 1, 8, 8) of real digits, repeated as often as it takes, and labels."""
+    found = load_digits()
+    rows = torch.arange(n) % len(found.target)
+    return torch.tensor(found.images, dtype=torch.float32)[rows].unsqueeze(1) / 16.0, torch.tensor(found.target)[rows]
 
 
 def ratios(

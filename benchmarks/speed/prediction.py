@@ -1,0 +1,59 @@
+"""Claim: the second-order prediction of a device's loss costs less than 10 chips of Monte Carlo.
+
+    python benchmarks/speed/prediction.py [--large]
+
+The quickstart's network on 10 000 images of digits; with --large also ResNet-18 in its CIFAR form on 500 images, where
+the curvature is taken from 150 of them (from all 500 it is printed beside, without claim: a second derivative costs
+about 12 inferences of an image). RRAM (Milo 2021), one thread; ratios to one chip of `evaluate`, in one run. Further
+devices and times share the pass over the images: each costs about one chip more.
+"""
+
+import argparse
+
+import torch
+from common import digits, images, print_ratios, quickstart_cnn, ratios, resnet18_cifar
+from torch import Tensor, nn
+
+from aimc_robust import Crossbar
+from aimc_robust.evaluation.chips import evaluate_chips
+from aimc_robust.evaluation.prediction import predict_loss
+from aimc_robust.metrics import batches_of
+
+RRAM = Crossbar("rram-milo2021")
+CHIPS = 3
+
+
+def compared(title: str, model: nn.Module, data: tuple[Tensor, Tensor], options: dict[str, dict], rounds: int) -> None:
+    """Print predictions with each of the options against one chip."""
+    batches = batches_of(data, 250)
+
+    def chips():
+        list(evaluate_chips(model, batches, RRAM, chips=range(CHIPS)))
+
+    calls = {
+        name: lambda chosen=chosen: predict_loss(model, batches, {"rram": RRAM}, **chosen)
+        for name, chosen in options.items()
+    }
+    found = {name: [CHIPS * ratio for ratio in values] for name, values in ratios(chips, calls, rounds).items()}
+    print_ratios(f"{title}: a prediction in chips", found, {next(iter(options)): 10.0})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large", action="store_true")
+    large = parser.parse_args().large
+    torch.set_num_threads(1)
+    compared(
+        "small-cnn, 10 000 digits",
+        quickstart_cnn().eval(),
+        digits(10_000),
+        {"default": {}, "all images": {"images": 10_000}},
+        3,
+    )
+    if large:
+        options = {"curvature of 150 images": {"images": 150, "probes": 20}, "of all": {"probes": 20}}
+        compared("ResNet-18, 500 images", resnet18_cifar().eval(), images(500), options, 1)
+
+
+if __name__ == "__main__":
+    main()
