@@ -56,6 +56,32 @@ def test_the_quickstart_runs_from_end_to_end_when_shortened(tmp_path):
     assert "rwp-quadratic" in write_report(tmp_path / "out").read_text()
 
 
+def test_the_evaluation_of_a_quickstart_model_runs(done, tmp_path, monkeypatch, capsys):
+    """As README has it, but for fewer chips and the small comparison's weights in place of the quickstart's."""
+    from typer.testing import CliRunner
+
+    from aimc_robust.cli.app import app
+
+    program, *words = shlex.split(block("evaluate").replace("\\\n", " "))
+    assert program == "aimc-robust"
+    name = Path(words[1])
+    assert name.parts[:3] == ("results", "quickstart", "runs")
+    assert name.parts[3].removesuffix("-seed0") in (ROOT / "benchmarks" / "quickstart.toml").read_text()
+    changed = {
+        words[1]: str(done / "runs" / "m-rwp-seed0" / name.name),
+        "channels=8": "channels=4",
+        "stages=3": "stages=2",
+        "results/rwp": str(tmp_path / "rwp"),
+    }
+    assert changed.keys() <= set(words)
+    few = ["--chips", "3", "--explain-chips", "2", "--images", "100", "--jobs", "1"]
+    found = CliRunner().invoke(app, [*(changed.get(word, word) for word in words), *few])
+    assert found.exit_code == 0, found.output
+    page = (tmp_path / "rwp" / "report.html").read_text()
+    for part in ("What is to blame", "Prediction without Monte Carlo", "rram-wan2022-drift-1d"):
+        assert part in page
+
+
 def test_every_file_that_readme_links_or_names_exists():
     links = re.findall(r"\]\((?!https?://)([^)]+)\)", README)
     paths = re.findall(r"`((?:benchmarks|device_models)/[\w./]*)`", README)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,8 @@ def _safetensors(path: Path, data: bytes) -> tuple[Tensors, tuple[str, ...]]:
 
 def _torch_file(path: Path, data: bytes) -> tuple[Tensors, tuple[str, ...]]:
     try:
-        held = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of files that are refused below
+            held = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what it did not write
         if isinstance(error, pickle.UnpicklingError) and data.startswith((b"PK", b"\x80")):
             raise CheckpointError(

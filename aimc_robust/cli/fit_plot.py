@@ -107,14 +107,15 @@ def _drift(part: SubFigure, fit: Fit) -> None:
     """Mean deviation from the target over time with one standard deviation, an axis for each third of the targets."""
     times_s, points = fit.points.times_s, fit.points
     last = float(times_s[-1])
-    start = float(times_s[0] if times_s[0] > 0 else times_s[1] / 10.0)  # where time 0 stands on a logarithmic axis
-    smooth = np.geomspace(start, last, TIMES)
+    zero, early = times_s[0] == 0, float(times_s[1] / 10.0)
+    start = early if zero else float(times_s[0])
+    smooth = np.concatenate([[0.0] if zero else [], np.geomspace(start, last, TIMES)])
     edges = np.quantile(points.at(0).target, np.linspace(0.0, 1.0, TARGETS + 1))
     all_axes = part.subplots(TARGETS, 1, sharex=True)
     for axes, i in zip(all_axes, reversed(range(TARGETS)), strict=True):
         cells = points.only((points.target >= edges[i]) & (points.target <= edges[i + 1]))
         rows = [(t, cells.at(g)) for g, t in enumerate(times_s) if (cells.group == g).any()]
-        where = np.maximum([t for t, _ in rows], start)
+        where = [t for t, _ in rows]
         mean = [float((row.state - row.target).mean()) for _, row in rows]
         std = [float((row.state - row.target).std()) for _, row in rows]
         look = {"linestyle": "none", "marker": "o", "markersize": 4, "capsize": 2}
@@ -125,9 +126,12 @@ def _drift(part: SubFigure, fit: Fit) -> None:
         axes.fill_between(smooth, low, high, color=FITTED, alpha=0.18, linewidth=0)
         axes.set_title(f"target {edges[i]:.3g} to {edges[i + 1]:.3g}", fontsize=9, loc="right", pad=2)
     all_axes[0].set_title("drift", loc="left")
-    all_axes[-1].set_xscale("log")
-    zero = "; the first point is at 0 s" if times_s[0] == 0 else ""
-    all_axes[-1].set_xlabel(f"time since programming [s]{zero}")
+    if zero:  # a logarithm has no place for it
+        all_axes[-1].set_xscale("symlog", linthresh=early, linscale=0.5)
+        all_axes[-1].set_xlim(left=-0.1 * early)
+    else:
+        all_axes[-1].set_xscale("log")
+    all_axes[-1].set_xlabel("time since programming [s]")
     part.supylabel(f"state − target [{unit_label(fit.card)}]", fontsize=10)
     part.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
