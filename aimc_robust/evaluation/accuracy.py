@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -58,21 +57,26 @@ def evaluate(
     moments = time_s if isinstance(time_s, Sequence) else [time_s]
     if not conditions or not moments:
         raise InputError("expected a condition and a time, or several, got none.")
+
+    def estimate(one: Condition, how: Deployment) -> AccuracyEstimate:
+        rows = [
+            {"seed": number, "chip": chip, **measured.row()}
+            for number, trained in enumerate(models)
+            for chip, measured in until_precise(
+                trained, batches, one, chips, precision, seed=seed, deployment=how, jobs=jobs, metrics=metrics
+            )
+        ]
+        return AccuracyEstimate(pd.DataFrame(rows), pilot=None if precision is None else PILOT)
+
     found: dict[Key, AccuracyEstimate] = {}
     for name, one in conditions.items():
-        for moment in moments:
-            how = Deployment(time_s=moment, backend=backend, compensation=compensation, data=data)
-            if many and not isinstance(one, Crossbar):
-                how = replace(how, time_s=0.0, backend="native", compensation=())  # they belong to the crossbars there
-            rows = [
-                {"seed": number, "chip": chip, **measured.row()}
-                for number, trained in enumerate(models)
-                for chip, measured in until_precise(
-                    trained, batches, one, chips, precision, seed=seed, deployment=how, jobs=jobs, metrics=metrics
-                )
-            ]
-            key = (name, moment) if many and times else name if many else moment
-            found[key] = AccuracyEstimate(pd.DataFrame(rows), pilot=None if precision is None else PILOT)
+        if many and not isinstance(one, Crossbar):  # time, backend and compensation belong to the crossbars beside it
+            of_times = [estimate(one, Deployment())] * len(moments)
+        else:
+            deployments = [Deployment(time_s=t, backend=backend, compensation=compensation, data=data) for t in moments]
+            of_times = [estimate(one, how) for how in deployments]
+        for moment, result in zip(moments, of_times, strict=True):
+            found[(name, moment) if many and times else name if many else moment] = result
     return found if many or times else next(iter(found.values()))
 
 

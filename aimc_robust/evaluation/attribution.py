@@ -54,6 +54,8 @@ def attribute(
     """Attribute a model's loss of accuracy on a crossbar to error sources and layers.
 
     A source alone: all others are off. A layer alone: it is programmed with all sources, the others compute exactly.
+    Without clipping the largest weight stands at the end of the window, so that the other errors grow with it: what
+    clipping saves may well be negative.
     crossbar: with converter ranges where it needs them (`calibrate`). chips: the same for every variant.
     jobs: as for `evaluate`. layers: whether to go through the layers too. on_chip: told (done, of how many) chips.
     Costs 2 (sources + layers) + 1 evaluations of `chips` chips. Raises InputError as `evaluate` does.
