@@ -66,14 +66,17 @@ def _fault(detail: Any) -> str:
 
 
 def to_toml(values: dict[str, Any]) -> str:
-    """`values` as TOML text: a section for each table and for each table of tables, inline tables below that."""
-    lines = [f"{key} = {toml_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    """`values` as TOML text: a section for each table and for each table of tables, inline tables below that.
+
+    Raises InputError for a value that TOML has no form for, such as None.
+    """
+    lines = [f"{toml_key(key)} = {toml_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
     for key, table in values.items():
         if not isinstance(table, dict):
             continue
         nested = bool(table) and all(isinstance(value, dict) for value in table.values())
         for name, section in (
-            {f"{key}.{toml_key(k)}": v for k, v in table.items()} if nested else {key: table}
+            {f"{toml_key(key)}.{toml_key(k)}": v for k, v in table.items()} if nested else {toml_key(key): table}
         ).items():
             lines += ["", f"[{name}]", *(f"{toml_key(k)} = {toml_value(v)}" for k, v in section.items())]
     return "\n".join(lines) + "\n"
@@ -81,17 +84,23 @@ def to_toml(values: dict[str, Any]) -> str:
 
 def toml_key(key: str) -> str:
     """A key as TOML takes it: bare where that is allowed."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _quoted(key)
 
 
 def toml_value(value: Any) -> str:
-    """A value on one line."""
+    """A value on one line. Raises InputError for one that TOML has no form for."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return _quoted(value)
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{toml_key(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    return repr(value)
+    if isinstance(value, int | float):
+        return repr(float(value) if isinstance(value, float) else int(value))  # plain, also of numpy's numbers
+    raise InputError(f"TOML has no form for {value!r}; expected a text, a number, true, false, a list or a table.")
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

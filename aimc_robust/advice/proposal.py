@@ -16,6 +16,7 @@ FAR_OVER = 2.5
 RWP_RAMP, SAM_RAMP = 0.55, 0.25  # lengths as a share of the run: the paper's App. H.2
 RHO = 0.5  # above the best constant of Table 2 (0.3), as App. H.2 says of ramped strengths
 DIGITS = 3
+ROUNDING = 1e-6  # of the largest weight; what floating point alone may leave
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Proposal:
 def propose(sigma: float) -> Proposal:
     """What to train for a device whose errors act like Gaussian filter_max noise of strength `sigma`.
 
-    sigma: `evaluation.equivalent_sigma`, above 0. Raises InputError.
+    sigma: `evaluation.equivalent_sigma`. Raises InputError where it is no more than rounding.
     """
     require_finite("sigma", sigma)
-    if sigma == 0.0:
-        raise InputError("a device without error needs no robust training; sigma must be above 0.")
+    if sigma <= ROUNDING:
+        raise InputError(f"a device without error needs no robust training; got sigma = {sigma:.2g}, rounding alone.")
     over, far, matched = (_rounded(factor * sigma) for factor in (OVER, FAR_OVER, 1.0))
     ramp = {"shape": "quadratic", "fraction": RWP_RAMP}
     methods = {

@@ -16,7 +16,8 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Verdict:
-    """word: `confirmed`, `refuted` or `not settled`. sentence: why. best: the label with the highest mean.
+    """word: `confirmed`, `refuted` or `not settled`. sentence: why. best: the label with the highest mean;
+    empty where every training failed.
 
     table: proposal - rival on the device [points] for each rival, with 95 % interval and p values corrected over the
     table (`evaluation.comparison`).
@@ -37,7 +38,7 @@ def judge(proposal: str, baseline: str, target: str, estimates: Mapping[tuple[st
     """
     labels = [label for label, name in estimates if name == target]
     means = {label: estimates[label, target].mean for label in labels}
-    best = max(means, key=means.__getitem__)
+    best = max(means, key=means.__getitem__, default="")
     if proposal not in labels or baseline not in labels:
         absent = proposal if proposal not in labels else baseline
         return Verdict("not settled", f"{absent} has no result: its training failed.", best, pd.DataFrame())
@@ -65,6 +66,8 @@ def _gain(points: float, row: pd.Series, sign: int = 1) -> str:
 
 
 def _open(proposal: str, baseline: str, row: pd.Series) -> str:
+    if not row["pairs"]:
+        return f"{proposal} and {baseline} have no trained seed in common, as some failed; use more seeds."
     models = "so few models do" if row["covers"] == "models" else "one model each does"
     difference = f"{proposal} differs from {baseline} by {row['difference']:+.2f} points"
     return f"{difference}, which {models} not settle; use more seeds."

@@ -78,6 +78,7 @@ def evaluate(
     from aimc_robust.deployment.question import described
     from aimc_robust.deployment.targets import options_from, target_tables, times_from
     from aimc_robust.report import write_report
+    from aimc_robust.toml_files import parse
 
     targets = target_tables(device, times_from(times), options_from(set_ or []))
     metrics = metrics_from(metric or [])
@@ -94,17 +95,9 @@ def evaluate(
     )
     spec = ModelSpec(name=model, options=options_from(option or []))
     named, models, notes = load_models(weights, spec, shown)
-    question = Question(
-        models=named,
-        model=spec,
-        images=described(shown),
-        targets=targets,
-        seed=seed,
-        metrics=list(metrics),
-        chips=chips,
-        precision=precision,
-        threshold=above,
-    )
+    asked = {"chips": chips, "precision": precision, "threshold": above, "seed": seed, "metrics": list(metrics)}
+    asked |= {"models": named, "model": spec, "images": described(shown), "targets": targets}
+    question = parse(asked, Question, source="evaluate")
     request = Request(
         jobs=jobs or cores(),
         metrics=metrics,

@@ -13,6 +13,9 @@ from rich.table import Table
 from aimc_robust.deployment import Progress, Results, TrainedModel
 from aimc_robust.deployment.tables import summary
 from aimc_robust.evaluation.student import t_interval
+from aimc_robust.report.rendering import bounds, number
+
+WIDE = 200  # columns of a table in a file or pipe, where nothing needs to be folded
 
 
 class Lines(Progress):
@@ -87,22 +90,14 @@ def show(results: Results) -> None:
     )
     several, yields = bool((rows["models"] > 1).any()), question.threshold is not None
     columns = ["model", "target", "mean", "95 % interval", "sd_noise", *(["sd_seed"] if several else [])]
-    columns += ["5 % quantile", "worst", *([f">= {question.threshold:g}"] if yields else []), "chips"]
+    columns += ["5 %\nquantile", "worst", *([f">= {question.threshold:g}"] if yields else []), "chips"]
     for column in columns:
-        table.add_column(column, justify="left" if column in ("model", "target") else "right", overflow="fold")
+        look = {"justify": "left"} if column in ("model", "target") else {"justify": "right", "no_wrap": True}
+        table.add_column(column, overflow="fold", **look)
     for row in rows.to_dict("records"):
-        cells = [row["model"], row["target"], number(row["mean"]), interval(row["ci_low"], row["ci_high"])]
+        cells = [row["model"], row["target"], number(row["mean"]), bounds(row["ci_low"], row["ci_high"], 2)]
         cells += [number(row["sd_noise"]), *([number(row["sd_seed"])] if several else [])]
         cells += [number(row["quantile_05"]), number(row["worst"]), *([number(row["yield"], 0)] if yields else [])]
         table.add_row(*cells, str(row["chips"]) if row["models"] == 1 else f"{row['models']} x {row['chips']}")
-    Console().print(table)
-
-
-def number(value: float, digits: int = 2) -> str:
-    """A number for a table; a dash where there is none."""
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def interval(low: float, high: float, digits: int = 2) -> str:
-    """An interval in brackets; empty where there is none."""
-    return "" if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDE)).print(table)

@@ -1,6 +1,7 @@
 """How a command ends: an error becomes one sentence and an exit code."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -22,12 +23,14 @@ def debug(wanted: bool) -> None:
 
 
 def told(command: Command) -> Command:
-    """Errors and Ctrl-C become one sentence and an exit code; a traceback comes with --debug alone."""
+    """Errors and Ctrl-C become one sentence and an exit code, warnings a note; a traceback comes with --debug alone."""
 
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> None:
         try:
-            command(*args, **options)
+            with warnings.catch_warnings():
+                warnings.showwarning = _noted
+                command(*args, **options)
         except KeyboardInterrupt:
             typer.echo("stopped; the same command goes on from here.", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -37,10 +40,14 @@ def told(command: Command) -> Command:
             if _debugging:
                 raise
             text, code = _sentence(error)
-            typer.echo(f"error: {text}", err=True)
+            typer.echo(f"error: {' '.join(text.split())}", err=True)  # on one line, whatever a library wrote
             raise typer.Exit(code) from None
 
     return run
+
+
+def _noted(message: Warning | str, *where: Any, **more: Any) -> None:
+    typer.echo(f"note: {' '.join(str(message).split())}", err=True)
 
 
 def _sentence(error: Exception) -> tuple[str, int]:

@@ -15,6 +15,7 @@ from aimc_robust.bench.evaluation_images import EvaluationImages
 from aimc_robust.bench.spec import ModelSpec
 from aimc_robust.bench.targets import NAME, Target, build_targets
 from aimc_robust.errors import InputError
+from aimc_robust.evaluation.accuracy import check_precision
 from aimc_robust.toml_files import StrictModel
 
 ANONYMOUS = ("checkpoint", "model", "best", "last", "weights", "pytorch_model")  # the folder says more than the file
@@ -66,8 +67,13 @@ class Question(StrictModel):
     seed: int = 0
     metrics: list[str] = pydantic.Field(default_factory=list)
     chips: int = pydantic.Field(default=25, ge=1)
-    precision: float | None = pydantic.Field(default=None, gt=0)
+    precision: float | None = None
     threshold: float | None = None  # of the yield [percent]
+
+    @pydantic.model_validator(mode="after")
+    def _can_stop(self) -> Question:
+        check_precision(self.precision, self.chips)
+        return self
 
     def built_targets(self) -> list[Target]:
         """Digital weights first, then the targets in their order. What leaves a card's limits has been told before."""
@@ -84,8 +90,9 @@ class Question(StrictModel):
         return list(dict.fromkeys(model.label for model in self.models))
 
     def identity(self) -> dict[str, Any]:
-        """What may not change between two runs into one folder."""
-        return self.model_dump(mode="json", exclude={"chips", "precision", "threshold"})
+        """What may not change between two runs into one folder: weights and images themselves, wherever they lie."""
+        places = {"models": {"__all__": {"file"}}, "images": {"name"}}
+        return self.model_dump(mode="json", exclude={"chips": True, "precision": True, "threshold": True, **places})
 
 
 def named_models(arguments: Sequence[str], ids: Sequence[str]) -> list[TrainedModel]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from aimc_robust.bench.environment import environment
@@ -84,20 +85,19 @@ def deploy(
     named = list(zip(question.models, models, strict=True))
     targets = question.built_targets()
     covered = coverage(models[0], images.example)
-    told = [*notes, *_rehearse(models[0], images, targets, request)]
+    warned = _rehearse(models[0], images, targets, request)
     with exclusive(folder), warnings.catch_warnings():
-        for text in told:
+        for text in warned:
             warnings.filterwarnings("ignore", message=re.escape(text))
         results = Results.create(folder, question)
         _note_environment(results, request.jobs)
         results.write_note(COVERAGE, {"line": covered.line()})
         progress.started(models=len(models), targets=len(targets), coverage=covered.line())
+        told: list[str] = []
+        _tell(results, progress, told, [*notes, *warned])
         for model, trained in named:
             for target in targets:
-                told += _evaluate(results, model, trained, images, target, request, progress)
-        results.write_note(NOTES, told)
-        for text in told:
-            progress.note(text)
+                _tell(results, progress, told, _evaluate(results, model, trained, images, target, request, progress))
         if request.attribution_chips is not None:
             attribute_models(results, named, images, request.attribution_chips, request.jobs, progress.explaining)
         if request.prediction_chips is not None:
@@ -115,6 +115,8 @@ def write_tables(results: Results) -> None:
         "differences": differences(results.question, estimates),
         "attribution": results.rows("attribution"),
         "prediction": results.rows("prediction"),
+        "prediction_layers": results.rows("prediction_layers"),
+        "validity": results.rows("validity"),
     }
     for name, table in tables.items():
         if len(table):
@@ -141,7 +143,7 @@ def _evaluate(
         images,
         condition,
         chips,
-        question.precision,
+        None if target.condition is None else question.precision,
         known=known,
         seed=question.seed,
         deployment=how,
@@ -161,12 +163,20 @@ def _evaluate(
     return []
 
 
+def _tell(results: Results, progress: Progress, told: list[str], texts: Sequence[str]) -> None:
+    """Add notes to those `told`, for who watches and for the report of what is done so far."""
+    told += texts
+    results.write_note(NOTES, told)
+    for text in texts:
+        progress.note(text)
+
+
 def _rehearse(model: nn.Module, images: EvaluationImages, targets: Sequence[Target], request: Request) -> list[str]:
     """Two images on every target: what cannot be evaluated is told before the first hour, not after it.
 
     Returns the warnings, such as of a time that a card's source does not cover.
     """
-    few, labels = images.example, images.labels[[0, -1]]
+    few, labels = images.example, torch.stack(images.labels.aminmax())  # the labels that may not fit the outputs
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for target in targets:

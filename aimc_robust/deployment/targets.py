@@ -89,7 +89,7 @@ def _tables(devices: Sequence[str], times_s: Sequence[float], options: dict[str,
 def _over_times(table: dict[str, Any], name: str, crossbar: Crossbar, times_s: Sequence[float]) -> list[dict[str, Any]]:
     changes = crossbar.card.drift is not None or hasattr(crossbar.card.read, "t_read_s")
     return [
-        {**table, "name": name + (f"-{time_label(time_s)}" if time_s else ""), "time_s": time_s}
+        {**table, "name": name + (f"-{time_label(time_s)}" if time_s else "").replace("+", ""), "time_s": time_s}
         for time_s in (times_s if changes else times_s[:1])
     ]
 

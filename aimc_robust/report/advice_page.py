@@ -13,6 +13,7 @@ from aimc_robust.advice import Advice
 from aimc_robust.files import write_whole
 from aimc_robust.report.rendering import environment, p_value
 from aimc_robust.report.style import COLOURS, STYLE, svg
+from aimc_robust.toml_files import to_toml
 
 
 def write_advice(advice: Advice) -> Path:
@@ -23,6 +24,7 @@ def write_advice(advice: Advice) -> Path:
         measured=advice.measurement,
         layers=advice.layers.to_dict("records"),
         proposal=advice.proposal,
+        settings=to_toml({"methods": {advice.proposal.label: advice.proposal.settings}}).strip(),
         verdict=advice.verdict,
         rows=[] if advice.verdict is None else advice.verdict.table.to_dict("records"),
         plot=gains(advice.verdict.table) if advice.verdict is not None and len(advice.verdict.table) else None,

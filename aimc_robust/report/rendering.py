@@ -26,12 +26,12 @@ def bounds(low: float | None, high: float | None, digits: int = 1) -> str:
     """An interval in brackets; empty where there is none."""
     if low is None or high is None or math.isnan(low):
         return ""
-    return f"[{low:.{digits}f}, {high:.{digits}f}]"
+    return f"[{low:z.{digits}f}, {high:z.{digits}f}]"
 
 
 def number(value: float | None, digits: int = 2) -> str:
     """A number for a table; a dash where there is none."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    return "–" if value is None or math.isnan(value) else f"{value:z.{digits}f}"  # no minus before a zero
 
 
 def short(value: float | None) -> str:

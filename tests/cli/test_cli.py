@@ -10,7 +10,7 @@ import pytest
 import aimc_robust
 from aimc_robust.devices import card_names
 
-COMMANDS = ("compare", "report", "devices")
+COMMANDS = ("compare", "evaluate", "recommend", "fit", "verify", "report", "devices")
 
 
 def call(*arguments, cwd=None):
@@ -36,7 +36,7 @@ def test_every_help_has_an_example(command):
 
 
 def test_help_and_the_list_of_devices_do_not_load_torch():
-    for arguments in (["--help"], ["devices"]):
+    for arguments in (["--help"], ["evaluate", "--help"], ["recommend", "--help"], ["devices"]):
         code = f"import sys; sys.argv = ['aimc-robust', *{arguments!r}]\nfrom aimc_robust.cli import main\n"
         code += "try:\n    main()\nexcept SystemExit:\n    pass\nprint('loaded:', 'torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
