@@ -1,6 +1,10 @@
 """A comparison small enough to run whole in a few seconds, on real digits."""
 
+import os
 from pathlib import Path
+
+# Two processes of tests on two cores, and what they start: more threads than cores would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

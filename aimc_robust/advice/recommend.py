@@ -89,7 +89,6 @@ def recommend(
         raise InputError(f"expected a device to give advice for, got {device.name!r}.")
     data = load_data(spec.data, seed=spec.seed, folder=data_folder)
     kept = _question(spec, target, epochs, weights)
-    folder.mkdir(parents=True, exist_ok=True)
     measurement = read_json(folder / MEASUREMENT)
     if measurement is not None and measurement["question"] != kept:
         raise ResultsError(f"{folder} holds the advice on another question; give --out another folder.")
@@ -101,6 +100,7 @@ def recommend(
         )
         told(f"measuring the errors of {device.name} on {'the trained model' if weights is None else weights}")
         measurement = {"question": kept, **_measure(model, data, device, seed=spec.seed, jobs=jobs)}
+        folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))
     proposal = propose(measurement["sigma"])
     verdict = None

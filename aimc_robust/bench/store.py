@@ -45,6 +45,14 @@ def exclusive(folder: Path) -> Iterator[None]:
         ) from None
 
 
+def _comparison(folder: Path) -> Any:
+    """The question kept in a folder, or None. Raises ResultsError when it is an evaluation's."""
+    kept = read_json(folder / QUESTION)
+    if isinstance(kept, dict) and "kind" in kept:
+        raise ResultsError(f"{folder} holds an {kept['kind']}, not a comparison; give another folder.")
+    return kept
+
+
 @dataclass(frozen=True)
 class Cell:
     """One trained model: a method's label and a seed."""
@@ -69,7 +77,7 @@ class Store:
 
         Raises ResultsError when the folder holds another spec's results.
         """
-        kept = read_json(folder / QUESTION)
+        kept = _comparison(folder)
         question = spec.model_dump(mode="json")
         # Read as a spec: one that an older version kept lacks the keys that came since, which then have their defaults.
         known = None if kept is None else spec_from(kept, source=str(folder / QUESTION)).model_dump(mode="json")
@@ -88,7 +96,7 @@ class Store:
     @classmethod
     def open(cls, folder: Path) -> "Store":
         """The store in `folder`. Raises InputError when there is none."""
-        question = read_json(folder / QUESTION)
+        question = _comparison(folder)
         if question is None:
             raise InputError(f"{folder} holds no comparison (no {QUESTION}); give a folder that `compare` wrote.")
         return cls(folder, spec_from(question, source=str(folder / QUESTION)))

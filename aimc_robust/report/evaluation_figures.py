@@ -70,7 +70,7 @@ def chips(content: EvaluationContent) -> str | None:
                 shown = None
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.45, -0.55)
-        axes.set_xlabel("accuracy [%]; a stroke is a chip, a mark the mean with its 95 % interval")
+        axes.set_xlabel("accuracy [%]")
         axes.grid(axis="y", visible=False)
         if len(labels) > 1:
             legend(figure, axes)

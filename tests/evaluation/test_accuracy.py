@@ -216,7 +216,9 @@ class TestMetrics:
         with pytest.raises(InputError, match=f"the metric '{name}' must be a function"):
             evaluate(net(), iter([]), RRAM, metrics={name: macro_recall})
 
-    @pytest.mark.parametrize("metrics", [{"f1": 0.5}, {"f1": "f1"}, macro_recall, [macro_recall]], ids=str)
+    @pytest.mark.parametrize(
+        "metrics", [{"f1": 0.5}, {"f1": "f1"}, macro_recall, [macro_recall]], ids=["number", "text", "function", "list"]
+    )
     def test_what_is_no_function_under_a_name_is_refused(self, metrics):
         with pytest.raises(InputError, match="metric"):
             evaluate(net(), batches(), RRAM, metrics=metrics)
