@@ -16,7 +16,7 @@ _HOMES = {
         "VarianceComponents", "Yield", "attribute", "difference_table", "equivalent_sigma", "evaluate", "holm",
         "layer_errors", "paired_difference", "predict_loss", "validate_prediction",
     ],
-    "aimc_robust.fitting": ["Fit", "Verdict", "fit_card", "verify_card"],
+    "aimc_robust.fitting": ["Fit", "Verification", "fit_card", "verify_card"],
     "aimc_robust.hardware": [
         "ADC", "DAC", "BitSliced", "Coverage", "Crossbar", "LayerRanges", "calibrate", "coverage", "program",
         "recalibrate_batchnorm",

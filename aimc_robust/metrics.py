@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import RandomSampler
 
 from aimc_robust.errors import DataError, InputError
 
@@ -104,7 +105,15 @@ def _value(name: str, metric: Metric, outputs: Tensor, labels: Tensor) -> float 
 
 
 def again_and_again(batches: Iterable[Batch]) -> Iterable[Batch]:
-    """Batches that can be gone through more than once: an iterator as a list, anything else as it is."""
+    """Batches that can be gone through more than once: an iterator as a list, anything else as it is.
+
+    They should hold the same images in the same order each time, so that chips, models and numbers of jobs compare.
+    Raises DataError for a DataLoader that shuffles; random transforms of its data set are the caller's to leave out.
+    """
+    if isinstance(getattr(batches, "sampler", None), RandomSampler):
+        raise DataError(
+            "expected the same order of images each time, got a DataLoader that shuffles; use shuffle=False."
+        )
     return list(batches) if iter(batches) is batches else batches
 
 

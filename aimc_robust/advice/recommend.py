@@ -87,6 +87,8 @@ def recommend(
     device = build_target(target)
     if not isinstance(device.condition, Crossbar):
         raise InputError(f"expected a device to give advice for, got {device.name!r}.")
+    if device.deployment.compensation or device.deployment.backend != "native":
+        raise InputError("advice is for a device as it is, on the native backend: leave compensation and backend out.")
     data = load_data(spec.data, seed=spec.seed, folder=data_folder)
     kept = _question(spec, target, epochs, weights)
     measurement = read_json(folder / MEASUREMENT)
@@ -102,7 +104,7 @@ def recommend(
         measurement = {"question": kept, **_measure(model, data, device, seed=spec.seed, jobs=jobs)}
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))
-    proposal = propose(measurement["sigma"])
+    proposal = propose(measurement["sigma"], identified=measurement["identified"])
     verdict = None
     if sweep:
         told(f"proposal: {proposal.label}; a sweep of {len(proposal.methods)} methods judges it")

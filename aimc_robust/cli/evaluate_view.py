@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -23,15 +24,17 @@ class Lines(Progress):
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.pilot: int | None = None
 
-    def started(self, *, models: int, targets: int, coverage: str) -> None:
+    def started(self, *, models: int, targets: int, coverage: str, pilot: int | None) -> None:
+        self.pilot = pilot
         self.line(f"{models} model{'s' if models > 1 else ''} on {targets} targets. {coverage}")
 
     def note(self, text: str) -> None:
         self.line(f"note: {text}")
 
     def finished(self, model: TrainedModel, target: str, accuracies: Sequence[float]) -> None:
-        self.line(f"{model} on {target}: {running(accuracies)}")
+        self.line(f"{model} on {target}: {running(accuracies, self.pilot)}")
 
     def line(self, text: str) -> None:
         """Print plain text on a line of its own."""
@@ -50,15 +53,17 @@ class TerminalBar(Lines):
         self.bars.reset(self.bar, description=f"{model} on {target}", total=chips, completed=done)
 
     def chip(self, model: TrainedModel, target: str, accuracies: Sequence[float]) -> None:
-        self.bars.update(self.bar, description=f"{model} on {target}: {running(accuracies)}", completed=len(accuracies))
+        self.bars.update(
+            self.bar, description=f"{model} on {target}: {running(accuracies, self.pilot)}", completed=len(accuracies)
+        )
 
     def explaining(self, what: str, *, done: int, total: int) -> None:
         self.bars.update(self.bar, description=what, completed=done, total=total)
 
 
-def running(accuracies: Sequence[float]) -> str:
-    """Mean of the chips so far and half of their 95 % interval."""
-    mean, (_, high) = float(np.mean(accuracies)), t_interval(np.asarray(accuracies))
+def running(accuracies: Sequence[float], pilot: int | None = None) -> str:
+    """Mean of the chips so far and half of their 95 % interval, after a pilot Stein's."""
+    mean, (_, high) = float(np.mean(accuracies)), t_interval(np.asarray(accuracies), pilot)
     chips = f"{len(accuracies)} chip{'s' if len(accuracies) > 1 else ''}"
     return f"{mean:.2f} % ({chips})" if math.isnan(high) else f"{mean:.2f} ± {high - mean:.2f} % ({chips})"
 
@@ -97,7 +102,18 @@ def show(results: Results) -> None:
     for row in rows.to_dict("records"):
         cells = [row["model"], row["target"], number(row["mean"]), bounds(row["ci_low"], row["ci_high"], 2)]
         cells += [number(row["sd_noise"]), *([number(row["sd_seed"])] if several else [])]
-        cells += [number(row["quantile_05"]), number(row["worst"]), *([number(row["yield"], 0)] if yields else [])]
+        cells += [number(row["quantile_05"]), number(row["worst"]), *([_yield(row)] if yields else [])]
         table.add_row(*cells, str(row["chips"]) if row["models"] == 1 else f"{row['models']} x {row['chips']}")
     console = Console()
     (console if console.is_terminal else Console(width=WIDE)).print(table)
+    if len(rows):
+        console.print(
+            f"Another set of {question.images.count} test images would move an accuracy by up to "
+            f"±{number(rows['sampling'].max())} points (95 %).",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _yield(row: dict[str, Any]) -> str:
+    return f"{number(row['yield'], 0)} {bounds(row['yield_low'], row['yield_high'], 0)}"

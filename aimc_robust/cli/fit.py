@@ -14,7 +14,10 @@ def fit(
     out: Annotated[Path, typer.Option(help="The card to write, ending in .toml.")],
     unit: Annotated[str, typer.Option(help="Of target and measured: uS, nA, or 1 for shares of full scale.")] = "uS",
     plot: Annotated[
-        Path | None, typer.Option(help="Also draw measurements against the fit into this file: .png, .svg or .pdf.")
+        Path | None,
+        typer.Option(
+            help="Measurements against the fit, as .png, .svg or .pdf.", show_default="beside the card, as .png"
+        ),
     ] = None,
     technology: Annotated[str, typer.Option(help="One line for the card: material, cell, how it is programmed.")] = "",
     citation: Annotated[
@@ -33,10 +36,10 @@ def fit(
 
     Example: aimc-robust fit measurements.csv --name my-rram --out my-rram.toml --plot my-rram.png
     """
-    from aimc_robust.cli import fitting
+    from aimc_robust.cli import fit_view
 
     options = {"technology": technology, "citation": citation, "drift": drift, "t0_s": t0, "force": force}
-    fitting.fit(measurements, name=name, out=out, unit=unit, plot=plot, **options)
+    fit_view.fit(measurements, name=name, out=out, unit=unit, plot=plot or out.with_suffix(".png"), **options)
 
 
 def verify(
@@ -56,9 +59,9 @@ def verify(
 
     Example: aimc-robust verify rram-wan2022-drift --times 0,1h,1d
     """
-    from aimc_robust.cli import fitting
+    from aimc_robust.cli import fit_view
     from aimc_robust.deployment.targets import times_from
 
     times_s = None if times is None else times_from(times)
-    if not fitting.verify(card, alpha=alpha, cells=cells, times_s=times_s, seed=seed):
+    if not fit_view.verify(card, alpha=alpha, cells=cells, times_s=times_s, seed=seed):
         raise typer.Exit(1)

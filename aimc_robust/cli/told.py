@@ -13,6 +13,8 @@ UNEXPECTED, BAD_INPUT, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
+RESUMING = ("compare", "evaluate", "recommend")  # keep what is done at once
+
 _debugging = False
 
 
@@ -32,7 +34,8 @@ def told(command: Command) -> Command:
                 warnings.showwarning = _noted
                 command(*args, **options)
         except KeyboardInterrupt:
-            typer.echo("stopped; the same command goes on from here.", err=True)
+            more = "; the same command goes on from here" if command.__name__ in RESUMING else ""
+            typer.echo(f"stopped{more}.", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort):
             raise

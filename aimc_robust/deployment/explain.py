@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,28 +12,38 @@ from torch import nn
 
 from aimc_robust.bench.evaluation_images import EvaluationImages
 from aimc_robust.bench.targets import Target
+from aimc_robust.deployment.progress import Progress
 from aimc_robust.deployment.question import Question, TrainedModel
 from aimc_robust.deployment.ready import ready
 from aimc_robust.deployment.store import Results
 from aimc_robust.deployment.tables import families
 from aimc_robust.evaluation.attribution import attribute
+from aimc_robust.evaluation.chips import evaluate_chips
 from aimc_robust.evaluation.prediction import predict_loss
+from aimc_robust.evaluation.sources import active_sources
 from aimc_robust.evaluation.validity import validate_prediction
 from aimc_robust.evaluation.workers import one_thread
 from aimc_robust.files import Row
 from aimc_robust.hardware import Crossbar
 
-Told = Callable[..., None]
 Named = Sequence[tuple[TrainedModel, nn.Module]]
 
 
 def attribute_models(
-    results: Results, models: Named, images: EvaluationImages, chips: int, jobs: int | None, told: Told
-) -> None:
-    """Attribute the loss of the first model of each label on each device, at its last time; rows go to attribution."""
+    results: Results, models: Named, images: EvaluationImages, chips: int, jobs: int | None, progress: Progress
+) -> list[str]:
+    """Attribute the loss of the first model of each label on each device, at its last time; rows go to attribution.
+
+    Returns remarks on devices that are left out.
+    """
+    devices = last_crossbars(results.question)
+    blameless = [t for t in devices if not active_sources(t.condition, time_s=t.deployment.time_s)]
+    others = [t for t in results.question.built_targets() if isinstance(t.condition, Crossbar) and not _is_plain(t)]
+    remarks = [f"{target.name} has no source of error to blame." for target in blameless]
+    remarks += [f"{t.name}: errors are switched off one by one on the native backend, uncompensated." for t in others]
     done = results.rows("attribution")
     for model, trained in _first_of_each(models):
-        for target in last_crossbars(results.question):
+        for target in [target for target in devices if target not in blameless]:
             if (
                 len(done)
                 and ((done["model"] == str(model)) & (done["target"] == target.name) & (done["chips"] == chips)).any()
@@ -41,7 +52,7 @@ def attribute_models(
             crossbar, how = ready(results, model, trained, images, target)
 
             def on_chip(number: int, total: int, what: str = f"{model} on {target.name}: what is to blame") -> None:
-                told(what, done=number, total=total)
+                progress.explaining(what, done=number, total=total)
 
             found = attribute(
                 trained,
@@ -62,35 +73,60 @@ def attribute_models(
             }
             table = found.table.astype({"weights": object}).where(found.table.notna(), None)
             results.add_rows("attribution", [facts | row for row in table.to_dict("records")])
+    return remarks
 
 
 def predict_models(
-    results: Results, models: Named, images: EvaluationImages, chips: int, jobs: int | None, told: Told
-) -> None:
+    results: Results, models: Named, images: EvaluationImages, chips: int, jobs: int | None, progress: Progress
+) -> list[str]:
     """Predict the loss of the first model of each label on each target, and test the prediction on some.
 
     Rows go to prediction (each target), prediction_layers, and validity (beside Monte Carlo of `chips` chips at several
-    strengths of the error: each device at its last time, and the noises).
+    strengths of the error: each device at its last time, and the noises). Returns a remark where nothing is predicted.
     """
+    targets = _predictable(results.question)
+    if not targets:
+        return ["No loss is predicted: that needs a noise, or a device on the native backend without compensation."]
     done = results.rows("validity")
     for model, trained in _first_of_each(models):
-        targets = _predictable(results.question)
         if len(done) and ((done["model"] == str(model)) & (done["chips"] == chips)).any():
             continue
-        told(f"{model}: prediction without Monte Carlo", done=0, total=2)
+        progress.explaining(f"{model}: prediction without Monte Carlo", done=0, total=2)
         conditions = {t.name: (ready(results, model, trained, images, t)[0], t.deployment.time_s) for t in targets}
         tested = {t.name: conditions[t.name] for family in families(targets) for t in family[-1:]}
         with one_thread() if jobs else nullcontext():
             found = predict_loss(trained, images, conditions, seed=results.question.seed)
-        told(f"{model}: Monte Carlo beside the prediction", done=1, total=2)
+        progress.explaining(f"{model}: Monte Carlo beside the prediction", done=1, total=2)
         beside = validate_prediction(trained, images, tested, chips=chips, seed=results.question.seed, jobs=jobs)
-        per_chip = beside.monte_carlo_s * (jobs or 1) / (chips * len(beside.table))
-        facts = {"model": str(model), "cost": found.seconds / per_chip}
+        facts = {
+            "model": str(model),
+            "cost": found.seconds / _chip_s(results, model, trained, images, targets[0], jobs),
+        }
         results.add_rows("prediction_layers", _named(found.layers, {"model": str(model)}))
         left_out = [{"left_out": ", ".join(found.left_out[name])} for name in found.table["condition"]]
         rows = _named(found.table, facts)
         results.add_rows("prediction", [row | more for row, more in zip(rows, left_out, strict=True)])
         results.add_rows("validity", _named(beside.table, {"model": str(model)}))
+    return []
+
+
+def _chip_s(
+    results: Results,
+    model: TrainedModel,
+    trained: nn.Module,
+    images: EvaluationImages,
+    target: Target,
+    jobs: int | None,
+) -> float:
+    """Seconds of one chip, alone, under the threads of the prediction: the quicker of two."""
+    condition, how = ready(results, model, trained, images, target)
+    taken = []
+    for _ in range(2):
+        began = time.perf_counter()
+        with one_thread() if jobs else nullcontext():
+            list(evaluate_chips(trained, images, condition, chips=[0], deployment=how))
+        taken.append(time.perf_counter() - began)
+    return min(taken)
 
 
 def _named(frame: pd.DataFrame, facts: dict[str, Any]) -> list[Row]:
@@ -100,8 +136,11 @@ def _named(frame: pd.DataFrame, facts: dict[str, Any]) -> list[Row]:
 
 def _predictable(question: Question) -> list[Target]:
     """Targets whose weight errors the prediction is made for."""
-    chips = [target for target in question.built_targets() if target.condition is not None]
-    return [t for t in chips if t.deployment.backend == "native" and not t.deployment.compensation]
+    return [target for target in question.built_targets() if target.condition is not None and _is_plain(target)]
+
+
+def _is_plain(target: Target) -> bool:
+    return target.deployment.backend == "native" and not target.deployment.compensation
 
 
 def last_crossbars(question: Question) -> list[Target]:

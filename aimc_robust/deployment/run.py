@@ -16,40 +16,20 @@ from aimc_robust.bench.evaluation_images import EvaluationImages
 from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, exclusive
 from aimc_robust.bench.targets import Target
 from aimc_robust.deployment.explain import attribute_models, predict_models
+from aimc_robust.deployment.progress import Progress
 from aimc_robust.deployment.question import Question, TrainedModel
 from aimc_robust.deployment.ready import ready
 from aimc_robust.deployment.store import NOTES, Results
 from aimc_robust.deployment.tables import differences, summary
 from aimc_robust.evaluation.accuracy import until_precise
 from aimc_robust.evaluation.chips import evaluate_chips
+from aimc_robust.evaluation.stopping import PILOT
 from aimc_robust.files import write_whole
 from aimc_robust.hardware import Crossbar, calibrate, coverage
 from aimc_robust.metrics import Metric, measure
 from aimc_robust.training.fabric import Machine
 
 CHANCE = 1.5  # an accuracy below so many times that of guessing is told
-
-
-class Progress:
-    """What an evaluation tells whoever watches it. The base listens in silence."""
-
-    def started(self, *, models: int, targets: int, coverage: str) -> None:
-        """An evaluation of so many models on so many targets begins."""
-
-    def note(self, text: str) -> None:
-        """Something that the user should know."""
-
-    def evaluating(self, model: TrainedModel, target: str, *, done: int, chips: int) -> None:
-        """A model's evaluation on a target begins; `done` of at most `chips` chips are there already."""
-
-    def chip(self, model: TrainedModel, target: str, accuracies: Sequence[float]) -> None:
-        """A chip is done: all accuracies so far [percent]."""
-
-    def finished(self, model: TrainedModel, target: str, accuracies: Sequence[float]) -> None:
-        """A model's evaluation on a target is done."""
-
-    def explaining(self, what: str, *, done: int, total: int) -> None:
-        """So much of an attribution or a prediction is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +72,20 @@ def deploy(
         results = Results.create(folder, question)
         _note_environment(results, request.jobs)
         results.write_note(COVERAGE, {"line": covered.line()})
-        progress.started(models=len(models), targets=len(targets), coverage=covered.line())
+        pilot = None if question.precision is None else PILOT
+        progress.started(models=len(models), targets=len(targets), coverage=covered.line(), pilot=pilot)
         told: list[str] = []
         _tell(results, progress, told, [*notes, *warned])
         for model, trained in named:
             for target in targets:
                 _tell(results, progress, told, _evaluate(results, model, trained, images, target, request, progress))
+        write_tables(results)
         if request.attribution_chips is not None:
-            attribute_models(results, named, images, request.attribution_chips, request.jobs, progress.explaining)
+            left_out = attribute_models(results, named, images, request.attribution_chips, request.jobs, progress)
+            _tell(results, progress, told, left_out)
         if request.prediction_chips is not None:
-            predict_models(results, named, images, request.prediction_chips, request.jobs, progress.explaining)
+            left_out = predict_models(results, named, images, request.prediction_chips, request.jobs, progress)
+            _tell(results, progress, told, left_out)
         write_tables(results)
     return results
 
@@ -133,8 +117,8 @@ def _evaluate(
     progress: Progress,
 ) -> list[str]:
     question = results.question
-    known = results.known(model, target.name)
     chips = target.chips(question.chips)
+    known = {chip: accuracy for chip, accuracy in results.known(model, target.name).items() if chip < chips}
     progress.evaluating(model, target.name, done=len(known), chips=chips)
     condition, how = ready(results, model, trained, images, target)
     accuracies = dict(known)

@@ -21,6 +21,13 @@ from aimc_robust.metrics import Measurement
 from aimc_robust.toml_files import parse
 
 NOTES = "notes.json"
+# What names a row of each explanation; asked for again, say with more chips, the last answer counts.
+KEYS = {
+    "attribution": ["model", "target", "kind", "name"],
+    "prediction": ["model", "target"],
+    "prediction_layers": ["model", "target", "layer"],
+    "validity": ["model", "target", "scale"],
+}
 Estimates = dict[tuple[str, str], AccuracyEstimate]
 """(label, target) -> estimate."""
 
@@ -99,15 +106,16 @@ class Results:
     # Notes ------------------------------------------------------------------------------------------------------
 
     def add_rows(self, name: str, rows: Iterable[Row]) -> None:
-        """Append rows to NAME.jsonl; what is not finite becomes null."""
+        """Append rows to NAME.jsonl, one of KEYS; what is not finite becomes null."""
         append_rows(
             self.folder / f"{name}.jsonl",
             [{key: value if _finite(value) else None for key, value in row.items()} for row in rows],
         )
 
     def rows(self, name: str) -> pd.DataFrame:
-        """What `add_rows` appended."""
-        return pd.DataFrame(read_rows(self.folder / f"{name}.jsonl"))
+        """What `add_rows` appended, of each of KEYS the last."""
+        frame = pd.DataFrame(read_rows(self.folder / f"{name}.jsonl"))
+        return frame if frame.empty else frame.drop_duplicates(KEYS[name], keep="last").reset_index(drop=True)
 
     def write_note(self, name: str, value: Any) -> None:
         """Write a JSON file into the folder."""

@@ -44,6 +44,8 @@ def _row(key: Key, e: AccuracyEstimate, threshold: float | None) -> dict[str, An
         "sd_noise": e.sd_noise,
         "sd_seed": e.sd_seed,
         "var_noise": parts.noise,
+        "var_noise_low": parts.noise_ci[0],
+        "var_noise_high": parts.noise_ci[1],
         "var_seed": parts.seed,
         "quantile_05": e.quantile(0.05),
         "median": e.quantile(0.5),

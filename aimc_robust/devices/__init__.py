@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _HOME_OF = {
     "CellStates": "states",
     "cell_states": "states",
+    "state_moments": "moments",
     "has_read_noise": "statistics",
     "programming_std": "statistics",
     "read_std": "statistics",
@@ -33,6 +34,7 @@ __all__ = [
     "load_card",
     "programming_std",
     "read_std",
+    "state_moments",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from aimc_robust.devices.kinds import NoError
+from aimc_robust.devices.kinds import Drift, NoError, TableDrift
 from aimc_robust.hardware.converters import DAC
 from aimc_robust.hardware.crossbar import Crossbar
 
@@ -28,7 +28,7 @@ def active_sources(crossbar: Crossbar, *, time_s: float = 0.0) -> tuple[str, ...
         stuck = (0.0, 0.0) if card.stuck is None else (card.stuck.low, card.stuck.high)
     acts = {
         "programming": crossbar.programming and crossbar.error_scale > 0 and not isinstance(card.programming, NoError),
-        "drift": crossbar.drift and card.drift is not None and time_s > 0,
+        "drift": crossbar.drift and card.drift is not None and time_s > _quiet_until_s(card.drift),
         "stuck": sum(stuck) > 0,
         "read": crossbar.reads_with_noise,
         "clipping": crossbar.weight_percentile < 1.0,
@@ -37,6 +37,11 @@ def active_sources(crossbar: Crossbar, *, time_s: float = 0.0) -> tuple[str, ...
         "adc": crossbar.adc is not None,
     }
     return tuple(source for source in SOURCES if acts[source])
+
+
+def _quiet_until_s(drift: Drift) -> float:
+    """Up to when nothing drifts: a table starts at its first row."""
+    return drift.at[0].time_s if isinstance(drift, TableDrift) else 0.0
 
 
 def with_sources(crossbar: Crossbar, kept: Collection[str]) -> Crossbar:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aimc_robust.fitting.fit import Fit, fit_card
-    from aimc_robust.fitting.verify import Verdict, verify_card
+    from aimc_robust.fitting.verify import Verification, verify_card
 
-_HOME_OF = {"Fit": "fit", "fit_card": "fit", "Verdict": "verify", "verify_card": "verify"}
+_HOME_OF = {"Fit": "fit", "fit_card": "fit", "Verification": "verify", "verify_card": "verify"}
 
-__all__ = ["Fit", "Verdict", "fit_card", "verify_card"]
+__all__ = ["Fit", "Verification", "fit_card", "verify_card"]
 
 
 def __getattr__(name: str) -> Any:

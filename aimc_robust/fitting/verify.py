@@ -29,7 +29,7 @@ CHIPS, TARGETS = 4, 7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verification:
     """All checks of a card; `failed` are those whose corrected p value (Bonferroni) is below alpha."""
 
     card: Card
@@ -82,7 +82,7 @@ def verify_card(
     cells: int = 2000,
     times_s: Sequence[float] | None = None,
     seed: int = 0,
-) -> Verdict:
+) -> Verification:
     """Hold simulated cells of a card against an independent reference of its formulas (`fitting.reference`).
 
     Cells are programmed by `program`, as any network is: `cells` for each of 7 targets on each of 4 chips. Checked at
@@ -105,7 +105,11 @@ def verify_card(
     checks += ageing_checks(found, references, scores)
     checks += read_checks(card, found)
     checks += stuck_checks(card, found)
-    return Verdict(card=card, alpha=alpha, cells=cells, times_s=times, checks=tuple(checks))
+    return Verification(card=card, alpha=alpha, cells=cells, times_s=times, checks=tuple(checks))
+
+
+def _read_noise_grows(card: Card) -> bool:
+    return hasattr(card.read, "t_read_s")
 
 
 def _times(card: Card, times_s: Sequence[float] | None) -> tuple[float, ...]:
@@ -113,12 +117,12 @@ def _times(card: Card, times_s: Sequence[float] | None) -> tuple[float, ...]:
     if times_s is not None:
         for time_s in times_s:
             require_time(time_s)
-        if card.drift is None and any(times_s):
+        if card.drift is None and not _read_noise_grows(card) and any(times_s):
             raise InputError(f"{card.name} has no drift, so no time but 0 can be verified; leave times away.")
         return tuple(sorted({0.0, *map(float, times_s)}))
     drift = card.drift
     if drift is None:
-        return (0.0,)
+        return (0.0, 3600.0) if _read_noise_grows(card) else (0.0,)
     if drift.kind == "table":
         at = [row.time_s for row in drift.at]
         log = drift.interpolation == "log"

@@ -10,11 +10,10 @@ import pandas as pd
 from aimc_robust.bench.targets import Target
 from aimc_robust.deployment.store import NOTES, Estimates, Results
 from aimc_robust.deployment.tables import differences, families, others, summary
-from aimc_robust.evaluation.comparison import difference_table
+from aimc_robust.evaluation.comparison import DIGITAL, difference_table
 from aimc_robust.evaluation.sources import SOURCES
 from aimc_robust.hardware.crossbar import Crossbar
 
-DIGITAL = "digital"
 Rows = list[dict[str, Any]]
 
 
@@ -80,7 +79,7 @@ def gather(results: Results) -> EvaluationContent:
         estimates=estimates,
         targets=targets,
         families=families(targets),
-        rows=_rows(summary(estimates, question.threshold)),
+        rows=[row | _seed_text(estimates, row) for row in _rows(summary(estimates, question.threshold))],
         columns=others(table) if len(table) else [],
         losses=_losses(estimates),
         differences=_rows(differences(question, estimates)),
@@ -90,6 +89,10 @@ def gather(results: Results) -> EvaluationContent:
         notes=results.note(NOTES) or [],
         missing=len(question.labels) * len(targets) - len(estimates),
     )
+
+
+def _seed_text(estimates: Estimates, row: dict[str, Any]) -> dict[str, str]:
+    return {"seed_text": estimates[row["model"], row["target"]].components.seed_text}
 
 
 def _rows(frame: pd.DataFrame) -> Rows:
@@ -107,9 +110,8 @@ def _blames(frame: pd.DataFrame) -> list[Blame]:
         return []
     found = []
     for (model, target), rows in frame.groupby(["model", "target"], sort=False):
-        latest = rows[rows["chips"] == rows["chips"].iloc[-1]]  # asked again with other chips, the last answer counts
-        first = latest.iloc[0]
-        sources, layers = (_rows(latest[latest["kind"] == kind]) for kind in ("source", "layer"))
+        first = rows.iloc[0]
+        sources, layers = (_rows(rows[rows["kind"] == kind]) for kind in ("source", "layer"))
         for row in sources:
             row["what"] = SOURCES[row["name"]]
         facts = float(first["exact"]), float(first["whole"]), int(first["chips"])
@@ -120,7 +122,7 @@ def _blames(frame: pd.DataFrame) -> list[Blame]:
 def _predictions(frame: pd.DataFrame, estimates: Estimates) -> Rows:
     """Each prediction beside the mean loss that the chips of the same model had."""
     rows = []
-    for row in _rows(frame.drop_duplicates(["model", "target"], keep="last")) if len(frame) else []:
+    for row in _rows(frame):
         label, _, seed = row["model"].rpartition("-")
         estimate = estimates.get((label, row["target"]))
         losses = (
@@ -137,5 +139,5 @@ def _forecasts(frame: pd.DataFrame, predictions: pd.DataFrame) -> list[Forecast]
     if frame.empty:
         return []
     left_out = {(row["model"], row["target"]): row["left_out"] for row in _rows(predictions)}
-    groups = frame.drop_duplicates(["model", "target", "scale"], keep="last").groupby(["model", "target"], sort=False)
+    groups = frame.groupby(["model", "target"], sort=False)
     return [Forecast(*key, left_out.get(key, ""), _rows(rows)) for key, rows in groups]

@@ -127,7 +127,7 @@ def forecast(found: Forecast) -> str:
         axes.plot(scales, predicted, color=COLOURS[1], marker="o", markersize=4, linewidth=1.4, label="second order")
         axes.fill_between(scales, predicted - error, predicted + error, color=COLOURS[1], alpha=0.2, linewidth=0)
         axes.axhline(rows[0]["clean_loss"], color=GREY, linestyle=":", linewidth=1.2, label="digital weights")
-        axes.set_xlabel("strength of the device's error (1: as it is)")
+        axes.set_xlabel("factor on the width of the error (1: as it is)")
         axes.set_ylabel("loss [nats]")
         axes.legend(fontsize=9)
         return svg(figure, f"forecast-{found.model}-{found.target}")

@@ -88,7 +88,7 @@ def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(ad
 def test_the_proposal_follows_from_the_measurement_and_the_verdict_from_the_sweep(advised):
     folder, out = advised
     measured, written = (json.loads((folder / f"{name}.json").read_text()) for name in ("measurement", "advice"))
-    proposal = propose(measured["sigma"])
+    proposal = propose(measured["sigma"], identified=measured["identified"])
     assert written["proposal"]["label"] == proposal.label
     assert written["proposal"]["settings"] == proposal.settings
     store = Store.open(folder / "sweep")
@@ -123,7 +123,7 @@ def test_the_page_says_what_was_measured_proposed_and_judged(advised):
     measured, written = (json.loads((folder / f"{name}.json").read_text()) for name in ("measurement", "advice"))
     text = " ".join(Text(page).text.split())
     for row in measured["layers"]:
-        assert f"{row['layer']} {row['weights']:,}" in text.replace("  ", " ") or row["layer"] in text
+        assert re.search(rf"{re.escape(row['layer'])}\s*{row['weights']:,}", text)
         assert f"{row['std_layer_max']:.3g}" in text
         assert f"{row['rms_filter_max']:.3g}" in text
     for row in written["verdict"]["comparisons"]:
@@ -220,3 +220,12 @@ def test_a_device_without_error_needs_no_advice(done, spec_file, tmp_path, capsy
     assert code == 2
     assert err.count("\n") == 1
     assert "a device without error needs no robust training" in err
+
+
+@pytest.mark.parametrize("way", ['compensation = ["drift"]', 'backend = "crosssim"'])
+def test_advice_is_for_a_device_as_it_is(spec_file, tmp_path, capsys, way):
+    device = f'{{device = "{DEVICE}", {way}}}'
+    code, _, err = call(capsys, "recommend", "--spec", spec_file, "--device", device, "--out", tmp_path / "out", *SHORT)
+    assert code == 2
+    assert "leave compensation and backend out" in err
+    assert not (tmp_path / "out").exists()

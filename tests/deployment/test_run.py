@@ -340,3 +340,27 @@ def test_an_attribution_is_that_of_attribute(finished):
     assert mine["cost_alone"].tolist() == expected.table["cost_alone"].tolist()
     assert mine["exact"].iloc[0] == expected.exact
     assert question.chips == 4
+
+
+def test_what_cannot_be_explained_is_left_out_with_a_remark_and_the_rest_goes_on(files, shown, tmp_path):
+    """A device without error, and one with a compensation only: nothing to blame, nothing to predict for it."""
+    devices = ["ideal", '{name = "old", device = "pcm-nandakumar2019", time_s = 86400.0, compensation = ["drift"]}']
+    question, models = asked([str(files / "exact.safetensors")], shown, devices=devices, chips=2)
+    heard = Heard()
+    results = run(tmp_path / "out", question, models, shown, progress=heard, attribution_chips=2, prediction_chips=2)
+    assert "ideal has no source of error to blame." in heard.notes
+    assert any(note.startswith("old-drift: errors are switched off one by one on the native") for note in heard.notes)
+    assert set(results.rows("attribution")["target"]) == {"old"}
+    assert set(results.rows("prediction")["target"]) == {"ideal", "old"}
+    assert (tmp_path / "out" / "differences.csv").is_file()
+
+
+def test_a_prediction_that_was_asked_for_again_stands_once_and_costs_what_it_took(small, shown, tmp_path):
+    folder, (question, models) = tmp_path / "out", small
+    for chips in (2, 3):
+        results = run(folder, question, models, shown, prediction_chips=chips)
+    rows = results.rows("prediction")
+    assert list(rows["target"]) == ["rram-milo2021"]
+    assert len(pd.read_csv(folder / "prediction.csv")) == 1
+    assert (results.rows("validity")["chips"] == 3).all()
+    assert 0.1 < float(rows["cost"].iloc[0]) < 1000

@@ -190,3 +190,12 @@ def test_nothing_is_drawn_from_the_global_generator():
     before = torch.random.get_rng_state()
     verify_card("rram-milo2021", cells=200)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_read_noise_that_grows_is_verified_over_time_without_a_drift():
+    card = changed("pcm-nandakumar2019", drift=None)
+    verdict = verify_card(card, cells=CELLS)
+    assert verdict.times_s == (0.0, 3600.0)
+    assert verdict.verified, verdict.sentence()
+    with pytest.raises(InputError, match="no drift, so no time but 0"):
+        verify_card("rram-milo2021", cells=CELLS, times_s=[60.0])

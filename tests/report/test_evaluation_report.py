@@ -119,6 +119,13 @@ def markdown(folder):
 # Numbers: tests/deployment compares the tables with the rows, these compare the pages with the tables ----------------
 
 
+def beyond_noise(variance):
+    """What the page says of the models' variance component."""
+    if math.isnan(variance):
+        return "–"
+    return f"{math.sqrt(variance):.2f}" if variance >= 0 else f"negative (variance {variance:.2g})"
+
+
 def test_every_accuracy_of_the_page_is_the_summary(folder, page, markdown):
     expected, short = [], []
     for r in frame(folder, "summary").to_dict("records"):
@@ -126,7 +133,7 @@ def test_every_accuracy_of_the_page_is_the_summary(folder, page, markdown):
         share = joined(f"{r['yield']:.0f} %", bounds(r["yield_low"], r["yield_high"], 0))
         interval, last = bounds(r["ci_low"], r["ci_high"]), [number(r["loss"], 3), number(r["top5"])]
         worst = joined(number(r["worst"]), f"no. {r['worst_chip']}" if r["chips"] > 1 else "")
-        seeds = f"{number(r['sd_seed'])} {number(r['var_seed'], 3)}"
+        seeds = f"{number(r['sd_seed'])} {beyond_noise(r['var_seed'])}"
         names, low = [r["model"], r["target"]], number(r["quantile_05"])
         mean = joined(number(r["mean"]), interval)
         expected.append([*names, mean, number(r["sd_noise"]), seeds, low, worst, share, *last, chips])
@@ -142,7 +149,9 @@ def test_every_difference_of_the_page_is_in_the_table(folder, page, markdown):
         names = [f"{r['first_model']} on {r['first_target']}", f"{r['second_model']} on {r['second_target']}"]
         interval, settled = bounds(r["ci_low"], r["ci_high"]), "yes" if r["p_holm"] < 0.05 else "no"
         both = joined(number(r["difference"]), interval)
-        expected.append([*names, both, p_text(r["p"]), p_text(r["p_holm"]), settled])
+        expected.append(
+            [*names, both, f"{r['covers']} {r['pairs']} in all", p_text(r["p"]), p_text(r["p_holm"]), settled]
+        )
         short.append([*names, number(r["difference"]), interval, p_text(r["p_holm"])])
     assert page.tables[1][1:] == expected
     assert markdown[1][1:] == short
@@ -294,7 +303,9 @@ def test_an_attribution_that_was_asked_for_again_shows_its_last_answer(small):
         results = run(folder, question, models, shown, attribution_chips=chips)
     (blame,) = gather(results).blames
     assert blame.chips == 3
-    assert len(results.rows("attribution")) == 2 * (len(blame.sources) + len(blame.layers))
+    assert len(results.rows("attribution")) == len(blame.sources) + len(blame.layers)
+    assert len((folder / "attribution.jsonl").read_text().splitlines()) == 2 * len(results.rows("attribution"))
+    assert (pd.read_csv(folder / "attribution.csv")["chips"] == 3).all()
 
 
 def test_the_content_is_read_from_an_open_folder_alone(folder):

@@ -9,7 +9,7 @@ from rich.table import Table
 from aimc_robust.cli.cards import SUFFIXES
 from aimc_robust.devices.limits import time_text
 from aimc_robust.errors import InputError
-from aimc_robust.fitting import Fit, Verdict, fit_card, verify_card
+from aimc_robust.fitting import Fit, Verification, fit_card, verify_card
 from aimc_robust.fitting.bins import Bin
 from aimc_robust.fitting.fit import check_out
 from aimc_robust.fitting.laws import family_text
@@ -101,7 +101,7 @@ def _bins(state: str, bins: Iterable[Bin]) -> Table:
     return table
 
 
-def _checks(verdict: Verdict) -> Table:
+def _checks(verdict: Verification) -> Table:
     """All checks, the worst marked."""
     table = _table(f"target [{verdict.card.unit}]", "time", "check", "expected", "found", "p", "")
     for check in verdict.checks:
