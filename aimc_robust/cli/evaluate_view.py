@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from aimc_robust.cli.bars import bars_on
 from aimc_robust.deployment import Progress, Results, TrainedModel
 from aimc_robust.deployment.tables import summary
 from aimc_robust.evaluation.student import t_interval
@@ -72,18 +72,8 @@ def running(accuracies: Sequence[float], pilot: int | None = None) -> str:
 def watching() -> Iterator[Lines]:
     """The view that suits standard output."""
     console = Console()
-    if not console.is_terminal:
-        yield Lines(console)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-    )
-    with Bars(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
-        yield TerminalBar(console, bars)
+    with bars_on(console) as bars:
+        yield Lines(console) if bars is None else TerminalBar(console, bars)
 
 
 def show(results: Results) -> None:

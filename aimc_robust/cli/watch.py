@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from aimc_robust.bench.progress import Progress
 from aimc_robust.bench.store import Cell
+from aimc_robust.cli.bars import bars_on
 from aimc_robust.files import Row
 
 
@@ -105,19 +105,8 @@ class TerminalBars(Lines):
 def watching() -> Iterator[Lines]:
     """The view that suits standard output."""
     console = Console()
-    if not console.is_terminal:
-        yield Lines(console)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=console, transient=True) as bars:
-        yield TerminalBars(console, bars)
+    with bars_on(console) as bars:
+        yield Lines(console) if bars is None else TerminalBars(console, bars)
 
 
 def _duration(seconds: float) -> str:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from evaluation.tables import estimate
 
 from aimc_robust.advice import judge
-from tests.evaluation.tables import estimate
 
 DEVICE = "pcm"
 

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from aimc_robust.analysis.hutchinson import contract_hessian, hessian_diagonal
 from aimc_robust.errors import DataError, InputError, UnknownNameError
-from tests.analysis.test_sharpness import LOSS, batchnorm_net, example, hessian
+
+from .test_sharpness import LOSS, batchnorm_net, example, hessian
 
 
 def smooth_net():

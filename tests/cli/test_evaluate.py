@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from evaluation.nets import images, net
 from safetensors.torch import save_file
 
 from aimc_robust.cli import main
-from tests.evaluation.nets import images, net
 
 MODULE = """
 import torch

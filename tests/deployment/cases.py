@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from evaluation.nets import images, net
 from safetensors.torch import save_file
 from torch import nn
 
@@ -15,7 +16,6 @@ from aimc_robust.bench.weights import load_weights, read_weights
 from aimc_robust.deployment import Progress, Question, Request, Results, deploy
 from aimc_robust.deployment.question import described, named_models, split_label
 from aimc_robust.deployment.targets import options_from, target_tables
-from tests.evaluation.nets import images, net
 
 DAY_S = 86400.0
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from aimc_robust.bench.evaluation_images import EvaluationImages
-from tests.deployment.cases import Finished, files_under, finished_under, loaded
+
+from .cases import Finished, files_under, finished_under, loaded
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ import time
 
 from aimc_robust.cli import main
 from aimc_robust.files import read_rows
-from tests.deployment.cases import write_images, write_weights
+
+from .cases import write_images, write_weights
 
 MODULE = """
 import os, time

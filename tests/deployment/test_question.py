@@ -6,7 +6,8 @@ from aimc_robust.deployment import Question
 from aimc_robust.deployment.question import named_models, split_label
 from aimc_robust.errors import InputError
 from aimc_robust.toml_files import parse
-from tests.deployment.cases import asked
+
+from .cases import asked
 
 
 @pytest.mark.parametrize(

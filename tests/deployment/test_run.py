@@ -17,7 +17,8 @@ from aimc_robust.deployment import Results
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.files import read_rows
 from aimc_robust.hardware import calibrate
-from tests.deployment.cases import Heard, asked, run
+
+from .cases import Heard, asked, run
 
 TABLES = ("evaluations", "summary", "differences", "attribution", "prediction", "prediction_layers", "validity")
 

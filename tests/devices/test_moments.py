@@ -10,7 +10,8 @@ from scipy import stats
 
 from aimc_robust.devices import card_names, cell_states, load_card, programming_std
 from aimc_robust.devices.moments import integrated_moments, moment_table, state_moments
-from tests.devices.draws import draws
+
+from .draws import draws
 
 CELLS = 60_000
 

@@ -7,7 +7,8 @@ import pytest
 
 from aimc_robust.errors import UnknownNameError
 from aimc_robust.evaluation import AccuracyEstimate, difference_table, holm, paired_difference
-from tests.evaluation.tables import estimate
+
+from .tables import estimate
 
 
 def accuracies(seed, seeds=1, chips=8, mean=80.0):

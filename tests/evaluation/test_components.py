@@ -9,7 +9,8 @@ from statsmodels.regression.mixed_linear_model import MixedLM
 
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation import AccuracyEstimate, variance_components
-from tests.evaluation.tables import estimate
+
+from .tables import estimate
 
 UNBALANCED = (2, 7, 1, 12, 5)
 

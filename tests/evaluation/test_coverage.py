@@ -9,7 +9,8 @@ from scipy import stats
 
 from aimc_robust.evaluation import chips_needed, paired_difference, stein_interval, variance_components
 from aimc_robust.evaluation.student import t_interval
-from tests.evaluation.tables import estimate
+
+from .tables import estimate
 
 REPETITIONS = 4000
 TRUTH = 80.0

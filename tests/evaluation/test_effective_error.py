@@ -13,7 +13,8 @@ from aimc_robust.evaluation.effective_error import equivalent_sigma, layer_error
 from aimc_robust.hardware import Crossbar, prepare, program
 from aimc_robust.metrics import batches_of
 from aimc_robust.noise import Gaussian, Laplace, WeightNoise
-from tests.evaluation.test_chips import data, net, state_of
+
+from .test_chips import data, net, state_of
 
 WAN = Crossbar("rram-wan2022")
 

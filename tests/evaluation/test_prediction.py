@@ -17,7 +17,8 @@ from aimc_robust.hardware import ADC, DAC, Crossbar, prepare
 from aimc_robust.hardware.moments import model_moments
 from aimc_robust.metrics import batches_of, measure
 from aimc_robust.noise import Gaussian, Laplace, WeightNoise
-from tests.evaluation.test_chips import data, net, state_of
+
+from .test_chips import data, net, state_of
 
 MILO = Crossbar("rram-milo2021")
 DAY_S = 86400.0

@@ -9,7 +9,8 @@ from scipy import stats
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation import PILOT, chips_needed, paired_difference, stein_interval
 from aimc_robust.evaluation.student import t_interval
-from tests.evaluation.tables import estimate
+
+from .tables import estimate
 
 
 def accuracies(n, seed=0):

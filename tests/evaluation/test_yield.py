@@ -9,7 +9,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation import clopper_pearson
-from tests.evaluation.tables import estimate
+
+from .tables import estimate
 
 COUNTS = [(0, 1), (1, 1), (0, 25), (3, 25), (25, 25), (50, 100), (999, 1000)]
 

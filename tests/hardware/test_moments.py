@@ -11,7 +11,8 @@ from aimc_robust.hardware.moments import model_moments, noise_moments, weight_mo
 from aimc_robust.hardware.programming import layer_draws, program_matrix, read_back
 from aimc_robust.noise import Gaussian, Laplace, WeightNoise, perturbed
 from aimc_robust.seeding import Axes
-from tests.hardware.models import fill, small_model
+
+from .models import fill, small_model
 
 CHIPS = 1000
 CASES = {

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from deployment.cases import asked, files_under, finished_under, loaded, run
 from scipy import stats
 
 from aimc_robust.cli import main
@@ -19,7 +20,6 @@ from aimc_robust.deployment import Results
 from aimc_robust.evaluation.sources import SOURCES
 from aimc_robust.report import write_report
 from aimc_robust.report.evaluation_content import gather
-from tests.deployment.cases import asked, files_under, finished_under, loaded, run
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "path", "use"}
 
