@@ -1,5 +1,6 @@
-"""Networks by name: our own, torchvision's, or any function that returns a module."""
+"""Networks by name: our own, torchvision's, timm's, or any function that returns a module."""
 
+import difflib
 import importlib
 import sys
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.bench.resnet import ResNet
-from aimc_robust.bench.small_cnn import SmallCNN
+from aimc_robust.bench.networks import KNOWN, find_network
+from aimc_robust.bench.networks.vit import ViT
 from aimc_robust.bench.spec import ModelSpec
 from aimc_robust.errors import InputError, MissingDependencyError, unknown_name
 from aimc_robust.seeding import Axes
 
-OWN = {"small-cnn": SmallCNN, "resnet": ResNet}
+SOURCES = ("torchvision:NAME", "timm:NAME", "package.module:function")
+NEAREST = 12  # of a thousand names of timm, those that a miss lists
 
 
 class Example(Protocol):
@@ -33,23 +35,33 @@ class Example(Protocol):
 def build_model(spec: ModelSpec, data: Example, *, seed: int) -> nn.Module:
     """The network that a spec names, freshly initialised from `seed`, checked to turn these images into class scores.
 
-    Raises UnknownNameError or InputError; MissingDependencyError when torchvision is needed and absent.
+    Raises as `construct` does, and InputError when the network does not take the images.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Axes(seed).at(use="init").seed())
-        model = _construct(spec, data)
+        model = construct(spec, data)
         _check(model, spec.name, data)
     return model
 
 
-def _construct(spec: ModelSpec, data: Example) -> nn.Module:
-    if spec.name in OWN:
-        return _called(OWN[spec.name], spec, in_channels=data.shape[0], classes=data.classes)
+def construct(spec: ModelSpec, data: Example) -> nn.Module:
+    """The network that a spec names, with weights from torch's global generator and nothing checked about its outputs.
+
+    Under `torch.device("meta")` our own, torchvision's and timm's networks are built without memory for weights.
+    Raises UnknownNameError, InputError, or MissingDependencyError when torchvision or timm is needed and absent.
+    """
+    found = find_network(spec.name)
+    if found:
+        builder, fixed = found
+        sized = {"image_size": data.shape[1:]} if builder is ViT else {}
+        return _called(builder, spec, in_channels=data.shape[0], classes=data.classes, **fixed, **sized)
     source, _, name = spec.name.partition(":")
     if not name:
-        raise unknown_name("model", spec.name, [*OWN, "torchvision:NAME", "package.module:function"])
+        raise unknown_name("model", spec.name, [*KNOWN, *SOURCES])
     if source == "torchvision":
         return _torchvision(name, spec, data)
+    if source == "timm":
+        return _timm(name, spec, data)
     model = _called(named_function(source, name), spec)
     if not isinstance(model, nn.Module):
         raise InputError(f"model {spec.name} returned {type(model).__name__}; expected a torch.nn.Module.")
@@ -60,12 +72,29 @@ def _torchvision(name: str, spec: ModelSpec, data: Example) -> nn.Module:
     try:
         from torchvision import models
     except ImportError as error:
-        raise MissingDependencyError(
-            f"model {spec.name} needs torchvision ({error}); install it with: pip install 'aimc-robust[vision]'"
-        ) from None
+        raise _missing(spec, "torchvision", "vision", error) from None
     if name not in models.list_models():
         raise unknown_name("torchvision model", name, models.list_models())
     return _called(models.get_model, spec, name, weights=None, num_classes=data.classes)
+
+
+def _timm(name: str, spec: ModelSpec, data: Example) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise _missing(spec, "timm", "timm", error) from None
+    known = timm.list_models()
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=NEAREST, cutoff=0.0)
+        advice = f"(The nearest of {len(known)}; timm.list_models() has all.)"
+        raise unknown_name("timm model", name, nearest, advice=advice)
+    return _called(timm.create_model, spec, name, pretrained=False, num_classes=data.classes, in_chans=data.shape[0])
+
+
+def _missing(spec: ModelSpec, package: str, extra: str, error: ImportError) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"model {spec.name} needs {package} ({error}); install it with: pip install 'aimc-robust[{extra}]'"
+    )
 
 
 def named_function(module: str, name: str, *, what: str = "model") -> Any:

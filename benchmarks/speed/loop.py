@@ -15,7 +15,7 @@ from common import images, print_ratios, ratios
 from torch import nn
 
 from aimc_robust import SGD, Augmentation, Images, TrainingConfig, train
-from aimc_robust.bench.resnet import ResNet
+from aimc_robust.bench.networks.resnet import ResNet
 from aimc_robust.training import Machine
 
 BATCH, EPOCHS = 128, 2

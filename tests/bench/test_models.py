@@ -1,12 +1,15 @@
 """Networks by name, initialised from their seed and checked against the images before any training."""
 
+import sys
+
 import pytest
 import torch
 
+from aimc_robust import coverage
 from aimc_robust.bench.data import load_data
 from aimc_robust.bench.models import build_model
 from aimc_robust.bench.spec import DataSpec, ModelSpec
-from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,40 @@ def test_torchvision_models_can_be_named(tmp_path):
     assert build(data, "torchvision:squeezenet1_1")(data.test[0][:2]).shape == (2, 5)
     with pytest.raises(UnknownNameError, match="did you mean 'resnet18'"):
         build(data, "torchvision:resnt18")
+
+
+def test_timm_models_can_be_named_with_their_own_options(digits):
+    pytest.importorskip("timm")
+    with pytest.raises(InputError, match="multiple values for keyword argument 'pretrained'"):
+        build(digits, "timm:resnet10t", pretrained=True)
+    model = build(digits, "timm:resnet10t", stem_width=8, block_args={"attn_layer": None})
+    assert model(digits.test[0][:3]).shape == (3, 10)
+    assert coverage(model, digits.test[0][:1]).matrices == ()
+
+
+def test_a_transformer_of_timm_is_all_analog():
+    pytest.importorskip("timm")
+    from timm.models.vision_transformer import VisionTransformer
+
+    model = VisionTransformer(img_size=8, patch_size=4, embed_dim=12, depth=2, num_heads=2, num_classes=5).eval()
+    found = coverage(model, torch.zeros(1, 3, 8, 8))
+    found.require_all_analog()
+    assert len(found.layers) == 1 + 2 * 4 + 1
+
+
+def test_a_miss_among_timms_models_lists_the_nearest_few(digits):
+    pytest.importorskip("timm")
+    with pytest.raises(UnknownNameError, match=r"unknown timm model 'resnet_18': did you mean 'resnet18'\?") as caught:
+        build(digits, "timm:resnet_18")
+    assert 5 < str(caught.value).count(",") < 20
+    assert "timm.list_models() has all" in str(caught.value)
+
+
+@pytest.mark.parametrize(("package", "extra"), [("torchvision", "vision"), ("timm", "timm")])
+def test_an_absent_package_is_named_with_its_command(package, extra, digits, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=rf"needs {package} .*pip install 'aimc-robust\[{extra}\]'"):
+        build(digits, f"{package}:resnet18")
 
 
 FAULTS = {

@@ -9,7 +9,7 @@ from torch import nn
 from aimc_robust import Crossbar, program
 from aimc_robust.bench.data import load_data
 from aimc_robust.bench.models import build_model
-from aimc_robust.bench.resnet import ResNet
+from aimc_robust.bench.networks.resnet import ResNet
 from aimc_robust.bench.spec import DataSpec, ModelSpec
 from aimc_robust.errors import InputError
 
@@ -84,6 +84,16 @@ def test_each_stage_after_the_first_halves_the_image_and_doubles_the_channels(ch
     assert sum(conv.kernel_size == (1, 1) for conv in convolutions) == len(blocks) - 1
 
 
+def test_a_strided_stem_halves_the_image_and_changes_no_weight():
+    plain, strided = (ResNet(in_channels=3, classes=7, channels=2, stem_stride=stride) for stride in (1, 2))
+    strided.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 12, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(strided.stem(images), plain.stem(images)[:, :, ::2, ::2], rtol=1e-5, atol=1e-6)
+        assert strided.blocks(strided.stem(images)).shape == (2, 8, 2, 2)
+        assert strided(images).shape == (2, 7)
+
+
 def test_it_is_built_by_its_name_with_the_specs_options(digits):
     model = build_model(ModelSpec(name="resnet", options={"channels": 4, "blocks": [1, 2]}), digits, seed=0)
     assert isinstance(model, ResNet)
@@ -108,6 +118,7 @@ FAULTS = {
     "an empty stage": ({"blocks": [1, 0]}, "blocks of resnet must be a whole number from 1 to 100, got 0"),
     "half a block": ({"blocks": [1.5]}, "blocks of resnet.*got 1.5"),
     "no channels": ({"channels": 0}, "channels of resnet must be a whole number from 1 to 4096, got 0"),
+    "no stride": ({"stem_stride": 0}, "stem_stride of resnet must be a whole number from 1 to 16, got 0"),
     "text for channels": ({"channels": "64"}, "channels of resnet.*got '64'"),
     "an unknown option": ({"depth": 18}, "depth"),
 }

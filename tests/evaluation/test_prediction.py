@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
-from aimc_robust.bench.small_cnn import SmallCNN
+from aimc_robust.bench.networks.small_cnn import SmallCNN
 from aimc_robust.errors import DataError, InputError
 from aimc_robust.evaluation import evaluate_chips
 from aimc_robust.evaluation.prediction import predict_loss
