@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,17 +22,28 @@ class EarlyStopping:
     """Keep the epoch with the best accuracy on the validation split under Gaussian weight noise.
 
     All epochs are run; the selection is the stopping, as in the Incorruptible paper's App. B (which selects on the
-    test set; here it is the validation split). sigma, scale: the noise; 0 selects on clean accuracy.
+    test set; here it is the validation split). sigma, scale: the noise; 0 selects on clean accuracy. Several sigmas
+    keep an epoch each: the best under a little noise is seldom the best under much.
     draws: noise draws averaged per epoch, the same ones at every epoch.
     """
 
-    sigma: float
+    sigma: float | Sequence[float]
     scale: str = "filter_max"
     draws: int = 5
 
     def __post_init__(self) -> None:
-        Gaussian(self.sigma, self.scale)
+        if isinstance(self.sigma, Sequence) and not isinstance(self.sigma, str):
+            object.__setattr__(self, "sigma", tuple(float(sigma) for sigma in self.sigma))
+            if not self.sigma or len(set(self.sigma)) < len(self.sigma):
+                raise InputError(f"early_stopping needs at least one sigma and each once, got {list(self.sigma)}.")
+        for sigma in self.sigmas:
+            Gaussian(sigma, self.scale)
         require_whole("draws", self.draws, low=1)
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """Each sigma that an epoch is kept for."""
+        return self.sigma if isinstance(self.sigma, tuple) else (self.sigma,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +96,11 @@ class TrainingConfig:
         for name in ("channels_last", "compile"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}.")
+
+    @property
+    def selections(self) -> tuple[float | None, ...]:
+        """The epochs that are kept: a sigma of early stopping each, or None for the last epoch."""
+        return (None,) if self.early_stopping is None else self.early_stopping.sigmas
 
     def updates_per_epoch(self, images: int) -> int:
         """Updates in one epoch over `images` training images; a last partial batch is dropped, unless it is all."""

@@ -19,13 +19,14 @@ from aimc_robust.noise.scope import weights_in_scope
 from aimc_robust.training.ascent import global_norm
 from aimc_robust.training.checkpoint import load_model_tensors, model_tensors
 from aimc_robust.training.config import TrainingConfig
-from aimc_robust.training.epoch import divergence, train_epoch, validate
+from aimc_robust.training.epoch import divergence, score_key, train_epoch, validate
 from aimc_robust.training.fabric import check_fabric, fabric_for
 from aimc_robust.training.images import Images
 from aimc_robust.training.method import Method
 from aimc_robust.training.resume import (
     FINISHED,
     HISTORY,
+    Kept,
     Progress,
     load_finished,
     load_history,
@@ -34,6 +35,7 @@ from aimc_robust.training.resume import (
     save_finished,
     save_progress,
 )
+from aimc_robust.training.streamed_images import StreamedImages
 from aimc_robust.training.workers import share_buffers, world
 
 if TYPE_CHECKING:
@@ -45,7 +47,10 @@ Probe = Callable[[nn.Module, Method, int], Row]
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: the model with its selected weights, the epoch they come from, and a row per epoch."""
+    """A finished training: the model with its selected weights, the epoch they come from, and a row per epoch.
+
+    Where early stopping has several sigmas these are the weights of the first; `load_selection` gives the others.
+    """
 
     model: nn.Module
     epoch: int
@@ -57,7 +62,7 @@ def train(
     method: Method,
     config: TrainingConfig,
     *,
-    training_set: Batch | Images,
+    training_set: Batch | Images | StreamedImages,
     validation_set: Batch,
     seed: int = 0,
     folder: Path | None = None,
@@ -68,7 +73,8 @@ def train(
 ) -> Trained:
     """Train `model` in place and return it with the selected epoch's weights, in evaluation mode.
 
-    training_set: `Images`, or (inputs, labels), whole. validation_set: (inputs, labels), whole.
+    training_set: `Images`, `StreamedImages`, or (inputs, labels), whole. validation_set: (inputs, labels), whole, or
+        `LazyImages` for inputs.
     seed: order of images and randomness inside the model (dropout); the method draws from its own seed.
     folder: where checkpoint.safetensors and history.jsonl go. A finished training found there is loaded, an
         unfinished one goes on after its last epoch; either way the result is the undisturbed run's, bit for bit.
@@ -82,7 +88,7 @@ def train(
     Raises DivergenceError when a loss is not finite, naming update, method and strength; CheckpointError for a
     checkpoint that does not belong; DataError for images and labels that do not fit together.
     """
-    images = training_set if isinstance(training_set, Images) else Images(*training_set)
+    images = training_set if isinstance(training_set, Images | StreamedImages) else Images(*training_set)
     check_data("validation_set", validation_set)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
     recipe = recipe_of(model, method, config, seed, data_id, images.augmentation)
@@ -134,11 +140,11 @@ def train(
                 save_progress(folder, model, optimizer, progress, recipe)
             if on_epoch is not None:
                 on_epoch(row)
-    load_model_tensors(model, progress.best, source="this run")
+    load_model_tensors(model, progress.kept[0].tensors, source="this run")
     if folder is not None and fabric.is_global_zero:
-        save_finished(folder, progress, recipe)
+        save_finished(folder, progress, recipe, config.selections)
     fabric.barrier()
-    return Trained(model.eval(), progress.best_epoch, history)
+    return Trained(model.eval(), progress.kept[0].epoch, history)
 
 
 def _distance(model: nn.Module, start: list[Tensor]) -> float:
@@ -155,8 +161,10 @@ def _probed(probe: Probe | None, model: nn.Module, method: Method, step: int) ->
 
 
 def _select(progress: Progress, row: Row, config: TrainingConfig, model: nn.Module) -> None:
-    """Keep this epoch's weights if they are to be kept: the best so far, or the last."""
-    score = row["perturbed_accuracy"]
-    if config.early_stopping is None or score > progress.best_score:
-        progress.best_epoch, progress.best = row["epoch"], model_tensors(model)
-        progress.best_score = -math.inf if score is None else score
+    """Keep this epoch's weights wherever they are to be kept: the best so far under a sigma, or the last."""
+    tensors = None
+    for i, sigma in enumerate(config.selections):
+        score = row["perturbed_accuracy" if len(config.selections) == 1 else score_key(sigma)]
+        if sigma is None or i == len(progress.kept) or score > progress.kept[i].score:
+            tensors = tensors or model_tensors(model)  # shared by the selections that take this epoch
+            progress.kept[i : i + 1] = [Kept(row["epoch"], -math.inf if score is None else score, tensors)]

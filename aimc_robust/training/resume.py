@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from inspect import isfunction
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,21 @@ UNFINISHED = "unfinished.safetensors"
 HISTORY = "history.jsonl"
 
 
+@dataclass(frozen=True)
+class Kept:
+    """The weights that a selection holds on to, the epoch they come from and what it scored."""
+
+    epoch: int
+    score: float
+    tensors: Tensors
+
+
 @dataclass
 class Progress:
     """Where a training stands: what a resume needs beside the weights and the optimizer's state."""
 
     epoch: int = 0
-    best_epoch: int = 0
-    best_score: float = -math.inf
-    best: Tensors | None = None
+    kept: list[Kept] = field(default_factory=list)  # one of each of the recipe's selections
 
 
 def recipe_of(
@@ -78,21 +86,44 @@ def _check_recipe(path: Path, found: str | None, expected: str) -> None:
         )
 
 
+def selection_file(selections: Sequence[float | None], number: int) -> str:
+    """The checkpoint of a selection: the first is the checkpoint, the others are named by their sigma."""
+    return FINISHED if number == 0 else f"checkpoint-{selections[number]:g}.safetensors"
+
+
 def load_finished(folder: Path, model: nn.Module, recipe: str) -> int:
     """Put a finished training's weights into `model`; returns the epoch they come from."""
-    path = folder / FINISHED
+    epoch = _load(folder / FINISHED, model, recipe)
+    (folder / UNFINISHED).unlink(missing_ok=True)  # a kill may have come between the two files
+    return epoch
+
+
+def load_selection(folder: Path, model: nn.Module, selections: Sequence[float | None], number: int) -> int:
+    """Put the weights of one of a finished training's selections into `model`; returns the epoch they come from.
+
+    Raises CheckpointError when the file is missing, damaged, or of another training than the folder's first.
+    """
+    path = folder / selection_file(selections, number)
+    if not path.exists():
+        raise CheckpointError(f"{path} is missing; delete {folder / FINISHED} to train again.")
+    return _load(path, model, read_checkpoint(folder / FINISHED)[1]["recipe"])
+
+
+def _load(path: Path, model: nn.Module, recipe: str) -> int:
     tensors, notes = read_checkpoint(path)
     check_fits(model, tensors, source=str(path))
     _check_recipe(path, notes.get("recipe"), recipe)
     load_model_tensors(model, tensors, source=str(path))
-    (folder / UNFINISHED).unlink(missing_ok=True)  # a kill may have come between the two files
     return notes["epoch"]
 
 
-def save_finished(folder: Path, progress: Progress, recipe: str) -> None:
-    """Write the selected weights, then let go of the unfinished state."""
-    notes = {"recipe": recipe, "epoch": progress.best_epoch}
-    write_checkpoint(folder / FINISHED, progress.best, notes)
+def save_finished(folder: Path, progress: Progress, recipe: str, selections: Sequence[float | None]) -> None:
+    """Write the selected weights, then let go of the unfinished state. The first selection's file says: finished."""
+    for number in reversed(range(len(selections))):
+        kept = progress.kept[number]
+        write_checkpoint(
+            folder / selection_file(selections, number), kept.tensors, {"recipe": recipe, "epoch": kept.epoch}
+        )
     (folder / UNFINISHED).unlink(missing_ok=True)
 
 
@@ -102,24 +133,29 @@ def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     if not path.exists():
         return Progress()
     tensors, notes = read_checkpoint(path)
-    parts = {part: _part(tensors, part) for part in ("model", "best", "optimizer")}
-    check_fits(model, parts["model"], source=str(path))
+    model_part = _part(tensors, "model")
+    check_fits(model, model_part, source=str(path))
     _check_recipe(path, notes.get("recipe"), recipe)
-    load_model_tensors(model, parts["model"], source=str(path))
-    load_momentum_tensors(optimizer, parts["optimizer"])
-    score = -math.inf if notes["best_score"] is None else notes["best_score"]
-    return Progress(notes["epoch"], notes["best_epoch"], score, parts["best"])
+    load_model_tensors(model, model_part, source=str(path))
+    load_momentum_tensors(optimizer, _part(tensors, "optimizer"))
+    if "kept" not in notes:
+        raise CheckpointError(f"{path} was written by an older version of aimc-robust; delete it to train again.")
+    kept = [
+        Kept(epoch, -math.inf if score is None else score, _part(tensors, f"epoch{epoch}"))
+        for epoch, score in notes["kept"]
+    ]
+    return Progress(notes["epoch"], kept)
 
 
 def save_progress(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, recipe: str
 ) -> None:
     """Write all that `load_progress` needs."""
-    parts = {"model": model_tensors(model), "best": progress.best, "optimizer": momentum_tensors(optimizer)}
+    parts = {"model": model_tensors(model), "optimizer": momentum_tensors(optimizer)}
+    parts |= {f"epoch{kept.epoch}": kept.tensors for kept in progress.kept}  # once where selections share an epoch
     tensors = {f"{part}/{name}": value for part, content in parts.items() for name, value in content.items()}
-    score = progress.best_score if math.isfinite(progress.best_score) else None
-    notes = {"recipe": recipe, "epoch": progress.epoch, "best_epoch": progress.best_epoch, "best_score": score}
-    write_checkpoint(folder / UNFINISHED, tensors, notes)
+    kept = [[kept.epoch, kept.score if math.isfinite(kept.score) else None] for kept in progress.kept]
+    write_checkpoint(folder / UNFINISHED, tensors, {"recipe": recipe, "epoch": progress.epoch, "kept": kept})
 
 
 def _part(tensors: Tensors, part: str) -> Tensors:

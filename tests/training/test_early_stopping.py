@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from aimc_robust.errors import InputError
 from aimc_robust.metrics import measure
 from aimc_robust.noise import Gaussian, perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training import SGD, EarlyStopping, TrainingConfig, train
+from aimc_robust.training.resume import load_selection
 
 from .examples import conv_net, differing, digits, state_of
 
@@ -83,3 +85,44 @@ def test_the_first_of_equally_good_epochs_is_kept():
     model[1].eval()
     model[1].train = lambda mode: None  # nor may BatchNorm's statistics move
     assert train(model, SGD(), config, **DATA).epoch == 1
+
+
+def test_several_sigmas_keep_an_epoch_each(tmp_path):
+    stopping = EarlyStopping(sigma=[0.3, 0.0], draws=2)
+    result, after = trained(stopping, folder=tmp_path)
+    kept = {}
+    for number, sigma in enumerate(stopping.sigmas):
+        scores = [row[f"perturbed_accuracy_{sigma:g}"] for row in result.history]
+        kept[sigma] = 1 + scores.index(max(scores))
+        model = conv_net()
+        assert load_selection(tmp_path, model, stopping.sigmas, number) == kept[sigma]
+        assert differing(state_of(model), after[kept[sigma] - 1]) == []
+        alone, _ = trained(EarlyStopping(sigma=sigma, draws=2))
+        assert alone.epoch == kept[sigma]  # the others have no part in it
+    assert result.epoch == kept[0.3]
+    assert result.history[0]["perturbed_accuracy"] == result.history[0]["perturbed_accuracy_0.3"]
+    assert [row["perturbed_accuracy_0"] for row in result.history] == [row["accuracy"] for row in result.history]
+
+
+def test_an_interrupted_training_keeps_the_same_epochs(tmp_path):
+    class StopError(Exception):
+        pass
+
+    def stop(row):
+        if row["epoch"] == 4:
+            raise StopError
+
+    stopping = EarlyStopping(sigma=[0.0, 0.3], draws=1)
+    config = TrainingConfig(epochs=5, batch_size=40, early_stopping=stopping)
+    with pytest.raises(StopError):
+        train(conv_net(), TurnsBad(good=30), config, **DATA, folder=tmp_path / "a", on_epoch=stop)
+    for folder in ("a", "b"):
+        train(conv_net(), TurnsBad(good=30), config, **DATA, folder=tmp_path / folder)
+    for name in ("checkpoint.safetensors", "checkpoint-0.3.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize("sigmas", [[], [0.1, 0.1], [0.1, -1.0]])
+def test_sigmas_that_cannot_be_are_refused(sigmas):
+    with pytest.raises(InputError):
+        EarlyStopping(sigma=sigmas)
