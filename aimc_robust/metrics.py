@@ -1,7 +1,7 @@
 """Accuracy, loss and a user's own metrics of a model on labelled batches."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -124,7 +124,21 @@ def check_data(name: str, data: Batch) -> None:
         raise DataError(f"{name} needs a label for each image and at least one, got {len(inputs)} and {len(labels)}.")
 
 
-def batches_of(data: Batch, size: int) -> list[Batch]:
-    """(inputs, labels) cut into batches of at most `size`, in order, without a copy. Raises as `check_data`."""
+def batches_of(data: Batch, size: int) -> Iterable[Batch]:
+    """(inputs, labels) cut into batches of at most `size`, in order, without a copy. Raises as `check_data`.
+
+    A list for tensors; for inputs that are made when they are asked for, such as pictures that stay in their files,
+    something that makes the batches anew each time it is gone through.
+    """
     check_data("data", data)
-    return list(zip(data[0].split(size), data[1].split(size), strict=True))
+    return list(_Cut(data, size)) if isinstance(data[0], Tensor) else _Cut(data, size)
+
+
+class _Cut:
+    """Batches of at most `size`, each time anew."""
+
+    def __init__(self, data: Batch, size: int) -> None:
+        self.data, self.size = data, size
+
+    def __iter__(self) -> Iterator[Batch]:
+        return zip(*(part.split(self.size) for part in self.data), strict=True)

@@ -18,8 +18,9 @@ from aimc_robust.bench.spec import DataSpec
 from aimc_robust.errors import InputError, require_whole, unknown_name
 from aimc_robust.metrics import Batch
 from aimc_robust.seeding import Axes
+from aimc_robust.training.images import FLOATS_AT_MOST
+from aimc_robust.training.lazy_images import normalised_bytes
 
-FLOATS_AT_MOST = 2**30  # bytes; images that would take more stay bytes and are normalised batch by batch
 CALIBRATING = 512  # unlabelled images that find converter ranges and BatchNorm statistics on the chip
 KINDS = ["digits", "npz:FILE", "folder:FOLDER", "torchvision:NAME"]
 
@@ -65,8 +66,7 @@ class EvaluationImages:
     def _ready(self, images: Tensor) -> Tensor:
         if images.dtype != torch.uint8:
             return images
-        shape = (1, -1, 1, 1)
-        return images.float().div_(255.0).sub_(self.mean.view(shape)).div_(self.std.view(shape))
+        return normalised_bytes(images, self.mean.view(-1, 1, 1), self.std.view(-1, 1, 1))
 
 
 def load_images(

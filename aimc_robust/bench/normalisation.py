@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aimc_robust.bench.data import Arrays
+from aimc_robust.bench.npz_files import Arrays
 from aimc_robust.errors import InputError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's, for its pretrained models
