@@ -1,13 +1,15 @@
 """The main job: train every method and seed of a spec, evaluate each model on every target, leave rows."""
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
-from aimc_robust.bench.cells import CellRunner
-from aimc_robust.bench.data import DataSet, load_data
+from aimc_robust.bench.cells import CellRunner, Work, lent
+from aimc_robust.bench.data import DataSet
+from aimc_robust.bench.engines import Engine, Serial
 from aimc_robust.bench.environment import environment
 from aimc_robust.bench.models import build_model
 from aimc_robust.bench.progress import Progress
@@ -17,15 +19,15 @@ from aimc_robust.errors import AimcError, InputError
 from aimc_robust.evaluation.chips import evaluate_chips
 from aimc_robust.hardware import Crossbar, calibrate, coverage
 from aimc_robust.training.fabric import Machine, check_shares
-from aimc_robust.training.images import Images
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a comparison came to: the cells that failed, with their reasons."""
+    """What a comparison came to: the cells that failed, with their reasons; whether anything was left to do."""
 
     store: Store
     failed: dict[Cell, str]
+    worked: bool
 
 
 def compare(
@@ -37,61 +39,94 @@ def compare(
     progress: Progress,
     retry_failed: bool = False,
     machine: Machine | None = None,
+    models: Path | None = None,
+    engine: Engine | None = None,
 ) -> Outcome:
     """Run what is not done yet of `spec`, into `folder`, and write the tables.
 
     spec_text: the spec as its author wrote it, kept with the results. data_folder: where relative data paths start.
     A finished model is not trained again, a finished chip not evaluated again: the same call after any interruption
-    ends with the numbers of an undisturbed run. A cell whose training diverges is recorded as failed, and not tried
-    again unless `retry_failed`; the others go on. machine: devices and processes (default: one); every process calls
-    this, and the first one writes.
+    ends with the numbers of an undisturbed run. A cell whose training diverges, or that lacks memory, is recorded as
+    failed, and not tried again unless `retry_failed`; the others go on. machine: devices and processes that train one
+    model (default: one); every process calls this, and the first one writes. models: a folder of trained models that
+    several comparisons share. engine: who runs the cells (default: this process, one after the other).
     Raises DataError, InputError, CheckpointError or ResultsError before anything is overwritten.
     """
-    data = load_data(spec.data, seed=spec.seed, folder=data_folder)
-    model = build_model(spec.model, data, seed=spec.seeds[0])
-    covered = coverage(model, data.test[0][:1])
-    _rehearse(spec, model, data)
-    images = Images(*data.training, black=data.black, augmentation=spec.data.built_augmentation())
-    runner = CellRunner(Store(folder, spec), data, images, machine or Machine(), progress)
-    _check_machine(spec, runner.machine)
+    machine = machine or Machine()
+    engine = engine or Serial()
+    if machine.processes > 1 and not isinstance(engine, Serial):
+        raise InputError("several devices share one model, several jobs share out the models; give one of the two.")
+    work = Work(folder.absolute(), data_folder.absolute(), models and models.absolute(), machine, retry_failed)
+    runner = CellRunner(Store(folder, spec), work)
+    store = runner.store
+    waiting: list[Cell] = []
+    if runner.writes:
+        store.check()
+        waiting = [cell for cell in store.cells if retry_failed or not _is_settled(store, cell)]
+    lines = _rehearsed(runner, waiting if runner.writes else store.cells)
     with exclusive(folder) if runner.writes else nullcontext():
-        store = runner.store
         if runner.writes:
             Store.create(folder, spec, spec_text)
-            _note_environment(store, runner.machine)
-            store.write_note(COVERAGE, {"line": covered.line()})
-        progress.started(cells=len(store.cells), epochs=spec.config().epochs, coverage=covered.line())
-        reasons = {cell: runner.run(cell, retry_failed=retry_failed) for cell in store.cells}
-        if runner.writes:
+            if lines:
+                _note_environment(store, environment(machine, engine.threads))
+                store.write_note(COVERAGE, {"line": "; ".join(lines)})
+        told = (store.note(COVERAGE) or {}).get("line", "") if runner.writes else ""
+        progress.started(cells=len(store.cells), epochs=spec.config().epochs, coverage=told)
+        with lent(runner) if isinstance(engine, Serial) else nullcontext():
+            reasons = engine.run(work, store.cells, progress)
+        if runner.writes and (waiting or not (folder / "summary.csv").exists()):
             store.write_tables()
         runner.wait_for_all()
-    return Outcome(store, {cell: reason for cell, reason in reasons.items() if reason})
+    return Outcome(store, {cell: reason for cell, reason in reasons.items() if reason}, bool(waiting))
 
 
-def _check_machine(spec: Spec, machine: Machine) -> None:
-    """Raise InputError when some method cannot be trained on so many processes, before the first of them is."""
-    for label in spec.labels:
-        try:
-            parts = spec.method(label, seed=0).portion(0, machine.processes)[2]
-            check_shares(spec.config().batch_size, parts)
-        except AimcError as error:
-            raise InputError(f"methods.{label}: {error}") from None
+def _is_settled(store: Store, cell: Cell) -> bool:
+    return store.failure(cell) is not None or store.is_evaluated(cell)
+
+
+def _rehearsed(runner: CellRunner, cells: Iterable[Cell]) -> list[str]:
+    """Load the images and build and program the untrained network of each cell, once where cells share them: what
+    cannot work is told before the first training. Returns how much of each network is analog, in words.
+    """
+    spec, lines, seen = runner.store.spec, [], []
+    for label in dict.fromkeys(cell.method for cell in cells):
+        _check_machine(spec, label, runner.machine)
+        wanted = (spec.data_of(label), spec.model_of(label))
+        if wanted in seen:
+            continue
+        seen.append(wanted)
+        data = runner.data(wanted[0])
+        runner.images(wanted[0])  # raises for an augmentation that does not fit
+        model = build_model(wanted[1], data, seed=spec.seeds[0])
+        line = coverage(model, data.example[:1]).line()
+        lines.append(line)
+        _rehearse(spec, model, data)
+    several = len({model.model_dump_json() for _, model in seen}) > 1
+    return [f"{model.name}: {line}" for (_, model), line in zip(seen, lines, strict=True)] if several else lines[:1]
+
+
+def _check_machine(spec: Spec, label: str, machine: Machine) -> None:
+    """Raise InputError when a method cannot be trained on so many processes, before the first of them is."""
+    try:
+        parts = spec.method(label, seed=0).portion(0, machine.processes)[2]
+        check_shares(spec.config_of(label).batch_size, parts)
+    except AimcError as error:
+        raise InputError(f"methods.{label}: {error}") from None
 
 
 def _rehearse(spec: Spec, model: nn.Module, data: DataSet) -> None:
     """Put the untrained model on every crossbar once: what cannot be programmed is told before the training."""
-    few = data.training[0][:8]
+    few, labels = next(iter(data.batches("training", 8, next(model.parameters()).device)))
     for target in spec.built_targets():
         crossbar = target.condition
         if isinstance(crossbar, Crossbar):
             ready = calibrate(model, crossbar, [few]) if crossbar.needs_ranges else crossbar
             rehearsal = replace(target.deployment, data=[few])
-            list(evaluate_chips(model, [(few, data.training[1][:8])], ready, chips=[0], deployment=rehearsal))
+            list(evaluate_chips(model, [(few, labels)], ready, chips=[0], deployment=rehearsal))
 
 
-def _note_environment(store: Store, machine: Machine) -> None:
+def _note_environment(store: Store, now: dict) -> None:
     """Keep every distinct environment that worked on these results, in order."""
     known = store.note(ENVIRONMENT) or []
-    now = environment(machine)
     if now not in known:
         store.write_note(ENVIRONMENT, [*known, now])

@@ -14,15 +14,18 @@ from aimc_robust.training.fabric import Machine
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "pydantic", "matplotlib")
 
 
-def environment(machine: Machine) -> dict[str, Any]:
-    """Versions, git commit of the package (None outside a checkout), threads, kind of device, processes."""
+def environment(machine: Machine, threads: int | None = None) -> dict[str, Any]:
+    """Versions, git commit of the package (None outside a checkout), threads, kind of device, processes.
+
+    threads: of the processes that compute, where that is not this one.
+    """
     return {
         "aimc_robust": aimc_robust.__version__,
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         **{name: version for name in PACKAGES if (version := _version(name)) is not None},
         "platform": f"{platform.system()} {platform.machine()}",
-        "threads": torch.get_num_threads(),
+        "threads": threads or torch.get_num_threads(),
         "device": machine.device_name,
         "processes": machine.processes,
     }

@@ -4,7 +4,7 @@ from typing import Any
 
 from aimc_robust.bench.from_table import from_table
 from aimc_robust.bench.targets import build_target
-from aimc_robust.errors import InputError, require_known
+from aimc_robust.errors import InputError, require_known, require_whole
 from aimc_robust.training import METHODS, Method, Ramp
 
 
@@ -17,8 +17,7 @@ def build_method(label: str, table: dict[str, Any], *, seed: int) -> Method:
     kind = options.pop("kind", label)
     require_known("method", kind, METHODS)
     if "ramp" in options:
-        ramp = options["ramp"] if isinstance(options["ramp"], dict) else {"shape": options["ramp"]}
-        options["ramp"] = from_table(Ramp, ramp, what="ramp")
+        options["ramp"] = from_table(Ramp, _ramp(options["ramp"]), what="ramp")
     if "noise" in options:
         noise = build_target(options["noise"])
         if noise.condition is None:
@@ -29,3 +28,15 @@ def build_method(label: str, table: dict[str, Any], *, seed: int) -> Method:
             )
         options["noise"] = noise.condition
     return from_table(METHODS[kind], options, what=f"method {kind}", given={"seed": seed})
+
+
+def _ramp(ramp: Any) -> Any:
+    """The fields of a Ramp. `updates` of a `run` of so many updates are a fraction, which other runs keep."""
+    if not isinstance(ramp, dict):
+        return {"shape": ramp}
+    if "run" not in ramp:
+        return ramp
+    rest = {key: value for key, value in ramp.items() if key not in ("updates", "run")}
+    require_whole("`run` of a ramp", ramp["run"], low=1)
+    require_whole("`updates` of a ramp", ramp.get("updates"), low=1, high=ramp["run"])
+    return rest | {"fraction": ramp["updates"] / ramp["run"]}

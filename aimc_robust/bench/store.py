@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from filelock import FileLock, Timeout  # two processes on one folder; freed by 
 
 from aimc_robust.bench.spec import Spec, spec_from
 from aimc_robust.bench.tables import COLUMNS, summary
+from aimc_robust.bench.targets import Target
 from aimc_robust.errors import AimcError, InputError, ResultsError
 from aimc_robust.files import Row, append_rows, read_json, read_rows, write_whole
 from aimc_robust.hardware.ranges import LayerRanges, ranges_from_json, ranges_to_json
@@ -73,25 +75,26 @@ class Store:
 
     @classmethod
     def create(cls, folder: Path, spec: Spec, spec_text: str) -> "Store":
-        """The store of `spec` in `folder`, new or continued.
-
-        Raises ResultsError when the folder holds another spec's results.
-        """
-        kept = _comparison(folder)
-        question = spec.model_dump(mode="json")
-        # Read as a spec: one that an older version kept lacks the keys that came since, which then have their defaults.
-        known = None if kept is None else spec_from(kept, source=str(folder / QUESTION)).model_dump(mode="json")
-        # Diagnostics only watch: switched on or off, the models are the same.
-        differing = [key for key in question if known and known.get(key) != question[key] and key != "diagnostics"]
-        if differing:
-            differ = ", ".join(differing)
-            raise ResultsError(
-                f"{folder} holds the results of another spec, or of device cards that have changed since (different: "
-                f"{differ}); give --out another folder."
-            )
-        write_whole(folder / QUESTION, json.dumps(question, indent=1))
+        """The store of `spec` in `folder`, new or continued. Raises as `check`."""
+        store = cls(folder, spec)
+        store.check()
+        write_whole(folder / QUESTION, json.dumps(spec.model_dump(mode="json"), indent=1))
         write_whole(folder / SPEC, spec_text)
-        return cls(folder, spec)
+        return store
+
+    def check(self) -> None:
+        """Raise ResultsError when the folder holds another spec's results."""
+        kept = _comparison(self.folder)
+        if kept is None:
+            return
+        # Read as a spec: one that an older version kept lacks the keys that came since, which then have their defaults.
+        known = spec_from(kept, source=str(self.folder / QUESTION)).asked()
+        differing = [key for key, value in self.spec.asked().items() if known.get(key) != value]
+        if differing:
+            raise ResultsError(
+                f"{self.folder} holds the results of another spec, or of device cards that have changed since "
+                f"(different: {', '.join(differing)}); give --out another folder."
+            )
 
     @classmethod
     def open(cls, folder: Path) -> "Store":
@@ -112,24 +115,43 @@ class Store:
 
     def add_evaluations(self, cell: Cell, rows: Iterable[Row]) -> None:
         """Append evaluation rows, whole or not at all."""
-        append_rows(self.run_folder(cell) / EVALUATIONS, rows)
+        folder = self.run_folder(cell)
+        folder.mkdir(parents=True, exist_ok=True)
+        append_rows(folder / EVALUATIONS, rows)
 
     def evaluations(self, cell: Cell) -> list[Row]:
         """A cell's evaluation rows."""
         return read_rows(self.run_folder(cell) / EVALUATIONS)
 
-    def is_trained(self, cell: Cell) -> bool:
-        """Whether a cell's training is finished."""
-        return (self.run_folder(cell) / FINISHED).exists()
+    def is_trained(self, cell: Cell, folder: Path | None = None) -> bool:
+        """Whether a cell's training is finished. folder: where it trains, if not in its run folder."""
+        return ((folder or self.run_folder(cell)) / FINISHED).exists()
+
+    @cached_property
+    def targets(self) -> list[Target]:
+        """The targets in the spec's order."""
+        return self.spec.built_targets()
 
     def is_evaluated(self, cell: Cell) -> bool:
         """Whether a cell has every row that the spec asks for."""
-        wanted = sum(target.chips(self.spec.chips) for target in self.spec.built_targets())
-        return len(self.evaluations(cell)) == wanted
+        done = {(row["target"], row["chip"]) for row in self.evaluations(cell)}
+        return all((t.name, chip) in done for t in self.targets for chip in range(t.chips(self.spec.chips)))
 
-    def history(self, cell: Cell) -> list[Row]:
-        """A cell's training rows, one per epoch."""
-        return read_rows(self.run_folder(cell) / HISTORY)
+    def missing_chips(self, cell: Cell, target: Target) -> list[int]:
+        """The chips of a target that a cell has no row of yet."""
+        done = {row["chip"] for row in self.evaluations(cell) if row["target"] == target.name}
+        return [chip for chip in range(target.chips(self.spec.chips)) if chip not in done]
+
+    def mean_accuracies(self, cell: Cell) -> dict[str, float]:
+        """Target -> a cell's mean accuracy over the chips [percent]."""
+        accuracies: dict[str, list[float]] = {}
+        for row in self.evaluations(cell):
+            accuracies.setdefault(row["target"], []).append(row["accuracy"])
+        return {name: sum(values) / len(values) for name, values in accuracies.items()}
+
+    def history(self, cell: Cell, folder: Path | None = None) -> list[Row]:
+        """A cell's training rows, one per epoch. folder: where it trains, if not in its run folder."""
+        return read_rows((folder or self.run_folder(cell)) / HISTORY)
 
     def ranges(self, cell: Cell, target: str) -> dict[str, LayerRanges] | None:
         """A model's converter ranges under a target, or None before they were found."""
@@ -143,7 +165,9 @@ class Store:
 
     def record_failure(self, cell: Cell, reason: str) -> None:
         """Note why a cell has no result."""
-        write_whole(self.run_folder(cell) / FAILURE, json.dumps({"reason": reason}))
+        folder = self.run_folder(cell)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / FAILURE, json.dumps({"reason": reason}))
 
     def failure(self, cell: Cell) -> str | None:
         """Why a cell failed, or None."""
@@ -157,8 +181,8 @@ class Store:
     def table(self) -> pd.DataFrame:
         """All evaluation rows, in the spec's order of methods, seeds and targets, then by chip."""
         rows = [row for cell in self.cells for row in self.evaluations(cell)]
-        frame = pd.DataFrame(rows, columns=COLUMNS)
-        targets = [target.name for target in self.spec.built_targets()]
+        frame = pd.DataFrame(rows, columns=COLUMNS + (["top5"] if self.spec.top5 else []))
+        targets = [target.name for target in self.targets]
         ranks = {"method": self.spec.labels, "seed": self.spec.seeds, "target": targets}
         order = [frame[key].map({value: i for i, value in enumerate(known)}) for key, known in ranks.items()]
         keys = pd.concat([*order, frame["chip"]], axis=1)

@@ -1,5 +1,6 @@
 """Targets: the named conditions that every trained model is evaluated under."""
 
+import math
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,29 +16,42 @@ from aimc_robust.bench.crossbar_table import (
 from aimc_robust.bench.from_table import check_keys
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.devices.limits import check_time
-from aimc_robust.errors import InputError, require_known, unknown_name
+from aimc_robust.errors import InputError, require_finite, require_known, unknown_name
 from aimc_robust.evaluation.chips import Condition, Deployment
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
+from aimc_robust.training.config import TrainingConfig
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"  # labels and targets: they name folders and head tables
 NOISES = {"gaussian": Gaussian, "laplace": Laplace}
 NOISE_KEYS = {"gaussian": ("sigma", "scale"), "laplace": ("b", "scale", "matched_std")}
+SPLITS = ("test", "training")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A name and the condition it stands for; for a crossbar, when and how, and which target it corrects."""
+    """A name and the condition it stands for; for a crossbar, when and how, and which target it corrects.
+
+    split: the images, `test` or `training`. selected_at: which of the epochs that early stopping kept is evaluated,
+    named by its sigma; None: the one that suits (`selection`). direction, radius: of a perturbation whose length is
+    given instead, which is found for each model: `random`, or `ascent` along the loss gradient.
+    """
 
     name: str
     condition: Condition
     deployment: Deployment = field(default_factory=Deployment)
     corrects: str | None = None  # the same target without compensation
+    split: str = "test"
+    selected_at: float | None = None
+    direction: str | None = None
+    radius: float | None = None
 
     @property
     def backend(self) -> str:
         """What computes the condition: `native` or `crosssim` crossbars, plain weight `noise`, or `digital`."""
+        if self.direction is not None:
+            return "noise"
         if self.condition is None:
             return "digital"
         return self.deployment.backend if isinstance(self.condition, Crossbar) else "noise"
@@ -45,6 +59,8 @@ class Target:
     @property
     def sigma(self) -> float | None:
         """The strength of Gaussian noise of scale filter_max, for plots over sigma (0 for digital); else None."""
+        if self.split != "test" or self.direction is not None:
+            return None
         if self.condition is None:
             return 0.0
         plottable = isinstance(self.condition, Gaussian) and self.condition.scale == "filter_max"
@@ -52,7 +68,43 @@ class Target:
 
     def chips(self, chips: int) -> int:
         """How many chips are worth evaluating: one where nothing is random."""
-        return 1 if self.condition is None else chips
+        return 1 if self.condition is None and self.direction is None else chips
+
+    def selection(self, config: TrainingConfig) -> int:
+        """Which of the epochs that training keeps is evaluated: its place in `config.selections`.
+
+        Named by `selected_at`; else the nearest to this noise's own sigma (digital 0, Laplace its standard deviation).
+        Raises InputError for a name that training does not keep, or a crossbar or other noise without one to go by.
+        """
+        kept = config.selections
+        if self.selected_at is not None:
+            if self.selected_at not in kept:
+                known = ", ".join(map(str, kept))
+                raise InputError(f"selected_at = {self.selected_at:g} is none of early stopping's sigmas ({known}).")
+            return kept.index(self.selected_at)
+        if len(kept) == 1:
+            return 0
+        strength = _filter_max_std(self)
+        if strength is None:
+            known = ", ".join(map(str, kept))
+            raise InputError(
+                f"of each training {len(kept)} epochs are kept; say which by `selected_at`, one of {known}."
+            )
+        return min(range(len(kept)), key=lambda i: abs(kept[i] - strength))
+
+
+def _filter_max_std(target: Target) -> float | None:
+    """The standard deviation of a target's noise in units of a filter's largest weight; None where it has no such."""
+    noise = target.condition
+    if target.direction is not None:
+        return None
+    if noise is None:
+        return 0.0
+    if isinstance(noise, Gaussian) and noise.scale == "filter_max":
+        return noise.sigma
+    if isinstance(noise, Laplace) and noise.scale == "filter_max":
+        return noise.b if noise.matched_std else math.sqrt(2) * noise.b
+    return None
 
 
 def with_card(target: Any, folder: Path) -> Any:
@@ -75,7 +127,7 @@ def build_targets(target: Any) -> list[Target]:
         return [built]
     plain = replace(built, deployment=replace(built.deployment, compensation=()))
     name = "-".join([built.name, *built.deployment.compensation])
-    return [plain, replace(_named(name, built.condition), deployment=built.deployment, corrects=plain.name)]
+    return [plain, replace(built, name=_checked_name(name), corrects=plain.name)]
 
 
 def build_target(target: Any) -> Target:
@@ -84,7 +136,9 @@ def build_target(target: Any) -> Target:
     Names: `digital`; `gaussian-S` and `laplace-B` (filter_max, strength S or B); a device of the library. Tables:
     {name, device, ...} for a crossbar, with the fields of Crossbar (`dac`, `adc` as tables, `mapping` as a name or a
     table of `weight_bits` and `slices`), `time_s`, `backend` and `compensation`, where the device is a name, the path
-    of a card, or a card's own table; {name, noise = "gaussian", sigma, scale} for a noise.
+    of a card, or a card's own table; {name, noise = "gaussian", sigma, scale} for a noise; {name, noise = "gaussian" or
+    "ascent", radius} for a perturbation of that L2 length; {name, split = "training"} for digital weights. Each may
+    have `split` and `selected_at` (see Target).
     Raises InputError or UnknownNameError.
     """
     if isinstance(target, dict):
@@ -105,17 +159,40 @@ def build_target(target: Any) -> Target:
 def _from_table(table: dict[str, Any]) -> Target:
     options = dict(table)
     kinds = [key for key in ("device", "noise") if key in options]
-    if len(kinds) != 1:
+    if len(kinds) > 1 or (not kinds and options.get("name") != "digital" and "split" not in options):
         raise InputError(f"a target table holds either `device` or `noise`, got the keys {sorted(options)}.")
-    if kinds == ["device"]:
-        return _on_crossbar(options)
+    common = {key: options.pop(key) for key in ("split", "selected_at") if key in options}
+    require_known("split", common.get("split", "test"), SPLITS)
+    if "selected_at" in common:
+        require_finite("selected_at", common["selected_at"])
+    if not kinds:
+        check_keys(options, ("name",), what="a target without `device` or `noise`")
+        return replace(Target(_checked_name(options.get("name"), digital=True), None), **common)
+    built = _on_crossbar(options) if kinds == ["device"] else _under_noise(options)
+    return replace(built, **common)
+
+
+def _under_noise(options: dict[str, Any]) -> Target:
     kind = options.pop("noise")
-    require_known("noise", kind, NOISES)
+    require_known("noise", kind, (*NOISES, "ascent"))
+    if "radius" in options or kind == "ascent":
+        return _of_radius(kind, options)
     check_keys(options, ("name", *NOISE_KEYS[kind]), what="a target")
     name, strength = options.pop("name", None), NOISE_KEYS[kind][0]
     if name is None or strength not in options:
         raise InputError(f"a {kind} target needs `name` and `{strength}`.")
-    return _named(name, NOISES[kind](**options))
+    return Target(_checked_name(name), NOISES[kind](**options))
+
+
+def _of_radius(kind: str, options: dict[str, Any]) -> Target:
+    """A perturbation of a given length: Gaussian of `scale`, or along the gradient."""
+    check_keys(options, ("name", "radius", *(() if kind == "ascent" else ("scale",))), what="a target of a radius")
+    require_finite("radius", options.get("radius"))
+    if kind == "laplace":
+        raise InputError("a radius is for noise = gaussian or ascent; give laplace its b.")
+    condition = None if kind == "ascent" else Gaussian(1.0, options.get("scale", "filter_norm"))
+    direction = "ascent" if kind == "ascent" else "random"
+    return Target(_checked_name(options.get("name")), condition, direction=direction, radius=float(options["radius"]))
 
 
 def _on_crossbar(options: dict[str, Any]) -> Target:
@@ -126,12 +203,12 @@ def _on_crossbar(options: dict[str, Any]) -> Target:
     name = options.get("name")
     if name is None:
         name = crossbar.card.name + (f"-{time_label(deployment.time_s)}" if deployment.time_s else "")
-    return replace(_named(name, crossbar), deployment=deployment)
+    return Target(_checked_name(name), crossbar, deployment)
 
 
-def _named(name: Any, condition: Condition) -> Target:
-    if not isinstance(name, str) or not re.fullmatch(NAME, name) or name == "digital":
+def _checked_name(name: Any, *, digital: bool = False) -> str:
+    if not isinstance(name, str) or not re.fullmatch(NAME, name) or (name == "digital" and not digital):
         raise InputError(
             f"the name of a target is up to 80 letters, digits, '.', '_' and '-' (`digital` is taken), got {name!r}."
         )
-    return Target(name, condition)
+    return name

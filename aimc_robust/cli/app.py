@@ -1,17 +1,19 @@
 """The commands. torch and the rest are imported inside them, so that `--help` answers at once."""
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer  # commands, options and help texts from function signatures
 
 from aimc_robust import __version__
+from aimc_robust.cli.compare import compare
 from aimc_robust.cli.evaluate import evaluate
 from aimc_robust.cli.fit import fit, verify
+from aimc_robust.cli.merge import merge
+from aimc_robust.cli.plan import plan
 from aimc_robust.cli.recommend import recommend
-from aimc_robust.cli.told import SOME_FAILED, debug, told
+from aimc_robust.cli.told import debug, told
 from aimc_robust.errors import InputError
 
 app = typer.Typer(
@@ -41,60 +43,8 @@ def _options(
     debug(debugging)
 
 
-for command in (evaluate, recommend, fit, verify):
+for command in (compare, plan, merge, evaluate, recommend, fit, verify):
     app.command()(told(command))
-
-
-@app.command()
-@told
-def compare(
-    spec: Annotated[Path, typer.Argument(help="The question: a TOML file with data, model, methods and targets.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for results and report.", show_default="results/<name of the spec>")
-    ] = None,
-    retry_failed: Annotated[
-        bool,
-        typer.Option(
-            "--retry-failed",
-            help="Try failed models again, say after an upgrade; what has not changed fails the same way.",
-        ),
-    ] = False,
-    devices: Annotated[int, typer.Option(min=1, help="Train each model on so many devices of this node at once.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="On so many nodes, each started with this command.")] = 1,
-    accelerator: Annotated[str, typer.Option(help="cpu, gpu, ..., or auto: the best there is.")] = "auto",
-    strategy: Annotated[str, typer.Option(help="How devices share a model: auto or ddp.")] = "auto",
-) -> None:
-    """Train every method and seed of SPEC, evaluate each on every target, and write tables and a report.
-
-    Stop it whenever you like: the same command goes on where it stopped. Exit code 3 says that some model failed.
-
-    Example: aimc-robust compare benchmarks/quickstart.toml --out results/quickstart
-    """
-    from aimc_robust import bench
-    from aimc_robust.cli.watch import watching
-    from aimc_robust.report import write_report
-    from aimc_robust.training import Machine
-
-    question = bench.load_spec(spec)
-    folder = out or Path("results") / question.name
-    machine = Machine(devices=devices, nodes=nodes, accelerator=accelerator, strategy=strategy)
-    first = machine.is_first
-    with watching() if first else nullcontext(bench.Progress()) as progress:
-        outcome = bench.compare(
-            question,
-            spec.read_text(encoding="utf-8-sig"),
-            folder,
-            data_folder=spec.parent,
-            progress=progress,
-            retry_failed=retry_failed,
-            machine=machine,
-        )
-        if first:
-            progress.report(write_report(folder))
-    if outcome.failed and first:  # another process that ends badly would be taken for a crash
-        names = ", ".join(str(cell) for cell in outcome.failed)
-        typer.echo(f"failed: {names}; the report gives the reasons, --retry-failed tries them again.", err=True)
-        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()

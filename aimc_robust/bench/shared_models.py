@@ -1,0 +1,40 @@
+"""Trained models that several comparisons share, each in a folder named by its recipe's content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from filelock import FileLock
+
+from aimc_robust.bench.store import Cell, Store
+from aimc_robust.files import link_whole, write_whole
+from aimc_robust.training.resume import FINISHED, HISTORY, UNFINISHED, selection_file
+
+
+@contextmanager
+def training_folder(store: Store, cell: Cell, models: Path | None, *, writes: bool) -> Iterator[Path]:
+    """Where a cell is trained: its own run folder, or, with a folder of shared `models`, that of its recipe.
+
+    A finished training is put into the run folder too (as a second name of the same file where the disk allows it), so
+    that results are whole without the shared folder. What the run folder has begun goes on there. Another comparison
+    that trains the same recipe is waited for. writes: whether this process is the one that writes.
+    """
+    own = store.run_folder(cell)
+    if models is None or (own / FINISHED).exists() or (own / UNFINISHED).exists():
+        own.mkdir(parents=True, exist_ok=True)
+        yield own
+        return
+    shared = models / store.spec.recipe(cell.method, cell.seed)
+    shared.mkdir(parents=True, exist_ok=True)
+    own.mkdir(parents=True, exist_ok=True)
+    with FileLock(shared / ".lock") if writes else nullcontext():
+        yield shared
+        if writes and (shared / FINISHED).exists():
+            selections = store.spec.config_of(cell.method).selections
+            others = [selection_file(selections, i) for i in range(1, len(selections))]
+            write_whole(own / HISTORY, (shared / HISTORY).read_bytes())  # never two names: rows are appended
+            for name in (*others, FINISHED):  # last what says that the training is finished
+                link_whole(shared / name, own / name)
+

@@ -1,0 +1,143 @@
+"""The command `compare`: run a spec, here or on a cluster, and write its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aimc_robust.cli.told import SOME_FAILED
+from aimc_robust.errors import InputError, require_known
+
+if TYPE_CHECKING:
+    from aimc_robust.bench import Progress, Store
+    from aimc_robust.bench.engines import Engine
+
+ENGINES = ("local", "ray")
+RESULTS = Path("results")  # where results go that --out gives no folder
+MODELS = RESULTS / "models"
+
+Scale = Annotated[str | None, typer.Option(help="A scale of the spec, such as smoke or mini, instead of the full one.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another value, as in training.epochs=2; repeat.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for results and report.", show_default="results/<name of the spec>[-<scale>]"),
+]
+Models = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of trained models that several comparisons share.",
+        show_default="results/models; with --out none, each comparison keeps its own",
+    ),
+]
+
+
+def compare(
+    spec: Annotated[Path, typer.Argument(help="The question: a TOML file with data, model, methods and targets.")],
+    out: Out = None,
+    scale: Scale = None,
+    overrides: Overrides = None,
+    models: Models = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Run so many cells at a time, each with its share of cores or a GPU.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="Where cells run: local, or ray for a Ray cluster.")] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster.", show_default="RAY_ADDRESS, or a local Ray")
+    ] = None,
+    cpus: Annotated[int, typer.Option(min=1, help="Cores of each cell on Ray.")] = 1,
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="GPUs of each cell on Ray.", show_default="1 where there are any")
+    ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Try failed models again, say after an upgrade; what has not changed fails the same way.",
+        ),
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write histories and accuracies for TensorBoard.")
+    ] = False,
+    devices: Annotated[int, typer.Option(min=1, help="Train each model on so many devices of this node at once.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="On so many nodes, each started with this command.")] = 1,
+    accelerator: Annotated[str, typer.Option(help="cpu, gpu, ..., or auto: the best there is.")] = "auto",
+    strategy: Annotated[str, typer.Option(help="How devices share a model: auto or ddp.")] = "auto",
+) -> None:
+    """Train every method and seed of SPEC, evaluate each on every target, and write tables and a report.
+
+    Stop it whenever you like: the same command goes on where it stopped. Exit code 3 says that some model failed.
+
+    Example: aimc-robust compare benchmarks/quickstart.toml --out results/quickstart
+    """
+    from aimc_robust import bench
+    from aimc_robust.report import report_is_current, write_report
+    from aimc_robust.training import Machine
+
+    question = bench.load_spec(spec, scale=scale, overrides=overrides or [])
+    folder, models = folders(question.name, scale, out, models)
+    machine = Machine(devices=devices, nodes=nodes, accelerator=accelerator, strategy=strategy)
+    runner = _engine(engine, jobs, ray_address, cpus, gpus)
+    first = machine.is_first
+    with _watched(first, tensorboard, bench.Store(folder, question), models) as (progress, listening):
+        outcome = bench.compare(
+            question,
+            bench.written_out(spec, scale=scale, overrides=overrides or []),
+            folder,
+            data_folder=spec.parent,
+            progress=listening,
+            retry_failed=retry_failed,
+            machine=machine,
+            models=models,
+            engine=runner,
+        )
+        if first:
+            current = not outcome.worked and report_is_current(folder)
+            progress.report(folder / "report.html" if current else write_report(folder))
+    if outcome.failed and first:  # another process that ends badly would be taken for a crash
+        names = ", ".join(str(cell) for cell in outcome.failed)
+        typer.echo(f"failed: {names}; the report gives the reasons, --retry-failed tries them again.", err=True)
+        raise typer.Exit(SOME_FAILED)
+
+
+def folders(name: str, scale: str | None, out: Path | None, models: Path | None) -> tuple[Path, Path | None]:
+    """Where results and shared models go."""
+    if out is not None:
+        return out, models
+    return RESULTS / (name if scale is None else f"{name}-{scale}"), models or MODELS
+
+
+def _engine(name: str, jobs: int | None, address: str | None, cpus: int, gpus: float | None) -> Engine:
+    from aimc_robust.bench.engines import Jobs, RayEngine, Serial
+
+    require_known("engine", name, ENGINES)
+    if name == "ray":
+        if jobs is not None:
+            raise InputError("--jobs is for this machine alone; on Ray, --cpus and --gpus say what each cell takes.")
+        return RayEngine(address=address, cpus=cpus, gpus=gpus)
+    if address is not None or cpus != 1 or gpus is not None:
+        raise InputError("--ray-address, --cpus and --gpus need --engine ray.")
+    return Serial() if jobs is None else Jobs(jobs)
+
+
+@contextmanager
+def _watched(first: bool, tensorboard: bool, store: Store, models: Path | None) -> Iterator[tuple[Progress, Progress]]:
+    """(what shows the report's place, what listens to the run)."""
+    from aimc_robust.bench import Progress
+    from aimc_robust.cli.watch import watching
+
+    if not first:
+        yield Progress(), Progress()
+        return
+    with watching() as lines:
+        if not tensorboard:
+            yield lines, lines
+            return
+        from aimc_robust.bench.tensorboard import TensorBoard
+
+        yield lines, TensorBoard(lines, store, models=models)
