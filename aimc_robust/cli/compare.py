@@ -54,6 +54,9 @@ def compare(
     gpus: Annotated[
         float | None, typer.Option(min=0, help="GPUs of each cell on Ray.", show_default="1 where there are any")
     ] = None,
+    part: Annotated[
+        str, typer.Option(metavar="I/N", help="Run the I-th of N parts of the models; merge joins the parts' folders.")
+    ] = "1/1",
     retry_failed: Annotated[
         bool,
         typer.Option(
@@ -95,6 +98,7 @@ def compare(
             machine=machine,
             models=models,
             engine=runner,
+            part=_part(part),
         )
         if first:
             current = not outcome.worked and report_is_current(folder)
@@ -110,6 +114,13 @@ def folders(name: str, scale: str | None, out: Path | None, models: Path | None)
     if out is not None:
         return out, models
     return RESULTS / (name if scale is None else f"{name}-{scale}"), models or MODELS
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, slash, parts = text.partition("/")
+    if not (slash and number.isdecimal() and parts.isdecimal()):
+        raise InputError(f"--part takes I/N, such as 1/3, got {text!r}.")
+    return int(number), int(parts)
 
 
 def _engine(name: str, jobs: int | None, address: str | None, cpus: int, gpus: float | None) -> Engine:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from aimc_robust.devices.card import Card
@@ -98,6 +97,8 @@ def moment_table(
 
     Integrated at `COARSE` states, with a cubic spline between them. settings: as for `integrated_moments`.
     """
+    from scipy.interpolate import CubicSpline  # slow to import, and seldom needed
+
     low, high = span or window or (card.range.min, card.range.max)
     coarse, fine = (torch.linspace(0.0, 1.0, points, dtype=torch.float64) for points in (COARSE, FINE))
     states = coarse.mul(math.pi / 2).sin().square().mul(high - low).add(low)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import special
 
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation.student import CONFIDENCE, ROUNDING
@@ -79,7 +79,7 @@ def variance_components(models: Sequence[np.ndarray]) -> VarianceComponents:
     rest[np.abs(rest) <= ROUNDING * max(np.abs(values).max() for values in models)] = 0.0
     within = float((rest**2).sum())
     noise = within / degrees
-    noise_ci = tuple(within / float(stats.chi2.ppf(level, degrees)) for level in (1.0 - TAIL, TAIL))
+    noise_ci = tuple(within / float(special.chdtri(degrees, 1.0 - level)) for level in (1.0 - TAIL, TAIL))
     if len(models) == 1:
         return VarianceComponents(noise, math.nan, noise_ci, (math.nan, math.nan))
     between = float((counts * (means - counts @ means / total) ** 2).sum()) / (len(models) - 1)
@@ -101,7 +101,7 @@ def _ratio_interval(counts: np.ndarray, means: np.ndarray, noise: float, degrees
         weights = 1.0 / (ratio + 1.0 / counts)
         return float(weights @ (means - weights @ means / weights.sum()) ** 2) / ((len(counts) - 1) * noise)
 
-    low, high = (float(stats.f.ppf(level, len(counts) - 1, degrees)) for level in (1.0 - TAIL, TAIL))
+    low, high = (float(special.fdtri(len(counts) - 1, degrees, level)) for level in (1.0 - TAIL, TAIL))
     least = (1e-9 - 1.0) / counts.max()  # a smaller ratio would give some model's mean a negative variance
     return _crossing(f_of, low, least), _crossing(f_of, high, least)
 
@@ -113,4 +113,6 @@ def _crossing(falling: Callable[[float], float], level: float, least: float) -> 
     above = 1.0
     while falling(above) > level:
         above *= 4.0
+    from scipy import optimize  # slow to import, and seldom needed
+
     return float(optimize.brentq(lambda ratio: falling(ratio) - level, least, above, xtol=1e-12, rtol=1e-10))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import isotonic_regression
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, require_whole
@@ -135,7 +134,7 @@ def equivalent_sigma(
     if rows[0.0]["high"] < 0:
         _up_to([sigma / STEP ** (2 * k) for k, sigma in enumerate(steps)], lambda sigma: measured(sigma)["high"] < 0)
     curve = pd.DataFrame([rows[sigma] for sigma in sorted(rows)])
-    curve.insert(2, "fitted", isotonic_regression(curve["accuracy"], increasing=False).x)
+    curve.insert(2, "fitted", _monotone(curve["accuracy"], increasing=False))
     sigma = _crossing(curve["sigma"], device.mean() - curve["fitted"])
     reason = _unidentified(curve, digital, float(device.mean()))
     return EquivalentSigma(
@@ -170,6 +169,13 @@ def _row(sigma: float, accuracies: np.ndarray, device: np.ndarray) -> dict[str, 
     }
 
 
+def _monotone(values: pd.Series, *, increasing: bool) -> np.ndarray:
+    """The nearest monotone values."""
+    from scipy.optimize import isotonic_regression  # slow to import, and seldom needed
+
+    return isotonic_regression(values, increasing=increasing).x
+
+
 def _up_to(sigmas: Iterable[float], reached: Callable[[float], bool]) -> None:
     """Measure one sigma after another until the paired difference is told apart from 0."""
     for sigma in sigmas:
@@ -179,7 +185,7 @@ def _up_to(sigmas: Iterable[float], reached: Callable[[float], bool]) -> None:
 
 def _crossing(sigmas: pd.Series, differences: pd.Series) -> float:
     """The sigma at which `differences`, made monotone, crosses 0 from below; 0 or inf where it lies above or below."""
-    rising = isotonic_regression(differences, increasing=True).x
+    rising = _monotone(differences, increasing=True)
     above = int(np.searchsorted(rising, 0.0, side="left"))
     if above == 0:
         return 0.0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from scipy import stats
+from scipy import special
 
 from aimc_robust.errors import require_whole
 from aimc_robust.evaluation.student import CONFIDENCE
@@ -37,6 +37,6 @@ def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
     require_whole("trials", trials, low=1)
     require_whole("successes", successes, low=0, high=trials)
     tail = (1.0 - CONFIDENCE) / 2
-    low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes > 0 else 0.0
-    high = stats.beta.ppf(1.0 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    low = special.betaincinv(successes, trials - successes + 1, tail) if successes > 0 else 0.0
+    high = special.betaincinv(successes + 1, trials - successes, 1.0 - tail) if successes < trials else 1.0
     return float(low), float(high)
