@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 DATA_SETS_AT_ONCE = 2
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class CellRunner:
         if reason is None:
             try:
                 with _memory_counted():
-                    if not self._shared(self.store.is_evaluated(cell) if self.writes else False):
+                    if not self.shared(self.store.is_evaluated(cell) if self.writes else False):
                         self._work_on(cell, progress)
                 if self.writes:
                     progress.finished(cell, self.store.mean_accuracies(cell))
@@ -165,7 +167,7 @@ class CellRunner:
                 load_selection(self.store.run_folder(cell), model, config.selections, loaded)
             evaluation.run(target, chips)
 
-    def _shared(self, value: bool | str | None) -> bool | str | None:
+    def shared(self, value: Value) -> Value:
         """What the first process says, in all of them."""
         return value if self.machine.processes == 1 else self._any_fabric.broadcast(value)
 
@@ -176,14 +178,14 @@ class CellRunner:
             if self.work.retry_failed:
                 self.store.forget_failure(cell)
             reason = self.store.failure(cell)
-        return self._shared(reason)
+        return self.shared(reason)
 
     def _trained(self, cell: Cell, progress: Progress) -> nn.Module:
         """The cell's model with the weights of its first selection."""
         spec, label = self.store.spec, cell.method
         data, config = self.data(spec.data_of(label)), spec.config_of(label)
         with training_folder(self.store, cell, self.work.models, writes=self.writes) as folder:
-            finished = self._shared(self.store.is_trained(cell, folder) if self.writes else False)
+            finished = self.shared(self.store.is_trained(cell, folder) if self.writes else False)
             progress.training(cell, done=len(self.store.history(cell, folder)))
             return train(
                 build_model(spec.model_of(label), data, seed=cell.seed),

@@ -41,6 +41,7 @@ def compare(
     machine: Machine | None = None,
     models: Path | None = None,
     engine: Engine | None = None,
+    part: tuple[int, int] = (1, 1),
 ) -> Outcome:
     """Run what is not done yet of `spec`, into `folder`, and write the tables.
 
@@ -49,7 +50,8 @@ def compare(
     ends with the numbers of an undisturbed run. A cell whose training diverges, or that lacks memory, is recorded as
     failed, and not tried again unless `retry_failed`; the others go on. machine: devices and processes that train one
     model (default: one); every process calls this, and the first one writes. models: a folder of trained models that
-    several comparisons share. engine: who runs the cells (default: this process, one after the other).
+    several comparisons share. engine: who runs the cells (default: this process, one after the other). part: (i, n) runs
+    every n-th cell from the i-th on, for machines whose results are merged afterwards.
     Raises DataError, InputError, CheckpointError or ResultsError before anything is overwritten.
     """
     machine = machine or Machine()
@@ -62,7 +64,7 @@ def compare(
     waiting: list[Cell] = []
     if runner.writes:
         store.check()
-        waiting = [cell for cell in store.cells if retry_failed or not _is_settled(store, cell)]
+        waiting = [cell for cell in _share(store.cells, part) if retry_failed or not _is_settled(store, cell)]
     lines = _rehearsed(runner, waiting if runner.writes else store.cells)
     with exclusive(folder) if runner.writes else nullcontext():
         if runner.writes:
@@ -72,12 +74,33 @@ def compare(
                 store.write_note(COVERAGE, {"line": "; ".join(lines)})
         told = (store.note(COVERAGE) or {}).get("line", "") if runner.writes else ""
         progress.started(cells=len(store.cells), epochs=spec.config().epochs, coverage=told)
+        reasons = {cell: store.failure(cell) for cell in store.cells} if runner.writes else {}
+        for cell, reason in reasons.items():
+            if cell not in waiting and reason is not None:
+                progress.failed(cell, reason)
+            elif cell not in waiting and store.is_evaluated(cell):
+                progress.finished(cell, store.mean_accuracies(cell))
         with lent(runner) if isinstance(engine, Serial) else nullcontext():
-            reasons = engine.run(work, store.cells, progress)
+            reasons |= engine.run(work, _known_to_all(runner, waiting), progress)
         if runner.writes and (waiting or not (folder / "summary.csv").exists()):
             store.write_tables()
         runner.wait_for_all()
     return Outcome(store, {cell: reason for cell, reason in reasons.items() if reason}, bool(waiting))
+
+
+def _share(cells: list[Cell], part: tuple[int, int]) -> list[Cell]:
+    number, parts = part
+    if not 1 <= number <= parts:
+        raise InputError(f"a part is one of so many, such as 1/3 to 3/3, got {number}/{parts}.")
+    return cells[number - 1 :: parts]
+
+
+def _known_to_all(runner: CellRunner, waiting: list[Cell]) -> list[Cell]:
+    """What the first process found to do, in all of them."""
+    if runner.machine.processes == 1:
+        return waiting
+    names = runner.shared([str(cell) for cell in waiting])
+    return [cell for cell in runner.store.cells if str(cell) in names]
 
 
 def _is_settled(store: Store, cell: Cell) -> bool:

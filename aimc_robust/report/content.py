@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, SPEC, Store
+import pandas as pd
+
+from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, SPEC, Cell, Store
 from aimc_robust.bench.tables import estimates
 from aimc_robust.bench.targets import Target
 from aimc_robust.evaluation.estimate import AccuracyEstimate
-from aimc_robust.evaluation.paired import PairedDifference, paired_difference
-from aimc_robust.evaluation.sampling import sampling_half_width
+from aimc_robust.files import Row
 from aimc_robust.hardware.crossbar import Crossbar
+from aimc_robust.report.claims import Verdict, verdicts
+from aimc_robust.report.costs import Cost, costs
+from aimc_robust.report.paper_table import PaperTable, paper_table, smaller
+from aimc_robust.report.standings import Effect, Finding, Standing, effects, findings, standings
 
 COLUMNS = 6  # targets side by side, what a printed page holds
 Estimates = dict[tuple[str, str], AccuracyEstimate]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A method's place in one target's column."""
-
-    estimate: AccuracyEstimate
-    place: str  # "best", "tied" (not told apart from it), "unpaired" (no seed in common with it) or "" (behind)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The best method of a target against the baseline, on the same chips."""
-
-    target: str
-    best: str
-    best_mean: float
-    baseline_mean: float
-    difference: PairedDifference | None  # None: no seed in common
-
-    @property
-    def settled(self) -> bool:
-        """Whether the best is told apart from the baseline."""
-        return self.difference is not None and self.difference.settled
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What a compensation does to one method's accuracy on the same chips."""
-
-    target: str
-    method: str
-    compensation: str
-    before: AccuracyEstimate
-    after: AccuracyEstimate
-    difference: PairedDifference | None
 
 
 @dataclass(frozen=True)
@@ -59,11 +29,16 @@ class Content:
     """All that a report says."""
 
     store: Store
+    targets: dict[str, Target]
+    history: dict[Cell, list[Row]]  # of trainings, a row per epoch
     estimates: Estimates
+    top5: dict[tuple[str, str], float]  # mean top-5 accuracy [percent] where it was measured
     columns: list[list[str]]  # targets, in groups that fit a page side by side
     standings: dict[str, dict[str, Standing]]  # target -> method -> standing
     findings: list[Finding]
-    baseline: str
+    costs: dict[str, Cost]
+    paper: PaperTable | None
+    verdicts: list[Verdict]
     devices: list[Target]  # crossbars, without those that only add a compensation
     effects: list[Effect]
     failures: dict[str, str]
@@ -71,13 +46,15 @@ class Content:
     coverage: str
     environments: list[dict[str, Any]]
     spec_text: str
-    images: int  # test images
+    images: list[tuple[str, int]]  # name and number of test images of each data set
+    smaller: str | None  # scale and overrides, in words
 
     @property
-    def sampling_errors(self) -> tuple[float, float]:
+    def sampling_errors(self) -> tuple[float, float] | None:
         """Least and greatest 95 % half-width [points] that the finite test set leaves on the accuracies shown."""
-        widths = [sampling_half_width(estimate.mean, self.images) for estimate in self.estimates.values()]
-        return min(widths), max(widths)
+        found = [e for (_, target), e in self.estimates.items() if self._on_test_images(target)]
+        widths = [estimate.sampling_half_width for estimate in found]
+        return (min(widths), max(widths)) if widths else None
 
     @property
     def covers(self) -> str:
@@ -85,37 +62,53 @@ class Content:
         kinds = {estimate.ci_covers for estimate in self.estimates.values()}
         return kinds.pop() if len(kinds) == 1 else "mixed"
 
+    def _on_test_images(self, target: str) -> bool:
+        return target in self.targets and self.targets[target].split == "test"
 
-def gather(store: Store) -> Content:
-    """Read a results folder, finished or not."""
-    frame = store.table()
-    found = estimates(frame)
-    targets = store.spec.built_targets()
-    standings = {target.name: _standings(found, target.name) for target in targets}
-    failures = {str(cell): reason for cell in store.cells if (reason := store.failure(cell)) is not None}
-    waiting = [c for c in store.cells if not store.is_evaluated(c) and str(c) not in failures]
-    baseline = "sgd" if "sgd" in store.spec.labels else store.spec.labels[0]
+
+def gather(store: Store, frame: pd.DataFrame | None = None) -> Content:
+    """Read a results folder, finished or not. frame: its rows, where they have been read already."""
+    frame = store.table() if frame is None else frame
+    spec, found = store.spec, estimates(frame)
+    targets = {target.name: target for target in spec.built_targets()}
+    placed = {name: standings(spec, found, name) for name in targets}
+    failures = {cell: reason for cell in store.cells if (reason := store.failure(cell)) is not None}
+    history = {cell: store.history(cell) for cell in store.cells}
+    relative_to = {} if spec.paper is None else {"relative_to": spec.paper.relative_to}
     return Content(
         store=store,
+        targets=targets,
+        history=history,
         estimates=found,
-        columns=_groups(store),
-        standings=standings,
-        findings=[finding for target in standings if (finding := _finding(standings[target], target, baseline))],
-        baseline=baseline,
-        devices=[t for t in targets if isinstance(t.condition, Crossbar) and t.corrects is None],
-        effects=[effect for t in targets if t.corrects for effect in _effects(found, store.spec.labels, t)],
-        failures=failures,
-        missing=len(waiting),
+        top5=_top5(frame),
+        columns=_columns(list(targets.values())),
+        standings=placed,
+        findings=findings(spec, placed),
+        costs=costs(spec, history),
+        paper=paper_table(spec, found, costs(spec, history, **relative_to)),
+        verdicts=verdicts(spec, found),
+        devices=[t for t in targets.values() if isinstance(t.condition, Crossbar) and t.corrects is None],
+        effects=[effect for t in targets.values() if t.corrects for effect in effects(found, spec.labels, t)],
+        failures={str(cell): reason for cell, reason in failures.items()},
+        missing=len(_unfinished(store, targets, frame) - set(failures)),
         coverage=(store.note(COVERAGE) or {}).get("line", ""),
         environments=store.note(ENVIRONMENT) or [],
         spec_text=(store.folder / SPEC).read_text(encoding="utf-8"),
-        images=int(frame["n"].max()) if len(frame) else 0,
+        images=_images(store, targets, frame),
+        smaller=smaller(spec),
     )
 
 
-def _groups(store: Store) -> list[list[str]]:
+def _unfinished(store: Store, targets: Mapping[str, Target], frame: pd.DataFrame) -> set[Cell]:
+    """The cells that lack rows that the spec asks for."""
+    wanted = {name: target.chips(store.spec.chips) for name, target in targets.items()}
+    asked = frame[frame["chip"] < frame["target"].map(wanted).fillna(0)]
+    rows = asked.groupby(["method", "seed"]).size().to_dict()
+    return {cell for cell in store.cells if rows.get((cell.method, cell.seed), 0) < sum(wanted.values())}
+
+
+def _columns(targets: list[Target]) -> list[list[str]]:
     """Digital and devices first, then the noises; at most COLUMNS side by side, in even parts."""
-    targets = store.spec.built_targets()
     kinds = [[t.name for t in targets if (t.backend == "noise") is noise] for noise in (False, True)]
     groups = []
     for kind in kinds:
@@ -124,43 +117,18 @@ def _groups(store: Store) -> list[list[str]]:
     return groups
 
 
-def _standings(found: Estimates, target: str) -> dict[str, Standing]:
-    column = {method: e for (method, name), e in found.items() if name == target}
-    if not column:
+def _top5(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Mean over models of their chip means, as the accuracy's."""
+    if "top5" not in frame:
         return {}
-    best = max(column, key=lambda method: column[method].mean)
-    places = {m: "best" if m == best else _place(column[best], e) for m, e in column.items()}
-    return {method: Standing(estimate, places[method]) for method, estimate in column.items()}
+    models = frame.dropna(subset="top5").groupby(["method", "target", "seed"])["top5"].mean()
+    return models.groupby(["method", "target"]).mean().to_dict()
 
 
-def _place(best: AccuracyEstimate, other: AccuracyEstimate) -> str:
-    difference = _difference(best, other)
-    if difference is None:
-        return "unpaired"
-    return "" if difference.settled else "tied"
-
-
-def _difference(first: AccuracyEstimate, second: AccuracyEstimate) -> PairedDifference | None:
-    """Their paired difference; None where failures left them no seed in common."""
-    shared = set(first.table["seed"]) & set(second.table["seed"])
-    return paired_difference(first, second) if shared else None
-
-
-def _finding(standings: dict[str, Standing], target: str, baseline: str) -> Finding | None:
-    """The best against the baseline; None where there is nothing to compare."""
-    if baseline not in standings or len(standings) < 2:
-        return None
-    best = next(method for method, standing in standings.items() if standing.place == "best")
-    top, base = standings[best].estimate, standings[baseline].estimate
-    return Finding(target, best, top.mean, base.mean, _difference(top, base))
-
-
-def _effects(found: Estimates, methods: list[str], target: Target) -> list[Effect]:
-    """Each method under a compensated target beside the same without."""
-    names = " and ".join(target.deployment.compensation)
-    pairs = [(m, found.get((m, target.corrects)), found.get((m, target.name))) for m in methods]
-    return [
-        Effect(target.corrects, method, names, before, after, _difference(after, before))
-        for method, before, after in pairs
-        if before is not None and after is not None
-    ]
+def _images(store: Store, targets: Mapping[str, Target], frame: pd.DataFrame) -> list[tuple[str, int]]:
+    """(name, test images) of each data set, as far as there are rows; one without rows has 0."""
+    test = [name for name, target in targets.items() if target.split == "test"]
+    counts = frame[frame["target"].isin(test)].groupby("method")["n"].max()
+    found = [(store.spec.data_of(label).name, int(counts.get(label, 0))) for label in store.spec.labels]
+    counted = {name for name, count in found if count}
+    return list(dict.fromkeys((name, count) for name, count in found if count or name not in counted))

@@ -1,4 +1,4 @@
-"""The report's figures as SVG text: they open offline, print sharply and are the same bytes for the same rows."""
+"""The report's figures: they open offline, print sharply and are the same bytes for the same rows."""
 
 import matplotlib as mpl
 import numpy as np
@@ -10,12 +10,12 @@ from aimc_robust.devices.statistics import programming_std
 from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.report.content import Content
-from aimc_robust.report.style import MARKERS, STYLE, colour, legend, svg
+from aimc_robust.report.style import MARKERS, STYLE, Drawing, colour, drawing, legend
 
 
-def accuracy_over_targets(content: Content) -> str | None:
+def accuracy_over_targets(content: Content) -> Drawing | None:
     """A dot and interval per method for digital weights and each device."""
-    exact = [t.name for t in content.store.spec.built_targets() if t.backend != "noise"]
+    exact = [t.name for t in content.targets.values() if t.backend != "noise"]
     targets = [name for name in exact if content.standings[name]]
     labels = content.store.spec.labels
     if not targets:
@@ -37,12 +37,12 @@ def accuracy_over_targets(content: Content) -> str | None:
         for y in range(1, len(targets)):
             axes.axhline(y - 0.5, color="#d0d0d0", linewidth=0.8)
         legend(figure, axes)
-        return svg(figure, "targets")
+        return drawing(figure, "targets")
 
 
 def points_over_sigma(content: Content) -> dict[str, list[tuple[float, AccuracyEstimate]]]:
     """Method -> (sigma, estimate), by rising sigma, for digital and Gaussian noise of scale filter_max."""
-    strengths = [(t.sigma, t.name) for t in content.store.spec.built_targets() if t.sigma is not None]
+    strengths = [(t.sigma, t.name) for t in content.targets.values() if t.sigma is not None]
     return {
         method: [
             (s, content.estimates[method, name]) for s, name in sorted(strengths) if (method, name) in content.estimates
@@ -51,7 +51,7 @@ def points_over_sigma(content: Content) -> dict[str, list[tuple[float, AccuracyE
     }
 
 
-def accuracy_over_sigma(content: Content) -> str | None:
+def accuracy_over_sigma(content: Content) -> Drawing | None:
     """Accuracy over the strength of Gaussian weight noise, a line per method; None with fewer than two strengths."""
     lines = points_over_sigma(content)
     if len({sigma for points in lines.values() for sigma, _ in points}) < 2:
@@ -65,7 +65,7 @@ def accuracy_over_sigma(content: Content) -> str | None:
         axes.set_xlabel("sigma of Gaussian weight noise (share of each filter's largest weight)")
         axes.set_ylabel("accuracy [%]")
         legend(figure, axes)
-        return svg(figure, "sigma")
+        return drawing(figure, "sigma")
 
 
 def device_points(crossbar: Crossbar) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,6 +76,11 @@ def device_points(crossbar: Crossbar) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def device_curve(name: str, crossbar: Crossbar) -> str:
+    """`device_drawing` as an SVG element."""
+    return device_drawing(name, crossbar).svg
+
+
+def device_drawing(name: str, crossbar: Crossbar) -> Drawing:
     """sigma(state) over the card's limits, with the programming window shaded; `name` is the target's."""
     card = crossbar.card
     with mpl.rc_context(STYLE):
@@ -88,7 +93,7 @@ def device_curve(name: str, crossbar: Crossbar) -> str:
         axes.set_ylabel(f"programming error sigma [{unit}]")
         axes.set_ylim(bottom=0)
         axes.legend(fontsize=9)
-        return svg(figure, f"device-{name}")
+        return drawing(figure, f"device-{name}")
 
 
 def _intervals(

@@ -1,19 +1,27 @@
-"""Lay a report out: report.html, self-contained, and report.md."""
+"""Lay a report out: report.html, self-contained, and report.md; tables and figures as files beside them."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
 import aimc_robust
 from aimc_robust.bench.store import QUESTION, Store
-from aimc_robust.evaluation.paired import PairedDifference
+from aimc_robust.bench.tables import summary
 from aimc_robust.files import read_json, write_whole
-from aimc_robust.report import evaluation_page, figures, training_figures
+from aimc_robust.report import evaluation_page, exports, training_figures, words
 from aimc_robust.report.content import Content, gather
-from aimc_robust.report.rendering import environment, interval
+from aimc_robust.report.drawings import drawings
+from aimc_robust.report.rendering import environment
 from aimc_robust.report.setup import ranges_over_models, setup
+from aimc_robust.report.stamp import is_current, sources, write_stamp
+from aimc_robust.report.style import Drawing
+from aimc_robust.report.training_figures import MeanRows
+
+Files = dict[str, str | bytes]
 
 
 def write_report(folder: Path) -> Path:
-    """Write the tables and both reports of a results folder from its rows; returns the path of report.html.
+    """Write tables, figures and both reports of a results folder from its rows; returns the path of report.html.
 
     The folder of a comparison or of an evaluation. Works on unfinished results too, and says so in the page. Raises
     InputError when the folder holds neither.
@@ -22,58 +30,52 @@ def write_report(folder: Path) -> Path:
     if isinstance(question, dict) and question.get("kind") == "evaluation":
         return evaluation_page.write_report(folder)
     store = Store.open(folder)
-    store.write_tables()
-    content = gather(store)
-    write_whole(folder / "report.md", _render("report.md.j2", content))
-    write_whole(folder / "report.html", _render("report.html.j2", content))
+    made_from = sources(folder)  # before the rows are read: if some come meanwhile, the report is not current
+    files = report_files(store)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_whole(folder / name, content)
+    write_stamp(folder, made_from, [folder / name for name in files])
     return folder / "report.html"
 
 
-def _render(template: str, content: Content) -> str:
+def report_is_current(folder: Path) -> bool:
+    """Whether `write_report` would write what the folder of a comparison already holds.
+
+    It looks at contents, not at times: question, rows and notes, version and code of the report, and the files that
+    were written. False for a folder without a report, a damaged note of what it was made from, or an evaluation's.
+    """
+    return is_current(folder)
+
+
+def report_files(store: Store) -> Files:
+    """Name -> content of every file of a comparison's report."""
+    frame = store.table()
+    content = gather(store, frame)
+    means = training_figures.mean_rows(content)
+    pictures = drawings(content, means)
+    files: Files = {"evaluations.csv": frame.to_csv(index=False), "summary.csv": summary(frame).to_csv(index=False)}
+    files |= {f"tables/{name}": text for name, text in exports.tables(content).items()}
+    for name, picture in pictures.items():
+        files |= {f"figures/{name}.svg": picture.svg_file, f"figures/{name}.png": picture.png}
+    files["report.md"] = _render("report.md.j2", content, means, pictures)
+    files["report.html"] = _render("report.html.j2", content, means, pictures)  # the last: it promises the others
+    return files
+
+
+def _render(template: str, content: Content, means: MeanRows, pictures: dict[str, Drawing]) -> str:
     templates = environment(template)
-    templates.filters |= {"gain": gain}
+    templates.filters |= {"gain": words.gain}
     return templates.get_template(template).render(
         content=content,
         spec=content.store.spec,
         recipe=content.store.spec.config(),
-        figures=figures,
+        means=means,
+        pictures=pictures,
         training=training_figures,
-        settings=settings,
-        passes=passes,
-        partly=partly,
+        exports=exports,
+        words=words,
         setup=setup,
         ranges_over_models=ranges_over_models,
         version=aimc_robust.__version__,
     )
-
-
-def gain(difference: PairedDifference) -> str:
-    """A difference with its sign and interval."""
-    return f"{difference.mean:+.2f} points {interval(difference, 2)}".rstrip()
-
-
-def partly(content: Content, difference: PairedDifference) -> str:
-    """A remark where failures or unfinished work leave a difference over fewer models than the spec asks for."""
-    wanted = len(content.store.spec.seeds)
-    return "" if difference.seeds == wanted else f" (over the {difference.seeds} of {wanted} models that both have)"
-
-
-def settings(content: Content, label: str) -> str:
-    """A method's settings as its spec gives them."""
-    table = {key: value for key, value in content.store.spec.methods[label].items() if key != "kind"}
-    ramp = table.get("ramp")
-    if isinstance(ramp, dict):
-        length = f" over {ramp['updates']} updates" if "updates" in ramp else ""
-        length = f" over {100 * ramp['fraction']:g} % of the run" if "fraction" in ramp else length
-        table["ramp"] = ramp["shape"] + length
-    if isinstance(table.get("noise"), dict):
-        noise = table["noise"]
-        table["noise"] = noise.get("name") or noise["device"]["name"]  # not the whole card
-    return ", ".join(f"{key} {value}" for key, value in table.items()) or "–"
-
-
-def passes(content: Content, label: str) -> dict[str, str]:
-    """How a method works: kind, batches per update, whose BatchNorm statistics are kept."""
-    method = content.store.spec.method(label, seed=0)
-    kind = content.store.spec.methods[label].get("kind", label)
-    return {"kind": kind, "batches": str(method.batches_per_update), "bn_stats": method.bn_stats}

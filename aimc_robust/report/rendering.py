@@ -19,6 +19,7 @@ def environment(template: str) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     made.filters |= {"number": number, "interval": interval, "bounds": bounds, "described": described, "short": short}
+    made.filters |= {"times": times, "spread": spread}
     return made
 
 
@@ -32,6 +33,17 @@ def bounds(low: float | None, high: float | None, digits: int = 1) -> str:
 def number(value: float | None, digits: int = 2) -> str:
     """A number for a table; a dash where there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:z.{digits}f}"  # no minus before a zero
+
+
+def spread(sd_noise: float | None, sd_seed: float | None, digits: int = 2) -> str:
+    """` ± sd_noise ± sd_seed`, as the papers write it, without what is not known."""
+    known = [sd for sd in (sd_noise, sd_seed) if sd is not None and not math.isnan(sd)]
+    return "".join(f" ± {sd:.{digits}f}" for sd in known)
+
+
+def times(ratio: float | None) -> str:
+    """A ratio such as `2 ×`; a dash where there is none."""
+    return "–" if ratio is None else f"{ratio:.3g} ×"
 
 
 def short(value: float | None) -> str:

@@ -1,11 +1,15 @@
-"""How every picture looks, and how it becomes part of a page."""
+"""How every picture looks, and how it becomes part of a page and a file."""
 
 import io
 import re
+import textwrap
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 STYLE = {
@@ -25,6 +29,29 @@ COLOURS = ["#4d4d4d", "#0072b2", "#d55e00", "#009e73", "#56b4e9", "#e69f00", "#c
 LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]  # five against eight colours: 40 methods differ
 DASHES = ["none", "6 3", "6 2 2 2", "2 3", "6 2 2 2 2 2"]  # the same lines in SVG
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+DOTS_PER_INCH = 150
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure as an SVG element for a page. name: of its files, and in front of its ids."""
+
+    name: str
+    svg: str
+    figure: Figure
+
+    @property
+    def svg_file(self) -> str:
+        """The element as a file of its own."""
+        return f'<?xml version="1.0" encoding="utf-8" standalone="no"?>\n{self.svg}'
+
+    @property
+    def png(self) -> bytes:
+        """The same picture; the same bytes for the same figure."""
+        buffer = io.BytesIO()
+        self.figure.set_dpi(DOTS_PER_INCH)
+        FigureCanvasAgg(self.figure).print_png(buffer, metadata={"Software": None})
+        return buffer.getvalue()
 
 
 def colour(number: int) -> str:
@@ -38,16 +65,27 @@ def line(number: int) -> dict[str, Any]:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """The names of the curves in `axes`, above the figure."""
+    """The names of the curves in `axes`, above the figure, in as many columns as it is wide enough for."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 3))
+    room = int(12 * figure.get_figwidth())  # characters
+    columns = min(3, len(labels), room // (max(map(len, labels)) + 6))
+    names = [textwrap.fill(label, room - 12) for label in labels]
+    figure.legend(handles, names, loc="outside upper center", ncols=max(1, columns))
+
+
+def drawing(figure: Figure, name: str) -> Drawing:
+    """The figure as it is now."""
+    element = svg(figure, name)
+    figure.set_layout_engine("none")  # what was laid out for the first picture is kept for the others
+    return Drawing(name, element, figure)
 
 
 def svg(figure: Figure, name: str) -> str:
     """The figure as an SVG element that scales with the page; ids derive from `name`, so that figures do not clash."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        # Not savefig, which draws everything twice.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     element = text[text.index("<svg") :]
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", element)

@@ -3,17 +3,18 @@
 The figures named are those of the Incorruptible paper that show the same.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.figure import Figure
 
 from aimc_robust.files import Row
 from aimc_robust.report.content import Content
-from aimc_robust.report.style import DASHES, STYLE, colour, legend, line, svg
+from aimc_robust.report.style import DASHES, STYLE, Drawing, colour, drawing, legend, line
+from aimc_robust.training.epoch import score_key
 
 MeanRows = dict[str, list[Row]]
 SPLITS = ("test", "train")
@@ -30,6 +31,11 @@ class Panel:
     x_label: str = "epoch"
     y_label: str = ""  # where the title does not say it
 
+    @property
+    def name(self) -> str:
+        """Of its drawing."""
+        return f"diagnostics-{self.y}-over-{self.x}".replace("@", "-at-")
+
 
 @dataclass(frozen=True)
 class Group:
@@ -42,8 +48,8 @@ class Group:
 def mean_rows(content: Content) -> MeanRows:
     """Method -> a row per epoch that holds, for each key with numbers, their mean over the seeds."""
     found: dict[str, dict[int, list[Row]]] = {method: defaultdict(list) for method in content.store.spec.labels}
-    for cell in content.store.cells:
-        for row in content.store.history(cell):
+    for cell, rows in content.history.items():
+        for row in rows:
             found[cell.method][row["epoch"]].append(row)
     return {m: [_mean(epochs[number]) for number in sorted(epochs)] for m, epochs in found.items()}
 
@@ -54,7 +60,7 @@ def _mean(rows: list[Row]) -> Row:
         for key, value in row.items():
             if isinstance(value, int | float):
                 values[key].append(value)
-    return {key: float(np.mean(found)) for key, found in values.items()}
+    return {key: math.fsum(found) / len(found) for key, found in values.items()}
 
 
 def curve(rows: Iterable[Row], x: str, y: str) -> tuple[list[float], list[float]]:
@@ -63,15 +69,11 @@ def curve(rows: Iterable[Row], x: str, y: str) -> tuple[list[float], list[float]
     return [a for a, _ in points], [b for _, b in points]
 
 
-def training_curves(content: Content) -> str | None:
+def training_curves(content: Content, means: MeanRows) -> Drawing | None:
     """Training loss and validation accuracy over the epochs."""
-    means = mean_rows(content)
     if not any(means.values()):
         return None
-    stopping = content.store.spec.config().early_stopping
-    panels = [("train_loss", "training loss"), ("accuracy", "validation accuracy [%]")]
-    if stopping is not None:
-        panels.append(("perturbed_accuracy", f"the same at sigma = {stopping.sigma:g} [%]"))
+    panels = [("train_loss", "training loss"), ("accuracy", "validation accuracy [%]"), *_selections(content)]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 2.5 * len(panels)), layout="constrained")
         all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -81,7 +83,18 @@ def training_curves(content: Content) -> str | None:
             axes.set_title(title, loc="left", fontsize=10)
         all_axes[-1].set_xlabel("epoch")
         legend(figure, all_axes[0])
-        return svg(figure, "training")
+        return drawing(figure, "training")
+
+
+def _selections(content: Content) -> list[tuple[str, str]]:
+    """(key, title) of the accuracies under noise that early stopping goes by, over all methods' recipes."""
+    recipes = [content.store.spec.config_of(label).early_stopping for label in content.store.spec.labels]
+    several = sorted({sigma for r in recipes if r is not None and len(r.sigmas) > 1 for sigma in r.sigmas if sigma})
+    if several:
+        return [(score_key(sigma), f"the same at sigma = {sigma:g} [%]") for sigma in several]
+    single = {r.sigmas[0] for r in recipes if r is not None}
+    noise = f"at sigma = {single.pop():g}" if len(single) == 1 else "under the noise that each selects by"
+    return [("perturbed_accuracy", f"the same {noise} [%]")] if any(recipes) else []
 
 
 def watched(means: MeanRows) -> MeanRows:
@@ -142,7 +155,7 @@ def _has_points(panel: Panel, means: MeanRows) -> bool:
     return any(curve(rows, panel.x, panel.y)[0] for rows in means.values())
 
 
-def drawn(panel: Panel, means: MeanRows) -> str:
+def drawn(panel: Panel, means: MeanRows) -> Drawing:
     """A small picture, as wide as a phone's screen; a dot marks the last epoch."""
     with mpl.rc_context(STYLE | {"font.size": 9}):
         figure = Figure(figsize=(3.4, 2.3), layout="constrained")
@@ -155,7 +168,7 @@ def drawn(panel: Panel, means: MeanRows) -> str:
         axes.set_xlabel(panel.x_label)
         axes.set_ylabel(panel.y_label)
         axes.locator_params(axis="x", nbins=5, integer=panel.x == "epoch")
-        return svg(figure, f"diagnostics-{panel.y}-over-{panel.x}".replace("@", "-at-"))
+        return drawing(figure, panel.name)
 
 
 def sample(number: int) -> str:
@@ -182,7 +195,7 @@ def last_epochs(means: MeanRows) -> list[tuple[str, dict[str, float | None]]]:
 
 def cost(content: Content) -> str | None:
     """What the diagnostics took, in one sentence; None without any."""
-    rows = [row for cell in content.store.cells for row in content.store.history(cell) if "probe_seconds" in row]
+    rows = [row for found in content.history.values() for row in found if "probe_seconds" in row]
     training, probing = (sum(row[key] for row in rows) for key in ("seconds", "probe_seconds"))
     if not rows:
         return None

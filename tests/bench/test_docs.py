@@ -31,7 +31,7 @@ def test_the_example_is_a_spec(spec):
 
 def test_networks_and_data_sets_go_by_these_names():
     line = PAGE[PAGE.index("Networks by name") : PAGE.index("## Data")]
-    names = [name for name in re.findall(r"`([a-z0-9-]+)`", line)]
+    names = re.findall(r"`([a-z0-9-]+)`", line)
     assert {"resnet18", "wrn-16-5", "pyramidnet50", "vgg16-bn", "vit-s"} <= set(names)
     assert [name for name in names if find_network(name) is None] == []
     sets = re.search(r"`torchvision:CIFAR10`, (.*?), \.\.\.", PAGE)[1]

@@ -83,7 +83,7 @@ def test_a_panel_draws_the_methods_that_have_numbers(watched):
     means = training.watched(training.mean_rows(gather(Store.open(watched))))
     colours = [training.colour(number) for number in range(2)]  # sgd, m-rwp
     for key, shown in (("gradient_norm", [True, True]), ("gradient_cosine", [False, True])):
-        picture = training.drawn(training.Panel("title", key), means)
+        picture = training.drawn(training.Panel("title", key), means).svg
         assert [colour in picture for colour in colours] == shown
         assert all(word in picture for word in ("title", "epoch"))
     alone = {"sgd": means["sgd"]}
@@ -102,7 +102,8 @@ def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cos
         last = [[rows_of(watched, f"{m}-seed{seed}")[-1][key] for seed in (0, 1)] for m in ("sgd", "m-rwp")]
         texts = ["–" if None in values else f"{sum(values) / 2:.3g}" for values in last]
         assert f"| {what} | {texts[0]} | {texts[1]} |" in markdown
-        assert f'<th scope="row">{what}</th><td>{texts[0]}</td><td>{texts[1]}</td>' in html
+        cells = f'<td data-method="sgd">{texts[0]}</td><td data-method="m-rwp">{texts[1]}</td>'
+        assert f'<th scope="row">{what}</th>{cells}' in html
     rows = [row for cell in checkpoints(watched) for row in rows_of(watched, cell)]
     probing, seconds = (sum(row[key] for row in rows) for key in ("probe_seconds", "seconds"))
     line = f"took {probing:.1f} s beside {seconds:.1f} s of training, {100 * probing / seconds:.0f} % on top"
