@@ -50,8 +50,8 @@ def compare(
     ends with the numbers of an undisturbed run. A cell whose training diverges, or that lacks memory, is recorded as
     failed, and not tried again unless `retry_failed`; the others go on. machine: devices and processes that train one
     model (default: one); every process calls this, and the first one writes. models: a folder of trained models that
-    several comparisons share. engine: who runs the cells (default: this process, one after the other). part: (i, n) runs
-    every n-th cell from the i-th on, for machines whose results are merged afterwards.
+    several comparisons share. engine: who runs the cells (default: this process, one after the other). part: (i, n)
+    runs every n-th cell from the i-th on, for machines whose results are merged afterwards.
     Raises DataError, InputError, CheckpointError or ResultsError before anything is overwritten.
     """
     machine = machine or Machine()

@@ -221,7 +221,10 @@ def _ready(images: np.ndarray | ImageFiles, mean: np.ndarray, std: np.ndarray) -
 def normalised(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> Tensor:
     """(images - mean) / std of each channel, (N, H, W, C) -> (N, C, H, W) float32."""
     scaled = ((images - mean.astype(np.float32)) / std.astype(np.float32)).astype(np.float32)
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(scaled, -1, 1)))
+    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(scaled, -1, 1)))
+    # Strides that torch does not take for channels_last where there is one channel: its convolutions on a CPU have
+    # crashed on such images with few channels behind them (torch 2.14).
+    return images.clone(memory_format=torch.contiguous_format)
 
 
 def _taken(part: Part, chosen: np.ndarray) -> Part:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout  # two processes on one folder; freed by the system when a process dies
 
@@ -184,9 +185,9 @@ class Store:
         frame = pd.DataFrame(rows, columns=COLUMNS + (["top5"] if self.spec.top5 else []))
         targets = [target.name for target in self.targets]
         ranks = {"method": self.spec.labels, "seed": self.spec.seeds, "target": targets}
-        order = [frame[key].map({value: i for i, value in enumerate(known)}) for key, known in ranks.items()]
-        keys = pd.concat([*order, frame["chip"]], axis=1)
-        return frame.loc[keys.sort_values(list(keys.columns), kind="stable").index].reset_index(drop=True)
+        keys = [frame[key].map({value: i for i, value in enumerate(known)}) for key, known in ranks.items()]
+        order = np.lexsort([key.to_numpy(dtype=float) for key in (frame["chip"], *reversed(keys))])
+        return frame.iloc[order].reset_index(drop=True)
 
     def write_tables(self) -> None:
         """evaluations.csv and summary.csv, from the rows alone."""

@@ -64,8 +64,8 @@ def written(value: Any) -> str:
 
 
 def multiplied(values: Values, factors: Mapping[str, float]) -> Values:
-    """The spec with its strengths times factors: rho, sigma or b of methods, of noises that are targets, and sigma of
-    early stopping and of `selected_at`. Labels and names stay, so that they are still those of the original.
+    """The spec with its strengths times factors: rho, sigma or b of methods, of noises that are targets or that methods
+    train with, and sigma of early stopping and of `selected_at`. Labels and names stay those of the original.
     """
     for key, factor in factors.items():
         if key not in STRENGTHS:
@@ -74,6 +74,8 @@ def multiplied(values: Values, factors: Mapping[str, float]) -> Values:
     values = copy.deepcopy(values)
     for table in values.get("methods", {}).values():
         _times(table, factors)
+        if isinstance(table, dict) and "noise" in table:
+            table["noise"] = _target_times(table["noise"], factors)
     values["targets"] = [_target_times(target, factors) for target in values.get("targets", [])]
     stopping = values.get("training", {}).get("early_stopping")
     if isinstance(stopping, dict):

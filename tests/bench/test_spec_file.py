@@ -19,9 +19,12 @@ options = { channels = 4 }
 epochs = 100
 early_stopping = { sigma = [0.0, 0.1] }
 [methods.sgd]
+[methods.noisy]
+kind = "rwp"
+noise = "laplace-0.2"
 [scale.mini]
 chips = 2
-multiply = { rho = 0.25, sigma = 2.0 }
+multiply = { rho = 0.25, sigma = 2.0, b = 0.5 }
 training = { epochs = 7 }
 """
 CHILD = """
@@ -55,7 +58,7 @@ def test_a_spec_holds_what_it_extends_under_its_own_keys(child):
 def test_a_sweep_is_a_method_for_each_combination(child):
     spec = load_spec(child)
     sams = ["sam-0.2-100", "sam-0.2-250", "sam-1-100", "sam-1-250"]
-    assert spec.labels == ["sgd", "rwp-0.05", "rwp-0.1", *sams]
+    assert spec.labels == ["sgd", "noisy", "rwp-0.05", "rwp-0.1", *sams]
     assert spec.method("rwp-0.05", seed=0).sigma == 0.05
     found = spec.method("sam-1-250", seed=0)
     assert (found.rho, found.ramp.shape, found.ramp.fraction) == (1, "quadratic", 0.25)
@@ -63,13 +66,19 @@ def test_a_sweep_is_a_method_for_each_combination(child):
 
 def test_a_scale_lies_over_the_spec_and_multiplies_strengths_but_not_names(child):
     spec = load_spec(child, scale="mini")
-    assert (spec.chips, spec.config().epochs, spec.scale, spec.multiply) == (2, 7, "mini", {"rho": 0.25, "sigma": 2.0})
+    assert (spec.chips, spec.config().epochs, spec.scale, spec.multiply) == (
+        2,
+        7,
+        "mini",
+        {"rho": 0.25, "sigma": 2.0, "b": 0.5},
+    )
     assert spec.method("rwp-0.05", seed=0).sigma == 0.1
     assert spec.method("sam-1-250", seed=0).rho == 0.25
     assert spec.config().early_stopping.sigmas == (0.0, 0.2)
+    assert spec.method("noisy", seed=0).noise.b == 0.1
     digital, gaussian, laplace = spec.built_targets()
     assert (gaussian.name, gaussian.condition.sigma) == ("gaussian-0.02", 0.04)
-    assert (laplace.condition.b, digital.condition) == (0.1, None)
+    assert (laplace.condition.b, digital.condition) == (0.05, None)
 
 
 def test_overrides_come_last_and_are_kept(child):

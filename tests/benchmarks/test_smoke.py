@@ -1,0 +1,38 @@
+"""Every spec runs at the scale `smoke`, on real digits and through the whole of `compare` and its report."""
+
+import math
+
+import pytest
+
+from aimc_robust.bench import Progress, Store, compare, written_out
+from aimc_robust.report import write_report
+from aimc_robust.report.content import gather
+
+from .papers import BENCHMARKS, NAMES, loaded
+
+WATCHED = "incorruptible/figure2"  # with diagnostics, whose many pictures take longer than all the rest
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Trained models that the specs share, as at full scale."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_smoke_scale_fills_every_place_whose_methods_it_keeps(name, models, tmp_path):
+    path, spec, out = BENCHMARKS / f"{name}.toml", loaded(name, "smoke"), tmp_path / "out"
+    if name != WATCHED:
+        spec = spec.model_copy(update={"diagnostics": None})
+    text = written_out(path, scale="smoke")
+    done = compare(spec, text, out, data_folder=path.parent, progress=Progress(), models=models)
+    assert done.failed == {}
+    page = write_report(out).read_text(encoding="utf-8")
+    assert spec.paper.place in page
+    assert spec.paper.citation in page
+
+    found = [entry for row in gather(Store.open(out)).paper.entries for entry in row]
+    kept = [entry for entry in found if entry.cell.methods]
+    assert len(kept) >= 3
+    assert [(entry.cell.row, entry.cell.column) for entry in kept if entry.ours is None] == []
+    assert all(math.isfinite(entry.ours.value) for entry in kept)
