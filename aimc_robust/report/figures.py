@@ -12,6 +12,8 @@ from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.report.content import Content
 from aimc_robust.report.style import MARKERS, STYLE, Drawing, colour, drawing, legend
 
+CAPPED = 12  # methods whose intervals end in a cap; with more of them the caps hide each other
+
 
 def accuracy_over_targets(content: Content) -> Drawing | None:
     """A dot and interval per method for digital weights and each device."""
@@ -102,7 +104,8 @@ def _intervals(
     """Means with their 95 % intervals; where there is none (nothing repeated), the mean alone."""
     half = np.nan_to_num(np.array([high - mean for (_, high), mean in zip(intervals, means, strict=True)]))
     half = half.clip(min=0.0)  # equal values differ from their mean by rounding
-    look = {"color": colour(number), "marker": MARKERS[number % len(MARKERS)], "markersize": 5, "capsize": 2.5}
+    look = {"color": colour(number), "marker": MARKERS[number % len(MARKERS)], "markersize": 5}
+    look |= {"capsize": 2.5 if number < CAPPED else 0.0}
     look |= {"label": label, "elinewidth": 1.1}
     if along == "x":
         axes.errorbar(means, places, xerr=half, linestyle="none", **look)

@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 STYLE = {
@@ -67,6 +68,7 @@ def line(number: int) -> dict[str, Any]:
 def legend(figure: Figure, axes: Axes) -> None:
     """The names of the curves in `axes`, above the figure, in as many columns as it is wide enough for."""
     handles, labels = axes.get_legend_handles_labels()
+    handles = [handle[0] if isinstance(handle, ErrorbarContainer) else handle for handle in handles]  # without bars
     room = int(12 * figure.get_figwidth())  # characters
     columns = min(3, len(labels), room // (max(map(len, labels)) + 6))
     names = [textwrap.fill(label, room - 12) for label in labels]
