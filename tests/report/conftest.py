@@ -1,0 +1,36 @@
+"""The finished comparison of real digits, with another question or with a published table."""
+
+import json
+import shutil
+
+import pytest
+
+from aimc_robust.report import write_report
+
+from .published import PAPER
+
+
+@pytest.fixture
+def change_question(done, tmp_path):
+    """A copy of the finished comparison whose question has other keys; `methods` are laid over each method's table."""
+
+    def change(methods=None, **keys):
+        folder = shutil.copytree(done, tmp_path / "changed", dirs_exist_ok=True)
+        path = folder / "question.json"
+        question = json.loads(path.read_text())
+        for label, table in (methods or {}).items():
+            question["methods"][label] |= table
+        path.write_text(json.dumps(question | keys))
+        return folder
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def papered(done, tmp_path_factory):
+    """The finished comparison with PAPER, and its report; to be read only."""
+    folder = shutil.copytree(done, tmp_path_factory.mktemp("papered") / "out")
+    path = folder / "question.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"paper": PAPER}))
+    write_report(folder)
+    return folder
