@@ -80,7 +80,9 @@ class PaperSpec(StrictModel):
     citation: str
     place: str
     caption: str = ""
-    open: dict[str, str] = pydantic.Field(default_factory=dict)  # point that the paper leaves open -> how it was settled
+    open: dict[str, str] = pydantic.Field(
+        default_factory=dict
+    )  # point that the paper leaves open -> how it was settled
     where: dict[str, str] = pydantic.Field(default_factory=dict)
     heading: str = "method"
     metric: str = "accuracy"

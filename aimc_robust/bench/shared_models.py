@@ -37,4 +37,3 @@ def training_folder(store: Store, cell: Cell, models: Path | None, *, writes: bo
             write_whole(own / HISTORY, (shared / HISTORY).read_bytes())  # never two names: rows are appended
             for name in (*others, FINISHED):  # last what says that the training is finished
                 link_whole(shared / name, own / name)
-

@@ -13,7 +13,7 @@ import pandas as pd
 from filelock import FileLock, Timeout  # two processes on one folder; freed by the system when a process dies
 
 from aimc_robust.bench.spec import Spec, spec_from
-from aimc_robust.bench.tables import COLUMNS, summary
+from aimc_robust.bench.tables import COLUMNS, estimates, summary
 from aimc_robust.bench.targets import Target
 from aimc_robust.errors import AimcError, InputError, ResultsError
 from aimc_robust.files import Row, append_rows, read_json, read_rows, write_whole
@@ -193,7 +193,7 @@ class Store:
         """evaluations.csv and summary.csv, from the rows alone."""
         frame = self.table()
         write_whole(self.folder / "evaluations.csv", frame.to_csv(index=False))
-        write_whole(self.folder / "summary.csv", summary(frame).to_csv(index=False))
+        write_whole(self.folder / "summary.csv", summary(estimates(frame)).to_csv(index=False))
 
     def write_note(self, name: str, value: Any) -> None:
         """Write a JSON file into the folder."""

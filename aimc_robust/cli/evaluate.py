@@ -15,7 +15,9 @@ def evaluate(
             "is another seed of the same recipe: intervals then cover new trainings.",
         ),
     ],
-    model: Annotated[str, typer.Option(help="package.module:function, torchvision:NAME, timm:NAME, or one of ours such as resnet18.")],
+    model: Annotated[
+        str, typer.Option(help="package.module:function, torchvision:NAME, timm:NAME, or one of ours such as resnet18.")
+    ],
     data: Annotated[str, typer.Option(help="digits, npz:FILE, folder:FOLDER (one per class) or torchvision:NAME.")],
     device: Annotated[
         list[str],

@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from aimc_robust.errors import InputError, require_finite, require_whole, unknown_name
@@ -53,9 +55,10 @@ class AccuracyEstimate:
                 f"an estimate needs rows with seed, chip and accuracy; missing: {sorted(missing) or 'rows'}."
             )
 
-        if self.table["accuracy"].isna().any():
+        seeds, chips, accuracies = self.sorted_rows
+        if np.isnan(accuracies).any():
             raise InputError("an estimate needs an accuracy in every row; some rows hold NaN.")
-        if self.table.duplicated(["seed", "chip"]).any():
+        if ((seeds[1:] == seeds[:-1]) & (chips[1:] == chips[:-1])).any():
             raise InputError("an estimate needs each (seed, chip) once; some appear more than once.")
         if self.pilot is not None:
             require_whole("pilot", self.pilot, low=2)
@@ -74,52 +77,67 @@ class AccuracyEstimate:
         kept = self.table if column in SHARES_OF_IMAGES else self.table.drop(columns="n", errors="ignore")
         return AccuracyEstimate(kept.assign(accuracy=values), self.pilot)
 
+    @cached_property
+    def sorted_rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Seeds, chips and accuracies [percent] of the rows, in rising order of the first two."""
+        seeds, chips = self.table["seed"].to_numpy(), self.table["chip"].to_numpy()
+        order = np.lexsort((chips, seeds))
+        return seeds[order], chips[order], self.table["accuracy"].to_numpy(dtype=float)[order]
+
+    @cached_property
+    def _models(self) -> list[np.ndarray]:
+        """The accuracies of each model's chips [percent], model by model."""
+        seeds, _, accuracies = self.sorted_rows
+        return np.split(accuracies, np.flatnonzero(seeds[1:] != seeds[:-1]) + 1)
+
+    @cached_property
+    def _model_means(self) -> np.ndarray:
+        return np.array([chips.mean() for chips in self._models])
+
     @property
     def accuracies(self) -> pd.Series:
         """Accuracy [percent] by (seed, chip), in rising order of both."""
-        return self.table.set_index(["seed", "chip"])["accuracy"].sort_index()
-
-    @property
-    def _model_means(self) -> pd.Series:
-        return self.table.groupby("seed")["accuracy"].mean()
+        seeds, chips, accuracies = self.sorted_rows
+        return pd.Series(accuracies, pd.MultiIndex.from_arrays([seeds, chips], names=["seed", "chip"]), name="accuracy")
 
     @property
     def mean(self) -> float:
         return float(self._model_means.mean())
 
-    @property
+    @cached_property
     def sd_noise(self) -> float:
-        return float(self.table.groupby("seed")["accuracy"].std(ddof=1).mean())
+        deviations = [chips.std(ddof=1) for chips in self._models if len(chips) > 1]
+        return float(np.mean(deviations)) if deviations else math.nan
 
     @property
     def sd_seed(self) -> float:
-        return float(self._model_means.std(ddof=1))
+        return float(self._model_means.std(ddof=1)) if self.seeds > 1 else math.nan
 
     @property
     def components(self) -> VarianceComponents:
         """Variance between chips of a model and between models beyond that; the second may be negative."""
-        return variance_components([chips.to_numpy() for _, chips in self.table.groupby("seed")["accuracy"]])
+        return variance_components(self._models)
 
     @property
     def seeds(self) -> int:
         """Trained models."""
-        return int(self.table["seed"].nunique())
+        return len(self._models)
 
     @property
     def chips(self) -> int:
         """Chips per model; the most, where models differ."""
-        return int(self.table["chip"].nunique())
+        return len(np.unique(self.sorted_rows[1]))
 
     @property
     def ci_covers(self) -> str:
         """What the interval generalises over: `models` or, with a single one, `chips` only."""
         return "models" if self.seeds > 1 else "chips"
 
-    @property
+    @cached_property
     def ci(self) -> tuple[float, float]:
         if self.seeds > 1:
-            return t_interval(self._model_means.to_numpy())
-        return t_interval(self.accuracies.to_numpy(), self.pilot)  # the pilot are the first chips
+            return t_interval(self._model_means)
+        return t_interval(self._models[0], self.pilot)  # the pilot are the first chips
 
     @property
     def worst(self) -> Worst:

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.evaluation.student import t_interval, t_p_value
@@ -37,17 +39,27 @@ def paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> Pair
     is exact as for one estimate: what two pilots decide from their spreads is independent of the mean difference.
     Raises InputError when the two share no pair. Source: Miller, Adding error bars to evals, arXiv 2411.00640.
     """
-    pairs = (first.accuracies - second.accuracies).dropna()  # NaN: a (seed, chip) that one of them lacks
-    if pairs.empty:
+    seeds, differences = _pairs(first, second)
+    if len(seeds) == 0:
         raise InputError("the two estimates share no (seed, chip) pair; evaluate both on the same seeds and chips.")
-    per_model = pairs.groupby("seed").mean()
-    several = len(per_model) > 1
-    values = (per_model if several else pairs).to_numpy()
+    models = np.split(differences, np.flatnonzero(seeds[1:] != seeds[:-1]) + 1)
+    several = len(models) > 1
+    means = np.array([chips.mean() for chips in models])
+    values = means if several else differences
     pilot = None if several else min((e.pilot for e in (first, second) if e.pilot is not None), default=None)
     return PairedDifference(
-        mean=float(per_model.mean()),
+        mean=float(means.mean()),
         ci=t_interval(values, pilot),
-        seeds=len(per_model),
+        seeds=len(models),
         p_value=t_p_value(values, pilot),
-        pairs=len(pairs),
+        pairs=len(differences),
     )
+
+
+def _pairs(first: AccuracyEstimate, second: AccuracyEstimate) -> tuple[np.ndarray, np.ndarray]:
+    """Seeds, and first - second, of the (seed, chip) pairs that both have, in rising order."""
+    (seeds, chips, left), (other_seeds, other_chips, right) = first.sorted_rows, second.sorted_rows
+    span = 1 + max(chips.max(), other_chips.max())
+    keys, other_keys = seeds * span + chips, other_seeds * span + other_chips
+    _, mine, others = np.intersect1d(keys, other_keys, assume_unique=True, return_indices=True)
+    return seeds[mine], left[mine] - right[others]

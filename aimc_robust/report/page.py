@@ -13,7 +13,7 @@ from aimc_robust.report.content import Content, gather
 from aimc_robust.report.drawings import drawings
 from aimc_robust.report.rendering import environment
 from aimc_robust.report.setup import ranges_over_models, setup
-from aimc_robust.report.stamp import is_current, sources, write_stamp
+from aimc_robust.report.stamp import sources, write_stamp
 from aimc_robust.report.style import Drawing
 from aimc_robust.report.training_figures import MeanRows
 
@@ -39,22 +39,16 @@ def write_report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-def report_is_current(folder: Path) -> bool:
-    """Whether `write_report` would write what the folder of a comparison already holds.
-
-    It looks at contents, not at times: question, rows and notes, version and code of the report, and the files that
-    were written. False for a folder without a report, a damaged note of what it was made from, or an evaluation's.
-    """
-    return is_current(folder)
-
-
 def report_files(store: Store) -> Files:
     """Name -> content of every file of a comparison's report."""
     frame = store.table()
     content = gather(store, frame)
     means = training_figures.mean_rows(content)
     pictures = drawings(content, means)
-    files: Files = {"evaluations.csv": frame.to_csv(index=False), "summary.csv": summary(frame).to_csv(index=False)}
+    files: Files = {
+        "evaluations.csv": frame.to_csv(index=False),
+        "summary.csv": summary(content.estimates).to_csv(index=False),
+    }
     files |= {f"tables/{name}": text for name, text in exports.tables(content).items()}
     for name, picture in pictures.items():
         files |= {f"figures/{name}.svg": picture.svg_file, f"figures/{name}.png": picture.png}

@@ -101,7 +101,9 @@ def smaller(spec: Spec) -> str | None:
     """How the question differs from the one in the spec's file; None where it was asked as written."""
     scale = [f"at the scale {spec.scale}"] if spec.scale is not None else []
     changes = [f"with {', '.join(spec.overrides)}"] if spec.overrides else []
-    return " ".join(scale + changes) or None
+    factors = [f"{key} {factor:g} times" for key, factor in spec.multiply.items()]
+    strengths = [f"({', '.join(factors)} what names and labels say)"] if factors else []
+    return " ".join(scale + strengths + changes) or None
 
 
 def best_of(labels: tuple[str, ...], target: str, estimates: Estimates, *, least: bool = False) -> str | None:

@@ -21,8 +21,12 @@ def write_stamp(folder: Path, made_from: str, written: Iterable[Path]) -> None:
     write_whole(folder / STAMP, json.dumps({"made_from": made_from, "files": files}, indent=1))
 
 
-def is_current(folder: Path) -> bool:
-    """Whether every file of the report is there, whole, and made from what the folder now holds by this package."""
+def report_is_current(folder: Path) -> bool:
+    """Whether `write_report` would write what the folder of a comparison already holds.
+
+    It looks at contents, not at times: question, rows and notes, version and code of the report, and the files that
+    were written. False for a folder without a report, a damaged note of what it was made from, or an evaluation's.
+    """
     try:
         stamp = json.loads((folder / STAMP).read_bytes())
         if stamp["made_from"] != sources(folder):

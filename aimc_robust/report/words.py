@@ -88,10 +88,10 @@ def kept(spec: Spec) -> str:
         return "The last epoch of each run is kept."
     sigmas = " and ".join(filter(None, [", ".join(f"{s:g}" for s in stopping.sigmas[:-1]), f"{stopping.sigmas[-1]:g}"]))
     for_each = ", one for each" if len(stopping.sigmas) > 1 else ""
-    return (
-        f"Of each run the epoch with the best accuracy under Gaussian noise of sigma {sigmas} ({stopping.scale}) on "
-        f"the validation split is kept{for_each}; the test images have no part in it."
-    )
+    best = f"Of each run the epoch with the best accuracy under Gaussian noise of sigma {sigmas} ({stopping.scale}) on "
+    if spec.data.validation == "test":
+        return best + f"the TEST images is kept{for_each}, as the spec asks: accuracies are a little too good for it."
+    return best + f"the validation split is kept{for_each}; the test images have no part in it."
 
 
 def _flat(table: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,6 @@
 """Networks that the model tests name as `module:function`."""
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def tiny(width: int = 4) -> nn.Module:
@@ -24,3 +24,15 @@ def mostly_zero() -> nn.Module:
     nn.init.zeros_(layer.weight)
     layer.weight.data[0, 0] = 1.0
     return nn.Sequential(nn.Flatten(), layer)
+
+
+class Hungry(nn.Module):
+    """Asks for more memory in training than any machine has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = tiny()
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores = self.layers(images)
+        return scores + scores.new_empty(10**15).sum() if self.training else scores

@@ -1,0 +1,90 @@
+"""Claims: of a comparison at mini scale at most 2 % is the harness's (all but training, its validation and diagnostics,
+and evaluations); the same command on a finished comparison takes under 3 s.
+
+    python benchmarks/speed/harness.py SPEC [--scale mini] [--set KEY=VALUE ...]
+
+Each run is a new process, imports and report included, with one thread. Validation and diagnostics after an epoch count
+as training. A shorter run than a whole table, by --set, has a larger share: imports, images and report are the same.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# Runs the command, and says how long the parts took that are not the harness's.
+WATCHED = """
+import json, sys, time
+import torch
+torch.set_num_threads(1)
+from aimc_robust.bench import evaluating
+from aimc_robust.training import loop
+
+useful = 0.0
+
+def counted(function):
+    def run(*args, **more):
+        global useful
+        began = time.perf_counter()
+        try:
+            return function(*args, **more)
+        finally:
+            useful += time.perf_counter() - began
+    return run
+
+def counted_chips(function):
+    def run(*args, **more):
+        global useful
+        found = function(*args, **more)
+        while True:
+            began = time.perf_counter()
+            try:
+                measured = next(found)
+            except StopIteration:
+                return
+            finally:
+                useful += time.perf_counter() - began
+            yield measured
+    return run
+
+for name in ("train_epoch", "validate", "_probed"):
+    setattr(loop, name, counted(getattr(loop, name)))
+evaluating.evaluate_chips = counted_chips(evaluating.evaluate_chips)
+
+from aimc_robust.cli.app import app
+try:
+    app(sys.argv[1:], standalone_mode=False)
+finally:
+    print("USEFUL", json.dumps(useful), file=sys.stderr)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("spec", type=Path)
+    parser.add_argument("--scale", default="mini")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--warm", type=int, default=5, help="how often the finished comparison is run again")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        command = ["compare", str(arguments.spec), "--scale", arguments.scale, "--out", f"{scratch}/out"]
+        command += [part for text in arguments.set for part in ("--set", text)]
+        began = time.perf_counter()
+        run = subprocess.run([sys.executable, "-c", WATCHED, *command], text=True, stderr=subprocess.PIPE, check=True)
+        wall = time.perf_counter() - began
+        useful = json.loads(run.stderr.rsplit("USEFUL ", 1)[1])
+        share = 100 * (wall - useful) / wall
+        print(f"{wall:.1f} s in all, {useful:.1f} s of it training and evaluations: harness {share:.2f} % (limit 2)")
+        times = []
+        for _ in range(arguments.warm):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "aimc_robust", *command], check=True, stdout=subprocess.DEVNULL)
+            times.append(time.perf_counter() - began)
+        print(f"the same command again: {min(times):.2f} to {max(times):.2f} s (limit 3)")
+
+
+if __name__ == "__main__":
+    main()
