@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from aimc_robust.bench.store import EVALUATIONS, FAILURE, HISTORY
+from aimc_robust.bench.layout import EVALUATIONS, FAILURE, HISTORY
 from aimc_robust.files import Row, read_json, read_rows
 from aimc_robust.training.checkpoint import read_checkpoint
 from aimc_robust.training.resume import FINISHED, UNFINISHED

@@ -12,19 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from aimc_robust.bench.joined_runs import Joined, Run, joined_runs
-from aimc_robust.bench.store import (
-    COVERAGE,
-    ENVIRONMENT,
-    EVALUATIONS,
-    FAILURE,
-    HISTORY,
-    QUESTION,
-    RANGES,
-    SPEC,
-    Cell,
-    Store,
-    exclusive,
-)
+from aimc_robust.bench.layout import COVERAGE, ENVIRONMENT, EVALUATIONS, FAILURE, HISTORY, QUESTION, RANGES, SPEC
+from aimc_robust.bench.store import Cell, Store, exclusive
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.files import Row, link_whole, read_json, read_rows, write_whole
 from aimc_robust.training.resume import FINISHED, UNFINISHED

@@ -2,8 +2,6 @@
 
 import difflib
 import importlib
-import sys
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 
 from aimc_robust.bench.networks import KNOWN, find_network
 from aimc_robust.bench.networks.vit import ViT
+from aimc_robust.bench.own_code import look_here
 from aimc_robust.bench.spec import ModelSpec
 from aimc_robust.errors import InputError, MissingDependencyError, unknown_name
 from aimc_robust.seeding import Axes
@@ -99,9 +98,7 @@ def _missing(spec: ModelSpec, package: str, extra: str, error: ImportError) -> M
 
 def named_function(module: str, name: str, *, what: str = "model") -> Any:
     """The function `name` of `module`, looked for in the working directory too, as `python -m` does."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    look_here()
     try:
         function = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # whatever a user's module raises

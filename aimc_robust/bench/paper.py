@@ -71,9 +71,9 @@ class ClaimSpec(StrictModel):
 class PaperSpec(StrictModel):
     """[paper] of a spec.
 
-    rows, columns: tables with `title` and any of `target`, `method`, `metric`, `cost`, `published` (columns of the
-    published figures and their values) and keys of their own, which `{key}` in the other side stands for. A cell takes
-    each key from its row, else from its column; `published` joins both and `where`.
+    rows, columns: tables with `title` and any of `target`, `method`, `metric`, `published` (columns of the published
+    figures and their values), of columns `cost`, and keys of their own, which `{key}` in the other side stands for. A
+    cell takes each key from its row, else from its column; `published` joins both and `where`.
     figures: the rows of the published file that `where` leaves, read when the spec is loaded.
     """
 
@@ -95,7 +95,8 @@ class PaperSpec(StrictModel):
     def cells(self, labels: Sequence[str]) -> list[list[PaperCell]]:
         """The table, row by row. labels: the spec's methods.
 
-        Raises InputError for a key that is missing, or a `published` that several figures answer to.
+        Raises InputError for a key that is missing, or a `published` that several figures answer to; UnknownNameError
+        for a column that the published figures lack.
         """
         return [[self._cell(row, column, labels) for column in self.columns] for row in self.rows]
 
@@ -149,6 +150,8 @@ class PaperSpec(StrictModel):
         wanted = {key: _filled(value, both) for side in sides for key, value in side.items()}
         if not wanted:
             return None
+        for key in wanted:
+            require_known("column of the published figures", key, COLUMNS)
         found = [figure for figure in self.figures if all(figure.get(key) == value for key, value in wanted.items())]
         if len(found) > 1:
             raise InputError(f"{len(found)} published figures answer to {wanted}; name more of their columns.")
@@ -173,7 +176,8 @@ def matching(pattern: str, labels: Sequence[str]) -> list[str]:
 def with_published(table: dict[str, Any], folder: Path) -> dict[str, Any]:
     """[paper] with the figures of the file `published` that `where` leaves in its place.
 
-    Raises DataError when the file is missing or has other columns.
+    Raises DataError when the file is missing or has other columns, UnknownNameError for a column in `where` that it
+    does not have.
     """
     table = dict(table)
     name = table.pop("published", None)
@@ -190,5 +194,7 @@ def with_published(table: dict[str, Any], folder: Path) -> dict[str, Any]:
             f"{path} must have the columns {', '.join(COLUMNS)}; it has {', '.join(rows[0] if rows else [])}."
         )
     where = table.get("where", {})
+    for key in where:
+        require_known("column of the published figures", key, COLUMNS)
     table["figures"] = [row for row in rows if all(row.get(key) == value for key, value in where.items())]
     return table

@@ -11,9 +11,10 @@ import torch
 
 from aimc_robust.bench.engines import Jobs
 from aimc_robust.bench.engines.shares import gpus_here
+from aimc_robust.bench.layout import QUESTION
 from aimc_robust.bench.merge import differences
 from aimc_robust.bench.spec import Spec
-from aimc_robust.bench.store import QUESTION, Cell, Store
+from aimc_robust.bench.store import Cell, Store
 from aimc_robust.bench.timing import CellCost, Timer
 from aimc_robust.errors import AimcError, ResultsError
 from aimc_robust.training.fabric import Machine

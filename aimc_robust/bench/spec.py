@@ -15,6 +15,7 @@ from aimc_robust.analysis.diagnostics import DiagnosticsConfig
 from aimc_robust.bench.data_spec import WHEREABOUTS, DataSpec
 from aimc_robust.bench.from_table import from_table
 from aimc_robust.bench.methods import build_method
+from aimc_robust.bench.own_code import code_of
 from aimc_robust.bench.paper import PaperSpec, with_published
 from aimc_robust.bench.spec_file import merged, read_spec
 from aimc_robust.bench.targets import NAME, Target, build_targets, with_card
@@ -122,9 +123,10 @@ class Spec(StrictModel):
     def recipe(self, label: str, seed: int) -> str:
         """A name for all that decides a trained model: equal in every spec that trains it, whatever its label there.
 
-        What is at its default is left out, so that a new setting does not disown what was trained before it came.
+        What is at its default is left out, so that a new setting does not disown what was trained before it came. The
+        code of a network of the user's own is part of it.
         """
-        table = self.method_table(label)
+        table, code = self.method_table(label), code_of(self.model_of(label).name)
         content = {
             "data": self.data_of(label).model_dump(mode="json", exclude_defaults=True, exclude=WHEREABOUTS),
             "model": self.model_of(label).model_dump(mode="json", exclude_defaults=True),
@@ -132,7 +134,7 @@ class Spec(StrictModel):
             "method": {"kind": label} | table,
             "diagnostics": self.diagnostics,
             "seeds": [self.seed, seed],
-        }
+        } | ({} if code is None else {"code": code})
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=12).hexdigest()
 
     def built_diagnostics(self) -> DiagnosticsConfig | None:

@@ -13,7 +13,7 @@ from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.toml_files import read_values, to_toml
 
 Values = dict[str, Any]
-REPLACED_WHOLE = ("model", "ramp", "sweep")  # half of another network, ramp or sweep would be neither
+REPLACED_WHOLE = ("model", "ramp")  # half of another network or ramp would be neither
 
 
 def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> Values:
@@ -25,22 +25,25 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
     """
     values = _inherited(path, ())
     scales = values.get("scale", {})
-    if not isinstance(scales, str):  # a text: written out before, see `written_out`
+    whole = isinstance(scales, str)  # written out before, see `written_out`: what it multiplies is multiplied
+    changes = [parse_override(text) for text in overrides]
+    if scale is None and any(keys.get("multiply") for keys in ([] if whole else [values]) + changes):
+        raise InputError(f"{path}: multiply is part of a scale, as in [scale.mini]; give one by --scale.")
+    if not whole:
         values.pop("scale", None)
-    factors: Values = {}
     if scale is not None:
         if not isinstance(scales, dict) or scale not in scales:
             raise unknown_name(f"scale of {path}", scale, list(scales) if isinstance(scales, dict) else [])
-        chosen = dict(scales[scale])
-        factors = chosen.pop("multiply", {})
-        values = merged(values, chosen) | {"scale": scale}
-    for override in overrides:
-        values = merged(values, parse_override(override), literal=True)
+        if not isinstance(scales[scale], dict):
+            raise InputError(f"{path}: scale.{scale} is a table of keys of a spec, got {scales[scale]!r}.")
+        values = merged(values, scales[scale]) | {"scale": scale}
+    for change in changes:
+        values = merged(values, change, literal=True)
     if overrides:
         values["overrides"] = list(overrides)
     if isinstance(values.get("methods"), dict):
         values["methods"] = expand_methods(values["methods"])
-    return multiplied(values, factors) | {"multiply": factors} if factors else values
+    return multiplied(values, values["multiply"]) if scale is not None and "multiply" in values else values
 
 
 def written_out(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout  # two processes on one folder; freed by the system when a process dies
 
+from aimc_robust.bench.layout import EVALUATIONS, FAILURE, HISTORY, QUESTION, RANGES, SPEC
 from aimc_robust.bench.spec import Spec, spec_from
 from aimc_robust.bench.tables import COLUMNS, estimates, summary
 from aimc_robust.bench.targets import Target
@@ -19,10 +20,6 @@ from aimc_robust.errors import AimcError, InputError, ResultsError
 from aimc_robust.files import Row, append_rows, read_json, read_rows, write_whole
 from aimc_robust.hardware.ranges import LayerRanges, ranges_from_json, ranges_to_json
 from aimc_robust.training.resume import FINISHED
-
-SPEC, QUESTION, ENVIRONMENT = "spec.toml", "question.json", "environment.json"
-EVALUATIONS, HISTORY, FAILURE, COVERAGE = "evaluations.jsonl", "history.jsonl", "failed.json", "coverage.json"
-RANGES = "ranges.json"
 
 
 @contextmanager
@@ -121,8 +118,12 @@ class Store:
         append_rows(folder / EVALUATIONS, rows)
 
     def evaluations(self, cell: Cell) -> list[Row]:
-        """A cell's evaluation rows."""
-        return read_rows(self.run_folder(cell) / EVALUATIONS)
+        """A cell's evaluation rows, one for each chip of a target.
+
+        A chip that is there twice (a node of a cluster that was taken for dead went on) counts once: both are equal.
+        """
+        rows = read_rows(self.run_folder(cell) / EVALUATIONS)
+        return list({(row["target"], row["chip"]): row for row in rows}.values())
 
     def is_trained(self, cell: Cell, folder: Path | None = None) -> bool:
         """Whether a cell's training is finished. folder: where it trains, if not in its run folder."""

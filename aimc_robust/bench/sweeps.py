@@ -67,28 +67,38 @@ def multiplied(values: Values, factors: Mapping[str, float]) -> Values:
     """The spec with its strengths times factors: rho, sigma or b of methods, of noises that are targets or that methods
     train with, and sigma of early stopping and of `selected_at`. Labels and names stay those of the original.
     """
+    if not isinstance(factors, Mapping):
+        raise InputError(f"multiply is a table of factors, such as {{ rho = 0.25 }}, got {factors!r}.")
     for key, factor in factors.items():
         if key not in STRENGTHS:
             raise InputError(f"multiply takes {', '.join(STRENGTHS)}, got {key!r}.")
         require_finite(f"multiply.{key}", factor)
     values = copy.deepcopy(values)
-    for table in values.get("methods", {}).values():
+    methods, targets = values.get("methods"), values.get("targets")
+    tables = [table for table in methods.values() if isinstance(table, dict)] if isinstance(methods, dict) else []
+    for table in tables:
         _times(table, factors)
-        if isinstance(table, dict) and "noise" in table:
+        if "noise" in table:
             table["noise"] = _target_times(table["noise"], factors)
-    values["targets"] = [_target_times(target, factors) for target in values.get("targets", [])]
-    stopping = values.get("training", {}).get("early_stopping")
-    if isinstance(stopping, dict):
-        _times(stopping, factors)
+    if isinstance(targets, list):
+        values["targets"] = [_target_times(target, factors) for target in targets]
+    for training in (table.get("training") for table in [values, *tables]):
+        if isinstance(training, dict):
+            _times(training.get("early_stopping"), factors)
     return values
 
 
 def _times(table: Any, factors: Mapping[str, float]) -> None:
     for key, factor in factors.items():
         if isinstance(table, dict) and key in table:
-            several = isinstance(table[key], list)
-            values = [round(value * factor, 12) for value in (table[key] if several else [table[key]])]
-            table[key] = values if several else values[0]
+            value = table[key]
+            table[key] = [_product(v, factor) for v in value] if isinstance(value, list) else _product(value, factor)
+
+
+def _product(value: Any, factor: float) -> Any:
+    """What is no number stays, for whoever reads it to refuse."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return round(value * factor, 12) if number else value
 
 
 def _target_times(target: Any, factors: Mapping[str, float]) -> Any:
@@ -99,7 +109,7 @@ def _target_times(target: Any, factors: Mapping[str, float]) -> Any:
             return target
         target = {"name": target, "noise": named[1], strength: float(named[2])}
     if isinstance(target, dict):
-        if "selected_at" in target and "sigma" in factors:
-            target["selected_at"] = round(target["selected_at"] * factors["sigma"], 12)
+        if "sigma" in factors:
+            _times(target, {"selected_at": factors["sigma"]})
         _times(target, {key: factor for key, factor in factors.items() if "noise" in target})
     return target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,19 +78,31 @@ def compare(
 
     Example: aimc-robust compare benchmarks/quickstart.toml --out results/quickstart
     """
-    from aimc_robust import bench
-    from aimc_robust.report import report_is_current, write_report
+    from aimc_robust.bench.answered import answered, asked, note_answered
+    from aimc_robust.bench.spec_file import read_spec
+    from aimc_robust.report import report_is_current
+
+    how = {"scale": scale, "overrides": overrides or []}
+    folder, models = folders(str(read_spec(spec, **how).get("name")), scale, out, models)
+    digest = asked(spec, **how)
+    failed = None if retry_failed or tensorboard else answered(folder, digest)
+    if failed is not None and report_is_current(folder):
+        typer.echo(f"all models were finished before; report: {folder / 'report.html'}")
+        _end(failed)
+        return
+
+    from aimc_robust import bench  # takes torch and its seconds
+    from aimc_robust.report import write_report
     from aimc_robust.training import Machine
 
-    question = bench.load_spec(spec, scale=scale, overrides=overrides or [])
-    folder, models = folders(question.name, scale, out, models)
+    question = bench.load_spec(spec, **how)
     machine = Machine(devices=devices, nodes=nodes, accelerator=accelerator, strategy=strategy)
     runner = _engine(engine, jobs, ray_address, cpus, gpus)
     first = machine.is_first
     with _watched(first, tensorboard, bench.Store(folder, question), models) as (progress, listening):
         outcome = bench.compare(
             question,
-            bench.written_out(spec, scale=scale, overrides=overrides or []),
+            bench.written_out(spec, **how),
             folder,
             data_folder=spec.parent,
             progress=listening,
@@ -101,10 +113,18 @@ def compare(
             part=_part(part),
         )
         if first:
-            current = not outcome.worked and report_is_current(folder)
-            progress.report(folder / "report.html" if current else write_report(folder))
-    if outcome.failed and first:  # another process that ends badly would be taken for a crash
-        names = ", ".join(str(cell) for cell in outcome.failed)
+            progress.report(folder / "report.html" if report_is_current(folder) else write_report(folder))
+    if first:  # another process that ends badly would be taken for a crash
+        names = [str(cell) for cell in outcome.failed]
+        if outcome.complete:
+            note_answered(folder, digest, names)
+        _end(names)
+
+
+def _end(failed: Sequence[str]) -> None:
+    """Exit code 3 where some model failed."""
+    if failed:
+        names = ", ".join(failed)
         typer.echo(f"failed: {names}; the report gives the reasons, --retry-failed tries them again.", err=True)
         raise typer.Exit(SOME_FAILED)
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from aimc_robust.bench.environment import environment
 from aimc_robust.bench.evaluation_images import EvaluationImages
-from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, exclusive
+from aimc_robust.bench.layout import COVERAGE, ENVIRONMENT
+from aimc_robust.bench.store import exclusive
 from aimc_robust.bench.targets import Target
 from aimc_robust.deployment.explain import attribute_models, predict_models
 from aimc_robust.deployment.progress import Progress

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, EVALUATIONS, QUESTION, RANGES
+from aimc_robust.bench.layout import COVERAGE, ENVIRONMENT, EVALUATIONS, QUESTION, RANGES
 from aimc_robust.deployment.question import Question, TrainedModel
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.evaluation.estimate import AccuracyEstimate

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, SPEC, Cell, Store
+from aimc_robust.bench.layout import COVERAGE, ENVIRONMENT, SPEC
+from aimc_robust.bench.store import Cell, Store
 from aimc_robust.bench.tables import estimates
 from aimc_robust.bench.targets import Target
 from aimc_robust.evaluation.estimate import AccuracyEstimate

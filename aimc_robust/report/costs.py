@@ -10,7 +10,6 @@ from fnmatch import fnmatchcase
 from aimc_robust.bench.spec import Spec
 from aimc_robust.bench.store import Cell
 from aimc_robust.files import Row
-from aimc_robust.training.method import Method
 
 BASELINE = "sgd"
 
@@ -31,24 +30,12 @@ class Cost:
     reference: str | None  # the label that both ratios are to
 
 
-def passes_per_update(method: Method) -> int:
-    """Forward and backward passes that an update takes, whoever makes them.
-
-    A clean pass where it has a share, and for each draw a perturbed one, before which an ascent takes one of its own:
-    SGD and RWP 1, SAM and m-RWP 2, as in the m-RWP paper's Table 1. Workers that share an update (parallel m-RWP) save
-    time, not computation; parts of a batch (m-sharpness) add up to one.
-    """
-    clean_share, perturbed_share = method.shares
-    per_draw = 1 + method.ascent_pass if perturbed_share else 0
-    return (1 if clean_share else 0) + method.draws * per_draw
-
-
 def costs(spec: Spec, history: Mapping[Cell, Sequence[Row]], relative_to: str = BASELINE) -> dict[str, Cost]:
     """Label -> cost, relative to `relative_to` (a label, a glob of labels, or a kind) of the same network and images.
 
     SGD takes one pass, whether the comparison has it or not.
     """
-    passes = {label: passes_per_update(spec.method(label, seed=0)) for label in spec.labels}
+    passes = {label: spec.method(label, seed=0).passes_per_update for label in spec.labels}
     seconds = {label: epoch_seconds(history, label) for label in spec.labels}
     found = {}
     for label in spec.labels:

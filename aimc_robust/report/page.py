@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import aimc_robust
-from aimc_robust.bench.store import QUESTION, Store
+from aimc_robust.bench.layout import QUESTION
+from aimc_robust.bench.store import Store
 from aimc_robust.bench.tables import summary
 from aimc_robust.files import read_json, write_whole
 from aimc_robust.report import evaluation_page, exports, training_figures, words

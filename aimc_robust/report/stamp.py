@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import aimc_robust
-from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, EVALUATIONS, FAILURE, HISTORY, QUESTION, RANGES, SPEC
+from aimc_robust.bench.layout import COVERAGE, ENVIRONMENT, EVALUATIONS, FAILURE, HISTORY, QUESTION, RANGES, SPEC
 from aimc_robust.files import write_whole
 
 STAMP = ".report.json"

@@ -71,6 +71,18 @@ class Method(ABC):
         return self.shares
 
     @property
+    def passes_per_update(self) -> int:
+        """Forward and backward passes that an update takes, whoever makes them.
+
+        A clean pass where it has a share, and for each draw a perturbed one, before which an ascent takes one of its
+        own: SGD and RWP 1, SAM and m-RWP 2, as in the m-RWP paper's Table 1. Workers that share an update (parallel
+        m-RWP) save time, not computation; parts of a batch (m-sharpness) add up to one.
+        """
+        clean_share, perturbed_share = self.shares
+        per_draw = 1 + self.ascent_pass if perturbed_share else 0
+        return (1 if clean_share else 0) + self.draws * per_draw
+
+    @property
     def passes(self) -> tuple[str, ...]:
         """Which of BN_STATS an update runs."""
         clean_share, perturbed_share = self.shares

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from aimc_robust.bench.layout import COVERAGE, ENVIRONMENT, EVALUATIONS, HISTORY
 from aimc_robust.bench.spec import spec_from
-from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, EVALUATIONS, HISTORY, Store
+from aimc_robust.bench.store import Store
 from aimc_robust.files import read_rows
 
 CLAIM_S = 5.0
@@ -29,11 +30,11 @@ TIMED = """
 import sys, time
 began = time.perf_counter()
 from pathlib import Path
-from aimc_robust.report import page
+from aimc_robust.report import page, stamp
 loaded = time.perf_counter()
 page.write_report(Path(sys.argv[1]))
 written = time.perf_counter()
-assert page.report_is_current(Path(sys.argv[1]))
+assert stamp.report_is_current(Path(sys.argv[1]))
 print(loaded - began, written - loaded, time.perf_counter() - written)
 """
 

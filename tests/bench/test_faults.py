@@ -113,11 +113,21 @@ def test_a_half_written_last_row_is_dropped_with_a_notice_that_names_file_and_co
     store = Store.create(tmp_path, load_spec(write_spec()), "")
     cell = Cell("sgd", 0)
     store.run_folder(cell).mkdir(parents=True)
-    store.add_evaluations(cell, ROWS)
+    rows = [row | {"target": "digital"} for row in ROWS]
+    store.add_evaluations(cell, rows)
     path = store.run_folder(cell) / "evaluations.jsonl"
     path.write_bytes(path.read_bytes() + b'{"chip": 3, "accu')
     with pytest.warns(UserWarning, match=r"sgd-seed0/evaluations\.jsonl ends in a half-written row.*3 rows are kept"):
-        assert store.evaluations(cell) == ROWS
+        assert store.evaluations(cell) == rows
+
+
+def test_a_chip_that_two_processes_wrote_counts_once(done, tmp_path):
+    store = Store.open(shutil.copytree(done, tmp_path / "copy"))
+    before, cell = store.table(), store.cells[0]
+    rows = store.evaluations(cell)
+    store.add_evaluations(cell, rows[1:3])
+    assert store.evaluations(cell) == rows
+    assert store.table().equals(before)
 
 
 @pytest.mark.parametrize(

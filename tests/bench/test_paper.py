@@ -79,6 +79,8 @@ def test_methods_and_targets_that_are_not_there_are_told_unless_a_scale_left_the
         ({"columns": [{"title": "x"}]}, "needs `target`"),
         ({"columns": [{"title": "x", "cost": "money"}]}, "cost"),
         ({"metric": "beauty"}, "metric"),
+        ({"where": {"tabel": "1"}}, "tabel"),
+        ({"rows": [{"title": "x", "method": "small-sam-1", "published": {"methd": "SAM"}}]}, "methd"),
     ],
 )
 def test_a_layout_that_cannot_be_is_told(tmp_path, changes, message):

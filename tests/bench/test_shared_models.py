@@ -5,8 +5,9 @@ import os
 import pytest
 
 from aimc_robust.bench import Progress, cells, compare
+from aimc_robust.bench.engines import Jobs, Serial
 from aimc_robust.bench.spec import load_spec
-from aimc_robust.errors import CheckpointError
+from aimc_robust.errors import CheckpointError, InputError
 
 ONE = """
 name = "one"
@@ -116,3 +117,36 @@ def test_a_target_is_evaluated_at_the_epoch_that_suits_it(tmp_path):
 
     notes = [read_checkpoint(store.run_folder(cell) / f"checkpoint{end}.safetensors")[1] for end in ("", "-0.2")]
     assert [note["epoch"] for note in notes] == [clean["epoch"], best["epoch"]]
+
+
+def test_engines_that_run_several_cells_at_a_time_begin_with_the_costliest(tmp_path):
+    class Noting(Serial):
+        def run(self, work, cells, progress):
+            order.extend(str(cell) for cell in cells)
+            return super().run(work, cells, progress)
+
+    class Several(Jobs):
+        def run(self, work, cells, progress):
+            order.extend(str(cell) for cell in cells)
+            return dict.fromkeys(cells)
+
+    text = ONE.replace("[methods.sgd]", "[methods.sgd]\n[methods.sam]\nrho = 0.1").replace(
+        "seeds = [0]", "seeds = [0, 1]"
+    )
+    order = []
+    run(text, tmp_path, "several", engine=Several(2))
+    assert order == ["sam-seed0", "sam-seed1", "sgd-seed0", "rwp-seed0", "sgd-seed1", "rwp-seed1"]
+    order = []
+    run(text.replace("epochs = 2", "epochs = 1"), tmp_path, "one", engine=Noting())
+    assert order == ["sgd-seed0", "sam-seed0", "rwp-seed0", "sgd-seed1", "sam-seed1", "rwp-seed1"]
+
+
+def test_a_part_runs_its_share_of_the_cells(tmp_path):
+    first, trained = run(ONE, tmp_path, "one", part=(1, 2))
+    assert trained == {"sgd": 2}
+    assert not first.complete
+    second, trained = run(ONE, tmp_path, "one", part=(2, 2))
+    assert trained == {"rwp": 2}
+    assert second.complete
+    with pytest.raises(InputError, match="got 3/2"):
+        run(ONE, tmp_path, "other", part=(3, 2))

@@ -81,6 +81,35 @@ def test_a_scale_lies_over_the_spec_and_multiplies_strengths_but_not_names(child
     assert (laplace.condition.b, digital.condition) == (0.05, None)
 
 
+def test_a_scale_multiplies_the_early_stopping_of_a_method_too(child):
+    with child.open("a", encoding="utf-8") as file:
+        file.write('[methods.own]\nkind = "sgd"\ntraining = { early_stopping = { sigma = [0.0, 0.02] } }\n')
+    assert load_spec(child).config_of("own").selections == (0.0, 0.02)
+    spec = load_spec(child, scale="mini")
+    assert spec.config_of("own").selections == (0.0, 0.04)
+    assert spec.config_of("sgd").selections == (0.0, 0.2)
+
+
+def test_a_factor_can_be_set_for_a_scale_and_for_nothing_else(child, tmp_path):
+    spec = load_spec(child, scale="mini", overrides=["multiply.sigma=3.0"])
+    assert (spec.method("rwp-0.05", seed=0).sigma, spec.multiply["sigma"]) == (pytest.approx(0.15), 3.0)
+    with pytest.raises(InputError, match="multiply is part of a scale"):
+        load_spec(child, overrides=["multiply.sigma=3.0"])
+    whole = tmp_path / "whole.toml"
+    whole.write_text(written_out(child, scale="mini"), encoding="utf-8")
+    assert load_spec(whole).method("rwp-0.05", seed=0).sigma == 0.1  # not multiplied a second time
+    with pytest.raises(InputError, match="multiply is part of a scale"):
+        load_spec(whole, overrides=["multiply.sigma=3.0"])
+
+
+@pytest.mark.parametrize(
+    "override", ["training=2", "multiply=2", 'methods.noisy.noise={noise="laplace",name="x",b="y"}']
+)
+def test_a_value_of_another_kind_is_told_at_a_scale_too(child, override):
+    with pytest.raises(InputError):
+        load_spec(child, scale="mini", overrides=[override])
+
+
 def test_overrides_come_last_and_are_kept(child):
     spec = load_spec(child, scale="mini", overrides=["training.epochs=2", "data.name=npz:a b.npz", "chips = 3"])
     assert (spec.config().epochs, spec.data.name, spec.chips) == (2, "npz:a b.npz", 3)
@@ -160,6 +189,18 @@ def test_a_recipe_is_known_by_its_content_not_by_its_label_or_its_targets(child)
     assert len(known) == 2 * len(spec.labels)
     assert load_spec(child, overrides=["training.lr=0.2"]).recipe("sgd", 0) not in known
     assert load_spec(child, overrides=["model.options.channels=8"]).recipe("sgd", 0) not in known
+
+
+def test_a_network_of_the_users_own_is_another_recipe_when_its_code_has_changed(child, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    code = tmp_path / "own_network_of_this_test.py"
+    code.write_text("def build():\n    return 1\n", encoding="utf-8")
+    spec = load_spec(child, overrides=["model.name=own_network_of_this_test:build", "model.options={}"])
+    first = spec.recipe("sgd", 0)
+    assert spec.recipe("sgd", 0) == first
+    code.write_text("def build():\n    return 2\n", encoding="utf-8")
+    assert spec.recipe("sgd", 0) != first
 
 
 def test_targets_find_the_epoch_that_suits_them(child):

@@ -10,6 +10,8 @@ from aimc_robust.report.content import gather
 
 from .papers import BENCHMARKS, NAMES, loaded
 
+pytestmark = pytest.mark.slow
+
 WATCHED = "incorruptible/figure2"  # with diagnostics, whose many pictures take longer than all the rest
 
 

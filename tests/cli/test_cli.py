@@ -102,6 +102,7 @@ def test_a_failed_model_is_named_and_the_exit_code_says_so(write_spec, tmp_path)
     assert "sgd-seed1: digital" in done.stdout
 
 
+@pytest.mark.slow
 def test_on_a_terminal_a_bar_names_method_seed_and_epoch(write_spec, tmp_path):
     master, slave = pty.openpty()
     process = subprocess.Popen(

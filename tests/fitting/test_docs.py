@@ -31,6 +31,7 @@ def test_the_example_in_python_writes_a_card(tmp_path):
     assert load_card(tmp_path / "my-rram.toml").programming.kind == "polynomial"
 
 
+@pytest.mark.slow
 def test_the_commands_fit_draw_and_verify(tmp_path):
     assert [command[0] for command in COMMANDS] == ["fit", "verify", "verify"]
     measure("rram-milo2021", cells=300).to_csv(tmp_path / "measurements.csv", index=False)

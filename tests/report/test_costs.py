@@ -9,7 +9,7 @@ from torch import nn
 from aimc_robust.bench.spec import spec_from
 from aimc_robust.bench.store import Cell, Store
 from aimc_robust.report.content import gather
-from aimc_robust.report.costs import costs, passes_per_update, reference_of
+from aimc_robust.report.costs import costs, reference_of
 from aimc_robust.training import METHODS
 
 CASES = [
@@ -32,7 +32,7 @@ def test_passes_are_those_that_an_update_makes(kind, options, passes):
     model.register_forward_hook(lambda *_: runs.append(1))
     batch = torch.randn(4, 3), torch.randint(2, (4,))
     method.backward(model, nn.functional.cross_entropy, [batch] * method.batches_per_update, step=1)
-    assert passes_per_update(method) == passes == len(runs)
+    assert method.passes_per_update == passes == len(runs)
 
 
 def test_every_kind_of_method_is_counted():

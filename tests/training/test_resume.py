@@ -156,6 +156,7 @@ def test_tied_weights_stay_tied(tmp_path):
 KILLED_EPOCHS = 20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_process_killed_at_a_random_moment_is_continued(tmp_path):
     whole = run(tmp_path / "whole", METHODS["m-rwp"], epochs=KILLED_EPOCHS)

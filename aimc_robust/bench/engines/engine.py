@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from aimc_robust.bench.progress import Progress
@@ -32,14 +32,6 @@ def run_here(work: Work, cell: Cell, progress: Progress) -> str | None:
     from aimc_robust.bench.cells import run_cell
 
     return run_cell(work, cell, progress)
-
-
-def longest_first(cells: Iterable[Cell], cost: Callable[[Cell], float] | None) -> list[Cell]:
-    """The cells, costliest first, so that no long one is left over at the end; equal ones in the order given.
-
-    cost: any unit. None: the order given.
-    """
-    return list(cells) if cost is None else sorted(cells, key=lambda cell: -cost(cell))
 
 
 def require_one_process(work: Work) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from aimc_robust.bench.engines.book import RETRIES, Book, how_it_died
-from aimc_robust.bench.engines.engine import RunCell, longest_first, require_one_process, run_here
+from aimc_robust.bench.engines.engine import RunCell, require_one_process, run_here
 from aimc_robust.bench.engines.relay import replay
 from aimc_robust.bench.engines.shares import Share, cores_here, gpus_here, shares
 from aimc_robust.bench.engines.worker import ATTEMPTED, GRACE_S, READY, TOLD, Worker
@@ -24,17 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Jobs:
-    """Runs `jobs` cells at a time, costliest first.
+    """Runs `jobs` cells at a time, in the order given.
 
     threads: of each cell (default: cores / jobs, at least 1). With equal threads any number of jobs leaves the same
         rows, bit for bit on a CPU. retries: how often a cell begins again in a fresh process after its process died
-        (kill -9, want of memory) before it is recorded as failed; the others go on. cost: of a cell, in any unit.
+        (kill -9, want of memory) before it is recorded as failed; the others go on.
     """
 
     jobs: int
     threads: int | None = None
     retries: int = RETRIES
-    cost: Callable[[Cell], float] | None = None
     run_cell: RunCell = run_here
 
     def __post_init__(self) -> None:
@@ -54,7 +52,7 @@ class Jobs:
         require_one_process(work)
         # Of `jobs`, not of the cells that are left: a run that goes on computes with the threads that it had.
         given = shares(self.jobs, cores=cores_here(), gpus=gpus_here(work.machine), threads=self.threads)
-        shift = _Shift(self, work, progress, deque(longest_first(cells, self.cost)))
+        shift = _Shift(self, work, progress, deque(cells))
         try:
             for share in given[: len(cells)]:
                 shift.start(share)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pickle
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aimc_robust.bench.engines.book import RETRIES, Book
-from aimc_robust.bench.engines.engine import RunCell, longest_first, require_one_process, run_here
+from aimc_robust.bench.engines.engine import RunCell, require_one_process, run_here
 from aimc_robust.bench.engines.ray_cluster import connected, gpus_per_cell, new_mailbox, warn_without_room
 from aimc_robust.bench.engines.ray_task import run_there, versions
 from aimc_robust.bench.engines.relay import replay
@@ -27,21 +27,20 @@ POLL_S = 0.5  # between looks into the mailbox
 
 @dataclass(frozen=True, kw_only=True)
 class RayEngine:
-    """Runs as many cells at a time as the cluster has room for, costliest first.
+    """Runs as many cells at a time as the cluster has room for, in the order given.
 
     address: of the cluster, as `ray.init` takes it. None: what RAY_ADDRESS names, or else the cluster that runs on this
         machine, or else a local Ray, started here and ended with the run.
     cpus: cores, and so torch threads, of each cell; rows are those of any other engine with so many threads.
     gpus: of each cell, a part of one allowed (default: one where the cluster has any, unless the accelerator is `cpu`).
     retries: how often a cell begins again after its process or node died before it is recorded as failed; the others
-        go on. cost: of a cell, in any unit.
+        go on.
     """
 
     address: str | None = None
     cpus: int = 1
     gpus: float | None = None
     retries: int = RETRIES
-    cost: Callable[[Cell], float] | None = None
     run_cell: RunCell = run_here
 
     def __post_init__(self) -> None:
@@ -69,9 +68,7 @@ class RayEngine:
 
             run = _Run(self, work, progress, token)
             try:
-                for cell in longest_first(
-                    cells, self.cost
-                ):  # all, so that a cluster that grows with its load sees them
+                for cell in cells:  # all, so that a cluster that grows with its load sees them
                     run.begin(cell)
                 while run.running:
                     run.listen()

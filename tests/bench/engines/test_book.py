@@ -7,7 +7,6 @@ import pytest
 
 from aimc_robust.bench import Progress
 from aimc_robust.bench.cells import Work
-from aimc_robust.bench.engines import longest_first
 from aimc_robust.bench.engines.book import Book, attempt, how_it_died
 from aimc_robust.bench.engines.relay import CALLS, Relay, replay
 from aimc_robust.bench.engines.shares import Share, shares
@@ -18,12 +17,6 @@ from aimc_robust.evaluation.workers import WorkerError
 from .runs import MIXED, SGD, Heard, a_store
 
 CELLS = [Cell(name, 0) for name in "abcd"]
-
-
-def test_the_costliest_cells_come_first_and_equal_ones_in_the_order_given():
-    cost = Counter({CELLS[0]: 1, CELLS[1]: 2, CELLS[2]: 1, CELLS[3]: 2})
-    assert longest_first(CELLS, cost.__getitem__) == [CELLS[1], CELLS[3], CELLS[0], CELLS[2]]
-    assert longest_first(CELLS, None) == CELLS
 
 
 @pytest.mark.parametrize(

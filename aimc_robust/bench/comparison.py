@@ -11,10 +11,11 @@ from aimc_robust.bench.cells import CellRunner, Work, lent
 from aimc_robust.bench.data import DataSet
 from aimc_robust.bench.engines import Engine, Serial
 from aimc_robust.bench.environment import environment
+from aimc_robust.bench.layout import COVERAGE, ENVIRONMENT
 from aimc_robust.bench.models import build_model
 from aimc_robust.bench.progress import Progress
 from aimc_robust.bench.spec import Spec
-from aimc_robust.bench.store import COVERAGE, ENVIRONMENT, Cell, Store, exclusive
+from aimc_robust.bench.store import Cell, Store, exclusive
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.evaluation.chips import evaluate_chips
 from aimc_robust.hardware import Crossbar, calibrate, coverage
@@ -23,11 +24,11 @@ from aimc_robust.training.fabric import Machine, check_shares
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a comparison came to: the cells that failed, with their reasons; whether anything was left to do."""
+    """What a comparison came to: cells that failed, with their reasons; whether every cell is done or has failed."""
 
     store: Store
     failed: dict[Cell, str]
-    worked: bool
+    complete: bool
 
 
 def compare(
@@ -81,11 +82,12 @@ def compare(
             elif cell not in waiting and store.is_evaluated(cell):
                 progress.finished(cell, store.mean_accuracies(cell))
         with lent(runner) if isinstance(engine, Serial) else nullcontext():
-            reasons |= engine.run(work, _known_to_all(runner, waiting), progress)
+            reasons |= engine.run(work, _costliest_first(spec, _known_to_all(runner, waiting), engine), progress)
         if runner.writes and (waiting or not (folder / "summary.csv").exists()):
             store.write_tables()
         runner.wait_for_all()
-    return Outcome(store, {cell: reason for cell, reason in reasons.items() if reason}, bool(waiting))
+    failed = {cell: reason for cell, reason in reasons.items() if reason}
+    return Outcome(store, failed, runner.writes and all(_is_settled(store, cell) for cell in store.cells))
 
 
 def _share(cells: list[Cell], part: tuple[int, int]) -> list[Cell]:
@@ -101,6 +103,16 @@ def _known_to_all(runner: CellRunner, waiting: list[Cell]) -> list[Cell]:
         return waiting
     names = runner.shared([str(cell) for cell in waiting])
     return [cell for cell in runner.store.cells if str(cell) in names]
+
+
+def _costliest_first(spec: Spec, cells: list[Cell], engine: Engine) -> list[Cell]:
+    """The order for engines that run several cells at a time: no long one should be left over at the end."""
+    if isinstance(engine, Serial):
+        return cells  # seed by seed, so that an early look compares all methods
+    costs = {
+        label: spec.method(label, seed=0).passes_per_update * spec.config_of(label).epochs for label in spec.labels
+    }
+    return sorted(cells, key=lambda cell: -costs[cell.method])
 
 
 def _is_settled(store: Store, cell: Cell) -> bool:

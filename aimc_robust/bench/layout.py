@@ -1,0 +1,5 @@
+"""What the files of a comparison's folder are called."""
+
+SPEC, QUESTION, ENVIRONMENT, COVERAGE = "spec.toml", "question.json", "environment.json", "coverage.json"
+# Of each run:
+EVALUATIONS, HISTORY, FAILURE, RANGES = "evaluations.jsonl", "history.jsonl", "failed.json", "ranges.json"
