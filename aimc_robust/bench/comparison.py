@@ -74,7 +74,9 @@ def compare(
                 _note_environment(store, environment(machine, engine.threads))
                 store.write_note(COVERAGE, {"line": "; ".join(lines)})
         told = (store.note(COVERAGE) or {}).get("line", "") if runner.writes else ""
-        progress.started(cells=len(store.cells), epochs=spec.config().epochs, coverage=told)
+        progress.started(
+            cells=len(store.cells), epochs=max(spec.config_of(label).epochs for label in spec.labels), coverage=told
+        )
         reasons = {cell: store.failure(cell) for cell in store.cells} if runner.writes else {}
         for cell, reason in reasons.items():
             if cell not in waiting and reason is not None:

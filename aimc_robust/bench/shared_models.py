@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from aimc_robust.bench.store import Cell, Store
+from aimc_robust.errors import CheckpointError, ResultsError
 from aimc_robust.files import link_whole, write_whole
 from aimc_robust.training.resume import FINISHED, HISTORY, UNFINISHED, selection_file
+
+SOON_S = 2.0  # a lock that is held for longer is held by a training
+
+
+@contextmanager
+def _alone(shared: Path) -> Iterator[None]:
+    """Keep others from training the same recipe; say so before waiting for one that does."""
+    lock = FileLock(shared / ".lock")
+    try:
+        lock.acquire(timeout=SOON_S)
+    except Timeout:
+        warnings.warn(f"another comparison trains {shared.name} in {shared.parent}; waiting for it.", stacklevel=2)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -27,10 +46,21 @@ def training_folder(store: Store, cell: Cell, models: Path | None, *, writes: bo
         yield own
         return
     shared = models / store.spec.recipe(cell.method, cell.seed)
-    shared.mkdir(parents=True, exist_ok=True)
+    try:
+        shared.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultsError(
+            f"the folder of shared models {models} cannot be written ({error.strerror}); give --models another one."
+        ) from None
     own.mkdir(parents=True, exist_ok=True)
-    with FileLock(shared / ".lock") if writes else nullcontext():
-        yield shared
+    with _alone(shared) if writes else nullcontext():
+        try:
+            yield shared
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"the shared model of {cell} is of other images under the same name, or was made by another version: "
+                f"{error} Give --models another folder."
+            ) from None
         if writes and (shared / FINISHED).exists():
             selections = store.spec.config_of(cell.method).selections
             others = [selection_file(selections, i) for i in range(1, len(selections))]

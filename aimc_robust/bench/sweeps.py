@@ -24,7 +24,10 @@ def expand_methods(methods: Mapping[str, Any]) -> Values:
     for label, table in methods.items():
         for name, one in _combinations(label, table):
             if name in expanded:
-                raise InputError(f"methods: the label {name!r} stands for two methods; change one of the labels.")
+                raise InputError(
+                    f"methods: the label {name!r} stands for two methods; change one of the labels, or the sweep by its "
+                    "own label."
+                )
             expanded[name] = one
     return expanded
 

@@ -89,7 +89,7 @@ def _words(planned: PlannedCell) -> str:
         TRAINED: "trained",
         SHARED: "training shared with another model",
         BEGUN: f"{planned.epochs} of {planned.all_epochs} epochs",
-        TODO: f"to do, {planned.all_epochs} epochs",
+        TODO: f"to do, {planned.all_epochs} epoch{'s' if planned.all_epochs > 1 else ''}",
     }[planned.state]
 
 

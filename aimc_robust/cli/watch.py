@@ -26,7 +26,9 @@ class Lines(Progress):
 
     def started(self, *, cells: int, epochs: int, coverage: str) -> None:
         self.cells, self.done, self.worked, self.began = cells, 0, 0, time.monotonic()
-        self.line(f"{cells} model{'s' if cells > 1 else ''}, {epochs} epochs each. {coverage}")
+        self.line(
+            f"{cells} model{'s' if cells > 1 else ''}, {epochs} epoch{'s' if epochs > 1 else ''} each. {coverage}"
+        )
 
     def training(self, cell: Cell, *, done: int) -> None:
         self.present, self.resting = cell, True
