@@ -25,8 +25,8 @@ def expand_methods(methods: Mapping[str, Any]) -> Values:
         for name, one in _combinations(label, table):
             if name in expanded:
                 raise InputError(
-                    f"methods: the label {name!r} stands for two methods; change one of the labels, or the sweep by its "
-                    "own label."
+                    f"methods: the label {name!r} stands for two methods; change one of the labels, or the sweep by "
+                    "its own label."
                 )
             expanded[name] = one
     return expanded
