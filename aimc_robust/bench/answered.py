@@ -22,7 +22,7 @@ def asked(spec: Path, *, scale: str | None = None, overrides: Sequence[str] = ()
     Raises as `written_out`.
     """
     text = written_out(spec, scale=scale, overrides=overrides)
-    named = (spec.parent / name for name in re.findall(r'"([^"\n]+\.toml)"', text))
+    named = (spec.parent / name for name in re.findall(r"""["']([^"'\n]+\.toml)["']""", text))
     cards = [*sorted(cards_folder().glob("*.toml")), *(path for path in named if path.is_file())]
     digest = hashlib.blake2b(f"{aimc_robust.__version__}\n{text}".encode(), digest_size=16)
     for path in cards:

@@ -8,6 +8,8 @@ from aimc_robust.bench import Progress, cells, compare
 from aimc_robust.bench.engines import Jobs, Serial
 from aimc_robust.bench.spec import load_spec
 from aimc_robust.errors import CheckpointError, InputError
+from aimc_robust.metrics import measure
+from aimc_robust.training.checkpoint import read_checkpoint, write_checkpoint
 
 ONE = """
 name = "one"
@@ -113,8 +115,6 @@ def test_a_target_is_evaluated_at_the_epoch_that_suits_it(tmp_path):
     assert (digital.selection(config), noisy.selection(config)) == (0, 1)
     best = max(store.history(cell), key=lambda row: row["perturbed_accuracy_0.2"])
     clean = max(store.history(cell), key=lambda row: row["accuracy"])
-    from aimc_robust.training.checkpoint import read_checkpoint
-
     notes = [read_checkpoint(store.run_folder(cell) / f"checkpoint{end}.safetensors")[1] for end in ("", "-0.2")]
     assert [note["epoch"] for note in notes] == [clean["epoch"], best["epoch"]]
 
@@ -150,3 +150,28 @@ def test_a_part_runs_its_share_of_the_cells(tmp_path):
     assert second.complete
     with pytest.raises(InputError, match="got 3/2"):
         run(ONE, tmp_path, "other", part=(3, 2))
+
+
+def test_rows_are_of_the_selection_that_suits_the_target_and_no_other(tmp_path):
+    store = run(ONE, tmp_path, "one")[0].store
+    folder = store.run_folder(store.cells[0])
+    before = store.evaluations(store.cells[0])
+    tensors, notes = read_checkpoint(folder / "checkpoint-0.2.safetensors")
+    tensors["classifier.weight"] = tensors["classifier.weight"].flip(0).contiguous()  # classes in another order
+    write_checkpoint(folder / "checkpoint-0.2.safetensors", tensors, notes)
+    (folder / "evaluations.jsonl").unlink()
+    run(ONE, tmp_path, "one")
+    after = store.evaluations(store.cells[0])
+    changed = {new["target"] for old, new in zip(before, after, strict=True) if old["loss"] != new["loss"]}
+    assert changed == {"gaussian-0.2"}
+
+
+def test_a_target_on_training_images_is_measured_on_all_of_them(tmp_path):
+    text = ONE.replace('targets = ["digital",', 'targets = ["digital", { name = "train", split = "training" },')
+    store = run(text, tmp_path, "one")[0].store
+    digital, train = (store.evaluations(store.cells[0])[i] for i in (0, 1))
+    data = cells.load_data(store.spec.data, seed=0, folder=tmp_path)
+    assert (digital["n"], train["n"]) == (len(data.test[1]), len(data.training[1]))
+    model = cells.build_model(store.spec.model, data, seed=0)
+    model.load_state_dict(read_checkpoint(store.run_folder(store.cells[0]) / "checkpoint.safetensors")[0])
+    assert train["accuracy"] == pytest.approx(measure(model.eval(), data.batches("training", 500)).accuracy)
