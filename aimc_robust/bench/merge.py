@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from aimc_robust.bench.differences import differences
 from aimc_robust.bench.joined_runs import Joined, Run, joined_runs
 from aimc_robust.bench.layout import COVERAGE, ENVIRONMENT, EVALUATIONS, FAILURE, HISTORY, QUESTION, RANGES, SPEC
 from aimc_robust.bench.store import Cell, Store, exclusive
@@ -69,16 +70,6 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
             _write(store.run_folder(cell), joined)
         store.write_tables()
     return Merged(store, cells)
-
-
-def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
-    """The dotted keys under which two nested dictionaries differ, each with both values where these are short."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in [*one, *(key for key in other if key not in one)]:
-            yield from differences(one.get(key), other.get(key), f"{where}.{key}" if where else str(key))
-    elif one != other:
-        short = max(len(repr(one)), len(repr(other))) <= 40
-        yield f"{where}: {one!r} and {other!r}" if short else where
 
 
 def _distinct(folders: Sequence[Path], out: Path) -> tuple[list[Path], bool]:

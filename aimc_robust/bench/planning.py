@@ -11,12 +11,10 @@ import torch
 
 from aimc_robust.bench.engines import Jobs
 from aimc_robust.bench.engines.shares import gpus_here
-from aimc_robust.bench.layout import QUESTION
-from aimc_robust.bench.merge import differences
 from aimc_robust.bench.spec import Spec
 from aimc_robust.bench.store import Cell, Store
 from aimc_robust.bench.timing import CellCost, Timer
-from aimc_robust.errors import AimcError, ResultsError
+from aimc_robust.errors import AimcError
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.resume import FINISHED, UNFINISHED
 
@@ -110,8 +108,9 @@ def plan(
     `problems`. Raises ResultsError when the folder holds another spec's results.
     """
     machine = machine or Machine()
-    _check_question(folder, spec)
-    cells = states(Store(folder, spec), models)
+    store = Store(folder, spec)
+    store.check()
+    cells = states(store, models)
     on_cpu = machine.device_name == "cpu"
     workers = jobs if on_cpu else min(jobs, len(gpus_here(machine)) or 1)
     threads = Jobs(jobs).threads if jobs > 1 and on_cpu else None
@@ -194,14 +193,3 @@ def makespan(costs: Iterable[float], jobs: int) -> float:
     for cost in sorted(costs, reverse=True):
         heapq.heapreplace(ends, ends[0] + cost)
     return max(ends)
-
-
-def _check_question(folder: Path, spec: Spec) -> None:
-    if not (folder / QUESTION).exists():
-        return
-    found = list(differences(Store.open(folder).spec.asked(), spec.asked()))
-    if found:
-        raise ResultsError(
-            f"{folder} holds the results of another spec, or of device cards that have changed since (there and here: "
-            f"{'; '.join(found[:3])}); give --out another folder."
-        )

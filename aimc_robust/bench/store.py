@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout  # two processes on one folder; freed by the system when a process dies
 
+from aimc_robust.bench.differences import differences
 from aimc_robust.bench.layout import EVALUATIONS, FAILURE, HISTORY, QUESTION, RANGES, SPEC
 from aimc_robust.bench.spec import Spec, spec_from
 from aimc_robust.bench.tables import COLUMNS, estimates, summary
@@ -87,11 +88,11 @@ class Store:
             return
         # Read as a spec: one that an older version kept lacks the keys that came since, which then have their defaults.
         known = spec_from(kept, source=str(self.folder / QUESTION)).asked()
-        differing = [key for key, value in self.spec.asked().items() if known.get(key) != value]
-        if differing:
+        found = list(differences(known, self.spec.asked()))
+        if found:
             raise ResultsError(
                 f"{self.folder} holds the results of another spec, or of device cards that have changed since "
-                f"(different: {', '.join(differing)}); give --out another folder."
+                f"(different: {'; '.join(found[:3])}); give --out another folder."
             )
 
     @classmethod

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from aimc_robust.bench import Store, load_spec
-from aimc_robust.bench.merge import differences, merge
+from aimc_robust.bench.differences import differences
+from aimc_robust.bench.merge import merge
 from aimc_robust.bench.store import Cell, exclusive
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.files import read_rows
