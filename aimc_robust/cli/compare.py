@@ -91,6 +91,10 @@ def compare(
         _end(failed)
         return
 
+    if jobs is not None and engine == "local":
+        from aimc_robust.bench.worker_server import begin_imports
+
+        begin_imports()  # of torch for the workers, beside this process's own
     from aimc_robust import bench  # takes torch and its seconds
     from aimc_robust.report import write_report
     from aimc_robust.training import Machine

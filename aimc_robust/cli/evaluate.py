@@ -75,7 +75,8 @@ def evaluate(
     from aimc_robust.bench.evaluation_images import load_images
     from aimc_robust.bench.spec import ModelSpec
     from aimc_robust.cli.evaluate_view import show, watching
-    from aimc_robust.cli.inputs import cores, load_models, metrics_from
+    from aimc_robust.cli.inputs import load_models, metrics_from
+    from aimc_robust.cores import cores_here
     from aimc_robust.deployment import Question, Request, deploy
     from aimc_robust.deployment.question import described
     from aimc_robust.deployment.targets import options_from, target_tables, times_from
@@ -101,7 +102,7 @@ def evaluate(
     asked |= {"models": named, "model": spec, "images": described(shown), "targets": targets}
     question = parse(asked, Question, source="evaluate")
     request = Request(
-        jobs=jobs or cores(),
+        jobs=jobs or len(cores_here()),
         metrics=metrics,
         attribution_chips=explain_chips if attribute else None,
         prediction_chips=explain_chips if predict else None,

@@ -1,6 +1,5 @@
 """What a command line names: weights into models, functions of a user's modules, cores of this machine."""
 
-import os
 from collections.abc import Sequence
 
 from torch import nn
@@ -41,8 +40,3 @@ def metrics_from(names: Sequence[str]) -> dict[str, Metric]:
             raise InputError(f"two metrics are called {name}; rename one of the functions.")
         found[name] = named_function(module, name, what="metric")
     return found
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -33,8 +33,8 @@ def recommend(
     """
     from aimc_robust import advice, bench
     from aimc_robust.cli.advice_view import show
-    from aimc_robust.cli.inputs import cores
     from aimc_robust.cli.watch import watching
+    from aimc_robust.cores import cores_here
     from aimc_robust.deployment.targets import options_from, target_tables, times_from
     from aimc_robust.errors import InputError
     from aimc_robust.report import write_advice, write_report
@@ -56,7 +56,7 @@ def recommend(
             epochs=epochs,
             chips=chips,
             sweep=sweep,
-            jobs=jobs or cores(),
+            jobs=jobs or len(cores_here()),
             progress=progress,
             told=progress.line,
         )

@@ -10,7 +10,7 @@ from aimc_robust.devices.statistics import programming_std
 from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.report.content import Content
-from aimc_robust.report.style import MARKERS, STYLE, Drawing, colour, drawing, legend
+from aimc_robust.report.style import MARKERS, STYLE, Drawing, colour, drawing, legend, svg
 
 CAPPED = 12  # methods whose intervals end in a cap; with more of them the caps hide each other
 
@@ -78,24 +78,29 @@ def device_points(crossbar: Crossbar) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def device_curve(name: str, crossbar: Crossbar) -> str:
-    """`device_drawing` as an SVG element."""
-    return device_drawing(name, crossbar).svg
+    """`device_drawing` as an SVG element alone."""
+    with mpl.rc_context(STYLE):
+        return svg(_device_figure(crossbar), f"device-{name}")
 
 
 def device_drawing(name: str, crossbar: Crossbar) -> Drawing:
     """sigma(state) over the card's limits, with the programming window shaded; `name` is the target's."""
-    card = crossbar.card
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.2, 2.6), layout="constrained")
-        axes = figure.subplots()
-        axes.axvspan(*crossbar.programming_window, color="#dcebf7", label="programming window")
-        axes.plot(*device_points(crossbar), color="#0072b2", linewidth=1.8)
-        unit = {"uS": "µS", "1": "share of full scale"}.get(card.unit, card.unit)
-        axes.set_xlabel(f"target {card.state} [{unit}]")
-        axes.set_ylabel(f"programming error sigma [{unit}]")
-        axes.set_ylim(bottom=0)
-        axes.legend(fontsize=9)
-        return drawing(figure, f"device-{name}")
+        return drawing(_device_figure(crossbar), f"device-{name}")
+
+
+def _device_figure(crossbar: Crossbar) -> Figure:
+    card = crossbar.card
+    figure = Figure(figsize=(4.2, 2.6), layout="constrained")
+    axes = figure.subplots()
+    axes.axvspan(*crossbar.programming_window, color="#dcebf7", label="programming window")
+    axes.plot(*device_points(crossbar), color="#0072b2", linewidth=1.8)
+    unit = {"uS": "µS", "1": "share of full scale"}.get(card.unit, card.unit)
+    axes.set_xlabel(f"target {card.state} [{unit}]")
+    axes.set_ylabel(f"programming error sigma [{unit}]")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=9)
+    return figure
 
 
 def _intervals(

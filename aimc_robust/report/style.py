@@ -35,24 +35,16 @@ DOTS_PER_INCH = 150
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure as an SVG element for a page. name: of its files, and in front of its ids."""
+    """A finished figure: an SVG element for a page, and the same picture as PNG. name: of its files, and in its ids."""
 
     name: str
     svg: str
-    figure: Figure
+    png: bytes
 
     @property
     def svg_file(self) -> str:
         """The element as a file of its own."""
         return f'<?xml version="1.0" encoding="utf-8" standalone="no"?>\n{self.svg}'
-
-    @property
-    def png(self) -> bytes:
-        """The same picture; the same bytes for the same figure."""
-        buffer = io.BytesIO()
-        self.figure.set_dpi(DOTS_PER_INCH)
-        FigureCanvasAgg(self.figure).print_png(buffer, metadata={"Software": None})
-        return buffer.getvalue()
 
 
 def colour(number: int) -> str:
@@ -76,10 +68,12 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 
 def drawing(figure: Figure, name: str) -> Drawing:
-    """The figure as it is now."""
-    element = svg(figure, name)
-    figure.set_layout_engine("none")  # what was laid out for the first picture is kept for the others
-    return Drawing(name, element, figure)
+    """The figure as it is now: the same bytes for the same figure."""
+    element, buffer = svg(figure, name), io.BytesIO()
+    figure.set_layout_engine("none")  # what was laid out for the first picture is kept for the second
+    figure.set_dpi(DOTS_PER_INCH)
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return Drawing(name, element, buffer.getvalue())
 
 
 def svg(figure: Figure, name: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aimc_robust.cores import cores_here
 from aimc_robust.errors import DataError
 from aimc_robust.training.pictures import as_bytes, centre_cut, read_picture
 
@@ -25,11 +26,6 @@ AHEAD = 3  # batches that are read while one is worked on
 AT_ONCE = 8  # pictures that a thread takes
 Cut = Callable[["Image", int], "Image"]
 """(picture, its number) -> the picture of the final size."""
-
-
-def processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ class ImageFiles:
         Raises DataError for the first picture in order that cannot be read or has another size.
         """
         waiting: deque[tuple[Tensor, list[Future[None]]]] = deque()
-        pool = ThreadPoolExecutor(self.threads or processors())
+        pool = ThreadPoolExecutor(self.threads or len(cores_here()))
         try:
             for numbers in chosen:
                 made = torch.empty(len(numbers), *self.shape[1:], dtype=torch.uint8, pin_memory=pinned)

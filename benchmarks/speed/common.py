@@ -41,14 +41,14 @@ def digits(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def ratios(
-    baseline: Callable[[], object], others: dict[str, Callable[[], object]], rounds: int
+    baseline: Callable[[], object], others: dict[str, Callable[[], object]], rounds: int, *, warm_up: bool = True
 ) -> dict[str, list[float]]:
     """Time of each other call over the baseline's mean of the runs just before and after it, `rounds` times.
 
-    Baseline and others alternate, so that a machine whose speed drifts cannot favour one of them.
+    Baseline and others alternate, so that a machine whose speed drifts cannot favour one of them. warm_up: call each
+    once before; whole processes have nothing to warm.
     """
-    baseline()
-    for call in others.values():
+    for call in [baseline, *others.values()] if warm_up else []:
         call()
     found: dict[str, list[float]] = {name: [] for name in others}
     before = seconds(baseline)

@@ -97,7 +97,9 @@ def test_what_is_left_is_estimated_from_a_timed_step_and_chip(write_spec, tmp_pa
     by = {str(planned.cell): planned.estimate for planned in found.cells}
     assert 0 < by["sgd-seed0"].alone_s < by["sgd-seed1"].alone_s
     assert by["m-rwp-seed0"] == by["m-rwp-seed1"]
-    assert found.alone_s == found.beside_s == pytest.approx(sum(estimate.alone_s for estimate in by.values()))
+    total = pytest.approx(sum(estimate.alone_s for estimate in by.values()))
+    assert found.alone_s == total
+    assert found.beside_s == total  # added up in another order
     weights = sum(v.numel() * v.element_size() for v in _network(spec, tmp_path).state_dict().values())
     assert [by[name].disk_bytes for name in ("sgd-seed0", "sgd-seed1", "m-rwp-seed0")] == [0, weights, weights]
     words = " ".join(found.measured)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from aimc_robust.bench.engines.book import RETRIES, Book, how_it_died
 from aimc_robust.bench.engines.engine import RunCell, require_one_process, run_here
 from aimc_robust.bench.engines.relay import replay
-from aimc_robust.bench.engines.shares import Share, cores_here, gpus_here, shares
+from aimc_robust.bench.engines.shares import Share, gpus_here, shares
 from aimc_robust.bench.engines.worker import ATTEMPTED, GRACE_S, READY, TOLD, Worker
 from aimc_robust.bench.progress import Progress
 from aimc_robust.bench.store import Cell
+from aimc_robust.cores import cores_here
 from aimc_robust.errors import require_whole
 from aimc_robust.evaluation.workers import WorkerError
 

@@ -29,11 +29,6 @@ class Share:
         torch.set_num_threads(self.threads)
 
 
-def cores_here() -> list[int]:
-    """Numbers of the cores that this process may run on."""
-    return sorted(os.sched_getaffinity(0)) if AFFINITY else list(range(os.cpu_count() or 1))
-
-
 def gpus_here(machine: Machine) -> list[str]:
     """The CUDA devices that `machine` trains on, as CUDA_VISIBLE_DEVICES names them; none where it uses none."""
     import torch

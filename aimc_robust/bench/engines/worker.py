@@ -5,10 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
@@ -18,18 +15,13 @@ from aimc_robust.bench.engines.engine import RunCell
 from aimc_robust.bench.engines.relay import Relay
 from aimc_robust.bench.engines.shares import Share
 from aimc_robust.bench.store import Cell
+from aimc_robust.bench.worker_server import begin_imports, context
 
 if TYPE_CHECKING:
     from aimc_robust.bench.cells import Work
 
 READY, TOLD, ATTEMPTED = "ready", "told", "attempted"  # kinds of messages
 GRACE_S = 10.0  # for a worker without work to leave
-
-# Not forked from this process: a fork inherits torch's thread pool without its threads, and a CUDA context that does
-# not work in it. On Linux they are forked from a server that has imported torch and never used it, so that the imports,
-# which take seconds, are made once for all workers and for those that replace them.
-_context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-IMPORTED = ["aimc_robust.bench.cells", "lightning_fabric"]
 
 
 class Worker:
@@ -39,13 +31,12 @@ class Worker:
         self.share = share
         self.cell: Cell | None = None
         self.is_ready = False
-        self.pipe, theirs = _context.Pipe()
+        self.pipe, theirs = context.Pipe()
         args = (theirs, dict(os.environ), share, run_cell, work)
         # Not a daemon: a cell may start processes of its own, such as those of a DataLoader.
-        self.process: BaseProcess = _context.Process(target=_serve, args=args, name="aimc-robust worker")
-        _context.set_forkserver_preload(IMPORTED)
-        with _one_thread_at_import():
-            self.process.start()
+        self.process: BaseProcess = context.Process(target=_serve, args=args, name="aimc-robust worker")
+        begin_imports()
+        self.process.start()
         theirs.close()
 
     def give(self, cell: Cell) -> None:
@@ -75,20 +66,6 @@ class Worker:
         self.process.join(grace_s)
         self.process.kill()
         self.process.join()
-
-
-@contextmanager
-def _one_thread_at_import() -> Iterator[None]:
-    """The server that is started inside has no thread pools of linear algebra, which a fork of it would lose."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _serve(pipe: Connection, environ: dict[str, str], share: Share, run_cell: RunCell, work: Work) -> None:

@@ -13,7 +13,7 @@ import torch
 from aimc_robust.bench import Progress
 from aimc_robust.bench.cells import Work
 from aimc_robust.bench.engines import Jobs, Serial
-from aimc_robust.bench.engines.shares import cores_here
+from aimc_robust.cores import cores_here
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation.workers import WorkerError
 from aimc_robust.training import Machine
