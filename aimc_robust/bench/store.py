@@ -153,8 +153,9 @@ class Store:
         return {name: sum(values) / len(values) for name, values in accuracies.items()}
 
     def history(self, cell: Cell, folder: Path | None = None) -> list[Row]:
-        """A cell's training rows, one per epoch. folder: where it trains, if not in its run folder."""
-        return read_rows((folder or self.run_folder(cell)) / HISTORY)
+        """A cell's training rows, one per epoch (of two the later). folder: where it trains, if not its run folder."""
+        rows = read_rows((folder or self.run_folder(cell)) / HISTORY)
+        return list({row["epoch"]: row for row in rows}.values())
 
     def ranges(self, cell: Cell, target: str) -> dict[str, LayerRanges] | None:
         """A model's converter ranges under a target, or None before they were found."""

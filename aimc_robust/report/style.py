@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # matplotlib's own; a list of twenty is searched and written for every word
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -130,6 +130,14 @@ def test_a_chip_that_two_processes_wrote_counts_once(done, tmp_path):
     assert store.table().equals(before)
 
 
+def test_an_epoch_that_two_processes_wrote_counts_once(done, tmp_path):
+    store = Store.open(shutil.copytree(done, tmp_path / "copy"))
+    cell = store.cells[0]
+    rows = store.history(cell)
+    append_rows(store.run_folder(cell) / "history.jsonl", rows[:1])
+    assert store.history(cell) == rows
+
+
 @pytest.mark.parametrize(
     ("damaged", "number"),
     [

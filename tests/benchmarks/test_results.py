@@ -1,0 +1,55 @@
+"""The results kept in benchmarks/results are whole, answer the specs as they are, and say what their README says."""
+
+import re
+from functools import cache
+
+import pytest
+
+from aimc_robust.bench import Store
+from aimc_robust.report.claims import FAILED, HELD, OPEN
+from aimc_robust.report.content import Content, gather
+
+from .papers import BENCHMARKS, NAMES, loaded
+
+RESULTS = BENCHMARKS / "results"
+FOLDERS = {name: RESULTS / f"{name.replace('/', '-')}-mini" for name in NAMES}
+KEPT = [name for name, folder in FOLDERS.items() if folder.exists()]
+LANDED = [f"incorruptible/table{n}" for n in (1, 2, 3, 5, 6)] + ["m-rwp/table1-resnet18", "m-rwp/tableA1"]
+LINK, CLAIM, STATE = r"\[(\S+)\]\(\S+-mini/report\.md\)", "(.+)", r"(?:\*\*)?([a-z ]+)(?:\*\*)?"
+ROW = re.compile(rf"^\| {LINK} \| {CLAIM} \| {STATE}: (\S+) \[(\S+), (\S+)\]", re.MULTILINE)
+
+
+@cache
+def kept(name: str) -> Content:
+    return gather(Store.open(FOLDERS[name]))
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return (RESULTS / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_tables_named_are_there():
+    assert set(LANDED) <= set(KEPT)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_rows_are_whole_and_of_the_spec_as_it_is(name):
+    Store(FOLDERS[name], loaded(name, "mini")).check()  # raises where they are another question's
+    assert (kept(name).missing, kept(name).failures) == (0, {})
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_the_readme_states_every_claim_as_the_rows_do(name, text):
+    stated = [row[1:] for row in ROW.findall(text) if row[0] == name.replace("/", "-")]
+    found = [(v.text, v.state, f"{v.difference:+.1f}", f"{v.ci[0]:.1f}", f"{v.ci[1]:.1f}") for v in kept(name).verdicts]
+    assert stated == found
+
+
+def test_the_readme_counts_the_claims(text):
+    total, held, failed, undecided = (
+        int(n) for n in re.search(r"Of (\d+) claims.* (\d+) held, (\d+) did not and (\d+) are not", text).groups()
+    )
+    states = [verdict.state for name in KEPT for verdict in kept(name).verdicts]
+    assert total == len(states)
+    assert [states.count(state) for state in (HELD, FAILED, OPEN)] == [held, failed, undecided]
