@@ -10,7 +10,7 @@ import aimc_robust
 
 PACKAGE = Path(aimc_robust.__file__).parent
 
-BASE = frozenset({"errors", "seeding", "toml_files", "files", "metrics"})
+BASE = frozenset({"cores", "errors", "seeding", "toml_files", "files", "metrics"})
 # Bottom to top. Names that share a floor may not import each other, except in the base.
 FLOORS = (
     BASE,
