@@ -1,4 +1,4 @@
-"""What a command line names: weights into models, functions of a user's modules, cores of this machine."""
+"""What a command line names: weights into models, and functions of a user's modules."""
 
 from collections.abc import Sequence
 

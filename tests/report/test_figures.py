@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from aimc_robust.bench.store import Store
 from aimc_robust.hardware import Crossbar
-from aimc_robust.report import figures, training_figures
+from aimc_robust.report import drawings, figures, training_figures
 from aimc_robust.report.content import gather
 
 
@@ -43,3 +43,14 @@ def test_a_device_curve_spans_the_limits_and_follows_the_card():
     assert (float(state[0]), float(state[-1])) == (0.0, 25.0)
     oracle = 0.28638599 + 0.07585724 * state - 0.00178767 * state**2
     np.testing.assert_allclose(std.numpy(), oracle.numpy(), rtol=1e-12)
+
+
+def test_pictures_are_the_same_bytes_for_any_number_of_processes(done, monkeypatch):
+    content = gather(Store.open(done))
+    found = []
+    for cores in ([0], [0, 1, 2]):
+        monkeypatch.setattr(drawings, "cores_here", lambda cores=cores: cores)
+        found.append(drawings.drawings(content, training_figures.mean_rows(content)))
+    assert found[0] == found[1]
+    assert {"targets", "training"} < set(found[0])
+    assert all(picture.png.startswith(b"\x89PNG") and "<path" in picture.svg for picture in found[0].values())
