@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson  # strict, and three times as fast as json: a report reads 100 000 rows
+
 from aimc_robust.errors import ResultsError
 
 Row = dict[str, Any]
@@ -88,9 +90,9 @@ def read_json(path: Path) -> Any:
 
 
 def _all_at_once(lines: list[bytes]) -> list[Row] | None:
-    """The lines as one JSON list, which is read much faster; None when some line is no JSON text of its own."""
+    """The lines as one JSON list, which is read much faster; None when some line is no strict JSON text of its own."""
     try:
-        rows = json.loads((b"[" + b",\n".join(lines) + b"]").decode())
+        rows = orjson.loads(b"[" + b",\n".join(lines) + b"]")
     except ValueError:
         return None
     return rows if len(rows) == len(lines) else None  # two broken lines may join into one that is not

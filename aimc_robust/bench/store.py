@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout  # two processes on one folder; freed by the system when a process dies
 
@@ -157,6 +156,10 @@ class Store:
         rows = read_rows((folder or self.run_folder(cell)) / HISTORY)
         return list({row["epoch"]: row for row in rows}.values())
 
+    def histories(self) -> dict[Cell, list[Row]]:
+        """Every cell's training rows."""
+        return {cell: self.history(cell) for cell in self.cells}
+
     def ranges(self, cell: Cell, target: str) -> dict[str, LayerRanges] | None:
         """A model's converter ranges under a target, or None before they were found."""
         kept = read_json(self.run_folder(cell) / RANGES) or {}
@@ -184,13 +187,11 @@ class Store:
 
     def table(self) -> pd.DataFrame:
         """All evaluation rows, in the spec's order of methods, seeds and targets, then by chip."""
-        rows = [row for cell in self.cells for row in self.evaluations(cell)]
-        frame = pd.DataFrame(rows, columns=COLUMNS + (["top5"] if self.spec.top5 else []))
-        targets = [target.name for target in self.targets]
-        ranks = {"method": self.spec.labels, "seed": self.spec.seeds, "target": targets}
-        keys = [frame[key].map({value: i for i, value in enumerate(known)}) for key, known in ranks.items()]
-        order = np.lexsort([key.to_numpy(dtype=float) for key in (frame["chip"], *reversed(keys))])
-        return frame.iloc[order].reset_index(drop=True)
+        rank = {target.name: number for number, target in enumerate(self.targets)}
+        place = lambda row: (rank.get(row["target"], len(rank)), row["chip"])  # noqa: E731
+        cells = [Cell(label, seed) for label in self.spec.labels for seed in self.spec.seeds]
+        rows = [row for cell in cells for row in sorted(self.evaluations(cell), key=place)]
+        return pd.DataFrame(rows, columns=COLUMNS + (["top5"] if self.spec.top5 else []))
 
     def write_tables(self) -> None:
         """evaluations.csv and summary.csv, from the rows alone."""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aimc_robust.errors import InputError, require_finite, require_whole, unknown_name
+from aimc_robust.evaluation.by_model import Models, by_model, deviations, means
 from aimc_robust.evaluation.components import VarianceComponents, variance_components
 from aimc_robust.evaluation.sampling import sampling_half_width
 from aimc_robust.evaluation.student import t_interval
@@ -85,14 +86,14 @@ class AccuracyEstimate:
         return seeds[order], chips[order], self.table["accuracy"].to_numpy(dtype=float)[order]
 
     @cached_property
-    def _models(self) -> list[np.ndarray]:
+    def _models(self) -> Models:
         """The accuracies of each model's chips [percent], model by model."""
         seeds, _, accuracies = self.sorted_rows
-        return np.split(accuracies, np.flatnonzero(seeds[1:] != seeds[:-1]) + 1)
+        return by_model(seeds, accuracies)
 
     @cached_property
     def _model_means(self) -> np.ndarray:
-        return np.array([chips.mean() for chips in self._models])
+        return means(self._models)
 
     @property
     def accuracies(self) -> pd.Series:
@@ -100,16 +101,16 @@ class AccuracyEstimate:
         seeds, chips, accuracies = self.sorted_rows
         return pd.Series(accuracies, pd.MultiIndex.from_arrays([seeds, chips], names=["seed", "chip"]), name="accuracy")
 
-    @property
+    @cached_property
     def mean(self) -> float:
         return float(self._model_means.mean())
 
     @cached_property
     def sd_noise(self) -> float:
-        deviations = [chips.std(ddof=1) for chips in self._models if len(chips) > 1]
-        return float(np.mean(deviations)) if deviations else math.nan
+        found = deviations(self._models)
+        return float(found.mean()) if len(found) else math.nan
 
-    @property
+    @cached_property
     def sd_seed(self) -> float:
         return float(self._model_means.std(ddof=1)) if self.seeds > 1 else math.nan
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aimc_robust.errors import InputError
+from aimc_robust.evaluation.by_model import by_model, means
 from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.evaluation.student import t_interval, t_p_value
 
@@ -42,15 +43,14 @@ def paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> Pair
     seeds, differences = _pairs(first, second)
     if len(seeds) == 0:
         raise InputError("the two estimates share no (seed, chip) pair; evaluate both on the same seeds and chips.")
-    models = np.split(differences, np.flatnonzero(seeds[1:] != seeds[:-1]) + 1)
-    several = len(models) > 1
-    means = np.array([chips.mean() for chips in models])
-    values = means if several else differences
+    model_means = means(by_model(seeds, differences))
+    several = len(model_means) > 1
+    values = model_means if several else differences
     pilot = None if several else min((e.pilot for e in (first, second) if e.pilot is not None), default=None)
     return PairedDifference(
-        mean=float(means.mean()),
+        mean=float(model_means.mean()),
         ci=t_interval(values, pilot),
-        seeds=len(models),
+        seeds=len(model_means),
         p_value=t_p_value(values, pilot),
         pairs=len(differences),
     )
@@ -61,5 +61,7 @@ def _pairs(first: AccuracyEstimate, second: AccuracyEstimate) -> tuple[np.ndarra
     (seeds, chips, left), (other_seeds, other_chips, right) = first.sorted_rows, second.sorted_rows
     span = 1 + max(chips.max(), other_chips.max())
     keys, other_keys = seeds * span + chips, other_seeds * span + other_chips
+    if np.array_equal(keys, other_keys):  # by far the most
+        return seeds, left - right
     _, mine, others = np.intersect1d(keys, other_keys, assume_unique=True, return_indices=True)
     return seeds[mine], left[mine] - right[others]

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from aimc_robust.cores import cores_here
 from aimc_robust.errors import AimcError, require_whole
 
 Item = TypeVar("Item")
@@ -55,6 +56,20 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: int
 
 
 @contextmanager
+def begun(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
+    """Begin `work` beside what is done inside, which calls what it is given for the result.
+
+    On Linux with a second core in a forked process with one thread; else `work` begins when its result is asked for.
+    Raises what `work` raises where the result is asked for; WorkerError when its process dies.
+    """
+    if sys.platform != "linux" or len(cores_here()) == 1:
+        yield work
+        return
+    with _processes(lambda _: work(), jobs=1) as pool:
+        yield pool.submit(_run, None).result
+
+
+@contextmanager
 def one_thread() -> Iterator[None]:
     """Inside, torch computes with one thread."""
     before = torch.get_num_threads()
@@ -66,27 +81,33 @@ def one_thread() -> Iterator[None]:
 
 
 def _in_processes(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+    with _processes(work, jobs) as pool:
+        remaining = iter(items)
+        waiting = deque(pool.submit(_run, item) for item in islice(remaining, AHEAD * jobs))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(_run, item) for item in islice(remaining, 1))
+            yield result
+
+
+@contextmanager
+def _processes(work: Callable[[Item], Any], jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes for `_run` with an item of `work`; they end at once when an error, or a caller that stops, leaves."""
     # Forked workers need no second import of torch and no copy of model and images. torch's threads do not survive a
     # fork, which is why a worker has one (as in torch's own DataLoader).
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     held, leash = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, held, leash))
-    waiting: deque[Future] = deque()
-    remaining = iter(items)
     try:
-        waiting.extend(pool.submit(_run, item) for item in islice(remaining, AHEAD * jobs))
-        while waiting:
-            result = waiting[0].result()
-            waiting.popleft()
-            waiting.extend(pool.submit(_run, item) for item in islice(remaining, 1))
-            yield result
+        yield pool
     except BrokenProcessPool:
         raise WorkerError(
             f"one of {jobs} worker processes died, perhaps for want of memory; use fewer jobs. Finished work is kept."
         ) from None
+    except BaseException:  # nobody asks for the rest any more
+        leash.close()
+        raise
     finally:
-        if waiting:  # nobody asks for them any more
-            leash.close()
         pool.shutdown(cancel_futures=True)
         leash.close()
         held.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,7 @@ class Content:
     costs: dict[str, Cost]
     paper: PaperTable | None
     verdicts: list[Verdict]
-    devices: list[Target]  # crossbars, without those that only add a compensation
+    devices: list[Target]
     effects: list[Effect]
     failures: dict[str, str]
     missing: int  # models of the spec that lack rows and have not failed
@@ -67,14 +67,14 @@ class Content:
         return target in self.targets and self.targets[target].split == "test"
 
 
-def gather(store: Store, frame: pd.DataFrame | None = None) -> Content:
-    """Read a results folder, finished or not. frame: its rows, where they have been read already."""
+def gather(store: Store, frame: pd.DataFrame | None = None, history: dict[Cell, list[Row]] | None = None) -> Content:
+    """Read a results folder, finished or not. frame, history: its rows, where they have been read already."""
     frame = store.table() if frame is None else frame
+    history = store.histories() if history is None else history
     spec, found = store.spec, estimates(frame)
     targets = {target.name: target for target in spec.built_targets()}
     placed = {name: standings(spec, found, name) for name in targets}
     failures = {cell: reason for cell in store.cells if (reason := store.failure(cell)) is not None}
-    history = {cell: store.history(cell) for cell in store.cells}
     relative_to = {} if spec.paper is None else {"relative_to": spec.paper.relative_to}
     return Content(
         store=store,
@@ -88,7 +88,7 @@ def gather(store: Store, frame: pd.DataFrame | None = None) -> Content:
         costs=costs(spec, history),
         paper=paper_table(spec, found, costs(spec, history, **relative_to)),
         verdicts=verdicts(spec, found),
-        devices=[t for t in targets.values() if isinstance(t.condition, Crossbar) and t.corrects is None],
+        devices=devices(targets.values()),
         effects=[effect for t in targets.values() if t.corrects for effect in effects(found, spec.labels, t)],
         failures={str(cell): reason for cell, reason in failures.items()},
         missing=len(_unfinished(store, targets, frame) - set(failures)),
@@ -98,6 +98,11 @@ def gather(store: Store, frame: pd.DataFrame | None = None) -> Content:
         images=_images(store, targets, frame),
         smaller=smaller(spec),
     )
+
+
+def devices(targets: Iterable[Target]) -> list[Target]:
+    """The crossbars, without those that only add a compensation."""
+    return [t for t in targets if isinstance(t.condition, Crossbar) and t.corrects is None]
 
 
 def _unfinished(store: Store, targets: Mapping[str, Target], frame: pd.DataFrame) -> set[Cell]:

@@ -1,32 +1,33 @@
-"""All pictures of a comparison's report, each drawn once: for the page, and as files beside it."""
+"""All pictures of a comparison's report, each drawn once: for the page, and as files beside it.
 
-from __future__ import annotations
+A list holds what draws each picture; None comes of one that the rows have no numbers for.
+"""
 
-import sys
 from collections.abc import Callable
 from functools import partial
 
-from aimc_robust.cores import cores_here
-from aimc_robust.evaluation.workers import in_order
+from aimc_robust.bench.store import Store
 from aimc_robust.report import figures
 from aimc_robust.report import training_figures as training
-from aimc_robust.report.content import Content
+from aimc_robust.report.content import Content, devices
 from aimc_robust.report.style import Drawing
 from aimc_robust.report.training_figures import MeanRows
 
+Drawings = list[Callable[[], Drawing | None]]
 
-def drawings(content: Content, means: MeanRows) -> dict[str, Drawing]:
-    """Name -> picture, of those that the rows have numbers for. means: of the trainings (`mean_rows`)."""
+
+def before_accuracies(store: Store, means: MeanRows) -> Drawings:
+    """What needs no evaluation rows: the trainings (means: `mean_rows` of theirs) and the devices."""
+    curves = partial(training.training_curves, store.spec, means)
+    return [curves, *(partial(figures.device_drawing, d.name, d.condition) for d in devices(store.targets))]
+
+
+def of_accuracies(content: Content) -> Drawings:
+    """Accuracy over targets, and over the strength of noise."""
+    return [partial(figures.accuracy_over_targets, content), partial(figures.accuracy_over_sigma, content)]
+
+
+def of_diagnostics(means: MeanRows) -> Drawings:
+    """The trainings' diagnostics. means: `mean_rows` of the trainings."""
     watched = training.watched(means)
-    panels = [panel for group in training.groups(watched) for panel in group.panels]
-    wanted: list[Callable[[], Drawing | None]] = [
-        partial(figures.accuracy_over_targets, content),
-        partial(figures.accuracy_over_sigma, content),
-        partial(training.training_curves, content, means),
-        *(partial(figures.device_drawing, target.name, target.condition) for target in content.devices),
-        *(partial(training.drawn, panel, watched) for panel in panels),
-    ]
-    # Drawing is half of a report's time. Forked processes have all that they draw from; elsewhere they would import it.
-    jobs = min(len(cores_here()), len(wanted)) if sys.platform == "linux" else None
-    found = in_order(lambda number: wanted[number](), range(len(wanted)), jobs=jobs)
-    return {drawing.name: drawing for drawing in found if drawing is not None}
+    return [partial(training.drawn, panel, watched) for group in training.groups(watched) for panel in group.panels]

@@ -23,9 +23,9 @@ LATEX = {
 
 def tables(content: Content) -> dict[str, str]:
     """File name -> text of every table of the report."""
-    found = {f"accuracy.{kind}": made(content) for kind, made in ACCURACY.items()}
+    found = {f"tables/accuracy.{kind}": made(content) for kind, made in ACCURACY.items()}
     if content.paper is not None:
-        found |= {f"paper.{kind}": made(content.paper) for kind, made in PAPER.items()}
+        found |= {f"tables/paper.{kind}": made(content.paper) for kind, made in PAPER.items()}
     return found
 
 

@@ -8,14 +8,14 @@ import aimc_robust
 from aimc_robust.bench.layout import QUESTION
 from aimc_robust.bench.store import Store
 from aimc_robust.bench.tables import summary
+from aimc_robust.evaluation.workers import begun
 from aimc_robust.files import read_json, write_whole
-from aimc_robust.report import evaluation_page, exports, training_figures, words
+from aimc_robust.report import drawings, evaluation_page, exports, training_figures, words
+from aimc_robust.report.at_once import at_once
 from aimc_robust.report.content import Content, gather
-from aimc_robust.report.drawings import drawings
 from aimc_robust.report.rendering import environment
 from aimc_robust.report.setup import ranges_over_models, setup
 from aimc_robust.report.stamp import sources, write_stamp
-from aimc_robust.report.style import Drawing
 from aimc_robust.report.training_figures import MeanRows
 
 Files = dict[str, str | bytes]
@@ -42,23 +42,27 @@ def write_report(folder: Path) -> Path:
 
 def report_files(store: Store) -> Files:
     """Name -> content of every file of a comparison's report."""
-    frame = store.table()
-    content = gather(store, frame)
-    means = training_figures.mean_rows(content)
-    pictures = drawings(content, means)
-    files: Files = {
-        "evaluations.csv": frame.to_csv(index=False),
-        "summary.csv": summary(content.estimates).to_csv(index=False),
-    }
-    files |= {f"tables/{name}": text for name, text in exports.tables(content).items()}
+    history = store.histories()
+    means = training_figures.mean_rows(store.spec, history)
+    early = drawings.before_accuracies(store, means)
+    with begun(lambda: [draw() for draw in early]) as first:
+        frame = store.table()
+        content = gather(store, frame, history)
+        texts = [
+            lambda: {"evaluations.csv": frame.to_csv(index=False)},
+            lambda: {"summary.csv": summary(content.estimates).to_csv(index=False), **exports.tables(content)},
+            lambda: {"report.md": _render("report.md.j2", content, means)},
+        ]
+        made = at_once([*drawings.of_accuracies(content), *drawings.of_diagnostics(means), *texts])
+        pictures = {drawing.name: drawing for drawing in [*first(), *made[: -len(texts)]] if drawing is not None}
+    files: Files = {name: text for named in made[-len(texts) :] for name, text in named.items()}
     for name, picture in pictures.items():
         files |= {f"figures/{name}.svg": picture.svg_file, f"figures/{name}.png": picture.png}
-    files["report.md"] = _render("report.md.j2", content, means, pictures)
-    files["report.html"] = _render("report.html.j2", content, means, pictures)  # the last: it promises the others
-    return files
+    # The last: it promises the others.
+    return files | {"report.html": _render("report.html.j2", content, means, pictures=pictures)}
 
 
-def _render(template: str, content: Content, means: MeanRows, pictures: dict[str, Drawing]) -> str:
+def _render(template: str, content: Content, means: MeanRows, **more: object) -> str:
     templates = environment(template)
     templates.filters |= {"gain": words.gain}
     return templates.get_template(template).render(
@@ -66,11 +70,11 @@ def _render(template: str, content: Content, means: MeanRows, pictures: dict[str
         spec=content.store.spec,
         recipe=content.store.spec.config(),
         means=means,
-        pictures=pictures,
         training=training_figures,
         exports=exports,
         words=words,
         setup=setup,
         ranges_over_models=ranges_over_models,
         version=aimc_robust.__version__,
+        **more,
     )

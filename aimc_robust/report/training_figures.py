@@ -5,12 +5,14 @@ The figures named are those of the Incorruptible paper that show the same.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from aimc_robust.bench.spec import Spec
+from aimc_robust.bench.store import Cell
 from aimc_robust.files import Row
 from aimc_robust.report.content import Content
 from aimc_robust.report.style import DASHES, STYLE, Drawing, colour, drawing, legend, line
@@ -45,10 +47,10 @@ class Group:
     panels: list[Panel]
 
 
-def mean_rows(content: Content) -> MeanRows:
+def mean_rows(spec: Spec, history: Mapping[Cell, Iterable[Row]]) -> MeanRows:
     """Method -> a row per epoch that holds, for each key with numbers, their mean over the seeds."""
-    found: dict[str, dict[int, list[Row]]] = {method: defaultdict(list) for method in content.store.spec.labels}
-    for cell, rows in content.history.items():
+    found: dict[str, dict[int, list[Row]]] = {method: defaultdict(list) for method in spec.labels}
+    for cell, rows in history.items():
         for row in rows:
             found[cell.method][row["epoch"]].append(row)
     return {m: [_mean(epochs[number]) for number in sorted(epochs)] for m, epochs in found.items()}
@@ -69,11 +71,11 @@ def curve(rows: Iterable[Row], x: str, y: str) -> tuple[list[float], list[float]
     return [a for a, _ in points], [b for _, b in points]
 
 
-def training_curves(content: Content, means: MeanRows) -> Drawing | None:
+def training_curves(spec: Spec, means: MeanRows) -> Drawing | None:
     """Training loss and validation accuracy over the epochs."""
     if not any(means.values()):
         return None
-    panels = [("train_loss", "training loss"), ("accuracy", "validation accuracy [%]"), *_selections(content)]
+    panels = [("train_loss", "training loss"), ("accuracy", "validation accuracy [%]"), *_selections(spec)]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 2.5 * len(panels)), layout="constrained")
         all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -86,9 +88,9 @@ def training_curves(content: Content, means: MeanRows) -> Drawing | None:
         return drawing(figure, "training")
 
 
-def _selections(content: Content) -> list[tuple[str, str]]:
+def _selections(spec: Spec) -> list[tuple[str, str]]:
     """(key, title) of the accuracies under noise that early stopping goes by, over all methods' recipes."""
-    recipes = [content.store.spec.config_of(label).early_stopping for label in content.store.spec.labels]
+    recipes = [spec.config_of(label).early_stopping for label in spec.labels]
     several = sorted({sigma for r in recipes if r is not None and len(r.sigmas) > 1 for sigma in r.sigmas if sigma})
     if several:
         return [(score_key(sigma), f"the same at sigma = {sigma:g} [%]") for sigma in several]

@@ -16,7 +16,7 @@ from aimc_robust import Gaussian, evaluate
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.evaluation import evaluate_chips
 from aimc_robust.evaluation.chips import check_jobs
-from aimc_robust.evaluation.workers import AHEAD, WorkerError, in_order, one_thread
+from aimc_robust.evaluation.workers import AHEAD, WorkerError, begun, in_order, one_thread
 
 from .nets import batches, everything, net
 
@@ -179,6 +179,49 @@ def test_a_worker_that_dies_is_told_and_nothing_hangs(end):
         found.extend(in_order(work, range(20), jobs=2))
     assert found == list(range(len(found)))
     assert len(found) <= 5
+
+
+@LINUX
+def test_what_was_begun_goes_on_beside_and_its_process_ends_with_the_block(monkeypatch):
+    monkeypatch.setattr("aimc_robust.evaluation.workers.cores_here", lambda: [0, 1])
+    with begun(os.getpid) as first, begun(torch.get_num_threads) as threads:
+        others = set(in_order(lambda _: os.getpid(), range(4), jobs=2))
+        assert threads() == 1
+        worker = first()
+        assert worker not in {os.getpid(), *others}
+    assert all_end([worker, *others])
+
+
+@pytest.mark.parametrize("cores", [[0], [0, 1]])
+def test_what_the_begun_work_raises_arrives_where_its_result_is_asked_for(cores, monkeypatch):
+    def unknown():
+        raise UnknownNameError("unknown target")
+
+    monkeypatch.setattr("aimc_robust.evaluation.workers.cores_here", lambda: cores)
+    with begun(unknown):
+        pass  # nobody asks
+    with pytest.raises(UnknownNameError, match="unknown target"), begun(unknown) as result:
+        result()
+
+
+@LINUX
+def test_an_error_beside_begun_work_is_not_kept_waiting_for_it(monkeypatch, tmp_path):
+    monkeypatch.setattr("aimc_robust.evaluation.workers.cores_here", lambda: [0, 1])
+
+    def long():
+        (tmp_path / str(os.getpid())).touch()
+        time.sleep(60.0)
+
+    def no_rows():
+        while not list(tmp_path.iterdir()):
+            time.sleep(0.01)
+        raise InputError("no rows")
+
+    before = time.monotonic()
+    with pytest.raises(InputError, match="no rows"), begun(long):
+        no_rows()
+    assert time.monotonic() - before < 20.0
+    assert all_end([int(path.name) for path in tmp_path.iterdir()])
 
 
 SCRIPT = """

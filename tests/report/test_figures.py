@@ -7,9 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from aimc_robust.bench.store import Store
+from aimc_robust.evaluation import workers
 from aimc_robust.hardware import Crossbar
-from aimc_robust.report import drawings, figures, training_figures
-from aimc_robust.report.content import gather
+from aimc_robust.report import at_once, figures, page, training_figures
 
 
 @pytest.mark.parametrize("along", ["x", "y"])
@@ -30,7 +30,7 @@ def test_a_mean_without_an_interval_is_drawn_alone():
 @pytest.mark.parametrize("key", ["train_loss", "accuracy", "perturbed_accuracy"])
 def test_training_curves_are_the_means_over_seeds_of_the_history_rows(done, key):
     store = Store.open(done)
-    means = training_figures.mean_rows(gather(store))
+    means = training_figures.mean_rows(store.spec, store.histories())
     for method in store.spec.labels:
         rows = [store.history(cell) for cell in store.cells if cell.method == method]
         expected = {e: (rows[0][e - 1][key] + rows[1][e - 1][key]) / 2 for e in (1, 2, 3)}
@@ -45,12 +45,14 @@ def test_a_device_curve_spans_the_limits_and_follows_the_card():
     np.testing.assert_allclose(std.numpy(), oracle.numpy(), rtol=1e-12)
 
 
-def test_pictures_are_the_same_bytes_for_any_number_of_processes(done, monkeypatch):
-    content = gather(Store.open(done))
+def test_all_files_are_the_same_bytes_for_any_number_of_processes(done, monkeypatch):
     found = []
     for cores in ([0], [0, 1, 2]):
-        monkeypatch.setattr(drawings, "cores_here", lambda cores=cores: cores)
-        found.append(drawings.drawings(content, training_figures.mean_rows(content)))
+        for module in (workers, at_once):
+            monkeypatch.setattr(module, "cores_here", lambda cores=cores: cores)
+        found.append(page.report_files(Store.open(done)))
     assert found[0] == found[1]
-    assert {"targets", "training"} < set(found[0])
-    assert all(picture.png.startswith(b"\x89PNG") and "<path" in picture.svg for picture in found[0].values())
+    assert {"figures/targets.png", "figures/training.svg", "tables/accuracy.tex", "evaluations.csv"} < set(found[0])
+    for name, content in found[0].items():
+        assert not name.endswith(".png") or content.startswith(b"\x89PNG")
+        assert not name.endswith(".svg") or "<path" in content

@@ -31,6 +31,11 @@ def rows_of(folder, cell):
     return [json.loads(line) for line in (folder / "runs" / cell / "history.jsonl").read_text().splitlines()]
 
 
+def means_of(folder):
+    store = Store.open(folder)
+    return training.mean_rows(store.spec, store.histories())
+
+
 def checkpoints(folder):
     return {path.parent.name: path.read_bytes() for path in folder.glob("runs/*/checkpoint.safetensors")}
 
@@ -60,13 +65,13 @@ def test_models_and_their_evaluations_are_bitwise_those_of_a_comparison_without_
 def test_curves_are_the_means_over_seeds_of_the_rows(watched, x, y):
     rows = [rows_of(watched, f"m-rwp-seed{seed}") for seed in (0, 1)]
     expected = [[(first[key] + second[key]) / 2 for first, second in zip(*rows, strict=True)] for key in (x, y)]
-    means = training.watched(training.mean_rows(gather(Store.open(watched))))
+    means = training.watched(means_of(watched))
     places, values = training.curve(means["m-rwp"], x, y)
     assert (places, values) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
 
 
 def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(watched):
-    means = training.watched(training.mean_rows(gather(Store.open(watched))))
+    means = training.watched(means_of(watched))
     assert training.sigmas(means) == ["0", "0.02", "0.1"]
     panels = {(panel.x, panel.y) for group in training.groups(means) for panel in group.panels}
     expected = {("epoch", f"{split}_accuracy@{s}") for split in ("train", "test") for s in ("0", "0.02", "0.1")}
@@ -80,7 +85,7 @@ def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(watched):
 
 
 def test_a_panel_draws_the_methods_that_have_numbers(watched):
-    means = training.watched(training.mean_rows(gather(Store.open(watched))))
+    means = training.watched(means_of(watched))
     colours = [training.colour(number) for number in range(2)]  # sgd, m-rwp
     for key, shown in (("gradient_norm", [True, True]), ("gradient_cosine", [False, True])):
         picture = training.drawn(training.Panel("title", key), means).svg
@@ -93,7 +98,7 @@ def test_a_panel_draws_the_methods_that_have_numbers(watched):
 def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cost(watched):
     html, markdown = (watched / "report.html").read_text(), (watched / "report.md").read_text()
     assert '<details class="diagnostics">' in html
-    means = training.mean_rows(gather(Store.open(watched)))
+    means = means_of(watched)
     assert html.count("<svg") == 4 + sum(len(g.panels) for g in training.groups(training.watched(means))) + 2
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
@@ -113,7 +118,7 @@ def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cos
 
 def test_without_diagnostics_there_is_no_section(done):
     content = gather(Store.open(done))
-    assert training.watched(training.mean_rows(content)) == {}
+    assert training.watched(means_of(done)) == {}
     assert training.cost(content) is None
     assert "iagnostics" not in (done / "report.md").read_text()
     assert "<details class" not in (done / "report.html").read_text()
@@ -137,6 +142,6 @@ def test_a_training_that_was_watched_for_some_epochs_is_drawn_for_those(watched,
     path.write_text("".join(json.dumps(row) + "\n" for row in (plain | {"seconds": 1.0}, *others)))
     shutil.rmtree(folder / "runs" / "sgd-seed1")
     html = write_report(folder).read_text()
-    means = training.watched(training.mean_rows(gather(Store.open(folder))))
+    means = training.watched(means_of(folder))
     assert training.curve(means["sgd"], "epoch", "gradient_norm")[0] == [2, 3]
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", html, flags=re.DOTALL).lower()
