@@ -62,10 +62,11 @@ def compare(
     work = Work(folder.absolute(), data_folder.absolute(), models and models.absolute(), machine, retry_failed)
     runner = CellRunner(Store(folder, spec), work)
     store = runner.store
+    cells = _share(store.cells, part)
     waiting: list[Cell] = []
     if runner.writes:
         store.check()
-        waiting = [cell for cell in _share(store.cells, part) if retry_failed or not _is_settled(store, cell)]
+        waiting = [cell for cell in cells if retry_failed or not _is_settled(store, cell)]
     lines = _rehearsed(runner, waiting if runner.writes else store.cells)
     with exclusive(folder) if runner.writes else nullcontext():
         if runner.writes:
@@ -75,13 +76,15 @@ def compare(
                 store.write_note(COVERAGE, {"line": "; ".join(lines)})
         told = (store.note(COVERAGE) or {}).get("line", "") if runner.writes else ""
         progress.started(
-            cells=len(store.cells), epochs=max(spec.config_of(label).epochs for label in spec.labels), coverage=told
+            cells=len(cells), epochs=max(spec.config_of(label).epochs for label in spec.labels), coverage=told
         )
         reasons = {cell: store.failure(cell) for cell in store.cells} if runner.writes else {}
         for cell, reason in reasons.items():
-            if cell not in waiting and reason is not None:
+            if cell in waiting or cell not in cells:
+                continue
+            if reason is not None:
                 progress.failed(cell, reason)
-            elif cell not in waiting and store.is_evaluated(cell):
+            elif store.is_evaluated(cell):
                 progress.finished(cell, store.mean_accuracies(cell))
         with lent(runner) if isinstance(engine, Serial) else nullcontext():
             reasons |= engine.run(work, _costliest_first(spec, _known_to_all(runner, waiting), engine), progress)

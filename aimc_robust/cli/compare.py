@@ -82,6 +82,8 @@ def compare(
     from aimc_robust.bench.spec_file import read_spec
     from aimc_robust.report import report_is_current
 
+    share = _part(part)
+    _check_engine(engine, jobs, ray_address, cpus, gpus)
     how = {"scale": scale, "overrides": overrides or []}
     folder, models = folders(str(read_spec(spec, **how).get("name")), scale, out, models)
     digest = asked(spec, **how)
@@ -114,7 +116,7 @@ def compare(
             machine=machine,
             models=models,
             engine=runner,
-            part=_part(part),
+            part=share,
         )
         if first:
             progress.report(folder / "report.html" if report_is_current(folder) else write_report(folder))
@@ -142,21 +144,25 @@ def folders(name: str, scale: str | None, out: Path | None, models: Path | None)
 
 def _part(text: str) -> tuple[int, int]:
     number, slash, parts = text.partition("/")
-    if not (slash and number.isdecimal() and parts.isdecimal()):
-        raise InputError(f"--part takes I/N, such as 1/3, got {text!r}.")
+    if not (slash and number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise InputError(f"--part takes I/N with I from 1 to N, such as 1/3 to 3/3, got {text!r}.")
     return int(number), int(parts)
+
+
+def _check_engine(name: str, jobs: int | None, address: str | None, cpus: int, gpus: float | None) -> None:
+    """Raise InputError or UnknownNameError for options that do not go together."""
+    require_known("engine", name, ENGINES)
+    if name == "ray" and jobs is not None:
+        raise InputError("--jobs is for this machine alone; on Ray, --cpus and --gpus say what each cell takes.")
+    if name != "ray" and (address is not None or cpus != 1 or gpus is not None):
+        raise InputError("--ray-address, --cpus and --gpus need --engine ray.")
 
 
 def _engine(name: str, jobs: int | None, address: str | None, cpus: int, gpus: float | None) -> Engine:
     from aimc_robust.bench.engines import Jobs, RayEngine, Serial
 
-    require_known("engine", name, ENGINES)
     if name == "ray":
-        if jobs is not None:
-            raise InputError("--jobs is for this machine alone; on Ray, --cpus and --gpus say what each cell takes.")
         return RayEngine(address=address, cpus=cpus, gpus=gpus)
-    if address is not None or cpus != 1 or gpus is not None:
-        raise InputError("--ray-address, --cpus and --gpus need --engine ray.")
     return Serial() if jobs is None else Jobs(jobs)
 
 

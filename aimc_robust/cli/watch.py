@@ -21,8 +21,7 @@ class Lines(Progress):
         self.console = console
         self.began = time.monotonic()
         self.cells = self.done = self.worked = 0
-        self.present: Cell | None = None
-        self.resting = True  # whether the present cell had been finished before this call
+        self.begun: set[Cell] = set()  # in this call; the others had been finished before it
 
     def started(self, *, cells: int, epochs: int, coverage: str) -> None:
         self.cells, self.done, self.worked, self.began = cells, 0, 0, time.monotonic()
@@ -31,30 +30,23 @@ class Lines(Progress):
         )
 
     def training(self, cell: Cell, *, done: int) -> None:
-        self.present, self.resting = cell, True
-
-    def epoch(self, cell: Cell, row: Row) -> None:
-        self.resting = False
-
-    def evaluating(self, cell: Cell, target: str) -> None:
-        self.resting = False
+        self.begun.add(cell)
 
     def finished(self, cell: Cell, accuracies: dict[str, float]) -> None:
         scores = "  ".join(f"{target} {accuracy:.1f}" for target, accuracy in accuracies.items())
-        self._done(f"{cell}: {scores}")
+        self._done(cell, scores)
 
     def failed(self, cell: Cell, reason: str) -> None:
-        self.resting = self.present != cell  # recorded by an earlier call, or just now
-        self._done(f"{cell}: FAILED, {reason}")
+        self._done(cell, f"FAILED, {reason}")
 
     def report(self, path: Path) -> None:
         """The last line: where the report is."""
         self.line(f"report: {path}")
 
-    def _done(self, text: str) -> None:
+    def _done(self, cell: Cell, text: str) -> None:
         self.done += 1
-        self.worked += not self.resting
-        self.line(f"[{self.done}/{self.cells}] {text}{self._left()}")
+        self.worked += cell in self.begun
+        self.line(f"[{self.done}/{self.cells}] {cell}: {text}{self._left()}")
 
     def _left(self) -> str:
         if not self.worked or self.done == self.cells:
@@ -68,7 +60,7 @@ class Lines(Progress):
 
 
 class TerminalBars(Lines):
-    """The same lines above two live bars: all models, and the epochs of the present one."""
+    """The same lines above two live bars: all models, and the epochs of the one that something was last heard of."""
 
     def __init__(self, console: Console, bars: Bars) -> None:
         super().__init__(console)
@@ -76,28 +68,33 @@ class TerminalBars(Lines):
         self.all = bars.add_task("all models", total=None)
         self.one = bars.add_task("", total=None)
         self.epochs = 0
+        self.reached: dict[Cell, int] = {}  # epochs of each cell; several may be under way
 
     def started(self, *, cells: int, epochs: int, coverage: str) -> None:
         super().started(cells=cells, epochs=epochs, coverage=coverage)
         self.epochs = epochs
+        self.reached = {}
         self.bars.update(self.all, total=cells * epochs)
 
     def training(self, cell: Cell, *, done: int) -> None:
         super().training(cell, done=done)
-        self.bars.reset(self.one, description=f"{cell}: training", total=self.epochs, completed=done)
+        self.bars.reset(self.one, total=self.epochs)
+        self._show(cell, "training", done)
 
     def epoch(self, cell: Cell, row: Row) -> None:
-        super().epoch(cell, row)
-        self.bars.update(self.one, description=f"{cell}: epoch {row['epoch']}", completed=row["epoch"])
-        self.bars.update(self.all, completed=self.done * self.epochs + row["epoch"])
+        self._show(cell, f"epoch {row['epoch']}", row["epoch"])
 
     def evaluating(self, cell: Cell, target: str) -> None:
-        super().evaluating(cell, target)
-        self.bars.update(self.one, description=f"{cell}: on {target}", completed=self.epochs)
+        self._show(cell, f"on {target}", self.epochs)
 
-    def _done(self, text: str) -> None:
-        super()._done(text)
-        self.bars.update(self.all, completed=self.done * self.epochs)
+    def _done(self, cell: Cell, text: str) -> None:
+        super()._done(cell, text)
+        self._show(cell, "done", self.epochs)
+
+    def _show(self, cell: Cell, what: str, reached: int) -> None:
+        self.reached[cell] = reached
+        self.bars.update(self.one, description=f"{cell}: {what}", completed=reached)
+        self.bars.update(self.all, completed=sum(self.reached.values()))
 
     def _left(self) -> str:
         return ""  # the bars show it

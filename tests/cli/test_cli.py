@@ -58,6 +58,11 @@ MISTAKES = {
     "unknown device": (["devices", "rram-milo"], "did you mean 'rram-milo2021'"),
     "missing spec": (["compare", "nothing.toml"], "there is no spec at nothing.toml"),
     "no comparison": (["report", "."], "holds no comparison"),
+    # Told before the spec is read, so also where its answer is there already.
+    "part": (["compare", "nothing.toml", "--part", "4/3"], "--part takes I/N with I from 1 to N, such as 1/3 to 3/3"),
+    "engine": (["compare", "nothing.toml", "--engine", "slurm"], "unknown engine 'slurm'"),
+    "jobs on ray": (["compare", "nothing.toml", "--engine", "ray", "--jobs", "2"], "--jobs is for this machine alone"),
+    "ray's options": (["compare", "nothing.toml", "--gpus", "1"], "--ray-address, --cpus and --gpus need --engine ray"),
 }
 
 
@@ -91,6 +96,14 @@ def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(wr
     assert "left" in lines[1]
     assert lines[-1] == "report: results/tiny/report.html"
     assert (tmp_path / "results" / "tiny" / "report.html").is_file()
+
+
+def test_a_part_counts_its_own_models(write_spec, tmp_path):
+    done = call("compare", write_spec(), "--part", "2/2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, *lines, _ = done.stdout.splitlines()
+    assert first.startswith("2 models, 3 epochs each")
+    assert [line.split()[:2] for line in lines] == [["[1/2]", "m-rwp-seed0:"], ["[2/2]", "m-rwp-seed1:"]]
 
 
 def test_a_failed_model_is_named_and_the_exit_code_says_so(write_spec, tmp_path):
