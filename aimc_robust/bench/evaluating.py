@@ -11,6 +11,7 @@ from torch import nn
 
 from aimc_robust.bench.ascent_target import ascent_noise, sigma_for_radius
 from aimc_robust.bench.data import DataSet
+from aimc_robust.bench.landscape import filter_directions
 from aimc_robust.bench.store import Cell, Store
 from aimc_robust.bench.targets import Target
 from aimc_robust.evaluation.chips import Condition, Deployment, evaluate_chips
@@ -37,7 +38,7 @@ class Evaluation:
     def run(self, target: Target, chips: list[int]) -> None:
         """Measure these chips of `target` and append a row to the store as each is done."""
         batches = self.data.batches(target.split, EVALUATION_BATCH, self.device)
-        measurements = self._ascents if target.direction == "ascent" else self._chips
+        measurements = {"ascent": self._ascents, "plane": self._places}.get(target.direction, self._chips)
         for chip, measured in measurements(target, chips, batches):
             row = _row(self.cell, target, chip, measured)
             self.store.add_evaluations(self.cell, [row | {"top5": measured.top5} if self.store.spec.top5 else row])
@@ -54,6 +55,14 @@ class Evaluation:
         for chip in chips:
             noise = ascent_noise(self.model, *steps[chip % len(steps)], target.radius)
             for _, measured in evaluate_chips(self.model, batches, noise, chips=[0]):
+                yield chip, measured
+
+    def _places(self, target: Target, chips: list[int], batches: Iterable[Batch]) -> Iterator[tuple[int, Measurement]]:
+        """Chip i is the i-th place of the landscape."""
+        directions = filter_directions(self.model, seed=self.store.spec.seed)
+        for chip in chips:
+            step = target.landscape.step(directions, chip)
+            for _, measured in evaluate_chips(self.model, batches, step, chips=[0]):
                 yield chip, measured
 
     def _ready(self, target: Target) -> tuple[Condition, Deployment | None]:

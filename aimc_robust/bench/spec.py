@@ -86,7 +86,8 @@ class Spec(StrictModel):
             for target in targets:
                 _told_where(f"targets.{target.name}", lambda t=target, label=label: t.selection(self.config_of(label)))
         if self.paper is not None:
-            _told_where("paper", lambda: self.paper.resolved(self.labels, names, partial=self.scale is not None))
+            scored = [target.name for target in targets if target.landscape is None]
+            _told_where("paper", lambda: self.paper.resolved(self.labels, scored, partial=self.scale is not None))
         return self
 
     def config(self) -> TrainingConfig:

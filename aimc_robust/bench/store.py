@@ -17,6 +17,7 @@ from aimc_robust.bench.spec import Spec, spec_from
 from aimc_robust.bench.tables import COLUMNS, estimates, summary
 from aimc_robust.bench.targets import Target
 from aimc_robust.errors import AimcError, InputError, ResultsError
+from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.files import Row, append_rows, read_json, read_rows, write_whole
 from aimc_robust.hardware.ranges import LayerRanges, ranges_from_json, ranges_to_json
 from aimc_robust.training.resume import FINISHED
@@ -134,6 +135,11 @@ class Store:
         """The targets in the spec's order."""
         return self.spec.built_targets()
 
+    @cached_property
+    def landscapes(self) -> dict[str, Target]:
+        """Those of the targets whose rows are places around the weights, not chips."""
+        return {target.name: target for target in self.targets if target.landscape is not None}
+
     def is_evaluated(self, cell: Cell) -> bool:
         """Whether a cell has every row that the spec asks for."""
         done = {(row["target"], row["chip"]) for row in self.evaluations(cell)}
@@ -145,9 +151,11 @@ class Store:
         return [chip for chip in range(target.chips(self.spec.chips)) if chip not in done]
 
     def mean_accuracies(self, cell: Cell) -> dict[str, float]:
-        """Target -> a cell's mean accuracy over the chips [percent]."""
+        """Target -> a cell's mean accuracy over the chips [percent]; a landscape has none."""
         accuracies: dict[str, list[float]] = {}
         for row in self.evaluations(cell):
+            if row["target"] in self.landscapes:
+                continue
             accuracies.setdefault(row["target"], []).append(row["accuracy"])
         return {name: sum(values) / len(values) for name, values in accuracies.items()}
 
@@ -193,11 +201,15 @@ class Store:
         rows = [row for cell in cells for row in sorted(self.evaluations(cell), key=place)]
         return pd.DataFrame(rows, columns=COLUMNS + (["top5"] if self.spec.top5 else []))
 
+    def estimates(self, frame: pd.DataFrame) -> dict[tuple[str, str], AccuracyEstimate]:
+        """(method, target) -> estimate, of the rows of `table`."""
+        return estimates(frame[~frame["target"].isin(self.landscapes)] if self.landscapes else frame)
+
     def write_tables(self) -> None:
         """evaluations.csv and summary.csv, from the rows alone."""
         frame = self.table()
         write_whole(self.folder / "evaluations.csv", frame.to_csv(index=False))
-        write_whole(self.folder / "summary.csv", summary(estimates(frame)).to_csv(index=False))
+        write_whole(self.folder / "summary.csv", summary(self.estimates(frame)).to_csv(index=False))
 
     def write_note(self, name: str, value: Any) -> None:
         """Write a JSON file into the folder."""

@@ -14,6 +14,7 @@ from aimc_robust.bench.crossbar_table import (
     time_label,
 )
 from aimc_robust.bench.from_table import check_keys
+from aimc_robust.bench.landscape import Landscape
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.devices.limits import check_time
 from aimc_robust.errors import InputError, require_finite, require_known, unknown_name
@@ -35,7 +36,8 @@ class Target:
 
     split: the images, `test` or `training`. selected_at: which of the epochs that early stopping kept is evaluated,
     named by its sigma; None: the one that suits (`selection`). direction, radius: of a perturbation whose length is
-    given instead, which is found for each model: `random`, or `ascent` along the loss gradient.
+    given instead, which is found for each model: `random`, or `ascent` along the loss gradient. landscape: the places
+    around the weights that take the place of chips (direction `plane`); they have a picture, not a mean.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Target:
     selected_at: float | None = None
     direction: str | None = None
     radius: float | None = None
+    landscape: Landscape | None = None
 
     @property
     def backend(self) -> str:
@@ -67,7 +70,9 @@ class Target:
         return self.condition.sigma if plottable else None
 
     def chips(self, chips: int) -> int:
-        """How many chips are worth evaluating: one where nothing is random."""
+        """How many chips are worth evaluating: one where nothing is random. Of a landscape: its places."""
+        if self.landscape is not None:
+            return self.landscape.places
         return 1 if self.condition is None and self.direction is None else chips
 
     def selection(self, config: TrainingConfig) -> int:
@@ -137,8 +142,9 @@ def build_target(target: Any) -> Target:
     {name, device, ...} for a crossbar, with the fields of Crossbar (`dac`, `adc` as tables, `mapping` as a name or a
     table of `weight_bits` and `slices`), `time_s`, `backend` and `compensation`, where the device is a name, the path
     of a card, or a card's own table; {name, noise = "gaussian", sigma, scale} for a noise; {name, noise = "gaussian" or
-    "ascent", radius} for a perturbation of that L2 length; {name, split = "training"} for digital weights. Each may
-    have `split` and `selected_at` (see Target).
+    "ascent", radius} for a perturbation of that L2 length; {name, landscape = N, span} for N x N places around the
+    weights (`Landscape`); {name, split = "training"} for digital weights. Each may have `split` and `selected_at` (see
+    Target).
     Raises InputError or UnknownNameError.
     """
     if isinstance(target, dict):
@@ -158,9 +164,9 @@ def build_target(target: Any) -> Target:
 
 def _from_table(table: dict[str, Any]) -> Target:
     options = dict(table)
-    kinds = [key for key in ("device", "noise") if key in options]
+    kinds = [key for key in BUILT_FROM if key in options]
     if len(kinds) > 1 or (not kinds and options.get("name") != "digital" and "split" not in options):
-        raise InputError(f"a target table holds either `device` or `noise`, got the keys {sorted(options)}.")
+        raise InputError(f"a target table holds one of {', '.join(BUILT_FROM)}, got the keys {sorted(options)}.")
     common = {key: options.pop(key) for key in ("split", "selected_at") if key in options}
     require_known("split", common.get("split", "test"), SPLITS)
     if "selected_at" in common:
@@ -168,8 +174,7 @@ def _from_table(table: dict[str, Any]) -> Target:
     if not kinds:
         check_keys(options, ("name",), what="a target without `device` or `noise`")
         return replace(Target(_checked_name(options.get("name"), digital=True), None), **common)
-    built = _on_crossbar(options) if kinds == ["device"] else _under_noise(options)
-    return replace(built, **common)
+    return replace(BUILT_FROM[kinds[0]](options), **common)
 
 
 def _under_noise(options: dict[str, Any]) -> Target:
@@ -195,6 +200,12 @@ def _of_radius(kind: str, options: dict[str, Any]) -> Target:
     return Target(_checked_name(options.get("name")), condition, direction=direction, radius=float(options["radius"]))
 
 
+def _around_weights(options: dict[str, Any]) -> Target:
+    check_keys(options, ("name", "landscape", "span"), what="a landscape")
+    grid = Landscape(options["landscape"], options.get("span", 1.0))
+    return Target(_checked_name(options.get("name")), None, direction="plane", landscape=grid)
+
+
 def _on_crossbar(options: dict[str, Any]) -> Target:
     check_keys(options, ("name", *CROSSBAR_KEYS, *DEPLOYMENT_KEYS), what="a target")
     deployment = deployment_from({key: options[key] for key in DEPLOYMENT_KEYS if key in options})
@@ -212,3 +223,6 @@ def _checked_name(name: Any, *, digital: bool = False) -> str:
             f"the name of a target is up to 80 letters, digits, '.', '_' and '-' (`digital` is taken), got {name!r}."
         )
     return name
+
+
+BUILT_FROM = {"device": _on_crossbar, "noise": _under_noise, "landscape": _around_weights}  # key of a table -> target

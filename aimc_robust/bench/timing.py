@@ -15,6 +15,7 @@ from aimc_robust.analysis.diagnostics import Diagnostics
 from aimc_robust.bench.ascent_target import ascent_noise, sigma_for_radius
 from aimc_robust.bench.data import DataSet, load_data
 from aimc_robust.bench.kinds_of_work import method_kind, target_kind
+from aimc_robust.bench.landscape import filter_directions
 from aimc_robust.bench.models import build_model
 from aimc_robust.bench.spec import Spec
 from aimc_robust.bench.stopwatch import MOST_REPETITIONS, Cost, median_s, patient
@@ -164,6 +165,8 @@ class Timer:
             deployment = replace(target.deployment, data=few)
         elif target.direction == "random":
             condition = Gaussian(sigma_for_radius(model, target.radius, condition.scale), condition.scale)
+        elif target.landscape is not None:
+            condition = target.landscape.step(filter_directions(model, seed=0), 0)
 
         def chips(batch: Batch) -> Iterator[None]:
             batches = batches_of(batch, EVALUATION_BATCH)

@@ -11,13 +11,13 @@ import pandas as pd
 
 from aimc_robust.bench.layout import COVERAGE, ENVIRONMENT, SPEC
 from aimc_robust.bench.store import Cell, Store
-from aimc_robust.bench.tables import estimates
 from aimc_robust.bench.targets import Target
 from aimc_robust.evaluation.estimate import AccuracyEstimate
 from aimc_robust.files import Row
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.report.claims import Verdict, verdicts
 from aimc_robust.report.costs import Cost, costs
+from aimc_robust.report.landscapes import Grids, landscapes
 from aimc_robust.report.paper_table import PaperTable, paper_table, smaller
 from aimc_robust.report.standings import Effect, Finding, Standing, effects, findings, standings
 
@@ -30,7 +30,7 @@ class Content:
     """All that a report says."""
 
     store: Store
-    targets: dict[str, Target]
+    targets: dict[str, Target]  # all but landscapes
     history: dict[Cell, list[Row]]  # of trainings, a row per epoch
     estimates: Estimates
     top5: dict[tuple[str, str], float]  # mean top-5 accuracy [percent] where it was measured
@@ -44,6 +44,7 @@ class Content:
     effects: list[Effect]
     failures: dict[str, str]
     missing: int  # models of the spec that lack rows and have not failed
+    landscapes: dict[str, Grids]  # target -> method -> mean loss over the plane
     coverage: str
     environments: list[dict[str, Any]]
     spec_text: str
@@ -71,8 +72,8 @@ def gather(store: Store, frame: pd.DataFrame | None = None, history: dict[Cell, 
     """Read a results folder, finished or not. frame, history: its rows, where they have been read already."""
     frame = store.table() if frame is None else frame
     history = store.histories() if history is None else history
-    spec, found = store.spec, estimates(frame)
-    targets = {target.name: target for target in spec.built_targets()}
+    spec, found = store.spec, store.estimates(frame)
+    targets = {target.name: target for target in store.targets if target.landscape is None}
     placed = {name: standings(spec, found, name) for name in targets}
     failures = {cell: reason for cell in store.cells if (reason := store.failure(cell)) is not None}
     relative_to = {} if spec.paper is None else {"relative_to": spec.paper.relative_to}
@@ -91,7 +92,8 @@ def gather(store: Store, frame: pd.DataFrame | None = None, history: dict[Cell, 
         devices=devices(targets.values()),
         effects=[effect for t in targets.values() if t.corrects for effect in effects(found, spec.labels, t)],
         failures={str(cell): reason for cell, reason in failures.items()},
-        missing=len(_unfinished(store, targets, frame) - set(failures)),
+        missing=len(_unfinished(store, frame) - set(failures)),
+        landscapes=landscapes(store, frame),
         coverage=(store.note(COVERAGE) or {}).get("line", ""),
         environments=store.note(ENVIRONMENT) or [],
         spec_text=(store.folder / SPEC).read_text(encoding="utf-8"),
@@ -105,9 +107,9 @@ def devices(targets: Iterable[Target]) -> list[Target]:
     return [t for t in targets if isinstance(t.condition, Crossbar) and t.corrects is None]
 
 
-def _unfinished(store: Store, targets: Mapping[str, Target], frame: pd.DataFrame) -> set[Cell]:
+def _unfinished(store: Store, frame: pd.DataFrame) -> set[Cell]:
     """The cells that lack rows that the spec asks for."""
-    wanted = {name: target.chips(store.spec.chips) for name, target in targets.items()}
+    wanted = {target.name: target.chips(store.spec.chips) for target in store.targets}
     asked = frame[frame["chip"] < frame["target"].map(wanted).fillna(0)]
     rows = asked.groupby(["method", "seed"]).size().to_dict()
     return {cell for cell in store.cells if rows.get((cell.method, cell.seed), 0) < sum(wanted.values())}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from aimc_robust.bench.store import Store
-from aimc_robust.report import figures
+from aimc_robust.report import figures, landscapes
 from aimc_robust.report import training_figures as training
 from aimc_robust.report.content import Content, devices
 from aimc_robust.report.style import Drawing
@@ -23,8 +23,13 @@ def before_accuracies(store: Store, means: MeanRows) -> Drawings:
 
 
 def of_accuracies(content: Content) -> Drawings:
-    """Accuracy over targets, and over the strength of noise."""
-    return [partial(figures.accuracy_over_targets, content), partial(figures.accuracy_over_sigma, content)]
+    """Accuracy over targets, and over the strength of noise; loss landscapes."""
+    planes = content.store.landscapes
+    return [
+        partial(figures.accuracy_over_targets, content),
+        partial(figures.accuracy_over_sigma, content),
+        *(partial(landscapes.drawn, name, planes[name].landscape, grids) for name, grids in content.landscapes.items()),
+    ]
 
 
 def of_diagnostics(means: MeanRows) -> Drawings:

@@ -11,6 +11,13 @@ from aimc_robust.report.claims import Verdict
 from aimc_robust.report.content import Content
 from aimc_robust.report.rendering import bounds, interval
 
+LANDSCAPE = (
+    "Mean loss of the trained models over a plane through their weights, along two random directions whose filters "
+    "are as long as the model's own (Li et al., Visualizing the Loss Landscape of Neural Nets, 2018): at 1 every "
+    "filter has moved by its own length. A + marks the trained weights. All methods have the same directions and the "
+    "same bands of loss. It is one draw of directions, so small differences may be chance."
+)
+
 
 def gain(difference: PairedDifference) -> str:
     """A difference with its sign and interval."""

@@ -1,0 +1,58 @@
+"""What is said and drawn of landscapes: only of whole ones, and nothing of what overflowed."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aimc_robust.bench.landscape import Landscape
+from aimc_robust.report.landscapes import drawn, flatness, landscapes
+
+PLANE = Landscape(2)
+
+
+def frame(losses):
+    """losses: (method, seed) -> the loss at each place."""
+    rows = [
+        {"method": m, "seed": s, "target": "plane", "chip": chip, "loss": loss}
+        for (m, s), values in losses.items()
+        for chip, loss in enumerate(values)
+    ]
+    return pd.DataFrame(rows).sample(frac=1.0, random_state=0)
+
+
+def gathered(losses):
+    store = SimpleNamespace(landscapes={"plane": SimpleNamespace(landscape=PLANE)})
+    return landscapes(store, frame(losses))
+
+
+def test_a_grid_is_the_mean_over_models_that_have_every_place():
+    found = gathered({("sgd", 0): [1, 2, 3, 4], ("sgd", 1): [3, 4, 5, 6], ("sgd", 2): [9, 9], ("rwp", 0): [1.0]})
+    assert list(found["plane"]) == ["sgd"]
+    assert found["plane"]["sgd"].tolist() == [[2.0, 3.0], [4.0, 5.0]]
+    assert gathered({("rwp", 0): [1.0]}) == {}
+
+
+def test_a_place_where_one_model_overflowed_has_no_mean():
+    grid = gathered({("sgd", 0): [1, 2, 3, None], ("sgd", 1): [3, 4, 5, 6]})["plane"]["sgd"]
+    np.testing.assert_array_equal(grid, [[2.0, 3.0], [4.0, math.nan]])
+    assert flatness(grid) == (2.0, 50.0)  # at 2 and 3; not at 4, nor where nothing is known
+    lowest, share = flatness(np.full((2, 2), math.nan))
+    assert math.isnan(lowest)
+    assert share == 0.0
+
+
+@pytest.mark.parametrize("methods", [1, 3, 7])
+def test_there_is_a_panel_for_each_method(methods):
+    grids = {f"method-{i}": np.array([[0.1, 1.0], [2.0, math.nan]]) + i for i in range(methods)}
+    picture = drawn("plane", PLANE, grids)
+    assert picture.name == "landscape-plane"
+    assert all(f">{method}</text>" in picture.svg for method in grids)
+    assert picture == drawn("plane", PLANE, grids)  # to the last byte
+
+
+@pytest.mark.parametrize("values", [[[1.0, 1.0], [1.0, 1.0]], [[math.nan] * 2] * 2, [[0.0, 1e-5], [0.0, 0.0]]])
+def test_what_is_the_same_everywhere_has_no_picture(values):
+    assert drawn("plane", PLANE, {"sgd": np.array(values)}) is None
