@@ -23,8 +23,8 @@ from aimc_robust.training.ascent import TINY, global_norm
 class Step(WeightNoise):
     """w' = w + radius * direction, the same each time: a weight noise in which nothing is random.
 
-    directions: layer name -> tensor of the weight's shape, filters along dimension 0; together of L2 norm 1.
-    radius: L2 length of the step, in the units of the weights.
+    directions: layer name -> tensor of the weight's shape, filters along dimension 0. radius: what they are multiplied
+    by: where they have L2 norm 1 together, the length of the step in the units of the weights.
     """
 
     directions: Mapping[str, Tensor]
@@ -38,7 +38,7 @@ class Step(WeightNoise):
         if direction is None or direction.shape != weight.shape:
             raise InputError(
                 f"this step is for the layers {', '.join(self.directions)}; {name} of shape {tuple(weight.shape)} is "
-                "none of them. Use it on the model that its gradient was taken of."
+                "none of them. Use it on the model that its directions were made for."
             )
         return torch.add(weight, direction.to(weight), alpha=self.radius)
 

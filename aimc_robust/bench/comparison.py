@@ -11,6 +11,7 @@ from aimc_robust.bench.cells import CellRunner, Work, lent
 from aimc_robust.bench.data import DataSet
 from aimc_robust.bench.engines import Engine, Serial
 from aimc_robust.bench.environment import environment
+from aimc_robust.bench.landscape import filter_directions
 from aimc_robust.bench.layout import COVERAGE, ENVIRONMENT
 from aimc_robust.bench.models import build_model
 from aimc_robust.bench.progress import Progress
@@ -155,7 +156,9 @@ def _check_machine(spec: Spec, label: str, machine: Machine) -> None:
 
 
 def _rehearse(spec: Spec, model: nn.Module, data: DataSet) -> None:
-    """Put the untrained model on every crossbar once: what cannot be programmed is told before the training."""
+    """Put the untrained model on every crossbar, and move it to a place of every landscape, once: what cannot be
+    programmed, or has no directions, is told before the training.
+    """
     few, labels = next(iter(data.batches("training", 8, next(model.parameters()).device)))
     for target in spec.built_targets():
         crossbar = target.condition
@@ -163,6 +166,9 @@ def _rehearse(spec: Spec, model: nn.Module, data: DataSet) -> None:
             ready = calibrate(model, crossbar, [few]) if crossbar.needs_ranges else crossbar
             rehearsal = replace(target.deployment, data=[few])
             list(evaluate_chips(model, [(few, labels)], ready, chips=[0], deployment=rehearsal))
+        elif target.landscape is not None:
+            step = target.landscape.step(filter_directions(model, seed=0), 0)
+            list(evaluate_chips(model, [(few, labels)], step, chips=[0]))
 
 
 def _note_environment(store: Store, now: dict) -> None:

@@ -18,6 +18,8 @@ from aimc_robust.noise.scope import analog_weights
 from aimc_robust.noise.wrappers import unwrapped
 from aimc_robust.seeding import Axes
 
+MOST = 1000  # points along a direction: a million evaluations of every model
+
 Directions = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
 
@@ -32,7 +34,7 @@ class Landscape:
     span: float = 1.0
 
     def __post_init__(self) -> None:
-        require_whole("landscape", self.points, low=2)
+        require_whole("landscape", self.points, low=2, high=MOST)
         require_finite("span", self.span, low=0.0)
 
     @property

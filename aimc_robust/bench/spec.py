@@ -82,6 +82,8 @@ class Spec(StrictModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"targets: {', '.join(twice)} appears twice; give each its own name")
+        if targets and all(target.landscape is not None for target in targets):
+            raise ValueError('targets: a landscape has no accuracy to compare; add another, such as "digital"')
         for label in self.methods:
             for target in targets:
                 _told_where(f"targets.{target.name}", lambda t=target, label=label: t.selection(self.config_of(label)))

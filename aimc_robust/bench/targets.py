@@ -172,7 +172,7 @@ def _from_table(table: dict[str, Any]) -> Target:
     if "selected_at" in common:
         require_finite("selected_at", common["selected_at"])
     if not kinds:
-        check_keys(options, ("name",), what="a target without `device` or `noise`")
+        check_keys(options, ("name",), what="a target of digital weights")
         return replace(Target(_checked_name(options.get("name"), digital=True), None), **common)
     return replace(BUILT_FROM[kinds[0]](options), **common)
 

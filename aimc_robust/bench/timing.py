@@ -177,9 +177,7 @@ class Timer:
                 )
                 return
             while True:
-                noise = (
-                    None if target.direction is None else ascent_noise(model, *self._batch(data, FEW), target.radius)
-                )
+                noise = ascent_noise(model, *self._batch(data, FEW), target.radius) if target.direction else None
                 list(evaluate_chips(model, batches, noise, chips=[0]))
                 yield
 

@@ -14,6 +14,7 @@ import pydantic
 from aimc_robust.bench.evaluation_images import EvaluationImages
 from aimc_robust.bench.spec import ModelSpec
 from aimc_robust.bench.targets import NAME, Target, build_targets
+from aimc_robust.deployment.targets import check_deployable
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation.accuracy import check_precision
 from aimc_robust.toml_files import StrictModel
@@ -82,7 +83,10 @@ class Question(StrictModel):
             return self._targets()
 
     def _targets(self) -> list[Target]:
-        return [Target("digital", None), *(built for target in self.targets for built in build_targets(target))]
+        found = [built for target in self.targets for built in build_targets(target)]
+        for target in found:
+            check_deployable(target)
+        return [Target("digital", None), *found]
 
     @property
     def labels(self) -> list[str]:

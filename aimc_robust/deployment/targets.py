@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aimc_robust.bench.crossbar_table import time_label
-from aimc_robust.bench.targets import build_target, build_targets, with_card
+from aimc_robust.bench.targets import Target, build_target, build_targets, with_card
 from aimc_robust.devices.library import card_names
 from aimc_robust.devices.limits import DAY_S, YEAR_S, require_time
 from aimc_robust.errors import InputError
@@ -73,6 +73,7 @@ def _tables(devices: Sequence[str], times_s: Sequence[float], options: dict[str,
             table = device
         table = with_card(table, Path())
         target = build_target(table)
+        check_deployable(target)
         if isinstance(target.condition, Crossbar) and "time_s" not in table:
             found += _over_times(table, target.name, target.condition, times_s)
         elif target.condition is not None:  # digital weights are always evaluated
@@ -84,6 +85,15 @@ def _tables(devices: Sequence[str], times_s: Sequence[float], options: dict[str,
     if twice:
         raise InputError(f'the target {twice[0]} is there twice; name one of them: {{name = "...", device = ...}}.')
     return found
+
+
+def check_deployable(target: Target) -> None:
+    """Raise InputError for a target that only a comparison can evaluate."""
+    if target.direction is not None or target.split != "test":
+        raise InputError(
+            f"the target {target.name} has a radius, a landscape or training images, which are for the targets of "
+            "`compare`; give a device or a noise of a given strength."
+        )
 
 
 def _over_times(table: dict[str, Any], name: str, crossbar: Crossbar, times_s: Sequence[float]) -> list[dict[str, Any]]:

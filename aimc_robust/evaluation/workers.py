@@ -60,13 +60,44 @@ def begun(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
     """Begin `work` beside what is done inside, which calls what it is given for the result.
 
     On Linux with a second core in a forked process with one thread; else `work` begins when its result is asked for.
-    Raises what `work` raises where the result is asked for; WorkerError when its process dies.
+    It is asked for once; where it never is, the process ends with the block. Raises what `work` raises where the result
+    is asked for; WorkerError when its process has died.
     """
     if sys.platform != "linux" or len(cores_here()) == 1:
         yield work
         return
-    with _processes(lambda _: work(), jobs=1) as pool:
-        yield pool.submit(_run, None).result
+    # No pool, which would keep threads here that later forks should not meet.
+    context = multiprocessing.get_context("fork")
+    (held, leash), (receiver, sender) = context.Pipe(duplex=False), context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(work, sender, held, leash))
+    process.start()
+    sender.close()
+
+    def result() -> Result:
+        try:
+            fine, found = receiver.recv()
+        except EOFError:
+            raise WorkerError("a worker process died, perhaps for want of memory.") from None
+        if not fine:
+            raise found
+        return found
+
+    try:
+        yield result
+    finally:
+        leash.close()
+        process.join()
+        held.close()
+        receiver.close()
+
+
+def _send(work: Callable[[], Any], sender: Connection, held: Connection, leash: Connection) -> None:
+    _start(lambda _: work(), held, leash)
+    try:
+        message = True, _run(None)
+    except Exception as error:
+        message = False, error
+    sender.send(message)
 
 
 @contextmanager

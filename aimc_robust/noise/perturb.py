@@ -34,7 +34,7 @@ def perturb_weights(
             if matrix is None:
                 noisy = noise.perturb(layer, weight.detach(), source)
             else:
-                noisy = matrix.as_stored(noise.perturb(layer, matrix.filters_first(), source))
+                noisy = matrix.as_stored(noise.perturb(matrix.layer, matrix.filters_first(), source))
             weight.copy_(noisy if strength == 1.0 else torch.lerp(weight, noisy, strength))
     # Autocast keeps low-precision copies of weights and does not see a change in place.
     torch.clear_autocast_cache()

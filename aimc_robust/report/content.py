@@ -17,7 +17,7 @@ from aimc_robust.files import Row
 from aimc_robust.hardware.crossbar import Crossbar
 from aimc_robust.report.claims import Verdict, verdicts
 from aimc_robust.report.costs import Cost, costs
-from aimc_robust.report.landscapes import Grids, landscapes
+from aimc_robust.report.landscapes import Surfaces, landscapes
 from aimc_robust.report.paper_table import PaperTable, paper_table, smaller
 from aimc_robust.report.standings import Effect, Finding, Standing, effects, findings, standings
 
@@ -44,7 +44,7 @@ class Content:
     effects: list[Effect]
     failures: dict[str, str]
     missing: int  # models of the spec that lack rows and have not failed
-    landscapes: dict[str, Grids]  # target -> method -> mean loss over the plane
+    landscapes: dict[str, Surfaces]  # target -> method -> loss over the plane
     coverage: str
     environments: list[dict[str, Any]]
     spec_text: str

@@ -28,7 +28,7 @@ def of_accuracies(content: Content) -> Drawings:
     return [
         partial(figures.accuracy_over_targets, content),
         partial(figures.accuracy_over_sigma, content),
-        *(partial(landscapes.drawn, name, planes[name].landscape, grids) for name, grids in content.landscapes.items()),
+        *(partial(landscapes.drawn, name, planes[name].landscape, s) for name, s in content.landscapes.items()),
     ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from aimc_robust.bench.landscape import Landscape
 from aimc_robust.report.content import Content
-from aimc_robust.report.landscapes import Grids, rows_of
+from aimc_robust.report.landscapes import Surfaces, rows_of
 from aimc_robust.report.paper_table import Entry, PaperTable
 from aimc_robust.report.rendering import number, spread
 
@@ -26,8 +26,8 @@ LATEX = {
 def tables(content: Content) -> dict[str, str]:
     """File name -> text of every table of the report."""
     found = {f"tables/accuracy.{kind}": made(content) for kind, made in ACCURACY.items()}
-    for name, grids in content.landscapes.items():
-        found[f"tables/landscape-{name}.csv"] = landscape_csv(content.store.landscapes[name].landscape, grids)
+    for name, surfaces in content.landscapes.items():
+        found[f"tables/landscape-{name}.csv"] = landscape_csv(content.store.landscapes[name].landscape, surfaces)
     if content.paper is not None:
         found |= {f"tables/paper.{kind}": made(content.paper) for kind, made in PAPER.items()}
     return found
@@ -69,10 +69,10 @@ def accuracy_latex(content: Content) -> str:
     return _tabular(["method", *content.targets], rows)
 
 
-def landscape_csv(landscape: Landscape, grids: Grids) -> str:
-    """A row per method and place: where it lies along the two directions, and the mean loss of the trained models."""
-    rows = [(method, *map(_plain, numbers)) for method, *numbers in rows_of(landscape, grids)]
-    return _csv([["method", "first", "second", "loss"], *rows])
+def landscape_csv(landscape: Landscape, surfaces: Surfaces) -> str:
+    """A row per method and place: where it lies along the two directions, and the mean loss of so many models."""
+    rows = [(method, models, *map(_plain, numbers)) for method, models, *numbers in rows_of(landscape, surfaces)]
+    return _csv([["method", "models", "first", "second", "loss"], *rows])
 
 
 def paper_csv(table: PaperTable) -> str:

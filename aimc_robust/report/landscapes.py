@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
@@ -15,18 +16,39 @@ from aimc_robust.bench.landscape import Landscape
 from aimc_robust.bench.store import Store
 from aimc_robust.report.style import STYLE, Drawing, drawing
 
-Grids = dict[str, np.ndarray]
-"""Method -> mean loss over its trained models, shape (points, points); NaN where that of some model overflowed."""
-
 LEVELS = 13  # edges of the bands of equal colour
 LEAST = 1e-4  # loss that the lowest band begins at, or the picture would be of its digits
 RISE = 1.0  # how much above its lowest place a loss still counts as flat
 ACROSS = 3
 
 
-def landscapes(store: Store, frame: pd.DataFrame) -> dict[str, Grids]:
-    """Target -> grids, from the models that have every place."""
-    found: dict[str, Grids] = {}
+@dataclass(frozen=True)
+class Surface:
+    """loss: mean over so many trained models of a method, shape (points, points); NaN where some model's overflowed."""
+
+    loss: np.ndarray
+    models: int
+
+    @property
+    def lowest(self) -> float:
+        """The lowest loss; NaN where there is none."""
+        return float(np.nanmin(self.loss)) if np.isfinite(self.loss).any() else math.nan
+
+    @property
+    def flat(self) -> float:
+        """The share of places [percent] whose loss is at most RISE above the lowest; NaN where there is none."""
+        if math.isnan(self.lowest):
+            return math.nan
+        return 100.0 * float(np.mean(self.loss <= self.lowest + RISE))  # a place of NaN is not flat
+
+
+Surfaces = dict[str, Surface]
+"""Method -> its surface."""
+
+
+def landscapes(store: Store, frame: pd.DataFrame) -> dict[str, Surfaces]:
+    """Target -> surfaces, from the models that have every place."""
+    found: dict[str, Surfaces] = {}
     for name, target in store.landscapes.items():
         models: dict[str, list[np.ndarray]] = defaultdict(list)
         points = target.landscape.points
@@ -34,37 +56,34 @@ def landscapes(store: Store, frame: pd.DataFrame) -> dict[str, Grids]:
             losses = rows.loc[rows["chip"] < points**2].sort_values("chip")["loss"].to_numpy(dtype=float)
             if len(losses) == points**2:
                 models[method].append(losses.reshape(points, points))
-        found[name] = {method: np.mean(grids, axis=0) for method, grids in models.items()}
-    return {name: grids for name, grids in found.items() if grids}
+        found[name] = {method: Surface(np.mean(grids, axis=0), len(grids)) for method, grids in models.items()}
+    return {name: surfaces for name, surfaces in found.items() if surfaces}
 
 
-def flatness(grid: np.ndarray) -> tuple[float, float]:
-    """The lowest loss of a grid, and the share of its places [percent] whose loss is at most RISE above it."""
-    lowest = float(np.nanmin(grid)) if np.isfinite(grid).any() else math.nan
-    return lowest, 100.0 * float(np.mean(grid <= lowest + RISE))  # a comparison with NaN is false
-
-
-def rows_of(landscape: Landscape, grids: Grids) -> list[tuple[str, float, float, float]]:
-    """(method, place along the first direction, along the second, loss), for a table of all numbers."""
+def rows_of(landscape: Landscape, surfaces: Surfaces) -> list[tuple[str, int, float, float, float]]:
+    """(method, models, place along the first direction, along the second, loss), for a table of all numbers."""
     return [
-        (method, *landscape.place(number), float(loss))
-        for method, grid in grids.items()
-        for number, loss in enumerate(grid.ravel())
+        (method, surface.models, *landscape.place(number), float(loss))
+        for method, surface in surfaces.items()
+        for number, loss in enumerate(surface.loss.ravel())
     ]
 
 
-def drawn(name: str, landscape: Landscape, grids: Grids) -> Drawing | None:
+def drawn(name: str, landscape: Landscape, surfaces: Surfaces) -> Drawing | None:
     """A panel per method, with the same bands of loss in all of them, evenly spaced in its logarithm."""
-    finite = np.concatenate([grid[np.isfinite(grid)] for grid in grids.values()]).clip(min=LEAST)
+    finite = np.concatenate([s.loss[np.isfinite(s.loss)] for s in surfaces.values()]).clip(min=LEAST)
     if not finite.size or finite.min() == finite.max():
         return None
     levels = np.geomspace(finite.min(), finite.max(), LEVELS)
-    down = math.ceil(len(grids) / ACROSS)
+    across = min(ACROSS, len(surfaces))
+    down = math.ceil(len(surfaces) / across)
     with mpl.rc_context(STYLE | {"font.size": 9, "axes.grid": False}):
-        figure = Figure(figsize=(6.4, 0.3 + 2.2 * down), layout="constrained")
-        axes = figure.subplots(down, ACROSS, sharex=True, sharey=True, squeeze=False)
-        for place, (method, grid) in zip(axes.flat, grids.items(), strict=False):
-            values = np.ma.masked_invalid(grid.T.clip(min=levels[0], max=levels[-1]))  # contours take (second, first)
+        figure = Figure(figsize=(1.0 + 1.8 * across, 0.4 + 2.1 * down), layout="constrained")
+        axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        for place, (method, surface) in zip(axes.flat, surfaces.items(), strict=False):
+            values = np.ma.masked_invalid(
+                surface.loss.T.clip(min=levels[0], max=levels[-1])
+            )  # contours take (second, first)
             bands = place.contourf(
                 landscape.along, landscape.along, values, levels, cmap="cividis_r", norm=LogNorm(levels[0], levels[-1])
             )
@@ -72,8 +91,10 @@ def drawn(name: str, landscape: Landscape, grids: Grids) -> Drawing | None:
             place.plot(0.0, 0.0, "+", color="#d55e00", markersize=7)
             place.set_title(method, loc="left", fontsize=9)
             place.set_aspect("equal")
-        for place in axes.flat[len(grids) :]:
+        for place in axes.flat[len(surfaces) :]:
             place.set_visible(False)
+        for place in axes.flat[max(len(surfaces) - across, 0) : len(surfaces)]:
+            place.tick_params(labelbottom=True)  # also above a panel that is not there
         bar = figure.colorbar(bands, ax=axes, label="loss", ticks=levels[::3], format="%.3g", aspect=30)
         bar.minorticks_off()
         figure.supxlabel("along the first direction", fontsize=9)

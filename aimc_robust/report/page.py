@@ -13,7 +13,6 @@ from aimc_robust.files import read_json, write_whole
 from aimc_robust.report import drawings, evaluation_page, exports, training_figures, words
 from aimc_robust.report.at_once import at_once
 from aimc_robust.report.content import Content, gather
-from aimc_robust.report.landscapes import flatness
 from aimc_robust.report.rendering import environment
 from aimc_robust.report.setup import ranges_over_models, setup
 from aimc_robust.report.stamp import sources, write_stamp
@@ -74,7 +73,6 @@ def _render(template: str, content: Content, means: MeanRows, **more: object) ->
         training=training_figures,
         exports=exports,
         words=words,
-        flatness=flatness,
         setup=setup,
         ranges_over_models=ranges_over_models,
         version=aimc_robust.__version__,

@@ -11,13 +11,6 @@ from aimc_robust.report.claims import Verdict
 from aimc_robust.report.content import Content
 from aimc_robust.report.rendering import bounds, interval
 
-LANDSCAPE = (
-    "Mean loss of the trained models over a plane through their weights, along two random directions whose filters "
-    "are as long as the model's own (Li et al., Visualizing the Loss Landscape of Neural Nets, 2018): at 1 every "
-    "filter has moved by its own length. A + marks the trained weights. All methods have the same directions and the "
-    "same bands of loss. It is one draw of directions, so small differences may be chance."
-)
-
 
 def gain(difference: PairedDifference) -> str:
     """A difference with its sign and interval."""
@@ -86,6 +79,19 @@ def networks(spec: Spec) -> list[str]:
 def other_images(spec: Spec) -> bool:
     """Whether methods differ in their images."""
     return any(spec.data_of(label) != spec.data for label in spec.labels)
+
+
+def landscape(spec: Spec) -> str:
+    """What the pictures of landscapes show."""
+    one = len(networks(spec)) == 1
+    text = (
+        "Mean loss of the trained models over a plane through their weights, along two random directions whose filters "
+        "are as long as the model's own (Li et al., Visualizing the Loss Landscape of Neural Nets, 2018): at 1 every "
+        "filter has moved by its own length. A + marks the trained weights; where it is blank, some model's loss "
+        f"overflowed. All methods {'' if one else 'of one network '}have the same directions, and all the same bands "
+        "of loss. It is one draw of directions, so small differences may be chance."
+    )
+    return text + (" Losses on other images are not comparable." if other_images(spec) else "")
 
 
 def kept(spec: Spec) -> str:

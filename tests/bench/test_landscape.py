@@ -1,5 +1,6 @@
 """A landscape is the loss at the places of a plane through the trained weights, and is no accuracy of chips."""
 
+import re
 import shutil
 
 import numpy as np
@@ -14,6 +15,7 @@ from aimc_robust.bench.landscape import Landscape, filter_directions
 from aimc_robust.bench.models import build_model
 from aimc_robust.bench.planning import states
 from aimc_robust.bench.targets import build_target
+from aimc_robust.deployment.targets import target_tables
 from aimc_robust.errors import AimcError
 from aimc_robust.files import read_rows
 from aimc_robust.noise import perturbed
@@ -87,6 +89,20 @@ def test_two_models_have_the_same_directions_scaled_to_their_filters_and_two_see
     assert F.cosine_similarity(one, another).abs().max() < 0.99
 
 
+def test_a_weight_that_an_embedding_shares_moves_too():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(5, 4), nn.Linear(4, 5)
+            self.head.weight = self.embedding.weight
+
+    model = Tied()
+    before = model.head.weight.detach().clone()
+    found = moved(model, Landscape(3).step(filter_directions(model, seed=0), 7))
+    change = found["embedding.weight"] - before
+    torch.testing.assert_close(change.norm(dim=1), before.norm(dim=1))
+
+
 def test_a_filter_of_zeros_stays():
     model = net()
     with torch.no_grad():
@@ -110,6 +126,38 @@ def test_a_filter_of_zeros_stays():
 def test_a_landscape_that_cannot_be_is_refused_in_a_sentence(table, words):
     with pytest.raises(AimcError, match=words):
         build_target(table)
+
+
+def test_landscapes_alone_are_refused(write_spec):
+    path = write_spec()
+    targets = re.search(r"targets = \[.*?\]\n", path.read_text(), flags=re.DOTALL)[0]
+    path.write_text(path.read_text().replace(targets, 'targets = [{ name = "plane", landscape = 3 }]\n'))
+    with pytest.raises(AimcError, match="a landscape has no accuracy to compare"):
+        load_spec(path)
+
+
+def test_a_landscape_is_none_to_train_with(write_spec):
+    noise = '[methods.sgd]\n[methods.odd]\nkind = "rwp"\nnoise = { name = "plane", landscape = 3 }'
+    with pytest.raises(AimcError, match="plane is none to train with"):
+        load_spec(write_spec(("[methods.sgd]", noise)))
+
+
+@pytest.mark.parametrize(
+    "table",
+    ['{name = "p", landscape = 3}', '{name = "p", noise = "ascent", radius = 0.1}', '{name = "p", split = "training"}'],
+)
+def test_evaluate_refuses_what_only_a_comparison_knows(table):
+    with pytest.raises(AimcError, match="which are for the targets of `compare`"):
+        target_tables(["rram-wan2022", table], [0.0], {})
+
+
+def test_the_report_says_how_many_models_it_rests_on(landed, tmp_path):
+    folder = shutil.copytree(landed, tmp_path / "out")
+    shutil.rmtree(folder / "runs" / "sgd-seed1")
+    html = write_report(folder).read_text()
+    section = html[html.index("Loss landscape</h2>") : html.index("<h2>Training</h2>")]
+    assert re.findall(r'<th scope="row">(.*?)</th>', section) == ["sgd<small>1 of 2 models</small>", "m-rwp"]
+    assert "| plane | training | sgd | 1 |" in (folder / "report.md").read_text()
 
 
 def test_a_table_of_a_paper_cannot_show_a_landscape(write_spec):
@@ -180,13 +228,13 @@ def test_the_report_has_a_picture_the_numbers_and_how_flat_each_is(landed):
     assert (landed / "figures" / "landscape-plane.svg").read_text().split("<svg")[1][-200:] in html
     assert (landed / "figures" / "landscape-plane.png").read_bytes().startswith(b"\x89PNG")
     head, *lines = (landed / "tables" / "landscape-plane.csv").read_text().splitlines()
-    assert head == "method,first,second,loss"
+    assert head == "method,models,first,second,loss"
     for method, nine in (("sgd", lines[:9]), ("m-rwp", lines[9:])):
         expected = np.mean([[row["loss"] for row in plane_rows(landed, f"{method}-seed{s}")] for s in (0, 1)], axis=0)
-        assert [line.split(",")[0] for line in nine] == [method] * 9
-        assert [float(line.split(",")[3]) for line in nine] == expected.tolist()
+        assert [line.split(",")[:2] for line in nine] == [[method, "2"]] * 9
+        assert [float(line.split(",")[4]) for line in nine] == expected.tolist()
         share = 100.0 * np.mean(expected <= expected.min() + 1.0)
-        assert f"| plane | training | {method} | {expected.min():.3f} | {share:.1f} |" in markdown
+        assert f"| plane | training | {method} | 2 | {expected.min():.3f} | {share:.1f} |" in markdown
 
 
 def test_places_that_are_missing_are_counted_and_made_again(landed, tmp_path, run):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from aimc_robust.bench.landscape import Landscape
-from aimc_robust.report.landscapes import drawn, flatness, landscapes
+from aimc_robust.report.landscapes import Surface, drawn, landscapes
 
 PLANE = Landscape(2)
 
@@ -31,22 +31,25 @@ def gathered(losses):
 def test_a_grid_is_the_mean_over_models_that_have_every_place():
     found = gathered({("sgd", 0): [1, 2, 3, 4], ("sgd", 1): [3, 4, 5, 6], ("sgd", 2): [9, 9], ("rwp", 0): [1.0]})
     assert list(found["plane"]) == ["sgd"]
-    assert found["plane"]["sgd"].tolist() == [[2.0, 3.0], [4.0, 5.0]]
+    assert found["plane"]["sgd"].loss.tolist() == [[2.0, 3.0], [4.0, 5.0]]
+    assert found["plane"]["sgd"].models == 2
     assert gathered({("rwp", 0): [1.0]}) == {}
 
 
 def test_a_place_where_one_model_overflowed_has_no_mean():
-    grid = gathered({("sgd", 0): [1, 2, 3, None], ("sgd", 1): [3, 4, 5, 6]})["plane"]["sgd"]
-    np.testing.assert_array_equal(grid, [[2.0, 3.0], [4.0, math.nan]])
-    assert flatness(grid) == (2.0, 50.0)  # at 2 and 3; not at 4, nor where nothing is known
-    lowest, share = flatness(np.full((2, 2), math.nan))
-    assert math.isnan(lowest)
-    assert share == 0.0
+    surface = gathered({("sgd", 0): [1, 2, 3, None], ("sgd", 1): [3, 4, 5, 6]})["plane"]["sgd"]
+    np.testing.assert_array_equal(surface.loss, [[2.0, 3.0], [4.0, math.nan]])
+    assert surface.lowest == 2.0
+    assert surface.flat == 50.0  # at 2 and 3; not at 4, nor where nothing is known
+    nothing = Surface(np.full((2, 2), math.nan), 1)
+    assert math.isnan(nothing.lowest)
+    assert math.isnan(nothing.flat)
 
 
 @pytest.mark.parametrize("methods", [1, 3, 7])
 def test_there_is_a_panel_for_each_method(methods):
-    grids = {f"method-{i}": np.array([[0.1, 1.0], [2.0, math.nan]]) + i for i in range(methods)}
+    grids = {f"method-{i}": Surface(np.array([[0.1, 1.0], [2.0, math.nan]]) + i, 1) for i in range(methods)}
+    grids["overflowed"] = Surface(np.full((2, 2), math.nan), 1)
     picture = drawn("plane", PLANE, grids)
     assert picture.name == "landscape-plane"
     assert all(f">{method}</text>" in picture.svg for method in grids)
@@ -55,4 +58,4 @@ def test_there_is_a_panel_for_each_method(methods):
 
 @pytest.mark.parametrize("values", [[[1.0, 1.0], [1.0, 1.0]], [[math.nan] * 2] * 2, [[0.0, 1e-5], [0.0, 0.0]]])
 def test_what_is_the_same_everywhere_has_no_picture(values):
-    assert drawn("plane", PLANE, {"sgd": np.array(values)}) is None
+    assert drawn("plane", PLANE, {"sgd": Surface(np.array(values), 1)}) is None
