@@ -81,9 +81,9 @@ def drawn(name: str, landscape: Landscape, surfaces: Surfaces) -> Drawing | None
         figure = Figure(figsize=(1.0 + 1.8 * across, 0.4 + 2.1 * down), layout="constrained")
         axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         for place, (method, surface) in zip(axes.flat, surfaces.items(), strict=False):
-            values = np.ma.masked_invalid(
+            values = np.ma.masked_invalid(  # contours take (second, first)
                 surface.loss.T.clip(min=levels[0], max=levels[-1])
-            )  # contours take (second, first)
+            )
             bands = place.contourf(
                 landscape.along, landscape.along, values, levels, cmap="cividis_r", norm=LogNorm(levels[0], levels[-1])
             )

@@ -6,6 +6,7 @@ from functools import cache
 import pytest
 
 from aimc_robust.bench import Store
+from aimc_robust.evaluation import paired_difference
 from aimc_robust.report.claims import FAILED, HELD, OPEN
 from aimc_robust.report.content import Content, gather
 
@@ -53,3 +54,15 @@ def test_the_readme_counts_the_claims(text):
     states = [verdict.state for name in KEPT for verdict in kept(name).verdicts]
     assert total == len(states)
     assert [states.count(state) for state in (HELD, FAILED, OPEN)] == [held, failed, undecided]
+
+
+def test_the_numbers_of_the_summary_are_the_rows(text):
+    """RWP 0.06 against SGD in Table 1: on digital weights, and under the largest noise."""
+    estimates = kept("incorruptible/table1").estimates
+    found = [
+        paired_difference(estimates["rwp-0.06", target], estimates["sgd", target])
+        for target in ("digital", "gaussian-0.07")
+    ]
+    short = " ".join(text[text.index("**In short.**") : text.index("| folder")].split())
+    stated = re.findall(r"([+-]\d+\.\d \[[^\]]+\])", short)
+    assert stated == [f"{d.mean:+.1f} [{d.ci[0]:.1f}, {d.ci[1]:.1f}]" for d in found]
