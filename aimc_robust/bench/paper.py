@@ -174,7 +174,8 @@ def matching(pattern: str, labels: Sequence[str]) -> list[str]:
 
 
 def with_published(table: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """[paper] with the figures of the file `published` that `where` leaves in its place.
+    """[paper] with the figures of the file `published` that `where` leaves in its place; none where no row or column
+    asks for any.
 
     Raises DataError when the file is missing or has other columns, UnknownNameError for a column in `where` that it
     does not have.
@@ -196,5 +197,7 @@ def with_published(table: dict[str, Any], folder: Path) -> dict[str, Any]:
     where = table.get("where", {})
     for key in where:
         require_known("column of the published figures", key, COLUMNS)
-    table["figures"] = [row for row in rows if all(row.get(key) == value for key, value in where.items())]
+    sides = [side for key in ("rows", "columns") for side in table.get(key, ()) if isinstance(side, dict)]
+    asked = any("published" in side for side in sides)
+    table["figures"] = [row for row in rows if asked and all(row.get(key) == value for key, value in where.items())]
     return table

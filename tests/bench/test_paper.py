@@ -94,3 +94,9 @@ def test_a_missing_or_other_file_of_figures_is_told(tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(DataError, match="must have the columns"):
         paper(tmp_path, published="other.csv")
+
+
+def test_figures_are_kept_where_some_row_or_column_asks_for_them(tmp_path):
+    assert len(paper(tmp_path).figures) == 3
+    bare = {"columns": [{"title": "0.1", "target": "gaussian-0.1"}], "rows": [{"title": "SAM", "method": "*"}]}
+    assert paper(tmp_path, **bare).figures == []
