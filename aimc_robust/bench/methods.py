@@ -21,7 +21,9 @@ def build_method(label: str, table: dict[str, Any], *, seed: int) -> Method:
     if "noise" in options:
         noise = build_target(options["noise"])
         if noise.condition is None or noise.direction is not None:
-            raise InputError(f"noise: {noise.name} is none to train with; name one such as gaussian-0.1, or a device.")
+            raise InputError(
+                f"noise: `{noise.name}` is no noise to train with; name one such as gaussian-0.1, or a device."
+            )
         if noise.deployment.time_s or noise.deployment.compensation or noise.deployment.backend != "native":
             raise InputError(
                 "noise: training perturbs with the errors of programming; leave out time_s, backend and compensation."

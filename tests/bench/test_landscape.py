@@ -138,7 +138,7 @@ def test_landscapes_alone_are_refused(write_spec):
 
 def test_a_landscape_is_none_to_train_with(write_spec):
     noise = '[methods.sgd]\n[methods.odd]\nkind = "rwp"\nnoise = { name = "plane", landscape = 3 }'
-    with pytest.raises(AimcError, match="plane is none to train with"):
+    with pytest.raises(AimcError, match="`plane` is no noise to train with"):
         load_spec(write_spec(("[methods.sgd]", noise)))
 
 

@@ -51,7 +51,10 @@ FAULTS = {
     "no chips": (("chips = 3", "chips = 0"), ["chips", "0"]),
     "unknown target": (('"rram-wan2022"]', '"rram-wan"]'), ["targets", "did you mean 'rram-wan2022'"]),
     "same target twice": (('"rram-wan2022"]', '"digital"]'), ["digital", "twice"]),
-    "target table without device": (('"rram-wan2022"]', '{ mapping = "offset" }]'), ["targets", "`device` or `noise`"]),
+    "target table without device": (
+        ('"rram-wan2022"]', '{ mapping = "offset" }]'),
+        ["targets", "holds one of device, noise, landscape, got the keys"],
+    ),
     "unknown mapping": (
         ('"rram-wan2022"]', '{ device = "ideal", mapping = "one" }]'),
         ["targets", "mapping", "'one-sided'"],
