@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from aimc_robust.bench.ascent_target import Step
+from aimc_robust.bench.step import Step
 from aimc_robust.errors import require_finite, require_whole
 from aimc_robust.noise.protocol import standard_normal
 from aimc_robust.noise.scales import weight_scale
@@ -45,12 +45,15 @@ class Landscape:
     @property
     def along(self) -> list[float]:
         """The places along one direction."""
-        return [self.span * (2 * step / (self.points - 1) - 1) for step in range(self.points)]
+        return [self._coordinate(step) for step in range(self.points)]
 
     def place(self, number: int) -> tuple[float, float]:
         """Where place `number` lies along the two directions; the second changes first."""
         first, second = divmod(number, self.points)
-        return self.along[first], self.along[second]
+        return self._coordinate(first), self._coordinate(second)
+
+    def _coordinate(self, step: int) -> float:
+        return self.span * (2 * step / (self.points - 1) - 1)
 
     def step(self, directions: Directions, number: int) -> Step:
         """The step from the trained weights to place `number`, along `filter_directions` of the same model."""

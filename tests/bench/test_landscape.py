@@ -16,7 +16,7 @@ from aimc_robust.bench.models import build_model
 from aimc_robust.bench.planning import states
 from aimc_robust.bench.targets import build_target
 from aimc_robust.deployment.targets import target_tables
-from aimc_robust.errors import AimcError
+from aimc_robust.errors import AimcError, InputError
 from aimc_robust.files import read_rows
 from aimc_robust.noise import perturbed
 from aimc_robust.report import write_report
@@ -183,6 +183,16 @@ def landed(tiny, tmp_path_factory):
     compare(load_spec(path), path.read_text(), folder / "out", data_folder=folder, progress=Progress())
     write_report(folder / "out")
     return folder / "out"
+
+
+def test_what_has_no_directions_is_told_before_anything_is_written(write_spec, run, tmp_path, monkeypatch):
+    def none(model, *, seed):
+        raise InputError("no weights to move")
+
+    monkeypatch.setattr("aimc_robust.bench.comparison.filter_directions", none)
+    with pytest.raises(InputError, match="no weights to move"):
+        run(write_spec(PLANE), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def plane_rows(folder, cell):

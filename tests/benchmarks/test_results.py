@@ -66,3 +66,15 @@ def test_the_numbers_of_the_summary_are_the_rows(text):
     short = " ".join(text[text.index("**In short.**") : text.index("| folder")].split())
     stated = re.findall(r"([+-]\d+\.\d \[[^\]]+\])", short)
     assert stated == [f"{d.mean:+.1f} [{d.ci[0]:.1f}, {d.ci[1]:.1f}]" for d in found]
+
+
+def test_the_flatness_that_is_stated_is_the_rows(text):
+    said = " ".join(text[text.index("Two figures have no claims") : text.index("| folder")].split())
+    eight, six = (kept(name).landscapes for name in ("incorruptible/figure8", "m-rwp/figureA6"))
+    training, test = eight["training-plane"], eight["test-plane"]
+    ends = [f"{plane[f'rwp-{sigma}'].flat:.1f}" for plane in (training, test) for sigma in (0.02, 0.07)]
+    assert re.findall(r"from (\S+) %(?: at 0.02)? to (\S+) %", said) == [tuple(ends[:2]), tuple(ends[2:])]
+    sam = [plane[f"sam-{rho}"].flat for plane in (training, test) for rho in (0.2, 0.3, 0.5)]
+    assert f"SAM's is {min(sam):.1f} to {max(sam):.1f} % on both" in said
+    assert f"RWP 0.05 ({test['rwp-0.05'].flat:.1f} %)" in said
+    assert {f"{surface.flat:.1f}" for surface in six["plane"].values()} == {re.search(r"(\S+) % for SAM", said)[1]}

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 
 from aimc_robust.bench.landscape import Landscape
 from aimc_robust.report.landscapes import Surface, drawn, landscapes
@@ -54,6 +55,18 @@ def test_there_is_a_panel_for_each_method(methods):
     assert picture.name == "landscape-plane"
     assert all(f">{method}</text>" in picture.svg for method in grids)
     assert picture == drawn("plane", PLANE, grids)  # to the last byte
+
+
+def test_the_first_direction_goes_to_the_right(monkeypatch):
+    seen = []
+    contourf = Axes.contourf
+    monkeypatch.setattr(
+        Axes, "contourf", lambda axes, *given, **how: seen.append(given) or contourf(axes, *given, **how)
+    )
+    drawn("plane", PLANE, {"sgd": Surface(np.array([[1.0, 1.0], [5.0, 9.0]]), 1)})  # rises along the first
+    across, up, values, _ = seen[0]
+    assert (across, up) == ([-1.0, 1.0], [-1.0, 1.0])
+    np.testing.assert_allclose(values, [[1.0, 5.0], [1.0, 9.0]])  # rows from below, columns from the left
 
 
 @pytest.mark.parametrize("values", [[[1.0, 1.0], [1.0, 1.0]], [[math.nan] * 2] * 2, [[0.0, 1e-5], [0.0, 0.0]]])
