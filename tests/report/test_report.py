@@ -250,3 +250,12 @@ def test_a_half_written_last_row_is_left_out(folder):
 def test_a_folder_without_a_comparison_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no comparison"):
         write_report(tmp_path)
+
+
+def test_the_order_in_which_rows_were_written_is_in_no_file_of_the_report(done, tmp_path):
+    folder = shutil.copytree(done, tmp_path / "out")
+    for path in folder.glob("runs/*/evaluations.jsonl"):
+        path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    write_report(folder)
+    for name in ("evaluations.csv", "summary.csv", "report.md", "report.html"):
+        assert (folder / name).read_bytes() == (done / name).read_bytes()
