@@ -1,5 +1,5 @@
 """`python -m aimc_robust`."""
 
-from aimc_robust.cli import main
+from aimc_robust.cli.app import main
 
 main()

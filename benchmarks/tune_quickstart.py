@@ -11,12 +11,11 @@ import sys
 from pathlib import Path
 
 from aimc_robust import Gaussian, evaluate
-from aimc_robust.bench import load_spec
-from aimc_robust.bench.data import load_data
-from aimc_robust.bench.models import build_model
-from aimc_robust.bench.spec import spec_from
-from aimc_robust.metrics import batches_of
-from aimc_robust.training import train
+from aimc_robust.data.batches import batches_of
+from aimc_robust.data.dataset import load_data
+from aimc_robust.experiments.spec.comparison import load_spec, spec_from
+from aimc_robust.models.registry import build_model
+from aimc_robust.training.loop import train
 
 SPEC = Path(__file__).with_name("quickstart.toml")
 SEEDS = (100, 101)

@@ -9,9 +9,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from aimc_robust.bench import Progress, Spec, compare
-from aimc_robust.bench.spec import load_spec
-from aimc_robust.report import write_report
+from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.compare import compare
+from aimc_robust.experiments.spec.comparison import Spec, load_spec
+from aimc_robust.report.write import write_report
 
 TINY = """
 name = "tiny"

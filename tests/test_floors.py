@@ -82,8 +82,8 @@ def test_the_checker_has_seen_the_package():
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("noise/gaussian.py", "from aimc_robust.hardware.crossbar import Crossbar"),
-        ("noise/gaussian.py", "import aimc_robust.evaluation.chips as chips"),
+        ("noise/gaussian.py", "from aimc_robust.hardware.config.crossbar import Crossbar"),
+        ("noise/gaussian.py", "import aimc_robust.evaluation.monte_carlo as chips"),
         ("noise/gaussian.py", "from aimc_robust import training"),
         ("noise/gaussian.py", "from aimc_robust import Crossbar"),
         ("noise/gaussian.py", "import aimc_robust as ar\ncrossbar = ar.Crossbar"),
@@ -109,8 +109,11 @@ def test_the_checker_finds_an_offence(path, source):
     ("path", "source"),
     [
         ("toml_files.py", "from aimc_robust.errors import InputError"),
-        ("hardware/fold.py", "from aimc_robust.noise.scope import ANALOG_LAYERS\nfrom .coverage import Coverage"),
-        ("analysis/sharpness.py", "from aimc_robust.training.sam import SAM"),
+        (
+            "hardware/fold.py",
+            "from aimc_robust.noise.analog_weights import ANALOG_LAYERS\nfrom .coverage import Coverage",
+        ),
+        ("analysis/sharpness.py", "from aimc_robust.training.methods.sam import SAM"),
         ("bench/environment.py", "from aimc_robust import __version__\nimport torch"),
         ("bench/environment.py", "import aimc_robust\nversion = aimc_robust.__version__"),
         ("__main__.py", "from aimc_robust.cli import main"),

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from aimc_robust.data.batches import batches_of
 from aimc_robust.errors import DataError
-from aimc_robust.metrics import batches_of, measure
+from aimc_robust.metrics import measure
 
 N, CLASSES = 97, 5
 

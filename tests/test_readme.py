@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from aimc_robust.bench import Progress, compare
-from aimc_robust.bench.spec import load_spec
-from aimc_robust.report import write_report
+from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.compare import compare
+from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.report.write import write_report
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -27,18 +27,19 @@ import torch
 from torch import nn
 
 from aimc_robust.analysis.sharpness import ascent_sharpness
-from aimc_robust.analysis.update import measure_updates
+from aimc_robust.analysis.update_gradients import measure_updates
+from aimc_robust.data.batches import batches_of, check_data
 from aimc_robust.errors import InputError, require_finite, require_whole
-from aimc_robust.files import Row
-from aimc_robust.metrics import Batch, batches_of, check_data
+from aimc_robust.io.atomic import Row
+from aimc_robust.metrics import Batch
 from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.perturb import perturbed
+from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.noise.scales import check_scale
-from aimc_robust.noise.wrappers import unwrapped
+from aimc_robust.noise.unwrap import unwrapped
 from aimc_robust.seeding import Axes
 from aimc_robust.training.epoch import seeded
-from aimc_robust.training.method import Method, frozen_buffers
-from aimc_robust.training.passes import LossFunction
+from aimc_robust.training.methods.base import Method, frozen_buffers
+from aimc_robust.training.methods.gradient_passes import LossFunction
 
 SPLITS = ("train", "test")
 

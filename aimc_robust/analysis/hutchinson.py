@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from aimc_robust.errors import DataError, InputError, require_known, require_whole
-from aimc_robust.noise.scope import Scope, layer_name, weights_in_scope
+from aimc_robust.noise.analog_weights import Scope, layer_name, weights_in_scope
 from aimc_robust.seeding import Axes
-from aimc_robust.training.method import frozen_buffers
-from aimc_robust.training.passes import Batch, LossFunction, scalar_loss
+from aimc_robust.training.methods.base import frozen_buffers
+from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, scalar_loss
 
 
 @dataclass(frozen=True)

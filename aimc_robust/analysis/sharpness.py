@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from aimc_robust.errors import DataError, require_whole
-from aimc_robust.noise.perturb import perturbed
-from aimc_robust.noise.protocol import WeightNoise
+from aimc_robust.noise.base import WeightNoise
+from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
-from aimc_robust.training.method import frozen_buffers
-from aimc_robust.training.passes import Batch, LossFunction, LossPasses, scalar_loss
-from aimc_robust.training.sam import SAM
+from aimc_robust.training.methods.base import frozen_buffers
+from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, LossPasses, scalar_loss
+from aimc_robust.training.methods.sam import SAM
 
 
 def average_sharpness(

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer  # commands, options and help texts from function signatures
 
 from aimc_robust import __version__
-from aimc_robust.cli.compare import compare
-from aimc_robust.cli.evaluate import evaluate
-from aimc_robust.cli.fit import fit, verify
-from aimc_robust.cli.merge import merge
-from aimc_robust.cli.plan import plan
-from aimc_robust.cli.recommend import recommend
-from aimc_robust.cli.told import debug, told
+from aimc_robust.cli.commands.compare import compare
+from aimc_robust.cli.commands.evaluate import evaluate
+from aimc_robust.cli.commands.fit import fit, verify
+from aimc_robust.cli.commands.merge import merge
+from aimc_robust.cli.commands.plan import plan
+from aimc_robust.cli.commands.recommend import recommend
+from aimc_robust.cli.error_handling import debug, told
 from aimc_robust.errors import InputError
 
 app = typer.Typer(
@@ -56,7 +56,7 @@ def report(
 
     Example: aimc-robust report results/quickstart
     """
-    from aimc_robust.report import write_report
+    from aimc_robust.report.write import write_report
 
     typer.echo(f"report: {write_report(folder)}")
 
@@ -73,12 +73,12 @@ def devices(
 
     Example: aimc-robust devices sonos-agrawal2022 --plot sonos.png
     """
-    from aimc_robust.cli import cards
+    from aimc_robust.cli.views import devices
 
     if name is not None:
-        cards.show(name, plot)
+        devices.show(name, plot)
     elif plot is None:
-        cards.show_all()
+        devices.show_all()
     else:
         raise InputError("--plot draws one device: name it, as in aimc-robust devices sonos-agrawal2022 --plot FILE.")
 

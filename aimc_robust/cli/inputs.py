@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from aimc_robust.bench.evaluation_images import EvaluationImages
-from aimc_robust.bench.models import build_model, named_function
-from aimc_robust.bench.spec import ModelSpec
-from aimc_robust.bench.weights import load_weights, read_weights
-from aimc_robust.deployment.question import TrainedModel, named_models, split_label
+from aimc_robust.data.evaluation_set import EvaluationImages
 from aimc_robust.errors import InputError
+from aimc_robust.experiments.spec.evaluation import TrainedModel, named_models, split_label
 from aimc_robust.metrics import Metric
+from aimc_robust.models.pretrained import load_weights, read_weights
+from aimc_robust.models.registry import build_model, named_function
+from aimc_robust.models.spec import ModelSpec
 
 
 def load_models(

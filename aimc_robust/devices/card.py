@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from aimc_robust.devices.kinds import Drift, Programming, Read, Stuck
-from aimc_robust.toml_files import StrictModel
+from aimc_robust.devices.laws import Drift, Programming, Read, Stuck
+from aimc_robust.io.toml import StrictModel
 
 # The unit in which a card states its quantities, by the kind of state that the device stores.
 UNITS = {"conductance": "uS", "current": "nA", "relative": "1"}

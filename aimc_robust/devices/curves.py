@@ -10,7 +10,7 @@ from aimc_robust.devices.card import Card
 from aimc_robust.devices.limits import DAY_S, YEAR_S
 from aimc_robust.devices.moments import integrated_moments
 from aimc_robust.devices.states import cell_states
-from aimc_robust.devices.statistics import programming_std, read_std
+from aimc_robust.devices.std import programming_std, read_std
 
 SHARES = (0.1, 0.5, 1.0)  # of the window: the targets whose ageing is shown
 

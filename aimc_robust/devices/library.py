@@ -6,7 +6,7 @@ from typing import Any
 
 from aimc_robust.devices.card import Card
 from aimc_robust.errors import InputError, unknown_name
-from aimc_robust.toml_files import parse, read_toml
+from aimc_robust.io.toml import parse, read_toml
 
 
 def cards_folder() -> Path:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from aimc_robust.devices.card import Card
-from aimc_robust.devices.kinds import TableDrift
+from aimc_robust.devices.laws import TableDrift
 from aimc_robust.devices.states import cell_states
 
 NORMAL_REACH = 5.0  # standard deviations; 2e-5 of the variance lies beyond

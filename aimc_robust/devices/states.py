@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from aimc_robust.devices.card import Card
-from aimc_robust.devices.drift_table import row_at
-from aimc_robust.devices.kinds import ClippedLog, LogarithmicDrift, PowerLawDrift, TableDrift
-from aimc_robust.devices.statistics import polynomial, programming_std, std_of
+from aimc_robust.devices.drift_interpolation import row_at
+from aimc_robust.devices.laws import ClippedLog, LogarithmicDrift, PowerLawDrift, TableDrift
+from aimc_robust.devices.std import polynomial, programming_std, std_of
 from aimc_robust.errors import InputError, require_finite
 
 # draw(effect, like) -> tensor of like's shape, dtype and device. Effects: "programming" and "drift" are standard

@@ -11,13 +11,13 @@ import pandas as pd
 from torch import nn
 
 from aimc_robust.errors import InputError, require_whole
-from aimc_robust.evaluation.chips import ChipWork, Deployment, check_jobs, chip_work
-from aimc_robust.evaluation.sources import RANDOM, active_sources, with_sources
-from aimc_robust.evaluation.student import t_interval
-from aimc_robust.evaluation.workers import in_order
-from aimc_robust.hardware.crossbar import Crossbar
+from aimc_robust.evaluation.error_sources import RANDOM, active_sources, with_sources
+from aimc_robust.evaluation.monte_carlo import ChipWork, Deployment, check_jobs, chip_work
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.metrics import Batch
-from aimc_robust.noise.scope import analog_weights
+from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.parallel.process_pool import in_order
+from aimc_robust.statistics.t_interval import t_interval
 
 
 @dataclass(frozen=True)

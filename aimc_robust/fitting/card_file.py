@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from aimc_robust.devices.card import Card
-from aimc_robust.toml_files import toml_value
+from aimc_robust.io.toml import toml_value
 
 
 def card_toml(card: Card, comments: Iterable[str] = ()) -> str:

@@ -13,7 +13,6 @@ from aimc_robust import __version__
 from aimc_robust.devices.card import UNITS, Card
 from aimc_robust.devices.library import load_card
 from aimc_robust.errors import InputError, require_finite, require_known
-from aimc_robust.files import write_whole
 from aimc_robust.fitting.card_file import card_toml
 from aimc_robust.fitting.drift import Ageing, fit_table
 from aimc_robust.fitting.goodness import Goodness, judge, marginal_deviance
@@ -32,7 +31,8 @@ from aimc_robust.fitting.programming import (
     fit_read,
     read_sample,
 )
-from aimc_robust.fitting.words import comments, fit_sentence, note_sentence, warnings_of
+from aimc_robust.fitting.summary_text import comments, fit_sentence, note_sentence, warnings_of
+from aimc_robust.io.atomic import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd

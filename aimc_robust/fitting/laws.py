@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_ndtr
 
-from aimc_robust.devices.kinds import Polynomial, SaturatingExponential
+from aimc_robust.devices.laws import Polynomial, SaturatingExponential
 
 StdLaw = Polynomial | SaturatingExponential
 DEGREES = (0, 1, 2, 3, 4)

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.special import ndtr
 
 from aimc_robust.devices.card import Card
-from aimc_robust.devices.drift_table import row_at
-from aimc_robust.devices.kinds import ClippedLog, PowerLawDrift, TableDrift
+from aimc_robust.devices.drift_interpolation import row_at
+from aimc_robust.devices.laws import ClippedLog, PowerLawDrift, TableDrift
 from aimc_robust.fitting.laws import std_at
 
 # Gauss and Hermite's nodes and weights for a standard normal: the drawn exponent of a power law.

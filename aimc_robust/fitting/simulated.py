@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from aimc_robust.devices.card import Card
-from aimc_robust.hardware.crossbar import Crossbar
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.program import program
 
 READS = 8  # of each cell at each time

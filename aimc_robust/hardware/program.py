@@ -7,11 +7,11 @@ from torch import nn
 
 from aimc_robust.devices.limits import check_states, check_time
 from aimc_robust.errors import InputError, require_known
-from aimc_robust.hardware.crossbar import Crossbar
-from aimc_robust.hardware.install import install_arrays
-from aimc_robust.hardware.matrix import Chip, write_weights
-from aimc_robust.hardware.prepare import PROGRAMMED, prepare
-from aimc_robust.noise.scope import analog_weights
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.conversion.prepare import PROGRAMMED, prepare
+from aimc_robust.hardware.conversion.replace_layers import install_arrays
+from aimc_robust.hardware.programming.programmed_matrix import Chip, write_weights
+from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.seeding import Axes
 
 BACKENDS = ("native", "crosssim")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from aimc_robust.errors import require_finite
-from aimc_robust.noise.protocol import WeightNoise, standard_normal
+from aimc_robust.noise.base import WeightNoise, standard_normal
 from aimc_robust.noise.scales import check_scale, weight_scale
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aimc_robust.errors import require_finite
-from aimc_robust.noise.protocol import WeightNoise
+from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.scales import check_scale, weight_scale
 
 

@@ -6,16 +6,17 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor, nn
 
+from aimc_robust.data.batches import batches_of
+from aimc_robust.data.in_memory import Images
 from aimc_robust.errors import DivergenceError, InputError
-from aimc_robust.files import Row
-from aimc_robust.metrics import Batch, batches_of, measure
+from aimc_robust.io.atomic import Row
+from aimc_robust.metrics import Batch, measure
 from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.perturb import perturbed
+from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
-from aimc_robust.training.images import Images
-from aimc_robust.training.method import Method
-from aimc_robust.training.workers import mean_over_workers, world
+from aimc_robust.training.methods.base import Method
+from aimc_robust.training.methods.distributed import mean_over_workers, world
 
 EVALUATION_BATCH = 512
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from aimc_robust.errors import InputError, require_whole
-from aimc_robust.training.workers import world
+from aimc_robust.training.methods.distributed import world
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

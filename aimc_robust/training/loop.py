@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from aimc_robust.data.batches import check_data
+from aimc_robust.data.in_memory import Images
+from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import InputError
-from aimc_robust.files import Row, append_rows, read_rows
-from aimc_robust.metrics import Batch, check_data
-from aimc_robust.noise.scope import weights_in_scope
-from aimc_robust.training.ascent import global_norm
-from aimc_robust.training.checkpoint import load_model_tensors, model_tensors
+from aimc_robust.io.atomic import Row, append_rows, read_rows
+from aimc_robust.metrics import Batch
+from aimc_robust.models.checkpoint import load_model_tensors, model_tensors
+from aimc_robust.noise.analog_weights import weights_in_scope
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.epoch import divergence, score_key, train_epoch, validate
 from aimc_robust.training.fabric import check_fabric, fabric_for
-from aimc_robust.training.images import Images
-from aimc_robust.training.method import Method
-from aimc_robust.training.resume import (
+from aimc_robust.training.methods.ascent import global_norm
+from aimc_robust.training.methods.base import Method
+from aimc_robust.training.methods.distributed import share_buffers, world
+from aimc_robust.training.resumption import (
     FINISHED,
     HISTORY,
     Kept,
@@ -35,8 +38,6 @@ from aimc_robust.training.resume import (
     save_finished,
     save_progress,
 )
-from aimc_robust.training.streamed_images import StreamedImages
-from aimc_robust.training.workers import share_buffers, world
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -11,7 +11,8 @@ import torch
 from common import images, print_ratios, ratios, resnet18_cifar
 
 from aimc_robust import ADC, DAC, Crossbar, calibrate, program
-from aimc_robust.metrics import batches_of, measure
+from aimc_robust.data.batches import batches_of
+from aimc_robust.metrics import measure
 
 
 def main() -> None:

@@ -11,8 +11,9 @@ import argparse
 from common import images, print_ratios, ratios, resnet18_cifar
 
 from aimc_robust import Crossbar, program
-from aimc_robust.evaluation import evaluate_chips
-from aimc_robust.metrics import batches_of, measure
+from aimc_robust.data.batches import batches_of
+from aimc_robust.evaluation.monte_carlo import evaluate_chips
+from aimc_robust.metrics import measure
 
 CHIPS = 3
 

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torchvision.models import resnet18
 
-from aimc_robust.bench.networks.small_cnn import SmallCNN
+from aimc_robust.models.networks.small_cnn import SmallCNN
 
 
 def resnet18_cifar(classes: int = 100) -> nn.Module:

@@ -16,7 +16,8 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from aimc_robust import ADC, DAC, Crossbar, calibrate, program
-from aimc_robust.metrics import batches_of, measure
+from aimc_robust.data.batches import batches_of
+from aimc_robust.metrics import measure
 
 CLAIMS = {"weight errors": 10.0, "8-bit DAC and ADC, 256 rows": 5.0}
 

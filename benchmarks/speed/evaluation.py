@@ -14,7 +14,8 @@ import torch
 from common import digits, print_ratios, quickstart_cnn, ratios, seconds
 
 from aimc_robust import Crossbar, evaluate
-from aimc_robust.metrics import batches_of, measure
+from aimc_robust.data.batches import batches_of
+from aimc_robust.metrics import measure
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from aimc_robust.bench import load_spec
+from aimc_robust.experiments.spec.comparison import load_spec
 
 # Runs the command, and says how long the parts took that are not the harness's.
 WATCHED = """

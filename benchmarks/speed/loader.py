@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from aimc_robust.training import Images
-from aimc_robust.training.augmentation import Augmentation
+from aimc_robust.data.augmentation import Augmentation
+from aimc_robust.data.in_memory import Images
 
 IMAGES, BATCH = 50_000, 128
 MEAN, STD = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)

@@ -15,8 +15,8 @@ from common import images, print_ratios, ratios
 from torch import nn
 
 from aimc_robust import SGD, Augmentation, Images, TrainingConfig, train
-from aimc_robust.bench.networks.resnet import ResNet
-from aimc_robust.training import Machine
+from aimc_robust.models.networks.resnet import ResNet
+from aimc_robust.training.fabric import Machine
 
 BATCH, EPOCHS = 128, 2
 

@@ -15,9 +15,9 @@ from common import digits, images, print_ratios, quickstart_cnn, ratios, resnet1
 from torch import Tensor, nn
 
 from aimc_robust import Crossbar
-from aimc_robust.evaluation.chips import evaluate_chips
-from aimc_robust.evaluation.prediction import predict_loss
-from aimc_robust.metrics import batches_of
+from aimc_robust.data.batches import batches_of
+from aimc_robust.evaluation.loss_prediction import predict_loss
+from aimc_robust.evaluation.monte_carlo import evaluate_chips
 
 RRAM = Crossbar("rram-milo2021")
 CHIPS = 3

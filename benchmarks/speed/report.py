@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aimc_robust.bench.layout import COVERAGE, ENVIRONMENT, EVALUATIONS, HISTORY
-from aimc_robust.bench.spec import spec_from
-from aimc_robust.bench.store import Store
-from aimc_robust.files import read_rows
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.layout import COVERAGE, ENVIRONMENT, EVALUATIONS, HISTORY
+from aimc_robust.experiments.spec.comparison import spec_from
+from aimc_robust.io.atomic import read_rows
 
 CLAIM_S = 5.0
 DEVICES = ["rram-milo2021", "rram-wan2022", "pcm-joshi2020", "sonos-agrawal2022"]
@@ -112,10 +112,10 @@ def plain_read(folder: Path) -> float:
 
 def shares(folder: Path) -> dict[str, float]:
     """Seconds of the parts one after the other, in a warm process; a report draws while it reads."""
-    from aimc_robust.report import drawings
-    from aimc_robust.report.at_once import at_once
-    from aimc_robust.report.content import gather
-    from aimc_robust.report.training_figures import mean_rows
+    from aimc_robust.report.comparison import figure_list
+    from aimc_robust.report.comparison.content import gather
+    from aimc_robust.report.comparison.training_figures import mean_rows
+    from aimc_robust.report.parallel import at_once
 
     store, found, kept = Store.open(folder), {}, {}
     parts = {
@@ -124,8 +124,8 @@ def shares(folder: Path) -> dict[str, float]:
         "statistics": lambda: kept.update(content=gather(store)),
         "figures": lambda: at_once(
             [
-                *drawings.before_accuracies(store, mean_rows(store.spec, store.histories())),
-                *drawings.of_accuracies(kept["content"]),
+                *figure_list.before_accuracies(store, mean_rows(store.spec, store.histories())),
+                *figure_list.of_accuracies(kept["content"]),
             ]
         ),
     }

@@ -5,15 +5,19 @@ import math
 
 import pytest
 import torch
+from support.diagnostics_cases import KEYS, LOSS, images, linear, method_of, net, probe, small
 
-from aimc_robust.analysis import Diagnostics
-from aimc_robust.analysis.update import hold
+from aimc_robust.analysis.diagnostics import Diagnostics
+from aimc_robust.analysis.update_gradients import hold
 from aimc_robust.errors import AimcError
-from aimc_robust.noise import Gaussian, perturbed
+from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
-from aimc_robust.training import RWP, SAM, SGD, MixedRWP, Ramp
-
-from .watching import KEYS, LOSS, images, linear, method_of, net, probe, small
+from aimc_robust.training.methods.mixed_rwp import MixedRWP
+from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.sgd import SGD
 
 
 def batches(data, size=8):

@@ -2,12 +2,16 @@
 
 import pytest
 import torch
+from support.diagnostics_cases import KEYS, LOSS, images, method_of, net, probe, small
 from torch import nn
 
-from aimc_robust.analysis import Diagnostics
-from aimc_robust.training import METHODS, SAM, MixedRWP, Ramp, TrainingConfig, train
-
-from .watching import KEYS, LOSS, images, method_of, net, probe, small
+from aimc_robust.analysis.diagnostics import Diagnostics
+from aimc_robust.training.config import TrainingConfig
+from aimc_robust.training.loop import train
+from aimc_robust.training.methods.mixed_rwp import MixedRWP
+from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.registry import METHODS
+from aimc_robust.training.methods.sam import SAM
 
 
 class Restless(nn.ReLU):

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from aimc_robust.analysis import ascent_sharpness, average_sharpness
+from aimc_robust.analysis.sharpness import ascent_sharpness, average_sharpness
 from aimc_robust.errors import AimcError
-from aimc_robust.noise import Gaussian, WeightNoise
-from aimc_robust.training import SGD
+from aimc_robust.noise.base import WeightNoise
+from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.training.methods.sgd import SGD
 
 LOSS = nn.MSELoss()
 SAMPLES, INPUTS, OUTPUTS = 12, 5, 3

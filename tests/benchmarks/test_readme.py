@@ -3,8 +3,7 @@
 import re
 
 import pytest
-
-from .papers import BENCHMARKS, NAMES, loaded
+from support.paper_specs import BENCHMARKS, NAMES, loaded
 
 ROW = re.compile(
     r"^\| `aimc-robust compare benchmarks/(\S+)\.toml` \| (.+) \| (\d+) \| (\d+) \| (.+) \|$", re.MULTILINE

@@ -4,13 +4,12 @@ import re
 from functools import cache
 
 import pytest
+from support.paper_specs import BENCHMARKS, NAMES, loaded
 
-from aimc_robust.bench import Store
-from aimc_robust.evaluation import paired_difference
-from aimc_robust.report.claims import FAILED, HELD, OPEN
-from aimc_robust.report.content import Content, gather
-
-from .papers import BENCHMARKS, NAMES, loaded
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.report.comparison.claims import FAILED, HELD, OPEN
+from aimc_robust.report.comparison.content import Content, gather
+from aimc_robust.statistics.paired_difference import paired_difference
 
 RESULTS = BENCHMARKS / "results"
 FOLDERS = {name: RESULTS / f"{name.replace('/', '-')}-mini" for name in NAMES}

@@ -3,12 +3,14 @@
 import math
 
 import pytest
+from support.paper_specs import BENCHMARKS, NAMES, loaded
 
-from aimc_robust.bench import Progress, Store, compare, written_out
-from aimc_robust.report import write_report
-from aimc_robust.report.content import gather
-
-from .papers import BENCHMARKS, NAMES, loaded
+from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.compare import compare
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.spec.loading import written_out
+from aimc_robust.report.comparison.content import gather
+from aimc_robust.report.write import write_report
 
 pytestmark = pytest.mark.slow
 

@@ -4,10 +4,9 @@ import csv
 import re
 
 import pytest
+from support.paper_specs import BENCHMARKS, NAMES, loaded, recipes
 
-from aimc_robust.bench.paper import PaperCell
-
-from .papers import BENCHMARKS, NAMES, loaded, recipes
+from aimc_robust.experiments.spec.published import PaperCell
 
 TABLES = [name for name in NAMES if "/table" in name]
 PICTURES = [name for name in NAMES if "/figure" in name and name != "incorruptible/figure2"]  # without numbers

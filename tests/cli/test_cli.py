@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import aimc_robust
-from aimc_robust.devices import card_names
+from aimc_robust.devices.library import card_names
 
 COMMANDS = ("compare", "evaluate", "recommend", "fit", "verify", "report", "devices")
 

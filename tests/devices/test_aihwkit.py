@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from aimc_robust.devices import CellStates, cell_states, load_card, programming_std, read_std
+from aimc_robust.devices.library import load_card
+from aimc_robust.devices.states import CellStates, cell_states
+from aimc_robust.devices.std import programming_std, read_std
 
 DATA = Path(__file__).parents[1] / "data"
 RECORD = json.loads((DATA / "aihwkit.json").read_text())

@@ -2,8 +2,7 @@
 
 import pytest
 
-from aimc_robust.devices import load_card
-from aimc_robust.devices.library import cards_folder
+from aimc_robust.devices.library import cards_folder, load_card
 from aimc_robust.errors import InputError
 
 PCM, WAN = "pcm-nandakumar2019", "rram-wan2022-drift"

@@ -7,14 +7,14 @@ import numpy as np
 import pydantic
 import pytest
 import torch
+from support.draws import draws
 
 from aimc_robust import Card, card_names, load_card
-from aimc_robust.devices import cell_states, has_read_noise, programming_std, read_std
 from aimc_robust.devices.library import cards_folder
-from aimc_robust.devices.statistics import std_of as std_of_law
+from aimc_robust.devices.states import cell_states
+from aimc_robust.devices.std import has_read_noise, programming_std, read_std
+from aimc_robust.devices.std import std_of as std_of_law
 from aimc_robust.errors import InputError, UnknownNameError
-
-from .draws import draws
 
 # Standard deviation of the programmed state, as published with CrossSim 3.2.0 (BSD-3, sandialabs/cross-sim):
 # RRAMMilo, RRAMWan, PCMJoshi [uS of uS] and SONOS at time 0 [nA of nA].

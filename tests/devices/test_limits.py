@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aimc_robust.devices import check_states, check_time, load_card
+from aimc_robust.devices.library import load_card
+from aimc_robust.devices.limits import check_states, check_time
 from aimc_robust.errors import InputError
 
 SONOS, PCM, MILO = map(load_card, ("sonos-agrawal2022", "pcm-nandakumar2019", "rram-milo2021"))

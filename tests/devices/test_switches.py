@@ -7,15 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from support.draws import draws
 
 from aimc_robust import Crossbar
-from aimc_robust.devices import card_names, cell_states, load_card, programming_std
-from aimc_robust.devices.drift_table import row_at
-from aimc_robust.devices.statistics import polynomial, std_of
-from aimc_robust.hardware.programming import layer_draws, program_matrix, read_back
+from aimc_robust.devices.drift_interpolation import row_at
+from aimc_robust.devices.library import card_names, load_card
+from aimc_robust.devices.states import cell_states
+from aimc_robust.devices.std import polynomial, programming_std, std_of
+from aimc_robust.hardware.programming.weights_to_states import layer_draws, program_matrix, read_back
 from aimc_robust.seeding import Axes
-
-from .draws import draws
 
 DAY_S = 86400.0
 DRIFTING = [name for name in card_names() if load_card(name).drift is not None]

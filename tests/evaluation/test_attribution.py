@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from support.nets import batches, everything, net
 from torch import nn
 
 from aimc_robust import Crossbar, Gaussian, evaluate
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation.attribution import attribute
-from aimc_robust.evaluation.chips import Deployment
-from aimc_robust.evaluation.sources import RANDOM, SOURCES, active_sources
-from aimc_robust.hardware.matrix import Chip
-from aimc_robust.hardware.prepare import prepare
+from aimc_robust.evaluation.error_sources import RANDOM, SOURCES, active_sources
+from aimc_robust.evaluation.monte_carlo import Deployment
+from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import chip_axes, program_prepared
+from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.metrics import measure
 
-from .nets import batches, everything, net
 from .test_sources import by_hand
 
 DAY_S = 86400.0

@@ -4,14 +4,13 @@ import tomllib
 
 import pytest
 import torch
+from support.measurements import measure
 
 import aimc_robust as ar
-from aimc_robust.devices import card_names, load_card
+from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.errors import InputError
-from aimc_robust.fitting import fit_card
 from aimc_robust.fitting.card_file import card_toml
-
-from .measuring import measure
+from aimc_robust.fitting.fit import fit_card
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def test_every_card_of_the_library_survives_being_written(name):
 
 
 def test_the_picture_has_a_panel_for_each_effect(found):
-    from aimc_robust.cli.fit_plot import draw
+    from aimc_robust.report.figures.fit import draw
 
     axes = draw(found).get_axes()
     assert len(axes) == 5  # states, programming error, and drift of three ranges of targets

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+from support.measurements import measure, noisy
 
-from aimc_robust.fitting import fit_card
-
-from .measuring import measure, noisy
+from aimc_robust.fitting.fit import fit_card
 
 
 def faults(rows):

@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.measurements import measure, noisy
 
-from aimc_robust.devices import load_card, programming_std
-from aimc_robust.fitting import fit_card
+from aimc_robust.devices.library import load_card
+from aimc_robust.devices.std import programming_std
+from aimc_robust.fitting.fit import fit_card
 from aimc_robust.fitting.laws import std_at
 from aimc_robust.fitting.predictive import latent, moments
 from aimc_robust.fitting.reference import Reference
-
-from .measuring import measure, noisy
 
 
 def fit(device, **options):

@@ -5,13 +5,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.measurements import measure, noisy
 
 from aimc_robust.errors import AimcError, DataError, InputError
-from aimc_robust.fitting import fit_card
+from aimc_robust.fitting.fit import fit_card
 from aimc_robust.fitting.measurements import read_measurements
 from aimc_robust.fitting.points import gather, time_groups
-
-from .measuring import measure, noisy
 
 ROWS = [f"{10 + i},{10 + i + 0.1 * (-1) ** i}" for i in range(40)]
 

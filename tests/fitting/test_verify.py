@@ -7,11 +7,13 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from aimc_robust.devices import card_names, load_card, states
+from aimc_robust.devices import states
+from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.errors import InputError
-from aimc_robust.fitting import simulated, verify_card
+from aimc_robust.fitting import simulated
 from aimc_robust.fitting.reference import Reference
-from aimc_robust.hardware import matrix
+from aimc_robust.fitting.verify import verify_card
+from aimc_robust.hardware.programming.weights_to_states import programmed_matrix
 
 CELLS = 500
 PROGRAM = sys.modules["aimc_robust.hardware.program"]  # the module; the package's attribute is its function
@@ -92,8 +94,8 @@ def test_cells_that_share_their_errors_are_found(monkeypatch):
 
 
 def test_read_noise_that_is_5_percent_off_is_found(monkeypatch):
-    right = matrix.read_std
-    monkeypatch.setattr(matrix, "read_std", lambda *args, **options: right(*args, **options) * 1.05)
+    right = programmed_matrix.read_std
+    monkeypatch.setattr(programmed_matrix, "read_std", lambda *args, **options: right(*args, **options) * 1.05)
     assert "the width of read noise (relative)" in failed("sonos-agrawal2022")
 
 

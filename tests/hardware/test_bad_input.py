@@ -4,12 +4,11 @@ import warnings
 
 import pytest
 import torch
+from support.models import MILO, fill, images, small_model
 from torch import Tensor, nn
 
 from aimc_robust import ADC, DAC, BitSliced, Crossbar, LayerRanges, calibrate, coverage, evaluate, program
 from aimc_robust.errors import InputError, UnknownNameError
-
-from .models import MILO, fill, images, small_model
 
 ARRAYS = Crossbar("rram-milo2021", dac=DAC(bits=8, kind="signed", full_scale=3.0))
 BOTH = pytest.mark.parametrize("crossbar", [MILO, ARRAYS], ids=["weights", "arrays"])

@@ -5,11 +5,10 @@ import warnings
 
 import pytest
 import torch
+from support.models import MILO, fill, images, small_model
 from torch import Tensor, nn
 
 from aimc_robust import ADC, DAC, BitSliced, Crossbar, calibrate, program, recalibrate_batchnorm
-
-from .models import MILO, fill, images, small_model
 
 # Fine ones: where an input of a layer is rounded to half precision, a coarse code would flip whole.
 CONVERTERS = {"dac": DAC(bits=14, kind="sign-magnitude", full_scale=4.0), "adc": ADC(bits=16, range=(-9.0, 8.9))}

@@ -2,15 +2,14 @@
 
 import pytest
 import torch
+from support.models import MILO, fill
 from torch import Tensor, nn
 
 from aimc_robust import ADC, DAC, BitSliced, Crossbar, program
-from aimc_robust.hardware.matrix import Chip
 from aimc_robust.hardware.program import chip_axes
-from aimc_robust.hardware.programming import layer_draws, program_matrix
-from aimc_robust.noise.scope import analog_weights
-
-from .models import MILO, fill
+from aimc_robust.hardware.programming.programmed_matrix import Chip
+from aimc_robust.hardware.programming.weights_to_states import layer_draws, program_matrix
+from aimc_robust.noise.analog_weights import analog_weights
 
 DAY_S = 86400.0
 SONOS = Crossbar("sonos-agrawal2022")

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.models import MILO, digest, fill, images, small_model
 from torch import Tensor, nn
 
 import aimc_robust
 from aimc_robust import Axes, Crossbar, evaluate, program
 from aimc_robust.errors import InputError, UnknownNameError
-
-from .models import MILO, digest, fill, images, small_model
 
 
 def test_the_model_is_left_untouched_in_weights_mode_and_gradients():

@@ -4,12 +4,11 @@ import warnings
 
 import pytest
 import torch
+from support.models import MILO, fill
 from torch import Tensor, nn
 
 from aimc_robust import ADC, DAC, Crossbar, coverage, program
-from aimc_robust.hardware.arrays import ArrayLayer
-
-from .models import MILO, fill
+from aimc_robust.hardware.layers.array_layer import ArrayLayer
 
 COARSE = Crossbar("ideal", dac=DAC(kind="ideal", full_scale=1.0), adc=ADC(bits=4, range=(-3.0, 2.9)))
 EXACT = Crossbar("ideal", dac=DAC(kind="ideal"))

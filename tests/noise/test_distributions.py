@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from aimc_robust import Gaussian, Laplace, WeightNoise
-from aimc_robust.noise import SCALES
+from aimc_robust.noise.scales import SCALES
 
 SHAPES = {"linear": (6, 30), "conv1d": (5, 4, 5), "conv2d": (4, 3, 3, 3), "depthwise": (4, 1, 5, 5)}
 DRAWS = 400

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust import Crossbar, Gaussian, program
-from aimc_robust.noise import perturbed
-from aimc_robust.noise.scope import TRANSPOSED, analog_weights, weights_in_scope
+from aimc_robust.noise.analog_weights import TRANSPOSED, analog_weights, weights_in_scope
+from aimc_robust.noise.perturbation import perturbed
 
 LAYERS = {
     "linear": nn.Linear(6, 4),

@@ -4,10 +4,9 @@ import json
 import shutil
 
 import pytest
+from support.published_tables import PAPER
 
-from aimc_robust.report import write_report
-
-from .published import PAPER
+from aimc_robust.report.write import write_report
 
 
 @pytest.fixture

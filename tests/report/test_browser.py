@@ -8,11 +8,12 @@ import os
 import shutil
 
 import pytest
-from deployment.cases import finished_under
+from support.evaluation_cases import finished_under
 
-from aimc_robust.bench import Progress, compare
-from aimc_robust.bench.spec import load_spec
-from aimc_robust.report import write_report
+from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.compare import compare
+from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.report.write import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

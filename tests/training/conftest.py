@@ -1,8 +1,7 @@
 """What several training tests share and what takes seconds to start."""
 
 import pytest
-
-from .processes import Workers
+from support.processes import Workers
 
 
 @pytest.fixture(scope="session")

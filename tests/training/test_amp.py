@@ -6,15 +6,19 @@ that runs two passes inside one autocast block, and does not clear these copies,
 
 import pytest
 import torch
+from support.training_examples import conv_net, differing, digit_batches, gradients_of, state_of
 from torch import nn
 from torch.amp import GradScaler
 
-from aimc_robust.analysis import ascent_sharpness, average_sharpness
-from aimc_robust.noise import Gaussian, perturbed
+from aimc_robust.analysis.sharpness import ascent_sharpness, average_sharpness
+from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
-from aimc_robust.training import RWP, SAM, SGD, AdaptiveSAM, MixedRWP
-
-from .examples import conv_net, differing, digit_batches, gradients_of, state_of
+from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM
+from aimc_robust.training.methods.mixed_rwp import MixedRWP
+from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.sgd import SGD
 
 LOSS = nn.CrossEntropyLoss()
 METHODS = {

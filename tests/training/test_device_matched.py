@@ -3,14 +3,19 @@
 import pytest
 import torch
 from scipy import stats
+from support.training_oracles import ANALOG, LOSS, batches, check, gradient_at, mix, net, weights
 from torch import nn
 
-from aimc_robust.hardware import ADC, DAC, BitSliced, Crossbar, LayerRanges, program
-from aimc_robust.noise import WeightNoise
+from aimc_robust.hardware.config.converters import ADC, DAC
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.mapping import BitSliced
+from aimc_robust.hardware.config.ranges import LayerRanges
+from aimc_robust.hardware.program import program
+from aimc_robust.noise.base import WeightNoise
 from aimc_robust.seeding import Axes
-from aimc_robust.training import RWP, MixedRWP, Ramp
-
-from .oracles import ANALOG, LOSS, batches, check, gradient_at, mix, net, weights
+from aimc_robust.training.methods.mixed_rwp import MixedRWP
+from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.rwp import RWP
 
 RANGES = {name: LayerRanges(inputs=(0.0, 1.0), outputs=((-4.0, 4.0),)) for name in ("0", "6")}
 # That converters and read noise are left out is meant here.

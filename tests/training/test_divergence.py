@@ -4,12 +4,16 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from support.training_examples import conv_net, digits
 
 from aimc_robust.errors import DivergenceError
-from aimc_robust.hardware import Crossbar
-from aimc_robust.training import RWP, SAM, SGD, Ramp, TrainingConfig, train
-
-from .examples import conv_net, digits
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.training.config import TrainingConfig
+from aimc_robust.training.loop import train
+from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.sgd import SGD
 
 IMAGES, LABELS = digits()
 VALIDATION = (IMAGES[200:300], LABELS[200:300])

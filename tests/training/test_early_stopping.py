@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 
 import pytest
+from support.training_examples import conv_net, differing, digits, state_of
 
 from aimc_robust.errors import InputError
 from aimc_robust.metrics import measure
-from aimc_robust.noise import Gaussian, perturbed
+from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
-from aimc_robust.training import SGD, EarlyStopping, TrainingConfig, train
-from aimc_robust.training.resume import load_selection
-
-from .examples import conv_net, differing, digits, state_of
+from aimc_robust.training.config import EarlyStopping, TrainingConfig
+from aimc_robust.training.loop import train
+from aimc_robust.training.methods.sgd import SGD
+from aimc_robust.training.resumption import load_selection
 
 IMAGES, LABELS = digits()
 VALIDATION = (IMAGES[400:700], LABELS[400:700])

@@ -4,12 +4,18 @@ import itertools
 
 import pytest
 import torch
+from support.training_examples import conv_net, differing, digits, state_of
 
+from aimc_robust.data.in_memory import Images
 from aimc_robust.errors import DataError, InputError
-from aimc_robust.training import METHODS, RWP, SAM, SGD, Images, Machine, MixedRWP, TrainingConfig, train
-from aimc_robust.training.fabric import check_fabric, fabric_for
-
-from .examples import conv_net, differing, digits, state_of
+from aimc_robust.training.config import TrainingConfig
+from aimc_robust.training.fabric import Machine, check_fabric, fabric_for
+from aimc_robust.training.loop import train
+from aimc_robust.training.methods.mixed_rwp import MixedRWP
+from aimc_robust.training.methods.registry import METHODS
+from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.sgd import SGD
 
 IMAGES, LABELS = digits()
 DATA = {"training_set": (IMAGES[:400], LABELS[:400]), "validation_set": (IMAGES[400:600], LABELS[400:600])}
@@ -114,7 +120,7 @@ def test_warmup_raises_the_learning_rate_and_the_cosine_starts_after_it():
 
 
 def test_images_are_augmented_while_training():
-    from aimc_robust.training import Augmentation
+    from aimc_robust.data.augmentation import Augmentation
 
     augmented = Images(*DATA["training_set"], augmentation=Augmentation(crop=1))
     config = TrainingConfig(epochs=1, batch_size=40)
@@ -195,7 +201,7 @@ def test_what_cannot_be_trained_is_refused():
 
 
 def test_a_ramp_longer_than_the_run_warns_once():
-    from aimc_robust.training import Ramp
+    from aimc_robust.training.methods.ramp import Ramp
 
     method = RWP(sigma=0.1, ramp=Ramp(shape="linear", updates=1000))
     with pytest.warns(UserWarning, match=r"ramp of 1000 updates is longer than the run of 10") as caught:

@@ -4,13 +4,18 @@ from itertools import chain, combinations
 
 import pytest
 import torch
+from support.training_examples import conv_net, differing, digits, state_of
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from aimc_robust.metrics import measure
-from aimc_robust.training import RWP, SAM, SGD, MixedRWP, Ramp, TrainingConfig, train
-
-from .examples import conv_net, differing, digits, state_of
+from aimc_robust.training.config import TrainingConfig
+from aimc_robust.training.loop import train
+from aimc_robust.training.methods.mixed_rwp import MixedRWP
+from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.sgd import SGD
 
 METHODS = {"sgd": SGD(), "sam": SAM(rho=0.05), "rwp": RWP(sigma=0.05), "m-rwp": MixedRWP(sigma=0.05)}
 IMAGES, LABELS = digits()

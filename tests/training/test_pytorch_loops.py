@@ -4,12 +4,15 @@ import warnings
 
 import pytest
 import torch
+from support.training_examples import conv_net, digit_batches, gradients_of, state_of
 from torch import nn
 from torch.optim import lr_scheduler
 
-from aimc_robust.training import RWP, SAM, SGD, AdaptiveSAM, MixedRWP
-
-from .examples import conv_net, digit_batches, gradients_of, state_of
+from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM
+from aimc_robust.training.methods.mixed_rwp import MixedRWP
+from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.sgd import SGD
 
 LOSS = nn.CrossEntropyLoss()
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}

@@ -1,11 +1,12 @@
 """Recipes and data that cannot be trained with are refused before any work is lost."""
 
 import pytest
+from support.training_examples import conv_net, digits
 
 from aimc_robust.errors import DataError, InputError, UnknownNameError
-from aimc_robust.training import SGD, EarlyStopping, TrainingConfig, train
-
-from .examples import conv_net, digits
+from aimc_robust.training.config import EarlyStopping, TrainingConfig
+from aimc_robust.training.loop import train
+from aimc_robust.training.methods.sgd import SGD
 
 IMAGES, LABELS = digits()
 

@@ -6,15 +6,15 @@ import torch
 from torch import nn
 
 from aimc_robust.errors import InputError, MissingDependencyError
-from aimc_robust.hardware.crossbar import Crossbar
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.ranges import missing_ranges
+from aimc_robust.hardware.config.tiling import partition
+from aimc_robust.hardware.conversion.replace_layers import has_own_forward, replace_layers
 from aimc_robust.hardware.crosssim.layers import CrossSimArrays, CrossSimConvolution, CrossSimLayer, CrossSimLinear
 from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
-from aimc_robust.hardware.install import has_own_forward, replace_layers
-from aimc_robust.hardware.matrix import with_bias_rows
-from aimc_robust.hardware.partition import partition
-from aimc_robust.hardware.programming import matrix_limit
-from aimc_robust.hardware.ranges import missing_ranges
-from aimc_robust.noise.scope import CONVOLUTIONS, AnalogWeight, analog_weights
+from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
+from aimc_robust.hardware.programming.weights_to_states import matrix_limit
+from aimc_robust.noise.analog_weights import CONVOLUTIONS, AnalogWeight, analog_weights
 from aimc_robust.seeding import Axes
 
 INSTALL = 'pip install "crosssim @ git+https://github.com/sandialabs/cross-sim@v3.2.0"'

@@ -11,10 +11,10 @@ from functools import cache
 from typing import Any
 
 from aimc_robust.devices.card import Card
-from aimc_robust.devices.kinds import NoError, PolynomialProgramming
+from aimc_robust.devices.laws import NoError, PolynomialProgramming
 from aimc_robust.devices.library import load_card
 from aimc_robust.errors import InputError, require_finite
-from aimc_robust.hardware.crossbar import Crossbar
+from aimc_robust.hardware.config.crossbar import Crossbar
 
 # Library card -> CrossSim's model of the same device, and the states [card.unit] that the model accepts.
 MODELS = {

@@ -10,11 +10,11 @@ from collections.abc import Mapping as Table
 from typing import Any
 
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.crossbar import Crossbar
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.mapping import BitSliced, Offset, OneSided, TwoSided
+from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.crosssim.devices import device_parameters
 from aimc_robust.hardware.crosssim.extra import add_extra
-from aimc_robust.hardware.mapping import BitSliced, Offset, OneSided, TwoSided
-from aimc_robust.hardware.ranges import LayerRanges
 
 
 def crosssim_parameters(

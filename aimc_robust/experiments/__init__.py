@@ -1,0 +1,1 @@
+"""Experiments on disk: compare, evaluate and recommend, with their specs, execution and results."""

@@ -1,0 +1,1 @@
+"""What is notified while an experiment runs: progress, TensorBoard."""

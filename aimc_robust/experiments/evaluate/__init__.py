@@ -1,0 +1,1 @@
+"""Evaluate trained weights on devices."""

@@ -1,0 +1,1 @@
+"""Run the trials of a comparison: train, evaluate, store rows."""

@@ -1,0 +1,1 @@
+"""What a comparison will cost, before it runs."""

@@ -1,0 +1,1 @@
+"""Recommend a training method for a device."""

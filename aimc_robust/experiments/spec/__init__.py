@@ -1,0 +1,1 @@
+"""Specs: TOML files read, merged and validated."""

@@ -1,0 +1,87 @@
+"""BatchNorm recalibration: correct a chip's channel statistics with unlabelled data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from aimc_robust.errors import InputError
+from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm
+
+
+class ChannelCorrection(nn.Module):
+    """Gives each channel the mean and spread that BatchNorm would have given it; in place of a folded BatchNorm.
+
+    out = (y - mean) / sqrt(var + eps gain^2) * |gamma| + beta, with mean and var of the chip's own outputs y, which
+    carry the BatchNorm's gain already: exactly the BatchNorm with statistics estimated anew.
+    """
+
+    def __init__(self, folded: FoldedNorm) -> None:
+        super().__init__()
+        self.__dict__["folded"] = folded  # to start anew from; not a part of this module
+        tensors = {"gamma": folded.gamma.abs(), "beta": folded.beta, "eps": folded.eps * folded.gain.square()}
+        for name, values in tensors.items():
+            self.register_buffer(name, values, persistent=False)
+        self.register_buffer("mean", torch.zeros_like(folded.beta))
+        self.register_buffer("var", torch.zeros_like(folded.beta))
+        self.images = 0
+        self.learning = True
+
+    def forward(self, y: Tensor) -> Tensor:
+        shape = [1, -1, *[1] * (y.ndim - 2)]
+        mean, var = self.mean, self.var
+        if self.learning:
+            over = [d for d in range(y.ndim) if d != 1]
+            var, mean = torch.var_mean(y.to(self.mean.dtype), dim=over, correction=0)
+            self.images += len(y)
+            share = len(y) / self.images
+            # The spread of batch means belongs to the variance over all images.
+            self.var += share * (var - self.var) + share * (1.0 - share) * (mean - self.mean).square()
+            self.mean += share * (mean - self.mean)
+        factor = self.gamma / (var + self.eps).clamp(min=1e-30).sqrt()
+        shift = self.beta - mean * factor
+        return (y * factor.reshape(shape) + shift.reshape(shape)).to(y.dtype)
+
+
+@torch.no_grad()
+def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any]) -> nn.Module:
+    """Estimate the BatchNorms' statistics anew on the chip, in place; returns `analog`.
+
+    One pass over unlabelled inputs, each BatchNorm normalising by its batch's own statistics while it gathers the
+    mean and variance over all images, as in training. Batches of at least some dozen images are needed for that.
+
+    analog: what `program` returned. batches: inputs, or (inputs, labels) pairs whose labels are not used.
+    Raises InputError when no BatchNorm was folded, or without data. Source: V. Joshi et al., Nat. Commun. 11, 2473,
+    2020 (adaptive BatchNorm statistics update).
+    """
+    folded = {
+        name: module.folded if isinstance(module, ChannelCorrection) else module
+        for name, module in analog.named_modules()
+        if isinstance(module, FoldedNorm | ChannelCorrection)
+    }
+    kept = [norm for norm in analog.modules() if isinstance(norm, _BatchNorm) and norm.running_mean is not None]
+    if not folded and not kept:
+        raise InputError(f"{type(analog).__name__} has no BatchNorm to recalibrate.")
+    inputs = [batch[0] if isinstance(batch, list | tuple) else batch for batch in batches]
+    if not inputs or any(len(x) == 0 for x in inputs):
+        raise InputError("recalibration needs at least one batch with at least one input, got none.")
+    for name, module in folded.items():
+        analog.set_submodule(name, ChannelCorrection(module))
+    momenta = [norm.momentum for norm in kept]
+    for norm in kept:  # those that stayed digital learn as in training
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    for x in inputs:
+        analog(x)
+    for norm, momentum in zip(kept, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+    for module in analog.modules():
+        if isinstance(module, ChannelCorrection):
+            module.learning = False
+    return analog

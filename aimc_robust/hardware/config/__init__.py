@@ -1,0 +1,1 @@
+"""The configuration of a crossbar: mapping, array size, converters."""

@@ -1,0 +1,1 @@
+"""Analog layers: forward passes through arrays and converters."""

@@ -1,0 +1,103 @@
+"""Multi-head attention whose projections arrays compute; scores, softmax and their products stay digital."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aimc_robust.hardware.layers.linear_conv import AnalogLinear
+
+
+class AnalogAttention(nn.Module):
+    """In place of nn.MultiheadAttention in evaluation form, with the same arguments and results.
+
+    projections: one linear layer with the outputs of query, key and value, or one for each. out_proj: a linear layer.
+    Where query, key and value differ, the joint arrays are read once for each of them.
+    """
+
+    def __init__(self, attention: nn.MultiheadAttention, projections: list[AnalogLinear], out_proj: nn.Module) -> None:
+        super().__init__()
+        self.projections, self.out_proj = nn.ModuleList(projections), out_proj
+        self.embed_dim, self.num_heads, self.head_dim = attention.embed_dim, attention.num_heads, attention.head_dim
+        self.batch_first, self.add_zero_attn = attention.batch_first, attention.add_zero_attn
+        self.bias_k, self.bias_v = attention.bias_k, attention.bias_v
+        self.in_proj_bias = None  # what keeps nn.TransformerEncoderLayer from its fast path, which would bypass arrays
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As nn.MultiheadAttention. `is_causal` is a hint that needs `attn_mask`, as there."""
+        single = query.ndim == 2
+        if single:
+            query, key, value = _each((query, key, value), lambda x: x.unsqueeze(0))
+            key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
+        elif not self.batch_first:
+            query, key, value = _each((query, key, value), lambda x: x.transpose(0, 1))
+        q, k, v = self._project(query, key, value)
+        mask = _additive(key_padding_mask, q.dtype, lambda mask: mask[:, None, None, :])
+        mask = _sum(mask, _additive(attn_mask, q.dtype, lambda mask: self._per_head(mask, len(q))))
+        k, v, mask = self._extended(k, v, mask)
+        q, k, v = (x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for x in (q, k, v))
+        weights = None
+        if need_weights:
+            scores = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)
+            weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
+            mixed = weights @ v
+            weights = weights.mean(dim=1) if average_attn_weights else weights
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, mask)
+        out = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        if single:
+            return out.squeeze(0), None if weights is None else weights.squeeze(0)
+        return out if self.batch_first else out.transpose(0, 1), weights
+
+    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+        inputs = (query, key, value)
+        if len(self.projections) == 3:
+            return [projection(x) for projection, x in zip(self.projections, inputs, strict=True)]
+        outputs = _each(inputs, lambda x: self.projections[0](x).chunk(3, dim=-1))
+        return [output[part] for part, output in enumerate(outputs)]
+
+    def _per_head(self, mask: Tensor, images: int) -> Tensor:
+        return mask if mask.ndim == 2 else mask.unflatten(0, (images, self.num_heads))
+
+    def _extended(self, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keys and values with the learned and the zero entry that the layer may append."""
+        if self.bias_k is not None:
+            k = torch.cat([k, self.bias_k.expand(len(k), 1, -1).to(k.dtype)], dim=1)
+            v = torch.cat([v, self.bias_v.expand(len(v), 1, -1).to(v.dtype)], dim=1)
+        if self.add_zero_attn:
+            k, v = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1))
+        added = (self.bias_k is not None) + self.add_zero_attn
+        return k, v, mask if mask is None else F.pad(mask, (0, added))
+
+
+def _each(inputs: tuple[Tensor, ...], function: Callable[[Tensor], Any]) -> list[Any]:
+    """function of every input; of one tensor given several times once, and the same object for each."""
+    done = {id(x): function(x) for x in {id(x): x for x in inputs}.values()}
+    return [done[id(x)] for x in inputs]
+
+
+def _additive(mask: Tensor | None, dtype: torch.dtype, shape: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """A mask as what is added to scores, shaped to meet (images, heads, queries, keys)."""
+    if mask is None:
+        return None
+    if mask.dtype == torch.bool:
+        mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(mask, float("-inf"))
+    return shape(mask)
+
+
+def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return second if first is None else first if second is None else first + second

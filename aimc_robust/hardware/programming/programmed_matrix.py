@@ -1,0 +1,156 @@
+"""One weight matrix of a model on one chip: read back as weights, or as the signed states that arrays multiply with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aimc_robust.devices.std import read_std
+from aimc_robust.errors import InputError
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.programming.read_noise import ReadNoise
+from aimc_robust.hardware.programming.weights_to_states import (
+    Cells,
+    LayerDraws,
+    layer_draws,
+    program_matrix,
+    read_back,
+)
+from aimc_robust.noise.analog_weights import AnalogWeight
+from aimc_robust.seeding import Axes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """Which chip, when, and what is corrected digitally.
+
+    axes: name the chip; every error derives from them and its layer's name. time_s: seconds since programming.
+    drift_compensation: multiply the currents of each matrix by one factor, their mean magnitude at time 0 over that
+        now, of the same chip (global drift compensation; V. Joshi et al., Nat. Commun. 11, 2473, 2020).
+    layers: arrays that are programmed, by their name; the others compute exactly. None: all.
+    """
+
+    axes: Axes
+    time_s: float = 0.0
+    drift_compensation: bool = False
+    layers: frozenset[str] | None = None
+
+    def holds(self, weight: AnalogWeight) -> bool:
+        """Whether a weight matrix is programmed."""
+        return self.layers is None or weight.array in self.layers
+
+    @property
+    def compensates(self) -> bool:
+        """Whether there is a drift to correct."""
+        return self.drift_compensation and self.time_s > 0
+
+    def draws(self, weight: AnalogWeight) -> LayerDraws:
+        """The random numbers of one weight matrix on this chip."""
+        return layer_draws(self.axes.at(layer=weight.array).generator())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgrammedMatrix:
+    """What a layer that computes in arrays is made of. R inputs, n bias rows, states in units of the window's maximum.
+
+    weight: (outputs, R) that the devices stand for. bias: (outputs,), digital or read back from its rows. scale: the
+    weight at the end of the window, a scalar or (outputs, 1). factors, offset: of the mapping, corrected for drift.
+    banks: signed states (outputs, R) of each bank, where there is more than one. bias_rows: signed states (outputs, n)
+    of each bank. variances: of read noise, (outputs, R + n) for each bank.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    scale: Tensor
+    factors: tuple[float, ...]
+    offset: float
+    banks: list[Tensor]
+    bias_rows: list[Tensor]
+    variances: list[Tensor]
+    noise: ReadNoise | None
+    requires_grad: bool
+
+
+def with_bias_rows(crossbar: Crossbar, weight: AnalogWeight) -> Tensor:
+    """The matrix to be programmed, (outputs, inputs and bias rows); each of n bias rows holds 1/n of the bias."""
+    matrix = weight.filters_first().flatten(1)
+    if weight.bias is not None and not torch.isfinite(weight.bias).all():
+        raise InputError(f"the bias of the layer {weight.layer!r} holds NaN or infinity.")
+    if not crossbar.bias_rows or weight.bias is None:
+        return matrix
+    rows = (weight.bias / crossbar.bias_rows).unsqueeze(1).expand(-1, crossbar.bias_rows)
+    return torch.cat([matrix, rows], dim=1)
+
+
+def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
+    """Replace a weight, and a bias that has rows, by what the chip's devices stand for: the weight-error path."""
+    matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
+    cells = program_matrix(crossbar, matrix, draws, time_s=chip.time_s, layer=weight.layer)
+    now = read_back(crossbar, cells)
+    if chip.compensates:
+        zero = zero_weight(crossbar, cells)
+        currents = now.sub_(zero)
+        now = currents.mul_(_compensation(crossbar, matrix, draws, currents, zero)).add_(zero)
+    inputs = weight.filters_first()[0].numel()
+    if now.shape[1] > inputs:
+        weight.bias.copy_(now[:, inputs:].sum(dim=1))
+    weight.parameter.copy_(weight.as_stored(now[:, :inputs].reshape(weight.filters_first().shape)))
+
+
+def zero_weight(crossbar: Crossbar, cells: Cells) -> Tensor:
+    """What a column without current stands for: 0 for pairs, the lowest weight for the offset mapping."""
+    return crossbar.factors[1] * cells.limit
+
+
+def _compensation(crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, currents: Tensor, zero: Tensor) -> Tensor:
+    """The factor of global drift compensation. currents: of the aged columns, in units of the weight."""
+    fresh = read_back(crossbar, program_matrix(crossbar, matrix, draws)) - zero
+    return fresh.abs().mean() / currents.abs().mean().clamp(min=torch.finfo(currents.dtype).tiny)
+
+
+def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> ProgrammedMatrix:
+    """One weight matrix on the chip's arrays."""
+    matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
+    cells = program_matrix(crossbar, matrix, draws, time_s=chip.time_s, layer=weight.layer)
+    banks, variances = _banks(crossbar, cells, chip)
+    factors, offset = crossbar.factors
+    currents = sum(factor * states for factor, states in zip(factors, banks, strict=True))
+    scale = cells.limit
+    if chip.compensates and (currents * cells.limit).any():
+        zero = zero_weight(crossbar, cells)
+        alpha = _compensation(crossbar, matrix, draws, currents * cells.limit, zero)
+        scale, offset = cells.limit * alpha, offset / float(alpha)  # the currents are corrected, not the offset
+    now = (currents + offset) * scale
+    inputs = weight.filters_first()[0].numel()
+    has_rows = now.shape[1] > inputs
+    bias = None if weight.bias is None else weight.bias.to(now.dtype).clone()
+    return ProgrammedMatrix(
+        weight=now[:, :inputs].contiguous(),
+        bias=now[:, inputs:].sum(dim=1) if has_rows else bias,
+        scale=scale,
+        factors=factors,
+        offset=offset,
+        banks=[states[:, :inputs].contiguous() for states in banks] if len(banks) > 1 else [],
+        bias_rows=[states[:, inputs:].contiguous() for states in banks] if has_rows else [],
+        variances=variances,
+        noise=ReadNoise(chip.axes.at(layer=weight.layer, effect="read")) if variances else None,
+        requires_grad=weight.parameter.requires_grad,
+    )
+
+
+def _banks(crossbar: Crossbar, cells: Cells, chip: Chip) -> tuple[list[Tensor], list[Tensor]]:
+    """Signed states and variances of read noise of each bank, in units of the window's maximum."""
+    mapped, high = crossbar.mapped, crossbar.programming_window[1]
+    per_bank = len(mapped.signs) // mapped.banks
+    banks: list[Tensor] = []
+    variances: list[Tensor] = []
+    for device, (states, sign) in enumerate(zip(cells.states, mapped.signs, strict=True)):
+        signed = states.now * (sign / high)
+        first = device % per_bank == 0
+        banks = [*banks, signed] if first else [*banks[:-1], banks[-1].add_(signed)]
+        if crossbar.reads_with_noise:
+            variance = (read_std(crossbar.card, states, time_s=chip.time_s) / high).square_()
+            variances = [*variances, variance] if first else [*variances[:-1], variances[-1].add_(variance)]
+    return banks, variances

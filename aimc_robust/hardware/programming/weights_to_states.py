@@ -1,0 +1,106 @@
+"""Program one weight matrix: weights -> target states -> the states of one chip at one time -> weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from aimc_robust.devices.states import CellStates, Draw, cell_states
+from aimc_robust.errors import InputError
+from aimc_robust.hardware.config.mapping import column_limits, weight_limit
+from aimc_robust.seeding import Axes
+
+if TYPE_CHECKING:
+    from aimc_robust.hardware.config.crossbar import Crossbar
+
+LayerDraws = Callable[[int], Draw]
+"""Device array number -> its random numbers: draw(effect, like) has the shape, dtype and device of `like`."""
+
+
+class Cells(NamedTuple):
+    """The devices of one matrix: `states` for each device of the mapping [card.unit], made one by one; `limit`, the
+    weight at the end of the window, a scalar or one per output (outputs, 1)."""
+
+    states: Iterator[CellStates]
+    limit: Tensor
+
+
+def program_matrix(
+    crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, *, time_s: float = 0.0, layer: str = ""
+) -> Cells:
+    """The devices that hold `matrix` on one chip, `time_s` seconds after programming.
+
+    Order: clip to the weight limit, map, round to levels, errors, clip (CrossSim 3.2). matrix: (outputs, inputs) in
+    units of the weight; half precision is computed in float32. draws: see `layer_draws`. layer: its name, for errors.
+    Raises InputError for weights that are not finite or that the percentile would wipe out.
+    """
+    exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+    limit = matrix_limit(crossbar, exact, layer=layer)
+    return Cells(_states(crossbar, exact, limit, draws, time_s), limit)
+
+
+def matrix_limit(crossbar: Crossbar, exact: Tensor, *, layer: str = "") -> Tensor:
+    """The weight at the end of the window, a scalar or one per output (outputs, 1). Raises as `program_matrix`."""
+    named = f"the layer {layer!r}" if layer else "this layer"
+    if not torch.isfinite(exact).all():
+        raise InputError(f"weights to be programmed must be finite; {named} holds NaN or infinity.")
+    scale = weight_limit if crossbar.scaling == "layer" else column_limits
+    limit = scale(exact, crossbar.weight_percentile)
+    lost = (limit == 0) & exact.any() if limit.ndim == 0 else (limit == 0) & exact.any(dim=1, keepdim=True)
+    if lost.any():
+        raise InputError(
+            f"weight_percentile {crossbar.weight_percentile:g} of {named} is 0, since most of its weights are; all "
+            "of them would be lost. Raise it."
+        )
+    return limit
+
+
+def _states(crossbar: Crossbar, exact: Tensor, limit: Tensor, draws: LayerDraws, time_s: float) -> Iterator[CellStates]:
+    low, high = crossbar.programming_window
+    u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
+    for device, g in enumerate(crossbar.mapped.to_states(u, low / high, crossbar.cell_bits)):
+        yield cell_states(
+            crossbar.card,
+            g.mul_(high),
+            draws(device),
+            time_s=time_s,
+            window=(low, high),
+            error_scale=crossbar.error_scale,
+            stuck=crossbar.stuck,
+            programming=crossbar.programming,
+            drift=crossbar.drift,
+        )
+
+
+def read_back(crossbar: Crossbar, cells: Cells) -> Tensor:
+    """The weights (outputs, inputs) that the cells stand for."""
+    low, high = crossbar.programming_window
+    states = (cell.now / high for cell in cells.states)
+    return crossbar.mapped.to_weights(states, low / high, crossbar.cell_bits).mul_(cells.limit)
+
+
+def layer_draws(generator: torch.Generator) -> LayerDraws:
+    """Random numbers of one layer's devices, a stream for each (device array, effect).
+
+    So no effect's numbers depend on whether another acts, and a chip is the same chip at every time. Drawn in float32
+    on the generator's device, whatever the weight's dtype and device: a float64 copy of a model, or one on a GPU,
+    meets the same chip.
+    """
+    device = str(generator.device)
+    root = Axes(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
+
+    def of(array: int) -> Draw:
+        def draw(effect: str, like: Tensor) -> Tensor:
+            stream = root.at(array=array, effect=effect).generator(device)
+            uniform = effect in ("stuck", "programming-uniform")
+            numbers = (torch.rand if uniform else torch.randn)(
+                like.shape, generator=stream, device=generator.device, dtype=torch.float32
+            )
+            return numbers.to(device=like.device, dtype=like.dtype)
+
+        return draw
+
+    return of

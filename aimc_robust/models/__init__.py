@@ -1,0 +1,1 @@
+"""Networks: by name, from a file, from user code."""

@@ -1,0 +1,56 @@
+"""Lay a report out: report.html, self-contained, and report.md; tables and figures as files beside them."""
+
+from __future__ import annotations
+
+import aimc_robust
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison_tables import summary
+from aimc_robust.parallel.process_pool import begun
+from aimc_robust.report.comparison import figure_list, table_files, text, training_figures
+from aimc_robust.report.comparison.content import Content, gather
+from aimc_robust.report.comparison.training_figures import MeanRows
+from aimc_robust.report.formatting import environment
+from aimc_robust.report.hardware_text import ranges_over_models, setup
+from aimc_robust.report.parallel import at_once
+
+Files = dict[str, str | bytes]
+
+
+def report_files(store: Store) -> Files:
+    """Name -> content of every file of a comparison's report."""
+    history = store.histories()
+    means = training_figures.mean_rows(store.spec, history)
+    early = figure_list.before_accuracies(store, means)
+    with begun(lambda: [draw() for draw in early]) as first:
+        frame = store.table()
+        content = gather(store, frame, history)
+        texts = [
+            lambda: {"evaluations.csv": frame.to_csv(index=False)},
+            lambda: {"summary.csv": summary(content.estimates).to_csv(index=False), **table_files.tables(content)},
+            lambda: {"report.md": _render("report.md.j2", content, means)},
+        ]
+        made = at_once([*figure_list.of_accuracies(content), *figure_list.of_diagnostics(means), *texts])
+        pictures = {drawing.name: drawing for drawing in [*first(), *made[: -len(texts)]] if drawing is not None}
+    files: Files = {name: text for named in made[-len(texts) :] for name, text in named.items()}
+    for name, picture in pictures.items():
+        files |= {f"figures/{name}.svg": picture.svg_file, f"figures/{name}.png": picture.png}
+    # The last: it promises the others.
+    return files | {"report.html": _render("report.html.j2", content, means, pictures=pictures)}
+
+
+def _render(template: str, content: Content, means: MeanRows, **more: object) -> str:
+    templates = environment(template)
+    templates.filters |= {"gain": text.gain}
+    return templates.get_template(template).render(
+        content=content,
+        spec=content.store.spec,
+        recipe=content.store.spec.config(),
+        means=means,
+        training=training_figures,
+        table_files=table_files,
+        text=text,
+        setup=setup,
+        ranges_over_models=ranges_over_models,
+        version=aimc_robust.__version__,
+        **more,
+    )

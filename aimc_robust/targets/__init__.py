@@ -1,0 +1,1 @@
+"""Targets: the conditions that a trained model is evaluated under."""

@@ -1,0 +1,1 @@
+"""Training methods: SGD, SAM, RWP, m-RWP, and their ramps."""

@@ -1,0 +1,27 @@
+"""Plain gradient descent."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from torch import nn
+
+from aimc_robust.training.methods.base import Method
+from aimc_robust.training.methods.gradient_passes import Passes
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(Method):
+    """g = grad L_B(w): the baseline, for any base optimizer."""
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        return 1.0, 0.0
+
+    @property
+    def full_strength(self) -> None:
+        return None
+
+    def perturbation(
+        self, model: nn.Module, passes: Passes, *, step: int, draw: int = 0
+    ) -> AbstractContextManager[nn.Module]:
+        return nullcontext(model)

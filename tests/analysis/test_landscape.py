@@ -1,0 +1,262 @@
+"""A landscape is the loss at the places of a plane through the trained weights, and is no accuracy of chips."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from aimc_robust.analysis.landscape import Landscape, filter_directions
+from aimc_robust.data.dataset import load_data
+from aimc_robust.errors import AimcError, InputError
+from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.compare import compare
+from aimc_robust.experiments.planning.plan import states
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.io.atomic import read_rows
+from aimc_robust.models.registry import build_model
+from aimc_robust.noise.perturbation import perturbed
+from aimc_robust.report.write import write_report
+from aimc_robust.seeding import Axes
+from aimc_robust.targets.command_line import target_tables
+from aimc_robust.targets.target import build_target
+from aimc_robust.training.resumption import read_checkpoint
+
+PLANE = ('"gaussian-0.2"', '"gaussian-0.2", { name = "plane", landscape = 3, span = 0.5, split = "training" }')
+
+
+def net(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.ConvTranspose2d(3, 4, 2), nn.Flatten(), nn.Linear(196, 5)
+    ).eval()
+
+
+def moved(model, step):
+    """Parameter name -> its value after the step."""
+    with perturbed(model, step, generator=Axes(0)):
+        return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def filters(name, value):
+    """A weight as (filters, weights), its filters being its outputs."""
+    return value.transpose(0, 1).flatten(1) if name == "3.weight" else value.flatten(1)
+
+
+def test_places_run_over_the_square_and_an_odd_number_has_the_weights_in_its_middle():
+    landscape = Landscape(3, 0.5)
+    places = [landscape.place(number) for number in range(landscape.places)]
+    assert places == [(a, b) for a in (-0.5, 0.0, 0.5) for b in (-0.5, 0.0, 0.5)]
+    assert Landscape(50).along[0] == -1.0
+    assert Landscape(50).along[-1] == 1.0
+    assert 0.0 not in Landscape(50).along
+
+
+def test_each_filter_moves_by_its_own_length_and_nothing_else_moves():
+    model = net()
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    landscape = Landscape(3)
+    steps = [moved(model, landscape.step(filter_directions(model, seed=1), number)) for number in (7, 5)]
+    for name, value in before.items():
+        if name not in ("0.weight", "3.weight", "5.weight"):
+            assert all(torch.equal(step[name], value) for step in steps)
+            continue
+        changes = [filters(name, step[name] - value).double() for step in steps]  # to (1, 0) and to (0, 1)
+        lengths = filters(name, value).double().norm(dim=1)
+        for change in changes:
+            torch.testing.assert_close(change.norm(dim=1), lengths, rtol=1e-5, atol=0.0)
+        cosines = F.cosine_similarity(*changes)
+        assert cosines.abs().max() < 0.99  # two directions, not one
+
+
+def test_a_place_is_the_sum_of_both_directions_and_the_middle_the_weights_bit_for_bit():
+    model, landscape = net(), Landscape(5, 2.0)
+    directions = filter_directions(model, seed=1)
+    before = dict(model.named_parameters())
+    first, second, both = (moved(model, landscape.step(directions, n))["5.weight"] for n in (22, 14, 24))
+    weight = before["5.weight"].detach()
+    torch.testing.assert_close(both - weight, (first - weight) + (second - weight), rtol=1e-5, atol=1e-6)
+    middle = moved(model, landscape.step(directions, 12))
+    assert all(torch.equal(middle[name], value) for name, value in before.items())
+
+
+def test_two_models_have_the_same_directions_scaled_to_their_filters_and_two_seeds_others():
+    one, other = (filter_directions(net(seed), seed=1)[0]["0"].flatten(1) for seed in (0, 1))
+    torch.testing.assert_close(F.normalize(one), F.normalize(other))
+    assert not torch.allclose(one, other)
+    another = filter_directions(net(), seed=2)[0]["0"].flatten(1)
+    assert F.cosine_similarity(one, another).abs().max() < 0.99
+
+
+def test_a_weight_that_an_embedding_shares_moves_too():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(5, 4), nn.Linear(4, 5)
+            self.head.weight = self.embedding.weight
+
+    model = Tied()
+    before = model.head.weight.detach().clone()
+    found = moved(model, Landscape(3).step(filter_directions(model, seed=0), 7))
+    change = found["embedding.weight"] - before
+    torch.testing.assert_close(change.norm(dim=1), before.norm(dim=1))
+
+
+def test_a_filter_of_zeros_stays():
+    model = net()
+    with torch.no_grad():
+        model[5].weight[2] = 0.0
+    found = moved(model, Landscape(2).step(filter_directions(model, seed=0), 3))
+    assert torch.equal(found["5.weight"][2], torch.zeros(196))
+    assert all(value.isfinite().all() for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"name": "plane", "landscape": 1}, "landscape must be a whole number from 2"),
+        ({"name": "plane", "landscape": "9"}, "landscape must be a whole number from 2"),
+        ({"name": "plane", "landscape": 9, "span": -1.0}, "span must be a finite number at least 0"),
+        ({"name": "plane", "landscape": 9, "sigma": 0.1}, "sigma"),
+        ({"landscape": 9}, "the name of a target"),
+        ({"name": "plane", "landscape": 9, "device": "ideal"}, "one of device, noise, landscape"),
+    ],
+)
+def test_a_landscape_that_cannot_be_is_refused_in_a_sentence(table, words):
+    with pytest.raises(AimcError, match=words):
+        build_target(table)
+
+
+def test_landscapes_alone_are_refused(write_spec):
+    path = write_spec()
+    targets = re.search(r"targets = \[.*?\]\n", path.read_text(), flags=re.DOTALL)[0]
+    path.write_text(path.read_text().replace(targets, 'targets = [{ name = "plane", landscape = 3 }]\n'))
+    with pytest.raises(AimcError, match="a landscape has no accuracy to compare"):
+        load_spec(path)
+
+
+def test_a_landscape_is_none_to_train_with(write_spec):
+    noise = '[methods.sgd]\n[methods.odd]\nkind = "rwp"\nnoise = { name = "plane", landscape = 3 }'
+    with pytest.raises(AimcError, match="`plane` is no noise to train with"):
+        load_spec(write_spec(("[methods.sgd]", noise)))
+
+
+@pytest.mark.parametrize(
+    "table",
+    ['{name = "p", landscape = 3}', '{name = "p", noise = "ascent", radius = 0.1}', '{name = "p", split = "training"}'],
+)
+def test_evaluate_refuses_what_only_a_comparison_knows(table):
+    with pytest.raises(AimcError, match="which are for the targets of `compare`"):
+        target_tables(["rram-wan2022", table], [0.0], {})
+
+
+def test_the_report_says_how_many_models_it_rests_on(landed, tmp_path):
+    folder = shutil.copytree(landed, tmp_path / "out")
+    shutil.rmtree(folder / "runs" / "sgd-seed1")
+    html = write_report(folder).read_text()
+    section = html[html.index("Loss landscape</h2>") : html.index("<h2>Training</h2>")]
+    assert re.findall(r'<th scope="row">(.*?)</th>', section) == ["sgd<small>1 of 2 models</small>", "m-rwp"]
+    assert "| plane | training | sgd | 1 |" in (folder / "report.md").read_text()
+
+
+def test_a_table_of_a_paper_cannot_show_a_landscape(write_spec):
+    paper = """
+[paper]
+citation = "C"
+place = "Table 1"
+columns = [{ title = "plane", target = "plane" }]
+rows = [{ title = "SGD", method = "sgd" }]
+"""
+    path = write_spec(PLANE)
+    path.write_text(path.read_text() + paper)
+    with pytest.raises(AimcError, match="unknown target"):
+        load_spec(path)
+
+
+@pytest.fixture(scope="module")
+def landed(tiny, tmp_path_factory):
+    """A finished comparison with a landscape on training images."""
+    folder = tmp_path_factory.mktemp("landed")
+    path = folder / "spec.toml"
+    path.write_text(tiny.replace(*PLANE))
+    compare(load_spec(path), path.read_text(), folder / "out", data_folder=folder, progress=Progress())
+    write_report(folder / "out")
+    return folder / "out"
+
+
+def test_what_has_no_directions_is_told_before_anything_is_written(write_spec, run, tmp_path, monkeypatch):
+    def none(model, *, seed):
+        raise InputError("no weights to move")
+
+    monkeypatch.setattr("aimc_robust.experiments.compare.filter_directions", none)
+    with pytest.raises(InputError, match="no weights to move"):
+        run(write_spec(PLANE), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def plane_rows(folder, cell):
+    return [row for row in read_rows(folder / "runs" / cell / "evaluations.jsonl") if row["target"] == "plane"]
+
+
+def test_rows_hold_the_loss_of_the_weights_moved_by_hand(landed):
+    store = Store.open(landed)
+    cell = store.cells[0]
+    data = load_data(store.spec.data_of(cell.method), seed=store.spec.seed, folder=landed)
+    model = build_model(store.spec.model_of(cell.method), data, seed=cell.seed).eval()
+    model.load_state_dict(read_checkpoint(landed / "runs" / str(cell) / "checkpoint.safetensors")[0])
+    model, (images, labels) = model.double(), data.training
+    directions = filter_directions(model, seed=store.spec.seed)
+    rows = plane_rows(landed, str(cell))
+    assert [row["chip"] for row in rows] == list(range(9))
+    weights = {name.removesuffix(".weight"): p for name, p in model.named_parameters()}
+    for row, (a, b) in zip(rows, [(a, b) for a in (-0.5, 0.0, 0.5) for b in (-0.5, 0.0, 0.5)], strict=True):
+        with torch.no_grad():
+            kept = {layer: weights[layer].clone() for layer in directions[0]}
+            for layer in kept:
+                weights[layer] += a * directions[0][layer] + b * directions[1][layer]
+            loss = float(F.cross_entropy(model(images.double()), labels))
+            for layer, value in kept.items():
+                weights[layer].copy_(value)
+        assert row["loss"] == pytest.approx(loss, rel=1e-5)
+        assert row["n"] == len(labels)
+    assert len({row["loss"] for row in rows}) == 9
+
+
+def test_tables_and_accuracies_leave_it_out_and_all_rows_keep_it(landed, done):
+    for name in ("summary.csv", "tables/accuracy.csv", "tables/accuracy.md"):
+        assert (landed / name).read_bytes() == (done / name).read_bytes()
+    kept = [line for line in (landed / "evaluations.csv").read_text().splitlines() if ",plane," not in line]
+    assert kept == (done / "evaluations.csv").read_text().splitlines()
+    store = Store.open(landed)
+    assert "plane" not in store.mean_accuracies(store.cells[0])
+
+
+def test_the_report_has_a_picture_the_numbers_and_how_flat_each_is(landed):
+    html, markdown = (landed / "report.html").read_text(), (landed / "report.md").read_text()
+    assert "Loss landscape" in html
+    assert (landed / "figures" / "landscape-plane.svg").read_text().split("<svg")[1][-200:] in html
+    assert (landed / "figures" / "landscape-plane.png").read_bytes().startswith(b"\x89PNG")
+    head, *lines = (landed / "tables" / "landscape-plane.csv").read_text().splitlines()
+    assert head == "method,models,first,second,loss"
+    for method, nine in (("sgd", lines[:9]), ("m-rwp", lines[9:])):
+        expected = np.mean([[row["loss"] for row in plane_rows(landed, f"{method}-seed{s}")] for s in (0, 1)], axis=0)
+        assert [line.split(",")[:2] for line in nine] == [[method, "2"]] * 9
+        assert [float(line.split(",")[4]) for line in nine] == expected.tolist()
+        share = 100.0 * np.mean(expected <= expected.min() + 1.0)
+        assert f"| plane | training | {method} | 2 | {expected.min():.3f} | {share:.1f} |" in markdown
+
+
+def test_places_that_are_missing_are_counted_and_made_again(landed, tmp_path, run):
+    folder = shutil.copytree(landed, tmp_path / "out")
+    path = folder / "runs" / "sgd-seed0" / "evaluations.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    last_three = [line for line in lines if '"plane"' in line][-3:]
+    path.write_text("".join(line for line in lines if line not in last_three))
+    (planned,) = [cell for cell in states(Store.open(folder)) if cell.missing]
+    assert planned.missing == {"plane": 3}
+    run(landed.parent / "spec.toml", folder)
+    assert sorted(path.read_text().splitlines(keepends=True)) == sorted(lines)

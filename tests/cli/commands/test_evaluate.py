@@ -1,0 +1,257 @@
+"""The command `evaluate`: the example of its help, and every bad input as one line that says how to mend it."""
+
+import os
+import pickle
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from support.nets import images, net
+
+from aimc_robust.cli.app import main
+
+MODULE = """
+import torch
+from torch import nn
+
+def build(classes=7):
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
+        nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, classes),
+    )
+
+def confidence(outputs, labels):
+    return outputs.softmax(1).max(1).values.mean()
+
+def broken(outputs, labels):
+    raise RuntimeError("no such\\nthing")
+
+def text(outputs, labels):
+    return "high"
+"""
+
+
+class Payload:
+    """Unpickled, it would make a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder with a module that builds the network, good files, and a bad one of each kind."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "desk_net.py").write_text(MODULE)
+    state = net().state_dict()
+    save_file(state, folder / "good.safetensors")
+    save_file({f"module.{name}": value for name, value in state.items()}, folder / "wrapped.safetensors")
+    unfit = {name: value for name, value in state.items() if name != "6.bias"} | {"8.extra": torch.ones(1)}
+    save_file(unfit, folder / "unfit.safetensors")
+    (folder / "payload.pkl").write_bytes(pickle.dumps(Payload()))
+    torch.save({"state_dict": Payload()}, folder / "payload.pt")
+    torch.save(net(), folder / "whole-model.pt")
+    (folder / "noise.bin").write_bytes(bytes(range(256)))
+    x = images(60)[:, 0].numpy()
+    with torch.no_grad():
+        y = net()(images(60)).argmax(1).numpy()
+    far = y.copy()
+    far[30] = 99
+    arrays = {
+        "good": (x, y),
+        "far": (x, far),
+        "negative": (x, y - 7),
+        "colour": (np.stack([x] * 3, axis=-1), y),
+        "small": (x[:, :4, :4], y),
+        "text": (x.astype(str), y),
+        "shares": (x, y.astype(float)),
+        "few-labels": (x, y[:-1]),
+        "empty": (x[:0], y[:0]),
+        "nan": (np.where(x > 2, np.nan, x), y),
+        "bytes": ((50 * np.abs(x)).astype(np.uint8), y),
+    }
+    for name, (inputs, labels) in arrays.items():
+        np.savez(folder / f"{name}.npz", images=inputs, labels=labels)
+    np.savez(folder / "other-names.npz", pictures=x, labels=y)
+    np.savez(folder / "objects.npz", images=np.array([Payload(), None], dtype=object), labels=y)
+    return folder
+
+
+@pytest.fixture
+def call(desk, monkeypatch, capsys):
+    """Run the command line in this process, in the desk's folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(desk)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["aimc-robust", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        shown = capsys.readouterr()
+        return stopped.value.code or 0, shown.out, shown.err
+
+    yield call
+    sys.modules.pop("desk_net", None)
+
+
+def command(tmp_path, *more, weights="good.safetensors", model="desk_net:build", data="npz:good.npz", device="ideal"):
+    given = ["--model", model, "--data", data, "--device", device, "--out", tmp_path / "out", "--chips", 2, "--jobs", 1]
+    return ["evaluate", weights, *given, *more]
+
+
+def test_the_example_of_the_issue_runs_to_its_report(call, tmp_path):
+    devices = ["--device", "rram-milo2021", "--device", "sonos-agrawal2022", "--times", "0,1h,1d,5d"]
+    given = ["--model", "desk_net:build", "--data", "npz:good.npz", "--chips", 3, "--out", tmp_path / "out"]
+    extra = ["--metric", "desk_net:confidence", "--above", 90, "--jobs", 1]
+    code, out, err = call("evaluate", "good.safetensors", *given, *devices, *extra)
+    assert (code, err) == (0, "")
+    table = pd.read_csv(tmp_path / "out" / "evaluations.csv")
+    targets = ["digital", "rram-milo2021", "sonos-agrawal2022", *(f"sonos-agrawal2022-{t}" for t in ("1h", "1d", "5d"))]
+    assert list(dict.fromkeys(table["target"])) == targets
+    assert table.groupby("target", sort=False).size().tolist() == [1, 3, 3, 3, 3, 3]
+    assert table.loc[0, "accuracy"] == 100.0
+    lines = out.splitlines()
+    assert lines[0].startswith("1 model on 6 targets. ")
+    assert lines[-1] == f"report: {tmp_path / 'out' / 'report.html'}"
+    summary = pd.read_csv(tmp_path / "out" / "summary.csv").set_index("target")
+    assert summary["confidence"].between(0, 1).all()
+    for target, row in summary.iterrows():
+        (line,) = [line for line in lines if line.split()[:2] == ["good", target]]
+        for value in (row["mean"], row["quantile_05"], row["worst"]):
+            assert f"{value:.2f}" in line
+        assert f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]" in line or target == "digital"
+    code, out, _ = call("report", tmp_path / "out")
+    assert (code, out) == (0, f"report: {tmp_path / 'out' / 'report.html'}\n")
+
+
+def test_a_checkpoint_of_a_comparison_is_deployed_with_its_model_and_data(call, done, tmp_path):
+    runs = [(label, done / "runs" / f"{label}-seed{seed}") for label in ("sgd", "m-rwp") for seed in (0, 1)]
+    checkpoints = [f"{label}={folder / 'checkpoint.safetensors'}" for label, folder in runs]
+    model = ["--model", "small-cnn", "--option", "channels=4", "--option", "stages=2", "--data", "digits"]
+    given = ["--device", "gaussian-0.2", "--chips", 2, "--jobs", 1, "--out", tmp_path / "out"]
+    code, out, err = call("evaluate", *checkpoints, *model, *given)
+    assert (code, err) == (0, "")
+    summary = pd.read_csv(tmp_path / "out" / "summary.csv")
+    assert summary["models"].tolist() == [2] * 4
+    assert summary.loc[summary["target"] == "digital", "mean"].min() > 50.0  # trained, and normalised as in training
+    assert "sd_seed" in out
+    assert "2 x 2" in out
+
+
+def test_how_weights_were_read_is_said(call, tmp_path):
+    code, out, _ = call(*command(tmp_path, weights="wrapped.safetensors"))
+    assert code == 0
+    assert "note: wrapped.safetensors: took the prefix 'module.' off all names.\n" in out
+
+
+BAD = {
+    "weights that do not fit": ({"weights": "unfit.safetensors"}, (), ["missing 6.bias", "unexpected 8.extra"]),
+    "a model of other outputs": ({}, ("--option", "classes=9"), ["good.safetensors", "6.weight"]),
+    "no weights": ({"weights": "gone.safetensors"}, (), ["there are no weights at gone.safetensors"]),
+    "a pickle": ({"weights": "payload.pkl"}, (), ["refused", "safetensors.torch.save_file"]),
+    "a pickle of torch": ({"weights": "payload.pt"}, (), ["refused", "safetensors.torch.save_file"]),
+    "a pickled model": ({"weights": "whole-model.pt"}, (), ["refused", "safetensors.torch.save_file"]),
+    "no weights at all": ({"weights": "noise.bin"}, (), ["cannot be read as weights"]),
+    "the same weights twice": ({}, ("good.safetensors",), ["given twice"]),
+    "a label far out": ({"data": "npz:far.npz"}, (), ["(2, 100)"]),
+    "a label beyond the classes": ({"data": "npz:far.npz"}, ("--classes", 7), ["labels run from 0 to 99", "7 outputs"]),
+    "a negative label": ({"data": "npz:negative.npz"}, (), ["labels start at 0"]),
+    "images in colour": ({"data": "npz:colour.npz"}, (), ["(3, 6, 6)"]),
+    "images too small": ({"data": "npz:small.npz"}, (), ["(1, 4, 4)"]),
+    "images of text": ({"data": "npz:text.npz"}, (), ["must hold images as"]),
+    "images with NaN": ({"data": "npz:nan.npz"}, (), ["NaN or infinity"]),
+    "labels that are shares": ({"data": "npz:shares.npz"}, (), ["one whole number per image"]),
+    "labels that are too few": ({"data": "npz:few-labels.npz"}, (), ["(60)"]),
+    "no images": ({"data": "npz:empty.npz"}, (), ["must hold images"]),
+    "other arrays": ({"data": "npz:other-names.npz"}, (), ["lacks", "pictures"]),
+    "pickled arrays": ({"data": "npz:objects.npz"}, (), ["plain arrays"]),
+    "bytes without a normalisation": ({"data": "npz:bytes.npz"}, (), ["--normalise none, imagenet or MEAN/STD"]),
+    "no data file": ({"data": "npz:gone.npz"}, (), ["there is no data file gone.npz"]),
+    "unknown data": ({"data": "cifar"}, (), ["npz:FILE"]),
+    "more images than there are": ({}, ("--images", 61), ["from 1 to the 60"]),
+    "unknown device": ({"device": "rram-milo"}, (), ["did you mean 'rram-milo2021'"]),
+    "no card": ({"device": "mine.toml"}, (), ["there is no device card at mine.toml"]),
+    "unknown model": ({"model": "resnets"}, (), ["did you mean 'resnet'"]),
+    "no module": ({"model": "desk_nets:build"}, (), ["cannot be imported"]),
+    "no function": ({"model": "desk_net:make"}, (), ["has no function make"]),
+    "an option of the model": ({}, ("--option", "depth=3"), ["depth"]),
+    "a metric that raises": ({}, ("--metric", "desk_net:broken"), ["'broken' failed", "RuntimeError: no such thing."]),
+    "a metric of text": ({}, ("--metric", "desk_net:text"), ["'text' failed with ValueError"]),
+    "no metric's module": ({}, ("--metric", "desk_nets:broken"), ["cannot be imported"]),
+    "no metric's function": ({}, ("--metric", "desk_net:recall"), ["has no function recall"]),
+    "a metric without a module": ({}, ("--metric", "recall"), ["package.module:function"]),
+    "two metrics of one name": ({}, ("--metric", "desk_net:text") * 2, ["two metrics are called text"]),
+    "bad times": ({}, ("--times", "0,1h,soon"), ["got 'soon'"]),
+    "a setting without value": ({}, ("--set", "rows"), ["KEY=VALUE"]),
+    "an unknown key": ({}, ("--set", "adc.bit=8"), ["did you mean 'bits'"]),
+    "a value that cannot be": ({}, ("--set", "rows=many"), ["rows"]),
+    "a precision of 0": ({}, ("--precision", 0), ["half-width above 0"]),
+    "a precision of one chip": ({}, ("--precision", 1, "--chips", 1), ["at least 2 chips"]),
+    "a yield of nothing": ({}, ("--above", "nan"), ["threshold"]),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_a_bad_input_is_one_line_and_nothing_is_written(mistake, call, desk, tmp_path):
+    changes, more, words = BAD[mistake]
+    code, out, err = call(*command(tmp_path, *more, **changes))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+    assert not (tmp_path / "out").exists()
+    assert not (desk / "executed").exists()
+
+
+def test_a_missing_option_is_named(call):
+    code, out, err = call("evaluate", "good.safetensors")
+    assert (code, out) == (2, "")
+    assert "--model" in err
+    assert "Traceback" not in err
+
+
+def test_the_payload_would_run_if_it_were_unpickled(desk, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    pickle.loads((desk / "payload.pkl").read_bytes())  # the control of the test above
+    assert (tmp_path / "executed").is_dir()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(call, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    code, _, err = call(*command(tmp_path))
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "give --out another folder" in err
+
+
+def test_what_was_not_foreseen_is_one_line_with_the_way_to_more(call, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise LookupError("deep\ndown")
+
+    monkeypatch.setattr("aimc_robust.deployment.deploy", fails)
+    code, out, err = call(*command(tmp_path))
+    assert (code, out) == (1, "")
+    assert err.startswith("error: LookupError: deep down. ")
+    assert "--debug" in err
+    assert err.count("\n") == 1
+    for arguments in (["--debug", *command(tmp_path)], command(tmp_path, "--debug")):
+        monkeypatch.setattr(sys, "argv", ["aimc-robust", *map(str, arguments)])
+        with pytest.raises(LookupError, match="deep") as raised:
+            main()
+        assert raised.traceback[-1].name == "fails"  # the traceback leads to where it happened
+    assert call(*command(tmp_path))[0] == 1  # and --debug holds for that command alone
+
+
+def test_a_user_who_stops_it_learns_that_the_same_command_goes_on(call, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aimc_robust.experiments.results.evaluation.Results.add", stopped)
+    code, _, err = call(*command(tmp_path))
+    assert (code, err) == (130, "stopped; the same command goes on from here.\n")

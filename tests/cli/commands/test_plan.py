@@ -1,0 +1,120 @@
+"""`plan` lists what is done and what is left, and `merge` joins; both from the command line."""
+
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from aimc_robust.cli.app import app
+from aimc_robust.cli.views.plan import duration, lines, rows, size
+from aimc_robust.experiments.planning import timer
+from aimc_robust.experiments.planning.plan import BEGUN, DONE, FAILED, TODO, Estimate, Plan, PlannedCell
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.spec.comparison import load_spec
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def planned(write_spec):
+    """A plan of made-up numbers for the small spec."""
+    spec = load_spec(write_spec())
+    left = {"gaussian-0.2": 3}
+    cells = (
+        PlannedCell(Cell("sgd", 0), DONE, 3, 3, {}),
+        PlannedCell(Cell("m-rwp", 0), TODO, 0, 3, left, estimate=Estimate(7200.0, 7300.0, 2_000_000)),
+        PlannedCell(Cell("sgd", 1), BEGUN, 2, 3, left, estimate=Estimate(600.0, 800.0, 2_000_000)),
+        PlannedCell(Cell("m-rwp", 1), TODO, 0, 3, left, estimate=Estimate(7200.0, 7300.0, 2_000_000)),
+    )
+    return Plan(spec, cells, 2, 2, "cpu", ("small-cnn, SGD: 0.1 s for an update",), ())
+
+
+def test_models_of_a_method_that_stand_alike_share_a_row(planned):
+    assert rows(planned) == [
+        ("sgd", "1", "2 of 3 epochs", "3", "10 min"),
+        ("sgd", "0", "done", "", ""),
+        ("m-rwp", "0 1", "to do, 3 epochs", "6", "2 x 2 h 00 min"),
+    ]
+
+
+def test_the_totals_say_what_they_are(planned):
+    text = lines(planned)
+    assert text[0] == "4 models: 1 done, 1 begun, 2 to do."
+    whole, side = "about 4 h 10 min one after the other", "2 h 15 min with 2 side by side"
+    assert text[1] == f"Time left: {whole}, {side}, on this machine (cpu)."
+    assert text[2] == "Checkpoints to come: 6 MB."
+    assert "  small-cnn, SGD: 0.1 s for an update" in text
+
+
+def test_what_cannot_be_estimated_is_said_not_guessed(planned):
+    unknown = [PlannedCell(**{**vars(p), "estimate": None}) if p.cell == Cell("sgd", 1) else p for p in planned.cells]
+    failed = PlannedCell(Cell("sgd", 0), FAILED, 0, 3, {"digital": 1}, reason="out of memory")
+    some = Plan(planned.spec, (failed, *unknown[1:]), 1, 1, "cpu", (), ("there is no data file x.npz.",))
+    assert ("sgd", "1", "2 of 3 epochs", "3", "unknown") in rows(some)
+    assert ("sgd", "0", "failed: out of memory", "", "") in rows(some)
+    text = lines(some)
+    assert text[0].endswith("1 failed.")
+    assert text[1].startswith("Time left: at least about 4 h 00 min one after the other, on")
+    assert text[-1] == "Some costs cannot be estimated: there is no data file x.npz."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (89, "89 s"), (90, "2 min"), (5370, "1 h 30 min"), (129_000, "35 h 50 min"), (180_000, "2 d 02 h")],
+)
+def test_durations_in_words(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (46_000, "46 kB"), (3.2e9, "3.2 GB")])
+def test_sizes_in_words(count, text):
+    assert size(count) == text
+
+
+def test_plan_tells_states_and_costs_and_writes_nothing(write_spec, tmp_path, monkeypatch):
+    path = write_spec()
+    store = Store(tmp_path / "out", load_spec(path))
+    store.record_failure(Cell("m-rwp", 1), "not finite at update 7")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(timer, "ENOUGH_S", 0.0)
+    folders = ["--out", tmp_path / "out", "--models", tmp_path / "models"]
+    done = invoke("plan", path, *folders, "--set", "training.epochs=2", "--accelerator", "cpu")
+    assert done.exit_code == 0, done.output
+    assert "tiny: 4 models" in done.output
+    assert "failed: not finite at update 7" in done.output
+    assert "to do, 2 epochs" in done.output
+    assert "Time left: about" in done.output
+    assert "Checkpoints to come:" in done.output
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_plan_without_data_lists_the_models_and_gives_the_datas_sentence(write_spec, tmp_path):
+    path = write_spec(('name = "digits"', 'name = "npz:missing.npz"'), ("test_share = 0.1", ""))
+    done = invoke("plan", path, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "sgd     0 1    to do, 3 epochs" in done.output
+    assert "Costs cannot be estimated: there is no data file" in done.output
+
+
+def test_merge_joins_writes_the_report_and_says_what_there_is(done, tmp_path):
+    for name, seed in (("one", 0), ("two", 1)):
+        shutil.copytree(done, tmp_path / name)
+        for folder in (tmp_path / name / "runs").glob(f"*-seed{seed}"):
+            shutil.rmtree(folder)
+    merged = invoke("merge", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "all")
+    assert merged.exit_code == 0, merged.output
+    assert "4 of 4 models trained; 28 evaluation rows." in merged.output
+    assert (tmp_path / "all" / "report.html").exists()
+    assert (tmp_path / "all" / "evaluations.csv").read_bytes() == (done / "evaluations.csv").read_bytes()
+
+
+def test_merge_of_other_questions_ends_with_one_sentence(write_spec, tmp_path):
+    for name, chips in (("one", 3), ("two", 4)):
+        (tmp_path / name).mkdir()
+        Store.create(tmp_path / name, load_spec(write_spec(("chips = 3", f"chips = {chips}"))), "")
+    merged = invoke("merge", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "all")
+    assert merged.exit_code == 2
+    assert "different questions (chips: 3 and 4)" in merged.output

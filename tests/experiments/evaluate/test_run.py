@@ -1,0 +1,368 @@
+"""A run leaves the numbers of `ar.evaluate`, once each, however often and in whatever way it is interrupted."""
+
+import itertools
+import json
+import math
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from support.evaluation_cases import Heard, asked, run
+
+import aimc_robust as ar
+from aimc_robust.errors import InputError, ResultsError
+from aimc_robust.experiments.results.evaluation import Results
+from aimc_robust.experiments.results.locking import exclusive
+from aimc_robust.hardware.calibration.converter_ranges import calibrate
+from aimc_robust.io.atomic import read_rows
+
+TABLES = ("evaluations", "summary", "differences", "attribution", "prediction", "prediction_layers", "validity")
+
+
+def table_of(folder, name="evaluations"):
+    return pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=["", "nan"])
+
+
+def rows_of(folder):
+    return read_rows(folder / "evaluations.jsonl")
+
+
+# Rows ---------------------------------------------------------------------------------------------------------------
+
+
+def test_every_table_is_there_and_the_rows_are_in_the_order_of_the_question(finished):
+    assert {path.stem for path in finished.folder.glob("*.csv")} == set(TABLES)
+    table = table_of(finished.folder)
+    targets = ["digital", "rram-milo2021", "wan", "wan-1d", "gaussian-0.1"]
+    order = itertools.product([("exact", 0), ("near", 0), ("near", 1)], targets)
+    chips = {target: 1 if target == "digital" else 4 for target in targets}
+    expected = [(*model, target, chip) for model, target in order for chip in range(chips[target])]
+    assert list(table[["model", "seed", "target", "chip"]].itertuples(index=False, name=None)) == expected
+
+
+@pytest.mark.parametrize("target", ["digital", "rram-milo2021", "wan", "wan-1d", "gaussian-0.1"])
+def test_the_rows_are_those_of_evaluate_bit_for_bit(finished, target):
+    built = {t.name: t for t in finished.question.built_targets()}[target]
+    for model, trained in zip(finished.question.models, finished.models, strict=True):
+        condition, time_s = built.condition, built.deployment.time_s
+        if target.startswith("wan"):
+            condition = calibrate(trained, condition, [finished.images.unlabelled])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            expected = ar.evaluate(trained, finished.images, condition, chips=4, time_s=time_s, jobs=1).table
+        rows = [r for r in rows_of(finished.folder) if (r["model"], r["seed"]) == (model.label, model.seed)]
+        found = pd.DataFrame([row for row in rows if row["target"] == target])
+        for column in ("chip", "accuracy", "loss", "n", "top5"):
+            assert list(found[column]) == list(expected[column])
+        assert set(found["time_s"]) == {time_s}
+
+
+def test_any_number_of_processes_writes_the_same_bytes(files, shown, tmp_path):
+    question, models = asked([str(files / "near.safetensors")], shown, devices=["rram-wan2022", "gaussian-0.1"])
+    for jobs in (1, 2, 3):
+        run(tmp_path / str(jobs), question, models, shown, jobs=jobs)
+    one, two, three = ((tmp_path / str(jobs) / "evaluations.csv").read_bytes() for jobs in (1, 2, 3))
+    assert one == two == three
+    assert len(one.splitlines()) == 1 + 1 + 2 * 4
+
+
+def test_what_ran_is_noted(finished):
+    (environment,) = json.loads((finished.folder / "environment.json").read_text())
+    assert (environment["threads"], environment["processes"], environment["aimc_robust"]) == (1, 1, ar.__version__)
+    assert "analog" in finished.results.coverage
+
+
+# Going on -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_evaluates_and_explains_nothing_again(finished):
+    before = {path.name: path.read_bytes() for path in finished.folder.iterdir() if path.suffix != ".lock"}
+    heard = Heard()
+    again = {"attribution_chips": 2, "prediction_chips": 2, "progress": heard}
+    run(finished.folder, finished.question, finished.models, finished.images, **again)
+    assert (heard.chips, heard.explained) == ([], [])
+    assert finished.heard.explained
+    assert {done for _, _, done, _ in heard.began} == {1, 4}
+    assert {path.name: path.read_bytes() for path in finished.folder.iterdir() if path.suffix != ".lock"} == before
+
+
+@pytest.fixture
+def small(files, shown):
+    """(question, models) of one model on one device."""
+    return asked([str(files / "exact.safetensors")], shown, chips=3)
+
+
+def test_more_chips_are_added_to_those_that_are_there(small, shown, tmp_path):
+    question, models = small
+    run(tmp_path / "few", question, models, shown)
+    before = (tmp_path / "few" / "evaluations.jsonl").read_bytes()
+    more = question.model_copy(update={"chips": 6})
+    run(tmp_path / "few", more, models, shown)
+    assert (tmp_path / "few" / "evaluations.jsonl").read_bytes().startswith(before)
+    run(tmp_path / "whole", more, models, shown)
+    few, whole = (tmp_path / name / "evaluations.csv" for name in ("few", "whole"))
+    assert few.read_bytes() == whole.read_bytes()
+    run(tmp_path / "few", question, models, shown)  # fewer again: the rows stay, the estimates are of those asked for
+    assert few.read_bytes() == whole.read_bytes()
+    assert table_of(tmp_path / "few", "summary")["chips"].tolist() == [1, 3]
+
+
+def test_a_half_written_last_row_is_evaluated_again(small, shown, tmp_path):
+    question, models = small
+    run(tmp_path / "out", question, models, shown)
+    whole, path = (tmp_path / "out" / "evaluations.csv").read_bytes(), tmp_path / "out" / "evaluations.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    heard = Heard()
+    run(tmp_path / "out", question, models, shown, progress=heard)
+    assert heard.chips == [("exact-0", "rram-milo2021", 3)]
+    assert (tmp_path / "out" / "evaluations.csv").read_bytes() == whole
+    assert len(rows_of(tmp_path / "out")) == 4
+
+
+def test_another_question_in_the_same_folder_is_refused_and_its_rows_are_kept(small, shown, tmp_path):
+    question, models = small
+    run(tmp_path / "out", question, models, shown)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(ResultsError, match=r"another question \(different: seed\); give --out another folder"):
+        run(tmp_path / "out", question.model_copy(update={"seed": 1}), models, shown)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_the_folder_of_a_comparison_is_refused(small, shown, done):
+    before = (done / "question.json").read_bytes()
+    with pytest.raises(ResultsError, match="holds a comparison, not an evaluation"):
+        run(done, *small, shown)
+    assert (done / "question.json").read_bytes() == before
+
+
+def test_a_folder_that_another_holds_is_refused(small, shown, tmp_path):
+    with exclusive(tmp_path / "out"), pytest.raises(ResultsError, match="another process works on"):
+        run(tmp_path / "out", *small, shown)
+
+
+def test_a_folder_that_holds_no_evaluation_is_not_opened(done, tmp_path):
+    for folder in (done, tmp_path):
+        with pytest.raises(InputError, match="holds no evaluation"):
+            Results.open(folder)
+
+
+# Stopping at a half-width -------------------------------------------------------------------------------------------
+
+
+def test_a_precision_stops_as_evaluate_does_and_goes_on_where_it_stopped(files, shown, tmp_path):
+    arguments, chips = [str(files / "exact.safetensors")], {"chips": 60, "devices": ["gaussian-0.1"]}
+    question, models = asked(arguments, shown, precision=2.0, **chips)
+    results = run(tmp_path / "out", question, models, shown)
+    condition = question.built_targets()[1].condition
+    expected = ar.evaluate(models[0], shown, condition, chips=60, precision=2.0, jobs=1)
+    found = results.estimates()["exact", "gaussian-0.1"]
+    assert 10 < found.chips < 60
+    assert list(found.table["accuracy"]) == list(expected.table["accuracy"])
+    assert found.ci == expected.ci  # Stein's: of the pilot
+    assert (found.ci[1] - found.ci[0]) / 2 <= 2.0
+    path = tmp_path / "out" / "evaluations.jsonl"
+    whole = (tmp_path / "out" / "evaluations.csv").read_bytes()
+    for kept in (5, 15):  # within the pilot, and after it
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+        run(tmp_path / "out", question, models, shown)
+        assert (tmp_path / "out" / "evaluations.csv").read_bytes() == whole
+    finer = question.model_copy(update={"precision": 1.5})
+    assert found.chips < run(tmp_path / "out", finer, models, shown).estimates()["exact", "gaussian-0.1"].chips
+
+
+# Converters, warnings, notes ----------------------------------------------------------------------------------------
+
+
+def test_converter_ranges_are_found_once_for_each_model_and_kept(finished, monkeypatch):
+    kept = json.loads((finished.folder / "ranges.json").read_text())
+    assert set(kept) == {f"{m}: {t}" for m in ("exact-0", "near-0", "near-1") for t in ("wan", "wan-1d")}
+    trained, crossbar = finished.models[1], finished.question.built_targets()[2].condition
+    expected = calibrate(trained, crossbar, [finished.images.unlabelled]).ranges
+    assert finished.results.ranges(finished.question.models[1], "wan") == expected
+    monkeypatch.setattr(
+        "aimc_robust.experiments.evaluate.calibrated_target.calibrate", lambda *_: pytest.fail("found again")
+    )
+    run(finished.folder, finished.question, finished.models, finished.images)
+
+
+def test_what_leaves_a_cards_limits_is_told_once_and_kept(files, shown, tmp_path, recwarn):
+    question, models = asked([str(files / "exact.safetensors")], shown, devices=["sonos-agrawal2022"], times_s=[1e9])
+    heard = Heard()
+    run(tmp_path / "out", question, models, shown, progress=heard, notes=["read with care"])
+    limits = [note for note in heard.notes if "leaves the limits" in note]
+    assert len(limits) == 1
+    assert heard.notes == ["read with care", *limits]
+    assert json.loads((tmp_path / "out" / "notes.json").read_text()) == heard.notes
+    assert not [one for one in recwarn.list if one.category is UserWarning]
+
+
+def test_weights_that_guess_are_told_and_those_that_do_not_are_not(files, shown, tmp_path):
+    question, models = asked([f"{label}={files / 'exact.safetensors'}" for label in ("fine", "wrong")], shown)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models[1][-1], "bias", None)
+        patch.setattr(models[1][-1], "weight", type(models[1][-1].weight)(-models[1][-1].weight.detach()))
+        heard = Heard()
+        run(tmp_path / "out", question, models, shown, progress=heard)
+    (note,) = heard.notes
+    assert note.startswith("wrong-0 scores ")
+    assert "where guessing gives 16.7 %" in note
+
+
+def test_notes_are_kept_while_the_work_goes_on(files, shown, tmp_path):
+    question, models = asked([str(files / "exact.safetensors")], shown)
+
+    class Stops(Heard):
+        def chip(self, model, target, accuracies):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out", question, models, shown, progress=Stops(), notes=["read with care"])
+    assert json.loads((tmp_path / "out" / "notes.json").read_text()) == ["read with care"]
+
+
+def test_a_label_beyond_the_outputs_is_told_before_anything_is_written(small, shown, tmp_path):
+    labels = shown.labels.clone()
+    labels[40] = 99  # in the middle
+    with pytest.raises(ar.errors.DataError, match="labels run from 0 to 99, but the model has 7 outputs"):
+        run(tmp_path / "out", *small, replace(shown, labels=labels))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_metric_of_the_users_is_a_column(files, shown, tmp_path):
+    question, models = asked([str(files / "exact.safetensors")], shown, metrics=["margin"])
+    metrics = {"margin": lambda outputs, labels: (outputs.gather(1, labels[:, None])).mean()}
+    run(tmp_path / "out", question, models, shown, metrics=metrics)
+    summary, rows = table_of(tmp_path / "out", "summary"), table_of(tmp_path / "out")
+    assert rows["margin"].nunique() == 5
+    assert summary["margin"].tolist() == pytest.approx(rows.groupby("target", sort=False)["margin"].mean().tolist())
+
+
+# Tables -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_is_recomputed_from_the_rows(finished):
+    rows, summary = table_of(finished.folder), table_of(finished.folder, "summary")
+    assert len(summary) == 10
+    for row in summary.to_dict("records"):
+        mine = rows[(rows["model"] == row["model"]) & (rows["target"] == row["target"])]
+        means = mine.groupby("seed")["accuracy"].mean()
+        units = means if len(means) > 1 else mine["accuracy"]
+        low = high = math.nan
+        if len(units) > 1:
+            low, high = stats.t.interval(0.95, len(units) - 1, units.mean(), stats.sem(units))
+        within = mine.groupby("seed")["accuracy"].var().mean()
+        share = mine["accuracy"].mean() / 100
+        share = min(max(share, 1 / 80), 1 - 1 / 80)
+        expected = {
+            "mean": means.mean(),
+            "ci_low": low,
+            "ci_high": high,
+            "sd_noise": mine.groupby("seed")["accuracy"].std().mean(),
+            "sd_seed": means.std(),
+            "var_noise": within,
+            "var_seed": means.var() - within / row["chips"],
+            "quantile_05": mine["accuracy"].quantile(0.05),
+            "median": mine["accuracy"].median(),
+            "worst": mine["accuracy"].min(),
+            "sampling": 196 * math.sqrt(share * (1 - share) / 80),
+            "chips": mine["chip"].nunique(),
+            "models": len(means),
+            "images": 80,
+            "yield": 100 * (mine["accuracy"] >= 80.0).mean(),
+            "loss": mine["loss"].mean(),
+            "top5": mine["top5"].mean(),
+            "time_s": mine["time_s"].iloc[0],
+        }
+        for name, value in expected.items():
+            assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-9, nan_ok=True), (row, name)
+        exact = stats.binomtest(int((mine["accuracy"] >= 80.0).sum()), len(mine)).proportion_ci(method="exact")
+        assert (row["yield_low"], row["yield_high"]) == pytest.approx((100 * exact.low, 100 * exact.high))
+        worst = mine[(mine["seed"] == row["worst_seed"]) & (mine["chip"] == row["worst_chip"])]
+        assert worst["accuracy"].tolist() == [row["worst"]]
+
+
+def test_intervals_cover_models_where_a_label_has_several(finished):
+    summary = table_of(finished.folder, "summary").set_index(["model", "target"])
+    assert summary.loc[("exact", "wan"), "covers"] == "chips"
+    assert summary.loc[("near", "wan"), "covers"] == "models"
+    assert summary.loc[("near", "digital"), "covers"] == "models"  # two trainings, a single chip each
+
+
+def pairs_of(differences):
+    columns = ["first_model", "first_target", "second_model", "second_target"]
+    return list(differences[columns].itertuples(index=False, name=None))
+
+
+def test_models_are_compared_on_each_target_devices_at_the_same_time_and_each_with_its_youth(finished):
+    differences = table_of(finished.folder, "differences")
+    targets = ["digital", "rram-milo2021", "wan", "wan-1d", "gaussian-0.1"]
+    within = [("rram-milo2021", "wan"), ("rram-milo2021", "gaussian-0.1"), ("wan", "gaussian-0.1"), ("wan-1d", "wan")]
+    expected = {("exact", target, "near", target) for target in targets}
+    expected |= {(label, a, label, b) for label in ("exact", "near") for a, b in within}
+    found = pairs_of(differences)
+    assert set(found) == expected
+    assert len(found) == len(expected)
+
+
+def test_differences_are_recomputed_from_the_rows(finished):
+    rows, differences = table_of(finished.folder), table_of(finished.folder, "differences")
+    by = rows.set_index(["model", "target", "seed", "chip"])["accuracy"].sort_index()
+    for row, (model, target, other, beside) in zip(differences.to_dict("records"), pairs_of(differences), strict=True):
+        both = (by.loc[model, target] - by.loc[other, beside]).dropna()
+        means = both.groupby("seed").mean()
+        units = means if len(means) > 1 else both
+        expected = {"difference": means.mean(), "pairs": len(both)}
+        if len(units) > 1 and units.std() > 0:
+            found = stats.ttest_1samp(units, 0.0)
+            low, high = found.confidence_interval()
+            expected |= {"p": found.pvalue, "ci_low": low, "ci_high": high}
+        for name, value in expected.items():
+            assert row[name] == pytest.approx(value, rel=1e-7, abs=1e-9), (model, target, other, beside, name)
+    tested = differences["p"].dropna().sort_values()
+    factors = np.arange(len(tested), 0, -1)
+    holm = np.minimum(np.maximum.accumulate(tested.to_numpy() * factors), 1.0)
+    assert differences["p_holm"].loc[tested.index].tolist() == pytest.approx(holm.tolist())
+    assert len(tested) > 8
+
+
+def test_an_attribution_is_that_of_attribute(finished):
+    question, target = finished.question, finished.question.built_targets()[3]
+    crossbar = calibrate(finished.models[0], target.condition, [finished.images.unlabelled])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        expected = ar.attribute(finished.models[0], finished.images, crossbar, chips=2, time_s=86400.0, jobs=1)
+    rows = table_of(finished.folder, "attribution")
+    mine = rows[(rows["model"] == "exact-0") & (rows["target"] == "wan-1d")]
+    assert set(rows["target"]) == {"rram-milo2021", "wan-1d"}  # each device at its last time
+    assert set(rows["model"]) == {"exact-0", "near-0"}  # the first of each label
+    assert mine["name"].tolist() == expected.table["name"].tolist()
+    assert mine["cost_alone"].tolist() == expected.table["cost_alone"].tolist()
+    assert mine["exact"].iloc[0] == expected.exact
+    assert question.chips == 4
+
+
+def test_what_cannot_be_explained_is_left_out_with_a_remark_and_the_rest_goes_on(files, shown, tmp_path):
+    """A device without error, and one with a compensation only: nothing to blame, nothing to predict for it."""
+    devices = ["ideal", '{name = "old", device = "pcm-nandakumar2019", time_s = 86400.0, compensation = ["drift"]}']
+    question, models = asked([str(files / "exact.safetensors")], shown, devices=devices, chips=2)
+    heard = Heard()
+    results = run(tmp_path / "out", question, models, shown, progress=heard, attribution_chips=2, prediction_chips=2)
+    assert "ideal has no source of error to blame." in heard.notes
+    assert any(note.startswith("old-drift: errors are switched off one by one on the native") for note in heard.notes)
+    assert set(results.rows("attribution")["target"]) == {"old"}
+    assert set(results.rows("prediction")["target"]) == {"ideal", "old"}
+    assert (tmp_path / "out" / "differences.csv").is_file()
+
+
+def test_a_prediction_that_was_asked_for_again_stands_once_and_costs_what_it_took(small, shown, tmp_path):
+    folder, (question, models) = tmp_path / "out", small
+    for chips in (2, 3):
+        results = run(folder, question, models, shown, prediction_chips=chips)
+    rows = results.rows("prediction")
+    assert list(rows["target"]) == ["rram-milo2021"]
+    assert len(pd.read_csv(folder / "prediction.csv")) == 1
+    assert (results.rows("validity")["chips"] == 3).all()
+    assert 0.1 < float(rows["cost"].iloc[0]) < 1000

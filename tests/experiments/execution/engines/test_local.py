@@ -1,0 +1,147 @@
+"""Cells in worker processes: the rows of a serial run, whatever happens to the workers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from support import engine_runs
+from support.engine_runs import MIXED, SGD, Heard, a_store, assert_same_rows, ends
+
+from aimc_robust.errors import InputError
+from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.execution.cell_runner import Work
+from aimc_robust.experiments.execution.engines.local import Jobs
+from aimc_robust.experiments.execution.engines.serial import Serial
+from aimc_robust.parallel.cores import cores_here
+from aimc_robust.parallel.process_pool import WorkerError
+from aimc_robust.training.fabric import Machine
+
+TESTS = Path(__file__).parents[1]
+
+
+def work_in(folder, **machine):
+    return Work(folder, folder, machine=Machine(**machine))
+
+
+@pytest.mark.slow
+def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(done, write_spec, tmp_path):
+    store, heard = a_store(write_spec(), tmp_path / "out"), Heard()
+    engine = Jobs(2, threads=torch.get_num_threads(), retries=1, run_cell=engine_runs.with_deaths)
+    found = engine.run(work_in(store.folder), store.cells, heard)
+    healthy = [SGD[1], *MIXED]
+    # The cell that always dies is recorded, and the others went on.
+    reason = "its process died 2 times, the last time by SIGKILL, perhaps for want of memory"
+    assert found == {SGD[0]: reason} | dict.fromkeys(healthy)
+    assert list(found) == store.cells
+    assert store.failure(SGD[0]) == reason
+    assert heard.calls["sgd-seed0"] == [("failed", reason)]
+    assert_same_rows(store.folder, done, healthy)
+    # Progress comes in the order in which it happened; a cell that died goes on after its last whole epoch.
+    end = [*(("evaluating", target.name) for target in store.spec.built_targets()), "finished"]
+    once = [("training", 0), ("epoch", 1), ("epoch", 2), ("epoch", 3)]
+    again = [("training", 0), ("epoch", 1), ("epoch", 2), ("training", 2), ("epoch", 3)]
+    for cell, training in {SGD[1]: once, MIXED[0]: once, MIXED[1]: again}.items():
+        calls = heard.calls[str(cell)]
+        assert [*calls[:-1], calls[-1][0]] == [*training, *end]
+
+
+def test_what_a_cell_raises_is_raised_after_the_others_are_done(tmp_path):
+    heard = Heard()
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        Jobs(1, run_cell=engine_runs.with_full_disk).run(work_in(tmp_path), [SGD[0], *MIXED], heard)
+    assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path))
+    assert any("with_full_disk" in note for note in caught.value.__notes__)  # where it happened, for --debug
+    assert heard.calls["sgd-seed0"][0][0] == "failed"
+    pids = [heard.calls[str(cell)][0][1]["pid"] for cell in MIXED]
+    assert pids[0] == pids[1] != os.getpid()  # a worker lives for many cells
+
+
+def test_after_three_cells_that_raise_no_further_one_begins(tmp_path):
+    heard, cells = Heard(), [*SGD, *MIXED]
+    with pytest.raises(WorkerError, match="sgd-seed0: KeyError: 'a key'; what is done is kept"):
+        Jobs(1, run_cell=engine_runs.with_a_bug).run(work_in(tmp_path), cells, heard)
+    assert list(heard.calls) == ["sgd-seed0", "sgd-seed1", "m-rwp-seed0"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not let a process choose its cores")
+def test_workers_compute_on_their_share_of_the_machine(tmp_path, monkeypatch):
+    # Two GPUs that only a count and their names tell of: enough, as nothing is computed on them.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    before = os.sched_getaffinity(0), dict(os.environ)
+    heard = Heard()
+    Jobs(2, threads=2, run_cell=engine_runs.tells_its_process).run(work_in(tmp_path), SGD + MIXED, heard)
+    told = [calls[0][1] for calls in heard.calls.values()]
+    assert all((one["threads"], one["sum"]) == (2, 64.0**3) for one in told)
+    half = len(cores_here()) // 2
+    places = {tuple(one["cores"]): one["gpu"] for one in told}
+    wanted = {tuple(cores_here()[:half] or cores_here()): "GPU-a", tuple(cores_here()[half:]): "GPU-b"}
+    assert places.items() <= wanted.items()  # one worker may have run all four
+    assert (os.sched_getaffinity(0), dict(os.environ)) == before
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from aimc_robust.bench import Progress
+from aimc_robust.experiments.execution.cell_runner import Work
+from aimc_robust.bench.engines import Jobs
+from aimc_robust.experiments.results.comparison import Cell
+from engines.runs import waits
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    Jobs(2, run_cell=waits).run(Work(folder, folder), [Cell("sgd", 0), Cell("sgd", 1)], Progress())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_their_parent(number, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    files = [tmp_path / f"pid-{cell}" for cell in SGD]
+    deadline = time.monotonic() + 90
+    while not all(file.exists() for file in files):
+        assert parent.poll() is None, parent.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    if number == signal.SIGINT:
+        os.killpg(parent.pid, number)  # as a terminal does: to workers too
+    else:
+        parent.kill()
+    _, errors = parent.communicate(timeout=60)  # until no process holds the pipe any more
+    assert parent.returncode == -number
+    assert all(ends(int(file.read_text())) for file in files)
+    assert errors.count("Traceback") == (number == signal.SIGINT)  # the parent's; workers say nothing
+
+
+def test_several_devices_for_one_training_are_the_serial_engines_work(tmp_path):
+    with pytest.raises(InputError, match="in one process each, and 2 were asked for"):
+        Jobs(2).run(work_in(tmp_path, devices=2), SGD, Progress())
+
+
+@pytest.mark.parametrize("wrong", [{"jobs": 0}, {"jobs": 1.5}, {"jobs": 1, "threads": 0}, {"jobs": 1, "retries": -1}])
+def test_numbers_that_cannot_be_right_are_refused(wrong):
+    with pytest.raises(InputError, match="must be a whole number"):
+        Jobs(**wrong)
+
+
+def test_the_serial_engine_runs_cells_here_in_their_order(tmp_path):
+    heard = Heard()
+    assert Serial(run_cell=engine_runs.tells_its_process).run(work_in(tmp_path), MIXED, heard) == dict.fromkeys(MIXED)
+    assert list(heard.calls) == ["m-rwp-seed0", "m-rwp-seed1"]

@@ -1,0 +1,104 @@
+"""What an engine tells and keeps of cells: order, deaths, calls that cross processes."""
+
+import pickle
+from collections import Counter
+
+import pytest
+from support.engine_runs import MIXED, SGD, Heard, a_store
+
+from aimc_robust.errors import DataError
+from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.execution.cell_runner import Work
+from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import Share, shares
+from aimc_robust.experiments.execution.engines.outcomes import Book, attempt, how_it_died
+from aimc_robust.experiments.execution.engines.progress_relay import CALLS, Relay, replay
+from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.parallel.process_pool import WorkerError
+
+CELLS = [Cell(name, 0) for name in "abcd"]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (-9, "by SIGKILL, perhaps for want of memory"),
+        (-11, "by SIGSEGV"),
+        (-40, "by signal 40"),
+        (3, "with exit code 3"),
+    ],
+)
+def test_a_death_is_told_in_words(code, told):
+    assert how_it_died(code) == told
+
+
+def test_a_cell_is_begun_again_as_often_as_allowed_and_then_recorded(write_spec, tmp_path):
+    store, heard = a_store(write_spec(), tmp_path / "out"), Heard()
+    book = Book(Work(store.folder, tmp_path), heard, retries=2)
+    assert [book.died(SGD[0], "by SIGKILL") for _ in range(3)] == [True, True, False]
+    assert book.died(MIXED[0], "by SIGSEGV")  # deaths count for each cell
+    assert store.failure(SGD[0]) == "its process died 3 times, the last time by SIGKILL"
+    assert heard.calls == {"sgd-seed0": [("failed", store.failure(SGD[0]))]}
+    assert store.failure(MIXED[0]) is None
+    once = Book(Work(store.folder, tmp_path), heard, retries=0)
+    assert not once.died(SGD[1], "with exit code 3")
+    assert store.failure(SGD[1]) == "its process died once, with exit code 3"
+
+
+class AwkwardError(DataError):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (DataError("no images"), DataError, "no images"),
+        (
+            AwkwardError(1, 2),
+            WorkerError,
+            "a-seed0: AwkwardError: 1 and 2; what is done is kept",
+        ),
+        (ZeroDivisionError("x"), WorkerError, "a-seed0: ZeroDivisionError: x; what is done is kept"),
+    ],
+)
+def test_what_a_cell_raises_reaches_another_process(error, kind, told):
+    def raises(work, cell, progress):
+        raise error
+
+    reason, found = pickle.loads(pickle.dumps(attempt(raises, None, CELLS[0], Progress())))
+    assert reason is None
+    assert type(found) is kind
+    assert told in str(found)
+    assert "in raises" in found.__notes__[0]
+
+
+def test_every_call_of_progress_crosses_as_it_was_made():
+    class All(Progress):
+        pass
+
+    made, heard = [], []
+    for name in CALLS:
+        setattr(All, name, lambda self, *args, name=name, **named: heard.append((name, args, named)))
+    relay = Relay(lambda call: made.append(pickle.dumps(call)))
+    for name in CALLS:
+        getattr(relay, name)(CELLS[0], name, done=3)
+    for call in made:
+        replay(All(), pickle.loads(call))
+    assert heard == [(name, (CELLS[0], name), {"done": 3}) for name in CALLS]
+    assert {"started", "training", "epoch", "evaluating", "finished", "failed"} <= set(CALLS)
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("cores", [[0], [0, 1], [4, 5, 6, 7, 12]])
+def test_cores_are_shared_out_whole(jobs, cores):
+    given = shares(jobs, cores=cores, gpus=["0", "1"], threads=1)
+    used = Counter(core for share in given for core in share.cores)
+    assert set(used) == set(cores)  # none idle
+    assert all(share.cores for share in given)
+    if jobs <= len(cores):
+        assert set(used.values()) == {1}  # none twice
+    assert [share.gpu for share in given] == ["01"[job % 2] for job in range(jobs)]
+
+
+def test_a_share_without_gpus_names_none():
+    assert shares(2, cores=[0, 1, 2, 3], gpus=[], threads=2) == [Share((0, 1), 2), Share((2, 3), 2)]

@@ -1,0 +1,173 @@
+"""Cells on a real Ray cluster of two nodes on this machine: the rows of a serial run, whatever dies."""
+
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+from support import engine_runs
+from support.engine_runs import MIXED, SGD, Heard, a_store, assert_same_rows
+
+from aimc_robust.errors import InputError, MissingDependencyError, ResultsError
+from aimc_robust.experiments.execution.cell_runner import Work
+from aimc_robust.experiments.execution.engines import ray as ray_engine
+from aimc_robust.experiments.execution.engines import ray_cluster
+from aimc_robust.experiments.execution.engines.ray import RayEngine
+from aimc_robust.experiments.execution.engines.ray_task import check_node, versions
+from aimc_robust.training.fabric import Machine
+
+ray = pytest.importorskip("ray", reason="needs the extra [cluster]")
+
+TESTS = Path(__file__).parents[1]
+LIGHT = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head and a second node, of a CPU each; this process is connected."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # no token in the home folder of who tests
+        patch.setenv("PYTHONPATH", str(TESTS))  # where its workers find the cells of these tests
+        found = Cluster(initialize_head=True, head_node_args={**LIGHT, "include_dashboard": False})
+        try:
+            found.add_node(**LIGHT)
+            with ray_cluster.connected(found.address):
+                yield found
+        finally:
+            found.shutdown()
+
+
+def work_in(folder):
+    return Work(folder, folder, machine=Machine(accelerator="cpu"))
+
+
+@pytest.mark.slow
+def test_a_cluster_leaves_the_rows_of_a_serial_run_also_when_a_worker_is_killed(cluster, done, write_spec, tmp_path):
+    store, heard = a_store(write_spec(), tmp_path / "out"), Heard()
+    found = RayEngine(retries=1, run_cell=engine_runs.with_one_death).run(work_in(store.folder), store.cells, heard)
+    assert found == dict.fromkeys(store.cells)
+    assert list(found) == store.cells
+    assert_same_rows(store.folder, done, store.cells)
+    end = [*(("evaluating", target.name) for target in store.spec.built_targets()), "finished"]
+    once = [("training", 0), ("epoch", 1), ("epoch", 2), ("epoch", 3)]
+    for cell in (*SGD, MIXED[0]):
+        calls = heard.calls[str(cell)]
+        assert [*calls[:-1], calls[-1][0]] == [*once, *end]
+    # What the killed process had not sent yet is lost to those who watch, not to the rows.
+    calls = heard.calls["m-rwp-seed1"]
+    assert calls[calls.index(("training", 2)) :][:2] == [("training", 2), ("epoch", 3)]
+    assert [file.name for file in store.folder.iterdir() if file.name.startswith(".")] == []  # no token is left
+
+
+@pytest.mark.slow
+def test_the_cell_of_a_node_that_is_gone_goes_on_elsewhere(cluster, done, write_spec, tmp_path):
+    node = cluster.add_node(**LIGHT)
+    store = a_store(write_spec(), tmp_path / "out")
+    (store.folder / "stalling-node").write_text(node.node_id)
+
+    def remove():
+        deadline = time.monotonic() + 120
+        while not any(store.folder.glob("stalled-*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        cluster.remove_node(node, allow_graceful=False)
+
+    removal = threading.Thread(target=remove)
+    removal.start()
+    cells = [SGD[0], *MIXED]
+    found = RayEngine(run_cell=engine_runs.stalls_on_a_node).run(work_in(store.folder), cells, Heard())
+    removal.join()
+    assert found == dict.fromkeys(cells)
+    assert len(list(store.folder.glob("stalled-*"))) == 1
+    assert_same_rows(store.folder, done, cells)
+
+
+@pytest.mark.slow
+def test_what_a_cell_raises_is_raised_after_the_others_are_done(cluster, tmp_path):
+    heard = Heard()
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        RayEngine(run_cell=engine_runs.with_full_disk).run(work_in(tmp_path), [SGD[0], *MIXED], heard)
+    assert caught.value.filename == str(tmp_path)
+    assert any("with_full_disk" in note for note in caught.value.__notes__)
+    assert [heard.calls[str(cell)][0][0] for cell in [SGD[0], *MIXED]] == ["failed", "finished", "finished"]
+
+
+@pytest.mark.slow
+def test_a_node_that_does_not_see_the_folder_ends_the_run_with_one_sentence(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "touch", lambda self: None)  # of the token: no node sees it
+    with pytest.raises(ResultsError, match=r"does not see the results folder .*; give --out a folder that all nodes"):
+        RayEngine(run_cell=engine_runs.waits).run(work_in(tmp_path), SGD + MIXED, Heard())
+    assert not list(tmp_path.iterdir())  # no cell began
+
+
+@pytest.mark.slow
+def test_a_cell_that_no_node_has_room_for_is_told(cluster):
+    with pytest.warns(UserWarning, match="no node of the Ray cluster has 64 CPUs and 1 GPUs for a cell"):
+        ray_cluster.warn_without_room(cpus=64, gpus=1)
+    with warnings.catch_warnings(action="error"):
+        ray_cluster.warn_without_room(cpus=1, gpus=0)
+    assert ray_cluster.gpus_per_cell(None, accelerator="auto") == 0.0
+    assert ray_cluster.gpus_per_cell(0.5, accelerator="auto") == 0.5
+
+
+def test_another_version_on_a_node_is_told(tmp_path):
+    (tmp_path / "token").touch()
+    check_node(work_in(tmp_path), "token", versions())
+    with pytest.raises(ResultsError, match=r"aimc-robust .* instead of 0\.0\.1; install the same versions"):
+        check_node(work_in(tmp_path), "token", versions() | {"aimc-robust": "0.0.1"})
+
+
+@pytest.fixture
+def inits(monkeypatch):
+    """The addresses that Ray is asked to connect to, none of which answers but the last of `answering`."""
+    asked, answering = [], ["local"]
+
+    def init(address, **options):
+        asked.append(address)
+        if address not in answering:
+            raise ConnectionError("nobody there")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: asked.append("shutdown"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return asked, answering
+
+
+def test_without_an_address_a_running_cluster_comes_before_a_local_ray(inits, monkeypatch):
+    asked, answering = inits
+    with ray_cluster.connected(None):
+        pass
+    assert asked == ["auto", "local", "shutdown"]
+    answering.append("auto")
+    asked.clear()
+    with ray_cluster.connected(None):
+        pass
+    assert asked == ["auto", "shutdown"]
+
+
+def test_an_address_that_nobody_answers_at_is_an_error_and_no_local_ray(inits, monkeypatch):
+    asked, _ = inits
+    with pytest.raises(InputError, match=r"no Ray cluster at 10\.0\.0\.1:6379 that this process can join: nobody"):
+        ray_cluster.connected("10.0.0.1:6379").__enter__()
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
+    with pytest.raises(InputError, match=r"10\.0\.0\.2"):
+        ray_cluster.connected(None).__enter__()
+    assert asked == ["10.0.0.1:6379", "10.0.0.2:6379"]
+
+
+def test_without_ray_the_command_that_installs_it_is_told(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'aimc-robust\[cluster\]'"):
+        RayEngine().run(work_in(tmp_path), SGD, Heard())
+
+
+@pytest.mark.parametrize("wrong", [{"cpus": 0}, {"cpus": 0.5}, {"gpus": -1}, {"retries": -1}])
+def test_numbers_that_cannot_be_right_are_refused(wrong):
+    with pytest.raises(InputError, match="must be a"):
+        RayEngine(**wrong)
+    assert ray_engine.RayEngine(cpus=2).threads == 2

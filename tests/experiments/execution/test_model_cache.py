@@ -1,0 +1,180 @@
+"""Trained models that comparisons share: trained once, known by their content, whole in each comparison's folder."""
+
+import os
+
+import pytest
+
+from aimc_robust.errors import CheckpointError, InputError
+from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.compare import compare
+from aimc_robust.experiments.execution import cell_runner
+from aimc_robust.experiments.execution.engines.local import Jobs
+from aimc_robust.experiments.execution.engines.serial import Serial
+from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.metrics import measure
+from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
+
+ONE = """
+name = "one"
+seeds = [0]
+chips = 2
+targets = ["digital", "gaussian-0.2"]
+[data]
+name = "digits"
+test_share = 0.1
+[model]
+name = "small-cnn"
+options = { channels = 4, stages = 2 }
+[training]
+epochs = 2
+batch_size = 32
+early_stopping = { sigma = [0.0, 0.2], draws = 1 }
+[methods.sgd]
+[methods.rwp]
+sigma = 0.1
+"""
+OTHER = ONE.replace('name = "one"', 'name = "other"').replace("[methods.rwp]", '[methods.noisy]\nkind = "rwp"')
+OTHER = OTHER.replace('"gaussian-0.2"', '"gaussian-0.1"') + '[methods.more]\nkind = "rwp"\nsigma = 0.3\n'
+
+
+class Trainings(Progress):
+    """Counts epochs by label."""
+
+    def __init__(self):
+        self.epochs = {}
+
+    def epoch(self, cell, row):
+        self.epochs[cell.method] = self.epochs.get(cell.method, 0) + 1
+
+
+def run(text, tmp_path, out, **more):
+    path = tmp_path / f"{out}.toml"
+    path.write_text(text, encoding="utf-8")
+    seen = Trainings()
+    outcome = compare(load_spec(path), text, tmp_path / out, data_folder=tmp_path, progress=seen, **more)
+    return outcome, seen.epochs
+
+
+@pytest.fixture
+def shared(tmp_path):
+    return {"models": tmp_path / "models"}
+
+
+def test_a_recipe_is_trained_once_for_all_comparisons_that_need_it(tmp_path, shared):
+    first, trained = run(ONE, tmp_path, "one", **shared)
+    assert trained == {"sgd": 2, "rwp": 2}
+    second, trained = run(OTHER, tmp_path, "other", **shared)
+    assert trained == {"more": 2}
+    for ours, theirs in (("sgd", "sgd"), ("rwp", "noisy")):
+        names = ("checkpoint.safetensors", "checkpoint-0.2.safetensors", "history.jsonl")
+        for name in names:
+            here = first.store.folder / "runs" / f"{ours}-seed0" / name
+            there = second.store.folder / "runs" / f"{theirs}-seed0" / name
+            assert here.read_bytes() == there.read_bytes()
+            assert os.path.samefile(here, there) == name.endswith(".safetensors")  # no second copy on the disk
+    assert sorted(entry.name for entry in shared["models"].iterdir()) == sorted(
+        {second.store.spec.recipe(label, 0) for label in second.store.spec.labels}
+    )
+
+
+def test_shared_and_private_trainings_leave_the_same_rows(tmp_path, shared):
+    with_models, _ = run(ONE, tmp_path, "shared", **shared)
+    without, _ = run(ONE, tmp_path, "private")
+    files = [outcome.store.folder / "evaluations.csv" for outcome in (with_models, without)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_results_stay_whole_when_the_shared_folder_goes(tmp_path, shared):
+    outcome, _ = run(ONE, tmp_path, "one", **shared)
+    rows = (outcome.store.folder / "evaluations.csv").read_bytes()
+    for path in sorted(shared["models"].rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (outcome.store.run_folder(outcome.store.cells[0]) / "evaluations.jsonl").unlink()
+    again, trained = run(ONE, tmp_path, "one", **shared)
+    assert trained == {}
+    assert (again.store.folder / "evaluations.csv").read_bytes() == rows
+
+
+def test_other_images_under_the_same_name_are_refused(tmp_path, shared, monkeypatch):
+    run(ONE, tmp_path, "one", **shared)
+    real = cell_runner.load_data
+
+    def changed(*args, **more):
+        data = real(*args, **more)
+        object.__setattr__(data, "id", "another")
+        return data
+
+    monkeypatch.setattr(cell_runner, "load_data", changed)
+    with pytest.raises(CheckpointError, match="another recipe"):
+        run(OTHER, tmp_path, "other", **shared)
+
+
+def test_a_target_is_evaluated_at_the_epoch_that_suits_it(tmp_path):
+    outcome, _ = run(ONE, tmp_path, "one")
+    store = outcome.store
+    cell = store.cells[1]
+    digital, noisy = store.targets
+    config = store.spec.config()
+    assert (digital.selection(config), noisy.selection(config)) == (0, 1)
+    best = max(store.history(cell), key=lambda row: row["perturbed_accuracy_0.2"])
+    clean = max(store.history(cell), key=lambda row: row["accuracy"])
+    notes = [read_checkpoint(store.run_folder(cell) / f"checkpoint{end}.safetensors")[1] for end in ("", "-0.2")]
+    assert [note["epoch"] for note in notes] == [clean["epoch"], best["epoch"]]
+
+
+def test_engines_that_run_several_cells_at_a_time_begin_with_the_costliest(tmp_path):
+    class Noting(Serial):
+        def run(self, work, cells, progress):
+            order.extend(str(cell) for cell in cells)
+            return super().run(work, cells, progress)
+
+    class Several(Jobs):
+        def run(self, work, cells, progress):
+            order.extend(str(cell) for cell in cells)
+            return dict.fromkeys(cells)
+
+    text = ONE.replace("[methods.sgd]", "[methods.sgd]\n[methods.sam]\nrho = 0.1").replace(
+        "seeds = [0]", "seeds = [0, 1]"
+    )
+    order = []
+    run(text, tmp_path, "several", engine=Several(2))
+    assert order == ["sam-seed0", "sam-seed1", "sgd-seed0", "rwp-seed0", "sgd-seed1", "rwp-seed1"]
+    order = []
+    run(text.replace("epochs = 2", "epochs = 1"), tmp_path, "one", engine=Noting())
+    assert order == ["sgd-seed0", "sam-seed0", "rwp-seed0", "sgd-seed1", "sam-seed1", "rwp-seed1"]
+
+
+def test_a_part_runs_its_share_of_the_cells(tmp_path):
+    first, trained = run(ONE, tmp_path, "one", part=(1, 2))
+    assert trained == {"sgd": 2}
+    assert not first.complete
+    second, trained = run(ONE, tmp_path, "one", part=(2, 2))
+    assert trained == {"rwp": 2}
+    assert second.complete
+    with pytest.raises(InputError, match="got 3/2"):
+        run(ONE, tmp_path, "other", part=(3, 2))
+
+
+def test_rows_are_of_the_selection_that_suits_the_target_and_no_other(tmp_path):
+    store = run(ONE, tmp_path, "one")[0].store
+    folder = store.run_folder(store.cells[0])
+    before = store.evaluations(store.cells[0])
+    tensors, notes = read_checkpoint(folder / "checkpoint-0.2.safetensors")
+    tensors["classifier.weight"] = tensors["classifier.weight"].flip(0).contiguous()  # classes in another order
+    write_checkpoint(folder / "checkpoint-0.2.safetensors", tensors, notes)
+    (folder / "evaluations.jsonl").unlink()
+    run(ONE, tmp_path, "one")
+    after = store.evaluations(store.cells[0])
+    changed = {new["target"] for old, new in zip(before, after, strict=True) if old["loss"] != new["loss"]}
+    assert changed == {"gaussian-0.2"}
+
+
+def test_a_target_on_training_images_is_measured_on_all_of_them(tmp_path):
+    text = ONE.replace('targets = ["digital",', 'targets = ["digital", { name = "train", split = "training" },')
+    store = run(text, tmp_path, "one")[0].store
+    digital, train = (store.evaluations(store.cells[0])[i] for i in (0, 1))
+    data = cell_runner.load_data(store.spec.data, seed=0, folder=tmp_path)
+    assert (digital["n"], train["n"]) == (len(data.test[1]), len(data.training[1]))
+    model = cell_runner.build_model(store.spec.model, data, seed=0)
+    model.load_state_dict(read_checkpoint(store.run_folder(store.cells[0]) / "checkpoint.safetensors")[0])
+    assert train["accuracy"] == pytest.approx(measure(model.eval(), data.batches("training", 500)).accuracy)

@@ -1,0 +1,253 @@
+"""What a comparison has done and what is left: each state from real files, and estimates that add up."""
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from aimc_robust.errors import ResultsError
+from aimc_robust.experiments.planning import timer
+from aimc_robust.experiments.planning.cost_model import CellCost, Timer
+from aimc_robust.experiments.planning.plan import BEGUN, DONE, FAILED, SHARED, TODO, TRAINED, makespan, plan, states
+from aimc_robust.experiments.planning.timer import Cost, median_s, patient
+from aimc_robust.experiments.planning.workload import method_kind, target_kind
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.targets.target import build_target
+from aimc_robust.training.fabric import Machine
+from aimc_robust.training.methods.mixed_rwp import MixedRWP
+from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.sgd import SGD
+
+CPU = Machine(accelerator="cpu")
+SAM_AND_MATCHED = """
+[methods.sam]
+rho = 0.05
+[methods.matched]
+kind = "rwp"
+noise = "rram-wan2022"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _a_few_repetitions_are_enough(monkeypatch):
+    monkeypatch.setattr(timer, "ENOUGH_S", 0.0)
+
+
+def touch(store, cell, *names, rows=(), epochs=0, folder=None):
+    folder = folder or store.run_folder(cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"")
+    for name, content in (("evaluations.jsonl", rows), ("history.jsonl", [{"epoch": n + 1} for n in range(epochs)])):
+        if content:
+            (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content))
+
+
+def rows(*targets, chips=3):
+    return [{"target": t, "chip": n} for t in targets for n in range(1 if t == "digital" else chips)]
+
+
+@pytest.fixture
+def store(write_spec, tmp_path):
+    return Store(tmp_path / "out", load_spec(write_spec()))
+
+
+def test_each_state_is_told_from_the_files(store, tmp_path):
+    models = tmp_path / "models"
+    done, trained, begun, failed = Cell("sgd", 0), Cell("m-rwp", 0), Cell("sgd", 1), Cell("m-rwp", 1)
+    touch(store, done, rows=rows("digital", "gaussian-0.2", "rram-wan2022"))  # published without weights
+    touch(store, trained, "checkpoint.safetensors", rows=rows("digital", "gaussian-0.2", chips=2), epochs=3)
+    touch(store, begun, "unfinished.safetensors", epochs=2)
+    store.record_failure(failed, "not finite")
+    found = {planned.cell: planned for planned in states(store, models)}
+    assert [found[cell].state for cell in (done, trained, begun, failed)] == [DONE, TRAINED, BEGUN, FAILED]
+    assert found[done].missing == {}
+    assert found[trained].missing == {"gaussian-0.2": 1, "rram-wan2022": 3}
+    assert (found[begun].epochs, found[begun].all_epochs) == (2, 3)
+    assert found[failed].reason == "not finite"
+    assert [found[cell].is_left for cell in (done, trained, begun, failed)] == [False, True, True, False]
+    assert list(found) == store.cells
+
+
+def test_epochs_without_a_state_to_go_on_from_begin_anew(store):
+    touch(store, Cell("sgd", 0), epochs=2)
+    planned = states(store)[0]
+    assert (planned.state, planned.epochs) == (TODO, 0)
+
+
+def test_models_that_are_shared_are_not_trained_again(write_spec, tmp_path):
+    path = write_spec(("[methods.sgd]", '[methods.sgd]\n[methods.again]\nkind = "sgd"'))
+    store, models = Store(tmp_path / "out", load_spec(path)), tmp_path / "models"
+    touch(store, None, "checkpoint.safetensors", folder=models / store.spec.recipe("sgd", 1))
+    touch(store, None, "unfinished.safetensors", epochs=1, folder=models / store.spec.recipe("m-rwp", 0))
+    found = {str(planned.cell): (planned.state, planned.epochs) for planned in states(store, models)}
+    assert found["sgd-seed0"] == (TODO, 0)
+    assert found["again-seed0"] == (SHARED, 0)  # the cell before it makes the model
+    assert found["sgd-seed1"][0] == found["again-seed1"][0] == SHARED
+    assert found["m-rwp-seed0"] == (BEGUN, 1)
+    assert {planned.state for planned in states(store)} == {TODO}  # without the folder nothing is shared
+
+
+def test_what_is_left_is_estimated_from_a_timed_step_and_chip(write_spec, tmp_path):
+    spec = load_spec(write_spec())
+    store = Store(tmp_path / "out", spec)
+    touch(store, Cell("sgd", 0), "checkpoint.safetensors", rows=rows("digital", "rram-wan2022"))
+    touch(store, Cell("sgd", 1), "unfinished.safetensors", epochs=2)
+    found = plan(spec, store.folder, data_folder=tmp_path, machine=CPU)
+    assert not found.problems
+    by = {str(planned.cell): planned.estimate for planned in found.cells}
+    assert 0 < by["sgd-seed0"].alone_s < by["sgd-seed1"].alone_s
+    assert by["m-rwp-seed0"] == by["m-rwp-seed1"]
+    total = pytest.approx(sum(estimate.alone_s for estimate in by.values()))
+    assert found.alone_s == total
+    assert found.beside_s == total  # added up in another order
+    weights = sum(v.numel() * v.element_size() for v in _network(spec, tmp_path).state_dict().values())
+    assert [by[name].disk_bytes for name in ("sgd-seed0", "sgd-seed1", "m-rwp-seed0")] == [0, weights, weights]
+    words = " ".join(found.measured)
+    for part in ("SGD (clean pass)", "MixedRWP (clean and perturbed pass)", "on rram-wan2022", "32 images"):
+        assert part in words
+    # Each kind once for two methods and four cells: two kinds of update, the validation, three of target.
+    assert len(found.measured) == len(set(found.measured)) == 2 + 1 + 3
+
+
+def _network(spec, folder):
+    from aimc_robust.data.dataset import load_data
+    from aimc_robust.models.registry import build_model
+
+    return build_model(spec.model, load_data(spec.data, seed=0, folder=folder), seed=0)
+
+
+def test_estimates_are_epochs_and_chips_times_their_cost(write_spec, tmp_path, monkeypatch):
+    device = 'targets = ["digital", "gaussian-0.2", { device = "rram-wan2022", selected_at = 0.1 }]'
+    two = ("sigma = 0.1, draws", "sigma = [0.0, 0.1], draws")
+    spec = load_spec(write_spec(two, ('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', device)))
+    store = Store(tmp_path / "out", spec)
+    touch(store, Cell("sgd", 0), "unfinished.safetensors", epochs=2)
+    touch(store, Cell("sgd", 1), "checkpoint.safetensors", rows=rows("digital", "gaussian-0.2"))
+    chip_s = {"digital": 1.0, "gaussian-0.2": 10.0, "rram-wan2022": 100.0}
+    monkeypatch.setattr(
+        Timer, "cost", lambda self, label, targets: CellCost(1000.0, {t.name: chip_s[t.name] for t in targets}, 7)
+    )
+    found = plan(spec, store.folder, data_folder=tmp_path, machine=CPU, jobs=2)
+    seconds = {str(planned.cell): planned.estimate.alone_s for planned in found.cells}
+    assert seconds == {"sgd-seed0": 1331.0, "m-rwp-seed0": 3331.0, "sgd-seed1": 300.0, "m-rwp-seed1": 3331.0}
+    assert found.alone_s == 8293.0
+    assert found.beside_s == 3331.0 + 1331.0  # beside 3331 + 300
+    assert found.disk_bytes == 3 * 2 * 7  # three trainings with two selections each
+
+
+def test_missing_data_leave_the_cells_without_an_estimate_and_give_the_reason_once(write_spec, tmp_path):
+    spec = load_spec(write_spec(('name = "digits"', 'name = "npz:missing.npz"'), ("test_share = 0.1", "")))
+    found = plan(spec, tmp_path / "out", data_folder=tmp_path, machine=CPU)
+    assert [planned.state for planned in found.cells] == [TODO] * 4
+    assert {planned.estimate for planned in found.cells} == {None}
+    assert len(found.problems) == 1
+    assert "missing.npz" in found.problems[0]
+
+
+def test_a_finished_comparison_needs_neither_data_nor_time(store, tmp_path, monkeypatch):
+    for cell in store.cells:
+        touch(store, cell, rows=rows("digital", "gaussian-0.2", "rram-wan2022"))
+    monkeypatch.setattr(Timer, "cost", None)
+    found = plan(store.spec, store.folder, data_folder=tmp_path / "nowhere", machine=CPU)
+    assert {planned.state for planned in found.cells} == {DONE}
+    assert (found.alone_s, found.beside_s, found.disk_bytes) == (0, 0, 0)
+
+
+def test_another_specs_folder_is_refused_naming_the_key(store, write_spec, tmp_path):
+    store.folder.mkdir()
+    Store.create(store.folder, store.spec, "")
+    other = load_spec(write_spec(("epochs = 3", "epochs = 4")))
+    with pytest.raises(ResultsError, match=r"another spec.*training\.epochs: 3 and 4"):
+        plan(other, store.folder, data_folder=tmp_path, machine=CPU)
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+@pytest.mark.parametrize("costs", [[], [5.0], [3, 3, 2, 2, 2], [7, 6, 5, 4, 3, 2, 1], [0, 0, 1]])
+def test_jobs_side_by_side_are_within_grahams_bound_of_the_best_order(costs, jobs):
+    best = min(
+        (
+            max(sum(cost for cost, worker in zip(costs, workers, strict=True) if worker == j) for j in range(jobs))
+            for workers in itertools.product(range(jobs), repeat=len(costs))
+        ),
+        default=0,
+    )
+    assert best <= makespan(costs, jobs) <= best * (4 / 3 - 1 / (3 * jobs)) + 1e-9
+    assert makespan(costs, 1) == sum(costs)
+
+
+def test_two_timings_tell_what_is_fixed_from_what_grows_with_the_images():
+    cost = Cost.through((10, 0.5 + 10 * 0.02), (100, 0.5 + 100 * 0.02))
+    assert (cost.fixed_s, cost.per_image_s) == (pytest.approx(0.5), pytest.approx(0.02))
+    assert cost.of(1000) == pytest.approx(20.5)
+    noisy = Cost.through((10, 0.3), (100, 0.2))  # a clock that was disturbed gives no negative part
+    assert (noisy.fixed_s, noisy.per_image_s) == (0.3, 0.0)
+    assert Cost.through((8, 0.4), (8, 0.4)).of(16) == pytest.approx(0.8)  # there are no more images than few
+
+
+def test_the_median_leaves_out_the_first_time_and_what_disturbs_one(monkeypatch):
+    moments = iter([0.0, 9.0, 10.0, 11.0, 18.0, 19.0, 20.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(moments))
+    assert median_s(range(6), torch.device("cpu")) == 1.0  # of 1, 1, 7: the others are no longer asked for
+    assert next(moments) == 19.0
+
+
+def test_a_batch_that_takes_too_long_is_timed_in_part():
+    assert patient(0.001, 16, 128) == 128
+    assert patient(1.0, 16, 128) == 32  # four of these, one to warm up, take 8 s
+    assert patient(100.0, 16, 128) == 16
+
+
+def test_work_of_the_same_cost_is_of_one_kind_and_other_work_is_not():
+    ramp = Ramp(shape="linear", fraction=0.5)
+    same = [RWP(sigma=0.1), RWP(sigma=0.2, ramp=ramp), RWP(sigma=0.1, seed=3)]
+    assert len({method_kind(method) for method in same}) == 1
+    mixed = [MixedRWP(sigma=0.1), MixedRWP(sigma=0.1, lam=1.0, bn_stats="perturbed")]
+    methods = [SGD(), SAM(rho=0.1), RWP(sigma=0.1), RWP(sigma=0.1, draws=2), *mixed]
+    assert len({method_kind(method) for method in methods}) == len(methods)
+    assert len({target_kind(build_target(target)) for target in ("gaussian-0.1", "gaussian-0.3")}) == 1
+    targets = ["digital", "gaussian-0.1", "laplace-0.1", "rram-wan2022", "pcm-nandakumar2019"]
+    tables = [
+        {"device": "pcm-nandakumar2019", "time_s": 3600.0},
+        {"device": "pcm-nandakumar2019", "time_s": 3600.0, "compensation": ["drift"]},
+        {"device": "rram-wan2022", "adc": {"bits": 8}},
+        {"name": "step", "noise": "ascent", "radius": 0.1},
+    ]
+    assert len({target_kind(build_target(target)) for target in (*targets, *tables)}) == len(targets) + len(tables)
+
+
+@pytest.mark.parametrize(
+    ("changes", "targets"),
+    [
+        (("[methods.sgd]", f"[methods.sgd]\n{SAM_AND_MATCHED}"), None),
+        (
+            ("chips = 3", "chips = 2"),
+            '[{ name = "r", noise = "gaussian", radius = 0.3 }, { name = "a", noise = "ascent", radius = 0.3 },'
+            '{ name = "t", split = "training" }, { name = "w", device = "sonos-agrawal2022", adc = { bits = 6 } }]',
+        ),
+        (("lr = 0.1", "lr = 0.1\nclip_norm = 1.0\nprecision = 'bf16-mixed'\nchannels_last = true"), None),
+        (("[methods.sgd]", "[diagnostics]\nsigmas = [0.1]\nimages = 32\n[methods.sgd]"), None),
+    ],
+)
+def test_every_kind_of_work_can_be_timed_and_leaves_the_generators_alone(changes, targets, write_spec, tmp_path):
+    more = [] if targets is None else [('["digital", "gaussian-0.2", "rram-wan2022"]', targets)]
+    spec = load_spec(write_spec(changes, *more))
+    before = torch.random.get_rng_state()
+    found = plan(spec, tmp_path / "out", data_folder=tmp_path, machine=CPU)
+    assert not found.problems
+    assert all(planned.estimate.alone_s > 0 for planned in found.cells)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_timer_computes_with_its_threads_and_puts_them_back(threads, write_spec, tmp_path, monkeypatch):
+    spec, seen, before = load_spec(write_spec()), [], torch.get_num_threads()
+    monkeypatch.setattr(Timer, "_update", lambda *args: seen.append(torch.get_num_threads()) or 1.0)
+    monkeypatch.setattr(Timer, "_validation", lambda *args: Cost(0.0, 0.0))
+    Timer(spec, data_folder=tmp_path, machine=CPU, threads=threads).cost("sgd", [])
+    assert (seen, torch.get_num_threads()) == ([threads], before)

@@ -1,0 +1,89 @@
+"""What is proposed for a strength of error, and that the figures it cites are the paper's."""
+
+import re
+
+import pytest
+
+from aimc_robust.errors import InputError
+from aimc_robust.experiments.recommend.proposal import FAR_OVER, OVER, RHO, propose
+from aimc_robust.experiments.spec.methods import build_method
+
+# Test accuracy [%] of ResNet-18 on CIFAR-100 in Incorruptible Neural Networks.
+# Table 3: sigma_test -> the best of constant, linear and quadratic (RWP, SAM).
+TABLE_3 = {
+    0.02: ((77.65, 77.95, 78.26), (79.12, 79.40, 79.49)),
+    0.03: ((76.26, 76.61, 77.00), (76.82, 77.61, 77.13)),
+    0.05: ((71.04, 71.85, 72.43), (66.51, 67.27, 68.11)),
+    0.07: ((61.36, 62.24, 65.27), (53.61, 58.37, 60.24)),
+}
+# Table 1: sigma_test -> {sigma_train: accuracy} of RWP at constant sigma.
+TABLE_1 = {
+    0.02: {0.0: 77.24, 0.02: 77.64, 0.03: 77.57, 0.05: 77.65, 0.06: 77.15, 0.07: 76.32, 0.08: 76.24},
+    0.03: {0.0: 71.95, 0.02: 75.77, 0.03: 75.82, 0.05: 76.26, 0.06: 75.97, 0.07: 75.18, 0.08: 75.15},
+    0.05: {0.0: 56.21, 0.02: 67.11, 0.03: 67.97, 0.05: 70.43, 0.06: 71.04, 0.07: 70.51, 0.08: 70.96},
+    0.07: {0.0: 47.09, 0.02: 50.12, 0.03: 52.57, 0.05: 56.55, 0.06: 59.27, 0.07: 59.39, 0.08: 61.36},
+}
+# Table 12: sigma_max -> best over the ramp's length, at sigma_test 0.07.
+TABLE_12 = {0.08: 63.32, 0.10: 65.57, 0.12: 63.41}
+# Table 2: rho -> accuracies of constant SAM at sigma_test 0.02 and 0.03, where SAM is proposed.
+TABLE_2 = {0.2: (78.71, 75.27), 0.3: (79.12, 76.82), 0.5: (77.31, 74.41), 0.8: (71.04, 66.98)}
+
+
+@pytest.mark.parametrize("sigma", TABLE_3)
+def test_the_proposed_family_is_the_one_that_was_ahead_at_that_strength(sigma):
+    rwp, sam = TABLE_3[sigma]
+    ahead = "rwp" if max(rwp) > max(sam) else "sam"
+    assert propose(sigma).settings["kind"] == ahead
+    assert propose(sigma).settings["ramp"]["shape"] == "quadratic"
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.05])
+def test_the_reasons_cite_the_table(sigma):
+    cited = propose(sigma).reasons[0]
+    pairs = re.findall(r"(\d+\.\d) against (\d+\.\d) % at (?:sigma )?(0\.\d+)", cited)
+    assert len(pairs) == 2
+    for better, worse, at in pairs:
+        rwp, sam = TABLE_3[float(at)]
+        first, second = (sam, rwp) if sigma < 0.04 else (rwp, sam)
+        assert [float(better), float(worse)] == pytest.approx([max(first), max(second)], abs=0.051)  # to 0.1 %
+        assert better > worse
+
+
+def test_training_noise_is_over_the_devices_by_what_was_best():
+    ratios = [max(row, key=row.__getitem__) / sigma for sigma, row in TABLE_1.items()]
+    ratios.append(max(TABLE_12, key=TABLE_12.__getitem__) / 0.07)
+    assert (round(min(ratios), 1), round(max(ratios), 1)) == (1.1, 2.5)  # as the reasons and comments say
+    assert min(ratios) < OVER < max(ratios)
+    assert max(ratios) == pytest.approx(FAR_OVER)
+    assert propose(0.1).settings["sigma"] == pytest.approx(0.15)
+    assert "1.1 to 2.5 times" in propose(0.1).reasons[1]
+
+
+def test_rho_is_above_the_best_constant_one():
+    for column in (0, 1):
+        best = max(TABLE_2, key=lambda rho: TABLE_2[rho][column])
+        assert best == 0.3
+        assert best < RHO
+    proposal = propose(0.02)
+    assert proposal.settings["rho"] == RHO
+    assert "the best constant (0.3, Table 2)" in proposal.reasons[1]
+
+
+@pytest.mark.parametrize("sigma", [1e-4, 0.0399, 0.04, 0.0901234, 0.5])
+def test_the_sweep_holds_the_baseline_first_the_proposal_and_a_question_for_each_rival(sigma):
+    proposal = propose(sigma)
+    labels = list(proposal.methods)
+    assert labels[0] == "sgd"
+    assert proposal.label in labels
+    assert set(proposal.questions) == set(labels) - {proposal.label}
+    assert len(labels) == 7
+    for label, table in proposal.methods.items():
+        build_method(label, table, seed=0)  # a spec takes every one
+    strengths = [table["sigma"] for table in proposal.methods.values() if "sigma" in table]
+    assert sorted({round(strength / sigma, 1) for strength in strengths}) == [1.0, 1.5, 2.5]
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1e-7, -0.1, float("nan"), float("inf"), True, "0.1"])
+def test_a_strength_that_cannot_be_is_refused(sigma):
+    with pytest.raises(InputError, match="sigma"):
+        propose(sigma)

@@ -1,0 +1,232 @@
+"""From a device and a spec to a proposal that a sweep has judged: measured, trained, and kept, once."""
+
+import html
+import json
+import re
+import sys
+import tomllib
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from aimc_robust.cli.app import main
+from aimc_robust.data.batches import batches_of
+from aimc_robust.evaluation.equivalent_noise import equivalent_sigma, layer_errors
+from aimc_robust.experiments.recommend.proposal import propose
+from aimc_robust.experiments.recommend.verdict import judge
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison_tables import estimates
+from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.hardware.config.crossbar import Crossbar
+
+DEVICE = "rram-wan2022"
+SHORT = ["--epochs", 1, "--seeds", 1, "--chips", 2, "--jobs", 1]
+
+
+class Text(HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.text = ""
+        self.feed(page)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def call(capsys, *arguments):
+    """Run the command line in this process: (exit code, stdout, stderr)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["aimc-robust", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    shown = capsys.readouterr()
+    return stopped.value.code or 0, shown.out, shown.err
+
+
+@pytest.fixture(scope="module")
+def spec_file(tmp_path_factory, tiny):
+    path = tmp_path_factory.mktemp("advice") / "spec.toml"
+    path.write_text(tiny)
+    return path
+
+
+@pytest.fixture(scope="module")
+def advised(spec_file):
+    """The folder of finished advice, and what the command printed."""
+    folder = spec_file.parent / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        arguments = ["recommend", "--spec", spec_file, "--device", DEVICE, "--out", folder, *SHORT]
+        patch.setattr(sys, "argv", ["aimc-robust", *map(str, arguments)])
+        lines = []
+        patch.setattr("rich.console.Console.print", lambda self, *values, **_: lines.extend(map(str, values)))
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert not stopped.value.code
+    return folder, "\n".join(lines)
+
+
+def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(advised, spec_file):
+    from aimc_robust.data.dataset import load_data
+    from aimc_robust.models.checkpoint import read_checkpoint
+    from aimc_robust.models.registry import build_model
+
+    folder, _ = advised
+    measured, spec = json.loads((folder / "measurement.json").read_text()), load_spec(spec_file)
+    data = load_data(spec.data, seed=spec.seed, folder=folder)
+    model = build_model(spec.model, data, seed=0)
+    model.load_state_dict(read_checkpoint(folder / "baseline" / "runs" / "sgd-seed0" / "checkpoint.safetensors")[0])
+    model.eval()
+    layers = layer_errors(model, Crossbar(DEVICE))
+    pd.testing.assert_frame_equal(pd.DataFrame(measured["layers"]), layers, check_exact=False, rtol=1e-9)
+    found = equivalent_sigma(model, batches_of(data.validation, 500), Crossbar(DEVICE), chips=20, seed=0, jobs=1)
+    assert (measured["sigma"], measured["rms"], measured["identified"]) == (found.sigma, found.rms, found.identified)
+    assert (measured["device_accuracy"], measured["digital_accuracy"]) == (found.device.mean, found.digital_accuracy)
+    assert measured["images"] == len(data.validation[1])
+
+
+def test_the_proposal_follows_from_the_measurement_and_the_verdict_from_the_sweep(advised):
+    folder, out = advised
+    measured, written = (json.loads((folder / f"{name}.json").read_text()) for name in ("measurement", "advice"))
+    proposal = propose(measured["sigma"], identified=measured["identified"])
+    assert written["proposal"]["label"] == proposal.label
+    assert written["proposal"]["settings"] == proposal.settings
+    store = Store.open(folder / "sweep")
+    verdict = judge(proposal.label, "sgd", DEVICE, estimates(store.table()))
+    assert (written["verdict"]["word"], written["verdict"]["sentence"]) == (verdict.word, verdict.sentence)
+    assert [row["second_model"] for row in written["verdict"]["comparisons"]] == list(proposal.questions)
+    assert store.spec.labels == list(proposal.methods)
+    for words in (f"proposal: {proposal.label}", f"{verdict.word}: {verdict.sentence}", *proposal.reasons):
+        assert words in out
+    assert f"report: {folder / 'advice.html'}" not in out  # it is the last line, which is not rich's
+
+
+def test_the_sweep_has_the_same_baseline_not_another_one(advised):
+    folder, _ = advised
+    baseline, sweep = (folder / name / "runs" / "sgd-seed0" for name in ("baseline", "sweep"))
+    for name in ("checkpoint.safetensors", "history.jsonl"):
+        assert (sweep / name).read_bytes() == (baseline / name).read_bytes()
+    assert not list(folder.glob("sweep/runs/.*"))
+
+
+def test_the_spec_of_the_sweep_asks_the_same_question_again(advised):
+    folder, _ = advised
+    again = load_spec(folder / "sweep" / "spec.toml")
+    assert again == Store.open(folder / "sweep").spec
+    text = tomllib.loads((folder / "sweep" / "spec.toml").read_text())
+    assert (text["chips"], text["seeds"], text["training"]["epochs"]) == (2, [0], 1)
+
+
+def test_the_page_says_what_was_measured_proposed_and_judged(advised):
+    folder, _ = advised
+    page = (folder / "advice.html").read_text()
+    measured, written = (json.loads((folder / f"{name}.json").read_text()) for name in ("measurement", "advice"))
+    text = " ".join(Text(page).text.split())
+    for row in measured["layers"]:
+        assert re.search(rf"{re.escape(row['layer'])}\s*{row['weights']:,}", text)
+        assert f"{row['std_layer_max']:.3g}" in text
+        assert f"{row['rms_filter_max']:.3g}" in text
+    for row in written["verdict"]["comparisons"]:
+        assert f"{row['difference']:z.2f}" in text
+        if row["ci_low"] is not None:
+            assert f"[{row['ci_low']:z.2f}, {row['ci_high']:z.2f}]" in text
+    assert written["verdict"]["sentence"] in text
+    label, settings = written["proposal"]["label"], written["proposal"]["settings"]
+    (block,) = re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)
+    assert tomllib.loads(html.unescape(block)) == {"methods": {label: settings}}  # to be put into a spec as it stands
+    assert f"{measured['device_accuracy']:.2f} %" in text
+    for forbidden in ("<script", "src=", "@import", "<link"):
+        assert forbidden not in page
+    assert not {"nan", "None"} & set(text.split())
+    assert '<svg role="img" aria-label="Lead of the proposal over each rival"' in page
+    assert (folder / "sweep" / "report.html").is_file()  # which the page links to
+
+
+def test_the_same_command_trains_and_measures_nothing_again(advised, spec_file, capsys, monkeypatch):
+    folder, _ = advised
+    kept = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"]
+    before, runs = {path: path.read_bytes() for path in kept}, [path for path in kept if "runs" in path.parts]
+    written = {path: path.stat().st_mtime_ns for path in runs}
+    module = sys.modules["aimc_robust.experiments.recommend.run"]  # the function of its name hides it
+    monkeypatch.setattr(module, "equivalent_sigma", lambda *_, **__: pytest.fail("measured again"))
+    arguments = ["recommend", "--spec", spec_file, "--device", DEVICE, "--out", folder, *SHORT]
+    code, out, err = call(capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == f"report: {folder / 'advice.html'}"
+    assert {path: path.read_bytes() for path in kept} == before
+    assert {path: path.stat().st_mtime_ns for path in runs} == written
+    assert len([path for path in runs if path.name == "checkpoint.safetensors"]) == 1 + 7
+
+
+@pytest.mark.parametrize(
+    "change", [["--device", "rram-milo2021"], ["--epochs", 2], ["--time", "1h", "--device", "pcm-joshi2020"]]
+)
+def test_another_question_in_the_same_folder_is_refused(advised, spec_file, capsys, change):
+    folder, _ = advised
+    before = (folder / "measurement.json").read_bytes()
+    arguments = ["recommend", "--spec", spec_file, "--device", DEVICE, "--out", folder, *SHORT, *change]
+    code, _, err = call(capsys, *arguments)
+    assert code == 2
+    assert err.splitlines()[-1] == f"error: {folder} holds the advice on another question; give --out another folder."
+    assert all(line.startswith("note: ") for line in err.splitlines()[:-1])  # that this card has no drift
+    assert (folder / "measurement.json").read_bytes() == before
+
+
+def test_weights_that_are_given_are_measured_and_not_trained(done, spec_file, tmp_path, capsys):
+    weights = done / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+    given = ["recommend", "--spec", spec_file, "--device", DEVICE, "--out", tmp_path / "out", "--jobs", 1]
+    code, out, err = call(capsys, *given, "--weights", weights, "--no-sweep")
+    assert (code, err) == (0, "")
+    assert f"measuring the errors of {DEVICE} on {weights}" in out
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["advice.html", "advice.json", "measurement.json"]
+    measured = json.loads((tmp_path / "out" / "measurement.json").read_text())
+    assert measured["identified"]
+    assert measured["low"] <= measured["sigma"] <= measured["high"]
+    assert json.loads((tmp_path / "out" / "advice.json").read_text())["verdict"] is None
+    assert "as much as Gaussian noise of sigma = " in out
+    assert "What the sweep says" not in (tmp_path / "out" / "advice.html").read_text()
+    other = done / "runs" / "sgd-seed1" / "checkpoint.safetensors"
+    code, _, err = call(capsys, *given, "--weights", other, "--no-sweep")
+    assert code == 2
+    assert "another question" in err
+
+
+BAD = {
+    "unknown device": (["--device", "rram-wan"], "did you mean 'rram-wan2022'"),
+    "a noise": (["--device", "gaussian-0.1"], "expected a device to give advice for, got 'gaussian-0.1'"),
+    "digital weights": (["--device", "digital"], "at least one --device"),
+    "two times": (["--device", "pcm-joshi2020", "--time", "0,1h"], "advice is for one device at one time"),
+    "no spec": (["--device", DEVICE, "--spec", "gone.toml"], "there is no spec at gone.toml"),
+    "no weights": (["--device", DEVICE, "--weights", "gone.pt"], "there are no weights at gone.pt"),
+    "bad setting": (["--device", DEVICE, "--set", "rows"], "expected KEY=VALUE"),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_a_bad_input_is_one_line_and_nothing_is_written(mistake, spec_file, tmp_path, capsys):
+    more, words = BAD[mistake]
+    code, out, err = call(capsys, "recommend", "--spec", spec_file, "--out", tmp_path / "out", *more)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert words in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_device_without_error_needs_no_advice(done, spec_file, tmp_path, capsys):
+    weights = done / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+    given = ["--out", tmp_path / "out", "--jobs", 1, "--weights", weights]
+    code, _, err = call(capsys, "recommend", "--spec", spec_file, "--device", "ideal", *given)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "a device without error needs no robust training" in err
+
+
+@pytest.mark.parametrize("way", ['compensation = ["drift"]', 'backend = "crosssim"'])
+def test_advice_is_for_a_device_as_it_is(spec_file, tmp_path, capsys, way):
+    device = f'{{device = "{DEVICE}", {way}}}'
+    code, _, err = call(capsys, "recommend", "--spec", spec_file, "--device", device, "--out", tmp_path / "out", *SHORT)
+    assert code == 2
+    assert "leave compensation and backend out" in err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,48 @@
+"""A finished question is known again in a moment, and any other question is not taken for it."""
+
+import shutil
+
+import pytest
+
+from aimc_robust.devices.library import cards_folder
+from aimc_robust.experiments.results.completion import answered, asked, note_answered
+
+SPEC = """
+name = "one"
+targets = ["digital", { device = 'mine.toml' }, { device = "other.toml" }]
+[data]
+name = "digits"
+"""
+
+
+@pytest.fixture
+def spec(tmp_path):
+    for name in ("mine", "other"):
+        shutil.copy(cards_folder() / "rram-milo2021.toml", tmp_path / f"{name}.toml")
+    path = tmp_path / "spec.toml"
+    path.write_text(SPEC, encoding="utf-8")
+    return path
+
+
+def test_the_same_question_is_known_with_its_failures(spec, tmp_path):
+    note_answered(tmp_path, asked(spec), ["sam-seed0"])
+    assert answered(tmp_path, asked(spec)) == ["sam-seed0"]
+
+
+@pytest.mark.parametrize("name", ["spec.toml", "mine.toml", "other.toml"])
+def test_a_changed_spec_or_card_is_another_question(spec, tmp_path, name):
+    note_answered(tmp_path, asked(spec), [])
+    path = tmp_path / name
+    path.write_text(path.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
+    assert answered(tmp_path, asked(spec)) is None
+
+
+def test_an_override_is_another_question(spec, tmp_path):
+    note_answered(tmp_path, asked(spec), [])
+    assert answered(tmp_path, asked(spec, overrides=["chips=3"])) is None
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", "null", '{"question": 1}'])
+def test_a_damaged_note_answers_nothing(spec, tmp_path, note):
+    (tmp_path / ".answered.json").write_text(note, encoding="utf-8")
+    assert answered(tmp_path, asked(spec)) is None

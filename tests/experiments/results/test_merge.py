@@ -1,0 +1,318 @@
+"""Results of one question from several machines become one: nothing lost, no two trainings mixed."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from aimc_robust.errors import InputError, ResultsError
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.diff import differences
+from aimc_robust.experiments.results.locking import exclusive
+from aimc_robust.experiments.results.merge import merge
+from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.io.atomic import read_rows
+from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
+
+SGD, MRWP = Cell("sgd", 0), Cell("m-rwp", 1)
+
+
+def epochs(count, start=40.0):
+    return [{"epoch": n, "train_loss": 1 / n, "accuracy": start + n, "seconds": 0.1 * n} for n in range(1, count + 1)]
+
+
+def chips(cell, numbers, target="gaussian-0.2", accuracy=60.0):
+    names = {"method": cell.method, "seed": cell.seed, "target": target, "backend": "noise", "time_s": 0.0}
+    return [{**names, "chip": n, "accuracy": accuracy + n, "loss": 1.25, "n": 180} for n in numbers]
+
+
+@pytest.fixture
+def results(write_spec, tmp_path):
+    """Make a results folder of the small spec."""
+    spec = load_spec(write_spec())
+
+    def make(name, spec=spec):
+        (tmp_path / name).mkdir()
+        return Store.create(tmp_path / name, spec, f"# {name}")
+
+    return make
+
+
+def put(store, cell, *, history=(), rows=(), weights=None, unfinished=None, failed=None, other=None):
+    """What a run leaves; weights, unfinished, other: a number that stands for a checkpoint's content."""
+    folder = store.run_folder(cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {
+        "checkpoint.safetensors": weights,
+        "unfinished.safetensors": unfinished,
+        "checkpoint-0.1.safetensors": other,
+    }
+    for name, value in kept.items():
+        if value is not None:
+            write_checkpoint(folder / name, {"w": torch.full((3,), float(value))}, {"recipe": "r", "epoch": 2})
+    for name, content in (("history.jsonl", history), ("evaluations.jsonl", rows)):
+        if content:
+            (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content))
+    if failed is not None:
+        store.record_failure(cell, failed)
+
+
+def content(folder):
+    """Every visible file of the runs, by its path."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted((folder / "runs").rglob("*")) if p.is_file()}
+
+
+def weight(store, cell, name="checkpoint.safetensors"):
+    return float(read_checkpoint(store.run_folder(cell) / name)[0]["w"][0])
+
+
+def finished(store, cell, value=1.0, numbers=(0, 1, 2), **more):
+    put(store, cell, history=epochs(3), weights=value, rows=chips(cell, numbers), **more)
+
+
+def test_cells_of_two_machines_come_together(results, tmp_path):
+    one, two = results("one"), results("two")
+    finished(one, SGD, other=5)
+    finished(two, MRWP, value=2)
+    merged = merge([one.folder, two.folder], tmp_path / "all")
+    assert (merged.finished, merged.rows) == (2, 6)
+    assert content(tmp_path / "all") == content(one.folder) | content(two.folder)
+    assert len(Store.open(tmp_path / "all").table()) == 6
+    assert (tmp_path / "all" / "evaluations.csv").read_text().count("\n") == 7
+    assert (tmp_path / "all" / "spec.toml").read_text() == "# one"
+
+
+def test_a_real_comparison_cut_in_two_is_whole_again(done, tmp_path):
+    for name, seed in (("one", 0), ("two", 1)):
+        shutil.copytree(done, tmp_path / name)
+        for folder in (tmp_path / name / "runs").glob(f"*-seed{seed}"):
+            shutil.rmtree(folder)
+    merge([tmp_path / "one", tmp_path / "two"], tmp_path / "all")
+    assert content(tmp_path / "all") == content(done)
+    for name in ("evaluations.csv", "summary.csv", "question.json", "environment.json", "coverage.json"):
+        assert (tmp_path / "all" / name).read_bytes() == (done / name).read_bytes()
+
+
+def test_committed_rows_without_checkpoints_come_together_and_weights_join_their_rows(results, tmp_path):
+    published, other, weights = results("published"), results("other"), results("weights")
+    put(published, SGD, history=epochs(3), rows=chips(SGD, [0, 1]))
+    put(other, SGD, history=epochs(3), rows=chips(SGD, [1, 2]))
+    put(weights, SGD, history=epochs(3), weights=4)
+    merged = merge([published.folder, other.folder, weights.folder], tmp_path / "all").store
+    assert sorted(row["chip"] for row in merged.evaluations(SGD)) == [0, 1, 2]
+    assert weight(merged, SGD) == 4
+
+
+def test_the_finished_training_wins_whole_whatever_the_order(results, tmp_path):
+    ahead, behind = results("ahead"), results("behind")
+    put(behind, SGD, history=epochs(2, start=10.0), unfinished=7)
+    finished(ahead, SGD)
+    for name, order in (("all", [ahead, behind]), ("again", [behind, ahead])):
+        merge([store.folder for store in order], tmp_path / name)
+        assert content(tmp_path / name) == content(ahead.folder)
+
+
+def test_of_two_unfinished_trainings_the_one_with_most_epochs_is_gone_on_with(results, tmp_path):
+    one, two = results("one"), results("two")
+    put(one, SGD, history=epochs(1, start=10.0), unfinished=1)
+    put(two, SGD, history=epochs(2), unfinished=2)
+    merged = merge([one.folder, two.folder], one.folder).store
+    assert content(one.folder) == content(two.folder)
+    assert (weight(merged, SGD, "unfinished.safetensors"), len(merged.history(SGD))) == (2, 2)
+
+
+def test_a_training_that_can_go_on_wins_over_more_epochs_that_cannot(results, tmp_path):
+    one, two = results("one"), results("two")
+    put(one, SGD, history=epochs(2))
+    put(two, SGD, history=epochs(1), unfinished=2)
+    merge([one.folder, two.folder], tmp_path / "all")
+    assert content(tmp_path / "all") == content(two.folder)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_failed_cell_loses_to_a_finished_one_and_keeps_its_reason_alone(order, results, tmp_path):
+    stores = [results("one"), results("two")]
+    put(stores[0], SGD, history=epochs(1), failed="not finite")
+    finished(stores[1], SGD)
+    put(stores[0], MRWP, failed="out of memory")
+    merged = merge([stores[i].folder for i in order], tmp_path / "all").store
+    assert merged.failure(SGD) is None
+    assert merged.failure(MRWP) == "out of memory"
+    assert merge([stores[i].folder for i in order], stores[0].folder).store.failure(SGD) is None
+
+
+def test_rows_of_one_training_are_united_each_once(results, tmp_path):
+    one, two = results("one"), results("two")
+    finished(one, SGD, numbers=(0, 1))
+    finished(two, SGD, numbers=(1, 2))
+    merged = merge([one.folder, two.folder], tmp_path / "all").store
+    assert [row["chip"] for row in merged.evaluations(SGD)] == [0, 1, 2]
+
+
+def test_machines_that_round_differently_give_the_earlier_folders_row_for_the_same_weights(results, tmp_path):
+    one, two = results("one"), results("two")
+    put(one, SGD, history=epochs(3), weights=1, rows=chips(SGD, [0, 1]))
+    put(two, SGD, history=epochs(3), weights=1, rows=chips(SGD, [0, 1, 2], accuracy=60.5))
+    merged = merge([one.folder, two.folder], tmp_path / "all").store
+    assert [row["accuracy"] for row in merged.evaluations(SGD)] == [60.0, 61.0, 62.5]
+
+
+def test_two_different_finished_trainings_are_refused_and_nothing_is_written(results, tmp_path):
+    one, two = results("one"), results("two")
+    finished(one, SGD, value=1)
+    finished(two, SGD, value=2)
+    with pytest.raises(
+        ResultsError, match=r"sgd-seed0 in .*one.* and .*two.*other weights.*leaving one of the folders"
+    ):
+        merge([one.folder, two.folder], tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"rows": chips(SGD, [2], accuracy=61.0)}, "chip 2 of gaussian-0.2 has other numbers"),
+        ({"history": epochs(3, start=41.0), "rows": chips(SGD, [5])}, "epoch 1 has another accuracy"),
+        ({"rows": chips(SGD, [5])}, "no epochs, chips or weights that both have"),
+    ],
+)
+def test_published_trainings_without_weights_are_told_apart_by_their_numbers(changed, words, results, tmp_path):
+    one, two = results("one"), results("two")
+    put(one, SGD, history=epochs(3), rows=chips(SGD, [0, 1, 2]))
+    put(two, SGD, **changed)
+    with pytest.raises(ResultsError, match=words):
+        merge([one.folder, two.folder], tmp_path / "all")
+
+
+def test_the_seconds_of_an_epoch_are_the_machines_not_the_trainings(results, tmp_path):
+    one, two = results("one"), results("two")
+    slower = [row | {"seconds": 99.0} for row in epochs(3)]
+    put(one, SGD, history=epochs(3), rows=chips(SGD, [0]))
+    put(two, SGD, history=slower, rows=chips(SGD, [1]))
+    assert merge([one.folder, two.folder], tmp_path / "all").rows == 2
+
+
+def test_another_question_is_refused_naming_what_differs(results, write_spec, tmp_path):
+    one = results("one")
+    changed = write_spec(("epochs = 3", "epochs = 4"), ("chips = 3", "chips = 5"))
+    two = results("two", load_spec(changed, overrides=["training.lr=0.2"]))
+    expected = (
+        r"one and .*two \(set training\.lr=0\.2\) .*chips: 3 and 5; training\.epochs: 3 and 4; training\.lr: 0\.1 and"
+    )
+    with pytest.raises(InputError, match=expected):
+        merge([one.folder, two.folder], tmp_path / "all")
+
+
+def test_differences_name_keys_of_any_depth_on_either_side():
+    one, two = {"a": {"b": 1, "c": {"d": [1]}}, "e": 1, "long": "x" * 50}, {"a": {"b": 1, "c": {}}, "f": 2, "long": ""}
+    assert list(differences(one, two)) == ["a.c.d: [1] and None", "e: 1 and None", "long", "f: None and 2"]
+    assert list(differences(one, one)) == []
+
+
+def test_a_folder_gains_what_the_others_have_and_a_second_call_changes_nothing(results, tmp_path):
+    one, two = results("one"), results("two")
+    finished(one, SGD, numbers=(0,))
+    finished(two, SGD, numbers=(0, 1))
+    finished(two, MRWP, value=2)
+    merge([one.folder, two.folder], one.folder)
+    assert content(one.folder) == content(two.folder)
+    stamps = {path: path.stat().st_mtime_ns for path in (one.folder / "runs").rglob("*") if path.is_file()}
+    merge([two.folder], one.folder)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def test_rows_added_to_the_merged_folder_stay_out_of_the_others(results, tmp_path):
+    one, two = results("one"), results("two")
+    finished(one, SGD)
+    before = content(one.folder)
+    merged = merge([one.folder, two.folder], tmp_path / "all").store
+    merged.add_evaluations(SGD, chips(SGD, [9]))
+    write_checkpoint(
+        merged.run_folder(SGD) / "checkpoint.safetensors", {"w": torch.zeros(3)}, {"recipe": "r", "epoch": 1}
+    )
+    assert content(one.folder) == before
+
+
+def test_environments_are_united_in_order(results, tmp_path):
+    one, two = results("one"), results("two")
+    one.write_note("environment.json", [{"device": "cpu"}])
+    two.write_note("environment.json", [{"device": "H100"}, {"device": "cpu"}])
+    merged = merge([one.folder, two.folder], tmp_path / "all").store
+    assert merged.note("environment.json") == [{"device": "cpu"}, {"device": "H100"}]
+
+
+def test_a_merge_cut_off_at_any_file_is_finished_by_the_same_call(results, tmp_path, monkeypatch):
+    from aimc_robust.experiments.results import merge as module
+
+    one, two = results("one"), results("two")
+    put(one, SGD, history=epochs(2, start=10.0), unfinished=7)
+    put(one, MRWP, failed="out of memory")
+    for cell in (SGD, MRWP):
+        finished(two, cell, other=5)
+    whole = content(merge([one.folder, two.folder], tmp_path / "whole").store.folder)
+
+    class Killed(BaseException):
+        pass
+
+    for fatal in range(20):
+        out, writes = tmp_path / f"out{fatal}", [0]
+        shutil.copytree(one.folder, out)
+
+        def counting(real, writes=writes, fatal=fatal):
+            def write(*args):
+                writes[0] += 1
+                if writes[0] > fatal:
+                    raise Killed
+                return real(*args)
+
+            return write
+
+        with monkeypatch.context() as patch:
+            for name in ("write_whole", "link_whole"):
+                patch.setattr(module, name, counting(getattr(module, name)))
+            try:
+                merge([out, two.folder], out)
+                killed = False
+            except Killed:
+                killed = True
+        store = Store.open(out)
+        for cell in (SGD, MRWP):  # no weights or rows beside what is left of another training
+            if store.is_trained(cell):
+                assert (store.history(cell), weight(store, cell)) == (epochs(3), 1)
+                assert not (store.run_folder(cell) / "unfinished.safetensors").exists()
+            assert store.is_trained(cell) or not store.evaluations(cell)
+        merge([out, two.folder], out)
+        assert content(out) == whole
+        if not killed:
+            break
+    assert fatal >= 8  # four files of each cell
+    assert not killed
+
+
+def test_folders_at_work_or_without_results_are_refused(results, tmp_path):
+    one, two = results("one"), results("two")
+    with exclusive(two.folder), pytest.raises(ResultsError, match=r"another process works on .*two"):
+        merge([one.folder, two.folder], tmp_path / "all")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no comparison"):
+        merge([one.folder, tmp_path / "empty"], tmp_path / "all")
+    with pytest.raises(InputError, match="there is no folder"):
+        merge([one.folder, tmp_path / "missing"], tmp_path / "all")
+    with pytest.raises(InputError, match="two or more different folders"):
+        merge([one.folder, one.folder / "."], tmp_path / "all")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("all my work")
+    with pytest.raises(ResultsError, match="other files"):
+        merge([one.folder, two.folder], tmp_path / "thesis")
+
+
+def test_a_half_written_row_is_dropped_with_a_notice(results, tmp_path):
+    one, two = results("one"), results("two")
+    finished(one, SGD)
+    path = one.run_folder(SGD) / "evaluations.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.warns(UserWarning, match=r"evaluations\.jsonl ends in a half-written row, .*2 rows are kept"):
+        merge([one.folder, two.folder], tmp_path / "all")
+    assert [row["chip"] for row in read_rows(tmp_path / "all" / "runs" / str(SGD) / "evaluations.jsonl")] == [0, 1]

@@ -1,0 +1,227 @@
+"""The main job: rows for every method, seed, target and chip, on the same chips; never mixed, never redone."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from aimc_robust import Crossbar, Gaussian, evaluate
+from aimc_robust.data.batches import batches_of
+from aimc_robust.data.dataset import load_data
+from aimc_robust.devices.library import cards_folder
+from aimc_robust.errors import CheckpointError, InputError, ResultsError
+from aimc_robust.experiments.execution import cell_runner
+from aimc_robust.experiments.results.locking import exclusive
+from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.models.checkpoint import load_model_tensors, read_checkpoint, write_checkpoint
+from aimc_robust.models.registry import build_model
+from aimc_robust.report.write import write_report
+from aimc_robust.training.loop import train
+
+
+def rows_of(folder):
+    return pd.read_csv(folder / "evaluations.csv")
+
+
+def test_every_method_seed_target_and_chip_has_one_row(done):
+    rows = rows_of(done)
+    assert list(rows.columns) == ["method", "seed", "target", "backend", "time_s", "chip", "accuracy", "loss", "n"]
+    counts = rows.groupby(["method", "seed", "target"])["chip"].apply(list)
+    assert len(counts) == 2 * 2 * 3
+    assert all(chips == ([0] if key[2] == "digital" else [0, 1, 2]) for key, chips in counts.items())
+    assert set(rows["n"]) == {180}
+
+
+def test_the_rows_are_what_evaluate_finds_for_the_stored_models(done):
+    spec = load_spec(done / "spec.toml")
+    data = load_data(spec.data, seed=spec.seed, folder=done)
+    rows = rows_of(done)
+    for cell in ("sgd-seed1", "m-rwp-seed0"):
+        model = build_model(spec.model, data, seed=7)
+        load_model_tensors(model, read_checkpoint(done / "runs" / cell / "checkpoint.safetensors")[0], source=cell)
+        method, seed = cell.split("-seed")[0], int(cell[-1])
+        for name, condition in {"gaussian-0.2": Gaussian(0.2), "rram-wan2022": Crossbar("rram-wan2022")}.items():
+            found = evaluate(model, batches_of(data.test, 100), condition, chips=3, seed=spec.seed)
+            mine = rows[(rows["method"] == method) & (rows["seed"] == seed) & (rows["target"] == name)]
+            assert list(mine["accuracy"]) == pytest.approx(list(found.table["accuracy"]), rel=1e-12)
+
+
+def test_summary_holds_mean_deviations_and_interval_of_the_rows(done):
+    summary = pd.read_csv(done / "summary.csv").set_index(["method", "target"])
+    assert list(summary.columns) == ["time_s", "mean", "sd_noise", "sd_seed", "ci_low", "ci_high", "chips", "seeds"]
+    group = rows_of(done).query("method == 'sgd' and target == 'rram-wan2022'").groupby("seed")["accuracy"]
+    row = summary.loc["sgd", "rram-wan2022"]
+    assert row["mean"] == pytest.approx(group.mean().mean())
+    assert row["sd_seed"] == pytest.approx(group.mean().std())
+    assert row["sd_noise"] == pytest.approx(group.std().mean())
+    # t with one degree of freedom at 97.5 %, from a printed table
+    assert row["ci_high"] - row["mean"] == pytest.approx(12.706 * group.mean().std() / 2**0.5, rel=1e-4)
+
+
+def test_a_second_call_redoes_nothing_and_changes_nothing(run, write_spec, tmp_path):
+    path = write_spec()
+    run(path)
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "runs").rglob("*") if p.is_file()}
+    tables = (tmp_path / "out" / "evaluations.csv").read_bytes()
+    run(path)
+    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
+    assert (tmp_path / "out" / "evaluations.csv").read_bytes() == tables
+
+
+def test_missing_chips_are_added_to_those_that_are_there(run, write_spec, tmp_path, done):
+    run(write_spec())
+    rows = tmp_path / "out" / "runs" / "sgd-seed0" / "evaluations.jsonl"
+    whole = rows.read_bytes()
+    rows.write_bytes(whole[: len(whole) * 2 // 3])  # cut in the middle of a row
+    run(write_spec())
+    assert rows_of(tmp_path / "out").equals(rows_of(done))
+
+
+def test_a_diverging_run_fails_alone_with_its_reason(run, write_spec, tmp_path):
+    path = write_spec(("[methods.sgd]", '[methods.sgd]\n[methods.wild]\nkind = "rwp"\nsigma = 1e39'))
+    outcome = run(path)
+    assert [str(cell) for cell in outcome.failed] == ["wild-seed0", "wild-seed1"]
+    note = json.loads((tmp_path / "out" / "runs" / "wild-seed0" / "failed.json").read_text())
+    assert "not finite at update 1" in note["reason"]
+    assert "RWP at strength 1e+39" in note["reason"]
+    assert set(rows_of(tmp_path / "out")["method"]) == {"sgd", "m-rwp"}
+
+
+def test_a_failed_cell_is_tried_again_only_on_request(run, write_spec, tmp_path):
+    path = write_spec()
+    failed = tmp_path / "out" / "runs" / "sgd-seed0"
+    run(path)
+    for name in ("checkpoint.safetensors", "history.jsonl", "evaluations.jsonl"):
+        (failed / name).unlink()
+    (failed / "failed.json").write_text('{"reason": "as if"}')
+    assert list(run(path).failed.values()) == ["as if"]
+    assert not run(path, retry_failed=True).failed
+    assert len(rows_of(tmp_path / "out").query("method == 'sgd' and seed == 0")) == 7
+
+
+def test_another_specs_folder_is_refused_and_left_alone(run, write_spec, tmp_path):
+    run(write_spec())
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    with pytest.raises(ResultsError, match="another spec"):
+        run(write_spec(("chips = 3", "chips = 4"), name="other.toml"))
+    assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
+
+
+def test_a_comment_in_the_spec_is_not_another_question(run, write_spec):
+    run(write_spec())
+    assert not run(write_spec(("chips = 3", "chips = 3  # as before"))).failed
+
+
+def test_a_changed_card_is_another_question(run, write_spec, tmp_path):
+    run(write_spec())
+    question = json.loads((tmp_path / "out" / "question.json").read_text())
+    question["targets"][2]["device"]["programming"]["coefficients"][0] = 9.0
+    (tmp_path / "out" / "question.json").write_text(json.dumps(question))
+    with pytest.raises(ResultsError, match=r"cards that have changed since \(different: targets\)"):
+        run(write_spec())
+
+
+def test_a_folder_with_other_files_is_refused(run, write_spec, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("all my work")
+    with pytest.raises(ResultsError, match="other files"):
+        run(write_spec())
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_training(run, write_spec, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="cannot be written"):
+        run(write_spec(), folder=tmp_path / "file" / "out")
+
+
+def test_a_read_only_folder_is_refused(write_spec, tmp_path):
+    (tmp_path / "out").mkdir(mode=0o500)
+    command = [sys.executable, "-m", "aimc_robust", "compare", str(write_spec()), "--out", str(tmp_path / "out")]
+    if os.geteuid() == 0:  # root may write everywhere unless it gives that power up
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may write everywhere, and there is no setpriv to give that up")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_second_process_on_the_same_folder_is_refused(run, write_spec, tmp_path):
+    with exclusive(tmp_path / "out"), pytest.raises(ResultsError, match="another process works on"):
+        run(write_spec())
+    assert not run(write_spec()).failed
+
+
+def test_every_model_starts_from_its_own_seed_and_the_same_seed_for_every_method(run, write_spec, monkeypatch):
+    begun = []
+
+    def recording(model, method, *args, seed, **options):
+        begun.append((method.seed, seed, model.features[0].weight.detach().clone()))
+        return train(model, method, *args, seed=seed, **options)
+
+    monkeypatch.setattr(cell_runner, "train", recording)
+    run(write_spec())
+    assert [(method, seed) for method, seed, _ in begun] == [(0, 0), (0, 0), (1, 1), (1, 1)]
+    first, second, third, _ = (weight for _, _, weight in begun)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
+
+
+def test_a_card_beside_the_spec_is_found_from_anywhere_and_kept_with_the_results(
+    run, write_spec, tmp_path, monkeypatch
+):
+    card = (cards_folder() / "rram-wan2022.toml").read_text().replace("rram-wan2022", "mine")
+    (tmp_path / "my.toml").write_text(card)
+    path = write_spec(('"rram-wan2022"]', '"my.toml"]'))
+    monkeypatch.chdir("/")
+    run(path)
+    (tmp_path / "my.toml").unlink()
+    assert "mine" in set(rows_of(tmp_path / "out")["target"])
+    assert "W. Wan et al." in write_report(tmp_path / "out").read_text()
+
+
+def test_damaged_results_are_named(run, write_spec, tmp_path):
+    run(write_spec())
+    path = tmp_path / "out" / "runs" / "sgd-seed0" / "evaluations.jsonl"
+    path.write_bytes(b"\0" * 20 + b"\n")
+    with pytest.raises(ResultsError, match=r"evaluations\.jsonl is damaged"):
+        run(write_spec())
+
+
+def test_the_models_have_learned_so_that_equal_rows_mean_something(done):
+    digital = rows_of(done).query("target == 'digital'")["accuracy"]
+    assert digital.min() > 60
+
+
+def test_a_checkpoint_of_another_model_is_refused_and_kept(run, write_spec, tmp_path):
+    run(write_spec())
+    path = tmp_path / "out" / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+    tensors, notes = read_checkpoint(path)
+    tensors["classifier.bias"] = tensors["classifier.bias"][:3]
+    write_checkpoint(path, tensors, notes)
+    before = path.read_bytes()
+    (path.parent / "evaluations.jsonl").unlink()  # a cell that has all its rows needs no model any more
+    with pytest.raises(CheckpointError, match=r"another model.*classifier\.bias has shape \(3,\)"):
+        run(write_spec())
+    assert path.read_bytes() == before
+
+
+def test_a_method_that_needs_more_processes_is_told_before_any_training(write_spec, run, tmp_path):
+    path = write_spec(("[methods.m-rwp]\n", "[methods.m-rwp]\nparallel = true\n"))
+    with pytest.raises(InputError, match=r"methods\.m-rwp: parallel m-RWP needs an even number of processes, got 1"):
+        run(path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_augmentation_that_does_not_fit_the_images_is_told_before_any_training(write_spec, run, tmp_path):
+    path = write_spec(("test_share = 0.1", "test_share = 0.1\naugmentation = { cutout = 20 }"))
+    with pytest.raises(InputError, match="cutout 20 is larger than the images, 8 x 8"):
+        run(path)
+    assert not (tmp_path / "out").exists()

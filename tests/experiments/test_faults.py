@@ -1,0 +1,185 @@
+"""Disks that are full, rows that are half written, processes that died: what was done stays, and is told plainly."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from aimc_robust.errors import ResultsError
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.locking import exclusive
+from aimc_robust.experiments.results.merge import merge
+from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.io.atomic import append_rows, link_whole, read_rows, write_whole
+
+ROWS = [{"chip": n, "accuracy": 90.5 + n} for n in range(3)]
+LARGE = "x" * 200_000
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk, and not everywhere")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("size", [20, LARGE])
+def test_a_full_disk_leaves_the_rows_and_says_so(size, small_disk):
+    path = small_disk / "rows.jsonl"
+    append_rows(path, ROWS)
+    before = path.read_bytes()
+
+    def fill():
+        for number in range(10_000):
+            append_rows(path, [{"chip": number, "more": LARGE if size == LARGE else "x" * size}])
+
+    with pytest.raises(ResultsError, match=r"rows\.jsonl cannot be written \(No space left .*What is done is kept"):
+        fill()
+    rows = read_rows(path)  # without a warning: no part of a row is left
+    assert rows[:3] == ROWS
+    assert path.read_bytes().startswith(before)
+    assert [row["chip"] for row in rows[3:]] == list(range(len(rows) - 3))
+    assert len(rows) > 500 or size == LARGE
+    path.write_bytes(before)
+    append_rows(path, [{"chip": 3}])  # there is room again
+    assert read_rows(path) == [*ROWS, {"chip": 3}]
+
+
+def test_a_full_disk_leaves_the_file_that_was_to_be_replaced(small_disk, tmp_path):
+    path = small_disk / "checkpoint.safetensors"
+    write_whole(path, "old")
+    (tmp_path / "large").write_text(LARGE)
+    for replace in (lambda: write_whole(path, LARGE), lambda: link_whole(tmp_path / "large", path)):
+        with pytest.raises(ResultsError, match=r"checkpoint\.safetensors cannot be written \(No space left"):
+            replace()
+        assert path.read_text() == "old"
+        assert [p.name for p in small_disk.iterdir()] == ["checkpoint.safetensors"]  # the room is free again
+    write_whole(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_a_limit_on_the_size_of_files_is_told_in_the_same_way(tmp_path):
+    code = """
+import resource, signal
+from pathlib import Path
+from aimc_robust.io.atomic import append_rows, write_whole
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+writes = [lambda: append_rows(Path("rows.jsonl"), [{"more": "x" * 400}]), lambda: write_whole(Path("file"), "x" * 2000)]
+for write in writes:
+    try:
+        for _ in range(9):
+            write()
+    except OSError as error:
+        print(type(error).__name__, error)
+"""
+    write_whole(tmp_path / "file", "old")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    lines = done.stdout.splitlines()
+    assert [line.split(" cannot")[0] for line in lines] == ["ResultsError rows.jsonl", "ResultsError file"], done.stderr
+    assert all("File too large" in line for line in lines)
+    assert read_rows(tmp_path / "rows.jsonl") == [{"more": "x" * 400}] * 2
+    assert (tmp_path / "file").read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "rows.jsonl"]
+
+
+def test_a_comparison_on_a_full_disk_stops_with_one_sentence_and_goes_on_from_there(run, write_spec, small_disk):
+    path = write_spec(("epochs = 3", "epochs = 1"), ("seeds = [0, 1]", "seeds = [0]"))
+    (small_disk / "fill").write_bytes(b"x" * 48_000)
+    with pytest.raises(ResultsError, match=r"disk/out/.* cannot be written \(No space left .*What is done is kept"):
+        run(path, small_disk / "out")
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    assert not run(path, small_disk / "out").failed
+    assert len(Store.open(small_disk / "out").table()) == 14
+
+
+def test_a_merge_onto_a_full_disk_keeps_what_it_has(done, small_disk, tmp_path):
+    with pytest.raises(ResultsError, match=r"cannot be written \(No space left"):
+        merge([done, shutil.copytree(done, tmp_path / "copy")], small_disk / "out")
+    for path in (small_disk / "out" / "runs").rglob("*.jsonl"):
+        assert read_rows(path) == read_rows(done / path.relative_to(small_disk / "out"))
+
+
+def test_a_half_written_last_row_is_dropped_with_a_notice_that_names_file_and_count(write_spec, tmp_path):
+    store = Store.create(tmp_path, load_spec(write_spec()), "")
+    cell = Cell("sgd", 0)
+    store.run_folder(cell).mkdir(parents=True)
+    rows = [row | {"target": "digital"} for row in ROWS]
+    store.add_evaluations(cell, rows)
+    path = store.run_folder(cell) / "evaluations.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"chip": 3, "accu')
+    with pytest.warns(UserWarning, match=r"sgd-seed0/evaluations\.jsonl ends in a half-written row.*3 rows are kept"):
+        assert store.evaluations(cell) == rows
+
+
+def test_a_chip_that_two_processes_wrote_counts_once(done, tmp_path):
+    store = Store.open(shutil.copytree(done, tmp_path / "copy"))
+    before, cell = store.table(), store.cells[0]
+    rows = store.evaluations(cell)
+    store.add_evaluations(cell, rows[1:3])
+    assert store.evaluations(cell) == rows
+    assert store.table().equals(before)
+
+
+def test_an_epoch_that_two_processes_wrote_counts_once(done, tmp_path):
+    store = Store.open(shutil.copytree(done, tmp_path / "copy"))
+    cell = store.cells[0]
+    rows = store.history(cell)
+    append_rows(store.run_folder(cell) / "history.jsonl", rows[:1])
+    assert store.history(cell) == rows
+
+
+@pytest.mark.parametrize(
+    ("damaged", "number"),
+    [
+        (b'{"chip": 1, "accu\n', 2),
+        (b"\0" * 20 + b"\n", 2),
+        (b'{"chip": 1}{"chip": 9}\n', 2),
+        (b"\n", 2),
+        (b'{"list": [{"chip": 1}\n{"chip": 2}]}\n', 2),  # two broken lines that join into a whole row
+        (b"\xff\xfe\n", 2),
+    ],
+)
+def test_damage_in_the_middle_is_refused_with_the_row(damaged, number, tmp_path, recwarn):
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps(row).encode() + b"\n" for row in ROWS]
+    path.write_bytes(lines[0] + damaged + lines[2])
+    with pytest.raises(ResultsError, match=rf"rows\.jsonl is damaged \(row {number}: .*; delete it"):
+        read_rows(path)
+    assert not recwarn.list
+
+
+def _work(folder, pipe):
+    with exclusive(folder):
+        pipe.send("working")
+        pipe.recv()  # until it is killed
+
+
+def test_a_folder_that_a_living_process_works_on_is_refused_and_a_dead_ones_is_taken_over(tmp_path, recwarn):
+    folder = tmp_path / "out"
+    context = multiprocessing.get_context("fork")  # which spares it the imports
+    mine, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(folder, theirs), daemon=True)
+    process.start()
+    theirs.close()  # if it ends early, `recv` says so instead of waiting
+    assert mine.recv() == "working"
+    with pytest.raises(ResultsError, match="another process works on"), exclusive(folder):
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert (folder / ".lock").exists()  # the dead process could not clear it away
+    recwarn.clear()  # of Python, on forking with threads
+    with exclusive(folder):
+        pass
+    assert not recwarn.list

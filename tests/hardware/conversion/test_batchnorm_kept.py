@@ -1,0 +1,199 @@
+"""A BatchNorm that cannot be folded exactly stays as it is, and the coverage says which and why."""
+
+import pytest
+import torch
+from support.folding import TOLERANCE, folded_and_difference, noise_inputs
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+
+from aimc_robust.errors import InputError
+
+
+class Net(nn.Module):
+    """A convolution and its BatchNorm, used by each model below in a way of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.norm = nn.BatchNorm2d(3)
+
+
+class NormAfterReLU(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(F.relu(self.conv(x)))
+
+
+class OutputUsedTwice(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return self.norm(y) + y
+
+
+class SharedConv(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.norm(self.conv(x)))
+
+
+class SharedNorm(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.norm(self.conv(x)))
+
+
+class TiedWeights(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Conv2d(3, 3, 3, padding=1)
+        self.other.weight = self.conv.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.other(self.norm(self.conv(x)))
+
+
+class WeightUsedAgain(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x)) * self.conv.weight.sum()
+
+
+class StatisticsUsedAgain(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x)) - self.norm.running_mean.reshape(-1, 1, 1)
+
+
+class NoRunningStatistics(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+
+class DataDependent(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.conv(x))
+        return y if x.sum() > 0 else -y
+
+
+class Parametrised(Net):
+    """The weight is computed anew from other parameters at each use; in the deployed copy it is a plain one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = parametrizations.weight_norm(self.conv)
+        self.last = nn.Conv2d(3, 3, 1)  # without a plain layer the model would be refused
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norm(self.conv(x)))
+
+
+class Hooked(Net):
+    """A trace does not see what a forward hook does to the layer's output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv.register_forward_hook(lambda module, args, output: F.relu(output))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+
+NETS = [
+    NormAfterReLU,
+    OutputUsedTwice,
+    SharedConv,
+    SharedNorm,
+    TiedWeights,
+    WeightUsedAgain,
+    StatisticsUsedAgain,
+    NoRunningStatistics,
+    DataDependent,
+    Hooked,
+]
+REASONS = {
+    NormAfterReLU: "input is not one layer's output alone",
+    OutputUsedTwice: "input is not one layer's output alone",
+    NoRunningStatistics: "statistics",
+    DataDependent: "cannot be traced: TraceError",
+}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_batchnorm_after_a_computed_weight_is_folded_into_the_weight_that_it_computes(frozen, grad):
+    with torch.set_grad_enabled(grad):
+        net = Parametrised().requires_grad_(not frozen)
+        coverage, difference = folded_and_difference(net, noise_inputs(2, 3, 6, 6))
+    assert difference < TOLERANCE
+    assert coverage.folding.folded == {"norm": "conv"}
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_a_batchnorm_that_cannot_be_folded_stays_and_is_named_with_the_reason(net):
+    coverage, difference = folded_and_difference(net(), noise_inputs(2, 3, 6, 6))
+    assert difference < TOLERANCE
+    assert coverage.folding.folded == {}
+    assert list(coverage.folding.kept) == ["norm"]
+    assert coverage.digital["norm"] == 6
+    reason = coverage.folding.kept["norm"]
+    assert REASONS.get(net, "") in reason
+    assert f"BatchNorm not folded: norm ({reason})" in coverage.line()
+
+
+class TwoNames(nn.Module):
+    """The BatchNorm is reached by a second name, under which it is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), self.norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class NormAfterReLUWithoutMask(Net):
+    """A trace that hands in something for `mask` does not see the ReLU that a user who leaves it out gets."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        y = self.conv(x)
+        if mask is None:
+            y = F.relu(y)
+        return self.norm(y)
+
+
+class NormAfterMask(Net):
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        y = self.conv(x)
+        if mask is not None:
+            y = y * mask
+        return self.norm(y)
+
+
+IMAGES, MASK = noise_inputs(2, 3, 6, 6), noise_inputs(6)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [
+        (TwoNames(), [IMAGES]),
+        (NormAfterReLUWithoutMask(), [IMAGES]),
+        (NormAfterReLUWithoutMask(), [IMAGES, MASK]),
+        (NormAfterMask(), [IMAGES]),
+        (NormAfterMask(), [IMAGES, MASK]),
+    ],
+    ids=["two names", "relu, no mask", "relu, mask", "no mask", "mask"],
+)
+def test_whether_folded_or_not_the_outputs_stay_equal(model, inputs):
+    assert folded_and_difference(model, *inputs)[1] < TOLERANCE
+
+
+def test_a_batchnorm_over_the_length_of_sequences_does_not_pass_for_one_over_features():
+    # (batch, length, features): BatchNorm1d normalises the length, here as long as there are features. The trace
+    # cannot know; equal outputs or a refusal when it shows will do, wrong numbers will not.
+    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8))
+    try:
+        difference = folded_and_difference(model, noise_inputs(4, 8, 5))[1]
+    except InputError:
+        return
+    assert difference < TOLERANCE

@@ -1,0 +1,125 @@
+"""What methods cost: passes as each method makes them, and time as it was measured, beside the same network's sgd."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.spec.comparison import spec_from
+from aimc_robust.report.comparison.content import gather
+from aimc_robust.report.comparison.costs import costs, reference_of
+from aimc_robust.training.methods.registry import METHODS
+
+CASES = [
+    ("sgd", {}, 1),
+    ("sam", {"rho": 0.1}, 2),
+    ("sam", {"rho": 0.1, "batches": "different"}, 2),
+    ("asam", {"rho": 0.1}, 2),
+    ("rwp", {"sigma": 0.1}, 1),
+    ("rwp", {"sigma": 0.1, "draws": 3}, 3),
+    ("m-rwp", {"sigma": 0.1}, 2),
+    ("m-rwp", {"sigma": 0.1, "batches": "same", "draws": 2}, 3),
+    ("m-rwp", {"sigma": 0.1, "lam": 1.0, "bn_stats": "perturbed"}, 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "passes"), CASES)
+def test_passes_are_those_that_an_update_makes(kind, options, passes):
+    method = METHODS[kind](**options)
+    model, runs = nn.Linear(3, 2), []
+    model.register_forward_hook(lambda *_: runs.append(1))
+    batch = torch.randn(4, 3), torch.randint(2, (4,))
+    method.backward(model, nn.functional.cross_entropy, [batch] * method.batches_per_update, step=1)
+    assert method.passes_per_update == passes == len(runs)
+
+
+def test_every_kind_of_method_is_counted():
+    assert {kind for kind, _, _ in CASES} == set(METHODS)
+
+
+def spec(**methods):
+    return spec_from(
+        {
+            "name": "costs",
+            "targets": ["digital"],
+            "data": {"name": "digits"},
+            "model": {"name": "small-cnn"},
+            "training": {"epochs": 1},
+            "methods": methods,
+        }
+    )
+
+
+def rows(*seconds):
+    return [{"epoch": i, "seconds": value} for i, value in enumerate(seconds, start=1)]
+
+
+LARGE = {"model": {"options": {"channels": 32}}}
+BOTH = {
+    "sgd": {},
+    "sam": {"rho": 0.1},
+    "large-sgd": {"kind": "sgd", **LARGE},
+    "large-sam": {"kind": "sam", "rho": 0.1, **LARGE},
+}
+
+
+def test_time_is_the_median_over_epochs_and_seeds_over_that_of_sgd_of_the_same_network():
+    history = {
+        Cell("sgd", 0): rows(1.0, 1.0, 50.0),  # one epoch shared the machine
+        Cell("sgd", 1): rows(1.0, 3.0),
+        Cell("sam", 0): rows(2.5),
+        Cell("large-sgd", 0): rows(10.0),
+        Cell("large-sam", 0): rows(19.0, 21.0),
+    }
+    found = costs(spec(**BOTH), history)
+    assert {label: (cost.flops, cost.time) for label, cost in found.items()} == {
+        "sgd": (1.0, 1.0),
+        "sam": (2.0, 2.5),
+        "large-sgd": (1.0, 1.0),
+        "large-sam": (2.0, 2.0),
+    }
+    assert found["large-sam"].reference == "large-sgd"
+
+
+def test_other_images_are_no_reference_and_flops_are_to_one_pass():
+    found = costs(spec(sgd={}, sam={"rho": 0.1, "data": {"test_share": 0.2}}), {Cell("sgd", 0): rows(1.0)})
+    assert (found["sam"].flops, found["sam"].time, found["sam"].reference) == (2.0, None, None)
+
+
+def test_a_reference_is_a_label_before_a_glob_before_a_kind():
+    made = spec(plain={"kind": "sgd"}, sgd={}, rwp={"sigma": 0.1})
+    assert reference_of(made, "rwp", "sgd") == "sgd"
+    assert reference_of(made, "rwp", "pl*") == "plain"
+    assert reference_of(spec(plain={"kind": "sgd"}, rwp={"sigma": 0.1}), "rwp", "sgd") == "plain"
+    assert reference_of(spec(rwp={"sigma": 0.1}), "rwp", "sam") is None
+
+
+def test_costs_relative_to_another_method_that_is_not_there_are_not_known():
+    assert costs(spec(rwp={"sigma": 0.1}), {}, "sam")["rwp"].flops is None
+
+
+def test_every_report_has_the_costs_of_its_trainings(done, tmp_path):
+    seconds = {
+        method: sorted(
+            json.loads(line)["seconds"]
+            for path in done.glob(f"runs/{method}-seed*/history.jsonl")
+            for line in path.read_text().splitlines()
+        )
+        for method in ("sgd", "m-rwp")
+    }
+    medians = {method: (values[2] + values[3]) / 2 for method, values in seconds.items()}  # 2 seeds of 3 epochs
+    found = gather(Store.open(done)).costs
+    assert found["m-rwp"].time == pytest.approx(medians["m-rwp"] / medians["sgd"])
+    assert (found["m-rwp"].flops, found["sgd"].flops) == (2.0, 1.0)
+    text = f"2 × | {found['m-rwp'].time:.3g} × ({medians['m-rwp']:.3g} s) |"
+    assert text in (done / "report.md").read_text()
+    assert "2 passes per update" in (done / "report.html").read_text()
+
+
+def test_a_paper_has_its_columns_of_costs_relative_to_its_own_reference(papered):
+    plain, mixed, best = gather(Store.open(papered)).paper.entries
+    assert [row[3].ours.value for row in (plain, mixed, best)] == [1.0, 2.0, 1.5]  # of several the median
+    assert plain[4].ours.value == 1.0

@@ -1,0 +1,59 @@
+"""What the figures draw is what the rows and the cards say."""
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.parallel import process_pool
+from aimc_robust.report import parallel
+from aimc_robust.report.comparison import figures, page, training_figures
+
+
+@pytest.mark.parametrize("along", ["x", "y"])
+def test_error_bars_reach_from_one_end_of_the_interval_to_the_other(along):
+    axes = Figure().subplots()
+    means, intervals, places = np.array([50.0, 70.0]), [(45.0, 55.0), (67.0, 73.0)], np.array([1.0, 2.0])
+    figures._intervals(axes, means, intervals, places, 0, "sgd", along)
+    drawn = [segment[:, 0 if along == "x" else 1].tolist() for segment in axes.collections[0].get_segments()]
+    assert drawn == [[45.0, 55.0], [67.0, 73.0]]
+
+
+def test_a_mean_without_an_interval_is_drawn_alone():
+    axes = Figure().subplots()
+    figures._intervals(axes, np.array([50.0]), [(math.nan, math.nan)], np.array([1.0]), 0, "sgd", "y")
+    assert axes.collections[0].get_segments()[0][:, 1].tolist() == [50.0, 50.0]
+
+
+@pytest.mark.parametrize("key", ["train_loss", "accuracy", "perturbed_accuracy"])
+def test_training_curves_are_the_means_over_seeds_of_the_history_rows(done, key):
+    store = Store.open(done)
+    means = training_figures.mean_rows(store.spec, store.histories())
+    for method in store.spec.labels:
+        rows = [store.history(cell) for cell in store.cells if cell.method == method]
+        expected = {e: (rows[0][e - 1][key] + rows[1][e - 1][key]) / 2 for e in (1, 2, 3)}
+        assert [row["epoch"] for row in means[method]] == [1, 2, 3]
+        assert {int(row["epoch"]): row[key] for row in means[method]} == pytest.approx(expected)
+
+
+def test_a_device_curve_spans_the_limits_and_follows_the_card():
+    state, std = figures.device_points(Crossbar("pcm-joshi2020"))
+    assert (float(state[0]), float(state[-1])) == (0.0, 25.0)
+    oracle = 0.28638599 + 0.07585724 * state - 0.00178767 * state**2
+    np.testing.assert_allclose(std.numpy(), oracle.numpy(), rtol=1e-12)
+
+
+def test_all_files_are_the_same_bytes_for_any_number_of_processes(done, monkeypatch):
+    found = []
+    for cores in ([0], [0, 1, 2]):
+        for module in (process_pool, parallel):
+            monkeypatch.setattr(module, "cores_here", lambda cores=cores: cores)
+        found.append(page.report_files(Store.open(done)))
+    assert found[0] == found[1]
+    assert {"figures/targets.png", "figures/training.svg", "tables/accuracy.tex", "evaluations.csv"} < set(found[0])
+    for name, content in found[0].items():
+        assert not name.endswith(".png") or content.startswith(b"\x89PNG")
+        assert not name.endswith(".svg") or "<path" in content

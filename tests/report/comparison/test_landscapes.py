@@ -1,0 +1,74 @@
+"""What is said and drawn of landscapes: only of whole ones, and nothing of what overflowed."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+
+from aimc_robust.analysis.landscape import Landscape
+from aimc_robust.report.comparison.landscapes import Surface, drawn, landscapes
+
+PLANE = Landscape(2)
+
+
+def frame(losses):
+    """losses: (method, seed) -> the loss at each place."""
+    rows = [
+        {"method": m, "seed": s, "target": "plane", "chip": chip, "loss": loss}
+        for (m, s), values in losses.items()
+        for chip, loss in enumerate(values)
+    ]
+    return pd.DataFrame(rows).sample(frac=1.0, random_state=0)
+
+
+def gathered(losses):
+    store = SimpleNamespace(landscapes={"plane": SimpleNamespace(landscape=PLANE)})
+    return landscapes(store, frame(losses))
+
+
+def test_a_grid_is_the_mean_over_models_that_have_every_place():
+    found = gathered({("sgd", 0): [1, 2, 3, 4], ("sgd", 1): [3, 4, 5, 6], ("sgd", 2): [9, 9], ("rwp", 0): [1.0]})
+    assert list(found["plane"]) == ["sgd"]
+    assert found["plane"]["sgd"].loss.tolist() == [[2.0, 3.0], [4.0, 5.0]]
+    assert found["plane"]["sgd"].models == 2
+    assert gathered({("rwp", 0): [1.0]}) == {}
+
+
+def test_a_place_where_one_model_overflowed_has_no_mean():
+    surface = gathered({("sgd", 0): [1, 2, 3, None], ("sgd", 1): [3, 4, 5, 6]})["plane"]["sgd"]
+    np.testing.assert_array_equal(surface.loss, [[2.0, 3.0], [4.0, math.nan]])
+    assert surface.lowest == 2.0
+    assert surface.flat == 50.0  # at 2 and 3; not at 4, nor where nothing is known
+    nothing = Surface(np.full((2, 2), math.nan), 1)
+    assert math.isnan(nothing.lowest)
+    assert math.isnan(nothing.flat)
+
+
+@pytest.mark.parametrize("methods", [1, 3, 7])
+def test_there_is_a_panel_for_each_method(methods):
+    grids = {f"method-{i}": Surface(np.array([[0.1, 1.0], [2.0, math.nan]]) + i, 1) for i in range(methods)}
+    grids["overflowed"] = Surface(np.full((2, 2), math.nan), 1)
+    picture = drawn("plane", PLANE, grids)
+    assert picture.name == "landscape-plane"
+    assert all(f">{method}</text>" in picture.svg for method in grids)
+    assert picture == drawn("plane", PLANE, grids)  # to the last byte
+
+
+def test_the_first_direction_goes_to_the_right(monkeypatch):
+    seen = []
+    contourf = Axes.contourf
+    monkeypatch.setattr(
+        Axes, "contourf", lambda axes, *given, **how: seen.append(given) or contourf(axes, *given, **how)
+    )
+    drawn("plane", PLANE, {"sgd": Surface(np.array([[1.0, 1.0], [5.0, 9.0]]), 1)})  # rises along the first
+    across, up, values, _ = seen[0]
+    assert (across, up) == ([-1.0, 1.0], [-1.0, 1.0])
+    np.testing.assert_allclose(values, [[1.0, 5.0], [1.0, 9.0]])  # rows from below, columns from the left
+
+
+@pytest.mark.parametrize("values", [[[1.0, 1.0], [1.0, 1.0]], [[math.nan] * 2] * 2, [[0.0, 1e-5], [0.0, 0.0]]])
+def test_what_is_the_same_everywhere_has_no_picture(values):
+    assert drawn("plane", PLANE, {"sgd": Surface(np.array(values), 1)}) is None

@@ -1,0 +1,101 @@
+"""Methods of one comparison with images, networks or trainings of their own: only like is compared with like."""
+
+import json
+
+import pytest
+
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.report.comparison.content import gather
+from aimc_robust.report.write import write_report
+
+OTHER = {"data": {"test_share": 0.2}}
+LARGE = {"model": {"options": {"channels": 8}}}
+
+
+def test_methods_with_other_images_are_neither_best_nor_tied_nor_findings(done, change_question):
+    together = gather(Store.open(done))
+    assert sorted(s.place for s in together.standings["gaussian-0.2"].values()) != ["", ""]
+    assert together.findings
+    apart = gather(Store.open(change_question(methods={"m-rwp": OTHER})))
+    for standings in apart.standings.values():
+        assert [s.place for s in standings.values()] == ["", ""]
+    assert apart.findings == []
+
+
+def with_two_more(folder):
+    """The same rows once more under other names: two methods with images of their own, the second 5 points better."""
+    path = folder / "question.json"
+    question = json.loads(path.read_text())
+    question["methods"] |= {"b-sgd": {"kind": "sgd", **OTHER}, "b-rwp": {"kind": "rwp", "sigma": 0.1, **OTHER}}
+    path.write_text(json.dumps(question))
+    for seed in (0, 1):
+        rows = (folder / "runs" / f"sgd-seed{seed}" / "evaluations.jsonl").read_text().splitlines()
+        for label, points in (("b-sgd", 0.0), ("b-rwp", 5.0 + seed / 10)):
+            run = folder / "runs" / f"{label}-seed{seed}"
+            run.mkdir()
+            moved = [json.loads(row) for row in rows]
+            moved = [row | {"method": label, "accuracy": row["accuracy"] + points, "n": 360} for row in moved]
+            (run / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in moved))
+    return folder
+
+
+def test_each_group_of_equal_images_has_its_best_its_baseline_and_its_finding(change_question):
+    folder = with_two_more(change_question())
+    content = gather(Store.open(folder))
+    placed = {method: s.place for method, s in content.standings["gaussian-0.2"].items()}
+    assert (placed["b-sgd"], placed["b-rwp"]) == ("", "best")
+    assert "best" in (placed["sgd"], placed["m-rwp"])
+    found = {(f.target, f.baseline): f for f in content.findings}
+    assert found["gaussian-0.2", "b-sgd"].best == "b-rwp"
+    assert found["gaussian-0.2", "b-sgd"].difference.mean == pytest.approx(5.05)
+    assert found["gaussian-0.2", "sgd"].best in ("sgd", "m-rwp")
+    page = write_report(folder).read_text()
+    assert "among the methods with the same images" in page
+    assert "the same 180 images of <code>digits</code> or the same 360 images of <code>digits</code>" in page
+    assert "5.05 points" in page
+
+
+def test_networks_are_set_against_their_own_baseline_or_where_each_has_its_own_against_each_other(change_question):
+    folder = with_two_more(change_question(methods={"m-rwp": LARGE}))
+    pairs = {(f.baseline, f.best) for f in gather(Store.open(folder)).findings}
+    assert pairs == {("b-sgd", "b-rwp")}  # sgd and m-rwp have no other method of their network
+    alone = gather(Store.open(change_question(methods={"m-rwp": LARGE})))
+    assert {f.baseline for f in alone.findings} == {"sgd"}
+
+
+def test_the_page_says_what_each_method_has_of_its_own(change_question):
+    training = {"training": {"epochs": 3, "lr": 0.2}}
+    folder = change_question(methods={"m-rwp": OTHER | LARGE | training})
+    page, markdown = write_report(folder).read_text(), (folder / "report.md").read_text()
+    own = "data.test_share 0.2, model.options.channels 8, training.epochs 3, training.lr 0.2"
+    assert page.count(own) >= 2  # in the table of trainings, and beside the accuracies
+    assert f"| {own} |" in markdown
+    assert "of its own" in page
+
+
+def test_without_differences_the_page_has_no_such_column(done):
+    assert "of its own" not in (done / "report.html").read_text()
+
+
+def test_top5_is_shown_where_it_was_measured(change_question):
+    folder = change_question(top5=True)
+    path = folder / "runs" / "sgd-seed0" / "evaluations.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row | {"top5": 97.5}) + "\n" for row in rows))
+    page = write_report(folder).read_text()
+    assert page.count("top-5 97.50") == 3  # sgd on each of the targets
+    assert gather(Store.open(folder)).top5["sgd", "digital"] == 97.5
+
+
+def test_accuracy_on_training_images_is_named_so_and_no_error_of_test_images(change_question):
+    target = {"name": "train-0.2", "noise": "gaussian", "sigma": 0.2, "split": "training"}
+    folder = change_question(targets=["digital", "rram-wan2022", target])
+    for cell in ("sgd-seed0", "sgd-seed1", "m-rwp-seed0", "m-rwp-seed1"):
+        path = folder / "runs" / cell / "evaluations.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        renamed = [r | {"target": "train-0.2", "n": 9} if r["target"] == "gaussian-0.2" else r for r in rows]
+        path.write_text("".join(json.dumps(row) + "\n" for row in renamed))
+    content = gather(Store.open(folder))
+    assert content.images == [("digits", 180)]
+    assert content.sampling_errors[1] < 8  # nine images would leave more
+    assert "<small>on training images</small>" in write_report(folder).read_text()

@@ -1,0 +1,262 @@
+"""The report: self-contained, a pure function of the rows, honest about ties, gaps and failures."""
+
+import json
+import math
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from aimc_robust.errors import InputError
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.report.comparison.content import gather
+from aimc_robust.report.comparison.figures import points_over_sigma
+from aimc_robust.report.write import write_report
+
+
+class Page(HTMLParser):
+    """Tags, ids and visible text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.links, self.text = [], [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.tags.append((tag, values))
+        if "id" in values:
+            self.ids.append(values["id"])
+        self.links += [values[key] for key in ("href", "src", "xlink:href") if key in values]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def folder(done, tmp_path):
+    """A copy of a finished comparison, to be changed."""
+    return shutil.copytree(done, tmp_path / "copy")
+
+
+def edit_rows(folder, cell, change):
+    path = folder / "runs" / cell / "evaluations.jsonl"
+    rows = [change(json.loads(line)) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_the_page_needs_no_network_and_no_other_file(folder):
+    html = write_report(folder).read_text()
+    page = Page(html)
+    assert not {"link", "iframe", "img", "object"} & {tag for tag, _ in page.tags}
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [{}]  # its own, in the page
+    assert not re.search(r"fetch\(|XMLHttpRequest|WebSocket|\bimport\b|eval\(", html.split("<script>")[1])
+    assert not re.search(r"@import|@font-face|url\((?!#)", html)
+    outside = [link for link in page.links if not link.startswith("#")]
+    assert all(link.startswith("https://doi.org/10.") for link in outside)
+    assert len(outside) == 1
+
+
+def test_ids_are_unique_and_every_reference_inside_the_page_resolves(folder):
+    html = write_report(folder).read_text()
+    page = Page(html)
+    inside = {link[1:] for link in page.links if link.startswith("#")} | set(re.findall(r"url\(#([^)]+)\)", html))
+    assert inside
+    assert inside <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_the_report_is_a_pure_function_of_the_rows(folder):
+    names = ("report.html", "report.md", "summary.csv", "evaluations.csv")
+    write_report(folder)
+    first = {name: (folder / name).read_bytes() for name in names}
+    for name in names:
+        (folder / name).unlink()
+    write_report(folder)
+    assert {name: (folder / name).read_bytes() for name in names} == first
+
+
+def test_both_reports_hold_question_tables_devices_source_and_versions(folder):
+    html = Page(write_report(folder).read_text()).text
+    markdown = (folder / "report.md").read_text()
+    summary = (folder / "summary.csv").read_text().splitlines()[1:]
+    spec = Store.open(folder).spec
+    for text in (html, markdown):
+        for word in [spec.question, *spec.labels, "rram-wan2022", "10.1038/s41586-022-04992-8", "torch", "seeds"]:
+            assert word in text
+        for line in summary:
+            assert f"{float(line.split(',')[3]):.2f}" in text
+    assert html.count("<svg") == 0  # figures are elements, not escaped text
+    assert (folder / "report.html").read_text().count("<svg") == 4
+
+
+def test_the_best_is_marked_and_ties_are_those_the_paired_interval_cannot_tell_apart(folder):
+    store = Store.open(folder)
+    # m-rwp beats sgd by exactly 5 points on every chip and seed: settled. Then only on average: tied.
+    rows = {(r["seed"], r["target"], r["chip"]): r["accuracy"] for c in store.cells[::2] for r in store.evaluations(c)}
+    for seed in (0, 1):
+        edit_rows(
+            folder,
+            f"m-rwp-seed{seed}",
+            lambda row: row | {"accuracy": rows[row["seed"], row["target"], row["chip"]] + 5.0 + 0.1 * row["seed"]},
+        )
+    standings = gather(store).standings["rram-wan2022"]
+    assert {m: s.place for m, s in standings.items()} == {"sgd": "", "m-rwp": "best"}
+    edit_rows(folder, "m-rwp-seed1", lambda row: row | {"accuracy": row["accuracy"] - 8.0})
+    standings = gather(store).standings["rram-wan2022"]
+    assert {m: s.place for m, s in standings.items()} == {"sgd": "tied", "m-rwp": "best"}
+    write_report(folder)
+    assert "tied" in (folder / "report.html").read_text()
+
+
+def cells_of(html, table):
+    """Method -> texts of its cells, in one accuracy table of the page."""
+    text = html.split('<table class="accuracy sortable">')[table].split("</table>")[0]
+    rows = re.findall(r'<tr data-method=".*?"><th scope="row">(.*?)</th>(.*?)</tr>', text, re.DOTALL)
+    return {m: [re.sub(r"<[^>]+>", " ", c).split() for c in re.findall(r"<td.*?</td>", r, re.DOTALL)] for m, r in rows}
+
+
+def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(folder):
+    html = write_report(folder).read_text()
+    markdown = (folder / "report.md").read_text()
+    best = {t: max(s, key=lambda m: s[m].estimate.mean) for t, s in gather(Store.open(folder)).standings.items()}
+    summary = pd.read_csv(folder / "summary.csv").set_index(["method", "target"])
+    for table, targets in enumerate([["digital", "rram-wan2022"], ["gaussian-0.2"]], start=1):
+        for method, cells in cells_of(html, table).items():
+            for target, cell in zip(targets, cells, strict=True):
+                row = summary.loc[method, target]
+                interval = f"[{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+                noise = "–" if math.isnan(row["sd_noise"]) else f"{row['sd_noise']:.2f}"
+                words = [f"{row['mean']:.2f}", *interval.split(), "sd", noise, "·", f"{row['sd_seed']:.2f}"]
+                assert [word for word in cell if word not in ("best", "tied")] == words
+                assert ("best" in cell) == (best[target] == method)
+                mean = f"**{row['mean']:.2f}**" if best[target] == method else f"{row['mean']:.2f}"
+                mean += " =" if "tied" in cell else ""
+                assert f"| {mean} {interval} ({noise}; {row['sd_seed']:.2f}) |" in markdown
+
+
+def test_sampling_error_is_binomial(folder):
+    content = gather(Store.open(folder))
+    shares = [e.mean / 100 for e in content.estimates.values()]
+    half = [1.959964 * math.sqrt(p * (1 - p) / 180) * 100 for p in shares]
+    assert content.sampling_errors == pytest.approx((min(half), max(half)), rel=1e-4)
+
+
+def test_the_sigma_figure_shows_the_rows_of_filter_max_by_rising_sigma(folder):
+    content = gather(Store.open(folder))
+    points = points_over_sigma(content)
+    assert [sigma for sigma, _ in points["sgd"]] == [0.0, 0.2]
+    assert [e.mean for _, e in points["sgd"]] == [content.estimates["sgd", t].mean for t in ("digital", "gaussian-0.2")]
+
+
+def test_unusual_specs_have_a_report(write_spec, run, tmp_path):
+    targets = """targets = [ "gaussian-0.1", "gaussian-0.10", "rram-wan2022",
+        { name = "norm", noise = "gaussian", sigma = 0.1, scale = "filter_norm" },
+        { name = "wan-two", device = "rram-wan2022", mapping = "two-sided" } ]"""
+    path = write_spec(
+        ('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', targets),
+        ('[methods.m-rwp]\nsigma = 0.1\nramp = { shape = "linear", fraction = 0.5 }', "[methods.rwp]\nnoise = 'ideal'"),
+        ("seeds = [0, 1]", "seeds = [3]"),
+        ("[methods.sgd]", '[methods.sgd]\nramp = { shape = "constant" }'),
+        ("epochs = 3", "epochs = 1"),
+    )
+    run(path)
+    html = write_report(tmp_path / "out").read_text()
+    page = Page(html)
+    assert len(page.ids) == len(set(page.ids))
+    assert "chips only" in page.text
+    assert "noise ideal" in page.text
+    assert "nan" not in page.text.lower()
+    assert html.count("<svg") == 4  # targets, training, and a curve for each target on a device: none over sigma
+
+
+def test_methods_whose_seeds_do_not_overlap_are_not_compared(folder):
+    for cell in ("sgd-seed0", "m-rwp-seed1"):
+        shutil.rmtree(folder / "runs" / cell)
+        (folder / "runs" / cell).mkdir()
+        (folder / "runs" / cell / "failed.json").write_text('{"reason": "lost"}')
+    text = Page(write_report(folder).read_text()).text
+    assert "unpaired" in text
+    assert "1 of 2 models" in text
+    assert "chips only" in text
+    assert not [f for f in gather(Store.open(folder)).findings if f.settled]
+
+
+def test_a_difference_over_some_of_the_models_says_so(folder):
+    rows = {
+        r["chip"]: r["accuracy"]
+        for r in Store.open(folder).evaluations(Cell("sgd", 0))
+        if r["target"] == "gaussian-0.2"
+    }
+    edit_rows(
+        folder,
+        "m-rwp-seed0",
+        lambda row: (
+            row | ({"accuracy": rows[row["chip"]] + 9 + row["chip"]} if row["target"] == "gaussian-0.2" else {})
+        ),
+    )
+    shutil.rmtree(folder / "runs" / "m-rwp-seed1")
+    html = write_report(folder).read_text()
+    for text in (html, (folder / "report.md").read_text()):
+        assert "+10.00 points [7.52, 12.48] (over the 1 of 2 models that both have)" in text
+
+
+def test_many_targets_are_laid_out_at_most_six_side_by_side(write_spec, run, tmp_path):
+    noises = ", ".join(f'"gaussian-0.{i:02d}"' for i in range(1, 14))
+    run(
+        write_spec(
+            ('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', f"targets = [{noises}]"),
+            ("chips = 3", "chips = 1"),
+        )
+    )
+    assert [len(group) for group in gather(Store.open(tmp_path / "out")).columns] == [4, 4, 5]
+
+
+def test_a_half_evaluated_model_is_unfinished(folder):
+    path = folder / "runs" / "sgd-seed1" / "evaluations.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    assert "Unfinished: 1 of 4 models" in Page(write_report(folder).read_text()).text
+
+
+def test_an_unfinished_comparison_has_a_report_that_says_so(folder):
+    shutil.rmtree(folder / "runs" / "m-rwp-seed1")
+    shutil.rmtree(folder / "runs" / "sgd-seed1")
+    text = Page(write_report(folder).read_text()).text
+    assert "Unfinished: 2 of 4 models" in text
+    assert "chips only" in text  # one seed is there, whatever the spec asks for
+
+
+def test_a_comparison_without_any_row_has_a_report(folder):
+    shutil.rmtree(folder / "runs")
+    assert "Unfinished: 4 of 4 models" in Page(write_report(folder).read_text()).text
+
+
+def test_failures_are_listed_with_their_reason_and_text_is_escaped(folder):
+    (folder / "runs" / "sgd-seed1" / "failed.json").write_text('{"reason": "lost <b>weight</b> & more"}')
+    html = write_report(folder).read_text()
+    assert "lost &lt;b&gt;weight&lt;/b&gt; &amp; more" in html
+    assert "lost <b>weight</b> & more" in (folder / "report.md").read_text()
+
+
+def test_a_half_written_last_row_is_left_out(folder):
+    before = write_report(folder).read_bytes()
+    with (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").open("a") as file:
+        file.write('{"method": "sgd", "seed": 0, "target": "rram')
+    assert write_report(folder).read_bytes() == before
+
+
+def test_a_folder_without_a_comparison_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no comparison"):
+        write_report(tmp_path)
+
+
+def test_the_order_in_which_rows_were_written_is_in_no_file_of_the_report(done, tmp_path):
+    folder = shutil.copytree(done, tmp_path / "out")
+    for path in folder.glob("runs/*/evaluations.jsonl"):
+        path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    write_report(folder)
+    for name in ("evaluations.csv", "summary.csv", "report.md", "report.html"):
+        assert (folder / name).read_bytes() == (done / name).read_bytes()

@@ -1,0 +1,190 @@
+"""The published table: ours beside the published figures, judged by both deviations, and what became of each claim."""
+
+import csv
+import io
+import json
+import math
+import re
+
+import pandas as pd
+import pytest
+from support.published_tables import PAPER
+
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.spec.published import PaperCell, Published
+from aimc_robust.report.comparison.claims import verdicts
+from aimc_robust.report.comparison.content import gather
+from aimc_robust.report.comparison.paper_table import Entry, Ours
+from aimc_robust.report.write import write_report
+
+NAN = math.nan
+
+
+def entry(ours, published, metric="accuracy"):
+    return Entry(PaperCell("row", "column", ("sgd",), "digital", metric, None, published), ours)
+
+
+@pytest.mark.parametrize(
+    ("ours", "published", "within"),
+    [
+        (Ours(70.0, 3.0, 0.0), Published(75.0, 0.0, 4.0), True),  # 5 = sqrt(3^2 + 4^2), on the edge
+        (Ours(70.0, 3.0, 0.0), Published(75.01, 0.0, 4.0), False),
+        (Ours(70.0, 1.0, 1.0), Published(68.0, 1.0, 1.0), True),  # 2 = sqrt(4)
+        (Ours(70.0, 1.0, 1.0), Published(67.9, 1.0, 1.0), False),  # the sum of the two sides' would be 2.83
+        (Ours(70.0, NAN, 0.3), Published(70.2, None, None), True),  # what is not given counts as 0
+        (Ours(70.0, NAN, 0.1), Published(70.2, None, None), False),
+        (Ours(70.0, NAN, NAN), Published(70.2, None, None), None),
+        (None, Published(70.0, 1.0, 1.0), None),
+        (Ours(70.0, 1.0, 1.0), None, None),
+    ],
+)
+def test_a_difference_is_within_both_deviations_by_their_sum_in_quadrature(ours, published, within):
+    assert entry(ours, published).within is within
+
+
+def test_every_cell_is_that_of_the_rows_and_of_the_published_figures(papered):
+    table = gather(Store.open(papered)).paper
+    assert table.heads == ["training", "digital", "sigma 0.2", "loss", "FLOPs", "time"]
+    rows = pd.read_csv(papered / "evaluations.csv")
+    for entries in table.entries[:2]:
+        method = {"plain": "sgd", "mixed": "m-rwp"}[entries[0].cell.row]
+        for e, column in ((entries[0], "accuracy"), (entries[1], "accuracy"), (entries[2], "loss")):
+            models = rows[(rows["method"] == method) & (rows["target"] == e.cell.target)].groupby("seed")[column]
+            assert e.ours.value == pytest.approx(models.mean().mean())
+            assert e.ours.sd_seed == pytest.approx(models.mean().std())
+            assert e.ours.sd_noise == pytest.approx(models.std().mean(), nan_ok=True)
+        assert [e.ours.label for e in entries[:3]] == [None] * 3
+    plain, mixed, _ = table.entries
+    assert plain[0].difference == pytest.approx(plain[0].ours.value - 50.0)
+    assert (plain[0].within, plain[1].within) == (False, True)
+    assert mixed[1].difference is None  # no published figure
+    assert [e.difference for e in (plain[3], mixed[3])] == [0.0, 0.0]
+    assert table.judged[1] == 3
+
+
+def test_of_several_methods_the_best_is_shown_with_its_name(papered):
+    content = gather(Store.open(papered))
+    best = content.paper.entries[2]
+    for e, target in zip(best[:2], ("digital", "gaussian-0.2"), strict=True):
+        means = {method: content.estimates[method, target].mean for method in ("sgd", "m-rwp")}
+        assert (e.ours.label, e.ours.value) == max(means.items(), key=lambda item: item[1])
+    losses = {m: content.estimates[m, "gaussian-0.2"].of("loss").mean for m in ("sgd", "m-rwp")}
+    assert (best[2].ours.label, best[2].ours.value) == min(losses.items(), key=lambda item: item[1])
+
+
+def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(papered):
+    content = gather(Store.open(papered))
+    rows = pd.read_csv(papered / "evaluations.csv")
+    noisy = rows[rows["target"] == "gaussian-0.2"].pivot(index=["seed", "chip"], columns="method", values="accuracy")
+    better, free = content.verdicts
+    assert better.difference == pytest.approx((noisy["m-rwp"] - noisy["sgd"]).groupby("seed").mean().mean())
+    digital = rows[rows["target"] == "digital"].pivot(index="seed", columns="method", values="accuracy")
+    models = noisy["sgd"].groupby("seed").mean() - digital["sgd"]
+    assert free.difference == pytest.approx(models.mean())
+    half = 12.7062 * models.std() / math.sqrt(2)  # Student's t with one degree of freedom
+    assert free.ci == pytest.approx((models.mean() - half, models.mean() + half), rel=1e-4)
+    for verdict in content.verdicts:
+        low, high = verdict.ci
+        assert verdict.state == ("held" if low > 0 else "did not hold" if high < 0 else "not settled")
+        assert verdict.covers == "models"
+
+
+def moved(folder, cell, points):
+    """Set a cell's accuracies to those of sgd's same seed plus so many points."""
+    seed = cell[-1]
+    rows = (folder / "runs" / f"sgd-seed{seed}" / "evaluations.jsonl").read_text().splitlines()
+    changed = [json.loads(row) | {"method": "m-rwp"} for row in rows]
+    changed = [row | {"accuracy": row["accuracy"] + points} for row in changed]
+    (folder / "runs" / cell / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
+
+
+@pytest.mark.parametrize(
+    ("points", "state"), [((5.0, 5.2), "held"), ((-5.0, -5.2), "did not hold"), ((5.0, -5.0), "not settled")]
+)
+def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, state):
+    folder = change_question(paper=PAPER)
+    for seed, by in enumerate(points):
+        moved(folder, f"m-rwp-seed{seed}", by)
+    verdict = gather(Store.open(folder)).verdicts[0]
+    assert verdict.state == state
+    assert verdict.difference == pytest.approx(sum(points) / 2)
+    page, markdown = write_report(folder).read_text(), (folder / "report.md").read_text()
+    assert f"<b>{state}</b>" in page
+    assert f"**{state}**: Mixed training is better under noise" in markdown
+
+
+def test_a_claim_about_other_images_or_without_rows_says_why_it_is_not_settled(change_question):
+    folder = change_question(paper=PAPER, methods={"m-rwp": {"data": {"test_share": 0.2}}})
+    found = gather(Store.open(folder)).verdicts[0]
+    assert (found.state, found.why, found.ci) == ("not settled", "not paired: the two have other data", None)
+    (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
+    (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
+    store = Store.open(folder)
+    assert verdicts(store.spec, gather(store).estimates)[0].why == "not paired: the two have other data"
+    (folder / "runs" / "sgd-seed1" / "evaluations.jsonl").unlink()
+    assert gather(store).verdicts[0].why == "there are no rows of sgd on gaussian-0.2"
+    assert "there are no rows of sgd" in write_report(folder).read_text()
+
+
+def test_models_that_share_no_seed_are_not_paired(change_question):
+    folder = change_question(paper=PAPER)
+    (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
+    (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
+    assert gather(Store.open(folder)).verdicts[0].why == "not paired: the two share no seed"
+
+
+def test_a_scale_or_an_override_is_said_on_top_of_the_page(change_question):
+    for keys, words in (
+        ({"scale": "mini"}, "at the scale mini"),
+        ({"scale": "mini", "overrides": ["training.epochs=2"]}, "at the scale mini with training.epochs=2"),
+        ({"overrides": ["training.epochs=2"]}, "with training.epochs=2"),
+    ):
+        folder = change_question(paper=PAPER, **keys)
+        page, markdown = write_report(folder).read_text(), (folder / "report.md").read_text()
+        assert f"Run {words}" in page.split('<section id="paper">')[0]
+        assert f"**Run {words}:**" in markdown
+        assert "only trends compare with the published figures" in page
+
+
+def test_as_written_the_page_says_nothing_of_a_scale(papered):
+    assert "only trends compare" not in (papered / "report.html").read_text()
+
+
+def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(papered):
+    page, markdown = (papered / "report.html").read_text(), (papered / "report.md").read_text()
+    section = page.split('<section id="paper">')[1].split("</section>")[0]
+    assert page.index('<section id="paper">') < page.index("What came out")
+    assert "Table 7 of A. Author et al., Noise &amp; &lt;nets&gt;_100%" in section
+    assert "lr: The paper has no learning rate; settled: 0.1." in section
+    assert "lr: The paper has no learning rate; settled: 0.1." in markdown
+    plain = gather(Store.open(papered)).paper.entries[0]
+    ours = plain[1].ours
+    assert f"{ours.value:.2f} ± {ours.sd_noise:.2f} ± {ours.sd_seed:.2f} (40.00 ± 300.00 ± 4.00)" in markdown
+    for text in (
+        f'"mean">{ours.value:.2f}<',
+        f" ± {ours.sd_noise:.2f} ± {ours.sd_seed:.2f}<",
+        "paper 40.00 ± 300.00 ±",
+    ):
+        assert text in section
+    assert f"{ours.value - 40.0:+.2f} within" in section
+    digital = plain[0].ours
+    assert f"{digital.value - 50.0:+.2f} beyond" in section
+    assert f" ± {digital.sd_seed:.2f}<" in section  # one chip: the deviation over models alone
+
+
+def test_tables_as_files_hold_the_same(papered):
+    table = gather(Store.open(papered)).paper
+    rows = list(csv.DictReader(io.StringIO((papered / "tables" / "paper.csv").read_text())))
+    entries = [e for row in table.entries for e in row]
+    assert [(row["row"], row["column"]) for row in rows] == [(e.cell.row, e.cell.column) for e in entries]
+    for row, e in zip(rows, entries, strict=True):
+        assert row["ours"] == ("" if e.ours is None else repr(e.ours.value))
+        assert row["within"] == {None: "", True: "yes", False: "no"}[e.within]
+        assert (row["difference"] == "") == (e.difference is None)
+    latex = (papered / "tables" / "paper.tex").read_text()
+    ours = table.entries[0][1].ours
+    assert rf"${ours.value:.2f} \pm {ours.sd_noise:.2f} \pm {ours.sd_seed:.2f}$" in latex
+    assert r"($40.00 \pm 300.00 \pm 4.00$)" in latex
+    lines = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert {line.count("&") for line in lines} == {5}
+    assert len(re.findall(r"\\(?:top|mid|bottom)rule", latex)) == 3

@@ -1,0 +1,148 @@
+"""The pictures of the trainings are the means of the history rows, and are there only when those have numbers."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.compare import compare
+from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.report.comparison import training_figures as training
+from aimc_robust.report.comparison.content import gather
+from aimc_robust.report.write import write_report
+
+DIAGNOSTICS = "[diagnostics]\nsigmas = [0.1, 0.02]\ndraws = 2\nimages = 40\nbatch_size = 20\n"
+
+
+@pytest.fixture(scope="module")
+def watched(tiny, tmp_path_factory):
+    """The folder of the small comparison with diagnostics."""
+    folder = tmp_path_factory.mktemp("watched")
+    path = folder / "spec.toml"
+    path.write_text(tiny + DIAGNOSTICS)
+    compare(load_spec(path), path.read_text(), folder / "out", data_folder=folder, progress=Progress())
+    write_report(folder / "out")
+    return folder / "out"
+
+
+def rows_of(folder, cell):
+    return [json.loads(line) for line in (folder / "runs" / cell / "history.jsonl").read_text().splitlines()]
+
+
+def means_of(folder):
+    store = Store.open(folder)
+    return training.mean_rows(store.spec, store.histories())
+
+
+def checkpoints(folder):
+    return {path.parent.name: path.read_bytes() for path in folder.glob("runs/*/checkpoint.safetensors")}
+
+
+def test_models_and_their_evaluations_are_bitwise_those_of_a_comparison_without_diagnostics(watched, done):
+    assert checkpoints(watched) == checkpoints(done)
+    assert len(checkpoints(done)) == 4
+    assert (watched / "evaluations.csv").read_bytes() == (done / "evaluations.csv").read_bytes()
+    plain = {"epoch", "train_loss", "accuracy", "loss", "strength", "distance"}
+    for cell in checkpoints(done):
+        for with_keys, without in zip(rows_of(watched, cell), rows_of(done, cell), strict=True):
+            assert {key: with_keys[key] for key in plain} == {key: without[key] for key in plain}
+            assert set(without) == set(with_keys) - {key for key in with_keys if key not in without}
+            assert "gradient_norm" in with_keys
+            assert not [key for key in without if "@" in key or "gradient" in key or "sharpness" in key]
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ("epoch", "test_accuracy@0.02"),
+        ("train_loss@0", "gradient_sharpness"),
+        ("train_sharpness@0.1", "test_sharpness@0.1"),
+        ("epoch", "distance"),
+    ],
+)
+def test_curves_are_the_means_over_seeds_of_the_rows(watched, x, y):
+    rows = [rows_of(watched, f"m-rwp-seed{seed}") for seed in (0, 1)]
+    expected = [[(first[key] + second[key]) / 2 for first, second in zip(*rows, strict=True)] for key in (x, y)]
+    means = training.watched(means_of(watched))
+    places, values = training.curve(means["m-rwp"], x, y)
+    assert (places, values) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
+
+
+def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(watched):
+    means = training.watched(means_of(watched))
+    assert training.sigmas(means) == ["0", "0.02", "0.1"]
+    panels = {(panel.x, panel.y) for group in training.groups(means) for panel in group.panels}
+    expected = {("epoch", f"{split}_accuracy@{s}") for split in ("train", "test") for s in ("0", "0.02", "0.1")}
+    for s in ("0.02", "0.1"):
+        expected |= {(f"{split}_loss@0", f"{split}_sharpness@{s}") for split in ("train", "test")}
+        expected |= {(f"train_sharpness@{s}", f"test_sharpness@{s}")}
+    expected |= {("epoch", key) for key in ("gradient_norm", "gradient_cosine", "distance", "strength")}
+    expected |= {("epoch", "full_strength_loss"), ("train_loss@0", "gradient_sharpness")}
+    expected |= {(f"{split}_loss@0", f"{split}_ascent_sharpness") for split in ("train", "test")}
+    assert panels == expected
+
+
+def test_a_panel_draws_the_methods_that_have_numbers(watched):
+    means = training.watched(means_of(watched))
+    colours = [training.colour(number) for number in range(2)]  # sgd, m-rwp
+    for key, shown in (("gradient_norm", [True, True]), ("gradient_cosine", [False, True])):
+        picture = training.drawn(training.Panel("title", key), means).svg
+        assert [colour in picture for colour in colours] == shown
+        assert all(word in picture for word in ("title", "epoch"))
+    alone = {"sgd": means["sgd"]}
+    assert ("epoch", "gradient_cosine") not in {(p.x, p.y) for g in training.groups(alone) for p in g.panels}
+
+
+def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cost(watched):
+    html, markdown = (watched / "report.html").read_text(), (watched / "report.md").read_text()
+    assert '<details class="diagnostics">' in html
+    means = means_of(watched)
+    assert html.count("<svg") == 4 + sum(len(g.panels) for g in training.groups(training.watched(means))) + 2
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    for what, key in (("test accuracy, sigma = 0.1 [%]", "test_accuracy@0.1"), ("gradient sharpness",) * 2):
+        key = key.replace(" ", "_")
+        last = [[rows_of(watched, f"{m}-seed{seed}")[-1][key] for seed in (0, 1)] for m in ("sgd", "m-rwp")]
+        texts = ["–" if None in values else f"{sum(values) / 2:.3g}" for values in last]
+        assert f"| {what} | {texts[0]} | {texts[1]} |" in markdown
+        cells = f'<td data-method="sgd">{texts[0]}</td><td data-method="m-rwp">{texts[1]}</td>'
+        assert f'<th scope="row">{what}</th>{cells}' in html
+    rows = [row for cell in checkpoints(watched) for row in rows_of(watched, cell)]
+    probing, seconds = (sum(row[key] for row in rows) for key in ("probe_seconds", "seconds"))
+    line = f"took {probing:.1f} s beside {seconds:.1f} s of training, {100 * probing / seconds:.0f} % on top"
+    assert line in html
+    assert line in markdown
+
+
+def test_without_diagnostics_there_is_no_section(done):
+    content = gather(Store.open(done))
+    assert training.watched(means_of(done)) == {}
+    assert training.cost(content) is None
+    assert "iagnostics" not in (done / "report.md").read_text()
+    assert "<details class" not in (done / "report.html").read_text()
+
+
+def test_diagnostics_may_be_switched_on_and_off_over_finished_models(tiny, done, tmp_path):
+    folder = shutil.copytree(done, tmp_path / "out")
+    for text in (tiny + DIAGNOSTICS, tiny):
+        path = tmp_path / "spec.toml"
+        path.write_text(text)
+        stamps = {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/*")}
+        assert not compare(load_spec(path), text, folder, data_folder=tmp_path, progress=Progress()).failed
+        assert {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/*")} == stamps
+
+
+def test_a_training_that_was_watched_for_some_epochs_is_drawn_for_those(watched, tmp_path):
+    folder = shutil.copytree(watched, tmp_path / "out")
+    path = folder / "runs" / "sgd-seed0" / "history.jsonl"
+    first, *others = rows_of(watched, "sgd-seed0")
+    plain = {key: value for key, value in first.items() if "@" not in key and key not in ("gradient_norm", "seconds")}
+    path.write_text("".join(json.dumps(row) + "\n" for row in (plain | {"seconds": 1.0}, *others)))
+    shutil.rmtree(folder / "runs" / "sgd-seed1")
+    html = write_report(folder).read_text()
+    means = training.watched(means_of(folder))
+    assert training.curve(means["sgd"], "epoch", "gradient_norm")[0] == [2, 3]
+    assert "nan" not in re.sub(r"<svg.*?</svg>", "", html, flags=re.DOTALL).lower()

@@ -1,0 +1,211 @@
+"""Means, spreads and intervals against closed forms, and the interval's coverage by simulation."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate, Worst, t_interval
+from aimc_robust.statistics.test_set_error import sampling_half_width
+
+SHAPES = [(1, 1), (1, 25), (3, 1), (3, 25)]
+
+
+def accuracies(seeds, chips, *, rng=None, sd_seed=2.0, sd_noise=3.0):
+    """Nested: a trained model has its mean, each of its chips scatters around that. Shape (seeds, chips)."""
+    rng = np.random.default_rng(seeds * 100 + chips) if rng is None else rng
+    return 70.0 + rng.normal(0, sd_seed, (seeds, 1)) + rng.normal(0, sd_noise, (seeds, chips))
+
+
+def estimate(values):
+    rows = [
+        {"seed": s, "chip": c, "accuracy": values[s, c]} for s, c in itertools.product(*map(range, np.shape(values)))
+    ]
+    # Rows arrive in the order in which they were computed.
+    return AccuracyEstimate(pd.DataFrame(rows).sample(frac=1.0, random_state=0))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_mean_is_that_of_the_model_means(shape):
+    values = accuracies(*shape)
+    assert estimate(values).mean == pytest.approx(values.mean())
+    assert (estimate(values).seeds, estimate(values).chips) == shape
+
+
+def test_every_model_weighs_the_same_however_many_chips_it_has():
+    rows = [(0, 0, 10.0), (1, 0, 20.0), (1, 1, 30.0), (1, 2, 40.0)]
+    assert AccuracyEstimate(pd.DataFrame(rows, columns=["seed", "chip", "accuracy"])).mean == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sd_noise_is_the_spread_within_a_model(shape):
+    values = accuracies(*shape)
+    found = estimate(values).sd_noise
+    if shape[1] == 1:
+        assert math.isnan(found)
+    else:
+        within = np.sqrt(((values - values.mean(1, keepdims=True)) ** 2).sum(1) / (shape[1] - 1))
+        assert found == pytest.approx(within.mean())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sd_seed_is_the_spread_of_model_means(shape):
+    values = accuracies(*shape)
+    found = estimate(values).sd_seed
+    if shape[0] == 1:
+        assert math.isnan(found)
+    else:
+        means = values.mean(1)
+        assert found == pytest.approx(np.sqrt(((means - means.mean()) ** 2).sum() / (shape[0] - 1)))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_interval_is_students_over_models_or_over_the_chips_of_one(shape):
+    values = accuracies(*shape)
+    found = estimate(values)
+    repeated = values.mean(1) if shape[0] > 1 else values[0]
+    if len(repeated) == 1:
+        assert all(map(math.isnan, found.ci))
+    else:
+        expected = stats.t.interval(0.95, len(repeated) - 1, loc=repeated.mean(), scale=stats.sem(repeated))
+        assert found.ci == pytest.approx(expected)
+    assert found.ci_covers == ("models" if shape[0] > 1 else "chips")
+
+
+def test_the_half_width_over_25_chips_is_0_41_sd():
+    found = estimate(accuracies(1, 25))
+    low, high = found.ci
+    assert (high - low) / 2 / found.sd_noise == pytest.approx(0.413, abs=0.001)
+
+
+def coverage(seeds, interval_of):
+    """Share of 4000 repetitions of nested models whose interval holds the true mean; standard error 0.35 %."""
+    rng = np.random.default_rng(seeds)
+    hits = 0
+    for _ in range(4000):
+        low, high = interval_of(accuracies(seeds, 10, rng=rng))
+        hits += low <= 70.0 <= high
+    return hits / 4000
+
+
+@pytest.mark.parametrize("seeds", [3, 4, 5])
+def test_the_interval_over_models_covers_95_percent(seeds):
+    assert 0.935 <= coverage(seeds, lambda values: t_interval(values.mean(1))) <= 0.965
+
+
+def test_pooling_chips_as_if_independent_would_cover_too_little():
+    assert coverage(5, lambda values: t_interval(values.ravel())) < 0.80
+
+
+def test_the_squared_half_width_holds_both_variances():
+    # Mean over repetitions of (half / t)^2 against v_seed / S + v_noise / (S N), as the docstring has it.
+    rng, seeds, chips = np.random.default_rng(0), 4, 10
+    t = stats.t.ppf(0.975, seeds - 1)
+    squares = []
+    for _ in range(4000):
+        low, high = t_interval(accuracies(seeds, chips, rng=rng).mean(1))
+        squares.append(((high - low) / 2 / t) ** 2)
+    assert np.mean(squares) == pytest.approx(2.0**2 / seeds + 3.0**2 / (seeds * chips), rel=0.05)
+
+
+@pytest.mark.parametrize("q", [0.0, 0.05, 0.5, 1.0])
+def test_quantiles_are_over_all_chips_and_models(q):
+    values = accuracies(3, 25)
+    assert estimate(values).quantile(q) == pytest.approx(np.quantile(values, q))
+
+
+GOOD = {"seed": [0, 0], "chip": [0, 1], "accuracy": [50.0, 60.0]}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"seed": [0], "chip": [0]}, r"missing: \['accuracy'\]"),
+        ({"accuracy": [1.0]}, r"missing: \['chip', 'seed'\]"),
+        ({"seed": [], "chip": [], "accuracy": []}, "missing: rows"),
+        (GOOD | {"chip": [1, 1]}, "twice|repeated|duplicate|more than once"),
+        (GOOD | {"accuracy": [50.0, math.nan]}, "finite|NaN|nan"),
+    ],
+    ids=["no accuracy", "accuracy alone", "no rows", "a chip twice", "an accuracy of NaN"],
+)
+def test_a_table_that_cannot_be_estimated_from_is_refused(table, message):
+    with pytest.raises(InputError, match=message):
+        AccuracyEstimate(pd.DataFrame(table))
+
+
+def test_other_columns_are_carried_along():
+    table = pd.DataFrame(GOOD | {"target": ["digital", "digital"]})
+    assert list(AccuracyEstimate(table).table["target"]) == ["digital", "digital"]
+
+
+def test_models_may_have_different_numbers_of_chips():
+    rng = np.random.default_rng(0)
+    models = [rng.normal(70 + s, 2.0, n) for s, n in enumerate((10, 3, 25))]
+    rows = [(s, c, value) for s, values in enumerate(models) for c, value in enumerate(values)]
+    found = AccuracyEstimate(pd.DataFrame(rows, columns=["seed", "chip", "accuracy"]))
+    means = np.array([values.mean() for values in models])
+    assert found.mean == pytest.approx(means.mean())
+    assert found.ci == pytest.approx(stats.t.interval(0.95, 2, loc=means.mean(), scale=stats.sem(means)))
+    assert found.sd_noise == pytest.approx(np.mean([values.std(ddof=1) for values in models]))
+    assert (found.seeds, found.chips) == (3, 25)
+
+
+MEASURED = pd.DataFrame(
+    {
+        "seed": [0, 0, 1, 1],
+        "chip": [0, 1, 0, 1],
+        "accuracy": [90.0, 80.0, 85.0, 70.0],
+        "loss": [0.3, 0.6, 0.4, 0.9],
+        "top5": [99.0, 98.0, 97.0, 96.0],
+        "n": 400,
+        "f1": [0.5, None, 0.4, 0.3],
+        "note": ["a", "b", "c", "d"],
+    }
+)
+
+
+def test_another_column_has_the_same_statistics():
+    found = AccuracyEstimate(MEASURED).of("loss")
+    alone = AccuracyEstimate(MEASURED[["seed", "chip"]].assign(accuracy=MEASURED["loss"]))
+    for statistic in ("mean", "sd_noise", "sd_seed", "ci", "components"):
+        assert getattr(found, statistic) == getattr(alone, statistic)
+    assert found.quantile(0.5) == pytest.approx(0.5)
+    assert found.mean == pytest.approx(0.55)
+
+
+def test_the_column_accuracy_is_the_estimate_itself():
+    found = AccuracyEstimate(MEASURED)
+    assert (found.of("accuracy").ci, found.of("loss").of("top5").mean) == (found.ci, found.of("top5").mean)
+
+
+@pytest.mark.parametrize("column", ["f1", "note"], ids=["a missing value", "text"])
+def test_a_column_without_a_number_in_every_row_is_refused(column):
+    with pytest.raises(InputError, match=f"{column}.*number in every row"):
+        AccuracyEstimate(MEASURED).of(column)
+
+
+@pytest.mark.parametrize("column", ["los", "seed", "chip"])
+def test_a_column_that_is_not_there_is_refused_by_name(column):
+    with pytest.raises(UnknownNameError, match=f"unknown column '{column}'.*Known: accuracy, f1, loss"):
+        AccuracyEstimate(MEASURED).of(column)
+
+
+def test_the_worst_chip_is_named():
+    assert AccuracyEstimate(MEASURED).worst == Worst(70.0, seed=1, chip=1)
+    tied = MEASURED.assign(accuracy=70.0).sample(frac=1.0, random_state=1)
+    assert AccuracyEstimate(tied).worst == Worst(70.0, seed=0, chip=0)
+
+
+def test_the_sampling_error_is_that_of_the_mean_on_the_tables_images():
+    found = AccuracyEstimate(MEASURED)
+    assert found.sampling_half_width == sampling_half_width(found.mean, 400)
+    assert found.of("top5").sampling_half_width == sampling_half_width(97.5, 400)
+
+
+def test_without_a_number_of_images_or_for_what_is_no_share_of_them_there_is_no_sampling_error():
+    assert math.isnan(AccuracyEstimate(MEASURED.drop(columns="n")).sampling_half_width)
+    assert math.isnan(AccuracyEstimate(MEASURED).of("loss").sampling_half_width)

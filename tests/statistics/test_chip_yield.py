@@ -1,0 +1,107 @@
+"""Yield and its exact interval against statsmodels, and its coverage summed over the binomial distribution."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+from support.estimates import estimate
+
+from aimc_robust.errors import InputError
+from aimc_robust.statistics.chip_yield import clopper_pearson
+
+COUNTS = [(0, 1), (1, 1), (0, 25), (3, 25), (25, 25), (50, 100), (999, 1000)]
+
+
+@pytest.mark.parametrize(("above", "chips"), COUNTS)
+def test_the_interval_agrees_with_statsmodels(above, chips):
+    assert clopper_pearson(above, chips) == pytest.approx(proportion_confint(above, chips, method="beta"))
+
+
+@pytest.mark.parametrize(("above", "chips"), COUNTS)
+def test_each_limit_leaves_the_count_a_tail_of_two_and_a_half_percent(above, chips):
+    low, high = clopper_pearson(above, chips)
+    if above > 0:
+        assert stats.binom.sf(above - 1, chips, low) == pytest.approx(0.025)
+    if above < chips:
+        assert stats.binom.cdf(above, chips, high) == pytest.approx(0.025)
+
+
+def limits(chips, interval=clopper_pearson):
+    """(chips + 1, 2): the interval of every count."""
+    return np.array([interval(count, chips) for count in range(chips + 1)])
+
+
+def covered(distribution, share, limits):
+    """Probability, under a distribution of the count 0 .. chips, that the count's interval holds `share`."""
+    return float(distribution[(limits[:, 0] <= share) & (share <= limits[:, 1])].sum())
+
+
+def binomial(chips, share):
+    return stats.binom.pmf(np.arange(chips + 1), chips, share)
+
+
+def wald(count, chips):
+    """The textbook interval, as a negative control."""
+    half = 1.96 * math.sqrt(count * (chips - count) / chips**3)
+    return count / chips - half, count / chips + half
+
+
+@pytest.mark.parametrize("chips", [1, 5, 25, 100])
+def test_it_never_covers_less_than_95_percent(chips):
+    shares = np.linspace(0.001, 0.999, 333)
+    exact = limits(chips)
+    found = [covered(binomial(chips, p), p, exact) for p in shares]
+    assert min(found) >= 0.95
+    if chips == 100:
+        assert np.mean(found) < 0.98  # and is not wide for nothing
+
+
+def test_the_textbook_interval_would():
+    assert covered(binomial(25, 0.95), 0.95, limits(25, wald)) < 0.80
+
+
+@pytest.mark.parametrize("yields", [(0.5, 0.9, 0.95), (0.05, 0.95, 0.5), (0.9, 0.9, 0.9)])
+def test_models_of_unlike_yields_are_covered_too(yields):
+    # The count of chips above, over models of 10 chips with each its own yield, by convolution.
+    distribution = np.ones(1)
+    for p in yields:
+        distribution = np.convolve(distribution, binomial(10, p))
+    assert covered(distribution, np.mean(yields), limits(30)) >= 0.95
+
+
+def test_an_estimate_counts_the_chips_at_or_above_the_threshold():
+    found = estimate([[80.0, 90.0, 70.0, 85.0]]).yield_above(80.0)
+    assert (found.above, found.chips, found.share, found.threshold) == (3, 4, 75.0, 80.0)
+    low, high = clopper_pearson(3, 4)
+    assert found.ci == pytest.approx((100 * low, 100 * high))
+    assert found.covers == "chips of this model"
+
+
+def test_with_several_models_all_their_chips_count_and_the_interval_says_whose():
+    found = estimate([[80.0, 90.0], [70.0, 85.0, 95.0]]).yield_above(85)
+    assert (found.above, found.chips, found.share) == (3, 5, 60.0)
+    assert found.covers == "chips of these models"
+
+
+def test_a_threshold_that_an_accuracy_meets_to_the_last_image_counts():
+    shares = [100.0 * 933 / 1000, 100.0 * 932 / 1000]
+    assert estimate([shares]).yield_above(93.3).above == 1
+
+
+def test_a_perfect_sample_of_25_chips_does_not_promise_a_perfect_yield():
+    low, high = estimate([[99.0] * 25]).yield_above(90.0).ci
+    assert (low, high) == pytest.approx((100 * 0.025 ** (1 / 25), 100.0))
+
+
+@pytest.mark.parametrize("threshold", [math.nan, math.inf, "90"])
+def test_a_threshold_that_is_no_finite_number_is_refused(threshold):
+    with pytest.raises(InputError, match="threshold must be a finite number"):
+        estimate([[80.0, 90.0]]).yield_above(threshold)
+
+
+@pytest.mark.parametrize(("above", "chips"), [(0, 0), (3, 2), (-1, 2), (0.5, 2)])
+def test_counts_that_cannot_be_are_refused(above, chips):
+    with pytest.raises(InputError, match="whole number"):
+        clopper_pearson(above, chips)

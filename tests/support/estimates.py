@@ -1,0 +1,15 @@
+"""Tables of accuracies for tests."""
+
+import pandas as pd
+
+from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+
+
+def estimate(models, *, pilot=None, **columns):
+    """An estimate from a list of models, each a list of its chips' accuracies; rows arrive in any order.
+
+    columns: further columns, a value for each row in the order of models and chips, or one for all.
+    """
+    rows = [(seed, chip, value) for seed, chips in enumerate(models) for chip, value in enumerate(chips)]
+    table = pd.DataFrame(rows, columns=["seed", "chip", "accuracy"]).assign(**columns)
+    return AccuracyEstimate(table.sample(frac=1.0, random_state=0), pilot)

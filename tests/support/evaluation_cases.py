@@ -1,0 +1,134 @@
+"""What the tests of deployment share: trained files, images on disk, and questions about them."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from support.nets import images, net
+from torch import nn
+
+from aimc_robust.data.evaluation_set import EvaluationImages, load_images
+from aimc_robust.experiments.callbacks.evaluation import Progress
+from aimc_robust.experiments.evaluate.run import Request, deploy
+from aimc_robust.experiments.results.evaluation import Results
+from aimc_robust.experiments.spec.evaluation import Question, described, named_models, split_label
+from aimc_robust.models.pretrained import load_weights, read_weights
+from aimc_robust.models.spec import ModelSpec
+from aimc_robust.targets.command_line import options_from, target_tables
+
+DAY_S = 86400.0
+
+
+class Heard(Progress):
+    """Keeps what an evaluation tells."""
+
+    def __init__(self):
+        self.notes, self.chips, self.began, self.explained = [], [], [], []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def evaluating(self, model, target, *, done, chips):
+        self.began.append((str(model), target, done, chips))
+
+    def chip(self, model, target, accuracies):
+        self.chips.append((str(model), target, len(accuracies)))
+
+    def explaining(self, what, *, done, total):
+        self.explained.append((what, done, total))
+
+
+def write_weights(path: Path, *, away: float = 0.0, seed: int = 0) -> Path:
+    """The net that labels the images, its weights moved by `away` standard deviations: another training of it."""
+    state = net().state_dict()
+    draw = torch.Generator().manual_seed(seed)
+    moved = {
+        name: value + away * value.std() * torch.randn(value.shape, generator=draw) if value.ndim > 1 else value
+        for name, value in state.items()
+    }
+    save_file(moved, path)
+    return path
+
+
+def write_images(path: Path, n: int = 80) -> Path:
+    """Images that the net labels right."""
+    with torch.no_grad():
+        np.savez(path, images=images(n)[:, 0].numpy(), labels=net()(images(n)).argmax(1).numpy())
+    return path
+
+
+def loaded(path: Path) -> EvaluationImages:
+    return load_images(f"npz:{path}")
+
+
+def asked(arguments, shown, *, devices=("rram-milo2021",), times_s=(0.0,), settings=(), **changes):
+    """(question, models) of weights `FILE` or `LABEL=FILE` on devices."""
+    read = [read_weights(split_label(argument)[1]) for argument in arguments]
+    models = []
+    for weights in read:
+        model = net()
+        load_weights(model, weights, source="file")
+        models.append(model)
+    question = Question(
+        models=named_models(arguments, [weights.id for weights in read]),
+        model=ModelSpec(name="nets:net"),
+        images=described(shown),
+        targets=target_tables(devices, list(times_s), options_from(settings)),
+        **{"chips": 4, **changes},
+    )
+    return question, models
+
+
+def run(folder, question, models, shown, *, progress=None, notes=(), **request):
+    """The evaluation, in this process with one thread unless `jobs` says otherwise."""
+    request = Request(**{"jobs": 1, **request})
+    return deploy(question, models, shown, folder, request=request, progress=progress or Progress(), notes=notes)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An evaluation that has been run, and what went into it."""
+
+    results: Results
+    question: Question
+    models: list[nn.Module]
+    images: EvaluationImages
+    heard: Heard
+
+    @property
+    def folder(self) -> Path:
+        return self.results.folder
+
+
+@functools.cache
+def files_under(base: Path) -> Path:
+    """A folder with exact.safetensors, two trainings of one recipe, and images.npz; made once."""
+    folder = base / "trained-files"
+    folder.mkdir()
+    write_weights(folder / "exact.safetensors")
+    write_weights(folder / "near.safetensors", away=0.1, seed=1)
+    write_weights(folder / "nearer.safetensors", away=0.05, seed=2)
+    write_images(folder / "images.npz")
+    return folder
+
+
+@functools.cache
+def finished_under(base: Path) -> Finished:
+    """Two labels, one of them with two models, on an ageing device with converters, a noise and a device without."""
+    files = files_under(base)
+    shown = loaded(files / "images.npz")
+    converters = '{name = "wan", device = "rram-wan2022-drift", adc = {bits = 7}, dac = {bits = 6}}'
+    question, models = asked(
+        [f"exact={files / 'exact.safetensors'}"]
+        + [f"near={files / name}" for name in ("near.safetensors", "nearer.safetensors")],
+        shown,
+        devices=["rram-milo2021", converters, "gaussian-0.1"],
+        times_s=[0.0, DAY_S],
+        threshold=80.0,
+    )
+    heard = Heard()
+    results = run(base / "finished", question, models, shown, progress=heard, attribution_chips=2, prediction_chips=2)
+    return Finished(results, question, models, shown, heard)

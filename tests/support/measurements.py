@@ -1,0 +1,42 @@
+"""Measurements as a laboratory would take them, of cells whose card is known."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from aimc_robust.devices.library import load_card
+from aimc_robust.devices.states import cell_states
+from aimc_robust.devices.std import read_std
+
+
+def measure(device, *, cells=2000, targets=0, times_s=(0.0,), reads=1, seed=0, window=None):
+    """Rows of target, measured, time_s, device: `cells` cells read `reads` times (with read noise if more than once).
+
+    targets: how many even target states; 0 for any state of the window.
+    """
+    card, rng = load_card(device), np.random.default_rng(seed)
+    low, high = window or (card.range.min, card.range.max)
+    target = rng.choice(np.linspace(low, high, targets), cells) if targets else rng.uniform(low, high, cells)
+    drawn = {}
+
+    def draw(effect, like):
+        make = rng.uniform if effect in ("stuck", "programming-uniform") else rng.normal
+        return drawn.setdefault(effect, torch.tensor(make(size=cells)))
+
+    rows = []
+    for time_s in times_s:
+        states = cell_states(card, torch.tensor(target), draw, time_s=time_s)
+        std = read_std(card, states, time_s=time_s).numpy()
+        for _ in range(reads):
+            noise = std * rng.normal(size=cells) if reads > 1 else 0.0
+            state = np.maximum(states.now.numpy() + noise, 0.0)
+            rows.append(pd.DataFrame({"target": target, "measured": state, "time_s": time_s, "device": range(cells)}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def noisy(std, *, cells=1000, noise=None, seed=0, low=10.0, high=100.0):
+    """Measurements with the error `std(target) * noise`, normal unless `noise(rng, cells)` says otherwise."""
+    rng = np.random.default_rng(seed)
+    target = rng.uniform(low, high, cells)
+    z = rng.normal(size=cells) if noise is None else noise(rng, cells)
+    return pd.DataFrame({"target": target, "measured": np.maximum(target + std(target) * z, 0.0)})

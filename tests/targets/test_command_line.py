@@ -1,0 +1,139 @@
+"""What a command line names becomes targets: times, options, devices."""
+
+import pytest
+
+from aimc_robust.devices.library import cards_folder, load_card
+from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.targets.command_line import options_from, target_tables, times_from
+from aimc_robust.targets.target import build_target
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", [0.0]),
+        ("0,1h,1d,5d", [0.0, 3600.0, 86400.0, 432000.0]),
+        ("90min", [5400.0]),
+        ("1e3", [1000.0]),
+        ("20 s, 1.5h", [20.0, 5400.0]),
+        ("1y", [31536000.0]),
+        ("5d,0,1d", [0.0, 86400.0, 432000.0]),
+        ("60min,1h,3600", [3600.0]),
+    ],
+)
+def test_times_are_seconds_that_rise(text, seconds):
+    assert times_from(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1h,", "soon", "-1h", "1 week", "1h2min", "inf", "0x10"])
+def test_what_is_no_time_is_quoted_back(text):
+    wrong = next(part.strip() for part in text.split(",") if part.strip() not in ("1h",))
+    with pytest.raises(InputError, match=r"such as 0,1h,1d,5d; got ") as told:
+        times_from(text)
+    assert repr(wrong) in str(told.value)
+
+
+def test_a_time_longer_than_any_memory_lives_is_refused():
+    with pytest.raises(InputError, match="time_s"):
+        times_from("1e12")
+
+
+def test_options_are_nested_keys_with_values_in_toml():
+    settings = ["rows=256", "adc.bits=8", "adc.range = static", "window=[1,30]", "read_noise=false", 'name="a=b"']
+    assert options_from(settings) == {
+        "rows": 256,
+        "adc": {"bits": 8, "range": "static"},
+        "window": [1, 30],
+        "read_noise": False,
+        "name": "a=b",
+    }
+    assert options_from([]) == {}
+
+
+@pytest.mark.parametrize("setting", ["rows", "=3", "adc..bits=3", "a b=3", "adc.=3"])
+def test_a_setting_without_a_key_or_a_value_is_refused(setting):
+    with pytest.raises(InputError, match="expected KEY=VALUE"):
+        options_from([setting])
+
+
+def test_a_value_cannot_have_keys_too():
+    with pytest.raises(InputError, match="adc has been given a value already"):
+        options_from(["adc=8", "adc.bits=8"])
+
+
+def test_devices_that_age_are_evaluated_at_each_time_and_others_at_the_first():
+    tables = target_tables(["rram-milo2021", "sonos-agrawal2022"], [0.0, 3600.0, 86400.0], {})
+    names = ["rram-milo2021", "sonos-agrawal2022", "sonos-agrawal2022-1h", "sonos-agrawal2022-1d"]
+    assert [table["name"] for table in tables] == names
+    assert [table["time_s"] for table in tables] == [0.0, 0.0, 3600.0, 86400.0]
+
+
+def test_cards_are_written_out_so_that_the_question_needs_no_file():
+    (table,) = target_tables(["rram-milo2021"], [0.0], {"rows": 64})
+    assert table["device"] == load_card("rram-milo2021").model_dump(mode="json", exclude_none=True)
+    built = build_target(table)
+    assert (built.condition.card, built.condition.rows) == (load_card("rram-milo2021"), 64)
+
+
+def test_a_card_of_the_users_own_is_read_from_its_path(tmp_path):
+    text = (cards_folder() / "rram-milo2021.toml").read_text().replace("rram-milo2021", "mine")
+    (tmp_path / "mine.toml").write_text(text)
+    (table,) = target_tables([str(tmp_path / "mine.toml")], [0.0], {})
+    assert (table["name"], table["device"]["name"]) == ("mine", "mine")
+    with pytest.raises(InputError, match=r"there is no device card at .*gone.toml"):
+        target_tables([str(tmp_path / "gone.toml")], [0.0], {})
+
+
+def test_a_table_in_toml_has_the_last_word_over_the_common_options():
+    device = '{name = "small", device = "sonos-agrawal2022", rows = 64, adc = {bits = 6}, time_s = 60}'
+    (table,) = target_tables([device], [0.0, 3600.0], {"rows": 256, "columns": 32})
+    target = build_target(table)
+    assert (target.name, target.deployment.time_s) == ("small", 60)  # a time of its own is kept
+    assert (target.condition.rows, target.condition.columns, target.condition.adc.bits) == (64, 32, 6)
+
+
+def test_noises_stay_names_and_digital_weights_are_there_anyway():
+    assert target_tables(["digital", "gaussian-0.05", "laplace-0.1"], [0.0, 60.0], {"rows": 3}) == [
+        "gaussian-0.05",
+        "laplace-0.1",
+    ]
+    with pytest.raises(InputError, match="expected at least one --device"):
+        target_tables(["digital"], [0.0], {})
+
+
+def test_the_same_target_twice_is_refused_and_may_be_named():
+    with pytest.raises(InputError, match="the target rram-milo2021 is there twice"):
+        target_tables(["rram-milo2021", "rram-milo2021"], [0.0], {})
+    named = '{name = "again", device = "rram-milo2021"}'
+    assert len(target_tables(["rram-milo2021", named], [0.0], {})) == 2
+
+
+def test_a_compensated_target_comes_with_the_plain_one_and_both_names_count():
+    compensated = '{name = "a", device = "pcm-nandakumar2019", compensation = ["drift"], time_s = 3600}'
+    with pytest.raises(InputError, match="a-drift is there twice"):
+        target_tables([compensated, '{name = "a-drift", device = "rram-milo2021"}'], [0.0], {})
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("rram-milo", "did you mean 'rram-milo2021'"),
+        ("gaussian", "Known: "),
+        ('{name = "a", device = "rram-milo"}', "rram-milo2021"),
+        ('{device = "rram-milo2021", row = 3}', "did you mean 'rows'"),
+    ],
+)
+def test_an_unknown_name_says_what_there_is(device, words):
+    with pytest.raises(UnknownNameError, match=words):
+        target_tables([device], [0.0], {})
+
+
+@pytest.mark.parametrize("device", ["{name = }", "{", '{device = "rram-milo2021"'])
+def test_a_table_that_is_no_toml_is_refused_with_an_example(device):
+    with pytest.raises(InputError, match="is no table in TOML's inline form"):
+        target_tables([device], [0.0], {})
+
+
+def test_what_leaves_a_cards_limits_is_not_told_yet(recwarn):
+    target_tables(["sonos-agrawal2022"], [3.0e9], {})
+    assert not recwarn.list

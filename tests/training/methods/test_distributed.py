@@ -1,0 +1,253 @@
+"""Data-parallel training in two real processes, against one process that sees both halves of each batch."""
+
+import contextlib
+
+import pytest
+import torch
+from support.training_examples import conv_net, digits, gradients_of, state_of
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from aimc_robust.errors import InputError
+from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.perturbation import perturbed
+from aimc_robust.seeding import Axes
+from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM
+from aimc_robust.training.methods.mixed_rwp import MixedRWP
+from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.sgd import SGD
+
+LOSS = nn.CrossEntropyLoss()
+CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+SIZE = 16  # of a worker's batch
+RAMP = Ramp(shape="linear", updates=4)
+METHODS = {
+    "sgd": SGD(),
+    "rwp": RWP(sigma=0.1, ramp=RAMP),
+    "rwp, three draws": RWP(sigma=0.1, draws=3),
+    "m-rwp": MixedRWP(sigma=0.1, lam=0.3),
+    "m-rwp, same batch": MixedRWP(sigma=0.1, batches="same"),
+    "sam": SAM(rho=0.5, ramp=RAMP),
+    "sam, different batches": SAM(rho=0.5, batches="different"),
+    "asam": AdaptiveSAM(rho=0.5),
+}
+
+
+class Plain(nn.Module):
+    """Without BatchNorm, so that halves of a batch add up to the whole; `sometimes` works for bright images only."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(1, 4, 3)
+        self.last = nn.Linear(144, 10)
+        self.sometimes = nn.Linear(144, 10, bias=False)
+        self.never = nn.Linear(2, 2)
+
+    def forward(self, images):
+        hidden = self.first(images).relu().flatten(1)
+        bright = images.mean((1, 2, 3)) > 0.31
+        outputs = self.last(hidden)
+        if bright.any():
+            outputs = outputs + bright[:, None] * self.sometimes(hidden)
+        return outputs
+
+
+def plain(*, every_weight_used: bool) -> nn.Module:
+    model = Plain().double()
+    if every_weight_used:
+        del model.never
+        model.sometimes = nn.Linear(144, 10, bias=False, dtype=torch.float64).requires_grad_(False)
+    return model
+
+
+def update_batches(method, update, *, sort=False):
+    """What one update reads, whole: 2 x SIZE images per batch; sorted ones give all bright images to worker 1."""
+    count = method.batches_per_update
+    images, labels = digits(torch.float64)
+    found = []
+    for number in range(update * count, (update + 1) * count):
+        part = slice(2 * SIZE * number, 2 * SIZE * (number + 1))
+        order = images[part].mean((1, 2, 3)).argsort() if sort else torch.arange(2 * SIZE)
+        found.append((images[part][order], labels[part][order]))
+    return found
+
+
+def half(batches, rank):
+    part = slice(SIZE * rank, SIZE * (rank + 1))
+    return [(images[part], labels[part]) for images, labels in batches]
+
+
+def train(method, model, rank=None, *, updates=3, accumulate=1, sort=False):
+    """The loop a user would write. rank: reads half of every batch. Returns the weights."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for update in range(updates):
+        for micro in range(accumulate):
+            step = update * accumulate + micro
+            batches = update_batches(method, step, sort=sort)
+            waits = rank is not None and micro + 1 < accumulate
+            with model.no_sync() if waits else contextlib.nullcontext():
+                method.backward(model, LOSS, batches if rank is None else half(batches, rank), step=step + 1)
+            if waits:
+                assert differ_between_workers(model)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return state_of(model.module if rank is not None else model)
+
+
+def differ_between_workers(model):
+    mine = next(p.grad for p in model.parameters() if p.grad is not None)
+    mean = mine.clone()
+    distributed.all_reduce(mean)
+    return not torch.allclose(mean / 2, mine)
+
+
+def train_parallel(rank, method, ddp, options):
+    model = plain(every_weight_used="find_unused_parameters" not in ddp)
+    return train(method, DistributedDataParallel(model, **ddp), rank, **options)
+
+
+def check(workers, method, oracle=None, *, ddp=None, **options):
+    ddp = ddp or {}
+    alone = train(oracle or method, plain(every_weight_used="find_unused_parameters" not in ddp), **options)
+    for weights in workers(train_parallel, method, ddp, options):
+        for name, weight in weights.items():
+            torch.testing.assert_close(weight, alone[name], **CLOSE, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_two_workers_make_the_updates_of_one_process(workers, method):
+    check(workers, method)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_weights_that_some_worker_leaves_unused_are_no_trouble(workers, method):
+    check(workers, method, ddp={"find_unused_parameters": True}, sort=True)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_gradients_may_be_views_of_the_buckets(workers, method):
+    check(workers, method, ddp={"gradient_as_bucket_view": True})
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_the_users_own_no_sync_is_respected(workers, method):
+    check(workers, method, accumulate=2)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_a_bf16_loop_runs(workers, method):
+    for weights in workers(train_autocast, method):
+        assert all(weight.isfinite().all() for weight in weights.values())
+
+
+def test_random_perturbations_per_worker_are_drawn_by_rank(workers):
+    noisy = [gradient_at_noise(half(update_batches(SGD(), 6), rank)[0], rank, step=7) for rank in range(2)]
+    for gradients in workers(one_gradient, RWP(sigma=0.3, per_worker=True), 7):
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(gradient, (noisy[0][name] + noisy[1][name]) / 2, **CLOSE)
+
+
+def test_an_ascent_per_worker_is_m_sharpness_with_the_workers_batch_as_m(workers):
+    check(workers, SAM(rho=0.5, per_worker=True), oracle=SAM(rho=0.5, m=SIZE))
+
+
+def test_an_ascent_per_worker_differs_from_the_shared_one(workers):
+    with pytest.raises(AssertionError, match="Tensor-likes are not close"):
+        check(workers, SAM(rho=0.5, per_worker=True), oracle=SAM(rho=0.5))
+
+
+@pytest.mark.parametrize("bn_stats", ["clean", "perturbed"])
+@pytest.mark.parametrize("method", [SAM, MixedRWP])
+def test_batchnorm_and_dropout_end_with_equal_weights_and_one_step_of_statistics_per_update(workers, method, bn_stats):
+    strength = {"rho": 0.5} if method is SAM else {"sigma": 0.1}
+    first, second = workers(train_batchnorm, method(**strength, bn_stats=bn_stats))
+    for name, value in first.items():
+        if "running" not in name:  # DDP keeps statistics per worker, and hands on worker 0's
+            assert torch.equal(value, second[name]), name
+    assert first["1.num_batches_tracked"] == 3
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_gradients_are_averaged_once_per_update(workers, method):
+    assert workers(count_averages, method) == [3, 3]
+
+
+def test_several_passes_in_a_static_graph_are_refused(workers):
+    for text in workers(refusal, SAM(rho=0.1)):
+        assert "static_graph" in text
+
+
+def test_a_single_pass_in_a_static_graph_is_fine(workers):
+    check(workers, RWP(sigma=0.1), ddp={"static_graph": True})
+
+
+@pytest.mark.parametrize(("name", "order"), [("m-rwp", "DDP of compiled"), ("sam", "compiled DDP")])
+def test_compiled_models_are_trained_alike(workers, name, order):
+    method = METHODS[name]
+    alone = train(method, plain(every_weight_used=True))
+    for weights in workers(train_compiled, method, order):
+        for name, weight in weights.items():
+            torch.testing.assert_close(weight, alone[name], **CLOSE)
+
+
+def train_compiled(rank, method, order):
+    torch._dynamo.reset()
+    model = plain(every_weight_used=True)
+    if order == "compiled DDP":
+        wrapped = torch.compile(DistributedDataParallel(model), backend="aot_eager")
+    else:
+        wrapped = DistributedDataParallel(torch.compile(model, backend="aot_eager"))
+    train(method, wrapped, rank)
+    return state_of(model)
+
+
+def train_autocast(rank, method):
+    model = DistributedDataParallel(conv_net())
+    with torch.autocast("cpu", torch.bfloat16):
+        method.backward(model, LOSS, [(x.float(), y) for x, y in half(update_batches(method, 0), rank)], step=1)
+    return gradients_of(model)
+
+
+def gradient_at_noise(batch, rank, *, step):
+    axes = Axes(0).at(use="training", step=step, **({"worker": rank} if rank else {}))
+    model = plain(every_weight_used=True)
+    with perturbed(model, Gaussian(0.3), generator=axes):
+        LOSS(model(batch[0]), batch[1]).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+
+def one_gradient(rank, method, step):
+    model = plain(every_weight_used=True)
+    wrapped = DistributedDataParallel(model)
+    method.backward(wrapped, LOSS, half(update_batches(method, step - 1), rank), step=step)
+    return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+
+def train_batchnorm(rank, method):
+    torch.manual_seed(rank)
+    return train(method, DistributedDataParallel(conv_net(dropout=0.2, dtype=torch.float64)), rank)
+
+
+def count_averages(rank, method):
+    seen = []
+
+    def average(_, bucket):
+        seen.append(bucket)
+        message = distributed.all_reduce(bucket.buffer().div_(2), async_op=True)
+        return message.get_future().then(lambda done: done.value()[0])
+
+    model = DistributedDataParallel(plain(every_weight_used=True))
+    model.register_comm_hook(None, average)
+    train(method, model, rank)
+    return len(seen)
+
+
+def refusal(rank, method):
+    model = DistributedDataParallel(plain(every_weight_used=True), static_graph=True)
+    with pytest.raises(InputError) as refused:
+        method.backward(model, LOSS, half(update_batches(method, 0), rank), step=1)
+    return str(refused.value)

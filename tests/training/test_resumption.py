@@ -1,0 +1,185 @@
+"""Training interrupted anywhere and started again ends bit for bit where the undisturbed run ends."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from support.training_examples import conv_net, differing, digits, state_of
+from torch import nn
+
+from aimc_robust.io.atomic import append_rows, read_rows
+from aimc_robust.training.config import EarlyStopping, TrainingConfig
+from aimc_robust.training.loop import train
+from aimc_robust.training.methods.mixed_rwp import MixedRWP
+from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.sgd import SGD
+from aimc_robust.training.resumption import FINISHED, HISTORY, UNFINISHED
+
+EPOCHS = 4
+RAMP = Ramp(shape="linear", updates=20)
+METHODS = {
+    "sgd": SGD(),
+    "sam": SAM(rho=0.1, ramp=RAMP),
+    "rwp": RWP(sigma=0.1, ramp=RAMP),
+    "m-rwp": MixedRWP(sigma=0.1, ramp=RAMP),
+}
+IMAGES, LABELS = digits()
+DATA = {"training_set": (IMAGES[:400], LABELS[:400]), "validation_set": (IMAGES[400:600], LABELS[400:600])}
+
+
+class StopError(Exception):
+    """The interruption."""
+
+
+def run(folder, method, *, epochs=EPOCHS, stop_after=None, init=0, momentum=0.9, model=None):
+    """Train a net with dropout; `stop_after` interrupts once that epoch is done."""
+
+    def on_epoch(row):
+        if row["epoch"] == stop_after:
+            raise StopError
+
+    config = TrainingConfig(epochs=epochs, batch_size=40, momentum=momentum, early_stopping=EarlyStopping(sigma=0.1))
+    model = conv_net(seed=init, dropout=0.3) if model is None else model
+    return train(model, method, config, **DATA, seed=3, folder=folder, data_id="digits", on_epoch=on_epoch)
+
+
+def stop(folder, method, epoch, **settings):
+    with pytest.raises(StopError):
+        run(folder, method, stop_after=epoch, **settings)
+
+
+def untimed(rows):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def check_same_end(result, folder, whole, whole_folder):
+    """Weights, history and files are those of the undisturbed run."""
+    assert differing(state_of(result.model), state_of(whole.model)) == []
+    assert result.epoch == whole.epoch
+    assert untimed(result.history) == untimed(whole.history) == untimed(read_rows(folder / HISTORY))
+    assert (folder / FINISHED).read_bytes() == (whole_folder / FINISHED).read_bytes()
+    assert sorted(path.name for path in folder.iterdir()) == [FINISHED, HISTORY]
+
+
+@pytest.fixture(scope="module")
+def whole_runs(tmp_path_factory):
+    """Undisturbed runs by method name: the result and its folder."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in METHODS}
+    return {name: (run(folders[name], method), folders[name]) for name, method in METHODS.items()}
+
+
+@pytest.mark.parametrize("epoch", range(1, EPOCHS + 1))
+@pytest.mark.parametrize("name", METHODS)
+def test_training_stopped_after_any_epoch_ends_as_if_undisturbed(name, epoch, whole_runs, tmp_path):
+    stop(tmp_path, METHODS[name], epoch)
+    # Another initialisation shows that weights, statistics and momentum all come from the folder.
+    check_same_end(run(tmp_path, METHODS[name], init=1), tmp_path, *whole_runs[name])
+
+
+def test_training_stopped_after_every_epoch_ends_as_if_undisturbed(whole_runs, tmp_path):
+    for epoch in range(1, EPOCHS + 1):
+        stop(tmp_path, METHODS["m-rwp"], epoch)
+    check_same_end(run(tmp_path, METHODS["m-rwp"]), tmp_path, *whole_runs["m-rwp"])
+
+
+def test_a_folder_does_not_change_the_result(whole_runs):
+    whole, _ = whole_runs["rwp"]
+    result = run(None, METHODS["rwp"])
+    assert differing(state_of(result.model), state_of(whole.model)) == []
+    assert untimed(result.history) == untimed(whole.history)
+
+
+def test_plain_descent_without_momentum_resumes_too(tmp_path):
+    (tmp_path / "whole").mkdir()
+    whole = run(tmp_path / "whole", SGD(), momentum=0.0)
+    stop(tmp_path / "stopped", SGD(), 2, momentum=0.0)
+    result = run(tmp_path / "stopped", SGD(), momentum=0.0)
+    check_same_end(result, tmp_path / "stopped", whole, tmp_path / "whole")
+
+
+LEFT_BEHIND = {
+    "a row ahead of its checkpoint": lambda epoch: json.dumps({"epoch": epoch + 1, "accuracy": 0.0}) + "\n",
+    "a part of a row": lambda epoch: '{"epoch": ',
+    "both": lambda epoch: json.dumps({"epoch": epoch + 1}) + '\n{"epo',
+}
+
+
+@pytest.mark.parametrize("rest", LEFT_BEHIND.values(), ids=LEFT_BEHIND)
+@pytest.mark.parametrize("epoch", [1, 3, EPOCHS])
+def test_a_kill_between_history_and_checkpoint_is_repaired(rest, epoch, whole_runs, tmp_path):
+    stop(tmp_path, METHODS["sam"], epoch)
+    with (tmp_path / HISTORY).open("a") as file:
+        file.write(rest(epoch))
+    check_same_end(run(tmp_path, METHODS["sam"]), tmp_path, *whole_runs["sam"])
+
+
+def test_a_kill_before_the_first_checkpoint_is_repaired(whole_runs, tmp_path):
+    append_rows(tmp_path / HISTORY, [{"epoch": 1, "accuracy": 0.0}])
+    check_same_end(run(tmp_path, METHODS["sgd"]), tmp_path, *whole_runs["sgd"])
+
+
+def test_a_kill_in_the_midst_of_writing_a_checkpoint_is_repaired(whole_runs, tmp_path):
+    stop(tmp_path, METHODS["sgd"], 2)
+    (tmp_path / f".{UNFINISHED}.part").write_bytes((tmp_path / UNFINISHED).read_bytes()[:1000])
+    check_same_end(run(tmp_path, METHODS["sgd"]), tmp_path, *whole_runs["sgd"])
+
+
+def test_finished_training_is_loaded_and_not_done_again(whole_runs):
+    whole, folder = whole_runs["rwp"]
+    files = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    result = run(folder, METHODS["rwp"], init=1, stop_after=1)  # an epoch would raise StopError
+    assert differing(state_of(result.model), state_of(whole.model)) == []
+    assert (result.epoch, result.history) == (whole.epoch, whole.history)
+    assert not result.model.training
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == files
+
+
+def tied_net(seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    net[3].weight = net[1].weight
+    return net
+
+
+def test_tied_weights_stay_tied(tmp_path):
+    whole = run(tmp_path / "whole", METHODS["sam"], model=tied_net(0))
+    stop(tmp_path / "stopped", METHODS["sam"], 2, model=tied_net(0))
+    result = run(tmp_path / "stopped", METHODS["sam"], model=tied_net(1))
+    check_same_end(result, tmp_path / "stopped", whole, tmp_path / "whole")
+    assert result.model[3].weight is result.model[1].weight
+
+
+KILLED_EPOCHS = 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_process_killed_at_a_random_moment_is_continued(tmp_path):
+    whole = run(tmp_path / "whole", METHODS["m-rwp"], epochs=KILLED_EPOCHS)
+    folder = tmp_path / "killed"
+    script = f"from {__name__} import *; run(Path(sys.argv[1]), METHODS['m-rwp'], epochs={KILLED_EPOCHS})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", f"import sys; from pathlib import Path; {script}", str(folder)]
+    child = subprocess.Popen(command, env=environment)
+    try:
+        rows = random.randint(1, KILLED_EPOCHS // 3)
+        while len(read_rows(folder / HISTORY)) < rows:
+            assert child.poll() is None, "the child ended on its own"
+            time.sleep(0.001)
+        time.sleep(random.uniform(0.0, 0.02))
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == -signal.SIGKILL
+    assert not (folder / FINISHED).exists()
+    result = run(folder, METHODS["m-rwp"], epochs=KILLED_EPOCHS)
+    check_same_end(result, folder, whole, tmp_path / "whole")
