@@ -1,42 +1,139 @@
 """Train networks that survive analog memory, predict their accuracy on a device, compare devices and methods.
 
-Names are imported when they are used, so that the command line answers before torch is loaded.
+Names are imported when they are first used, so that the command line starts before torch is loaded.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same names for editors and type checkers
+    from aimc_robust.analysis.diagnostics import Diagnostics as Diagnostics
+    from aimc_robust.analysis.diagnostics import DiagnosticsConfig as DiagnosticsConfig
+    from aimc_robust.analysis.sharpness import ascent_sharpness as ascent_sharpness
+    from aimc_robust.analysis.sharpness import average_sharpness as average_sharpness
+    from aimc_robust.data.augmentation import Augmentation as Augmentation
+    from aimc_robust.data.in_memory import Images as Images
+    from aimc_robust.data.streaming import StreamedImages as StreamedImages
+    from aimc_robust.devices.card import Card as Card
+    from aimc_robust.devices.library import card_names as card_names
+    from aimc_robust.devices.library import load_card as load_card
+    from aimc_robust.errors import AimcError as AimcError
+    from aimc_robust.evaluation.attribution import Attribution as Attribution
+    from aimc_robust.evaluation.attribution import attribute as attribute
+    from aimc_robust.evaluation.equivalent_noise import EquivalentSigma as EquivalentSigma
+    from aimc_robust.evaluation.equivalent_noise import equivalent_sigma as equivalent_sigma
+    from aimc_robust.evaluation.equivalent_noise import layer_errors as layer_errors
+    from aimc_robust.evaluation.evaluate import evaluate as evaluate
+    from aimc_robust.evaluation.loss_prediction import Prediction as Prediction
+    from aimc_robust.evaluation.loss_prediction import predict_loss as predict_loss
+    from aimc_robust.evaluation.monte_carlo import Deployment as Deployment
+    from aimc_robust.evaluation.prediction_check import Validity as Validity
+    from aimc_robust.evaluation.prediction_check import validate_prediction as validate_prediction
+    from aimc_robust.experiments.compare import compare as compare
+    from aimc_robust.experiments.spec.comparison import load_spec as load_spec
+    from aimc_robust.fitting.fit import Fit as Fit
+    from aimc_robust.fitting.fit import fit_card as fit_card
+    from aimc_robust.fitting.verify import Verification as Verification
+    from aimc_robust.fitting.verify import verify_card as verify_card
+    from aimc_robust.hardware.calibration.batchnorm import recalibrate_batchnorm as recalibrate_batchnorm
+    from aimc_robust.hardware.calibration.converter_ranges import calibrate as calibrate
+    from aimc_robust.hardware.config.converters import ADC as ADC
+    from aimc_robust.hardware.config.converters import DAC as DAC
+    from aimc_robust.hardware.config.crossbar import Crossbar as Crossbar
+    from aimc_robust.hardware.config.mapping import BitSliced as BitSliced
+    from aimc_robust.hardware.config.mapping import WeightMapping as WeightMapping
+    from aimc_robust.hardware.config.ranges import LayerRanges as LayerRanges
+    from aimc_robust.hardware.conversion.coverage import Coverage as Coverage
+    from aimc_robust.hardware.conversion.prepare import coverage as coverage
+    from aimc_robust.hardware.program import program as program
+    from aimc_robust.noise.base import WeightNoise as WeightNoise
+    from aimc_robust.noise.gaussian import Gaussian as Gaussian
+    from aimc_robust.noise.laplace import Laplace as Laplace
+    from aimc_robust.noise.perturbation import perturbed as perturbed
+    from aimc_robust.seeding import Axes as Axes
+    from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate as AccuracyEstimate
+    from aimc_robust.statistics.chip_yield import Yield as Yield
+    from aimc_robust.statistics.difference_table import difference_table as difference_table
+    from aimc_robust.statistics.multiple_testing import holm as holm
+    from aimc_robust.statistics.paired_difference import PairedDifference as PairedDifference
+    from aimc_robust.statistics.paired_difference import paired_difference as paired_difference
+    from aimc_robust.statistics.variance_components import VarianceComponents as VarianceComponents
+    from aimc_robust.training.config import EarlyStopping as EarlyStopping
+    from aimc_robust.training.config import TrainingConfig as TrainingConfig
+    from aimc_robust.training.fabric import Machine as Machine
+    from aimc_robust.training.loop import Trained as Trained
+    from aimc_robust.training.loop import train as train
+    from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM as AdaptiveSAM
+    from aimc_robust.training.methods.base import Method as Method
+    from aimc_robust.training.methods.mixed_rwp import MixedRWP as MixedRWP
+    from aimc_robust.training.methods.ramp import Ramp as Ramp
+    from aimc_robust.training.methods.rwp import RWP as RWP
+    from aimc_robust.training.methods.sam import SAM as SAM
+    from aimc_robust.training.methods.sgd import SGD as SGD
+    from aimc_robust.training.robust_optimizer import RobustOptimizer as RobustOptimizer
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "aimc_robust.analysis": ["Diagnostics", "DiagnosticsConfig", "ascent_sharpness", "average_sharpness"],
-    "aimc_robust.devices": ["Card", "card_names", "load_card"],
-    "aimc_robust.evaluation": [
-        "AccuracyEstimate", "Attribution", "EquivalentSigma", "PairedDifference", "Prediction", "Validity",
-        "VarianceComponents", "Yield", "attribute", "difference_table", "equivalent_sigma", "evaluate", "holm",
-        "layer_errors", "paired_difference", "predict_loss", "validate_prediction",
-    ],
-    "aimc_robust.fitting": ["Fit", "Verification", "fit_card", "verify_card"],
-    "aimc_robust.hardware": [
-        "ADC", "DAC", "BitSliced", "Coverage", "Crossbar", "LayerRanges", "calibrate", "coverage", "program",
-        "recalibrate_batchnorm",
-    ],
-    "aimc_robust.noise": ["Gaussian", "Laplace", "WeightNoise", "perturbed"],
-    "aimc_robust.seeding": ["Axes"],
-    "aimc_robust.training": [
-        "RWP", "SAM", "SGD", "AdaptiveSAM", "Augmentation", "EarlyStopping", "Images", "Machine", "Method", "MixedRWP",
-        "Ramp", "RobustOptimizer", "Trained", "TrainingConfig", "train",
-    ],
-}  # fmt: skip
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = {
+    "analysis.diagnostics": ["Diagnostics", "DiagnosticsConfig"],
+    "analysis.sharpness": ["ascent_sharpness", "average_sharpness"],
+    "data.augmentation": ["Augmentation"],
+    "data.in_memory": ["Images"],
+    "data.streaming": ["StreamedImages"],
+    "devices.card": ["Card"],
+    "devices.library": ["card_names", "load_card"],
+    "errors": ["AimcError"],
+    "evaluation.attribution": ["Attribution", "attribute"],
+    "evaluation.equivalent_noise": ["EquivalentSigma", "equivalent_sigma", "layer_errors"],
+    "evaluation.evaluate": ["evaluate"],
+    "evaluation.loss_prediction": ["Prediction", "predict_loss"],
+    "evaluation.monte_carlo": ["Deployment"],
+    "evaluation.prediction_check": ["Validity", "validate_prediction"],
+    "experiments.compare": ["compare"],
+    "experiments.spec.comparison": ["load_spec"],
+    "fitting.fit": ["Fit", "fit_card"],
+    "fitting.verify": ["Verification", "verify_card"],
+    "hardware.calibration.batchnorm": ["recalibrate_batchnorm"],
+    "hardware.calibration.converter_ranges": ["calibrate"],
+    "hardware.config.converters": ["ADC", "DAC"],
+    "hardware.config.crossbar": ["Crossbar"],
+    "hardware.config.mapping": ["BitSliced", "WeightMapping"],
+    "hardware.config.ranges": ["LayerRanges"],
+    "hardware.conversion.coverage": ["Coverage"],
+    "hardware.conversion.prepare": ["coverage"],
+    "hardware.program": ["program"],
+    "noise.base": ["WeightNoise"],
+    "noise.gaussian": ["Gaussian"],
+    "noise.laplace": ["Laplace"],
+    "noise.perturbation": ["perturbed"],
+    "seeding": ["Axes"],
+    "statistics.accuracy_estimate": ["AccuracyEstimate"],
+    "statistics.chip_yield": ["Yield"],
+    "statistics.difference_table": ["difference_table"],
+    "statistics.multiple_testing": ["holm"],
+    "statistics.paired_difference": ["PairedDifference", "paired_difference"],
+    "statistics.variance_components": ["VarianceComponents"],
+    "training.config": ["EarlyStopping", "TrainingConfig"],
+    "training.fabric": ["Machine"],
+    "training.loop": ["Trained", "train"],
+    "training.methods.adaptive_sam": ["AdaptiveSAM"],
+    "training.methods.base": ["Method"],
+    "training.methods.mixed_rwp": ["MixedRWP"],
+    "training.methods.ramp": ["Ramp"],
+    "training.methods.rwp": ["RWP"],
+    "training.methods.sam": ["SAM"],
+    "training.methods.sgd": ["SGD"],
+    "training.robust_optimizer": ["RobustOptimizer"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOME_OF)]
+__all__ = ["__version__", *sorted(_MODULE_OF)]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'aimc_robust' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME_OF[name]), name)
+    return getattr(importlib.import_module(f"aimc_robust.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from aimc_robust import Gaussian, evaluate
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import load_data
 from aimc_robust.experiments.spec.comparison import load_spec, spec_from
 from aimc_robust.models.registry import build_model
@@ -41,7 +41,7 @@ def scores(spec, label, seed):
         validation_set=data.validation,
         seed=seed,
     )
-    batches = batches_of(data.validation, 512)
+    batches = split_batches(data.validation, 512)
     conditions = (None, Gaussian(0.1), Gaussian(0.2))
     return [evaluate(trained.model, batches, c, chips=20, seed=1).mean for c in conditions]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.errors import DataError
 from aimc_robust.metrics import measure
 
@@ -31,7 +31,7 @@ def example():
 @pytest.mark.parametrize("size", [1, 7, 32, N, 1000])
 def test_accuracy_and_loss_are_numpys_at_any_batch_size(size):
     model, data, accuracy, loss = example()
-    found = measure(model, batches_of(data, size))
+    found = measure(model, split_batches(data, size))
     assert found.accuracy == pytest.approx(accuracy, rel=1e-12)
     assert found.loss == pytest.approx(loss, rel=1e-5)
     assert found.n == N
@@ -50,7 +50,7 @@ def test_batches_of_unequal_size_weigh_by_their_images():
 
 def test_batches_may_be_a_one_shot_iterator():
     model, data, *_ = example()
-    assert measure(model, iter(batches_of(data, 10))) == measure(model, batches_of(data, 10))
+    assert measure(model, iter(split_batches(data, 10))) == measure(model, split_batches(data, 10))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_mode_weights_and_gradients_stay_as_they_are(training):
         parameter.grad = torch.ones_like(parameter)
     model.train(training)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    measure(model, batches_of(data, 10))
+    measure(model, split_batches(data, 10))
     assert all(module.training == training for module in model.modules())
     for parameter, value in zip(model.parameters(), before, strict=True):
         assert torch.equal(parameter, value)
@@ -80,14 +80,14 @@ def test_mode_weights_and_gradients_stay_as_they_are(training):
 
 def test_a_model_without_gradients_gets_none():
     model, data, *_ = example()
-    measure(model, batches_of(data, 10))
+    measure(model, split_batches(data, 10))
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("size", [1, 10, N, 1000])
 def test_batches_are_the_data_in_order_and_without_a_copy(size):
     _, data, *_ = example()
-    batches = batches_of(data, size)
+    batches = split_batches(data, size)
     assert all(len(inputs) == len(labels) <= size for inputs, labels in batches)
     for part in (0, 1):
         assert torch.equal(torch.cat([batch[part] for batch in batches]), data[part])
@@ -96,4 +96,4 @@ def test_batches_are_the_data_in_order_and_without_a_copy(size):
 
 def test_inputs_and_labels_of_different_number_are_refused():
     with pytest.raises(DataError):
-        batches_of((torch.zeros(10, 8), torch.zeros(9, dtype=torch.long)), 10)
+        split_batches((torch.zeros(10, 8), torch.zeros(9, dtype=torch.long)), 10)

@@ -28,7 +28,7 @@ from torch import nn
 
 from aimc_robust.analysis.sharpness import ascent_sharpness
 from aimc_robust.analysis.update_gradients import measure_updates
-from aimc_robust.data.batches import batches_of, check_data
+from aimc_robust.data.batches import check_data, split_batches
 from aimc_robust.errors import InputError, require_finite, require_whole
 from aimc_robust.io.atomic import Row
 from aimc_robust.metrics import Batch
@@ -99,7 +99,7 @@ class Diagnostics:
         model = unwrapped(model)
         device = next(model.parameters()).device
         batches = {
-            split: batches_of(tuple(part.to(device) for part in data), self.config.batch_size)
+            split: split_batches(tuple(part.to(device) for part in data), self.config.batch_size)
             for split, data in self.data.items()
         }
         whole = {split: [b for b in found if len(b[1]) == len(found[0][1])] for split, found in batches.items()}

@@ -13,7 +13,7 @@ from aimc_robust.cli.commands.fit import fit, verify
 from aimc_robust.cli.commands.merge import merge
 from aimc_robust.cli.commands.plan import plan
 from aimc_robust.cli.commands.recommend import recommend
-from aimc_robust.cli.error_handling import debug, told
+from aimc_robust.cli.error_handling import handle_errors, set_debug  # handle_errors
 from aimc_robust.errors import InputError
 
 app = typer.Typer(
@@ -40,15 +40,15 @@ def _options(
     ] = False,
     debugging: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
 ) -> None:
-    debug(debugging)
+    set_debug(debugging)
 
 
 for command in (compare, plan, merge, evaluate, recommend, fit, verify):
-    app.command()(told(command))
+    app.command()(handle_errors(command))
 
 
 @app.command()
-@told
+@handle_errors
 def report(
     folder: Annotated[Path, typer.Argument(help="A folder that `compare` or `evaluate` wrote, finished or not.")],
 ) -> None:
@@ -62,7 +62,7 @@ def report(
 
 
 @app.command()
-@told
+@handle_errors
 def devices(
     name: Annotated[str | None, typer.Argument(help="A device of the library, or the path of your own card.")] = None,
     plot: Annotated[

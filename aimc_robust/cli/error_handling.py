@@ -18,20 +18,20 @@ RESUMING = ("compare", "evaluate", "recommend")  # keep what is done at once
 _debugging = False
 
 
-def debug(wanted: bool) -> None:
+def set_debug(wanted: bool) -> None:
     """Let errors pass as they are, traceback and all."""
     global _debugging
     _debugging = wanted
 
 
-def told(command: Command) -> Command:
+def handle_errors(command: Command) -> Command:
     """Errors and Ctrl-C become one sentence and an exit code, warnings a note; a traceback comes with --debug alone."""
 
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> None:
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = _noted
+                warnings.showwarning = _show_warning
                 command(*args, **options)
         except KeyboardInterrupt:
             more = "; the same command goes on from here" if command.__name__ in RESUMING else ""
@@ -49,7 +49,7 @@ def told(command: Command) -> Command:
     return run
 
 
-def _noted(message: Warning | str, *where: Any, **more: Any) -> None:
+def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
     typer.echo(f"note: {' '.join(str(message).split())}", err=True)
 
 

@@ -9,7 +9,7 @@ from rich.progress import Progress as Bars
 
 
 @contextmanager
-def bars_on(console: Console) -> Iterator[Bars | None]:
+def progress_bars(console: Console) -> Iterator[Bars | None]:
     """Bars that vanish at the end; None where nobody would see them move."""
     if not console.is_terminal:
         yield None

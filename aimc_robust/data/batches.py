@@ -9,7 +9,7 @@ from aimc_robust.errors import DataError
 from aimc_robust.metrics import Batch
 
 
-def again_and_again(batches: Iterable[Batch]) -> Iterable[Batch]:
+def as_reiterable(batches: Iterable[Batch]) -> Iterable[Batch]:
     """Batches that can be gone through more than once: an iterator as a list, anything else as it is.
 
     They should hold the same images in the same order each time, so that chips, models and numbers of jobs compare.
@@ -29,7 +29,7 @@ def check_data(name: str, data: Batch) -> None:
         raise DataError(f"{name} needs a label for each image and at least one, got {len(inputs)} and {len(labels)}.")
 
 
-def batches_of(data: Batch, size: int) -> Iterable[Batch]:
+def split_batches(data: Batch, size: int) -> Iterable[Batch]:
     """(inputs, labels) cut into batches of at most `size`, in order, without a copy. Raises as `check_data`.
 
     A list for tensors; for inputs that are made when they are asked for, such as pictures that stay in their files,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from aimc_robust.data.augmentation import Augmentation
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.data.image_files import ImageFiles
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LazyImages
@@ -70,7 +70,7 @@ class DataSet:
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)
         images, labels = getattr(self, split)
-        return batches_of((images.to(device), labels.to(device)), size)
+        return split_batches((images.to(device), labels.to(device)), size)
 
     def few(self, n: int) -> Tensor:
         """The first n training images (n, C, H, W) without augmentation; they are in random order."""

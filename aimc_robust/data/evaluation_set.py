@@ -16,8 +16,8 @@ from aimc_robust.data.in_memory import FLOATS_AT_MOST
 from aimc_robust.data.lazy import normalised_bytes
 from aimc_robust.data.normalization import as_shares, find_normalisation
 from aimc_robust.data.sources.arrays import folder_images, has_training, npz_images, torchvision_images
+from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import InputError, require_whole, unknown_name
-from aimc_robust.experiments.spec.comparison import DataSpec
 from aimc_robust.metrics import Batch
 from aimc_robust.seeding import Axes
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aimc_robust.data.decoding import as_bytes, centre_cut, read_picture
 from aimc_robust.errors import DataError
-from aimc_robust.parallel.cores import cores_here
+from aimc_robust.parallel.cores import available_cpus
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,7 +69,7 @@ class ImageFiles:
         Raises DataError for the first picture in order that cannot be read or has another size.
         """
         waiting: deque[tuple[Tensor, list[Future[None]]]] = deque()
-        pool = ThreadPoolExecutor(self.threads or len(cores_here()))
+        pool = ThreadPoolExecutor(self.threads or len(available_cpus()))
         try:
             for numbers in chosen:
                 made = torch.empty(len(numbers), *self.shape[1:], dtype=torch.uint8, pin_memory=pinned)

@@ -16,7 +16,7 @@ from aimc_robust.evaluation.monte_carlo import ChipWork, Deployment, check_jobs,
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.metrics import Batch
 from aimc_robust.noise.analog_weights import analog_weights
-from aimc_robust.parallel.process_pool import in_order
+from aimc_robust.parallel.process_pool import ordered_map
 from aimc_robust.statistics.t_interval import t_interval
 
 
@@ -134,7 +134,7 @@ def _measured(
     items = [(number, chip) for number, count in enumerate(counts) for chip in range(count)]
     found: list[list[float]] = [[] for _ in variants]
     works = _Works([variant.work() for variant in variants])
-    for done, (item, accuracy) in enumerate(zip(items, in_order(works, items, jobs=jobs), strict=True), start=1):
+    for done, (item, accuracy) in enumerate(zip(items, ordered_map(works, items, jobs=jobs), strict=True), start=1):
         found[item[0]].append(accuracy)
         if on_chip is not None:
             on_chip(done, len(items))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from aimc_robust.data.batches import again_and_again
+from aimc_robust.data.batches import as_reiterable
 from aimc_robust.errors import InputError, require_whole
 from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -114,7 +114,7 @@ def equivalent_sigma(
     check_scale(scale)
     if condition is None or scale == "absolute":
         raise InputError("expected a crossbar or a weight noise to compare with, and a scale relative to the weights.")
-    batches = again_and_again(batches)
+    batches = as_reiterable(batches)
     rms = network_rms(layer_errors(model, condition, time_s=time_s), scale)
 
     def accuracies(under: Condition, at_s: float = 0.0) -> np.ndarray:

@@ -61,4 +61,4 @@ def with_sources(crossbar: Crossbar, kept: Collection[str]) -> Crossbar:
         "adc": {"adc": None},
     }
     changes = {key: value for source in SOURCES if source not in kept for key, value in off[source].items()}
-    return crossbar.changed(**changes)
+    return crossbar._replace_unchecked(**changes)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from aimc_robust.data.batches import again_and_again
+from aimc_robust.data.batches import as_reiterable
 from aimc_robust.errors import InputError, require_finite, require_whole
 from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -52,7 +52,7 @@ def evaluate(
     models = [model] if isinstance(model, nn.Module) else list(model)
     if not models:
         raise InputError("expected a model or several, got none.")
-    batches, data = again_and_again(batches), list(data)
+    batches, data = as_reiterable(batches), list(data)
     many, times = isinstance(condition, Mapping), isinstance(time_s, Sequence)
     conditions = condition if isinstance(condition, Mapping) else {"": condition}
     moments = time_s if isinstance(time_s, Sequence) else [time_s]

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.analysis.hutchinson import Contraction, contract_hessian
-from aimc_robust.data.batches import again_and_again
+from aimc_robust.data.batches import as_reiterable
 from aimc_robust.errors import InputError, require_whole
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -76,7 +76,7 @@ def predict_loss(
     began = time.perf_counter()
     require_whole("probes", probes, low=2)
     require_whole("images", images, low=2)
-    batches = again_and_again(batches)
+    batches = as_reiterable(batches)
     asked, total = named_pairs(conditions), sum(len(labels) for _, labels in batches)
     rows: dict[str, dict[str, Any]] = {}
     layers: dict[str, list[dict[str, Any]]] = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from aimc_robust.data.batches import again_and_again
+from aimc_robust.data.batches import as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, require_known, require_whole
 from aimc_robust.hardware.calibration.batchnorm import recalibrate_batchnorm
@@ -20,7 +20,7 @@ from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.metrics import Batch, Measurement, Metric, check_metrics, measure
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import perturbed
-from aimc_robust.parallel.process_pool import in_order
+from aimc_robust.parallel.process_pool import ordered_map
 
 Condition = WeightNoise | None
 """What a model is evaluated under: a crossbar, another weight noise, or None for exact digital weights."""
@@ -105,7 +105,7 @@ def evaluate_chips(
     check_jobs(work.model, jobs)
     numbers = list(chips)[:1] if condition is None else list(chips)
     jobs = jobs and min(jobs, max(len(numbers), 1))
-    yield from zip(numbers, in_order(work, numbers, jobs=jobs), strict=True)
+    yield from zip(numbers, ordered_map(work, numbers, jobs=jobs), strict=True)
 
 
 def chip_work(
@@ -119,7 +119,7 @@ def chip_work(
     stacklevel: int = 3,
 ) -> ChipWork:
     """The work of one chip, with everything checked and prepared that all chips share."""
-    batches = again_and_again(batches)
+    batches = as_reiterable(batches)
     check_metrics(metrics)
     if condition is not None and not isinstance(condition, WeightNoise):
         raise InputError(f"expected a Crossbar, a weight noise or None to evaluate under, got {condition!r}.")

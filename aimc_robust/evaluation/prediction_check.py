@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.data.batches import again_and_again
+from aimc_robust.data.batches import as_reiterable
 from aimc_robust.errors import require_finite, require_whole
 from aimc_robust.evaluation.loss_prediction import Conditions, named_pairs, predict_loss
 from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
@@ -68,7 +68,7 @@ def validate_prediction(
     require_whole("chips", chips, low=2)
     for scale in scales:
         require_finite("each of scales", scale)
-    batches = again_and_again(batches)
+    batches = as_reiterable(batches)
     grid = {
         (name, float(scale)): (scaled(condition, scale), time_s)
         for name, (condition, time_s) in named_pairs(conditions).items()
@@ -104,7 +104,9 @@ def scaled(condition: Condition, scale: float) -> Condition:
         case None:
             return None
         case Crossbar():
-            return condition.changed(error_scale=condition.error_scale * scale, read_noise=False, dac=None, adc=None)
+            return condition._replace_unchecked(
+                error_scale=condition.error_scale * scale, read_noise=False, dac=None, adc=None
+            )
         case Gaussian():
             return replace(condition, sigma=condition.sigma * scale)
         case Laplace():

@@ -12,14 +12,14 @@ from aimc_robust.data.dataset import DataSet
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.experiments.callbacks.comparison import Progress
-from aimc_robust.experiments.execution.cell_runner import CellRunner, Work, lent
 from aimc_robust.experiments.execution.engines.base import Engine
 from aimc_robust.experiments.execution.engines.serial import Serial
+from aimc_robust.experiments.execution.trial_runner import RunContext, TrialRunner, use_runner
 from aimc_robust.experiments.results.comparison import Store
 from aimc_robust.experiments.results.environment import environment
 from aimc_robust.experiments.results.layout import COVERAGE, ENVIRONMENT
 from aimc_robust.experiments.results.locking import exclusive
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import Spec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -30,10 +30,10 @@ from aimc_robust.training.fabric import Machine, check_shares
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a comparison came to: cells that failed, with their reasons; whether every cell is done or has failed."""
+    """What a comparison came to: trials that failed, with their reasons; whether every trial is done or has failed."""
 
     store: Store
-    failed: dict[Cell, str]
+    failed: dict[Trial, str]
     complete: bool
 
 
@@ -54,26 +54,26 @@ def compare(
 
     spec_text: the spec as its author wrote it, kept with the results. data_folder: where relative data paths start.
     A finished model is not trained again, a finished chip not evaluated again: the same call after any interruption
-    ends with the numbers of an undisturbed run. A cell whose training diverges, or that lacks memory, is recorded as
+    ends with the numbers of an undisturbed run. A trial whose training diverges, or that lacks memory, is recorded as
     failed, and not tried again unless `retry_failed`; the others go on. machine: devices and processes that train one
     model (default: one); every process calls this, and the first one writes. models: a folder of trained models that
-    several comparisons share. engine: who runs the cells (default: this process, one after the other). part: (i, n)
-    runs every n-th cell from the i-th on, for machines whose results are merged afterwards.
+    several comparisons share. engine: who runs the trials (default: this process, one after the other). part: (i, n)
+    runs every n-th trial from the i-th on, for machines whose results are merged afterwards.
     Raises DataError, InputError, CheckpointError or ResultsError before anything is overwritten.
     """
     machine = machine or Machine()
     engine = engine or Serial()
     if machine.processes > 1 and not isinstance(engine, Serial):
         raise InputError("several devices share one model, several jobs share out the models; give one of the two.")
-    work = Work(folder.absolute(), data_folder.absolute(), models and models.absolute(), machine, retry_failed)
-    runner = CellRunner(Store(folder, spec), work)
+    work = RunContext(folder.absolute(), data_folder.absolute(), models and models.absolute(), machine, retry_failed)
+    runner = TrialRunner(Store(folder, spec), work)
     store = runner.store
-    cells = _share(store.cells, part)
-    waiting: list[Cell] = []
+    trials = _share(store.trials, part)
+    waiting: list[Trial] = []
     if runner.writes:
         store.check()
-        waiting = [cell for cell in cells if retry_failed or not _is_settled(store, cell)]
-    lines = _rehearsed(runner, waiting if runner.writes else store.cells)
+        waiting = [trial for trial in trials if retry_failed or not _is_complete(store, trial)]
+    lines = _rehearsed(runner, waiting if runner.writes else store.trials)
     with exclusive(folder) if runner.writes else nullcontext():
         if runner.writes:
             Store.create(folder, spec, spec_text)
@@ -82,60 +82,60 @@ def compare(
                 store.write_note(COVERAGE, {"line": "; ".join(lines)})
         told = (store.note(COVERAGE) or {}).get("line", "") if runner.writes else ""
         progress.started(
-            cells=len(cells), epochs=max(spec.config_of(label).epochs for label in spec.labels), coverage=told
+            trials=len(trials), epochs=max(spec.config_of(label).epochs for label in spec.labels), coverage=told
         )
-        reasons = {cell: store.failure(cell) for cell in store.cells} if runner.writes else {}
-        for cell, reason in reasons.items():
-            if cell in waiting or cell not in cells:
+        reasons = {trial: store.failure(trial) for trial in store.trials} if runner.writes else {}
+        for trial, reason in reasons.items():
+            if trial in waiting or trial not in trials:
                 continue
             if reason is not None:
-                progress.failed(cell, reason)
-            elif store.is_evaluated(cell):
-                progress.finished(cell, store.mean_accuracies(cell))
-        with lent(runner) if isinstance(engine, Serial) else nullcontext():
+                progress.failed(trial, reason)
+            elif store.is_evaluated(trial):
+                progress.finished(trial, store.mean_accuracies(trial))
+        with use_runner(runner) if isinstance(engine, Serial) else nullcontext():
             reasons |= engine.run(work, _costliest_first(spec, _known_to_all(runner, waiting), engine), progress)
         if runner.writes and (waiting or not (folder / "summary.csv").exists()):
             store.write_tables()
         runner.wait_for_all()
-    failed = {cell: reason for cell, reason in reasons.items() if reason}
-    return Outcome(store, failed, runner.writes and all(_is_settled(store, cell) for cell in store.cells))
+    failed = {trial: reason for trial, reason in reasons.items() if reason}
+    return Outcome(store, failed, runner.writes and all(_is_complete(store, trial) for trial in store.trials))
 
 
-def _share(cells: list[Cell], part: tuple[int, int]) -> list[Cell]:
+def _share(trials: list[Trial], part: tuple[int, int]) -> list[Trial]:
     number, parts = part
     if not 1 <= number <= parts:
         raise InputError(f"a part is one of so many, such as 1/3 to 3/3, got {number}/{parts}.")
-    return cells[number - 1 :: parts]
+    return trials[number - 1 :: parts]
 
 
-def _known_to_all(runner: CellRunner, waiting: list[Cell]) -> list[Cell]:
+def _known_to_all(runner: TrialRunner, waiting: list[Trial]) -> list[Trial]:
     """What the first process found to do, in all of them."""
     if runner.machine.processes == 1:
         return waiting
-    names = runner.shared([str(cell) for cell in waiting])
-    return [cell for cell in runner.store.cells if str(cell) in names]
+    names = runner.shared([str(trial) for trial in waiting])
+    return [trial for trial in runner.store.trials if str(trial) in names]
 
 
-def _costliest_first(spec: Spec, cells: list[Cell], engine: Engine) -> list[Cell]:
-    """The order for engines that run several cells at a time: no long one should be left over at the end."""
+def _costliest_first(spec: Spec, trials: list[Trial], engine: Engine) -> list[Trial]:
+    """The order for engines that run several trials at a time: no long one should be left over at the end."""
     if isinstance(engine, Serial):
-        return cells  # seed by seed, so that an early look compares all methods
+        return trials  # seed by seed, so that an early look compares all methods
     costs = {
         label: spec.method(label, seed=0).passes_per_update * spec.config_of(label).epochs for label in spec.labels
     }
-    return sorted(cells, key=lambda cell: -costs[cell.method])
+    return sorted(trials, key=lambda trial: -costs[trial.method])
 
 
-def _is_settled(store: Store, cell: Cell) -> bool:
-    return store.failure(cell) is not None or store.is_evaluated(cell)
+def _is_complete(store: Store, trial: Trial) -> bool:
+    return store.failure(trial) is not None or store.is_evaluated(trial)
 
 
-def _rehearsed(runner: CellRunner, cells: Iterable[Cell]) -> list[str]:
-    """Load the images and build and program the untrained network of each cell, once where cells share them: what
+def _rehearsed(runner: TrialRunner, trials: Iterable[Trial]) -> list[str]:
+    """Load the images and build and program the untrained network of each trial, once where trials share them: what
     cannot work is told before the first training. Returns how much of each network is analog, in words.
     """
     spec, lines, seen = runner.store.spec, [], []
-    for label in dict.fromkeys(cell.method for cell in cells):
+    for label in dict.fromkeys(trial.method for trial in trials):
         _check_machine(spec, label, runner.machine)
         wanted = (spec.data_of(label), spec.model_of(label))
         if wanted in seen:
@@ -154,7 +154,7 @@ def _rehearsed(runner: CellRunner, cells: Iterable[Cell]) -> list[str]:
 def _check_machine(spec: Spec, label: str, machine: Machine) -> None:
     """Raise InputError when a method cannot be trained on so many processes, before the first of them is."""
     try:
-        parts = spec.method(label, seed=0).portion(0, machine.processes)[2]
+        parts = spec.method(label, seed=0).shard(0, machine.processes)[2]
         check_shares(spec.config_of(label).batch_size, parts)
     except AimcError as error:
         raise InputError(f"methods.{label}: {error}") from None

@@ -32,7 +32,7 @@ from aimc_robust.fitting.programming import (
     read_sample,
 )
 from aimc_robust.fitting.summary_text import comments, fit_sentence, note_sentence, warnings_of
-from aimc_robust.io.atomic import write_whole
+from aimc_robust.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ class Fit:
         Raises InputError for another ending, and for a file that is there already unless `force`.
         """
         path = check_out(path, force=force)
-        write_whole(path, self.to_toml())
+        atomic_write(path, self.to_toml())
         if load_card(path) != self.card:
             raise InputError(f"{path} does not read back as the card that was fitted; please report this.")
         return path

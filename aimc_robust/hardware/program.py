@@ -59,7 +59,7 @@ def check_program(
 ) -> None:
     """Refuse what cannot be programmed, and warn of what leaves the card's limits."""
     require_known("backend", backend, BACKENDS)
-    beyond = crossbar.beyond_limits
+    beyond = crossbar.on_out_of_range
     check_time(crossbar.card, time_s, beyond=beyond, stacklevel=stacklevel + 1)
     if time_s > 0:
         check_states(

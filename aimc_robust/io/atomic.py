@@ -16,7 +16,7 @@ from aimc_robust.errors import ResultsError
 Row = dict[str, Any]
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def atomic_write(path: Path, content: str | bytes) -> None:
     """Replace `path` by `content`; a reader, or a kill, sees the old file or the new one.
 
     Raises ResultsError when it cannot be written, say on a full disk; the old file then stands.
@@ -28,7 +28,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
         os.fsync(file.fileno())
 
 
-def link_whole(path: Path, other: Path) -> None:
+def atomic_link(path: Path, other: Path) -> None:
     """Replace `other` by the content of `path`: as a second name of the same file where the disk allows it.
 
     For files that are only ever replaced whole; a row appended to one of the two might appear in both.

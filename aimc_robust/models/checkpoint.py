@@ -9,7 +9,7 @@ from safetensors.torch import load, save  # tensors without pickle: loading a ch
 from torch import Tensor, nn
 
 from aimc_robust.errors import CheckpointError
-from aimc_robust.io.atomic import write_whole
+from aimc_robust.io.atomic import atomic_write
 
 Tensors = dict[str, Tensor]
 
@@ -58,7 +58,7 @@ def load_model_tensors(model: nn.Module, tensors: Tensors, *, source: str) -> No
 
 def write_checkpoint(path: Path, tensors: Tensors, notes: dict[str, Any]) -> None:
     """Write tensors and JSON-able notes as one file."""
-    write_whole(path, save(tensors, metadata={"aimc_robust": json.dumps(notes)}))
+    atomic_write(path, save(tensors, metadata={"aimc_robust": json.dumps(notes)}))
 
 
 def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:

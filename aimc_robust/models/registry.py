@@ -11,7 +11,7 @@ from aimc_robust.errors import InputError, MissingDependencyError, unknown_name
 from aimc_robust.models.networks.registry import KNOWN, find_network
 from aimc_robust.models.networks.vit import ViT
 from aimc_robust.models.spec import ModelSpec
-from aimc_robust.models.user_code import look_here
+from aimc_robust.models.user_code import add_cwd_to_path
 from aimc_robust.seeding import Axes
 
 SOURCES = ("torchvision:NAME", "timm:NAME", "package.module:function")
@@ -98,7 +98,7 @@ def _missing(spec: ModelSpec, package: str, extra: str, error: ImportError) -> M
 
 def named_function(module: str, name: str, *, what: str = "model") -> Any:
     """The function `name` of `module`, looked for in the working directory too, as `python -m` does."""
-    look_here()
+    add_cwd_to_path()
     try:
         function = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # whatever a user's module raises

@@ -10,14 +10,14 @@ from pathlib import Path
 LIBRARIES = ("torchvision", "timm")
 
 
-def look_here() -> None:
+def add_cwd_to_path() -> None:
     """Have modules looked for in the working directory too, as `python -m` does."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
 
 
-def code_of(model: str) -> str | None:
+def source_digest(model: str) -> str | None:
     """A digest of the file that `package.module:function` is from; None for any other name, or without a file.
 
     What that file imports is not looked at.
@@ -25,7 +25,7 @@ def code_of(model: str) -> str | None:
     module, _, function = model.partition(":")
     if not function or module in LIBRARIES:
         return None
-    look_here()
+    add_cwd_to_path()
     try:
         found = importlib.util.find_spec(module)
         origin = Path(found.origin) if found is not None and found.has_location else None

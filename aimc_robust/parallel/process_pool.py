@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 
 from aimc_robust.errors import AimcError, require_whole
-from aimc_robust.parallel.cores import cores_here
+from aimc_robust.parallel.cores import available_cpus
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ class WorkerError(AimcError, RuntimeError):
     """A worker process ended before its work was done, or raised what cannot be sent to this process."""
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: int | None) -> Iterator[Result]:
+def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: int | None) -> Iterator[Result]:
     """`work(item)` for each item, in the order of the items, as far as the caller asks for them.
 
     jobs: so many processes with one thread each; 1 is this process with one thread. Any number gives the same results,
@@ -56,14 +56,14 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: int
 
 
 @contextmanager
-def begun(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
+def background_call(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
     """Begin `work` beside what is done inside, which calls what it is given for the result.
 
     On Linux with a second core in a forked process with one thread; else `work` begins when its result is asked for.
     It is asked for once; where it never is, the process ends with the block. Raises what `work` raises where the result
     is asked for; WorkerError when its process has died.
     """
-    if sys.platform != "linux" or len(cores_here()) == 1:
+    if sys.platform != "linux" or len(available_cpus()) == 1:
         yield work
         return
     # No pool, which would keep threads here that later forks should not meet.

@@ -18,7 +18,7 @@ from aimc_robust.experiments.results.layout import (
     RANGES,
     SPEC,
 )
-from aimc_robust.io.atomic import write_whole
+from aimc_robust.io.atomic import atomic_write
 
 STAMP = ".report.json"
 OF_COMPARISON, OF_RUN = (QUESTION, SPEC, ENVIRONMENT, COVERAGE), (EVALUATIONS, HISTORY, FAILURE, RANGES)
@@ -27,7 +27,7 @@ OF_COMPARISON, OF_RUN = (QUESTION, SPEC, ENVIRONMENT, COVERAGE), (EVALUATIONS, H
 def write_stamp(folder: Path, made_from: str, written: Iterable[Path]) -> None:
     """Note what the report's files were made from, and what they hold."""
     files = {path.relative_to(folder).as_posix(): _digest(folder, [path]) for path in sorted(written)}
-    write_whole(folder / STAMP, json.dumps({"made_from": made_from, "files": files}, indent=1))
+    atomic_write(folder / STAMP, json.dumps({"made_from": made_from, "files": files}, indent=1))
 
 
 def report_is_current(folder: Path) -> bool:

@@ -48,7 +48,7 @@ def setup(target: Target) -> str:
 
 
 def _mapping(crossbar: Crossbar) -> str:
-    mapped = crossbar.mapped
+    mapped = crossbar.mapping_object
     if isinstance(mapped, BitSliced):
         return f"bit-sliced ({mapped.weight_bits} bits in {mapped.slices} slices)"
     return str(crossbar.mapping)

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from aimc_robust.parallel.cores import cores_here
-from aimc_robust.parallel.process_pool import in_order
+from aimc_robust.parallel.cores import available_cpus
+from aimc_robust.parallel.process_pool import ordered_map
 
 Result = TypeVar("Result")
 
@@ -17,5 +17,5 @@ def at_once(parts: Sequence[Callable[[], Result]]) -> list[Result]:
 
     Forked processes have all that a part is made from; elsewhere they would import and read it again.
     """
-    jobs = min(len(cores_here()), len(parts)) if sys.platform == "linux" else None
-    return list(in_order(lambda number: parts[number](), range(len(parts)), jobs=jobs))
+    jobs = min(len(available_cpus()), len(parts)) if sys.platform == "linux" else None
+    return list(ordered_map(lambda number: parts[number](), range(len(parts)), jobs=jobs))

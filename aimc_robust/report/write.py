@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aimc_robust.experiments.results.comparison import Store
 from aimc_robust.experiments.results.layout import QUESTION
-from aimc_robust.io.atomic import read_json, write_whole
+from aimc_robust.io.atomic import atomic_write, read_json
 from aimc_robust.report.comparison.page import report_files
 from aimc_robust.report.evaluation import page
 from aimc_robust.report.freshness import sources, write_stamp
@@ -26,6 +26,6 @@ def write_report(folder: Path) -> Path:
     files = report_files(store)
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        write_whole(folder / name, content)
+        atomic_write(folder / name, content)
     write_stamp(folder, made_from, [folder / name for name in files])
     return folder / "report.html"

@@ -210,7 +210,7 @@ def _on_crossbar(options: dict[str, Any]) -> Target:
     check_keys(options, ("name", *CROSSBAR_KEYS, *DEPLOYMENT_KEYS), what="a target")
     deployment = deployment_from({key: options[key] for key in DEPLOYMENT_KEYS if key in options})
     crossbar = crossbar_from({key: options[key] for key in CROSSBAR_KEYS if key in options})
-    check_time(crossbar.card, deployment.time_s, beyond=crossbar.beyond_limits)
+    check_time(crossbar.card, deployment.time_s, beyond=crossbar.on_out_of_range)
     name = options.get("name")
     if name is None:
         name = crossbar.card.name + (f"-{time_label(deployment.time_s)}" if deployment.time_s else "")

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.data.in_memory import Images
 from aimc_robust.errors import DivergenceError, InputError
 from aimc_robust.io.atomic import Row
@@ -43,7 +43,7 @@ def train_epoch(
     Raises DivergenceError, on all workers alike, when a loss was not finite.
     """
     updates = config.updates_per_epoch(len(images))
-    names, part, parts = method.portion(*world())
+    names, part, parts = method.shard(*world())
     streams = [
         images.epoch(epoch, batch_size=config.batch_size, seed=seed, stream=stream, part=part, parts=parts)
         for stream in names
@@ -111,7 +111,7 @@ def validate(model: nn.Module, stopping: EarlyStopping | None, data: Batch, seed
     Several sigmas have a `perturbed_accuracy_SIGMA` each, and `perturbed_accuracy` is that of the greatest.
     """
     model.eval()
-    batches = batches_of(data, EVALUATION_BATCH)
+    batches = split_batches(data, EVALUATION_BATCH)
     clean = measure(model, batches)
     row = {"accuracy": clean.accuracy, "loss": clean.loss, "perturbed_accuracy": None}
     if stopping is None:

@@ -104,7 +104,7 @@ def train(
             f"channels_last takes images (N, C, H, W), got inputs of shape (N, *{images.shape}); leave it out."
         )
     fabric = fabric or fabric_for(next(model.parameters()).device, config.precision)
-    check_fabric(fabric, config.precision, config.batch_size, parts=method.portion(*world())[2])
+    check_fabric(fabric, config.precision, config.batch_size, parts=method.shard(*world())[2])
     images, validation = images.to(fabric.device), tuple(part.to(fabric.device) for part in validation_set)
     model.to(fabric.device)
     if config.channels_last:

@@ -14,7 +14,7 @@ from torch import nn
 
 from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.errors import CheckpointError
-from aimc_robust.io.atomic import Row, read_rows, write_whole
+from aimc_robust.io.atomic import Row, atomic_write, read_rows
 from aimc_robust.models.checkpoint import (
     Tensors,
     check_fits,
@@ -170,5 +170,5 @@ def load_history(folder: Path, epoch: int, *, mend: bool) -> list[Row]:
     path = folder / HISTORY
     rows = [row for row in read_rows(path) if row["epoch"] <= epoch]
     if mend:
-        write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+        atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows))
     return rows

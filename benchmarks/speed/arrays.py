@@ -11,7 +11,7 @@ import torch
 from common import images, print_ratios, ratios, resnet18_cifar
 
 from aimc_robust import ADC, DAC, Crossbar, calibrate, program
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.metrics import measure
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     device = parser.parse_args().device
     model = resnet18_cifar().eval().to(device)
-    batches = [(x.to(device), y.to(device)) for x, y in batches_of(images(128), 64)]
+    batches = [(x.to(device), y.to(device)) for x, y in split_batches(images(128), 64)]
     converters = {"rows": 256, "dac": DAC(bits=8), "adc": ADC(bits=8)}
     crossbars = {
         "weight errors": (Crossbar("rram-milo2021"), 1.05),

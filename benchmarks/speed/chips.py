@@ -11,7 +11,7 @@ import argparse
 from common import images, print_ratios, ratios, resnet18_cifar
 
 from aimc_robust import Crossbar, program
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.metrics import measure
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     device = parser.parse_args().device
     model = resnet18_cifar().eval().to(device)
-    batches = [(x.to(device), y.to(device)) for x, y in batches_of(images(1000), 250)]
+    batches = [(x.to(device), y.to(device)) for x, y in split_batches(images(1000), 250)]
     crossbar = Crossbar("rram-milo2021")
 
     def plain():

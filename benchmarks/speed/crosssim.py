@@ -16,7 +16,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from aimc_robust import ADC, DAC, Crossbar, calibrate, program
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.metrics import measure
 
 CLAIMS = {"weight errors": 10.0, "8-bit DAC and ADC, 256 rows": 5.0}
@@ -39,7 +39,7 @@ def resnet14() -> nn.Module:
 def main() -> None:
     if importlib.util.find_spec("simulator") is None:
         sys.exit("CrossSim is not importable here; see the extra [crosssim].")
-    model, batches = resnet14(), batches_of(images(200, 10), 50)
+    model, batches = resnet14(), split_batches(images(200, 10), 50)
     converters = {"rows": 256, "dac": DAC(bits=8, kind="sign-magnitude"), "adc": ADC(bits=8)}
     crossbars = {
         "weight errors": Crossbar("rram-milo2021"),

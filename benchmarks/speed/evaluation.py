@@ -14,7 +14,7 @@ import torch
 from common import digits, print_ratios, quickstart_cnn, ratios, seconds
 
 from aimc_robust import Crossbar, evaluate
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.metrics import measure
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model, batches, crossbar = quickstart_cnn().eval(), batches_of(digits(10_000), 500), Crossbar("rram-milo2021")
+    model, batches, crossbar = quickstart_cnn().eval(), split_batches(digits(10_000), 500), Crossbar("rram-milo2021")
 
     def plain():
         for _ in range(options.chips):

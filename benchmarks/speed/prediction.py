@@ -15,7 +15,7 @@ from common import digits, images, print_ratios, quickstart_cnn, ratios, resnet1
 from torch import Tensor, nn
 
 from aimc_robust import Crossbar
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.evaluation.loss_prediction import predict_loss
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 
@@ -25,7 +25,7 @@ CHIPS = 3
 
 def compared(title: str, model: nn.Module, data: tuple[Tensor, Tensor], options: dict[str, dict], rounds: int) -> None:
     """Print predictions with each of the options against one chip."""
-    batches = batches_of(data, 250)
+    batches = split_batches(data, 250)
 
     def chips():
         list(evaluate_chips(model, batches, RRAM, chips=range(CHIPS)))

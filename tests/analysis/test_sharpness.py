@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from support.quadratic import INPUTS, LOSS, OUTPUTS, SAMPLES, batchnorm_net, example, hessian
 from torch import nn
 
 from aimc_robust.analysis.sharpness import ascent_sharpness, average_sharpness
@@ -12,24 +13,6 @@ from aimc_robust.errors import AimcError
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.training.methods.sgd import SGD
-
-LOSS = nn.MSELoss()
-SAMPLES, INPUTS, OUTPUTS = 12, 5, 3
-
-
-def example():
-    """A linear layer in float64 and one batch: L(W) = mean((x W' - y)^2), quadratic in W."""
-    generator = torch.Generator().manual_seed(0)
-    model = nn.Linear(INPUTS, OUTPUTS, bias=False, dtype=torch.float64)
-    model.weight.data = torch.randn(OUTPUTS, INPUTS, generator=generator, dtype=torch.float64)
-    x = torch.randn(SAMPLES, INPUTS, generator=generator, dtype=torch.float64)
-    y = torch.randn(SAMPLES, OUTPUTS, generator=generator, dtype=torch.float64)
-    return model, (x, y)
-
-
-def hessian(x):
-    """d2L / dW dW over the row-major entries of W: block-diagonal, 2 x'x / (samples outputs) per output."""
-    return np.kron(np.eye(OUTPUTS), 2.0 / (SAMPLES * OUTPUTS) * (x.T @ x).numpy())
 
 
 def gradient(model, batch):
@@ -109,12 +92,6 @@ def test_ascent_sharpness_grows_with_the_radius():
     rises = [ascent_sharpness(model, LOSS, [batch], rho=rho) for rho in (0.0, 0.1, 0.2, 0.4)]
     assert rises[0] == 0.0
     assert all(larger > 2 * smaller for smaller, larger in itertools.pairwise(rises))
-
-
-def batchnorm_net():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 3))
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -13,7 +13,7 @@ from torch import nn
 
 from aimc_robust.data import image_files as image_files_module
 from aimc_robust.data.augmentation import Augmentation
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.data.decoding import centre_cut, random_box, resized_crop
 from aimc_robust.data.image_files import AHEAD, ImageFiles
 from aimc_robust.data.in_memory import Images
@@ -234,12 +234,12 @@ def test_lazy_images_stand_for_the_tensor_of_a_batch(small, kind):
         assert torch.equal(lazy[index], lazy[:][index])
     assert torch.equal(torch.cat(list(lazy.to("cpu").split(5))), lazy[:])
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, N))
-    batches = batches_of((lazy, labels), 6)
+    batches = split_batches((lazy, labels), 6)
     assert [len(y) for _, y in batches] == [6, 6, 6, 5]
     assert measure(model, batches) == measure(model, batches)  # as often as needed
-    assert measure(model, batches) == measure(model, batches_of((lazy[:], labels), 6))
+    assert measure(model, batches) == measure(model, split_batches((lazy[:], labels), 6))
     with pytest.raises(DataError, match="label for each image"):
-        batches_of((lazy, labels[:-1]), 6)
+        split_batches((lazy, labels[:-1]), 6)
 
 
 def test_a_training_is_the_same_from_files_and_from_memory_and_goes_on_after_a_stop(small, tmp_path):

@@ -11,7 +11,7 @@ from aimc_robust.devices.library import load_card
 from aimc_robust.devices.states import CellStates, cell_states
 from aimc_robust.devices.std import programming_std, read_std
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "golden"
 RECORD = json.loads((DATA / "aihwkit.json").read_text())
 ARRAYS = np.load(DATA / "aihwkit.npz")
 CARDS = {"pcm": "pcm-nandakumar2019", "cmo": "reram-cmo-falcone2025"}

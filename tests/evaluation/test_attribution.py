@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from support.error_sources import by_hand
 from support.nets import batches, everything, net
 from torch import nn
 
@@ -18,8 +19,6 @@ from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import chip_axes, program_prepared
 from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.metrics import measure
-
-from .test_sources import by_hand
 
 DAY_S = 86400.0
 LAYERS = ["0", "4", "6"]

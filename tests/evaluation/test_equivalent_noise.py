@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.small_net import data, net, state_of
 from torch import nn
 
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation.equivalent_noise import equivalent_sigma, layer_errors, network_rms
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -17,8 +18,6 @@ from aimc_robust.hardware.program import program
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
-
-from .test_chips import data, net, state_of
 
 WAN = Crossbar("rram-wan2022")
 
@@ -95,7 +94,7 @@ def test_the_same_draws_give_sigma_exactly():
 
 
 def test_a_device_has_an_equivalent_sigma_and_a_curve_that_brackets_it():
-    found = equivalent_sigma(net(), batches_of(data(300), 100), Crossbar("rram-wan2022", error_scale=4.0), chips=15)
+    found = equivalent_sigma(net(), split_batches(data(300), 100), Crossbar("rram-wan2022", error_scale=4.0), chips=15)
     assert found.identified
     assert found.device.mean < found.digital_accuracy
     assert found.curve["sigma"].is_monotonic_increasing

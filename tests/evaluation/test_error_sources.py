@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 import torch
+from support.error_sources import by_hand
 from support.nets import everything, images, net
 from torch import nn
 
@@ -18,34 +19,6 @@ from aimc_robust.noise.analog_weights import analog_weights
 
 DAY_S = 86400.0
 MAPPINGS = ["one-sided", "two-sided", "offset"]
-ON = {
-    "programming": {"programming": True},
-    "drift": {"drift": True},
-    "stuck": {"stuck": (0.01, 0.01)},
-    "read": {"read_noise": True},
-    "clipping": {"weight_percentile": 0.99},
-    "quantisation": {"cell_bits": 4},
-    "dac": {"dac": DAC(bits=5)},
-    "adc": {"adc": ADC(bits=6)},
-}
-OFF = {
-    "programming": {"programming": False},
-    "drift": {"drift": False},
-    "stuck": {"stuck": (0.0, 0.0)},
-    "read": {"read_noise": False},
-    "clipping": {"weight_percentile": 1.0},
-    "quantisation": {"cell_bits": 0},
-    "dac": {"dac": DAC(kind="ideal")},
-    "adc": {"adc": None},
-}
-
-
-def by_hand(kept):
-    """A crossbar with these sources, built from its options."""
-    options = {}
-    for source in SOURCES:
-        options |= (ON if source in kept else OFF)[source]
-    return Crossbar("pcm-nandakumar2019", mapping="two-sided", rows=20, ranges=everything().ranges, **options)
 
 
 def outputs(crossbar, *, chip=3, time_s=DAY_S):
@@ -95,11 +68,11 @@ class TestSources:
     def test_without_any_a_model_computes_as_digital(self, mapping, scaling, converters, bias_rows):
         options = {"mapping": mapping, "scaling": scaling, "bias_rows": bias_rows, "rows": 20, "columns": 5}
         crossbar = Crossbar("pcm-nandakumar2019", cell_bits=4, weight_percentile=0.99, **options, **converters)
-        exact = with_sources(crossbar.changed(ranges=everything().ranges), ())
+        exact = with_sources(crossbar._replace_unchecked(ranges=everything().ranges), ())
         with torch.no_grad():
             digital = net()(images(20))
         torch.testing.assert_close(outputs(exact), digital, rtol=1e-5, atol=1e-5)
-        noisy = with_sources(crossbar.changed(ranges=everything().ranges), ["programming"])
+        noisy = with_sources(crossbar._replace_unchecked(ranges=everything().ranges), ["programming"])
         assert not torch.allclose(outputs(noisy), digital, rtol=1e-3, atol=1e-3)  # control
 
     def test_the_digits_of_a_bit_sliced_mapping_stay(self):

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from aimc_robust import Crossbar, Gaussian, evaluate, program
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.errors import DataError, InputError
 from aimc_robust.evaluation.evaluate import until_precise
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
@@ -169,7 +169,7 @@ class TestMetrics:
         table = evaluate(net(), batches(size=30), Gaussian(0.3), chips=3, metrics={"recall": macro_recall}).table
         for size in (1, 7, 120):
             other = evaluate(
-                net(), batches_of((x, y), size), Gaussian(0.3), chips=3, metrics={"recall": macro_recall}
+                net(), split_batches((x, y), size), Gaussian(0.3), chips=3, metrics={"recall": macro_recall}
             ).table
             assert list(other["recall"]) == pytest.approx(list(table["recall"]), abs=1e-12)
         noisy = program(net(), RRAM)
@@ -233,7 +233,7 @@ class TestTopFive:
         with torch.no_grad():
             scores = model(x).tolist()
         right = sum(sum(s > row[label] for s in row) < 5 for row, label in zip(scores, y.tolist(), strict=True))
-        found = measure(model, batches_of((x, y), 32))
+        found = measure(model, split_batches((x, y), 32))
         assert found.top5 == pytest.approx(100.0 * right / len(x))
         assert found.accuracy < found.top5 < 100.0
         assert "top5" in found.row()

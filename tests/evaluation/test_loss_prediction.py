@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from support.small_net import data, net, state_of
 from torch import nn
 from torch.nn import functional as F
 
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.errors import DataError, InputError
 from aimc_robust.evaluation.loss_prediction import predict_loss
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
@@ -22,8 +23,6 @@ from aimc_robust.models.networks.small_cnn import SmallCNN
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
-
-from .test_chips import data, net, state_of
 
 MILO = Crossbar("rram-milo2021")
 DAY_S = 86400.0
@@ -44,7 +43,7 @@ def digits():
                 optimizer.zero_grad()
                 F.cross_entropy(model(images[rows]), labels[rows]).backward()
                 optimizer.step()
-    return model.eval(), batches_of((images[1297:], labels[1297:]), 250)
+    return model.eval(), split_batches((images[1297:], labels[1297:]), 250)
 
 
 def row_of(prediction, name="it"):
@@ -110,7 +109,7 @@ def test_a_nearly_quadratic_loss_has_its_closed_form():
     noise = Gaussian(0.3, "absolute")
     p = model(x).softmax(1)[:, :1].detach()
     trace = 2 * float((p * (1 - p) * x.square()).mean(0).sum())  # H_ii of both rows of a softmax of two classes
-    row = row_of(predict_loss(model, batches_of((x, y), 100), {"it": noise}, probes=400))
+    row = row_of(predict_loss(model, split_batches((x, y), 100), {"it": noise}, probes=400))
     assert row.curvature == pytest.approx(0.5 * 0.09 * trace, abs=4 * row.curvature_se)
     assert row.curvature != pytest.approx(0.09 * trace, abs=10 * row.curvature_se)  # the factor 1/2 is resolved
     assert row.predicted == row.mean_weight_loss + row.curvature
@@ -119,13 +118,13 @@ def test_a_nearly_quadratic_loss_has_its_closed_form():
 
 def test_a_stronger_noise_has_the_same_curvature_times_its_variance():
     weak, strong = Gaussian(0.01), Gaussian(0.02)
-    table = predict_loss(net(), batches_of(data(), 50), {"weak": weak, "strong": strong}).table
+    table = predict_loss(net(), split_batches(data(), 50), {"weak": weak, "strong": strong}).table
     assert table.curvature[1] == pytest.approx(4 * table.curvature[0], rel=1e-5)
 
 
 def test_the_parts_of_layers_add_up():
     crossbar = Crossbar("rram-wan2022", bias_rows=1)
-    found = predict_loss(net(), batches_of(data(), 50), {"one": crossbar, "two": Gaussian(0.1)})
+    found = predict_loss(net(), split_batches(data(), 50), {"one": crossbar, "two": Gaussian(0.1)})
     sums = found.layers.groupby("condition")[["curvature", "share"]].sum()
     for row in found.table.itertuples():
         assert sums.curvature[row.condition] == pytest.approx(row.curvature)
@@ -135,13 +134,13 @@ def test_the_parts_of_layers_add_up():
 
 def test_digital_weights_and_an_ideal_device_lose_nothing():
     conditions = {"digital": None, "ideal": Crossbar("ideal")}
-    table = predict_loss(net(), batches_of(data(), 50), conditions).table
+    table = predict_loss(net(), split_batches(data(), 50), conditions).table
     assert table.curvature.tolist() == pytest.approx([0.0, 0.0], abs=1e-9)
     assert table.predicted.tolist() == pytest.approx(table.clean_loss.tolist(), rel=1e-5)
 
 
 def test_a_prediction_is_a_function_of_its_seed_and_not_of_other_conditions():
-    batches = batches_of(data(), 50)
+    batches = split_batches(data(), 50)
 
     def found(conditions, seed=0):
         row = row_of(predict_loss(net(), batches, conditions, seed=seed))
@@ -154,7 +153,7 @@ def test_a_prediction_is_a_function_of_its_seed_and_not_of_other_conditions():
 
 @pytest.mark.parametrize("images", [20, 60, 200])
 def test_fewer_images_estimate_the_same_curvature_less_well(images):
-    batches = batches_of(data(2000), 300)
+    batches = split_batches(data(2000), 300)
     whole = row_of(predict_loss(net(), batches, {"it": MILO}, probes=200, images=10_000))
     part = row_of(predict_loss(net(), batches, {"it": MILO}, probes=20, images=images))
     assert part.clean_loss == whole.clean_loss
@@ -167,7 +166,7 @@ def test_what_is_no_weight_error_is_named():
     crossbar = Crossbar("sonos-agrawal2022", dac=DAC(bits=8), adc=ADC(bits=8))
     noiseless = Crossbar("sonos-agrawal2022", read_noise=False)
     conditions = {"all": crossbar, "weights": noiseless, "noise": Gaussian(0.1)}
-    found = predict_loss(net(), batches_of(data(), 50), conditions)
+    found = predict_loss(net(), split_batches(data(), 50), conditions)
     assert found.left_out == {"all": ("read noise", "DAC", "ADC"), "weights": (), "noise": ()}
     assert found.table.predicted[0] == found.table.predicted[1]
     assert found.seconds > 0
@@ -181,7 +180,7 @@ class Exploding(WeightNoise):
 
 
 def test_losses_that_are_not_finite_break_and_are_told():
-    table = validate_prediction(net(), batches_of(data(), 50), {"it": Exploding()}, scales=(1.0,), chips=2).table
+    table = validate_prediction(net(), split_batches(data(), 50), {"it": Exploding()}, scales=(1.0,), chips=2).table
     assert not math.isfinite(table.mc_loss[0]) or not math.isfinite(table.predicted[0])
     assert table.verdict[0] == "breaks"
 
@@ -204,7 +203,7 @@ def test_a_scaled_condition_errs_in_proportion(noise):
 def test_the_model_is_left_bit_for_bit_and_in_its_mode(training):
     model = net().train(training)
     before, rng = state_of(model), torch.get_rng_state()
-    predict_loss(model, batches_of(data(), 50), {"one": MILO, "two": Gaussian(0.1)})
+    predict_loss(model, split_batches(data(), 50), {"one": MILO, "two": Gaussian(0.1)})
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(module.training == training for module in model.modules())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from support.small_net import data, net, state_of
 from torch import nn
 
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.errors import DataError, InputError
 from aimc_robust.evaluation.evaluate import evaluate
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
@@ -20,30 +21,8 @@ CROSSBAR = Crossbar("rram-milo2021")
 CONDITIONS = {"crossbar": CROSSBAR, "gaussian": Gaussian(0.3), "laplace": Laplace(0.2), "digital": None}
 
 
-def net(seed=0):
-    """Convolution and BatchNorm with statistics of its own, so that folding has something to do."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = nn.Sequential(
-            nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
-        )
-        model.train()(torch.randn(50, 1, 6, 6))
-    return model
-
-
-def data(n=120):
-    """Images labelled by a net, so that noise has an accuracy to lose."""
-    images = torch.randn(n, 1, 6, 6, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        return images, net().eval()(images).argmax(1)
-
-
-def state_of(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
 def test_a_crossbar_is_evaluated_as_program_would_build_each_chip():
-    model, batches = net(), batches_of(data(), 50)
+    model, batches = net(), split_batches(data(), 50)
     table = evaluate(model, batches, CROSSBAR, chips=4, seed=9).table
     for chip, row in table.set_index("chip").iterrows():
         found = measure(program(model, CROSSBAR, seed=9, chip=chip), batches)
@@ -53,7 +32,7 @@ def test_a_crossbar_is_evaluated_as_program_would_build_each_chip():
 
 @pytest.mark.parametrize("noise", [Gaussian(0.3), Laplace(0.2, "layer_max")])
 def test_a_weight_noise_is_evaluated_on_the_weights_as_they_stand(noise):
-    model, batches = net().eval(), batches_of(data(), 50)
+    model, batches = net().eval(), split_batches(data(), 50)
     table = evaluate(model, batches, noise, chips=4, seed=9).table
     for chip, row in table.set_index("chip").iterrows():
         with perturbed(model, noise, generator=chip_axes(9, chip)):
@@ -69,9 +48,9 @@ def test_noise_costs_accuracy_and_digital_does_not():
 
 @pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
 def test_the_batch_size_does_not_change_a_chip(condition):
-    whole = evaluate(net(), batches_of(data(), 120), condition, chips=3).table
+    whole = evaluate(net(), split_batches(data(), 120), condition, chips=3).table
     for size in (1, 32):
-        table = evaluate(net(), batches_of(data(), size), condition, chips=3).table
+        table = evaluate(net(), split_batches(data(), size), condition, chips=3).table
         assert list(table["accuracy"]) == list(whole["accuracy"])
         assert list(table["loss"]) == pytest.approx(list(whole["loss"]), rel=1e-5)
 
@@ -125,7 +104,7 @@ def test_digital_weights_are_not_measured_again_for_every_chip():
 def test_the_model_is_left_bit_for_bit_and_in_its_mode(condition, training):
     model = net().train(training)
     before, rng = state_of(model), torch.get_rng_state()
-    evaluate(model, batches_of(data(), 50), condition, chips=2)
+    evaluate(model, split_batches(data(), 50), condition, chips=2)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(module.training == training for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -134,7 +113,7 @@ def test_the_model_is_left_bit_for_bit_and_in_its_mode(condition, training):
 
 @pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
 def test_batches_may_be_a_one_shot_iterator(condition):
-    batches = batches_of(data(), 50)
+    batches = split_batches(data(), 50)
     expected = evaluate(net(), batches, condition, chips=3).table
     assert evaluate(net(), (batch for batch in batches), condition, chips=3).table.equals(expected)
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from aimc_robust import Crossbar, Gaussian, evaluate
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import load_data
 from aimc_robust.devices.library import cards_folder
 from aimc_robust.errors import CheckpointError, InputError, ResultsError
-from aimc_robust.experiments.execution import cell_runner
+from aimc_robust.experiments.execution import trial_runner
 from aimc_robust.experiments.results.locking import exclusive
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.models.checkpoint import load_model_tensors, read_checkpoint, write_checkpoint
@@ -41,12 +41,12 @@ def test_the_rows_are_what_evaluate_finds_for_the_stored_models(done):
     spec = load_spec(done / "spec.toml")
     data = load_data(spec.data, seed=spec.seed, folder=done)
     rows = rows_of(done)
-    for cell in ("sgd-seed1", "m-rwp-seed0"):
+    for trial in ("sgd-seed1", "m-rwp-seed0"):
         model = build_model(spec.model, data, seed=7)
-        load_model_tensors(model, read_checkpoint(done / "runs" / cell / "checkpoint.safetensors")[0], source=cell)
-        method, seed = cell.split("-seed")[0], int(cell[-1])
+        load_model_tensors(model, read_checkpoint(done / "runs" / trial / "checkpoint.safetensors")[0], source=trial)
+        method, seed = trial.split("-seed")[0], int(trial[-1])
         for name, condition in {"gaussian-0.2": Gaussian(0.2), "rram-wan2022": Crossbar("rram-wan2022")}.items():
-            found = evaluate(model, batches_of(data.test, 100), condition, chips=3, seed=spec.seed)
+            found = evaluate(model, split_batches(data.test, 100), condition, chips=3, seed=spec.seed)
             mine = rows[(rows["method"] == method) & (rows["seed"] == seed) & (rows["target"] == name)]
             assert list(mine["accuracy"]) == pytest.approx(list(found.table["accuracy"]), rel=1e-12)
 
@@ -85,7 +85,7 @@ def test_missing_chips_are_added_to_those_that_are_there(run, write_spec, tmp_pa
 def test_a_diverging_run_fails_alone_with_its_reason(run, write_spec, tmp_path):
     path = write_spec(("[methods.sgd]", '[methods.sgd]\n[methods.wild]\nkind = "rwp"\nsigma = 1e39'))
     outcome = run(path)
-    assert [str(cell) for cell in outcome.failed] == ["wild-seed0", "wild-seed1"]
+    assert [str(trial) for trial in outcome.failed] == ["wild-seed0", "wild-seed1"]
     note = json.loads((tmp_path / "out" / "runs" / "wild-seed0" / "failed.json").read_text())
     assert "not finite at update 1" in note["reason"]
     assert "RWP at strength 1e+39" in note["reason"]
@@ -160,16 +160,16 @@ def test_a_second_process_on_the_same_folder_is_refused(run, write_spec, tmp_pat
 
 
 def test_every_model_starts_from_its_own_seed_and_the_same_seed_for_every_method(run, write_spec, monkeypatch):
-    begun = []
+    started = []
 
     def recording(model, method, *args, seed, **options):
-        begun.append((method.seed, seed, model.features[0].weight.detach().clone()))
+        started.append((method.seed, seed, model.features[0].weight.detach().clone()))
         return train(model, method, *args, seed=seed, **options)
 
-    monkeypatch.setattr(cell_runner, "train", recording)
+    monkeypatch.setattr(trial_runner, "train", recording)
     run(write_spec())
-    assert [(method, seed) for method, seed, _ in begun] == [(0, 0), (0, 0), (1, 1), (1, 1)]
-    first, second, third, _ = (weight for _, _, weight in begun)
+    assert [(method, seed) for method, seed, _ in started] == [(0, 0), (0, 0), (1, 1), (1, 1)]
+    first, second, third, _ = (weight for _, _, weight in started)
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
 
@@ -207,7 +207,7 @@ def test_a_checkpoint_of_another_model_is_refused_and_kept(run, write_spec, tmp_
     tensors["classifier.bias"] = tensors["classifier.bias"][:3]
     write_checkpoint(path, tensors, notes)
     before = path.read_bytes()
-    (path.parent / "evaluations.jsonl").unlink()  # a cell that has all its rows needs no model any more
+    (path.parent / "evaluations.jsonl").unlink()  # a trial that has all its rows needs no model any more
     with pytest.raises(CheckpointError, match=r"another model.*classifier\.bias has shape \(3,\)"):
         run(write_spec())
     assert path.read_bytes() == before

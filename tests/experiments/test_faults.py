@@ -14,9 +14,9 @@ from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.results.comparison import Store
 from aimc_robust.experiments.results.locking import exclusive
 from aimc_robust.experiments.results.merge import merge
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import load_spec
-from aimc_robust.io.atomic import append_rows, link_whole, read_rows, write_whole
+from aimc_robust.io.atomic import append_rows, atomic_link, atomic_write, read_rows
 
 ROWS = [{"chip": n, "accuracy": 90.5 + n} for n in range(3)]
 LARGE = "x" * 200_000
@@ -58,14 +58,14 @@ def test_a_full_disk_leaves_the_rows_and_says_so(size, small_disk):
 
 def test_a_full_disk_leaves_the_file_that_was_to_be_replaced(small_disk, tmp_path):
     path = small_disk / "checkpoint.safetensors"
-    write_whole(path, "old")
+    atomic_write(path, "old")
     (tmp_path / "large").write_text(LARGE)
-    for replace in (lambda: write_whole(path, LARGE), lambda: link_whole(tmp_path / "large", path)):
+    for replace in (lambda: atomic_write(path, LARGE), lambda: atomic_link(tmp_path / "large", path)):
         with pytest.raises(ResultsError, match=r"checkpoint\.safetensors cannot be written \(No space left"):
             replace()
         assert path.read_text() == "old"
         assert [p.name for p in small_disk.iterdir()] == ["checkpoint.safetensors"]  # the room is free again
-    write_whole(path, "new")
+    atomic_write(path, "new")
     assert path.read_text() == "new"
 
 
@@ -73,10 +73,10 @@ def test_a_limit_on_the_size_of_files_is_told_in_the_same_way(tmp_path):
     code = """
 import resource, signal
 from pathlib import Path
-from aimc_robust.io.atomic import append_rows, write_whole
+from aimc_robust.io.atomic import append_rows, atomic_write
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-writes = [lambda: append_rows(Path("rows.jsonl"), [{"more": "x" * 400}]), lambda: write_whole(Path("file"), "x" * 2000)]
+writes = [lambda: append_rows(Path("rows.jsonl"), [{"more": "x" * 400}]), lambda: atomic_write(Path("file"), "x" * 2000)]
 for write in writes:
     try:
         for _ in range(9):
@@ -84,7 +84,7 @@ for write in writes:
     except OSError as error:
         print(type(error).__name__, error)
 """
-    write_whole(tmp_path / "file", "old")
+    atomic_write(tmp_path / "file", "old")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     lines = done.stdout.splitlines()
     assert [line.split(" cannot")[0] for line in lines] == ["ResultsError rows.jsonl", "ResultsError file"], done.stderr
@@ -113,31 +113,31 @@ def test_a_merge_onto_a_full_disk_keeps_what_it_has(done, small_disk, tmp_path):
 
 def test_a_half_written_last_row_is_dropped_with_a_notice_that_names_file_and_count(write_spec, tmp_path):
     store = Store.create(tmp_path, load_spec(write_spec()), "")
-    cell = Cell("sgd", 0)
-    store.run_folder(cell).mkdir(parents=True)
+    trial = Trial("sgd", 0)
+    store.run_folder(trial).mkdir(parents=True)
     rows = [row | {"target": "digital"} for row in ROWS]
-    store.add_evaluations(cell, rows)
-    path = store.run_folder(cell) / "evaluations.jsonl"
+    store.add_evaluations(trial, rows)
+    path = store.run_folder(trial) / "evaluations.jsonl"
     path.write_bytes(path.read_bytes() + b'{"chip": 3, "accu')
     with pytest.warns(UserWarning, match=r"sgd-seed0/evaluations\.jsonl ends in a half-written row.*3 rows are kept"):
-        assert store.evaluations(cell) == rows
+        assert store.evaluations(trial) == rows
 
 
 def test_a_chip_that_two_processes_wrote_counts_once(done, tmp_path):
     store = Store.open(shutil.copytree(done, tmp_path / "copy"))
-    before, cell = store.table(), store.cells[0]
-    rows = store.evaluations(cell)
-    store.add_evaluations(cell, rows[1:3])
-    assert store.evaluations(cell) == rows
+    before, trial = store.table(), store.trials[0]
+    rows = store.evaluations(trial)
+    store.add_evaluations(trial, rows[1:3])
+    assert store.evaluations(trial) == rows
     assert store.table().equals(before)
 
 
 def test_an_epoch_that_two_processes_wrote_counts_once(done, tmp_path):
     store = Store.open(shutil.copytree(done, tmp_path / "copy"))
-    cell = store.cells[0]
-    rows = store.history(cell)
-    append_rows(store.run_folder(cell) / "history.jsonl", rows[:1])
-    assert store.history(cell) == rows
+    trial = store.trials[0]
+    rows = store.history(trial)
+    append_rows(store.run_folder(trial) / "history.jsonl", rows[:1])
+    assert store.history(trial) == rows
 
 
 @pytest.mark.parametrize(

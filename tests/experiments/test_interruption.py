@@ -43,7 +43,7 @@ def wait_for(folder, pattern, process):
 def test_kill_and_resume_ends_with_the_same_rows(write_spec, tmp_path):
     path = write_spec(("epochs = 3", "epochs = 6"))
     undisturbed = finish(path, tmp_path / "whole")
-    # Four moments: in the first training, between epochs, in an evaluation, and in the last cell.
+    # Four moments: in the first training, between epochs, in an evaluation, and in the last trial.
     moments = [
         "spec.toml",
         "runs/sgd-seed0/unfinished.safetensors",

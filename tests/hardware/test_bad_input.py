@@ -48,7 +48,7 @@ def test_a_time_beyond_the_cards_limits_warns_or_is_refused():
     with pytest.warns(UserWarning, match=r"time_s = 864000 s leaves the limits 0 to 432000 s") as caught:
         program(small_model(), Crossbar("sonos-agrawal2022"), time_s=10 * day_s)
     assert [warning.filename for warning in caught] == [__file__]
-    strict = Crossbar("sonos-agrawal2022", beyond_limits="error")
+    strict = Crossbar("sonos-agrawal2022", on_out_of_range="error")
     with pytest.raises(InputError, match=r"leaves the limits"):
         program(small_model(), strict, time_s=10 * day_s)
     with warnings.catch_warnings():
@@ -60,14 +60,14 @@ def test_a_time_for_a_card_without_drift_is_told():
     with pytest.warns(UserWarning, match=r"rram-milo2021: the card has no drift"):
         program(small_model(), MILO, time_s=60.0)
     with pytest.raises(InputError, match="has no drift"):
-        program(small_model(), Crossbar("rram-milo2021", beyond_limits="error"), time_s=60.0)
+        program(small_model(), Crossbar("rram-milo2021", on_out_of_range="error"), time_s=60.0)
 
 
 def test_a_window_beyond_the_limits_warns_or_is_refused():
     with pytest.warns(UserWarning, match="leaves the limits"):
         Crossbar("rram-milo2021", window=(50.0, 300.0))
     with pytest.raises(InputError, match="leaves the limits"):
-        Crossbar("rram-milo2021", window=(50.0, 300.0), beyond_limits="error")
+        Crossbar("rram-milo2021", window=(50.0, 300.0), on_out_of_range="error")
     # SONOS: up to 3200 nA at time 0, up to 1800 nA later.
     wide = Crossbar("sonos-agrawal2022", window=(0.0, 2500.0))
     with warnings.catch_warnings():

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from aimc_robust.io.atomic import append_rows, read_rows, write_whole
+from aimc_robust.io.atomic import append_rows, atomic_write, read_rows
 
 ROWS = [{"chip": 0, "accuracy": 91.25}, {"chip": 1, "name": 'µS, "quoted"\nand a line'}, {"chip": 2, "loss": None}]
 MORE = [{"chip": 3}, {"chip": 4, "list": [1, 2.5]}]
@@ -73,14 +73,14 @@ def test_a_row_that_cannot_be_written_leaves_the_file_as_it_was(tmp_path):
 def test_a_file_is_replaced_whole_and_nothing_else_is_left(content, tmp_path):
     path = tmp_path / "file"
     for _ in range(2):
-        write_whole(path, content)
+        atomic_write(path, content)
         assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
         assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_old_file_stands_until_the_new_one_is_on_disk(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    write_whole(path, "old")
+    atomic_write(path, "old")
 
     def disk_full(descriptor):
         assert path.read_text() == "old"
@@ -88,13 +88,13 @@ def test_the_old_file_stands_until_the_new_one_is_on_disk(tmp_path, monkeypatch)
 
     monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(OSError, match="no space left"):
-        write_whole(path, "new")
+        atomic_write(path, "new")
     assert path.read_text() == "old"
 
 
 def test_what_a_kill_left_of_an_earlier_write_is_overwritten(tmp_path):
     path = tmp_path / "file"
     (tmp_path / ".file.part").write_bytes(b"much longer than the new content")
-    write_whole(path, "new")
+    atomic_write(path, "new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]

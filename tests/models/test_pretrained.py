@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import load_data
 from aimc_robust.errors import CheckpointError
 from aimc_robust.experiments.spec.comparison import load_spec
@@ -305,7 +305,7 @@ def test_a_checkpoint_of_compare_reproduces_its_digital_accuracy_exactly(done, r
     spec = load_spec(done / "spec.toml")
     data = load_data(spec.data, seed=spec.seed, folder=done)
     model, notes = loaded(done / "runs" / run / "checkpoint.safetensors", build_model(spec.model, data, seed=9))
-    found = measure(model.eval(), batches_of(data.test, 500))
+    found = measure(model.eval(), split_batches(data.test, 500))
     table = pd.read_csv(done / "evaluations.csv")
     method, _, seed = run.partition("-seed")
     row = table[(table["method"] == method) & (table["seed"] == int(seed)) & (table["target"] == "digital")].iloc[0]

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from support import user_models
 
 from aimc_robust import coverage
 from aimc_robust.data.dataset import load_data
@@ -20,7 +21,7 @@ def digits(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _zoo_is_importable(monkeypatch):
-    monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
+    monkeypatch.syspath_prepend(user_models.__file__.rpartition("/")[0])
 
 
 def build(digits, name, seed=0, **options):
@@ -43,7 +44,7 @@ def test_small_cnn_has_the_widths_it_is_asked_for(digits, channels, stages):
 
 
 def test_a_function_of_any_module_can_be_named(digits):
-    assert build(digits, "zoo:tiny", width=7)[1].out_features == 7
+    assert build(digits, "user_models:tiny", width=7)[1].out_features == 7
 
 
 def test_torchvision_models_can_be_named(tmp_path):
@@ -95,11 +96,11 @@ def test_an_absent_package_is_named_with_its_command(package, extra, digits, mon
 
 FAULTS = {
     "small_cnn": "small-cnn",
-    "zoo:nothing": "no function nothing",
-    "zoo:constant": "no function constant",
+    "user_models:nothing": "no function nothing",
+    "user_models:constant": "no function constant",
     "no_such_module:build": "cannot be imported",
-    "zoo:not_a_module": r"expected a torch\.nn\.Module",
-    "zoo:wrong_output": r"returns \(2, 3\).*expected \(2, 10\)",
+    "user_models:not_a_module": r"expected a torch\.nn\.Module",
+    "user_models:wrong_output": r"returns \(2, 3\).*expected \(2, 10\)",
 }
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from aimc_robust import Gaussian, evaluate
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.evaluation.monte_carlo import check_jobs, evaluate_chips
-from aimc_robust.parallel.process_pool import AHEAD, WorkerError, begun, in_order, one_thread
+from aimc_robust.parallel.process_pool import AHEAD, WorkerError, background_call, one_thread, ordered_map
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="forked workers, /proc")
 CONDITIONS = {"everything": everything, "gaussian": lambda: Gaussian(0.3), "digital": lambda: None}
@@ -59,8 +59,8 @@ def test_results_come_in_the_order_of_the_items_also_when_later_ones_are_done_fi
         time.sleep(0.05 if item == 0 else 0.0)
         return item * item
 
-    assert list(in_order(slow_at_first, range(12), jobs=jobs)) == [item * item for item in range(12)]
-    assert list(in_order(slow_at_first, [], jobs=jobs)) == []
+    assert list(ordered_map(slow_at_first, range(12), jobs=jobs)) == [item * item for item in range(12)]
+    assert list(ordered_map(slow_at_first, [], jobs=jobs)) == []
 
 
 @LINUX
@@ -69,16 +69,16 @@ def test_several_processes_do_the_work_and_none_of_it_here():
         time.sleep(0.02)
         return os.getpid()
 
-    pids = set(in_order(who, range(8), jobs=2))
+    pids = set(ordered_map(who, range(8), jobs=2))
     assert len(pids) == 2
     assert os.getpid() not in pids
-    assert set(in_order(who, range(2), jobs=1)) == {os.getpid()}
+    assert set(ordered_map(who, range(2), jobs=1)) == {os.getpid()}
 
 
 @pytest.mark.parametrize("jobs", [None, 1])
 def test_in_this_process_only_what_is_asked_for_is_done(jobs):
     done = []
-    results = in_order(done.append, range(10), jobs=jobs)
+    results = ordered_map(done.append, range(10), jobs=jobs)
     next(results)
     next(results)
     results.close()
@@ -95,7 +95,7 @@ def test_when_the_caller_stops_little_was_done_in_vain(jobs, tmp_path):
             taken.append(item)
             yield item
 
-    results = in_order(lambda item: (tmp_path / str(item)).write_text("done"), items(), jobs=jobs)
+    results = ordered_map(lambda item: (tmp_path / str(item)).write_text("done"), items(), jobs=jobs)
     for _ in range(4):
         next(results)
     results.close()
@@ -109,7 +109,7 @@ def test_when_the_caller_stops_it_does_not_wait_for_work_that_goes_on():
         time.sleep(0.0 if item == 0 else 60.0)
         return os.getpid()
 
-    results = in_order(first_is_quick, range(6), jobs=2)
+    results = ordered_map(first_is_quick, range(6), jobs=2)
     worker = next(results)
     before = time.monotonic()
     results.close()
@@ -126,7 +126,7 @@ def test_an_exception_of_the_work_arrives_as_itself_after_the_results_before_it(
 
     found = []
     with pytest.raises(InputError, match=r"^the metric 'f1' failed; it returns one number\.$"):
-        found.extend(in_order(work, range(6), jobs=jobs))
+        found.extend(ordered_map(work, range(6), jobs=jobs))
     assert found == [0, 1, 2]
 
 
@@ -136,7 +136,7 @@ def test_an_exception_of_another_class_arrives_too():
         raise UnknownNameError(f"unknown {item}")
 
     with pytest.raises(UnknownNameError, match="unknown 0"):
-        next(in_order(work, range(4), jobs=2))
+        next(ordered_map(work, range(4), jobs=2))
 
 
 @LINUX
@@ -149,7 +149,7 @@ def test_an_exception_that_no_pickle_can_carry_arrives_with_its_text():
         raise TwoArgumentsError("conv1", "no such channel")
 
     with pytest.raises(WorkerError, match="TwoArgumentsError in a worker process: conv1: no such channel"):
-        next(in_order(work, range(4), jobs=2))
+        next(ordered_map(work, range(4), jobs=2))
 
 
 @LINUX
@@ -174,16 +174,16 @@ def test_a_worker_that_dies_is_told_and_nothing_hangs(end):
 
     found = []
     with pytest.raises(WorkerError, match="one of 2 worker processes died"):
-        found.extend(in_order(work, range(20), jobs=2))
+        found.extend(ordered_map(work, range(20), jobs=2))
     assert found == list(range(len(found)))
     assert len(found) <= 5
 
 
 @LINUX
 def test_what_was_begun_goes_on_beside_and_its_process_ends_with_the_block(monkeypatch):
-    monkeypatch.setattr("aimc_robust.parallel.process_pool.cores_here", lambda: [0, 1])
-    with begun(os.getpid) as first, begun(torch.get_num_threads) as threads:
-        others = set(in_order(lambda _: os.getpid(), range(4), jobs=2))
+    monkeypatch.setattr("aimc_robust.parallel.process_pool.available_cpus", lambda: [0, 1])
+    with background_call(os.getpid) as first, background_call(torch.get_num_threads) as threads:
+        others = set(ordered_map(lambda _: os.getpid(), range(4), jobs=2))
         assert threads() == 1
         worker = first()
         assert worker not in {os.getpid(), *others}
@@ -195,16 +195,16 @@ def test_what_the_begun_work_raises_arrives_where_its_result_is_asked_for(cores,
     def unknown():
         raise UnknownNameError("unknown target")
 
-    monkeypatch.setattr("aimc_robust.parallel.process_pool.cores_here", lambda: cores)
-    with begun(unknown):
+    monkeypatch.setattr("aimc_robust.parallel.process_pool.available_cpus", lambda: cores)
+    with background_call(unknown):
         pass  # nobody asks
-    with pytest.raises(UnknownNameError, match="unknown target"), begun(unknown) as result:
+    with pytest.raises(UnknownNameError, match="unknown target"), background_call(unknown) as result:
         result()
 
 
 @LINUX
 def test_an_error_beside_begun_work_is_not_kept_waiting_for_it(monkeypatch, tmp_path):
-    monkeypatch.setattr("aimc_robust.parallel.process_pool.cores_here", lambda: [0, 1])
+    monkeypatch.setattr("aimc_robust.parallel.process_pool.available_cpus", lambda: [0, 1])
 
     def long():
         (tmp_path / str(os.getpid())).touch()
@@ -216,7 +216,7 @@ def test_an_error_beside_begun_work_is_not_kept_waiting_for_it(monkeypatch, tmp_
         raise InputError("no rows")
 
     before = time.monotonic()
-    with pytest.raises(InputError, match="no rows"), begun(long):
+    with pytest.raises(InputError, match="no rows"), background_call(long):
         no_rows()
     assert time.monotonic() - before < 20.0
     assert all_end([int(path.name) for path in tmp_path.iterdir()])
@@ -224,14 +224,14 @@ def test_an_error_beside_begun_work_is_not_kept_waiting_for_it(monkeypatch, tmp_
 
 SCRIPT = """
     import os, pathlib, sys, time
-    from aimc_robust.parallel.process_pool import in_order
+    from aimc_robust.parallel.process_pool import ordered_map
 
     def work(item):
         pathlib.Path(sys.argv[1], str(os.getpid())).touch()
         time.sleep(60.0)
 
     print("started", flush=True)
-    list(in_order(work, range(10), jobs=2))
+    list(ordered_map(work, range(10), jobs=2))
 """
 
 
@@ -282,7 +282,7 @@ def test_no_worker_and_no_file_is_left_after_the_work():
 
     open_before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        assert not any(running(pid) for pid in set(in_order(who, range(8), jobs=2)))
+        assert not any(running(pid) for pid in set(ordered_map(who, range(8), jobs=2)))
     assert len(os.listdir("/proc/self/fd")) <= open_before + 1  # multiprocessing keeps one for itself
 
 
@@ -310,7 +310,7 @@ def test_the_number_of_threads_is_as_before_also_between_results_and_after_an_er
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        results = in_order(work, range(4), jobs=jobs)
+        results = ordered_map(work, range(4), jobs=jobs)
         assert next(results) == (threads if jobs is None else 1)
         assert torch.get_num_threads() == threads
         with pytest.raises(AssertionError, match="stop"):
@@ -323,7 +323,7 @@ def test_the_number_of_threads_is_as_before_also_between_results_and_after_an_er
 @LINUX
 def test_functions_made_on_the_spot_do_as_work_and_as_metrics():
     shift = 7
-    assert list(in_order(lambda item: item + shift, range(3), jobs=2)) == [7, 8, 9]
+    assert list(ordered_map(lambda item: item + shift, range(3), jobs=2)) == [7, 8, 9]
     found = evaluate(
         net(),
         batches(),
@@ -340,7 +340,7 @@ def test_functions_made_on_the_spot_do_as_work_and_as_metrics():
 @pytest.mark.parametrize("chips", [1, 3])
 def test_a_number_of_jobs_that_cannot_be_is_refused(jobs, condition, chips):
     with pytest.raises(InputError, match="jobs must be a whole number from 1"):
-        next(in_order(abs, [1], jobs=jobs))
+        next(ordered_map(abs, [1], jobs=jobs))
     with pytest.raises(InputError, match="jobs must be a whole number from 1"):
         evaluate(net(), batches(), condition, chips=chips, jobs=jobs)
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from aimc_robust.data.evaluation_set import EvaluationImages, load_images
 from aimc_robust.experiments.callbacks.evaluation import Progress
-from aimc_robust.experiments.evaluate.run import Request, deploy
+from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
 from aimc_robust.experiments.results.evaluation import Results
-from aimc_robust.experiments.spec.evaluation import Question, described, named_models, split_label
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec, described, named_models, split_label
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.command_line import options_from, target_tables
@@ -72,7 +72,7 @@ def asked(arguments, shown, *, devices=("rram-milo2021",), times_s=(0.0,), setti
         model = net()
         load_weights(model, weights, source="file")
         models.append(model)
-    question = Question(
+    question = EvaluationSpec(
         models=named_models(arguments, [weights.id for weights in read]),
         model=ModelSpec(name="nets:net"),
         images=described(shown),
@@ -84,8 +84,10 @@ def asked(arguments, shown, *, devices=("rram-milo2021",), times_s=(0.0,), setti
 
 def run(folder, question, models, shown, *, progress=None, notes=(), **request):
     """The evaluation, in this process with one thread unless `jobs` says otherwise."""
-    request = Request(**{"jobs": 1, **request})
-    return deploy(question, models, shown, folder, request=request, progress=progress or Progress(), notes=notes)
+    request = RunOptions(**{"jobs": 1, **request})
+    return evaluate_models(
+        question, models, shown, folder, request=request, progress=progress or Progress(), notes=notes
+    )
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Finished:
     """An evaluation that has been run, and what went into it."""
 
     results: Results
-    question: Question
+    question: EvaluationSpec
     models: list[nn.Module]
     images: EvaluationImages
     heard: Heard

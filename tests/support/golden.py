@@ -12,7 +12,7 @@ from torch import Tensor
 from aimc_robust import Crossbar
 from aimc_robust.hardware.config.converters import ADC, DAC
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "golden"
 CASES = json.loads((DATA / "crosssim.json").read_text(encoding="utf-8"))
 with np.load(DATA / "crosssim.npz") as stored:
     ARRAYS = {name: torch.from_numpy(stored[name]) for name in stored.files}

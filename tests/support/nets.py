@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from aimc_robust import ADC, DAC, Crossbar, calibrate
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 
 CLASSES = 7
 
@@ -35,7 +35,7 @@ def images(n: int = 120) -> torch.Tensor:
 def batches(n: int = 120, size: int = 50) -> list:
     """Images labelled by the net itself, so that errors have an accuracy to lose."""
     with torch.no_grad():
-        return batches_of((images(n), net()(images(n)).argmax(1)), size)
+        return split_batches((images(n), net()(images(n)).argmax(1)), size)
 
 
 @functools.cache

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support import user_models
 
 from aimc_robust import ADC, DAC, BitSliced, Crossbar, calibrate, evaluate
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import load_data
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
 from aimc_robust.experiments.callbacks.comparison import Progress
@@ -132,10 +133,10 @@ def test_the_rows_are_what_evaluate_finds_with_the_kept_ranges(compared):
     run = compared / "runs" / "sgd-seed1"
     load_model_tensors(model, read_checkpoint(run / "checkpoint.safetensors")[0], source="sgd-seed1")
     ranges = ranges_from_json(json.loads((run / "ranges.json").read_text())["eight-bit"])
-    inputs = [x for x, _ in batches_of(data.training, 128)[:4]]
+    inputs = [x for x, _ in split_batches(data.training, 128)[:4]]
     crossbar = Crossbar("rram-milo2021", rows=16, dac=DAC(bits=8), adc=ADC(bits=8))
     assert calibrate(model, crossbar, inputs).ranges == ranges
-    batches = batches_of(data.test, 90)  # another batch size: the same numbers
+    batches = split_batches(data.test, 90)  # another batch size: the same numbers
     found = evaluate(model, batches, replace(crossbar, ranges=ranges), chips=3, seed=spec.seed)
     mine = rows_of(compared).loc[("sgd", 1, "eight-bit"), "accuracy"]
     assert list(mine) == pytest.approx(list(found.table["accuracy"]), rel=1e-12)
@@ -211,9 +212,9 @@ def test_without_crosssim_a_comparison_stops_before_training(tmp_path, tiny, mon
 
 
 def test_what_a_target_cannot_hold_is_told_before_training(tmp_path, tiny, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.syspath_prepend(Path(user_models.__file__).parent)
     text = tiny.replace('"rram-wan2022"]', '{ device = "rram-wan2022", weight_percentile = 0.5 }]')
-    text = text.replace('name = "small-cnn"', 'name = "zoo:mostly_zero"').replace(
+    text = text.replace('name = "small-cnn"', 'name = "user_models:mostly_zero"').replace(
         "options = { channels = 4, stages = 2 }", ""
     )
     (tmp_path / "spec.toml").write_text(text)

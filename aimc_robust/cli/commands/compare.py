@@ -45,15 +45,15 @@ def compare(
     overrides: Overrides = None,
     models: Models = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Run so many cells at a time, each with its share of cores or a GPU.")
+        int | None, typer.Option(min=1, help="Run so many trials at a time, each with its share of cores or a GPU.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="Where cells run: local, or ray for a Ray cluster.")] = "local",
+    engine: Annotated[str, typer.Option(help="Where trials run: local, or ray for a Ray cluster.")] = "local",
     ray_address: Annotated[
         str | None, typer.Option(help="Of the Ray cluster.", show_default="RAY_ADDRESS, or a local Ray")
     ] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="Cores of each cell on Ray.")] = 1,
+    cpus: Annotated[int, typer.Option(min=1, help="Cores of each trial on Ray.")] = 1,
     gpus: Annotated[
-        float | None, typer.Option(min=0, help="GPUs of each cell on Ray.", show_default="1 where there are any")
+        float | None, typer.Option(min=0, help="GPUs of each trial on Ray.", show_default="1 where there are any")
     ] = None,
     part: Annotated[
         str, typer.Option(metavar="I/N", help="Run the I-th of N parts of the models; merge joins the parts' folders.")
@@ -79,7 +79,7 @@ def compare(
 
     Example: aimc-robust compare benchmarks/quickstart.toml --out results/quickstart
     """
-    from aimc_robust.experiments.results.completion import answered, asked, note_answered
+    from aimc_robust.experiments.results.completion import read_marker, spec_digest, write_marker
     from aimc_robust.experiments.spec.loading import read_spec
     from aimc_robust.report.freshness import report_is_current
 
@@ -87,8 +87,8 @@ def compare(
     _check_engine(engine, jobs, ray_address, cpus, gpus)
     how = {"scale": scale, "overrides": overrides or []}
     folder, models = folders(str(read_spec(spec, **how).get("name")), scale, out, models)
-    digest = asked(spec, **how)
-    failed = None if retry_failed or tensorboard else answered(folder, digest)
+    digest = spec_digest(spec, **how)
+    failed = None if retry_failed or tensorboard else read_marker(folder, digest)
     if failed is not None and report_is_current(folder):
         typer.echo(f"all models were finished before; report: {folder / 'report.html'}")
         _end(failed)
@@ -122,9 +122,9 @@ def compare(
         if first:
             progress.report(folder / "report.html" if report_is_current(folder) else write_report(folder))
     if first:  # another process that ends badly would be taken for a crash
-        names = [str(cell) for cell in outcome.failed]
+        names = [str(trial) for trial in outcome.failed]
         if outcome.complete:
-            note_answered(folder, digest, names)
+            write_marker(folder, digest, names)
         _end(names)
 
 
@@ -154,7 +154,7 @@ def _check_engine(name: str, jobs: int | None, address: str | None, cpus: int, g
     """Raise InputError or UnknownNameError for options that do not go together."""
     require_known("engine", name, ENGINES)
     if name == "ray" and jobs is not None:
-        raise InputError("--jobs is for this machine alone; on Ray, --cpus and --gpus say what each cell takes.")
+        raise InputError("--jobs is for this machine alone; on Ray, --cpus and --gpus say what each trial takes.")
     if name != "ray" and (address is not None or cpus != 1 or gpus is not None):
         raise InputError("--ray-address, --cpus and --gpus need --engine ray.")
 
@@ -172,13 +172,13 @@ def _engine(name: str, jobs: int | None, address: str | None, cpus: int, gpus: f
 @contextmanager
 def _watched(first: bool, tensorboard: bool, store: Store, models: Path | None) -> Iterator[tuple[Progress, Progress]]:
     """(what shows the report's place, what listens to the run)."""
-    from aimc_robust.cli.views.compare import watching
+    from aimc_robust.cli.views.compare import progress_display
     from aimc_robust.experiments.callbacks.comparison import Progress
 
     if not first:
         yield Progress(), Progress()
         return
-    with watching() as lines:
+    with progress_display() as lines:
         if not tensorboard:
             yield lines, lines
             return

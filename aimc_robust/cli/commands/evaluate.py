@@ -73,13 +73,13 @@ def evaluate(
     --device sonos-agrawal2022 --times 0,1h,1d,5d --chips 25 --out results/rwp
     """
     from aimc_robust.cli.inputs import load_models, metrics_from
-    from aimc_robust.cli.views.evaluate import show, watching
+    from aimc_robust.cli.views.evaluate import progress_display, show
     from aimc_robust.data.evaluation_set import load_images
-    from aimc_robust.experiments.evaluate.run import Request, deploy
-    from aimc_robust.experiments.spec.evaluation import Question, described
+    from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
+    from aimc_robust.experiments.spec.evaluation import EvaluationSpec, described
     from aimc_robust.io.toml import parse
     from aimc_robust.models.spec import ModelSpec
-    from aimc_robust.parallel.cores import cores_here
+    from aimc_robust.parallel.cores import available_cpus
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.command_line import options_from, target_tables, times_from
 
@@ -100,14 +100,14 @@ def evaluate(
     named, models, notes = load_models(weights, spec, shown)
     asked = {"chips": chips, "precision": precision, "threshold": above, "seed": seed, "metrics": list(metrics)}
     asked |= {"models": named, "model": spec, "images": described(shown), "targets": targets}
-    question = parse(asked, Question, source="evaluate")
-    request = Request(
-        jobs=jobs or len(cores_here()),
+    question = parse(asked, EvaluationSpec, source="evaluate")
+    request = RunOptions(
+        jobs=jobs or len(available_cpus()),
         metrics=metrics,
         attribution_chips=explain_chips if attribute else None,
         prediction_chips=explain_chips if predict else None,
     )
-    with watching() as progress:
-        results = deploy(question, models, shown, out, request=request, progress=progress, notes=notes)
+    with progress_display() as progress:
+        results = evaluate_models(question, models, shown, out, request=request, progress=progress, notes=notes)
     show(results)
     typer.echo(f"report: {write_report(out)}")

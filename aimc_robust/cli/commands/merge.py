@@ -22,10 +22,10 @@ def merge(
     from aimc_robust.report.write import write_report
 
     merged = join(folders, out)
-    models = len(merged.store.cells)
-    begun = len(merged.cells) - merged.finished
+    models = len(merged.store.trials)
+    started = len(merged.trials) - merged.finished
     typer.echo(
-        f"{merged.finished} of {models} models trained{f', {begun} begun or failed' if begun else ''}; "
+        f"{merged.finished} of {models} models trained{f', {started} started or failed' if started else ''}; "
         f"{merged.rows} evaluation rows."
     )
     typer.echo(f"report: {write_report(out)}")

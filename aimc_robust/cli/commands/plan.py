@@ -14,7 +14,7 @@ def plan(
     scale: Scale = None,
     overrides: Overrides = None,
     models: Models = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Also the time with so many cells side by side.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Also the time with so many trials side by side.")] = 1,
     accelerator: Annotated[str, typer.Option(help="cpu, gpu, ..., or auto: the best there is.")] = "auto",
 ) -> None:
     """List the models of SPEC with what is done already, and estimate time and disk of the rest on this machine.

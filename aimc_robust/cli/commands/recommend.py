@@ -32,10 +32,10 @@ def recommend(
     Example: aimc-robust recommend --device rram-wan2022 --spec benchmarks/quickstart.toml --out results/advice
     """
     from aimc_robust import advice, bench
-    from aimc_robust.cli.views.compare import watching
+    from aimc_robust.cli.views.compare import progress_display
     from aimc_robust.cli.views.recommend import show
     from aimc_robust.errors import InputError
-    from aimc_robust.parallel.cores import cores_here
+    from aimc_robust.parallel.cores import available_cpus
     from aimc_robust.report.recommendation.page import write_advice
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.command_line import options_from, target_tables, times_from
@@ -46,7 +46,7 @@ def recommend(
         raise InputError(f"advice is for one device at one time, got --time {time}.")
     question = bench.load_spec(spec)
     folder = out or Path("results") / f"{question.name}-{advice.device_name(tables[0])}-advice"
-    with watching() as progress:
+    with progress_display() as progress:
         found = advice.recommend(
             question,
             tables[0],
@@ -57,7 +57,7 @@ def recommend(
             epochs=epochs,
             chips=chips,
             sweep=sweep,
-            jobs=jobs or len(cores_here()),
+            jobs=jobs or len(available_cpus()),
             progress=progress,
             told=progress.line,
         )

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from aimc_robust.cli.progress_bars import bars_on
+from aimc_robust.cli.progress_bars import progress_bars
 from aimc_robust.experiments.callbacks.evaluation import Progress
 from aimc_robust.experiments.results.evaluation import Results
 from aimc_robust.experiments.results.evaluation_tables import summary
@@ -21,7 +21,7 @@ from aimc_robust.statistics.t_interval import t_interval
 WIDE = 200  # columns of a table in a file or pipe, where nothing needs to be folded
 
 
-class Lines(Progress):
+class PlainProgress(Progress):
     """A line for each model and target."""
 
     def __init__(self, console: Console) -> None:
@@ -43,7 +43,7 @@ class Lines(Progress):
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class TerminalBar(Lines):
+class RichProgress(PlainProgress):
     """The same lines above a live bar."""
 
     def __init__(self, console: Console, bars: Bars) -> None:
@@ -71,11 +71,11 @@ def running(accuracies: Sequence[float], pilot: int | None = None) -> str:
 
 
 @contextmanager
-def watching() -> Iterator[Lines]:
+def progress_display() -> Iterator[PlainProgress]:
     """The view that suits standard output."""
     console = Console()
-    with bars_on(console) as bars:
-        yield Lines(console) if bars is None else TerminalBar(console, bars)
+    with progress_bars(console) as bars:
+        yield PlainProgress(console) if bars is None else RichProgress(console, bars)
 
 
 def show(results: Results) -> None:

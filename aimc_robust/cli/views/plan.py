@@ -8,7 +8,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
-from aimc_robust.experiments.planning.plan import BEGUN, DONE, FAILED, SHARED, TODO, TRAINED, Plan, PlannedCell
+from aimc_robust.experiments.planning.plan import DONE, FAILED, SHARED, STARTED, TODO, TRAINED, Plan, PlannedTrial
 
 WIDE = 200  # columns of a table in a file or pipe, where nothing needs to be folded
 UNITS = (("B", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9))
@@ -25,7 +25,9 @@ def waiting() -> Iterator[Callable[[str], None]]:
 def show(plan: Plan) -> None:
     """The plan on standard output."""
     console = Console()
-    table = Table(box=None, pad_edge=False, title=f"{plan.spec.name}: {_models(len(plan.cells))}", title_justify="left")
+    table = Table(
+        box=None, pad_edge=False, title=f"{plan.spec.name}: {_models(len(plan.trials))}", title_justify="left"
+    )
     for column in ("method", "seeds", "state"):
         table.add_column(column, overflow="fold")
     for column in ("chips left", "time left"):
@@ -41,10 +43,10 @@ def rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:
     """(method, seeds, state, chips left, time left) of the models of a method that stand alike."""
     found = []
     for label in plan.spec.labels:
-        cells = sorted((p for p in plan.cells if p.cell.method == label), key=lambda p: (_words(p), p.cell.seed))
-        for state, group in groupby(cells, key=_words):
+        trials = sorted((p for p in plan.trials if p.trial.method == label), key=lambda p: (_words(p), p.trial.seed))
+        for state, group in groupby(trials, key=_words):
             group = list(group)
-            seeds = " ".join(str(planned.cell.seed) for planned in group)
+            seeds = " ".join(str(planned.trial.seed) for planned in group)
             chips = sum(sum(planned.missing.values()) for planned in group if planned.is_left)
             found.append((label, seeds, state, str(chips or ""), _time_left(group)))
     return found
@@ -52,9 +54,9 @@ def rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:
 
 def lines(plan: Plan) -> list[str]:
     """The totals, what was measured, and why something could not be."""
-    counts = [(name, sum(p.state in states for p in plan.cells)) for name, states in _COUNTED]
-    found = [f"{_models(len(plan.cells))}: {', '.join(f'{count} {name}' for name, count in counts if count)}."]
-    left = [planned for planned in plan.cells if planned.is_left]
+    counts = [(name, sum(p.state in states for p in plan.trials)) for name, states in _COUNTED]
+    found = [f"{_models(len(plan.trials))}: {', '.join(f'{count} {name}' for name, count in counts if count)}."]
+    left = [planned for planned in plan.trials if planned.is_left]
     known = [planned for planned in left if planned.estimate]
     if known:
         least = "at least " if len(known) < len(left) else ""
@@ -76,24 +78,24 @@ def lines(plan: Plan) -> list[str]:
 _COUNTED = (
     ("done", (DONE,)),
     ("to evaluate", (TRAINED, SHARED)),
-    ("begun", (BEGUN,)),
+    ("started", (STARTED,)),
     ("to do", (TODO,)),
     ("failed", (FAILED,)),
 )
 
 
-def _words(planned: PlannedCell) -> str:
+def _words(planned: PlannedTrial) -> str:
     return {
         DONE: "done",
         FAILED: f"failed: {planned.reason}",
         TRAINED: "trained",
         SHARED: "training shared with another model",
-        BEGUN: f"{planned.epochs} of {planned.all_epochs} epochs",
+        STARTED: f"{planned.epochs} of {planned.all_epochs} epochs",
         TODO: f"to do, {planned.all_epochs} epoch{'s' if planned.all_epochs > 1 else ''}",
     }[planned.state]
 
 
-def _time_left(group: list[PlannedCell]) -> str:
+def _time_left(group: list[PlannedTrial]) -> str:
     if not group[0].is_left:
         return ""
     if any(planned.estimate is None for planned in group):

@@ -27,5 +27,5 @@ def ready(
         if ranges is None:
             ranges = calibrate(trained, crossbar, [images.unlabelled]).ranges
             results.keep_ranges(model, target.name, ranges)
-        crossbar = crossbar.changed(ranges=ranges)
+        crossbar = crossbar._replace_unchecked(ranges=ranges)
     return crossbar, replace(target.deployment, data=[images.unlabelled])

@@ -20,7 +20,7 @@ from aimc_robust.experiments.callbacks.evaluation import Progress
 from aimc_robust.experiments.evaluate.calibrated_target import ready
 from aimc_robust.experiments.results.evaluation import Results
 from aimc_robust.experiments.results.evaluation_tables import families
-from aimc_robust.experiments.spec.evaluation import Question, TrainedModel
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import Row
 from aimc_robust.parallel.process_pool import one_thread
@@ -134,7 +134,7 @@ def _named(frame: pd.DataFrame, facts: dict[str, Any]) -> list[Row]:
     return [facts | row for row in frame.rename(columns={"condition": "target"}).to_dict("records")]
 
 
-def _predictable(question: Question) -> list[Target]:
+def _predictable(question: EvaluationSpec) -> list[Target]:
     """Targets whose weight errors the prediction is made for."""
     return [target for target in question.built_targets() if target.condition is not None and _is_plain(target)]
 
@@ -143,7 +143,7 @@ def _is_plain(target: Target) -> bool:
     return target.deployment.backend == "native" and not target.deployment.compensation
 
 
-def last_crossbars(question: Question) -> list[Target]:
+def last_crossbars(question: EvaluationSpec) -> list[Target]:
     """Each device at its last time, where its errors can be switched on and off; compensated ones left out."""
     crossbars = [target for target in _predictable(question) if isinstance(target.condition, Crossbar)]
     return [family[-1] for family in families(crossbars)]

@@ -22,11 +22,11 @@ from aimc_robust.experiments.results.evaluation import NOTES, Results
 from aimc_robust.experiments.results.evaluation_tables import differences, summary
 from aimc_robust.experiments.results.layout import COVERAGE, ENVIRONMENT
 from aimc_robust.experiments.results.locking import exclusive
-from aimc_robust.experiments.spec.evaluation import Question, TrainedModel
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import coverage
-from aimc_robust.io.atomic import write_whole
+from aimc_robust.io.atomic import atomic_write
 from aimc_robust.metrics import Metric, measure
 from aimc_robust.statistics.two_stage import PILOT
 from aimc_robust.targets.target import Target
@@ -36,7 +36,7 @@ CHANCE = 1.5  # an accuracy below so many times that of guessing is told
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class RunOptions:
     """How to work, none of which changes a number: jobs as for `ar.evaluate`; and what to find out besides.
 
     attribution_chips: chips of each variant of an attribution; None: no attribution. prediction_chips: of the Monte
@@ -49,13 +49,13 @@ class Request:
     prediction_chips: int | None = None
 
 
-def deploy(
-    question: Question,
+def evaluate_models(
+    question: EvaluationSpec,
     models: Sequence[nn.Module],
     images: EvaluationImages,
     folder: Path,
     *,
-    request: Request,
+    request: RunOptions,
     progress: Progress,
     notes: Sequence[str] = (),
 ) -> Results:
@@ -107,7 +107,7 @@ def write_tables(results: Results) -> None:
     }
     for name, table in tables.items():
         if len(table):
-            write_whole(results.folder / f"{name}.csv", table.to_csv(index=False))
+            atomic_write(results.folder / f"{name}.csv", table.to_csv(index=False))
 
 
 def _evaluate(
@@ -116,7 +116,7 @@ def _evaluate(
     trained: nn.Module,
     images: EvaluationImages,
     target: Target,
-    request: Request,
+    request: RunOptions,
     progress: Progress,
 ) -> list[str]:
     question = results.question
@@ -158,7 +158,7 @@ def _tell(results: Results, progress: Progress, told: list[str], texts: Sequence
         progress.note(text)
 
 
-def _rehearse(model: nn.Module, images: EvaluationImages, targets: Sequence[Target], request: Request) -> list[str]:
+def _rehearse(model: nn.Module, images: EvaluationImages, targets: Sequence[Target], request: RunOptions) -> list[str]:
     """Two images on every target: what cannot be evaluated is told before the first hour, not after it.
 
     Returns the warnings, such as of a time that a card's source does not cover.

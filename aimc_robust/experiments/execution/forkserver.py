@@ -12,7 +12,7 @@ import os
 import sys
 from multiprocessing import forkserver
 
-IMPORTED = ["aimc_robust.experiments.execution.cell_runner", "lightning_fabric"]
+IMPORTED = ["aimc_robust.experiments.execution.trial_runner", "lightning_fabric"]
 context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 
 

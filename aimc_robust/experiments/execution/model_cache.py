@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 
 from aimc_robust.errors import CheckpointError, ResultsError
 from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.trial import Cell
-from aimc_robust.io.atomic import link_whole, write_whole
+from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.io.atomic import atomic_link, atomic_write
 from aimc_robust.training.resumption import FINISHED, HISTORY, UNFINISHED, selection_file
 
 SOON_S = 2.0  # a lock that is held for longer is held by a training
@@ -34,19 +34,19 @@ def _alone(shared: Path) -> Iterator[None]:
 
 
 @contextmanager
-def training_folder(store: Store, cell: Cell, models: Path | None, *, writes: bool) -> Iterator[Path]:
-    """Where a cell is trained: its own run folder, or, with a folder of shared `models`, that of its recipe.
+def training_folder(store: Store, trial: Trial, models: Path | None, *, writes: bool) -> Iterator[Path]:
+    """Where a trial is trained: its own run folder, or, with a folder of shared `models`, that of its recipe.
 
     A finished training is put into the run folder too (as a second name of the same file where the disk allows it), so
-    that results are whole without the shared folder. What the run folder has begun goes on there. Another comparison
+    that results are whole without the shared folder. What the run folder has started goes on there. Another comparison
     that trains the same recipe is waited for. writes: whether this process is the one that writes.
     """
-    own = store.run_folder(cell)
+    own = store.run_folder(trial)
     if models is None or (own / FINISHED).exists() or (own / UNFINISHED).exists():
         own.mkdir(parents=True, exist_ok=True)
         yield own
         return
-    shared = models / store.spec.recipe(cell.method, cell.seed)
+    shared = models / store.spec.recipe(trial.method, trial.seed)
     try:
         shared.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -59,12 +59,12 @@ def training_folder(store: Store, cell: Cell, models: Path | None, *, writes: bo
             yield shared
         except CheckpointError as error:
             raise CheckpointError(
-                f"the shared model of {cell} is of other images under the same name, or was made by another version: "
+                f"the shared model of {trial} is of other images under the same name, or was made by another version: "
                 f"{error} Give --models another folder."
             ) from None
         if writes and (shared / FINISHED).exists():
-            selections = store.spec.config_of(cell.method).selections
+            selections = store.spec.config_of(trial.method).selections
             others = [selection_file(selections, i) for i in range(1, len(selections))]
-            write_whole(own / HISTORY, (shared / HISTORY).read_bytes())  # never two names: rows are appended
+            atomic_write(own / HISTORY, (shared / HISTORY).read_bytes())  # never two names: rows are appended
             for name in (*others, FINISHED):  # last what says that the training is finished
-                link_whole(shared / name, own / name)
+                atomic_link(shared / name, own / name)

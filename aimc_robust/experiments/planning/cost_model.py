@@ -14,11 +14,11 @@ from torch import nn
 from aimc_robust.analysis.diagnostics import Diagnostics
 from aimc_robust.analysis.fixed_radius import ascent_noise, sigma_for_radius
 from aimc_robust.analysis.landscape import filter_directions
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import DataSet, load_data
 from aimc_robust.errors import AimcError
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
-from aimc_robust.experiments.planning.timer import MOST_REPETITIONS, Cost, median_s, patient
+from aimc_robust.experiments.planning.timer import MOST_REPETITIONS, Cost, affordable_batch, median_s
 from aimc_robust.experiments.planning.workload import method_kind, target_kind
 from aimc_robust.experiments.spec.comparison import Spec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
@@ -37,7 +37,7 @@ GPU_FEW, GPU_MANY = EVALUATION_BATCH, 4 * EVALUATION_BATCH  # fewer would not ke
 
 
 @dataclass(frozen=True)
-class CellCost:
+class TrialCost:
     """What one model costs: seconds of an epoch with its validation, of a chip of each target; bytes of its weights."""
 
     epoch_s: float
@@ -67,7 +67,7 @@ class Timer:
         self.lines: list[str] = []
         self._known: dict[str, Any] = {}
 
-    def cost(self, label: str, targets: Sequence[Target]) -> CellCost:
+    def cost(self, label: str, targets: Sequence[Target]) -> TrialCost:
         """The cost of a model of the method `label`, and of a chip of each of `targets`.
 
         Raises what loading its data or building its network raises; the same again for each label with that fault.
@@ -95,7 +95,7 @@ class Timer:
                 )
                 chip_s[target.name] = chip.of(_count(data.test if target.split == "test" else data.training))
             epoch_s = updates * update_s + checks.of(_count(data.validation)) + probe_s
-        return CellCost(epoch_s, chip_s, sum(v.numel() * v.element_size() for v in model.state_dict().values()))
+        return TrialCost(epoch_s, chip_s, sum(v.numel() * v.element_size() for v in model.state_dict().values()))
 
     def _once(self, key: str, make: Callable[[], Any]) -> Any:
         if key not in self._known:
@@ -126,7 +126,7 @@ class Timer:
         optimizer, loss_fn = config.base_optimizer(model), loss_function(config)
 
         def steps(size: int) -> Iterator[None]:
-            streams = [images.epoch(1, batch_size=size, stream=stream) for stream in method.portion(0, 1)[0]]
+            streams = [images.epoch(1, batch_size=size, stream=stream) for stream in method.shard(0, 1)[0]]
             for batches in zip(*streams, strict=True):
                 if config.channels_last:
                     batches = [(x.contiguous(memory_format=torch.channels_last), y) for x, y in batches]
@@ -143,7 +143,7 @@ class Timer:
         model.train()
         if not config.compile:  # which would compile for each size
             few = min(FEW, size)
-            size = patient(self._seconds(steps(few)), few, size)
+            size = affordable_batch(self._seconds(steps(few)), few, size)
         seconds = self._seconds(steps(size)) * whole / size
         model.load_state_dict(before)
         scaled = f" (timed on {size}, scaled)" if size < whole else ""
@@ -171,7 +171,7 @@ class Timer:
             condition = target.landscape.step(filter_directions(model, seed=0), 0)
 
         def chips(batch: Batch) -> Iterator[None]:
-            batches = batches_of(batch, EVALUATION_BATCH)
+            batches = split_batches(batch, EVALUATION_BATCH)
             if condition is not None:
                 numbers = range(1 + MOST_REPETITIONS)
                 yield from (
@@ -213,8 +213,8 @@ class Timer:
         few, many = (FEW, MANY) if self.device.type == "cpu" else (GPU_FEW, GPU_MANY)
         small = self._batch(data, few)
         seconds = self._seconds(work(small))
-        large = self._batch(data, patient(seconds, few, many))
-        return Cost.through((len(small[1]), seconds), (len(large[1]), self._seconds(work(large))))
+        large = self._batch(data, affordable_batch(seconds, few, many))
+        return Cost.from_two_points((len(small[1]), seconds), (len(large[1]), self._seconds(work(large))))
 
     def _batch(self, data: DataSet, images: int) -> Batch:
         return next(iter(data.batches("test", images, self.device)))

@@ -12,19 +12,19 @@ import torch
 from aimc_robust.errors import AimcError
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import gpus_here
 from aimc_robust.experiments.execution.engines.local import Jobs
-from aimc_robust.experiments.planning.cost_model import CellCost, Timer
+from aimc_robust.experiments.planning.cost_model import Timer, TrialCost
 from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import Spec
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
 
-DONE, FAILED, TRAINED, SHARED, BEGUN, TODO = "done", "failed", "trained", "shared", "begun", "to do"
+DONE, FAILED, TRAINED, SHARED, STARTED, TODO = "done", "failed", "trained", "shared", "started", "to do"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left of a cell: seconds with one job, and among several side by side; bytes of checkpoints to come."""
+    """What is left of a trial: seconds with one job, and among several side by side; bytes of checkpoints to come."""
 
     alone_s: float
     beside_s: float
@@ -32,15 +32,15 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class PlannedCell:
+class PlannedTrial:
     """A model's state, and how far it is.
 
     state: DONE; FAILED, for `reason` (it is not tried again by itself); TRAINED, but not evaluated on all; SHARED, its
-    training is there or made by an earlier cell, so only the evaluation is left; BEGUN, at `epochs` of `all_epochs`;
+    training is there or made by an earlier trial, so only the evaluation is left; STARTED, at `epochs` of `all_epochs`;
     TODO. missing: target -> chips without a row. estimate: of what is left; None where it cannot be estimated.
     """
 
-    cell: Cell
+    trial: Trial
     state: str
     epochs: int
     all_epochs: int
@@ -51,7 +51,7 @@ class PlannedCell:
     @property
     def trains(self) -> bool:
         """Whether there is training left."""
-        return self.state in (BEGUN, TODO)
+        return self.state in (STARTED, TODO)
 
     @property
     def is_left(self) -> bool:
@@ -61,14 +61,14 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells in the order in which they run.
+    """The trials in the order in which they run.
 
-    workers: cells that truly run at a time, of `jobs`: not more than GPUs. measured: what the estimates rest on.
-    problems: why some cells have none.
+    workers: trials that truly run at a time, of `jobs`: not more than GPUs. measured: what the estimates rest on.
+    problems: why some trials have none.
     """
 
     spec: Spec
-    cells: tuple[PlannedCell, ...]
+    trials: tuple[PlannedTrial, ...]
     jobs: int
     workers: int
     device: str
@@ -78,17 +78,17 @@ class Plan:
     @property
     def alone_s(self) -> float:
         """Seconds of all that could be estimated, one after the other."""
-        return sum(planned.estimate.alone_s for planned in self.cells if planned.estimate)
+        return sum(planned.estimate.alone_s for planned in self.trials if planned.estimate)
 
     @property
     def beside_s(self) -> float:
         """The same side by side."""
-        return makespan((planned.estimate.beside_s for planned in self.cells if planned.estimate), self.workers)
+        return makespan((planned.estimate.beside_s for planned in self.trials if planned.estimate), self.workers)
 
     @property
     def disk_bytes(self) -> int:
         """Size of the checkpoints to come."""
-        return sum(planned.estimate.disk_bytes for planned in self.cells if planned.estimate)
+        return sum(planned.estimate.disk_bytes for planned in self.trials if planned.estimate)
 
 
 def plan(
@@ -101,17 +101,17 @@ def plan(
     jobs: int = 1,
     told: Callable[[str], None] = lambda line: None,
 ) -> Plan:
-    """The state of every cell of `spec` in `folder`, and what is left, timed on this machine. Writes nothing.
+    """The state of every trial of `spec` in `folder`, and what is left, timed on this machine. Writes nothing.
 
-    data_folder: where relative data paths start. models: a folder of trained models that comparisons share. jobs: cells
+    data_folder: where relative data paths start. models: a folder of trained models that comparisons share. jobs: trials
     at a time, each with its share of the cores. told: called with a line on each timing that is about to begin.
-    Where data are missing, or a network cannot be built, the cells are listed all the same, with the reason among
+    Where data are missing, or a network cannot be built, the trials are listed all the same, with the reason among
     `problems`. Raises ResultsError when the folder holds another spec's results.
     """
     machine = machine or Machine()
     store = Store(folder, spec)
     store.check()
-    cells = states(store, models)
+    trials = states(store, models)
     on_cpu = machine.device_name == "cpu"
     workers = jobs if on_cpu else min(jobs, len(gpus_here(machine)) or 1)
     threads = Jobs(jobs).threads if jobs > 1 and on_cpu else None
@@ -120,55 +120,57 @@ def plan(
     if threads is not None and threads != torch.get_num_threads():
         beside = Timer(spec, data_folder=data_folder, machine=machine, threads=threads, told=told)
     problems: dict[str, None] = {}
-    planned = tuple(_estimated(spec, cell, alone, beside, problems) for cell in cells)
+    planned = tuple(_estimated(spec, trial, alone, beside, problems) for trial in trials)
     measured = list(alone.lines)
     if beside is not alone:
         measured += [f"{line}, with {threads} thread{'s' if threads > 1 else ''}" for line in beside.lines]
     return Plan(spec, planned, jobs, workers, machine.device_name, tuple(measured), tuple(problems))
 
 
-def states(store: Store, models: Path | None = None) -> list[PlannedCell]:
-    """Every cell with its state, without estimates; from the files alone."""
+def states(store: Store, models: Path | None = None) -> list[PlannedTrial]:
+    """Every trial with its state, without estimates; from the files alone."""
     made: set[str] = set()
-    return [_state(store, cell, models, made) for cell in store.cells]
+    return [_state(store, trial, models, made) for trial in store.trials]
 
 
-def _state(store: Store, cell: Cell, models: Path | None, made: set[str]) -> PlannedCell:
-    """made: recipes that earlier cells bring into `models`."""
-    done = {(row["target"], row["chip"]) for row in store.evaluations(cell)}
+def _state(store: Store, trial: Trial, models: Path | None, made: set[str]) -> PlannedTrial:
+    """made: recipes that earlier trials bring into `models`."""
+    done = {(row["target"], row["chip"]) for row in store.evaluations(trial)}
     missing = {
         target.name: count
         for target in store.targets
         if (count := sum((target.name, chip) not in done for chip in range(target.chips(store.spec.chips))))
     }
-    recipe = store.spec.recipe(cell.method, cell.seed)
-    own, shared = store.run_folder(cell), None if models is None else models / recipe
+    recipe = store.spec.recipe(trial.method, trial.seed)
+    own, shared = store.run_folder(trial), None if models is None else models / recipe
     if shared is not None and (own / UNFINISHED).exists():
-        shared = None  # what the run folder has begun goes on there
-    history = store.history(cell) or ([] if shared is None else store.history(cell, shared))
-    epochs, all_epochs = len(history), store.spec.config_of(cell.method).epochs
-    reason = store.failure(cell)
+        shared = None  # what the run folder has started goes on there
+    history = store.history(trial) or ([] if shared is None else store.history(trial, shared))
+    epochs, all_epochs = len(history), store.spec.config_of(trial.method).epochs
+    reason = store.failure(trial)
     if reason is not None:
         state = FAILED
     elif not missing:
         state = DONE
-    elif store.is_trained(cell):
+    elif store.is_trained(trial):
         state = TRAINED
     elif shared is not None and ((shared / FINISHED).exists() or recipe in made):
         state = SHARED
     else:
         goes_on = any((place / UNFINISHED).exists() for place in (own, shared) if place is not None)
-        state, epochs = (BEGUN, epochs) if goes_on else (TODO, 0)
+        state, epochs = (STARTED, epochs) if goes_on else (TODO, 0)
         if shared is not None:
             made.add(recipe)
-    return PlannedCell(cell, state, epochs, all_epochs, missing, reason)
+    return PlannedTrial(trial, state, epochs, all_epochs, missing, reason)
 
 
-def _estimated(spec: Spec, planned: PlannedCell, alone: Timer, beside: Timer, problems: dict[str, None]) -> PlannedCell:
-    """The cell with an estimate, or its reason for having none among `problems`."""
+def _estimated(
+    spec: Spec, planned: PlannedTrial, alone: Timer, beside: Timer, problems: dict[str, None]
+) -> PlannedTrial:
+    """The trial with an estimate, or its reason for having none among `problems`."""
     if not planned.is_left:
         return planned
-    label = planned.cell.method
+    label = planned.trial.method
     targets = [target for target in spec.built_targets() if target.name in planned.missing]
     try:
         costs = [timer.cost(label, targets) for timer in (alone, beside)]
@@ -178,10 +180,10 @@ def _estimated(spec: Spec, planned: PlannedCell, alone: Timer, beside: Timer, pr
     files = len(spec.config_of(label).selections) if planned.trains else 0
     seconds = [_left_s(planned, cost) for cost in costs]
     found = Estimate(seconds[0], seconds[1], files * costs[0].weights_bytes)
-    return PlannedCell(**{**vars(planned), "estimate": found})
+    return PlannedTrial(**{**vars(planned), "estimate": found})
 
 
-def _left_s(planned: PlannedCell, cost: CellCost) -> float:
+def _left_s(planned: PlannedTrial, cost: TrialCost) -> float:
     epochs = planned.all_epochs - planned.epochs if planned.trains else 0
     return epochs * cost.epoch_s + sum(chips * cost.chip_s[name] for name, chips in planned.missing.items())
 

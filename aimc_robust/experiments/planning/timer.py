@@ -27,14 +27,14 @@ class Cost:
         return self.fixed_s + images * self.per_image_s
 
     @classmethod
-    def through(cls, one: tuple[int, float], other: tuple[int, float]) -> Cost:
+    def from_two_points(cls, one: tuple[int, float], other: tuple[int, float]) -> Cost:
         """The cost that two (images, seconds) show; neither part is negative, whatever the clock says."""
         (few, fast), (many, slow) = one, other
         per_image_s = max(slow - fast, 0.0) / (many - few) if many > few else slow / many
         return cls(max(fast - few * per_image_s, 0.0), per_image_s)
 
 
-def patient(seconds: float, images: int, wanted: int) -> int:
+def affordable_batch(seconds: float, images: int, wanted: int) -> int:
     """How many images, `wanted` at most, can be waited for, when `images` take so many seconds."""
     return min(wanted, max(images, int(images * PATIENCE_S / (1 + REPETITIONS) / seconds)))
 

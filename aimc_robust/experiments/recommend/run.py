@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import DataSet, load_data
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.evaluation.equivalent_noise import equivalent_sigma, layer_errors
@@ -22,11 +22,11 @@ from aimc_robust.experiments.recommend.proposal import Proposal, propose
 from aimc_robust.experiments.recommend.verdict import Verdict, judge
 from aimc_robust.experiments.results.comparison import Store
 from aimc_robust.experiments.results.comparison_tables import estimates
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import Spec, spec_from
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.io.atomic import read_json, write_whole
+from aimc_robust.io.atomic import atomic_write, read_json
 from aimc_robust.io.toml import to_toml
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.pretrained import load_weights, read_weights
@@ -106,7 +106,7 @@ def recommend(
         told(f"measuring the errors of {device.name} on {'the trained model' if weights is None else weights}")
         measurement = {"question": kept, **_measure(model, data, device, seed=spec.seed, jobs=jobs)}
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))
+        atomic_write(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))
     proposal = propose(measurement["sigma"], identified=measurement["identified"])
     verdict = None
     if sweep:
@@ -116,7 +116,7 @@ def recommend(
         store = _compared(question, folder / "sweep", data_folder, progress)
         verdict = judge(proposal.label, BASELINE, device.name, estimates(store.table()))
     advice = Advice(folder, device.name, measurement, proposal, verdict)
-    write_whole(folder / ADVICE, json.dumps(_written(advice), indent=1))
+    atomic_write(folder / ADVICE, json.dumps(_written(advice), indent=1))
     return advice
 
 
@@ -131,7 +131,7 @@ def _measure(model: nn.Module, data: DataSet, device: Target, *, seed: int, jobs
         crossbar = calibrate(model, crossbar, [data.training[0][:BATCH]])
     layers = layer_errors(model, crossbar, time_s=time_s)
     found = equivalent_sigma(
-        model, batches_of(data.validation, BATCH), crossbar, chips=CHIPS, seed=seed, time_s=time_s, jobs=jobs
+        model, split_batches(data.validation, BATCH), crossbar, chips=CHIPS, seed=seed, time_s=time_s, jobs=jobs
     )
     return {
         "sigma": found.sigma,
@@ -154,7 +154,7 @@ def _trained(
 ) -> nn.Module:
     question = _sweep_spec(spec, "digital", {BASELINE: {}}, seeds=1, epochs=epochs, chips=1)
     store = _compared(question, folder, data_folder, progress)
-    cell = Cell(BASELINE, question.seeds[0])
+    cell = Trial(BASELINE, question.seeds[0])
     if store.failure(cell) is not None:
         raise InputError(f"the model cannot be trained with plain SGD: {store.failure(cell)}. Mend the spec's recipe.")
     model = build_model(spec.model, data, seed=cell.seed)
@@ -202,7 +202,7 @@ def _compared(question: Spec, folder: Path, data_folder: Path, progress: Progres
 
 def _reuse(baseline: Path, sweep: Path, question: Spec) -> None:
     """Give the sweep the baseline that is trained already: the same recipe, seed and data."""
-    cell = str(Cell(BASELINE, question.seeds[0]))
+    cell = str(Trial(BASELINE, question.seeds[0]))
     source, destination = baseline / "runs" / cell, sweep / "runs" / cell
     if (source / FINISHED).exists() and not destination.exists():
         destination.parent.mkdir(parents=True, exist_ok=True)

@@ -13,10 +13,10 @@ from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.comparison_tables import COLUMNS, estimates, summary
 from aimc_robust.experiments.results.diff import differences
 from aimc_robust.experiments.results.layout import EVALUATIONS, FAILURE, HISTORY, QUESTION, RANGES, SPEC
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import Spec, spec_from
 from aimc_robust.hardware.config.ranges import LayerRanges, ranges_from_json, ranges_to_json
-from aimc_robust.io.atomic import Row, append_rows, read_json, read_rows, write_whole
+from aimc_robust.io.atomic import Row, append_rows, atomic_write, read_json, read_rows
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.targets.target import Target
 from aimc_robust.training.resumption import FINISHED
@@ -42,8 +42,8 @@ class Store:
         """The store of `spec` in `folder`, new or continued. Raises as `check`."""
         store = cls(folder, spec)
         store.check()
-        write_whole(folder / QUESTION, json.dumps(spec.model_dump(mode="json"), indent=1))
-        write_whole(folder / SPEC, spec_text)
+        atomic_write(folder / QUESTION, json.dumps(spec.model_dump(mode="json"), indent=1))
+        atomic_write(folder / SPEC, spec_text)
         return store
 
     def check(self) -> None:
@@ -69,31 +69,31 @@ class Store:
         return cls(folder, spec_from(question, source=str(folder / QUESTION)))
 
     @property
-    def cells(self) -> list[Cell]:
-        """All cells of the spec: seed by seed, so that an early look compares all methods."""
-        return [Cell(label, seed) for seed in self.spec.seeds for label in self.spec.labels]
+    def trials(self) -> list[Trial]:
+        """All trials of the spec: seed by seed, so that an early look compares all methods."""
+        return [Trial(label, seed) for seed in self.spec.seeds for label in self.spec.labels]
 
-    def run_folder(self, cell: Cell) -> Path:
-        """Where a cell keeps its checkpoint and rows."""
-        return self.folder / "runs" / str(cell)
+    def run_folder(self, trial: Trial) -> Path:
+        """Where a trial keeps its checkpoint and rows."""
+        return self.folder / "runs" / str(trial)
 
-    def add_evaluations(self, cell: Cell, rows: Iterable[Row]) -> None:
+    def add_evaluations(self, trial: Trial, rows: Iterable[Row]) -> None:
         """Append evaluation rows, whole or not at all."""
-        folder = self.run_folder(cell)
+        folder = self.run_folder(trial)
         folder.mkdir(parents=True, exist_ok=True)
         append_rows(folder / EVALUATIONS, rows)
 
-    def evaluations(self, cell: Cell) -> list[Row]:
-        """A cell's evaluation rows, one for each chip of a target.
+    def evaluations(self, trial: Trial) -> list[Row]:
+        """A trial's evaluation rows, one for each chip of a target.
 
         A chip that is there twice (a node of a cluster that was taken for dead went on) counts once: both are equal.
         """
-        rows = read_rows(self.run_folder(cell) / EVALUATIONS)
+        rows = read_rows(self.run_folder(trial) / EVALUATIONS)
         return list({(row["target"], row["chip"]): row for row in rows}.values())
 
-    def is_trained(self, cell: Cell, folder: Path | None = None) -> bool:
-        """Whether a cell's training is finished. folder: where it trains, if not in its run folder."""
-        return ((folder or self.run_folder(cell)) / FINISHED).exists()
+    def is_trained(self, trial: Trial, folder: Path | None = None) -> bool:
+        """Whether a trial's training is finished. folder: where it trains, if not in its run folder."""
+        return ((folder or self.run_folder(trial)) / FINISHED).exists()
 
     @cached_property
     def targets(self) -> list[Target]:
@@ -105,65 +105,65 @@ class Store:
         """Those of the targets whose rows are places around the weights, not chips."""
         return {target.name: target for target in self.targets if target.landscape is not None}
 
-    def is_evaluated(self, cell: Cell) -> bool:
-        """Whether a cell has every row that the spec asks for."""
-        done = {(row["target"], row["chip"]) for row in self.evaluations(cell)}
+    def is_evaluated(self, trial: Trial) -> bool:
+        """Whether a trial has every row that the spec asks for."""
+        done = {(row["target"], row["chip"]) for row in self.evaluations(trial)}
         return all((t.name, chip) in done for t in self.targets for chip in range(t.chips(self.spec.chips)))
 
-    def missing_chips(self, cell: Cell, target: Target) -> list[int]:
-        """The chips of a target that a cell has no row of yet."""
-        done = {row["chip"] for row in self.evaluations(cell) if row["target"] == target.name}
+    def missing_chips(self, trial: Trial, target: Target) -> list[int]:
+        """The chips of a target that a trial has no row of yet."""
+        done = {row["chip"] for row in self.evaluations(trial) if row["target"] == target.name}
         return [chip for chip in range(target.chips(self.spec.chips)) if chip not in done]
 
-    def mean_accuracies(self, cell: Cell) -> dict[str, float]:
-        """Target -> a cell's mean accuracy over the chips [percent]; a landscape has none."""
+    def mean_accuracies(self, trial: Trial) -> dict[str, float]:
+        """Target -> a trial's mean accuracy over the chips [percent]; a landscape has none."""
         accuracies: dict[str, list[float]] = {}
-        for row in self.evaluations(cell):
+        for row in self.evaluations(trial):
             if row["target"] in self.landscapes:
                 continue
             accuracies.setdefault(row["target"], []).append(row["accuracy"])
         return {name: sum(values) / len(values) for name, values in accuracies.items()}
 
-    def history(self, cell: Cell, folder: Path | None = None) -> list[Row]:
-        """A cell's training rows, one per epoch (of two the later). folder: where it trains, if not its run folder."""
-        rows = read_rows((folder or self.run_folder(cell)) / HISTORY)
+    def history(self, trial: Trial, folder: Path | None = None) -> list[Row]:
+        """A trial's training rows, one per epoch (of two the later). folder: where it trains, if not its run folder."""
+        rows = read_rows((folder or self.run_folder(trial)) / HISTORY)
         return list({row["epoch"]: row for row in rows}.values())
 
-    def histories(self) -> dict[Cell, list[Row]]:
-        """Every cell's training rows."""
-        return {cell: self.history(cell) for cell in self.cells}
+    def histories(self) -> dict[Trial, list[Row]]:
+        """Every trial's training rows."""
+        return {trial: self.history(trial) for trial in self.trials}
 
-    def ranges(self, cell: Cell, target: str) -> dict[str, LayerRanges] | None:
+    def ranges(self, trial: Trial, target: str) -> dict[str, LayerRanges] | None:
         """A model's converter ranges under a target, or None before they were found."""
-        kept = read_json(self.run_folder(cell) / RANGES) or {}
+        kept = read_json(self.run_folder(trial) / RANGES) or {}
         return ranges_from_json(kept[target]) if target in kept else None
 
-    def keep_ranges(self, cell: Cell, target: str, ranges: Mapping[str, LayerRanges]) -> None:
+    def keep_ranges(self, trial: Trial, target: str, ranges: Mapping[str, LayerRanges]) -> None:
         """Keep a model's converter ranges under a target."""
-        kept = read_json(self.run_folder(cell) / RANGES) or {}
-        write_whole(self.run_folder(cell) / RANGES, json.dumps(kept | {target: ranges_to_json(ranges)}, indent=1))
+        kept = read_json(self.run_folder(trial) / RANGES) or {}
+        atomic_write(self.run_folder(trial) / RANGES, json.dumps(kept | {target: ranges_to_json(ranges)}, indent=1))
 
-    def record_failure(self, cell: Cell, reason: str) -> None:
-        """Note why a cell has no result."""
-        folder = self.run_folder(cell)
+    def record_failure(self, trial: Trial, reason: str) -> None:
+        """Note why a trial has no result."""
+        folder = self.run_folder(trial)
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / FAILURE, json.dumps({"reason": reason}))
+        atomic_write(folder / FAILURE, json.dumps({"reason": reason}))
 
-    def failure(self, cell: Cell) -> str | None:
-        """Why a cell failed, or None."""
-        note = read_json(self.run_folder(cell) / FAILURE)
+    def failure(self, trial: Trial) -> str | None:
+        """Why a trial failed, or None."""
+        note = read_json(self.run_folder(trial) / FAILURE)
         return None if note is None else note["reason"]
 
-    def forget_failure(self, cell: Cell) -> None:
-        """Let a failed cell be tried again."""
-        (self.run_folder(cell) / FAILURE).unlink(missing_ok=True)
+    def forget_failure(self, trial: Trial) -> None:
+        """Let a failed trial be tried again."""
+        (self.run_folder(trial) / FAILURE).unlink(missing_ok=True)
 
     def table(self) -> pd.DataFrame:
         """All evaluation rows, in the spec's order of methods, seeds and targets, then by chip."""
         rank = {target.name: number for number, target in enumerate(self.targets)}
         place = lambda row: (rank.get(row["target"], len(rank)), row["chip"])  # noqa: E731
-        cells = [Cell(label, seed) for label in self.spec.labels for seed in self.spec.seeds]
-        rows = [row for cell in cells for row in sorted(self.evaluations(cell), key=place)]
+        trials = [Trial(label, seed) for label in self.spec.labels for seed in self.spec.seeds]
+        rows = [row for trial in trials for row in sorted(self.evaluations(trial), key=place)]
         return pd.DataFrame(rows, columns=COLUMNS + (["top5"] if self.spec.top5 else []))
 
     def estimates(self, frame: pd.DataFrame) -> dict[tuple[str, str], AccuracyEstimate]:
@@ -173,12 +173,12 @@ class Store:
     def write_tables(self) -> None:
         """evaluations.csv and summary.csv, from the rows alone."""
         frame = self.table()
-        write_whole(self.folder / "evaluations.csv", frame.to_csv(index=False))
-        write_whole(self.folder / "summary.csv", summary(self.estimates(frame)).to_csv(index=False))
+        atomic_write(self.folder / "evaluations.csv", frame.to_csv(index=False))
+        atomic_write(self.folder / "summary.csv", summary(self.estimates(frame)).to_csv(index=False))
 
     def write_note(self, name: str, value: Any) -> None:
         """Write a JSON file into the folder."""
-        write_whole(self.folder / name, json.dumps(value, indent=1))
+        atomic_write(self.folder / name, json.dumps(value, indent=1))
 
     def note(self, name: str) -> Any:
         """What `write_note` wrote, or None."""

@@ -11,12 +11,12 @@ from pathlib import Path
 import aimc_robust
 from aimc_robust.devices.library import cards_folder
 from aimc_robust.experiments.spec.loading import written_out
-from aimc_robust.io.atomic import write_whole
+from aimc_robust.io.atomic import atomic_write
 
-ANSWERED = ".answered.json"
+MARKER = ".read_marker.json"
 
 
-def asked(spec: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> str:
+def spec_digest(spec: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> str:
     """A digest of a question: the spec written out, every card that it may name, and the version of this package.
 
     Raises as `written_out`.
@@ -30,15 +30,15 @@ def asked(spec: Path, *, scale: str | None = None, overrides: Sequence[str] = ()
     return digest.hexdigest()
 
 
-def note_answered(folder: Path, question: str, failed: Iterable[str]) -> None:
-    """Note that `folder` holds the whole answer to `question` (of `asked`), but for the cells that failed."""
-    write_whole(folder / ANSWERED, json.dumps({"question": question, "failed": list(failed)}))
+def write_marker(folder: Path, question: str, failed: Iterable[str]) -> None:
+    """Note that `folder` holds the whole answer to `question` (of `spec_digest`), but for the trials that failed."""
+    atomic_write(folder / MARKER, json.dumps({"question": question, "failed": list(failed)}))
 
 
-def answered(folder: Path, question: str) -> list[str] | None:
-    """The failed cells of a whole answer to `question`; None where there is none, or another's."""
+def read_marker(folder: Path, question: str) -> list[str] | None:
+    """The failed trials of a whole answer to `question`; None where there is none, or another's."""
     try:
-        note = json.loads((folder / ANSWERED).read_bytes())
+        note = json.loads((folder / MARKER).read_bytes())
         return list(note["failed"]) if note["question"] == question else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

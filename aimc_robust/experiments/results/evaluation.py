@@ -12,9 +12,9 @@ import pandas as pd
 
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.layout import COVERAGE, ENVIRONMENT, EVALUATIONS, QUESTION, RANGES
-from aimc_robust.experiments.spec.evaluation import Question, TrainedModel
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
 from aimc_robust.hardware.config.ranges import LayerRanges, ranges_from_json, ranges_to_json
-from aimc_robust.io.atomic import Row, append_rows, read_json, read_rows, write_whole
+from aimc_robust.io.atomic import Row, append_rows, atomic_write, read_json, read_rows
 from aimc_robust.io.toml import parse
 from aimc_robust.metrics import Measurement
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
@@ -37,23 +37,23 @@ class Results:
     """Reads and writes one folder. `create` for a run, `open` for what is there."""
 
     folder: Path
-    question: Question
+    question: EvaluationSpec
 
     @classmethod
-    def create(cls, folder: Path, question: Question) -> Results:
+    def create(cls, folder: Path, question: EvaluationSpec) -> Results:
         """New, or continued with more chips. Raises ResultsError when the folder holds another question's rows."""
         kept = read_json(folder / QUESTION)
         if kept is not None and (not isinstance(kept, dict) or kept.get("kind") != "evaluation"):
             raise ResultsError(f"{folder} holds a comparison, not an evaluation; give --out another folder.")
         if kept is not None:
-            known = parse(kept, Question, source=str(folder / QUESTION)).identity()
+            known = parse(kept, EvaluationSpec, source=str(folder / QUESTION)).identity()
             differing = [key for key, value in question.identity().items() if known[key] != value]
             if differing:
                 raise ResultsError(
                     f"{folder} holds the results of another question (different: {', '.join(differing)}); give --out "
                     "another folder."
                 )
-        write_whole(folder / QUESTION, question.model_dump_json(indent=1))
+        atomic_write(folder / QUESTION, question.model_dump_json(indent=1))
         return cls(folder, question)
 
     @classmethod
@@ -62,7 +62,7 @@ class Results:
         kept = read_json(folder / QUESTION)
         if not isinstance(kept, dict) or kept.get("kind") != "evaluation":
             raise InputError(f"{folder} holds no evaluation; give a folder that `evaluate` wrote.")
-        return cls(folder, parse(kept, Question, source=str(folder / QUESTION)))
+        return cls(folder, parse(kept, EvaluationSpec, source=str(folder / QUESTION)))
 
     # Rows -------------------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class Results:
 
     def write_note(self, name: str, value: Any) -> None:
         """Write a JSON file into the folder."""
-        write_whole(self.folder / name, json.dumps(value, indent=1))
+        atomic_write(self.folder / name, json.dumps(value, indent=1))
 
     def note(self, name: str) -> Any:
         """What `write_note` wrote, or None."""

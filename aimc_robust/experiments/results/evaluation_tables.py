@@ -11,7 +11,7 @@ import pandas as pd
 
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.evaluation import Estimates
-from aimc_robust.experiments.spec.evaluation import Question
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.metrics import COUNTED
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.difference_table import difference_table
@@ -76,7 +76,7 @@ def mean_of(estimate: AccuracyEstimate, name: str) -> float:
         return math.nan
 
 
-def differences(question: Question, estimates: Estimates) -> pd.DataFrame:
+def differences(question: EvaluationSpec, estimates: Estimates) -> pd.DataFrame:
     """Paired differences with p values corrected over the whole table (`evaluation.comparison`).
 
     Between models on each target; and for each model between devices at the same time, and between each later time of a
@@ -86,7 +86,7 @@ def differences(question: Question, estimates: Estimates) -> pd.DataFrame:
     return difference_table(estimates, pairs)
 
 
-def _pairs(question: Question) -> Iterator[tuple[Key, Key]]:
+def _pairs(question: EvaluationSpec) -> Iterator[tuple[Key, Key]]:
     labels, targets = question.labels, question.built_targets()
     for target in targets:
         yield from (((a, target.name), (b, target.name)) for a, b in itertools.combinations(labels, 2))

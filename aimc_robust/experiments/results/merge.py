@@ -26,8 +26,8 @@ from aimc_robust.experiments.results.layout import (
 )
 from aimc_robust.experiments.results.locking import exclusive
 from aimc_robust.experiments.results.merge_runs import Joined, Run, joined_runs
-from aimc_robust.experiments.results.trial import Cell
-from aimc_robust.io.atomic import Row, link_whole, read_json, read_rows, write_whole
+from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.io.atomic import Row, atomic_link, atomic_write, read_json, read_rows
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
 
 MOST_TOLD = 3
@@ -35,31 +35,31 @@ MOST_TOLD = 3
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge came to: the store, and the cells of which anything is known."""
+    """What a merge came to: the store, and the trials of which anything is known."""
 
     store: Store
-    cells: dict[Cell, Joined]
+    trials: dict[Trial, Joined]
 
     @property
     def finished(self) -> int:
         """How many trainings are finished."""
-        return sum(joined.runs[0].finished for joined in self.cells.values())
+        return sum(joined.runs[0].finished for joined in self.trials.values())
 
     @property
     def rows(self) -> int:
         """How many evaluation rows there are."""
-        return sum(len(joined.evaluations) for joined in self.cells.values())
+        return sum(len(joined.evaluations) for joined in self.trials.values())
 
 
 def merge(folders: Sequence[Path], out: Path) -> Merged:
     """Join the results in `folders` into `out`: a new folder, or one that gains what the others have.
 
-    Of each cell the finished training is taken, else the one that can go on from the most epochs. Rows of the same
+    Of each trial the finished training is taken, else the one that can go on from the most epochs. Rows of the same
     training are united. Two finished trainings are the same when their weights are, or, where one was published without
     weights, when all epochs and chips that both have show the same numbers; weights that are the same and rows that are
     not differ by the rounding of the machines that evaluated them, and the row of the earlier folder stands.
     A kill leaves whole files and no row without its training; the same call goes on.
-    Raises InputError or ResultsError, before anything is written, for folders of different questions, and for a cell of
+    Raises InputError or ResultsError, before anything is written, for folders of different questions, and for a trial of
     which two finished trainings differ.
     """
     folders, gains = _distinct(folders, out)
@@ -69,7 +69,7 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(exclusive(out) if gains and out.samefile(folder) else _still(folder))
-        cells = _joined_cells(stores)
+        trials = _joined_trials(stores)
         if not gains:
             stack.enter_context(exclusive(out))
         notes = {name: _united_note(stores, name) for name in (ENVIRONMENT, COVERAGE)}
@@ -77,10 +77,10 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
         for name, note in notes.items():
             if note is not None:
                 store.write_note(name, note)
-        for cell, joined in cells.items():
-            _write(store.run_folder(cell), joined)
+        for trial, joined in trials.items():
+            _write(store.run_folder(trial), joined)
         store.write_tables()
-    return Merged(store, cells)
+    return Merged(store, trials)
 
 
 def _distinct(folders: Sequence[Path], out: Path) -> tuple[list[Path], bool]:
@@ -131,23 +131,23 @@ def _still(folder: Path) -> Iterator[None]:
         yield
 
 
-def _joined_cells(stores: Sequence[Store]) -> dict[Cell, Joined]:
-    cells, clashes = {}, []
-    for cell in stores[0].cells:
-        runs = [Run(store.run_folder(cell)) for store in stores]
+def _joined_trials(stores: Sequence[Store]) -> dict[Trial, Joined]:
+    trials, clashes = {}, []
+    for trial in stores[0].trials:
+        runs = [Run(store.run_folder(trial)) for store in stores]
         runs = [run for run in runs if run.holds_something]
         if not runs:
             continue
         joined, differing = joined_runs(runs)
-        cells[cell] = joined
-        clashes += [f"{cell} in {joined.runs[0].folder} and {run.folder} ({why})" for run, why in differing]
+        trials[trial] = joined
+        clashes += [f"{trial} in {joined.runs[0].folder} and {run.folder} ({why})" for run, why in differing]
     if clashes:
         more = f", and {len(clashes) - MOST_TOLD} more" if len(clashes) > MOST_TOLD else ""
         raise ResultsError(
             f"different finished trainings of one model: {', '.join(clashes[:MOST_TOLD])}{more}; choose by leaving "
             "one of the folders out, or by deleting the run folder that is not wanted."
         )
-    return cells
+    return trials
 
 
 def _united_note(stores: Sequence[Store], name: str) -> Any:
@@ -163,7 +163,7 @@ def _united_note(stores: Sequence[Store], name: str) -> Any:
 
 
 def _write(folder: Path, joined: Joined) -> None:
-    """Put a cell into its run folder so that each step leaves a cell that `compare` can go on with: what belongs to
+    """Put a trial into its run folder so that each step leaves a trial that `compare` can go on with: what belongs to
     another training goes first, the file that says `finished` comes after what it needs, and the rows come last.
     """
     best = joined.runs[0]
@@ -184,18 +184,18 @@ def _write(folder: Path, joined: Joined) -> None:
         (folder / FAILURE).unlink(missing_ok=True)
     _write_rows(folder / HISTORY, history)
     if ranges and ranges != read_json(folder / RANGES):
-        write_whole(folder / RANGES, json.dumps(ranges, indent=1))
+        atomic_write(folder / RANGES, json.dumps(ranges, indent=1))
     checkpoints = {path.name: path for run in reversed(joined.runs) for path in run.checkpoints}
     for name in sorted(checkpoints, key=lambda name: name == FINISHED):
         if not (own and (folder / name).exists()):  # it has the same weights
-            link_whole(checkpoints[name], folder / name)
+            atomic_link(checkpoints[name], folder / name)
     if not best.finished and (best.folder / UNFINISHED).exists():
-        link_whole(best.folder / UNFINISHED, folder / UNFINISHED)
+        atomic_link(best.folder / UNFINISHED, folder / UNFINISHED)
     if failure is not None:
-        write_whole(folder / FAILURE, json.dumps({"reason": failure}))
+        atomic_write(folder / FAILURE, json.dumps({"reason": failure}))
     _write_rows(folder / EVALUATIONS, evaluations)
 
 
 def _write_rows(path: Path, rows: list[Row]) -> None:
     if rows and rows != read_rows(path):
-        write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+        atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows))

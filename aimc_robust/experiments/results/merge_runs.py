@@ -1,4 +1,4 @@
-"""What two folders hold of the same cell: which training is taken, and whether two are the same."""
+"""What two folders hold of the same trial: which training is taken, and whether two are the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OF_THE_MACHINE = ("seconds", "probe_seconds")  # what two runs of one training n
 
 @dataclass(frozen=True)
 class Run:
-    """What one folder holds of a cell."""
+    """What one folder holds of a trial."""
 
     folder: Path
 
@@ -62,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Joined:
-    """A cell of the result: the run that its training is taken from, first, and those that add rows to it."""
+    """A trial of the result: the run that its training is taken from, first, and those that add rows to it."""
 
     runs: tuple[Run, ...]
 
@@ -77,13 +77,13 @@ class Joined:
 
     @property
     def failure(self) -> str | None:
-        """Why the cell has no result, when no run has a better answer."""
+        """Why the trial has no result, when no run has a better answer."""
         reasons = [run.failure for run in self.runs]
         return reasons[0] if all(reasons) else None
 
 
 def joined_runs(runs: Sequence[Run]) -> tuple[Joined, list[tuple[Run, str]]]:
-    """The cell that these runs make together, and the finished runs of another training, each with what differs."""
+    """The trial that these runs make together, and the finished runs of another training, each with what differs."""
     best = max(runs, key=lambda run: run.rank)  # the first of equals
     if not best.finished:
         return Joined((best,)), []

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """One trained model: a method's label and a seed."""
 
     method: str

@@ -20,7 +20,7 @@ from aimc_robust.experiments.spec.published import PaperSpec, with_published
 from aimc_robust.io.from_table import from_table
 from aimc_robust.io.toml import StrictModel, parse
 from aimc_robust.models.spec import ModelSpec
-from aimc_robust.models.user_code import code_of
+from aimc_robust.models.user_code import source_digest
 from aimc_robust.targets.target import NAME, Target, build_targets, with_card
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.methods.base import Method
@@ -123,7 +123,7 @@ class Spec(StrictModel):
         What is at its default is left out, so that a new setting does not disown what was trained before it came. The
         code of a network of the user's own is part of it.
         """
-        table, code = self.method_table(label), code_of(self.model_of(label).name)
+        table, code = self.method_table(label), source_digest(self.model_of(label).name)
         content = {
             "data": self.data_of(label).model_dump(mode="json", exclude_defaults=True, exclude=WHEREABOUTS),
             "model": self.model_of(label).model_dump(mode="json", exclude_defaults=True),

@@ -57,7 +57,7 @@ def described(images: EvaluationImages) -> Images:
     )
 
 
-class Question(StrictModel):
+class EvaluationSpec(StrictModel):
     """Models x targets x chips on one set of images. `chips` and `precision` may change: more chips are added."""
 
     kind: Literal["evaluation"] = "evaluation"
@@ -72,7 +72,7 @@ class Question(StrictModel):
     threshold: float | None = None  # of the yield [percent]
 
     @pydantic.model_validator(mode="after")
-    def _can_stop(self) -> Question:
+    def _can_stop(self) -> EvaluationSpec:
         check_precision(self.precision, self.chips)
         return self
 

@@ -37,18 +37,20 @@ def calibrate(model: nn.Module, crossbar: Crossbar, batches: Iterable[Any], *, p
     inputs = [batch[0] if isinstance(batch, list | tuple) else batch for batch in batches]
     if not inputs or any(len(x) == 0 for x in inputs):
         raise InputError("calibration needs at least one batch with at least one input, got none.")
-    exact = crossbar.changed(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False, ranges=None)
+    exact = crossbar._replace_unchecked(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False, ranges=None)
     values = _observed(model, exact, inputs, "input")
     ranges = {name: LayerRanges(inputs=_input_range(*parts, percentile=percentile)) for name, parts in values.items()}
     if crossbar.adc is None or not crossbar.adc.needs_calibration:
-        return crossbar.changed(ranges=ranges)
-    currents = _observed(model, exact.changed(ranges=ranges), inputs, "current")
+        return crossbar._replace_unchecked(ranges=ranges)
+    currents = _observed(model, exact._replace_unchecked(ranges=ranges), inputs, "current")
     symmetric = crossbar.adc.kind == "sign-magnitude"
     outputs = {
         name: tuple(_output_range(sample, percentile, symmetric) for sample in samples)
         for name, samples in currents.items()
     }
-    return crossbar.changed(ranges={name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()})
+    return crossbar._replace_unchecked(
+        ranges={name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()}
+    )
 
 
 class _Sample:

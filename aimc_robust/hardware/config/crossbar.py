@@ -17,7 +17,7 @@ from aimc_robust.devices.limits import check_states
 from aimc_robust.devices.std import has_read_noise
 from aimc_robust.errors import InputError, require_finite, require_known, require_whole
 from aimc_robust.hardware.config.converters import ADC, DAC
-from aimc_robust.hardware.config.mapping import Mapping, Offset, find_mapping
+from aimc_robust.hardware.config.mapping import Offset, WeightMapping, find_mapping
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.programming.weights_to_states import layer_draws, program_matrix, read_back
@@ -47,7 +47,7 @@ class Crossbar(WeightNoise):
         off to find what each costs (`attribute`).
     error_scale: multiplies the card's programming error, and the widths of a drift table; 0 switches both off.
     stuck: (low, high) fractions of cells stuck at the ends of the window; None takes the card's own.
-    beyond_limits: `warn` or `error` when the window or a time leaves the limits of the card.
+    on_out_of_range: `warn` or `error` when the window or a time leaves the limits of the card.
     ranges: converter ranges by layer, from `calibrate`.
     crosssim: parameters of CrossSim alone, such as parasitic resistances and I-V curves, as a nested dict that is
         merged into the translated ones; for backend "crosssim".
@@ -57,7 +57,7 @@ class Crossbar(WeightNoise):
     device: Card | str | Path
     _: KW_ONLY
     window: tuple[float, float] | None = None
-    mapping: str | Mapping = "one-sided"
+    mapping: str | WeightMapping = "one-sided"
     cell_bits: int = 0
     weight_percentile: float = 1.0
     scaling: str = "layer"
@@ -71,14 +71,14 @@ class Crossbar(WeightNoise):
     drift: bool = True
     error_scale: float = 1.0
     stuck: tuple[float, float] | None = None
-    beyond_limits: str = "warn"
+    on_out_of_range: str = "warn"
     ranges: Table[str, LayerRanges] | None = field(default=None, hash=False, repr=False)
     crosssim: Table[str, Any] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", load_card(self.device))
         require_whole("cell_bits (0: continuous)", self.cell_bits, low=0, high=16)
-        if isinstance(self.mapped, Offset) and self.cell_bits == 1:
+        if isinstance(self.mapping_object, Offset) and self.cell_bits == 1:
             raise InputError("an offset mapping needs at least 2 cell bits: 1 bit leaves no level for zero.")
         require_finite("weight_percentile", self.weight_percentile, low=0.5, high=1.0)
         require_known("scaling", self.scaling, SCALINGS)
@@ -93,7 +93,7 @@ class Crossbar(WeightNoise):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}.")
         require_finite("error_scale", self.error_scale)
-        require_known("beyond_limits", self.beyond_limits, BEYOND_LIMITS)
+        require_known("on_out_of_range", self.on_out_of_range, BEYOND_LIMITS)
         scale = None if self.dac is None or self.dac.kind == "ideal" else self.dac.full_scale
         if self.bias_rows and scale is not None and scale < 1:
             raise InputError(
@@ -126,7 +126,7 @@ class Crossbar(WeightNoise):
             raise InputError(f"window must be (min, max) with 0 <= min < max in {self.card.unit}, got {self.window!r}.")
         if self.window is not None:
             object.__setattr__(self, "window", (low, high))
-        check_states(self.card, self.programming_window, beyond=self.beyond_limits, stacklevel=5)
+        check_states(self.card, self.programming_window, beyond=self.on_out_of_range, stacklevel=5)
 
     @property
     def programming_window(self) -> tuple[float, float]:
@@ -139,15 +139,15 @@ class Crossbar(WeightNoise):
         return self.device
 
     @property
-    def mapped(self) -> Mapping:
+    def mapping_object(self) -> WeightMapping:
         """The mapping itself."""
         return find_mapping(self.mapping)
 
     @property
     def factors(self) -> tuple[tuple[float, ...], float]:
-        """Factor of each bank, and offset, of reading weights back; see `Mapping.factors`."""
+        """Factor of each bank, and offset, of reading weights back; see `WeightMapping.factors`."""
         low, high = self.programming_window
-        return self.mapped.factors(low / high, self.cell_bits)
+        return self.mapping_object.factors(low / high, self.cell_bits)
 
     @property
     def reads_with_noise(self) -> bool:
@@ -166,16 +166,16 @@ class Crossbar(WeightNoise):
         unit_open = self.adc is not None and (self.dac is None or self.dac.full_scale is None)
         return dac_open or unit_open or (self.adc is not None and self.adc.needs_calibration)
 
-    def changed(self, **fields: Any) -> Crossbar:
+    def _replace_unchecked(self, **fields: Any) -> Crossbar:
         """A copy with other fields that need no check, and no second warning."""
         twin = copy.copy(self)
         for name, value in fields.items():
             object.__setattr__(twin, name, value)
         return twin
 
-    def exact(self) -> Crossbar:
+    def ideal(self) -> Crossbar:
         """The same card without any error, converter or cut: what it computes is the digital product."""
-        return self.changed(
+        return self._replace_unchecked(
             mapping="one-sided",
             cell_bits=0,
             weight_percentile=1.0,

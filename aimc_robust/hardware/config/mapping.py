@@ -51,7 +51,7 @@ def quantised(g: Tensor, g_min: float, cell_bits: int) -> Tensor:
     return g.sub(g_min).mul_(steps / (1.0 - g_min)).round_().mul_((1.0 - g_min) / steps).add_(g_min)
 
 
-class Mapping(ABC):
+class WeightMapping(ABC):
     """How one weight becomes the states of its devices.
 
     signs: +1 or -1 for each device, bank after bank; a bank has `len(signs) // banks` devices.
@@ -80,7 +80,7 @@ class Mapping(ABC):
         return u.add_(offset) if offset else u
 
 
-class _Pair(Mapping):
+class _Pair(WeightMapping):
     """Two devices, u = (g_plus - g_minus) / (1 - g_min)."""
 
     signs = (1.0, -1.0)
@@ -106,7 +106,7 @@ class TwoSided(_Pair):
         yield quantised(u.mul(-half).add_(half + g_min), g_min, cell_bits)
 
 
-class Offset(Mapping):
+class Offset(WeightMapping):
     """One device; zero is a state in the middle of the range, subtracted digitally (CrossSim: OFFSET).
 
     With b cell bits the range is (2^b - 2) / (2^b - 1) of the window, so that zero is a level. The same range
@@ -129,7 +129,7 @@ class Offset(Mapping):
 
 
 @dataclass(frozen=True)
-class BitSliced(Mapping):
+class BitSliced(WeightMapping):
     """The digits of a whole-number weight, each on its own one-sided pair (CrossSim: BITSLICED, BALANCED).
 
     n = round(u (2^(B-1) - 1)) with B `weight_bits`; |n| in base 2^k, k = B / S where that is whole, else
@@ -177,7 +177,7 @@ class BitSliced(Mapping):
         return tuple(2.0 ** (k * i) * (2**k - 1) / top / (1.0 - g_min) for i in range(self.slices)), 0.0
 
 
-MAPPINGS: dict[str, Mapping] = {
+MAPPINGS: dict[str, WeightMapping] = {
     "one-sided": OneSided(),
     "two-sided": TwoSided(),
     "offset": Offset(),
@@ -185,9 +185,9 @@ MAPPINGS: dict[str, Mapping] = {
 }
 
 
-def find_mapping(mapping: str | Mapping) -> Mapping:
+def find_mapping(mapping: str | WeightMapping) -> WeightMapping:
     """A mapping by its name, or itself. Raises UnknownNameError for a name that is not one of MAPPINGS."""
-    if isinstance(mapping, Mapping):
+    if isinstance(mapping, WeightMapping):
         return mapping
     require_known("mapping", mapping, MAPPINGS)
     return MAPPINGS[mapping]

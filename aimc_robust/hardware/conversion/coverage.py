@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.conversion.batchnorm_folding import Folding
-from aimc_robust.hardware.conversion.mac_count import Multiplies
+from aimc_robust.hardware.conversion.mac_count import MacCount
 from aimc_robust.noise.analog_weights import analog_weights
 
 LOOKUPS_AND_NORMS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
@@ -30,7 +30,7 @@ class Coverage:
     digital: dict[str, int]
     matrices: tuple[str, ...]
     folding: Folding
-    multiplies: Multiplies | None = None
+    multiplies: MacCount | None = None
 
     def require_all_analog(self) -> None:
         """Raise InputError when weights that a crossbar could hold stay digital.

@@ -16,7 +16,7 @@ from aimc_robust.noise.analog_weights import CONVOLUTIONS, TRANSPOSED, analog_we
 
 
 @dataclass(frozen=True)
-class Multiplies:
+class MacCount:
     """Multiply-accumulates of one forward pass: `analog` in arrays; `digital`, module -> those outside of arrays."""
 
     analog: int
@@ -37,8 +37,8 @@ class Multiplies:
 
 
 @torch.no_grad()
-def count_multiplies(model: nn.Module, example: Any) -> Multiplies:
-    """Multiplies of `model(example)`, for a model in evaluation form as `prepare` makes it.
+def count_macs(model: nn.Module, example: Any) -> MacCount:
+    """MacCount of `model(example)`, for a model in evaluation form as `prepare` makes it.
 
     Matrix products, convolutions and attention scores count; elementwise operations do not.
     """
@@ -59,7 +59,7 @@ def count_multiplies(model: nn.Module, example: Any) -> Multiplies:
         torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
-    return Multiplies(sum(analog.values()), _outside(model, counter, analog))
+    return MacCount(sum(analog.values()), _outside(model, counter, analog))
 
 
 def _counter(analog: Counter[str], name: str, module: nn.Module, sizes: list[int]) -> Any:
@@ -105,7 +105,7 @@ def _outside(model: nn.Module, counter: FlopCounterMode, analog: Counter[str]) -
 
 
 def _inside(module: nn.Module, name: str, totals: dict[str, int]) -> int:
-    """Multiplies of a part; of its own parts where it is a container that is never called itself."""
+    """MacCount of a part; of its own parts where it is a container that is never called itself."""
     if name in totals:
         return totals[name]
     return sum(_inside(part, f"{name}.{child}", totals) for child, part in module.named_children())

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.conversion.batchnorm_folding import fold_batchnorm
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
-from aimc_robust.hardware.conversion.mac_count import count_multiplies
+from aimc_robust.hardware.conversion.mac_count import count_macs
 from aimc_robust.noise.analog_weights import ANALOG_LAYERS, RECURRENT, analog_weights
 
 HOLDERS = (*ANALOG_LAYERS, *RECURRENT, nn.MultiheadAttention)
@@ -56,7 +56,7 @@ def coverage(model: nn.Module, example: Any = None) -> Coverage:
     example: an input that `model(example)` takes; with it the multiplies are counted too. Raises as `prepare` does.
     """
     prepared, covered = prepare(model)
-    return covered if example is None else replace(covered, multiplies=count_multiplies(prepared, example))
+    return covered if example is None else replace(covered, multiplies=count_macs(prepared, example))
 
 
 def _copy(model: nn.Module) -> nn.Module:

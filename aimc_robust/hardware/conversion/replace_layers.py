@@ -12,7 +12,7 @@ from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.attention import AnalogAttention
-from aimc_robust.hardware.layers.bypass_guard import Running
+from aimc_robust.hardware.layers.bypass_guard import ForwardDepth
 from aimc_robust.hardware.layers.linear_conv import AnalogConvolution, AnalogLinear, AnalogTransposedConvolution
 from aimc_robust.hardware.programming.programmed_matrix import Chip, program_arrays
 from aimc_robust.noise.analog_weights import ANALOG_LAYERS, CONVOLUTIONS, TRANSPOSED, AnalogWeight, analog_weights
@@ -34,7 +34,7 @@ def install_arrays(model: nn.Module, crossbar: Crossbar, chip: Chip) -> nn.Modul
     """
     analog = replace_layers(model, lambda weight: _array_layer(weight, crossbar, chip))
     if not isinstance(analog, ArrayLayer):
-        running = Running()
+        running = ForwardDepth()
         running.watch(analog)
         for module in analog.modules():
             if isinstance(module, ArrayLayer):
@@ -102,7 +102,7 @@ def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip) -> ArrayL
             "out dac and adc, and set read_noise=False if the card has read noise."
         )
     if not chip.holds(weight):
-        crossbar = crossbar.exact()
+        crossbar = crossbar.ideal()
     matrix, shape = program_arrays(crossbar, weight, chip), weight.filters_first().shape
     if isinstance(layer, TRANSPOSED):
         return AnalogTransposedConvolution(weight.layer, crossbar, matrix, layer, shape)

@@ -62,7 +62,7 @@ def crosssim_parameters(
 
 
 def _style(crossbar: Crossbar) -> dict[str, Any]:
-    mapping = crossbar.mapped
+    mapping = crossbar.mapping_object
     if type(mapping) is BitSliced:
         sliced = {"style": "BALANCED", "num_slices": mapping.slices}
         balanced = {"style": "ONE_SIDED"}
@@ -131,13 +131,13 @@ def _adc(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, Any]:
         "adc_per_ibit": adc.per_slice and crossbar.dac is not None and crossbar.dac.slice_bits > 0,
         "adc_range_option": "CALIBRATED" if ranges else "MAX",
     }
-    sliced = isinstance(crossbar.mapped, BitSliced)
+    sliced = isinstance(crossbar.mapping_object, BitSliced)
     return values | ({"calibrated_range": ranges if sliced else ranges[0]} if ranges else {})
 
 
 def _output_ranges(crossbar: Crossbar, layer: LayerRanges | None) -> list[list[float]]:
     """[low, high] of each weight slice; none for the worst case, which CrossSim takes from each array's size."""
-    option, banks = crossbar.adc.range, crossbar.mapped.banks
+    option, banks = crossbar.adc.range, crossbar.mapping_object.banks
     if option == "worst-case":
         return []
     if option != "calibrated":
@@ -157,7 +157,7 @@ def _check_symmetric(crossbar: Crossbar, layer: LayerRanges | None, ranges: list
                 f"a sign-magnitude ADC in CrossSim needs a range around 0, got {low:g} to {high:g}; use "
                 "kind='uniform', or a symmetric range."
             )
-    if not ranges and isinstance(crossbar.mapped, Offset) and _kind(crossbar, layer) == "unsigned":
+    if not ranges and isinstance(crossbar.mapping_object, Offset) and _kind(crossbar, layer) == "unsigned":
         raise InputError(
             "a sign-magnitude ADC in CrossSim needs a range around 0; the worst case of an offset mapping with "
             "unsigned inputs starts at 0. Use kind='uniform'."

@@ -12,14 +12,14 @@ from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.converters import input_slices
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.tiling import partition
-from aimc_robust.hardware.layers.input_stage import Driven, DrivenLayer
+from aimc_robust.hardware.layers.input_stage import InputStage, RowInputs
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 
 # Images are worked on a few at a time, so that what is kept between the steps stays small and near the processor.
 VALUES_AT_ONCE = 2**20
 
 
-class ArrayLayer(DrivenLayer):
+class ArrayLayer(InputStage):
     """One weight matrix on its arrays; a subclass says how inputs meet it.
 
     y = scale * (sum over banks of factor * (sum over arrays of ADC(sum_j g_j DAC(x)_j + read noise)) + offset *
@@ -94,7 +94,7 @@ class ArrayLayer(DrivenLayer):
 
     # One array --------------------------------------------------------------------------------------------------
 
-    def _read(self, driven: Driven, matrix: Tensor, bank: int, tile: int) -> Tensor:
+    def _read(self, driven: RowInputs, matrix: Tensor, bank: int, tile: int) -> Tensor:
         """What one array gives to the digital sum: its current in units of one device times the layer's input."""
         dac = self.crossbar.dac
         if dac is None or not dac.slice_bits or (self.observer is not None and self.ranges is None):
@@ -106,14 +106,14 @@ class ArrayLayer(DrivenLayer):
         return result
 
     @torch.no_grad()
-    def _read_sliced(self, driven: Driven, matrix: Tensor, bank: int, tile: int) -> Tensor:
+    def _read_sliced(self, driven: RowInputs, matrix: Tensor, bank: int, tile: int) -> Tensor:
         dac, adc, kind = self.crossbar.dac, self.crossbar.adc, self.dac_kind
         per_slice = adc is not None and adc.per_slice
         parts, factor = input_slices(driven.x, self.full_scale, kind, dac.bits, dac.slice_bits)
         ones, _ = input_slices(driven.one, self.full_scale, kind, dac.bits, dac.slice_bits)
         total: Tensor | None = None
         for number, (x, one) in enumerate(zip(parts, ones, strict=True)):
-            part = Driven(x, one) if self.noise is None else Driven(x, one).with_squares()
+            part = RowInputs(x, one) if self.noise is None else RowInputs(x, one).with_squares()
             current = self._current(part, matrix, bank, tile, input_slice=number)
             if per_slice:
                 current = self._digital(current, bank, tile, unit=1.0)
@@ -123,7 +123,7 @@ class ArrayLayer(DrivenLayer):
             total = self._digital(total, bank, tile, unit=1.0)
         return total.mul_(self.full_scale)
 
-    def _current(self, driven: Driven, matrix: Tensor, bank: int, tile: int, *, input_slice: int = 0) -> Tensor:
+    def _current(self, driven: RowInputs, matrix: Tensor, bank: int, tile: int, *, input_slice: int = 0) -> Tensor:
         """Column currents of one array, with read noise."""
         start, stop = self.tiles[tile]
         current = self._products(driven, matrix, start, stop)
@@ -136,7 +136,7 @@ class ArrayLayer(DrivenLayer):
             current = current.addcmul_(spread, noise)
         return current
 
-    def _products(self, driven: Driven, matrix: Tensor, start: int, stop: int) -> Tensor:
+    def _products(self, driven: RowInputs, matrix: Tensor, start: int, stop: int) -> Tensor:
         """Rows [start, stop) of matrix (outputs, inputs and bias rows) times what drives them."""
         kernel, last = self.rows // self.shape[1], min(stop, self.rows)
         if start < self.rows:
@@ -171,7 +171,7 @@ class ArrayLayer(DrivenLayer):
             return self.output_ranges()[bank]
         start, stop = self.tiles[tile]
         most = float(stop - start)
-        one_direction = len(self.crossbar.mapped.signs) == 1 and self.dac_kind == "unsigned"
+        one_direction = len(self.crossbar.mapping_object.signs) == 1 and self.dac_kind == "unsigned"
         return (0.0 if one_direction else -most), most
 
     def _along_outputs(self, values: Tensor, like: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ MULTIPLIES = {
 }  # fmt: skip
 
 
-class LookedAt(Tensor):
+class GuardedWeight(Tensor):
     """A weight on arrays, as a model's code may read it: a tensor that refuses to be multiplied with inputs."""
 
     layer: str
@@ -26,7 +26,7 @@ class LookedAt(Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in MULTIPLIES:
-            mine = next(x for x in (*args, *kwargs.values()) if isinstance(x, LookedAt))
+            mine = next(x for x in (*args, *kwargs.values()) if isinstance(x, GuardedWeight))
             raise InputError(
                 f"the model multiplies with the weight of the layer {mine.layer!r} by itself instead of calling the "
                 "layer; its converters and read noise would have no effect. Call the layer, or leave out dac and adc "
@@ -36,14 +36,14 @@ class LookedAt(Tensor):
             return func(*args, **kwargs)
 
 
-def looked_at(parameter: nn.Parameter, layer: str) -> Tensor:
+def guarded_weight(parameter: nn.Parameter, layer: str) -> Tensor:
     """`parameter` as code outside of its layer sees it."""
-    tensor = parameter.as_subclass(LookedAt)
+    tensor = parameter.as_subclass(GuardedWeight)
     tensor.layer = layer
     return tensor
 
 
-class Running:
+class ForwardDepth:
     """Whether a programmed model is running; shared by its layers, and with copies of the model."""
 
     def __init__(self) -> None:
@@ -60,5 +60,5 @@ class Running:
     def end(self, *_: Any) -> None:
         self.depth -= 1
 
-    def __deepcopy__(self, memo: Any) -> Running:
+    def __deepcopy__(self, memo: Any) -> ForwardDepth:
         return self

@@ -18,18 +18,18 @@ Observer = Callable[[str, int, Tensor], None]
 for calibration."""
 
 
-class Driven(NamedTuple):
+class RowInputs(NamedTuple):
     """What drives the rows: `x`, the layer's inputs; `one`, the input of bias rows; and, for read noise, squares."""
 
     x: Tensor
     one: Tensor
-    squares: Driven | None = None
+    squares: RowInputs | None = None
 
-    def with_squares(self) -> Driven:
-        return self._replace(squares=Driven(self.x.detach().square(), self.one.square()))
+    def with_squares(self) -> RowInputs:
+        return self._replace(squares=RowInputs(self.x.detach().square(), self.one.square()))
 
 
-class DrivenLayer(StoredMatrix):
+class InputStage(StoredMatrix):
     """A stored matrix whose inputs pass DACs."""
 
     noise: ReadNoise | None = None
@@ -69,7 +69,7 @@ class DrivenLayer(StoredMatrix):
             return dac.kind
         return "sign-magnitude" if self.ranges is None or self.ranges.signed else "unsigned"
 
-    def converted(self, x: Tensor) -> Driven:
+    def converted(self, x: Tensor) -> RowInputs:
         """What drives the rows for these inputs."""
         driven, one = self.drive(x), x.new_ones(())
         if self.observer is not None:
@@ -77,7 +77,7 @@ class DrivenLayer(StoredMatrix):
             if self.extra_rows:
                 self.observer("input", 1, one)
         if self.dac_kind == "ideal" or (self.observer is not None and self.ranges is None):
-            return self._on_rows(Driven(driven, one))
+            return self._on_rows(RowInputs(driven, one))
         if self.extra_rows and self.full_scale < 1:
             raise InputError(
                 f"the layer {self.name!r} has bias rows, which are driven by 1, above the DAC's full scale of "
@@ -87,9 +87,9 @@ class DrivenLayer(StoredMatrix):
         low, high = low * self.full_scale, self.full_scale
         fresh = driven is not x  # the caller's tensor stays as it is
         converted = quantised(driven, low, high, steps, overwrite=fresh), quantised(one, low, high, steps)
-        return self._on_rows(Driven(*converted))
+        return self._on_rows(RowInputs(*converted))
 
-    def _on_rows(self, driven: Driven) -> Driven:
+    def _on_rows(self, driven: RowInputs) -> RowInputs:
         driven = driven._replace(x=self.spread(driven.x))
         return driven if self.noise is None else driven.with_squares()
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.layers.bypass_guard import Running, looked_at
+from aimc_robust.hardware.layers.bypass_guard import ForwardDepth, guarded_weight
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 
 
@@ -17,7 +17,7 @@ class StoredMatrix(nn.Module):
         states follow, and the errors of programming stay. bias: digital, or read back from its rows.
     """
 
-    running: Running | None = None
+    running: ForwardDepth | None = None
 
     def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, shape: torch.Size) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class StoredMatrix(nn.Module):
     def weight(self) -> Tensor:
         """The parameter; while a programmed model runs, one that refuses to be multiplied with."""
         parameter = self._parameters["weight"]
-        return parameter if self.running is None or not self.running.depth else looked_at(parameter, self.name)
+        return parameter if self.running is None or not self.running.depth else guarded_weight(parameter, self.name)
 
     @property
     def precision(self) -> torch.dtype:

@@ -45,7 +45,7 @@ def weight_moments(
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     limit = matrix_limit(crossbar, exact, layer=layer)
     table = table or crossbar_table(crossbar, time_s=time_s)
-    (low, high), mapped = crossbar.programming_window, crossbar.mapped
+    (low, high), mapped = crossbar.programming_window, crossbar.mapping_object
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
     factors, offset = crossbar.factors
     mean, variance = torch.full_like(exact, offset), torch.zeros_like(exact)

@@ -142,7 +142,7 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
 
 def _banks(crossbar: Crossbar, cells: Cells, chip: Chip) -> tuple[list[Tensor], list[Tensor]]:
     """Signed states and variances of read noise of each bank, in units of the window's maximum."""
-    mapped, high = crossbar.mapped, crossbar.programming_window[1]
+    mapped, high = crossbar.mapping_object, crossbar.programming_window[1]
     per_bank = len(mapped.signs) // mapped.banks
     banks: list[Tensor] = []
     variances: list[Tensor] = []

@@ -61,7 +61,7 @@ def matrix_limit(crossbar: Crossbar, exact: Tensor, *, layer: str = "") -> Tenso
 def _states(crossbar: Crossbar, exact: Tensor, limit: Tensor, draws: LayerDraws, time_s: float) -> Iterator[CellStates]:
     low, high = crossbar.programming_window
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
-    for device, g in enumerate(crossbar.mapped.to_states(u, low / high, crossbar.cell_bits)):
+    for device, g in enumerate(crossbar.mapping_object.to_states(u, low / high, crossbar.cell_bits)):
         yield cell_states(
             crossbar.card,
             g.mul_(high),
@@ -79,7 +79,7 @@ def read_back(crossbar: Crossbar, cells: Cells) -> Tensor:
     """The weights (outputs, inputs) that the cells stand for."""
     low, high = crossbar.programming_window
     states = (cell.now / high for cell in cells.states)
-    return crossbar.mapped.to_weights(states, low / high, crossbar.cell_bits).mul_(cells.limit)
+    return crossbar.mapping_object.to_weights(states, low / high, crossbar.cell_bits).mul_(cells.limit)
 
 
 def layer_draws(generator: torch.Generator) -> LayerDraws:

@@ -11,14 +11,21 @@ import pandas as pd
 
 from aimc_robust.experiments.results.comparison import Store
 from aimc_robust.experiments.results.layout import COVERAGE, ENVIRONMENT, SPEC
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import Row
 from aimc_robust.report.comparison.claims import Verdict, verdicts
 from aimc_robust.report.comparison.costs import Cost, costs
 from aimc_robust.report.comparison.landscapes import Surfaces, landscapes
 from aimc_robust.report.comparison.paper_table import PaperTable, paper_table, smaller
-from aimc_robust.report.comparison.rankings import Effect, Finding, Standing, effects, findings, standings
+from aimc_robust.report.comparison.rankings import (
+    BaselineComparison,
+    CompensationEffect,
+    Ranking,
+    comparisons_with_baseline,
+    effects,
+    rankings,
+)
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.targets.target import Target
 
@@ -32,17 +39,17 @@ class Content:
 
     store: Store
     targets: dict[str, Target]  # all but landscapes
-    history: dict[Cell, list[Row]]  # of trainings, a row per epoch
+    history: dict[Trial, list[Row]]  # of trainings, a row per epoch
     estimates: Estimates
     top5: dict[tuple[str, str], float]  # mean top-5 accuracy [percent] where it was measured
     columns: list[list[str]]  # targets, in groups that fit a page side by side
-    standings: dict[str, dict[str, Standing]]  # target -> method -> standing
-    findings: list[Finding]
+    rankings: dict[str, dict[str, Ranking]]  # target -> method -> standing
+    comparisons_with_baseline: list[BaselineComparison]
     costs: dict[str, Cost]
     paper: PaperTable | None
     verdicts: list[Verdict]
     devices: list[Target]
-    effects: list[Effect]
+    effects: list[CompensationEffect]
     failures: dict[str, str]
     missing: int  # models of the spec that lack rows and have not failed
     landscapes: dict[str, Surfaces]  # target -> method -> loss over the plane
@@ -69,14 +76,14 @@ class Content:
         return target in self.targets and self.targets[target].split == "test"
 
 
-def gather(store: Store, frame: pd.DataFrame | None = None, history: dict[Cell, list[Row]] | None = None) -> Content:
+def gather(store: Store, frame: pd.DataFrame | None = None, history: dict[Trial, list[Row]] | None = None) -> Content:
     """Read a results folder, finished or not. frame, history: its rows, where they have been read already."""
     frame = store.table() if frame is None else frame
     history = store.histories() if history is None else history
     spec, found = store.spec, store.estimates(frame)
     targets = {target.name: target for target in store.targets if target.landscape is None}
-    placed = {name: standings(spec, found, name) for name in targets}
-    failures = {cell: reason for cell in store.cells if (reason := store.failure(cell)) is not None}
+    placed = {name: rankings(spec, found, name) for name in targets}
+    failures = {trial: reason for trial in store.trials if (reason := store.failure(trial)) is not None}
     relative_to = {} if spec.paper is None else {"relative_to": spec.paper.relative_to}
     return Content(
         store=store,
@@ -85,14 +92,14 @@ def gather(store: Store, frame: pd.DataFrame | None = None, history: dict[Cell, 
         estimates=found,
         top5=_top5(frame),
         columns=_columns(list(targets.values())),
-        standings=placed,
-        findings=findings(spec, placed),
+        rankings=placed,
+        comparisons_with_baseline=comparisons_with_baseline(spec, placed),
         costs=costs(spec, history),
         paper=paper_table(spec, found, costs(spec, history, **relative_to)),
         verdicts=verdicts(spec, found),
         devices=devices(targets.values()),
         effects=[effect for t in targets.values() if t.corrects for effect in effects(found, spec.labels, t)],
-        failures={str(cell): reason for cell, reason in failures.items()},
+        failures={str(trial): reason for trial, reason in failures.items()},
         missing=len(_unfinished(store, frame) - set(failures)),
         landscapes=landscapes(store, frame),
         coverage=(store.note(COVERAGE) or {}).get("line", ""),
@@ -108,12 +115,12 @@ def devices(targets: Iterable[Target]) -> list[Target]:
     return [t for t in targets if isinstance(t.condition, Crossbar) and t.corrects is None]
 
 
-def _unfinished(store: Store, frame: pd.DataFrame) -> set[Cell]:
-    """The cells that lack rows that the spec asks for."""
+def _unfinished(store: Store, frame: pd.DataFrame) -> set[Trial]:
+    """The trials that lack rows that the spec asks for."""
     wanted = {target.name: target.chips(store.spec.chips) for target in store.targets}
     asked = frame[frame["chip"] < frame["target"].map(wanted).fillna(0)]
     rows = asked.groupby(["method", "seed"]).size().to_dict()
-    return {cell for cell in store.cells if rows.get((cell.method, cell.seed), 0) < sum(wanted.values())}
+    return {trial for trial in store.trials if rows.get((trial.method, trial.seed), 0) < sum(wanted.values())}
 
 
 def _columns(targets: list[Target]) -> list[list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import Spec
 from aimc_robust.io.atomic import Row
 
@@ -30,7 +30,7 @@ class Cost:
     reference: str | None  # the label that both ratios are to
 
 
-def costs(spec: Spec, history: Mapping[Cell, Sequence[Row]], relative_to: str = BASELINE) -> dict[str, Cost]:
+def costs(spec: Spec, history: Mapping[Trial, Sequence[Row]], relative_to: str = BASELINE) -> dict[str, Cost]:
     """Label -> cost, relative to `relative_to` (a label, a glob of labels, or a kind) of the same network and images.
 
     SGD takes one pass, whether the comparison has it or not.
@@ -64,10 +64,10 @@ def reference_of(spec: Spec, label: str, wanted: str) -> str | None:
     return None
 
 
-def epoch_seconds(history: Mapping[Cell, Sequence[Row]], label: str) -> float | None:
+def epoch_seconds(history: Mapping[Trial, Sequence[Row]], label: str) -> float | None:
     """Median time of an epoch over all trainings of a method [s]; None where none was measured.
 
     The median: an epoch that shared the machine with something else should not count.
     """
-    rows = [row for cell, of_cell in history.items() if cell.method == label for row in of_cell]
+    rows = [row for trial, of_cell in history.items() if trial.method == label for row in of_cell]
     return statistics.median(found) if (found := [row["seconds"] for row in rows if "seconds" in row]) else None

@@ -11,6 +11,7 @@ from aimc_robust.report.comparison import figures, landscapes
 from aimc_robust.report.comparison import training_figures as training
 from aimc_robust.report.comparison.content import Content, devices
 from aimc_robust.report.comparison.training_figures import MeanRows
+from aimc_robust.report.figures.device import device_drawing
 from aimc_robust.report.plot_style import Drawing
 
 Drawings = list[Callable[[], Drawing | None]]
@@ -19,7 +20,7 @@ Drawings = list[Callable[[], Drawing | None]]
 def before_accuracies(store: Store, means: MeanRows) -> Drawings:
     """What needs no evaluation rows: the trainings (means: `mean_rows` of theirs) and the devices."""
     curves = partial(training.training_curves, store.spec, means)
-    return [curves, *(partial(figures.device_drawing, d.name, d.condition) for d in devices(store.targets))]
+    return [curves, *(partial(device_drawing, d.name, d.condition) for d in devices(store.targets))]
 
 
 def of_accuracies(content: Content) -> Drawings:

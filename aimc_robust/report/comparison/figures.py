@@ -15,7 +15,7 @@ CAPPED = 12  # methods whose intervals end in a cap; with more of them the caps 
 def accuracy_over_targets(content: Content) -> Drawing | None:
     """A dot and interval per method for digital weights and each device."""
     exact = [t.name for t in content.targets.values() if t.backend != "noise"]
-    targets = [name for name in exact if content.standings[name]]
+    targets = [name for name in exact if content.rankings[name]]
     labels = content.store.spec.labels
     if not targets:
         return None

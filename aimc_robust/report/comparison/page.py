@@ -5,7 +5,7 @@ from __future__ import annotations
 import aimc_robust
 from aimc_robust.experiments.results.comparison import Store
 from aimc_robust.experiments.results.comparison_tables import summary
-from aimc_robust.parallel.process_pool import begun
+from aimc_robust.parallel.process_pool import background_call
 from aimc_robust.report.comparison import figure_list, table_files, text, training_figures
 from aimc_robust.report.comparison.content import Content, gather
 from aimc_robust.report.comparison.training_figures import MeanRows
@@ -21,7 +21,7 @@ def report_files(store: Store) -> Files:
     history = store.histories()
     means = training_figures.mean_rows(store.spec, history)
     early = figure_list.before_accuracies(store, means)
-    with begun(lambda: [draw() for draw in early]) as first:
+    with background_call(lambda: [draw() for draw in early]) as first:
         frame = store.table()
         content = gather(store, frame, history)
         texts = [

@@ -18,7 +18,7 @@ Estimates = Mapping[tuple[str, str], AccuracyEstimate]
 
 
 @dataclass(frozen=True)
-class Standing:
+class Ranking:
     """A method's place in one target's column, among the methods with the same images."""
 
     estimate: AccuracyEstimate
@@ -26,7 +26,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Finding:
+class BaselineComparison:
     """The best method of a target against the baseline, on the same chips and images."""
 
     target: str
@@ -43,7 +43,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Effect:
+class CompensationEffect:
     """What a compensation does to one method's accuracy on the same chips."""
 
     target: str
@@ -54,10 +54,10 @@ class Effect:
     difference: PairedDifference | None
 
 
-def standings(spec: Spec, estimates: Estimates, target: str) -> dict[str, Standing]:
+def rankings(spec: Spec, estimates: Estimates, target: str) -> dict[str, Ranking]:
     """Method -> its standing, in the spec's order, of those that have rows."""
     groups = _groups(spec.labels, lambda label: spec.data_of(label).model_dump_json())
-    placed: dict[str, Standing] = {}
+    placed: dict[str, Ranking] = {}
     for labels in groups:
         found = {label: estimates[label, target] for label in labels if (label, target) in estimates}
         if found:
@@ -65,11 +65,11 @@ def standings(spec: Spec, estimates: Estimates, target: str) -> dict[str, Standi
             alone = len(labels) == 1 and len(groups) > 1
             for label, estimate in found.items():
                 place = ("" if alone else "best") if label == best else _place(found[best], estimate)
-                placed[label] = Standing(estimate, place)
+                placed[label] = Ranking(estimate, place)
     return {label: placed[label] for label in spec.labels if label in placed}
 
 
-def findings(spec: Spec, standings: Mapping[str, Mapping[str, Standing]]) -> list[Finding]:
+def comparisons_with_baseline(spec: Spec, rankings: Mapping[str, Mapping[str, Ranking]]) -> list[BaselineComparison]:
     """For each target, and each group of methods with equal images and network, the best against the baseline.
 
     Where no two methods have the same network, networks are what is compared, and equal images are enough.
@@ -78,7 +78,11 @@ def findings(spec: Spec, standings: Mapping[str, Mapping[str, Standing]]) -> lis
     groups = _groups(spec.labels, lambda label: (data(label), spec.model_of(label).model_dump_json()))
     if max(len(group) for group in groups) == 1:
         groups = _groups(spec.labels, data)
-    found = [_finding(spec, group, target, placed) for target, placed in standings.items() for group in groups]
+    found = [
+        _comparison_with_baseline(spec, group, target, placed)
+        for target, placed in rankings.items()
+        for group in groups
+    ]
     return [finding for finding in found if finding is not None]
 
 
@@ -88,12 +92,12 @@ def baseline_of(spec: Spec, labels: Sequence[str]) -> str:
     return min(labels, key=lambda label: (label != "sgd", kinds[label] != "sgd"))
 
 
-def effects(estimates: Estimates, methods: Sequence[str], target: Target) -> list[Effect]:
+def effects(estimates: Estimates, methods: Sequence[str], target: Target) -> list[CompensationEffect]:
     """Each method under a compensated target beside the same without."""
     names = " and ".join(target.deployment.compensation)
     pairs = [(m, estimates.get((m, target.corrects)), estimates.get((m, target.name))) for m in methods]
     return [
-        Effect(target.corrects, method, names, before, after, difference(after, before))
+        CompensationEffect(target.corrects, method, names, before, after, difference(after, before))
         for method, before, after in pairs
         if before is not None and after is not None
     ]
@@ -122,7 +126,9 @@ def _place(best: AccuracyEstimate, other: AccuracyEstimate) -> str:
     return "" if found.settled else "tied"
 
 
-def _finding(spec: Spec, labels: Sequence[str], target: str, placed: Mapping[str, Standing]) -> Finding | None:
+def _comparison_with_baseline(
+    spec: Spec, labels: Sequence[str], target: str, placed: Mapping[str, Ranking]
+) -> BaselineComparison | None:
     """The best against the baseline; None where there is nothing to compare."""
     found = {label: placed[label].estimate for label in labels if label in placed}
     baseline = baseline_of(spec, labels)
@@ -130,4 +136,4 @@ def _finding(spec: Spec, labels: Sequence[str], target: str, placed: Mapping[str
         return None
     best = max(found, key=lambda label: found[label].mean)
     top, base = found[best], found[baseline]
-    return Finding(target, best, baseline, top.mean, base.mean, difference(top, base))
+    return BaselineComparison(target, best, baseline, top.mean, base.mean, difference(top, base))

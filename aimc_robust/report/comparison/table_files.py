@@ -48,7 +48,7 @@ def accuracy_markdown(content: Content) -> str:
     """Methods x targets; a cell is mean ± sd_noise ± sd_seed, the best of its column in bold."""
 
     def cell(method: str, target: str) -> str:
-        standing = content.standings[target].get(method)
+        standing = content.rankings[target].get(method)
         if standing is None:
             return "–"
         e = standing.estimate
@@ -62,7 +62,7 @@ def accuracy_latex(content: Content) -> str:
     """The same as a tabular of booktabs."""
 
     def cell(method: str, target: str) -> str:
-        standing = content.standings[target].get(method)
+        standing = content.rankings[target].get(method)
         return "--" if standing is None else _latex_value(standing.estimate, bold=standing.place == "best")
 
     rows = [[latex(method), *cells] for method, *cells in _by_method(content, cell)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import Spec
 from aimc_robust.io.atomic import Row
 from aimc_robust.report.comparison.content import Content
@@ -47,12 +47,12 @@ class Group:
     panels: list[Panel]
 
 
-def mean_rows(spec: Spec, history: Mapping[Cell, Iterable[Row]]) -> MeanRows:
+def mean_rows(spec: Spec, history: Mapping[Trial, Iterable[Row]]) -> MeanRows:
     """Method -> a row per epoch that holds, for each key with numbers, their mean over the seeds."""
     found: dict[str, dict[int, list[Row]]] = {method: defaultdict(list) for method in spec.labels}
-    for cell, rows in history.items():
+    for trial, rows in history.items():
         for row in rows:
-            found[cell.method][row["epoch"]].append(row)
+            found[trial.method][row["epoch"]].append(row)
     return {m: [_mean(epochs[number]) for number in sorted(epochs)] for m, epochs in found.items()}
 
 

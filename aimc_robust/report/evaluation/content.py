@@ -18,7 +18,7 @@ Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Blame:
+class AttributionResult:
     """An attribution of one model on one target: facts of the whole, a row per source and per layer."""
 
     model: str
@@ -31,7 +31,7 @@ class Blame:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class LossPrediction:
     """Prediction and Monte Carlo at several strengths of the error, of one model on one target."""
 
     model: str
@@ -52,9 +52,9 @@ class EvaluationContent:
     columns: list[str]  # top5 and a user's metrics
     losses: dict[tuple[str, str], dict[str, Any]]  # (label, target) -> difference to digital weights, paired
     differences: Rows
-    blames: list[Blame]
+    attributions: list[AttributionResult]
     predictions: Rows
-    forecasts: list[Forecast]
+    loss_predictions: list[LossPrediction]
     notes: list[str]
     missing: int  # models and targets without rows
 
@@ -83,9 +83,9 @@ def gather(results: Results) -> EvaluationContent:
         columns=others(table) if len(table) else [],
         losses=_losses(estimates),
         differences=_rows(differences(question, estimates)),
-        blames=_blames(results.rows("attribution")),
+        attributions=_attributions(results.rows("attribution")),
         predictions=_predictions(results.rows("prediction"), estimates),
-        forecasts=_forecasts(results.rows("validity"), results.rows("prediction")),
+        loss_predictions=_loss_predictions(results.rows("validity"), results.rows("prediction")),
         notes=results.note(NOTES) or [],
         missing=len(question.labels) * len(targets) - len(estimates),
     )
@@ -105,7 +105,7 @@ def _losses(estimates: Estimates) -> dict[tuple[str, str], dict[str, Any]]:
     return dict(zip(keys, _rows(found), strict=True))
 
 
-def _blames(frame: pd.DataFrame) -> list[Blame]:
+def _attributions(frame: pd.DataFrame) -> list[AttributionResult]:
     if frame.empty:
         return []
     found = []
@@ -115,7 +115,7 @@ def _blames(frame: pd.DataFrame) -> list[Blame]:
         for row in sources:
             row["what"] = SOURCES[row["name"]]
         facts = float(first["exact"]), float(first["whole"]), int(first["chips"])
-        found.append(Blame(model, target, *facts, sources, layers))
+        found.append(AttributionResult(model, target, *facts, sources, layers))
     return found
 
 
@@ -135,9 +135,9 @@ def _predictions(frame: pd.DataFrame, estimates: Estimates) -> Rows:
     return rows
 
 
-def _forecasts(frame: pd.DataFrame, predictions: pd.DataFrame) -> list[Forecast]:
+def _loss_predictions(frame: pd.DataFrame, predictions: pd.DataFrame) -> list[LossPrediction]:
     if frame.empty:
         return []
     left_out = {(row["model"], row["target"]): row["left_out"] for row in _rows(predictions)}
     groups = frame.groupby(["model", "target"], sort=False)
-    return [Forecast(*key, left_out.get(key, ""), _rows(rows)) for key, rows in groups]
+    return [LossPrediction(*key, left_out.get(key, ""), _rows(rows)) for key, rows in groups]

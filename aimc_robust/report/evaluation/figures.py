@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aimc_robust.devices.limits import time_text
-from aimc_robust.report.evaluation.content import Blame, EvaluationContent, Forecast, Rows
+from aimc_robust.report.evaluation.content import AttributionResult, EvaluationContent, LossPrediction, Rows
 from aimc_robust.report.plot_style import COLOURS, MARKERS, STYLE, colour, legend, svg
 
 LAYERS = 20  # bars that a figure has room for; the table holds all
@@ -77,7 +77,7 @@ def chips(content: EvaluationContent) -> str | None:
         return svg(figure, "chips")
 
 
-def blame(found: Blame) -> str:
+def attribution(found: AttributionResult) -> str:
     """Bars of what each source and each layer costs alone, with dots of what its absence saves."""
     parts = [part for part in (found.sources, found.layers[:LAYERS]) if part]
     heights = [len(part) + 1.4 for part in parts]
@@ -108,7 +108,7 @@ def _bars(axes: Axes, rows: Rows) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def forecast(found: Forecast) -> str:
+def loss_prediction(found: LossPrediction) -> str:
     """Loss over the strength of the error: Monte Carlo with its interval, and the prediction."""
     rows = sorted(found.rows, key=lambda row: row["scale"])
     scales = np.array([row["scale"] for row in rows])

@@ -8,7 +8,7 @@ import aimc_robust
 from aimc_robust.devices.limits import time_text
 from aimc_robust.experiments.evaluate.run import write_tables
 from aimc_robust.experiments.results.evaluation import Results
-from aimc_robust.io.atomic import write_whole
+from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent, gather
 from aimc_robust.report.figures.device import device_curve
@@ -22,7 +22,7 @@ def write_report(folder: Path) -> Path:
     write_tables(results)
     content = gather(results)
     for name in ("evaluation.md.j2", "evaluation.html.j2"):
-        write_whole(folder / f"report.{name.split('.')[1]}", _render(name, content))
+        atomic_write(folder / f"report.{name.split('.')[1]}", _render(name, content))
     return folder / "report.html"
 
 

@@ -12,7 +12,7 @@ from aimc_robust.devices.card import Card
 from aimc_robust.devices.curves import ageing, programming_curve, read_curve, read_times_s, smooth_times_s
 from aimc_robust.devices.limits import DAY_S, YEAR_S, time_text
 from aimc_robust.devices.std import has_read_noise
-from aimc_robust.io.atomic import write_whole
+from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.plot_style import STYLE
 
 # Three of Okabe and Ito's colours, told apart with any colour vision, each with a dash of its own for print in grey.
@@ -25,7 +25,7 @@ def save(card: Card, path: Path) -> None:
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE | {"legend.fontsize": 9}):
         draw(card).savefig(buffer, format=path.suffix.lower()[1:])
-    write_whole(path, buffer.getvalue())
+    atomic_write(path, buffer.getvalue())
 
 
 def draw(card: Card) -> Figure:

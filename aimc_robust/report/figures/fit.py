@@ -15,7 +15,7 @@ from aimc_robust.fitting.laws import std_at
 from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.predictive import latent, moments
 from aimc_robust.fitting.programming import known_variance
-from aimc_robust.io.atomic import write_whole
+from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.figures.device_card import unit_label
 from aimc_robust.report.plot_style import COLOURS, STYLE
 
@@ -30,7 +30,7 @@ def save(fit: Fit, path: Path) -> None:
     figure = draw(fit)
     with mpl.rc_context(STYLE | {"legend.fontsize": 9}):
         figure.savefig(buffer, format=path.suffix.lower()[1:])
-    write_whole(path, buffer.getvalue())
+    atomic_write(path, buffer.getvalue())
 
 
 def draw(fit: Fit) -> Figure:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import aimc_robust
 from aimc_robust.experiments.recommend.run import Advice
-from aimc_robust.io.atomic import write_whole
+from aimc_robust.io.atomic import atomic_write
 from aimc_robust.io.toml import to_toml
 from aimc_robust.report.formatting import environment, p_value
 from aimc_robust.report.plot_style import COLOURS, STYLE, svg
@@ -31,7 +31,7 @@ def write_advice(advice: Advice) -> Path:
         p_value=p_value,
         version=aimc_robust.__version__,
     )
-    write_whole(advice.folder / "advice.html", page)
+    atomic_write(advice.folder / "advice.html", page)
     return advice.folder / "advice.html"
 
 

@@ -54,16 +54,16 @@ class Ascent(Method):
         return 2 if self.batches == "different" else 1
 
     @property
-    def shares(self) -> tuple[float, float]:
+    def gradient_weights(self) -> tuple[float, float]:
         return 0.0, 1.0
 
     @property
     def full_strength(self) -> float:
         return self.rho
 
-    def parts(self, batches: Sequence[Batch]) -> list[tuple[float, Sequence[Batch]]]:
+    def micro_batches(self, batches: Sequence[Batch]) -> list[tuple[float, Sequence[Batch]]]:
         if self.m is None:
-            return super().parts(batches)
+            return super().micro_batches(batches)
         sizes = {len(values) for batch in batches for values in batch if isinstance(values, Tensor)}
         if len(sizes) != 1 or not all(isinstance(values, Tensor) for batch in batches for values in batch):
             raise InputError(

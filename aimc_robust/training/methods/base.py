@@ -62,13 +62,13 @@ class Method(ABC):
 
     @property
     @abstractmethod
-    def shares(self) -> tuple[float, float]:
+    def gradient_weights(self) -> tuple[float, float]:
         """(clean_share, perturbed_share); a pass with share 0 is not run."""
 
     @property
-    def worker_shares(self) -> tuple[float, float]:
+    def worker_gradient_weights(self) -> tuple[float, float]:
         """The shares of this process."""
-        return self.shares
+        return self.gradient_weights
 
     @property
     def passes_per_update(self) -> int:
@@ -78,14 +78,14 @@ class Method(ABC):
         own: SGD and RWP 1, SAM and m-RWP 2, as in the m-RWP paper's Table 1. Workers that share an update (parallel
         m-RWP) save time, not computation; parts of a batch (m-sharpness) add up to one.
         """
-        clean_share, perturbed_share = self.shares
+        clean_share, perturbed_share = self.gradient_weights
         per_draw = 1 + self.ascent_pass if perturbed_share else 0
         return (1 if clean_share else 0) + self.draws * per_draw
 
     @property
     def passes(self) -> tuple[str, ...]:
         """Which of BN_STATS an update runs."""
-        clean_share, perturbed_share = self.shares
+        clean_share, perturbed_share = self.gradient_weights
         run = {"clean": clean_share or self.ascent_pass, "perturbed": perturbed_share}
         return tuple(name for name, share in run.items() if share)
 
@@ -126,7 +126,7 @@ class Method(ABC):
                 f"{type(self).__name__} takes {self.batches_per_update} batch(es) per update, each an (input, target) "
                 f"pair in a list; got {len(batches)}."
             )
-        parts = self.parts(batches)
+        parts = self.micro_batches(batches)
         losses = []
         for number, (share, part) in enumerate(parts):
             passes = LossPasses(model, loss_fn, part, scaler)
@@ -138,7 +138,7 @@ class Method(ABC):
 
         last: whether the update ends with this call, and data-parallel workers then share their gradients.
         """
-        clean_share, perturbed_share = (share * own for own in self.worker_shares)
+        clean_share, perturbed_share = (share * own for own in self.worker_gradient_weights)
         draws = self.draws if perturbed_share else 0
         losses = []
         if clean_share:
@@ -149,15 +149,17 @@ class Method(ABC):
             synced = _synced(model, last and draw == draws - 1)
             with self.perturbation(model, passes, step=step, draw=draw), self._buffers(model, kept), synced:
                 losses.append(passes.accumulate(-1, perturbed_share / draws))
-        if last and self.worker_shares != self.shares:  # only some workers have made the pass that `bn_stats` names
+        if (
+            last and self.worker_gradient_weights != self.gradient_weights
+        ):  # only some workers have made the pass that `bn_stats` names
             share_buffers(model, source=self.statistics_from)
         return sum(losses[1:], losses[0])
 
-    def parts(self, batches: Sequence[Batch]) -> list[tuple[float, Sequence[Batch]]]:
+    def micro_batches(self, batches: Sequence[Batch]) -> list[tuple[float, Sequence[Batch]]]:
         """(share, batches) that an update works through one after the other: all at once, unless a method cuts them."""
         return [(1.0, batches)]
 
-    def portion(self, rank: int, size: int) -> tuple[list[int], int, int]:
+    def shard(self, rank: int, size: int) -> tuple[list[int], int, int]:
         """What worker `rank` of `size` reads: (streams, one for each of its batches; its part; of so many parts)."""
         return list(range(self.batches_per_update)), rank, size
 

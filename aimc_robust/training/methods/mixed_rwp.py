@@ -16,7 +16,7 @@ class MixedRWP(RandomPerturbation):
     lam: share of the perturbed gradient, 0 to 1. batches: two `different` ones, or the `same` one twice.
     parallel: an even number of data-parallel workers shares the two passes: even ranks take the clean one, odd ranks
         the perturbed one, and averaging the gradients mixes them. An update then takes the time of a single pass. Each
-        worker gives `backward` one batch; `portion` says which (`train` does so).
+        worker gives `backward` one batch; `shard` says which (`train` does so).
     Source: m-RWP paper, Eq. 8 (its Algorithm 2 prints lam on the clean gradient; at the default 0.5 they agree);
     batches: its Table A1; parallel: its Algorithm 2.
     """
@@ -40,22 +40,22 @@ class MixedRWP(RandomPerturbation):
         return 2 if self.batches == "different" and not self.parallel else 1
 
     @property
-    def shares(self) -> tuple[float, float]:
+    def gradient_weights(self) -> tuple[float, float]:
         return 1.0 - self.lam, self.lam
 
     @property
-    def worker_shares(self) -> tuple[float, float]:
+    def worker_gradient_weights(self) -> tuple[float, float]:
         """In a parallel update twice the share of this worker's pass: the mean over workers halves it."""
         if not self.parallel:
-            return self.shares
+            return self.gradient_weights
         rank, size = world()
         _require_even(size)
-        clean_share, perturbed_share = self.shares
+        clean_share, perturbed_share = self.gradient_weights
         return (0.0, 2.0 * perturbed_share) if rank % 2 else (2.0 * clean_share, 0.0)
 
-    def portion(self, rank: int, size: int) -> tuple[list[int], int, int]:
+    def shard(self, rank: int, size: int) -> tuple[list[int], int, int]:
         if not self.parallel:
-            return super().portion(rank, size)
+            return super().shard(rank, size)
         _require_even(size)
         return [rank % 2 if self.batches == "different" else 0], rank // 2, size // 2
 

@@ -75,5 +75,5 @@ class RWP(RandomPerturbation):
     bn_stats: str = "perturbed"
 
     @property
-    def shares(self) -> tuple[float, float]:
+    def gradient_weights(self) -> tuple[float, float]:
         return 0.0, 1.0

@@ -14,7 +14,7 @@ class SGD(Method):
     """g = grad L_B(w): the baseline, for any base optimizer."""
 
     @property
-    def shares(self) -> tuple[float, float]:
+    def gradient_weights(self) -> tuple[float, float]:
         return 1.0, 0.0
 
     @property

@@ -234,7 +234,7 @@ def test_what_was_not_foreseen_is_one_line_with_the_way_to_more(call, tmp_path, 
     def fails(*_, **__):
         raise LookupError("deep\ndown")
 
-    monkeypatch.setattr("aimc_robust.deployment.deploy", fails)
+    monkeypatch.setattr("aimc_robust.deployment.evaluate_models", fails)
     code, out, err = call(*command(tmp_path))
     assert (code, out) == (1, "")
     assert err.startswith("error: LookupError: deep down. ")

@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 from aimc_robust.cli.app import app
 from aimc_robust.cli.views.plan import duration, lines, rows, size
 from aimc_robust.experiments.planning import timer
-from aimc_robust.experiments.planning.plan import BEGUN, DONE, FAILED, TODO, Estimate, Plan, PlannedCell
+from aimc_robust.experiments.planning.plan import DONE, FAILED, STARTED, TODO, Estimate, Plan, PlannedTrial
 from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import load_spec
 
 
@@ -23,13 +23,13 @@ def planned(write_spec):
     """A plan of made-up numbers for the small spec."""
     spec = load_spec(write_spec())
     left = {"gaussian-0.2": 3}
-    cells = (
-        PlannedCell(Cell("sgd", 0), DONE, 3, 3, {}),
-        PlannedCell(Cell("m-rwp", 0), TODO, 0, 3, left, estimate=Estimate(7200.0, 7300.0, 2_000_000)),
-        PlannedCell(Cell("sgd", 1), BEGUN, 2, 3, left, estimate=Estimate(600.0, 800.0, 2_000_000)),
-        PlannedCell(Cell("m-rwp", 1), TODO, 0, 3, left, estimate=Estimate(7200.0, 7300.0, 2_000_000)),
+    trials = (
+        PlannedTrial(Trial("sgd", 0), DONE, 3, 3, {}),
+        PlannedTrial(Trial("m-rwp", 0), TODO, 0, 3, left, estimate=Estimate(7200.0, 7300.0, 2_000_000)),
+        PlannedTrial(Trial("sgd", 1), STARTED, 2, 3, left, estimate=Estimate(600.0, 800.0, 2_000_000)),
+        PlannedTrial(Trial("m-rwp", 1), TODO, 0, 3, left, estimate=Estimate(7200.0, 7300.0, 2_000_000)),
     )
-    return Plan(spec, cells, 2, 2, "cpu", ("small-cnn, SGD: 0.1 s for an update",), ())
+    return Plan(spec, trials, 2, 2, "cpu", ("small-cnn, SGD: 0.1 s for an update",), ())
 
 
 def test_models_of_a_method_that_stand_alike_share_a_row(planned):
@@ -42,7 +42,7 @@ def test_models_of_a_method_that_stand_alike_share_a_row(planned):
 
 def test_the_totals_say_what_they_are(planned):
     text = lines(planned)
-    assert text[0] == "4 models: 1 done, 1 begun, 2 to do."
+    assert text[0] == "4 models: 1 done, 1 started, 2 to do."
     whole, side = "about 4 h 10 min one after the other", "2 h 15 min with 2 side by side"
     assert text[1] == f"Time left: {whole}, {side}, on this machine (cpu)."
     assert text[2] == "Checkpoints to come: 6 MB."
@@ -50,8 +50,10 @@ def test_the_totals_say_what_they_are(planned):
 
 
 def test_what_cannot_be_estimated_is_said_not_guessed(planned):
-    unknown = [PlannedCell(**{**vars(p), "estimate": None}) if p.cell == Cell("sgd", 1) else p for p in planned.cells]
-    failed = PlannedCell(Cell("sgd", 0), FAILED, 0, 3, {"digital": 1}, reason="out of memory")
+    unknown = [
+        PlannedTrial(**{**vars(p), "estimate": None}) if p.trial == Trial("sgd", 1) else p for p in planned.trials
+    ]
+    failed = PlannedTrial(Trial("sgd", 0), FAILED, 0, 3, {"digital": 1}, reason="out of memory")
     some = Plan(planned.spec, (failed, *unknown[1:]), 1, 1, "cpu", (), ("there is no data file x.npz.",))
     assert ("sgd", "1", "2 of 3 epochs", "3", "unknown") in rows(some)
     assert ("sgd", "0", "failed: out of memory", "", "") in rows(some)
@@ -77,7 +79,7 @@ def test_sizes_in_words(count, text):
 def test_plan_tells_states_and_costs_and_writes_nothing(write_spec, tmp_path, monkeypatch):
     path = write_spec()
     store = Store(tmp_path / "out", load_spec(path))
-    store.record_failure(Cell("m-rwp", 1), "not finite at update 7")
+    store.record_failure(Trial("m-rwp", 1), "not finite at update 7")
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(timer, "ENOUGH_S", 0.0)
     folders = ["--out", tmp_path / "out", "--models", tmp_path / "models"]

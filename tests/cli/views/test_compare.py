@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress as Bars
 
-from aimc_robust.cli.views.compare import Lines, TerminalBars
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.cli.views.compare import PlainProgress, RichProgress
+from aimc_robust.experiments.results.trial import Trial
 
-FIRST, SECOND, THIRD = (Cell("sgd", seed) for seed in range(3))
+FIRST, SECOND, THIRD = (Trial("sgd", seed) for seed in range(3))
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def console():
 
 def test_the_bar_of_all_models_never_goes_back_with_two_under_way(console):
     bars = Bars(console=console)
-    view = TerminalBars(console, bars)
+    view = RichProgress(console, bars)
     everything = bars.tasks[0]
-    view.started(cells=2, epochs=4, coverage="")
+    view.started(trials=2, epochs=4, coverage="")
     steps = [lambda: view.training(FIRST, done=0), lambda: view.training(SECOND, done=2)]
     for epoch in (1, 2):
         steps += [lambda e=epoch: view.epoch(FIRST, {"epoch": e}), lambda e=epoch: view.epoch(SECOND, {"epoch": e + 2})]
@@ -39,8 +39,8 @@ def test_the_bar_of_all_models_never_goes_back_with_two_under_way(console):
 def test_the_time_that_is_left_counts_only_models_that_were_worked_on(console, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("aimc_robust.cli.views.compare.time.monotonic", lambda: now[0])
-    view = Lines(console)
-    view.started(cells=3, epochs=4, coverage="")
+    view = PlainProgress(console)
+    view.started(trials=3, epochs=4, coverage="")
     view.finished(FIRST, {"digital": 90.0})  # by an earlier call
     view.training(SECOND, done=0)
     view.training(THIRD, done=0)

@@ -10,10 +10,10 @@ from aimc_robust.errors import MissingDependencyError
 from aimc_robust.experiments.callbacks.comparison import Progress
 from aimc_robust.experiments.callbacks.tensorboard import FOLDER, TensorBoard
 from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import load_spec
 
-SGD, MRWP = Cell("sgd", 0), Cell("m-rwp", 0)
+SGD, MRWP = Trial("sgd", 0), Trial("m-rwp", 0)
 
 
 def row(epoch, **more):
@@ -32,31 +32,31 @@ def store(write_spec, tmp_path):
     return Store(tmp_path / "out", load_spec(write_spec()))
 
 
-def written(store, cell, *rows, folder=None):
+def written(store, trial, *rows, folder=None):
     """Append rows to the history as a training does."""
-    folder = folder or store.run_folder(cell)
+    folder = folder or store.run_folder(trial)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "history.jsonl").open("a") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def events(store, cell):
+def events(store, trial):
     """Tag -> [(step, value)] as TensorBoard itself reads them."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(store.folder / FOLDER / str(cell)), size_guidance={"scalars": 0})
+    found = EventAccumulator(str(store.folder / FOLDER / str(trial)), size_guidance={"scalars": 0})
     found.Reload()
     return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
-def steps(store, cell, tag="history/accuracy"):
-    return [step for step, _ in events(store, cell)[tag]]
+def steps(store, trial, tag="history/accuracy"):
+    return [step for step, _ in events(store, trial)[tag]]
 
 
-def train(board, store, cell, *epochs):
+def train(board, store, trial, *epochs):
     for epoch in epochs:
-        written(store, cell, row(epoch))
-        board.epoch(cell, row(epoch))
+        written(store, trial, row(epoch))
+        board.epoch(trial, row(epoch))
 
 
 def test_every_number_of_the_rows_and_the_mean_accuracies_are_in_the_files(store):
@@ -77,8 +77,8 @@ def test_every_number_of_the_rows_and_the_mean_accuracies_are_in_the_files(store
 def test_models_that_train_at_the_same_time_have_files_of_their_own(store):
     board = TensorBoard(Progress(), store)
     for epoch in (1, 2, 3):
-        for cell in (SGD, MRWP):
-            train(board, store, cell, epoch)
+        for trial in (SGD, MRWP):
+            train(board, store, trial, epoch)
     assert steps(store, SGD) == steps(store, MRWP) == [1, 2, 3]
 
 
@@ -142,7 +142,7 @@ def test_everything_is_passed_on(store):
         pass
 
     calls = {
-        "started": ((), {"cells": 4, "epochs": 3, "coverage": "all"}),
+        "started": ((), {"trials": 4, "epochs": 3, "coverage": "all"}),
         "training": ((SGD,), {"done": 0}),
         "epoch": ((SGD, row(1)), {}),
         "evaluating": ((SGD, "digital"), {}),
@@ -174,10 +174,10 @@ def test_a_whole_comparison_shows_what_its_rows_say(run, write_spec, tmp_path):
     path = write_spec()
     store = Store(tmp_path / "out", load_spec(path))
     run(path, progress=TensorBoard(Progress(), store))
-    assert len(list((tmp_path / "out" / FOLDER).iterdir())) == len(store.cells) == 4
-    for cell in store.cells:
-        found, history = events(store, cell), store.history(cell)
+    assert len(list((tmp_path / "out" / FOLDER).iterdir())) == len(store.trials) == 4
+    for trial in store.trials:
+        found, history = events(store, trial), store.history(trial)
         for key in ("train_loss", "accuracy", "seconds", "distance"):
             assert found[f"history/{key}"] == [(r["epoch"], pytest.approx(r[key], rel=1e-6)) for r in history]
-        accuracies = [r["accuracy"] for r in store.evaluations(cell) if r["target"] == "rram-wan2022"]
+        accuracies = [r["accuracy"] for r in store.evaluations(trial) if r["target"] == "rram-wan2022"]
         assert found["accuracy/rram-wan2022"] == [(3, pytest.approx(sum(accuracies) / 3, rel=1e-6))]

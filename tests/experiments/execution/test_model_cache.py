@@ -7,7 +7,7 @@ import pytest
 from aimc_robust.errors import CheckpointError, InputError
 from aimc_robust.experiments.callbacks.comparison import Progress
 from aimc_robust.experiments.compare import compare
-from aimc_robust.experiments.execution import cell_runner
+from aimc_robust.experiments.execution import trial_runner
 from aimc_robust.experiments.execution.engines.local import Jobs
 from aimc_robust.experiments.execution.engines.serial import Serial
 from aimc_robust.experiments.spec.comparison import load_spec
@@ -43,8 +43,8 @@ class Trainings(Progress):
     def __init__(self):
         self.epochs = {}
 
-    def epoch(self, cell, row):
-        self.epochs[cell.method] = self.epochs.get(cell.method, 0) + 1
+    def epoch(self, trial, row):
+        self.epochs[trial.method] = self.epochs.get(trial.method, 0) + 1
 
 
 def run(text, tmp_path, out, **more):
@@ -89,7 +89,7 @@ def test_results_stay_whole_when_the_shared_folder_goes(tmp_path, shared):
     rows = (outcome.store.folder / "evaluations.csv").read_bytes()
     for path in sorted(shared["models"].rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    (outcome.store.run_folder(outcome.store.cells[0]) / "evaluations.jsonl").unlink()
+    (outcome.store.run_folder(outcome.store.trials[0]) / "evaluations.jsonl").unlink()
     again, trained = run(ONE, tmp_path, "one", **shared)
     assert trained == {}
     assert (again.store.folder / "evaluations.csv").read_bytes() == rows
@@ -97,14 +97,14 @@ def test_results_stay_whole_when_the_shared_folder_goes(tmp_path, shared):
 
 def test_other_images_under_the_same_name_are_refused(tmp_path, shared, monkeypatch):
     run(ONE, tmp_path, "one", **shared)
-    real = cell_runner.load_data
+    real = trial_runner.load_data
 
     def changed(*args, **more):
         data = real(*args, **more)
         object.__setattr__(data, "id", "another")
         return data
 
-    monkeypatch.setattr(cell_runner, "load_data", changed)
+    monkeypatch.setattr(trial_runner, "load_data", changed)
     with pytest.raises(CheckpointError, match="another recipe"):
         run(OTHER, tmp_path, "other", **shared)
 
@@ -112,26 +112,26 @@ def test_other_images_under_the_same_name_are_refused(tmp_path, shared, monkeypa
 def test_a_target_is_evaluated_at_the_epoch_that_suits_it(tmp_path):
     outcome, _ = run(ONE, tmp_path, "one")
     store = outcome.store
-    cell = store.cells[1]
+    trial = store.trials[1]
     digital, noisy = store.targets
     config = store.spec.config()
     assert (digital.selection(config), noisy.selection(config)) == (0, 1)
-    best = max(store.history(cell), key=lambda row: row["perturbed_accuracy_0.2"])
-    clean = max(store.history(cell), key=lambda row: row["accuracy"])
-    notes = [read_checkpoint(store.run_folder(cell) / f"checkpoint{end}.safetensors")[1] for end in ("", "-0.2")]
+    best = max(store.history(trial), key=lambda row: row["perturbed_accuracy_0.2"])
+    clean = max(store.history(trial), key=lambda row: row["accuracy"])
+    notes = [read_checkpoint(store.run_folder(trial) / f"checkpoint{end}.safetensors")[1] for end in ("", "-0.2")]
     assert [note["epoch"] for note in notes] == [clean["epoch"], best["epoch"]]
 
 
 def test_engines_that_run_several_cells_at_a_time_begin_with_the_costliest(tmp_path):
     class Noting(Serial):
-        def run(self, work, cells, progress):
-            order.extend(str(cell) for cell in cells)
-            return super().run(work, cells, progress)
+        def run(self, work, trials, progress):
+            order.extend(str(trial) for trial in trials)
+            return super().run(work, trials, progress)
 
     class Several(Jobs):
-        def run(self, work, cells, progress):
-            order.extend(str(cell) for cell in cells)
-            return dict.fromkeys(cells)
+        def run(self, work, trials, progress):
+            order.extend(str(trial) for trial in trials)
+            return dict.fromkeys(trials)
 
     text = ONE.replace("[methods.sgd]", "[methods.sgd]\n[methods.sam]\nrho = 0.1").replace(
         "seeds = [0]", "seeds = [0, 1]"
@@ -157,14 +157,14 @@ def test_a_part_runs_its_share_of_the_cells(tmp_path):
 
 def test_rows_are_of_the_selection_that_suits_the_target_and_no_other(tmp_path):
     store = run(ONE, tmp_path, "one")[0].store
-    folder = store.run_folder(store.cells[0])
-    before = store.evaluations(store.cells[0])
+    folder = store.run_folder(store.trials[0])
+    before = store.evaluations(store.trials[0])
     tensors, notes = read_checkpoint(folder / "checkpoint-0.2.safetensors")
     tensors["classifier.weight"] = tensors["classifier.weight"].flip(0).contiguous()  # classes in another order
     write_checkpoint(folder / "checkpoint-0.2.safetensors", tensors, notes)
     (folder / "evaluations.jsonl").unlink()
     run(ONE, tmp_path, "one")
-    after = store.evaluations(store.cells[0])
+    after = store.evaluations(store.trials[0])
     changed = {new["target"] for old, new in zip(before, after, strict=True) if old["loss"] != new["loss"]}
     assert changed == {"gaussian-0.2"}
 
@@ -172,9 +172,9 @@ def test_rows_are_of_the_selection_that_suits_the_target_and_no_other(tmp_path):
 def test_a_target_on_training_images_is_measured_on_all_of_them(tmp_path):
     text = ONE.replace('targets = ["digital",', 'targets = ["digital", { name = "train", split = "training" },')
     store = run(text, tmp_path, "one")[0].store
-    digital, train = (store.evaluations(store.cells[0])[i] for i in (0, 1))
-    data = cell_runner.load_data(store.spec.data, seed=0, folder=tmp_path)
+    digital, train = (store.evaluations(store.trials[0])[i] for i in (0, 1))
+    data = trial_runner.load_data(store.spec.data, seed=0, folder=tmp_path)
     assert (digital["n"], train["n"]) == (len(data.test[1]), len(data.training[1]))
-    model = cell_runner.build_model(store.spec.model, data, seed=0)
-    model.load_state_dict(read_checkpoint(store.run_folder(store.cells[0]) / "checkpoint.safetensors")[0])
+    model = trial_runner.build_model(store.spec.model, data, seed=0)
+    model.load_state_dict(read_checkpoint(store.run_folder(store.trials[0]) / "checkpoint.safetensors")[0])
     assert train["accuracy"] == pytest.approx(measure(model.eval(), data.batches("training", 500)).accuracy)

@@ -1,6 +1,7 @@
-"""A cell that wants more memory than there is: recorded with its reason, and the others go on."""
+"""A trial that wants more memory than there is: recorded with its reason, and the others go on."""
 
 import pytest
+from support import user_models
 
 from aimc_robust.experiments.callbacks.comparison import Progress
 from aimc_robust.experiments.compare import compare
@@ -17,29 +18,29 @@ targets = ["digital"]
 name = "digits"
 test_share = 0.1
 [model]
-name = "zoo:tiny"
+name = "user_models:tiny"
 [training]
 epochs = 1
 [methods.hungry]
 kind = "sgd"
-model = { name = "zoo:Hungry" }
+model = { name = "user_models:Hungry" }
 [methods.sgd]
 """
 
 
 @pytest.mark.parametrize("engine", [None, Jobs(1, threads=1)], ids=["serial", "jobs"])
 def test_want_of_memory_is_one_cells_failure(tmp_path, monkeypatch, engine):
-    folder = __file__.rpartition("/")[0]
+    folder = user_models.__file__.rpartition("/")[0]
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", folder)
     path = tmp_path / "spec.toml"
     path.write_text(SPEC, encoding="utf-8")
     asked = {"data_folder": tmp_path, "progress": Progress(), "engine": engine}
     outcome = compare(load_spec(path), SPEC, tmp_path / "out", **asked)
-    ((cell, reason),) = outcome.failed.items()
-    assert cell.method == "hungry"
+    ((trial, reason),) = outcome.failed.items()
+    assert trial.method == "hungry"
     assert reason.startswith("out of memory (")
     assert reason.endswith("use a smaller batch or network, or fewer jobs.")
     assert list(outcome.store.table()["method"]) == ["sgd"]
     assert "out of memory" in write_report(tmp_path / "out").read_text(encoding="utf-8")
-    assert compare(load_spec(path), SPEC, tmp_path / "out", **asked).failed == {cell: reason}  # not tried again
+    assert compare(load_spec(path), SPEC, tmp_path / "out", **asked).failed == {trial: reason}  # not tried again

@@ -8,12 +8,12 @@ import torch
 
 from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.planning import timer
-from aimc_robust.experiments.planning.cost_model import CellCost, Timer
-from aimc_robust.experiments.planning.plan import BEGUN, DONE, FAILED, SHARED, TODO, TRAINED, makespan, plan, states
-from aimc_robust.experiments.planning.timer import Cost, median_s, patient
+from aimc_robust.experiments.planning.cost_model import Timer, TrialCost
+from aimc_robust.experiments.planning.plan import DONE, FAILED, SHARED, STARTED, TODO, TRAINED, makespan, plan, states
+from aimc_robust.experiments.planning.timer import Cost, affordable_batch, median_s
 from aimc_robust.experiments.planning.workload import method_kind, target_kind
 from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.targets.target import build_target
 from aimc_robust.training.fabric import Machine
@@ -38,8 +38,8 @@ def _a_few_repetitions_are_enough(monkeypatch):
     monkeypatch.setattr(timer, "ENOUGH_S", 0.0)
 
 
-def touch(store, cell, *names, rows=(), epochs=0, folder=None):
-    folder = folder or store.run_folder(cell)
+def touch(store, trial, *names, rows=(), epochs=0, folder=None):
+    folder = folder or store.run_folder(trial)
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).write_bytes(b"")
@@ -59,23 +59,23 @@ def store(write_spec, tmp_path):
 
 def test_each_state_is_told_from_the_files(store, tmp_path):
     models = tmp_path / "models"
-    done, trained, begun, failed = Cell("sgd", 0), Cell("m-rwp", 0), Cell("sgd", 1), Cell("m-rwp", 1)
+    done, trained, started, failed = Trial("sgd", 0), Trial("m-rwp", 0), Trial("sgd", 1), Trial("m-rwp", 1)
     touch(store, done, rows=rows("digital", "gaussian-0.2", "rram-wan2022"))  # published without weights
     touch(store, trained, "checkpoint.safetensors", rows=rows("digital", "gaussian-0.2", chips=2), epochs=3)
-    touch(store, begun, "unfinished.safetensors", epochs=2)
+    touch(store, started, "unfinished.safetensors", epochs=2)
     store.record_failure(failed, "not finite")
-    found = {planned.cell: planned for planned in states(store, models)}
-    assert [found[cell].state for cell in (done, trained, begun, failed)] == [DONE, TRAINED, BEGUN, FAILED]
+    found = {planned.trial: planned for planned in states(store, models)}
+    assert [found[trial].state for trial in (done, trained, started, failed)] == [DONE, TRAINED, STARTED, FAILED]
     assert found[done].missing == {}
     assert found[trained].missing == {"gaussian-0.2": 1, "rram-wan2022": 3}
-    assert (found[begun].epochs, found[begun].all_epochs) == (2, 3)
+    assert (found[started].epochs, found[started].all_epochs) == (2, 3)
     assert found[failed].reason == "not finite"
-    assert [found[cell].is_left for cell in (done, trained, begun, failed)] == [False, True, True, False]
-    assert list(found) == store.cells
+    assert [found[trial].is_left for trial in (done, trained, started, failed)] == [False, True, True, False]
+    assert list(found) == store.trials
 
 
 def test_epochs_without_a_state_to_go_on_from_begin_anew(store):
-    touch(store, Cell("sgd", 0), epochs=2)
+    touch(store, Trial("sgd", 0), epochs=2)
     planned = states(store)[0]
     assert (planned.state, planned.epochs) == (TODO, 0)
 
@@ -85,22 +85,22 @@ def test_models_that_are_shared_are_not_trained_again(write_spec, tmp_path):
     store, models = Store(tmp_path / "out", load_spec(path)), tmp_path / "models"
     touch(store, None, "checkpoint.safetensors", folder=models / store.spec.recipe("sgd", 1))
     touch(store, None, "unfinished.safetensors", epochs=1, folder=models / store.spec.recipe("m-rwp", 0))
-    found = {str(planned.cell): (planned.state, planned.epochs) for planned in states(store, models)}
+    found = {str(planned.trial): (planned.state, planned.epochs) for planned in states(store, models)}
     assert found["sgd-seed0"] == (TODO, 0)
-    assert found["again-seed0"] == (SHARED, 0)  # the cell before it makes the model
+    assert found["again-seed0"] == (SHARED, 0)  # the trial before it makes the model
     assert found["sgd-seed1"][0] == found["again-seed1"][0] == SHARED
-    assert found["m-rwp-seed0"] == (BEGUN, 1)
+    assert found["m-rwp-seed0"] == (STARTED, 1)
     assert {planned.state for planned in states(store)} == {TODO}  # without the folder nothing is shared
 
 
 def test_what_is_left_is_estimated_from_a_timed_step_and_chip(write_spec, tmp_path):
     spec = load_spec(write_spec())
     store = Store(tmp_path / "out", spec)
-    touch(store, Cell("sgd", 0), "checkpoint.safetensors", rows=rows("digital", "rram-wan2022"))
-    touch(store, Cell("sgd", 1), "unfinished.safetensors", epochs=2)
+    touch(store, Trial("sgd", 0), "checkpoint.safetensors", rows=rows("digital", "rram-wan2022"))
+    touch(store, Trial("sgd", 1), "unfinished.safetensors", epochs=2)
     found = plan(spec, store.folder, data_folder=tmp_path, machine=CPU)
     assert not found.problems
-    by = {str(planned.cell): planned.estimate for planned in found.cells}
+    by = {str(planned.trial): planned.estimate for planned in found.trials}
     assert 0 < by["sgd-seed0"].alone_s < by["sgd-seed1"].alone_s
     assert by["m-rwp-seed0"] == by["m-rwp-seed1"]
     total = pytest.approx(sum(estimate.alone_s for estimate in by.values()))
@@ -111,7 +111,7 @@ def test_what_is_left_is_estimated_from_a_timed_step_and_chip(write_spec, tmp_pa
     words = " ".join(found.measured)
     for part in ("SGD (clean pass)", "MixedRWP (clean and perturbed pass)", "on rram-wan2022", "32 images"):
         assert part in words
-    # Each kind once for two methods and four cells: two kinds of update, the validation, three of target.
+    # Each kind once for two methods and four trials: two kinds of update, the validation, three of target.
     assert len(found.measured) == len(set(found.measured)) == 2 + 1 + 3
 
 
@@ -127,14 +127,14 @@ def test_estimates_are_epochs_and_chips_times_their_cost(write_spec, tmp_path, m
     two = ("sigma = 0.1, draws", "sigma = [0.0, 0.1], draws")
     spec = load_spec(write_spec(two, ('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', device)))
     store = Store(tmp_path / "out", spec)
-    touch(store, Cell("sgd", 0), "unfinished.safetensors", epochs=2)
-    touch(store, Cell("sgd", 1), "checkpoint.safetensors", rows=rows("digital", "gaussian-0.2"))
+    touch(store, Trial("sgd", 0), "unfinished.safetensors", epochs=2)
+    touch(store, Trial("sgd", 1), "checkpoint.safetensors", rows=rows("digital", "gaussian-0.2"))
     chip_s = {"digital": 1.0, "gaussian-0.2": 10.0, "rram-wan2022": 100.0}
     monkeypatch.setattr(
-        Timer, "cost", lambda self, label, targets: CellCost(1000.0, {t.name: chip_s[t.name] for t in targets}, 7)
+        Timer, "cost", lambda self, label, targets: TrialCost(1000.0, {t.name: chip_s[t.name] for t in targets}, 7)
     )
     found = plan(spec, store.folder, data_folder=tmp_path, machine=CPU, jobs=2)
-    seconds = {str(planned.cell): planned.estimate.alone_s for planned in found.cells}
+    seconds = {str(planned.trial): planned.estimate.alone_s for planned in found.trials}
     assert seconds == {"sgd-seed0": 1331.0, "m-rwp-seed0": 3331.0, "sgd-seed1": 300.0, "m-rwp-seed1": 3331.0}
     assert found.alone_s == 8293.0
     assert found.beside_s == 3331.0 + 1331.0  # beside 3331 + 300
@@ -144,18 +144,18 @@ def test_estimates_are_epochs_and_chips_times_their_cost(write_spec, tmp_path, m
 def test_missing_data_leave_the_cells_without_an_estimate_and_give_the_reason_once(write_spec, tmp_path):
     spec = load_spec(write_spec(('name = "digits"', 'name = "npz:missing.npz"'), ("test_share = 0.1", "")))
     found = plan(spec, tmp_path / "out", data_folder=tmp_path, machine=CPU)
-    assert [planned.state for planned in found.cells] == [TODO] * 4
-    assert {planned.estimate for planned in found.cells} == {None}
+    assert [planned.state for planned in found.trials] == [TODO] * 4
+    assert {planned.estimate for planned in found.trials} == {None}
     assert len(found.problems) == 1
     assert "missing.npz" in found.problems[0]
 
 
 def test_a_finished_comparison_needs_neither_data_nor_time(store, tmp_path, monkeypatch):
-    for cell in store.cells:
-        touch(store, cell, rows=rows("digital", "gaussian-0.2", "rram-wan2022"))
+    for trial in store.trials:
+        touch(store, trial, rows=rows("digital", "gaussian-0.2", "rram-wan2022"))
     monkeypatch.setattr(Timer, "cost", None)
     found = plan(store.spec, store.folder, data_folder=tmp_path / "nowhere", machine=CPU)
-    assert {planned.state for planned in found.cells} == {DONE}
+    assert {planned.state for planned in found.trials} == {DONE}
     assert (found.alone_s, found.beside_s, found.disk_bytes) == (0, 0, 0)
 
 
@@ -182,12 +182,12 @@ def test_jobs_side_by_side_are_within_grahams_bound_of_the_best_order(costs, job
 
 
 def test_two_timings_tell_what_is_fixed_from_what_grows_with_the_images():
-    cost = Cost.through((10, 0.5 + 10 * 0.02), (100, 0.5 + 100 * 0.02))
+    cost = Cost.from_two_points((10, 0.5 + 10 * 0.02), (100, 0.5 + 100 * 0.02))
     assert (cost.fixed_s, cost.per_image_s) == (pytest.approx(0.5), pytest.approx(0.02))
     assert cost.of(1000) == pytest.approx(20.5)
-    noisy = Cost.through((10, 0.3), (100, 0.2))  # a clock that was disturbed gives no negative part
+    noisy = Cost.from_two_points((10, 0.3), (100, 0.2))  # a clock that was disturbed gives no negative part
     assert (noisy.fixed_s, noisy.per_image_s) == (0.3, 0.0)
-    assert Cost.through((8, 0.4), (8, 0.4)).of(16) == pytest.approx(0.8)  # there are no more images than few
+    assert Cost.from_two_points((8, 0.4), (8, 0.4)).of(16) == pytest.approx(0.8)  # there are no more images than few
 
 
 def test_the_median_leaves_out_the_first_time_and_what_disturbs_one(monkeypatch):
@@ -198,9 +198,9 @@ def test_the_median_leaves_out_the_first_time_and_what_disturbs_one(monkeypatch)
 
 
 def test_a_batch_that_takes_too_long_is_timed_in_part():
-    assert patient(0.001, 16, 128) == 128
-    assert patient(1.0, 16, 128) == 32  # four of these, one to warm up, take 8 s
-    assert patient(100.0, 16, 128) == 16
+    assert affordable_batch(0.001, 16, 128) == 128
+    assert affordable_batch(1.0, 16, 128) == 32  # four of these, one to warm up, take 8 s
+    assert affordable_batch(100.0, 16, 128) == 16
 
 
 def test_work_of_the_same_cost_is_of_one_kind_and_other_work_is_not():
@@ -240,7 +240,7 @@ def test_every_kind_of_work_can_be_timed_and_leaves_the_generators_alone(changes
     before = torch.random.get_rng_state()
     found = plan(spec, tmp_path / "out", data_folder=tmp_path, machine=CPU)
     assert not found.problems
-    assert all(planned.estimate.alone_s > 0 for planned in found.cells)
+    assert all(planned.estimate.alone_s > 0 for planned in found.trials)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

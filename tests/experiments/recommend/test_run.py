@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from aimc_robust.cli.app import main
-from aimc_robust.data.batches import batches_of
+from aimc_robust.data.batches import split_batches
 from aimc_robust.evaluation.equivalent_noise import equivalent_sigma, layer_errors
 from aimc_robust.experiments.recommend.proposal import propose
 from aimc_robust.experiments.recommend.verdict import judge
@@ -80,7 +80,7 @@ def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(ad
     model.eval()
     layers = layer_errors(model, Crossbar(DEVICE))
     pd.testing.assert_frame_equal(pd.DataFrame(measured["layers"]), layers, check_exact=False, rtol=1e-9)
-    found = equivalent_sigma(model, batches_of(data.validation, 500), Crossbar(DEVICE), chips=20, seed=0, jobs=1)
+    found = equivalent_sigma(model, split_batches(data.validation, 500), Crossbar(DEVICE), chips=20, seed=0, jobs=1)
     assert (measured["sigma"], measured["rms"], measured["identified"]) == (found.sigma, found.rms, found.identified)
     assert (measured["device_accuracy"], measured["digital_accuracy"]) == (found.device.mean, found.digital_accuracy)
     assert measured["images"] == len(data.validation[1])

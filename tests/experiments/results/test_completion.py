@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from aimc_robust.devices.library import cards_folder
-from aimc_robust.experiments.results.completion import answered, asked, note_answered
+from aimc_robust.experiments.results.completion import read_marker, spec_digest, write_marker
 
 SPEC = """
 name = "one"
@@ -25,24 +25,24 @@ def spec(tmp_path):
 
 
 def test_the_same_question_is_known_with_its_failures(spec, tmp_path):
-    note_answered(tmp_path, asked(spec), ["sam-seed0"])
-    assert answered(tmp_path, asked(spec)) == ["sam-seed0"]
+    write_marker(tmp_path, spec_digest(spec), ["sam-seed0"])
+    assert read_marker(tmp_path, spec_digest(spec)) == ["sam-seed0"]
 
 
 @pytest.mark.parametrize("name", ["spec.toml", "mine.toml", "other.toml"])
 def test_a_changed_spec_or_card_is_another_question(spec, tmp_path, name):
-    note_answered(tmp_path, asked(spec), [])
+    write_marker(tmp_path, spec_digest(spec), [])
     path = tmp_path / name
     path.write_text(path.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
-    assert answered(tmp_path, asked(spec)) is None
+    assert read_marker(tmp_path, spec_digest(spec)) is None
 
 
 def test_an_override_is_another_question(spec, tmp_path):
-    note_answered(tmp_path, asked(spec), [])
-    assert answered(tmp_path, asked(spec, overrides=["chips=3"])) is None
+    write_marker(tmp_path, spec_digest(spec), [])
+    assert read_marker(tmp_path, spec_digest(spec, overrides=["chips=3"])) is None
 
 
 @pytest.mark.parametrize("note", ["", "{", "[]", "null", '{"question": 1}'])
 def test_a_damaged_note_answers_nothing(spec, tmp_path, note):
-    (tmp_path / ".answered.json").write_text(note, encoding="utf-8")
-    assert answered(tmp_path, asked(spec)) is None
+    (tmp_path / ".read_marker.json").write_text(note, encoding="utf-8")
+    assert read_marker(tmp_path, spec_digest(spec)) is None

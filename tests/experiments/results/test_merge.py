@@ -11,20 +11,20 @@ from aimc_robust.experiments.results.comparison import Store
 from aimc_robust.experiments.results.diff import differences
 from aimc_robust.experiments.results.locking import exclusive
 from aimc_robust.experiments.results.merge import merge
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.io.atomic import read_rows
 from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
 
-SGD, MRWP = Cell("sgd", 0), Cell("m-rwp", 1)
+SGD, MRWP = Trial("sgd", 0), Trial("m-rwp", 1)
 
 
 def epochs(count, start=40.0):
     return [{"epoch": n, "train_loss": 1 / n, "accuracy": start + n, "seconds": 0.1 * n} for n in range(1, count + 1)]
 
 
-def chips(cell, numbers, target="gaussian-0.2", accuracy=60.0):
-    names = {"method": cell.method, "seed": cell.seed, "target": target, "backend": "noise", "time_s": 0.0}
+def chips(trial, numbers, target="gaussian-0.2", accuracy=60.0):
+    names = {"method": trial.method, "seed": trial.seed, "target": target, "backend": "noise", "time_s": 0.0}
     return [{**names, "chip": n, "accuracy": accuracy + n, "loss": 1.25, "n": 180} for n in numbers]
 
 
@@ -40,9 +40,9 @@ def results(write_spec, tmp_path):
     return make
 
 
-def put(store, cell, *, history=(), rows=(), weights=None, unfinished=None, failed=None, other=None):
+def put(store, trial, *, history=(), rows=(), weights=None, unfinished=None, failed=None, other=None):
     """What a run leaves; weights, unfinished, other: a number that stands for a checkpoint's content."""
-    folder = store.run_folder(cell)
+    folder = store.run_folder(trial)
     folder.mkdir(parents=True, exist_ok=True)
     kept = {
         "checkpoint.safetensors": weights,
@@ -56,7 +56,7 @@ def put(store, cell, *, history=(), rows=(), weights=None, unfinished=None, fail
         if content:
             (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content))
     if failed is not None:
-        store.record_failure(cell, failed)
+        store.record_failure(trial, failed)
 
 
 def content(folder):
@@ -64,12 +64,12 @@ def content(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted((folder / "runs").rglob("*")) if p.is_file()}
 
 
-def weight(store, cell, name="checkpoint.safetensors"):
-    return float(read_checkpoint(store.run_folder(cell) / name)[0]["w"][0])
+def weight(store, trial, name="checkpoint.safetensors"):
+    return float(read_checkpoint(store.run_folder(trial) / name)[0]["w"][0])
 
 
-def finished(store, cell, value=1.0, numbers=(0, 1, 2), **more):
-    put(store, cell, history=epochs(3), weights=value, rows=chips(cell, numbers), **more)
+def finished(store, trial, value=1.0, numbers=(0, 1, 2), **more):
+    put(store, trial, history=epochs(3), weights=value, rows=chips(trial, numbers), **more)
 
 
 def test_cells_of_two_machines_come_together(results, tmp_path):
@@ -249,8 +249,8 @@ def test_a_merge_cut_off_at_any_file_is_finished_by_the_same_call(results, tmp_p
     one, two = results("one"), results("two")
     put(one, SGD, history=epochs(2, start=10.0), unfinished=7)
     put(one, MRWP, failed="out of memory")
-    for cell in (SGD, MRWP):
-        finished(two, cell, other=5)
+    for trial in (SGD, MRWP):
+        finished(two, trial, other=5)
     whole = content(merge([one.folder, two.folder], tmp_path / "whole").store.folder)
 
     class Killed(BaseException):
@@ -270,7 +270,7 @@ def test_a_merge_cut_off_at_any_file_is_finished_by_the_same_call(results, tmp_p
             return write
 
         with monkeypatch.context() as patch:
-            for name in ("write_whole", "link_whole"):
+            for name in ("atomic_write", "atomic_link"):
                 patch.setattr(module, name, counting(getattr(module, name)))
             try:
                 merge([out, two.folder], out)
@@ -278,16 +278,16 @@ def test_a_merge_cut_off_at_any_file_is_finished_by_the_same_call(results, tmp_p
             except Killed:
                 killed = True
         store = Store.open(out)
-        for cell in (SGD, MRWP):  # no weights or rows beside what is left of another training
-            if store.is_trained(cell):
-                assert (store.history(cell), weight(store, cell)) == (epochs(3), 1)
-                assert not (store.run_folder(cell) / "unfinished.safetensors").exists()
-            assert store.is_trained(cell) or not store.evaluations(cell)
+        for trial in (SGD, MRWP):  # no weights or rows beside what is left of another training
+            if store.is_trained(trial):
+                assert (store.history(trial), weight(store, trial)) == (epochs(3), 1)
+                assert not (store.run_folder(trial) / "unfinished.safetensors").exists()
+            assert store.is_trained(trial) or not store.evaluations(trial)
         merge([out, two.folder], out)
         assert content(out) == whole
         if not killed:
             break
-    assert fatal >= 8  # four files of each cell
+    assert fatal >= 8  # four files of each trial
     assert not killed
 
 

@@ -4,7 +4,7 @@ import pytest
 from support.evaluation_cases import asked
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.spec.evaluation import Question, named_models, split_label
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec, named_models, split_label
 from aimc_robust.io.toml import parse
 
 
@@ -76,7 +76,7 @@ def test_anything_else_is_another_question(question, what):
 
 
 def test_a_question_is_read_back_as_it_was_written(question):
-    assert Question.model_validate_json(question.model_dump_json()) == question
+    assert EvaluationSpec.model_validate_json(question.model_dump_json()) == question
     assert [target.name for target in question.built_targets()] == ["digital", "rram-milo2021"]
 
 
@@ -94,4 +94,4 @@ def test_a_question_is_read_back_as_it_was_written(question):
 )
 def test_numbers_that_cannot_be_are_refused_when_the_question_is_made(question, changes, words):
     with pytest.raises(InputError, match=words):
-        parse(question.model_dump() | changes, Question, source="evaluate")
+        parse(question.model_dump() | changes, EvaluationSpec, source="evaluate")

@@ -54,7 +54,7 @@ def test_percentile_1_covers_everything_and_no_more(mapping):
         values = undisturbed[name, "input", 0]
         low, high = float(values.min()), float(values.max())
         assert ranges.inputs == pytest.approx((0.0 if low >= 0 else low, high), rel=1e-5)
-        assert len(ranges.outputs) == calibrated.mapped.banks
+        assert len(ranges.outputs) == calibrated.mapping_object.banks
         for bank, output in enumerate(ranges.outputs):
             values = seen[name, "current", bank]
             assert output == pytest.approx((float(values.min()), float(values.max())), rel=1e-4)

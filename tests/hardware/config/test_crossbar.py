@@ -44,7 +44,7 @@ BAD = [
     (InputError, {"window": 225.0}, ["window", "(min, max)", "225"]),
     (InputError, {"window": ("low", "high")}, ["window", "(min, max)", "low"]),
     (UnknownNameError, {"scaling": "columns"}, ["scaling 'columns'", "did you mean 'column'", "layer"]),
-    (UnknownNameError, {"beyond_limits": "ignore"}, ["beyond_limits 'ignore'", "error", "warn"]),
+    (UnknownNameError, {"on_out_of_range": "ignore"}, ["on_out_of_range 'ignore'", "error", "warn"]),
     (InputError, {"bias_rows": -1}, ["bias_rows", "0", "1024", "-1"]),
     (InputError, {"bias_rows": True}, ["bias_rows", "whole number", "True"]),
     (InputError, {"rows": -1}, ["rows", "unlimited", "-1"]),
@@ -57,7 +57,7 @@ BAD = [
     (InputError, {"stuck": 0.1}, ["stuck", "(low, high)", "0.1"]),
     (InputError, {"stuck": (-0.1, 0.0)}, ["stuck low", "within 0 and 1", "-0.1"]),
     (InputError, {"stuck": (0.6, 0.6)}, ["stuck", "1.2", "at most 1"]),
-    (InputError, {"window": (50.0, 300.0), "beyond_limits": "error"}, ["window 50 to 300 uS", "limits 50 to 225"]),
+    (InputError, {"window": (50.0, 300.0), "on_out_of_range": "error"}, ["window 50 to 300 uS", "limits 50 to 225"]),
 ]
 
 

@@ -36,7 +36,7 @@ def crosssims_draws(crossbar: Crossbar, axes: Axes, time_s: float) -> LayerDraws
     draw = source.uniform if crossbar.card.programming.distribution == "uniform" else source.normal
     silent_at_zero = crossbar.card.state == "current"
     if not silent_at_zero:
-        draw(size=len(crossbar.mapped.signs))
+        draw(size=len(crossbar.mapping_object.signs))
 
     def numbers(effect: str, targets: Tensor) -> Tensor:
         if silent_at_zero and time_s == 0 and not targets.any():
@@ -77,9 +77,9 @@ def both(crossbar: Crossbar, matrix: Tensor, time_s: float, draws_of: Axes) -> t
 
 def steps_of(crossbar: Crossbar) -> float:
     """The largest step between neighbouring levels, in units of max|W|: how far an element on a tie may be off."""
-    sliced = isinstance(crossbar.mapped, BitSliced)
+    sliced = isinstance(crossbar.mapping_object, BitSliced)
     step = 2.0 / (2**crossbar.cell_bits - 2) if crossbar.cell_bits else 0.0
-    return step + (2.0 / (2 ** (crossbar.mapped.weight_bits - 1) - 1) if sliced else 0.0)
+    return step + (2.0 / (2 ** (crossbar.mapping_object.weight_bits - 1) - 1) if sliced else 0.0)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -10,12 +10,12 @@ import pytest
 from aimc_robust import Crossbar, load_card
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
 from aimc_robust.hardware.config.converters import ADC, DAC
-from aimc_robust.hardware.config.mapping import BitSliced, Mapping
+from aimc_robust.hardware.config.mapping import BitSliced, WeightMapping
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
 from aimc_robust.hardware.program import program
 
-DATA = Path(__file__).parents[1] / "data" / "crosssim_parameters.json"
+DATA = Path(__file__).parents[2] / "golden" / "crosssim_parameters.json"
 TABLES = json.loads(DATA.read_text(encoding="utf-8"))
 CARDS = {
     "RRAMMilo": "rram-milo2021",
@@ -35,7 +35,7 @@ def recorded(section: str) -> pytest.MarkDecorator:
 
 def crossbar_of(case: dict, **more) -> Crossbar:
     """The crossbar that a recorded case describes."""
-    mapping: str | Mapping = {"OFFSET": "offset", "BALANCED": "one-sided"}.get(case["style"], "one-sided")
+    mapping: str | WeightMapping = {"OFFSET": "offset", "BALANCED": "one-sided"}.get(case["style"], "one-sided")
     if case["balanced_style"] == "TWO_SIDED":
         mapping = "two-sided"
     if case["style"] == "BITSLICED":
@@ -390,7 +390,7 @@ def test_without_crosssim_the_backend_says_how_to_install_it(monkeypatch):
 
 
 def test_a_mapping_of_ones_own_is_refused():
-    class Upside(Mapping):
+    class Upside(WeightMapping):
         signs = (1.0,)
 
         def to_states(self, u, g_min, cell_bits):

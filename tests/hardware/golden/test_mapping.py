@@ -1,21 +1,21 @@
-"""Mapping agrees with CrossSim 3.2.0, number by number (see data/README.md)."""
+"""Mapping agrees with CrossSim 3.2.0, number by number (see tests/golden/README.md)."""
 
 import pytest
 from support.golden import ARRAYS, CASES, PRECISIONS, by_id, stored_array
 from torch import Tensor
 
-from aimc_robust.hardware.config.mapping import MAPPINGS, BitSliced, Mapping, weight_limit
+from aimc_robust.hardware.config.mapping import MAPPINGS, BitSliced, WeightMapping, weight_limit
 
 UNSLICED = ("one-sided", "two-sided", "offset")
 
 
-def mapping_of(case: dict) -> Mapping:
+def mapping_of(case: dict) -> WeightMapping:
     if case["mapping"] == "bit-sliced":
         return BitSliced(weight_bits=case["weight_bits"], slices=case["slices"])
     return MAPPINGS[case["mapping"]]
 
 
-def target_states(case: dict, mapping: Mapping, weight: Tensor) -> list[Tensor]:
+def target_states(case: dict, mapping: WeightMapping, weight: Tensor) -> list[Tensor]:
     u = (weight / weight_limit(weight, case["percentile"])).clamp(-1.0, 1.0)
     return [g.clone() for g in mapping.to_states(u, case["g_min"], case["cell_bits"])]
 

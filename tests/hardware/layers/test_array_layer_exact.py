@@ -77,8 +77,8 @@ def oracle_of_chip(layer: nn.Linear, crossbar: Crossbar, number: int) -> Oracle:
     cells = program_matrix(crossbar, with_bias_rows(crossbar, weight), chip.draws(weight))
     low, high = crossbar.programming_window
     states = [cell.now.clone().numpy() / high for cell in cells.states]
-    signed = [state * sign for state, sign in zip(states, crossbar.mapped.signs, strict=True)]
-    per_bank = len(signed) // crossbar.mapped.banks
+    signed = [state * sign for state, sign in zip(states, crossbar.mapping_object.signs, strict=True)]
+    per_bank = len(signed) // crossbar.mapping_object.banks
     banks = [sum(signed[i : i + per_bank]) for i in range(0, len(signed), per_bank)]
     factors, offset = weights_of_banks(crossbar.mapping, low / high, crossbar.cell_bits)
     limit = np.broadcast_to(cells.limit.numpy().reshape(-1), layer.out_features)

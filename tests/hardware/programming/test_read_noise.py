@@ -46,7 +46,7 @@ def slow_reads(crossbar: Crossbar, x: Tensor, time_s: float, *, factor: float = 
         std = factor * read_std(crossbar.card, state, time_s=time_s)
         noise = torch.randn((READS, *std.shape), generator=generator, dtype=torch.float64)
         noisy.append((state.now + std * noise) / high)
-    u = crossbar.mapped.to_weights(iter(noisy), low / high, crossbar.cell_bits)
+    u = crossbar.mapping_object.to_weights(iter(noisy), low / high, crossbar.cell_bits)
     outputs = (u * cells.limit * rows).sum(dim=-1)
     return outputs.numpy()
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import spec_from
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.comparison.costs import costs, reference_of
@@ -68,11 +68,11 @@ BOTH = {
 
 def test_time_is_the_median_over_epochs_and_seeds_over_that_of_sgd_of_the_same_network():
     history = {
-        Cell("sgd", 0): rows(1.0, 1.0, 50.0),  # one epoch shared the machine
-        Cell("sgd", 1): rows(1.0, 3.0),
-        Cell("sam", 0): rows(2.5),
-        Cell("large-sgd", 0): rows(10.0),
-        Cell("large-sam", 0): rows(19.0, 21.0),
+        Trial("sgd", 0): rows(1.0, 1.0, 50.0),  # one epoch shared the machine
+        Trial("sgd", 1): rows(1.0, 3.0),
+        Trial("sam", 0): rows(2.5),
+        Trial("large-sgd", 0): rows(10.0),
+        Trial("large-sam", 0): rows(19.0, 21.0),
     }
     found = costs(spec(**BOTH), history)
     assert {label: (cost.flops, cost.time) for label, cost in found.items()} == {
@@ -85,7 +85,7 @@ def test_time_is_the_median_over_epochs_and_seeds_over_that_of_sgd_of_the_same_n
 
 
 def test_other_images_are_no_reference_and_flops_are_to_one_pass():
-    found = costs(spec(sgd={}, sam={"rho": 0.1, "data": {"test_share": 0.2}}), {Cell("sgd", 0): rows(1.0)})
+    found = costs(spec(sgd={}, sam={"rho": 0.1, "data": {"test_share": 0.2}}), {Trial("sgd", 0): rows(1.0)})
     assert (found["sam"].flops, found["sam"].time, found["sam"].reference) == (2.0, None, None)
 
 

@@ -11,6 +11,7 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.parallel import process_pool
 from aimc_robust.report import parallel
 from aimc_robust.report.comparison import figures, page, training_figures
+from aimc_robust.report.figures import device
 
 
 @pytest.mark.parametrize("along", ["x", "y"])
@@ -40,7 +41,7 @@ def test_training_curves_are_the_means_over_seeds_of_the_history_rows(done, key)
 
 
 def test_a_device_curve_spans_the_limits_and_follows_the_card():
-    state, std = figures.device_points(Crossbar("pcm-joshi2020"))
+    state, std = device.device_points(Crossbar("pcm-joshi2020"))
     assert (float(state[0]), float(state[-1])) == (0.0, 25.0)
     oracle = 0.28638599 + 0.07585724 * state - 0.00178767 * state**2
     np.testing.assert_allclose(std.numpy(), oracle.numpy(), rtol=1e-12)
@@ -50,7 +51,7 @@ def test_all_files_are_the_same_bytes_for_any_number_of_processes(done, monkeypa
     found = []
     for cores in ([0], [0, 1, 2]):
         for module in (process_pool, parallel):
-            monkeypatch.setattr(module, "cores_here", lambda cores=cores: cores)
+            monkeypatch.setattr(module, "available_cpus", lambda cores=cores: cores)
         found.append(page.report_files(Store.open(done)))
     assert found[0] == found[1]
     assert {"figures/targets.png", "figures/training.svg", "tables/accuracy.tex", "evaluations.csv"} < set(found[0])

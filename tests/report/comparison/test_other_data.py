@@ -14,12 +14,12 @@ LARGE = {"model": {"options": {"channels": 8}}}
 
 def test_methods_with_other_images_are_neither_best_nor_tied_nor_findings(done, change_question):
     together = gather(Store.open(done))
-    assert sorted(s.place for s in together.standings["gaussian-0.2"].values()) != ["", ""]
-    assert together.findings
+    assert sorted(s.place for s in together.rankings["gaussian-0.2"].values()) != ["", ""]
+    assert together.comparisons_with_baseline
     apart = gather(Store.open(change_question(methods={"m-rwp": OTHER})))
-    for standings in apart.standings.values():
-        assert [s.place for s in standings.values()] == ["", ""]
-    assert apart.findings == []
+    for rankings in apart.rankings.values():
+        assert [s.place for s in rankings.values()] == ["", ""]
+    assert apart.comparisons_with_baseline == []
 
 
 def with_two_more(folder):
@@ -42,10 +42,10 @@ def with_two_more(folder):
 def test_each_group_of_equal_images_has_its_best_its_baseline_and_its_finding(change_question):
     folder = with_two_more(change_question())
     content = gather(Store.open(folder))
-    placed = {method: s.place for method, s in content.standings["gaussian-0.2"].items()}
+    placed = {method: s.place for method, s in content.rankings["gaussian-0.2"].items()}
     assert (placed["b-sgd"], placed["b-rwp"]) == ("", "best")
     assert "best" in (placed["sgd"], placed["m-rwp"])
-    found = {(f.target, f.baseline): f for f in content.findings}
+    found = {(f.target, f.baseline): f for f in content.comparisons_with_baseline}
     assert found["gaussian-0.2", "b-sgd"].best == "b-rwp"
     assert found["gaussian-0.2", "b-sgd"].difference.mean == pytest.approx(5.05)
     assert found["gaussian-0.2", "sgd"].best in ("sgd", "m-rwp")
@@ -57,10 +57,10 @@ def test_each_group_of_equal_images_has_its_best_its_baseline_and_its_finding(ch
 
 def test_networks_are_set_against_their_own_baseline_or_where_each_has_its_own_against_each_other(change_question):
     folder = with_two_more(change_question(methods={"m-rwp": LARGE}))
-    pairs = {(f.baseline, f.best) for f in gather(Store.open(folder)).findings}
+    pairs = {(f.baseline, f.best) for f in gather(Store.open(folder)).comparisons_with_baseline}
     assert pairs == {("b-sgd", "b-rwp")}  # sgd and m-rwp have no other method of their network
     alone = gather(Store.open(change_question(methods={"m-rwp": LARGE})))
-    assert {f.baseline for f in alone.findings} == {"sgd"}
+    assert {f.baseline for f in alone.comparisons_with_baseline} == {"sgd"}
 
 
 def test_the_page_says_what_each_method_has_of_its_own(change_question):

@@ -11,7 +11,7 @@ import pytest
 
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.comparison.figures import points_over_sigma
 from aimc_robust.report.write import write_report
@@ -103,11 +103,11 @@ def test_the_best_is_marked_and_ties_are_those_the_paired_interval_cannot_tell_a
             f"m-rwp-seed{seed}",
             lambda row: row | {"accuracy": rows[row["seed"], row["target"], row["chip"]] + 5.0 + 0.1 * row["seed"]},
         )
-    standings = gather(store).standings["rram-wan2022"]
-    assert {m: s.place for m, s in standings.items()} == {"sgd": "", "m-rwp": "best"}
+    rankings = gather(store).rankings["rram-wan2022"]
+    assert {m: s.place for m, s in rankings.items()} == {"sgd": "", "m-rwp": "best"}
     edit_rows(folder, "m-rwp-seed1", lambda row: row | {"accuracy": row["accuracy"] - 8.0})
-    standings = gather(store).standings["rram-wan2022"]
-    assert {m: s.place for m, s in standings.items()} == {"sgd": "tied", "m-rwp": "best"}
+    rankings = gather(store).rankings["rram-wan2022"]
+    assert {m: s.place for m, s in rankings.items()} == {"sgd": "tied", "m-rwp": "best"}
     write_report(folder)
     assert "tied" in (folder / "report.html").read_text()
 
@@ -122,7 +122,7 @@ def cells_of(html, table):
 def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(folder):
     html = write_report(folder).read_text()
     markdown = (folder / "report.md").read_text()
-    best = {t: max(s, key=lambda m: s[m].estimate.mean) for t, s in gather(Store.open(folder)).standings.items()}
+    best = {t: max(s, key=lambda m: s[m].estimate.mean) for t, s in gather(Store.open(folder)).rankings.items()}
     summary = pd.read_csv(folder / "summary.csv").set_index(["method", "target"])
     for table, targets in enumerate([["digital", "rram-wan2022"], ["gaussian-0.2"]], start=1):
         for method, cells in cells_of(html, table).items():
@@ -182,13 +182,13 @@ def test_methods_whose_seeds_do_not_overlap_are_not_compared(folder):
     assert "unpaired" in text
     assert "1 of 2 models" in text
     assert "chips only" in text
-    assert not [f for f in gather(Store.open(folder)).findings if f.settled]
+    assert not [f for f in gather(Store.open(folder)).comparisons_with_baseline if f.settled]
 
 
 def test_a_difference_over_some_of_the_models_says_so(folder):
     rows = {
         r["chip"]: r["accuracy"]
-        for r in Store.open(folder).evaluations(Cell("sgd", 0))
+        for r in Store.open(folder).evaluations(Trial("sgd", 0))
         if r["target"] == "gaussian-0.2"
     }
     edit_rows(

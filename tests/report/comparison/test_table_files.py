@@ -30,8 +30,8 @@ def test_the_wide_table_holds_the_summary_in_full(done):
 def test_markdown_and_latex_hold_mean_and_both_deviations_with_the_best_in_bold(done):
     content = gather(Store.open(done))
     markdown, latex = ((done / "tables" / f"accuracy.{kind}").read_text() for kind in ("md", "tex"))
-    for target, standings in content.standings.items():
-        for s in standings.values():
+    for target, rankings in content.rankings.items():
+        for s in rankings.values():
             e, best = s.estimate, s.place == "best"
             sds = [e.sd_seed] if target == "digital" else [e.sd_noise, e.sd_seed]
             spread = "".join(f" ± {sd:.2f}" for sd in sds)

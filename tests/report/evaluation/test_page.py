@@ -301,7 +301,7 @@ def test_an_attribution_that_was_asked_for_again_shows_its_last_answer(small):
     folder, question, models, shown = small
     for chips in (2, 3):
         results = run(folder, question, models, shown, attribution_chips=chips)
-    (blame,) = gather(results).blames
+    (blame,) = gather(results).attributions
     assert blame.chips == 3
     assert len(results.rows("attribution")) == len(blame.sources) + len(blame.layers)
     assert len((folder / "attribution.jsonl").read_text().splitlines()) == 2 * len(results.rows("attribution"))

@@ -31,7 +31,7 @@ class Shrunk(Method):
     bn_stats: str = "perturbed"
 
     @property
-    def shares(self) -> tuple[float, float]:
+    def gradient_weights(self) -> tuple[float, float]:
         return 0.0, 1.0
 
     @property
@@ -163,7 +163,7 @@ def test_its_settings_are_spelled_out_in_its_repr(make):
 def test_it_reads_one_stream_for_each_of_its_batches(make):
     method = make()
     for rank in range(3):
-        assert method.portion(rank, 3) == (list(range(method.batches_per_update)), rank, 3)
+        assert method.shard(rank, 3) == (list(range(method.batches_per_update)), rank, 3)
 
 
 def test_a_ramp_over_a_fraction_becomes_one_in_updates_for_a_run(make):

@@ -50,7 +50,7 @@ def second_layer_and_biases(name, parameter):
 def test_a_predicate_of_name_and_parameter_chooses_what_moves(make):
     at = noisy(0.1, seed=0, step=1, moved=("1.weight", "1.bias", "6.weight", "6.bias"))
     method = make(sigma=0.1, scope=second_layer_and_biases)
-    clean, perturbed = method.shares
+    clean, perturbed = method.gradient_weights
     given = batches(method.batches_per_update)
     expected = mix((clean, gradient_at(weights(), given[0])), (perturbed, gradient_at(at, given[-1])))
     check(method, expected, given)

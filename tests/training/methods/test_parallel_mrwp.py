@@ -53,7 +53,7 @@ def alone(dtype, settings):
 
 def in_parallel(rank, dtype, settings, ddp):
     method, model = MixedRWP(sigma=0.1, parallel=True, **settings), smooth_net(dtype)
-    (stream,), part, parts = method.portion(rank, 2)
+    (stream,), part, parts = method.shard(rank, 2)
     assert (part, parts) == (0, 1)
     return train(DistributedDataParallel(model, **ddp), method, lambda step: [pair(step, dtype)[stream]], model)
 
@@ -102,7 +102,7 @@ def test_a_share_of_nothing_is_refused(lam):
 
 def test_more_workers_share_each_of_the_two_batches_in_pairs():
     method = MixedRWP(sigma=0.1, parallel=True)
-    assert [method.portion(rank, 4) for rank in range(4)] == [([0], 0, 2), ([1], 0, 2), ([0], 1, 2), ([1], 1, 2)]
+    assert [method.shard(rank, 4) for rank in range(4)] == [([0], 0, 2), ([1], 0, 2), ([0], 1, 2), ([1], 1, 2)]
 
 
 def test_a_worker_brings_one_batch():

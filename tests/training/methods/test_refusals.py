@@ -71,7 +71,7 @@ def test_a_setting_that_cannot_be_is_refused_when_the_method_is_made(method, set
 
 @pytest.mark.parametrize(("lam", "bn_stats"), [(0.0, "clean"), (1.0, "perturbed")])
 def test_lam_may_be_either_end(lam, bn_stats):
-    assert MixedRWP(sigma=0.1, lam=lam, bn_stats=bn_stats).shares == (1.0 - lam, lam)
+    assert MixedRWP(sigma=0.1, lam=lam, bn_stats=bn_stats).gradient_weights == (1.0 - lam, lam)
 
 
 def test_settings_are_given_by_name():

@@ -11,14 +11,14 @@ AFFINITY = hasattr(os, "sched_setaffinity")  # Linux; elsewhere the system place
 
 
 @dataclass(frozen=True)
-class Share:
+class ResourceAllocation:
     """cores: numbers of the cores it may run on. gpu: as CUDA_VISIBLE_DEVICES names it; None: all that there are."""
 
     cores: tuple[int, ...]
     threads: int
     gpu: str | None = None
 
-    def take(self) -> None:
+    def apply(self) -> None:
         """Keep this process to its share. To be called before it computes: CUDA looks at its devices once."""
         import torch
 
@@ -40,7 +40,7 @@ def gpus_here(machine: Machine) -> list[str]:
     return named.split(",")[:count] if named else [str(number) for number in range(count)]
 
 
-def shares(jobs: int, *, cores: list[int], gpus: list[str], threads: int) -> list[Share]:
+def shares(jobs: int, *, cores: list[int], gpus: list[str], threads: int) -> list[ResourceAllocation]:
     """`jobs` shares: neighbouring cores, none of them in two shares unless there are too few; GPUs in turn.
 
     threads: the same for all, since a sum's last digits depend on their number.
@@ -48,5 +48,5 @@ def shares(jobs: int, *, cores: list[int], gpus: list[str], threads: int) -> lis
     found = []
     for job in range(jobs):
         block = cores[job * len(cores) // jobs : (job + 1) * len(cores) // jobs] or [cores[job % len(cores)]]
-        found.append(Share(tuple(block), threads, gpus[job % len(gpus)] if gpus else None))
+        found.append(ResourceAllocation(tuple(block), threads, gpus[job % len(gpus)] if gpus else None))
     return found

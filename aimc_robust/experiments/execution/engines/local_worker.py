@@ -1,4 +1,4 @@
-"""A worker process of `Jobs`: it takes cells from a pipe until the pipe closes, and sends back what happens."""
+"""A worker process of `Jobs`: it takes trials from a pipe until the pipe closes, and sends back what happens."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
-from aimc_robust.experiments.execution.engines.base import RunCell
-from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import Share
+from aimc_robust.experiments.execution.engines.base import RunTrial
+from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation
 from aimc_robust.experiments.execution.engines.outcomes import attempt
-from aimc_robust.experiments.execution.engines.progress_relay import Relay
+from aimc_robust.experiments.execution.engines.progress_relay import ForwardingProgress
 from aimc_robust.experiments.execution.forkserver import begin_imports, context
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.cell_runner import Work
+    from aimc_robust.experiments.execution.trial_runner import RunContext
 
 READY, TOLD, ATTEMPTED = "ready", "told", "attempted"  # kinds of messages
 GRACE_S = 10.0  # for a worker without work to leave
@@ -27,23 +27,23 @@ GRACE_S = 10.0  # for a worker without work to leave
 class Worker:
     """The parent's end. A pipe for each: a process killed while it writes would leave a shared queue locked."""
 
-    def __init__(self, share: Share, run_cell: RunCell, work: Work) -> None:
+    def __init__(self, share: ResourceAllocation, run_trial: RunTrial, work: RunContext) -> None:
         self.share = share
-        self.cell: Cell | None = None
+        self.trial: Trial | None = None
         self.is_ready = False
         self.pipe, theirs = context.Pipe()
-        args = (theirs, dict(os.environ), share, run_cell, work)
-        # Not a daemon: a cell may start processes of its own, such as those of a DataLoader.
+        args = (theirs, dict(os.environ), share, run_trial, work)
+        # Not a daemon: a trial may start processes of its own, such as those of a DataLoader.
         self.process: BaseProcess = context.Process(target=_serve, args=args, name="aimc-robust worker")
         begin_imports()
         self.process.start()
         theirs.close()
 
-    def give(self, cell: Cell) -> None:
-        """Have it run a cell. If it has died meanwhile, that counts as a death in the cell."""
-        self.cell = cell
+    def give(self, trial: Trial) -> None:
+        """Have it run a trial. If it has died meanwhile, that counts as a death in the trial."""
+        self.trial = trial
         try:
-            self.pipe.send(cell)
+            self.pipe.send(trial)
         except OSError:
             self.process.join()
 
@@ -68,20 +68,22 @@ class Worker:
         self.process.join()
 
 
-def _serve(pipe: Connection, environ: dict[str, str], share: Share, run_cell: RunCell, work: Work) -> None:
+def _serve(
+    pipe: Connection, environ: dict[str, str], share: ResourceAllocation, run_trial: RunTrial, work: RunContext
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.clear()  # the server's, as it was when the server began
     os.environ.update(environ)
-    share.take()
-    relay = Relay(lambda call: pipe.send((TOLD, call)))
+    share.apply()
+    relay = ForwardingProgress(lambda call: pipe.send((TOLD, call)))
     pipe.send((READY, None))
     while True:
         try:
-            cell = pipe.recv()
+            trial = pipe.recv()
         except EOFError:  # dismissed
             return
-        pipe.send((ATTEMPTED, attempt(run_cell, work, cell, relay)))
+        pipe.send((ATTEMPTED, attempt(run_trial, work, trial, relay)))
 
 
 def _end_with_parent() -> None:

@@ -10,7 +10,7 @@ Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 CALLS = tuple(name for name in vars(Progress) if not name.startswith("_"))
 
 
-class Relay(Progress):
+class ForwardingProgress(Progress):
     """Sends each call away with `send`."""
 
     def __init__(self, send: Callable[[Call], None]) -> None:
@@ -18,14 +18,14 @@ class Relay(Progress):
 
 
 def _forwarding(name: str) -> Callable[..., None]:
-    def forward(self: Relay, *args: Any, **named: Any) -> None:
+    def forward(self: ForwardingProgress, *args: Any, **named: Any) -> None:
         self._send((name, args, named))
 
     return forward
 
 
 for _name in CALLS:  # every call that Progress has, also those to come
-    setattr(Relay, _name, _forwarding(_name))
+    setattr(ForwardingProgress, _name, _forwarding(_name))
 
 
 def replay(progress: Progress, call: Call) -> None:

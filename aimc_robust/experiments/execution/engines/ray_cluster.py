@@ -10,7 +10,7 @@ from typing import Any
 
 from aimc_robust.errors import InputError, MissingDependencyError
 
-OBJECT_STORE_BYTES = 80 * 2**20  # of a local Ray, its least: cells hand over rows and sentences, not arrays
+OBJECT_STORE_BYTES = 80 * 2**20  # of a local Ray, its least: trials hand over rows and sentences, not arrays
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()  # ends the tasks of this driver, and a Ray that was started here
 
 
-def gpus_per_cell(asked: float | None, *, accelerator: str) -> float:
+def gpus_per_trial(asked: float | None, *, accelerator: str) -> float:
     """`asked`, or by default one where the cluster has any and the training may use it."""
     import ray
 
@@ -57,13 +57,13 @@ def gpus_per_cell(asked: float | None, *, accelerator: str) -> float:
 
 
 def warn_without_room(*, cpus: int, gpus: float) -> None:
-    """Warn when no node is large enough for a cell; no error, since a cluster may grow with its load."""
+    """Warn when no node is large enough for a trial; no error, since a cluster may grow with its load."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
         warnings.warn(
-            f"no node of the Ray cluster has {cpus} CPUs and {gpus:g} GPUs for a cell; the cells wait until one joins.",
+            f"no node of the Ray cluster has {cpus} CPUs and {gpus:g} GPUs for a trial; the trials wait until one joins.",
             stacklevel=2,
         )
 
@@ -84,12 +84,12 @@ def new_mailbox() -> Any:
         def put(self, call: bytes) -> None:
             self.kept.append(call)
 
-        def take(self) -> list[bytes]:
+        def apply(self) -> list[bytes]:
             taken, self.kept = self.kept, []
             return taken
 
         def close(self) -> None:
-            """Have no further cell begin."""
+            """Have no further trial begin."""
             self.closed = True
 
         def is_closed(self) -> bool:

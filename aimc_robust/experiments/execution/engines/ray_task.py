@@ -1,4 +1,4 @@
-"""What runs on the nodes of a Ray cluster: one cell as a task, which first asks whether its node is fit for it."""
+"""What runs on the nodes of a Ray cluster: one trial as a task, which first asks whether its node is fit for it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from aimc_robust import __version__
 from aimc_robust.errors import ResultsError
-from aimc_robust.experiments.execution.engines.base import RunCell
+from aimc_robust.experiments.execution.engines.base import RunTrial
 from aimc_robust.experiments.execution.engines.outcomes import Attempt, attempt
-from aimc_robust.experiments.execution.engines.progress_relay import Call, Relay
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.execution.engines.progress_relay import Call, ForwardingProgress
+from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.cell_runner import Work
+    from aimc_robust.experiments.execution.trial_runner import RunContext
 
 
 def versions() -> dict[str, str]:
@@ -23,7 +23,7 @@ def versions() -> dict[str, str]:
     return {"aimc-robust": __version__, "torch": version("torch").partition("+")[0]}
 
 
-def check_node(work: Work, token: str, expected: dict[str, str]) -> None:
+def check_node(work: RunContext, token: str, expected: dict[str, str]) -> None:
     """Raise ResultsError unless this node sees the driver's results folder and has the driver's versions."""
     here = platform.node()
     if not (work.folder / token).exists():
@@ -38,9 +38,16 @@ def check_node(work: Work, token: str, expected: dict[str, str]) -> None:
 
 
 def run_there(
-    run_cell: RunCell, work: Work, cell: Cell, *, mailbox: Any, token: str, expected: dict[str, str], threads: int
+    run_trial: RunTrial,
+    work: RunContext,
+    trial: Trial,
+    *,
+    mailbox: Any,
+    token: str,
+    expected: dict[str, str],
+    threads: int,
 ) -> Attempt | ResultsError | None:
-    """A task: what came of the cell; ResultsError: this node is not fit for the run; None: no further cell begins."""
+    """A task: what came of the trial; ResultsError: this node is not fit for the run; None: no further trial begins."""
     try:
         check_node(work, token, expected)
     except ResultsError as error:
@@ -57,7 +64,7 @@ def run_there(
         nonlocal last
         last = mailbox.put.remote(pickle.dumps(call))
 
-    found = attempt(run_cell, work, cell, Relay(send))
+    found = attempt(run_trial, work, trial, ForwardingProgress(send))
     if last is not None:
         ray.get(last)  # and so all its calls are home before its result is
     return found

@@ -1,4 +1,4 @@
-"""Cells in worker processes: the rows of a serial run, whatever happens to the workers."""
+"""Trials in worker processes: the rows of a serial run, whatever happens to the workers."""
 
 import os
 import signal
@@ -14,57 +14,57 @@ from support.engine_runs import MIXED, SGD, Heard, a_store, assert_same_rows, en
 
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.callbacks.comparison import Progress
-from aimc_robust.experiments.execution.cell_runner import Work
 from aimc_robust.experiments.execution.engines.local import Jobs
 from aimc_robust.experiments.execution.engines.serial import Serial
-from aimc_robust.parallel.cores import cores_here
+from aimc_robust.experiments.execution.trial_runner import RunContext
+from aimc_robust.parallel.cores import available_cpus
 from aimc_robust.parallel.process_pool import WorkerError
 from aimc_robust.training.fabric import Machine
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[3]
 
 
 def work_in(folder, **machine):
-    return Work(folder, folder, machine=Machine(**machine))
+    return RunContext(folder, folder, machine=Machine(**machine))
 
 
 @pytest.mark.slow
 def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(done, write_spec, tmp_path):
     store, heard = a_store(write_spec(), tmp_path / "out"), Heard()
-    engine = Jobs(2, threads=torch.get_num_threads(), retries=1, run_cell=engine_runs.with_deaths)
-    found = engine.run(work_in(store.folder), store.cells, heard)
+    engine = Jobs(2, threads=torch.get_num_threads(), retries=1, run_trial=engine_runs.with_deaths)
+    found = engine.run(work_in(store.folder), store.trials, heard)
     healthy = [SGD[1], *MIXED]
-    # The cell that always dies is recorded, and the others went on.
+    # The trial that always dies is recorded, and the others went on.
     reason = "its process died 2 times, the last time by SIGKILL, perhaps for want of memory"
     assert found == {SGD[0]: reason} | dict.fromkeys(healthy)
-    assert list(found) == store.cells
+    assert list(found) == store.trials
     assert store.failure(SGD[0]) == reason
     assert heard.calls["sgd-seed0"] == [("failed", reason)]
     assert_same_rows(store.folder, done, healthy)
-    # Progress comes in the order in which it happened; a cell that died goes on after its last whole epoch.
+    # Progress comes in the order in which it happened; a trial that died goes on after its last whole epoch.
     end = [*(("evaluating", target.name) for target in store.spec.built_targets()), "finished"]
     once = [("training", 0), ("epoch", 1), ("epoch", 2), ("epoch", 3)]
     again = [("training", 0), ("epoch", 1), ("epoch", 2), ("training", 2), ("epoch", 3)]
-    for cell, training in {SGD[1]: once, MIXED[0]: once, MIXED[1]: again}.items():
-        calls = heard.calls[str(cell)]
+    for trial, training in {SGD[1]: once, MIXED[0]: once, MIXED[1]: again}.items():
+        calls = heard.calls[str(trial)]
         assert [*calls[:-1], calls[-1][0]] == [*training, *end]
 
 
 def test_what_a_cell_raises_is_raised_after_the_others_are_done(tmp_path):
     heard = Heard()
     with pytest.raises(OSError, match="No space left on device") as caught:
-        Jobs(1, run_cell=engine_runs.with_full_disk).run(work_in(tmp_path), [SGD[0], *MIXED], heard)
+        Jobs(1, run_trial=engine_runs.with_full_disk).run(work_in(tmp_path), [SGD[0], *MIXED], heard)
     assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path))
     assert any("with_full_disk" in note for note in caught.value.__notes__)  # where it happened, for --debug
     assert heard.calls["sgd-seed0"][0][0] == "failed"
-    pids = [heard.calls[str(cell)][0][1]["pid"] for cell in MIXED]
-    assert pids[0] == pids[1] != os.getpid()  # a worker lives for many cells
+    pids = [heard.calls[str(trial)][0][1]["pid"] for trial in MIXED]
+    assert pids[0] == pids[1] != os.getpid()  # a worker lives for many trials
 
 
 def test_after_three_cells_that_raise_no_further_one_begins(tmp_path):
-    heard, cells = Heard(), [*SGD, *MIXED]
+    heard, trials = Heard(), [*SGD, *MIXED]
     with pytest.raises(WorkerError, match="sgd-seed0: KeyError: 'a key'; what is done is kept"):
-        Jobs(1, run_cell=engine_runs.with_a_bug).run(work_in(tmp_path), cells, heard)
+        Jobs(1, run_trial=engine_runs.with_a_bug).run(work_in(tmp_path), trials, heard)
     assert list(heard.calls) == ["sgd-seed0", "sgd-seed1", "m-rwp-seed0"]
 
 
@@ -75,12 +75,12 @@ def test_workers_compute_on_their_share_of_the_machine(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     before = os.sched_getaffinity(0), dict(os.environ)
     heard = Heard()
-    Jobs(2, threads=2, run_cell=engine_runs.tells_its_process).run(work_in(tmp_path), SGD + MIXED, heard)
+    Jobs(2, threads=2, run_trial=engine_runs.tells_its_process).run(work_in(tmp_path), SGD + MIXED, heard)
     told = [calls[0][1] for calls in heard.calls.values()]
     assert all((one["threads"], one["sum"]) == (2, 64.0**3) for one in told)
-    half = len(cores_here()) // 2
+    half = len(available_cpus()) // 2
     places = {tuple(one["cores"]): one["gpu"] for one in told}
-    wanted = {tuple(cores_here()[:half] or cores_here()): "GPU-a", tuple(cores_here()[half:]): "GPU-b"}
+    wanted = {tuple(available_cpus()[:half] or available_cpus()): "GPU-a", tuple(available_cpus()[half:]): "GPU-b"}
     assert places.items() <= wanted.items()  # one worker may have run all four
     assert (os.sched_getaffinity(0), dict(os.environ)) == before
 
@@ -89,14 +89,14 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from aimc_robust.bench import Progress
-from aimc_robust.experiments.execution.cell_runner import Work
+from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.bench.engines import Jobs
-from aimc_robust.experiments.results.comparison import Cell
-from engines.runs import waits
+from aimc_robust.experiments.results.comparison import Trial
+from support.engine_runs import waits
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    Jobs(2, run_cell=waits).run(Work(folder, folder), [Cell("sgd", 0), Cell("sgd", 1)], Progress())
+    Jobs(2, run_trial=waits).run(RunContext(folder, folder), [Trial("sgd", 0), Trial("sgd", 1)], Progress())
 """
 
 
@@ -114,7 +114,7 @@ def test_workers_end_with_their_parent(number, tmp_path):
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    files = [tmp_path / f"pid-{cell}" for cell in SGD]
+    files = [tmp_path / f"pid-{trial}" for trial in SGD]
     deadline = time.monotonic() + 90
     while not all(file.exists() for file in files):
         assert parent.poll() is None, parent.stderr.read()
@@ -143,5 +143,5 @@ def test_numbers_that_cannot_be_right_are_refused(wrong):
 
 def test_the_serial_engine_runs_cells_here_in_their_order(tmp_path):
     heard = Heard()
-    assert Serial(run_cell=engine_runs.tells_its_process).run(work_in(tmp_path), MIXED, heard) == dict.fromkeys(MIXED)
+    assert Serial(run_trial=engine_runs.tells_its_process).run(work_in(tmp_path), MIXED, heard) == dict.fromkeys(MIXED)
     assert list(heard.calls) == ["m-rwp-seed0", "m-rwp-seed1"]

@@ -1,4 +1,4 @@
-"""What an engine tells and keeps of cells: order, deaths, calls that cross processes."""
+"""What an engine tells and keeps of trials: order, deaths, calls that cross processes."""
 
 import pickle
 from collections import Counter
@@ -8,14 +8,14 @@ from support.engine_runs import MIXED, SGD, Heard, a_store
 
 from aimc_robust.errors import DataError
 from aimc_robust.experiments.callbacks.comparison import Progress
-from aimc_robust.experiments.execution.cell_runner import Work
-from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import Share, shares
-from aimc_robust.experiments.execution.engines.outcomes import Book, attempt, how_it_died
-from aimc_robust.experiments.execution.engines.progress_relay import CALLS, Relay, replay
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation, shares
+from aimc_robust.experiments.execution.engines.outcomes import OutcomeTracker, attempt, describe_exit
+from aimc_robust.experiments.execution.engines.progress_relay import CALLS, ForwardingProgress, replay
+from aimc_robust.experiments.execution.trial_runner import RunContext
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.parallel.process_pool import WorkerError
 
-CELLS = [Cell(name, 0) for name in "abcd"]
+CELLS = [Trial(name, 0) for name in "abcd"]
 
 
 @pytest.mark.parametrize(
@@ -28,19 +28,19 @@ CELLS = [Cell(name, 0) for name in "abcd"]
     ],
 )
 def test_a_death_is_told_in_words(code, told):
-    assert how_it_died(code) == told
+    assert describe_exit(code) == told
 
 
 def test_a_cell_is_begun_again_as_often_as_allowed_and_then_recorded(write_spec, tmp_path):
     store, heard = a_store(write_spec(), tmp_path / "out"), Heard()
-    book = Book(Work(store.folder, tmp_path), heard, retries=2)
-    assert [book.died(SGD[0], "by SIGKILL") for _ in range(3)] == [True, True, False]
-    assert book.died(MIXED[0], "by SIGSEGV")  # deaths count for each cell
+    book = OutcomeTracker(RunContext(store.folder, tmp_path), heard, retries=2)
+    assert [book.should_retry(SGD[0], "by SIGKILL") for _ in range(3)] == [True, True, False]
+    assert book.should_retry(MIXED[0], "by SIGSEGV")  # deaths count for each trial
     assert store.failure(SGD[0]) == "its process died 3 times, the last time by SIGKILL"
     assert heard.calls == {"sgd-seed0": [("failed", store.failure(SGD[0]))]}
     assert store.failure(MIXED[0]) is None
-    once = Book(Work(store.folder, tmp_path), heard, retries=0)
-    assert not once.died(SGD[1], "with exit code 3")
+    once = OutcomeTracker(RunContext(store.folder, tmp_path), heard, retries=0)
+    assert not once.should_retry(SGD[1], "with exit code 3")
     assert store.failure(SGD[1]) == "its process died once, with exit code 3"
 
 
@@ -62,7 +62,7 @@ class AwkwardError(DataError):
     ],
 )
 def test_what_a_cell_raises_reaches_another_process(error, kind, told):
-    def raises(work, cell, progress):
+    def raises(work, trial, progress):
         raise error
 
     reason, found = pickle.loads(pickle.dumps(attempt(raises, None, CELLS[0], Progress())))
@@ -79,7 +79,7 @@ def test_every_call_of_progress_crosses_as_it_was_made():
     made, heard = [], []
     for name in CALLS:
         setattr(All, name, lambda self, *args, name=name, **named: heard.append((name, args, named)))
-    relay = Relay(lambda call: made.append(pickle.dumps(call)))
+    relay = ForwardingProgress(lambda call: made.append(pickle.dumps(call)))
     for name in CALLS:
         getattr(relay, name)(CELLS[0], name, done=3)
     for call in made:
@@ -101,4 +101,7 @@ def test_cores_are_shared_out_whole(jobs, cores):
 
 
 def test_a_share_without_gpus_names_none():
-    assert shares(2, cores=[0, 1, 2, 3], gpus=[], threads=2) == [Share((0, 1), 2), Share((2, 3), 2)]
+    assert shares(2, cores=[0, 1, 2, 3], gpus=[], threads=2) == [
+        ResourceAllocation((0, 1), 2),
+        ResourceAllocation((2, 3), 2),
+    ]

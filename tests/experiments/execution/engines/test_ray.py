@@ -1,4 +1,4 @@
-"""Cells on a real Ray cluster of two nodes on this machine: the rows of a serial run, whatever dies."""
+"""Trials on a real Ray cluster of two nodes on this machine: the rows of a serial run, whatever dies."""
 
 import sys
 import threading
@@ -11,16 +11,16 @@ from support import engine_runs
 from support.engine_runs import MIXED, SGD, Heard, a_store, assert_same_rows
 
 from aimc_robust.errors import InputError, MissingDependencyError, ResultsError
-from aimc_robust.experiments.execution.cell_runner import Work
 from aimc_robust.experiments.execution.engines import ray as ray_engine
 from aimc_robust.experiments.execution.engines import ray_cluster
 from aimc_robust.experiments.execution.engines.ray import RayEngine
 from aimc_robust.experiments.execution.engines.ray_task import check_node, versions
+from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.training.fabric import Machine
 
 ray = pytest.importorskip("ray", reason="needs the extra [cluster]")
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[3]
 LIGHT = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 
@@ -32,7 +32,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")  # no token in the home folder of who tests
-        patch.setenv("PYTHONPATH", str(TESTS))  # where its workers find the cells of these tests
+        patch.setenv("PYTHONPATH", str(TESTS))  # where its workers find the trials of these tests
         found = Cluster(initialize_head=True, head_node_args={**LIGHT, "include_dashboard": False})
         try:
             found.add_node(**LIGHT)
@@ -43,20 +43,20 @@ def cluster():
 
 
 def work_in(folder):
-    return Work(folder, folder, machine=Machine(accelerator="cpu"))
+    return RunContext(folder, folder, machine=Machine(accelerator="cpu"))
 
 
 @pytest.mark.slow
 def test_a_cluster_leaves_the_rows_of_a_serial_run_also_when_a_worker_is_killed(cluster, done, write_spec, tmp_path):
     store, heard = a_store(write_spec(), tmp_path / "out"), Heard()
-    found = RayEngine(retries=1, run_cell=engine_runs.with_one_death).run(work_in(store.folder), store.cells, heard)
-    assert found == dict.fromkeys(store.cells)
-    assert list(found) == store.cells
-    assert_same_rows(store.folder, done, store.cells)
+    found = RayEngine(retries=1, run_trial=engine_runs.with_one_death).run(work_in(store.folder), store.trials, heard)
+    assert found == dict.fromkeys(store.trials)
+    assert list(found) == store.trials
+    assert_same_rows(store.folder, done, store.trials)
     end = [*(("evaluating", target.name) for target in store.spec.built_targets()), "finished"]
     once = [("training", 0), ("epoch", 1), ("epoch", 2), ("epoch", 3)]
-    for cell in (*SGD, MIXED[0]):
-        calls = heard.calls[str(cell)]
+    for trial in (*SGD, MIXED[0]):
+        calls = heard.calls[str(trial)]
         assert [*calls[:-1], calls[-1][0]] == [*once, *end]
     # What the killed process had not sent yet is lost to those who watch, not to the rows.
     calls = heard.calls["m-rwp-seed1"]
@@ -78,40 +78,40 @@ def test_the_cell_of_a_node_that_is_gone_goes_on_elsewhere(cluster, done, write_
 
     removal = threading.Thread(target=remove)
     removal.start()
-    cells = [SGD[0], *MIXED]
-    found = RayEngine(run_cell=engine_runs.stalls_on_a_node).run(work_in(store.folder), cells, Heard())
+    trials = [SGD[0], *MIXED]
+    found = RayEngine(run_trial=engine_runs.stalls_on_a_node).run(work_in(store.folder), trials, Heard())
     removal.join()
-    assert found == dict.fromkeys(cells)
+    assert found == dict.fromkeys(trials)
     assert len(list(store.folder.glob("stalled-*"))) == 1
-    assert_same_rows(store.folder, done, cells)
+    assert_same_rows(store.folder, done, trials)
 
 
 @pytest.mark.slow
 def test_what_a_cell_raises_is_raised_after_the_others_are_done(cluster, tmp_path):
     heard = Heard()
     with pytest.raises(OSError, match="No space left on device") as caught:
-        RayEngine(run_cell=engine_runs.with_full_disk).run(work_in(tmp_path), [SGD[0], *MIXED], heard)
+        RayEngine(run_trial=engine_runs.with_full_disk).run(work_in(tmp_path), [SGD[0], *MIXED], heard)
     assert caught.value.filename == str(tmp_path)
     assert any("with_full_disk" in note for note in caught.value.__notes__)
-    assert [heard.calls[str(cell)][0][0] for cell in [SGD[0], *MIXED]] == ["failed", "finished", "finished"]
+    assert [heard.calls[str(trial)][0][0] for trial in [SGD[0], *MIXED]] == ["failed", "finished", "finished"]
 
 
 @pytest.mark.slow
 def test_a_node_that_does_not_see_the_folder_ends_the_run_with_one_sentence(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "touch", lambda self: None)  # of the token: no node sees it
     with pytest.raises(ResultsError, match=r"does not see the results folder .*; give --out a folder that all nodes"):
-        RayEngine(run_cell=engine_runs.waits).run(work_in(tmp_path), SGD + MIXED, Heard())
-    assert not list(tmp_path.iterdir())  # no cell began
+        RayEngine(run_trial=engine_runs.waits).run(work_in(tmp_path), SGD + MIXED, Heard())
+    assert not list(tmp_path.iterdir())  # no trial began
 
 
 @pytest.mark.slow
 def test_a_cell_that_no_node_has_room_for_is_told(cluster):
-    with pytest.warns(UserWarning, match="no node of the Ray cluster has 64 CPUs and 1 GPUs for a cell"):
+    with pytest.warns(UserWarning, match="no node of the Ray cluster has 64 CPUs and 1 GPUs for a trial"):
         ray_cluster.warn_without_room(cpus=64, gpus=1)
     with warnings.catch_warnings(action="error"):
         ray_cluster.warn_without_room(cpus=1, gpus=0)
-    assert ray_cluster.gpus_per_cell(None, accelerator="auto") == 0.0
-    assert ray_cluster.gpus_per_cell(0.5, accelerator="auto") == 0.5
+    assert ray_cluster.gpus_per_trial(None, accelerator="auto") == 0.0
+    assert ray_cluster.gpus_per_trial(0.5, accelerator="auto") == 0.5
 
 
 def test_another_version_on_a_node_is_told(tmp_path):

@@ -14,7 +14,7 @@ from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
 from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import Row
@@ -29,10 +29,10 @@ UNLABELLED_BATCH, UNLABELLED_BATCHES = 128, 4
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Evaluates the model of one cell, on the device that it is on."""
+    """Evaluates the model of one trial, on the device that it is on."""
 
     store: Store
-    cell: Cell
+    trial: Trial
     model: nn.Module
     data: DataSet
     device: torch.device
@@ -42,8 +42,8 @@ class Evaluation:
         batches = self.data.batches(target.split, EVALUATION_BATCH, self.device)
         measurements = {"ascent": self._ascents, "plane": self._places}.get(target.direction, self._chips)
         for chip, measured in measurements(target, chips, batches):
-            row = _row(self.cell, target, chip, measured)
-            self.store.add_evaluations(self.cell, [row | {"top5": measured.top5} if self.store.spec.top5 else row])
+            row = _row(self.trial, target, chip, measured)
+            self.store.add_evaluations(self.trial, [row | {"top5": measured.top5} if self.store.spec.top5 else row])
 
     def _chips(self, target: Target, chips: list[int], batches: Iterable[Batch]) -> Iterator[tuple[int, Measurement]]:
         condition, deployment = self._ready(target)
@@ -77,16 +77,16 @@ class Evaluation:
             return condition, None
         few = self.data.few(UNLABELLED_BATCH * UNLABELLED_BATCHES).to(self.device).split(UNLABELLED_BATCH)
         if condition.needs_ranges:
-            ranges = self.store.ranges(self.cell, target.name)
+            ranges = self.store.ranges(self.trial, target.name)
             if ranges is None:
                 ranges = calibrate(self.model, condition, few).ranges
-                self.store.keep_ranges(self.cell, target.name, ranges)
-            condition = condition.changed(ranges=ranges)
+                self.store.keep_ranges(self.trial, target.name, ranges)
+            condition = condition._replace_unchecked(ranges=ranges)
         return condition, replace(target.deployment, data=few)
 
 
-def _row(cell: Cell, target: Target, chip: int, measured: Measurement) -> Row:
-    names = {"method": cell.method, "seed": cell.seed, "target": target.name, "backend": target.backend}
+def _row(trial: Trial, target: Target, chip: int, measured: Measurement) -> Row:
+    names = {"method": trial.method, "seed": trial.seed, "target": target.name, "backend": target.backend}
     loss = measured.loss if math.isfinite(measured.loss) else None  # overflowed under this noise; JSON has no NaN
     return {
         **names,

@@ -1,4 +1,4 @@
-"""One cell of a comparison: train a model and evaluate it on every target, as far as that is not done."""
+"""One trial of a comparison: train a model and evaluate it on every target, as far as that is not done."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import DivergenceError
 from aimc_robust.experiments.callbacks.comparison import Progress
-from aimc_robust.experiments.execution.cell_evaluation import Evaluation
 from aimc_robust.experiments.execution.model_cache import training_folder
+from aimc_robust.experiments.execution.trial_evaluation import Evaluation
 from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.trial import Cell
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.models.registry import build_model
 from aimc_robust.training.epoch import loss_function
 from aimc_robust.training.fabric import Machine
@@ -38,11 +38,11 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Work:
-    """All that a process needs to run cells of one comparison; it can be sent to another process or machine.
+class RunContext:
+    """All that a process needs to run trials of one comparison; it can be sent to another process or machine.
 
     folder: of the results, which must hold the question. data_folder: where relative data paths start. models: folder
-    of trained models that several comparisons share; None: each cell keeps its own. retry_failed: try failed cells
+    of trained models that several comparisons share; None: each trial keeps its own. retry_failed: try failed trials
     again.
     """
 
@@ -53,21 +53,21 @@ class Work:
     retry_failed: bool = False
 
 
-def run_cell(work: Work, cell: Cell, progress: Progress) -> str | None:
-    """Train and evaluate one cell as far as it is not done; returns why it failed, or None.
+def run_trial(work: RunContext, trial: Trial, progress: Progress) -> str | None:
+    """Train and evaluate one trial as far as it is not done; returns why it failed, or None.
 
-    What cells share (data, the question) is kept for the next call with the same `work`. Training that diverges and
-    want of memory are recorded and returned. Raises DataError, CheckpointError or ResultsError for what is no cell's.
+    What trials share (data, the question) is kept for the next call with the same `work`. Training that diverges and
+    want of memory are recorded and returned. Raises DataError, CheckpointError or ResultsError for what is no trial's.
     """
     if work not in _runners:
         _runners.clear()
-        _runners[work] = CellRunner(Store.open(work.folder), work)
-    return _runners[work].run(cell, progress)
+        _runners[work] = TrialRunner(Store.open(work.folder), work)
+    return _runners[work].run(trial, progress)
 
 
 @contextmanager
-def lent(runner: CellRunner) -> Iterator[None]:
-    """Inside, `run_cell` works with this runner and what it has loaded."""
+def use_runner(runner: TrialRunner) -> Iterator[None]:
+    """Inside, `run_trial` works with this runner and what it has loaded."""
     _runners[runner.work] = runner
     try:
         yield
@@ -75,18 +75,18 @@ def lent(runner: CellRunner) -> Iterator[None]:
         _runners.pop(runner.work, None)
 
 
-_runners: dict[Work, CellRunner] = {}  # of this process
+_runners: dict[RunContext, TrialRunner] = {}  # of this process
 
 
 @dataclass
-class CellRunner:
-    """Runs the cells of one store on one machine.
+class TrialRunner:
+    """Runs the trials of one store on one machine.
 
     With several processes all of them train; the first one alone reads and writes rows, and evaluates.
     """
 
     store: Store
-    work: Work
+    work: RunContext
 
     def __post_init__(self) -> None:
         self.machine = self.work.machine
@@ -133,71 +133,71 @@ class CellRunner:
         if self.machine.processes > 1:
             self._any_fabric.barrier()
 
-    def run(self, cell: Cell, progress: Progress) -> str | None:
-        """Train and evaluate a cell as far as it is not done; returns why it failed, or None."""
-        reason = self._known_failure(cell)
+    def run(self, trial: Trial, progress: Progress) -> str | None:
+        """Train and evaluate a trial as far as it is not done; returns why it failed, or None."""
+        reason = self._known_failure(trial)
         if reason is None:
             try:
                 with _memory_counted():
-                    if not self.shared(self.store.is_evaluated(cell) if self.writes else False):
-                        self._work_on(cell, progress)
+                    if not self.shared(self.store.is_evaluated(trial) if self.writes else False):
+                        self._work_on(trial, progress)
                 if self.writes:
-                    progress.finished(cell, self.store.mean_accuracies(cell))
+                    progress.finished(trial, self.store.mean_accuracies(trial))
                 return None
             except DivergenceError as error:
                 reason = str(error)
                 if self.writes:
-                    self.store.record_failure(cell, reason)
-        progress.failed(cell, reason)
+                    self.store.record_failure(trial, reason)
+        progress.failed(trial, reason)
         return reason
 
-    def _work_on(self, cell: Cell, progress: Progress) -> None:
-        model = self._trained(cell, progress)
+    def _work_on(self, trial: Trial, progress: Progress) -> None:
+        model = self._trained(trial, progress)
         if not self.writes:
             return
         spec = self.store.spec
-        config = spec.config_of(cell.method)
-        waiting = [(t, missing) for t in self.store.targets if (missing := self.store.missing_chips(cell, t))]
+        config = spec.config_of(trial.method)
+        waiting = [(t, missing) for t in self.store.targets if (missing := self.store.missing_chips(trial, t))]
         device = self.fabric(config.precision).device
-        evaluation = Evaluation(self.store, cell, model.to(device), self.data(spec.data_of(cell.method)), device)
+        evaluation = Evaluation(self.store, trial, model.to(device), self.data(spec.data_of(trial.method)), device)
         loaded = 0  # the selection that training returns
         for target, chips in waiting:
-            progress.evaluating(cell, target.name)
+            progress.evaluating(trial, target.name)
             if target.selection(config) != loaded:
                 loaded = target.selection(config)
-                load_selection(self.store.run_folder(cell), model, config.selections, loaded)
+                load_selection(self.store.run_folder(trial), model, config.selections, loaded)
             evaluation.run(target, chips)
 
     def shared(self, value: Value) -> Value:
         """What the first process says, in all of them."""
         return value if self.machine.processes == 1 else self._any_fabric.broadcast(value)
 
-    def _known_failure(self, cell: Cell) -> str | None:
-        """Why a cell failed before, the same in every process."""
+    def _known_failure(self, trial: Trial) -> str | None:
+        """Why a trial failed before, the same in every process."""
         reason = None
         if self.writes:
             if self.work.retry_failed:
-                self.store.forget_failure(cell)
-            reason = self.store.failure(cell)
+                self.store.forget_failure(trial)
+            reason = self.store.failure(trial)
         return self.shared(reason)
 
-    def _trained(self, cell: Cell, progress: Progress) -> nn.Module:
-        """The cell's model with the weights of its first selection."""
-        spec, label = self.store.spec, cell.method
+    def _trained(self, trial: Trial, progress: Progress) -> nn.Module:
+        """The trial's model with the weights of its first selection."""
+        spec, label = self.store.spec, trial.method
         data, config = self.data(spec.data_of(label)), spec.config_of(label)
-        with training_folder(self.store, cell, self.work.models, writes=self.writes) as folder:
-            finished = self.shared(self.store.is_trained(cell, folder) if self.writes else False)
-            progress.training(cell, done=len(self.store.history(cell, folder)))
+        with training_folder(self.store, trial, self.work.models, writes=self.writes) as folder:
+            finished = self.shared(self.store.is_trained(trial, folder) if self.writes else False)
+            progress.training(trial, done=len(self.store.history(trial, folder)))
             return train(
-                build_model(spec.model_of(label), data, seed=cell.seed),
-                spec.method(label, seed=cell.seed),
+                build_model(spec.model_of(label), data, seed=trial.seed),
+                spec.method(label, seed=trial.seed),
                 config,
                 training_set=self.images(spec.data_of(label)),
                 validation_set=data.validation,
-                seed=cell.seed,
+                seed=trial.seed,
                 folder=folder,
                 data_id=data.id,
-                on_epoch=lambda row: progress.epoch(cell, row),
+                on_epoch=lambda row: progress.epoch(trial, row),
                 probe=self._probe(data, label),
                 fabric=None if finished else self.fabric(config.precision),
             ).model
@@ -213,7 +213,7 @@ class CellRunner:
 
 @contextmanager
 def _memory_counted() -> Iterator[None]:
-    """Want of memory is a cell's own failure, with its reason: others may fit."""
+    """Want of memory is a trial's own failure, with its reason: others may fit."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:

@@ -1,0 +1,35 @@
+"""Crossbars with chosen error sources, built from their options one by one."""
+
+from support.nets import everything
+
+from aimc_robust import ADC, DAC, Crossbar
+from aimc_robust.evaluation.error_sources import SOURCES
+
+ON = {
+    "programming": {"programming": True},
+    "drift": {"drift": True},
+    "stuck": {"stuck": (0.01, 0.01)},
+    "read": {"read_noise": True},
+    "clipping": {"weight_percentile": 0.99},
+    "quantisation": {"cell_bits": 4},
+    "dac": {"dac": DAC(bits=5)},
+    "adc": {"adc": ADC(bits=6)},
+}
+OFF = {
+    "programming": {"programming": False},
+    "drift": {"drift": False},
+    "stuck": {"stuck": (0.0, 0.0)},
+    "read": {"read_noise": False},
+    "clipping": {"weight_percentile": 1.0},
+    "quantisation": {"cell_bits": 0},
+    "dac": {"dac": DAC(kind="ideal")},
+    "adc": {"adc": None},
+}
+
+
+def by_hand(kept):
+    """A crossbar with these sources, built from its options."""
+    options = {}
+    for source in SOURCES:
+        options |= (ON if source in kept else OFF)[source]
+    return Crossbar("pcm-nandakumar2019", mapping="two-sided", rows=20, ranges=everything().ranges, **options)
