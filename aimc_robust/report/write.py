@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.layout import QUESTION
+from aimc_robust.experiments.results.archive import unpack
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.filenames import QUESTION
 from aimc_robust.io.atomic import atomic_write, read_json
 from aimc_robust.report.comparison.page import report_files
 from aimc_robust.report.evaluation import page
@@ -18,10 +19,11 @@ def write_report(folder: Path) -> Path:
     The folder of a comparison or of an evaluation. Works on unfinished results too, and says so in the page. Raises
     InputError when the folder holds neither.
     """
+    unpack(folder)
     question = read_json(folder / QUESTION)
     if isinstance(question, dict) and question.get("kind") == "evaluation":
         return page.write_report(folder)
-    store = Store.open(folder)
+    store = ComparisonResults.open(folder)
     made_from = sources(folder)  # before the rows are read: if some come meanwhile, the report is not current
     files = report_files(store)
     for name, content in files.items():

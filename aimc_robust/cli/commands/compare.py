@@ -13,9 +13,9 @@ from aimc_robust.cli.error_handling import SOME_FAILED
 from aimc_robust.errors import InputError, require_known
 
 if TYPE_CHECKING:
-    from aimc_robust.experiments.callbacks.comparison import Progress
+    from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
     from aimc_robust.experiments.execution.engines.base import Engine
-    from aimc_robust.experiments.results.comparison import Store
+    from aimc_robust.experiments.results.comparison import ComparisonResults
 
 ENGINES = ("local", "ray")
 RESULTS = Path("results")  # where results go that --out gives no folder
@@ -98,18 +98,21 @@ def compare(
         from aimc_robust.experiments.execution.forkserver import begin_imports
 
         begin_imports()  # of torch for the workers, beside this process's own
-    from aimc_robust import bench  # takes torch and its seconds
+    from aimc_robust.experiments.compare import compare as run_comparison
+    from aimc_robust.experiments.results.comparison import ComparisonResults
+    from aimc_robust.experiments.spec.comparison import load_spec
+    from aimc_robust.experiments.spec.loading import written_out
     from aimc_robust.report.write import write_report
     from aimc_robust.training.fabric import Machine
 
-    question = bench.load_spec(spec, **how)
+    question = load_spec(spec, **how)
     machine = Machine(devices=devices, nodes=nodes, accelerator=accelerator, strategy=strategy)
     runner = _engine(engine, jobs, ray_address, cpus, gpus)
     first = machine.is_first
-    with _watched(first, tensorboard, bench.Store(folder, question), models) as (progress, listening):
-        outcome = bench.compare(
+    with _watched(first, tensorboard, ComparisonResults(folder, question), models) as (progress, listening):
+        outcome = run_comparison(
             question,
-            bench.written_out(spec, **how),
+            written_out(spec, **how),
             folder,
             data_folder=spec.parent,
             progress=listening,
@@ -160,23 +163,23 @@ def _check_engine(name: str, jobs: int | None, address: str | None, cpus: int, g
 
 
 def _engine(name: str, jobs: int | None, address: str | None, cpus: int, gpus: float | None) -> Engine:
-    from aimc_robust.experiments.execution.engines.local import Jobs
+    from aimc_robust.experiments.execution.engines.local import LocalEngine
     from aimc_robust.experiments.execution.engines.ray import RayEngine
-    from aimc_robust.experiments.execution.engines.serial import Serial
+    from aimc_robust.experiments.execution.engines.serial import SerialEngine
 
     if name == "ray":
         return RayEngine(address=address, cpus=cpus, gpus=gpus)
-    return Serial() if jobs is None else Jobs(jobs)
+    return SerialEngine() if jobs is None else LocalEngine(jobs)
 
 
 @contextmanager
-def _watched(first: bool, tensorboard: bool, store: Store, models: Path | None) -> Iterator[tuple[Progress, Progress]]:
+def _watched(first: bool, tensorboard: bool, store: ComparisonResults, models: Path | None) -> Iterator[tuple[ComparisonProgress, ComparisonProgress]]:
     """(what shows the report's place, what listens to the run)."""
     from aimc_robust.cli.views.compare import progress_display
-    from aimc_robust.experiments.callbacks.comparison import Progress
+    from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 
     if not first:
-        yield Progress(), Progress()
+        yield ComparisonProgress(), ComparisonProgress()
         return
     with progress_display() as lines:
         if not tensorboard:

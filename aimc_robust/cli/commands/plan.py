@@ -23,12 +23,12 @@ def plan(
 
     Example: aimc-robust plan benchmarks/quickstart.toml --jobs 2
     """
-    from aimc_robust import bench
     from aimc_robust.cli.views.plan import show, waiting
     from aimc_robust.experiments.planning.plan import plan as planned
+    from aimc_robust.experiments.spec.comparison import load_spec
     from aimc_robust.training.fabric import Machine
 
-    question = bench.load_spec(spec, scale=scale, overrides=overrides or [])
+    question = load_spec(spec, scale=scale, overrides=overrides or [])
     folder, models = folders(question.name, scale, out, models)
     with waiting() as told:
         found = planned(

@@ -31,10 +31,12 @@ def recommend(
 
     Example: aimc-robust recommend --device rram-wan2022 --spec benchmarks/quickstart.toml --out results/advice
     """
-    from aimc_robust import advice, bench
     from aimc_robust.cli.views.compare import progress_display
     from aimc_robust.cli.views.recommend import show
     from aimc_robust.errors import InputError
+    from aimc_robust.experiments.recommend.run import device_name
+    from aimc_robust.experiments.recommend.run import recommend as run_recommendation
+    from aimc_robust.experiments.spec.comparison import load_spec
     from aimc_robust.parallel.cores import available_cpus
     from aimc_robust.report.recommendation.page import write_advice
     from aimc_robust.report.write import write_report
@@ -44,10 +46,10 @@ def recommend(
     tables = target_tables([device], times, options_from(set_ or []))
     if len(times) != 1 or len(tables) != 1:
         raise InputError(f"advice is for one device at one time, got --time {time}.")
-    question = bench.load_spec(spec)
-    folder = out or Path("results") / f"{question.name}-{advice.device_name(tables[0])}-advice"
+    question = load_spec(spec)
+    folder = out or Path("results") / f"{question.name}-{device_name(tables[0])}-advice"
     with progress_display() as progress:
-        found = advice.recommend(
+        found = run_recommendation(
             question,
             tables[0],
             folder,

@@ -1,0 +1,68 @@
+"""A packed results folder holds all rows, and gives the same report again."""
+
+import io
+import tarfile
+
+import pytest
+
+from aimc_robust.errors import ResultsError
+from aimc_robust.experiments.results.archive import ARCHIVE, READABLE, pack, unpack
+from aimc_robust.report.write import write_report
+
+
+def contents(folder):
+    """Name -> bytes of every file of a report, and of the rows."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix not in (".safetensors", ".lock", ".xz") and not path.name.startswith(".")
+    }
+
+
+def test_a_packed_folder_gives_the_same_rows_and_report_again(done, tmp_path):
+    archive = pack(done, tmp_path / "packed")
+    assert {path.name for path in archive.parent.iterdir()} == {ARCHIVE, *READABLE}
+    write_report(archive.parent)
+    expected = contents(done)
+    assert {name: content for name, content in contents(archive.parent).items() if name in expected} == expected
+
+
+def test_packing_twice_gives_the_same_bytes(done, tmp_path):
+    first, second = (pack(done, tmp_path / name).read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_unpacking_leaves_rows_that_are_in_place(done, tmp_path):
+    archive = pack(done, tmp_path / "packed")
+    unpack(archive.parent)
+    rows = next(archive.parent.glob("runs/*/evaluations.jsonl"))
+    rows.write_text("changed")
+    unpack(archive.parent)
+    assert rows.read_text() == "changed"
+
+
+def test_a_damaged_archive_is_an_error_that_names_it(done, tmp_path):
+    archive = pack(done, tmp_path / "packed")
+    archive.write_bytes(archive.read_bytes()[:-100])
+    with pytest.raises(ResultsError, match=ARCHIVE):
+        unpack(archive.parent)
+    assert not (archive.parent / "question.json").exists()
+
+
+def test_only_a_folder_with_a_report_is_packed(done, tmp_path):
+    with pytest.raises(ResultsError, match=r"summary\.csv"):
+        pack(tmp_path, tmp_path / "packed")
+    with pytest.raises(ResultsError, match="--out"):
+        pack(done, done)
+
+
+def test_a_path_outside_the_folder_is_not_written(tmp_path):
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    with tarfile.open(folder / ARCHIVE, "w:xz") as archive:
+        member = tarfile.TarInfo("../outside.txt")
+        member.size = 1
+        archive.addfile(member, io.BytesIO(b"x"))
+    with pytest.raises(ResultsError, match=ARCHIVE):
+        unpack(folder)
+    assert not (tmp_path / "outside.txt").exists()
