@@ -13,7 +13,7 @@ from pathlib import Path
 from aimc_robust import Gaussian, evaluate
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import load_data
-from aimc_robust.experiments.spec.comparison import load_spec, spec_from
+from aimc_robust.experiments.spec.comparison import load_spec, spec_from_dict
 from aimc_robust.models.registry import build_model
 from aimc_robust.training.loop import train
 
@@ -56,7 +56,7 @@ def main():
             for strength in grid:
                 values = base | {"training": base["training"] | {"epochs": epochs}}
                 values["methods"] = {label: base["methods"][label] | strength}
-                spec = spec_from(values)
+                spec = spec_from_dict(values)
                 runs = [scores(spec, label, seed) for seed in SEEDS]
                 digital, weak, strong = (sum(run[i] for run in runs) / len(runs) for i in range(3))
                 rows.append(((weak + strong) / 2, epochs, strength, digital, weak, strong))

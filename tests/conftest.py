@@ -1,4 +1,4 @@
-"""A comparison small enough to run whole in a few seconds, on real digits."""
+"""Settings of all tests, and a comparison small enough to run whole in a few seconds, on real digits."""
 
 import os
 from pathlib import Path
@@ -8,15 +8,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from hypothesis import settings
+from support.shared_build import build_once
 
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
-from aimc_robust.experiments.spec.comparison import Spec, load_spec
+from aimc_robust.experiments.spec.comparison import ComparisonSpec, load_spec
 from aimc_robust.report.write import write_report
 
 TINY = """
 name = "tiny"
-seeds = [0, 1]
+train_seeds = [0, 1]
 chips = 3
 targets = ["digital", "gaussian-0.2", "rram-wan2022"]
 [data]
@@ -36,6 +38,12 @@ sigma = 0.1
 ramp = { shape = "linear", fraction = 0.5 }
 """
 
+# Tests by properties: a few examples, the same at every run, unless `HYPOTHESIS_PROFILE=long` or `--hypothesis-profile
+# long` asks for many new ones.
+settings.register_profile("short", max_examples=15, deadline=None, derandomize=True)
+settings.register_profile("long", max_examples=300, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
+
 
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_any_order():
@@ -51,12 +59,14 @@ def tiny() -> str:
 @pytest.fixture(scope="session")
 def done(tmp_path_factory) -> Path:
     """The folder of one finished comparison, for tests that only read."""
-    folder = tmp_path_factory.mktemp("done")
-    path = folder / "spec.toml"
-    path.write_text(TINY)
-    compare(load_spec(path), TINY, folder / "out", data_folder=folder, progress=Progress())
-    write_report(folder / "out")
-    return folder / "out"
+
+    def build(folder: Path) -> None:
+        path = folder / "spec.toml"
+        path.write_text(TINY)
+        compare(load_spec(path), TINY, folder / "out", data_folder=folder, progress=ComparisonProgress())
+        write_report(folder / "out")
+
+    return build_once(tmp_path_factory, "comparison", build) / "out"
 
 
 @pytest.fixture
@@ -80,8 +90,8 @@ def run(tmp_path):
     """Run a spec file into a folder."""
 
     def run(path: Path, folder: Path | None = None, **options):
-        spec: Spec = load_spec(path)
-        options = {"data_folder": path.parent, "progress": Progress()} | options
+        spec: ComparisonSpec = load_spec(path)
+        options = {"data_folder": path.parent, "progress": ComparisonProgress()} | options
         return compare(spec, path.read_text(), folder or tmp_path / "out", **options)
 
     return run

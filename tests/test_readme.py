@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.report.write import write_report
@@ -45,7 +45,7 @@ def test_the_two_commands_install_and_name_files_that_exist():
 def test_the_quickstart_runs_from_end_to_end_when_shortened(tmp_path):
     text = (ROOT / "benchmarks" / "quickstart.toml").read_text()
     for line, short in {
-        "seeds = [0, 1, 2]": "seeds = [0]",
+        "train_seeds = [0, 1, 2]": "train_seeds = [0]",
         "chips = 25": "chips = 2",
         "epochs = 60": "epochs = 1",
     }.items():
@@ -53,7 +53,7 @@ def test_the_quickstart_runs_from_end_to_end_when_shortened(tmp_path):
         text = text.replace(line, short)
     path = tmp_path / "short.toml"
     path.write_text(text)
-    assert not compare(load_spec(path), text, tmp_path / "out", data_folder=ROOT, progress=Progress()).failed
+    assert not compare(load_spec(path), text, tmp_path / "out", data_folder=ROOT, progress=ComparisonProgress()).failed
     assert "rwp-quadratic" in write_report(tmp_path / "out").read_text()
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from aimc_robust.data.evaluation_set import EvaluationImages
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.spec.evaluation import TrainedModel, named_models, split_label
+from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, split_label
 from aimc_robust.metrics import Metric
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.registry import build_model, named_function
@@ -18,7 +18,7 @@ def load_models(
 ) -> tuple[list[TrainedModel], list[nn.Module], list[str]]:
     """(names, models in evaluation mode, remarks on how each was read) of arguments `FILE` or `LABEL=FILE`."""
     read = [read_weights(split_label(argument)[1]) for argument in arguments]
-    named = named_models(arguments, [weights.id for weights in read])
+    named = parse_models(arguments, [weights.id for weights in read])
     models, remarks = [], []
     for model, weights in zip(named, read, strict=True):
         built = build_model(spec, images, seed=0)

@@ -11,16 +11,16 @@ from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.execution.engines.base import Engine
-from aimc_robust.experiments.execution.engines.serial import Serial
+from aimc_robust.experiments.execution.engines.serial import SerialEngine
 from aimc_robust.experiments.execution.trial_runner import RunContext, TrialRunner, use_runner
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.environment import environment
-from aimc_robust.experiments.results.layout import COVERAGE, ENVIRONMENT
-from aimc_robust.experiments.results.locking import exclusive
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.environment import describe_environment
+from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT
+from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import Spec
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import coverage
@@ -29,27 +29,27 @@ from aimc_robust.training.fabric import Machine, check_shares
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ComparisonOutcome:
     """What a comparison came to: trials that failed, with their reasons; whether every trial is done or has failed."""
 
-    store: Store
+    store: ComparisonResults
     failed: dict[Trial, str]
     complete: bool
 
 
 def compare(
-    spec: Spec,
+    spec: ComparisonSpec,
     spec_text: str,
     folder: Path,
     *,
     data_folder: Path,
-    progress: Progress,
+    progress: ComparisonProgress,
     retry_failed: bool = False,
     machine: Machine | None = None,
     models: Path | None = None,
     engine: Engine | None = None,
     part: tuple[int, int] = (1, 1),
-) -> Outcome:
+) -> ComparisonOutcome:
     """Run what is not done yet of `spec`, into `folder`, and write the tables.
 
     spec_text: the spec as its author wrote it, kept with the results. data_folder: where relative data paths start.
@@ -62,11 +62,11 @@ def compare(
     Raises DataError, InputError, CheckpointError or ResultsError before anything is overwritten.
     """
     machine = machine or Machine()
-    engine = engine or Serial()
-    if machine.processes > 1 and not isinstance(engine, Serial):
+    engine = engine or SerialEngine()
+    if machine.processes > 1 and not isinstance(engine, SerialEngine):
         raise InputError("several devices share one model, several jobs share out the models; give one of the two.")
     work = RunContext(folder.absolute(), data_folder.absolute(), models and models.absolute(), machine, retry_failed)
-    runner = TrialRunner(Store(folder, spec), work)
+    runner = TrialRunner(ComparisonResults(folder, spec), work)
     store = runner.store
     trials = _share(store.trials, part)
     waiting: list[Trial] = []
@@ -74,13 +74,13 @@ def compare(
         store.check()
         waiting = [trial for trial in trials if retry_failed or not _is_complete(store, trial)]
     lines = _rehearsed(runner, waiting if runner.writes else store.trials)
-    with exclusive(folder) if runner.writes else nullcontext():
+    with lock_folder(folder) if runner.writes else nullcontext():
         if runner.writes:
-            Store.create(folder, spec, spec_text)
+            ComparisonResults.create(folder, spec, spec_text)
             if lines:
-                _note_environment(store, environment(machine, engine.threads))
-                store.write_note(COVERAGE, {"line": "; ".join(lines)})
-        told = (store.note(COVERAGE) or {}).get("line", "") if runner.writes else ""
+                _note_environment(store, describe_environment(machine, engine.threads))
+                store.write_json_file(COVERAGE, {"line": "; ".join(lines)})
+        told = (store.read_json_file(COVERAGE) or {}).get("line", "") if runner.writes else ""
         progress.started(
             trials=len(trials), epochs=max(spec.config_of(label).epochs for label in spec.labels), coverage=told
         )
@@ -92,13 +92,13 @@ def compare(
                 progress.failed(trial, reason)
             elif store.is_evaluated(trial):
                 progress.finished(trial, store.mean_accuracies(trial))
-        with use_runner(runner) if isinstance(engine, Serial) else nullcontext():
+        with use_runner(runner) if isinstance(engine, SerialEngine) else nullcontext():
             reasons |= engine.run(work, _costliest_first(spec, _known_to_all(runner, waiting), engine), progress)
         if runner.writes and (waiting or not (folder / "summary.csv").exists()):
             store.write_tables()
         runner.wait_for_all()
     failed = {trial: reason for trial, reason in reasons.items() if reason}
-    return Outcome(store, failed, runner.writes and all(_is_complete(store, trial) for trial in store.trials))
+    return ComparisonOutcome(store, failed, runner.writes and all(_is_complete(store, trial) for trial in store.trials))
 
 
 def _share(trials: list[Trial], part: tuple[int, int]) -> list[Trial]:
@@ -116,9 +116,9 @@ def _known_to_all(runner: TrialRunner, waiting: list[Trial]) -> list[Trial]:
     return [trial for trial in runner.store.trials if str(trial) in names]
 
 
-def _costliest_first(spec: Spec, trials: list[Trial], engine: Engine) -> list[Trial]:
+def _costliest_first(spec: ComparisonSpec, trials: list[Trial], engine: Engine) -> list[Trial]:
     """The order for engines that run several trials at a time: no long one should be left over at the end."""
-    if isinstance(engine, Serial):
+    if isinstance(engine, SerialEngine):
         return trials  # seed by seed, so that an early look compares all methods
     costs = {
         label: spec.method(label, seed=0).passes_per_update * spec.config_of(label).epochs for label in spec.labels
@@ -126,7 +126,7 @@ def _costliest_first(spec: Spec, trials: list[Trial], engine: Engine) -> list[Tr
     return sorted(trials, key=lambda trial: -costs[trial.method])
 
 
-def _is_complete(store: Store, trial: Trial) -> bool:
+def _is_complete(store: ComparisonResults, trial: Trial) -> bool:
     return store.failure(trial) is not None or store.is_evaluated(trial)
 
 
@@ -143,7 +143,7 @@ def _rehearsed(runner: TrialRunner, trials: Iterable[Trial]) -> list[str]:
         seen.append(wanted)
         data = runner.data(wanted[0])
         runner.images(wanted[0])  # raises for an augmentation that does not fit
-        model = build_model(wanted[1], data, seed=spec.seeds[0])
+        model = build_model(wanted[1], data, seed=spec.train_seeds[0])
         line = coverage(model, data.example[:1]).line()
         lines.append(line)
         _rehearse(spec, model, data)
@@ -151,7 +151,7 @@ def _rehearsed(runner: TrialRunner, trials: Iterable[Trial]) -> list[str]:
     return [f"{model.name}: {line}" for (_, model), line in zip(seen, lines, strict=True)] if several else lines[:1]
 
 
-def _check_machine(spec: Spec, label: str, machine: Machine) -> None:
+def _check_machine(spec: ComparisonSpec, label: str, machine: Machine) -> None:
     """Raise InputError when a method cannot be trained on so many processes, before the first of them is."""
     try:
         parts = spec.method(label, seed=0).shard(0, machine.processes)[2]
@@ -160,12 +160,12 @@ def _check_machine(spec: Spec, label: str, machine: Machine) -> None:
         raise InputError(f"methods.{label}: {error}") from None
 
 
-def _rehearse(spec: Spec, model: nn.Module, data: DataSet) -> None:
+def _rehearse(spec: ComparisonSpec, model: nn.Module, data: DataSet) -> None:
     """Put the untrained model on every crossbar, and move it to a place of every landscape, once: what cannot be
     programmed, or has no directions, is told before the training.
     """
     few, labels = next(iter(data.batches("training", 8, next(model.parameters()).device)))
-    for target in spec.built_targets():
+    for target in spec.build_targets():
         crossbar = target.condition
         if isinstance(crossbar, Crossbar):
             ready = calibrate(model, crossbar, [few]) if crossbar.needs_ranges else crossbar
@@ -176,8 +176,8 @@ def _rehearse(spec: Spec, model: nn.Module, data: DataSet) -> None:
             list(evaluate_chips(model, [(few, labels)], step, chips=[0]))
 
 
-def _note_environment(store: Store, now: dict) -> None:
+def _note_environment(store: ComparisonResults, now: dict) -> None:
     """Keep every distinct environment that worked on these results, in order."""
-    known = store.note(ENVIRONMENT) or []
+    known = store.read_json_file(ENVIRONMENT) or []
     if now not in known:
-        store.write_note(ENVIRONMENT, [*known, now])
+        store.write_json_file(ENVIRONMENT, [*known, now])

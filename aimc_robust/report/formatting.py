@@ -9,7 +9,7 @@ from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.paired_difference import PairedDifference
 
 
-def environment(template: str) -> jinja2.Environment:
+def template_environment(template: str) -> jinja2.Environment:
     """Jinja for one template: HTML is escaped, a missing value is an error."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("aimc_robust.report"),

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import aimc_robust
-from aimc_robust.experiments.results.layout import (
+from aimc_robust.experiments.results.filenames import (
     COVERAGE,
     ENVIRONMENT,
     EVALUATIONS,
@@ -20,14 +20,14 @@ from aimc_robust.experiments.results.layout import (
 )
 from aimc_robust.io.atomic import atomic_write
 
-STAMP = ".report.json"
+MANIFEST = ".report.json"
 OF_COMPARISON, OF_RUN = (QUESTION, SPEC, ENVIRONMENT, COVERAGE), (EVALUATIONS, HISTORY, FAILURE, RANGES)
 
 
-def write_stamp(folder: Path, made_from: str, written: Iterable[Path]) -> None:
+def write_manifest(folder: Path, made_from: str, written: Iterable[Path]) -> None:
     """Note what the report's files were made from, and what they hold."""
     files = {path.relative_to(folder).as_posix(): _digest(folder, [path]) for path in sorted(written)}
-    atomic_write(folder / STAMP, json.dumps({"made_from": made_from, "files": files}, indent=1))
+    atomic_write(folder / MANIFEST, json.dumps({"made_from": made_from, "files": files}, indent=1))
 
 
 def report_is_current(folder: Path) -> bool:
@@ -37,7 +37,7 @@ def report_is_current(folder: Path) -> bool:
     were written. False for a folder without a report, a damaged note of what it was made from, or an evaluation's.
     """
     try:
-        stamp = json.loads((folder / STAMP).read_bytes())
+        stamp = json.loads((folder / MANIFEST).read_bytes())
         if stamp["made_from"] != sources(folder):
             return False
         return all(_digest(folder, [folder / name]) == digest for name, digest in stamp["files"].items())

@@ -1,7 +1,7 @@
 """A crossbar target in words, and the converter ranges that its models were given."""
 
 from aimc_robust.devices.std import has_read_noise
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.mapping import BitSliced
 from aimc_robust.hardware.config.ranges import LayerRanges
@@ -69,7 +69,7 @@ def _converters(crossbar: Crossbar) -> list[str]:
     return parts
 
 
-def ranges_over_models(store: Store, target: Target) -> dict[str, tuple[Range, list[Range]]]:
+def widest_ranges(store: ComparisonResults, target: Target) -> dict[str, tuple[Range, list[Range]]]:
     """Layer -> (inputs, outputs of each weight slice): least low and greatest high over the models found so far."""
     found = [ranges for cell in store.cells if (ranges := store.ranges(cell, target.name)) is not None]
     if not found:

@@ -12,7 +12,7 @@ from aimc_robust.parallel.process_pool import ordered_map
 Result = TypeVar("Result")
 
 
-def at_once(parts: Sequence[Callable[[], Result]]) -> list[Result]:
+def run_parallel(parts: Sequence[Callable[[], Result]]) -> list[Result]:
     """What each part returns, in their order; on Linux in a process for each core.
 
     Forked processes have all that a part is made from; elsewhere they would import and read it again.

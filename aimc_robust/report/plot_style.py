@@ -27,15 +27,15 @@ STYLE = {
 }
 
 # Okabe and Ito's colours, told apart with any colour vision; a marker each, for print in grey.
-COLOURS = ["#4d4d4d", "#0072b2", "#d55e00", "#009e73", "#56b4e9", "#e69f00", "#cc79a7", "#000000"]
+COLORS = ["#4d4d4d", "#0072b2", "#d55e00", "#009e73", "#56b4e9", "#e69f00", "#cc79a7", "#000000"]
 LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]  # five against eight colours: 40 methods differ
 DASHES = ["none", "6 3", "6 2 2 2", "2 3", "6 2 2 2 2 2"]  # the same lines in SVG
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
-DOTS_PER_INCH = 150
+DPI = 150
 
 
 @dataclass(frozen=True)
-class Drawing:
+class RenderedFigure:
     """A finished figure: an SVG element for a page, and the same picture as PNG. name: of its files, and in its ids."""
 
     name: str
@@ -50,7 +50,7 @@ class Drawing:
 
 def colour(number: int) -> str:
     """The colour of the method of this number."""
-    return COLOURS[number % len(COLOURS)]
+    return COLORS[number % len(COLORS)]
 
 
 def line(number: int) -> dict[str, Any]:
@@ -68,13 +68,13 @@ def legend(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, names, loc="outside upper center", ncols=max(1, columns))
 
 
-def drawing(figure: Figure, name: str) -> Drawing:
+def drawing(figure: Figure, name: str) -> RenderedFigure:
     """The figure as it is now: the same bytes for the same figure."""
     element, buffer = svg(figure, name), io.BytesIO()
     figure.set_layout_engine("none")  # what was laid out for the first picture is kept for the second
-    figure.set_dpi(DOTS_PER_INCH)
+    figure.set_dpi(DPI)
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-    return Drawing(name, element, buffer.getvalue())
+    return RenderedFigure(name, element, buffer.getvalue())
 
 
 def svg(figure: Figure, name: str) -> str:

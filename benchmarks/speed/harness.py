@@ -92,7 +92,7 @@ def main() -> None:
         wall = time.perf_counter() - began
         useful, in_cells = json.loads(run.stderr.rsplit("USEFUL ", 1)[1])
         cut, whole = (load_spec(arguments.spec, scale=arguments.scale, overrides=o) for o in (arguments.set, []))
-        models, all_models = (len(spec.labels) * len(spec.seeds) for spec in (cut, whole))
+        models, all_models = (len(spec.labels) * len(spec.train_seeds) for spec in (cut, whole))
         once, each, work = wall - in_cells, (in_cells - useful) / models, useful / models
         share = 100 * (once + all_models * each) / (once + all_models * (each + work))
         print(

@@ -18,7 +18,7 @@ from common import print_ratios, ratios
 
 SPEC = """
 name = "jobs"
-seeds = [0, 1, 2, 3]
+train_seeds = [0, 1, 2, 3]
 chips = 10
 targets = ["digital", "gaussian-0.1"]
 [data]

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.layout import COVERAGE, ENVIRONMENT, EVALUATIONS, HISTORY
-from aimc_robust.experiments.spec.comparison import spec_from
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT, EVALUATIONS, HISTORY
+from aimc_robust.experiments.spec.comparison import spec_from_dict
 from aimc_robust.io.atomic import read_rows
 
 CLAIM_S = 5.0
@@ -78,15 +78,15 @@ def write_results(folder: Path, methods: int, seeds: int, targets: int, chips: i
         "methods": {"sgd": {}} | {f"rwp-{i}": {"kind": "rwp", "sigma": 0.01 * i} for i in range(1, methods)},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    store = Store.create(folder, spec_from(values), "# made by benchmarks/speed/report.py\n")
-    store.write_note(ENVIRONMENT, [{"python": sys.version.split()[0]}])
-    store.write_note(COVERAGE, {"line": "every weight"})
+    store = ComparisonResults.create(folder, spec_from_dict(values), "# made by benchmarks/speed/report.py\n")
+    store.write_json_file(ENVIRONMENT, [{"python": sys.version.split()[0]}])
+    store.write_json_file(COVERAGE, {"line": "every weight"})
     random, written = np.random.default_rng(0), 0
     for cell in store.cells:
         run = store.run_folder(cell)
         run.mkdir(parents=True, exist_ok=True)
         lines = []
-        for target in store.spec.built_targets():
+        for target in store.spec.build_targets():
             for chip in range(target.chips(chips)):
                 row = {"method": cell.method, "seed": cell.seed, "target": target.name, "backend": target.backend}
                 accuracy, loss = random.normal(70.0 + cell.seed, 2.0), random.gamma(2.0)
@@ -117,7 +117,7 @@ def shares(folder: Path) -> dict[str, float]:
     from aimc_robust.report.comparison.training_figures import mean_rows
     from aimc_robust.report.parallel import at_once
 
-    store, found, kept = Store.open(folder), {}, {}
+    store, found, kept = ComparisonResults.open(folder), {}, {}
     parts = {
         "reading lines": lambda: [read_rows(path) for path in folder.glob(f"runs/*/{EVALUATIONS}")],
         "a table of them": store.table,

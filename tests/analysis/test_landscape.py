@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from aimc_robust.analysis.landscape import Landscape, filter_directions
 from aimc_robust.data.dataset import load_data
 from aimc_robust.errors import AimcError, InputError
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
-from aimc_robust.experiments.planning.plan import states
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.planning.plan import trial_states
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.io.atomic import read_rows
 from aimc_robust.models.registry import build_model
@@ -183,7 +183,7 @@ def landed(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("landed")
     path = folder / "spec.toml"
     path.write_text(tiny.replace(*PLANE))
-    compare(load_spec(path), path.read_text(), folder / "out", data_folder=folder, progress=Progress())
+    compare(load_spec(path), path.read_text(), folder / "out", data_folder=folder, progress=ComparisonProgress())
     write_report(folder / "out")
     return folder / "out"
 
@@ -203,7 +203,7 @@ def plane_rows(folder, cell):
 
 
 def test_rows_hold_the_loss_of_the_weights_moved_by_hand(landed):
-    store = Store.open(landed)
+    store = ComparisonResults.open(landed)
     cell = store.cells[0]
     data = load_data(store.spec.data_of(cell.method), seed=store.spec.seed, folder=landed)
     model = build_model(store.spec.model_of(cell.method), data, seed=cell.seed).eval()
@@ -231,7 +231,7 @@ def test_tables_and_accuracies_leave_it_out_and_all_rows_keep_it(landed, done):
         assert (landed / name).read_bytes() == (done / name).read_bytes()
     kept = [line for line in (landed / "evaluations.csv").read_text().splitlines() if ",plane," not in line]
     assert kept == (done / "evaluations.csv").read_text().splitlines()
-    store = Store.open(landed)
+    store = ComparisonResults.open(landed)
     assert "plane" not in store.mean_accuracies(store.cells[0])
 
 
@@ -256,7 +256,7 @@ def test_places_that_are_missing_are_counted_and_made_again(landed, tmp_path, ru
     lines = path.read_text().splitlines(keepends=True)
     last_three = [line for line in lines if '"plane"' in line][-3:]
     path.write_text("".join(line for line in lines if line not in last_three))
-    (planned,) = [cell for cell in states(Store.open(folder)) if cell.missing]
+    (planned,) = [cell for cell in trial_states(ComparisonResults.open(folder)) if cell.missing]
     assert planned.missing == {"plane": 3}
     run(landed.parent / "spec.toml", folder)
     assert sorted(path.read_text().splitlines(keepends=True)) == sorted(lines)

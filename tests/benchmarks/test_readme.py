@@ -20,8 +20,8 @@ def test_every_spec_is_listed_once_with_what_it_reproduces_its_cost_and_its_stat
     assert sorted(row[0] for row in ROW.findall(text)) == sorted(NAMES)
     for name, (what, models, epochs, status) in rows.items():
         spec = loaded(name)
-        assert int(models) == len(spec.labels) * len(spec.seeds), name
-        assert int(epochs) == sum(spec.config_of(label).epochs for label in spec.labels) * len(spec.seeds), name
+        assert int(models) == len(spec.labels) * len(spec.train_seeds), name
+        assert int(epochs) == sum(spec.config_of(label).epochs for label in spec.labels) * len(spec.train_seeds), name
         assert status.strip(), name
         number = re.search(r"A?\d+", spec.paper.place)[0]
         assert re.search(rf"(Table|Figs?\.) (.*[ ,])?{number}\b", what), (what, number)
@@ -30,7 +30,7 @@ def test_every_spec_is_listed_once_with_what_it_reproduces_its_cost_and_its_stat
 def test_the_number_of_models_that_sharing_leaves_is_the_specs_own(text):
     named, different = (int(n) for n in re.search(r"name (\d+) models, of which (\d+) are different", text).groups())
     specs = [loaded(name) for name in NAMES]
-    recipes = [spec.recipe(label, seed) for spec in specs for label in spec.labels for seed in spec.seeds]
+    recipes = [spec.recipe(label, seed) for spec in specs for label in spec.labels for seed in spec.train_seeds]
     assert (named, different) == (len(recipes), len(set(recipes)))
 
 

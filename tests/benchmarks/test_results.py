@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 from support.paper_specs import BENCHMARKS, NAMES, loaded
 
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison.claims import FAILED, HELD, OPEN
 from aimc_robust.report.comparison.content import Content, gather
 from aimc_robust.statistics.paired_difference import paired_difference
@@ -21,7 +21,7 @@ ROW = re.compile(rf"^\| {LINK} \| {CLAIM} \| {STATE}: (\S+) \[(\S+), (\S+)\]", r
 
 @cache
 def kept(name: str) -> Content:
-    return gather(Store.open(FOLDERS[name]))
+    return gather(ComparisonResults.open(FOLDERS[name]))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_the_tables_named_are_there():
 
 @pytest.mark.parametrize("name", KEPT)
 def test_rows_are_whole_and_of_the_spec_as_it_is(name):
-    Store(FOLDERS[name], loaded(name, "mini")).check()  # raises where they are another question's
+    ComparisonResults(FOLDERS[name], loaded(name, "mini")).check()  # raises where they are another question's
     assert (kept(name).missing, kept(name).failures) == (0, {})
 
 

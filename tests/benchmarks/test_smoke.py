@@ -5,10 +5,10 @@ import math
 import pytest
 from support.paper_specs import BENCHMARKS, NAMES, loaded
 
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.spec.loading import written_out
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.spec.loading import resolved_toml
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.write import write_report
 
@@ -28,14 +28,14 @@ def test_the_smoke_scale_fills_every_place_whose_methods_it_keeps(name, models, 
     path, spec, out = BENCHMARKS / f"{name}.toml", loaded(name, "smoke"), tmp_path / "out"
     if name != WATCHED:
         spec = spec.model_copy(update={"diagnostics": None})
-    text = written_out(path, scale="smoke")
-    done = compare(spec, text, out, data_folder=path.parent, progress=Progress(), models=models)
+    text = resolved_toml(path, scale="smoke")
+    done = compare(spec, text, out, data_folder=path.parent, progress=ComparisonProgress(), models=models)
     assert done.failed == {}
     page = write_report(out).read_text(encoding="utf-8")
     assert spec.paper.place in page
     assert spec.paper.citation in page
 
-    found = [entry for row in gather(Store.open(out)).paper.entries for entry in row]
+    found = [entry for row in gather(ComparisonResults.open(out)).paper.entries for entry in row]
     kept = [entry for entry in found if entry.cell.methods]
     assert len(kept) >= 3
     assert [(entry.cell.row, entry.cell.column) for entry in kept if entry.ours is None] == []

@@ -6,7 +6,7 @@ import re
 import pytest
 from support.paper_specs import BENCHMARKS, NAMES, loaded, recipes
 
-from aimc_robust.experiments.spec.published import PaperCell
+from aimc_robust.experiments.spec.published_table import PaperCell
 
 TABLES = [name for name in NAMES if "/table" in name]
 PICTURES = [name for name in NAMES if "/figure" in name and name != "incorruptible/figure2"]  # without numbers
@@ -47,7 +47,7 @@ def test_a_spec_loads_at_every_scale_and_says_what_it_reproduces(name):
     assert re.search(r"(Table|Figures?) A?\d+", spec.paper.place)
     for scale in ("mini", "smoke"):
         assert set(loaded(name, scale).labels) <= set(spec.labels)
-        assert len(loaded(name, scale).built_targets()) == len(spec.built_targets())
+        assert len(loaded(name, scale).build_targets()) == len(spec.build_targets())
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -94,7 +94,7 @@ def published(name: str, labels: tuple[str, ...], target: str) -> float | None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_statements_hold_of_the_papers_own_figures(name):
     spec = loaded(name)
-    for claim in spec.paper.built_claims(spec.labels):
+    for claim in spec.paper.build_claims(spec.labels):
         better, than = published(name, *claim.better), published(name, *claim.than)
         if better is None or than is None:
             assert name in PICTURES, f"{claim.text}: the paper's table does not say"
@@ -148,7 +148,7 @@ def test_every_gaussian_column_is_of_an_epoch_kept_for_its_sigma():
         if not name.startswith("incorruptible/") or name.endswith("/figure5"):  # a curve there is of one model
             continue
         kept = spec.config().selections
-        for target in spec.built_targets():
+        for target in spec.build_targets():
             sigma = re.fullmatch(r"(?:gaussian|training)-([\d.]+)", target.name)
             if sigma:
                 assert kept[target.selection(spec.config())] == float(sigma[1]), (name, target.name)

@@ -24,7 +24,7 @@ def spec(tmp_path):
 def test_the_example_is_a_spec(spec):
     found = load_spec(spec)
     assert found.labels == ["sgd", "rwp-0.05", "rwp-0.1", "wide-sgd"]
-    assert [target.split for target in found.built_targets()] == ["test", "test", "test", "training"]
+    assert [target.split for target in found.build_targets()] == ["test", "test", "test", "training"]
     small = load_spec(spec, scale="small", overrides=["training.epochs=2"])
     assert (small.seeds, small.config().epochs) == ([0], 2)
 

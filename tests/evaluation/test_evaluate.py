@@ -25,7 +25,7 @@ from aimc_robust.hardware.program import chip_axes, program_prepared
 from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.metrics import measure
 from aimc_robust.statistics.t_interval import t_quantile
-from aimc_robust.statistics.two_stage import PILOT, chips_needed
+from aimc_robust.statistics.two_stage import DEFAULT_PILOT, chips_needed
 
 DAY_S = 86400.0
 RRAM, PCM = Crossbar("rram-wan2022"), Crossbar("pcm-nandakumar2019", read_noise=False)
@@ -108,14 +108,14 @@ class TestPrecision:
 
     def test_it_stops_early_at_the_number_that_the_pilot_asks_for(self):
         full = evaluate(net(), batches(), RRAM, chips=60, jobs=1).table
-        pilot = full["accuracy"].to_numpy()[:PILOT]
-        half_width = 0.6 * t_quantile(PILOT - 1) * pilot.std(ddof=1) / PILOT**0.5
+        pilot = full["accuracy"].to_numpy()[:DEFAULT_PILOT]
+        half_width = 0.6 * t_quantile(DEFAULT_PILOT - 1) * pilot.std(ddof=1) / DEFAULT_PILOT**0.5
         wanted = chips_needed(pilot, half_width)
-        assert PILOT < wanted < 60
+        assert DEFAULT_PILOT < wanted < 60
         found = evaluate(net(), batches(), RRAM, chips=60, precision=half_width, jobs=1)
         assert len(found.table) == wanted
         assert found.table.equals(full.head(wanted))
-        assert found.pilot == PILOT
+        assert found.pilot == DEFAULT_PILOT
         low, high = found.ci
         assert (high - low) / 2 <= half_width * (1 + 1e-9)
 
@@ -125,12 +125,12 @@ class TestPrecision:
         assert evaluate(net(), batches(), RRAM, chips=4, precision=1e-3).chips == 4
 
     def test_a_wide_one_needs_the_pilot_alone(self):
-        assert evaluate(net(), batches(), RRAM, chips=60, precision=90.0).chips == PILOT
+        assert evaluate(net(), batches(), RRAM, chips=60, precision=90.0).chips == DEFAULT_PILOT
 
     def test_the_number_of_jobs_changes_nothing(self):
         one, two = (evaluate(net(), batches(), RRAM, chips=25, precision=2.5, jobs=jobs).table for jobs in (1, 2))
         assert one.equals(two)
-        assert PILOT < len(one) < 25
+        assert DEFAULT_PILOT < len(one) < 25
 
     def test_each_model_stops_by_its_own_pilot(self):
         models = [net(), net(8)]
@@ -142,11 +142,11 @@ class TestPrecision:
     def test_digital_weights_need_one_chip(self):
         assert len(evaluate(net(), batches(), None, chips=25, precision=0.1).table) == 1
 
-    @pytest.mark.parametrize("known", [range(4), range(PILOT), range(14), [1, 5, 12], range(40)], ids=str)
+    @pytest.mark.parametrize("known", [range(4), range(DEFAULT_PILOT), range(14), [1, 5, 12], range(40)], ids=str)
     def test_what_is_known_is_not_measured_again_and_changes_nothing(self, known):
         full = dict(evaluate_chips(net(), batches(), RRAM, chips=range(40), jobs=1))
         fresh = dict(until_precise(net(), batches(), RRAM, 40, 2.5, jobs=1))
-        assert PILOT < len(fresh) < 40
+        assert DEFAULT_PILOT < len(fresh) < 40
         accuracies = {chip: full[chip].accuracy for chip in known}
         rest = dict(until_precise(net(), batches(), RRAM, 40, 2.5, known=accuracies, jobs=1))
         assert rest == {chip: measured for chip, measured in fresh.items() if chip not in accuracies}
@@ -184,14 +184,14 @@ class TestMetrics:
         metrics = {"recall": macro_recall, "margin": lambda outputs, labels: outputs.max()}
         found = evaluate(net(), batches(), RRAM, chips=4, jobs=2, metrics=metrics)
         assert list(found.table.columns) == ["seed", "chip", "accuracy", "loss", "n", "top5", "recall", "margin"]
-        assert found.of("margin").mean == pytest.approx(found.table["margin"].mean())
+        assert found.for_column("margin").mean == pytest.approx(found.table["margin"].mean())
 
     def test_a_value_that_is_not_finite_is_none(self):
         metrics = {"nan": lambda *_: float("nan"), "infinite": lambda *_: torch.tensor(float("inf"))}
         assert measure(net(), batches(), metrics).metrics == (("nan", None), ("infinite", None))
         found = evaluate(net(), batches(), None, metrics=metrics)
         with pytest.raises(InputError, match="'nan' must hold a number in every row"):
-            found.of("nan")
+            found.for_column("nan")
 
     @pytest.mark.parametrize(
         ("metric", "says"),

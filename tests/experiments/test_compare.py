@@ -16,7 +16,7 @@ from aimc_robust.data.dataset import load_data
 from aimc_robust.devices.library import cards_folder
 from aimc_robust.errors import CheckpointError, InputError, ResultsError
 from aimc_robust.experiments.execution import trial_runner
-from aimc_robust.experiments.results.locking import exclusive
+from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.models.checkpoint import load_model_tensors, read_checkpoint, write_checkpoint
 from aimc_robust.models.registry import build_model
@@ -154,7 +154,7 @@ def test_a_read_only_folder_is_refused(write_spec, tmp_path):
 
 
 def test_a_second_process_on_the_same_folder_is_refused(run, write_spec, tmp_path):
-    with exclusive(tmp_path / "out"), pytest.raises(ResultsError, match="another process works on"):
+    with lock_folder(tmp_path / "out"), pytest.raises(ResultsError, match="another process works on"):
         run(write_spec())
     assert not run(write_spec()).failed
 

@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from aimc_robust.errors import ResultsError
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.locking import exclusive
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.merge import merge
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import load_spec
@@ -95,13 +95,13 @@ for write in writes:
 
 
 def test_a_comparison_on_a_full_disk_stops_with_one_sentence_and_goes_on_from_there(run, write_spec, small_disk):
-    path = write_spec(("epochs = 3", "epochs = 1"), ("seeds = [0, 1]", "seeds = [0]"))
+    path = write_spec(("epochs = 3", "epochs = 1"), ("train_seeds = [0, 1]", "train_seeds = [0]"))
     (small_disk / "fill").write_bytes(b"x" * 48_000)
     with pytest.raises(ResultsError, match=r"disk/out/.* cannot be written \(No space left .*What is done is kept"):
         run(path, small_disk / "out")
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
     assert not run(path, small_disk / "out").failed
-    assert len(Store.open(small_disk / "out").table()) == 14
+    assert len(ComparisonResults.open(small_disk / "out").table()) == 14
 
 
 def test_a_merge_onto_a_full_disk_keeps_what_it_has(done, small_disk, tmp_path):
@@ -112,7 +112,7 @@ def test_a_merge_onto_a_full_disk_keeps_what_it_has(done, small_disk, tmp_path):
 
 
 def test_a_half_written_last_row_is_dropped_with_a_notice_that_names_file_and_count(write_spec, tmp_path):
-    store = Store.create(tmp_path, load_spec(write_spec()), "")
+    store = ComparisonResults.create(tmp_path, load_spec(write_spec()), "")
     trial = Trial("sgd", 0)
     store.run_folder(trial).mkdir(parents=True)
     rows = [row | {"target": "digital"} for row in ROWS]
@@ -124,7 +124,7 @@ def test_a_half_written_last_row_is_dropped_with_a_notice_that_names_file_and_co
 
 
 def test_a_chip_that_two_processes_wrote_counts_once(done, tmp_path):
-    store = Store.open(shutil.copytree(done, tmp_path / "copy"))
+    store = ComparisonResults.open(shutil.copytree(done, tmp_path / "copy"))
     before, trial = store.table(), store.trials[0]
     rows = store.evaluations(trial)
     store.add_evaluations(trial, rows[1:3])
@@ -133,7 +133,7 @@ def test_a_chip_that_two_processes_wrote_counts_once(done, tmp_path):
 
 
 def test_an_epoch_that_two_processes_wrote_counts_once(done, tmp_path):
-    store = Store.open(shutil.copytree(done, tmp_path / "copy"))
+    store = ComparisonResults.open(shutil.copytree(done, tmp_path / "copy"))
     trial = store.trials[0]
     rows = store.history(trial)
     append_rows(store.run_folder(trial) / "history.jsonl", rows[:1])
@@ -161,7 +161,7 @@ def test_damage_in_the_middle_is_refused_with_the_row(damaged, number, tmp_path,
 
 
 def _work(folder, pipe):
-    with exclusive(folder):
+    with lock_folder(folder):
         pipe.send("working")
         pipe.recv()  # until it is killed
 
@@ -174,12 +174,12 @@ def test_a_folder_that_a_living_process_works_on_is_refused_and_a_dead_ones_is_t
     process.start()
     theirs.close()  # if it ends early, `recv` says so instead of waiting
     assert mine.recv() == "working"
-    with pytest.raises(ResultsError, match="another process works on"), exclusive(folder):
+    with pytest.raises(ResultsError, match="another process works on"), lock_folder(folder):
         pass
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert (folder / ".lock").exists()  # the dead process could not clear it away
     recwarn.clear()  # of Python, on forking with threads
-    with exclusive(folder):
+    with lock_folder(folder):
         pass
     assert not recwarn.list

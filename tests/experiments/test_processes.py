@@ -13,7 +13,7 @@ import pytest
 TWO = ["--devices", "2", "--accelerator", "cpu"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 MIXED = 'sigma = 0.1\nramp = { shape = "linear", fraction = 0.5 }'
-FEW = [("seeds = [0, 1]", "seeds = [0]"), ("[methods.sgd]\n", ""), ("epochs = 3", "epochs = 4")]
+FEW = [("train_seeds = [0, 1]", "train_seeds = [0]"), ("[methods.sgd]\n", ""), ("epochs = 3", "epochs = 4")]
 RUN = "runs/m-rwp-seed0"
 
 

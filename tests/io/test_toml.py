@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.spec.comparison import load_spec, spec_from
+from aimc_robust.experiments.spec.comparison import load_spec, spec_from_dict
 from aimc_robust.io.toml import to_toml, toml_key, toml_value
 
 # TOML's text is Unicode without surrogates; what else it forbids in a file must be escaped.
@@ -67,4 +67,4 @@ def test_a_spec_with_its_cards_is_read_back_as_the_same_question(write_spec, tmp
     path = tmp_path / "again.toml"
     path.write_text(to_toml(spec.model_dump(mode="json", exclude_none=True)))
     assert load_spec(path) == spec
-    assert spec_from(tomllib.loads(path.read_text())) == spec
+    assert spec_from_dict(tomllib.loads(path.read_text())) == spec

@@ -10,7 +10,7 @@ import shutil
 import pytest
 from support.evaluation_cases import finished_under
 
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.report.write import write_report
@@ -56,7 +56,7 @@ def many(tiny, tmp_path_factory):
         text = text.replace(old, new)
     path = folder / "spec.toml"
     path.write_text(text)
-    compare(load_spec(path), text, folder / "out", data_folder=folder, progress=Progress())
+    compare(load_spec(path), text, folder / "out", data_folder=folder, progress=ComparisonProgress())
     for path in (folder / "out").glob("runs/*/history.jsonl"):
         row = json.loads(path.read_text())
         path.write_text(json.dumps(row | {"gradient_norm": 1.0, "test_accuracy@0": 50.0}) + "\n")

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate, Worst, t_interval
+from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate, WorstChip, t_interval
 from aimc_robust.statistics.test_set_error import sampling_half_width
 
 SHAPES = [(1, 1), (1, 25), (3, 1), (3, 25)]
@@ -169,7 +169,7 @@ MEASURED = pd.DataFrame(
 
 
 def test_another_column_has_the_same_statistics():
-    found = AccuracyEstimate(MEASURED).of("loss")
+    found = AccuracyEstimate(MEASURED).for_column("loss")
     alone = AccuracyEstimate(MEASURED[["seed", "chip"]].assign(accuracy=MEASURED["loss"]))
     for statistic in ("mean", "sd_noise", "sd_seed", "ci", "components"):
         assert getattr(found, statistic) == getattr(alone, statistic)
@@ -179,33 +179,33 @@ def test_another_column_has_the_same_statistics():
 
 def test_the_column_accuracy_is_the_estimate_itself():
     found = AccuracyEstimate(MEASURED)
-    assert (found.of("accuracy").ci, found.of("loss").of("top5").mean) == (found.ci, found.of("top5").mean)
+    assert (found.for_column("accuracy").ci, found.for_column("loss").for_column("top5").mean) == (found.ci, found.for_column("top5").mean)
 
 
 @pytest.mark.parametrize("column", ["f1", "note"], ids=["a missing value", "text"])
 def test_a_column_without_a_number_in_every_row_is_refused(column):
     with pytest.raises(InputError, match=f"{column}.*number in every row"):
-        AccuracyEstimate(MEASURED).of(column)
+        AccuracyEstimate(MEASURED).for_column(column)
 
 
 @pytest.mark.parametrize("column", ["los", "seed", "chip"])
 def test_a_column_that_is_not_there_is_refused_by_name(column):
     with pytest.raises(UnknownNameError, match=f"unknown column '{column}'.*Known: accuracy, f1, loss"):
-        AccuracyEstimate(MEASURED).of(column)
+        AccuracyEstimate(MEASURED).for_column(column)
 
 
 def test_the_worst_chip_is_named():
-    assert AccuracyEstimate(MEASURED).worst == Worst(70.0, seed=1, chip=1)
+    assert AccuracyEstimate(MEASURED).worst == WorstChip(70.0, seed=1, chip=1)
     tied = MEASURED.assign(accuracy=70.0).sample(frac=1.0, random_state=1)
-    assert AccuracyEstimate(tied).worst == Worst(70.0, seed=0, chip=0)
+    assert AccuracyEstimate(tied).worst == WorstChip(70.0, seed=0, chip=0)
 
 
 def test_the_sampling_error_is_that_of_the_mean_on_the_tables_images():
     found = AccuracyEstimate(MEASURED)
     assert found.sampling_half_width == sampling_half_width(found.mean, 400)
-    assert found.of("top5").sampling_half_width == sampling_half_width(97.5, 400)
+    assert found.for_column("top5").sampling_half_width == sampling_half_width(97.5, 400)
 
 
 def test_without_a_number_of_images_or_for_what_is_no_share_of_them_there_is_no_sampling_error():
     assert math.isnan(AccuracyEstimate(MEASURED.drop(columns="n")).sampling_half_width)
-    assert math.isnan(AccuracyEstimate(MEASURED).of("loss").sampling_half_width)
+    assert math.isnan(AccuracyEstimate(MEASURED).for_column("loss").sampling_half_width)

@@ -10,7 +10,7 @@ from support.estimates import estimate
 from aimc_robust.errors import InputError
 from aimc_robust.statistics.paired_difference import paired_difference
 from aimc_robust.statistics.t_interval import t_interval
-from aimc_robust.statistics.two_stage import PILOT, chips_needed, stein_interval
+from aimc_robust.statistics.two_stage import DEFAULT_PILOT, chips_needed, stein_interval
 
 
 def accuracies(n, seed=0):
@@ -28,7 +28,7 @@ def test_the_number_of_chips_is_steins():
 
 
 @pytest.mark.parametrize("half_width", [0.1, 0.25, 0.5, 2.0])
-@pytest.mark.parametrize("pilot", [2, 5, PILOT])
+@pytest.mark.parametrize("pilot", [2, 5, DEFAULT_PILOT])
 def test_that_many_chips_reach_the_wished_half_width_and_one_fewer_would_not(pilot, half_width):
     values = accuracies(pilot)
     n = chips_needed(values, half_width)
@@ -69,7 +69,7 @@ def test_a_pilot_of_equal_values_asks_for_no_more_and_gives_no_width():
 def test_an_estimate_takes_the_first_chips_for_the_pilot_in_whatever_order_rows_arrived():
     values = accuracies(40)
     assert estimate([values], pilot=10).ci == pytest.approx(stein_interval(values, 10))
-    assert estimate([values], pilot=10).of("accuracy").ci == pytest.approx(stein_interval(values, 10))
+    assert estimate([values], pilot=10).for_column("accuracy").ci == pytest.approx(stein_interval(values, 10))
     assert estimate([values]).ci == pytest.approx(t_interval(values))
 
 

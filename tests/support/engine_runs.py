@@ -6,9 +6,9 @@ import time
 
 import pandas as pd
 
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.execution.trial_runner import run_trial
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import load_spec
 
@@ -16,7 +16,7 @@ SGD = [Trial("sgd", 0), Trial("sgd", 1)]
 MIXED = [Trial("m-rwp", 0), Trial("m-rwp", 1)]
 
 
-class Dying(Progress):
+class Dying(ComparisonProgress):
     """Passes on what it hears, and kills its process after the trial's second epoch."""
 
     def __init__(self, progress):
@@ -71,7 +71,7 @@ def waits(work, trial, progress):
     time.sleep(600)
 
 
-class Heard(Progress):
+class Heard(ComparisonProgress):
     """What a comparison told, by trial."""
 
     def __init__(self):
@@ -99,12 +99,12 @@ class Heard(Progress):
 def a_store(path, folder):
     """The store of a spec's file in a new folder."""
     folder.mkdir(parents=True)
-    return Store.create(folder, load_spec(path), path.read_text())
+    return ComparisonResults.create(folder, load_spec(path), path.read_text())
 
 
 def assert_same_rows(folder, other, trials):
     """Some trials have the same evaluation rows and epochs (but for their seconds) in both folders, to the last bit."""
-    here, there = Store.open(folder), Store.open(other)
+    here, there = ComparisonResults.open(folder), ComparisonResults.open(other)
     for trial in trials:
         assert here.evaluations(trial) == there.evaluations(trial) != []
         histories = [pd.DataFrame(store.history(trial)).drop(columns="seconds") for store in (here, there)]

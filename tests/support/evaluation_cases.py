@@ -11,10 +11,10 @@ from support.nets import images, net
 from torch import nn
 
 from aimc_robust.data.evaluation_set import EvaluationImages, load_images
-from aimc_robust.experiments.callbacks.evaluation import Progress
+from aimc_robust.experiments.callbacks.evaluation import EvaluationProgress
 from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
-from aimc_robust.experiments.results.evaluation import Results
-from aimc_robust.experiments.spec.evaluation import EvaluationSpec, described, named_models, split_label
+from aimc_robust.experiments.results.evaluation import EvaluationResults
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images, parse_models, split_label
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.command_line import options_from, target_tables
@@ -22,7 +22,7 @@ from aimc_robust.targets.command_line import options_from, target_tables
 DAY_S = 86400.0
 
 
-class Heard(Progress):
+class Heard(EvaluationProgress):
     """Keeps what an evaluation tells."""
 
     def __init__(self):
@@ -73,9 +73,9 @@ def asked(arguments, shown, *, devices=("rram-milo2021",), times_s=(0.0,), setti
         load_weights(model, weights, source="file")
         models.append(model)
     question = EvaluationSpec(
-        models=named_models(arguments, [weights.id for weights in read]),
+        models=parse_models(arguments, [weights.id for weights in read]),
         model=ModelSpec(name="nets:net"),
-        images=described(shown),
+        images=describe_images(shown),
         targets=target_tables(devices, list(times_s), options_from(settings)),
         **{"chips": 4, **changes},
     )
@@ -86,7 +86,7 @@ def run(folder, question, models, shown, *, progress=None, notes=(), **request):
     """The evaluation, in this process with one thread unless `jobs` says otherwise."""
     request = RunOptions(**{"jobs": 1, **request})
     return evaluate_models(
-        question, models, shown, folder, request=request, progress=progress or Progress(), notes=notes
+        question, models, shown, folder, request=request, progress=progress or EvaluationProgress(), notes=notes
     )
 
 
@@ -94,7 +94,7 @@ def run(folder, question, models, shown, *, progress=None, notes=(), **request):
 class Finished:
     """An evaluation that has been run, and what went into it."""
 
-    results: Results
+    results: EvaluationResults
     question: EvaluationSpec
     models: list[nn.Module]
     images: EvaluationImages

@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from aimc_robust.experiments.spec.comparison import Spec, load_spec
+from aimc_robust.experiments.spec.comparison import ComparisonSpec, load_spec
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SPECS = sorted(
@@ -13,7 +13,7 @@ NAMES = [f"{path.parent.name}/{path.stem}" for path in SPECS]
 
 
 @cache
-def loaded(name: str, scale: str | None = None) -> Spec:
+def loaded(name: str, scale: str | None = None) -> ComparisonSpec:
     """The spec called `paper/file`."""
     return load_spec(BENCHMARKS / f"{name}.toml", scale=scale)
 

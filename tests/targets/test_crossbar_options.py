@@ -14,7 +14,7 @@ from aimc_robust import ADC, DAC, BitSliced, Crossbar, calibrate, evaluate
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import load_data
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.experiments.spec.methods import build_method
@@ -105,7 +105,7 @@ def compared(tmp_path_factory, tiny):
     folder = tmp_path_factory.mktemp("converters")
     text = tiny.replace('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', CONVERTERS.strip())
     (folder / "spec.toml").write_text(text)
-    compare(load_spec(folder / "spec.toml"), text, folder / "out", data_folder=folder, progress=Progress())
+    compare(load_spec(folder / "spec.toml"), text, folder / "out", data_folder=folder, progress=ComparisonProgress())
     write_report(folder / "out")
     return folder / "out"
 
@@ -174,7 +174,7 @@ def test_a_resumed_comparison_keeps_its_ranges_and_numbers(compared, tmp_path):
     lost.write_text("".join(lost.read_text().splitlines(keepends=True)[:3]))
     spec = load_spec(again / "spec.toml")
     text = (again / "spec.toml").read_text()
-    compare(spec, text, again, data_folder=tmp_path, progress=Progress())
+    compare(spec, text, again, data_folder=tmp_path, progress=ComparisonProgress())
     assert (again / "evaluations.csv").read_text() == (compared / "evaluations.csv").read_text()
 
 
@@ -193,7 +193,7 @@ def write_crosssim_spec(folder, tiny):
 def test_the_crosssim_backend_in_a_comparison(tmp_path, tiny):
     pytest.importorskip("simulator", reason="CrossSim 3.2 is not installed; comparisons on it cannot run")
     spec, text = write_crosssim_spec(tmp_path, tiny)
-    compare(spec, text, tmp_path / "out", data_folder=tmp_path, progress=Progress())
+    compare(spec, text, tmp_path / "out", data_folder=tmp_path, progress=ComparisonProgress())
     rows = rows_of(tmp_path / "out").reset_index()
     assert rows.groupby("target")["backend"].unique().map(list).to_dict() == {
         "ours": ["native"],
@@ -207,7 +207,7 @@ def test_without_crosssim_a_comparison_stops_before_training(tmp_path, tiny, mon
     monkeypatch.setitem(sys.modules, "simulator", None)  # as if it were not installed
     spec, text = write_crosssim_spec(tmp_path, tiny)
     with pytest.raises(MissingDependencyError, match="pip install"):
-        compare(spec, text, tmp_path / "out", data_folder=tmp_path, progress=Progress())
+        compare(spec, text, tmp_path / "out", data_folder=tmp_path, progress=ComparisonProgress())
     assert not (tmp_path / "out").exists()
 
 
@@ -219,5 +219,5 @@ def test_what_a_target_cannot_hold_is_told_before_training(tmp_path, tiny, monke
     )
     (tmp_path / "spec.toml").write_text(text)
     with pytest.raises(InputError, match="weight_percentile"):
-        compare(load_spec(tmp_path / "spec.toml"), text, tmp_path / "out", data_folder=tmp_path, progress=Progress())
+        compare(load_spec(tmp_path / "spec.toml"), text, tmp_path / "out", data_folder=tmp_path, progress=ComparisonProgress())
     assert not (tmp_path / "out").exists()

@@ -76,7 +76,7 @@ def evaluate(
     from aimc_robust.cli.views.evaluate import progress_display, show
     from aimc_robust.data.evaluation_set import load_images
     from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
-    from aimc_robust.experiments.spec.evaluation import EvaluationSpec, described
+    from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
     from aimc_robust.io.toml import parse
     from aimc_robust.models.spec import ModelSpec
     from aimc_robust.parallel.cores import available_cpus
@@ -99,7 +99,7 @@ def evaluate(
     spec = ModelSpec(name=model, options=options_from(option or []))
     named, models, notes = load_models(weights, spec, shown)
     asked = {"chips": chips, "precision": precision, "threshold": above, "seed": seed, "metrics": list(metrics)}
-    asked |= {"models": named, "model": spec, "images": described(shown), "targets": targets}
+    asked |= {"models": named, "model": spec, "images": describe_images(shown), "targets": targets}
     question = parse(asked, EvaluationSpec, source="evaluate")
     request = RunOptions(
         jobs=jobs or len(available_cpus()),

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 
 from aimc_robust.cli.progress_bars import progress_bars
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
 
 
-class PlainProgress(Progress):
+class PlainProgress(ComparisonProgress):
     """Plain lines: what is done, what it scored, how long the rest may take."""
 
     def __init__(self, console: Console) -> None:

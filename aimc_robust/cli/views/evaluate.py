@@ -11,9 +11,9 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from aimc_robust.cli.progress_bars import progress_bars
-from aimc_robust.experiments.callbacks.evaluation import Progress
-from aimc_robust.experiments.results.evaluation import Results
-from aimc_robust.experiments.results.evaluation_tables import summary
+from aimc_robust.experiments.callbacks.evaluation import EvaluationProgress
+from aimc_robust.experiments.results.evaluation import EvaluationResults
+from aimc_robust.experiments.results.evaluation_tables import summary_table
 from aimc_robust.experiments.spec.evaluation import TrainedModel
 from aimc_robust.report.formatting import bounds, number
 from aimc_robust.statistics.t_interval import t_interval
@@ -21,7 +21,7 @@ from aimc_robust.statistics.t_interval import t_interval
 WIDE = 200  # columns of a table in a file or pipe, where nothing needs to be folded
 
 
-class PlainProgress(Progress):
+class PlainProgress(EvaluationProgress):
     """A line for each model and target."""
 
     def __init__(self, console: Console) -> None:
@@ -78,10 +78,10 @@ def progress_display() -> Iterator[PlainProgress]:
         yield PlainProgress(console) if bars is None else RichProgress(console, bars)
 
 
-def show(results: Results) -> None:
+def show(results: EvaluationResults) -> None:
     """The table of all models and targets, in percent."""
     question = results.question
-    rows = summary(results.estimates(), question.threshold)
+    rows = summary_table(results.estimates(), question.threshold)
     table = Table(
         title=f"Accuracy [%] on {question.images.count} images", title_justify="left", box=None, pad_edge=False
     )

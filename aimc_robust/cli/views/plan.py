@@ -47,7 +47,7 @@ def rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:
         for state, group in groupby(trials, key=_words):
             group = list(group)
             seeds = " ".join(str(planned.trial.seed) for planned in group)
-            chips = sum(sum(planned.missing.values()) for planned in group if planned.is_left)
+            chips = sum(sum(planned.missing.values()) for planned in group if planned.is_pending)
             found.append((label, seeds, state, str(chips or ""), _time_left(group)))
     return found
 
@@ -56,13 +56,13 @@ def lines(plan: Plan) -> list[str]:
     """The totals, what was measured, and why something could not be."""
     counts = [(name, sum(p.state in states for p in plan.trials)) for name, states in _COUNTED]
     found = [f"{_models(len(plan.trials))}: {', '.join(f'{count} {name}' for name, count in counts if count)}."]
-    left = [planned for planned in plan.trials if planned.is_left]
+    left = [planned for planned in plan.trials if planned.is_pending]
     known = [planned for planned in left if planned.estimate]
     if known:
         least = "at least " if len(known) < len(left) else ""
-        beside = f", {duration(plan.beside_s)} with {plan.jobs} side by side" if plan.jobs > 1 else ""
+        beside = f", {duration(plan.parallel_s)} with {plan.jobs} side by side" if plan.jobs > 1 else ""
         found += [
-            f"Time left: {least}about {duration(plan.alone_s)} one after the other{beside}, on this machine "
+            f"Time left: {least}about {duration(plan.serial_s)} one after the other{beside}, on this machine "
             f"({plan.device}).",
             f"Checkpoints to come: {least}{size(plan.disk_bytes)}.",
             "Measured on untrained networks, medians:",
@@ -96,11 +96,11 @@ def _words(planned: PlannedTrial) -> str:
 
 
 def _time_left(group: list[PlannedTrial]) -> str:
-    if not group[0].is_left:
+    if not group[0].is_pending:
         return ""
     if any(planned.estimate is None for planned in group):
         return "unknown"
-    each = sum(planned.estimate.alone_s for planned in group) / len(group)
+    each = sum(planned.estimate.serial_s for planned in group) / len(group)
     return duration(each) if len(group) == 1 else f"{len(group)} x {duration(each)}"
 
 

@@ -3,11 +3,11 @@
 from rich.console import Console
 from rich.table import Table
 
-from aimc_robust.experiments.recommend.run import Advice
+from aimc_robust.experiments.recommend.run import Recommendation
 from aimc_robust.report.formatting import bounds, number, short
 
 
-def show(found: Advice) -> None:
+def show(found: Recommendation) -> None:
     """The device's errors layer by layer, what they amount to, the proposal, and what the sweep says of it."""
     console = Console(highlight=False, markup=False)
     measured = found.measurement

@@ -4,7 +4,7 @@ from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
 
 
-class Progress:
+class ComparisonProgress:
     """Override what is to be shown."""
 
     def started(self, *, trials: int, epochs: int, coverage: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aimc_robust.experiments.spec.evaluation import TrainedModel
 
 
-class Progress:
+class EvaluationProgress:
     """What an evaluation tells whoever watches it. The base listens in silence."""
 
     def started(self, *, models: int, targets: int, coverage: str, pilot: int | None) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aimc_robust.errors import MissingDependencyError
-from aimc_robust.experiments.callbacks.comparison import Progress
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row, atomic_write
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 FOLDER, COMPLETE = "tensorboard", "complete.txt"
 
 
-class TensorBoard(Progress):
-    """Passes everything on to another Progress, and writes it into `FOLDER/<trial>/` of the results.
+class TensorBoard(ComparisonProgress):
+    """Passes everything on to another ComparisonProgress, and writes it into `FOLDER/<trial>/` of the results.
 
     Tags: `history/KEY`, each number of the history rows over the epochs; `accuracy/TARGET`, the mean accuracy over the
     chips [percent], at the last epoch. The rows are the truth: whenever a trial is taken up again its events are written
@@ -32,7 +32,7 @@ class TensorBoard(Progress):
     Raises MissingDependencyError when TensorBoard is not installed.
     """
 
-    def __init__(self, progress: Progress, store: Store, *, models: Path | None = None) -> None:
+    def __init__(self, progress: ComparisonProgress, store: ComparisonResults, *, models: Path | None = None) -> None:
         self._writer_class = _summary_writer()
         self._progress, self._store, self._models = progress, store, models
         self._writers: dict[Trial, SummaryWriter] = {}

@@ -8,15 +8,15 @@ from torch import nn
 
 from aimc_robust.data.evaluation_set import EvaluationImages
 from aimc_robust.evaluation.monte_carlo import Condition, Deployment
-from aimc_robust.experiments.results.evaluation import Results
+from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.spec.evaluation import TrainedModel
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.targets.target import Target
 
 
-def ready(
-    results: Results, model: TrainedModel, trained: nn.Module, images: EvaluationImages, target: Target
+def calibrate_target(
+    results: EvaluationResults, model: TrainedModel, trained: nn.Module, images: EvaluationImages, target: Target
 ) -> tuple[Condition, Deployment | None]:
     """A target's condition with this model's converter ranges, and its deployment with data to compensate with."""
     crossbar = target.condition
@@ -26,6 +26,6 @@ def ready(
         ranges = results.ranges(model, target.name)
         if ranges is None:
             ranges = calibrate(trained, crossbar, [images.unlabelled]).ranges
-            results.keep_ranges(model, target.name, ranges)
+            results.save_ranges(model, target.name, ranges)
         crossbar = crossbar._replace_unchecked(ranges=ranges)
     return crossbar, replace(target.deployment, data=[images.unlabelled])

@@ -16,10 +16,10 @@ from aimc_robust.evaluation.error_sources import active_sources
 from aimc_robust.evaluation.loss_prediction import predict_loss
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.evaluation.prediction_check import validate_prediction
-from aimc_robust.experiments.callbacks.evaluation import Progress
-from aimc_robust.experiments.evaluate.calibrated_target import ready
-from aimc_robust.experiments.results.evaluation import Results
-from aimc_robust.experiments.results.evaluation_tables import families
+from aimc_robust.experiments.callbacks.evaluation import EvaluationProgress
+from aimc_robust.experiments.evaluate.calibrated_target import calibrate_target
+from aimc_robust.experiments.results.evaluation import EvaluationResults
+from aimc_robust.experiments.results.evaluation_tables import group_by_device
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import Row
@@ -30,7 +30,7 @@ Named = Sequence[tuple[TrainedModel, nn.Module]]
 
 
 def attribute_models(
-    results: Results, models: Named, images: EvaluationImages, chips: int, jobs: int | None, progress: Progress
+    results: EvaluationResults, models: Named, images: EvaluationImages, chips: int, jobs: int | None, progress: EvaluationProgress
 ) -> list[str]:
     """Attribute the loss of the first model of each label on each device, at its last time; rows go to attribution.
 
@@ -38,7 +38,7 @@ def attribute_models(
     """
     devices = last_crossbars(results.question)
     blameless = [t for t in devices if not active_sources(t.condition, time_s=t.deployment.time_s)]
-    others = [t for t in results.question.built_targets() if isinstance(t.condition, Crossbar) and not _is_plain(t)]
+    others = [t for t in results.question.build_targets() if isinstance(t.condition, Crossbar) and not _is_plain(t)]
     remarks = [f"{target.name} has no source of error to blame." for target in blameless]
     remarks += [f"{t.name}: errors are switched off one by one on the native backend, uncompensated." for t in others]
     done = results.rows("attribution")
@@ -49,7 +49,7 @@ def attribute_models(
                 and ((done["model"] == str(model)) & (done["target"] == target.name) & (done["chips"] == chips)).any()
             ):
                 continue
-            crossbar, how = ready(results, model, trained, images, target)
+            crossbar, how = calibrate_target(results, model, trained, images, target)
 
             def on_chip(number: int, total: int, what: str = f"{model} on {target.name}: what is to blame") -> None:
                 progress.explaining(what, done=number, total=total)
@@ -77,7 +77,7 @@ def attribute_models(
 
 
 def predict_models(
-    results: Results, models: Named, images: EvaluationImages, chips: int, jobs: int | None, progress: Progress
+    results: EvaluationResults, models: Named, images: EvaluationImages, chips: int, jobs: int | None, progress: EvaluationProgress
 ) -> list[str]:
     """Predict the loss of the first model of each label on each target, and test the prediction on some.
 
@@ -92,8 +92,8 @@ def predict_models(
         if len(done) and ((done["model"] == str(model)) & (done["chips"] == chips)).any():
             continue
         progress.explaining(f"{model}: prediction without Monte Carlo", done=0, total=2)
-        conditions = {t.name: (ready(results, model, trained, images, t)[0], t.deployment.time_s) for t in targets}
-        tested = {t.name: conditions[t.name] for family in families(targets) for t in family[-1:]}
+        conditions = {t.name: (calibrate_target(results, model, trained, images, t)[0], t.deployment.time_s) for t in targets}
+        tested = {t.name: conditions[t.name] for family in group_by_device(targets) for t in family[-1:]}
         with one_thread() if jobs else nullcontext():
             found = predict_loss(trained, images, conditions, seed=results.question.seed)
         progress.explaining(f"{model}: Monte Carlo beside the prediction", done=1, total=2)
@@ -111,7 +111,7 @@ def predict_models(
 
 
 def _chip_s(
-    results: Results,
+    results: EvaluationResults,
     model: TrainedModel,
     trained: nn.Module,
     images: EvaluationImages,
@@ -119,7 +119,7 @@ def _chip_s(
     jobs: int | None,
 ) -> float:
     """Seconds of one chip, alone, under the threads of the prediction: the quicker of two."""
-    condition, how = ready(results, model, trained, images, target)
+    condition, how = calibrate_target(results, model, trained, images, target)
     taken = []
     for _ in range(2):
         began = time.perf_counter()
@@ -136,7 +136,7 @@ def _named(frame: pd.DataFrame, facts: dict[str, Any]) -> list[Row]:
 
 def _predictable(question: EvaluationSpec) -> list[Target]:
     """Targets whose weight errors the prediction is made for."""
-    return [target for target in question.built_targets() if target.condition is not None and _is_plain(target)]
+    return [target for target in question.build_targets() if target.condition is not None and _is_plain(target)]
 
 
 def _is_plain(target: Target) -> bool:
@@ -146,7 +146,7 @@ def _is_plain(target: Target) -> bool:
 def last_crossbars(question: EvaluationSpec) -> list[Target]:
     """Each device at its last time, where its errors can be switched on and off; compensated ones left out."""
     crossbars = [target for target in _predictable(question) if isinstance(target.condition, Crossbar)]
-    return [family[-1] for family in families(crossbars)]
+    return [family[-1] for family in group_by_device(crossbars)]
 
 
 def _first_of_each(models: Named) -> Named:

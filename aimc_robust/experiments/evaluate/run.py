@@ -14,21 +14,21 @@ from torch import nn
 from aimc_robust.data.evaluation_set import EvaluationImages
 from aimc_robust.evaluation.evaluate import until_precise
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
-from aimc_robust.experiments.callbacks.evaluation import Progress
-from aimc_robust.experiments.evaluate.calibrated_target import ready
+from aimc_robust.experiments.callbacks.evaluation import EvaluationProgress
+from aimc_robust.experiments.evaluate.calibrated_target import calibrate_target
 from aimc_robust.experiments.evaluate.explain import attribute_models, predict_models
-from aimc_robust.experiments.results.environment import environment
-from aimc_robust.experiments.results.evaluation import NOTES, Results
-from aimc_robust.experiments.results.evaluation_tables import differences, summary
-from aimc_robust.experiments.results.layout import COVERAGE, ENVIRONMENT
-from aimc_robust.experiments.results.locking import exclusive
+from aimc_robust.experiments.results.environment import describe_environment
+from aimc_robust.experiments.results.evaluation import NOTES, EvaluationResults
+from aimc_robust.experiments.results.evaluation_tables import paired_differences, summary_table
+from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT
+from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.io.atomic import atomic_write
 from aimc_robust.metrics import Metric, measure
-from aimc_robust.statistics.two_stage import PILOT
+from aimc_robust.statistics.two_stage import DEFAULT_PILOT
 from aimc_robust.targets.target import Target
 from aimc_robust.training.fabric import Machine
 
@@ -56,9 +56,9 @@ def evaluate_models(
     folder: Path,
     *,
     request: RunOptions,
-    progress: Progress,
+    progress: EvaluationProgress,
     notes: Sequence[str] = (),
-) -> Results:
+) -> EvaluationResults:
     """Run what is not done yet of `question`, into `folder`, and write the tables.
 
     models: in the order of question.models. A finished chip is not evaluated again: the same call after any
@@ -66,16 +66,16 @@ def evaluate_models(
     Raises DataError, InputError, ResultsError or WorkerError; what was finished is kept.
     """
     named = list(zip(question.models, models, strict=True))
-    targets = question.built_targets()
+    targets = question.build_targets()
     covered = coverage(models[0], images.example)
     warned = _rehearse(models[0], images, targets, request)
-    with exclusive(folder), warnings.catch_warnings():
+    with lock_folder(folder), warnings.catch_warnings():
         for text in warned:
             warnings.filterwarnings("ignore", message=re.escape(text))
-        results = Results.create(folder, question)
+        results = EvaluationResults.create(folder, question)
         _note_environment(results, request.jobs)
-        results.write_note(COVERAGE, {"line": covered.line()})
-        pilot = None if question.precision is None else PILOT
+        results.write_json_file(COVERAGE, {"line": covered.line()})
+        pilot = None if question.precision is None else DEFAULT_PILOT
         progress.started(models=len(models), targets=len(targets), coverage=covered.line(), pilot=pilot)
         told: list[str] = []
         _tell(results, progress, told, [*notes, *warned])
@@ -93,13 +93,13 @@ def evaluate_models(
     return results
 
 
-def write_tables(results: Results) -> None:
+def write_tables(results: EvaluationResults) -> None:
     """evaluations.csv, summary.csv and differences.csv, from the rows alone."""
     estimates = results.estimates()
     tables = {
         "evaluations": results.table(),
-        "summary": summary(estimates, results.question.threshold),
-        "differences": differences(results.question, estimates),
+        "summary": summary_table(estimates, results.question.threshold),
+        "differences": paired_differences(results.question, estimates),
         "attribution": results.rows("attribution"),
         "prediction": results.rows("prediction"),
         "prediction_layers": results.rows("prediction_layers"),
@@ -111,19 +111,19 @@ def write_tables(results: Results) -> None:
 
 
 def _evaluate(
-    results: Results,
+    results: EvaluationResults,
     model: TrainedModel,
     trained: nn.Module,
     images: EvaluationImages,
     target: Target,
     request: RunOptions,
-    progress: Progress,
+    progress: EvaluationProgress,
 ) -> list[str]:
     question = results.question
     chips = target.chips(question.chips)
     known = {chip: accuracy for chip, accuracy in results.known(model, target.name).items() if chip < chips}
     progress.evaluating(model, target.name, done=len(known), chips=chips)
-    condition, how = ready(results, model, trained, images, target)
+    condition, how = calibrate_target(results, model, trained, images, target)
     accuracies = dict(known)
     for chip, measured in until_precise(
         trained,
@@ -150,10 +150,10 @@ def _evaluate(
     return []
 
 
-def _tell(results: Results, progress: Progress, told: list[str], texts: Sequence[str]) -> None:
+def _tell(results: EvaluationResults, progress: EvaluationProgress, told: list[str], texts: Sequence[str]) -> None:
     """Add notes to those `told`, for who watches and for the report of what is done so far."""
     told += texts
-    results.write_note(NOTES, told)
+    results.write_json_file(NOTES, told)
     for text in texts:
         progress.note(text)
 
@@ -177,10 +177,10 @@ def _rehearse(model: nn.Module, images: EvaluationImages, targets: Sequence[Targ
     return list(dict.fromkeys(str(one.message) for one in caught if one.category is UserWarning))
 
 
-def _note_environment(results: Results, jobs: int | None) -> None:
-    now = environment(Machine(accelerator="cpu")) | {"processes": jobs or 1}
+def _note_environment(results: EvaluationResults, jobs: int | None) -> None:
+    now = describe_environment(Machine(accelerator="cpu")) | {"processes": jobs or 1}
     if jobs is not None:
         now["threads"] = 1
     known = results.environments
     if now not in known:
-        results.write_note(ENVIRONMENT, [*known, now])
+        results.write_json_file(ENVIRONMENT, [*known, now])

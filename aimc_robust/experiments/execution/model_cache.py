@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from aimc_robust.errors import CheckpointError, ResultsError
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import atomic_link, atomic_write
 from aimc_robust.training.resumption import FINISHED, HISTORY, UNFINISHED, selection_file
@@ -34,7 +34,7 @@ def _alone(shared: Path) -> Iterator[None]:
 
 
 @contextmanager
-def training_folder(store: Store, trial: Trial, models: Path | None, *, writes: bool) -> Iterator[Path]:
+def training_folder(store: ComparisonResults, trial: Trial, models: Path | None, *, writes: bool) -> Iterator[Path]:
     """Where a trial is trained: its own run folder, or, with a folder of shared `models`, that of its recipe.
 
     A finished training is put into the run folder too (as a second name of the same file where the disk allows it), so

@@ -13,7 +13,7 @@ from aimc_robust.analysis.fixed_radius import ascent_noise, sigma_for_radius
 from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -28,10 +28,10 @@ UNLABELLED_BATCH, UNLABELLED_BATCHES = 128, 4
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class TrialEvaluation:
     """Evaluates the model of one trial, on the device that it is on."""
 
-    store: Store
+    store: ComparisonResults
     trial: Trial
     model: nn.Module
     data: DataSet
@@ -80,7 +80,7 @@ class Evaluation:
             ranges = self.store.ranges(self.trial, target.name)
             if ranges is None:
                 ranges = calibrate(self.model, condition, few).ranges
-                self.store.keep_ranges(self.trial, target.name, ranges)
+                self.store.save_ranges(self.trial, target.name, ranges)
             condition = condition._replace_unchecked(ranges=ranges)
         return condition, replace(target.deployment, data=few)
 

@@ -18,10 +18,10 @@ from aimc_robust.data.in_memory import Images
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import DivergenceError
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.execution.model_cache import training_folder
-from aimc_robust.experiments.execution.trial_evaluation import Evaluation
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.execution.trial_evaluation import TrialEvaluation
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.models.registry import build_model
 from aimc_robust.training.epoch import loss_function
@@ -53,7 +53,7 @@ class RunContext:
     retry_failed: bool = False
 
 
-def run_trial(work: RunContext, trial: Trial, progress: Progress) -> str | None:
+def run_trial(work: RunContext, trial: Trial, progress: ComparisonProgress) -> str | None:
     """Train and evaluate one trial as far as it is not done; returns why it failed, or None.
 
     What trials share (data, the question) is kept for the next call with the same `work`. Training that diverges and
@@ -61,7 +61,7 @@ def run_trial(work: RunContext, trial: Trial, progress: Progress) -> str | None:
     """
     if work not in _runners:
         _runners.clear()
-        _runners[work] = TrialRunner(Store.open(work.folder), work)
+        _runners[work] = TrialRunner(ComparisonResults.open(work.folder), work)
     return _runners[work].run(trial, progress)
 
 
@@ -85,7 +85,7 @@ class TrialRunner:
     With several processes all of them train; the first one alone reads and writes rows, and evaluates.
     """
 
-    store: Store
+    store: ComparisonResults
     work: RunContext
 
     def __post_init__(self) -> None:
@@ -133,7 +133,7 @@ class TrialRunner:
         if self.machine.processes > 1:
             self._any_fabric.barrier()
 
-    def run(self, trial: Trial, progress: Progress) -> str | None:
+    def run(self, trial: Trial, progress: ComparisonProgress) -> str | None:
         """Train and evaluate a trial as far as it is not done; returns why it failed, or None."""
         reason = self._known_failure(trial)
         if reason is None:
@@ -151,7 +151,7 @@ class TrialRunner:
         progress.failed(trial, reason)
         return reason
 
-    def _work_on(self, trial: Trial, progress: Progress) -> None:
+    def _work_on(self, trial: Trial, progress: ComparisonProgress) -> None:
         model = self._trained(trial, progress)
         if not self.writes:
             return
@@ -159,7 +159,7 @@ class TrialRunner:
         config = spec.config_of(trial.method)
         waiting = [(t, missing) for t in self.store.targets if (missing := self.store.missing_chips(trial, t))]
         device = self.fabric(config.precision).device
-        evaluation = Evaluation(self.store, trial, model.to(device), self.data(spec.data_of(trial.method)), device)
+        evaluation = TrialEvaluation(self.store, trial, model.to(device), self.data(spec.data_of(trial.method)), device)
         loaded = 0  # the selection that training returns
         for target, chips in waiting:
             progress.evaluating(trial, target.name)
@@ -177,11 +177,11 @@ class TrialRunner:
         reason = None
         if self.writes:
             if self.work.retry_failed:
-                self.store.forget_failure(trial)
+                self.store.clear_failure(trial)
             reason = self.store.failure(trial)
         return self.shared(reason)
 
-    def _trained(self, trial: Trial, progress: Progress) -> nn.Module:
+    def _trained(self, trial: Trial, progress: ComparisonProgress) -> nn.Module:
         """The trial's model with the weights of its first selection."""
         spec, label = self.store.spec, trial.method
         data, config = self.data(spec.data_of(label)), spec.config_of(label)
@@ -204,7 +204,7 @@ class TrialRunner:
 
     def _probe(self, data: DataSet, label: str) -> Diagnostics | None:
         """The diagnostics that the spec asks for. They look at test images, and decide nothing."""
-        config = self.store.spec.built_diagnostics()
+        config = self.store.spec.build_diagnostics()
         if config is None:
             return None
         loss_fn = loss_function(self.store.spec.config_of(label))

@@ -20,7 +20,7 @@ from aimc_robust.errors import AimcError
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.experiments.planning.timer import MOST_REPETITIONS, Cost, affordable_batch, median_s
 from aimc_robust.experiments.planning.workload import method_kind, target_kind
-from aimc_robust.experiments.spec.comparison import Spec
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.metrics import Batch
@@ -45,7 +45,7 @@ class TrialCost:
     weights_bytes: int
 
 
-class Timer:
+class CostModel:
     """Times each kind of work of a spec once: the same network, images, recipe and method, or kind of target.
 
     threads: torch's while it times; None: as they are. told: called with a line on each timing that is about to begin.
@@ -54,7 +54,7 @@ class Timer:
 
     def __init__(
         self,
-        spec: Spec,
+        spec: ComparisonSpec,
         *,
         data_folder: Path,
         machine: Machine,
@@ -112,7 +112,7 @@ class Timer:
         return load_data(self.spec.data_of(label), seed=self.spec.seed, folder=self.data_folder)
 
     def _model(self, label: str, data: DataSet) -> nn.Module:
-        return build_model(self.spec.model_of(label), data, seed=self.spec.seeds[0]).to(self.device)
+        return build_model(self.spec.model_of(label), data, seed=self.spec.train_seeds[0]).to(self.device)
 
     def _update(self, label: str, model: nn.Module, data: DataSet, what: str) -> float:
         """Seconds of an update, with the making of its batches."""
@@ -191,7 +191,7 @@ class Timer:
 
     def _probe(self, label: str, model: nn.Module, data: DataSet) -> float:
         """Seconds of an epoch's diagnostics; they grow with their images."""
-        config = self.spec.built_diagnostics()
+        config = self.spec.build_diagnostics()
         if config is None:
             return 0.0
         self.told("timing the diagnostics")

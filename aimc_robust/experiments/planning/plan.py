@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from aimc_robust.errors import AimcError
-from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import gpus_here
-from aimc_robust.experiments.execution.engines.local import Jobs
-from aimc_robust.experiments.planning.cost_model import Timer, TrialCost
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import available_gpus
+from aimc_robust.experiments.execution.engines.local import LocalEngine
+from aimc_robust.experiments.planning.cost_model import CostModel, TrialCost
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import Spec
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
 
@@ -26,8 +26,8 @@ DONE, FAILED, TRAINED, SHARED, STARTED, TODO = "done", "failed", "trained", "sha
 class Estimate:
     """What is left of a trial: seconds with one job, and among several side by side; bytes of checkpoints to come."""
 
-    alone_s: float
-    beside_s: float
+    serial_s: float
+    parallel_s: float
     disk_bytes: int
 
 
@@ -54,7 +54,7 @@ class PlannedTrial:
         return self.state in (STARTED, TODO)
 
     @property
-    def is_left(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether `compare` would work on it."""
         return self.state not in (DONE, FAILED)
 
@@ -67,7 +67,7 @@ class Plan:
     problems: why some trials have none.
     """
 
-    spec: Spec
+    spec: ComparisonSpec
     trials: tuple[PlannedTrial, ...]
     jobs: int
     workers: int
@@ -76,14 +76,14 @@ class Plan:
     problems: tuple[str, ...]
 
     @property
-    def alone_s(self) -> float:
+    def serial_s(self) -> float:
         """Seconds of all that could be estimated, one after the other."""
-        return sum(planned.estimate.alone_s for planned in self.trials if planned.estimate)
+        return sum(planned.estimate.serial_s for planned in self.trials if planned.estimate)
 
     @property
-    def beside_s(self) -> float:
+    def parallel_s(self) -> float:
         """The same side by side."""
-        return makespan((planned.estimate.beside_s for planned in self.trials if planned.estimate), self.workers)
+        return makespan((planned.estimate.parallel_s for planned in self.trials if planned.estimate), self.workers)
 
     @property
     def disk_bytes(self) -> int:
@@ -92,7 +92,7 @@ class Plan:
 
 
 def plan(
-    spec: Spec,
+    spec: ComparisonSpec,
     folder: Path,
     *,
     data_folder: Path,
@@ -109,16 +109,16 @@ def plan(
     `problems`. Raises ResultsError when the folder holds another spec's results.
     """
     machine = machine or Machine()
-    store = Store(folder, spec)
+    store = ComparisonResults(folder, spec)
     store.check()
-    trials = states(store, models)
+    trials = trial_states(store, models)
     on_cpu = machine.device_name == "cpu"
-    workers = jobs if on_cpu else min(jobs, len(gpus_here(machine)) or 1)
-    threads = Jobs(jobs).threads if jobs > 1 and on_cpu else None
-    alone = Timer(spec, data_folder=data_folder, machine=machine, told=told)
+    workers = jobs if on_cpu else min(jobs, len(available_gpus(machine)) or 1)
+    threads = LocalEngine(jobs).threads if jobs > 1 and on_cpu else None
+    alone = CostModel(spec, data_folder=data_folder, machine=machine, told=told)
     beside = alone
     if threads is not None and threads != torch.get_num_threads():
-        beside = Timer(spec, data_folder=data_folder, machine=machine, threads=threads, told=told)
+        beside = CostModel(spec, data_folder=data_folder, machine=machine, threads=threads, told=told)
     problems: dict[str, None] = {}
     planned = tuple(_estimated(spec, trial, alone, beside, problems) for trial in trials)
     measured = list(alone.lines)
@@ -127,13 +127,13 @@ def plan(
     return Plan(spec, planned, jobs, workers, machine.device_name, tuple(measured), tuple(problems))
 
 
-def states(store: Store, models: Path | None = None) -> list[PlannedTrial]:
+def trial_states(store: ComparisonResults, models: Path | None = None) -> list[PlannedTrial]:
     """Every trial with its state, without estimates; from the files alone."""
     made: set[str] = set()
     return [_state(store, trial, models, made) for trial in store.trials]
 
 
-def _state(store: Store, trial: Trial, models: Path | None, made: set[str]) -> PlannedTrial:
+def _state(store: ComparisonResults, trial: Trial, models: Path | None, made: set[str]) -> PlannedTrial:
     """made: recipes that earlier trials bring into `models`."""
     done = {(row["target"], row["chip"]) for row in store.evaluations(trial)}
     missing = {
@@ -165,13 +165,13 @@ def _state(store: Store, trial: Trial, models: Path | None, made: set[str]) -> P
 
 
 def _estimated(
-    spec: Spec, planned: PlannedTrial, alone: Timer, beside: Timer, problems: dict[str, None]
+    spec: ComparisonSpec, planned: PlannedTrial, alone: CostModel, beside: CostModel, problems: dict[str, None]
 ) -> PlannedTrial:
     """The trial with an estimate, or its reason for having none among `problems`."""
-    if not planned.is_left:
+    if not planned.is_pending:
         return planned
     label = planned.trial.method
-    targets = [target for target in spec.built_targets() if target.name in planned.missing]
+    targets = [target for target in spec.build_targets() if target.name in planned.missing]
     try:
         costs = [timer.cost(label, targets) for timer in (alone, beside)]
     except AimcError as error:

@@ -16,14 +16,14 @@ from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import DataSet, load_data
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.evaluation.equivalent_noise import equivalent_sigma, layer_errors
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.recommend.proposal import Proposal, propose
 from aimc_robust.experiments.recommend.verdict import Verdict, judge
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.comparison_tables import estimates
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.comparison_tables import group_estimates
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import Spec, spec_from
+from aimc_robust.experiments.spec.comparison import ComparisonSpec, spec_from_dict
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import atomic_write, read_json
@@ -34,14 +34,14 @@ from aimc_robust.models.registry import build_model
 from aimc_robust.targets.target import Target, build_target
 from aimc_robust.training.resumption import FINISHED
 
-MEASUREMENT, ADVICE = "measurement.json", "advice.json"
+MEASUREMENT, RECOMMENDATION = "measurement.json", "advice.json"
 BASELINE = "sgd"
 BATCH = 500
 CHIPS = 20  # of the measurement; its interval says whether they were enough
 
 
 @dataclass(frozen=True)
-class Advice:
+class Recommendation:
     """measurement: the device's errors on the model (keys of `_measure`). verdict: None without a sweep."""
 
     folder: Path
@@ -62,7 +62,7 @@ class Advice:
 
 
 def recommend(
-    spec: Spec,
+    spec: ComparisonSpec,
     target: Any,
     folder: Path,
     *,
@@ -73,9 +73,9 @@ def recommend(
     chips: int | None = None,
     sweep: bool = True,
     jobs: int | None = None,
-    progress: Progress,
+    progress: ComparisonProgress,
     told: Callable[[str], None] = lambda text: None,
-) -> Advice:
+) -> Recommendation:
     """What to train so that the model of `spec` survives the device of `target`.
 
     The model is trained with plain SGD by the spec's recipe, or read from `weights`, and the device's errors are
@@ -114,9 +114,9 @@ def recommend(
         question = _sweep_spec(spec, target, proposal.methods, seeds=seeds, epochs=epochs, chips=chips)
         _reuse(folder / "baseline", folder / "sweep", question)
         store = _compared(question, folder / "sweep", data_folder, progress)
-        verdict = judge(proposal.label, BASELINE, device.name, estimates(store.table()))
-    advice = Advice(folder, device.name, measurement, proposal, verdict)
-    atomic_write(folder / ADVICE, json.dumps(_written(advice), indent=1))
+        verdict = judge(proposal.label, BASELINE, device.name, group_estimates(store.table()))
+    advice = Recommendation(folder, device.name, measurement, proposal, verdict)
+    atomic_write(folder / RECOMMENDATION, json.dumps(_written(advice), indent=1))
     return advice
 
 
@@ -150,11 +150,11 @@ def _measure(model: nn.Module, data: DataSet, device: Target, *, seed: int, jobs
 
 
 def _trained(
-    spec: Spec, data: DataSet, folder: Path, data_folder: Path, epochs: int | None, progress: Progress
+    spec: ComparisonSpec, data: DataSet, folder: Path, data_folder: Path, epochs: int | None, progress: ComparisonProgress
 ) -> nn.Module:
     question = _sweep_spec(spec, "digital", {BASELINE: {}}, seeds=1, epochs=epochs, chips=1)
     store = _compared(question, folder, data_folder, progress)
-    cell = Trial(BASELINE, question.seeds[0])
+    cell = Trial(BASELINE, question.train_seeds[0])
     if store.failure(cell) is not None:
         raise InputError(f"the model cannot be trained with plain SGD: {store.failure(cell)}. Mend the spec's recipe.")
     model = build_model(spec.model, data, seed=cell.seed)
@@ -163,25 +163,25 @@ def _trained(
     return model.eval()
 
 
-def _read(spec: Spec, data: DataSet, weights: Path) -> nn.Module:
+def _read(spec: ComparisonSpec, data: DataSet, weights: Path) -> nn.Module:
     model = build_model(spec.model, data, seed=0)
     load_weights(model, read_weights(weights), source=str(weights))
     return model.eval()
 
 
 def _sweep_spec(
-    spec: Spec,
+    spec: ComparisonSpec,
     target: Any,
     methods: dict[str, dict[str, Any]],
     *,
     seeds: int | None,
     epochs: int | None,
     chips: int | None,
-) -> Spec:
+) -> ComparisonSpec:
     values = spec.model_dump(mode="json", exclude_none=True)
     if seeds is not None:
-        more = [seed for seed in range(seeds + max(spec.seeds) + 1) if seed not in spec.seeds]
-        values["seeds"] = [*spec.seeds, *more][:seeds]
+        more = [seed for seed in range(seeds + max(spec.train_seeds) + 1) if seed not in spec.train_seeds]
+        values["seeds"] = [*spec.train_seeds, *more][:seeds]
     if epochs is not None:
         values["training"] = {**values["training"], "epochs": epochs}
     values |= {
@@ -192,36 +192,36 @@ def _sweep_spec(
         "methods": methods,
     }
     values.pop("diagnostics", None)
-    return spec_from(values)
+    return spec_from_dict(values)
 
 
-def _compared(question: Spec, folder: Path, data_folder: Path, progress: Progress) -> Store:
+def _compared(question: ComparisonSpec, folder: Path, data_folder: Path, progress: ComparisonProgress) -> ComparisonResults:
     text = to_toml(question.model_dump(mode="json", exclude_none=True))
     return compare(question, text, folder, data_folder=data_folder, progress=progress).store
 
 
-def _reuse(baseline: Path, sweep: Path, question: Spec) -> None:
+def _reuse(baseline: Path, sweep: Path, question: ComparisonSpec) -> None:
     """Give the sweep the baseline that is trained already: the same recipe, seed and data."""
-    cell = str(Trial(BASELINE, question.seeds[0]))
+    cell = str(Trial(BASELINE, question.train_seeds[0]))
     source, destination = baseline / "runs" / cell, sweep / "runs" / cell
     if (source / FINISHED).exists() and not destination.exists():
         destination.parent.mkdir(parents=True, exist_ok=True)
-        Store.create(sweep, question, to_toml(question.model_dump(mode="json", exclude_none=True)))
+        ComparisonResults.create(sweep, question, to_toml(question.model_dump(mode="json", exclude_none=True)))
         copied = destination.with_name(f".{cell}")
         shutil.rmtree(copied, ignore_errors=True)  # of a copy that was interrupted
         shutil.copytree(source, copied)
         copied.rename(destination)
 
 
-def _question(spec: Spec, target: Any, epochs: int | None, weights: Path | None) -> dict[str, Any]:
+def _question(spec: ComparisonSpec, target: Any, epochs: int | None, weights: Path | None) -> dict[str, Any]:
     """What the measurement depends on."""
     values = spec.model_dump(mode="json", include={"seed", "data", "model", "training"})
     given = None if weights is None else read_weights(weights).id
-    first = spec.seeds[0] if weights is None else None
+    first = spec.train_seeds[0] if weights is None else None
     return json.loads(json.dumps(values | {"target": target, "epochs": epochs, "weights": given, "first": first}))
 
 
-def _written(advice: Advice) -> dict[str, Any]:
+def _written(advice: Recommendation) -> dict[str, Any]:
     proposal, verdict = advice.proposal, advice.verdict
     judged = None
     if verdict is not None:

@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 
 from aimc_robust.errors import InputError, ResultsError
-from aimc_robust.experiments.results.comparison_tables import COLUMNS, estimates, summary
-from aimc_robust.experiments.results.diff import differences
-from aimc_robust.experiments.results.layout import EVALUATIONS, FAILURE, HISTORY, QUESTION, RANGES, SPEC
+from aimc_robust.experiments.results.comparison_tables import COLUMNS, group_estimates, summary_table
+from aimc_robust.experiments.results.dict_diff import differences
+from aimc_robust.experiments.results.filenames import EVALUATIONS, FAILURE, HISTORY, QUESTION, RANGES, SPEC
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import Spec, spec_from
+from aimc_robust.experiments.spec.comparison import ComparisonSpec, spec_from_dict
 from aimc_robust.hardware.config.ranges import LayerRanges, ranges_from_json, ranges_to_json
 from aimc_robust.io.atomic import Row, append_rows, atomic_write, read_json, read_rows
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
@@ -31,14 +31,14 @@ def _comparison(folder: Path) -> Any:
 
 
 @dataclass(frozen=True)
-class Store:
+class ComparisonResults:
     """Reads and writes one results folder. `create` for a comparison, `open` for what is there."""
 
     folder: Path
-    spec: Spec
+    spec: ComparisonSpec
 
     @classmethod
-    def create(cls, folder: Path, spec: Spec, spec_text: str) -> "Store":
+    def create(cls, folder: Path, spec: ComparisonSpec, spec_text: str) -> "Store":
         """The store of `spec` in `folder`, new or continued. Raises as `check`."""
         store = cls(folder, spec)
         store.check()
@@ -52,8 +52,8 @@ class Store:
         if kept is None:
             return
         # Read as a spec: one that an older version kept lacks the keys that came since, which then have their defaults.
-        known = spec_from(kept, source=str(self.folder / QUESTION)).asked()
-        found = list(differences(known, self.spec.asked()))
+        known = spec_from_dict(kept, source=str(self.folder / QUESTION)).asked()
+        found = list(differences(known, self.spec.identity()))
         if found:
             raise ResultsError(
                 f"{self.folder} holds the results of another spec, or of device cards that have changed since "
@@ -66,12 +66,12 @@ class Store:
         question = _comparison(folder)
         if question is None:
             raise InputError(f"{folder} holds no comparison (no {QUESTION}); give a folder that `compare` wrote.")
-        return cls(folder, spec_from(question, source=str(folder / QUESTION)))
+        return cls(folder, spec_from_dict(question, source=str(folder / QUESTION)))
 
     @property
     def trials(self) -> list[Trial]:
         """All trials of the spec: seed by seed, so that an early look compares all methods."""
-        return [Trial(label, seed) for seed in self.spec.seeds for label in self.spec.labels]
+        return [Trial(label, seed) for seed in self.spec.train_seeds for label in self.spec.labels]
 
     def run_folder(self, trial: Trial) -> Path:
         """Where a trial keeps its checkpoint and rows."""
@@ -98,7 +98,7 @@ class Store:
     @cached_property
     def targets(self) -> list[Target]:
         """The targets in the spec's order."""
-        return self.spec.built_targets()
+        return self.spec.build_targets()
 
     @cached_property
     def landscapes(self) -> dict[str, Target]:
@@ -138,7 +138,7 @@ class Store:
         kept = read_json(self.run_folder(trial) / RANGES) or {}
         return ranges_from_json(kept[target]) if target in kept else None
 
-    def keep_ranges(self, trial: Trial, target: str, ranges: Mapping[str, LayerRanges]) -> None:
+    def save_ranges(self, trial: Trial, target: str, ranges: Mapping[str, LayerRanges]) -> None:
         """Keep a model's converter ranges under a target."""
         kept = read_json(self.run_folder(trial) / RANGES) or {}
         atomic_write(self.run_folder(trial) / RANGES, json.dumps(kept | {target: ranges_to_json(ranges)}, indent=1))
@@ -154,7 +154,7 @@ class Store:
         note = read_json(self.run_folder(trial) / FAILURE)
         return None if note is None else note["reason"]
 
-    def forget_failure(self, trial: Trial) -> None:
+    def clear_failure(self, trial: Trial) -> None:
         """Let a failed trial be tried again."""
         (self.run_folder(trial) / FAILURE).unlink(missing_ok=True)
 
@@ -162,24 +162,24 @@ class Store:
         """All evaluation rows, in the spec's order of methods, seeds and targets, then by chip."""
         rank = {target.name: number for number, target in enumerate(self.targets)}
         place = lambda row: (rank.get(row["target"], len(rank)), row["chip"])  # noqa: E731
-        trials = [Trial(label, seed) for label in self.spec.labels for seed in self.spec.seeds]
+        trials = [Trial(label, seed) for label in self.spec.labels for seed in self.spec.train_seeds]
         rows = [row for trial in trials for row in sorted(self.evaluations(trial), key=place)]
         return pd.DataFrame(rows, columns=COLUMNS + (["top5"] if self.spec.top5 else []))
 
-    def estimates(self, frame: pd.DataFrame) -> dict[tuple[str, str], AccuracyEstimate]:
+    def group_estimates(self, frame: pd.DataFrame) -> dict[tuple[str, str], AccuracyEstimate]:
         """(method, target) -> estimate, of the rows of `table`."""
-        return estimates(frame[~frame["target"].isin(self.landscapes)] if self.landscapes else frame)
+        return group_estimates(frame[~frame["target"].isin(self.landscapes)] if self.landscapes else frame)
 
     def write_tables(self) -> None:
         """evaluations.csv and summary.csv, from the rows alone."""
         frame = self.table()
         atomic_write(self.folder / "evaluations.csv", frame.to_csv(index=False))
-        atomic_write(self.folder / "summary.csv", summary(self.estimates(frame)).to_csv(index=False))
+        atomic_write(self.folder / "summary.csv", summary_table(self.estimates(frame)).to_csv(index=False))
 
-    def write_note(self, name: str, value: Any) -> None:
+    def write_json_file(self, name: str, value: Any) -> None:
         """Write a JSON file into the folder."""
         atomic_write(self.folder / name, json.dumps(value, indent=1))
 
     def note(self, name: str) -> Any:
-        """What `write_note` wrote, or None."""
+        """What `write_json_file` wrote, or None."""
         return read_json(self.folder / name)

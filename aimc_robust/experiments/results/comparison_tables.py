@@ -10,7 +10,7 @@ from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 COLUMNS = ["method", "seed", "target", "backend", "time_s", "chip", "accuracy", "loss", "n"]
 
 
-def estimates(frame: pd.DataFrame) -> dict[tuple[str, str], AccuracyEstimate]:
+def group_estimates(frame: pd.DataFrame) -> dict[tuple[str, str], AccuracyEstimate]:
     """(method, target) -> estimate, in the order of the rows."""
     numbers = frame.groupby(["method", "target"], sort=False).ngroup().to_numpy()
     order = np.argsort(numbers, kind="stable")
@@ -21,7 +21,7 @@ def estimates(frame: pd.DataFrame) -> dict[tuple[str, str], AccuracyEstimate]:
     return {key: AccuracyEstimate(ordered.iloc[a:b]) for key, a, b in zip(keys, firsts, ends, strict=True)}
 
 
-def summary(found: Mapping[tuple[str, str], AccuracyEstimate]) -> pd.DataFrame:
+def summary_table(found: Mapping[tuple[str, str], AccuracyEstimate]) -> pd.DataFrame:
     """A row per method and target: mean, both deviations, 95 % interval, chips, seeds (accuracies in percent)."""
     rows = [
         {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aimc_robust
 from aimc_robust.devices.library import cards_folder
-from aimc_robust.experiments.spec.loading import written_out
+from aimc_robust.experiments.spec.loading import resolved_toml
 from aimc_robust.io.atomic import atomic_write
 
 MARKER = ".read_marker.json"
@@ -19,9 +19,9 @@ MARKER = ".read_marker.json"
 def spec_digest(spec: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> str:
     """A digest of a question: the spec written out, every card that it may name, and the version of this package.
 
-    Raises as `written_out`.
+    Raises as `resolved_toml`.
     """
-    text = written_out(spec, scale=scale, overrides=overrides)
+    text = resolved_toml(spec, scale=scale, overrides=overrides)
     named = (spec.parent / name for name in re.findall(r"""["']([^"'\n]+\.toml)["']""", text))
     cards = [*sorted(cards_folder().glob("*.toml")), *(path for path in named if path.is_file())]
     digest = hashlib.blake2b(f"{aimc_robust.__version__}\n{text}".encode(), digest_size=16)

@@ -14,7 +14,7 @@ from aimc_robust.training.fabric import Machine
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "pydantic", "matplotlib")
 
 
-def environment(machine: Machine, threads: int | None = None) -> dict[str, Any]:
+def describe_environment(machine: Machine, threads: int | None = None) -> dict[str, Any]:
     """Versions, git commit of the package (None outside a checkout), threads, kind of device, processes.
 
     threads: of the processes that compute, where that is not this one.

@@ -11,14 +11,14 @@ from typing import Any
 import pandas as pd
 
 from aimc_robust.errors import InputError, ResultsError
-from aimc_robust.experiments.results.layout import COVERAGE, ENVIRONMENT, EVALUATIONS, QUESTION, RANGES
+from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT, EVALUATIONS, QUESTION, RANGES
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
 from aimc_robust.hardware.config.ranges import LayerRanges, ranges_from_json, ranges_to_json
 from aimc_robust.io.atomic import Row, append_rows, atomic_write, read_json, read_rows
 from aimc_robust.io.toml import parse
 from aimc_robust.metrics import Measurement
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.two_stage import PILOT
+from aimc_robust.statistics.two_stage import DEFAULT_PILOT
 
 NOTES = "notes.json"
 # What names a row of each explanation; asked for again, say with more chips, the last answer counts.
@@ -33,14 +33,14 @@ Estimates = dict[tuple[str, str], AccuracyEstimate]
 
 
 @dataclass(frozen=True)
-class Results:
+class EvaluationResults:
     """Reads and writes one folder. `create` for a run, `open` for what is there."""
 
     folder: Path
     question: EvaluationSpec
 
     @classmethod
-    def create(cls, folder: Path, question: EvaluationSpec) -> Results:
+    def create(cls, folder: Path, question: EvaluationSpec) -> EvaluationResults:
         """New, or continued with more chips. Raises ResultsError when the folder holds another question's rows."""
         kept = read_json(folder / QUESTION)
         if kept is not None and (not isinstance(kept, dict) or kept.get("kind") != "evaluation"):
@@ -57,7 +57,7 @@ class Results:
         return cls(folder, question)
 
     @classmethod
-    def open(cls, folder: Path) -> Results:
+    def open(cls, folder: Path) -> EvaluationResults:
         """Raises InputError when the folder holds no evaluation."""
         kept = read_json(folder / QUESTION)
         if not isinstance(kept, dict) or kept.get("kind") != "evaluation":
@@ -86,7 +86,7 @@ class Results:
         frame = pd.DataFrame(read_rows(self.folder / EVALUATIONS))
         if frame.empty:
             return frame
-        targets = [target.name for target in self.question.built_targets()]
+        targets = [target.name for target in self.question.build_targets()]
         ranks = {"model": self.question.labels, "target": targets}
         keys = pd.DataFrame({key: frame[key].map({v: i for i, v in enumerate(known)}) for key, known in ranks.items()})
         keys[["seed", "chip"]] = frame[["seed", "chip"]]
@@ -99,7 +99,7 @@ class Results:
         if frame.empty:
             return {}
         frame = frame[frame["chip"] < self.question.chips]
-        pilot = None if self.question.precision is None else PILOT
+        pilot = None if self.question.precision is None else DEFAULT_PILOT
         groups = frame.groupby(["model", "target"], sort=False)
         return {key: AccuracyEstimate(rows.reset_index(drop=True), pilot=pilot) for key, rows in groups}
 
@@ -117,32 +117,32 @@ class Results:
         frame = pd.DataFrame(read_rows(self.folder / f"{name}.jsonl"))
         return frame if frame.empty else frame.drop_duplicates(KEYS[name], keep="last").reset_index(drop=True)
 
-    def write_note(self, name: str, value: Any) -> None:
+    def write_json_file(self, name: str, value: Any) -> None:
         """Write a JSON file into the folder."""
         atomic_write(self.folder / name, json.dumps(value, indent=1))
 
     def note(self, name: str) -> Any:
-        """What `write_note` wrote, or None."""
+        """What `write_json_file` wrote, or None."""
         return read_json(self.folder / name)
 
     @property
     def environments(self) -> list[dict[str, Any]]:
         """What worked on these results, in order."""
-        return self.note(ENVIRONMENT) or []
+        return self.read_json_file(ENVIRONMENT) or []
 
     @property
     def coverage(self) -> str:
         """How much of the network is analog, in a sentence."""
-        return (self.note(COVERAGE) or {}).get("line", "")
+        return (self.read_json_file(COVERAGE) or {}).get("line", "")
 
     def ranges(self, model: TrainedModel, target: str) -> dict[str, LayerRanges] | None:
         """A model's converter ranges under a target, or None before they were found."""
-        kept = (self.note(RANGES) or {}).get(f"{model}: {target}")
+        kept = (self.read_json_file(RANGES) or {}).get(f"{model}: {target}")
         return None if kept is None else ranges_from_json(kept)
 
-    def keep_ranges(self, model: TrainedModel, target: str, ranges: Mapping[str, LayerRanges]) -> None:
+    def save_ranges(self, model: TrainedModel, target: str, ranges: Mapping[str, LayerRanges]) -> None:
         """Keep a model's converter ranges under a target."""
-        self.write_note(RANGES, (self.note(RANGES) or {}) | {f"{model}: {target}": ranges_to_json(ranges)})
+        self.write_json_file(RANGES, (self.read_json_file(RANGES) or {}) | {f"{model}: {target}": ranges_to_json(ranges)})
 
 
 def _finite(value: Any) -> bool:

@@ -21,7 +21,7 @@ Key = tuple[str, str]
 BESIDES = ("model", "seed", "target", "time_s", "chip", *COUNTED)
 
 
-def summary(estimates: Estimates, threshold: float | None) -> pd.DataFrame:
+def summary_table(estimates: Estimates, threshold: float | None) -> pd.DataFrame:
     """A row per model and target; accuracies in percent, spreads in points.
 
     var_noise, var_seed: nested variance components [points squared], the second negative where the estimate is.
@@ -60,23 +60,23 @@ def _row(key: Key, e: AccuracyEstimate, threshold: float | None) -> dict[str, An
     if threshold is not None:
         found = e.yield_above(threshold)
         row |= {"yield": found.share, "yield_low": found.ci[0], "yield_high": found.ci[1]}
-    return row | {name: mean_of(e, name) for name in ("loss", *others(e.table))}
+    return row | {name: column_mean(e, name) for name in ("loss", *extra_metrics(e.table))}
 
 
-def others(table: pd.DataFrame) -> list[str]:
+def extra_metrics(table: pd.DataFrame) -> list[str]:
     """Columns beside accuracy and loss: top5 and a user's metrics."""
     return [name for name in table if name == "top5" or name not in BESIDES]
 
 
-def mean_of(estimate: AccuracyEstimate, name: str) -> float:
+def column_mean(estimate: AccuracyEstimate, name: str) -> float:
     """Mean of a column over chips and models; NaN where some chip has no finite value."""
     try:
-        return estimate.of(name).mean
+        return estimate.for_column(name).mean
     except InputError:
         return math.nan
 
 
-def differences(question: EvaluationSpec, estimates: Estimates) -> pd.DataFrame:
+def paired_differences(question: EvaluationSpec, estimates: Estimates) -> pd.DataFrame:
     """Paired differences with p values corrected over the whole table (`evaluation.comparison`).
 
     Between models on each target; and for each model between devices at the same time, and between each later time of a
@@ -87,7 +87,7 @@ def differences(question: EvaluationSpec, estimates: Estimates) -> pd.DataFrame:
 
 
 def _pairs(question: EvaluationSpec) -> Iterator[tuple[Key, Key]]:
-    labels, targets = question.labels, question.built_targets()
+    labels, targets = question.labels, question.build_targets()
     for target in targets:
         yield from (((a, target.name), (b, target.name)) for a, b in itertools.combinations(labels, 2))
     chips = [target for target in targets if target.condition is not None]
@@ -95,11 +95,11 @@ def _pairs(question: EvaluationSpec) -> Iterator[tuple[Key, Key]]:
         for a, b in itertools.combinations(chips, 2):
             if a.deployment.time_s == b.deployment.time_s:
                 yield (label, a.name), (label, b.name)
-        for family in families(chips):
+        for family in group_by_device(chips):
             yield from (((label, later.name), (label, family[0].name)) for later in family[1:])
 
 
-def families(targets: list[Target]) -> list[list[Target]]:
+def group_by_device(targets: list[Target]) -> list[list[Target]]:
     """Targets that differ by their time alone, each family by rising time."""
     found: list[list[Target]] = []
     for target in sorted(targets, key=lambda t: t.deployment.time_s):

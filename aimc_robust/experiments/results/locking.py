@@ -7,11 +7,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout  # two processes on one folder; freed by the system when a process dies
 
 from aimc_robust.errors import AimcError, ResultsError
-from aimc_robust.experiments.results.layout import QUESTION
+from aimc_robust.experiments.results.filenames import QUESTION
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Make `folder` and keep others out of it until the block ends, or the process does.
 
     Raises ResultsError when it cannot be written, holds other files, or another process works on it.

@@ -12,9 +12,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from aimc_robust.errors import InputError, ResultsError
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.diff import differences
-from aimc_robust.experiments.results.layout import (
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.dict_diff import differences
+from aimc_robust.experiments.results.filenames import (
     COVERAGE,
     ENVIRONMENT,
     EVALUATIONS,
@@ -24,8 +24,8 @@ from aimc_robust.experiments.results.layout import (
     RANGES,
     SPEC,
 )
-from aimc_robust.experiments.results.locking import exclusive
-from aimc_robust.experiments.results.merge_runs import Joined, Run, joined_runs
+from aimc_robust.experiments.results.locking import lock_folder
+from aimc_robust.experiments.results.merge_runs import MergedTrial, TrialRun, merge_trial_runs
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row, atomic_link, atomic_write, read_json, read_rows
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
@@ -34,11 +34,11 @@ MOST_TOLD = 3
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     """What a merge came to: the store, and the trials of which anything is known."""
 
-    store: Store
-    trials: dict[Trial, Joined]
+    store: ComparisonResults
+    trials: dict[Trial, MergedTrial]
 
     @property
     def finished(self) -> int:
@@ -51,7 +51,7 @@ class Merged:
         return sum(len(joined.evaluations) for joined in self.trials.values())
 
 
-def merge(folders: Sequence[Path], out: Path) -> Merged:
+def merge(folders: Sequence[Path], out: Path) -> MergeResult:
     """Join the results in `folders` into `out`: a new folder, or one that gains what the others have.
 
     Of each trial the finished training is taken, else the one that can go on from the most epochs. Rows of the same
@@ -63,24 +63,24 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     which two finished trainings differ.
     """
     folders, gains = _distinct(folders, out)
-    stores = [Store.open(folder) for folder in folders]
+    stores = [ComparisonResults.open(folder) for folder in folders]
     _check_same_question(stores)
     text = next((path.read_text(encoding="utf-8") for folder in folders if (path := folder / SPEC).exists()), "")
     with ExitStack() as stack:
         for folder in folders:
-            stack.enter_context(exclusive(out) if gains and out.samefile(folder) else _still(folder))
+            stack.enter_context(lock_folder(out) if gains and out.samefile(folder) else _still(folder))
         trials = _joined_trials(stores)
         if not gains:
-            stack.enter_context(exclusive(out))
+            stack.enter_context(lock_folder(out))
         notes = {name: _united_note(stores, name) for name in (ENVIRONMENT, COVERAGE)}
-        store = Store.create(out, stores[0].spec, text)
+        store = ComparisonResults.create(out, stores[0].spec, text)
         for name, note in notes.items():
             if note is not None:
-                store.write_note(name, note)
+                store.write_json_file(name, note)
         for trial, joined in trials.items():
             _write(store.run_folder(trial), joined)
         store.write_tables()
-    return Merged(store, trials)
+    return MergeResult(store, trials)
 
 
 def _distinct(folders: Sequence[Path], out: Path) -> tuple[list[Path], bool]:
@@ -98,8 +98,8 @@ def _distinct(folders: Sequence[Path], out: Path) -> tuple[list[Path], bool]:
     return found, gains
 
 
-def _check_same_question(stores: Sequence[Store]) -> None:
-    first, *others = [store.spec.asked() for store in stores]
+def _check_same_question(stores: Sequence[ComparisonResults]) -> None:
+    first, *others = [store.spec.identity() for store in stores]
     for store, question in zip(stores[1:], others, strict=True):
         found = list(differences(first, question))
         if found:
@@ -110,7 +110,7 @@ def _check_same_question(stores: Sequence[Store]) -> None:
             )
 
 
-def _made(store: Store) -> str:
+def _made(store: ComparisonResults) -> str:
     """How a store's question was made from its file, where that was not plainly."""
     spec = store.spec
     words = ([f"scale {spec.scale}"] if spec.scale else []) + [f"set {text}" for text in spec.overrides]
@@ -131,14 +131,14 @@ def _still(folder: Path) -> Iterator[None]:
         yield
 
 
-def _joined_trials(stores: Sequence[Store]) -> dict[Trial, Joined]:
+def _joined_trials(stores: Sequence[ComparisonResults]) -> dict[Trial, MergedTrial]:
     trials, clashes = {}, []
     for trial in stores[0].trials:
-        runs = [Run(store.run_folder(trial)) for store in stores]
+        runs = [TrialRun(store.run_folder(trial)) for store in stores]
         runs = [run for run in runs if run.holds_something]
         if not runs:
             continue
-        joined, differing = joined_runs(runs)
+        joined, differing = merge_trial_runs(runs)
         trials[trial] = joined
         clashes += [f"{trial} in {joined.runs[0].folder} and {run.folder} ({why})" for run, why in differing]
     if clashes:
@@ -150,9 +150,9 @@ def _joined_trials(stores: Sequence[Store]) -> dict[Trial, Joined]:
     return trials
 
 
-def _united_note(stores: Sequence[Store], name: str) -> Any:
+def _united_note(stores: Sequence[ComparisonResults], name: str) -> Any:
     """All distinct environments in order; of other notes the first."""
-    found = [note for store in stores if (note := store.note(name)) is not None]
+    found = [note for store in stores if (note := store.read_json_file(name)) is not None]
     if name != ENVIRONMENT:
         return found[0] if found else None
     distinct: list[Any] = []
@@ -162,7 +162,7 @@ def _united_note(stores: Sequence[Store], name: str) -> Any:
     return distinct or None
 
 
-def _write(folder: Path, joined: Joined) -> None:
+def _write(folder: Path, joined: MergedTrial) -> None:
     """Put a trial into its run folder so that each step leaves a trial that `compare` can go on with: what belongs to
     another training goes first, the file that says `finished` comes after what it needs, and the rows come last.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from aimc_robust.experiments.results.layout import EVALUATIONS, FAILURE, HISTORY
+from aimc_robust.experiments.results.filenames import EVALUATIONS, FAILURE, HISTORY
 from aimc_robust.io.atomic import Row, read_json, read_rows
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
@@ -18,7 +18,7 @@ OF_THE_MACHINE = ("seconds", "probe_seconds")  # what two runs of one training n
 
 
 @dataclass(frozen=True)
-class Run:
+class TrialRun:
     """What one folder holds of a trial."""
 
     folder: Path
@@ -61,10 +61,10 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Joined:
+class MergedTrial:
     """A trial of the result: the run that its training is taken from, first, and those that add rows to it."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[TrialRun, ...]
 
     @cached_property
     def evaluations(self) -> list[Row]:
@@ -82,18 +82,18 @@ class Joined:
         return reasons[0] if all(reasons) else None
 
 
-def joined_runs(runs: Sequence[Run]) -> tuple[Joined, list[tuple[Run, str]]]:
+def merge_trial_runs(runs: Sequence[TrialRun]) -> tuple[MergedTrial, list[tuple[TrialRun, str]]]:
     """The trial that these runs make together, and the finished runs of another training, each with what differs."""
     best = max(runs, key=lambda run: run.rank)  # the first of equals
     if not best.finished:
-        return Joined((best,)), []
-    told = [(run, difference(best, run)) for run in runs if run is not best and run.finished]
+        return MergedTrial((best,)), []
+    told = [(run, find_difference(best, run)) for run in runs if run is not best and run.finished]
     # In the order of the folders, but for the best: it has the weights.
     same = tuple(run for run, why in told if why is None)
-    return Joined((best, *same)), [(run, why) for run, why in told if why is not None]
+    return MergedTrial((best, *same)), [(run, why) for run, why in told if why is not None]
 
 
-def difference(one: Run, other: Run) -> str | None:
+def find_difference(one: TrialRun, other: TrialRun) -> str | None:
     """What shows that two finished runs are different trainings; None when they are the same."""
     if one.checkpoints and other.checkpoints:
         shared = {path.name for path in one.checkpoints} & {path.name for path in other.checkpoints}

@@ -14,9 +14,9 @@ import pydantic
 from aimc_robust.analysis.diagnostics import DiagnosticsConfig
 from aimc_robust.data.spec import WHEREABOUTS, DataSpec
 from aimc_robust.errors import AimcError, InputError
-from aimc_robust.experiments.spec.loading import merged, read_spec
+from aimc_robust.experiments.spec.loading import deep_merge, read_spec
 from aimc_robust.experiments.spec.methods import build_method
-from aimc_robust.experiments.spec.published import PaperSpec, with_published
+from aimc_robust.experiments.spec.published_table import PaperSpec, insert_published_values
 from aimc_robust.io.from_table import from_table
 from aimc_robust.io.toml import StrictModel, parse
 from aimc_robust.models.spec import ModelSpec
@@ -27,10 +27,10 @@ from aimc_robust.training.methods.base import Method
 
 # What may change between runs: it decides no number. Diagnostics only watch a training, the rest is said of it.
 WATCHING = frozenset({"diagnostics", "paper", "question", "scale", "multiply", "overrides"})
-OWN_TABLES = ("data", "model", "training")  # what a method may have of its own
+METHOD_TABLES = ("data", "model", "training")  # what a method may have of its own
 
 
-class Spec(StrictModel):
+class ComparisonSpec(StrictModel):
     """Methods x seeds x targets x chips.
 
     `data`, `model` and `training` are those of all methods but where a method's table holds tables of these names,
@@ -58,20 +58,20 @@ class Spec(StrictModel):
     overrides: list[str] = pydantic.Field(default_factory=list)
 
     @pydantic.model_validator(mode="after")
-    def _buildable(self) -> Spec:
+    def _buildable(self) -> ComparisonSpec:
         """Build everything once, so that a mistake is told before the first hour of training, not after it."""
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: each seed may appear once, got {self.seeds}")
         _told_where("training", self.config)
         _told_where("data", self.data.built_augmentation)
-        _told_where("diagnostics", self.built_diagnostics)
+        _told_where("diagnostics", self.build_diagnostics)
         for label in self.methods:
             if not re.fullmatch(NAME, label):
                 raise ValueError(f"methods: a label is up to 80 letters, digits, '.', '_' and '-', got {label!r}")
             _told_where(f"methods.{label}", lambda label=label: self.method(label, seed=0))
             for part in (self.config_of, self.model_of, lambda label: self.data_of(label).built_augmentation()):
                 _told_where(f"methods.{label}", lambda label=label, part=part: part(label))
-        targets = _told_where("targets", self.built_targets)
+        targets = _told_where("targets", self.build_targets)
         names = [target.name for target in targets]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -92,12 +92,12 @@ class Spec(StrictModel):
 
     def config_of(self, label: str) -> TrainingConfig:
         """The recipe of one method."""
-        return _config(merged(self.training, self._own(label, "training")))
+        return _config(deep_merge(self.training, self._own(label, "training")))
 
     def data_of(self, label: str) -> DataSpec:
         """The images of one method."""
         own = self._own(label, "data")
-        return parse(merged(self.data.model_dump(), own), DataSpec, source="data") if own else self.data
+        return parse(deep_merge(self.data.model_dump(), own), DataSpec, source="data") if own else self.data
 
     def model_of(self, label: str) -> ModelSpec:
         """The network of one method."""
@@ -105,7 +105,7 @@ class Spec(StrictModel):
         kept = self.model.model_dump()
         if own.get("name", kept["name"]) != kept["name"]:
             kept = {}  # another network has other options
-        return parse(merged(kept, own), ModelSpec, source="model") if own else self.model
+        return parse(deep_merge(kept, own), ModelSpec, source="model") if own else self.model
 
     def _own(self, label: str, part: str) -> dict[str, Any]:
         own = self.methods[label].get(part, {})
@@ -115,7 +115,7 @@ class Spec(StrictModel):
 
     def method_table(self, label: str) -> dict[str, Any]:
         """What the spec says of the method itself, without the tables of its own."""
-        return {key: value for key, value in self.methods[label].items() if key not in OWN_TABLES}
+        return {key: value for key, value in self.methods[label].items() if key not in METHOD_TABLES}
 
     def recipe(self, label: str, seed: int) -> str:
         """A name for all that decides a trained model: equal in every spec that trains it, whatever its label there.
@@ -127,14 +127,14 @@ class Spec(StrictModel):
         content = {
             "data": self.data_of(label).model_dump(mode="json", exclude_defaults=True, exclude=WHEREABOUTS),
             "model": self.model_of(label).model_dump(mode="json", exclude_defaults=True),
-            "training": merged(self.training, self._own(label, "training")),
+            "training": deep_merge(self.training, self._own(label, "training")),
             "method": {"kind": label} | table,
             "diagnostics": self.diagnostics,
             "seeds": [self.seed, seed],
         } | ({} if code is None else {"code": code})
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=12).hexdigest()
 
-    def built_diagnostics(self) -> DiagnosticsConfig | None:
+    def build_diagnostics(self) -> DiagnosticsConfig | None:
         """What is measured after each epoch of each training, on the same images and draws for all; None: nothing."""
         if self.diagnostics is None:
             return None
@@ -144,7 +144,7 @@ class Spec(StrictModel):
         """The method called `label`."""
         return build_method(label, self.method_table(label), seed=seed)
 
-    def built_targets(self) -> list[Target]:
+    def build_targets(self) -> list[Target]:
         """The targets in the spec's order."""
         return [built for target in self.targets for built in build_targets(target)]
 
@@ -177,7 +177,7 @@ def _told_where(where: str, build: Callable[[], Any]) -> Any:
         raise ValueError(f"{where}: {error}") from None
 
 
-def load_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> Spec:
+def load_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> ComparisonSpec:
     """The spec in the TOML file `path`, with every sweep and every device card that it names written out.
 
     So the result is the whole question: it does not change when a card does, and needs no other file but the data.
@@ -185,10 +185,10 @@ def load_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
     over that. Paths of cards and published figures start from the spec's folder. Raises InputError that names the file,
     the key and the remedy.
     """
-    return spec_from(read_spec(path, scale=scale, overrides=overrides), source=str(path), folder=path.parent)
+    return spec_from_dict(read_spec(path, scale=scale, overrides=overrides), source=str(path), folder=path.parent)
 
 
-def spec_from(values: dict[str, Any], *, source: str = "spec", folder: Path = Path()) -> Spec:
+def spec_from_dict(values: dict[str, Any], *, source: str = "spec", folder: Path = Path()) -> ComparisonSpec:
     """A spec from a dictionary of the same shape as the file; see `load_spec`."""
     values = dict(values)
     try:
@@ -202,7 +202,7 @@ def spec_from(values: dict[str, Any], *, source: str = "spec", folder: Path = Pa
                 for label, table in values["methods"].items()
             }
         if isinstance(values.get("paper"), dict):
-            values["paper"] = with_published(values["paper"], folder)
+            values["paper"] = insert_published_values(values["paper"], folder)
     except AimcError as error:
         raise InputError(f"{source}: {error}") from None
-    return parse(values, Spec, source=source)
+    return parse(values, ComparisonSpec, source=source)

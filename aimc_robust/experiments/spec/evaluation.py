@@ -45,7 +45,7 @@ class Images(StrictModel):
     calibrated_on: str
 
 
-def described(images: EvaluationImages) -> Images:
+def describe_images(images: EvaluationImages) -> Images:
     """What a question says of its images."""
     return Images(
         name=images.name,
@@ -99,7 +99,7 @@ class EvaluationSpec(StrictModel):
         return self.model_dump(mode="json", exclude={"chips": True, "precision": True, "threshold": True, **places})
 
 
-def named_models(arguments: Sequence[str], ids: Sequence[str]) -> list[TrainedModel]:
+def parse_models(arguments: Sequence[str], ids: Sequence[str]) -> list[TrainedModel]:
     """Models from arguments `FILE` or `LABEL=FILE`; a label given again is another seed of the same recipe."""
     seeds: Counter[str] = Counter()
     models = []

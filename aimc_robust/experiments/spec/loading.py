@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from aimc_robust.errors import InputError, unknown_name
-from aimc_robust.experiments.spec.published import with_published
-from aimc_robust.experiments.spec.sweeps import expand_methods, multiplied
+from aimc_robust.experiments.spec.published_table import insert_published_values
+from aimc_robust.experiments.spec.sweeps import expand_methods, scale_strengths
 from aimc_robust.io.toml import read_values, to_toml
 
 Values = dict[str, Any]
@@ -25,7 +25,7 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
     """
     values = _inherited(path, ())
     scales = values.get("scale", {})
-    whole = isinstance(scales, str)  # written out before, see `written_out`: what it multiplies is multiplied
+    whole = isinstance(scales, str)  # written out before, see `resolved_toml`: what it multiplies is scale_strengths
     changes = [parse_override(text) for text in overrides]
     if scale is None and any(keys.get("multiply") for keys in ([] if whole else [values]) + changes):
         raise InputError(f"{path}: multiply is part of a scale, as in [scale.mini]; give one by --scale.")
@@ -36,17 +36,17 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
             raise unknown_name(f"scale of {path}", scale, list(scales) if isinstance(scales, dict) else [])
         if not isinstance(scales[scale], dict):
             raise InputError(f"{path}: scale.{scale} is a table of keys of a spec, got {scales[scale]!r}.")
-        values = merged(values, scales[scale]) | {"scale": scale}
+        values = deep_merge(values, scales[scale]) | {"scale": scale}
     for change in changes:
-        values = merged(values, change, literal=True)
+        values = deep_merge(values, change, literal=True)
     if overrides:
         values["overrides"] = list(overrides)
     if isinstance(values.get("methods"), dict):
         values["methods"] = expand_methods(values["methods"])
-    return multiplied(values, values["multiply"]) if scale is not None and "multiply" in values else values
+    return scale_strengths(values, values["multiply"]) if scale is not None and "multiply" in values else values
 
 
-def written_out(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> str:
+def resolved_toml(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> str:
     """The spec as one TOML text that needs no other but its data and cards: the author's own where that is so, else
     with what it extends, its scale, overrides and published figures written out.
     """
@@ -56,7 +56,7 @@ def written_out(path: Path, *, scale: str | None = None, overrides: Sequence[str
         return text
     values = read_spec(path, scale=scale, overrides=overrides)
     if "paper" in values:
-        values["paper"] = with_published(values["paper"], path.parent)
+        values["paper"] = insert_published_values(values["paper"], path.parent)
     how = "".join([f" at scale {scale}" if scale else "", f" with {', '.join(overrides)}" if overrides else ""])
     return f"# {path.name}{how}, written out whole by aimc-robust.\n{to_toml(values)}"
 
@@ -73,10 +73,10 @@ def _inherited(path: Path, above: tuple[Path, ...]) -> Values:
         return values
     if not isinstance(base, str):
         raise InputError(f"{path}: extends is the path of another spec, got {base!r}.")
-    return merged(_inherited(path.parent / base, (*above, here)), values)
+    return deep_merge(_inherited(path.parent / base, (*above, here)), values)
 
 
-def merged(under: Values, over: Values, *, literal: bool = False) -> Values:
+def deep_merge(under: Values, over: Values, *, literal: bool = False) -> Values:
     """`over` laid on `under`: tables key by key, anything else replaced.
 
     A table of REPLACED_WHOLE that names another network or ramp replaces the one below it. literal: it never does.
@@ -87,7 +87,7 @@ def merged(under: Values, over: Values, *, literal: bool = False) -> Values:
         both = isinstance(below, dict) and isinstance(value, dict)
         if both and not literal and key in REPLACED_WHOLE and _another(below, value):
             both = False
-        result[key] = merged(below, value, literal=literal) if both else value
+        result[key] = deep_merge(below, value, literal=literal) if both else value
     return result
 
 

@@ -1,4 +1,4 @@
-"""Sweeps: one entry of a spec's methods that stands for many, and strengths multiplied at another scale."""
+"""Sweeps: one entry of a spec's methods that stands for many, and strengths scale_strengths at another scale."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def written(value: Any) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
 
 
-def multiplied(values: Values, factors: Mapping[str, float]) -> Values:
+def scale_strengths(values: Values, factors: Mapping[str, float]) -> Values:
     """The spec with its strengths times factors: rho, sigma or b of methods, of noises that are targets or that methods
     train with, and sigma of early stopping and of `selected_at`. Labels and names stay those of the original.
     """

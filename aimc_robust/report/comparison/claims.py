@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aimc_robust.experiments.spec.comparison import Spec
-from aimc_robust.experiments.spec.published import Claim
-from aimc_robust.report.comparison.paper_table import best_of
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.published_table import Claim
+from aimc_robust.report.comparison.paper_table import best_label
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.difference_table import difference_table
 
@@ -35,19 +35,19 @@ class Verdict:
     why: str = ""
 
 
-def verdicts(spec: Spec, estimates: Mapping[Key, AccuracyEstimate]) -> list[Verdict]:
+def verdicts(spec: ComparisonSpec, estimates: Mapping[Key, AccuracyEstimate]) -> list[Verdict]:
     """Each claim of the spec's paper against the rows.
 
     It held, or did not, where the interval of the difference leaves out 0. Where a side stands for several methods the
     best on its target speaks for it, chosen by the same rows: that favours the side with more of them.
     """
-    return [] if spec.paper is None else [_verdict(c, spec, estimates) for c in spec.paper.built_claims(spec.labels)]
+    return [] if spec.paper is None else [_verdict(c, spec, estimates) for c in spec.paper.build_claims(spec.labels)]
 
 
-def _verdict(claim: Claim, spec: Spec, estimates: Mapping[Key, AccuracyEstimate]) -> Verdict:
+def _verdict(claim: Claim, spec: ComparisonSpec, estimates: Mapping[Key, AccuracyEstimate]) -> Verdict:
     sides = []
     for labels, target in (claim.better, claim.than):
-        label = best_of(labels, target, estimates)
+        label = best_label(labels, target, estimates)
         if label is None:
             names = ", ".join(labels) or "methods that this comparison leaves out"
             return Verdict(claim.text, OPEN, why=f"there are no rows of {names} on {target}")

@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.layout import COVERAGE, ENVIRONMENT, SPEC
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT, SPEC
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import Row
 from aimc_robust.report.comparison.claims import Verdict, verdicts
 from aimc_robust.report.comparison.costs import Cost, costs
-from aimc_robust.report.comparison.landscapes import Surfaces, landscapes
+from aimc_robust.report.comparison.landscapes import SurfacesByMethod, landscapes
 from aimc_robust.report.comparison.paper_table import PaperTable, paper_table, smaller
 from aimc_robust.report.comparison.rankings import (
     BaselineComparison,
@@ -37,7 +37,7 @@ Estimates = dict[tuple[str, str], AccuracyEstimate]
 class Content:
     """All that a report says."""
 
-    store: Store
+    store: ComparisonResults
     targets: dict[str, Target]  # all but landscapes
     history: dict[Trial, list[Row]]  # of trainings, a row per epoch
     estimates: Estimates
@@ -52,7 +52,7 @@ class Content:
     effects: list[CompensationEffect]
     failures: dict[str, str]
     missing: int  # models of the spec that lack rows and have not failed
-    landscapes: dict[str, Surfaces]  # target -> method -> loss over the plane
+    landscapes: dict[str, SurfacesByMethod]  # target -> method -> loss over the plane
     coverage: str
     environments: list[dict[str, Any]]
     spec_text: str
@@ -76,7 +76,7 @@ class Content:
         return target in self.targets and self.targets[target].split == "test"
 
 
-def gather(store: Store, frame: pd.DataFrame | None = None, history: dict[Trial, list[Row]] | None = None) -> Content:
+def gather(store: ComparisonResults, frame: pd.DataFrame | None = None, history: dict[Trial, list[Row]] | None = None) -> Content:
     """Read a results folder, finished or not. frame, history: its rows, where they have been read already."""
     frame = store.table() if frame is None else frame
     history = store.histories() if history is None else history
@@ -100,10 +100,10 @@ def gather(store: Store, frame: pd.DataFrame | None = None, history: dict[Trial,
         devices=devices(targets.values()),
         effects=[effect for t in targets.values() if t.corrects for effect in effects(found, spec.labels, t)],
         failures={str(trial): reason for trial, reason in failures.items()},
-        missing=len(_unfinished(store, frame) - set(failures)),
+        missing=len(_unfinished_trials(store, frame) - set(failures)),
         landscapes=landscapes(store, frame),
-        coverage=(store.note(COVERAGE) or {}).get("line", ""),
-        environments=store.note(ENVIRONMENT) or [],
+        coverage=(store.read_json_file(COVERAGE) or {}).get("line", ""),
+        environments=store.read_json_file(ENVIRONMENT) or [],
         spec_text=(store.folder / SPEC).read_text(encoding="utf-8"),
         images=_images(store, targets, frame),
         smaller=smaller(spec),
@@ -115,7 +115,7 @@ def devices(targets: Iterable[Target]) -> list[Target]:
     return [t for t in targets if isinstance(t.condition, Crossbar) and t.corrects is None]
 
 
-def _unfinished(store: Store, frame: pd.DataFrame) -> set[Trial]:
+def _unfinished_trials(store: ComparisonResults, frame: pd.DataFrame) -> set[Trial]:
     """The trials that lack rows that the spec asks for."""
     wanted = {target.name: target.chips(store.spec.chips) for target in store.targets}
     asked = frame[frame["chip"] < frame["target"].map(wanted).fillna(0)]
@@ -141,7 +141,7 @@ def _top5(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
     return models.groupby(["method", "target"]).mean().to_dict()
 
 
-def _images(store: Store, targets: Mapping[str, Target], frame: pd.DataFrame) -> list[tuple[str, int]]:
+def _images(store: ComparisonResults, targets: Mapping[str, Target], frame: pd.DataFrame) -> list[tuple[str, int]]:
     """(name, test images) of each data set, as far as there are rows; one without rows has 0."""
     test = [name for name, target in targets.items() if target.split == "test"]
     counts = frame[frame["target"].isin(test)].groupby("method")["n"].max()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import Spec
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.atomic import Row
 
 BASELINE = "sgd"
@@ -30,16 +30,16 @@ class Cost:
     reference: str | None  # the label that both ratios are to
 
 
-def costs(spec: Spec, history: Mapping[Trial, Sequence[Row]], relative_to: str = BASELINE) -> dict[str, Cost]:
+def costs(spec: ComparisonSpec, history: Mapping[Trial, Sequence[Row]], relative_to: str = BASELINE) -> dict[str, Cost]:
     """Label -> cost, relative to `relative_to` (a label, a glob of labels, or a kind) of the same network and images.
 
     SGD takes one pass, whether the comparison has it or not.
     """
     passes = {label: spec.method(label, seed=0).passes_per_update for label in spec.labels}
-    seconds = {label: epoch_seconds(history, label) for label in spec.labels}
+    seconds = {label: median_epoch_seconds(history, label) for label in spec.labels}
     found = {}
     for label in spec.labels:
-        reference = reference_of(spec, label, relative_to)
+        reference = find_reference(spec, label, relative_to)
         base = passes[reference] if reference else 1 if relative_to == BASELINE else None
         own, theirs = seconds[label], seconds[reference] if reference else None
         flops = passes[label] / base if base else None
@@ -47,7 +47,7 @@ def costs(spec: Spec, history: Mapping[Trial, Sequence[Row]], relative_to: str =
     return found
 
 
-def reference_of(spec: Spec, label: str, wanted: str) -> str | None:
+def find_reference(spec: ComparisonSpec, label: str, wanted: str) -> str | None:
     """The method that `label` is set against: itself or another of equal network and images, called `wanted`; else one
     that the glob `wanted` matches; else one of that kind. None where there is no such.
     """
@@ -64,7 +64,7 @@ def reference_of(spec: Spec, label: str, wanted: str) -> str | None:
     return None
 
 
-def epoch_seconds(history: Mapping[Trial, Sequence[Row]], label: str) -> float | None:
+def median_epoch_seconds(history: Mapping[Trial, Sequence[Row]], label: str) -> float | None:
     """Median time of an epoch over all trainings of a method [s]; None where none was measured.
 
     The median: an epoch that shared the machine with something else should not count.

@@ -6,13 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aimc_robust.report.comparison.content import Content
-from aimc_robust.report.plot_style import MARKERS, STYLE, Drawing, colour, drawing, legend
+from aimc_robust.report.plot_style import MARKERS, STYLE, RenderedFigure, colour, drawing, legend
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 
 CAPPED = 12  # methods whose intervals end in a cap; with more of them the caps hide each other
 
 
-def accuracy_over_targets(content: Content) -> Drawing | None:
+def accuracy_by_target(content: Content) -> RenderedFigure | None:
     """A dot and interval per method for digital weights and each device."""
     exact = [t.name for t in content.targets.values() if t.backend != "noise"]
     targets = [name for name in exact if content.rankings[name]]
@@ -39,7 +39,7 @@ def accuracy_over_targets(content: Content) -> Drawing | None:
         return drawing(figure, "targets")
 
 
-def points_over_sigma(content: Content) -> dict[str, list[tuple[float, AccuracyEstimate]]]:
+def estimates_by_sigma(content: Content) -> dict[str, list[tuple[float, AccuracyEstimate]]]:
     """Method -> (sigma, estimate), by rising sigma, for digital and Gaussian noise of scale filter_max."""
     strengths = [(t.sigma, t.name) for t in content.targets.values() if t.sigma is not None]
     return {
@@ -50,9 +50,9 @@ def points_over_sigma(content: Content) -> dict[str, list[tuple[float, AccuracyE
     }
 
 
-def accuracy_over_sigma(content: Content) -> Drawing | None:
+def accuracy_by_sigma(content: Content) -> RenderedFigure | None:
     """Accuracy over the strength of Gaussian weight noise, a line per method; None with fewer than two strengths."""
-    lines = points_over_sigma(content)
+    lines = estimates_by_sigma(content)
     if len({sigma for points in lines.values() for sigma, _ in points}) < 2:
         return None
     with mpl.rc_context(STYLE):

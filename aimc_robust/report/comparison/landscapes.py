@@ -13,8 +13,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from aimc_robust.analysis.landscape import Landscape
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.report.plot_style import STYLE, Drawing, drawing
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.report.plot_style import STYLE, RenderedFigure, drawing
 
 LEVELS = 13  # edges of the bands of equal colour
 LEAST = 1e-4  # loss that the lowest band begins at, or the picture would be of its digits
@@ -23,7 +23,7 @@ ACROSS = 3
 
 
 @dataclass(frozen=True)
-class Surface:
+class LossSurface:
     """loss: mean over so many trained models of a method, shape (points, points); NaN where some model's overflowed."""
 
     loss: np.ndarray
@@ -42,13 +42,13 @@ class Surface:
         return 100.0 * float(np.mean(self.loss <= self.lowest + RISE))  # a place of NaN is not flat
 
 
-Surfaces = dict[str, Surface]
+SurfacesByMethod = dict[str, LossSurface]
 """Method -> its surface."""
 
 
-def landscapes(store: Store, frame: pd.DataFrame) -> dict[str, Surfaces]:
+def landscapes(store: ComparisonResults, frame: pd.DataFrame) -> dict[str, SurfacesByMethod]:
     """Target -> surfaces, from the models that have every place."""
-    found: dict[str, Surfaces] = {}
+    found: dict[str, SurfacesByMethod] = {}
     for name, target in store.landscapes.items():
         models: dict[str, list[np.ndarray]] = defaultdict(list)
         points = target.landscape.points
@@ -56,11 +56,11 @@ def landscapes(store: Store, frame: pd.DataFrame) -> dict[str, Surfaces]:
             losses = rows.loc[rows["chip"] < points**2].sort_values("chip")["loss"].to_numpy(dtype=float)
             if len(losses) == points**2:
                 models[method].append(losses.reshape(points, points))
-        found[name] = {method: Surface(np.mean(grids, axis=0), len(grids)) for method, grids in models.items()}
+        found[name] = {method: LossSurface(np.mean(grids, axis=0), len(grids)) for method, grids in models.items()}
     return {name: surfaces for name, surfaces in found.items() if surfaces}
 
 
-def rows_of(landscape: Landscape, surfaces: Surfaces) -> list[tuple[str, int, float, float, float]]:
+def surface_rows(landscape: Landscape, surfaces: SurfacesByMethod) -> list[tuple[str, int, float, float, float]]:
     """(method, models, place along the first direction, along the second, loss), for a table of all numbers."""
     return [
         (method, surface.models, *landscape.place(number), float(loss))
@@ -69,7 +69,7 @@ def rows_of(landscape: Landscape, surfaces: Surfaces) -> list[tuple[str, int, fl
     ]
 
 
-def drawn(name: str, landscape: Landscape, surfaces: Surfaces) -> Drawing | None:
+def drawn(name: str, landscape: Landscape, surfaces: SurfacesByMethod) -> RenderedFigure | None:
     """A panel per method, with the same bands of loss in all of them, evenly spaced in its logarithm."""
     finite = np.concatenate([s.loss[np.isfinite(s.loss)] for s in surfaces.values()]).clip(min=LEAST)
     if not finite.size or finite.min() == finite.max():

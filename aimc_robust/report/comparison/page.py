@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import aimc_robust
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.comparison_tables import summary
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.comparison_tables import summary_table
 from aimc_robust.parallel.process_pool import background_call
 from aimc_robust.report.comparison import figure_list, table_files, text, training_figures
 from aimc_robust.report.comparison.content import Content, gather
 from aimc_robust.report.comparison.training_figures import MeanRows
 from aimc_robust.report.formatting import environment
-from aimc_robust.report.hardware_text import ranges_over_models, setup
-from aimc_robust.report.parallel import at_once
+from aimc_robust.report.hardware_text import widest_ranges, setup
+from aimc_robust.report.parallel import run_parallel
 
 Files = dict[str, str | bytes]
 
 
-def report_files(store: Store) -> Files:
+def report_files(store: ComparisonResults) -> Files:
     """Name -> content of every file of a comparison's report."""
     history = store.histories()
     means = training_figures.mean_rows(store.spec, history)
-    early = figure_list.before_accuracies(store, means)
+    early = figure_list.training_and_device_figures(store, means)
     with background_call(lambda: [draw() for draw in early]) as first:
         frame = store.table()
         content = gather(store, frame, history)
         texts = [
             lambda: {"evaluations.csv": frame.to_csv(index=False)},
-            lambda: {"summary.csv": summary(content.estimates).to_csv(index=False), **table_files.tables(content)},
+            lambda: {"summary.csv": summary_table(content.estimates).to_csv(index=False), **table_files.tables(content)},
             lambda: {"report.md": _render("report.md.j2", content, means)},
         ]
-        made = at_once([*figure_list.of_accuracies(content), *figure_list.of_diagnostics(means), *texts])
+        made = run_parallel([*figure_list.accuracy_figures(content), *figure_list.diagnostics_figures(means), *texts])
         pictures = {drawing.name: drawing for drawing in [*first(), *made[: -len(texts)]] if drawing is not None}
     files: Files = {name: text for named in made[-len(texts) :] for name, text in named.items()}
     for name, picture in pictures.items():
@@ -39,7 +39,7 @@ def report_files(store: Store) -> Files:
 
 
 def _render(template: str, content: Content, means: MeanRows, **more: object) -> str:
-    templates = environment(template)
+    templates = template_environment(template)
     templates.filters |= {"gain": text.gain}
     return templates.get_template(template).render(
         content=content,
@@ -50,7 +50,7 @@ def _render(template: str, content: Content, means: MeanRows, **more: object) ->
         table_files=table_files,
         text=text,
         setup=setup,
-        ranges_over_models=ranges_over_models,
+        widest_ranges=widest_ranges,
         version=aimc_robust.__version__,
         **more,
     )

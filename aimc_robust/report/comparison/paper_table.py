@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.experiments.spec.comparison import Spec
-from aimc_robust.experiments.spec.published import PaperCell, PaperSpec
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.published_table import PaperCell, PaperSpec
 from aimc_robust.report.comparison.costs import Cost
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 
@@ -18,7 +18,7 @@ Estimates = Mapping[tuple[str, str], AccuracyEstimate]
 
 
 @dataclass(frozen=True)
-class Ours:
+class MeasuredValue:
     """Our figure for a cell [its metric's unit]; NaN for a deviation that nothing was repeated for.
 
     label: the method that it is of, where the cell stands for several: the best by this very figure, as papers show it.
@@ -35,7 +35,7 @@ class Entry:
     """A cell of the table with what we found."""
 
     cell: PaperCell
-    ours: Ours | None
+    ours: MeasuredValue | None
 
     @property
     def digits(self) -> int:
@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def difference(self) -> float | None:
-        """Ours - published; None where one of them is not there."""
+        """MeasuredValue - published; None where one of them is not there."""
         if self.ours is None or self.cell.published is None:
             return None
         return self.ours.value - self.cell.published.value
@@ -86,7 +86,7 @@ class PaperTable:
         return sum(found), len(found)
 
 
-def paper_table(spec: Spec, estimates: Estimates, costs: Mapping[str, Cost]) -> PaperTable | None:
+def paper_table(spec: ComparisonSpec, estimates: Estimates, costs: Mapping[str, Cost]) -> PaperTable | None:
     """The spec's published table filled with ours; None without [paper]. costs: relative to the paper's reference."""
     if spec.paper is None:
         return None
@@ -97,7 +97,7 @@ def paper_table(spec: Spec, estimates: Estimates, costs: Mapping[str, Cost]) -> 
     return PaperTable(spec.paper, entries)
 
 
-def smaller(spec: Spec) -> str | None:
+def smaller(spec: ComparisonSpec) -> str | None:
     """How the question differs from the one in the spec's file; None where it was asked as written."""
     scale = [f"at the scale {spec.scale}"] if spec.scale is not None else []
     changes = [f"with {', '.join(spec.overrides)}"] if spec.overrides else []
@@ -106,29 +106,29 @@ def smaller(spec: Spec) -> str | None:
     return " ".join(scale + strengths + changes) or None
 
 
-def best_of(labels: tuple[str, ...], target: str, estimates: Estimates, *, least: bool = False) -> str | None:
+def best_label(labels: tuple[str, ...], target: str, estimates: Estimates, *, least: bool = False) -> str | None:
     """The label with the highest mean on a target (least: the lowest); None where none has rows."""
     found = [label for label in labels if (label, target) in estimates]
     choose = min if least else max
     return choose(found, key=lambda label: estimates[label, target].mean, default=None)
 
 
-def _figure(cell: PaperCell, estimates: Estimates) -> Ours | None:
+def _figure(cell: PaperCell, estimates: Estimates) -> MeasuredValue | None:
     of = {}
     for label in cell.methods:
         estimate = estimates.get((label, cell.target))
         if estimate is not None:
             try:
-                of[label, cell.target] = estimate if cell.metric == "accuracy" else estimate.of(cell.metric)
+                of[label, cell.target] = estimate if cell.metric == "accuracy" else estimate.for_column(cell.metric)
             except (InputError, UnknownNameError):  # rows without this metric, or a loss that overflowed on some chip
                 continue
-    label = best_of(cell.methods, cell.target, of, least=cell.metric == "loss")
+    label = best_label(cell.methods, cell.target, of, least=cell.metric == "loss")
     if label is None:
         return None
     best = of[label, cell.target]
-    return Ours(best.mean, best.sd_noise, best.sd_seed, label if len(cell.methods) > 1 else None)
+    return MeasuredValue(best.mean, best.sd_noise, best.sd_seed, label if len(cell.methods) > 1 else None)
 
 
-def _cost(cell: PaperCell, costs: Mapping[str, Cost]) -> Ours | None:
+def _cost(cell: PaperCell, costs: Mapping[str, Cost]) -> MeasuredValue | None:
     found = [value for label in cell.methods if (value := getattr(costs[label], cell.cost)) is not None]
-    return Ours(statistics.median(found)) if found else None
+    return MeasuredValue(statistics.median(found)) if found else None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.spec.comparison import Spec
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.paired_difference import PairedDifference, paired_difference
 from aimc_robust.targets.target import Target
@@ -54,7 +54,7 @@ class CompensationEffect:
     difference: PairedDifference | None
 
 
-def rankings(spec: Spec, estimates: Estimates, target: str) -> dict[str, Ranking]:
+def rankings(spec: ComparisonSpec, estimates: Estimates, target: str) -> dict[str, Ranking]:
     """Method -> its standing, in the spec's order, of those that have rows."""
     groups = _groups(spec.labels, lambda label: spec.data_of(label).model_dump_json())
     placed: dict[str, Ranking] = {}
@@ -69,7 +69,7 @@ def rankings(spec: Spec, estimates: Estimates, target: str) -> dict[str, Ranking
     return {label: placed[label] for label in spec.labels if label in placed}
 
 
-def comparisons_with_baseline(spec: Spec, rankings: Mapping[str, Mapping[str, Ranking]]) -> list[BaselineComparison]:
+def comparisons_with_baseline(spec: ComparisonSpec, rankings: Mapping[str, Mapping[str, Ranking]]) -> list[BaselineComparison]:
     """For each target, and each group of methods with equal images and network, the best against the baseline.
 
     Where no two methods have the same network, networks are what is compared, and equal images are enough.
@@ -86,7 +86,7 @@ def comparisons_with_baseline(spec: Spec, rankings: Mapping[str, Mapping[str, Ra
     return [finding for finding in found if finding is not None]
 
 
-def baseline_of(spec: Spec, labels: Sequence[str]) -> str:
+def baseline_of(spec: ComparisonSpec, labels: Sequence[str]) -> str:
     """What the best of `labels` is set against: `sgd`, else the first of that kind, else the first."""
     kinds = {label: spec.methods[label].get("kind", label) for label in labels}
     return min(labels, key=lambda label: (label != "sgd", kinds[label] != "sgd"))
@@ -127,7 +127,7 @@ def _place(best: AccuracyEstimate, other: AccuracyEstimate) -> str:
 
 
 def _comparison_with_baseline(
-    spec: Spec, labels: Sequence[str], target: str, placed: Mapping[str, Ranking]
+    spec: ComparisonSpec, labels: Sequence[str], target: str, placed: Mapping[str, Ranking]
 ) -> BaselineComparison | None:
     """The best against the baseline; None where there is nothing to compare."""
     found = {label: placed[label].estimate for label in labels if label in placed}

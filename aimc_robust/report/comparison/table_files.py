@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from aimc_robust.analysis.landscape import Landscape
 from aimc_robust.report.comparison.content import Content
-from aimc_robust.report.comparison.landscapes import Surfaces, rows_of
+from aimc_robust.report.comparison.landscapes import SurfacesByMethod, rows_of
 from aimc_robust.report.comparison.paper_table import Entry, PaperTable
 from aimc_robust.report.formatting import number, spread
 
@@ -69,9 +69,9 @@ def accuracy_latex(content: Content) -> str:
     return _tabular(["method", *content.targets], rows)
 
 
-def landscape_csv(landscape: Landscape, surfaces: Surfaces) -> str:
+def landscape_csv(landscape: Landscape, surfaces: SurfacesByMethod) -> str:
     """A row per method and place: where it lies along the two directions, and the mean loss of so many models."""
-    rows = [(method, models, *map(_plain, numbers)) for method, models, *numbers in rows_of(landscape, surfaces)]
+    rows = [(method, models, *map(_plain, numbers)) for method, models, *numbers in surface_rows(landscape, surfaces)]
     return _csv([["method", "models", "first", "second", "loss"], *rows])
 
 
@@ -93,7 +93,7 @@ def paper_markdown(table: PaperTable) -> str:
     """The paper's layout; a cell is ours, the published figure in brackets, and the difference."""
 
     def cell(entry: Entry) -> str:
-        text = ours_text(entry)
+        text = measured_text(entry)
         if entry.cell.published is not None:
             text += f" ({published_text(entry)})"
         if entry.difference is not None:
@@ -114,7 +114,7 @@ def paper_latex(table: PaperTable) -> str:
     return _tabular(table.heads, rows)
 
 
-def ours_text(entry: Entry) -> str:
+def measured_text(entry: Entry) -> str:
     """Our figure with its deviations, as the paper writes them."""
     ours = entry.ours
     if ours is None:

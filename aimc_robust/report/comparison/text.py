@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from aimc_robust.experiments.spec.comparison import OWN_TABLES, Spec
+from aimc_robust.experiments.spec.comparison import METHOD_TABLES, ComparisonSpec
 from aimc_robust.report.comparison.claims import Verdict
 from aimc_robust.report.comparison.content import Content
 from aimc_robust.report.formatting import bounds, interval
@@ -19,7 +19,7 @@ def gain(difference: PairedDifference) -> str:
 
 def partly(content: Content, difference: PairedDifference) -> str:
     """A remark where failures or unfinished work leave a difference over fewer models than the spec asks for."""
-    wanted = len(content.store.spec.seeds)
+    wanted = len(content.store.spec.train_seeds)
     return "" if difference.seeds == wanted else f" (over the {difference.seeds} of {wanted} models that both have)"
 
 
@@ -38,7 +38,7 @@ def sides(verdict: Verdict) -> str:
     return ", ".join(f"{label} on {target} {mean:.2f} %" for (label, target), mean in scored)
 
 
-def settings(spec: Spec, label: str) -> str:
+def settings(spec: ComparisonSpec, label: str) -> str:
     """A method's settings as its spec gives them."""
     table = {key: value for key, value in spec.method_table(label).items() if key != "kind"}
     ramp = table.get("ramp")
@@ -53,35 +53,35 @@ def settings(spec: Spec, label: str) -> str:
     return ", ".join(f"{key} {value}" for key, value in table.items()) or "–"
 
 
-def own(spec: Spec, label: str) -> str:
+def own(spec: ComparisonSpec, label: str) -> str:
     """What a method's images, network or training have of their own; empty where they are all methods'."""
-    tables = {part: spec.methods[label][part] for part in OWN_TABLES if part in spec.methods[label]}
+    tables = {part: spec.methods[label][part] for part in METHOD_TABLES if part in spec.methods[label]}
     return ", ".join(f"{key} {value}" for key, value in _flat(tables))
 
 
-def owns(spec: Spec) -> bool:
+def owns(spec: ComparisonSpec) -> bool:
     """Whether some method has images, network or training of its own."""
     return any(own(spec, label) for label in spec.labels)
 
 
-def passes(spec: Spec, label: str) -> dict[str, str]:
+def passes(spec: ComparisonSpec, label: str) -> dict[str, str]:
     """How a method works: kind, batches per update, whose BatchNorm statistics are kept."""
     method = spec.method(label, seed=0)
     kind = spec.methods[label].get("kind", label)
     return {"kind": kind, "batches": str(method.batches_per_update), "bn_stats": method.bn_stats}
 
 
-def networks(spec: Spec) -> list[str]:
+def networks(spec: ComparisonSpec) -> list[str]:
     """The names of all methods' networks, each once."""
     return list(dict.fromkeys(spec.model_of(label).name for label in spec.labels))
 
 
-def other_images(spec: Spec) -> bool:
+def other_images(spec: ComparisonSpec) -> bool:
     """Whether methods differ in their images."""
     return any(spec.data_of(label) != spec.data for label in spec.labels)
 
 
-def landscape(spec: Spec) -> str:
+def landscape(spec: ComparisonSpec) -> str:
     """What the pictures of landscapes show."""
     one = len(networks(spec)) == 1
     text = (
@@ -94,7 +94,7 @@ def landscape(spec: Spec) -> str:
     return text + (" Losses on other images are not comparable." if other_images(spec) else "")
 
 
-def kept(spec: Spec) -> str:
+def kept(spec: ComparisonSpec) -> str:
     """Which epoch of a training is kept, in one sentence."""
     stopping = spec.config().early_stopping
     if stopping is None:

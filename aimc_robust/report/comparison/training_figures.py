@@ -12,10 +12,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import Spec
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.atomic import Row
 from aimc_robust.report.comparison.content import Content
-from aimc_robust.report.plot_style import DASHES, STYLE, Drawing, colour, drawing, legend, line
+from aimc_robust.report.plot_style import DASHES, STYLE, RenderedFigure, colour, drawing, legend, line
 from aimc_robust.training.epoch import score_key
 
 MeanRows = dict[str, list[Row]]
@@ -47,7 +47,7 @@ class Group:
     panels: list[Panel]
 
 
-def mean_rows(spec: Spec, history: Mapping[Trial, Iterable[Row]]) -> MeanRows:
+def mean_rows(spec: ComparisonSpec, history: Mapping[Trial, Iterable[Row]]) -> MeanRows:
     """Method -> a row per epoch that holds, for each key with numbers, their mean over the seeds."""
     found: dict[str, dict[int, list[Row]]] = {method: defaultdict(list) for method in spec.labels}
     for trial, rows in history.items():
@@ -71,7 +71,7 @@ def curve(rows: Iterable[Row], x: str, y: str) -> tuple[list[float], list[float]
     return [a for a, _ in points], [b for _, b in points]
 
 
-def training_curves(spec: Spec, means: MeanRows) -> Drawing | None:
+def training_curves(spec: ComparisonSpec, means: MeanRows) -> RenderedFigure | None:
     """Training loss and validation accuracy over the epochs."""
     if not any(means.values()):
         return None
@@ -88,7 +88,7 @@ def training_curves(spec: Spec, means: MeanRows) -> Drawing | None:
         return drawing(figure, "training")
 
 
-def _selections(spec: Spec) -> list[tuple[str, str]]:
+def _selections(spec: ComparisonSpec) -> list[tuple[str, str]]:
     """(key, title) of the accuracies under noise that early stopping goes by, over all methods' recipes."""
     recipes = [spec.config_of(label).early_stopping for label in spec.labels]
     several = sorted({sigma for r in recipes if r is not None and len(r.sigmas) > 1 for sigma in r.sigmas if sigma})
@@ -157,7 +157,7 @@ def _has_points(panel: Panel, means: MeanRows) -> bool:
     return any(curve(rows, panel.x, panel.y)[0] for rows in means.values())
 
 
-def drawn(panel: Panel, means: MeanRows) -> Drawing:
+def drawn(panel: Panel, means: MeanRows) -> RenderedFigure:
     """A small picture, as wide as a phone's screen; a dot marks the last epoch."""
     with mpl.rc_context(STYLE | {"font.size": 9}):
         figure = Figure(figsize=(3.4, 2.3), layout="constrained")

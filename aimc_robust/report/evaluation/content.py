@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from aimc_robust.evaluation.error_sources import SOURCES
-from aimc_robust.experiments.results.evaluation import NOTES, Estimates, Results
-from aimc_robust.experiments.results.evaluation_tables import differences, families, others, summary
+from aimc_robust.experiments.results.evaluation import NOTES, Estimates, EvaluationResults
+from aimc_robust.experiments.results.evaluation_tables import paired_differences, group_by_device, extra_metrics, summary_table
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.statistics.difference_table import DIGITAL, difference_table
 from aimc_robust.targets.target import Target
@@ -44,7 +44,7 @@ class LossPrediction:
 class EvaluationContent:
     """All that the report says. Rows are dicts of plain numbers; accuracies in percent."""
 
-    results: Results
+    results: EvaluationResults
     estimates: Estimates
     targets: list[Target]
     families: list[list[Target]]  # targets that differ by time alone
@@ -68,25 +68,25 @@ class EvaluationContent:
         return next((r for r in self.rows if (r["model"], r["target"]) == (label, target)), None)
 
 
-def gather(results: Results) -> EvaluationContent:
+def gather(results: EvaluationResults) -> EvaluationContent:
     """Read an evaluation's folder, finished or not."""
     question = results.question
-    targets = question.built_targets()
+    targets = question.build_targets()
     estimates = results.estimates()
     table = results.table()
     return EvaluationContent(
         results=results,
         estimates=estimates,
         targets=targets,
-        families=families(targets),
-        rows=[row | _seed_text(estimates, row) for row in _rows(summary(estimates, question.threshold))],
-        columns=others(table) if len(table) else [],
+        families=group_by_device(targets),
+        rows=[row | _seed_text(estimates, row) for row in _rows(summary_table(estimates, question.threshold))],
+        columns=extra_metrics(table) if len(table) else [],
         losses=_losses(estimates),
-        differences=_rows(differences(question, estimates)),
+        differences=_rows(paired_differences(question, estimates)),
         attributions=_attributions(results.rows("attribution")),
         predictions=_predictions(results.rows("prediction"), estimates),
         loss_predictions=_loss_predictions(results.rows("validity"), results.rows("prediction")),
-        notes=results.note(NOTES) or [],
+        notes=results.read_json_file(NOTES) or [],
         missing=len(question.labels) * len(targets) - len(estimates),
     )
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from aimc_robust.devices.limits import time_text
 from aimc_robust.report.evaluation.content import AttributionResult, EvaluationContent, LossPrediction, Rows
-from aimc_robust.report.plot_style import COLOURS, MARKERS, STYLE, colour, legend, svg
+from aimc_robust.report.plot_style import COLORS, MARKERS, STYLE, colour, legend, svg
 
 LAYERS = 20  # bars that a figure has room for; the table holds all
 GREY = "#4d4d4d"
@@ -97,9 +97,9 @@ def _bars(axes: Axes, rows: Rows) -> None:
     cost, saved = (np.array([row[key] for row in rows], dtype=float) for key in ("cost_alone", "saved"))
     axes.barh(places - 0.14, cost, height=0.5, color="#9ecae1", label="cost of it alone")
     look = {"linestyle": "none", "capsize": 2.5, "elinewidth": 1.1}
-    axes.errorbar(cost, places - 0.14, xerr=_span(rows, "cost_alone"), color=COLOURS[1], **look)
+    axes.errorbar(cost, places - 0.14, xerr=_span(rows, "cost_alone"), color=COLORS[1], **look)
     axes.errorbar(
-        saved, places + 0.24, xerr=_span(rows, "saved"), color=COLOURS[2], marker="D", markersize=4,
+        saved, places + 0.24, xerr=_span(rows, "saved"), color=COLORS[2], marker="D", markersize=4,
         label="saved when all but it is there", **look,
     )  # fmt: skip
     axes.axvline(0.0, color=GREY, linewidth=0.8)
@@ -119,13 +119,13 @@ def loss_prediction(found: LossPrediction) -> str:
         mean = np.array([row["mc_loss"] for row in drawn])
         half = np.nan_to_num(np.array([row["mc_high"] for row in drawn], dtype=float) - mean)
         axes.errorbar(
-            [row["scale"] for row in drawn], mean, yerr=half, color=COLOURS[2], marker="s", markersize=5, capsize=3,
+            [row["scale"] for row in drawn], mean, yerr=half, color=COLORS[2], marker="s", markersize=5, capsize=3,
             linestyle="none", label="Monte Carlo",
         )  # fmt: skip
         predicted = np.array([row["predicted"] for row in rows], dtype=float)
         error = 1.96 * np.nan_to_num(np.array([row["predicted_se"] for row in rows], dtype=float))
-        axes.plot(scales, predicted, color=COLOURS[1], marker="o", markersize=4, linewidth=1.4, label="second order")
-        axes.fill_between(scales, predicted - error, predicted + error, color=COLOURS[1], alpha=0.2, linewidth=0)
+        axes.plot(scales, predicted, color=COLORS[1], marker="o", markersize=4, linewidth=1.4, label="second order")
+        axes.fill_between(scales, predicted - error, predicted + error, color=COLORS[1], alpha=0.2, linewidth=0)
         axes.axhline(rows[0]["clean_loss"], color=GREY, linestyle=":", linewidth=1.2, label="digital weights")
         axes.set_xlabel("factor on the width of the error (1: as it is)")
         axes.set_ylabel("loss [nats]")

@@ -7,18 +7,18 @@ from pathlib import Path
 import aimc_robust
 from aimc_robust.devices.limits import time_text
 from aimc_robust.experiments.evaluate.run import write_tables
-from aimc_robust.experiments.results.evaluation import Results
+from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent, gather
-from aimc_robust.report.figures.device import device_curve
+from aimc_robust.report.figures.device import device_figure_svg
 from aimc_robust.report.formatting import bounds, environment, p_value
 from aimc_robust.report.hardware_text import setup
 
 
 def write_report(folder: Path) -> Path:
     """Write tables and both reports of an evaluation from its rows; returns the path of report.html."""
-    results = Results.open(folder)
+    results = EvaluationResults.open(folder)
     write_tables(results)
     content = gather(results)
     for name in ("evaluation.md.j2", "evaluation.html.j2"):
@@ -28,13 +28,13 @@ def write_report(folder: Path) -> Path:
 
 def _render(template: str, content: EvaluationContent) -> str:
     return (
-        environment(template)
+        template_environment(template)
         .get_template(template)
         .render(
             content=content,
             question=content.results.question,
             figures=figures,
-            device_curve=device_curve,
+            device_figure_svg=device_figure_svg,
             setup=setup,
             time_text=time_text,
             p_value=p_value,

@@ -16,7 +16,7 @@ from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.plot_style import STYLE
 
 # Three of Okabe and Ito's colours, told apart with any colour vision, each with a dash of its own for print in grey.
-COLOURS, LINES = ("#0072b2", "#d55e00", "#009e73"), ("-", "--", "-.")
+COLORS, LINES = ("#0072b2", "#d55e00", "#009e73"), ("-", "--", "-.")
 POINTS = 200
 
 
@@ -45,14 +45,14 @@ def draw(card: Card) -> Figure:
 
 def _programming(part: SubFigure, card: Card) -> None:
     axes = _std_axes(part, card, "programming error")
-    axes.plot(*programming_curve(card, POINTS), color=COLOURS[0], linewidth=1.8)
+    axes.plot(*programming_curve(card, POINTS), color=COLORS[0], linewidth=1.8)
     axes.set_ylim(bottom=0)
 
 
 def _read(part: SubFigure, card: Card) -> None:
     axes = _std_axes(part, card, "read noise, redrawn at every multiply")
     times = read_times_s(card)
-    for time_s, colour, line in zip(times, COLOURS, LINES, strict=False):
+    for time_s, colour, line in zip(times, COLORS, LINES, strict=False):
         label = f"{time_text(time_s)} after programming" if len(times) > 1 else "at any time"
         axes.plot(*read_curve(card, POINTS, time_s=time_s), color=colour, linestyle=line, linewidth=1.8, label=label)
     axes.set_ylim(bottom=0)
@@ -74,8 +74,8 @@ def _drift(part: SubFigure, card: Card) -> None:
     all_axes = part.subplots(count, 1, sharex=True)
     for axes, i in zip(all_axes, reversed(range(count)), strict=True):
         mean, std = aged.mean[:, i], aged.std[:, i]
-        axes.plot(aged.times_s, mean, color=COLOURS[0], linewidth=1.8, label="mean")
-        axes.fill_between(aged.times_s, mean - std, mean + std, color=COLOURS[0], alpha=0.22, linewidth=0, label="± sd")
+        axes.plot(aged.times_s, mean, color=COLORS[0], linewidth=1.8, label="mean")
+        axes.fill_between(aged.times_s, mean - std, mean + std, color=COLORS[0], alpha=0.22, linewidth=0, label="± sd")
         axes.axhline(float(aged.targets[i]), color="#4d4d4d", linestyle=":", linewidth=1.2, label="target")
     all_axes[0].set_title("drift: mean and one standard deviation")
     all_axes[-1].set_xlabel("time since programming")

@@ -17,10 +17,10 @@ from aimc_robust.fitting.predictive import latent, moments
 from aimc_robust.fitting.programming import known_variance
 from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.figures.device_card import unit_label
-from aimc_robust.report.plot_style import COLOURS, STYLE
+from aimc_robust.report.plot_style import COLORS, STYLE
 
 POINTS, MOST_DOTS, TARGETS = 200, 4000, 3
-DATA, FITTED = COLOURS[0], COLOURS[1]
+DATA, FITTED = COLORS[0], COLORS[1]
 TIMES = 40
 
 

@@ -9,14 +9,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import aimc_robust
-from aimc_robust.experiments.recommend.run import Advice
+from aimc_robust.experiments.recommend.run import Recommendation
 from aimc_robust.io.atomic import atomic_write
 from aimc_robust.io.toml import to_toml
 from aimc_robust.report.formatting import environment, p_value
-from aimc_robust.report.plot_style import COLOURS, STYLE, svg
+from aimc_robust.report.plot_style import COLORS, STYLE, svg
 
 
-def write_advice(advice: Advice) -> Path:
+def write_recommendation(advice: Recommendation) -> Path:
     """Write advice.html into the advice's folder; returns its path."""
     template = environment("advice.html.j2").get_template("advice.html.j2")
     page = template.render(
@@ -41,9 +41,9 @@ def gains(table: pd.DataFrame) -> str:
         figure = Figure(figsize=(6.4, 0.9 + 0.34 * len(table)), layout="constrained")
         axes = figure.subplots()
         half = ((table["ci_high"] - table["ci_low"]) / 2).fillna(0.0)
-        look = {"linestyle": "none", "marker": "o", "markersize": 5, "capsize": 3, "color": COLOURS[1]}
+        look = {"linestyle": "none", "marker": "o", "markersize": 5, "capsize": 3, "color": COLORS[1]}
         axes.errorbar(table["difference"], range(len(table)), xerr=half, **look)
-        axes.axvline(0.0, color=COLOURS[0], linewidth=0.8)
+        axes.axvline(0.0, color=COLORS[0], linewidth=0.8)
         axes.set_yticks(range(len(table)), table["second_model"])
         axes.set_ylim(len(table) - 0.4, -0.6)
         axes.set_xlabel("points by which the proposal is ahead on the device")

@@ -9,7 +9,7 @@ from aimc_robust.cli.app import app
 from aimc_robust.cli.views.plan import duration, lines, rows, size
 from aimc_robust.experiments.planning import timer
 from aimc_robust.experiments.planning.plan import DONE, FAILED, STARTED, TODO, Estimate, Plan, PlannedTrial
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import load_spec
 
@@ -78,7 +78,7 @@ def test_sizes_in_words(count, text):
 
 def test_plan_tells_states_and_costs_and_writes_nothing(write_spec, tmp_path, monkeypatch):
     path = write_spec()
-    store = Store(tmp_path / "out", load_spec(path))
+    store = ComparisonResults(tmp_path / "out", load_spec(path))
     store.record_failure(Trial("m-rwp", 1), "not finite at update 7")
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(timer, "ENOUGH_S", 0.0)
@@ -116,7 +116,7 @@ def test_merge_joins_writes_the_report_and_says_what_there_is(done, tmp_path):
 def test_merge_of_other_questions_ends_with_one_sentence(write_spec, tmp_path):
     for name, chips in (("one", 3), ("two", 4)):
         (tmp_path / name).mkdir()
-        Store.create(tmp_path / name, load_spec(write_spec(("chips = 3", f"chips = {chips}"))), "")
+        ComparisonResults.create(tmp_path / name, load_spec(write_spec(("chips = 3", f"chips = {chips}"))), "")
     merged = invoke("merge", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "all")
     assert merged.exit_code == 2
     assert "different questions (chips: 3 and 4)" in merged.output

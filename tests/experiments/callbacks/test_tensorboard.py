@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from aimc_robust.errors import MissingDependencyError
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.callbacks.tensorboard import FOLDER, TensorBoard
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import load_spec
 
@@ -29,7 +29,7 @@ def row(epoch, **more):
 
 @pytest.fixture
 def store(write_spec, tmp_path):
-    return Store(tmp_path / "out", load_spec(write_spec()))
+    return ComparisonResults(tmp_path / "out", load_spec(write_spec()))
 
 
 def written(store, trial, *rows, folder=None):
@@ -60,7 +60,7 @@ def train(board, store, trial, *epochs):
 
 
 def test_every_number_of_the_rows_and_the_mean_accuracies_are_in_the_files(store):
-    board = TensorBoard(Progress(), store)
+    board = TensorBoard(ComparisonProgress(), store)
     train(board, store, SGD, 1, 2)
     board.finished(SGD, {"digital": 91.5, "gaussian-0.2": 60.25})
     found = events(store, SGD)
@@ -75,7 +75,7 @@ def test_every_number_of_the_rows_and_the_mean_accuracies_are_in_the_files(store
 
 
 def test_models_that_train_at_the_same_time_have_files_of_their_own(store):
-    board = TensorBoard(Progress(), store)
+    board = TensorBoard(ComparisonProgress(), store)
     for epoch in (1, 2, 3):
         for trial in (SGD, MRWP):
             train(board, store, trial, epoch)
@@ -83,25 +83,25 @@ def test_models_that_train_at_the_same_time_have_files_of_their_own(store):
 
 
 def test_epochs_are_there_before_the_training_ends(store):
-    board = TensorBoard(Progress(), store)
+    board = TensorBoard(ComparisonProgress(), store)
     train(board, store, SGD, 1)
     assert steps(store, SGD) == [1]
 
 
 def test_a_resumed_training_shows_each_epoch_once(store):
-    train(TensorBoard(Progress(), store), store, SGD, 1, 2)
+    train(TensorBoard(ComparisonProgress(), store), store, SGD, 1, 2)
     written(store, SGD, row(3))  # a kill came before TensorBoard heard of it
-    board = TensorBoard(Progress(), store)
+    board = TensorBoard(ComparisonProgress(), store)
     board.training(SGD, done=3)
     train(board, store, SGD, 4)
     assert steps(store, SGD) == [1, 2, 3, 4]
 
 
 def test_an_epoch_that_is_made_again_shows_once(store):
-    train(TensorBoard(Progress(), store), store, SGD, 1, 2)
+    train(TensorBoard(ComparisonProgress(), store), store, SGD, 1, 2)
     path = store.run_folder(SGD) / "history.jsonl"
     path.write_text(json.dumps(row(1)) + "\n")  # the row was ahead of its checkpoint
-    train(TensorBoard(Progress(), store), store, SGD, 2, 3)
+    train(TensorBoard(ComparisonProgress(), store), store, SGD, 2, 3)
     assert steps(store, SGD) == [1, 2, 3]
 
 
@@ -109,24 +109,24 @@ def test_a_training_among_shared_models_goes_on_from_the_history_there(store, tm
     models = tmp_path / "models"
     shared = models / store.spec.recipe("sgd", 0)
     written(store, SGD, row(1), row(2), row(3), folder=shared)
-    TensorBoard(Progress(), store, models=models).epoch(SGD, row(3))
+    TensorBoard(ComparisonProgress(), store, models=models).epoch(SGD, row(3))
     assert steps(store, SGD) == [1, 2, 3]
 
 
 def test_results_from_before_are_written_when_they_are_asked_for_and_only_once(store):
     written(store, SGD, row(1), row(2))
-    TensorBoard(Progress(), store).finished(SGD, {"digital": 91.5})
+    TensorBoard(ComparisonProgress(), store).finished(SGD, {"digital": 91.5})
     assert steps(store, SGD) == [1, 2]
     files = {path: path.stat().st_mtime_ns for path in (store.folder / FOLDER).rglob("*") if path.is_file()}
-    TensorBoard(Progress(), store).finished(SGD, {"digital": 91.5})
+    TensorBoard(ComparisonProgress(), store).finished(SGD, {"digital": 91.5})
     assert {path: path.stat().st_mtime_ns for path in (store.folder / FOLDER).rglob("*") if path.is_file()} == files
-    TensorBoard(Progress(), store).finished(SGD, {"digital": 91.5, "gaussian-0.2": 60.0})
+    TensorBoard(ComparisonProgress(), store).finished(SGD, {"digital": 91.5, "gaussian-0.2": 60.0})
     assert steps(store, SGD) == [1, 2]
     assert steps(store, SGD, "accuracy/digital") == steps(store, SGD, "accuracy/gaussian-0.2") == [2]
 
 
 def test_a_failed_model_keeps_its_epochs_and_a_new_try_starts_afresh(store):
-    board = TensorBoard(Progress(), store)
+    board = TensorBoard(ComparisonProgress(), store)
     train(board, store, SGD, 1, 2)
     board.failed(SGD, "the loss is not finite")
     assert steps(store, SGD) == [1, 2]
@@ -138,7 +138,7 @@ def test_a_failed_model_keeps_its_epochs_and_a_new_try_starts_afresh(store):
 def test_everything_is_passed_on(store):
     heard = []
 
-    class Listening(Progress):
+    class Listening(ComparisonProgress):
         pass
 
     calls = {
@@ -149,7 +149,7 @@ def test_everything_is_passed_on(store):
         "finished": ((SGD, {"digital": 90.0}), {}),
         "failed": ((SGD, "why"), {}),
     }
-    methods = {name for name, _ in inspect.getmembers(Progress, inspect.isfunction) if not name.startswith("_")}
+    methods = {name for name, _ in inspect.getmembers(ComparisonProgress, inspect.isfunction) if not name.startswith("_")}
     assert methods == set(calls)
     for name in calls:
         setattr(Listening, name, lambda self, *args, _name=name, **named: heard.append((_name, args, named)))
@@ -165,15 +165,15 @@ def test_without_the_package_it_says_how_to_install_it_before_any_training(store
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'aimc-robust\[tensorboard\]'"):
-        TensorBoard(Progress(), store)
+        TensorBoard(ComparisonProgress(), store)
     assert not store.folder.exists()
 
 
 @pytest.mark.slow
 def test_a_whole_comparison_shows_what_its_rows_say(run, write_spec, tmp_path):
     path = write_spec()
-    store = Store(tmp_path / "out", load_spec(path))
-    run(path, progress=TensorBoard(Progress(), store))
+    store = ComparisonResults(tmp_path / "out", load_spec(path))
+    run(path, progress=TensorBoard(ComparisonProgress(), store))
     assert len(list((tmp_path / "out" / FOLDER).iterdir())) == len(store.trials) == 4
     for trial in store.trials:
         found, history = events(store, trial), store.history(trial)

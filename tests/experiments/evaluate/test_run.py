@@ -14,8 +14,8 @@ from support.evaluation_cases import Heard, asked, run
 
 import aimc_robust as ar
 from aimc_robust.errors import InputError, ResultsError
-from aimc_robust.experiments.results.evaluation import Results
-from aimc_robust.experiments.results.locking import exclusive
+from aimc_robust.experiments.results.evaluation import EvaluationResults
+from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.io.atomic import read_rows
 
@@ -45,7 +45,7 @@ def test_every_table_is_there_and_the_rows_are_in_the_order_of_the_question(fini
 
 @pytest.mark.parametrize("target", ["digital", "rram-milo2021", "wan", "wan-1d", "gaussian-0.1"])
 def test_the_rows_are_those_of_evaluate_bit_for_bit(finished, target):
-    built = {t.name: t for t in finished.question.built_targets()}[target]
+    built = {t.name: t for t in finished.question.build_targets()}[target]
     for model, trained in zip(finished.question.models, finished.models, strict=True):
         condition, time_s = built.condition, built.deployment.time_s
         if target.startswith("wan"):
@@ -139,14 +139,14 @@ def test_the_folder_of_a_comparison_is_refused(small, shown, done):
 
 
 def test_a_folder_that_another_holds_is_refused(small, shown, tmp_path):
-    with exclusive(tmp_path / "out"), pytest.raises(ResultsError, match="another process works on"):
+    with lock_folder(tmp_path / "out"), pytest.raises(ResultsError, match="another process works on"):
         run(tmp_path / "out", *small, shown)
 
 
 def test_a_folder_that_holds_no_evaluation_is_not_opened(done, tmp_path):
     for folder in (done, tmp_path):
         with pytest.raises(InputError, match="holds no evaluation"):
-            Results.open(folder)
+            EvaluationResults.open(folder)
 
 
 # Stopping at a half-width -------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_a_precision_stops_as_evaluate_does_and_goes_on_where_it_stopped(files, 
     arguments, chips = [str(files / "exact.safetensors")], {"chips": 60, "devices": ["gaussian-0.1"]}
     question, models = asked(arguments, shown, precision=2.0, **chips)
     results = run(tmp_path / "out", question, models, shown)
-    condition = question.built_targets()[1].condition
+    condition = question.build_targets()[1].condition
     expected = ar.evaluate(models[0], shown, condition, chips=60, precision=2.0, jobs=1)
     found = results.estimates()["exact", "gaussian-0.1"]
     assert 10 < found.chips < 60
@@ -179,7 +179,7 @@ def test_a_precision_stops_as_evaluate_does_and_goes_on_where_it_stopped(files, 
 def test_converter_ranges_are_found_once_for_each_model_and_kept(finished, monkeypatch):
     kept = json.loads((finished.folder / "ranges.json").read_text())
     assert set(kept) == {f"{m}: {t}" for m in ("exact-0", "near-0", "near-1") for t in ("wan", "wan-1d")}
-    trained, crossbar = finished.models[1], finished.question.built_targets()[2].condition
+    trained, crossbar = finished.models[1], finished.question.build_targets()[2].condition
     expected = calibrate(trained, crossbar, [finished.images.unlabelled]).ranges
     assert finished.results.ranges(finished.question.models[1], "wan") == expected
     monkeypatch.setattr(
@@ -329,7 +329,7 @@ def test_differences_are_recomputed_from_the_rows(finished):
 
 
 def test_an_attribution_is_that_of_attribute(finished):
-    question, target = finished.question, finished.question.built_targets()[3]
+    question, target = finished.question, finished.question.build_targets()[3]
     crossbar = calibrate(finished.models[0], target.condition, [finished.images.unlabelled])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

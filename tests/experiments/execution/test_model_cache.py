@@ -5,18 +5,18 @@ import os
 import pytest
 
 from aimc_robust.errors import CheckpointError, InputError
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.execution import trial_runner
-from aimc_robust.experiments.execution.engines.local import Jobs
-from aimc_robust.experiments.execution.engines.serial import Serial
+from aimc_robust.experiments.execution.engines.local import LocalEngine
+from aimc_robust.experiments.execution.engines.serial import SerialEngine
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.metrics import measure
 from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
 
 ONE = """
 name = "one"
-seeds = [0]
+train_seeds = [0]
 chips = 2
 targets = ["digital", "gaussian-0.2"]
 [data]
@@ -37,7 +37,7 @@ OTHER = ONE.replace('name = "one"', 'name = "other"').replace("[methods.rwp]", '
 OTHER = OTHER.replace('"gaussian-0.2"', '"gaussian-0.1"') + '[methods.more]\nkind = "rwp"\nsigma = 0.3\n'
 
 
-class Trainings(Progress):
+class Trainings(ComparisonProgress):
     """Counts epochs by label."""
 
     def __init__(self):
@@ -123,18 +123,18 @@ def test_a_target_is_evaluated_at_the_epoch_that_suits_it(tmp_path):
 
 
 def test_engines_that_run_several_cells_at_a_time_begin_with_the_costliest(tmp_path):
-    class Noting(Serial):
+    class Noting(SerialEngine):
         def run(self, work, trials, progress):
             order.extend(str(trial) for trial in trials)
             return super().run(work, trials, progress)
 
-    class Several(Jobs):
+    class Several(LocalEngine):
         def run(self, work, trials, progress):
             order.extend(str(trial) for trial in trials)
             return dict.fromkeys(trials)
 
     text = ONE.replace("[methods.sgd]", "[methods.sgd]\n[methods.sam]\nrho = 0.1").replace(
-        "seeds = [0]", "seeds = [0, 1]"
+        "train_seeds = [0]", "train_seeds = [0, 1]"
     )
     order = []
     run(text, tmp_path, "several", engine=Several(2))

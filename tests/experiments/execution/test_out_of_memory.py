@@ -3,15 +3,15 @@
 import pytest
 from support import user_models
 
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
-from aimc_robust.experiments.execution.engines.local import Jobs
+from aimc_robust.experiments.execution.engines.local import LocalEngine
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.report.write import write_report
 
 SPEC = """
 name = "memory"
-seeds = [0]
+train_seeds = [0]
 chips = 1
 targets = ["digital"]
 [data]
@@ -28,14 +28,14 @@ model = { name = "user_models:Hungry" }
 """
 
 
-@pytest.mark.parametrize("engine", [None, Jobs(1, threads=1)], ids=["serial", "jobs"])
+@pytest.mark.parametrize("engine", [None, LocalEngine(1, threads=1)], ids=["serial", "jobs"])
 def test_want_of_memory_is_one_cells_failure(tmp_path, monkeypatch, engine):
     folder = user_models.__file__.rpartition("/")[0]
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", folder)
     path = tmp_path / "spec.toml"
     path.write_text(SPEC, encoding="utf-8")
-    asked = {"data_folder": tmp_path, "progress": Progress(), "engine": engine}
+    asked = {"data_folder": tmp_path, "progress": ComparisonProgress(), "engine": engine}
     outcome = compare(load_spec(path), SPEC, tmp_path / "out", **asked)
     ((trial, reason),) = outcome.failed.items()
     assert trial.method == "hungry"

@@ -8,11 +8,11 @@ import torch
 
 from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.planning import timer
-from aimc_robust.experiments.planning.cost_model import Timer, TrialCost
-from aimc_robust.experiments.planning.plan import DONE, FAILED, SHARED, STARTED, TODO, TRAINED, makespan, plan, states
+from aimc_robust.experiments.planning.cost_model import CostModel, TrialCost
+from aimc_robust.experiments.planning.plan import DONE, FAILED, SHARED, STARTED, TODO, TRAINED, makespan, plan, trial_states
 from aimc_robust.experiments.planning.timer import Cost, affordable_batch, median_s
 from aimc_robust.experiments.planning.workload import method_kind, target_kind
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.targets.target import build_target
@@ -54,7 +54,7 @@ def rows(*targets, chips=3):
 
 @pytest.fixture
 def store(write_spec, tmp_path):
-    return Store(tmp_path / "out", load_spec(write_spec()))
+    return ComparisonResults(tmp_path / "out", load_spec(write_spec()))
 
 
 def test_each_state_is_told_from_the_files(store, tmp_path):
@@ -64,48 +64,48 @@ def test_each_state_is_told_from_the_files(store, tmp_path):
     touch(store, trained, "checkpoint.safetensors", rows=rows("digital", "gaussian-0.2", chips=2), epochs=3)
     touch(store, started, "unfinished.safetensors", epochs=2)
     store.record_failure(failed, "not finite")
-    found = {planned.trial: planned for planned in states(store, models)}
+    found = {planned.trial: planned for planned in trial_states(store, models)}
     assert [found[trial].state for trial in (done, trained, started, failed)] == [DONE, TRAINED, STARTED, FAILED]
     assert found[done].missing == {}
     assert found[trained].missing == {"gaussian-0.2": 1, "rram-wan2022": 3}
     assert (found[started].epochs, found[started].all_epochs) == (2, 3)
     assert found[failed].reason == "not finite"
-    assert [found[trial].is_left for trial in (done, trained, started, failed)] == [False, True, True, False]
+    assert [found[trial].is_pending for trial in (done, trained, started, failed)] == [False, True, True, False]
     assert list(found) == store.trials
 
 
 def test_epochs_without_a_state_to_go_on_from_begin_anew(store):
     touch(store, Trial("sgd", 0), epochs=2)
-    planned = states(store)[0]
+    planned = trial_states(store)[0]
     assert (planned.state, planned.epochs) == (TODO, 0)
 
 
 def test_models_that_are_shared_are_not_trained_again(write_spec, tmp_path):
     path = write_spec(("[methods.sgd]", '[methods.sgd]\n[methods.again]\nkind = "sgd"'))
-    store, models = Store(tmp_path / "out", load_spec(path)), tmp_path / "models"
+    store, models = ComparisonResults(tmp_path / "out", load_spec(path)), tmp_path / "models"
     touch(store, None, "checkpoint.safetensors", folder=models / store.spec.recipe("sgd", 1))
     touch(store, None, "unfinished.safetensors", epochs=1, folder=models / store.spec.recipe("m-rwp", 0))
-    found = {str(planned.trial): (planned.state, planned.epochs) for planned in states(store, models)}
+    found = {str(planned.trial): (planned.state, planned.epochs) for planned in trial_states(store, models)}
     assert found["sgd-seed0"] == (TODO, 0)
     assert found["again-seed0"] == (SHARED, 0)  # the trial before it makes the model
     assert found["sgd-seed1"][0] == found["again-seed1"][0] == SHARED
     assert found["m-rwp-seed0"] == (STARTED, 1)
-    assert {planned.state for planned in states(store)} == {TODO}  # without the folder nothing is shared
+    assert {planned.state for planned in trial_states(store)} == {TODO}  # without the folder nothing is shared
 
 
 def test_what_is_left_is_estimated_from_a_timed_step_and_chip(write_spec, tmp_path):
     spec = load_spec(write_spec())
-    store = Store(tmp_path / "out", spec)
+    store = ComparisonResults(tmp_path / "out", spec)
     touch(store, Trial("sgd", 0), "checkpoint.safetensors", rows=rows("digital", "rram-wan2022"))
     touch(store, Trial("sgd", 1), "unfinished.safetensors", epochs=2)
     found = plan(spec, store.folder, data_folder=tmp_path, machine=CPU)
     assert not found.problems
     by = {str(planned.trial): planned.estimate for planned in found.trials}
-    assert 0 < by["sgd-seed0"].alone_s < by["sgd-seed1"].alone_s
+    assert 0 < by["sgd-seed0"].serial_s < by["sgd-seed1"].serial_s
     assert by["m-rwp-seed0"] == by["m-rwp-seed1"]
-    total = pytest.approx(sum(estimate.alone_s for estimate in by.values()))
-    assert found.alone_s == total
-    assert found.beside_s == total  # added up in another order
+    total = pytest.approx(sum(estimate.serial_s for estimate in by.values()))
+    assert found.serial_s == total
+    assert found.parallel_s == total  # added up in another order
     weights = sum(v.numel() * v.element_size() for v in _network(spec, tmp_path).state_dict().values())
     assert [by[name].disk_bytes for name in ("sgd-seed0", "sgd-seed1", "m-rwp-seed0")] == [0, weights, weights]
     words = " ".join(found.measured)
@@ -126,18 +126,18 @@ def test_estimates_are_epochs_and_chips_times_their_cost(write_spec, tmp_path, m
     device = 'targets = ["digital", "gaussian-0.2", { device = "rram-wan2022", selected_at = 0.1 }]'
     two = ("sigma = 0.1, draws", "sigma = [0.0, 0.1], draws")
     spec = load_spec(write_spec(two, ('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', device)))
-    store = Store(tmp_path / "out", spec)
+    store = ComparisonResults(tmp_path / "out", spec)
     touch(store, Trial("sgd", 0), "unfinished.safetensors", epochs=2)
     touch(store, Trial("sgd", 1), "checkpoint.safetensors", rows=rows("digital", "gaussian-0.2"))
     chip_s = {"digital": 1.0, "gaussian-0.2": 10.0, "rram-wan2022": 100.0}
     monkeypatch.setattr(
-        Timer, "cost", lambda self, label, targets: TrialCost(1000.0, {t.name: chip_s[t.name] for t in targets}, 7)
+        CostModel, "cost", lambda self, label, targets: TrialCost(1000.0, {t.name: chip_s[t.name] for t in targets}, 7)
     )
     found = plan(spec, store.folder, data_folder=tmp_path, machine=CPU, jobs=2)
-    seconds = {str(planned.trial): planned.estimate.alone_s for planned in found.trials}
+    seconds = {str(planned.trial): planned.estimate.serial_s for planned in found.trials}
     assert seconds == {"sgd-seed0": 1331.0, "m-rwp-seed0": 3331.0, "sgd-seed1": 300.0, "m-rwp-seed1": 3331.0}
-    assert found.alone_s == 8293.0
-    assert found.beside_s == 3331.0 + 1331.0  # beside 3331 + 300
+    assert found.serial_s == 8293.0
+    assert found.parallel_s == 3331.0 + 1331.0  # beside 3331 + 300
     assert found.disk_bytes == 3 * 2 * 7  # three trainings with two selections each
 
 
@@ -153,15 +153,15 @@ def test_missing_data_leave_the_cells_without_an_estimate_and_give_the_reason_on
 def test_a_finished_comparison_needs_neither_data_nor_time(store, tmp_path, monkeypatch):
     for trial in store.trials:
         touch(store, trial, rows=rows("digital", "gaussian-0.2", "rram-wan2022"))
-    monkeypatch.setattr(Timer, "cost", None)
+    monkeypatch.setattr(CostModel, "cost", None)
     found = plan(store.spec, store.folder, data_folder=tmp_path / "nowhere", machine=CPU)
     assert {planned.state for planned in found.trials} == {DONE}
-    assert (found.alone_s, found.beside_s, found.disk_bytes) == (0, 0, 0)
+    assert (found.serial_s, found.parallel_s, found.disk_bytes) == (0, 0, 0)
 
 
 def test_another_specs_folder_is_refused_naming_the_key(store, write_spec, tmp_path):
     store.folder.mkdir()
-    Store.create(store.folder, store.spec, "")
+    ComparisonResults.create(store.folder, store.spec, "")
     other = load_spec(write_spec(("epochs = 3", "epochs = 4")))
     with pytest.raises(ResultsError, match=r"another spec.*training\.epochs: 3 and 4"):
         plan(other, store.folder, data_folder=tmp_path, machine=CPU)
@@ -240,14 +240,14 @@ def test_every_kind_of_work_can_be_timed_and_leaves_the_generators_alone(changes
     before = torch.random.get_rng_state()
     found = plan(spec, tmp_path / "out", data_folder=tmp_path, machine=CPU)
     assert not found.problems
-    assert all(planned.estimate.alone_s > 0 for planned in found.trials)
+    assert all(planned.estimate.serial_s > 0 for planned in found.trials)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_timer_computes_with_its_threads_and_puts_them_back(threads, write_spec, tmp_path, monkeypatch):
     spec, seen, before = load_spec(write_spec()), [], torch.get_num_threads()
-    monkeypatch.setattr(Timer, "_update", lambda *args: seen.append(torch.get_num_threads()) or 1.0)
-    monkeypatch.setattr(Timer, "_validation", lambda *args: Cost(0.0, 0.0))
-    Timer(spec, data_folder=tmp_path, machine=CPU, threads=threads).cost("sgd", [])
+    monkeypatch.setattr(CostModel, "_update", lambda *args: seen.append(torch.get_num_threads()) or 1.0)
+    monkeypatch.setattr(CostModel, "_validation", lambda *args: Cost(0.0, 0.0))
+    CostModel(spec, data_folder=tmp_path, machine=CPU, threads=threads).cost("sgd", [])
     assert (seen, torch.get_num_threads()) == ([threads], before)

@@ -15,8 +15,8 @@ from aimc_robust.data.batches import split_batches
 from aimc_robust.evaluation.equivalent_noise import equivalent_sigma, layer_errors
 from aimc_robust.experiments.recommend.proposal import propose
 from aimc_robust.experiments.recommend.verdict import judge
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.comparison_tables import estimates
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.comparison_tables import group_estimates
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.hardware.config.crossbar import Crossbar
 
@@ -92,8 +92,8 @@ def test_the_proposal_follows_from_the_measurement_and_the_verdict_from_the_swee
     proposal = propose(measured["sigma"], identified=measured["identified"])
     assert written["proposal"]["label"] == proposal.label
     assert written["proposal"]["settings"] == proposal.settings
-    store = Store.open(folder / "sweep")
-    verdict = judge(proposal.label, "sgd", DEVICE, estimates(store.table()))
+    store = ComparisonResults.open(folder / "sweep")
+    verdict = judge(proposal.label, "sgd", DEVICE, group_estimates(store.table()))
     assert (written["verdict"]["word"], written["verdict"]["sentence"]) == (verdict.word, verdict.sentence)
     assert [row["second_model"] for row in written["verdict"]["comparisons"]] == list(proposal.questions)
     assert store.spec.labels == list(proposal.methods)
@@ -113,7 +113,7 @@ def test_the_sweep_has_the_same_baseline_not_another_one(advised):
 def test_the_spec_of_the_sweep_asks_the_same_question_again(advised):
     folder, _ = advised
     again = load_spec(folder / "sweep" / "spec.toml")
-    assert again == Store.open(folder / "sweep").spec
+    assert again == ComparisonResults.open(folder / "sweep").spec
     text = tomllib.loads((folder / "sweep" / "spec.toml").read_text())
     assert (text["chips"], text["seeds"], text["training"]["epochs"]) == (2, [0], 1)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from aimc_robust.errors import InputError, ResultsError
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.results.diff import differences
-from aimc_robust.experiments.results.locking import exclusive
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.dict_diff import differences
+from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.merge import merge
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import load_spec
@@ -35,7 +35,7 @@ def results(write_spec, tmp_path):
 
     def make(name, spec=spec):
         (tmp_path / name).mkdir()
-        return Store.create(tmp_path / name, spec, f"# {name}")
+        return ComparisonResults.create(tmp_path / name, spec, f"# {name}")
 
     return make
 
@@ -79,7 +79,7 @@ def test_cells_of_two_machines_come_together(results, tmp_path):
     merged = merge([one.folder, two.folder], tmp_path / "all")
     assert (merged.finished, merged.rows) == (2, 6)
     assert content(tmp_path / "all") == content(one.folder) | content(two.folder)
-    assert len(Store.open(tmp_path / "all").table()) == 6
+    assert len(ComparisonResults.open(tmp_path / "all").table()) == 6
     assert (tmp_path / "all" / "evaluations.csv").read_text().count("\n") == 7
     assert (tmp_path / "all" / "spec.toml").read_text() == "# one"
 
@@ -237,10 +237,10 @@ def test_rows_added_to_the_merged_folder_stay_out_of_the_others(results, tmp_pat
 
 def test_environments_are_united_in_order(results, tmp_path):
     one, two = results("one"), results("two")
-    one.write_note("environment.json", [{"device": "cpu"}])
-    two.write_note("environment.json", [{"device": "H100"}, {"device": "cpu"}])
+    one.write_json_file("environment.json", [{"device": "cpu"}])
+    two.write_json_file("environment.json", [{"device": "H100"}, {"device": "cpu"}])
     merged = merge([one.folder, two.folder], tmp_path / "all").store
-    assert merged.note("environment.json") == [{"device": "cpu"}, {"device": "H100"}]
+    assert merged.read_json_file("environment.json") == [{"device": "cpu"}, {"device": "H100"}]
 
 
 def test_a_merge_cut_off_at_any_file_is_finished_by_the_same_call(results, tmp_path, monkeypatch):
@@ -277,7 +277,7 @@ def test_a_merge_cut_off_at_any_file_is_finished_by_the_same_call(results, tmp_p
                 killed = False
             except Killed:
                 killed = True
-        store = Store.open(out)
+        store = ComparisonResults.open(out)
         for trial in (SGD, MRWP):  # no weights or rows beside what is left of another training
             if store.is_trained(trial):
                 assert (store.history(trial), weight(store, trial)) == (epochs(3), 1)
@@ -293,7 +293,7 @@ def test_a_merge_cut_off_at_any_file_is_finished_by_the_same_call(results, tmp_p
 
 def test_folders_at_work_or_without_results_are_refused(results, tmp_path):
     one, two = results("one"), results("two")
-    with exclusive(two.folder), pytest.raises(ResultsError, match=r"another process works on .*two"):
+    with lock_folder(two.folder), pytest.raises(ResultsError, match=r"another process works on .*two"):
         merge([one.folder, two.folder], tmp_path / "all")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no comparison"):

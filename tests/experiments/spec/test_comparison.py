@@ -17,17 +17,17 @@ def test_methods_targets_and_recipe_are_built_as_written(write_spec):
     assert spec.method("sgd", seed=3) == SGD(seed=3)
     ramp = Ramp(shape="linear", updates=25)
     assert spec.method("m-rwp", seed=1).for_run(50) == MixedRWP(sigma=0.1, ramp=ramp, seed=1)
-    assert [t.condition for t in spec.built_targets()] == [None, Gaussian(0.2), Crossbar("rram-wan2022")]
+    assert [t.condition for t in spec.build_targets()] == [None, Gaussian(0.2), Crossbar("rram-wan2022")]
     assert spec.config().early_stopping.draws == 2
 
 
 def test_diagnostics_are_off_without_their_table_and_share_the_root_seed(write_spec):
-    assert load_spec(write_spec()).built_diagnostics() is None
-    seed = ("seeds = [0, 1]", "seed = 5\nseeds = [0, 1]")
+    assert load_spec(write_spec()).build_diagnostics() is None
+    seed = ("train_seeds = [0, 1]", "seed = 5\nseeds = [0, 1]")
     bare = load_spec(write_spec(seed, ("[methods.sgd]", "[diagnostics]\n[methods.sgd]")))
-    assert bare.built_diagnostics() == DiagnosticsConfig(seed=5)
+    assert bare.build_diagnostics() == DiagnosticsConfig(seed=5)
     full = load_spec(write_spec(("[methods.sgd]", "[diagnostics]\nsigmas = [0.1]\nrho = 0.2\n[methods.sgd]")))
-    assert full.built_diagnostics() == DiagnosticsConfig(sigmas=(0.1,), rho=0.2)
+    assert full.build_diagnostics() == DiagnosticsConfig(sigmas=(0.1,), rho=0.2)
 
 
 def test_target_tables_set_mapping_and_scale(write_spec):
@@ -35,7 +35,7 @@ def test_target_tables_set_mapping_and_scale(write_spec):
       { name = "wan-two-sided", device = "rram-wan2022", mapping = "two-sided", cell_bits = 4, window = [2.0, 30.0] },
       { name = "norm", noise = "gaussian", sigma = 0.02, scale = "filter_norm" } ]"""
     spec = load_spec(write_spec(('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', targets)))
-    crossbar, noise = [t.condition for t in spec.built_targets()]
+    crossbar, noise = [t.condition for t in spec.build_targets()]
     assert crossbar == Crossbar("rram-wan2022", mapping="two-sided", cell_bits=4, window=(2.0, 30.0))
     assert noise == Gaussian(0.02, "filter_norm")
 
@@ -64,7 +64,7 @@ FAULTS = {
     "unknown ramp": (('shape = "linear"', 'shape = "cubic"'), ["methods.m-rwp", "cubic", "quadratic"]),
     "ramp of two lengths": (("fraction = 0.5", "fraction = 0.5, updates = 3"), ["methods.m-rwp", "not both"]),
     "ramp longer than the run": (("fraction = 0.5", "fraction = 1.5"), ["fraction", "1.5"]),
-    "same seed twice": (("seeds = [0, 1]", "seeds = [1, 1]"), ["seeds", "once"]),
+    "same seed twice": (("train_seeds = [0, 1]", "train_seeds = [1, 1]"), ["seeds", "once"]),
     "no epochs": (("epochs = 3", "epochs = 0"), ["training", "epochs", "from 1"]),
     "missing table": (
         ('[model]\nname = "small-cnn"\noptions = { channels = 4, stages = 2 }\n', ""),
@@ -100,8 +100,8 @@ FAULTS = {
         ["diagnostics", "images", "from 1"],
     ),
     "a seed of diagnostics": (("[methods.sgd]", "[diagnostics]\nseed = 1\n[methods.sgd]"), ["diagnostics", "seed"]),
-    "diagnostics that are no table": (("seeds = [0, 1]", "seeds = [0, 1]\ndiagnostics = true"), ["diagnostics"]),
-    "not TOML": (("seeds = [0, 1]", "seeds = [0, 1"), ["TOML"]),
+    "diagnostics that are no table": (("train_seeds = [0, 1]", "train_seeds = [0, 1]\ndiagnostics = true"), ["diagnostics"]),
+    "not TOML": (("train_seeds = [0, 1]", "train_seeds = [0, 1"), ["TOML"]),
     "a label that is no file name": (("[methods.sgd]", '[methods."a/b"]\nkind = "sgd"'), ["methods", "a/b"]),
 }
 

@@ -4,7 +4,7 @@ import pytest
 from support.evaluation_cases import asked
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.spec.evaluation import EvaluationSpec, named_models, split_label
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec, parse_models, split_label
 from aimc_robust.io.toml import parse
 
 
@@ -24,7 +24,7 @@ def test_the_label_is_given_or_is_the_files_name_or_its_folders(argument, label,
 
 
 def test_a_label_given_again_is_another_seed_of_the_same_recipe():
-    models = named_models(["a=1.pt", "b=2.pt", "a=3.pt"], ["x", "y", "z"])
+    models = parse_models(["a=1.pt", "b=2.pt", "a=3.pt"], ["x", "y", "z"])
     assert [(model.label, model.seed, model.file, model.id) for model in models] == [
         ("a", 0, "1.pt", "x"),
         ("b", 0, "2.pt", "y"),
@@ -35,14 +35,14 @@ def test_a_label_given_again_is_another_seed_of_the_same_recipe():
 
 def test_the_same_weights_twice_under_one_label_are_refused_whatever_the_file_is_called():
     with pytest.raises(InputError, match=r"2\.pt is given twice under 'a'"):
-        named_models(["a=1.pt", "a=2.pt"], ["x", "x"])
-    assert len(named_models(["a=1.pt", "b=1.pt"], ["x", "x"])) == 2
+        parse_models(["a=1.pt", "a=2.pt"], ["x", "x"])
+    assert len(parse_models(["a=1.pt", "b=1.pt"], ["x", "x"])) == 2
 
 
 @pytest.mark.parametrize("argument", ["digital=w.pt", "-a=w.pt", "_x.pt", "a b=w.pt", "=w.pt", f"{'a' * 81}=w.pt"])
 def test_a_label_that_cannot_head_a_table_is_refused_with_an_example(argument):
     with pytest.raises(InputError, match=r"give LABEL=FILE, such as rwp="):
-        named_models([argument], ["x"])
+        parse_models([argument], ["x"])
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_anything_else_is_another_question(question, what):
 
 def test_a_question_is_read_back_as_it_was_written(question):
     assert EvaluationSpec.model_validate_json(question.model_dump_json()) == question
-    assert [target.name for target in question.built_targets()] == ["digital", "rram-milo2021"]
+    assert [target.name for target in question.build_targets()] == ["digital", "rram-milo2021"]
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import pytest
 
 from aimc_robust.errors import AimcError, InputError, UnknownNameError
 from aimc_robust.experiments.spec.comparison import load_spec
-from aimc_robust.experiments.spec.loading import parse_override, written_out
+from aimc_robust.experiments.spec.loading import parse_override, resolved_toml
 
 BASE = """
 name = "base"
-seeds = [0]
+train_seeds = [0]
 targets = ["digital", "gaussian-0.02", "laplace-0.1"]
 [data]
 name = "digits"
@@ -51,7 +51,7 @@ def child(tmp_path):
 
 def test_a_spec_holds_what_it_extends_under_its_own_keys(child):
     spec = load_spec(child)
-    assert (spec.name, spec.seeds, spec.model.options) == ("child", [0], {"channels": 4})
+    assert (spec.name, spec.train_seeds, spec.model.options) == ("child", [0], {"channels": 4})
     assert (spec.config().epochs, spec.config().lr, spec.scale) == (100, 0.3, None)
 
 
@@ -76,7 +76,7 @@ def test_a_scale_lies_over_the_spec_and_multiplies_strengths_but_not_names(child
     assert spec.method("sam-1-250", seed=0).rho == 0.25
     assert spec.config().early_stopping.sigmas == (0.0, 0.2)
     assert spec.method("noisy", seed=0).noise.b == 0.1
-    digital, gaussian, laplace = spec.built_targets()
+    digital, gaussian, laplace = spec.build_targets()
     assert (gaussian.name, gaussian.condition.sigma) == ("gaussian-0.02", 0.04)
     assert (laplace.condition.b, digital.condition) == (0.05, None)
 
@@ -96,7 +96,7 @@ def test_a_factor_can_be_set_for_a_scale_and_for_nothing_else(child, tmp_path):
     with pytest.raises(InputError, match="multiply is part of a scale"):
         load_spec(child, overrides=["multiply.sigma=3.0"])
     whole = tmp_path / "whole.toml"
-    whole.write_text(written_out(child, scale="mini"), encoding="utf-8")
+    whole.write_text(resolved_toml(child, scale="mini"), encoding="utf-8")
     assert load_spec(whole).method("rwp-0.05", seed=0).sigma == 0.1  # not multiplied a second time
     with pytest.raises(InputError, match="multiply is part of a scale"):
         load_spec(whole, overrides=["multiply.sigma=3.0"])
@@ -206,9 +206,9 @@ def test_a_network_of_the_users_own_is_another_recipe_when_its_code_has_changed(
 def test_targets_find_the_epoch_that_suits_them(child):
     spec = load_spec(child)
     config = spec.config()
-    assert [target.selection(config) for target in spec.built_targets()] == [0, 0, 1]
+    assert [target.selection(config) for target in spec.build_targets()] == [0, 0, 1]
     crossbar = load_spec(child, overrides=['targets=[{ device = "rram-milo2021", selected_at = 0.1 }]'])
-    assert crossbar.built_targets()[0].selection(config) == 1
+    assert crossbar.build_targets()[0].selection(config) == 1
     for target, message in (
         ('"rram-milo2021"', "selected_at"),
         ('{ name = "x", split = "training", selected_at = 0.3 }', "none of"),
@@ -218,7 +218,7 @@ def test_targets_find_the_epoch_that_suits_them(child):
 
 
 def test_a_spec_written_out_whole_asks_the_same_question_without_its_base(child, tmp_path):
-    text = written_out(child, scale="mini", overrides=["chips=3"])
+    text = resolved_toml(child, scale="mini", overrides=["chips=3"])
     (tmp_path / "base.toml").unlink()
     alone = tmp_path / "alone.toml"
     alone.write_text(text, encoding="utf-8")
@@ -226,4 +226,4 @@ def test_a_spec_written_out_whole_asks_the_same_question_without_its_base(child,
     (tmp_path / "base.toml").write_text(BASE, encoding="utf-8")
     assert found == load_spec(child, scale="mini", overrides=["chips=3"])
     plain = tmp_path / "base.toml"
-    assert written_out(plain) == BASE  # an author's text that stands alone stays as it is
+    assert resolved_toml(plain) == BASE  # an author's text that stands alone stays as it is

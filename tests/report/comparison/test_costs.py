@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import spec_from
+from aimc_robust.experiments.spec.comparison import spec_from_dict
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.comparison.costs import costs, reference_of
 from aimc_robust.training.methods.registry import METHODS
@@ -41,7 +41,7 @@ def test_every_kind_of_method_is_counted():
 
 
 def spec(**methods):
-    return spec_from(
+    return spec_from_dict(
         {
             "name": "costs",
             "targets": ["digital"],
@@ -111,7 +111,7 @@ def test_every_report_has_the_costs_of_its_trainings(done, tmp_path):
         for method in ("sgd", "m-rwp")
     }
     medians = {method: (values[2] + values[3]) / 2 for method, values in seconds.items()}  # 2 seeds of 3 epochs
-    found = gather(Store.open(done)).costs
+    found = gather(ComparisonResults.open(done)).costs
     assert found["m-rwp"].time == pytest.approx(medians["m-rwp"] / medians["sgd"])
     assert (found["m-rwp"].flops, found["sgd"].flops) == (2.0, 1.0)
     text = f"2 × | {found['m-rwp'].time:.3g} × ({medians['m-rwp']:.3g} s) |"
@@ -120,6 +120,6 @@ def test_every_report_has_the_costs_of_its_trainings(done, tmp_path):
 
 
 def test_a_paper_has_its_columns_of_costs_relative_to_its_own_reference(papered):
-    plain, mixed, best = gather(Store.open(papered)).paper.entries
+    plain, mixed, best = gather(ComparisonResults.open(papered)).paper.entries
     assert [row[3].ours.value for row in (plain, mixed, best)] == [1.0, 2.0, 1.5]  # of several the median
     assert plain[4].ours.value == 1.0

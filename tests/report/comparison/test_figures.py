@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.parallel import process_pool
 from aimc_robust.report import parallel
@@ -31,7 +31,7 @@ def test_a_mean_without_an_interval_is_drawn_alone():
 
 @pytest.mark.parametrize("key", ["train_loss", "accuracy", "perturbed_accuracy"])
 def test_training_curves_are_the_means_over_seeds_of_the_history_rows(done, key):
-    store = Store.open(done)
+    store = ComparisonResults.open(done)
     means = training_figures.mean_rows(store.spec, store.histories())
     for method in store.spec.labels:
         rows = [store.history(cell) for cell in store.cells if cell.method == method]
@@ -52,7 +52,7 @@ def test_all_files_are_the_same_bytes_for_any_number_of_processes(done, monkeypa
     for cores in ([0], [0, 1, 2]):
         for module in (process_pool, parallel):
             monkeypatch.setattr(module, "available_cpus", lambda cores=cores: cores)
-        found.append(page.report_files(Store.open(done)))
+        found.append(page.report_files(ComparisonResults.open(done)))
     assert found[0] == found[1]
     assert {"figures/targets.png", "figures/training.svg", "tables/accuracy.tex", "evaluations.csv"} < set(found[0])
     for name, content in found[0].items():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.write import write_report
 
@@ -13,10 +13,10 @@ LARGE = {"model": {"options": {"channels": 8}}}
 
 
 def test_methods_with_other_images_are_neither_best_nor_tied_nor_findings(done, change_question):
-    together = gather(Store.open(done))
+    together = gather(ComparisonResults.open(done))
     assert sorted(s.place for s in together.rankings["gaussian-0.2"].values()) != ["", ""]
     assert together.comparisons_with_baseline
-    apart = gather(Store.open(change_question(methods={"m-rwp": OTHER})))
+    apart = gather(ComparisonResults.open(change_question(methods={"m-rwp": OTHER})))
     for rankings in apart.rankings.values():
         assert [s.place for s in rankings.values()] == ["", ""]
     assert apart.comparisons_with_baseline == []
@@ -41,7 +41,7 @@ def with_two_more(folder):
 
 def test_each_group_of_equal_images_has_its_best_its_baseline_and_its_finding(change_question):
     folder = with_two_more(change_question())
-    content = gather(Store.open(folder))
+    content = gather(ComparisonResults.open(folder))
     placed = {method: s.place for method, s in content.rankings["gaussian-0.2"].items()}
     assert (placed["b-sgd"], placed["b-rwp"]) == ("", "best")
     assert "best" in (placed["sgd"], placed["m-rwp"])
@@ -57,9 +57,9 @@ def test_each_group_of_equal_images_has_its_best_its_baseline_and_its_finding(ch
 
 def test_networks_are_set_against_their_own_baseline_or_where_each_has_its_own_against_each_other(change_question):
     folder = with_two_more(change_question(methods={"m-rwp": LARGE}))
-    pairs = {(f.baseline, f.best) for f in gather(Store.open(folder)).comparisons_with_baseline}
+    pairs = {(f.baseline, f.best) for f in gather(ComparisonResults.open(folder)).comparisons_with_baseline}
     assert pairs == {("b-sgd", "b-rwp")}  # sgd and m-rwp have no other method of their network
-    alone = gather(Store.open(change_question(methods={"m-rwp": LARGE})))
+    alone = gather(ComparisonResults.open(change_question(methods={"m-rwp": LARGE})))
     assert {f.baseline for f in alone.comparisons_with_baseline} == {"sgd"}
 
 
@@ -84,7 +84,7 @@ def test_top5_is_shown_where_it_was_measured(change_question):
     path.write_text("".join(json.dumps(row | {"top5": 97.5}) + "\n" for row in rows))
     page = write_report(folder).read_text()
     assert page.count("top-5 97.50") == 3  # sgd on each of the targets
-    assert gather(Store.open(folder)).top5["sgd", "digital"] == 97.5
+    assert gather(ComparisonResults.open(folder)).top5["sgd", "digital"] == 97.5
 
 
 def test_accuracy_on_training_images_is_named_so_and_no_error_of_test_images(change_question):
@@ -95,7 +95,7 @@ def test_accuracy_on_training_images_is_named_so_and_no_error_of_test_images(cha
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         renamed = [r | {"target": "train-0.2", "n": 9} if r["target"] == "gaussian-0.2" else r for r in rows]
         path.write_text("".join(json.dumps(row) + "\n" for row in renamed))
-    content = gather(Store.open(folder))
+    content = gather(ComparisonResults.open(folder))
     assert content.images == [("digits", 180)]
     assert content.sampling_errors[1] < 8  # nine images would leave more
     assert "<small>on training images</small>" in write_report(folder).read_text()

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.comparison.figures import points_over_sigma
@@ -83,7 +83,7 @@ def test_both_reports_hold_question_tables_devices_source_and_versions(folder):
     html = Page(write_report(folder).read_text()).text
     markdown = (folder / "report.md").read_text()
     summary = (folder / "summary.csv").read_text().splitlines()[1:]
-    spec = Store.open(folder).spec
+    spec = ComparisonResults.open(folder).spec
     for text in (html, markdown):
         for word in [spec.question, *spec.labels, "rram-wan2022", "10.1038/s41586-022-04992-8", "torch", "seeds"]:
             assert word in text
@@ -94,7 +94,7 @@ def test_both_reports_hold_question_tables_devices_source_and_versions(folder):
 
 
 def test_the_best_is_marked_and_ties_are_those_the_paired_interval_cannot_tell_apart(folder):
-    store = Store.open(folder)
+    store = ComparisonResults.open(folder)
     # m-rwp beats sgd by exactly 5 points on every chip and seed: settled. Then only on average: tied.
     rows = {(r["seed"], r["target"], r["chip"]): r["accuracy"] for c in store.cells[::2] for r in store.evaluations(c)}
     for seed in (0, 1):
@@ -122,7 +122,7 @@ def cells_of(html, table):
 def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(folder):
     html = write_report(folder).read_text()
     markdown = (folder / "report.md").read_text()
-    best = {t: max(s, key=lambda m: s[m].estimate.mean) for t, s in gather(Store.open(folder)).rankings.items()}
+    best = {t: max(s, key=lambda m: s[m].estimate.mean) for t, s in gather(ComparisonResults.open(folder)).rankings.items()}
     summary = pd.read_csv(folder / "summary.csv").set_index(["method", "target"])
     for table, targets in enumerate([["digital", "rram-wan2022"], ["gaussian-0.2"]], start=1):
         for method, cells in cells_of(html, table).items():
@@ -139,14 +139,14 @@ def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(folder):
 
 
 def test_sampling_error_is_binomial(folder):
-    content = gather(Store.open(folder))
+    content = gather(ComparisonResults.open(folder))
     shares = [e.mean / 100 for e in content.estimates.values()]
     half = [1.959964 * math.sqrt(p * (1 - p) / 180) * 100 for p in shares]
     assert content.sampling_errors == pytest.approx((min(half), max(half)), rel=1e-4)
 
 
 def test_the_sigma_figure_shows_the_rows_of_filter_max_by_rising_sigma(folder):
-    content = gather(Store.open(folder))
+    content = gather(ComparisonResults.open(folder))
     points = points_over_sigma(content)
     assert [sigma for sigma, _ in points["sgd"]] == [0.0, 0.2]
     assert [e.mean for _, e in points["sgd"]] == [content.estimates["sgd", t].mean for t in ("digital", "gaussian-0.2")]
@@ -159,7 +159,7 @@ def test_unusual_specs_have_a_report(write_spec, run, tmp_path):
     path = write_spec(
         ('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', targets),
         ('[methods.m-rwp]\nsigma = 0.1\nramp = { shape = "linear", fraction = 0.5 }', "[methods.rwp]\nnoise = 'ideal'"),
-        ("seeds = [0, 1]", "seeds = [3]"),
+        ("train_seeds = [0, 1]", "train_seeds = [3]"),
         ("[methods.sgd]", '[methods.sgd]\nramp = { shape = "constant" }'),
         ("epochs = 3", "epochs = 1"),
     )
@@ -182,13 +182,13 @@ def test_methods_whose_seeds_do_not_overlap_are_not_compared(folder):
     assert "unpaired" in text
     assert "1 of 2 models" in text
     assert "chips only" in text
-    assert not [f for f in gather(Store.open(folder)).comparisons_with_baseline if f.settled]
+    assert not [f for f in gather(ComparisonResults.open(folder)).comparisons_with_baseline if f.settled]
 
 
 def test_a_difference_over_some_of_the_models_says_so(folder):
     rows = {
         r["chip"]: r["accuracy"]
-        for r in Store.open(folder).evaluations(Trial("sgd", 0))
+        for r in ComparisonResults.open(folder).evaluations(Trial("sgd", 0))
         if r["target"] == "gaussian-0.2"
     }
     edit_rows(
@@ -212,7 +212,7 @@ def test_many_targets_are_laid_out_at_most_six_side_by_side(write_spec, run, tmp
             ("chips = 3", "chips = 1"),
         )
     )
-    assert [len(group) for group in gather(Store.open(tmp_path / "out")).columns] == [4, 4, 5]
+    assert [len(group) for group in gather(ComparisonResults.open(tmp_path / "out")).columns] == [4, 4, 5]
 
 
 def test_a_half_evaluated_model_is_unfinished(folder):

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from support.published_tables import PAPER
 
-from aimc_robust.experiments.results.comparison import Store
-from aimc_robust.experiments.spec.published import PaperCell, Published
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.spec.published_table import PaperCell, PublishedValue
 from aimc_robust.report.comparison.claims import verdicts
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.comparison.paper_table import Entry, Ours
@@ -27,14 +27,14 @@ def entry(ours, published, metric="accuracy"):
 @pytest.mark.parametrize(
     ("ours", "published", "within"),
     [
-        (Ours(70.0, 3.0, 0.0), Published(75.0, 0.0, 4.0), True),  # 5 = sqrt(3^2 + 4^2), on the edge
-        (Ours(70.0, 3.0, 0.0), Published(75.01, 0.0, 4.0), False),
-        (Ours(70.0, 1.0, 1.0), Published(68.0, 1.0, 1.0), True),  # 2 = sqrt(4)
-        (Ours(70.0, 1.0, 1.0), Published(67.9, 1.0, 1.0), False),  # the sum of the two sides' would be 2.83
-        (Ours(70.0, NAN, 0.3), Published(70.2, None, None), True),  # what is not given counts as 0
-        (Ours(70.0, NAN, 0.1), Published(70.2, None, None), False),
-        (Ours(70.0, NAN, NAN), Published(70.2, None, None), None),
-        (None, Published(70.0, 1.0, 1.0), None),
+        (Ours(70.0, 3.0, 0.0), PublishedValue(75.0, 0.0, 4.0), True),  # 5 = sqrt(3^2 + 4^2), on the edge
+        (Ours(70.0, 3.0, 0.0), PublishedValue(75.01, 0.0, 4.0), False),
+        (Ours(70.0, 1.0, 1.0), PublishedValue(68.0, 1.0, 1.0), True),  # 2 = sqrt(4)
+        (Ours(70.0, 1.0, 1.0), PublishedValue(67.9, 1.0, 1.0), False),  # the sum of the two sides' would be 2.83
+        (Ours(70.0, NAN, 0.3), PublishedValue(70.2, None, None), True),  # what is not given counts as 0
+        (Ours(70.0, NAN, 0.1), PublishedValue(70.2, None, None), False),
+        (Ours(70.0, NAN, NAN), PublishedValue(70.2, None, None), None),
+        (None, PublishedValue(70.0, 1.0, 1.0), None),
         (Ours(70.0, 1.0, 1.0), None, None),
     ],
 )
@@ -43,7 +43,7 @@ def test_a_difference_is_within_both_deviations_by_their_sum_in_quadrature(ours,
 
 
 def test_every_cell_is_that_of_the_rows_and_of_the_published_figures(papered):
-    table = gather(Store.open(papered)).paper
+    table = gather(ComparisonResults.open(papered)).paper
     assert table.heads == ["training", "digital", "sigma 0.2", "loss", "FLOPs", "time"]
     rows = pd.read_csv(papered / "evaluations.csv")
     for entries in table.entries[:2]:
@@ -63,17 +63,17 @@ def test_every_cell_is_that_of_the_rows_and_of_the_published_figures(papered):
 
 
 def test_of_several_methods_the_best_is_shown_with_its_name(papered):
-    content = gather(Store.open(papered))
+    content = gather(ComparisonResults.open(papered))
     best = content.paper.entries[2]
     for e, target in zip(best[:2], ("digital", "gaussian-0.2"), strict=True):
         means = {method: content.estimates[method, target].mean for method in ("sgd", "m-rwp")}
         assert (e.ours.label, e.ours.value) == max(means.items(), key=lambda item: item[1])
-    losses = {m: content.estimates[m, "gaussian-0.2"].of("loss").mean for m in ("sgd", "m-rwp")}
+    losses = {m: content.estimates[m, "gaussian-0.2"].for_column("loss").mean for m in ("sgd", "m-rwp")}
     assert (best[2].ours.label, best[2].ours.value) == min(losses.items(), key=lambda item: item[1])
 
 
 def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(papered):
-    content = gather(Store.open(papered))
+    content = gather(ComparisonResults.open(papered))
     rows = pd.read_csv(papered / "evaluations.csv")
     noisy = rows[rows["target"] == "gaussian-0.2"].pivot(index=["seed", "chip"], columns="method", values="accuracy")
     better, free = content.verdicts
@@ -105,7 +105,7 @@ def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, st
     folder = change_question(paper=PAPER)
     for seed, by in enumerate(points):
         moved(folder, f"m-rwp-seed{seed}", by)
-    verdict = gather(Store.open(folder)).verdicts[0]
+    verdict = gather(ComparisonResults.open(folder)).verdicts[0]
     assert verdict.state == state
     assert verdict.difference == pytest.approx(sum(points) / 2)
     page, markdown = write_report(folder).read_text(), (folder / "report.md").read_text()
@@ -115,11 +115,11 @@ def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, st
 
 def test_a_claim_about_other_images_or_without_rows_says_why_it_is_not_settled(change_question):
     folder = change_question(paper=PAPER, methods={"m-rwp": {"data": {"test_share": 0.2}}})
-    found = gather(Store.open(folder)).verdicts[0]
+    found = gather(ComparisonResults.open(folder)).verdicts[0]
     assert (found.state, found.why, found.ci) == ("not settled", "not paired: the two have other data", None)
     (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
     (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
-    store = Store.open(folder)
+    store = ComparisonResults.open(folder)
     assert verdicts(store.spec, gather(store).estimates)[0].why == "not paired: the two have other data"
     (folder / "runs" / "sgd-seed1" / "evaluations.jsonl").unlink()
     assert gather(store).verdicts[0].why == "there are no rows of sgd on gaussian-0.2"
@@ -130,7 +130,7 @@ def test_models_that_share_no_seed_are_not_paired(change_question):
     folder = change_question(paper=PAPER)
     (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
     (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
-    assert gather(Store.open(folder)).verdicts[0].why == "not paired: the two share no seed"
+    assert gather(ComparisonResults.open(folder)).verdicts[0].why == "not paired: the two share no seed"
 
 
 def test_a_scale_or_an_override_is_said_on_top_of_the_page(change_question):
@@ -157,7 +157,7 @@ def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(papered):
     assert "Table 7 of A. Author et al., Noise &amp; &lt;nets&gt;_100%" in section
     assert "lr: The paper has no learning rate; settled: 0.1." in section
     assert "lr: The paper has no learning rate; settled: 0.1." in markdown
-    plain = gather(Store.open(papered)).paper.entries[0]
+    plain = gather(ComparisonResults.open(papered)).paper.entries[0]
     ours = plain[1].ours
     assert f"{ours.value:.2f} ± {ours.sd_noise:.2f} ± {ours.sd_seed:.2f} (40.00 ± 300.00 ± 4.00)" in markdown
     for text in (
@@ -173,7 +173,7 @@ def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(papered):
 
 
 def test_tables_as_files_hold_the_same(papered):
-    table = gather(Store.open(papered)).paper
+    table = gather(ComparisonResults.open(papered)).paper
     rows = list(csv.DictReader(io.StringIO((papered / "tables" / "paper.csv").read_text())))
     entries = [e for row in table.entries for e in row]
     assert [(row["row"], row["column"]) for row in rows] == [(e.cell.row, e.cell.column) for e in entries]

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison import table_files
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.write import write_report
@@ -28,7 +28,7 @@ def test_the_wide_table_holds_the_summary_in_full(done):
 
 
 def test_markdown_and_latex_hold_mean_and_both_deviations_with_the_best_in_bold(done):
-    content = gather(Store.open(done))
+    content = gather(ComparisonResults.open(done))
     markdown, latex = ((done / "tables" / f"accuracy.{kind}").read_text() for kind in ("md", "tex"))
     for target, rankings in content.rankings.items():
         for s in rankings.values():

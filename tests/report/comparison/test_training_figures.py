@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.report.comparison import training_figures as training
 from aimc_robust.report.comparison.content import gather
@@ -23,7 +23,7 @@ def watched(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("watched")
     path = folder / "spec.toml"
     path.write_text(tiny + DIAGNOSTICS)
-    compare(load_spec(path), path.read_text(), folder / "out", data_folder=folder, progress=Progress())
+    compare(load_spec(path), path.read_text(), folder / "out", data_folder=folder, progress=ComparisonProgress())
     write_report(folder / "out")
     return folder / "out"
 
@@ -33,7 +33,7 @@ def rows_of(folder, cell):
 
 
 def means_of(folder):
-    store = Store.open(folder)
+    store = ComparisonResults.open(folder)
     return training.mean_rows(store.spec, store.histories())
 
 
@@ -118,7 +118,7 @@ def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cos
 
 
 def test_without_diagnostics_there_is_no_section(done):
-    content = gather(Store.open(done))
+    content = gather(ComparisonResults.open(done))
     assert training.watched(means_of(done)) == {}
     assert training.cost(content) is None
     assert "iagnostics" not in (done / "report.md").read_text()
@@ -131,7 +131,7 @@ def test_diagnostics_may_be_switched_on_and_off_over_finished_models(tiny, done,
         path = tmp_path / "spec.toml"
         path.write_text(text)
         stamps = {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/*")}
-        assert not compare(load_spec(path), text, folder, data_folder=tmp_path, progress=Progress()).failed
+        assert not compare(load_spec(path), text, folder, data_folder=tmp_path, progress=ComparisonProgress()).failed
         assert {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/*")} == stamps
 
 

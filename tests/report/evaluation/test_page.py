@@ -17,7 +17,7 @@ from support.evaluation_cases import asked, files_under, finished_under, loaded,
 
 from aimc_robust.cli.app import main
 from aimc_robust.evaluation.error_sources import SOURCES
-from aimc_robust.experiments.results.evaluation import Results
+from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.report.evaluation.content import gather
 from aimc_robust.report.write import write_report
 
@@ -309,7 +309,7 @@ def test_an_attribution_that_was_asked_for_again_shows_its_last_answer(small):
 
 
 def test_the_content_is_read_from_an_open_folder_alone(folder):
-    content = gather(Results.open(folder))
+    content = gather(EvaluationResults.open(folder))
     assert content.missing == 0
     assert [target.name for target in content.devices] == ["rram-milo2021", "wan"]
     assert content.row("near", "wan")["models"] == 2

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:
     from aimc_robust.experiments.execution.trial_runner import RunContext
 
 # Trains and evaluates one trial as far as that is not done; returns why it failed, or None.
-RunTrial = Callable[["RunContext", Trial, Progress], str | None]
+RunTrial = Callable[["RunContext", Trial, ComparisonProgress], str | None]
 
 
 class Engine(Protocol):
@@ -22,12 +22,12 @@ class Engine(Protocol):
     @property
     def threads(self) -> int | None: ...
 
-    def run(self, work: RunContext, trials: list[Trial], progress: Progress) -> dict[Trial, str | None]:
+    def run(self, work: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
         """Why each trial failed, or None, in the order of `trials`. Rows and models are in `work.folder`."""
         ...
 
 
-def run_here(work: RunContext, trial: Trial, progress: Progress) -> str | None:
+def run_in_process(work: RunContext, trial: Trial, progress: ComparisonProgress) -> str | None:
     """`trials.run_trial`, imported where trials run: the process that only listens needs none of it."""
     from aimc_robust.experiments.execution.trial_runner import run_trial
 

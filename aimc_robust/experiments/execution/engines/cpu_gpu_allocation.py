@@ -29,7 +29,7 @@ class ResourceAllocation:
         torch.set_num_threads(self.threads)
 
 
-def gpus_here(machine: Machine) -> list[str]:
+def available_gpus(machine: Machine) -> list[str]:
     """The CUDA devices that `machine` trains on, as CUDA_VISIBLE_DEVICES names them; none where it uses none."""
     import torch
 
@@ -40,7 +40,7 @@ def gpus_here(machine: Machine) -> list[str]:
     return named.split(",")[:count] if named else [str(number) for number in range(count)]
 
 
-def shares(jobs: int, *, cores: list[int], gpus: list[str], threads: int) -> list[ResourceAllocation]:
+def allocate_resources(jobs: int, *, cores: list[int], gpus: list[str], threads: int) -> list[ResourceAllocation]:
     """`jobs` shares: neighbouring cores, none of them in two shares unless there are too few; GPUs in turn.
 
     threads: the same for all, since a sum's last digits depend on their number.

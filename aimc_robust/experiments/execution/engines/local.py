@@ -8,9 +8,9 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from aimc_robust.errors import require_whole
-from aimc_robust.experiments.callbacks.comparison import Progress
-from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process, run_here
-from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation, gpus_here, shares
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process, run_in_process
+from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation, available_gpus, allocate_resources
 from aimc_robust.experiments.execution.engines.local_worker import ATTEMPTED, GRACE_S, READY, TOLD, Worker
 from aimc_robust.experiments.execution.engines.outcomes import RETRIES, OutcomeTracker, describe_exit
 from aimc_robust.experiments.execution.engines.progress_relay import replay
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Jobs:
+class LocalEngine:
     """Runs `jobs` trials at a time, in the order given.
 
     threads: of each trial (default: cores / jobs, at least 1). With equal threads any number of jobs leaves the same
@@ -34,7 +34,7 @@ class Jobs:
     jobs: int
     threads: int | None = None
     retries: int = RETRIES
-    run_trial: RunTrial = run_here
+    run_trial: RunTrial = run_in_process
 
     def __post_init__(self) -> None:
         require_whole("jobs", self.jobs, low=1)
@@ -43,7 +43,7 @@ class Jobs:
             object.__setattr__(self, "threads", max(1, len(available_cpus()) // self.jobs))
         require_whole("threads", self.threads, low=1)
 
-    def run(self, work: RunContext, trials: list[Trial], progress: Progress) -> dict[Trial, str | None]:
+    def run(self, work: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
         """See `Engine.run`.
 
         What a trial raises and does not record is raised here after the trials that run, and those that wait, are done;
@@ -52,7 +52,7 @@ class Jobs:
         """
         require_one_process(work)
         # Of `jobs`, not of the trials that are left: a run that goes on computes with the threads that it had.
-        given = shares(self.jobs, cores=available_cpus(), gpus=gpus_here(work.machine), threads=self.threads)
+        given = allocate_resources(self.jobs, cores=available_cpus(), gpus=available_gpus(work.machine), threads=self.threads)
         shift = _WorkerPool(self, work, progress, deque(trials))
         try:
             for share in given[: len(trials)]:
@@ -69,7 +69,7 @@ class Jobs:
 class _WorkerPool:
     """The workers of one run, and the trials that wait for them."""
 
-    def __init__(self, jobs: Jobs, work: RunContext, progress: Progress, waiting: deque[Trial]) -> None:
+    def __init__(self, jobs: LocalEngine, work: RunContext, progress: ComparisonProgress, waiting: deque[Trial]) -> None:
         self.jobs, self.work, self.progress, self.waiting = jobs, work, progress, waiting
         self.book = OutcomeTracker(work, progress, jobs.retries)
         self.workers: list[Worker] = []

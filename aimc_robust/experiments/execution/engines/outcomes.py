@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aimc_robust.errors import AimcError
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.execution.engines.base import RunTrial
-from aimc_robust.experiments.results.comparison import Store
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.parallel.process_pool import WorkerError
 
@@ -33,7 +33,7 @@ class OutcomeTracker:
     """Keeps outcomes, and decides whether a trial is tried again and whether further ones begin."""
 
     work: RunContext
-    progress: Progress
+    progress: ComparisonProgress
     retries: int
     outcomes: dict[Trial, str | None] = field(default_factory=dict)
     deaths: Counter[Trial] = field(default_factory=Counter)
@@ -60,7 +60,7 @@ class OutcomeTracker:
             return True
         times = f"{self.deaths[trial]} times, the last time" if self.deaths[trial] > 1 else "once,"
         reason = f"its process died {times} {how}"
-        store = Store.open(self.work.folder)
+        store = ComparisonResults.open(self.work.folder)
         store.run_folder(trial).mkdir(parents=True, exist_ok=True)  # it may have died before anything else
         store.record_failure(trial, reason)
         self.progress.failed(trial, reason)
@@ -77,7 +77,7 @@ class OutcomeTracker:
         return {trial: self.outcomes[trial] for trial in trials}
 
 
-def attempt(run_trial: RunTrial, work: RunContext, trial: Trial, progress: Progress) -> Attempt:
+def attempt(run_trial: RunTrial, work: RunContext, trial: Trial, progress: ComparisonProgress) -> Attempt:
     """Run a trial; what it raises is returned, in a form that another process can read."""
     try:
         return run_trial(work, trial, progress), None

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from aimc_robust.experiments.callbacks.comparison import Progress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
-CALLS = tuple(name for name in vars(Progress) if not name.startswith("_"))
+CALLS = tuple(name for name in vars(ComparisonProgress) if not name.startswith("_"))
 
 
-class ForwardingProgress(Progress):
+class ForwardingProgress(ComparisonProgress):
     """Sends each call away with `send`."""
 
     def __init__(self, send: Callable[[Call], None]) -> None:
@@ -24,11 +24,11 @@ def _forwarding(name: str) -> Callable[..., None]:
     return forward
 
 
-for _name in CALLS:  # every call that Progress has, also those to come
+for _name in CALLS:  # every call that ComparisonProgress has, also those to come
     setattr(ForwardingProgress, _name, _forwarding(_name))
 
 
-def replay(progress: Progress, call: Call) -> None:
+def replay(progress: ComparisonProgress, call: Call) -> None:
     """Make on `progress` the call that a relay sent."""
     name, args, named = call
     getattr(progress, name)(*args, **named)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aimc_robust.errors import ResultsError, require_finite, require_whole
-from aimc_robust.experiments.callbacks.comparison import Progress
-from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process, run_here
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process, run_in_process
 from aimc_robust.experiments.execution.engines.outcomes import RETRIES, OutcomeTracker
 from aimc_robust.experiments.execution.engines.progress_relay import replay
 from aimc_robust.experiments.execution.engines.ray_cluster import (
@@ -21,7 +21,7 @@ from aimc_robust.experiments.execution.engines.ray_cluster import (
     new_mailbox,
     warn_without_room,
 )
-from aimc_robust.experiments.execution.engines.ray_task import run_there, versions
+from aimc_robust.experiments.execution.engines.ray_task import run_remote_trial, versions
 from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class RayEngine:
     cpus: int = 1
     gpus: float | None = None
     retries: int = RETRIES
-    run_trial: RunTrial = run_here
+    run_trial: RunTrial = run_in_process
 
     def __post_init__(self) -> None:
         require_whole("cpus", self.cpus, low=1)
@@ -59,7 +59,7 @@ class RayEngine:
         """Of each trial."""
         return self.cpus
 
-    def run(self, work: RunContext, trials: list[Trial], progress: Progress) -> dict[Trial, str | None]:
+    def run(self, work: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
         """See `Engine.run`. All nodes must see `work.folder` at the same path.
 
         What a trial raises and does not record is raised here after the trials that run, and those that wait, are done;
@@ -86,7 +86,7 @@ class RayEngine:
 class _Run:
     """The tasks of one run."""
 
-    def __init__(self, engine: RayEngine, work: RunContext, progress: Progress, token: str) -> None:
+    def __init__(self, engine: RayEngine, work: RunContext, progress: ComparisonProgress, token: str) -> None:
         import ray
 
         accelerator = work.machine.accelerator
@@ -99,7 +99,7 @@ class _Run:
         self.running: dict[Any, Trial] = {}  # of a task's reference
         self.mailbox = new_mailbox()
         self.given = {"mailbox": self.mailbox, "token": token, "expected": versions(), "threads": engine.cpus}
-        self.task = ray.remote(run_there)
+        self.task = ray.remote(run_remote_trial)
         self.options = {
             "num_cpus": engine.cpus,
             "num_gpus": gpus,

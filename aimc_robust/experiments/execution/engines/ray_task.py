@@ -37,7 +37,7 @@ def check_node(work: RunContext, token: str, expected: dict[str, str]) -> None:
         raise ResultsError(f"node {here} has {', '.join(wrong)}; install the same versions on all nodes.")
 
 
-def run_there(
+def run_remote_trial(
     run_trial: RunTrial,
     work: RunContext,
     trial: Trial,

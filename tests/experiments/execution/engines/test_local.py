@@ -13,9 +13,9 @@ from support import engine_runs
 from support.engine_runs import MIXED, SGD, Heard, a_store, assert_same_rows, ends
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.callbacks.comparison import Progress
-from aimc_robust.experiments.execution.engines.local import Jobs
-from aimc_robust.experiments.execution.engines.serial import Serial
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.execution.engines.local import LocalEngine
+from aimc_robust.experiments.execution.engines.serial import SerialEngine
 from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.parallel.cores import available_cpus
 from aimc_robust.parallel.process_pool import WorkerError
@@ -31,7 +31,7 @@ def work_in(folder, **machine):
 @pytest.mark.slow
 def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(done, write_spec, tmp_path):
     store, heard = a_store(write_spec(), tmp_path / "out"), Heard()
-    engine = Jobs(2, threads=torch.get_num_threads(), retries=1, run_trial=engine_runs.with_deaths)
+    engine = LocalEngine(2, threads=torch.get_num_threads(), retries=1, run_trial=engine_runs.with_deaths)
     found = engine.run(work_in(store.folder), store.trials, heard)
     healthy = [SGD[1], *MIXED]
     # The trial that always dies is recorded, and the others went on.
@@ -41,8 +41,8 @@ def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(do
     assert store.failure(SGD[0]) == reason
     assert heard.calls["sgd-seed0"] == [("failed", reason)]
     assert_same_rows(store.folder, done, healthy)
-    # Progress comes in the order in which it happened; a trial that died goes on after its last whole epoch.
-    end = [*(("evaluating", target.name) for target in store.spec.built_targets()), "finished"]
+    # ComparisonProgress comes in the order in which it happened; a trial that died goes on after its last whole epoch.
+    end = [*(("evaluating", target.name) for target in store.spec.build_targets()), "finished"]
     once = [("training", 0), ("epoch", 1), ("epoch", 2), ("epoch", 3)]
     again = [("training", 0), ("epoch", 1), ("epoch", 2), ("training", 2), ("epoch", 3)]
     for trial, training in {SGD[1]: once, MIXED[0]: once, MIXED[1]: again}.items():
@@ -53,7 +53,7 @@ def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(do
 def test_what_a_cell_raises_is_raised_after_the_others_are_done(tmp_path):
     heard = Heard()
     with pytest.raises(OSError, match="No space left on device") as caught:
-        Jobs(1, run_trial=engine_runs.with_full_disk).run(work_in(tmp_path), [SGD[0], *MIXED], heard)
+        LocalEngine(1, run_trial=engine_runs.with_full_disk).run(work_in(tmp_path), [SGD[0], *MIXED], heard)
     assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path))
     assert any("with_full_disk" in note for note in caught.value.__notes__)  # where it happened, for --debug
     assert heard.calls["sgd-seed0"][0][0] == "failed"
@@ -64,7 +64,7 @@ def test_what_a_cell_raises_is_raised_after_the_others_are_done(tmp_path):
 def test_after_three_cells_that_raise_no_further_one_begins(tmp_path):
     heard, trials = Heard(), [*SGD, *MIXED]
     with pytest.raises(WorkerError, match="sgd-seed0: KeyError: 'a key'; what is done is kept"):
-        Jobs(1, run_trial=engine_runs.with_a_bug).run(work_in(tmp_path), trials, heard)
+        LocalEngine(1, run_trial=engine_runs.with_a_bug).run(work_in(tmp_path), trials, heard)
     assert list(heard.calls) == ["sgd-seed0", "sgd-seed1", "m-rwp-seed0"]
 
 
@@ -75,7 +75,7 @@ def test_workers_compute_on_their_share_of_the_machine(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     before = os.sched_getaffinity(0), dict(os.environ)
     heard = Heard()
-    Jobs(2, threads=2, run_trial=engine_runs.tells_its_process).run(work_in(tmp_path), SGD + MIXED, heard)
+    LocalEngine(2, threads=2, run_trial=engine_runs.tells_its_process).run(work_in(tmp_path), SGD + MIXED, heard)
     told = [calls[0][1] for calls in heard.calls.values()]
     assert all((one["threads"], one["sum"]) == (2, 64.0**3) for one in told)
     half = len(available_cpus()) // 2
@@ -88,15 +88,15 @@ def test_workers_compute_on_their_share_of_the_machine(tmp_path, monkeypatch):
 SCRIPT = """
 import sys
 from pathlib import Path
-from aimc_robust.bench import Progress
+from aimc_robust.bench import ComparisonProgress
 from aimc_robust.experiments.execution.trial_runner import RunContext
-from aimc_robust.bench.engines import Jobs
+from aimc_robust.bench.engines import LocalEngine
 from aimc_robust.experiments.results.comparison import Trial
 from support.engine_runs import waits
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    Jobs(2, run_trial=waits).run(RunContext(folder, folder), [Trial("sgd", 0), Trial("sgd", 1)], Progress())
+    LocalEngine(2, run_trial=waits).run(RunContext(folder, folder), [Trial("sgd", 0), Trial("sgd", 1)], ComparisonProgress())
 """
 
 
@@ -132,16 +132,16 @@ def test_workers_end_with_their_parent(number, tmp_path):
 
 def test_several_devices_for_one_training_are_the_serial_engines_work(tmp_path):
     with pytest.raises(InputError, match="in one process each, and 2 were asked for"):
-        Jobs(2).run(work_in(tmp_path, devices=2), SGD, Progress())
+        LocalEngine(2).run(work_in(tmp_path, devices=2), SGD, ComparisonProgress())
 
 
 @pytest.mark.parametrize("wrong", [{"jobs": 0}, {"jobs": 1.5}, {"jobs": 1, "threads": 0}, {"jobs": 1, "retries": -1}])
 def test_numbers_that_cannot_be_right_are_refused(wrong):
     with pytest.raises(InputError, match="must be a whole number"):
-        Jobs(**wrong)
+        LocalEngine(**wrong)
 
 
 def test_the_serial_engine_runs_cells_here_in_their_order(tmp_path):
     heard = Heard()
-    assert Serial(run_trial=engine_runs.tells_its_process).run(work_in(tmp_path), MIXED, heard) == dict.fromkeys(MIXED)
+    assert SerialEngine(run_trial=engine_runs.tells_its_process).run(work_in(tmp_path), MIXED, heard) == dict.fromkeys(MIXED)
     assert list(heard.calls) == ["m-rwp-seed0", "m-rwp-seed1"]

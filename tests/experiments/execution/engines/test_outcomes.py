@@ -7,8 +7,8 @@ import pytest
 from support.engine_runs import MIXED, SGD, Heard, a_store
 
 from aimc_robust.errors import DataError
-from aimc_robust.experiments.callbacks.comparison import Progress
-from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation, shares
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation, allocate_resources
 from aimc_robust.experiments.execution.engines.outcomes import OutcomeTracker, attempt, describe_exit
 from aimc_robust.experiments.execution.engines.progress_relay import CALLS, ForwardingProgress, replay
 from aimc_robust.experiments.execution.trial_runner import RunContext
@@ -65,7 +65,7 @@ def test_what_a_cell_raises_reaches_another_process(error, kind, told):
     def raises(work, trial, progress):
         raise error
 
-    reason, found = pickle.loads(pickle.dumps(attempt(raises, None, CELLS[0], Progress())))
+    reason, found = pickle.loads(pickle.dumps(attempt(raises, None, CELLS[0], ComparisonProgress())))
     assert reason is None
     assert type(found) is kind
     assert told in str(found)
@@ -73,7 +73,7 @@ def test_what_a_cell_raises_reaches_another_process(error, kind, told):
 
 
 def test_every_call_of_progress_crosses_as_it_was_made():
-    class All(Progress):
+    class All(ComparisonProgress):
         pass
 
     made, heard = [], []
@@ -91,7 +91,7 @@ def test_every_call_of_progress_crosses_as_it_was_made():
 @pytest.mark.parametrize("jobs", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("cores", [[0], [0, 1], [4, 5, 6, 7, 12]])
 def test_cores_are_shared_out_whole(jobs, cores):
-    given = shares(jobs, cores=cores, gpus=["0", "1"], threads=1)
+    given = allocate_resources(jobs, cores=cores, gpus=["0", "1"], threads=1)
     used = Counter(core for share in given for core in share.cores)
     assert set(used) == set(cores)  # none idle
     assert all(share.cores for share in given)
@@ -101,7 +101,7 @@ def test_cores_are_shared_out_whole(jobs, cores):
 
 
 def test_a_share_without_gpus_names_none():
-    assert shares(2, cores=[0, 1, 2, 3], gpus=[], threads=2) == [
+    assert allocate_resources(2, cores=[0, 1, 2, 3], gpus=[], threads=2) == [
         ResourceAllocation((0, 1), 2),
         ResourceAllocation((2, 3), 2),
     ]

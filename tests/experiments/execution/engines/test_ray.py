@@ -53,7 +53,7 @@ def test_a_cluster_leaves_the_rows_of_a_serial_run_also_when_a_worker_is_killed(
     assert found == dict.fromkeys(store.trials)
     assert list(found) == store.trials
     assert_same_rows(store.folder, done, store.trials)
-    end = [*(("evaluating", target.name) for target in store.spec.built_targets()), "finished"]
+    end = [*(("evaluating", target.name) for target in store.spec.build_targets()), "finished"]
     once = [("training", 0), ("epoch", 1), ("epoch", 2), ("epoch", 3)]
     for trial in (*SGD, MIXED[0]):
         calls = heard.calls[str(trial)]

@@ -21,7 +21,7 @@ COLUMNS = ("paper", "table", "dataset", "model", "method", "setting", "metric", 
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedValue:
     """A published figure [its metric's unit, accuracies in percent]; a deviation that is not given is None."""
 
     value: float
@@ -41,7 +41,7 @@ class PaperCell:
     target: str | None
     metric: str
     cost: str | None
-    published: Published | None
+    published: PublishedValue | None
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class PaperSpec(StrictModel):
             raise InputError(f"a cell of the paper's table needs `{key}` from its row or column, got {sorted(both)}.")
         return _filled(both[key], both)
 
-    def _published(self, row: dict[str, Any], column: dict[str, Any], both: dict[str, Any]) -> Published | None:
+    def _published(self, row: dict[str, Any], column: dict[str, Any], both: dict[str, Any]) -> PublishedValue | None:
         sides = [column.get("published", {}), row.get("published", {})]
         if "cost" in column:  # published for all rows together: the column knows better than the row
             sides = sides[::-1] if sides[0] else []
@@ -160,7 +160,7 @@ class PaperSpec(StrictModel):
         value, noise, seed = (float(found[0][k]) if found[0][k] else None for k in ("value", "sd_noise", "sd_seed"))
         if value is None:
             raise DataError(f"the published figure for {wanted} has no value; mend the file.")
-        return Published(value, noise, seed)
+        return PublishedValue(value, noise, seed)
 
 
 def _filled(text: Any, both: dict[str, Any]) -> str:
@@ -173,7 +173,7 @@ def matching(pattern: str, labels: Sequence[str]) -> list[str]:
     return [label for label in labels if fnmatchcase(label, pattern)]
 
 
-def with_published(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+def insert_published_values(table: dict[str, Any], folder: Path) -> dict[str, Any]:
     """[paper] with the figures of the file `published` that `where` leaves in its place; none where no row or column
     asks for any.
 

@@ -3,7 +3,7 @@
 import pytest
 
 from aimc_robust.errors import AimcError, DataError, InputError, UnknownNameError
-from aimc_robust.experiments.spec.published import PaperSpec, Published, with_published
+from aimc_robust.experiments.spec.published_table import PaperSpec, PublishedValue, insert_published_values
 from aimc_robust.io.toml import parse
 
 CSV = """paper,table,dataset,model,method,setting,metric,value,sd_noise,sd_seed
@@ -39,14 +39,14 @@ TARGETS = ["gaussian-0.1", "gaussian-0.2"]
 
 def paper(folder, **changes):
     (folder / "published.csv").write_text(CSV, encoding="utf-8")
-    return parse(with_published(TABLE | changes, folder), PaperSpec, source="paper")
+    return parse(insert_published_values(TABLE | changes, folder), PaperSpec, source="paper")
 
 
 def test_a_cell_joins_its_row_its_column_and_the_figure_that_answers(tmp_path):
     first, second, cost = paper(tmp_path).cells(LABELS)[0]
     assert (first.methods, first.target, first.metric) == (("small-sam-1", "small-sam-2"), "gaussian-0.1", "accuracy")
-    assert first.published == Published(71.5, 0.5, 0.2)
-    assert second.published == Published(61.5, None, 0.2)
+    assert first.published == PublishedValue(71.5, 0.5, 0.2)
+    assert second.published == PublishedValue(61.5, None, 0.2)
     assert (cost.cost, cost.target) == ("flops", None)
 
 
@@ -57,7 +57,7 @@ def test_a_figure_that_nothing_tells_apart_is_refused(tmp_path):
 
 
 def test_a_claim_knows_the_labels_of_both_sides(tmp_path):
-    (claim,) = paper(tmp_path).built_claims(LABELS)
+    (claim,) = paper(tmp_path).build_claims(LABELS)
     assert claim.better == (("small-sam-2",), "gaussian-0.1")
     assert claim.than == (("small-sam-1", "small-sam-2"), "gaussian-0.2")
 
