@@ -15,7 +15,7 @@ EXAMPLES = dict(re.findall(r"<!-- example: (\w+) -->\n```python\n(.*?)```", PAGE
 
 
 def test_every_example_is_run():
-    assert EXAMPLES.keys() == {"loop", "train", "lightning"}
+    assert EXAMPLES.keys() == {"loop", "train", "stream", "lightning"}
     assert PAGE.count("```python") == len(EXAMPLES)
 
 
@@ -28,5 +28,5 @@ def test_the_example_runs(name, tmp_path):
 
 
 def test_the_diagnostics_table_is_valid():
-    table = tomllib.loads(re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)[1])
+    table = tomllib.loads(re.search(r"```toml\n(\[diagnostics\].*?)```", PAGE, re.DOTALL)[1])
     DiagnosticsConfig(**table["diagnostics"])
