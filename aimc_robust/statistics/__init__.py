@@ -1,1 +1,1 @@
-"""Estimates, intervals and tests. No torch."""
+"""Estimates, intervals and hypothesis tests (imports no torch)."""

@@ -1,4 +1,4 @@
-"""Yield: which share of chips reaches an accuracy, with an exact interval."""
+"""Yield: the percentage of chips that reach an accuracy, with an exact interval."""
 
 from dataclasses import dataclass
 
@@ -10,29 +10,49 @@ from aimc_robust.statistics.t_interval import CONFIDENCE
 
 @dataclass(frozen=True)
 class Yield:
-    """The share of chips [percent] whose accuracy is at least `threshold` [percent], and its 95 % interval [percent].
+    """Percentage of chips whose accuracy is at least `threshold`, with its 95 % interval.
 
-    The interval is Clopper and Pearson's: for a number of chips fixed beforehand never below 95 % coverage, whatever
-    the accuracies' distribution. It holds for further chips of the models at hand (`covers`), not for newly trained
-    models. With several models it is the yield over all their chips; that their own yields differ only makes the
-    interval wider than needed (Hoeffding, Ann. Math. Statist. 27, 713 (1956): the count of unlike chips varies less
-    than the binomial).
+    The interval is Clopper and Pearson's: for a number of chips fixed in advance its coverage is never below 95 %,
+    whatever the distribution of the accuracies. It is valid for further chips of the given models (`covers`), not for
+    newly trained models. For several models it is the yield over all their chips; differences between their yields
+    only make the interval wider than necessary (Hoeffding, Ann. Math. Statist. 27, 713 (1956): a count of trials with
+    unequal probabilities varies less than the binomial).
+
+    Attributes:
+        share: Yield [percent].
+        ci: 95 % interval of the yield [percent].
+        above: Number of chips that reach the threshold.
+        chips: Number of chips of all models.
+        threshold: Lowest accuracy that counts as success [percent].
+        covers: Population of the interval, "chips of this model" or "chips of these models".
     """
 
     share: float
     ci: tuple[float, float]
-    above: int  # chips that reach the threshold
-    chips: int  # chips of all models
+    above: int
+    chips: int
     threshold: float
-    covers: str  # "chips of this model" or "chips of these models"
+    covers: str
 
 
 def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
-    """The exact two-sided 95 % interval of a binomial share, within 0 and 1.
+    """Exact two-sided 95 % interval of a binomial proportion.
 
-    Each limit is the share at which a count as far out as `successes` has probability 2.5 %; quantiles of beta
-    distributions. Raises InputError unless 0 <= successes <= trials and trials >= 1.
-    Source: Clopper and Pearson, Biometrika 26, 404 (1934).
+    Each limit is the proportion at which a count at least as extreme as `successes` has probability 2.5 %: a quantile
+    of a beta distribution.
+
+    Args:
+        successes: Number of successes, from 0 to `trials`.
+        trials: Number of trials, at least 1.
+
+    Returns:
+        Lower and upper limit, in [0, 1].
+
+    Raises:
+        InputError: if an argument is out of range.
+
+    References:
+        Clopper and Pearson, Biometrika 26, 404 (1934).
     """
     require_whole("trials", trials, low=1)
     require_whole("successes", successes, low=0, high=trials)

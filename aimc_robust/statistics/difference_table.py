@@ -1,4 +1,4 @@
-"""A table of paired differences between models and targets, with p values that hold all together."""
+"""Table of paired differences between models and targets, with p values corrected for multiple testing."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from aimc_robust.statistics.paired_difference import paired_difference
 Key = tuple[str, str]
 """(label of a model or method, name of a target)"""
 
-DIGITAL = "digital"  # the target that is the same on every chip and has one row per model
+DIGITAL = "digital"  # this target is equal on every chip, so it has one row per model
 COLUMNS = [
     "first_model", "first_target", "second_model", "second_target",
     "difference", "ci_low", "ci_high", "p", "p_holm", "pairs", "covers",
@@ -21,12 +21,23 @@ COLUMNS = [
 
 
 def difference_table(estimates: Mapping[Key, AccuracyEstimate], comparisons: Iterable[tuple[Key, Key]]) -> pd.DataFrame:
-    """A row per comparison: first - second [percentage points], paired by (seed, chip), with its 95 % interval.
+    """Compute a table of paired differences; see `paired_difference`.
 
-    p: two-sided paired t test; p_holm: corrected over the table (`correction.holm`), while the intervals stand each
-    alone. pairs: (seed, chip) pairs that both have; covers: `models`, or `chips` with a single model. The target
-    `digital` is paired with every chip of the other side. Two that share no pair get a row of 0 pairs and NaN.
-    Raises UnknownNameError for a key that has no estimate. See `paired_difference`.
+    The target `digital` is paired with every chip of the other side. A comparison without a common (seed, chip) pair
+    gets a row with 0 pairs and NaN.
+
+    Args:
+        estimates: Estimate of each (model, target).
+        comparisons: Pairs (first, second) of keys of `estimates`.
+
+    Returns:
+        One row per comparison. `difference`, `ci_low`, `ci_high`: first - second [percentage points] and its 95 %
+        interval, not corrected for the other rows. `p`: two-sided p value of the paired t test. `p_holm`: p value
+        corrected over the table (`multiple_testing.holm`). `pairs`: number of (seed, chip) pairs that both have.
+        `covers`: population of the interval, `models`, or `chips` with a single model.
+
+    Raises:
+        UnknownNameError: if a key has no estimate.
     """
     rows = [[*first, *second, *_difference(estimates, first, second)] for first, second in comparisons]
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
@@ -37,22 +48,27 @@ def difference_table(estimates: Mapping[Key, AccuracyEstimate], comparisons: Ite
 def _difference(
     estimates: Mapping[Key, AccuracyEstimate], first: Key, second: Key
 ) -> tuple[float, float, float, float, int, str]:
-    """difference, ci_low, ci_high, p, pairs, covers"""
+    """Columns difference, ci_low, ci_high, p, pairs and covers of one row."""
     for key in (first, second):
         if key not in estimates:
             raise unknown_name("model and target", " on ".join(key), [" on ".join(known) for known in estimates])
-    left, right = estimates[first], estimates[second]
+    minuend: AccuracyEstimate | None = estimates[first]
+    subtrahend: AccuracyEstimate | None = estimates[second]
     if first[1] == DIGITAL and second[1] != DIGITAL:
-        left = _on_chips_of(right, left)
+        minuend = _repeat_for_chips(estimates[first], estimates[second])
     elif second[1] == DIGITAL and first[1] != DIGITAL:
-        right = _on_chips_of(left, right)
-    if left is None or right is None or left.accuracies.index.intersection(right.accuracies.index).empty:
+        subtrahend = _repeat_for_chips(estimates[second], estimates[first])
+    if (
+        minuend is None
+        or subtrahend is None
+        or minuend.accuracies.index.intersection(subtrahend.accuracies.index).empty
+    ):
         return math.nan, math.nan, math.nan, math.nan, 0, ""
-    found = paired_difference(left, right)
-    return found.mean, *found.ci, found.p_value, found.pairs, "models" if found.seeds > 1 else "chips"
+    result = paired_difference(minuend, subtrahend)
+    return result.mean, *result.ci, result.p_value, result.pairs, "models" if result.seeds > 1 else "chips"
 
 
-def _on_chips_of(other: AccuracyEstimate, digital: AccuracyEstimate) -> AccuracyEstimate | None:
-    """The digital accuracy of each model on every chip of `other`; None where they have no model in common."""
+def _repeat_for_chips(digital: AccuracyEstimate, other: AccuracyEstimate) -> AccuracyEstimate | None:
+    """Digital accuracy of each model repeated for every chip of `other`; None without a common model."""
     table = other.table[["seed", "chip"]].merge(digital.table[["seed", "accuracy"]], on="seed")
     return None if table.empty else AccuracyEstimate(table)

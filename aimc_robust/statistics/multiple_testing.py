@@ -1,23 +1,35 @@
-"""p values of many comparisons at once."""
+"""Correction of p values for multiple testing."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from aimc_robust.errors import InputError
 
 
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Adjusted p values: those at or below 0.05 hold all together with at most 5 % chance of any false one.
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Adjust p values by Holm's step-down method, which controls the family-wise error rate.
 
-    Step-down Bonferroni: the i-th smallest of m is multiplied by m - i + 1, then raised to the one before it if that
-    is greater, and cut at 1. Holds whatever the dependence between the tests.
-    p_values: shape (m,), within 0 and 1; NaN (no test was possible) stays NaN and does not count. Returns shape (m,).
-    Raises InputError. Source: Holm, Scand. J. Statist. 6, 65 (1979).
+    The i-th smallest of m p values is multiplied by m - i + 1, raised to the preceding adjusted value if that is
+    greater, and clipped to 1. Rejecting at 0.05 gives at most a 5 % chance of any false rejection, whatever the
+    dependence between the tests.
+
+    Args:
+        p_values: p values in [0, 1], shape (m,). NaN (no test was possible) stays NaN and does not count in m.
+
+    Returns:
+        Adjusted p values, shape (m,).
+
+    Raises:
+        InputError: if `p_values` is not one-dimensional or holds a value outside [0, 1].
+
+    References:
+        Holm, Scand. J. Statist. 6, 65 (1979).
     """
-    found = np.asarray(p_values, dtype=float)
-    tested = ~np.isnan(found)
-    if found.ndim != 1 or ((found[tested] < 0.0) | (found[tested] > 1.0)).any():
-        raise InputError(f"holm needs a list of p values within 0 and 1, got {p_values!r}.")
-    order = np.flatnonzero(tested)[np.argsort(found[tested])]
-    adjusted = np.full(len(found), np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(found[order] * np.arange(len(order), 0, -1)), 1.0)
+    values = np.asarray(p_values, dtype=float)
+    tested = ~np.isnan(values)
+    if values.ndim != 1 or ((values[tested] < 0.0) | (values[tested] > 1.0)).any():
+        raise InputError(f"p_values must be a one-dimensional list of values from 0 to 1, got {p_values!r}.")
+    order = np.flatnonzero(tested)[np.argsort(values[tested])]
+    adjusted = np.full(len(values), np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1.0)
     return adjusted

@@ -1,4 +1,4 @@
-"""The difference of two methods on the same trained-model seeds, chips and images."""
+"""Paired difference of two methods on the same seeds, chips and images."""
 
 import math
 from dataclasses import dataclass
@@ -7,16 +7,21 @@ import numpy as np
 
 from aimc_robust.errors import InputError
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.grouping import by_model, means
+from aimc_robust.statistics.grouping import group_by_model, model_means
 from aimc_robust.statistics.t_interval import t_interval, t_p_value
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """mean and 95 % interval of first - second [percentage points], over the `seeds` trained models of each.
+    """Difference first - second with its 95 % interval.
 
-    p_value: two-sided, of the paired t test on what the interval is over (models, or the chips of one); NaN where
-    there is no interval, or no spread. pairs: (seed, chip) pairs that both have.
+    Attributes:
+        mean: Mean difference [percentage points].
+        ci: 95 % interval of the mean [percentage points]; NaN without replication.
+        seeds: Number of trained models of each.
+        p_value: Two-sided p value of the paired t test over the units of `ci` (models, or the chips of one model); NaN
+            without an interval or without spread.
+        pairs: Number of (seed, chip) pairs that both have.
     """
 
     mean: float
@@ -27,41 +32,55 @@ class PairedDifference:
 
     @property
     def settled(self) -> bool:
-        """Whether the interval leaves out 0; False where there is none, or where too few values gave it no width."""
+        """Whether the interval excludes 0; False without an interval or if its width is 0."""
         low, high = self.ci
         return low < high and (low > 0 or high < 0)
 
 
 def paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> PairedDifference:
-    """Paired by (seed, chip): what both share, such as a bad chip, cancels.
+    """Compute the difference of two estimates paired by (seed, chip), so that shared effects cancel.
 
-    The interval is that of `AccuracyEstimate.ci`, on the differences: over models, or over chips with one model; where
-    a pilot decided how many chips followed, for either, the differences of the (smaller) pilot give the spread. That
-    is exact as for one estimate: what two pilots decide from their spreads is independent of the mean difference.
-    Raises InputError when the two share no pair. Source: Miller, Adding error bars to evals, arXiv 2411.00640.
+    The interval is that of `AccuracyEstimate.ci`, applied to the differences: over models, or over chips with one
+    model. If a pilot decided the number of chips of either, the differences of the (smaller) pilot give the standard
+    deviation. This is exact as for one estimate: what two pilots decide from their spreads is independent of the mean
+    difference.
+
+    Args:
+        first: Minuend.
+        second: Subtrahend.
+
+    Returns:
+        The difference [percentage points].
+
+    Raises:
+        InputError: if the two share no (seed, chip) pair.
+
+    References:
+        Miller, Adding error bars to evals, arXiv 2411.00640.
     """
     seeds, differences = _pairs(first, second)
     if len(seeds) == 0:
         raise InputError("the two estimates share no (seed, chip) pair; evaluate both on the same seeds and chips.")
-    model_means = means(by_model(seeds, differences))
-    several = len(model_means) > 1
-    values = model_means if several else differences
-    pilot = None if several else min((e.pilot for e in (first, second) if e.pilot is not None), default=None)
+    means = model_means(group_by_model(seeds, differences))
+    several_models = len(means) > 1
+    values = means if several_models else differences
+    pilots = [estimate.pilot for estimate in (first, second) if estimate.pilot is not None]
+    pilot = None if several_models else min(pilots, default=None)
     return PairedDifference(
-        mean=float(model_means.mean()),
+        mean=float(means.mean()),
         ci=t_interval(values, pilot),
-        seeds=len(model_means),
+        seeds=len(means),
         p_value=t_p_value(values, pilot),
         pairs=len(differences),
     )
 
 
 def _pairs(first: AccuracyEstimate, second: AccuracyEstimate) -> tuple[np.ndarray, np.ndarray]:
-    """Seeds, and first - second, of the (seed, chip) pairs that both have, in rising order."""
-    (seeds, chips, left), (other_seeds, other_chips, right) = first.sorted_rows, second.sorted_rows
-    span = 1 + max(chips.max(), other_chips.max())
-    keys, other_keys = seeds * span + chips, other_seeds * span + other_chips
-    if np.array_equal(keys, other_keys):  # by far the most
-        return seeds, left - right
-    _, mine, others = np.intersect1d(keys, other_keys, assume_unique=True, return_indices=True)
-    return seeds[mine], left[mine] - right[others]
+    """Seeds, and first - second, of the (seed, chip) pairs that both have, in ascending order."""
+    (seeds1, chips1, values1), (seeds2, chips2, values2) = first.sorted_rows, second.sorted_rows
+    span = 1 + max(chips1.max(), chips2.max())
+    keys1, keys2 = seeds1 * span + chips1, seeds2 * span + chips2
+    if np.array_equal(keys1, keys2):  # the common case
+        return seeds1, values1 - values2
+    _, rows1, rows2 = np.intersect1d(keys1, keys2, assume_unique=True, return_indices=True)
+    return seeds1[rows1], values1[rows1] - values2[rows2]

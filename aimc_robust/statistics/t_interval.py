@@ -1,63 +1,88 @@
-"""Student's t on independent values: the interval and the p value of their mean."""
+"""Student's t interval and t test for the mean of independent values."""
 
 import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special  # scipy.stats has the same quantiles, and takes a second to import
+from numpy.typing import ArrayLike
+from scipy import special  # scipy.stats has the same quantiles but takes a second to import
 
 CONFIDENCE = 0.95
-ROUNDING = 1e-9  # spread below this share of the greatest value is what floating point left of equal values
+ROUNDING_TOLERANCE = 1e-9  # a spread below this fraction of the largest value is rounding error of equal values
 
 
-class MeanError(NamedTuple):
-    """A mean, its standard error, and the degrees of freedom that the error was estimated with."""
+class MeanWithError(NamedTuple):
+    """A mean with its standard error.
+
+    Attributes:
+        mean: Sample mean.
+        standard_error: Standard error of the mean; NaN if it cannot be estimated.
+        degrees_of_freedom: Degrees of freedom of the standard error.
+    """
 
     mean: float
-    error: float
-    degrees: int
+    standard_error: float
+    degrees_of_freedom: int
 
 
 @functools.cache
-def t_quantile(degrees: int) -> float:
-    """The t that a two-sided 95 % interval reaches."""
-    return float(special.stdtrit(degrees, 0.5 + CONFIDENCE / 2))
+def t_quantile(degrees_of_freedom: int) -> float:
+    """Quantile of Student's t at which a two-sided 95 % interval ends."""
+    return float(special.stdtrit(degrees_of_freedom, 0.5 + CONFIDENCE / 2))
 
 
-def spread(values: np.ndarray) -> float:
-    """Standard deviation of at least two values; exactly 0 where they differ by rounding only."""
-    found = float(np.std(values, ddof=1))
-    return found if found > ROUNDING * float(np.max(np.abs(values))) else 0.0
+def sample_std(values: np.ndarray) -> float:
+    """Sample standard deviation of at least two values; exactly 0 if they differ by rounding error only."""
+    std = float(np.std(values, ddof=1))
+    return std if std > ROUNDING_TOLERANCE * float(np.max(np.abs(values))) else 0.0
 
 
-def mean_error(values: np.ndarray, pilot: int | None = None) -> MeanError:
-    """Mean and standard error of independent `values`; an error of NaN for fewer than two.
+def mean_with_error(values: ArrayLike, pilot: int | None = None) -> MeanWithError:
+    """Compute the mean and its standard error from independent values.
 
-    pilot: how many of the first values decided how many followed (`stopping`): the spread is then theirs alone.
+    Args:
+        values: Independent values, shape (n,).
+        pilot: Number of first values that decided how many followed (see `two_stage`); only these then estimate the
+            standard deviation. None: all values do.
+
+    Returns:
+        Mean and standard error; the error is NaN for fewer than two values.
     """
     values = np.asarray(values, dtype=float)
-    first = values if pilot is None else values[:pilot]
-    error = spread(first) / math.sqrt(len(values)) if len(first) > 1 else math.nan
-    return MeanError(float(np.mean(values)), error, len(first) - 1)
+    pilot_values = values if pilot is None else values[:pilot]
+    error = sample_std(pilot_values) / math.sqrt(len(values)) if len(pilot_values) > 1 else math.nan
+    return MeanWithError(float(np.mean(values)), error, len(pilot_values) - 1)
 
 
-def t_interval(values: np.ndarray, pilot: int | None = None) -> tuple[float, float]:
-    """The two-sided 95 % Student t interval of the mean of independent `values`; NaN for fewer than two.
+def t_interval(values: ArrayLike, pilot: int | None = None) -> tuple[float, float]:
+    """Two-sided 95 % Student t interval of the mean of independent values.
 
-    pilot: as `mean_error`.
+    Args:
+        values: Independent values, shape (n,).
+        pilot: See `mean_with_error`.
+
+    Returns:
+        Lower and upper limit; NaN for fewer than two values.
     """
-    mean, error, degrees = mean_error(values, pilot)
-    half = t_quantile(degrees) * error if degrees > 0 else math.nan
-    return mean - half, mean + half
+    mean, error, degrees_of_freedom = mean_with_error(values, pilot)
+    half_width = t_quantile(degrees_of_freedom) * error if degrees_of_freedom > 0 else math.nan
+    return mean - half_width, mean + half_width
 
 
-def t_p_value(values: np.ndarray, pilot: int | None = None) -> float:
-    """The two-sided p value of Student's t test that the mean is 0: below 0.05 exactly where `t_interval` leaves out 0.
+def t_p_value(values: ArrayLike, pilot: int | None = None) -> float:
+    """Two-sided p value of Student's t test of a mean of 0.
 
-    NaN for fewer than two values and for values without spread. pilot: as `mean_error`.
+    It is below 0.05 exactly when `t_interval` excludes 0.
+
+    Args:
+        values: Independent values, shape (n,).
+        pilot: See `mean_with_error`.
+
+    Returns:
+        The p value; NaN for fewer than two values and for values without spread.
     """
-    mean, error, degrees = mean_error(values, pilot)
-    if degrees < 1 or error == 0.0:
+    mean, error, degrees_of_freedom = mean_with_error(values, pilot)
+    if degrees_of_freedom < 1 or error == 0.0:
         return math.nan
-    return float(2.0 * special.stdtr(degrees, -abs(mean) / error))
+    return float(2.0 * special.stdtr(degrees_of_freedom, -abs(mean) / error))

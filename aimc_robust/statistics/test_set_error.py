@@ -1,4 +1,4 @@
-"""The error that a finite test set leaves on an accuracy, whatever the number of chips and models."""
+"""Sampling error of an accuracy that is measured on a finite test set."""
 
 import math
 
@@ -6,15 +6,27 @@ from aimc_robust.errors import require_finite, require_whole
 
 
 def sampling_half_width(accuracy: float, images: int) -> float:
-    """95 % half-width [points] that `images` test images leave on an accuracy.
+    """Half-width of the 95 % interval that a finite test set leaves on an accuracy.
 
-    Binomial, 1.96 sqrt(p (1 - p) / n), with p kept one image away from 0 and 1. For a mean over chips, which scores an
-    image between right and wrong, it is the most that the error can be. It comes on top of the interval over chips or
-    models, which holds for these very images.
-    accuracy: [percent]. Raises InputError. Source: Miller, Adding error bars to evals, arXiv 2411.00640.
+    Binomial: 1.96 sqrt(p (1 - p) / n), with p clipped to [1/n, 1 - 1/n]. For a mean over chips, where an image's score
+    lies between right and wrong, this is an upper bound. It adds to the interval over chips or models, which is
+    conditional on the given images.
+
+    Args:
+        accuracy: Measured accuracy [percent].
+        images: Number of test images.
+
+    Returns:
+        Half-width [percentage points].
+
+    Raises:
+        InputError: if an argument is invalid.
+
+    References:
+        Miller, Adding error bars to evals, arXiv 2411.00640.
     """
     require_finite("accuracy", accuracy, high=100.0)
     require_whole("images", images, low=1)
-    one = min(1.0 / images, 0.5)
-    share = min(max(accuracy / 100.0, one), 1.0 - one)
-    return 196.0 * math.sqrt(share * (1.0 - share) / images)
+    one_image = min(1.0 / images, 0.5)
+    p = min(max(accuracy / 100.0, one_image), 1.0 - one_image)
+    return 196.0 * math.sqrt(p * (1.0 - p) / images)
