@@ -1,16 +1,24 @@
-"""Find and read the cards that ship with the package, or a user's own."""
+"""Find and read the cards that ship with the package, your own cards, and cell models in Python."""
 
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from aimc_robust.devices.card import Card
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.devices.cell_model import CellModel, check_cell_model
+from aimc_robust.errors import AimcError, InputError, unknown_name
 from aimc_robust.io.toml import parse, read_toml
+from aimc_robust.io.user_code import import_callable, is_reference
+
+ADVICE = "Or give the path of your own card, ending in .toml, or a cell model as package.module:name."
 
 
 def cards_folder() -> Path:
-    """The folder of cards: inside an installed package, or beside it in a source checkout or editable install."""
+    """The folder of cards: inside an installed package, or beside it in a source checkout or editable install.
+
+    Raises:
+        InputError: If the folder is missing.
+    """
     package = Path(str(resources.files("aimc_robust")))
     for folder in (package / "device_models", package.parent / "device_models"):
         if folder.is_dir():
@@ -24,9 +32,15 @@ def card_names() -> list[str]:
 
 
 def load_card(device: str | Path | dict[str, Any] | Card) -> Card:
-    """A card by library name, by the path of a TOML file, or from a table of the same keys; a Card as it is.
+    """Load a device card.
 
-    Raises UnknownNameError for a name that the library lacks, InputError for a file that is not a valid card.
+    Args:
+        device: The name of a card of the library, the path of a TOML file, a table of the same keys, or a card, which
+            is returned as it is.
+
+    Raises:
+        UnknownNameError: If the library has no card of that name.
+        InputError: If the file or table is not a valid card.
     """
     if isinstance(device, Card):
         return device
@@ -36,5 +50,42 @@ def load_card(device: str | Path | dict[str, Any] | Card) -> Card:
         return read_toml(Path(device), Card, what="device card")
     names = card_names()
     if device not in names:
-        raise unknown_name("device", str(device), names, advice="Or give the path of your own card, ending in .toml.")
+        raise unknown_name("device", str(device), names, advice=ADVICE)
     return read_toml(cards_folder() / f"{device}.toml", Card, what="device card")
+
+
+def load_cell_model(device: str | Path | dict[str, Any] | CellModel | type[CellModel]) -> CellModel:
+    """Load a device: a card, or a cell model in Python.
+
+    Args:
+        device: What `load_card` accepts, a `CellModel`, a subclass of it, or the import path `package.module:name` of
+            a `CellModel`'s class or of a function without arguments that returns one.
+
+    Raises:
+        UnknownNameError: If the library has no card of that name.
+        InputError: If the card is not valid, the import path names no cell model, or the cell model lacks an attribute.
+    """
+    if isinstance(device, type) and issubclass(device, CellModel):
+        return _construct(device, f"{device.__module__}:{device.__qualname__}")
+    if isinstance(device, str) and is_reference(device):
+        return _construct(import_callable(device, what="device"), device)
+    if isinstance(device, CellModel) and not isinstance(device, Card):
+        return check_cell_model(device)
+    if not isinstance(device, str | Path | dict | Card):
+        raise InputError(
+            f"a device is the name of a card, the path of one, a table of its keys, a CellModel, or "
+            f"package.module:name, got {device!r}."
+        )
+    return load_card(device)
+
+
+def _construct(function: Any, reference: str) -> CellModel:
+    try:
+        cell = function()
+    except AimcError:
+        raise
+    except Exception as error:  # whatever a user's function raises
+        raise InputError(f"device {reference} cannot be built without arguments: {error}.") from None
+    if not isinstance(cell, CellModel):
+        raise InputError(f"device {reference} returned {type(cell).__name__}; expected a CellModel.")
+    return cell if isinstance(cell, Card) else check_cell_model(cell)

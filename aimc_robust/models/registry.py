@@ -1,17 +1,16 @@
 """Networks by name: our own, torchvision's, timm's, or any function that returns a module."""
 
 import difflib
-import importlib
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, MissingDependencyError, unknown_name
+from aimc_robust.io.user_code import import_callable
 from aimc_robust.models.networks.registry import KNOWN, find_network
 from aimc_robust.models.networks.vit import ViT
 from aimc_robust.models.spec import ModelSpec
-from aimc_robust.models.user_code import add_cwd_to_path
 from aimc_robust.seeding import Axes
 
 SOURCES = ("torchvision:NAME", "timm:NAME", "package.module:function")
@@ -61,7 +60,7 @@ def construct(spec: ModelSpec, data: Example) -> nn.Module:
         return _torchvision(name, spec, data)
     if source == "timm":
         return _timm(name, spec, data)
-    model = _called(named_function(source, name), spec)
+    model = _called(import_callable(spec.name, what="model"), spec)
     if not isinstance(model, nn.Module):
         raise InputError(f"model {spec.name} returned {type(model).__name__}; expected a torch.nn.Module.")
     return model
@@ -94,18 +93,6 @@ def _missing(spec: ModelSpec, package: str, extra: str, error: ImportError) -> M
     return MissingDependencyError(
         f"model {spec.name} needs {package} ({error}); install it with: pip install 'aimc-robust[{extra}]'"
     )
-
-
-def named_function(module: str, name: str, *, what: str = "model") -> Any:
-    """The function `name` of `module`, looked for in the working directory too, as `python -m` does."""
-    add_cwd_to_path()
-    try:
-        function = getattr(importlib.import_module(module), name, None)
-    except Exception as error:  # whatever a user's module raises
-        raise InputError(f"{what} {module}:{name}: the module cannot be imported: {error}.") from None
-    if not callable(function):
-        raise InputError(f"{what} {module}:{name}: the module {module} has no function {name}.")
-    return function
 
 
 def _called(function: Any, spec: ModelSpec, *args: Any, **given: Any) -> Any:

@@ -7,10 +7,23 @@ from typing import Any
 import pydantic
 
 from aimc_robust.io.toml import StrictModel
+from aimc_robust.io.user_code import source_digest
+
+LIBRARIES = ("torchvision", "timm")
 
 
 class ModelSpec(StrictModel):
-    """A network and its options: one of `models.OWN`, `torchvision:NAME`, `timm:NAME` or `package.module:function`."""
+    """A network and its options.
+
+    Attributes:
+        name: A network of `models.networks.registry`, `torchvision:NAME`, `timm:NAME` or `package.module:function`.
+        options: Keyword arguments of the network's constructor.
+    """
 
     name: str
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+    @property
+    def source_digest(self) -> str | None:
+        """Digest of the file of a network of the user's own; None for a network of this package or of a library."""
+        return None if self.name.partition(":")[0] in LIBRARIES else source_digest(self.name)

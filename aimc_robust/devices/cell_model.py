@@ -1,0 +1,223 @@
+"""The interface of a memory device. A device card implements it, and so can a class of your own."""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
+from aimc_robust.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# State kind of a device -> the unit in which it is stated.
+UNITS = {"conductance": "uS", "current": "nA", "relative": "1"}
+NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
+"""Pattern of a device name."""
+
+LONGEST_S = 3.2e9
+"""About 100 years [s]. A longer time is most likely in another unit."""
+
+
+class CellModel(ABC):
+    """A memory device: the errors of programming, drift and reading of its cells.
+
+    A `Card` is a cell model that is read from a file. A subclass in Python is accepted wherever a device is: as an
+    object, or by its import path `package.module:name` in specs and on the command line.
+
+    A subclass sets `name`, `unit` and `window`, as class or instance attributes, and implements `programming_std`.
+    It overrides `age` for drift and `read_std` for read noise. The properties below have defaults and are overridden
+    by class attributes or properties. Methods work element by element on tensors of any shape and must not modify
+    their arguments. What they return is checked: a result of the wrong shape, NaN, infinity or a negative standard
+    deviation raises `InputError`.
+
+    Attributes:
+        name: Name of the device in messages, tables and files.
+        unit: Unit of all states: `uS`, `nA`, or `1` for fractions of full scale.
+        window: (min, max) target states used for programming, in `unit`.
+
+    Example:
+        >>> class MyCell(CellModel):
+        ...     name = "my-cell"
+        ...     unit = "uS"
+        ...     window = (1.0, 20.0)
+        ...
+        ...     def programming_std(self, target):
+        ...         return 0.2 + 0.03 * target
+    """
+
+    checks_results: ClassVar[bool] = True
+    """Whether what the methods return is checked. False for cards, whose laws are validated when they are read."""
+
+    if TYPE_CHECKING:  # attributes that a subclass sets; pydantic would take run-time properties for shadowed fields
+
+        @property
+        def name(self) -> str:
+            """Name of the device."""
+
+        @property
+        def unit(self) -> str:
+            """Unit of all states."""
+
+        @property
+        def window(self) -> tuple[float, float]:
+            """(min, max) target states used for programming, in `unit`."""
+
+    @abstractmethod
+    def programming_std(self, target: Tensor) -> Tensor:
+        """Return the standard deviation of the programmed state around its target.
+
+        Args:
+            target: Target states, any shape, in `unit`.
+
+        Returns:
+            Standard deviations of the same shape, in `unit`, at least 0.
+        """
+
+    def age(self, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:
+        """Return the states of programmed cells at a later time. The default has no drift.
+
+        Args:
+            cells: Targets, programmed states and programming errors.
+            draw: Source of random numbers. `draw("drift", cells.target)` returns one standard normal number per cell,
+                the same ones at every time, so that a chip drifts along one trajectory.
+            time_s: Seconds since programming, above `drift_starts_s`.
+
+        Returns:
+            States of the same shape, in `unit`. They are then clipped, see `drift_clip`.
+        """
+        return cells.programmed
+
+    def read_std(self, states: CellStates, time_s: float) -> Tensor:
+        """Return the standard deviation of one read around the present state. The default has no read noise.
+
+        Args:
+            states: States right after programming and now.
+            time_s: Seconds since programming of `states.now`.
+
+        Returns:
+            Standard deviations of the same shape, in `unit`, at least 0. The noise is Gaussian and independent from
+            read to read.
+        """
+        return states.now.new_zeros(states.now.shape)
+
+    @property
+    def description(self) -> str:
+        """One line on the technology, for reports."""
+        return f"Cell model in Python: {type(self).__module__}.{type(self).__qualname__}"
+
+    @property
+    def state_kind(self) -> str:
+        """`conductance`, `current` or `relative`, by the unit."""
+        return next(kind for kind, unit in UNITS.items() if unit == self.unit)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """(low, high) states between which the model is valid, in `unit`. A cell drifts within them."""
+        return self.window
+
+    @property
+    def stuck_fractions(self) -> tuple[float, float]:
+        """Fractions of cells stuck at the low and at the high end of the window."""
+        return 0.0, 0.0
+
+    @property
+    def has_programming_error(self) -> bool:
+        """Whether programming has a random error."""
+        return True
+
+    @property
+    def programming_distribution(self) -> Distribution:
+        """Shape of the programming error."""
+        return "normal"
+
+    @property
+    def programming_clip(self) -> Clip:
+        """Whether programmed states are clipped at 0 only, or to the programming window."""
+        return "nonnegative"
+
+    @property
+    def has_drift(self) -> bool:
+        """Whether states change after programming. By default, whether `age` is overridden."""
+        return type(self).age is not CellModel.age
+
+    @property
+    def drift_is_random(self) -> bool:
+        """Whether `age` draws random numbers of its own."""
+        return self.has_drift
+
+    @property
+    def drift_starts_s(self) -> float:
+        """Time [s] up to which nothing drifts."""
+        return 0.0
+
+    @property
+    def drift_limits_s(self) -> tuple[float, float] | None:
+        """(first, last) times [s] between which the drift is valid; None without drift."""
+        return (0.0, LONGEST_S) if self.has_drift else None
+
+    @property
+    def drift_state_limits(self) -> tuple[float, float] | None:
+        """(low, high) target states between which the drift is valid, in `unit`; None: `limits`."""
+        return None
+
+    @property
+    def drift_clip(self) -> Clip:
+        """Whether drifted states are clipped at 0 only, or to `limits`."""
+        return "nonnegative"
+
+    @property
+    def has_read_noise(self) -> bool:
+        """Whether each read differs. By default, whether `read_std` is overridden."""
+        return type(self).read_std is not CellModel.read_std
+
+    @property
+    def read_noise_depends_on_time(self) -> bool:
+        """Whether `read_std` depends on the time beyond the present state."""
+        return self.has_read_noise
+
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether the device behaves differently at different times after programming."""
+        return self.has_drift or self.read_noise_depends_on_time
+
+
+def check_cell_model(cell: CellModel) -> CellModel:
+    """Return `cell` after a check of its attributes.
+
+    Raises:
+        InputError: If `name`, `unit`, `window`, `limits` or `stuck_fractions` is missing or invalid.
+    """
+    kind = type(cell).__qualname__
+    name = getattr(cell, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        raise InputError(f"cell model {kind}: name must be lower-case letters, digits and hyphens, got {name!r}.")
+    if getattr(cell, "unit", None) not in UNITS.values():
+        known = ", ".join(map(repr, UNITS.values()))
+        raise InputError(f"cell model {name}: unit must be one of {known}, got {getattr(cell, 'unit', None)!r}.")
+    low, high = _pair(cell, "window")
+    least, most = _pair(cell, "limits")
+    if not 0 <= least <= low < high <= most < float("inf"):
+        raise InputError(
+            f"cell model {name}: expected 0 <= limits[0] <= window[0] < window[1] <= limits[1], got a window of "
+            f"{low:g} to {high:g} and limits of {least:g} to {most:g}."
+        )
+    stuck = _pair(cell, "stuck_fractions")
+    if min(stuck) < 0 or sum(stuck) > 1:
+        raise InputError(f"cell model {name}: stuck_fractions must be at least 0 and add up to at most 1, got {stuck}.")
+    return cell
+
+
+def _pair(cell: CellModel, attribute: str) -> tuple[float, float]:
+    """Two finite numbers."""
+    value = getattr(cell, attribute, None)
+    try:
+        low, high = value  # type: ignore[misc]  # a value of any type is refused below
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(f"cell model {cell.name}: {attribute} must be two finite numbers, got {value!r}.") from None
+    return float(low), float(high)

@@ -1,0 +1,84 @@
+"""Data types shared by device models: the states of cells and the source of their random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Clip = Literal["nonnegative", "window"]
+"""Where a state is cut off: below 0 only, or at both ends of a window."""
+
+Distribution = Literal["normal", "uniform"]
+"""The shape of the programming error; either has the stated standard deviation."""
+
+Effect = str
+"""An effect that needs random numbers. "programming" and "drift" are standard normal, "programming-uniform" and
+"stuck" are uniform on [0, 1)."""
+
+Draw: TypeAlias = "Callable[[Effect, Tensor], Tensor]"
+"""draw(effect, like) -> random numbers of the shape, dtype and device of `like`, the same for the same effect."""
+
+
+class CellStates(NamedTuple):
+    """States of the same cells at two times.
+
+    Attributes:
+        programmed: States right after programming, of the targets' shape, in the device's unit.
+        now: States at the requested time, same shape and unit. The same tensor as `programmed` where nothing drifts.
+    """
+
+    programmed: Tensor
+    now: Tensor
+
+
+class ProgrammedCells(NamedTuple):
+    """Programmed cells that a drift law ages. All tensors have the targets' shape.
+
+    Attributes:
+        target: Target states, in the device's unit.
+        programmed: States right after programming, in the device's unit.
+        error: Programming error of each cell in units of its standard deviation.
+        removed_std: Standard deviation of the programming error if that error is switched off, else None. A drift law
+            that states the whole width of the distribution subtracts it.
+        error_scale: Factor on the standard deviation of the programming error.
+    """
+
+    target: Tensor
+    programmed: Tensor
+    error: Tensor
+    removed_std: Tensor | None = None
+    error_scale: float = 1.0
+
+
+def spread_(std: Tensor, center: Tensor, error: Tensor, error_scale: float) -> Tensor:
+    """Compute center + error_scale * std * error in place of `std`.
+
+    Args:
+        std: Standard deviation, overwritten.
+        center: Center of the distribution, same shape.
+        error: Error in units of the standard deviation, same shape.
+        error_scale: Factor on `std`.
+
+    Returns:
+        `std`, now the states.
+    """
+    if error_scale != 1.0:
+        std.mul_(error_scale)
+    return std.mul_(error).add_(center)
+
+
+def clip_(state: Tensor, clip: Clip, bounds: tuple[float, float]) -> Tensor:
+    """Clip `state` in place: below at 0, or to `bounds`.
+
+    Args:
+        state: States, overwritten.
+        clip: `nonnegative` or `window`.
+        bounds: (low, high) for `window`.
+
+    Returns:
+        `state`.
+    """
+    return state.clamp_(min=0.0) if clip == "nonnegative" else state.clamp_(*bounds)
