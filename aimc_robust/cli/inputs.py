@@ -7,9 +7,10 @@ from torch import nn
 from aimc_robust.data.evaluation_set import EvaluationImages
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, split_label
+from aimc_robust.io.user_code import import_callable
 from aimc_robust.metrics import Metric
 from aimc_robust.models.pretrained import load_weights, read_weights
-from aimc_robust.models.registry import build_model, named_function
+from aimc_robust.models.registry import build_model
 from aimc_robust.models.spec import ModelSpec
 
 
@@ -38,5 +39,5 @@ def metrics_from(names: Sequence[str]) -> dict[str, Metric]:
             raise InputError(f"a metric is package.module:function, got {text!r}.")
         if name in found:
             raise InputError(f"two metrics are called {name}; rename one of the functions.")
-        found[name] = named_function(module, name, what="metric")
+        found[name] = import_callable(text, what="metric")
     return found
