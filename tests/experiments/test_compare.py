@@ -63,27 +63,24 @@ def test_summary_holds_mean_deviations_and_interval_of_the_rows(done):
     assert row["ci_high"] - row["mean"] == pytest.approx(12.706 * group.mean().std() / 2**0.5, rel=1e-4)
 
 
-def test_a_second_call_redoes_nothing_and_changes_nothing(run, write_spec, tmp_path):
-    path = write_spec()
-    run(path)
-    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "runs").rglob("*") if p.is_file()}
-    tables = (tmp_path / "out" / "evaluations.csv").read_bytes()
-    run(path)
-    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
-    assert (tmp_path / "out" / "evaluations.csv").read_bytes() == tables
-
-
-def test_missing_chips_are_added_to_those_that_are_there(run, write_spec, tmp_path, done):
+def test_a_second_call_redoes_nothing_and_changes_nothing(run, write_spec, done_copy):
+    stamps = {p: p.stat().st_mtime_ns for p in (done_copy / "runs").rglob("*") if p.is_file()}
+    tables = (done_copy / "evaluations.csv").read_bytes()
     run(write_spec())
-    rows = tmp_path / "out" / "runs" / "sgd-seed0" / "evaluations.jsonl"
+    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
+    assert (done_copy / "evaluations.csv").read_bytes() == tables
+
+
+def test_missing_chips_are_added_to_those_that_are_there(run, write_spec, done_copy, done):
+    rows = done_copy / "runs" / "sgd-seed0" / "evaluations.jsonl"
     whole = rows.read_bytes()
     rows.write_bytes(whole[: len(whole) * 2 // 3])  # cut in the middle of a row
     run(write_spec())
-    assert rows_of(tmp_path / "out").equals(rows_of(done))
+    assert rows_of(done_copy).equals(rows_of(done))
 
 
-def test_a_diverging_run_fails_alone_with_its_reason(run, write_spec, tmp_path):
-    path = write_spec(("[methods.sgd]", '[methods.sgd]\n[methods.wild]\nkind = "rwp"\nsigma = 1e39'))
+def test_a_diverging_run_fails_alone_with_its_reason(run, write_quick_spec, tmp_path):
+    path = write_quick_spec(("[methods.sgd]", '[methods.sgd]\n[methods.wild]\nkind = "rwp"\nsigma = 1e39'))
     outcome = run(path)
     assert [str(trial) for trial in outcome.failed] == ["wild-seed0", "wild-seed1"]
     note = json.loads((tmp_path / "out" / "runs" / "wild-seed0" / "failed.json").read_text())
@@ -92,36 +89,31 @@ def test_a_diverging_run_fails_alone_with_its_reason(run, write_spec, tmp_path):
     assert set(rows_of(tmp_path / "out")["method"]) == {"sgd", "m-rwp"}
 
 
-def test_a_failed_cell_is_tried_again_only_on_request(run, write_spec, tmp_path):
-    path = write_spec()
-    failed = tmp_path / "out" / "runs" / "sgd-seed0"
-    run(path)
+def test_a_failed_cell_is_tried_again_only_on_request(run, write_spec, done_copy):
+    path, failed = write_spec(), done_copy / "runs" / "sgd-seed0"
     for name in ("checkpoint.safetensors", "history.jsonl", "evaluations.jsonl"):
         (failed / name).unlink()
     (failed / "failed.json").write_text('{"reason": "as if"}')
     assert list(run(path).failed.values()) == ["as if"]
     assert not run(path, retry_failed=True).failed
-    assert len(rows_of(tmp_path / "out").query("method == 'sgd' and seed == 0")) == 7
+    assert len(rows_of(done_copy).query("method == 'sgd' and seed == 0")) == 7
 
 
-def test_another_specs_folder_is_refused_and_left_alone(run, write_spec, tmp_path):
-    run(write_spec())
-    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+def test_another_specs_folder_is_refused_and_left_alone(run, write_spec, done_copy):
+    before = {p: p.read_bytes() for p in done_copy.rglob("*") if p.is_file()}
     with pytest.raises(ResultsError, match="another spec"):
         run(write_spec(("chips = 3", "chips = 4"), name="other.toml"))
-    assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
+    assert {p: p.read_bytes() for p in done_copy.rglob("*") if p.is_file()} == before
 
 
-def test_a_comment_in_the_spec_is_not_another_question(run, write_spec):
-    run(write_spec())
+def test_a_comment_in_the_spec_is_not_another_question(run, write_spec, done_copy):
     assert not run(write_spec(("chips = 3", "chips = 3  # as before"))).failed
 
 
-def test_a_changed_card_is_another_question(run, write_spec, tmp_path):
-    run(write_spec())
-    question = json.loads((tmp_path / "out" / "question.json").read_text())
+def test_a_changed_card_is_another_question(run, write_spec, done_copy):
+    question = json.loads((done_copy / "question.json").read_text())
     question["targets"][2]["device"]["programming"]["coefficients"][0] = 9.0
-    (tmp_path / "out" / "question.json").write_text(json.dumps(question))
+    (done_copy / "question.json").write_text(json.dumps(question))
     with pytest.raises(ResultsError, match=r"cards that have changed since \(different: targets\)"):
         run(write_spec())
 
@@ -153,13 +145,13 @@ def test_a_read_only_folder_is_refused(write_spec, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_second_process_on_the_same_folder_is_refused(run, write_spec, tmp_path):
-    with lock_folder(tmp_path / "out"), pytest.raises(ResultsError, match="another process works on"):
+def test_a_second_process_on_the_same_folder_is_refused(run, write_spec, done_copy):
+    with lock_folder(done_copy), pytest.raises(ResultsError, match="another process"):
         run(write_spec())
     assert not run(write_spec()).failed
 
 
-def test_every_model_starts_from_its_own_seed_and_the_same_seed_for_every_method(run, write_spec, monkeypatch):
+def test_every_model_starts_from_its_own_seed_and_the_same_seed_for_every_method(run, write_quick_spec, monkeypatch):
     started = []
 
     def recording(model, method, *args, seed, **options):
@@ -167,7 +159,7 @@ def test_every_model_starts_from_its_own_seed_and_the_same_seed_for_every_method
         return train(model, method, *args, seed=seed, **options)
 
     monkeypatch.setattr(trial_runner, "train", recording)
-    run(write_spec())
+    run(write_quick_spec())
     assert [(method, seed) for method, seed, _ in started] == [(0, 0), (0, 0), (1, 1), (1, 1)]
     first, second, third, _ = (weight for _, _, weight in started)
     assert torch.equal(first, second)
@@ -175,11 +167,11 @@ def test_every_model_starts_from_its_own_seed_and_the_same_seed_for_every_method
 
 
 def test_a_card_beside_the_spec_is_found_from_anywhere_and_kept_with_the_results(
-    run, write_spec, tmp_path, monkeypatch
+    run, write_quick_spec, tmp_path, monkeypatch
 ):
     card = (cards_folder() / "rram-wan2022.toml").read_text().replace("rram-wan2022", "mine")
     (tmp_path / "my.toml").write_text(card)
-    path = write_spec(('"rram-wan2022"]', '"my.toml"]'))
+    path = write_quick_spec(('"rram-wan2022"]', '"my.toml"]'))
     monkeypatch.chdir("/")
     run(path)
     (tmp_path / "my.toml").unlink()
@@ -187,9 +179,8 @@ def test_a_card_beside_the_spec_is_found_from_anywhere_and_kept_with_the_results
     assert "W. Wan et al." in write_report(tmp_path / "out").read_text()
 
 
-def test_damaged_results_are_named(run, write_spec, tmp_path):
-    run(write_spec())
-    path = tmp_path / "out" / "runs" / "sgd-seed0" / "evaluations.jsonl"
+def test_damaged_results_are_named(run, write_spec, done_copy):
+    path = done_copy / "runs" / "sgd-seed0" / "evaluations.jsonl"
     path.write_bytes(b"\0" * 20 + b"\n")
     with pytest.raises(ResultsError, match=r"evaluations\.jsonl is damaged"):
         run(write_spec())
@@ -200,9 +191,8 @@ def test_the_models_have_learned_so_that_equal_rows_mean_something(done):
     assert digital.min() > 60
 
 
-def test_a_checkpoint_of_another_model_is_refused_and_kept(run, write_spec, tmp_path):
-    run(write_spec())
-    path = tmp_path / "out" / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+def test_a_checkpoint_of_another_model_is_refused_and_kept(run, write_spec, done_copy):
+    path = done_copy / "runs" / "sgd-seed0" / "checkpoint.safetensors"
     tensors, notes = read_checkpoint(path)
     tensors["classifier.bias"] = tensors["classifier.bias"][:3]
     write_checkpoint(path, tensors, notes)

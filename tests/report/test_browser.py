@@ -8,7 +8,6 @@ import os
 import shutil
 
 import pytest
-from support.evaluation_cases import finished_under
 
 from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
@@ -64,10 +63,10 @@ def many(tiny, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def evaluation(tmp_path_factory):
+def evaluation(finished, tmp_path_factory):
     """The page of a finished evaluation."""
     copy = tmp_path_factory.mktemp("evaluation") / "out"
-    shutil.copytree(finished_under(tmp_path_factory.getbasetemp()).folder, copy)
+    shutil.copytree(finished.folder, copy)
     return write_report(copy)
 
 

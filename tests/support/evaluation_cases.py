@@ -1,19 +1,15 @@
 """What the tests of deployment share: trained files, images on disk, and questions about them."""
 
-import functools
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from support.nets import images, net
-from torch import nn
 
 from aimc_robust.data.evaluation_set import EvaluationImages, load_images
 from aimc_robust.experiments.callbacks.evaluation import EvaluationProgress
 from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
-from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images, parse_models, split_label
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.spec import ModelSpec
@@ -88,49 +84,3 @@ def run(folder, question, models, shown, *, progress=None, notes=(), **request):
     return evaluate_models(
         question, models, shown, folder, request=request, progress=progress or EvaluationProgress(), notes=notes
     )
-
-
-@dataclass(frozen=True)
-class Finished:
-    """An evaluation that has been run, and what went into it."""
-
-    results: EvaluationResults
-    question: EvaluationSpec
-    models: list[nn.Module]
-    images: EvaluationImages
-    heard: Heard
-
-    @property
-    def folder(self) -> Path:
-        return self.results.folder
-
-
-@functools.cache
-def files_under(base: Path) -> Path:
-    """A folder with exact.safetensors, two trainings of one recipe, and images.npz; made once."""
-    folder = base / "trained-files"
-    folder.mkdir()
-    write_weights(folder / "exact.safetensors")
-    write_weights(folder / "near.safetensors", away=0.1, seed=1)
-    write_weights(folder / "nearer.safetensors", away=0.05, seed=2)
-    write_images(folder / "images.npz")
-    return folder
-
-
-@functools.cache
-def finished_under(base: Path) -> Finished:
-    """Two labels, one of them with two models, on an ageing device with converters, a noise and a device without."""
-    files = files_under(base)
-    shown = loaded(files / "images.npz")
-    converters = '{name = "wan", device = "rram-wan2022-drift", adc = {bits = 7}, dac = {bits = 6}}'
-    question, models = asked(
-        [f"exact={files / 'exact.safetensors'}"]
-        + [f"near={files / name}" for name in ("near.safetensors", "nearer.safetensors")],
-        shown,
-        devices=["rram-milo2021", converters, "gaussian-0.1"],
-        times_s=[0.0, DAY_S],
-        threshold=80.0,
-    )
-    heard = Heard()
-    results = run(base / "finished", question, models, shown, progress=heard, attribution_chips=2, prediction_chips=2)
-    return Finished(results, question, models, shown, heard)

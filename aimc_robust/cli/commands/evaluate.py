@@ -98,7 +98,7 @@ def evaluate(
     )
     spec = ModelSpec(name=model, options=options_from(option or []))
     named, models, notes = load_models(weights, spec, shown)
-    asked = {"chips": chips, "precision": precision, "threshold": above, "seed": seed, "metrics": list(metrics)}
+    asked = {"chips": chips, "precision": precision, "threshold": above, "chip_seed": seed, "metrics": list(metrics)}
     asked |= {"models": named, "model": spec, "images": describe_images(shown), "targets": targets}
     question = parse(asked, EvaluationSpec, source="evaluate")
     request = RunOptions(

@@ -80,7 +80,7 @@ def progress_display() -> Iterator[PlainProgress]:
 
 def show(results: EvaluationResults) -> None:
     """The table of all models and targets, in percent."""
-    question = results.question
+    question = results.spec
     rows = summary_table(results.estimates(), question.threshold)
     table = Table(
         title=f"Accuracy [%] on {question.images.count} images", title_justify="left", box=None, pad_edge=False

@@ -36,12 +36,12 @@ def attribute_models(
 
     Returns remarks on devices that are left out.
     """
-    devices = last_crossbars(results.question)
+    devices = last_crossbars(results.spec)
     blameless = [t for t in devices if not active_sources(t.condition, time_s=t.deployment.time_s)]
-    others = [t for t in results.question.build_targets() if isinstance(t.condition, Crossbar) and not _is_plain(t)]
+    others = [t for t in results.spec.build_targets() if isinstance(t.condition, Crossbar) and not _is_plain(t)]
     remarks = [f"{target.name} has no source of error to blame." for target in blameless]
     remarks += [f"{t.name}: errors are switched off one by one on the native backend, uncompensated." for t in others]
-    done = results.rows("attribution")
+    done = results.explanation("attribution")
     for model, trained in _first_of_each(models):
         for target in [target for target in devices if target not in blameless]:
             if (
@@ -59,7 +59,7 @@ def attribute_models(
                 images,
                 crossbar,
                 chips=chips,
-                seed=results.question.seed,
+                seed=results.spec.chip_seed,
                 deployment=how,
                 jobs=jobs,
                 on_chip=on_chip,
@@ -72,7 +72,7 @@ def attribute_models(
                 "whole": found.whole,
             }
             table = found.table.astype({"weights": object}).where(found.table.notna(), None)
-            results.add_rows("attribution", [facts | row for row in table.to_dict("records")])
+            results.add_explanation("attribution", [facts | row for row in table.to_dict("records")])
     return remarks
 
 
@@ -84,10 +84,10 @@ def predict_models(
     Rows go to prediction (each target), prediction_layers, and validity (beside Monte Carlo of `chips` chips at several
     strengths of the error: each device at its last time, and the noises). Returns a remark where nothing is predicted.
     """
-    targets = _predictable(results.question)
+    targets = _predictable(results.spec)
     if not targets:
         return ["No loss is predicted: that needs a noise, or a device on the native backend without compensation."]
-    done = results.rows("validity")
+    done = results.explanation("validity")
     for model, trained in _first_of_each(models):
         if len(done) and ((done["model"] == str(model)) & (done["chips"] == chips)).any():
             continue
@@ -95,18 +95,18 @@ def predict_models(
         conditions = {t.name: (calibrate_target(results, model, trained, images, t)[0], t.deployment.time_s) for t in targets}
         tested = {t.name: conditions[t.name] for family in group_by_device(targets) for t in family[-1:]}
         with one_thread() if jobs else nullcontext():
-            found = predict_loss(trained, images, conditions, seed=results.question.seed)
+            found = predict_loss(trained, images, conditions, seed=results.spec.chip_seed)
         progress.explaining(f"{model}: Monte Carlo beside the prediction", done=1, total=2)
-        beside = validate_prediction(trained, images, tested, chips=chips, seed=results.question.seed, jobs=jobs)
+        beside = validate_prediction(trained, images, tested, chips=chips, seed=results.spec.chip_seed, jobs=jobs)
         facts = {
             "model": str(model),
             "cost": found.seconds / _chip_s(results, model, trained, images, targets[0], jobs),
         }
-        results.add_rows("prediction_layers", _named(found.layers, {"model": str(model)}))
+        results.add_explanation("prediction_layers", _named(found.layers, {"model": str(model)}))
         left_out = [{"left_out": ", ".join(found.left_out[name])} for name in found.table["condition"]]
         rows = _named(found.table, facts)
-        results.add_rows("prediction", [row | more for row, more in zip(rows, left_out, strict=True)])
-        results.add_rows("validity", _named(beside.table, {"model": str(model)}))
+        results.add_explanation("prediction", [row | more for row, more in zip(rows, left_out, strict=True)])
+        results.add_explanation("validity", _named(beside.table, {"model": str(model)}))
     return []
 
 

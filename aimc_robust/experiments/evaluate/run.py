@@ -98,12 +98,12 @@ def write_tables(results: EvaluationResults) -> None:
     estimates = results.estimates()
     tables = {
         "evaluations": results.table(),
-        "summary": summary_table(estimates, results.question.threshold),
-        "differences": paired_differences(results.question, estimates),
-        "attribution": results.rows("attribution"),
-        "prediction": results.rows("prediction"),
-        "prediction_layers": results.rows("prediction_layers"),
-        "validity": results.rows("validity"),
+        "summary": summary_table(estimates, results.spec.threshold),
+        "differences": paired_differences(results.spec, estimates),
+        "attribution": results.explanation("attribution"),
+        "prediction": results.explanation("prediction"),
+        "prediction_layers": results.explanation("prediction_layers"),
+        "validity": results.explanation("validity"),
     }
     for name, table in tables.items():
         if len(table):
@@ -119,9 +119,9 @@ def _evaluate(
     request: RunOptions,
     progress: EvaluationProgress,
 ) -> list[str]:
-    question = results.question
+    question = results.spec
     chips = target.chips(question.chips)
-    known = {chip: accuracy for chip, accuracy in results.known(model, target.name).items() if chip < chips}
+    known = {chip: accuracy for chip, accuracy in results.accuracies(model, target.name).items() if chip < chips}
     progress.evaluating(model, target.name, done=len(known), chips=chips)
     condition, how = calibrate_target(results, model, trained, images, target)
     accuracies = dict(known)
@@ -132,12 +132,12 @@ def _evaluate(
         chips,
         None if target.condition is None else question.precision,
         known=known,
-        seed=question.seed,
+        seed=question.chip_seed,
         deployment=how,
         jobs=request.jobs,
         metrics=request.metrics,
     ):
-        results.add(model, target.name, target.deployment.time_s, chip, measured)
+        results.add_chip(model, target.name, target.deployment.time_s, chip, measured)
         accuracies[chip] = measured.accuracy
         progress.chip(model, target.name, list(accuracies.values()))
     progress.finished(model, target.name, list(accuracies.values()))

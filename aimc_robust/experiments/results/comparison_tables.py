@@ -1,4 +1,4 @@
-"""Tables made from rows."""
+"""Tables of a comparison, computed from its rows."""
 
 from collections.abc import Mapping
 
@@ -8,21 +8,32 @@ import pandas as pd
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 
 COLUMNS = ["method", "seed", "target", "backend", "time_s", "chip", "accuracy", "loss", "n"]
+SUMMARY_COLUMNS = ["method", "target", "time_s", "mean", "sd_noise", "sd_seed", "ci_low", "ci_high", "chips", "seeds"]
 
 
 def group_estimates(frame: pd.DataFrame) -> dict[tuple[str, str], AccuracyEstimate]:
-    """(method, target) -> estimate, in the order of the rows."""
+    """Return (method, target) -> estimate, in the order of first appearance.
+
+    Args:
+        frame: A row per method, seed, target and chip, with COLUMNS.
+    """
     numbers = frame.groupby(["method", "target"], sort=False).ngroup().to_numpy()
     order = np.argsort(numbers, kind="stable")
-    # Slices of a table in order: a hundredth of what taking rows group by group costs.
+    # Slices of a sorted table take a hundredth of the time of selecting rows group by group.
     ordered, firsts = frame.iloc[order], np.flatnonzero(np.diff(numbers[order], prepend=-1))
     keys = zip(ordered["method"].iloc[firsts], ordered["target"].iloc[firsts], strict=True)
     ends = [*firsts[1:], len(frame)][: len(firsts)]
     return {key: AccuracyEstimate(ordered.iloc[a:b]) for key, a, b in zip(keys, firsts, ends, strict=True)}
 
 
-def summary_table(found: Mapping[tuple[str, str], AccuracyEstimate]) -> pd.DataFrame:
-    """A row per method and target: mean, both deviations, 95 % interval, chips, seeds (accuracies in percent)."""
+def summary_table(estimates: Mapping[tuple[str, str], AccuracyEstimate]) -> pd.DataFrame:
+    """Return a row per method and target with SUMMARY_COLUMNS.
+
+    Mean, standard deviations over chips and over seeds, and 95 % interval are in percent.
+
+    Args:
+        estimates: (method, target) -> estimate.
+    """
     rows = [
         {
             "method": method,
@@ -36,7 +47,6 @@ def summary_table(found: Mapping[tuple[str, str], AccuracyEstimate]) -> pd.DataF
             "chips": estimate.chips,
             "seeds": estimate.seeds,
         }
-        for (method, target), estimate in found.items()
+        for (method, target), estimate in estimates.items()
     ]
-    columns = ["method", "target", "time_s", "mean", "sd_noise", "sd_seed", "ci_low", "ci_high", "chips", "seeds"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)

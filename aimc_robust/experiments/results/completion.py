@@ -1,4 +1,4 @@
-"""Whether a folder holds the whole answer to a question already, known in a moment: without torch, images or models."""
+"""Detect that a results folder already holds every result of a spec, without loading torch, images or models."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from aimc_robust.devices.library import cards_folder
 from aimc_robust.experiments.spec.loading import resolved_toml
 from aimc_robust.io.atomic import atomic_write
 
-MARKER = ".read_marker.json"
+MARKER = ".answered.json"
 
 
 def spec_digest(spec: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> str:
-    """A digest of a question: the spec written out, every card that it may name, and the version of this package.
+    """Return a hash of everything that decides the results: the resolved spec, its cards, the package version.
 
-    Raises as `resolved_toml`.
+    Args:
+        spec: The TOML file of a comparison.
+        scale: See `spec.loading.read_spec`.
+        overrides: See `spec.loading.read_spec`.
+
+    Raises:
+        InputError: see `spec.loading.read_spec`.
+        UnknownNameError: see `spec.loading.read_spec`.
     """
     text = resolved_toml(spec, scale=scale, overrides=overrides)
     named = (spec.parent / name for name in re.findall(r"""["']([^"'\n]+\.toml)["']""", text))
@@ -30,15 +37,21 @@ def spec_digest(spec: Path, *, scale: str | None = None, overrides: Sequence[str
     return digest.hexdigest()
 
 
-def write_marker(folder: Path, question: str, failed: Iterable[str]) -> None:
-    """Note that `folder` holds the whole answer to `question` (of `spec_digest`), but for the trials that failed."""
-    atomic_write(folder / MARKER, json.dumps({"question": question, "failed": list(failed)}))
+def write_marker(folder: Path, digest: str, failed: Iterable[str]) -> None:
+    """Mark `folder` as complete for the spec with this digest.
+
+    Args:
+        folder: The results folder.
+        digest: Result of `spec_digest`.
+        failed: Names of the trials that failed.
+    """
+    atomic_write(folder / MARKER, json.dumps({"question": digest, "failed": list(failed)}))
 
 
-def read_marker(folder: Path, question: str) -> list[str] | None:
-    """The failed trials of a whole answer to `question`; None where there is none, or another's."""
+def read_marker(folder: Path, digest: str) -> list[str] | None:
+    """Return the failed trials if `folder` is complete for the spec with this digest, else None."""
     try:
-        note = json.loads((folder / MARKER).read_bytes())
-        return list(note["failed"]) if note["question"] == question else None
+        marker = json.loads((folder / MARKER).read_bytes())
+        return list(marker["failed"]) if marker["question"] == digest else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

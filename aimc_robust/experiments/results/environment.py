@@ -1,4 +1,4 @@
-"""What a comparison ran on."""
+"""Versions and hardware that a comparison ran on."""
 
 import platform
 import subprocess
@@ -15,9 +15,11 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", 
 
 
 def describe_environment(machine: Machine, threads: int | None = None) -> dict[str, Any]:
-    """Versions, git commit of the package (None outside a checkout), threads, kind of device, processes.
+    """Return versions, git commit of the package (None outside a checkout), threads, device and processes.
 
-    threads: of the processes that compute, where that is not this one.
+    Args:
+        machine: Where the models are trained.
+        threads: Threads of torch in the processes that compute; None: those of this process.
     """
     return {
         "aimc_robust": aimc_robust.__version__,
@@ -42,9 +44,9 @@ def _git_commit() -> str | None:
     package = Path(aimc_robust.__file__).parent
     if not (package.parent / ".git").exists():
         return None
-    git = ["git", "-C", str(package.parent), "describe", "--always", "--abbrev=12", "--dirty"]
+    command = ["git", "-C", str(package.parent), "describe", "--always", "--abbrev=12", "--dirty"]
     try:
-        found = subprocess.run(git, capture_output=True, text=True, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
-    return found.stdout.strip() or None
+    return completed.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""What the files of a comparison's folder are called."""
+"""Names of the files in a results folder."""
 
 SPEC, QUESTION, ENVIRONMENT, COVERAGE = "spec.toml", "question.json", "environment.json", "coverage.json"
 # Of each run:

@@ -1,10 +1,10 @@
-"""One process at a time on a results folder."""
+"""Lock a results folder: one process at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout  # two processes on one folder; freed by the system when a process dies
+from filelock import FileLock, Timeout  # the operating system frees the lock when the process dies
 
 from aimc_robust.errors import AimcError, ResultsError
 from aimc_robust.experiments.results.filenames import QUESTION
@@ -12,9 +12,10 @@ from aimc_robust.experiments.results.filenames import QUESTION
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Make `folder` and keep others out of it until the block ends, or the process does.
+    """Create `folder` and keep other processes out of it until the block or the process ends.
 
-    Raises ResultsError when it cannot be written, holds other files, or another process works on it.
+    Raises:
+        ResultsError: if the folder is not writable, holds other files, or is locked by another process.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -28,6 +29,6 @@ def lock_folder(folder: Path) -> Iterator[None]:
         if isinstance(error, AimcError):
             raise
         raise ResultsError(
-            f"{error.filename or folder} cannot be written ({error.strerror}); mend that, or give --out "
-            "another folder. What is done is kept."
+            f"{error.filename or folder} cannot be written ({error.strerror}); correct the cause and run the command "
+            "again, or give --out another folder. Finished work is kept."
         ) from None

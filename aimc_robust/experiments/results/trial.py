@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Trial:
-    """One trained model: a method's label and a seed."""
+    """One trained model of a comparison.
+
+    Attributes:
+        method: Label of the method.
+        seed: Training seed.
+    """
 
     method: str
     seed: int

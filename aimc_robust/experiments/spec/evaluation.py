@@ -1,4 +1,4 @@
-"""The question of an evaluation: which weights, on which images, under which targets."""
+"""The spec of an evaluation: which weights, on which images, under which targets."""
 
 from __future__ import annotations
 
@@ -19,11 +19,19 @@ from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.command_line import check_deployable
 from aimc_robust.targets.target import NAME, Target, build_targets
 
-ANONYMOUS = ("checkpoint", "model", "best", "last", "weights", "pytorch_model")  # the folder says more than the file
+# File names that say nothing about the model; the name of the folder is the label instead.
+GENERIC_STEMS = ("checkpoint", "model", "best", "last", "weights", "pytorch_model")
 
 
 class TrainedModel(StrictModel):
-    """One file of weights. Models of one label share a recipe and differ by `seed`. id: the file's hash."""
+    """One file of trained weights. Models of one label share a recipe and differ by their seed.
+
+    Attributes:
+        label: Name of the recipe.
+        seed: Number of the model among those of its label.
+        file: Path of the weights.
+        id: Hash of the file.
+    """
 
     label: str = pydantic.Field(pattern=NAME)
     seed: int
@@ -34,8 +42,17 @@ class TrainedModel(StrictModel):
         return f"{self.label}-{self.seed}"
 
 
-class Images(StrictModel):
-    """The test images, as they were named, and what identifies them."""
+class ImagesInfo(StrictModel):
+    """Name and identity of the test images.
+
+    Attributes:
+        name: The name that they were loaded by.
+        id: Hash of their content.
+        count: Number of images.
+        classes: Number of classes.
+        normalisation: How they are normalized, as text.
+        calibrated_on: The images that converter ranges and compensations are estimated on, as text.
+    """
 
     name: str
     id: str
@@ -45,9 +62,9 @@ class Images(StrictModel):
     calibrated_on: str
 
 
-def describe_images(images: EvaluationImages) -> Images:
-    """What a question says of its images."""
-    return Images(
+def describe_images(images: EvaluationImages) -> ImagesInfo:
+    """Return the name and identity of evaluation images."""
+    return ImagesInfo(
         name=images.name,
         id=images.id,
         count=images.count,
@@ -58,51 +75,74 @@ def describe_images(images: EvaluationImages) -> Images:
 
 
 class EvaluationSpec(StrictModel):
-    """Models x targets x chips on one set of images. `chips` and `precision` may change: more chips are added."""
+    """Trained models x targets x chips on one set of images.
+
+    An evaluation can be continued with other values of `chips`, `precision` and `threshold`.
+
+    Attributes:
+        kind: Distinguishes the stored file from a comparison's.
+        models: The trained models.
+        model: Their network.
+        images: The test images.
+        targets: Tables as in a comparison's spec, with cards written out.
+        chip_seed: Root seed of the simulated chips.
+        metrics: Names of further metrics.
+        chips: Chips per model and target, or the largest number of them if `precision` is set.
+        precision: Half-width [points] of the 95 % interval over chips at which a model's evaluation stops.
+        threshold: Accuracy [percent] from which a chip counts for the yield.
+    """
 
     kind: Literal["evaluation"] = "evaluation"
     models: list[TrainedModel] = pydantic.Field(min_length=1)
     model: ModelSpec
-    images: Images
-    targets: list[Any] = pydantic.Field(min_length=1)  # tables as in a comparison's spec, cards written out
-    seed: int = 0
+    images: ImagesInfo
+    targets: list[Any] = pydantic.Field(min_length=1)
+    chip_seed: int = 0
     metrics: list[str] = pydantic.Field(default_factory=list)
     chips: int = pydantic.Field(default=25, ge=1)
     precision: float | None = None
-    threshold: float | None = None  # of the yield [percent]
+    threshold: float | None = None
 
     @pydantic.model_validator(mode="after")
-    def _can_stop(self) -> EvaluationSpec:
+    def _check_precision(self) -> EvaluationSpec:
         check_precision(self.precision, self.chips)
         return self
 
-    def built_targets(self) -> list[Target]:
-        """Digital weights first, then the targets in their order. What leaves a card's limits has been told before."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            return self._targets()
-
-    def _targets(self) -> list[Target]:
-        found = [built for target in self.targets for built in build_targets(target)]
-        for target in found:
-            check_deployable(target)
-        return [Target("digital", None), *found]
-
     @property
     def labels(self) -> list[str]:
-        """The models' labels, each once."""
+        """Labels of the models, each once."""
         return list(dict.fromkeys(model.label for model in self.models))
 
+    def build_targets(self) -> list[Target]:
+        """Return digital weights, then the targets in their order.
+
+        Warnings about values outside a card's limits are suppressed: the evaluation issues them once, before it starts.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            targets = [built for target in self.targets for built in build_targets(target)]
+            for target in targets:
+                check_deployable(target)
+            return [Target("digital", None), *targets]
+
     def identity(self) -> dict[str, Any]:
-        """What may not change between two runs into one folder: weights and images themselves, wherever they lie."""
-        places = {"models": {"__all__": {"file"}}, "images": {"name"}}
-        return self.model_dump(mode="json", exclude={"chips": True, "precision": True, "threshold": True, **places})
+        """Return what must be equal for a run to continue in the same folder; paths of weights and images may differ."""
+        locations = {"models": {"__all__": {"file"}}, "images": {"name"}}
+        return self.model_dump(mode="json", exclude={"chips": True, "precision": True, "threshold": True, **locations})
 
 
 def parse_models(arguments: Sequence[str], ids: Sequence[str]) -> list[TrainedModel]:
-    """Models from arguments `FILE` or `LABEL=FILE`; a label given again is another seed of the same recipe."""
-    seeds: Counter[str] = Counter()
-    models = []
+    """Parse models from arguments `FILE` or `LABEL=FILE`. A repeated label is another seed of the same recipe.
+
+    Args:
+        arguments: The arguments.
+        ids: Hash of each file.
+
+    Raises:
+        InputError: if a label is invalid, or a file is given twice under one label.
+    """
+    counts: Counter[str] = Counter()
+    models: list[TrainedModel] = []
     for argument, file_id in zip(arguments, ids, strict=True):
         label, path = split_label(argument)
         if not re.fullmatch(NAME, label) or label == "digital":
@@ -112,16 +152,20 @@ def parse_models(arguments: Sequence[str], ids: Sequence[str]) -> list[TrainedMo
             )
         if any(model.label == label and model.id == file_id for model in models):
             raise InputError(f"{path} is given twice under {label!r}; each trained model counts once.")
-        models.append(TrainedModel(label=label, seed=seeds[label], file=str(path), id=file_id))
-        seeds[label] += 1
+        models.append(TrainedModel(label=label, seed=counts[label], file=str(path), id=file_id))
+        counts[label] += 1
     return models
 
 
 def split_label(argument: str) -> tuple[str, Path]:
-    """(label, path) of `LABEL=FILE`, or of FILE, whose stem, or folder for a stem like `checkpoint`, is the label."""
+    """Split `LABEL=FILE` into (label, path). The label of a bare FILE is its stem.
+
+    A stem such as `checkpoint` names no model; the label is then the name of the folder.
+    """
     label, sign, file = argument.partition("=")
     if sign and "/" not in label:
         return label, Path(file)
     path = Path(argument)
-    named = path.resolve().parent.name if path.stem.lower() in ANONYMOUS and path.resolve().parent.name else path.stem
-    return re.sub(r"[^A-Za-z0-9._-]", "-", named), path
+    folder = path.resolve().parent.name
+    name = folder if path.stem.lower() in GENERIC_STEMS and folder else path.stem
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name), path

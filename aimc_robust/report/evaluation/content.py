@@ -70,7 +70,7 @@ class EvaluationContent:
 
 def gather(results: EvaluationResults) -> EvaluationContent:
     """Read an evaluation's folder, finished or not."""
-    question = results.question
+    question = results.spec
     targets = question.build_targets()
     estimates = results.estimates()
     table = results.table()
@@ -83,9 +83,9 @@ def gather(results: EvaluationResults) -> EvaluationContent:
         columns=extra_metrics(table) if len(table) else [],
         losses=_losses(estimates),
         differences=_rows(paired_differences(question, estimates)),
-        attributions=_attributions(results.rows("attribution")),
-        predictions=_predictions(results.rows("prediction"), estimates),
-        loss_predictions=_loss_predictions(results.rows("validity"), results.rows("prediction")),
+        attributions=_attributions(results.explanation("attribution")),
+        predictions=_predictions(results.explanation("prediction"), estimates),
+        loss_predictions=_loss_predictions(results.explanation("validity"), results.explanation("prediction")),
         notes=results.read_json_file(NOTES) or [],
         missing=len(question.labels) * len(targets) - len(estimates),
     )

@@ -26,13 +26,13 @@ def accuracy_over_time(content: EvaluationContent) -> str | None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.subplots()
-        curves = [(label, family) for label in content.results.question.labels for family in ageing]
+        curves = [(label, family) for label in content.results.spec.labels for family in ageing]
         for number, (label, family) in enumerate(curves):
             found = [(t.deployment.time_s, content.row(label, t.name)) for t in family]
             points = [(times.index(time_s), row) for time_s, row in found if row is not None]
             shift = 0.16 * (number / max(len(curves) - 1, 1) - 0.5)
             look = {"color": colour(number), "marker": MARKERS[number % len(MARKERS)], "markersize": 5, "capsize": 2.5}
-            name = family[0].name if len(content.results.question.labels) == 1 else f"{label}, {family[0].name}"
+            name = family[0].name if len(content.results.spec.labels) == 1 else f"{label}, {family[0].name}"
             places, means = [p + shift for p, _ in points], [row["mean"] for _, row in points]
             axes.errorbar(places, means, yerr=_half([row for _, row in points]), linewidth=1.4, label=name, **look)
         axes.set_xticks(range(len(times)), [time_text(t) if t else "0" for t in times])
@@ -44,7 +44,7 @@ def accuracy_over_time(content: EvaluationContent) -> str | None:
 
 def chips(content: EvaluationContent) -> str | None:
     """Every chip's accuracy, a row per target, with mean and interval."""
-    labels = content.results.question.labels
+    labels = content.results.spec.labels
     names = [t.name for t in content.targets if any((label, t.name) in content.estimates for label in labels)]
     if not names:
         return None

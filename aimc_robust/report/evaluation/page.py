@@ -32,7 +32,7 @@ def _render(template: str, content: EvaluationContent) -> str:
         .get_template(template)
         .render(
             content=content,
-            question=content.results.question,
+            question=content.results.spec,
             figures=figures,
             device_figure_svg=device_figure_svg,
             setup=setup,

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 import warnings
 from dataclasses import replace
 
@@ -78,15 +79,14 @@ def test_what_ran_is_noted(finished):
 # Going on -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_second_run_evaluates_and_explains_nothing_again(finished):
+def test_a_second_run_evaluates_and_explains_nothing_again(finished, tmp_path):
     before = {path.name: path.read_bytes() for path in finished.folder.iterdir() if path.suffix != ".lock"}
-    heard = Heard()
+    folder, heard = shutil.copytree(finished.folder, tmp_path / "out"), Heard()
     again = {"attribution_chips": 2, "prediction_chips": 2, "progress": heard}
-    run(finished.folder, finished.question, finished.models, finished.images, **again)
+    run(folder, finished.question, finished.models, finished.images, **again)
     assert (heard.chips, heard.explained) == ([], [])
-    assert finished.heard.explained
     assert {done for _, _, done, _ in heard.began} == {1, 4}
-    assert {path.name: path.read_bytes() for path in finished.folder.iterdir() if path.suffix != ".lock"} == before
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"} == before
 
 
 @pytest.fixture
@@ -126,8 +126,8 @@ def test_another_question_in_the_same_folder_is_refused_and_its_rows_are_kept(sm
     question, models = small
     run(tmp_path / "out", question, models, shown)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    with pytest.raises(ResultsError, match=r"another question \(different: seed\); give --out another folder"):
-        run(tmp_path / "out", question.model_copy(update={"seed": 1}), models, shown)
+    with pytest.raises(ResultsError, match=r"another question \(different: chip_seed\); give --out another folder"):
+        run(tmp_path / "out", question.model_copy(update={"chip_seed": 1}), models, shown)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
@@ -176,7 +176,7 @@ def test_a_precision_stops_as_evaluate_does_and_goes_on_where_it_stopped(files, 
 # Converters, warnings, notes ----------------------------------------------------------------------------------------
 
 
-def test_converter_ranges_are_found_once_for_each_model_and_kept(finished, monkeypatch):
+def test_converter_ranges_are_found_once_for_each_model_and_kept(finished, tmp_path, monkeypatch):
     kept = json.loads((finished.folder / "ranges.json").read_text())
     assert set(kept) == {f"{m}: {t}" for m in ("exact-0", "near-0", "near-1") for t in ("wan", "wan-1d")}
     trained, crossbar = finished.models[1], finished.question.build_targets()[2].condition
@@ -185,7 +185,8 @@ def test_converter_ranges_are_found_once_for_each_model_and_kept(finished, monke
     monkeypatch.setattr(
         "aimc_robust.experiments.evaluate.calibrated_target.calibrate", lambda *_: pytest.fail("found again")
     )
-    run(finished.folder, finished.question, finished.models, finished.images)
+    folder = shutil.copytree(finished.folder, tmp_path / "out")
+    run(folder, finished.question, finished.models, finished.images)
 
 
 def test_what_leaves_a_cards_limits_is_told_once_and_kept(files, shown, tmp_path, recwarn):
@@ -352,8 +353,8 @@ def test_what_cannot_be_explained_is_left_out_with_a_remark_and_the_rest_goes_on
     results = run(tmp_path / "out", question, models, shown, progress=heard, attribution_chips=2, prediction_chips=2)
     assert "ideal has no source of error to blame." in heard.notes
     assert any(note.startswith("old-drift: errors are switched off one by one on the native") for note in heard.notes)
-    assert set(results.rows("attribution")["target"]) == {"old"}
-    assert set(results.rows("prediction")["target"]) == {"ideal", "old"}
+    assert set(results.explanation("attribution")["target"]) == {"old"}
+    assert set(results.explanation("prediction")["target"]) == {"ideal", "old"}
     assert (tmp_path / "out" / "differences.csv").is_file()
 
 
@@ -361,8 +362,8 @@ def test_a_prediction_that_was_asked_for_again_stands_once_and_costs_what_it_too
     folder, (question, models) = tmp_path / "out", small
     for chips in (2, 3):
         results = run(folder, question, models, shown, prediction_chips=chips)
-    rows = results.rows("prediction")
+    rows = results.explanation("prediction")
     assert list(rows["target"]) == ["rram-milo2021"]
     assert len(pd.read_csv(folder / "prediction.csv")) == 1
-    assert (results.rows("validity")["chips"] == 3).all()
+    assert (results.explanation("validity")["chips"] == 3).all()
     assert 0.1 < float(rows["cost"].iloc[0]) < 1000

@@ -44,5 +44,5 @@ def test_an_override_is_another_question(spec, tmp_path):
 
 @pytest.mark.parametrize("note", ["", "{", "[]", "null", '{"question": 1}'])
 def test_a_damaged_note_answers_nothing(spec, tmp_path, note):
-    (tmp_path / ".read_marker.json").write_text(note, encoding="utf-8")
+    (tmp_path / ".answered.json").write_text(note, encoding="utf-8")
     assert read_marker(tmp_path, spec_digest(spec)) is None

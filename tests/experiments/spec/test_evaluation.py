@@ -61,11 +61,11 @@ def test_weights_and_images_that_moved_are_the_same_question(question):
     assert question.model_copy(update={"models": models, "images": images}).identity() == question.identity()
 
 
-@pytest.mark.parametrize("what", ["seed", "metrics", "targets", "weights", "images", "label"])
+@pytest.mark.parametrize("what", ["chip_seed", "metrics", "targets", "weights", "images", "label"])
 def test_anything_else_is_another_question(question, what):
     model = question.models[0]
     change = {
-        "seed": {"seed": 1},
+        "chip_seed": {"chip_seed": 1},
         "metrics": {"metrics": ["recall"]},
         "targets": {"targets": ["gaussian-0.1"]},
         "weights": {"models": [model.model_copy(update={"id": "other"})]},

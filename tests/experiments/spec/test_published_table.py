@@ -3,7 +3,8 @@
 import pytest
 
 from aimc_robust.errors import AimcError, DataError, InputError, UnknownNameError
-from aimc_robust.experiments.spec.published_table import PaperSpec, PublishedValue, insert_published_values
+from aimc_robust.experiments.spec.published_table import PaperSpec
+from aimc_robust.experiments.spec.published_values import PublishedValue, insert_published_values
 from aimc_robust.io.toml import parse
 
 CSV = """paper,table,dataset,model,method,setting,metric,value,sd_noise,sd_seed
@@ -52,7 +53,7 @@ def test_a_cell_joins_its_row_its_column_and_the_figure_that_answers(tmp_path):
 
 def test_a_figure_that_nothing_tells_apart_is_refused(tmp_path):
     rows = [{"title": "SAM", "method": "small-sam-1", "published": {"method": "SAM"}}]
-    with pytest.raises(InputError, match="2 published figures answer"):
+    with pytest.raises(InputError, match="2 published figures match"):
         paper(tmp_path, rows=rows).cells(LABELS)
 
 
@@ -64,12 +65,12 @@ def test_a_claim_knows_the_labels_of_both_sides(tmp_path):
 
 def test_methods_and_targets_that_are_not_there_are_told_unless_a_scale_left_them_out(tmp_path):
     made = paper(tmp_path)
-    made.resolved(LABELS, TARGETS, partial=False)
+    made.check_references(LABELS, TARGETS, partial=False)
     with pytest.raises(InputError, match="matches none of the methods"):
-        made.resolved(["sgd"], TARGETS, partial=False)
+        made.check_references(["sgd"], TARGETS, partial=False)
     with pytest.raises(UnknownNameError, match=r"gaussian-0\.2"):
-        made.resolved(LABELS, TARGETS[:1], partial=False)
-    made.resolved(["sgd"], TARGETS[:1], partial=True)
+        made.check_references(LABELS, TARGETS[:1], partial=False)
+    made.check_references(["sgd"], TARGETS[:1], partial=True)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import spec_from_dict
 from aimc_robust.report.comparison.content import gather
-from aimc_robust.report.comparison.costs import costs, reference_of
+from aimc_robust.report.comparison.costs import costs, find_reference
 from aimc_robust.training.methods.registry import METHODS
 
 CASES = [
@@ -91,10 +91,10 @@ def test_other_images_are_no_reference_and_flops_are_to_one_pass():
 
 def test_a_reference_is_a_label_before_a_glob_before_a_kind():
     made = spec(plain={"kind": "sgd"}, sgd={}, rwp={"sigma": 0.1})
-    assert reference_of(made, "rwp", "sgd") == "sgd"
-    assert reference_of(made, "rwp", "pl*") == "plain"
-    assert reference_of(spec(plain={"kind": "sgd"}, rwp={"sigma": 0.1}), "rwp", "sgd") == "plain"
-    assert reference_of(spec(rwp={"sigma": 0.1}), "rwp", "sam") is None
+    assert find_reference(made, "rwp", "sgd") == "sgd"
+    assert find_reference(made, "rwp", "pl*") == "plain"
+    assert find_reference(spec(plain={"kind": "sgd"}, rwp={"sigma": 0.1}), "rwp", "sgd") == "plain"
+    assert find_reference(spec(rwp={"sigma": 0.1}), "rwp", "sam") is None
 
 
 def test_costs_relative_to_another_method_that_is_not_there_are_not_known():
@@ -121,5 +121,5 @@ def test_every_report_has_the_costs_of_its_trainings(done, tmp_path):
 
 def test_a_paper_has_its_columns_of_costs_relative_to_its_own_reference(papered):
     plain, mixed, best = gather(ComparisonResults.open(papered)).paper.entries
-    assert [row[3].ours.value for row in (plain, mixed, best)] == [1.0, 2.0, 1.5]  # of several the median
-    assert plain[4].ours.value == 1.0
+    assert [row[3].measured.value for row in (plain, mixed, best)] == [1.0, 2.0, 1.5]  # of several the median
+    assert plain[4].measured.value == 1.0

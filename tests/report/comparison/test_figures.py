@@ -41,7 +41,7 @@ def test_training_curves_are_the_means_over_seeds_of_the_history_rows(done, key)
 
 
 def test_a_device_curve_spans_the_limits_and_follows_the_card():
-    state, std = device.device_points(Crossbar("pcm-joshi2020"))
+    state, std = device.programming_error_curve(Crossbar("pcm-joshi2020"))
     assert (float(state[0]), float(state[-1])) == (0.0, 25.0)
     oracle = 0.28638599 + 0.07585724 * state - 0.00178767 * state**2
     np.testing.assert_allclose(std.numpy(), oracle.numpy(), rtol=1e-12)

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from aimc_robust.analysis.landscape import Landscape
-from aimc_robust.report.comparison.landscapes import Surface, drawn, landscapes
+from aimc_robust.report.comparison.landscapes import LossSurface, drawn, landscapes
 
 PLANE = Landscape(2)
 
@@ -42,15 +42,15 @@ def test_a_place_where_one_model_overflowed_has_no_mean():
     np.testing.assert_array_equal(surface.loss, [[2.0, 3.0], [4.0, math.nan]])
     assert surface.lowest == 2.0
     assert surface.flat == 50.0  # at 2 and 3; not at 4, nor where nothing is known
-    nothing = Surface(np.full((2, 2), math.nan), 1)
+    nothing = LossSurface(np.full((2, 2), math.nan), 1)
     assert math.isnan(nothing.lowest)
     assert math.isnan(nothing.flat)
 
 
 @pytest.mark.parametrize("methods", [1, 3, 7])
 def test_there_is_a_panel_for_each_method(methods):
-    grids = {f"method-{i}": Surface(np.array([[0.1, 1.0], [2.0, math.nan]]) + i, 1) for i in range(methods)}
-    grids["overflowed"] = Surface(np.full((2, 2), math.nan), 1)
+    grids = {f"method-{i}": LossSurface(np.array([[0.1, 1.0], [2.0, math.nan]]) + i, 1) for i in range(methods)}
+    grids["overflowed"] = LossSurface(np.full((2, 2), math.nan), 1)
     picture = drawn("plane", PLANE, grids)
     assert picture.name == "landscape-plane"
     assert all(f">{method}</text>" in picture.svg for method in grids)
@@ -63,7 +63,7 @@ def test_the_first_direction_goes_to_the_right(monkeypatch):
     monkeypatch.setattr(
         Axes, "contourf", lambda axes, *given, **how: seen.append(given) or contourf(axes, *given, **how)
     )
-    drawn("plane", PLANE, {"sgd": Surface(np.array([[1.0, 1.0], [5.0, 9.0]]), 1)})  # rises along the first
+    drawn("plane", PLANE, {"sgd": LossSurface(np.array([[1.0, 1.0], [5.0, 9.0]]), 1)})  # rises along the first
     across, up, values, _ = seen[0]
     assert (across, up) == ([-1.0, 1.0], [-1.0, 1.0])
     np.testing.assert_allclose(values, [[1.0, 5.0], [1.0, 9.0]])  # rows from below, columns from the left
@@ -71,4 +71,4 @@ def test_the_first_direction_goes_to_the_right(monkeypatch):
 
 @pytest.mark.parametrize("values", [[[1.0, 1.0], [1.0, 1.0]], [[math.nan] * 2] * 2, [[0.0, 1e-5], [0.0, 0.0]]])
 def test_what_is_the_same_everywhere_has_no_picture(values):
-    assert drawn("plane", PLANE, {"sgd": Surface(np.array(values), 1)}) is None
+    assert drawn("plane", PLANE, {"sgd": LossSurface(np.array(values), 1)}) is None

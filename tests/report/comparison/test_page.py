@@ -13,7 +13,7 @@ from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.report.comparison.content import gather
-from aimc_robust.report.comparison.figures import points_over_sigma
+from aimc_robust.report.comparison.figures import estimates_by_sigma
 from aimc_robust.report.write import write_report
 
 
@@ -147,7 +147,7 @@ def test_sampling_error_is_binomial(folder):
 
 def test_the_sigma_figure_shows_the_rows_of_filter_max_by_rising_sigma(folder):
     content = gather(ComparisonResults.open(folder))
-    points = points_over_sigma(content)
+    points = estimates_by_sigma(content)
     assert [sigma for sigma, _ in points["sgd"]] == [0.0, 0.2]
     assert [e.mean for _, e in points["sgd"]] == [content.estimates["sgd", t].mean for t in ("digital", "gaussian-0.2")]
 
@@ -212,7 +212,7 @@ def test_many_targets_are_laid_out_at_most_six_side_by_side(write_spec, run, tmp
             ("chips = 3", "chips = 1"),
         )
     )
-    assert [len(group) for group in gather(ComparisonResults.open(tmp_path / "out")).columns] == [4, 4, 5]
+    assert [len(group) for group in gather(ComparisonResults.open(tmp_path / "out")).target_groups] == [4, 4, 5]
 
 
 def test_a_half_evaluated_model_is_unfinished(folder):

@@ -11,31 +11,32 @@ import pytest
 from support.published_tables import PAPER
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.spec.published_table import PaperCell, PublishedValue
-from aimc_robust.report.comparison.claims import verdicts
+from aimc_robust.experiments.spec.published_table import PaperCell
+from aimc_robust.experiments.spec.published_values import PublishedValue
+from aimc_robust.report.comparison.claims import check_claims
 from aimc_robust.report.comparison.content import gather
-from aimc_robust.report.comparison.paper_table import Entry, Ours
+from aimc_robust.report.comparison.paper_table import PaperTableEntry, MeasuredValue
 from aimc_robust.report.write import write_report
 
 NAN = math.nan
 
 
 def entry(ours, published, metric="accuracy"):
-    return Entry(PaperCell("row", "column", ("sgd",), "digital", metric, None, published), ours)
+    return PaperTableEntry(PaperCell("row", "column", ("sgd",), "digital", metric, None, published), ours)
 
 
 @pytest.mark.parametrize(
     ("ours", "published", "within"),
     [
-        (Ours(70.0, 3.0, 0.0), PublishedValue(75.0, 0.0, 4.0), True),  # 5 = sqrt(3^2 + 4^2), on the edge
-        (Ours(70.0, 3.0, 0.0), PublishedValue(75.01, 0.0, 4.0), False),
-        (Ours(70.0, 1.0, 1.0), PublishedValue(68.0, 1.0, 1.0), True),  # 2 = sqrt(4)
-        (Ours(70.0, 1.0, 1.0), PublishedValue(67.9, 1.0, 1.0), False),  # the sum of the two sides' would be 2.83
-        (Ours(70.0, NAN, 0.3), PublishedValue(70.2, None, None), True),  # what is not given counts as 0
-        (Ours(70.0, NAN, 0.1), PublishedValue(70.2, None, None), False),
-        (Ours(70.0, NAN, NAN), PublishedValue(70.2, None, None), None),
+        (MeasuredValue(70.0, 3.0, 0.0), PublishedValue(75.0, 0.0, 4.0), True),  # 5 = sqrt(3^2 + 4^2), on the edge
+        (MeasuredValue(70.0, 3.0, 0.0), PublishedValue(75.01, 0.0, 4.0), False),
+        (MeasuredValue(70.0, 1.0, 1.0), PublishedValue(68.0, 1.0, 1.0), True),  # 2 = sqrt(4)
+        (MeasuredValue(70.0, 1.0, 1.0), PublishedValue(67.9, 1.0, 1.0), False),  # the sum of the two sides' would be 2.83
+        (MeasuredValue(70.0, NAN, 0.3), PublishedValue(70.2, None, None), True),  # what is not given counts as 0
+        (MeasuredValue(70.0, NAN, 0.1), PublishedValue(70.2, None, None), False),
+        (MeasuredValue(70.0, NAN, NAN), PublishedValue(70.2, None, None), None),
         (None, PublishedValue(70.0, 1.0, 1.0), None),
-        (Ours(70.0, 1.0, 1.0), None, None),
+        (MeasuredValue(70.0, 1.0, 1.0), None, None),
     ],
 )
 def test_a_difference_is_within_both_deviations_by_their_sum_in_quadrature(ours, published, within):
@@ -44,22 +45,22 @@ def test_a_difference_is_within_both_deviations_by_their_sum_in_quadrature(ours,
 
 def test_every_cell_is_that_of_the_rows_and_of_the_published_figures(papered):
     table = gather(ComparisonResults.open(papered)).paper
-    assert table.heads == ["training", "digital", "sigma 0.2", "loss", "FLOPs", "time"]
+    assert table.column_titles == ["training", "digital", "sigma 0.2", "loss", "FLOPs", "time"]
     rows = pd.read_csv(papered / "evaluations.csv")
     for entries in table.entries[:2]:
         method = {"plain": "sgd", "mixed": "m-rwp"}[entries[0].cell.row]
         for e, column in ((entries[0], "accuracy"), (entries[1], "accuracy"), (entries[2], "loss")):
             models = rows[(rows["method"] == method) & (rows["target"] == e.cell.target)].groupby("seed")[column]
-            assert e.ours.value == pytest.approx(models.mean().mean())
-            assert e.ours.sd_seed == pytest.approx(models.mean().std())
-            assert e.ours.sd_noise == pytest.approx(models.std().mean(), nan_ok=True)
-        assert [e.ours.label for e in entries[:3]] == [None] * 3
+            assert e.measured.value == pytest.approx(models.mean().mean())
+            assert e.measured.sd_seed == pytest.approx(models.mean().std())
+            assert e.measured.sd_noise == pytest.approx(models.std().mean(), nan_ok=True)
+        assert [e.measured.label for e in entries[:3]] == [None] * 3
     plain, mixed, _ = table.entries
     assert plain[0].difference == pytest.approx(plain[0].ours.value - 50.0)
     assert (plain[0].within, plain[1].within) == (False, True)
     assert mixed[1].difference is None  # no published figure
     assert [e.difference for e in (plain[3], mixed[3])] == [0.0, 0.0]
-    assert table.judged[1] == 3
+    assert table.within_counts[1] == 3
 
 
 def test_of_several_methods_the_best_is_shown_with_its_name(papered):
@@ -67,7 +68,7 @@ def test_of_several_methods_the_best_is_shown_with_its_name(papered):
     best = content.paper.entries[2]
     for e, target in zip(best[:2], ("digital", "gaussian-0.2"), strict=True):
         means = {method: content.estimates[method, target].mean for method in ("sgd", "m-rwp")}
-        assert (e.ours.label, e.ours.value) == max(means.items(), key=lambda item: item[1])
+        assert (e.measured.label, e.measured.value) == max(means.items(), key=lambda item: item[1])
     losses = {m: content.estimates[m, "gaussian-0.2"].for_column("loss").mean for m in ("sgd", "m-rwp")}
     assert (best[2].ours.label, best[2].ours.value) == min(losses.items(), key=lambda item: item[1])
 
@@ -76,7 +77,7 @@ def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(papere
     content = gather(ComparisonResults.open(papered))
     rows = pd.read_csv(papered / "evaluations.csv")
     noisy = rows[rows["target"] == "gaussian-0.2"].pivot(index=["seed", "chip"], columns="method", values="accuracy")
-    better, free = content.verdicts
+    better, free = content.check_claims
     assert better.difference == pytest.approx((noisy["m-rwp"] - noisy["sgd"]).groupby("seed").mean().mean())
     digital = rows[rows["target"] == "digital"].pivot(index="seed", columns="method", values="accuracy")
     models = noisy["sgd"].groupby("seed").mean() - digital["sgd"]
@@ -105,7 +106,7 @@ def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, st
     folder = change_question(paper=PAPER)
     for seed, by in enumerate(points):
         moved(folder, f"m-rwp-seed{seed}", by)
-    verdict = gather(ComparisonResults.open(folder)).verdicts[0]
+    verdict = gather(ComparisonResults.open(folder)).claims[0]
     assert verdict.state == state
     assert verdict.difference == pytest.approx(sum(points) / 2)
     page, markdown = write_report(folder).read_text(), (folder / "report.md").read_text()
@@ -115,14 +116,14 @@ def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, st
 
 def test_a_claim_about_other_images_or_without_rows_says_why_it_is_not_settled(change_question):
     folder = change_question(paper=PAPER, methods={"m-rwp": {"data": {"test_share": 0.2}}})
-    found = gather(ComparisonResults.open(folder)).verdicts[0]
+    found = gather(ComparisonResults.open(folder)).claims[0]
     assert (found.state, found.why, found.ci) == ("not settled", "not paired: the two have other data", None)
     (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
     (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
     store = ComparisonResults.open(folder)
-    assert verdicts(store.spec, gather(store).estimates)[0].why == "not paired: the two have other data"
+    assert check_claims(store.spec, gather(store).estimates)[0].why == "not paired: the two have other data"
     (folder / "runs" / "sgd-seed1" / "evaluations.jsonl").unlink()
-    assert gather(store).verdicts[0].why == "there are no rows of sgd on gaussian-0.2"
+    assert gather(store).claims[0].why == "there are no rows of sgd on gaussian-0.2"
     assert "there are no rows of sgd" in write_report(folder).read_text()
 
 
@@ -130,7 +131,7 @@ def test_models_that_share_no_seed_are_not_paired(change_question):
     folder = change_question(paper=PAPER)
     (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
     (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
-    assert gather(ComparisonResults.open(folder)).verdicts[0].why == "not paired: the two share no seed"
+    assert gather(ComparisonResults.open(folder)).claims[0].why == "not paired: the two share no seed"
 
 
 def test_a_scale_or_an_override_is_said_on_top_of_the_page(change_question):
@@ -178,7 +179,7 @@ def test_tables_as_files_hold_the_same(papered):
     entries = [e for row in table.entries for e in row]
     assert [(row["row"], row["column"]) for row in rows] == [(e.cell.row, e.cell.column) for e in entries]
     for row, e in zip(rows, entries, strict=True):
-        assert row["ours"] == ("" if e.ours is None else repr(e.ours.value))
+        assert row["ours"] == ("" if e.measured is None else repr(e.measured.value))
         assert row["within"] == {None: "", True: "yes", False: "no"}[e.within]
         assert (row["difference"] == "") == (e.difference is None)
     latex = (papered / "tables" / "paper.tex").read_text()

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from support.evaluation_cases import asked, files_under, finished_under, loaded, run
+from support.evaluation_cases import asked, run
 
 from aimc_robust.cli.app import main
 from aimc_robust.evaluation.error_sources import SOURCES
@@ -98,10 +98,10 @@ def frame(folder, name):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(finished, tmp_path_factory):
     """A copy of the finished evaluation, with its report."""
     copy = tmp_path_factory.mktemp("report") / "out"
-    shutil.copytree(finished_under(tmp_path_factory.getbasetemp()).folder, copy)
+    shutil.copytree(finished.folder, copy)
     write_report(copy)
     return copy
 
@@ -233,10 +233,8 @@ def test_the_page_says_nothing_of_nan(page, folder):
 
 
 @pytest.fixture
-def small(tmp_path, tmp_path_factory):
+def small(files, shown, tmp_path):
     """(folder, question, models, images) of one model on one device, with its report."""
-    files = files_under(tmp_path_factory.getbasetemp())
-    shown = loaded(files / "images.npz")
     question, models = asked([str(files / "exact.safetensors")], shown, chips=3)
     run(tmp_path / "out", question, models, shown, notes=["<b>read</b> & weep"])
     write_report(tmp_path / "out")
@@ -303,8 +301,8 @@ def test_an_attribution_that_was_asked_for_again_shows_its_last_answer(small):
         results = run(folder, question, models, shown, attribution_chips=chips)
     (blame,) = gather(results).attributions
     assert blame.chips == 3
-    assert len(results.rows("attribution")) == len(blame.sources) + len(blame.layers)
-    assert len((folder / "attribution.jsonl").read_text().splitlines()) == 2 * len(results.rows("attribution"))
+    assert len(results.explanation("attribution")) == len(blame.sources) + len(blame.layers)
+    assert len((folder / "attribution.jsonl").read_text().splitlines()) == 2 * len(results.explanation("attribution"))
     assert (pd.read_csv(folder / "attribution.csv")["chips"] == 3).all()
 
 
