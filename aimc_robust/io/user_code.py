@@ -7,12 +7,13 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import AimcError, InputError
 
+Built = TypeVar("Built")
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -50,6 +51,34 @@ def import_callable(reference: str, *, what: str) -> Callable[..., Any]:
     if not callable(function):
         raise InputError(f"{what} {reference}: the module {module} has no function {name}.")
     return function  # type: ignore[no-any-return]  # callable() does not narrow Any
+
+
+def construct(reference: str, kind: type[Built], *, what: str, options: Mapping[str, Any] | None = None) -> Built:
+    """Call the function or class that `package.module:name` names.
+
+    Args:
+        reference: The import path.
+        kind: Type that the call must return.
+        what: What it is called for, for error messages.
+        options: Keyword arguments of the call.
+
+    Returns:
+        The object.
+
+    Raises:
+        InputError: If it cannot be imported, raises an error, or returns another type.
+    """
+    function, options = import_callable(reference, what=what), options or {}
+    try:
+        built = function(**options)
+    except AimcError:
+        raise
+    except Exception as error:  # whatever a user's function raises
+        arguments = f"with the options {dict(options)}" if options else "without arguments"
+        raise InputError(f"{what} {reference} cannot be built {arguments}: {error}.") from None
+    if not isinstance(built, kind):
+        raise InputError(f"{what} {reference} returned {type(built).__name__}; expected a {kind.__name__}.")
+    return built
 
 
 def source_digest(reference: str) -> str | None:
