@@ -1,104 +1,134 @@
-"""Which parameters a perturbation touches, and how the weights of each kind of layer are laid out."""
+"""Which parameters a perturbation affects, and the layout of the weights of each layer type."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, require_known
 
-Scope = str | Callable[[str, nn.Parameter], bool]
-"""`weights`: what a crossbar holds (`analog_weights`); `all`: every parameter; or a predicate of (name, parameter)."""
+ScopeName = Literal["weights", "all"]
+"""`weights`: what a crossbar stores (see `analog_weights`); `all`: every parameter."""
 
-SCOPES = ("weights", "all")
+Scope = ScopeName | Callable[[str, nn.Parameter], bool]
+"""The name of a scope, or a predicate of (name, parameter)."""
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 ANALOG_LAYERS = (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
+AnalogLayer = (
+    nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+)
+
 
 @dataclass(frozen=True)
 class AnalogWeight:
-    """One weight matrix that a crossbar holds, and the bias that belongs to it.
+    """One weight matrix that a crossbar stores, with the bias that belongs to it.
 
-    name: of the parameter. array: the layer whose arrays hold it, which is the first of those that share the
-    parameter. module: its layer. bias: a view of the layer's bias for these outputs, or None.
+    Attributes:
+        name: Name of the parameter.
+        array_owner: Name of the layer whose arrays store it: the first of those that share the parameter.
+        module: Layer of the weight.
+        parameter: The weight.
+        bias: View of the layer's bias for these outputs, or None.
     """
 
     name: str
-    array: str
+    array_owner: str
     module: nn.Module
     parameter: nn.Parameter
     bias: Tensor | None
 
     @property
     def layer(self) -> str:
-        """What the weight is called in tables and ranges: the layer's name, or the parameter's own."""
+        """Name of the weight in tables and ranges: the layer's name, or the parameter's own."""
         return layer_name(self.name)
 
     def filters_first(self, values: Tensor | None = None) -> Tensor:
-        """The weight (or `values` of its shape) with one filter, that is one output, per entry of dimension 0."""
+        """Rearrange a tensor so that dimension 0 has one entry per filter, that is per output.
+
+        Args:
+            values: Tensor of the parameter's shape; None takes the parameter itself.
+
+        Returns:
+            The rearranged tensor, a view where the layout allows it.
+        """
         values = self.parameter.detach() if values is None else values
         if not isinstance(self.module, TRANSPOSED):
             return values
         return values.unflatten(0, (self.module.groups, -1)).transpose(1, 2).flatten(0, 1)
 
-    def as_stored(self, filters: Tensor) -> Tensor:
-        """The inverse of `filters_first`."""
+    def to_parameter_layout(self, filters: Tensor) -> Tensor:
+        """Invert `filters_first`."""
         if not isinstance(self.module, TRANSPOSED):
             return filters
         return filters.unflatten(0, (self.module.groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def layer_name(parameter: str) -> str:
-    """What the weight of this name is called in seeds, ranges and tables."""
-    return parameter.replace("_orig_mod.", "").removesuffix(".weight")  # torch.compile's wrapper is no layer
+    """Name in seeds, ranges and tables of the weight with this parameter name."""
+    return parameter.replace("_orig_mod.", "").removesuffix(".weight")  # torch.compile's wrapper is not a layer
 
 
-def analog_weights(model: nn.Module, *, every_use: bool = False) -> dict[str, AnalogWeight]:
-    """Parameter name -> weight matrix, for all that a crossbar holds, in the model's order.
+def analog_weights(model: nn.Module, *, include_shared: bool = False) -> dict[str, AnalogWeight]:
+    """Find all weight matrices that a crossbar can store.
 
-    Weights of linear layers, convolutions and transposed convolutions; the in and out projections of
-    MultiheadAttention; input, recurrent and projection weights of RNN, LSTM, GRU and their cells. A computed weight
-    (weight_norm and other parametrisations) is no parameter that could be programmed and is left out.
-    A parameter that layers share appears once, under its first name; with `every_use` once for each of them.
+    These are the weights of linear layers, convolutions and transposed convolutions; the in and out projections of
+    MultiheadAttention; input, recurrent and projection weights of RNN, LSTM, GRU and their cells. Computed weights
+    (weight_norm and other parametrizations) are not parameters that could be programmed and are omitted.
+
+    Args:
+        model: Model to search.
+        include_shared: Whether a parameter that several layers share appears once for each of them instead of only
+            under its first name.
+
+    Returns:
+        Parameter name -> weight matrix, in the order of the model.
     """
-    found: dict[str, AnalogWeight] = {}
-    arrays: dict[int, str] = {}
+    weights: dict[str, AnalogWeight] = {}
+    owners: dict[int, str] = {}
     for prefix, module in model.named_modules():
         for attribute, bias in _matrices(module):
             parameter = module._parameters.get(attribute)
-            if parameter is None or (id(parameter) in arrays and not every_use):
+            if parameter is None or (id(parameter) in owners and not include_shared):
                 continue
             name = f"{prefix}.{attribute}" if prefix else attribute
-            array = arrays.setdefault(id(parameter), layer_name(name))
-            found[name] = AnalogWeight(name, array, module, parameter, bias)
-    return found
+            owner = owners.setdefault(id(parameter), layer_name(name))
+            weights[name] = AnalogWeight(name, owner, module, parameter, bias)
+    return weights
 
 
 def _matrices(module: nn.Module) -> list[tuple[str, Tensor | None]]:
-    """(attribute of a weight matrix, view of its bias) of one module."""
+    """(attribute of a weight matrix, view of its bias) of one module, without its children."""
     if isinstance(module, ANALOG_LAYERS):
         return [("weight", None if module.bias is None else module.bias.detach())]
     if isinstance(module, nn.MultiheadAttention):
         bias = None if module.in_proj_bias is None else module.in_proj_bias.detach()
-        parts = (None,) * 3 if bias is None else bias.chunk(3)
-        separate = zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), parts, strict=True)
+        biases = (None,) * 3 if bias is None else bias.chunk(3)
+        separate = zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), biases, strict=True)
         return [("in_proj_weight", bias), *separate]
     if isinstance(module, RECURRENT):
-        biases = {
-            name.replace("bias_", "weight_"): value for name, value in module._parameters.items() if "bias" in name
+        recurrent_biases = {
+            name.replace("bias_", "weight_"): value.detach()
+            for name, value in module._parameters.items()
+            if "bias" in name and value is not None
         }
-        return [
-            (name, None if biases.get(name) is None else biases[name].detach())
-            for name in module._parameters
-            if name.startswith("weight_")
-        ]
+        return [(name, recurrent_biases.get(name)) for name in module._parameters if name.startswith("weight_")]
     return []
 
 
-def analog_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Name -> convolution, transposed convolution or linear layer with a weight of its own; shared layers once."""
+def analog_layers(model: nn.Module) -> dict[str, AnalogLayer]:
+    """Find convolutions, transposed convolutions and linear layers with a weight of their own.
+
+    Args:
+        model: Model to search.
+
+    Returns:
+        Name -> layer; shared layers appear once.
+    """
     return {
         name: module
         for name, module in model.named_modules()
@@ -106,34 +136,43 @@ def analog_layers(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def outputs_of(layer: nn.Module) -> int:
-    """Outputs of a linear layer, or output channels of a convolution."""
+def output_count(layer: AnalogLayer) -> int:
+    """Number of outputs of a linear layer, or of output channels of a convolution."""
     return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
 def check_scope(scope: Scope) -> None:
-    """Raise UnknownNameError unless `scope` is one of SCOPES or a predicate."""
+    """Raise `UnknownNameError` unless `scope` is a `ScopeName` or a predicate."""
     if not callable(scope):
-        require_known("scope", scope, SCOPES)
+        require_known("scope", scope, get_args(ScopeName))
 
 
 def weights_in_scope(model: nn.Module, scope: Scope = "weights") -> dict[str, nn.Parameter]:
-    """Name -> parameter, for the trainable or frozen parameters that a perturbation touches.
+    """Find the parameters, trainable or frozen, that a perturbation affects.
 
-    A parameter shared by two layers appears once, under its first name. Raises InputError when there is none.
+    Args:
+        model: Model to search.
+        scope: Parameters to select.
+
+    Returns:
+        Name -> parameter. A parameter shared by several layers appears once, under its first name.
+
+    Raises:
+        InputError: if no parameter is in scope.
+        UnknownNameError: if `scope` is an unknown name.
     """
+    check_scope(scope)
     parameters = dict(model.named_parameters())
-    if scope == "weights":
-        weights = {id(weight.parameter) for weight in analog_weights(model).values()}
-        chosen = {name: p for name, p in parameters.items() if id(p) in weights}
+    if callable(scope):
+        selected = {name: p for name, p in parameters.items() if scope(name, p)}
     elif scope == "all":
-        chosen = parameters
+        selected = parameters
     else:
-        check_scope(scope)
-        chosen = {name: p for name, p in parameters.items() if scope(name, p)}
-    if not chosen:
+        weights = {id(weight.parameter) for weight in analog_weights(model).values()}
+        selected = {name: p for name, p in parameters.items() if id(p) in weights}
+    if not selected:
         raise InputError(
             f"{type(model).__name__} has no parameter in scope {scope!r}; expected at least one layer that a crossbar "
-            "can hold (convolution, linear, attention, recurrent), or a scope that picks some of its parameters."
+            "can store (convolution, linear, attention, recurrent), or a scope that selects some parameters."
         )
-    return chosen
+    return selected

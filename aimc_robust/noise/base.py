@@ -1,4 +1,4 @@
-"""The weight-noise protocol."""
+"""Abstract base class of weight noise."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -8,30 +8,43 @@ from torch import Tensor
 
 
 class WeightNoise(ABC):
-    """Anything that turns a named weight tensor into a perturbed one.
+    """Base class of anything that turns a named weight tensor into a perturbed one.
 
-    Gaussian and Laplace noise are weight noises, and so is programming the weights onto a crossbar: whatever
-    accepts a weight noise (training, evaluation, sharpness) accepts each of them.
+    Gaussian and Laplace noise are weight noises, and so is programming the weights onto a crossbar. Training,
+    evaluation and sharpness analysis accept any weight noise.
 
-    any_device: whether `perturb` takes a generator of any device; else it gets the CPU's.
+    Attributes:
+        supports_any_device: Whether `perturb` accepts a generator of any device. If False it gets a CPU generator.
     """
 
-    any_device: ClassVar[bool] = False
+    supports_any_device: ClassVar[bool] = False
 
     @abstractmethod
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
-        """A perturbed copy of `weight` (any shape, filters along dimension 0), same dtype and device.
+        """Return a perturbed copy of a weight.
 
-        `name` is that of the weight's layer; of the parameter, when it is not a layer's weight. All randomness comes
-        from `generator`; `weight` is left as it is.
+        Args:
+            name: Name of the weight's layer, or of the parameter if it is not the weight of a layer.
+            weight: Weight of any shape with filters along dimension 0; not modified.
+            generator: Source of all randomness.
+
+        Returns:
+            Perturbed weight of the same shape, dtype and device.
         """
 
 
 def standard_normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    """N(0, 1) of `like`'s shape, on its device and in its dtype.
+    """Draw standard normal numbers with the shape, device and dtype of a tensor.
 
-    Drawn in float32 on the generator's device, whatever the dtype of `like`: a float64 copy of a model, or one on
-    a GPU, meets the same chip.
+    They are drawn in float32 on the generator's device whatever the dtype of `like`, so that a float64 copy of a model,
+    or one on a GPU, sees the same chip.
+
+    Args:
+        like: Tensor that gives shape, device and dtype.
+        generator: Source of randomness.
+
+    Returns:
+        A tensor like `like` with values from N(0, 1).
     """
     draw = torch.randn(like.shape, generator=generator, device=generator.device, dtype=torch.float32)
     return draw.to(device=like.device, dtype=like.dtype)

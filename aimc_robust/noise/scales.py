@@ -1,19 +1,24 @@
-"""The four scales that make a noise strength sigma relative to the weights. Papers differ here by 7 to 18 times."""
+"""Scales that make a noise strength sigma relative to the weights; published definitions differ by 7 to 18 times."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from aimc_robust.errors import require_known
 
+NoiseScale = Literal["filter_max", "filter_norm", "layer_max", "absolute"]
+"""Unit of a noise strength; see `weight_scale`."""
+
 
 def _filters(weight: Tensor) -> Tensor:
-    """`weight` as (filters, weights per filter); a tensor of fewer than 2 dimensions is one filter."""
+    """`weight` as (filters, weights per filter)."""
     return weight.flatten(1) if weight.ndim >= 2 else weight.reshape(1, -1)
 
 
 def _per_filter(values: Tensor, weight: Tensor) -> Tensor:
+    """One value per filter, broadcastable to `weight`."""
     return values.reshape(-1, *[1] * (weight.ndim - 1)) if weight.ndim >= 2 else values.reshape([1] * weight.ndim)
 
 
@@ -33,7 +38,7 @@ def _absolute(weight: Tensor) -> Tensor:
     return weight.new_ones(())
 
 
-SCALES: dict[str, Callable[[Tensor], Tensor]] = {
+SCALES: dict[NoiseScale, Callable[[Tensor], Tensor]] = {
     "filter_max": _filter_max,
     "filter_norm": _filter_norm,
     "layer_max": _layer_max,
@@ -42,16 +47,26 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def check_scale(scale: str) -> None:
-    """Raise UnknownNameError unless `scale` is one of SCALES."""
+    """Raise `UnknownNameError` unless `scale` is a `NoiseScale`."""
     require_known("scale", scale, SCALES)
 
 
-def weight_scale(weight: Tensor, scale: str) -> Tensor:
-    """What sigma is multiplied by, broadcastable to `weight`, in units of the weight.
+def weight_scale(weight: Tensor, scale: NoiseScale) -> Tensor:
+    """Compute the factor that multiplies sigma.
 
-    filter_max: max|w| of each filter (Incorruptible paper, Sec. 3). filter_norm: ||w||_2 of each filter, with no
-    division by sqrt(n) (m-RWP paper, Sec. 3). layer_max: max|W|. absolute: 1. A filter is one entry of dimension 0;
-    a tensor of fewer than 2 dimensions counts as one filter.
+    `filter_max`: max|w| of each filter (Incorruptible paper, Sec. 3). `filter_norm`: ||w||_2 of each filter, without
+    division by sqrt(n) (m-RWP paper, Sec. 3). `layer_max`: max|W|. `absolute`: 1.
+
+    Args:
+        weight: Weight of any shape. A filter is one entry of dimension 0; a tensor of fewer than 2 dimensions is one
+            filter.
+        scale: Name of the scale.
+
+    Returns:
+        The factor, broadcastable to `weight`, in units of the weight.
+
+    Raises:
+        UnknownNameError: if `scale` is not a `NoiseScale`.
     """
     check_scale(scale)
     return SCALES[scale](weight.detach())

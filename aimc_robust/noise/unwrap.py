@@ -1,17 +1,18 @@
-"""Wrappers around a model that are no part of it: data parallelism, torch.compile, Lightning Fabric."""
+"""Remove wrappers around a model: data parallelism, torch.compile, Lightning Fabric."""
 
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The user's own model inside any of these wrappers, so that its layers have one name whatever runs them."""
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """Return the model inside its wrappers, so that layer names do not depend on how the model is run."""
     while True:
         if isinstance(model, DataParallel | DistributedDataParallel):
-            model = model.module
+            inner: nn.Module | None = model.module
         elif "_orig_mod" in model._modules:  # torch.compile's OptimizedModule
-            model = model._orig_mod
-        elif "_forward_module" in model._modules:  # Fabric's
-            model = model._forward_module
-        else:
+            inner = model._modules["_orig_mod"]
+        else:  # Lightning Fabric
+            inner = model._modules.get("_forward_module")
+        if inner is None:
             return model
+        model = inner

@@ -1,1 +1,1 @@
-"""Processes on this machine."""
+"""Worker processes and CPU cores of this machine."""

@@ -1,4 +1,4 @@
-"""Work on numbered items in several processes: the same results in the same order, whatever the number of processes."""
+"""Parallel map over worker processes, with results that do not depend on the number of processes."""
 
 from __future__ import annotations
 
@@ -25,22 +25,35 @@ from aimc_robust.parallel.cores import available_cpus
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 2  # items waiting for each process, so that none idles and little is done in vain when the caller stops
+QUEUED_PER_WORKER = 2  # keeps every worker busy, and wastes little work when the caller stops early
 
-_work: Callable[[Any], Any] | None = None  # of a worker process
+_worker_function: Callable[[Any], Any] | None = None  # set in worker processes only
 
 
 class WorkerError(AimcError, RuntimeError):
-    """A worker process ended before its work was done, or raised what cannot be sent to this process."""
+    """A worker process died, or raised an exception that cannot be pickled."""
 
 
 def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: int | None) -> Iterator[Result]:
-    """`work(item)` for each item, in the order of the items, as far as the caller asks for them.
+    """Yield `work(item)` for each item, in the order of the items.
 
-    jobs: so many processes with one thread each; 1 is this process with one thread. Any number gives the same results,
-        since a sum's last digits depend on the number of threads alone. None: this process with torch's threads.
-    work: on Linux processes are forked and share what it holds without a copy; elsewhere it is pickled.
-    Raises what `work` raises; WorkerError when a process dies. When the caller stops, its processes end at once.
+    Items are taken lazily. If the caller stops early, the worker processes end at once.
+
+    Args:
+        work: Function to apply. On Linux worker processes are forked and share its data without a copy; elsewhere it is
+            pickled.
+        items: Items to process.
+        jobs: Number of worker processes with one thread each; 1 computes in this process with one thread. Results are
+            the same for any number, since rounding depends on the number of threads only. None computes in this process
+            with torch's current number of threads.
+
+    Yields:
+        The results.
+
+    Raises:
+        InputError: if `jobs` is invalid.
+        WorkerError: if a worker process dies.
+        Exception: whatever `work` raises.
     """
     if jobs is not None:
         require_whole("jobs", jobs, low=1)
@@ -48,61 +61,68 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: 
         yield from map(work, items)
     elif jobs == 1:
         for item in items:
-            with one_thread():
+            with single_thread():
                 result = work(item)
             yield result
     else:
-        yield from _in_processes(work, items, jobs)
+        yield from _map_in_processes(work, items, jobs)
 
 
 @contextmanager
 def background_call(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
-    """Begin `work` beside what is done inside, which calls what it is given for the result.
+    """Context manager that runs `work` in the background while the block executes.
 
-    On Linux with a second core in a forked process with one thread; else `work` begins when its result is asked for.
-    It is asked for once; where it never is, the process ends with the block. Raises what `work` raises where the result
-    is asked for; WorkerError when its process has died.
+    On Linux with at least two cores `work` runs in a forked process with one thread; otherwise it runs when its result
+    is requested. If the result is never requested, the process is ended with the block.
+
+    Args:
+        work: Function to run.
+
+    Yields:
+        A function that waits for the result and returns it, to be called at most once. It raises what `work` raises,
+        or `WorkerError` if the process died.
     """
     if sys.platform != "linux" or len(available_cpus()) == 1:
         yield work
         return
-    # No pool, which would keep threads here that later forks should not meet.
+    # Not a pool: its threads would be copied into processes that are forked later.
     context = multiprocessing.get_context("fork")
-    (held, leash), (receiver, sender) = context.Pipe(duplex=False), context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(work, sender, held, leash))
+    (lifeline, lifeline_end), (receiver, sender) = context.Pipe(duplex=False), context.Pipe(duplex=False)
+    process = context.Process(target=_send_result, args=(work, sender, lifeline, lifeline_end))
     process.start()
     sender.close()
 
     def result() -> Result:
         try:
-            fine, found = receiver.recv()
+            succeeded, value = receiver.recv()
         except EOFError:
-            raise WorkerError("a worker process died, perhaps for want of memory.") from None
-        if not fine:
-            raise found
-        return found
+            raise WorkerError("a worker process died, possibly from lack of memory.") from None
+        if not succeeded:
+            raise value
+        return value
 
     try:
         yield result
     finally:
-        leash.close()
+        lifeline_end.close()
         process.join()
-        held.close()
+        lifeline.close()
         receiver.close()
 
 
-def _send(work: Callable[[], Any], sender: Connection, held: Connection, leash: Connection) -> None:
-    _start(lambda _: work(), held, leash)
+def _send_result(work: Callable[[], Any], sender: Connection, lifeline: Connection, lifeline_end: Connection) -> None:
+    _start_worker(lambda _: work(), lifeline, lifeline_end)
+    message: tuple[bool, Any]
     try:
-        message = True, _run(None)
+        message = True, _call_worker_function(None)
     except Exception as error:
         message = False, error
     sender.send(message)
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Inside, torch computes with one thread."""
+def single_thread() -> Iterator[None]:
+    """Context manager in which torch computes with one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -111,67 +131,71 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _in_processes(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
-    with _processes(work, jobs) as pool:
+def _map_in_processes(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+    with _process_pool(work, jobs) as pool:
         remaining = iter(items)
-        waiting = deque(pool.submit(_run, item) for item in islice(remaining, AHEAD * jobs))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(_run, item) for item in islice(remaining, 1))
+        pending = deque(
+            pool.submit(_call_worker_function, item) for item in islice(remaining, QUEUED_PER_WORKER * jobs)
+        )
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(_call_worker_function, item) for item in islice(remaining, 1))
             yield result
 
 
 @contextmanager
-def _processes(work: Callable[[Item], Any], jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes for `_run` with an item of `work`; they end at once when an error, or a caller that stops, leaves."""
+def _process_pool(work: Callable[[Item], Any], jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that apply `work`; they end at once if the block is left by an error or by a caller that stops."""
     # Forked workers need no second import of torch and no copy of model and images. torch's threads do not survive a
-    # fork, which is why a worker has one (as in torch's own DataLoader).
+    # fork, so each worker uses a single thread (as in torch's own DataLoader).
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    held, leash = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, held, leash))
+    lifeline, lifeline_end = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_start_worker, initargs=(work, lifeline, lifeline_end)
+    )
     try:
         yield pool
     except BrokenProcessPool:
         raise WorkerError(
-            f"one of {jobs} worker processes died, perhaps for want of memory; use fewer jobs. Finished work is kept."
+            f"one of {jobs} worker processes died, possibly from lack of memory; use fewer jobs. Finished work is kept."
         ) from None
-    except BaseException:  # nobody asks for the rest any more
-        leash.close()
+    except BaseException:  # the remaining results are no longer needed
+        lifeline_end.close()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        leash.close()
-        held.close()
+        lifeline_end.close()
+        lifeline.close()
 
 
-def _start(work: Callable[[Any], Any], held: Connection, leash: Connection) -> None:
-    global _work
-    _work = work
+def _start_worker(work: Callable[[Any], Any], lifeline: Connection, lifeline_end: Connection) -> None:
+    global _worker_function
+    _worker_function = work
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then lets go
-    leash.close()
-    threading.Thread(target=_end_with, args=(held,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the parent, which then ends its workers
+    lifeline_end.close()
+    threading.Thread(target=_exit_with_parent, args=(lifeline,), daemon=True).start()
 
 
-def _end_with(held: Connection) -> None:
-    """A worker ends with its parent, however that ends, and when the parent lets go: nothing is ever sent."""
-    held.poll(None)
+def _exit_with_parent(lifeline: Connection) -> None:
+    """End this worker when the parent closes its end of the pipe or dies; nothing is ever sent through it."""
+    lifeline.poll(None)
     os._exit(1)
 
 
-def _run(item: Any) -> Any:
-    assert _work is not None
+def _call_worker_function(item: Any) -> Any:
+    assert _worker_function is not None
     try:
-        return _work(item)
+        return _worker_function(item)
     except Exception as error:
-        if not _can_be_sent(error):  # it would look like a dead worker
+        if not _can_be_pickled(error):  # the parent would take it for a dead worker
             raise WorkerError(f"{type(error).__name__} in a worker process: {error}") from None
         raise
 
 
-def _can_be_sent(error: Exception) -> bool:
+def _can_be_pickled(error: Exception) -> bool:
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever an exception's own constructor raises
+    except Exception:  # an exception's own constructor may raise anything
         return False
     return True

@@ -32,7 +32,7 @@ def test_filters_first_has_one_filter_per_output_and_goes_back(name):
     outputs = LAYERS[name].out_features if name == "linear" else LAYERS[name].out_channels
     assert len(filters) == outputs
     assert filters.numel() == weight.parameter.numel()
-    assert torch.equal(weight.as_stored(filters), weight.parameter)
+    assert torch.equal(weight.to_parameter_layout(filters), weight.parameter)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -59,7 +59,7 @@ def test_noise_relative_to_a_filter_is_relative_to_its_output(name, scale):
     with torch.no_grad():
         sizes = torch.logspace(-3, 3, len(weight.filters_first()))
         shape = [-1, *[1] * (layer.weight.ndim - 1)]
-        spread = weight.as_stored(torch.ones_like(weight.filters_first()) * sizes.reshape(shape))
+        spread = weight.to_parameter_layout(torch.ones_like(weight.filters_first()) * sizes.reshape(shape))
         layer.weight.copy_(spread)
     before = weight.filters_first().clone()
     draws = []
@@ -80,7 +80,7 @@ def test_column_scaling_of_a_transposed_convolution_is_per_output(name):
     with torch.no_grad():
         shape = [-1, *[1] * (layer.weight.ndim - 1)]
         sizes = torch.logspace(-3, 3, len(weight.filters_first())).reshape(shape)
-        layer.weight.copy_(weight.as_stored(torch.ones_like(weight.filters_first()) * sizes))
+        layer.weight.copy_(weight.to_parameter_layout(torch.ones_like(weight.filters_first()) * sizes))
     analog = program(layer, Crossbar("rram-milo2021", scaling="column"))
     error = (weight_of(analog).filters_first() - weight.filters_first()) / sizes
     assert float(error.flatten(1).std(dim=1).min()) > 0.005
@@ -122,9 +122,9 @@ def test_weights_are_the_matrices_of_every_kind_of_layer_once_each():
     model = Everything()
     assert list(analog_weights(model)) == NAMES
     assert sorted(weights_in_scope(model, "weights")) == sorted(NAMES)
-    uses = analog_weights(model, every_use=True)
+    uses = analog_weights(model, include_shared=True)
     assert set(uses) - set(NAMES) == {"tied.weight"}
-    assert uses["tied.weight"].array == "head"
+    assert uses["tied.weight"].array_owner == "head"
     assert uses["tied.weight"].layer == "tied"
 
 

