@@ -6,14 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from support.fixtures.comparison import run_spec
 from torch import nn
 from torch.nn import functional as F
 
 from aimc_robust.analysis.landscape import Landscape, filter_directions
 from aimc_robust.data.dataset import load_data
 from aimc_robust.errors import AimcError, InputError
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
-from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.planning.plan import trial_states
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.comparison import load_spec
@@ -178,12 +177,12 @@ rows = [{ title = "SGD", method = "sgd" }]
 
 
 @pytest.fixture(scope="module")
-def landed(tiny, tmp_path_factory):
+def landed(tiny, models, tmp_path_factory):
     """A finished comparison with a landscape on training images."""
     folder = tmp_path_factory.mktemp("landed")
     path = folder / "spec.toml"
     path.write_text(tiny.replace(*PLANE))
-    compare(load_spec(path), path.read_text(), folder / "out", data_folder=folder, progress=ComparisonProgress())
+    run_spec(path, folder / "out", models=models)
     write_report(folder / "out")
     return folder / "out"
 

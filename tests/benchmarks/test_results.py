@@ -7,8 +7,8 @@ import pytest
 from support.paper_specs import BENCHMARKS, NAMES, loaded
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.report.comparison.claims import FAILED, HELD, OPEN
-from aimc_robust.report.comparison.content import Content, gather
+from aimc_robust.report.comparison.claims import HELD, NOT_HELD, NOT_SETTLED
+from aimc_robust.report.comparison.content import ComparisonContent, gather
 from aimc_robust.statistics.paired_difference import paired_difference
 
 RESULTS = BENCHMARKS / "results"
@@ -20,7 +20,7 @@ ROW = re.compile(rf"^\| {LINK} \| {CLAIM} \| {STATE}: (\S+) \[(\S+), (\S+)\]", r
 
 
 @cache
-def kept(name: str) -> Content:
+def kept(name: str) -> ComparisonContent:
     return gather(ComparisonResults.open(FOLDERS[name]))
 
 
@@ -42,7 +42,7 @@ def test_rows_are_whole_and_of_the_spec_as_it_is(name):
 @pytest.mark.parametrize("name", KEPT)
 def test_the_readme_states_every_claim_as_the_rows_do(name, text):
     stated = [row[1:] for row in ROW.findall(text) if row[0] == name.replace("/", "-")]
-    found = [(v.text, v.state, f"{v.difference:+.1f}", f"{v.ci[0]:.1f}", f"{v.ci[1]:.1f}") for v in kept(name).verdicts]
+    found = [(v.text, v.state, f"{v.difference:+.1f}", f"{v.ci[0]:.1f}", f"{v.ci[1]:.1f}") for v in kept(name).claims]
     assert stated == found
 
 
@@ -50,9 +50,9 @@ def test_the_readme_counts_the_claims(text):
     total, held, failed, undecided = (
         int(n) for n in re.search(r"Of (\d+) claims.* (\d+) held, (\d+) did not and (\d+) are not", text).groups()
     )
-    states = [verdict.state for name in KEPT for verdict in kept(name).verdicts]
+    states = [verdict.state for name in KEPT for verdict in kept(name).claims]
     assert total == len(states)
-    assert [states.count(state) for state in (HELD, FAILED, OPEN)] == [held, failed, undecided]
+    assert [states.count(state) for state in (HELD, NOT_HELD, NOT_SETTLED)] == [held, failed, undecided]
 
 
 def test_the_numbers_of_the_summary_are_the_rows(text):
@@ -71,9 +71,9 @@ def test_the_flatness_that_is_stated_is_the_rows(text):
     said = " ".join(text[text.index("Two figures have no claims") : text.index("| folder")].split())
     eight, six = (kept(name).landscapes for name in ("incorruptible/figure8", "m-rwp/figureA6"))
     training, test = eight["training-plane"], eight["test-plane"]
-    ends = [f"{plane[f'rwp-{sigma}'].flat:.1f}" for plane in (training, test) for sigma in (0.02, 0.07)]
+    ends = [f"{plane[f'rwp-{sigma}'].flat_percent:.1f}" for plane in (training, test) for sigma in (0.02, 0.07)]
     assert re.findall(r"from (\S+) %(?: at 0.02)? to (\S+) %", said) == [tuple(ends[:2]), tuple(ends[2:])]
-    sam = [plane[f"sam-{rho}"].flat for plane in (training, test) for rho in (0.2, 0.3, 0.5)]
+    sam = [plane[f"sam-{rho}"].flat_percent for plane in (training, test) for rho in (0.2, 0.3, 0.5)]
     assert f"SAM's is {min(sam):.1f} to {max(sam):.1f} % on both" in said
-    assert f"RWP 0.05 ({test['rwp-0.05'].flat:.1f} %)" in said
-    assert {f"{surface.flat:.1f}" for surface in six["plane"].values()} == {re.search(r"(\S+) % for SAM", said)[1]}
+    assert f"RWP 0.05 ({test['rwp-0.05'].flat_percent:.1f} %)" in said
+    assert {f"{surface.flat_percent:.1f}" for surface in six["plane"].values()} == {re.search(r"(\S+) % for SAM", said)[1]}

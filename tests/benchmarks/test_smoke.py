@@ -38,5 +38,5 @@ def test_the_smoke_scale_fills_every_place_whose_methods_it_keeps(name, models, 
     found = [entry for row in gather(ComparisonResults.open(out)).paper.entries for entry in row]
     kept = [entry for entry in found if entry.cell.methods]
     assert len(kept) >= 3
-    assert [(entry.cell.row, entry.cell.column) for entry in kept if entry.ours is None] == []
-    assert all(math.isfinite(entry.ours.value) for entry in kept)
+    assert [(entry.cell.row, entry.cell.column) for entry in kept if entry.measured is None] == []
+    assert all(math.isfinite(entry.measured.value) for entry in kept)

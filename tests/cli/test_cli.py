@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line as a user meets it: in a process of its own where the process is what is tested."""
 
 import os
 import pty
@@ -6,31 +6,23 @@ import subprocess
 import sys
 
 import pytest
+from support.command_line import invoke, run_process
+from typer.main import get_command
 
 import aimc_robust
+from aimc_robust.cli.app import app
 from aimc_robust.devices.library import card_names
 
-COMMANDS = ("compare", "evaluate", "recommend", "fit", "verify", "report", "devices")
-
-
-def call(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "aimc_robust", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "dumb"},
-        timeout=120,
-    )
+COMMANDS = tuple(get_command(app).commands)
 
 
 def test_version():
-    assert call("--version").stdout == f"aimc-robust {aimc_robust.__version__}\n"
+    assert run_process("--version").stdout == f"aimc-robust {aimc_robust.__version__}\n"
 
 
 @pytest.mark.parametrize("command", [(), *[(c,) for c in COMMANDS]])
 def test_every_help_has_an_example(command):
-    done = call(*command, "--help")
+    done = invoke(*command, "--help")
     assert done.returncode == 0
     assert "Example: aimc-robust" in done.stdout
 
@@ -44,10 +36,10 @@ def test_help_and_the_list_of_devices_do_not_load_torch():
 
 
 def test_devices_lists_every_card_and_shows_each_with_source_and_curve():
-    listed = call("devices").stdout
+    listed = invoke("devices").stdout
     for name in card_names():
         assert name in listed
-    shown = call("devices", "pcm-joshi2020").stdout
+    shown = invoke("devices", "pcm-joshi2020").stdout
     for word in ("10.1038/s41467-020-16108-9", "Fig. 3b", "0.25 to 25 uS", "█"):
         assert word in shown
     # the error at the end of the window, from the card's coefficients
@@ -69,7 +61,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(mistake, tmp_path):
     arguments, words = MISTAKES[mistake]
-    done = call(*arguments, cwd=tmp_path)
+    done = invoke(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
@@ -79,14 +71,14 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(mistake, tmp_path):
 
 def test_missing_data_is_told_before_anything_is_written(write_spec, tmp_path):
     path = write_spec(('name = "digits"', 'name = "npz:gone.npz"'))
-    done = call("compare", path, "--out", tmp_path / "out")
+    done = invoke("compare", path, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "no data file" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(write_spec, tmp_path):
-    done = call("compare", write_spec(), cwd=tmp_path)
+def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(write_quick_spec, tmp_path):
+    done = invoke("compare", write_quick_spec(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "parameters" in lines[0]
@@ -98,17 +90,17 @@ def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(wr
     assert (tmp_path / "results" / "tiny" / "report.html").is_file()
 
 
-def test_a_part_counts_its_own_models(write_spec, tmp_path):
-    done = call("compare", write_spec(), "--part", "2/2", cwd=tmp_path)
+def test_a_part_counts_its_own_models(write_quick_spec, tmp_path):
+    done = invoke("compare", write_quick_spec(), "--part", "2/2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     first, *lines, _ = done.stdout.splitlines()
-    assert first.startswith("2 models, 3 epochs each")
+    assert first.startswith("2 models, 1 epoch each")
     assert [line.split()[:2] for line in lines] == [["[1/2]", "m-rwp-seed0:"], ["[2/2]", "m-rwp-seed1:"]]
 
 
-def test_a_failed_model_is_named_and_the_exit_code_says_so(write_spec, tmp_path):
-    path = write_spec(("[methods.sgd]", '[methods.sgd]\n[methods.wild]\nkind = "rwp"\nsigma = 1e39'))
-    done = call("compare", path, cwd=tmp_path)
+def test_a_failed_model_is_named_and_the_exit_code_says_so(write_quick_spec, tmp_path):
+    path = write_quick_spec(("[methods.sgd]", '[methods.sgd]\n[methods.wild]\nkind = "rwp"\nsigma = 1e39'))
+    done = invoke("compare", path, cwd=tmp_path)
     assert done.returncode == 3
     assert "wild-seed0: FAILED, the loss is not finite at update 1" in done.stdout
     assert "failed: wild-seed0, wild-seed1" in done.stderr

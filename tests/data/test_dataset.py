@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aimc_robust.data.augmentation import Augmentation
@@ -53,7 +53,6 @@ def test_normalisation_uses_the_training_split(tmp_path):
     assert not torch.allclose(data.test[0].mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     height=st.integers(5, 9), width=st.integers(5, 9), channels=st.sampled_from([1, 3]), layout=st.sampled_from("HCG")
 )

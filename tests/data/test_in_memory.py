@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aimc_robust.data.augmentation import Augmentation
@@ -48,7 +48,6 @@ def by_loop(image, black, augmentation, draws, index):
     return out
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(1, 8), st.integers(1, 8)),
     crop=st.integers(0, 9),

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.datasets import load_digits
@@ -76,7 +76,6 @@ def with_threads(files, threads):
     return ImageFiles(files.root, files.paths, files.size, files.resize, threads)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     batch_size=st.integers(1, 30),
     epoch=st.integers(1, 3),

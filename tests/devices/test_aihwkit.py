@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from aimc_robust.devices.cells import CellStates
+from aimc_robust.devices.checked_calls import programming_std, read_std
 from aimc_robust.devices.library import load_card
-from aimc_robust.devices.states import CellStates, cell_states
-from aimc_robust.devices.std import programming_std, read_std
+from aimc_robust.devices.states import cell_states
 
 DATA = Path(__file__).parents[1] / "golden"
 RECORD = json.loads((DATA / "aihwkit.json").read_text())

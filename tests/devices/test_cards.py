@@ -10,10 +10,9 @@ import torch
 from support.draws import draws
 
 from aimc_robust import Card, card_names, load_card
+from aimc_robust.devices.checked_calls import programming_std, read_std
 from aimc_robust.devices.library import cards_folder
 from aimc_robust.devices.states import cell_states
-from aimc_robust.devices.std import has_read_noise, programming_std, read_std
-from aimc_robust.devices.std import std_of as std_of_law
 from aimc_robust.errors import InputError, UnknownNameError
 
 # Standard deviation of the programmed state, as published with CrossSim 3.2.0 (BSD-3, sandialabs/cross-sim):
@@ -98,7 +97,7 @@ class TestEveryCard:
             std = read_std(card, cell_states(card, target, draws(8), time_s=time_s), time_s=time_s)
             assert torch.isfinite(std).all()
             assert (std >= 0).all()
-            assert std.any() == (has_read_noise(card) and (time_s > 0 or card.read.kind != "log10-one-over-f"))
+            assert std.any() == (card.has_read_noise and (time_s > 0 or card.read.kind != "log10-one-over-f"))
 
     def test_has_a_drift_table_that_starts_from_the_programming_error(self, name):
         card = load_card(name)
@@ -106,7 +105,7 @@ class TestEveryCard:
             return
         state = torch.from_numpy(states(card))
         assert not any(card.drift.at[0].shift)
-        torch.testing.assert_close(std_of_law(card.drift.at[0].std, state), programming_std(card, state))
+        torch.testing.assert_close(card.drift.at[0].std.std(state), programming_std(card, state))
 
     def test_reads_the_same_by_path_and_as_an_object(self, name):
         card = load_card(cards_folder() / f"{name}.toml")

@@ -7,10 +7,9 @@ import pytest
 import torch
 from support.draws import draws, fixed
 
-from aimc_robust.devices.drift_interpolation import row_at
+from aimc_robust.devices.checked_calls import programming_std, read_std
 from aimc_robust.devices.library import load_card
 from aimc_robust.devices.states import cell_states
-from aimc_robust.devices.std import programming_std, read_std
 
 DAY_S = 86400.0
 SONOS, WAN = load_card("sonos-agrawal2022"), load_card("rram-wan2022-drift")
@@ -92,14 +91,14 @@ def test_wan_does_not_inherit_the_defect_of_its_source():
 
 def test_wan_in_between_is_mixed_in_the_logarithm_of_time():
     halfway = math.sqrt(1.0 * 86400.0)
-    _, law = row_at(WAN.drift, halfway)
+    _, law = WAN.drift.interpolate(halfway)
     np.testing.assert_allclose(law.coefficients, (np.array(WAN_AT[1.0]) + WAN_AT[86400.0]) / 2, rtol=1e-12)
-    _, linear = row_at(WAN.drift.model_copy(update={"interpolation": "linear"}), halfway)
+    _, linear = WAN.drift.model_copy(update={"interpolation": "linear"}).interpolate(halfway)
     assert not np.allclose(linear.coefficients, law.coefficients)
 
 
 def test_beyond_the_last_row_the_last_two_are_extended():
-    shift, law = row_at(SONOS.drift, 6 * DAY_S)
+    shift, law = SONOS.drift.interpolate(6 * DAY_S)
     np.testing.assert_allclose(shift, 2 * np.array(SHIFTS[5]) - SHIFTS[4], rtol=1e-9)
     assert law.amplitude == pytest.approx(2 * AMPLITUDES[5] - AMPLITUDES[4])
 

@@ -13,10 +13,10 @@ SONOS, PCM, MILO = map(load_card, ("sonos-agrawal2022", "pcm-nandakumar2019", "r
 
 
 @pytest.mark.parametrize("time_s", [True, float("nan"), float("inf"), -1.0, -1e-9, 3.3e9, "1 day", None])
-@pytest.mark.parametrize("beyond", ["warn", "error"])
-def test_what_is_no_time_is_refused(time_s, beyond):
+@pytest.mark.parametrize("on_out_of_range", ["warn", "error"])
+def test_what_is_no_time_is_refused(time_s, on_out_of_range):
     with pytest.raises(InputError, match=r"time_s .*seconds"):
-        check_time(PCM, time_s, beyond=beyond)
+        check_time(PCM, time_s, on_out_of_range=on_out_of_range)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_a_time_within_the_limits_passes_in_silence(card, time_s):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_time(card, time_s)
-        check_time(card, time_s, beyond="error")
+        check_time(card, time_s, on_out_of_range="error")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_time_beyond_the_limits_is_told_or_refused(card, time_s, words):
     assert all(part in message for part in (card.name, words, f"{time_s:g}"))
     assert caught[0].filename == __file__
     with pytest.raises(InputError) as refused:
-        check_time(card, time_s, beyond="error")
+        check_time(card, time_s, on_out_of_range="error")
     assert str(refused.value) == message
 
 
@@ -50,8 +50,8 @@ def test_a_time_beyond_the_limits_is_told_or_refused(card, time_s, words):
         ((0.0, 1600.0), 0.0, None),
         ((0.0, 1800.0), 1.0, None),
         ((0.0, 3200.0), 0.0, None),
-        ((0.0, 3200.0), 1.0, "0 to 1800 nA within which the card's drift holds"),
-        ((0.0, 3300.0), 0.0, "0 to 3200 nA within which the card's fit holds"),
+        ((0.0, 3200.0), 1.0, "0 to 1800 nA of the device's drift"),
+        ((0.0, 3300.0), 0.0, "0 to 3200 nA of the device"),
     ],
 )
 def test_a_window_beyond_the_states_of_the_fit_is_told_or_refused(window, time_s, words):
@@ -64,7 +64,7 @@ def test_a_window_beyond_the_states_of_the_fit_is_told_or_refused(window, time_s
         check_states(SONOS, window, time_s=time_s)
     assert caught[0].filename == __file__
     with pytest.raises(InputError, match=words):
-        check_states(SONOS, window, time_s=time_s, beyond="error")
+        check_states(SONOS, window, time_s=time_s, on_out_of_range="error")
 
 
 def test_the_warning_points_where_the_caller_says():

@@ -10,10 +10,10 @@ from scipy import stats
 from support.draws import draws
 
 from aimc_robust import Crossbar
-from aimc_robust.devices.drift_interpolation import row_at
+from aimc_robust.devices.checked_calls import programming_std
+from aimc_robust.devices.laws.polynomial import polynomial
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.devices.states import cell_states
-from aimc_robust.devices.std import polynomial, programming_std, std_of
 from aimc_robust.hardware.programming.weights_to_states import layer_draws, program_matrix, read_back
 from aimc_robust.seeding import Axes
 
@@ -81,13 +81,13 @@ def test_of_a_table_the_two_alone_add_up_to_both(name, days, error_scale):
 @pytest.mark.parametrize("name", TABLES)
 def test_of_a_table_without_programming_error_the_shift_and_the_growth_of_the_width_are_left(name):
     card, target = load_card(name), torch.full((40000,), load_card(name).range.max / 2, dtype=torch.float64)
-    shift, law = row_at(card.drift, 2 * DAY_S)
+    shift, law = card.drift.interpolate(2 * DAY_S)
     centre = target[:1] + (polynomial(shift, target[:1]) if any(shift) else 0.0)
-    growth = float(std_of(law, centre) - programming_std(card, target[:1]))
+    growth = float(law.std(centre) - programming_std(card, target[:1]))
     found = now(name, target, programming=False, time_s=2 * DAY_S).numpy()
     assert abs(growth) > 1e-3 * float(target[0])
     assert stats.kstest(found, stats.norm(float(centre), abs(growth)).cdf).pvalue > 0.01
-    width = float(std_of(law, centre))
+    width = float(law.std(centre))
     assert stats.kstest(found, stats.norm(float(centre), width).cdf).pvalue < 1e-6  # control: not the whole width
 
 

@@ -12,8 +12,8 @@ from support.draws import draws
 
 from aimc_robust import Card, load_card
 from aimc_robust.devices import laws
+from aimc_robust.devices.checked_calls import read_std
 from aimc_robust.devices.states import cell_states
-from aimc_robust.devices.std import has_read_noise, read_std
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cards.md").read_text(encoding="utf-8")
 
@@ -39,7 +39,7 @@ def run(folder, *arguments):
 def test_the_example_loads_with_every_table_in_use_and_ages(path):
     card = load_card(path)
     assert all(getattr(card, table) is not None for table in ("drift", "read", "stuck"))
-    assert has_read_noise(card)
+    assert card.has_read_noise
     target = torch.linspace(2.0, 50.0, 4000)
     states = cell_states(card, target, draws(1), time_s=3600.0)
     assert 0 < float((states.programmed - target).std()) < 2

@@ -157,7 +157,7 @@ def on_chip(ready, crossbar, layers):
 
 
 def choices(ready):
-    names = [weight.array for weight in analog_weights(ready).values()]
+    names = [weight.array_owner for weight in analog_weights(ready).values()]
     return names, [frozenset([name]) for name in names] + [frozenset(names) - {name} for name in names]
 
 
@@ -170,7 +170,7 @@ class TestLayers:
         assert len(names) >= 2
         for layers in sets:
             part = on_chip(ready, WEIGHTS, layers)
-            triples = zip(*(analog_weights(m, every_use=True).values() for m in (part, full, ready)), strict=True)
+            triples = zip(*(analog_weights(m, include_shared=True).values() for m in (part, full, ready)), strict=True)
             for found, programmed, exact in triples:
                 wanted = programmed if found.array in layers else exact
                 assert torch.equal(found.parameter, wanted.parameter)
@@ -179,8 +179,8 @@ class TestLayers:
     def test_on_arrays_chosen_layers_are_the_full_chips_and_the_others_compute_exactly(self, name):
         ready, _ = prepare(MODELS[name]()[0])
         _, sets = choices(ready)
-        full, uses = on_chip(ready, ARRAYS, None), analog_weights(ready, every_use=True).values()
-        arrays = {use.layer: use.array for use in uses}
+        full, uses = on_chip(ready, ARRAYS, None), analog_weights(ready, include_shared=True).values()
+        arrays = {use.layer: use.array_owner for use in uses}
         original = {use.layer: use.filters_first() for use in uses}
         programmed = {m.name: m for m in full.modules() if isinstance(m, ArrayLayer)}
         assert set(programmed) == set(arrays)

@@ -132,6 +132,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(run, write_s
         run(write_spec(), folder=tmp_path / "file" / "out")
 
 
+@pytest.mark.slow
 def test_a_read_only_folder_is_refused(write_spec, tmp_path):
     (tmp_path / "out").mkdir(mode=0o500)
     command = [sys.executable, "-m", "aimc_robust", "compare", str(write_spec()), "--out", str(tmp_path / "out")]

@@ -7,6 +7,9 @@ import sys
 import time
 
 import pytest
+from support.command_line import invoke
+
+from aimc_robust.experiments.execution import trial_runner
 
 COMMAND = [sys.executable, "-m", "aimc_robust", "compare"]
 
@@ -61,7 +64,8 @@ def test_kill_and_resume_ends_with_the_same_rows(write_spec, tmp_path):
     assert (folder / "summary.csv").read_bytes() == (tmp_path / "whole" / "summary.csv").read_bytes()
 
 
-def test_ctrl_c_says_how_to_go_on_and_leaves_what_is_done(write_spec, tmp_path):
+@pytest.mark.slow
+def test_ctrl_c_in_a_process_says_how_to_go_on_and_leaves_what_is_done(write_spec, tmp_path):
     path = write_spec(("epochs = 3", "epochs = 300"))
     process = start(path, tmp_path / "out")
     wait_for(tmp_path / "out", "runs/sgd-seed0/unfinished.safetensors", process)
@@ -71,3 +75,14 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_what_is_done(write_spec, tmp_path):
     assert "the same command goes on from here" in output
     assert "Traceback" not in output
     assert (tmp_path / "out" / "runs" / "sgd-seed0" / "history.jsonl").read_text().count("\n") >= 1
+
+
+def test_ctrl_c_says_how_to_go_on(write_quick_spec, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial_runner, "train", interrupted)
+    done = invoke("compare", write_quick_spec(), "--out", tmp_path / "out")
+    assert done.returncode == 130
+    assert "the same command" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

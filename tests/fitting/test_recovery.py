@@ -6,8 +6,8 @@ import pytest
 import torch
 from support.measurements import measure, noisy
 
+from aimc_robust.devices.checked_calls import programming_std
 from aimc_robust.devices.library import load_card
-from aimc_robust.devices.std import programming_std
 from aimc_robust.fitting.fit import fit_card
 from aimc_robust.fitting.laws import std_at
 from aimc_robust.fitting.predictive import latent, moments

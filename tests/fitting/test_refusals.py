@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.measurements import measure, noisy
 
@@ -136,7 +136,6 @@ def test_times_within_5_percent_are_one():
     assert times_s.tolist() == [0.0, 1.02, 2.0]
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -45,11 +45,11 @@ def test_a_time_that_cannot_be_is_refused(time_s):
 
 def test_a_time_beyond_the_cards_limits_warns_or_is_refused():
     day_s = 86400.0
-    with pytest.warns(UserWarning, match=r"time_s = 864000 s leaves the limits 0 to 432000 s") as caught:
+    with pytest.warns(UserWarning, match=r"time_s = 864000 s outside the limits 0 to 432000 s") as caught:
         program(small_model(), Crossbar("sonos-agrawal2022"), time_s=10 * day_s)
     assert [warning.filename for warning in caught] == [__file__]
     strict = Crossbar("sonos-agrawal2022", on_out_of_range="error")
-    with pytest.raises(InputError, match=r"leaves the limits"):
+    with pytest.raises(InputError, match=r"outside the limits"):
         program(small_model(), strict, time_s=10 * day_s)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -64,16 +64,16 @@ def test_a_time_for_a_card_without_drift_is_told():
 
 
 def test_a_window_beyond_the_limits_warns_or_is_refused():
-    with pytest.warns(UserWarning, match="leaves the limits"):
+    with pytest.warns(UserWarning, match="outside the limits"):
         Crossbar("rram-milo2021", window=(50.0, 300.0))
-    with pytest.raises(InputError, match="leaves the limits"):
+    with pytest.raises(InputError, match="outside the limits"):
         Crossbar("rram-milo2021", window=(50.0, 300.0), on_out_of_range="error")
     # SONOS: up to 3200 nA at time 0, up to 1800 nA later.
     wide = Crossbar("sonos-agrawal2022", window=(0.0, 2500.0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         program(small_model(), wide)
-    with pytest.warns(UserWarning, match=r"leaves the limits 0 to 1800 nA within which the card's drift holds"):
+    with pytest.warns(UserWarning, match=r"outside the limits 0 to 1800 nA of the device's drift"):
         program(small_model(), wide, time_s=86400.0)
 
 

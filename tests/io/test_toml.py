@@ -5,7 +5,7 @@ import math
 import tomllib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aimc_robust.errors import InputError
@@ -26,7 +26,6 @@ def test_any_table_is_read_back_as_it_was(values):
     assert tomllib.loads(to_toml(values)) == values
 
 
-@settings(max_examples=30)
 @given(st.dictionaries(TEXT, st.dictionaries(TEXT, TABLES, max_size=2), max_size=2))
 def test_tables_of_tables_of_tables_are_read_back_as_they_were(values):
     assert tomllib.loads(to_toml(values)) == values
@@ -50,7 +49,7 @@ def test_infinity_is_toml_too(value):
 
 @pytest.mark.parametrize("value", [None, {"a": None}, [None], object(), {1, 2}, b"x", datetime.timedelta(1)])
 def test_what_toml_does_not_know_is_refused_not_written_wrong(value):
-    with pytest.raises(InputError, match="TOML has no form for"):
+    with pytest.raises(InputError, match="TOML"):
         to_toml({"key": value})
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -61,7 +61,6 @@ def test_the_published_networks_have_their_number_of_weights(options, classes, e
         assert weights(ResNet(in_channels=3, classes=classes, **options)) == expected
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     channels=st.integers(1, 5),
     blocks=st.lists(st.integers(1, 3), min_size=1, max_size=4),

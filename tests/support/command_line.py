@@ -24,8 +24,12 @@ class Completed(NamedTuple):
 
 def invoke(*arguments: object, cwd: Path | None = None) -> Completed:
     """Run `aimc-robust ARGUMENTS` in this process, in the folder `cwd`."""
-    with contextlib.chdir(cwd or Path.cwd()):
-        result = CliRunner(env=ENVIRONMENT).invoke(app, [*map(str, arguments)])
+    search_path = list(sys.path)
+    try:
+        with contextlib.chdir(cwd or Path.cwd()):
+            result = CliRunner(env=ENVIRONMENT).invoke(app, [*map(str, arguments)])
+    finally:
+        sys.path[:] = search_path  # commands add the current folder
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Completed(result.exit_code, result.stdout, result.stderr)

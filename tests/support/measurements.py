@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from aimc_robust.devices.checked_calls import read_std
 from aimc_robust.devices.library import load_card
 from aimc_robust.devices.states import cell_states
-from aimc_robust.devices.std import read_std
 
 
 def measure(device, *, cells=2000, targets=0, times_s=(0.0,), reads=1, seed=0, window=None):

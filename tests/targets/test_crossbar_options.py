@@ -9,13 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from support import user_models
+from support.fixtures.comparison import run_spec
 
 from aimc_robust import ADC, DAC, BitSliced, Crossbar, calibrate, evaluate
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import load_data
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
-from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.experiments.spec.methods import build_method
 from aimc_robust.hardware.config.ranges import ranges_from_json
@@ -100,12 +99,12 @@ def test_training_noise_takes_no_time():
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory, tiny):
+def compared(tiny, models, tmp_path_factory):
     """The folder of a comparison on converters, at a time, with compensation."""
     folder = tmp_path_factory.mktemp("converters")
     text = tiny.replace('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', CONVERTERS.strip())
     (folder / "spec.toml").write_text(text)
-    compare(load_spec(folder / "spec.toml"), text, folder / "out", data_folder=folder, progress=ComparisonProgress())
+    run_spec(folder / "spec.toml", folder / "out", models=models)
     write_report(folder / "out")
     return folder / "out"
 
@@ -172,9 +171,7 @@ def test_a_resumed_comparison_keeps_its_ranges_and_numbers(compared, tmp_path):
     shutil.copytree(compared, again)
     lost = again / "runs" / "m-rwp-seed0" / "evaluations.jsonl"
     lost.write_text("".join(lost.read_text().splitlines(keepends=True)[:3]))
-    spec = load_spec(again / "spec.toml")
-    text = (again / "spec.toml").read_text()
-    compare(spec, text, again, data_folder=tmp_path, progress=ComparisonProgress())
+    run_spec(again / "spec.toml", again)
     assert (again / "evaluations.csv").read_text() == (compared / "evaluations.csv").read_text()
 
 
@@ -185,15 +182,14 @@ CROSSSIM = """targets = [
 
 
 def write_crosssim_spec(folder, tiny):
-    text = tiny.replace('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', CROSSSIM)
-    (folder / "spec.toml").write_text(text)
-    return load_spec(folder / "spec.toml"), text
+    path = folder / "spec.toml"
+    path.write_text(tiny.replace('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', CROSSSIM))
+    return path
 
 
-def test_the_crosssim_backend_in_a_comparison(tmp_path, tiny):
+def test_the_crosssim_backend_in_a_comparison(tmp_path, tiny, models):
     pytest.importorskip("simulator", reason="CrossSim 3.2 is not installed; comparisons on it cannot run")
-    spec, text = write_crosssim_spec(tmp_path, tiny)
-    compare(spec, text, tmp_path / "out", data_folder=tmp_path, progress=ComparisonProgress())
+    run_spec(write_crosssim_spec(tmp_path, tiny), tmp_path / "out", models=models)
     rows = rows_of(tmp_path / "out").reset_index()
     assert rows.groupby("target")["backend"].unique().map(list).to_dict() == {
         "ours": ["native"],
@@ -205,9 +201,9 @@ def test_the_crosssim_backend_in_a_comparison(tmp_path, tiny):
 
 def test_without_crosssim_a_comparison_stops_before_training(tmp_path, tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "simulator", None)  # as if it were not installed
-    spec, text = write_crosssim_spec(tmp_path, tiny)
+    path = write_crosssim_spec(tmp_path, tiny)
     with pytest.raises(MissingDependencyError, match="pip install"):
-        compare(spec, text, tmp_path / "out", data_folder=tmp_path, progress=ComparisonProgress())
+        run_spec(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -219,5 +215,5 @@ def test_what_a_target_cannot_hold_is_told_before_training(tmp_path, tiny, monke
     )
     (tmp_path / "spec.toml").write_text(text)
     with pytest.raises(InputError, match="weight_percentile"):
-        compare(load_spec(tmp_path / "spec.toml"), text, tmp_path / "out", data_folder=tmp_path, progress=ComparisonProgress())
+        run_spec(tmp_path / "spec.toml", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,25 +1,15 @@
 """`aimc-robust devices` as a user meets it."""
 
 import os
-import subprocess
-import sys
 
 import pytest
-from typer.testing import CliRunner
+from support.command_line import invoke
 
-from aimc_robust.cli.app import app
 from aimc_robust.devices.library import card_names, load_card
 
 
 def call(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "aimc_robust", "devices", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120", "TERM": "dumb"},
-        timeout=120,
-    )
+    return invoke("devices", *arguments, cwd=cwd)
 
 
 def test_the_list_says_which_cards_have_drift_and_read_noise():
@@ -32,9 +22,9 @@ def test_the_list_says_which_cards_have_drift_and_read_noise():
 @pytest.mark.parametrize("name", card_names())
 def test_a_card_is_shown_with_its_source_all_tables_and_curves(name):
     card = load_card(name)
-    done = CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, ["devices", name])
-    assert done.exit_code == 0, done.output
-    shown = " ".join(done.output.split())
+    done = call(name)
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(done.stdout.split())
     assert " ".join(card.source.citation.split()) in shown
     for table, chart in (("drift", "drift: mean"), ("read", "of one read over"), ("stuck", "[stuck]")):
         law = getattr(card, table)

@@ -193,7 +193,7 @@ def test_what_leaves_a_cards_limits_is_told_once_and_kept(files, shown, tmp_path
     question, models = asked([str(files / "exact.safetensors")], shown, devices=["sonos-agrawal2022"], times_s=[1e9])
     heard = Heard()
     run(tmp_path / "out", question, models, shown, progress=heard, notes=["read with care"])
-    limits = [note for note in heard.notes if "leaves the limits" in note]
+    limits = [note for note in heard.notes if "outside the limits" in note]
     assert len(limits) == 1
     assert heard.notes == ["read with care", *limits]
     assert json.loads((tmp_path / "out" / "notes.json").read_text()) == heard.notes

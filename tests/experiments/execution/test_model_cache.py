@@ -22,6 +22,7 @@ targets = ["digital", "gaussian-0.2"]
 [data]
 name = "digits"
 test_share = 0.1
+train_images = 200
 [model]
 name = "small-cnn"
 options = { channels = 4, stages = 2 }

@@ -100,7 +100,7 @@ def test_committed_rows_without_checkpoints_come_together_and_weights_join_their
     put(published, SGD, history=epochs(3), rows=chips(SGD, [0, 1]))
     put(other, SGD, history=epochs(3), rows=chips(SGD, [1, 2]))
     put(weights, SGD, history=epochs(3), weights=4)
-    merged = merge([published.folder, other.folder, weights.folder], tmp_path / "all").store
+    merged = merge([published.folder, other.folder, weights.folder], tmp_path / "all").results
     assert sorted(row["chip"] for row in merged.evaluations(SGD)) == [0, 1, 2]
     assert weight(merged, SGD) == 4
 
@@ -118,7 +118,7 @@ def test_of_two_unfinished_trainings_the_one_with_most_epochs_is_gone_on_with(re
     one, two = results("one"), results("two")
     put(one, SGD, history=epochs(1, start=10.0), unfinished=1)
     put(two, SGD, history=epochs(2), unfinished=2)
-    merged = merge([one.folder, two.folder], one.folder).store
+    merged = merge([one.folder, two.folder], one.folder).results
     assert content(one.folder) == content(two.folder)
     assert (weight(merged, SGD, "unfinished.safetensors"), len(merged.history(SGD))) == (2, 2)
 
@@ -137,17 +137,17 @@ def test_a_failed_cell_loses_to_a_finished_one_and_keeps_its_reason_alone(order,
     put(stores[0], SGD, history=epochs(1), failed="not finite")
     finished(stores[1], SGD)
     put(stores[0], MRWP, failed="out of memory")
-    merged = merge([stores[i].folder for i in order], tmp_path / "all").store
+    merged = merge([stores[i].folder for i in order], tmp_path / "all").results
     assert merged.failure(SGD) is None
     assert merged.failure(MRWP) == "out of memory"
-    assert merge([stores[i].folder for i in order], stores[0].folder).store.failure(SGD) is None
+    assert merge([stores[i].folder for i in order], stores[0].folder).results.failure(SGD) is None
 
 
 def test_rows_of_one_training_are_united_each_once(results, tmp_path):
     one, two = results("one"), results("two")
     finished(one, SGD, numbers=(0, 1))
     finished(two, SGD, numbers=(1, 2))
-    merged = merge([one.folder, two.folder], tmp_path / "all").store
+    merged = merge([one.folder, two.folder], tmp_path / "all").results
     assert [row["chip"] for row in merged.evaluations(SGD)] == [0, 1, 2]
 
 
@@ -155,7 +155,7 @@ def test_machines_that_round_differently_give_the_earlier_folders_row_for_the_sa
     one, two = results("one"), results("two")
     put(one, SGD, history=epochs(3), weights=1, rows=chips(SGD, [0, 1]))
     put(two, SGD, history=epochs(3), weights=1, rows=chips(SGD, [0, 1, 2], accuracy=60.5))
-    merged = merge([one.folder, two.folder], tmp_path / "all").store
+    merged = merge([one.folder, two.folder], tmp_path / "all").results
     assert [row["accuracy"] for row in merged.evaluations(SGD)] == [60.0, 61.0, 62.5]
 
 
@@ -164,7 +164,7 @@ def test_two_different_finished_trainings_are_refused_and_nothing_is_written(res
     finished(one, SGD, value=1)
     finished(two, SGD, value=2)
     with pytest.raises(
-        ResultsError, match=r"sgd-seed0 in .*one.* and .*two.*other weights.*leaving one of the folders"
+        ResultsError, match=r"sgd-seed0 in .*one.* and .*two.*other weights.*leave one of the folders"
     ):
         merge([one.folder, two.folder], tmp_path / "all")
     assert not (tmp_path / "all").exists()
@@ -227,7 +227,7 @@ def test_rows_added_to_the_merged_folder_stay_out_of_the_others(results, tmp_pat
     one, two = results("one"), results("two")
     finished(one, SGD)
     before = content(one.folder)
-    merged = merge([one.folder, two.folder], tmp_path / "all").store
+    merged = merge([one.folder, two.folder], tmp_path / "all").results
     merged.add_evaluations(SGD, chips(SGD, [9]))
     write_checkpoint(
         merged.run_folder(SGD) / "checkpoint.safetensors", {"w": torch.zeros(3)}, {"recipe": "r", "epoch": 1}
@@ -239,7 +239,7 @@ def test_environments_are_united_in_order(results, tmp_path):
     one, two = results("one"), results("two")
     one.write_json_file("environment.json", [{"device": "cpu"}])
     two.write_json_file("environment.json", [{"device": "H100"}, {"device": "cpu"}])
-    merged = merge([one.folder, two.folder], tmp_path / "all").store
+    merged = merge([one.folder, two.folder], tmp_path / "all").results
     assert merged.read_json_file("environment.json") == [{"device": "cpu"}, {"device": "H100"}]
 
 
@@ -251,7 +251,7 @@ def test_a_merge_cut_off_at_any_file_is_finished_by_the_same_call(results, tmp_p
     put(one, MRWP, failed="out of memory")
     for trial in (SGD, MRWP):
         finished(two, trial, other=5)
-    whole = content(merge([one.folder, two.folder], tmp_path / "whole").store.folder)
+    whole = content(merge([one.folder, two.folder], tmp_path / "whole").results.folder)
 
     class Killed(BaseException):
         pass

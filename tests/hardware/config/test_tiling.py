@@ -14,7 +14,7 @@ def crosssims_sizes(count: int, limit: int) -> list[int]:
     return [size] * (arrays - 1) + [count - size * (arrays - 1)]
 
 
-@settings(deadline=None, derandomize=True, max_examples=500)
+@settings(derandomize=True)
 @given(st.integers(1, 2000), st.integers(1, 300))
 @example(18, 5)  # CrossSim's last array would have 6
 @example(5, 4)

@@ -82,7 +82,7 @@ def steps_of(crossbar: Crossbar) -> float:
     return step + (2.0 / (2 ** (crossbar.mapping_object.weight_bits - 1) - 1) if sliced else 0.0)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(
     device=DEVICES,
     mapping=MAPPINGS,

@@ -121,7 +121,7 @@ def check_converters(tree: dict, case: dict) -> None:
         assert pair["vmm"] == pair["mvm"]
 
 
-@pytest.mark.filterwarnings("ignore:.*leaves the limits")  # errors are off in these cases: any window will do
+@pytest.mark.filterwarnings("ignore:.*outside the limits")  # errors are off in these cases: any window will do
 @recorded("mapping")
 def test_mapping_levels_and_weight_limit_are_those_of_the_case(case):
     check_mapping(crosssim_parameters(crossbar_of(case)), case)
@@ -271,7 +271,7 @@ OFFSET_UNSIGNED = Crossbar(
 SONOS = "sonos-agrawal2022"
 
 
-@pytest.mark.filterwarnings("ignore:.*leaves the limits")
+@pytest.mark.filterwarnings("ignore:.*outside the limits")
 @pytest.mark.parametrize(
     ("crossbar", "time_s", "match"),
     [

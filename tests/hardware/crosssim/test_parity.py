@@ -68,7 +68,7 @@ LAYERS = st.sampled_from(
 
 
 @pytest.mark.filterwarnings("ignore:Warning. Bit sliced core ADC ranges")  # CrossSim's advice for real circuits
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(
     layer=LAYERS,
     dac=DACS,

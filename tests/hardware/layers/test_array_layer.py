@@ -11,7 +11,7 @@ from torch import nn
 
 from aimc_robust import ADC, DAC, BitSliced, Crossbar, program
 
-QUIET = settings(deadline=None, derandomize=True, max_examples=150)
+QUIET = settings(derandomize=True)
 TOLERANCE = 1e-9  # float64 rounding; one code of an ADC or DAC is at least 1e-3
 
 MAPPINGS = ["one-sided", "two-sided", "offset", BitSliced(weight_bits=8, slices=2), BitSliced(weight_bits=7, slices=3)]

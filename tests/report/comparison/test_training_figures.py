@@ -5,11 +5,9 @@ import re
 import shutil
 
 import pytest
+from support.fixtures.comparison import run_spec
 
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
-from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.spec.comparison import load_spec
 from aimc_robust.report.comparison import training_figures as training
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.write import write_report
@@ -23,7 +21,7 @@ def watched(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("watched")
     path = folder / "spec.toml"
     path.write_text(tiny + DIAGNOSTICS)
-    compare(load_spec(path), path.read_text(), folder / "out", data_folder=folder, progress=ComparisonProgress())
+    run_spec(path, folder / "out")
     write_report(folder / "out")
     return folder / "out"
 
@@ -131,7 +129,7 @@ def test_diagnostics_may_be_switched_on_and_off_over_finished_models(tiny, done,
         path = tmp_path / "spec.toml"
         path.write_text(text)
         stamps = {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/*")}
-        assert not compare(load_spec(path), text, folder, data_folder=tmp_path, progress=ComparisonProgress()).failed
+        assert not run_spec(path, folder).failed
         assert {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/*")} == stamps
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.training_oracles import LOSS, ascended, batches, check, gradient_at, loss_at, mix, net, weights
 from torch import nn
@@ -132,7 +132,6 @@ def test_it_leaves_unused_and_frozen_weights_out_of_its_norm(kind):
     assert model["unused"].weight.grad is None
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     widths=st.lists(st.integers(1, 9), min_size=2, max_size=5),
     rho=st.floats(1e-3, 10.0),
