@@ -1,1 +1,1 @@
-"""What is notified while an experiment runs: progress, TensorBoard."""
+"""Callbacks that are notified while an experiment runs: progress, TensorBoard."""

@@ -1,26 +1,32 @@
-"""What a comparison tells whoever watches it. The base listens in silence."""
+"""Progress callbacks of a comparison."""
 
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
 
 
 class ComparisonProgress:
-    """Override what is to be shown."""
+    """Callbacks that a comparison calls. Each does nothing by default; override those that are needed."""
 
     def started(self, *, trials: int, epochs: int, coverage: str) -> None:
-        """A comparison of so many models with so many epochs each begins."""
+        """Called when a comparison begins.
+
+        Args:
+            trials: Number of models.
+            epochs: Largest number of epochs of a model.
+            coverage: Which part of the network is analog, as a sentence.
+        """
 
     def training(self, trial: Trial, *, done: int) -> None:
-        """A model's training begins, or goes on after `done` epochs."""
+        """Called when a model's training begins, or resumes after `done` epochs."""
 
     def epoch(self, trial: Trial, row: Row) -> None:
-        """An epoch is done; `row` is its history row."""
+        """Called after an epoch; `row` is its row of the training history."""
 
     def evaluating(self, trial: Trial, target: str) -> None:
-        """A model's evaluation under a target begins."""
+        """Called when a model's evaluation under a target begins."""
 
     def finished(self, trial: Trial, accuracies: dict[str, float]) -> None:
-        """A model is trained and evaluated: target -> mean accuracy [percent]."""
+        """Called when a model is trained and evaluated; `accuracies` is target -> mean accuracy [percent]."""
 
     def failed(self, trial: Trial, reason: str) -> None:
-        """A model has no result."""
+        """Called when a model has no result."""

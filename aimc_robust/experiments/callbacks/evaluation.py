@@ -1,4 +1,4 @@
-"""What an evaluation tells whoever watches it."""
+"""Progress callbacks of an evaluation."""
 
 from __future__ import annotations
 
@@ -8,22 +8,29 @@ from aimc_robust.experiments.spec.evaluation import TrainedModel
 
 
 class EvaluationProgress:
-    """What an evaluation tells whoever watches it. The base listens in silence."""
+    """Callbacks that an evaluation calls. Each does nothing by default; override those that are needed."""
 
     def started(self, *, models: int, targets: int, coverage: str, pilot: int | None) -> None:
-        """An evaluation of so many models on so many targets begins. pilot: chips that decide how many follow."""
+        """Called when an evaluation begins.
+
+        Args:
+            models: Number of models.
+            targets: Number of targets.
+            coverage: Which part of the network is analog, as a sentence.
+            pilot: Number of chips after which the number of further chips is decided; None: it is fixed.
+        """
 
     def note(self, text: str) -> None:
-        """Something that the user should know."""
+        """Called with a remark for the user."""
 
     def evaluating(self, model: TrainedModel, target: str, *, done: int, chips: int) -> None:
-        """A model's evaluation on a target begins; `done` of at most `chips` chips are there already."""
+        """Called when a model's evaluation under a target begins; `done` of at most `chips` chips are finished."""
 
     def chip(self, model: TrainedModel, target: str, accuracies: Sequence[float]) -> None:
-        """A chip is done: all accuracies so far [percent]."""
+        """Called after each chip, with the accuracies of all chips up to now [percent]."""
 
     def finished(self, model: TrainedModel, target: str, accuracies: Sequence[float]) -> None:
-        """A model's evaluation on a target is done."""
+        """Called when a model's evaluation under a target is finished."""
 
-    def explaining(self, what: str, *, done: int, total: int) -> None:
-        """So much of an attribution or a prediction is done."""
+    def explaining(self, description: str, *, done: int, total: int) -> None:
+        """Called when `done` of `total` steps of an attribution or a prediction are finished."""

@@ -1,4 +1,4 @@
-"""What a comparison tells, for TensorBoard too: an event file of each model beside its results."""
+"""TensorBoard event files of a comparison, one per model."""
 
 from __future__ import annotations
 
@@ -23,88 +23,105 @@ FOLDER, COMPLETE = "tensorboard", "complete.txt"
 
 
 class TensorBoard(ComparisonProgress):
-    """Passes everything on to another ComparisonProgress, and writes it into `FOLDER/<trial>/` of the results.
+    """Write event files into `tensorboard/<trial>/` of the results folder, and forward every call.
 
-    Tags: `history/KEY`, each number of the history rows over the epochs; `accuracy/TARGET`, the mean accuracy over the
-    chips [percent], at the last epoch. The rows are the truth: whenever a trial is taken up again its events are written
-    anew from its history, so that a resumed training shows each epoch once; a finished trial's that are complete stay.
-    models: the folder of shared trained models, where a training's history lies until it is finished.
-    Raises MissingDependencyError when TensorBoard is not installed.
+    Tags: `history/KEY` holds each number of the training history over the epochs; `accuracy/TARGET` holds the mean
+    accuracy over the chips [percent] at the last epoch.
+
+    The rows on disk are the source: when a trial continues, its events are rewritten from its history, so that a
+    resumed training shows each epoch once. Complete events of a finished trial are kept.
+
+    Args:
+        progress: Receives every call too.
+        results: The results folder.
+        model_cache: Folder of shared trained models, where the history of a training is until it is finished.
+
+    Raises:
+        MissingDependencyError: if TensorBoard is not installed.
     """
 
-    def __init__(self, progress: ComparisonProgress, store: ComparisonResults, *, models: Path | None = None) -> None:
-        self._writer_class = _summary_writer()
-        self._progress, self._store, self._models = progress, store, models
+    def __init__(
+        self, progress: ComparisonProgress, results: ComparisonResults, *, model_cache: Path | None = None
+    ) -> None:
+        self._writer_class = _summary_writer_class()
+        self._progress, self._results, self._model_cache = progress, results, model_cache
         self._writers: dict[Trial, SummaryWriter] = {}
-        self._shown: dict[Trial, list[Row]] = {}
+        self._written: dict[Trial, list[Row]] = {}
 
     def started(self, *, trials: int, epochs: int, coverage: str) -> None:
+        """Forward the call."""
         self._progress.started(trials=trials, epochs=epochs, coverage=coverage)
 
     def training(self, trial: Trial, *, done: int) -> None:
+        """Forward the call."""
         self._progress.training(trial, done=done)
 
     def epoch(self, trial: Trial, row: Row) -> None:
+        """Write the numbers of an epoch."""
         self._progress.epoch(trial, row)
-        shown = self._shown.get(trial)
-        if shown is None or shown[-1]["epoch"] != row["epoch"] - 1:
-            self._write_anew(trial, [known for known in self._history(trial) if known["epoch"] < row["epoch"]])
-        self._show(trial, row)
+        written = self._written.get(trial)
+        if written is None or written[-1]["epoch"] != row["epoch"] - 1:
+            self._rewrite(trial, [earlier for earlier in self._history(trial) if earlier["epoch"] < row["epoch"]])
+        self._write(trial, row)
         self._writers[trial].flush()
 
     def evaluating(self, trial: Trial, target: str) -> None:
+        """Forward the call."""
         self._progress.evaluating(trial, target)
 
     def finished(self, trial: Trial, accuracies: dict[str, float]) -> None:
+        """Write the accuracies and mark the events as complete."""
         self._progress.finished(trial, accuracies)
-        history = self._store.history(trial)
+        history = self._results.history(trial)
         content = hashlib.blake2b(json.dumps([history, accuracies]).encode(), digest_size=16).hexdigest()
         complete = self._folder(trial) / COMPLETE
         if complete.exists() and complete.read_text() == content:
             return
-        if self._shown.get(trial) != history or complete.exists():
-            self._write_anew(trial, history)
-        last = history[-1]["epoch"] if history else 0
+        if self._written.get(trial) != history or complete.exists():
+            self._rewrite(trial, history)
+        last_epoch = history[-1]["epoch"] if history else 0
         for target, accuracy in accuracies.items():
-            self._writers[trial].add_scalar(f"accuracy/{target}", accuracy, last)
+            self._writers[trial].add_scalar(f"accuracy/{target}", accuracy, last_epoch)
         self._close(trial)
         atomic_write(complete, content)
 
     def failed(self, trial: Trial, reason: str) -> None:
+        """Close the trial's event file."""
         self._progress.failed(trial, reason)
         self._close(trial)
 
     def _folder(self, trial: Trial) -> Path:
-        return self._store.folder / FOLDER / str(trial)
+        return self._results.folder / FOLDER / str(trial)
 
     def _history(self, trial: Trial) -> list[Row]:
-        """The rows of a training that runs, from where it runs (see `shared_models.training_folder`)."""
-        own = self._store.run_folder(trial)
-        if self._models is None or any((own / name).exists() for name in (FINISHED, UNFINISHED)):
-            return self._store.history(trial)
-        return self._store.history(trial, self._models / self._store.spec.recipe(trial.method, trial.seed))
+        """Return the rows of a running training from the folder where it runs, see `model_cache.training_folder`."""
+        run_folder = self._results.run_folder(trial)
+        if self._model_cache is None or any((run_folder / name).exists() for name in (FINISHED, UNFINISHED)):
+            return self._results.history(trial)
+        shared = self._model_cache / self._results.spec.recipe(trial.method, trial.seed)
+        return self._results.history(trial, shared)
 
-    def _write_anew(self, trial: Trial, history: list[Row]) -> None:
+    def _rewrite(self, trial: Trial, history: list[Row]) -> None:
         self._close(trial)
         shutil.rmtree(self._folder(trial), ignore_errors=True)
         self._writers[trial] = self._writer_class(str(self._folder(trial)))
-        self._shown[trial] = []
+        self._written[trial] = []
         for row in history:
-            self._show(trial, row)
+            self._write(trial, row)
 
-    def _show(self, trial: Trial, row: Row) -> None:
-        self._shown[trial].append(row)
+    def _write(self, trial: Trial, row: Row) -> None:
+        self._written[trial].append(row)
         for key, value in row.items():
             if key != "epoch" and isinstance(value, Real):
                 self._writers[trial].add_scalar(f"history/{key}", float(value), row["epoch"])
 
     def _close(self, trial: Trial) -> None:
-        self._shown.pop(trial, None)
+        self._written.pop(trial, None)
         if trial in self._writers:
             self._writers.pop(trial).close()
 
 
-def _summary_writer() -> type[SummaryWriter]:
+def _summary_writer_class() -> type[SummaryWriter]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

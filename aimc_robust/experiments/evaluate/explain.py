@@ -23,7 +23,7 @@ from aimc_robust.experiments.results.evaluation_tables import group_by_device
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import Row
-from aimc_robust.parallel.process_pool import one_thread
+from aimc_robust.parallel.process_pool import single_thread
 from aimc_robust.targets.target import Target
 
 Named = Sequence[tuple[TrainedModel, nn.Module]]
@@ -94,7 +94,7 @@ def predict_models(
         progress.explaining(f"{model}: prediction without Monte Carlo", done=0, total=2)
         conditions = {t.name: (calibrate_target(results, model, trained, images, t)[0], t.deployment.time_s) for t in targets}
         tested = {t.name: conditions[t.name] for family in group_by_device(targets) for t in family[-1:]}
-        with one_thread() if jobs else nullcontext():
+        with single_thread() if jobs else nullcontext():
             found = predict_loss(trained, images, conditions, seed=results.spec.chip_seed)
         progress.explaining(f"{model}: Monte Carlo beside the prediction", done=1, total=2)
         beside = validate_prediction(trained, images, tested, chips=chips, seed=results.spec.chip_seed, jobs=jobs)
@@ -123,7 +123,7 @@ def _chip_s(
     taken = []
     for _ in range(2):
         began = time.perf_counter()
-        with one_thread() if jobs else nullcontext():
+        with single_thread() if jobs else nullcontext():
             list(evaluate_chips(trained, images, condition, chips=[0], deployment=how))
         taken.append(time.perf_counter() - began)
     return min(taken)

@@ -1,4 +1,4 @@
-"""Trained models that several comparisons share, each in a folder named by its recipe's content."""
+"""A folder of trained models that several comparisons share; each is in a subfolder named by its recipe's hash."""
 
 from __future__ import annotations
 
@@ -15,15 +15,65 @@ from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import atomic_link, atomic_write
 from aimc_robust.training.resumption import FINISHED, HISTORY, UNFINISHED, selection_file
 
-SOON_S = 2.0  # a lock that is held for longer is held by a training
+LOCK_TIMEOUT_S = 2.0  # a lock that is held for longer belongs to a running training
 
 
 @contextmanager
-def _alone(shared: Path) -> Iterator[None]:
-    """Keep others from training the same recipe; say so before waiting for one that does."""
+def training_folder(
+    results: ComparisonResults, trial: Trial, model_cache: Path | None, *, writes: bool
+) -> Iterator[Path]:
+    """Yield the folder where a trial is trained: its run folder, or its subfolder of the model cache.
+
+    A finished training is linked into the run folder too (or copied, if the disk has no hard links), so that the
+    results are complete without the cache. A training that was started in the run folder continues there. If another
+    comparison trains the same recipe, this one waits for it.
+
+    Args:
+        results: The results folder.
+        trial: The trial.
+        model_cache: The folder of shared models, or None.
+        writes: Whether this process is the one that writes.
+
+    Raises:
+        ResultsError: if the cache is not writable.
+        CheckpointError: if the cached model belongs to other images or another version.
+    """
+    run_folder = results.run_folder(trial)
+    if model_cache is None or (run_folder / FINISHED).exists() or (run_folder / UNFINISHED).exists():
+        run_folder.mkdir(parents=True, exist_ok=True)
+        yield run_folder
+        return
+    shared = model_cache / results.spec.recipe(trial.method, trial.seed)
+    try:
+        shared.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultsError(
+            f"the folder of shared models {model_cache} cannot be written ({error.strerror}); give --models another "
+            "one."
+        ) from None
+    run_folder.mkdir(parents=True, exist_ok=True)
+    with _training_lock(shared) if writes else nullcontext():
+        try:
+            yield shared
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"the shared model of {trial} belongs to other images of the same name, or to another version: "
+                f"{error} Give --models another folder."
+            ) from None
+        if writes and (shared / FINISHED).exists():
+            selections = results.spec.config_of(trial.method).selections
+            other_selections = [selection_file(selections, i) for i in range(1, len(selections))]
+            atomic_write(run_folder / HISTORY, (shared / HISTORY).read_bytes())  # not linked: rows are appended
+            for name in (*other_selections, FINISHED):  # the file that marks the training as finished comes last
+                atomic_link(shared / name, run_folder / name)
+
+
+@contextmanager
+def _training_lock(shared: Path) -> Iterator[None]:
+    """Keep other processes from training the same recipe; warn before waiting for one that does."""
     lock = FileLock(shared / ".lock")
     try:
-        lock.acquire(timeout=SOON_S)
+        lock.acquire(timeout=LOCK_TIMEOUT_S)
     except Timeout:
         warnings.warn(f"another comparison trains {shared.name} in {shared.parent}; waiting for it.", stacklevel=2)
         lock.acquire()
@@ -31,40 +81,3 @@ def _alone(shared: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def training_folder(store: ComparisonResults, trial: Trial, models: Path | None, *, writes: bool) -> Iterator[Path]:
-    """Where a trial is trained: its own run folder, or, with a folder of shared `models`, that of its recipe.
-
-    A finished training is put into the run folder too (as a second name of the same file where the disk allows it), so
-    that results are whole without the shared folder. What the run folder has started goes on there. Another comparison
-    that trains the same recipe is waited for. writes: whether this process is the one that writes.
-    """
-    own = store.run_folder(trial)
-    if models is None or (own / FINISHED).exists() or (own / UNFINISHED).exists():
-        own.mkdir(parents=True, exist_ok=True)
-        yield own
-        return
-    shared = models / store.spec.recipe(trial.method, trial.seed)
-    try:
-        shared.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResultsError(
-            f"the folder of shared models {models} cannot be written ({error.strerror}); give --models another one."
-        ) from None
-    own.mkdir(parents=True, exist_ok=True)
-    with _alone(shared) if writes else nullcontext():
-        try:
-            yield shared
-        except CheckpointError as error:
-            raise CheckpointError(
-                f"the shared model of {trial} is of other images under the same name, or was made by another version: "
-                f"{error} Give --models another folder."
-            ) from None
-        if writes and (shared / FINISHED).exists():
-            selections = store.spec.config_of(trial.method).selections
-            others = [selection_file(selections, i) for i in range(1, len(selections))]
-            atomic_write(own / HISTORY, (shared / HISTORY).read_bytes())  # never two names: rows are appended
-            for name in (*others, FINISHED):  # last what says that the training is finished
-                atomic_link(shared / name, own / name)

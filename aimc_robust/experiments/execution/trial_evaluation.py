@@ -1,4 +1,4 @@
-"""A trained model under one target: a row per chip."""
+"""Evaluate a trained model under one target: a row per chip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from aimc_robust.analysis.fixed_radius import ascent_noise, sigma_for_radius
-from aimc_robust.analysis.landscape import filter_directions
+from aimc_robust.analysis.landscape import Landscape, filter_directions
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
 from aimc_robust.experiments.results.comparison import ComparisonResults
@@ -23,76 +23,94 @@ from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.targets.target import Target
 from aimc_robust.training.epoch import EVALUATION_BATCH
 
-# Training images, without their labels, that find converter ranges and BatchNorm statistics on the chip.
+# Unlabelled training images that converter ranges and BatchNorm statistics on the chip are estimated from.
 UNLABELLED_BATCH, UNLABELLED_BATCHES = 128, 4
+
+ChipMeasurements = Iterator[tuple[int, Measurement]]
+"""(chip, what was measured on it)."""
 
 
 @dataclass(frozen=True)
 class TrialEvaluation:
-    """Evaluates the model of one trial, on the device that it is on."""
+    """Evaluate the model of one trial.
 
-    store: ComparisonResults
+    Attributes:
+        results: Receives the rows.
+        trial: The trial.
+        model: Its trained model.
+        data: Its data set.
+        device: The device that the model is on.
+    """
+
+    results: ComparisonResults
     trial: Trial
     model: nn.Module
     data: DataSet
     device: torch.device
 
     def run(self, target: Target, chips: list[int]) -> None:
-        """Measure these chips of `target` and append a row to the store as each is done."""
+        """Measure chips of a target, and append a row as each is done."""
         batches = self.data.batches(target.split, EVALUATION_BATCH, self.device)
-        measurements = {"ascent": self._ascents, "plane": self._places}.get(target.direction, self._chips)
-        for chip, measured in measurements(target, chips, batches):
+        for chip, measured in self._measure(target, chips, batches):
             row = _row(self.trial, target, chip, measured)
-            self.store.add_evaluations(self.trial, [row | {"top5": measured.top5} if self.store.spec.top5 else row])
+            if self.results.spec.top5:
+                row["top5"] = measured.top5
+            self.results.add_evaluations(self.trial, [row])
 
-    def _chips(self, target: Target, chips: list[int], batches: Iterable[Batch]) -> Iterator[tuple[int, Measurement]]:
-        condition, deployment = self._ready(target)
-        seed = self.store.spec.seed
+    def _measure(self, target: Target, chips: list[int], batches: Iterable[Batch]) -> ChipMeasurements:
+        if target.landscape is not None:
+            return self._measure_landscape(target.landscape, chips, batches)
+        if target.direction == "ascent" and target.radius is not None:
+            return self._measure_ascents(target.radius, chips, batches)
+        condition, deployment = self._condition(target)
+        seed = self.results.spec.chip_seed
         return evaluate_chips(self.model, batches, condition, chips=chips, seed=seed, deployment=deployment)
 
-    def _ascents(self, target: Target, chips: list[int], batches: Iterable[Batch]) -> Iterator[tuple[int, Measurement]]:
+    def _measure_ascents(self, radius: float, chips: list[int], batches: Iterable[Batch]) -> ChipMeasurements:
         """Chip i is the step up the gradient of the i-th batch of training images, as SAM takes it."""
-        few = self.data.batches("training", UNLABELLED_BATCH, self.device)
-        steps = [batch for _, batch in zip(range(max(chips) + 1), few, strict=False)]
+        training_batches = self.data.batches("training", UNLABELLED_BATCH, self.device)
+        ascent_batches = [batch for _, batch in zip(range(max(chips) + 1), training_batches, strict=False)]
         for chip in chips:
-            noise = ascent_noise(self.model, *steps[chip % len(steps)], target.radius)
+            noise = ascent_noise(self.model, *ascent_batches[chip % len(ascent_batches)], radius)
             for _, measured in evaluate_chips(self.model, batches, noise, chips=[0]):
                 yield chip, measured
 
-    def _places(self, target: Target, chips: list[int], batches: Iterable[Batch]) -> Iterator[tuple[int, Measurement]]:
-        """Chip i is the i-th place of the landscape."""
-        directions = filter_directions(self.model, seed=self.store.spec.seed)
+    def _measure_landscape(self, landscape: Landscape, chips: list[int], batches: Iterable[Batch]) -> ChipMeasurements:
+        """Chip i is the i-th point of the landscape."""
+        directions = filter_directions(self.model, seed=self.results.spec.chip_seed)
         for chip in chips:
-            step = target.landscape.step(directions, chip)
+            step = landscape.step(directions, chip)
             for _, measured in evaluate_chips(self.model, batches, step, chips=[0]):
                 yield chip, measured
 
-    def _ready(self, target: Target) -> tuple[Condition, Deployment | None]:
-        """The target's condition for this model: its converter ranges, the sigma of its radius, data to compensate."""
+    def _condition(self, target: Target) -> tuple[Condition, Deployment | None]:
+        """Return the target's condition for this model, with converter ranges, and its deployment with data."""
         condition = target.condition
-        if target.direction == "random":
+        if target.direction == "random" and target.radius is not None and isinstance(condition, Gaussian):
             scale = condition.scale
             return Gaussian(sigma_for_radius(self.model, target.radius, scale), scale), None
         if not isinstance(condition, Crossbar):
             return condition, None
-        few = self.data.few(UNLABELLED_BATCH * UNLABELLED_BATCHES).to(self.device).split(UNLABELLED_BATCH)
+        unlabelled = self.data.few(UNLABELLED_BATCH * UNLABELLED_BATCHES).to(self.device).split(UNLABELLED_BATCH)
         if condition.needs_ranges:
-            ranges = self.store.ranges(self.trial, target.name)
+            ranges = self.results.ranges(self.trial, target.name)
             if ranges is None:
-                ranges = calibrate(self.model, condition, few).ranges
-                self.store.save_ranges(self.trial, target.name, ranges)
+                ranges = calibrate(self.model, condition, unlabelled).ranges
+                self.results.save_ranges(self.trial, target.name, ranges)
             condition = condition._replace_unchecked(ranges=ranges)
-        return condition, replace(target.deployment, data=few)
+        return condition, replace(target.deployment, data=unlabelled)
 
 
 def _row(trial: Trial, target: Target, chip: int, measured: Measurement) -> Row:
-    names = {"method": trial.method, "seed": trial.seed, "target": target.name, "backend": target.backend}
-    loss = measured.loss if math.isfinite(measured.loss) else None  # overflowed under this noise; JSON has no NaN
     return {
-        **names,
+        "method": trial.method,
+        "seed": trial.seed,
+        "target": target.name,
+        "backend": target.backend,
         "time_s": target.deployment.time_s,
         "chip": chip,
         "accuracy": measured.accuracy,
-        "loss": loss,
+        # The loss can overflow under strong noise; JSON has no NaN.
+        "loss": measured.loss if math.isfinite(measured.loss) else None,
         "n": measured.n,
     }

@@ -1,4 +1,4 @@
-"""One trial of a comparison: train a model and evaluate it on every target, as far as that is not done."""
+"""Run one trial of a comparison: train its model and evaluate it on every target, skipping what is done."""
 
 from __future__ import annotations
 
@@ -32,47 +32,58 @@ from aimc_robust.training.resumption import load_selection
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-DATA_SETS_AT_ONCE = 2
+MAX_DATA_SETS = 2  # that are kept in memory
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """All that a process needs to run trials of one comparison; it can be sent to another process or machine.
+    """Everything that a process needs to run trials of one comparison. Can be sent to other processes and machines.
 
-    folder: of the results, which must hold the question. data_folder: where relative data paths start. models: folder
-    of trained models that several comparisons share; None: each trial keeps its own. retry_failed: try failed trials
-    again.
+    Attributes:
+        folder: The results folder; it must hold the spec.
+        data_folder: Where relative data paths start.
+        model_cache: Folder of trained models that several comparisons share; None: each trial is trained anew.
+        machine: Devices and processes that train one model.
+        retry_failed: Run failed trials again.
     """
 
     folder: Path
     data_folder: Path
-    models: Path | None = None
+    model_cache: Path | None = None
     machine: Machine = field(default_factory=Machine)
     retry_failed: bool = False
 
 
-def run_trial(work: RunContext, trial: Trial, progress: ComparisonProgress) -> str | None:
-    """Train and evaluate one trial as far as it is not done; returns why it failed, or None.
+def run_trial(context: RunContext, trial: Trial, progress: ComparisonProgress) -> str | None:
+    """Train and evaluate one trial, skipping what is done.
 
-    What trials share (data, the question) is kept for the next call with the same `work`. Training that diverges and
-    want of memory are recorded and returned. Raises DataError, CheckpointError or ResultsError for what is no trial's.
+    Data and spec are kept in memory for the next call with the same context.
+
+    Args:
+        context: The comparison.
+        trial: The trial.
+        progress: Callbacks.
+
+    Returns:
+        None, or why the trial failed. Divergence and out-of-memory errors are recorded and returned as the reason; any
+        other error is raised.
     """
-    if work not in _runners:
+    if context not in _runners:
         _runners.clear()
-        _runners[work] = TrialRunner(ComparisonResults.open(work.folder), work)
-    return _runners[work].run(trial, progress)
+        _runners[context] = TrialRunner(ComparisonResults.open(context.folder), context)
+    return _runners[context].run(trial, progress)
 
 
 @contextmanager
 def use_runner(runner: TrialRunner) -> Iterator[None]:
-    """Inside, `run_trial` works with this runner and what it has loaded."""
-    _runners[runner.work] = runner
+    """Let `run_trial` use this runner, and the data that it has loaded, inside the block."""
+    _runners[runner.context] = runner
     try:
         yield
     finally:
-        _runners.pop(runner.work, None)
+        _runners.pop(runner.context, None)
 
 
 _runners: dict[RunContext, TrialRunner] = {}  # of this process
@@ -80,46 +91,52 @@ _runners: dict[RunContext, TrialRunner] = {}  # of this process
 
 @dataclass
 class TrialRunner:
-    """Runs the trials of one store on one machine.
+    """Run the trials of one comparison on one machine.
 
-    With several processes all of them train; the first one alone reads and writes rows, and evaluates.
+    With several processes all of them train; only the first one reads and writes rows, and evaluates.
+
+    Attributes:
+        results: The results folder.
+        context: The comparison.
     """
 
-    store: ComparisonResults
-    work: RunContext
+    results: ComparisonResults
+    context: RunContext
 
     def __post_init__(self) -> None:
-        self.machine = self.work.machine
+        self.machine = self.context.machine
         self._fabrics: dict[str, Fabric] = {}
-        self._data: list[tuple[DataSpec, DataSet]] = []
+        self._data_sets: list[tuple[DataSpec, DataSet]] = []
         self._images: tuple[DataSpec, Images | StreamedImages] | None = None
 
+    # Shared resources ---------------------------------------------------------------------------------------------
+
     def fabric(self, precision: str) -> Fabric:
-        """Made when it is first needed: a finished comparison on one process needs none."""
+        """Return the Fabric of a precision, created at first use: a finished comparison on one process needs none."""
         if precision not in self._fabrics:
             self._fabrics[precision] = self.machine.fabric(precision)
         return self._fabrics[precision]
 
     @cached_property
-    def _any_fabric(self) -> Fabric:
-        """One to talk to the other processes by."""
-        return self.fabric(self.store.spec.config().precision)
+    def _communication_fabric(self) -> Fabric:
+        return self.fabric(self.results.spec.config().precision)
 
     def data(self, spec: DataSpec) -> DataSet:
-        """The images of a method; the last few sets are kept."""
-        found = next((data for known, data in self._data if known == spec), None)
-        if found is None:
-            found = load_data(spec, seed=self.store.spec.seed, folder=self.work.data_folder)
-            self._data = [*self._data[-DATA_SETS_AT_ONCE + 1 :], (spec, found)]
-        return found
+        """Return a data set; the last few are kept in memory."""
+        data = next((data for known, data in self._data_sets if known == spec), None)
+        if data is None:
+            data = load_data(spec, seed=self.results.spec.data_seed, folder=self.context.data_folder)
+            self._data_sets = [*self._data_sets[-MAX_DATA_SETS + 1 :], (spec, data)]
+        return data
 
     def images(self, spec: DataSpec) -> Images | StreamedImages:
-        """The training images of a method, as they are trained on; the last ones are kept.
+        """Return the training images of a data set with augmentation; the last ones are kept in memory.
 
-        Raises InputError for an augmentation that does not fit them.
+        Raises:
+            InputError: if the augmentation does not fit the images.
         """
         if self._images is None or self._images[0] != spec:
-            self._images = None  # let go of the old ones first
+            self._images = None  # free the memory of the previous images first
             self._images = spec, self.data(spec).training_images(spec.built_augmentation())
         return self._images[1]
 
@@ -128,101 +145,108 @@ class TrialRunner:
         """Whether this is the process that reads and writes rows."""
         return self.machine.is_first
 
+    def broadcast(self, value: Value) -> Value:
+        """Return the first process's value, in every process."""
+        if self.machine.processes == 1:
+            return value
+        shared: Value = self._communication_fabric.broadcast(value)
+        return shared
+
     def wait_for_all(self) -> None:
-        """No process leaves before the others are done: its end would be taken for a crash."""
+        """Wait until every process is done: one that ends early is taken for a crash."""
         if self.machine.processes > 1:
-            self._any_fabric.barrier()
+            self._communication_fabric.barrier()
+
+    # One trial ----------------------------------------------------------------------------------------------------
 
     def run(self, trial: Trial, progress: ComparisonProgress) -> str | None:
-        """Train and evaluate a trial as far as it is not done; returns why it failed, or None."""
+        """Train and evaluate a trial, see `run_trial`."""
         reason = self._known_failure(trial)
         if reason is None:
             try:
-                with _memory_counted():
-                    if not self.shared(self.store.is_evaluated(trial) if self.writes else False):
-                        self._work_on(trial, progress)
+                with _out_of_memory_as_divergence():
+                    if not self.broadcast(self.results.is_evaluated(trial) if self.writes else False):
+                        self._train_and_evaluate(trial, progress)
                 if self.writes:
-                    progress.finished(trial, self.store.mean_accuracies(trial))
+                    progress.finished(trial, self.results.mean_accuracies(trial))
                 return None
             except DivergenceError as error:
                 reason = str(error)
                 if self.writes:
-                    self.store.record_failure(trial, reason)
+                    self.results.record_failure(trial, reason)
         progress.failed(trial, reason)
         return reason
 
-    def _work_on(self, trial: Trial, progress: ComparisonProgress) -> None:
-        model = self._trained(trial, progress)
+    def _known_failure(self, trial: Trial) -> str | None:
+        """Return why a trial failed earlier, or None; the same in every process."""
+        reason = None
+        if self.writes:
+            if self.context.retry_failed:
+                self.results.clear_failure(trial)
+            reason = self.results.failure(trial)
+        return self.broadcast(reason)
+
+    def _train_and_evaluate(self, trial: Trial, progress: ComparisonProgress) -> None:
+        model = self._train(trial, progress)
         if not self.writes:
             return
-        spec = self.store.spec
+        results, spec = self.results, self.results.spec
         config = spec.config_of(trial.method)
-        waiting = [(t, missing) for t in self.store.targets if (missing := self.store.missing_chips(trial, t))]
+        missing = {target.name: results.missing_chips(trial, target) for target in results.targets}
         device = self.fabric(config.precision).device
-        evaluation = TrialEvaluation(self.store, trial, model.to(device), self.data(spec.data_of(trial.method)), device)
+        evaluation = TrialEvaluation(results, trial, model.to(device), self.data(spec.data_of(trial.method)), device)
         loaded = 0  # the selection that training returns
-        for target, chips in waiting:
+        for target in results.targets:
+            if not missing[target.name]:
+                continue
             progress.evaluating(trial, target.name)
             if target.selection(config) != loaded:
                 loaded = target.selection(config)
-                load_selection(self.store.run_folder(trial), model, config.selections, loaded)
-            evaluation.run(target, chips)
+                load_selection(results.run_folder(trial), model, config.selections, loaded)
+            evaluation.run(target, missing[target.name])
 
-    def shared(self, value: Value) -> Value:
-        """What the first process says, in all of them."""
-        return value if self.machine.processes == 1 else self._any_fabric.broadcast(value)
-
-    def _known_failure(self, trial: Trial) -> str | None:
-        """Why a trial failed before, the same in every process."""
-        reason = None
-        if self.writes:
-            if self.work.retry_failed:
-                self.store.clear_failure(trial)
-            reason = self.store.failure(trial)
-        return self.shared(reason)
-
-    def _trained(self, trial: Trial, progress: ComparisonProgress) -> nn.Module:
-        """The trial's model with the weights of its first selection."""
-        spec, label = self.store.spec, trial.method
+    def _train(self, trial: Trial, progress: ComparisonProgress) -> nn.Module:
+        """Return the trial's model with the weights of its first selection."""
+        results, spec, label = self.results, self.results.spec, trial.method
         data, config = self.data(spec.data_of(label)), spec.config_of(label)
-        with training_folder(self.store, trial, self.work.models, writes=self.writes) as folder:
-            finished = self.shared(self.store.is_trained(trial, folder) if self.writes else False)
-            progress.training(trial, done=len(self.store.history(trial, folder)))
+        with training_folder(results, trial, self.context.model_cache, writes=self.writes) as folder:
+            finished = self.broadcast(results.is_trained(trial, folder) if self.writes else False)
+            progress.training(trial, done=len(results.history(trial, folder)))
             return train(
                 build_model(spec.model_of(label), data, seed=trial.seed),
                 spec.method(label, seed=trial.seed),
                 config,
                 training_set=self.images(spec.data_of(label)),
                 validation_set=data.validation,
-                seed=trial.seed,
+                train_seed=trial.seed,
                 folder=folder,
                 data_id=data.id,
                 on_epoch=lambda row: progress.epoch(trial, row),
-                probe=self._probe(data, label),
+                probe=self._diagnostics(data, label),
                 fabric=None if finished else self.fabric(config.precision),
             ).model
 
-    def _probe(self, data: DataSet, label: str) -> Diagnostics | None:
-        """The diagnostics that the spec asks for. They look at test images, and decide nothing."""
-        config = self.store.spec.build_diagnostics()
+    def _diagnostics(self, data: DataSet, label: str) -> Diagnostics | None:
+        """Return the spec's diagnostics. They use test images, and influence nothing."""
+        config = self.results.spec.build_diagnostics()
         if config is None:
             return None
-        loss_fn = loss_function(self.store.spec.config_of(label))
+        loss_fn = loss_function(self.results.spec.config_of(label))
         return Diagnostics(config, training=data.training, test=data.test, loss_fn=loss_fn)
 
 
 @contextmanager
-def _memory_counted() -> Iterator[None]:
-    """Want of memory is a trial's own failure, with its reason: others may fit."""
+def _out_of_memory_as_divergence() -> Iterator[None]:
+    """Turn an out-of-memory error into a DivergenceError: a failure of this trial only, as others may fit."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        wanted = str(error)
+        message = str(error)
     except RuntimeError as error:
-        if "allocate memory" not in str(error):  # torch's allocator on a CPU has no error of its own
+        if "allocate memory" not in str(error):  # torch's allocator on a CPU raises a plain RuntimeError
             raise
-        wanted = str(error)
+        message = str(error)
     else:
         return
-    first = wanted.strip().splitlines()[0] if wanted.strip() else "no memory left"
-    raise DivergenceError(f"out of memory ({first}); use a smaller batch or network, or fewer jobs.") from None
+    first_line = message.strip().splitlines()[0] if message.strip() else "no memory left"
+    raise DivergenceError(f"out of memory ({first_line}); use a smaller batch or network, or fewer jobs.") from None

@@ -166,7 +166,7 @@ class ComparisonSpec(StrictModel):
         """Return what is measured after each epoch, with the same images and draws for every training, or None."""
         if self.diagnostics is None:
             return None
-        return from_table(DiagnosticsConfig, self.diagnostics, what="diagnostics", given={"seed": self.data_seed})
+        return from_table(DiagnosticsConfig, self.diagnostics, name="diagnostics", fixed={"seed": self.data_seed})
 
     def recipe(self, label: str, seed: int) -> str:
         """Return a hash of everything that decides a trained model: its key in a shared model folder.
@@ -204,8 +204,8 @@ class ComparisonSpec(StrictModel):
 def _training_config(table: dict[str, Any]) -> TrainingConfig:
     table = dict(table)
     if "early_stopping" in table:
-        table["early_stopping"] = from_table(EarlyStopping, table["early_stopping"], what="early_stopping")
-    return from_table(TrainingConfig, table, what="training")
+        table["early_stopping"] = from_table(EarlyStopping, table["early_stopping"], name="early_stopping")
+    return from_table(TrainingConfig, table, name="training")
 
 
 @contextmanager

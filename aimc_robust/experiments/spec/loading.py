@@ -76,7 +76,7 @@ def resolved_toml(path: Path, *, scale: str | None = None, overrides: Sequence[s
         UnknownNameError: see `read_spec`.
     """
     text = path.read_text(encoding="utf-8-sig")
-    own = read_values(path, what="spec")
+    own = read_values(path, kind="spec")
     if scale is None and not overrides and "extends" not in own and "published" not in own.get("paper", {}):
         return text
     values = read_spec(path, scale=scale, overrides=overrides)
@@ -92,7 +92,7 @@ def _read_inherited(path: Path, children: tuple[Path, ...]) -> Values:
     if resolved in children:
         circle = " -> ".join(file.name for file in (*children[children.index(resolved) :], resolved))
         raise InputError(f"{path}: `extends` forms a circle ({circle}); remove one of them.")
-    values = read_values(path, what="spec")
+    values = read_values(path, kind="spec")
     base = values.pop("extends", None)
     if base is None:
         return values

@@ -26,7 +26,7 @@ def build_method(label: str, table: dict[str, Any], *, seed: int) -> Method:
     kind = options.pop("kind", label)
     require_known("method", kind, METHODS)
     if "ramp" in options:
-        options["ramp"] = from_table(Ramp, _ramp_table(options["ramp"]), what="ramp")
+        options["ramp"] = from_table(Ramp, _ramp_table(options["ramp"]), name="ramp")
     if "noise" in options:
         noise = build_target(options["noise"])
         if noise.condition is None or noise.direction is not None:
@@ -38,7 +38,7 @@ def build_method(label: str, table: dict[str, Any], *, seed: int) -> Method:
                 "noise: training perturbs with programming errors only; remove time_s, backend and compensation."
             )
         options["noise"] = noise.condition
-    return from_table(METHODS[kind], options, what=f"method {kind}", given={"seed": seed})
+    return from_table(METHODS[kind], options, name=f"method {kind}", fixed={"seed": seed})
 
 
 def _ramp_table(ramp: Any) -> Any:

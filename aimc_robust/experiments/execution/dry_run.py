@@ -1,0 +1,86 @@
+"""Build, program and evaluate untrained models on a few images, so that errors surface before training starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from aimc_robust.analysis.landscape import filter_directions
+from aimc_robust.data.dataset import DataSet
+from aimc_robust.data.spec import DataSpec
+from aimc_robust.errors import AimcError, InputError
+from aimc_robust.evaluation.monte_carlo import evaluate_chips
+from aimc_robust.experiments.execution.trial_runner import TrialRunner
+from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.hardware.calibration.converter_ranges import calibrate
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.conversion.prepare import coverage
+from aimc_robust.models.registry import build_model
+from aimc_robust.models.spec import ModelSpec
+from aimc_robust.targets.target import Target
+from aimc_robust.training.fabric import Machine, check_shares
+
+IMAGES = 8
+
+
+def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> list[str]:
+    """Load the data and build, program and evaluate the untrained network of each trial, each combination once.
+
+    Args:
+        runner: Loads the data.
+        trials: The trials.
+
+    Returns:
+        Which part of each network is analog: a sentence, or one per network with its name.
+
+    Raises:
+        AimcError: what training or evaluation would raise later for this spec and machine.
+    """
+    spec = runner.results.spec
+    combinations: list[tuple[DataSpec, ModelSpec]] = []
+    lines = []
+    for label in dict.fromkeys(trial.method for trial in trials):
+        _check_batch_size(spec, label, runner.machine)
+        data_spec, model_spec = spec.data_of(label), spec.model_of(label)
+        if (data_spec, model_spec) in combinations:
+            continue
+        combinations.append((data_spec, model_spec))
+        data = runner.data(data_spec)
+        runner.images(data_spec)  # raises for an augmentation that does not fit the images
+        model = build_model(model_spec, data, seed=spec.train_seeds[0])
+        lines.append(coverage(model, data.example[:1]).line())
+        _dry_run_targets(spec.build_targets(), model, data)
+    has_several_models = len({model_spec.model_dump_json() for _, model_spec in combinations}) > 1
+    if not has_several_models:
+        return lines[:1]
+    return [f"{model_spec.name}: {line}" for (_, model_spec), line in zip(combinations, lines, strict=True)]
+
+
+def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> None:
+    """Raise InputError if a method's batches cannot be divided among the machine's processes."""
+    try:
+        micro_batches = spec.method(label, seed=0).shard(0, machine.processes)[2]
+        check_shares(spec.config_of(label).batch_size, micro_batches)
+    except AimcError as error:
+        raise InputError(f"methods.{label}: {error}") from None
+
+
+def _dry_run_targets(targets: Iterable[Target], model: nn.Module, data: DataSet) -> None:
+    """Evaluate the model on one chip of every crossbar and at one point of every landscape."""
+    inputs, labels = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
+    for target in targets:
+        if isinstance(target.condition, Crossbar):
+            dry_run_crossbar(target, target.condition, model, inputs, labels)
+        elif target.landscape is not None:
+            step = target.landscape.step(filter_directions(model, seed=0), 0)
+            list(evaluate_chips(model, [(inputs, labels)], step, chips=[0]))
+
+
+def dry_run_crossbar(target: Target, crossbar: Crossbar, model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
+    """Program one chip of `crossbar`, calibrated on `inputs` (N, ...), and evaluate it on them."""
+    calibrated = calibrate(model, crossbar, [inputs]) if crossbar.needs_ranges else crossbar
+    deployment = replace(target.deployment, data=[inputs])
+    list(evaluate_chips(model, [(inputs, labels)], calibrated, chips=[0], deployment=deployment))
