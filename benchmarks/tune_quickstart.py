@@ -1,10 +1,10 @@
-"""How quickstart.toml's epochs, rho and sigma were chosen: validation accuracy of a grid, never the test images.
+"""Choose the epochs, rho and sigma of quickstart.toml by the validation accuracy of a grid.
 
     python benchmarks/tune_quickstart.py [METHOD ...]
 
-Trains every setting with seeds that the quickstart does not use, and prints a row per setting: accuracy on the
-validation split, digital and under Gaussian noise of sigma 0.1 and 0.2 (20 draws), and the score, the mean of the
-last two. The best row of each method is marked.
+Trains every setting with training seeds that the quickstart does not use, and prints one row per setting: accuracy on
+the validation split, digital and under Gaussian noise of sigma 0.1 and 0.2 (20 draws), and the score, which is the mean
+of the last two. The best row of each method is marked. Test images are not used.
 """
 
 import sys
@@ -31,7 +31,7 @@ STRENGTHS = {
 
 
 def scores(spec, label, seed):
-    """(digital, sigma 0.1, sigma 0.2) validation accuracies of one training [percent]."""
+    """Validation accuracies of one training [percent]: digital, sigma 0.1, sigma 0.2."""
     data = load_data(spec.data, seed=spec.seed, folder=SPEC.parent)
     trained = train(
         build_model(spec.model, data, seed=seed),
@@ -43,7 +43,7 @@ def scores(spec, label, seed):
     )
     batches = split_batches(data.validation, 512)
     conditions = (None, Gaussian(0.1), Gaussian(0.2))
-    return [evaluate(trained.model, batches, c, chips=20, seed=1).mean for c in conditions]
+    return [evaluate(trained.model, batches, condition, chips=20, seed=1).mean for condition in conditions]
 
 
 def main():

@@ -25,13 +25,13 @@ def main() -> None:
     crossbars = {
         "weight errors": (Crossbar("rram-milo2021"), 1.05),
         "8-bit DAC and ADC": (Crossbar("rram-milo2021", **converters), 4.0),
-        "the same with read noise": (Crossbar("sonos-agrawal2022", **converters), 6.0),
-        "read noise alone": (Crossbar("sonos-agrawal2022"), 6.0),
+        "8-bit DAC and ADC, read noise": (Crossbar("sonos-agrawal2022", **converters), 6.0),
+        "read noise only": (Crossbar("sonos-agrawal2022"), 6.0),
     }
     analog = {}
     for name, (crossbar, _) in crossbars.items():
-        ready = calibrate(model, crossbar, [batches[0][0]]) if crossbar.needs_ranges else crossbar
-        analog[name] = program(model, ready)
+        calibrated = calibrate(model, crossbar, [batches[0][0]]) if crossbar.needs_ranges else crossbar
+        analog[name] = program(model, calibrated)
 
     def run(network):
         measure(network, batches)
@@ -39,8 +39,8 @@ def main() -> None:
             torch.cuda.synchronize()
 
     calls = {name: lambda name=name: run(analog[name]) for name in crossbars}
-    found = ratios(lambda: run(model), calls, rounds=3)
-    print_ratios("inference against plain torch", found, {name: limit for name, (_, limit) in crossbars.items()})
+    measured = ratios(lambda: run(model), calls, rounds=3)
+    print_ratios("inference against plain torch", measured, {name: limit for name, (_, limit) in crossbars.items()})
 
 
 if __name__ == "__main__":

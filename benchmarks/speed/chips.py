@@ -1,5 +1,5 @@
-"""Claims: a chip of `evaluate`, programming included, costs at most 1.05 x plain torch inference; with `program`
-called for each chip, which prepares the model anew, 1.10 x.
+"""Claims: a chip of `evaluate`, programming included, costs at most 1.05 x plain torch inference; a call of `program`
+for each chip, which prepares the model each time, 1.10 x.
 
     python benchmarks/speed/chips.py [--device cuda]
 

@@ -1,4 +1,4 @@
-"""What the speed scripts share: the network of the claims, and ratios measured side by side."""
+"""Networks, images and timing functions that the speed scripts share."""
 
 import statistics
 import time
@@ -22,7 +22,7 @@ def resnet18_cifar(classes: int = 100) -> nn.Module:
 
 
 def images(n: int, classes: int = 100) -> tuple[torch.Tensor, torch.Tensor]:
-    """n random images (n, 3, 32, 32) and labels: speed does not depend on what they show."""
+    """n random images (n, 3, 32, 32) and labels; speed does not depend on their content."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(n, 3, 32, 32, generator=generator), torch.randint(classes, (n,), generator=generator)
 
@@ -34,37 +34,45 @@ def quickstart_cnn() -> nn.Module:
 
 
 def digits(n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """n images (n, 1, 8, 8) of real digits, repeated as often as it takes, and labels."""
-    found = load_digits()
-    rows = torch.arange(n) % len(found.target)
-    return torch.tensor(found.images, dtype=torch.float32)[rows].unsqueeze(1) / 16.0, torch.tensor(found.target)[rows]
+    """n images (n, 1, 8, 8) of real digits, repeated if necessary, and labels."""
+    data = load_digits()
+    rows = torch.arange(n) % len(data.target)
+    return torch.tensor(data.images, dtype=torch.float32)[rows].unsqueeze(1) / 16.0, torch.tensor(data.target)[rows]
 
 
 def ratios(
     baseline: Callable[[], object], others: dict[str, Callable[[], object]], rounds: int, *, warm_up: bool = True
 ) -> dict[str, list[float]]:
-    """Time of each other call over the baseline's mean of the runs just before and after it, `rounds` times.
+    """Measure the time of each other call relative to the baseline's runs directly before and after it.
 
-    Baseline and others alternate, so that a machine whose speed drifts cannot favour one of them. warm_up: call each
-    once before; whole processes have nothing to warm.
+    Baseline and other calls alternate, so that a drift of the machine's speed affects both.
+
+    Args:
+        baseline: The call to compare with.
+        others: Name -> call.
+        rounds: How often each other call is timed.
+        warm_up: Call each once before timing. Not useful for whole processes.
+
+    Returns:
+        Name -> one ratio per round.
     """
     for call in [baseline, *others.values()] if warm_up else []:
         call()
-    found: dict[str, list[float]] = {name: [] for name in others}
+    measured: dict[str, list[float]] = {name: [] for name in others}
     before = seconds(baseline)
     for _ in range(rounds):
         for name, call in others.items():
-            taken = seconds(call)
+            elapsed = seconds(call)
             after = seconds(baseline)
-            found[name].append(taken / ((before + after) / 2))
+            measured[name].append(elapsed / ((before + after) / 2))
             before = after
-    return found
+    return measured
 
 
-def print_ratios(title: str, found: dict[str, list[float]], limits: dict[str, float]) -> None:
-    """A row per call: median, least and greatest ratio, and the claim where there is one."""
+def print_ratios(title: str, measured: dict[str, list[float]], limits: dict[str, float]) -> None:
+    """Print one row per call: median, smallest and largest ratio, and the claim if there is one."""
     print(f"{title}\n{'':<28}{'median':>8}{'min':>8}{'max':>8}{'claim':>10}")
-    for name, values in found.items():
+    for name, values in measured.items():
         median = statistics.median(values)
         claim = ""
         if name in limits:
@@ -73,6 +81,7 @@ def print_ratios(title: str, found: dict[str, list[float]], limits: dict[str, fl
 
 
 def seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    """Time one call [s]."""
+    start = time.perf_counter()
     call()
-    return time.perf_counter() - began
+    return time.perf_counter() - start

@@ -2,8 +2,8 @@
 
     python benchmarks/speed/crosssim.py
 
-ResNet-14 (CIFAR form, 16 to 64 channels), 200 images of 3 x 32 x 32, RRAM Milo; inference of a programmed network, in
-one run, each call beside the other. Printed only where CrossSim is importable.
+ResNet-14 (CIFAR form, 16 to 64 channels), 200 images of 3 x 32 x 32, RRAM (Milo 2021). Inference of a programmed
+network; both simulators alternate in one run. Needs CrossSim.
 """
 
 import importlib.util
@@ -38,7 +38,7 @@ def resnet14() -> nn.Module:
 
 def main() -> None:
     if importlib.util.find_spec("simulator") is None:
-        sys.exit("CrossSim is not importable here; see the extra [crosssim].")
+        sys.exit("CrossSim cannot be imported; install the extra [crosssim].")
     model, batches = resnet14(), split_batches(images(200, 10), 50)
     converters = {"rows": 256, "dac": DAC(bits=8, kind="sign-magnitude"), "adc": ADC(bits=8)}
     crossbars = {
@@ -47,14 +47,14 @@ def main() -> None:
     }
     print(f"{'CrossSim over native':<30}{'median':>8}{'min':>8}{'max':>8}{'claim':>10}")
     for name, crossbar in crossbars.items():
-        ours, theirs = (program(model, crossbar, backend=backend) for backend in ("native", "crosssim"))
-        measure(ours, batches)
-        found = [
-            seconds(lambda n=theirs: measure(n, batches)) / seconds(lambda n=ours: measure(n, batches))
+        native, crosssim = (program(model, crossbar, backend=backend) for backend in ("native", "crosssim"))
+        measure(native, batches)
+        speedups = [
+            seconds(lambda n=crosssim: measure(n, batches)) / seconds(lambda n=native: measure(n, batches))
             for _ in range(3)
         ]
-        verdict = "holds" if statistics.median(found) >= CLAIMS[name] else "FAILS"
-        values = f"{statistics.median(found):8.1f}{min(found):8.1f}{max(found):8.1f}"
+        verdict = "holds" if statistics.median(speedups) >= CLAIMS[name] else "FAILS"
+        values = f"{statistics.median(speedups):8.1f}{min(speedups):8.1f}{max(speedups):8.1f}"
         print(f"{name:<30}{values}  >= {CLAIMS[name]:.0f} {verdict}")
 
 

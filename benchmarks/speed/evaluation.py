@@ -34,8 +34,8 @@ def main() -> None:
         return evaluate(model, batches, crossbar, chips=count, jobs=jobs)
 
     assert chips(1, 4).table.equals(chips(2, 4).table)
-    found = ratios(plain, {f"{options.chips} chips, one job": lambda: chips(1)}, rounds=options.rounds)
-    print_ratios("against plain inference on one core", found, {f"{options.chips} chips, one job": 1.10})
+    measured = ratios(plain, {f"{options.chips} chips, one job": lambda: chips(1)}, rounds=options.rounds)
+    print_ratios("against plain inference on one core", measured, {f"{options.chips} chips, one job": 1.10})
 
     gains = []
     for _ in range(options.rounds):

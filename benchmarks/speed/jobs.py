@@ -1,10 +1,10 @@
 """Claim: on two cores, `compare --jobs 2` takes at most 1 / 1.8 of the time of one process with one thread.
 
-    python benchmarks/speed/jobs.py                 # 4 equal cells of about a minute: 10 minutes, on an idle machine
-    python benchmarks/speed/jobs.py --epochs 60     # shorter ones, in which imports and the report show
+    python benchmarks/speed/jobs.py                 # 4 equal trials of about a minute: 10 minutes, on an idle machine
+    python benchmarks/speed/jobs.py --epochs 60     # shorter trials, in which imports and the report matter more
 
-The whole command, from nothing to the report, with the same cells of digits into a new folder. Equal numbers are
-checked too.
+Times the whole command, from an empty folder to the report, with the same trials on digits. Also checks that the
+numbers are equal.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         spec = Path(scratch, "spec.toml")
         spec.write_text(SPEC.format(epochs=arguments.epochs))
-        found = set()
+        tables = set()
 
         def run(jobs: int) -> None:
             with tempfile.TemporaryDirectory() as folder:
@@ -50,13 +50,13 @@ def main() -> None:
                 command += ["--jobs", str(jobs)] if jobs else []
                 quiet = {"env": os.environ | {"OMP_NUM_THREADS": "1"}, "stdout": subprocess.DEVNULL}
                 subprocess.run(command, check=True, **quiet)
-                found.add((out / "evaluations.csv").read_bytes())
+                tables.add((out / "evaluations.csv").read_bytes())
 
         measured = ratios(lambda: run(0), {"--jobs 2": lambda: run(2)}, arguments.rounds, warm_up=False)
     print_ratios(
-        f"4 cells of {arguments.epochs} epochs against one process, one thread", measured, {"--jobs 2": 1 / 1.8}
+        f"4 trials of {arguments.epochs} epochs against one process, one thread", measured, {"--jobs 2": 1 / 1.8}
     )
-    print("equal numbers" if len(found) == 1 else "DIFFERENT numbers")
+    print("equal numbers" if len(tables) == 1 else "DIFFERENT numbers")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Claim: `train` takes at most 1.02 x the time of an SGD loop written by hand, over the same images and recipe.
 
-    python benchmarks/speed/loop.py            # a small residual network, where overhead would show most
+    python benchmarks/speed/loop.py            # a small residual network, where overhead is largest
     python benchmarks/speed/loop.py --device cuda
 
 Both shuffle, crop and flip the same images and validate once an epoch; `train` also writes its checkpoint and history.
@@ -21,8 +21,8 @@ from aimc_robust.training.fabric import Machine
 BATCH, EPOCHS = 128, 2
 
 
-def by_hand(model: nn.Module, data: Images, validation: tuple[torch.Tensor, torch.Tensor]) -> float:
-    """What a user of PyTorch would write."""
+def plain_loop(model: nn.Module, data: Images, validation: tuple[torch.Tensor, torch.Tensor]) -> float:
+    """The loop that a user of PyTorch would write."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     updates = EPOCHS * (len(data) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=updates)
@@ -37,8 +37,8 @@ def by_hand(model: nn.Module, data: Images, validation: tuple[torch.Tensor, torc
         model.eval()
         with torch.inference_mode():
             parts = zip(validation[0].split(512), validation[1].split(512), strict=True)
-            right = sum((model(inputs).argmax(1) == labels).sum() for inputs, labels in parts)
-    return float(right)
+            correct = sum((model(inputs).argmax(1) == labels).sum() for inputs, labels in parts)
+    return float(correct)
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
         torch.manual_seed(0)
         return ResNet(in_channels=3, classes=100).to(device)
 
-    def ours() -> None:
+    def with_train() -> None:
         with tempfile.TemporaryDirectory() as folder:
             train(
                 fresh(),
@@ -69,8 +69,8 @@ def main() -> None:
                 folder=Path(folder),
             )
 
-    found = ratios(lambda: by_hand(fresh(), data, validation), {"train": ours}, rounds)
-    print_ratios(f"{EPOCHS} epochs of 2048 images against a loop by hand", found, {"train": 1.02})
+    measured = ratios(lambda: plain_loop(fresh(), data, validation), {"train": with_train}, rounds)
+    print_ratios(f"{EPOCHS} epochs of 2048 images against a loop by hand", measured, {"train": 1.02})
 
 
 if __name__ == "__main__":

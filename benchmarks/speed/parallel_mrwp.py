@@ -2,10 +2,10 @@
 
     python benchmarks/speed/parallel_mrwp.py [--small] [--batch 128] [--rounds 5] [--cores 0 1]
 
-ResNet-18 in its CIFAR form, SGD with momentum, float32. Each process has one thread and a core of its own; the SGD and
-the SAM update run in one process while the other waits. The processes mix their gradients by DDP's all-reduce (gloo).
-SGD over both processes shows what two busy cores and the all-reduce cost by themselves. `--small` is for a quick look:
-a batch of 16, two rounds, where the claim is not made.
+ResNet-18 in its CIFAR form, SGD with momentum, float32. Each process has one thread and its own core; the SGD and the
+SAM update run in one process while the other waits. DDP's all-reduce (gloo) mixes the gradients. SGD over both
+processes shows the cost of two busy cores and of the all-reduce. `--small` uses a batch of 16 and two rounds, for a
+quick check to which the claim does not apply.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from aimc_robust import SAM, SGD, Method, MixedRWP
 LIMITS = {"m-RWP, two processes": 1.15}
 
 
-def work(rank: int, cores: list[int], batch: int, rounds: int, meeting: str) -> None:
-    """What both processes do: the same calls in the same order, those of one process in the first alone."""
+def work(rank: int, cores: list[int], batch: int, rounds: int, rendezvous: str) -> None:
+    """Run the same calls in the same order in both processes; calls of one process run in the first only."""
     os.sched_setaffinity(0, {cores[rank]})
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
     data = images(batch)
 
     def update(method: Method, *, together: bool):
@@ -47,18 +47,18 @@ def work(rank: int, cores: list[int], batch: int, rounds: int, meeting: str) -> 
     calls = {
         "m-RWP, two processes": update(MixedRWP(sigma=0.05, parallel=True), together=True),
         "SGD, two processes": update(SGD(), together=True),
-        # One process alone: its ascent is not averaged with anybody's.
+        # One process: its ascent is not averaged over workers.
         "SAM, one process": update(SAM(rho=0.1, per_worker=True), together=False),
     }
-    found = ratios(update(SGD(), together=False), calls, rounds=rounds)
+    measured = ratios(update(SGD(), together=False), calls, rounds=rounds)
     if rank == 0:
-        print_ratios(f"one update against SGD in one process, batches of {batch}", found, LIMITS)
+        print_ratios(f"one update against SGD in one process, batches of {batch}", measured, LIMITS)
     distributed.barrier()
     distributed.destroy_process_group()
 
 
 def same_core(cores: list[int]) -> bool:
-    """Whether the two are threads of one physical core, which cannot give two processes twice the arithmetic."""
+    """Whether the two are threads of one physical core, which does not have twice the throughput."""
     names = [Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list") for core in cores]
     return all(name.exists() for name in names) and names[0].read_text() == names[1].read_text()
 
@@ -72,12 +72,14 @@ def main() -> None:
     options = parser.parse_args()
     batch, rounds = (16, 2) if options.small else (options.batch, options.rounds)
     if len(options.cores) < 2:
-        parser.error("two cores are needed, one for each process.")
+        parser.error("this script needs two cores, one for each process.")
     if same_core(options.cores):
-        print(f"cores {options.cores} are threads of one core: expect more than the claim; choose others by --cores.")
+        print(
+            f"cores {options.cores} are threads of one core: expect ratios above the claim; choose others with --cores."
+        )
     with tempfile.TemporaryDirectory() as folder:
-        meeting = (Path(folder) / "meeting").as_uri()
-        multiprocessing.spawn(work, args=(options.cores, batch, rounds, meeting), nprocs=2)
+        rendezvous = (Path(folder) / "rendezvous").as_uri()
+        multiprocessing.spawn(work, args=(options.cores, batch, rounds, rendezvous), nprocs=2)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     python benchmarks/speed/prediction.py [--large]
 
-The quickstart's network on 10 000 images of digits; with --large also ResNet-18 in its CIFAR form on 500 images, where
-the curvature is taken from 150 of them (from all 500 it is printed beside, without claim: a second derivative costs
-about 12 inferences of an image). RRAM (Milo 2021), one thread; ratios to one chip of `evaluate`, in one run. Further
-devices and times share the pass over the images: each costs about one chip more.
+The quickstart's network on 10 000 images of digits; with --large also ResNet-18 in its CIFAR form on 500 images, with
+the curvature of 150 of them (also printed for all 500, without a claim: a second derivative costs about 12 inferences
+of an image). RRAM (Milo 2021), one thread; ratios to one chip of `evaluate`, in one run. Further devices and times
+share the pass over the images: each costs about one more chip.
 """
 
 import argparse
@@ -23,8 +23,10 @@ RRAM = Crossbar("rram-milo2021")
 CHIPS = 3
 
 
-def compared(title: str, model: nn.Module, data: tuple[Tensor, Tensor], options: dict[str, dict], rounds: int) -> None:
-    """Print predictions with each of the options against one chip."""
+def print_comparison(
+    title: str, model: nn.Module, data: tuple[Tensor, Tensor], options: dict[str, dict], rounds: int
+) -> None:
+    """Print the time of predictions with each of the options, relative to one chip."""
     batches = split_batches(data, 250)
 
     def chips():
@@ -34,8 +36,8 @@ def compared(title: str, model: nn.Module, data: tuple[Tensor, Tensor], options:
         name: lambda chosen=chosen: predict_loss(model, batches, {"rram": RRAM}, **chosen)
         for name, chosen in options.items()
     }
-    found = {name: [CHIPS * ratio for ratio in values] for name, values in ratios(chips, calls, rounds).items()}
-    print_ratios(f"{title}: a prediction in chips", found, {next(iter(options)): 10.0})
+    measured = {name: [CHIPS * ratio for ratio in values] for name, values in ratios(chips, calls, rounds).items()}
+    print_ratios(f"{title}: a prediction in chips", measured, {next(iter(options)): 10.0})
 
 
 def main() -> None:
@@ -43,7 +45,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true")
     large = parser.parse_args().large
     torch.set_num_threads(1)
-    compared(
+    print_comparison(
         "small-cnn, 10 000 digits",
         quickstart_cnn().eval(),
         digits(10_000),
@@ -52,7 +54,7 @@ def main() -> None:
     )
     if large:
         options = {"curvature of 150 images": {"images": 150, "probes": 20}, "of all": {"probes": 20}}
-        compared("ResNet-18, 500 images", resnet18_cifar().eval(), images(500), options, 1)
+        print_comparison("ResNet-18, 500 images", resnet18_cifar().eval(), images(500), options, 1)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python benchmarks/speed/programming.py
 
-Time: the median of 5 calls of `program` on ResNet-18 in its CIFAR form, in seconds, for each kind of crossbar (of the
-first two, the claim). Memory: the peak that programming and one inference add to a process, over what the model and
-one plain inference add, each in a process of its own.
+Time: the median of 5 calls of `program` on ResNet-18 in its CIFAR form, in seconds, for each kind of crossbar (the
+claim is for the first two). Memory: the peak that programming and one inference add to a process, relative to what
+the model and one plain inference add, each in its own process.
 """
 
 import re
@@ -31,12 +31,12 @@ DAY_S = 86400.0
 
 def seconds(crossbar: Crossbar, time_s: float) -> float:
     model = resnet18_cifar().eval()
-    taken = []
+    times = []
     for chip in range(6):
-        began = time.perf_counter()
+        start = time.perf_counter()
         program(model, crossbar, chip=chip, time_s=time_s)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken[1:])
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
 
 
 def peak_mib() -> float:
@@ -46,9 +46,9 @@ def peak_mib() -> float:
 
 
 def added_mib(kind: str) -> float:
-    """Peak memory that this process gains from the model on [MiB]; the library itself is not counted."""
+    """Peak memory that model, programming and inference add to this process [MiB], without the library itself."""
     batch = images(250)
-    torch.nn.functional.conv2d(batch[0][:1], torch.randn(4, 3, 3, 3))  # the library's own workspaces
+    torch.nn.functional.conv2d(batch[0][:1], torch.randn(4, 3, 3, 3))  # allocates the library's own workspaces
     before = peak_mib()
     model = resnet18_cifar().eval()
     if kind != "plain":
@@ -64,9 +64,9 @@ def added_mib(kind: str) -> float:
 
 def main() -> None:
     for name, make in CROSSBARS.items():
-        taken = seconds(make(), DAY_S if "day" in name else 0.0)
+        elapsed = seconds(make(), DAY_S if "day" in name else 0.0)
         print(
-            f"{name:<28} programmed in {taken:.2f} s" + ("" if name.startswith(("bit", "8")) else "  (claim: < 0.60)")
+            f"{name:<28} programmed in {elapsed:.2f} s" + ("" if name.startswith(("bit", "8")) else "  (claim: < 0.60)")
         )
     added = {
         kind: float(subprocess.run([sys.executable, __file__, kind], check=True, capture_output=True, text=True).stdout)

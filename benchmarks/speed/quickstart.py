@@ -2,7 +2,7 @@
 
     python benchmarks/speed/quickstart.py
 
-Runs the real commands in fresh processes, and prints wall time and peak memory as the operating system counts them.
+Runs the commands in new processes, and prints wall time and peak memory as measured by the operating system.
 """
 
 import os
@@ -17,13 +17,13 @@ COMMAND = [sys.executable, "-m", "aimc_robust"]
 
 
 def run(*arguments: str) -> tuple[float, float]:
-    """(wall seconds, peak memory [GB]) of one command. Raises when it fails."""
-    began = time.perf_counter()
+    """Run one command; return its wall time [s] and peak memory [GB]. Exits if it fails."""
+    start = time.perf_counter()
     process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"aimc-robust {' '.join(arguments)} failed")
-    return time.perf_counter() - began, usage.ru_maxrss * 1024 / 1e9
+    return time.perf_counter() - start, usage.ru_maxrss * 1024 / 1e9
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
         wall, memory = run("compare", str(SPEC), "--out", str(Path(folder) / "out"))
         again, _ = run("compare", str(SPEC), "--out", str(Path(folder) / "out"))
     print(f"quickstart: {wall:.0f} s (claim: < 240 s), peak memory {memory:.2f} GB (claim: < 2 GB)")
-    print(f"the same again, with nothing left to do: {again:.1f} s")
+    print(f"the same command again, with nothing left to do: {again:.1f} s")
 
 
 if __name__ == "__main__":

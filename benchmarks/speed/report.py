@@ -2,9 +2,9 @@
 
     python benchmarks/speed/report.py [--methods 40] [--seeds 5] [--targets 21] [--chips 25]
 
-A folder as `compare` leaves it, with invented numbers; a fresh process of Python writes tables, figures and pages, as
-`aimc-robust report` does. Seconds, shares, the time beside plain pandas reading the same rows, and how long it takes to
-find a report current.
+Makes a folder as `compare` does, with random numbers. A new Python process writes tables, figures and pages, as
+`aimc-robust report` does. Prints the time of the whole and of its parts, of plain pandas reading the same rows, and of
+checking that a report is current.
 """
 
 import argparse
@@ -28,14 +28,15 @@ DEVICES = ["rram-milo2021", "rram-wan2022", "pcm-joshi2020", "sonos-agrawal2022"
 EPOCHS = 100
 TIMED = """
 import sys, time
-began = time.perf_counter()
+start = time.perf_counter()
 from pathlib import Path
-from aimc_robust.report import page, stamp
+from aimc_robust.report.freshness import report_is_current
+from aimc_robust.report.write import write_report
 loaded = time.perf_counter()
-page.write_report(Path(sys.argv[1]))
+write_report(Path(sys.argv[1]))
 written = time.perf_counter()
-assert stamp.report_is_current(Path(sys.argv[1]))
-print(loaded - began, written - loaded, time.perf_counter() - written)
+assert report_is_current(Path(sys.argv[1]))
+print(loaded - start, written - loaded, time.perf_counter() - written)
 """
 
 
@@ -43,33 +44,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("methods", 40), ("seeds", 5), ("targets", 21), ("chips", 25)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--folder", type=Path, help="keep the results folder here, instead of a temporary one")
-    asked = parser.parse_args()
+    parser.add_argument("--folder", type=Path, help="results folder to keep, instead of a temporary one")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = asked.folder or Path(temporary) / "results"
-        rows = write_results(folder, asked.methods, asked.seeds, asked.targets, asked.chips)
-        plain = min(plain_read(folder) for _ in range(3))
+        folder = options.folder or Path(temporary) / "results"
+        rows = write_results(folder, options.methods, options.seeds, options.targets, options.chips)
+        pandas_s = min(read_with_pandas(folder) for _ in range(3))
         command = [sys.executable, "-c", TIMED, str(folder)]
-        found = [[float(s) for s in subprocess.check_output(command, text=True).split()] for _ in range(3)]
-        imports, writing, checking = min(found, key=lambda times: times[1])
-        print(f"{rows} rows of {asked.methods * asked.seeds} models")
-        print(f"plain pandas reads them in     {plain:6.2f} s")
+        timings = [[float(s) for s in subprocess.check_output(command, text=True).split()] for _ in range(3)]
+        imports, writing, checking = min(timings, key=lambda times: times[1])
+        print(f"{rows} rows of {options.methods * options.seeds} models")
+        print(f"pandas reads them in           {pandas_s:6.2f} s")
         holds = "" if rows > 110_000 else f"  claim < {CLAIM_S:g} s {'holds' if writing < CLAIM_S else 'FAILS'}"
         print(f"report, from rows to pages     {writing:6.2f} s{holds}")
-        print(f"    times the plain read       {writing / plain:6.1f}")
-        for part, seconds in shares(folder).items():
+        print(f"    relative to pandas         {writing / pandas_s:6.1f}")
+        for part, seconds in part_times(folder).items():
             print(f"    {part:<27}{seconds:6.2f} s")
         print(f"imports before it              {imports:6.2f} s")
-        print(f"finding the report current     {checking:6.2f} s")
+        print(f"checking that it is current    {checking:6.2f} s")
 
 
 def write_results(folder: Path, methods: int, seeds: int, targets: int, chips: int) -> int:
-    """A finished comparison with invented accuracies; returns its number of rows."""
+    """Write a finished comparison with random accuracies; return its number of rows."""
     noises = [f"gaussian-{0.01 * (i + 1):.2f}" for i in range(targets - 1 - len(DEVICES))]
     names = ["digital", *DEVICES, *noises][:targets]
     values = {
         "name": "many-rows",
-        "seeds": list(range(seeds)),
+        "train_seeds": list(range(seeds)),
         "chips": chips,
         "targets": names,
         "data": {"name": "digits"},
@@ -78,18 +79,18 @@ def write_results(folder: Path, methods: int, seeds: int, targets: int, chips: i
         "methods": {"sgd": {}} | {f"rwp-{i}": {"kind": "rwp", "sigma": 0.01 * i} for i in range(1, methods)},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    store = ComparisonResults.create(folder, spec_from_dict(values), "# made by benchmarks/speed/report.py\n")
-    store.write_json_file(ENVIRONMENT, [{"python": sys.version.split()[0]}])
-    store.write_json_file(COVERAGE, {"line": "every weight"})
-    random, written = np.random.default_rng(0), 0
-    for cell in store.cells:
-        run = store.run_folder(cell)
+    results = ComparisonResults.create(folder, spec_from_dict(values), "# made by benchmarks/speed/report.py\n")
+    results.write_json_file(ENVIRONMENT, [{"python": sys.version.split()[0]}])
+    results.write_json_file(COVERAGE, {"line": "every weight"})
+    rng, written = np.random.default_rng(0), 0
+    for trial in results.trials:
+        run = results.run_folder(trial)
         run.mkdir(parents=True, exist_ok=True)
         lines = []
-        for target in store.spec.build_targets():
+        for target in results.spec.build_targets():
             for chip in range(target.chips(chips)):
-                row = {"method": cell.method, "seed": cell.seed, "target": target.name, "backend": target.backend}
-                accuracy, loss = random.normal(70.0 + cell.seed, 2.0), random.gamma(2.0)
+                row = {"method": trial.method, "seed": trial.seed, "target": target.name, "backend": target.backend}
+                accuracy, loss = rng.normal(70.0 + trial.seed, 2.0), rng.gamma(2.0)
                 row |= {"time_s": 0.0, "chip": chip, "accuracy": round(accuracy, 2), "loss": loss, "n": 10_000}
                 lines.append(json.dumps(row))
         (run / EVALUATIONS).write_text("\n".join(lines) + "\n")
@@ -102,38 +103,38 @@ def write_results(folder: Path, methods: int, seeds: int, targets: int, chips: i
     return written
 
 
-def plain_read(folder: Path) -> float:
-    """Seconds that pandas takes to read the rows, file by file, and to average them."""
-    began = time.perf_counter()
+def read_with_pandas(folder: Path) -> float:
+    """Time that pandas takes to read the rows, file by file, and to average them [s]."""
+    start = time.perf_counter()
     frame = pd.concat([pd.read_json(path, lines=True) for path in sorted(folder.glob(f"runs/*/{EVALUATIONS}"))])
     frame.groupby(["method", "target"])["accuracy"].mean()
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
-def shares(folder: Path) -> dict[str, float]:
-    """Seconds of the parts one after the other, in a warm process; a report draws while it reads."""
+def part_times(folder: Path) -> dict[str, float]:
+    """Time the parts one after the other in a warm process [s]; a real report draws while it reads."""
     from aimc_robust.report.comparison import figure_list
     from aimc_robust.report.comparison.content import gather
     from aimc_robust.report.comparison.training_figures import mean_rows
-    from aimc_robust.report.parallel import at_once
+    from aimc_robust.report.parallel import run_parallel
 
-    store, found, kept = ComparisonResults.open(folder), {}, {}
+    results, times, gathered = ComparisonResults.open(folder), {}, {}
     parts = {
         "reading lines": lambda: [read_rows(path) for path in folder.glob(f"runs/*/{EVALUATIONS}")],
-        "a table of them": store.table,
-        "statistics": lambda: kept.update(content=gather(store)),
-        "figures": lambda: at_once(
+        "a table of them": results.table,
+        "statistics": lambda: gathered.update(content=gather(results)),
+        "figures": lambda: run_parallel(
             [
-                *figure_list.before_accuracies(store, mean_rows(store.spec, store.histories())),
-                *figure_list.of_accuracies(kept["content"]),
+                *figure_list.training_and_device_figures(results, mean_rows(results.spec, results.histories())),
+                *figure_list.accuracy_figures(gathered["content"]),
             ]
         ),
     }
     for name, part in parts.items():
-        began = time.perf_counter()
+        start = time.perf_counter()
         part()
-        found[name] = time.perf_counter() - began
-    return found
+        times[name] = time.perf_counter() - start
+    return times
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python benchmarks/speed/steps.py [--device cuda] [--batch 128] [--rounds 5]
 
 ResNet-18 in its CIFAR form, batch 128, SGD with momentum; ratios in one run. On the CPU float32. On a GPU bfloat16
-autocast, channels_last and torch.compile, and for each method also the images that it reads per second and the share
-of the GPU's bfloat16 matrix rate (of a large product, in the same run) at which its passes run.
+autocast, channels_last and torch.compile, and for each method also the images per second and the fraction of the
+GPU's bfloat16 matrix rate (that of a large matrix product in the same run) that its passes reach.
 """
 
 import argparse
@@ -23,7 +23,7 @@ LOSS = nn.CrossEntropyLoss()
 
 
 class Steps:
-    """Updates of one network. fast: as one would train on a GPU."""
+    """Updates of one network. With `fast`: bfloat16, channels_last and compiled, as on a GPU."""
 
     def __init__(self, device: str, batch: int, *, fast: bool) -> None:
         self.device, self.fast, self.number = device, fast, 0
@@ -42,7 +42,7 @@ class Steps:
             method.backward(model, LOSS, [self.batch] * method.batches_per_update, step=self.number)
 
     def run(self, method: Method, updates: int) -> Callable[[], None]:
-        """A call that makes so many updates and waits for them."""
+        """Return a call that makes `updates` updates and waits for them."""
 
         def call() -> None:
             for _ in range(updates):
@@ -79,14 +79,16 @@ def matrix_rate(device: str, size: int = 8192, products: int = 30) -> float:
 
 
 def print_rates(steps: Steps, updates: int, rounds: int, peak: float) -> None:
-    """A row per method: images per second, and how much of the matrix rate `peak` its passes reach."""
+    """Print one row per method: images per second, and the fraction of the matrix rate `peak` that it reaches."""
     print(f"\nbfloat16 product: {peak / 1e12:.0f} TFLOP/s\n{'':<12}{'images/s':>12}{'ms/update':>12}{'of peak':>10}")
     for name, method in METHODS.items():
         call = steps.run(method, updates)
         call()
-        taken = min(seconds(call) for _ in range(rounds)) / updates
-        read = len(steps.batch[0]) * method.batches_per_update
-        print(f"{name:<12}{read / taken:12.0f}{1e3 * taken:12.2f}{steps.flops(method) / taken / peak:10.1%}")
+        elapsed = min(seconds(call) for _ in range(rounds)) / updates
+        images_read = len(steps.batch[0]) * method.batches_per_update
+        print(
+            f"{name:<12}{images_read / elapsed:12.0f}{1e3 * elapsed:12.2f}{steps.flops(method) / elapsed / peak:10.1%}"
+        )
 
 
 def main() -> None:
@@ -96,13 +98,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     fast = options.device != "cpu"
-    updates = 50 if fast else 1  # a GPU's step is too short to be timed alone
+    updates = 50 if fast else 1  # a single step on a GPU is too short to time
     steps = Steps(options.device, options.batch, fast=fast)
     if fast:
         torch.backends.cudnn.benchmark = True
     calls = {name: steps.run(METHODS[name], updates) for name in LIMITS}
-    found = ratios(steps.run(METHODS["SGD"], updates), calls, rounds=options.rounds)
-    print_ratios(f"one step against an SGD step, on {options.device}", found, LIMITS)
+    measured = ratios(steps.run(METHODS["SGD"], updates), calls, rounds=options.rounds)
+    print_ratios(f"one step against an SGD step, on {options.device}", measured, LIMITS)
     if fast:
         print_rates(steps, updates, options.rounds, matrix_rate(options.device))
 
