@@ -1,1 +1,1 @@
-"""Files: atomic writes, rows, TOML."""
+"""Files: atomic writes, rows as JSON Lines, TOML."""

@@ -1,4 +1,4 @@
-"""Files that a kill or a full disk cannot leave half written: replaced whole, rows appended whole or not at all."""
+"""Files that survive a kill or a full disk: replaced atomically, rows appended completely or not at all."""
 
 import json
 import os
@@ -17,126 +17,163 @@ Row = dict[str, Any]
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
-    """Replace `path` by `content`; a reader, or a kill, sees the old file or the new one.
+    """Write a file atomically: a reader, or a kill, sees the old file or the new one.
 
-    Raises ResultsError when it cannot be written, say on a full disk; the old file then stands.
+    Args:
+        path: File to create or replace.
+        content: Its new content; text is encoded as UTF-8.
+
+    Raises:
+        ResultsError: if the file cannot be written, for example on a full disk; the old file then remains.
     """
     data = content.encode() if isinstance(content, str) else content
-    with _new(path) as temporary, temporary.open("wb") as file:
+    with _temporary_file(path) as temporary, temporary.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def atomic_link(path: Path, other: Path) -> None:
-    """Replace `other` by the content of `path`: as a second name of the same file where the disk allows it.
+def atomic_link(path: Path, link: Path) -> None:
+    """Replace `link` by the content of `path`: a hard link if the file system supports it, otherwise a copy.
 
-    For files that are only ever replaced whole; a row appended to one of the two might appear in both.
-    Raises ResultsError when it cannot be written.
+    Only for files that are always replaced as a whole; a row appended to one of the two might appear in both.
+
+    Args:
+        path: Existing file.
+        link: File to create or replace.
+
+    Raises:
+        ResultsError: if `link` cannot be written.
     """
-    if other.exists() and other.samefile(path):
-        return  # a rename onto the same file would leave the temporary name behind
-    with _new(other) as temporary:
+    if link.exists() and link.samefile(path):
+        return  # a rename onto the same file would leave the temporary file behind
+    with _temporary_file(link) as temporary:
         try:
             os.link(path, temporary)
-        except OSError:  # another disk, or one without hard links
+        except OSError:  # another file system, or one without hard links
             shutil.copyfile(path, temporary)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Append rows as JSON lines, after cutting off a last line that an earlier kill left incomplete.
+    """Append rows to a JSON Lines file, after removing an incomplete last line that a kill left.
 
-    Raises ResultsError when they cannot be written, say on a full disk; the rows before them then stand.
+    Args:
+        path: File to create or extend.
+        rows: Rows to append; they may not hold NaN or infinity.
+
+    Raises:
+        ResultsError: if the rows cannot be written, for example on a full disk; earlier rows then remain.
     """
     lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
-    with _told(path), path.open("ab+", buffering=0) as file:
-        if file.tell() and not _ends_whole(file):
+    with _os_errors_as_results_error(path), path.open("ab+", buffering=0) as file:
+        if file.tell() and not _ends_with_newline(file):
             file.seek(0)
-            file.truncate(_whole_length(file.read()))
+            file.truncate(_complete_length(file.read()))
         length = file.seek(0, os.SEEK_END)
         try:
-            left = memoryview(lines)
-            while left:
-                left = left[file.write(left) :]  # a disk that fills up may take a part
+            remaining = memoryview(lines)
+            while remaining:
+                remaining = remaining[file.write(remaining) :]  # a disk that fills up may accept a part
         except OSError:
             file.truncate(length)
             raise
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The complete rows of a JSON-lines file, in order; a missing file has none.
+    """Read the complete rows of a JSON Lines file.
 
-    A last row that an interruption left half written is dropped, with a warning. Raises ResultsError for any other
-    damage.
+    An incomplete last row, left by an interruption, is dropped with a warning.
+
+    Args:
+        path: File to read.
+
+    Returns:
+        The rows in order; none if the file does not exist.
+
+    Raises:
+        ResultsError: if the file is damaged in any other way.
     """
     if not path.exists():
         return []
     data = path.read_bytes()
-    whole = _whole_length(data)
-    lines = data[:whole].splitlines()
-    rows = _all_at_once(lines)
+    length = _complete_length(data)
+    lines = data[:length].splitlines()
+    rows = _parse_lines(lines)
     if rows is None:
-        rows = [_parsed(path, line, f"row {number}: ") for number, line in enumerate(lines, start=1)]
-    if whole < len(data):
+        rows = [_parse_json(path, line, f"row {number}: ") for number, line in enumerate(lines, start=1)]
+    if length < len(data):
         warnings.warn(f"{path} ends in a half-written row, which is dropped; {len(rows)} rows are kept.", stacklevel=2)
     return rows
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; None when there is no such file."""
-    return _parsed(path, path.read_bytes()) if path.exists() else None
+    """Read a JSON file.
+
+    Args:
+        path: File to read.
+
+    Returns:
+        Its value; None if the file does not exist.
+
+    Raises:
+        ResultsError: if the file is damaged.
+    """
+    return _parse_json(path, path.read_bytes()) if path.exists() else None
 
 
-def _all_at_once(lines: list[bytes]) -> list[Row] | None:
-    """The lines as one JSON list, which is read much faster; None when some line is no strict JSON text of its own."""
+def _parse_lines(lines: list[bytes]) -> list[Row] | None:
+    """Parse the lines as one JSON list, which is much faster; None if some line is not strict JSON by itself."""
     try:
-        rows = orjson.loads(b"[" + b",\n".join(lines) + b"]")
+        rows: list[Row] = orjson.loads(b"[" + b",\n".join(lines) + b"]")
     except ValueError:
         return None
-    return rows if len(rows) == len(lines) else None  # two broken lines may join into one that is not
+    return rows if len(rows) == len(lines) else None  # two broken lines may join into a valid one
 
 
-def _parsed(path: Path, data: bytes, where: str = "") -> Any:
+def _parse_json(path: Path, data: bytes, location: str = "") -> Any:
     try:
         return json.loads(data)
     except ValueError as error:
-        raise ResultsError(f"{path} is damaged ({where}{error}); delete it, and what it held is made again.") from None
+        raise ResultsError(
+            f"{path} is damaged ({location}{error}); delete it and run the command again to recompute its content."
+        ) from None
 
 
 @contextmanager
-def _new(path: Path) -> Iterator[Path]:
-    """A temporary name that becomes `path` when the block ends well, and goes when it does not."""
+def _temporary_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that is renamed to `path` if the block succeeds and removed if it fails."""
     temporary = path.with_name(f".{path.name}.part")
-    with _told(path):
+    with _os_errors_as_results_error(path):
         try:
-            temporary.unlink(missing_ok=True)  # what a kill left; it may be another file's second name
+            temporary.unlink(missing_ok=True)  # left by a kill; it may be a hard link to another file
             yield temporary
             temporary.replace(path)
         except OSError:
-            with suppress(OSError):  # of two faults the first is told
+            with suppress(OSError):  # the first error is the one to report
                 temporary.unlink(missing_ok=True)
             raise
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """An OSError inside becomes a sentence that names `path` and the reason."""
+def _os_errors_as_results_error(path: Path) -> Iterator[None]:
     try:
         yield
     except ResultsError:
         raise
     except OSError as error:
         raise ResultsError(
-            f"{path} cannot be written ({error.strerror or error}); mend that and run it again. What is done is kept."
+            f"{path} cannot be written ({error.strerror or error}). Fix the cause and run the command again; finished "
+            "work is kept."
         ) from error
 
 
-def _ends_whole(file: BinaryIO) -> bool:
+def _ends_with_newline(file: BinaryIO) -> bool:
     file.seek(-1, os.SEEK_END)
     return file.read(1) == b"\n"
 
 
-def _whole_length(data: bytes) -> int:
+def _complete_length(data: bytes) -> int:
+    """Number of bytes up to and including the last newline."""
     return data.rfind(b"\n") + 1

@@ -1,18 +1,20 @@
-"""TOML files read into pydantic models, with mistakes reported in the reader's words: file, key, what is allowed."""
+"""Read TOML files into pydantic models, with errors that name the file, the key and the allowed values; write TOML."""
 
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pydantic  # schema and types of cards and specs: its checks are wider and better tested than our own
+import pydantic  # validates schema and types of cards and specs
+import pydantic_core
 
 from aimc_robust.errors import InputError, unknown_name
 
 
 class StrictModel(pydantic.BaseModel):
-    """Frozen and strict: no number from text, no NaN; an unknown key is refused with the nearest known one."""
+    """Frozen, strict base model: no number from text, no NaN, no unknown key (the nearest known one is suggested)."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
@@ -30,45 +32,88 @@ class StrictModel(pydantic.BaseModel):
 Model = TypeVar("Model", bound=StrictModel)
 
 
-def read_toml(path: Path, model: type[Model], *, what: str) -> Model:
-    """The file `path` as a `model`. Raises InputError that names the file, each key at fault and the remedy."""
-    return parse(read_values(path, what=what), model, source=str(path))
+def read_toml(path: Path, model: type[Model], *, kind: str) -> Model:
+    """Read a TOML file into a model.
+
+    Args:
+        path: File to read.
+        model: Class that validates the content.
+        kind: What the file is, such as "device card", for error messages.
+
+    Returns:
+        The validated model.
+
+    Raises:
+        InputError: if the file is missing, not TOML or invalid; the message names the file and every invalid key.
+    """
+    return parse(read_values(path, kind=kind), model, source=str(path))
 
 
-def read_values(path: Path, *, what: str) -> dict[str, Any]:
-    """The tables and keys of a TOML file. Raises InputError when it is missing or not TOML."""
+def read_values(path: Path, *, kind: str) -> dict[str, Any]:
+    """Read the tables and keys of a TOML file.
+
+    Args:
+        path: File to read.
+        kind: What the file is, for error messages.
+
+    Returns:
+        Its content.
+
+    Raises:
+        InputError: if the file is missing or not TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise InputError(f"there is no {what} at {path}; give the path of an existing TOML file.") from None
+        raise InputError(f"there is no {kind} at {path}; give the path of an existing TOML file.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a {what} in TOML: {error}.") from None
+        raise InputError(f"{path} cannot be read as a {kind} in TOML: {error}.") from None
 
 
 def parse(values: dict[str, Any], model: type[Model], *, source: str) -> Model:
-    """`values` as a `model`; `source` names their origin in the error."""
+    """Validate values against a model.
+
+    Args:
+        values: Keys and values, nested as in TOML.
+        model: Class that validates them.
+        source: Origin of the values, for error messages.
+
+    Returns:
+        The validated model.
+
+    Raises:
+        InputError: if a value is invalid; the message names every invalid key.
+    """
     try:
         return model.model_validate(values)
     except pydantic.ValidationError as error:
-        faults = [_fault(detail) for detail in error.errors()]
-        raise InputError(f"{source}: " + "; ".join(faults)) from None
+        errors = [_error_text(detail) for detail in error.errors()]
+        raise InputError(f"{source}: " + "; ".join(errors)) from None
 
 
-def _fault(detail: Any) -> str:
-    """One fault in one clause: where, what was expected, what came."""
-    where = ".".join(str(part) for part in detail["loc"])
+def _error_text(detail: pydantic_core.ErrorDetails) -> str:
+    """One validation error as a clause: key, expected value, actual value."""
+    key = ".".join(str(part) for part in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ").rstrip(".")
     if detail["type"] == "value_error":
-        return f"{where}: {message}" if where else message
+        return f"{key}: {message}" if key else message
     if detail["type"] == "missing":
-        return f"{where}: this key is required and missing"
-    return f"{where}: {message[:1].lower()}{message[1:]}, got {detail['input']!r}"
+        return f"{key}: this key is required and missing"
+    return f"{key}: {message[:1].lower()}{message[1:]}, got {detail['input']!r}"
 
 
-def to_toml(values: dict[str, Any]) -> str:
-    """`values` as TOML text: a section for each table and for each table of tables, inline tables below that.
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Format values as TOML text.
 
-    Raises InputError for a value that TOML has no form for, such as None.
+    Args:
+        values: Keys and values. A table becomes a section; a table of tables becomes a section for each inner table;
+            deeper tables become inline tables.
+
+    Returns:
+        The text.
+
+    Raises:
+        InputError: if a value cannot be expressed in TOML, such as None.
     """
     lines = [f"{toml_key(key)} = {toml_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
     for key, table in values.items():
@@ -83,12 +128,22 @@ def to_toml(values: dict[str, Any]) -> str:
 
 
 def toml_key(key: str) -> str:
-    """A key as TOML takes it: bare where that is allowed."""
+    """Format a key as TOML: bare if allowed, otherwise quoted."""
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _quoted(key)
 
 
 def toml_value(value: Any) -> str:
-    """A value on one line. Raises InputError for one that TOML has no form for."""
+    """Format a value as TOML on one line.
+
+    Args:
+        value: A string, number, bool, list, tuple or dict of these.
+
+    Returns:
+        The text.
+
+    Raises:
+        InputError: if the value cannot be expressed in TOML.
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -98,8 +153,8 @@ def toml_value(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, int | float):
-        return repr(float(value) if isinstance(value, float) else int(value))  # plain, also of numpy's numbers
-    raise InputError(f"TOML has no form for {value!r}; expected a text, a number, true, false, a list or a table.")
+        return repr(float(value) if isinstance(value, float) else int(value))  # converts numpy's numbers
+    raise InputError(f"TOML cannot express {value!r}; expected a string, a number, true, false, a list or a table.")
 
 
 def _quoted(text: str) -> str:

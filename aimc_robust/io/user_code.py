@@ -50,7 +50,7 @@ def import_callable(reference: str, *, what: str) -> Callable[..., Any]:
         raise InputError(f"{what} {reference}: the module cannot be imported: {error}.") from None
     if not callable(function):
         raise InputError(f"{what} {reference}: the module {module} has no function {name}.")
-    return function  # type: ignore[no-any-return]  # callable() does not narrow Any
+    return function
 
 
 def construct(reference: str, kind: type[Built], *, what: str, options: Mapping[str, Any] | None = None) -> Built:
