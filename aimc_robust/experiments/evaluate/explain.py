@@ -30,7 +30,12 @@ Named = Sequence[tuple[TrainedModel, nn.Module]]
 
 
 def attribute_models(
-    results: EvaluationResults, models: Named, images: EvaluationImages, chips: int, jobs: int | None, progress: EvaluationProgress
+    results: EvaluationResults,
+    models: Named,
+    images: EvaluationImages,
+    chips: int,
+    jobs: int | None,
+    progress: EvaluationProgress,
 ) -> list[str]:
     """Attribute the loss of the first model of each label on each device, at its last time; rows go to attribution.
 
@@ -77,7 +82,12 @@ def attribute_models(
 
 
 def predict_models(
-    results: EvaluationResults, models: Named, images: EvaluationImages, chips: int, jobs: int | None, progress: EvaluationProgress
+    results: EvaluationResults,
+    models: Named,
+    images: EvaluationImages,
+    chips: int,
+    jobs: int | None,
+    progress: EvaluationProgress,
 ) -> list[str]:
     """Predict the loss of the first model of each label on each target, and test the prediction on some.
 
@@ -92,7 +102,9 @@ def predict_models(
         if len(done) and ((done["model"] == str(model)) & (done["chips"] == chips)).any():
             continue
         progress.explaining(f"{model}: prediction without Monte Carlo", done=0, total=2)
-        conditions = {t.name: (calibrate_target(results, model, trained, images, t)[0], t.deployment.time_s) for t in targets}
+        conditions = {
+            t.name: (calibrate_target(results, model, trained, images, t)[0], t.deployment.time_s) for t in targets
+        }
         tested = {t.name: conditions[t.name] for family in group_by_device(targets) for t in family[-1:]}
         with single_thread() if jobs else nullcontext():
             found = predict_loss(trained, images, conditions, seed=results.spec.chip_seed)

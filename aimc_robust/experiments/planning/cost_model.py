@@ -30,7 +30,7 @@ from aimc_robust.targets.target import Target
 from aimc_robust.training.epoch import EVALUATION_BATCH, loss_function, validate
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.methods.base import Method
-from aimc_robust.training.methods.ramp import CONSTANT
+from aimc_robust.training.methods.ramp import CONSTANT_RAMP
 
 FEW, MANY = 16, EVALUATION_BATCH  # images on a CPU: two numbers of them tell what is fixed from what grows
 GPU_FEW, GPU_MANY = EVALUATION_BATCH, 4 * EVALUATION_BATCH  # fewer would not keep it busy
@@ -227,7 +227,7 @@ class CostModel:
 
 
 def _at_full_strength(method: Method) -> Method:
-    return replace(method, ramp=CONSTANT)
+    return replace(method, ramp=CONSTANT_RAMP)
 
 
 def _again(work: Callable[[], object]) -> Iterator[None]:

@@ -150,7 +150,12 @@ def _measure(model: nn.Module, data: DataSet, device: Target, *, seed: int, jobs
 
 
 def _trained(
-    spec: ComparisonSpec, data: DataSet, folder: Path, data_folder: Path, epochs: int | None, progress: ComparisonProgress
+    spec: ComparisonSpec,
+    data: DataSet,
+    folder: Path,
+    data_folder: Path,
+    epochs: int | None,
+    progress: ComparisonProgress,
 ) -> nn.Module:
     question = _sweep_spec(spec, "digital", {BASELINE: {}}, seeds=1, epochs=epochs, chips=1)
     store = _compared(question, folder, data_folder, progress)
@@ -195,7 +200,9 @@ def _sweep_spec(
     return spec_from_dict(values)
 
 
-def _compared(question: ComparisonSpec, folder: Path, data_folder: Path, progress: ComparisonProgress) -> ComparisonResults:
+def _compared(
+    question: ComparisonSpec, folder: Path, data_folder: Path, progress: ComparisonProgress
+) -> ComparisonResults:
     text = to_toml(question.model_dump(mode="json", exclude_none=True))
     return compare(question, text, folder, data_folder=data_folder, progress=progress).store
 

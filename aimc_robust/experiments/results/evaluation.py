@@ -145,7 +145,9 @@ class EvaluationResults:
     def explanation(self, name: str) -> pd.DataFrame:
         """Return the rows of NAME.jsonl; of rows with equal keys (see EXPLANATION_KEYS) the last one."""
         frame = pd.DataFrame(read_rows(self.folder / f"{name}.jsonl"))
-        return frame if frame.empty else frame.drop_duplicates(EXPLANATION_KEYS[name], keep="last").reset_index(drop=True)
+        return (
+            frame if frame.empty else frame.drop_duplicates(EXPLANATION_KEYS[name], keep="last").reset_index(drop=True)
+        )
 
     # Notes --------------------------------------------------------------------------------------------------------
 

@@ -192,9 +192,7 @@ def _write_trial(folder: Path, merged: MergedTrial) -> None:
     history = max((run.history for run in merged.runs), key=len)
     evaluations, failure = merged.evaluations, merged.failure
     ranges = {
-        name: stored
-        for run in reversed(merged.runs)
-        for name, stored in (read_json(run.folder / RANGES) or {}).items()
+        name: stored for run in reversed(merged.runs) for name, stored in (read_json(run.folder / RANGES) or {}).items()
     }
     if best.finished or not folder.samefile(best.folder):
         (folder / UNFINISHED).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What an engine is: it runs trials somewhere, tells their progress here, and says what came of them."""
+"""Protocol of an execution engine: schedule trials, forward their progress, return one outcome per trial."""
 
 from __future__ import annotations
 
@@ -12,32 +12,43 @@ from aimc_robust.experiments.results.trial import Trial
 if TYPE_CHECKING:
     from aimc_robust.experiments.execution.trial_runner import RunContext
 
-# Trains and evaluates one trial as far as that is not done; returns why it failed, or None.
 RunTrial = Callable[["RunContext", Trial, ComparisonProgress], str | None]
+"""Trains and evaluates one trial, skipping what is done; returns why it failed, or None."""
 
 
 class Engine(Protocol):
-    """Runs the trials of one comparison. threads: torch's, of each trial; None: as many as this process has."""
+    """Runs the trials of one comparison."""
 
     @property
-    def threads(self) -> int | None: ...
+    def threads(self) -> int | None:
+        """Threads of torch per trial; None: as many as this process has."""
+        ...
 
-    def run(self, work: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
-        """Why each trial failed, or None, in the order of `trials`. Rows and models are in `work.folder`."""
+    def run(self, context: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
+        """Run trials; their rows and models are stored in `context.folder`.
+
+        Args:
+            context: The comparison.
+            trials: The trials, in the order in which they start.
+            progress: Callbacks.
+
+        Returns:
+            Trial -> why it failed, or None, in the order of `trials`.
+        """
         ...
 
 
-def run_in_process(work: RunContext, trial: Trial, progress: ComparisonProgress) -> str | None:
-    """`trials.run_trial`, imported where trials run: the process that only listens needs none of it."""
+def run_in_process(context: RunContext, trial: Trial, progress: ComparisonProgress) -> str | None:
+    """Call `trial_runner.run_trial`, imported here: a process that only listens does not need torch."""
     from aimc_robust.experiments.execution.trial_runner import run_trial
 
-    return run_trial(work, trial, progress)
+    return run_trial(context, trial, progress)
 
 
-def require_one_process(work: RunContext) -> None:
-    """Raise InputError when each training would be shared out among processes, which is the serial engine's work."""
-    if work.machine.processes > 1:
+def require_one_process(context: RunContext) -> None:
+    """Raise InputError if a training would be divided among processes, which only the serial engine does."""
+    if context.machine.processes > 1:
         raise InputError(
-            f"trials side by side train in one process each, and {work.machine.processes} were asked for; leave out "
-            "either several devices for each training, or several trials at a time."
+            f"trials that run at the same time train in one process each, got {context.machine.processes}; use either "
+            "several devices per model or several trials at a time, not both."
         )

@@ -1,28 +1,33 @@
-"""The share of this machine that each worker process gets: cores, threads, a GPU."""
+"""Divide the cores and GPUs of this machine among worker processes."""
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 
 from aimc_robust.training.fabric import Machine
 
-AFFINITY = hasattr(os, "sched_setaffinity")  # Linux; elsewhere the system places processes
-
 
 @dataclass(frozen=True)
 class ResourceAllocation:
-    """cores: numbers of the cores it may run on. gpu: as CUDA_VISIBLE_DEVICES names it; None: all that there are."""
+    """The cores, threads and GPU of one worker process.
+
+    Attributes:
+        cores: Numbers of the cores that it may run on; used on Linux only.
+        threads: Threads of torch.
+        gpu: Value of CUDA_VISIBLE_DEVICES; None: leave it as it is.
+    """
 
     cores: tuple[int, ...]
     threads: int
     gpu: str | None = None
 
     def apply(self) -> None:
-        """Keep this process to its share. To be called before it computes: CUDA looks at its devices once."""
+        """Restrict this process. Must be called before CUDA is initialized, which reads its devices once."""
         import torch
 
-        if AFFINITY:
+        if sys.platform == "linux":
             os.sched_setaffinity(0, self.cores)
         if self.gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
@@ -30,23 +35,29 @@ class ResourceAllocation:
 
 
 def available_gpus(machine: Machine) -> list[str]:
-    """The CUDA devices that `machine` trains on, as CUDA_VISIBLE_DEVICES names them; none where it uses none."""
+    """Return the CUDA devices that `machine` trains on, as named in CUDA_VISIBLE_DEVICES; empty if it uses none."""
     import torch
 
     if machine.accelerator == "cpu":
         return []
     count = torch.cuda.device_count()
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return named.split(",")[:count] if named else [str(number) for number in range(count)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
 
 
 def allocate_resources(jobs: int, *, cores: list[int], gpus: list[str], threads: int) -> list[ResourceAllocation]:
-    """`jobs` shares: neighbouring cores, none of them in two shares unless there are too few; GPUs in turn.
+    """Return an allocation per job: neighbouring cores, and GPUs in turn.
 
-    threads: the same for all, since a sum's last digits depend on their number.
+    No core is in two allocations unless there are fewer cores than jobs.
+
+    Args:
+        jobs: Number of worker processes.
+        cores: Numbers of the available cores.
+        gpus: Names of the available GPUs.
+        threads: Threads of torch, equal for all jobs: the last digits of a sum depend on their number.
     """
-    found = []
+    allocations = []
     for job in range(jobs):
         block = cores[job * len(cores) // jobs : (job + 1) * len(cores) // jobs] or [cores[job % len(cores)]]
-        found.append(ResourceAllocation(tuple(block), threads, gpus[job % len(gpus)] if gpus else None))
-    return found
+        allocations.append(ResourceAllocation(tuple(block), threads, gpus[job % len(gpus)] if gpus else None))
+    return allocations

@@ -1,4 +1,4 @@
-"""Several worker processes on this machine, each with its own cores and, where there are GPUs, one of them."""
+"""Run trials in several worker processes on this machine, each with its own cores and, if available, GPU."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 from aimc_robust.errors import require_whole
 from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process, run_in_process
-from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation, available_gpus, allocate_resources
-from aimc_robust.experiments.execution.engines.local_worker import ATTEMPTED, GRACE_S, READY, TOLD, Worker
-from aimc_robust.experiments.execution.engines.outcomes import RETRIES, OutcomeTracker, describe_exit
+from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import (
+    ResourceAllocation,
+    allocate_resources,
+    available_gpus,
+)
+from aimc_robust.experiments.execution.engines.local_worker import ATTEMPT, GRACE_S, PROGRESS, READY, Worker
+from aimc_robust.experiments.execution.engines.outcomes import RETRIES, Attempt, OutcomeTracker, describe_exit
 from aimc_robust.experiments.execution.engines.progress_relay import replay
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.parallel.cores import available_cpus
@@ -26,9 +30,14 @@ if TYPE_CHECKING:
 class LocalEngine:
     """Runs `jobs` trials at a time, in the order given.
 
-    threads: of each trial (default: cores / jobs, at least 1). With equal threads any number of jobs leaves the same
-        rows, bit for bit on a CPU. retries: how often a trial begins again in a fresh process after its process died
-        (kill -9, want of memory) before it is recorded as failed; the others go on.
+    With equal `threads` any number of jobs gives the same rows, bit for bit on a CPU.
+
+    Attributes:
+        jobs: Number of worker processes.
+        threads: Threads of torch per trial; default: cores / jobs, at least 1.
+        retries: Restarts of a trial in a fresh process after its process died (kill -9, out of memory); then it is
+            recorded as failed, and the others continue.
+        run_trial: What runs a trial.
     """
 
     jobs: int
@@ -40,93 +49,118 @@ class LocalEngine:
         require_whole("jobs", self.jobs, low=1)
         require_whole("retries", self.retries, low=0)
         if self.threads is None:
-            object.__setattr__(self, "threads", max(1, len(available_cpus()) // self.jobs))
-        require_whole("threads", self.threads, low=1)
+            object.__setattr__(self, "threads", threads_per_job(self.jobs))
+        else:
+            require_whole("threads", self.threads, low=1)
 
-    def run(self, work: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
-        """See `Engine.run`.
+    def run(self, context: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
+        """Run trials, see `Engine.run`.
 
-        What a trial raises and does not record is raised here after the trials that run, and those that wait, are done;
-        after the third such trial none begins that waits. Raises WorkerError when workers cannot start.
-        Ends all workers when it ends, however that is.
+        An error that a trial raises is raised here after all other trials are done; after the third such error no
+        further trial starts. All workers end when this call ends, for whatever reason.
+
+        Raises:
+            WorkerError: if workers cannot start, or a trial raised an unexpected error.
         """
-        require_one_process(work)
-        # Of `jobs`, not of the trials that are left: a run that goes on computes with the threads that it had.
-        given = allocate_resources(self.jobs, cores=available_cpus(), gpus=available_gpus(work.machine), threads=self.threads)
-        shift = _WorkerPool(self, work, progress, deque(trials))
+        require_one_process(context)
+        assert self.threads is not None  # set by __post_init__
+        # By `jobs`, not by the number of trials left: a run that continues computes with the threads that it had.
+        allocations = allocate_resources(
+            self.jobs, cores=available_cpus(), gpus=available_gpus(context.machine), threads=self.threads
+        )
+        pool = _WorkerPool(self, context, progress, deque(trials))
         try:
-            for share in given[: len(trials)]:
-                shift.start(share)
-            while shift.workers:
-                shift.listen()
+            for allocation in allocations[: len(trials)]:
+                pool.start(allocation)
+            while pool.workers:
+                pool.process_messages()
         except BaseException:
-            shift.end(grace_s=0.0)
+            pool.end(grace_s=0.0)
             raise
-        shift.end(grace_s=GRACE_S)
-        return shift.book.results(trials)
+        pool.end(grace_s=GRACE_S)
+        return pool.tracker.results(trials)
+
+
+def threads_per_job(jobs: int) -> int:
+    """Return the default number of torch's threads per trial: cores / jobs, at least 1."""
+    return max(1, len(available_cpus()) // jobs)
 
 
 class _WorkerPool:
-    """The workers of one run, and the trials that wait for them."""
+    """The workers of one run, and the queue of trials."""
 
-    def __init__(self, jobs: LocalEngine, work: RunContext, progress: ComparisonProgress, waiting: deque[Trial]) -> None:
-        self.jobs, self.work, self.progress, self.waiting = jobs, work, progress, waiting
-        self.book = OutcomeTracker(work, progress, jobs.retries)
+    def __init__(
+        self, engine: LocalEngine, context: RunContext, progress: ComparisonProgress, queue: deque[Trial]
+    ) -> None:
+        self.engine, self.context, self.progress, self.queue = engine, context, progress, queue
+        self.tracker = OutcomeTracker(context, progress, engine.retries)
         self.workers: list[Worker] = []
-        self.leaving: list[Worker] = []
+        self.dismissed: list[Worker] = []
 
-    def start(self, share: ResourceAllocation) -> None:
-        self.workers.append(Worker(share, self.jobs.run_trial, self.work))
+    def start(self, allocation: ResourceAllocation) -> None:
+        self.workers.append(Worker(allocation, self.engine.run_trial, self.context))
 
-    def listen(self) -> None:
-        """Wait until some worker has something to say or dies, and act on it."""
+    def process_messages(self) -> None:
+        """Wait until a worker sends a message or dies, and act on it."""
         wait([*(worker.pipe for worker in self.workers), *(worker.process.sentinel for worker in self.workers)])
         for worker in list(self.workers):
-            died = not worker.process.is_alive()  # asked first: what it said before is then complete
+            died = not worker.process.is_alive()  # checked first: the messages read below are then complete
             for kind, content in worker.messages():
-                if kind == TOLD:
+                if kind == PROGRESS:
                     replay(self.progress, content)
                 elif kind == READY:
                     worker.is_ready = True
                     self.assign(worker)
-                elif kind == ATTEMPTED:
-                    self.book.record(worker.trial, content)
-                    worker.trial = None
-                    # After an error its memory or GPU may be spoilt, so that the next trial is for a fresh process.
-                    (self.occupy if content[1] is None else self.replace)(worker)
+                elif kind == ATTEMPT:
+                    self.finish_trial(worker, content)
             if died and worker in self.workers:
                 self.handle_death(worker)
 
     def assign(self, worker: Worker) -> None:
-        """Give it the next trial, or let it go."""
-        if self.waiting and self.book.accepts_more:
-            worker.give(self.waiting.popleft())
+        """Give a worker the next trial, or dismiss it if there is none."""
+        if self.queue and self.tracker.accepts_more:
+            worker.assign(self.queue.popleft())
         else:
             self.dismiss(worker)
 
+    def finish_trial(self, worker: Worker, attempt: Attempt) -> None:
+        """Record the outcome of a worker's trial, and give it the next one."""
+        assert worker.trial is not None
+        self.tracker.record(worker.trial, attempt)
+        worker.trial = None
+        _, error = attempt
+        if error is None:
+            self.assign(worker)
+        else:  # its memory or GPU may be in a bad state; the next trial runs in a fresh process
+            self.replace(worker)
+
     def dismiss(self, worker: Worker) -> None:
         self.workers.remove(worker)
-        self.leaving.append(worker)
+        self.dismissed.append(worker)
         worker.dismiss()
 
     def replace(self, worker: Worker) -> None:
+        """Dismiss a worker, and start a fresh one with its allocation if trials are left."""
         self.dismiss(worker)
-        if self.waiting and self.book.accepts_more:
-            self.start(worker.share)
+        if self.queue and self.tracker.accepts_more:
+            self.start(worker.allocation)
 
     def handle_death(self, worker: Worker) -> None:
-        """A worker has died; so has its attempt at its trial."""
+        """Replace a worker whose process died, and retry its trial or record it as failed."""
         worker.process.join()
-        how = describe_exit(worker.process.exitcode)
+        exit_code = worker.process.exitcode
+        assert exit_code is not None
+        death = describe_exit(exit_code)
         if not worker.is_ready:
             raise WorkerError(
-                f"a worker process ended {how} before its first trial; a script that starts workers needs "
-                '`if __name__ == "__main__":` around its own work, and each worker the memory for an import of torch.'
+                f"a worker process ended {death} before its first trial; a script that starts workers needs "
+                '`if __name__ == "__main__":` around its code, and each worker needs the memory to import torch.'
             )
-        if worker.trial is not None and self.book.should_retry(worker.trial, how):
-            self.waiting.appendleft(worker.trial)
+        if worker.trial is not None and self.tracker.should_retry(worker.trial, death):
+            self.queue.appendleft(worker.trial)
         self.replace(worker)
 
     def end(self, *, grace_s: float) -> None:
-        for worker in [*self.workers, *self.leaving]:
+        """End all workers, each within `grace_s` seconds."""
+        for worker in [*self.workers, *self.dismissed]:
             worker.end(grace_s=grace_s)

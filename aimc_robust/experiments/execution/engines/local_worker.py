@@ -1,4 +1,4 @@
-"""A worker process of `Jobs`: it takes trials from a pipe until the pipe closes, and sends back what happens."""
+"""A worker process of the local engine: it receives trials through a pipe and sends back what happens."""
 
 from __future__ import annotations
 
@@ -14,33 +14,47 @@ from aimc_robust.experiments.execution.engines.base import RunTrial
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation
 from aimc_robust.experiments.execution.engines.outcomes import attempt
 from aimc_robust.experiments.execution.engines.progress_relay import ForwardingProgress
-from aimc_robust.experiments.execution.forkserver import begin_imports, context
+from aimc_robust.experiments.execution.forkserver import begin_imports, mp_context
 from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:
     from aimc_robust.experiments.execution.trial_runner import RunContext
 
-READY, TOLD, ATTEMPTED = "ready", "told", "attempted"  # kinds of messages
-GRACE_S = 10.0  # for a worker without work to leave
+READY, PROGRESS, ATTEMPT = "ready", "progress", "attempt"  # kinds of messages
+GRACE_S = 10.0  # time for an idle worker to end by itself
 
 
 class Worker:
-    """The parent's end. A pipe for each: a process killed while it writes would leave a shared queue locked."""
+    """The parent's end of a worker process.
 
-    def __init__(self, share: ResourceAllocation, run_trial: RunTrial, work: RunContext) -> None:
-        self.share = share
+    Each worker has a pipe of its own: a process that is killed while it writes would leave a shared queue locked.
+
+    Args:
+        allocation: Its cores, threads and GPU.
+        run_trial: What runs a trial.
+        context: The comparison.
+
+    Attributes:
+        trial: The trial that it runs, or None.
+        is_ready: Whether it has started.
+        pipe: Connection to the process.
+        process: The process.
+    """
+
+    def __init__(self, allocation: ResourceAllocation, run_trial: RunTrial, context: RunContext) -> None:
+        self.allocation = allocation
         self.trial: Trial | None = None
         self.is_ready = False
-        self.pipe, theirs = context.Pipe()
-        args = (theirs, dict(os.environ), share, run_trial, work)
+        self.pipe, child_pipe = mp_context.Pipe()
+        args = (child_pipe, dict(os.environ), allocation, run_trial, context)
         # Not a daemon: a trial may start processes of its own, such as those of a DataLoader.
-        self.process: BaseProcess = context.Process(target=_serve, args=args, name="aimc-robust worker")
+        self.process: BaseProcess = mp_context.Process(target=_serve, args=args, name="aimc-robust worker")
         begin_imports()
         self.process.start()
-        theirs.close()
+        child_pipe.close()
 
-    def give(self, trial: Trial) -> None:
-        """Have it run a trial. If it has died meanwhile, that counts as a death in the trial."""
+    def assign(self, trial: Trial) -> None:
+        """Send it a trial. If it has died meanwhile, that counts as a death in this trial."""
         self.trial = trial
         try:
             self.pipe.send(trial)
@@ -48,46 +62,50 @@ class Worker:
             self.process.join()
 
     def messages(self) -> list[tuple[str, Any]]:
-        """(kind, content) of what has arrived. A message that its death cut short is lost."""
-        found = []
+        """Return (kind, content) of the messages that have arrived; one that its death cut short is lost."""
+        messages: list[tuple[str, Any]] = []
         try:
             while self.pipe.poll():
-                found.append(self.pipe.recv())
+                messages.append(self.pipe.recv())
         except (EOFError, OSError):
             pass
-        return found
+        return messages
 
     def dismiss(self) -> None:
-        """Let it end after what it does."""
+        """Let it end after its current trial."""
         self.pipe.close()
 
     def end(self, *, grace_s: float) -> None:
-        """End it: at once, or after the time that it may still take."""
+        """Wait `grace_s` seconds for it to end, then kill it."""
         self.process.join(grace_s)
         self.process.kill()
         self.process.join()
 
 
 def _serve(
-    pipe: Connection, environ: dict[str, str], share: ResourceAllocation, run_trial: RunTrial, work: RunContext
+    pipe: Connection,
+    environment: dict[str, str],
+    allocation: ResourceAllocation,
+    run_trial: RunTrial,
+    context: RunContext,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.clear()  # the server's, as it was when the server began
-    os.environ.update(environ)
-    share.apply()
-    relay = ForwardingProgress(lambda call: pipe.send((TOLD, call)))
+    os.environ.clear()  # it is the fork server's environment, from the time of its start
+    os.environ.update(environment)
+    allocation.apply()
+    progress = ForwardingProgress(lambda call: pipe.send((PROGRESS, call)))
     pipe.send((READY, None))
     while True:
         try:
             trial = pipe.recv()
         except EOFError:  # dismissed
             return
-        pipe.send((ATTEMPTED, attempt(run_trial, work, trial, relay)))
+        pipe.send((ATTEMPT, attempt(run_trial, context, trial, progress)))
 
 
 def _end_with_parent() -> None:
-    """However the parent ends, also by a signal that nobody can catch."""
+    """End this process when the parent ends, also after a signal that cannot be caught."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,4 +1,4 @@
-"""What came of trials that other processes run: finished, failed, died there, or raised what nobody recorded."""
+"""Track the outcomes of trials that run in other processes: finished, failed, process died, or error raised."""
 
 from __future__ import annotations
 
@@ -20,19 +20,29 @@ from aimc_robust.parallel.process_pool import WorkerError
 if TYPE_CHECKING:
     from aimc_robust.experiments.execution.trial_runner import RunContext
 
-RETRIES = 2  # times that a trial is started again after its process died
-# Trials that raise before no further one begins. One is a trial's own trouble; a full disk or a broken GPU fails every
-# trial that it gets within seconds, and would empty the queue.
+RETRIES = 2  # restarts of a trial whose process died
+# Trials that raise an error before no further one starts. One error concerns its trial only; a full disk or a broken
+# GPU fails every trial within seconds, and would empty the queue.
 MAX_ERRORS = 3
 
-Attempt = tuple[str | None, Exception | None]  # why the trial failed, or what it raised
+Attempt = tuple[str | None, Exception | None]
+"""(why the trial failed, or None; the error that it raised, or None)."""
 
 
 @dataclass
 class OutcomeTracker:
-    """Keeps outcomes, and decides whether a trial is tried again and whether further ones begin."""
+    """Collect outcomes, and decide whether a trial is retried and whether further ones start.
 
-    work: RunContext
+    Attributes:
+        context: The comparison.
+        progress: Callbacks.
+        retries: Restarts of a trial whose process died.
+        outcomes: Trial -> why it failed, or None, of the trials that ended.
+        deaths: Number of processes that died, by trial.
+        errors: Errors that trials raised.
+    """
+
+    context: RunContext
     progress: ComparisonProgress
     retries: int
     outcomes: dict[Trial, str | None] = field(default_factory=dict)
@@ -41,11 +51,11 @@ class OutcomeTracker:
 
     @property
     def accepts_more(self) -> bool:
-        """Whether further trials may begin."""
+        """Whether further trials may start."""
         return len(self.errors) < MAX_ERRORS
 
     def record(self, trial: Trial, attempt: Attempt) -> None:
-        """A trial has come to its end. What it raised is told now, and raised by `closed`."""
+        """Record the end of a trial. An error is reported now, and raised by `results`."""
         reason, error = attempt
         if error is None:
             self.outcomes[trial] = reason
@@ -53,22 +63,29 @@ class OutcomeTracker:
             self.errors.append(error)
             self.progress.failed(trial, str(error))
 
-    def should_retry(self, trial: Trial, how: str) -> bool:
-        """Whether to begin the trial again after its process died; if not, it is recorded as failed."""
+    def should_retry(self, trial: Trial, death: str) -> bool:
+        """Count a death of the trial's process, and return whether to start it again.
+
+        If not, the trial is recorded as failed.
+
+        Args:
+            trial: The trial.
+            death: How the process ended, such as "by SIGKILL".
+        """
         self.deaths[trial] += 1
         if self.deaths[trial] <= self.retries:
             return True
         times = f"{self.deaths[trial]} times, the last time" if self.deaths[trial] > 1 else "once,"
-        reason = f"its process died {times} {how}"
-        store = ComparisonResults.open(self.work.folder)
-        store.run_folder(trial).mkdir(parents=True, exist_ok=True)  # it may have died before anything else
-        store.record_failure(trial, reason)
+        reason = f"its process died {times} {death}"
+        results = ComparisonResults.open(self.context.folder)
+        results.run_folder(trial).mkdir(parents=True, exist_ok=True)  # it may have died before anything else
+        results.record_failure(trial, reason)
         self.progress.failed(trial, reason)
         self.outcomes[trial] = reason
         return False
 
     def results(self, trials: list[Trial]) -> dict[Trial, str | None]:
-        """The outcomes in the order of `trials`. Raises the first error that a trial raised, if one did."""
+        """Return the outcomes in the order of `trials`. Raises the first error that a trial raised, if any."""
         if self.errors:
             first, *others = self.errors
             for error in others:
@@ -77,32 +94,39 @@ class OutcomeTracker:
         return {trial: self.outcomes[trial] for trial in trials}
 
 
-def attempt(run_trial: RunTrial, work: RunContext, trial: Trial, progress: ComparisonProgress) -> Attempt:
-    """Run a trial; what it raises is returned, in a form that another process can read."""
+def attempt(run_trial: RunTrial, context: RunContext, trial: Trial, progress: ComparisonProgress) -> Attempt:
+    """Run a trial; an error that it raises is returned in a form that can be sent to another process."""
     try:
-        return run_trial(work, trial, progress), None
+        return run_trial(context, trial, progress), None
     except Exception as error:
         return None, _sendable(trial, error)
 
 
 def _sendable(trial: Trial, error: Exception) -> Exception:
-    """`error` if it is one sentence for the user that survives the way; otherwise a WorkerError that tells it."""
+    """Return `error` if it addresses the user and can be pickled, else a WorkerError with its text."""
     trace = f"in another process:\n{''.join(traceback.format_exception(error))}"
     if isinstance(error, AimcError | OSError):
         error.add_note(trace)
         with suppress(Exception):  # whatever an exception's own constructor raises
-            return pickle.loads(pickle.dumps(error))
-    told = WorkerError(f"{trial}: {type(error).__name__}: {error}; what is done is kept, and the same command goes on.")
-    told.add_note(trace)
-    return told
+            copy: Exception = pickle.loads(pickle.dumps(error))
+            return copy
+    replacement = WorkerError(
+        f"{trial}: {type(error).__name__}: {error}; finished work is kept, and the same command continues."
+    )
+    replacement.add_note(trace)
+    return replacement
 
 
 def describe_exit(exit_code: int) -> str:
-    """How a process ended, in words, from its exit code: minus the signal's number, as in `multiprocessing`."""
+    """Return how a process ended as text, such as "by SIGKILL".
+
+    Args:
+        exit_code: As in `multiprocessing`: minus the number of the signal that ended it.
+    """
     if exit_code >= 0:
         return f"with exit code {exit_code}"
     try:
         name = signal.Signals(-exit_code).name
     except ValueError:  # a real-time signal
         name = f"signal {-exit_code}"
-    return f"by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    return f"by {name}" + (", perhaps out of memory" if name == "SIGKILL" else "")

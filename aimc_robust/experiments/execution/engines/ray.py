@@ -1,4 +1,4 @@
-"""Trials as tasks on a Ray cluster, or on a local Ray where there is no cluster."""
+"""Run trials as tasks on a Ray cluster, or on a local Ray if there is no cluster."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ from aimc_robust.experiments.execution.engines.base import RunTrial, require_one
 from aimc_robust.experiments.execution.engines.outcomes import RETRIES, OutcomeTracker
 from aimc_robust.experiments.execution.engines.progress_relay import replay
 from aimc_robust.experiments.execution.engines.ray_cluster import (
-    connected,
+    connect,
+    create_mailbox,
     gpus_per_trial,
-    new_mailbox,
-    warn_without_room,
+    warn_if_no_node_fits,
 )
-from aimc_robust.experiments.execution.engines.ray_task import run_remote_trial, versions
+from aimc_robust.experiments.execution.engines.ray_task import package_versions, run_remote_trial
 from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:
     from aimc_robust.experiments.execution.trial_runner import RunContext
 
-POLL_S = 0.5  # between looks into the mailbox
+POLL_S = 0.5  # between two reads of the mailbox
 
 
 @dataclass(frozen=True, kw_only=True)
 class RayEngine:
     """Runs as many trials at a time as the cluster has room for, in the order given.
 
-    address: of the cluster, as `ray.init` takes it. None: what RAY_ADDRESS names, or else the cluster that runs on this
-        machine, or else a local Ray, started here and ended with the run.
-    cpus: cores, and so torch threads, of each trial; rows are those of any other engine with so many threads.
-    gpus: of each trial, a part of one allowed (default: one where the cluster has any, unless the accelerator is `cpu`).
-    retries: how often a trial begins again after its process or node died before it is recorded as failed; the others
-        go on.
+    Attributes:
+        address: Of the cluster, as `ray.init` takes it. None: the value of RAY_ADDRESS; else the cluster that runs on
+            this machine; else a local Ray, started here and ended with the run.
+        cpus: Cores, and threads of torch, per trial; rows equal those of any other engine with as many threads.
+        gpus: GPUs per trial, fractions allowed; default: 1 if the cluster has any, unless the accelerator is `cpu`.
+        retries: Restarts of a trial after its process or node died; then it is recorded as failed, and the others
+            continue.
+        run_trial: What runs a trial.
     """
 
     address: str | None = None
@@ -56,103 +58,111 @@ class RayEngine:
 
     @property
     def threads(self) -> int:
-        """Of each trial."""
+        """Threads of torch per trial."""
         return self.cpus
 
-    def run(self, work: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
-        """See `Engine.run`. All nodes must see `work.folder` at the same path.
+    def run(self, context: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
+        """Run trials, see `Engine.run`. All nodes must see `context.folder` at the same path.
 
-        What a trial raises and does not record is raised here after the trials that run, and those that wait, are done;
-        after the third such trial none begins that waits. Raises ResultsError at once when a node does not see the
-        folder or has other versions; InputError when no cluster answers; MissingDependencyError without Ray.
-        Ends all its tasks when it ends, however that is.
+        An error that a trial raises is raised here after all other trials are done; after the third such error no
+        further trial starts. All tasks end when this call ends, for whatever reason.
+
+        Raises:
+            ResultsError: at once, if a node does not see the folder or has other versions.
+            InputError: if no cluster answers.
+            MissingDependencyError: if Ray is not installed.
         """
-        require_one_process(work)
-        with connected(self.address), _token(work.folder) as token:
+        require_one_process(context)
+        with connect(self.address), _token_file(context.folder) as token:
             import ray
 
-            run = _Run(self, work, progress, token)
+            run = _RayRun(self, context, progress, token)
             try:
-                for trial in trials:  # all, so that a cluster that grows with its load sees them
-                    run.begin(trial)
+                for trial in trials:  # all at once, so that a cluster that grows with its load sees them
+                    run.submit(trial)
                 while run.running:
-                    run.listen()
+                    run.process_events()
             finally:
                 for reference in run.running:
                     ray.cancel(reference, force=True)
-        return run.book.results(trials)
+        return run.tracker.results(trials)
 
 
-class _Run:
+class _RayRun:
     """The tasks of one run."""
 
-    def __init__(self, engine: RayEngine, work: RunContext, progress: ComparisonProgress, token: str) -> None:
+    def __init__(self, engine: RayEngine, context: RunContext, progress: ComparisonProgress, token: str) -> None:
         import ray
 
-        accelerator = work.machine.accelerator
+        accelerator = context.machine.accelerator
         gpus = gpus_per_trial(engine.gpus, accelerator=accelerator)
-        if not gpus and accelerator == "auto":  # not the GPU that another task has
-            work = replace(work, machine=replace(work.machine, accelerator="cpu"))
-        warn_without_room(cpus=engine.cpus, gpus=gpus)
-        self.engine, self.work, self.progress = engine, work, progress
-        self.book = OutcomeTracker(work, progress, engine.retries)
-        self.running: dict[Any, Trial] = {}  # of a task's reference
-        self.mailbox = new_mailbox()
-        self.given = {"mailbox": self.mailbox, "token": token, "expected": versions(), "threads": engine.cpus}
-        self.task = ray.remote(run_remote_trial)
+        if not gpus and accelerator == "auto":  # do not use the GPU of another task
+            context = replace(context, machine=replace(context.machine, accelerator="cpu"))
+        warn_if_no_node_fits(cpus=engine.cpus, gpus=gpus)
+        self.engine, self.context, self.progress = engine, context, progress
+        self.tracker = OutcomeTracker(context, progress, engine.retries)
+        self.running: dict[Any, Trial] = {}  # by the task's reference
+        self.mailbox = create_mailbox()
+        self.task_arguments = {
+            "mailbox": self.mailbox,
+            "token": token,
+            "expected": package_versions(),
+            "threads": engine.cpus,
+        }
+        self.task: Any = ray.remote(run_remote_trial)
         self.options = {
             "num_cpus": engine.cpus,
             "num_gpus": gpus,
             "scheduling_strategy": "SPREAD",
-            "max_retries": 0,  # the book counts: Ray itself repeats for ever what it ends for want of memory
+            "max_retries": 0,  # the tracker counts: Ray itself restarts a task that ran out of memory without limit
         }
 
-    def begin(self, trial: Trial) -> None:
+    def submit(self, trial: Trial) -> None:
         task = self.task.options(name=str(trial), **self.options)
-        self.running[task.remote(self.engine.run_trial, self.work, trial, **self.given)] = trial
+        self.running[task.remote(self.engine.run_trial, self.context, trial, **self.task_arguments)] = trial
 
-    def listen(self) -> None:
-        """Wait a moment for tasks to end; tell what has come, and act on it."""
+    def process_events(self) -> None:
+        """Wait up to POLL_S for tasks to end, forward progress, and act on tasks that ended."""
         import ray
 
-        done, _ = ray.wait(list(self.running), timeout=POLL_S)
+        ended, _ = ray.wait(list(self.running), timeout=POLL_S)
         for call in ray.get(self.mailbox.take.remote()):
             replay(self.progress, pickle.loads(call))
-        for reference in done:
+        for reference in ended:
             trial = self.running.pop(reference)
-            how = self._death(reference)
-            if how is None:
-                self._ended(trial, ray.get(reference))
-            elif self.book.should_retry(trial, how) and self.book.accepts_more:
-                self.begin(trial)
+            death = self._death(reference)
+            if death is None:
+                self._record(trial, ray.get(reference))
+            elif self.tracker.should_retry(trial, death) and self.tracker.accepts_more:
+                self.submit(trial)
 
     def _death(self, reference: Any) -> str | None:
-        """How a task's process died, or None."""
+        """Return how a task's process died, or None."""
         import ray
         from ray.exceptions import LocalRayletDiedError, NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
         try:
             ray.get(reference)
         except OutOfMemoryError:
-            return "for want of memory (by Ray, which keeps its node alive)"
+            return "out of memory (ended by Ray, which keeps its node alive)"
         except (NodeDiedError, LocalRayletDiedError):
             return "with its node"
         except WorkerCrashedError:
-            return "by a signal or a crash, perhaps for want of memory"
+            return "by a signal or a crash, perhaps out of memory"
         return None
 
-    def _ended(self, trial: Trial, found: Any) -> None:
-        if isinstance(found, ResultsError):  # at once: such a node would take trial after trial
-            raise found
-        if found is not None:
-            self.book.record(trial, found)
-        if not self.book.accepts_more:
+    def _record(self, trial: Trial, outcome: Any) -> None:
+        if isinstance(outcome, ResultsError):  # raised at once: such a node would fail one trial after the other
+            raise outcome
+        if outcome is not None:
+            self.tracker.record(trial, outcome)
+        if not self.tracker.accepts_more:
             self.mailbox.close.remote()
 
 
 @contextmanager
-def _token(folder: Path) -> Iterator[str]:
-    """Name of a file in `folder`, as long as the block lasts: who sees it sees the folder."""
+def _token_file(folder: Path) -> Iterator[str]:
+    """Yield the name of a file that exists in `folder` inside the block: a node that sees it sees the folder."""
     path = folder / f".ray-{uuid.uuid4().hex}"
     path.touch()
     try:

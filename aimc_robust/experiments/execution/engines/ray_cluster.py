@@ -1,4 +1,4 @@
-"""The Ray cluster that an engine uses: found or started, left as it was."""
+"""Connect to a Ray cluster, or start a local Ray, and restore the previous state at the end."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from typing import Any
 
 from aimc_robust.errors import InputError, MissingDependencyError
 
-OBJECT_STORE_BYTES = 80 * 2**20  # of a local Ray, its least: trials hand over rows and sentences, not arrays
+OBJECT_STORE_BYTES = 80 * 2**20  # of a local Ray, its minimum: trials exchange rows and text, not arrays
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Inside, this process is the driver of a Ray cluster; one that was connected before stays so.
+def connect(address: str | None) -> Iterator[None]:
+    """Make this process the driver of a Ray cluster inside the block; an existing connection is used and kept.
 
-    address: as `ray.init` takes it. None: what RAY_ADDRESS names; or else the cluster that runs on this machine, as
-    under `ray symmetric-run`; or else a local Ray is started, and ends with the block.
-    Raises MissingDependencyError without Ray, InputError when no cluster answers.
+    Args:
+        address: As `ray.init` takes it. None: the value of RAY_ADDRESS; else the cluster that runs on this machine, as
+            under `ray symmetric-run`; else a local Ray, which ends with the block.
+
+    Raises:
+        MissingDependencyError: if Ray is not installed.
+        InputError: if no cluster answers.
     """
     try:
         import ray
@@ -30,71 +34,72 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    quiet = {"log_to_driver": False, "logging_level": "WARNING"}  # what workers print would break the bars
-    wanted = address or os.environ.get("RAY_ADDRESS")
+    # Output of workers would disturb the progress bars.
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
+    requested = address or os.environ.get("RAY_ADDRESS")
     try:
         try:
-            ray.init(wanted or "auto", **quiet)
+            ray.init(requested or "auto", **quiet)
         except ConnectionError:
-            if wanted:
+            if requested:
                 raise
             ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"no Ray cluster at {wanted or 'this machine'} that this process can join: {error}") from None
+        raise InputError(f"cannot join a Ray cluster at {requested or 'this machine'}: {error}") from None
     try:
         yield
     finally:
         ray.shutdown()  # ends the tasks of this driver, and a Ray that was started here
 
 
-def gpus_per_trial(asked: float | None, *, accelerator: str) -> float:
-    """`asked`, or by default one where the cluster has any and the training may use it."""
+def gpus_per_trial(requested: float | None, *, accelerator: str) -> float:
+    """Return `requested`; by default 1 if the cluster has GPUs and the training may use them, else 0."""
     import ray
 
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     return 1.0 if accelerator != "cpu" and ray.cluster_resources().get("GPU", 0) > 0 else 0.0
 
 
-def warn_without_room(*, cpus: int, gpus: float) -> None:
-    """Warn when no node is large enough for a trial; no error, since a cluster may grow with its load."""
+def warn_if_no_node_fits(*, cpus: int, gpus: float) -> None:
+    """Warn if no node is large enough for a trial. This is no error, as a cluster may grow with its load."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
         warnings.warn(
-            f"no node of the Ray cluster has {cpus} CPUs and {gpus:g} GPUs for a trial; the trials wait until one joins.",
+            f"no node of the Ray cluster has {cpus} CPUs and {gpus:g} GPUs for a trial; trials wait until one joins.",
             stacklevel=2,
         )
 
 
-def new_mailbox() -> Any:
-    """An actor that keeps what tasks tell until the driver takes it, in each task's order: bytes, pickled calls.
+def create_mailbox() -> Any:
+    """Create an actor that stores pickled progress calls of tasks until the driver takes them, in each task's order.
 
-    It is on the driver's own node, without a CPU of its own, so that it ends when the driver does, and not before.
+    It runs on the driver's node without a CPU of its own, so that it ends when the driver does, and not before.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    class Mailbox:  # in here Ray sends it by value; as part of a module it would bring all of torch into its process
+    class Mailbox:  # defined here, Ray sends it by value; in a module it would import torch into its process
         def __init__(self) -> None:
-            self.kept: list[bytes] = []
+            self.calls: list[bytes] = []
             self.closed = False
 
         def put(self, call: bytes) -> None:
-            self.kept.append(call)
+            self.calls.append(call)
 
-        def apply(self) -> list[bytes]:
-            taken, self.kept = self.kept, []
-            return taken
+        def take(self) -> list[bytes]:
+            calls, self.calls = self.calls, []
+            return calls
 
         def close(self) -> None:
-            """Have no further trial begin."""
+            """Let no further trial start."""
             self.closed = True
 
         def is_closed(self) -> bool:
             return self.closed
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    kept = {"max_restarts": -1, "max_task_retries": -1}
-    return ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here, **kept).remote()
+    driver_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": -1}
+    return ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=driver_node, **options).remote()

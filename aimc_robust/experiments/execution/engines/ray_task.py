@@ -1,4 +1,4 @@
-"""What runs on the nodes of a Ray cluster: one trial as a task, which first asks whether its node is fit for it."""
+"""A trial as a task on a node of a Ray cluster, after a check that the node is suitable."""
 
 from __future__ import annotations
 
@@ -18,28 +18,39 @@ if TYPE_CHECKING:
     from aimc_robust.experiments.execution.trial_runner import RunContext
 
 
-def versions() -> dict[str, str]:
-    """What all nodes must agree on for equal numbers. A build of torch for GPUs may stand beside one without."""
+def package_versions() -> dict[str, str]:
+    """Return the versions that must be equal on all nodes for equal numbers; builds of torch may differ."""
     return {"aimc-robust": __version__, "torch": version("torch").partition("+")[0]}
 
 
-def check_node(work: RunContext, token: str, expected: dict[str, str]) -> None:
-    """Raise ResultsError unless this node sees the driver's results folder and has the driver's versions."""
-    here = platform.node()
-    if not (work.folder / token).exists():
+def check_node(context: RunContext, token: str, expected: dict[str, str]) -> None:
+    """Check that this node sees the driver's results folder and has the driver's versions.
+
+    Args:
+        context: The comparison.
+        token: Name of a file that the driver created in the results folder.
+        expected: The driver's `package_versions`.
+
+    Raises:
+        ResultsError: if it does not.
+    """
+    node = platform.node()
+    if not (context.folder / token).exists():
         raise ResultsError(
-            f"node {here} does not see the results folder {work.folder} of the process that started the run; give "
+            f"node {node} does not see the results folder {context.folder} of the process that started the run; give "
             "--out a folder that all nodes share, at the same path."
         )
-    found = versions()
-    wrong = [f"{name} {found[name]} instead of {wanted}" for name, wanted in expected.items() if found[name] != wanted]
+    versions = package_versions()
+    wrong = [
+        f"{name} {versions[name]} instead of {value}" for name, value in expected.items() if versions[name] != value
+    ]
     if wrong:
-        raise ResultsError(f"node {here} has {', '.join(wrong)}; install the same versions on all nodes.")
+        raise ResultsError(f"node {node} has {', '.join(wrong)}; install the same versions on all nodes.")
 
 
 def run_remote_trial(
     run_trial: RunTrial,
-    work: RunContext,
+    context: RunContext,
     trial: Trial,
     *,
     mailbox: Any,
@@ -47,9 +58,22 @@ def run_remote_trial(
     expected: dict[str, str],
     threads: int,
 ) -> Attempt | ResultsError | None:
-    """A task: what came of the trial; ResultsError: this node is not fit for the run; None: no further trial begins."""
+    """Run one trial as a task.
+
+    Args:
+        run_trial: What runs a trial.
+        context: The comparison.
+        trial: The trial.
+        mailbox: Receives progress calls, see `ray_cluster.create_mailbox`.
+        token: See `check_node`.
+        expected: See `check_node`.
+        threads: Threads of torch.
+
+    Returns:
+        The outcome; a ResultsError if this node is not suitable; None if no further trial may start.
+    """
     try:
-        check_node(work, token, expected)
+        check_node(context, token, expected)
     except ResultsError as error:
         return error
     import ray
@@ -58,13 +82,13 @@ def run_remote_trial(
     if ray.get(mailbox.is_closed.remote()):
         return None
     torch.set_num_threads(threads)
-    last = None
+    last_call = None
 
     def send(call: Call) -> None:
-        nonlocal last
-        last = mailbox.put.remote(pickle.dumps(call))
+        nonlocal last_call
+        last_call = mailbox.put.remote(pickle.dumps(call))
 
-    found = attempt(run_trial, work, trial, ForwardingProgress(send))
-    if last is not None:
-        ray.get(last)  # and so all its calls are home before its result is
-    return found
+    outcome = attempt(run_trial, context, trial, ForwardingProgress(send))
+    if last_call is not None:
+        ray.get(last_call)  # all progress calls arrive before the outcome
+    return outcome

@@ -1,4 +1,4 @@
-"""Trial after trial in this process, with torch's own threads; so do all processes of a data-parallel training."""
+"""Run trials one after the other in this process, with torch's own threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SerialEngine:
-    """Runs trials in the order given. What a trial raises ends the run at once: the same process would go on."""
+    """Runs trials in the order given; every process of a data-parallel training uses it.
+
+    An error that a trial raises ends the run at once.
+
+    Attributes:
+        run_trial: What runs a trial.
+    """
 
     run_trial: RunTrial = run_in_process
 
@@ -23,6 +29,6 @@ class SerialEngine:
     def threads(self) -> None:
         """As many as this process has."""
 
-    def run(self, work: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
-        """See `Engine.run`."""
-        return {trial: self.run_trial(work, trial, progress) for trial in trials}
+    def run(self, context: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
+        """Run trials, see `Engine.run`."""
+        return {trial: self.run_trial(context, trial, progress) for trial in trials}

@@ -35,7 +35,7 @@ def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(do
     found = engine.run(work_in(store.folder), store.trials, heard)
     healthy = [SGD[1], *MIXED]
     # The trial that always dies is recorded, and the others went on.
-    reason = "its process died 2 times, the last time by SIGKILL, perhaps for want of memory"
+    reason = "its process died 2 times, the last time by SIGKILL, perhaps out of memory"
     assert found == {SGD[0]: reason} | dict.fromkeys(healthy)
     assert list(found) == store.trials
     assert store.failure(SGD[0]) == reason
@@ -63,7 +63,7 @@ def test_what_a_cell_raises_is_raised_after_the_others_are_done(tmp_path):
 
 def test_after_three_cells_that_raise_no_further_one_begins(tmp_path):
     heard, trials = Heard(), [*SGD, *MIXED]
-    with pytest.raises(WorkerError, match="sgd-seed0: KeyError: 'a key'; what is done is kept"):
+    with pytest.raises(WorkerError, match="sgd-seed0: KeyError: 'a key'; finished work is kept"):
         LocalEngine(1, run_trial=engine_runs.with_a_bug).run(work_in(tmp_path), trials, heard)
     assert list(heard.calls) == ["sgd-seed0", "sgd-seed1", "m-rwp-seed0"]
 
@@ -88,10 +88,10 @@ def test_workers_compute_on_their_share_of_the_machine(tmp_path, monkeypatch):
 SCRIPT = """
 import sys
 from pathlib import Path
-from aimc_robust.bench import ComparisonProgress
+from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.execution.trial_runner import RunContext
-from aimc_robust.bench.engines import LocalEngine
-from aimc_robust.experiments.results.comparison import Trial
+from aimc_robust.experiments.execution.engines.local import LocalEngine
+from aimc_robust.experiments.results.trial import Trial
 from support.engine_runs import waits
 
 if __name__ == "__main__":
@@ -131,7 +131,7 @@ def test_workers_end_with_their_parent(number, tmp_path):
 
 
 def test_several_devices_for_one_training_are_the_serial_engines_work(tmp_path):
-    with pytest.raises(InputError, match="in one process each, and 2 were asked for"):
+    with pytest.raises(InputError, match="one process each, got 2"):
         LocalEngine(2).run(work_in(tmp_path, devices=2), SGD, ComparisonProgress())
 
 

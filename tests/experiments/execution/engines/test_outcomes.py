@@ -21,7 +21,7 @@ CELLS = [Trial(name, 0) for name in "abcd"]
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        (-9, "by SIGKILL, perhaps for want of memory"),
+        (-9, "by SIGKILL, perhaps out of memory"),
         (-11, "by SIGSEGV"),
         (-40, "by signal 40"),
         (3, "with exit code 3"),
@@ -56,9 +56,9 @@ class AwkwardError(DataError):
         (
             AwkwardError(1, 2),
             WorkerError,
-            "a-seed0: AwkwardError: 1 and 2; what is done is kept",
+            "a-seed0: AwkwardError: 1 and 2; finished work is kept",
         ),
-        (ZeroDivisionError("x"), WorkerError, "a-seed0: ZeroDivisionError: x; what is done is kept"),
+        (ZeroDivisionError("x"), WorkerError, "a-seed0: ZeroDivisionError: x; finished work is kept"),
     ],
 )
 def test_what_a_cell_raises_reaches_another_process(error, kind, told):

@@ -14,7 +14,7 @@ from aimc_robust.errors import InputError, MissingDependencyError, ResultsError
 from aimc_robust.experiments.execution.engines import ray as ray_engine
 from aimc_robust.experiments.execution.engines import ray_cluster
 from aimc_robust.experiments.execution.engines.ray import RayEngine
-from aimc_robust.experiments.execution.engines.ray_task import check_node, versions
+from aimc_robust.experiments.execution.engines.ray_task import check_node, package_versions
 from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.training.fabric import Machine
 
@@ -36,7 +36,7 @@ def cluster():
         found = Cluster(initialize_head=True, head_node_args={**LIGHT, "include_dashboard": False})
         try:
             found.add_node(**LIGHT)
-            with ray_cluster.connected(found.address):
+            with ray_cluster.connect(found.address):
                 yield found
         finally:
             found.shutdown()
@@ -107,18 +107,18 @@ def test_a_node_that_does_not_see_the_folder_ends_the_run_with_one_sentence(clus
 @pytest.mark.slow
 def test_a_cell_that_no_node_has_room_for_is_told(cluster):
     with pytest.warns(UserWarning, match="no node of the Ray cluster has 64 CPUs and 1 GPUs for a trial"):
-        ray_cluster.warn_without_room(cpus=64, gpus=1)
+        ray_cluster.warn_if_no_node_fits(cpus=64, gpus=1)
     with warnings.catch_warnings(action="error"):
-        ray_cluster.warn_without_room(cpus=1, gpus=0)
+        ray_cluster.warn_if_no_node_fits(cpus=1, gpus=0)
     assert ray_cluster.gpus_per_trial(None, accelerator="auto") == 0.0
     assert ray_cluster.gpus_per_trial(0.5, accelerator="auto") == 0.5
 
 
 def test_another_version_on_a_node_is_told(tmp_path):
     (tmp_path / "token").touch()
-    check_node(work_in(tmp_path), "token", versions())
+    check_node(work_in(tmp_path), "token", package_versions())
     with pytest.raises(ResultsError, match=r"aimc-robust .* instead of 0\.0\.1; install the same versions"):
-        check_node(work_in(tmp_path), "token", versions() | {"aimc-robust": "0.0.1"})
+        check_node(work_in(tmp_path), "token", package_versions() | {"aimc-robust": "0.0.1"})
 
 
 @pytest.fixture
@@ -140,23 +140,23 @@ def inits(monkeypatch):
 
 def test_without_an_address_a_running_cluster_comes_before_a_local_ray(inits, monkeypatch):
     asked, answering = inits
-    with ray_cluster.connected(None):
+    with ray_cluster.connect(None):
         pass
     assert asked == ["auto", "local", "shutdown"]
     answering.append("auto")
     asked.clear()
-    with ray_cluster.connected(None):
+    with ray_cluster.connect(None):
         pass
     assert asked == ["auto", "shutdown"]
 
 
 def test_an_address_that_nobody_answers_at_is_an_error_and_no_local_ray(inits, monkeypatch):
     asked, _ = inits
-    with pytest.raises(InputError, match=r"no Ray cluster at 10\.0\.0\.1:6379 that this process can join: nobody"):
-        ray_cluster.connected("10.0.0.1:6379").__enter__()
+    with pytest.raises(InputError, match=r"cannot join a Ray cluster at 10\.0\.0\.1:6379: nobody"):
+        ray_cluster.connect("10.0.0.1:6379").__enter__()
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
     with pytest.raises(InputError, match=r"10\.0\.0\.2"):
-        ray_cluster.connected(None).__enter__()
+        ray_cluster.connect(None).__enter__()
     assert asked == ["10.0.0.1:6379", "10.0.0.2:6379"]
 
 
