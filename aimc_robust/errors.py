@@ -1,6 +1,7 @@
-"""One error base; each error also inherits the builtin that a caller would expect.
+"""Exceptions of the package and checks of arguments.
 
-A message says what was expected, what came, and how to mend it, in one sentence where that is possible.
+All exceptions share the base `AimcError`; each also inherits the built-in exception that a caller would expect. A
+message states what is wrong with which value, what is allowed and what to do, in one or two sentences.
 """
 
 import difflib
@@ -9,27 +10,27 @@ from collections.abc import Collection, Iterable
 
 
 class AimcError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of all exceptions that this package raises deliberately."""
 
 
 class InputError(AimcError, ValueError):
-    """An argument, a card or a spec holds something that cannot be right."""
+    """An argument, a card or a spec holds an invalid value."""
 
 
 class UnknownNameError(AimcError, LookupError):
-    """A name that no registry entry, key or file goes by."""
+    """A name matches no registry entry, key or file."""
 
 
 class DataError(AimcError, ValueError):
-    """A data set is missing or its arrays do not fit together."""
+    """A data set is missing, or its arrays are inconsistent."""
 
 
 class CheckpointError(AimcError, ValueError):
-    """A checkpoint does not belong to the model or recipe that asks for it."""
+    """A checkpoint does not belong to the model or training recipe that loads it."""
 
 
 class ResultsError(AimcError, OSError):
-    """A results folder cannot be written, or holds the results of another question."""
+    """A results folder cannot be written, is damaged, or holds the results of another spec."""
 
 
 class DivergenceError(AimcError, ArithmeticError):
@@ -37,25 +38,35 @@ class DivergenceError(AimcError, ArithmeticError):
 
 
 class MissingDependencyError(AimcError, ImportError):
-    """An optional package is needed; the message holds the command that installs it."""
+    """An optional package is not installed; the message holds the command that installs it."""
 
 
-def unknown_name(what: str, name: object, known: Iterable[str], *, advice: str = "") -> UnknownNameError:
-    """The error for a name that is not among `known`, with the nearest known name first and `advice` last."""
+def unknown_name(kind: str, name: object, known: Iterable[str], *, advice: str = "") -> UnknownNameError:
+    """Create the exception for a name that is not known; the message suggests the nearest known name.
+
+    Args:
+        kind: What the name stands for, such as "scale".
+        name: The unknown name.
+        known: Allowed names.
+        advice: Sentence to append to the message.
+
+    Returns:
+        The exception, to be raised by the caller.
+    """
     known = sorted(known)
     nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return UnknownNameError(f"unknown {what} {name!r}: {hint}Known: {', '.join(known)}.{advice and ' ' + advice}")
+    suggestion = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return UnknownNameError(f"unknown {kind} {name!r}: {suggestion}Known: {', '.join(known)}.{advice and ' ' + advice}")
 
 
-def require_known(what: str, name: object, known: Collection[str]) -> None:
-    """Raise UnknownNameError unless `name` is a text among `known`."""
+def require_known(kind: str, name: object, known: Collection[str]) -> None:
+    """Raise `UnknownNameError` unless `name` is a string in `known`; see `unknown_name`."""
     if not isinstance(name, str) or name not in known:
-        raise unknown_name(what, name, known)
+        raise unknown_name(kind, name, known)
 
 
 def require_finite(name: str, value: float, *, low: float = 0.0, high: float = float("inf")) -> None:
-    """Raise InputError unless `value` is a number within [low, high] (an infinite bound is open)."""
+    """Raise `InputError` unless `value` is a finite real number in [low, high]."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not low <= value <= high or value in (float("inf"), float("-inf")):
         bound = f"at least {low:g}" if high == float("inf") else f"within {low:g} and {high:g}"
@@ -63,7 +74,7 @@ def require_finite(name: str, value: float, *, low: float = 0.0, high: float = f
 
 
 def require_whole(name: str, value: int, *, low: int, high: int | None = None) -> None:
-    """Raise InputError unless `value` is a whole number from `low` (to `high`)."""
+    """Raise `InputError` unless `value` is a whole number in [low, high]; `high` = None is unbounded."""
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not is_whole or value < low or (high is not None and value > high):
         bound = f"from {low}" if high is None else f"from {low} to {high}"

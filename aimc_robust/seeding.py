@@ -1,7 +1,7 @@
-"""Random numbers by name: a generator is derived by hashing named axes, never drawn from a shared stream.
+"""Named random streams: generators are derived by hashing named axes, never drawn from a shared stream.
 
-So a chip's errors do not depend on batch size, layer order, other layers, the training method or the process
-that computes them, and interrupted work continues with the numbers that it would have seen.
+A chip's errors therefore do not depend on batch size, layer order, other layers, the training method or the process
+that computes them, and interrupted work resumes with the same random numbers.
 """
 
 from __future__ import annotations
@@ -20,32 +20,53 @@ Axis = str | int
 
 @dataclass(frozen=True)
 class Axes:
-    """A root seed and the named axes below it, for example seed 0, chip 3, layer "conv1".
+    """A root seed with named axes, for example seed 0, chip 3, layer "conv1".
 
-    `at` adds axes, `generator` turns the whole into a fresh torch generator. The order in which axes are added
-    does not matter; their names and values do.
+    `at` adds axes, `generator` creates a torch generator for them. The order in which axes are added does not matter;
+    their names and values do.
+
+    Attributes:
+        root: Root seed.
+        named: (name, value) of each axis, sorted by name.
+
+    Example:
+        >>> Axes(0).at(chip=3, layer="conv1").generator()
     """
 
     root: int
     named: tuple[tuple[str, Axis], ...] = ()
 
     def at(self, **axes: Axis) -> Axes:
-        """These axes and the given ones; an axis given twice takes the last value."""
-        plain = {name: axis if isinstance(axis, str) else operator.index(axis) for name, axis in axes.items()}
-        merged = dict(self.named) | plain
+        """Return a copy with further axes.
+
+        Args:
+            **axes: Name and value of each axis; a value replaces that of an existing axis of the same name.
+
+        Returns:
+            The extended axes.
+        """
+        values = {name: axis if isinstance(axis, str) else operator.index(axis) for name, axis in axes.items()}
+        merged = dict(self.named) | values
         return Axes(self.root, tuple(sorted(merged.items())))
 
     def seed(self) -> int:
-        """A 64-bit seed: the BLAKE2b hash of root and axes.
+        """Compute a 64-bit seed: the BLAKE2b hash of root and axes.
 
-        torch's CPU generator uses the low 32 bits, so two given sets of axes share a stream with probability
+        torch's CPU generator uses the low 32 bits, so two different sets of axes share a stream with probability
         2**-32.
         """
         text = json.dumps([operator.index(self.root), self.named], separators=(",", ":"))
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
     def generator(self, device: str | torch.device = "cpu") -> torch.Generator:
-        """A fresh generator for these axes. The CPU's gives the same numbers wherever the result is used."""
+        """Create a generator seeded by these axes.
+
+        Args:
+            device: Device of the generator. A CPU generator gives the same numbers on every machine.
+
+        Returns:
+            A new generator.
+        """
         import torch
 
         return torch.Generator(device).manual_seed(self.seed())
