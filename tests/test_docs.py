@@ -1,0 +1,195 @@
+"""Every code block of the documentation works: Python runs, TOML loads, and commands exist with the options shown.
+
+A comment above a block steers it: `<!-- test: skip -->` leaves it out.
+"""
+
+import contextlib
+import functools
+import io
+import re
+import shlex
+import subprocess
+import tempfile
+import tomllib
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from support.command_line import invoke
+from typer.main import get_command
+
+from aimc_robust.cli.app import app
+from aimc_robust.devices.card import Card
+from aimc_robust.devices.library import load_card
+from aimc_robust.experiments.spec.comparison import spec_from_dict
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+LANGUAGES = {"python", "toml", "sh", "bash", "yaml"}
+OTHER_PROGRAMS = {".", "cd", "git", "mypy", "pip", "pytest", "python3", "ray", "ruff", "sleep", "srun", "torchrun"}
+MINIMAL_SPEC = """
+name = "minimal"
+targets = ["digital"]
+data.name = "digits"
+model.name = "small-cnn"
+methods.sgd = {}
+"""
+
+
+class Block(NamedTuple):
+    """A fenced block of a page; comment: the HTML comment above it, or ""."""
+
+    language: str
+    text: str
+    comment: str
+
+
+@functools.cache
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str, *languages: str) -> list[Block]:
+    found = re.findall(r"(?:<!-- *([^>]*?) *-->\n)?^```(\w+)\n(.*?)^```$", text_of(page), re.DOTALL | re.MULTILINE)
+    every = [Block(language, text, comment) for comment, language, text in found]
+    return [b for b in every if b.language in languages and b.comment != "test: skip"]
+
+
+def commands(page: str) -> list[list[str]]:
+    """The words of each command of the page's shell blocks, indented lines and lines of ours."""
+    lines = [line for block in blocks(page, "sh", "bash") for line in joined_lines(block.text)]
+    lines += [line for line in joined_lines(re.sub(r"^ {4}", "", text_of(page), flags=re.MULTILINE)) if ours(line)]
+    lines += [entry for block in blocks(page, "yaml") for entry in re.findall(r"aimc-robust .*", block.text)]
+    parts = [part for line in lines for part in re.split(r"&&|\|| -- ", line)]
+    return [words for part in parts if (words := shlex.split(part, comments=True))]
+
+
+def joined_lines(text: str) -> list[str]:
+    return text.replace("\\\n", " ").splitlines()
+
+
+def ours(line: str) -> bool:
+    return line.startswith("aimc-robust ")
+
+
+def check_command(words: list[str]) -> None:
+    """Parse the arguments of one of our commands, without running it."""
+    group = get_command(app)
+    command = group.commands[words[1]]
+    command.make_context(words[1], words[2:])
+
+
+@functools.cache
+def run_page(page: str) -> tuple[str, Path]:
+    """Run the page's Python in order, in one namespace, beside its cards: what it prints, and the folder it ran in."""
+    folder = Path(tempfile.mkdtemp(prefix="docs-"))
+    for block in blocks(page, "toml"):
+        table = tomllib.loads(block.text)
+        if {"name", "source"} <= table.keys():
+            (folder / f"{table['name']}.toml").write_text(block.text, encoding="utf-8")
+    printed, namespace = io.StringIO(), {"__name__": "__main__"}
+    torch.manual_seed(0)
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed), warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", module=r"lightning|torch\.")  # of small loaders, and of their own future
+        for block in blocks(page, "python"):
+            exec(compile(block.text, page, "exec"), namespace)
+    return printed.getvalue(), folder
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_has_a_language_that_is_tested(page):
+    opened = re.findall(r"^```(\w*)$", text_of(page), re.MULTILINE)
+    assert set(opened[::2]) <= LANGUAGES
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_the_python_of_a_page_runs_without_a_warning(page):
+    run_page(page)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")])
+def test_tables_are_cards_or_specs(page, tmp_path):
+    card, spec = None, tomllib.loads(MINIMAL_SPEC)
+    for block in blocks(page, "toml"):
+        table = tomllib.loads(block.text)
+        if table.keys() <= Card.model_fields.keys():
+            card = load_card((card or {}) | table) and (card or {}) | table
+        else:
+            spec_from_dict(spec | table)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
+def test_commands_exist_with_the_options_that_are_shown(page):
+    for words in commands(page):
+        if words[0] == "aimc-robust":
+            check_command(words)
+        else:
+            assert words[0] in OTHER_PROGRAMS or "=" in words[0], words
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh", "bash")])
+def test_shell_blocks_are_valid(page):
+    for block in blocks(page, "sh", "bash"):
+        done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_in_the_text_exist(page):
+    named = set(re.findall(r"`(--[a-z][a-z-]+)[^`]*`", text_of(page)))
+    parameters = [p for command in get_command(app).commands.values() for p in command.params]
+    known = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert named - known - {"--debug", "--version", "--hypothesis-profile"} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_named_files_exist(page):
+    links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", text_of(page))
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+    paths = re.findall(r"`((?:aimc_robust|benchmarks|device_models|docs|tests)/[\w./-]*)`", text_of(page))
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_a_wrong_option_is_noticed():
+    for wrong in ("compare spec.toml --seeds 3", "compares spec.toml", "devices --jobs 2", "compare"):
+        with pytest.raises((Exception, SystemExit)):
+            check_command(["aimc-robust", *wrong.split()])
+
+
+# What the pages promise beyond running ------------------------------------------------------------------------------
+
+
+def test_readmes_example_learns():
+    printed, _ = run_page("README.md")
+    accuracy = float(re.search(r"on RRAM ([\d.]+) %, 95 % interval \(", printed)[1])
+    assert accuracy > 70  # chance is 10
+
+
+def test_a_day_costs_accuracy_in_the_example_of_evaluation():
+    printed, _ = run_page("docs/evaluation.md")
+    assert float(re.search(r"a day costs ([\d.]+) points", printed)[1]) > 0
+    for word in ("programming", "drift", "curvature", "86400.0"):
+        assert word in printed
+
+
+def test_all_of_the_network_is_analog_in_the_example_of_hardware():
+    assert "100.0 % of the multiplies" in run_page("docs/hardware.md")[0]
+
+
+def test_the_card_that_is_fitted_in_the_example_loads():
+    _, folder = run_page("docs/fitting.md")
+    assert load_card(folder / "my-rram.toml").programming.kind == "polynomial"
+
+
+def test_the_devices_command_of_cards_shows_and_draws_the_example_card():
+    printed, folder = run_page("docs/cards.md")
+    assert printed == "torch.Size([1, 2])\n"
+    (words,) = [words for words in commands("docs/cards.md") if words[1:3] == ["devices", "my-cell.toml"]]
+    done = invoke(*words[1:], cwd=folder)
+    assert done.returncode == 0, done.stderr
+    for word in ("my-cell", "lot 7", "[stuck]", "0.0005", "drift: mean", "read noise"):
+        assert word in done.stdout
+    assert (folder / "my-cell.png").read_bytes().startswith(b"\x89PNG")
