@@ -1,4 +1,4 @@
-"""What all pages share: templates, and how numbers are written."""
+"""Jinja environment of all reports, and the formatting of numbers in pages, tables and terminal output."""
 
 import html
 import math
@@ -8,62 +8,81 @@ import jinja2
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.paired_difference import PairedDifference
 
+MISSING = "–"
+
 
 def template_environment(template: str) -> jinja2.Environment:
-    """Jinja for one template: HTML is escaped, a missing value is an error."""
-    made = jinja2.Environment(
+    """Return the Jinja environment for one template.
+
+    HTML templates escape their values. An undefined variable is an error.
+
+    Args:
+        template: File name of the template, such as `comparison.html.j2`.
+
+    Returns:
+        The environment, with the functions of this module as filters.
+    """
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("aimc_robust.report"),
         autoescape=template.endswith(".html.j2"),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"number": number, "interval": interval, "bounds": bounds, "described": described, "short": short}
-    made.filters |= {"times": times, "spread": spread}
-    return made
+    environment.filters |= {
+        "number": format_number,
+        "significant": format_significant,
+        "ratio": format_ratio,
+        "interval": format_interval,
+        "ci": format_ci,
+        "deviations": format_deviations,
+        "p_value": format_p_value,
+        "aria_label": add_aria_label,
+    }
+    return environment
 
 
-def bounds(low: float | None, high: float | None, digits: int = 1) -> str:
-    """An interval in brackets; empty where there is none."""
+def format_number(value: float | None, digits: int = 2) -> str:
+    """Format a number with fixed decimals; `–` for None or NaN, and no minus sign before a zero."""
+    return MISSING if value is None or math.isnan(value) else f"{value:z.{digits}f}"
+
+
+def format_significant(value: float | None) -> str:
+    """Format a number with three significant digits; `–` for None."""
+    return MISSING if value is None else f"{value:.3g}"
+
+
+def format_ratio(ratio: float | None) -> str:
+    """Format a ratio such as `2 ×`; `–` for None."""
+    return MISSING if ratio is None else f"{ratio:.3g} ×"
+
+
+def format_interval(low: float | None, high: float | None, digits: int = 1) -> str:
+    """Format an interval as `[low, high]`; empty for None or NaN."""
     if low is None or high is None or math.isnan(low):
         return ""
     return f"[{low:z.{digits}f}, {high:z.{digits}f}]"
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """A number for a table; a dash where there is none."""
-    return "–" if value is None or math.isnan(value) else f"{value:z.{digits}f}"  # no minus before a zero
-
-
-def spread(sd_noise: float | None, sd_seed: float | None, digits: int = 2) -> str:
-    """` ± sd_noise ± sd_seed`, as the papers write it, without what is not known."""
-    known = [sd for sd in (sd_noise, sd_seed) if sd is not None and not math.isnan(sd)]
-    return "".join(f" ± {sd:.{digits}f}" for sd in known)
-
-
-def times(ratio: float | None) -> str:
-    """A ratio such as `2 ×`; a dash where there is none."""
-    return "–" if ratio is None else f"{ratio:.3g} ×"
-
-
-def short(value: float | None) -> str:
-    """Three digits, whatever the size; a dash where there is none."""
-    return "–" if value is None else f"{value:.3g}"
-
-
-def interval(estimate: AccuracyEstimate | PairedDifference, digits: int = 1) -> str:
-    """The 95 % interval in brackets; empty where there is none."""
+def format_ci(estimate: AccuracyEstimate | PairedDifference, digits: int = 1) -> str:
+    """Format the 95 % confidence interval of an estimate or difference; empty without one."""
     low, high = estimate.ci
     return "" if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def described(svg: str, text: str) -> str:
-    """An SVG element that a screen reader reads as a picture of `text`."""
-    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(text)}"', 1)
+def format_deviations(sd_noise: float | None, sd_seed: float | None, digits: int = 2) -> str:
+    """Format ` ± sd_noise ± sd_seed`, leaving out those that are None or NaN."""
+    known = [sd for sd in (sd_noise, sd_seed) if sd is not None and not math.isnan(sd)]
+    return "".join(f" ± {sd:.{digits}f}" for sd in known)
 
 
-def p_value(value: float | None) -> str:
-    """A p value with what digits it deserves; a dash where there is none."""
-    if value is None or value != value:
-        return "–"
+def format_p_value(value: float | None) -> str:
+    """Format a p value with two significant digits; `–` for None or NaN."""
+    if value is None or math.isnan(value):
+        return MISSING
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def add_aria_label(svg: str, text: str) -> str:
+    """Return an SVG element that screen readers announce as an image of `text`."""
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(text)}"', 1)

@@ -1,4 +1,4 @@
-"""What a report was made from: whether it would be the same if it were made again."""
+"""Whether the report of a comparison is up to date with its results, and with the code that makes reports."""
 
 from __future__ import annotations
 
@@ -21,46 +21,59 @@ from aimc_robust.experiments.results.filenames import (
 from aimc_robust.io.atomic import atomic_write
 
 MANIFEST = ".report.json"
-OF_COMPARISON, OF_RUN = (QUESTION, SPEC, ENVIRONMENT, COVERAGE), (EVALUATIONS, HISTORY, FAILURE, RANGES)
+FOLDER_INPUTS = (QUESTION, SPEC, ENVIRONMENT, COVERAGE)
+RUN_INPUTS = (EVALUATIONS, HISTORY, FAILURE, RANGES)
 
 
-def write_manifest(folder: Path, made_from: str, written: Iterable[Path]) -> None:
-    """Note what the report's files were made from, and what they hold."""
+def write_manifest(folder: Path, inputs: str, written: Iterable[Path]) -> None:
+    """Write the manifest of a report.
+
+    Args:
+        folder: The results folder.
+        inputs: `inputs_digest` of the folder, taken before the report was made.
+        written: The files of the report.
+    """
     files = {path.relative_to(folder).as_posix(): _digest(folder, [path]) for path in sorted(written)}
-    atomic_write(folder / MANIFEST, json.dumps({"made_from": made_from, "files": files}, indent=1))
+    atomic_write(folder / MANIFEST, json.dumps({"inputs": inputs, "files": files}, indent=1))
 
 
 def report_is_current(folder: Path) -> bool:
-    """Whether `write_report` would write what the folder of a comparison already holds.
+    """Return whether `write_report` would write exactly the files that the folder of a comparison holds.
 
-    It looks at contents, not at times: question, rows and notes, version and code of the report, and the files that
-    were written. False for a folder without a report, a damaged note of what it was made from, or an evaluation's.
+    Compares contents, not modification times: the inputs of the report, the version and code of this package's
+    reports, and the written files.
+
+    Args:
+        folder: A results folder.
+
+    Returns:
+        False also for a folder without a report, with a damaged manifest, or of an evaluation.
     """
     try:
-        stamp = json.loads((folder / MANIFEST).read_bytes())
-        if stamp["made_from"] != sources(folder):
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        if manifest["inputs"] != inputs_digest(folder):
             return False
-        return all(_digest(folder, [folder / name]) == digest for name, digest in stamp["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no stamp, or a damaged one
+        return all(_digest(folder, [folder / name]) == digest for name, digest in manifest["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no manifest, or a damaged one
         return False
 
 
-def sources(folder: Path) -> str:
-    """A digest of all that decides a report: question, rows, notes, the package's version and the report's own code."""
+def inputs_digest(folder: Path) -> str:
+    """Return a digest of everything that determines a report: spec, rows, notes, package version and report code."""
     runs = sorted(path for path in (folder / "runs").glob("*") if path.is_dir())
-    rows = [folder / name for name in OF_COMPARISON] + [run / name for run in runs for name in OF_RUN]
+    inputs = [folder / name for name in FOLDER_INPUTS] + [run / name for run in runs for name in RUN_INPUTS]
     package = Path(__file__).parent
     code = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".j2", ".css", ".js"))
-    parts = aimc_robust.__version__, _digest(folder, rows), _digest(package, code)
+    parts = aimc_robust.__version__, _digest(folder, inputs), _digest(package, code)
     return hashlib.blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
 
 
 def _digest(base: Path, paths: Iterable[Path]) -> str:
-    """Of the contents of the files that exist, and their names from `base`: a folder may move."""
-    found = hashlib.blake2b(digest_size=16)
+    """Digest of the existing files' contents and paths; relative to `base`, so that a folder may be moved."""
+    digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         if path.is_file():
             content = path.read_bytes()
-            found.update(f"{path.relative_to(base).as_posix()} {len(content)}\n".encode())
-            found.update(content)
-    return found.hexdigest()
+            digest.update(f"{path.relative_to(base).as_posix()} {len(content)}\n".encode())
+            digest.update(content)
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The parts of a report made side by side."""
+"""Parallel computation of the parts of a report."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ from aimc_robust.parallel.process_pool import ordered_map
 Result = TypeVar("Result")
 
 
-def run_parallel(parts: Sequence[Callable[[], Result]]) -> list[Result]:
-    """What each part returns, in their order; on Linux in a process for each core.
+def run_parallel(functions: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Call functions, on Linux in one forked process per core, and return their results in order.
 
-    Forked processes have all that a part is made from; elsewhere they would import and read it again.
+    Forked processes share the data that the functions close over; on other systems, where each process would have to
+    import and read it again, the functions run in this process.
+
+    Args:
+        functions: Functions without arguments.
+
+    Returns:
+        The result of each function.
     """
-    jobs = min(len(available_cpus()), len(parts)) if sys.platform == "linux" else None
-    return list(ordered_map(lambda number: parts[number](), range(len(parts)), jobs=jobs))
+    jobs = min(len(available_cpus()), len(functions)) if sys.platform == "linux" else None
+    return list(ordered_map(lambda number: functions[number](), range(len(functions)), jobs=jobs))

@@ -1,4 +1,4 @@
-"""Write the report of a results folder, whatever experiment it holds."""
+"""Write the report of a results folder: of a comparison or of an evaluation."""
 
 from __future__ import annotations
 
@@ -9,25 +9,33 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.filenames import QUESTION
 from aimc_robust.io.atomic import atomic_write, read_json
 from aimc_robust.report.comparison.page import report_files
-from aimc_robust.report.evaluation import page
-from aimc_robust.report.freshness import sources, write_stamp
+from aimc_robust.report.evaluation.page import write_evaluation_report
+from aimc_robust.report.freshness import inputs_digest, write_manifest
 
 
 def write_report(folder: Path) -> Path:
-    """Write tables, figures and both reports of a results folder from its rows; returns the path of report.html.
+    """Write tables, figures, report.html and report.md of a results folder from its rows.
 
-    The folder of a comparison or of an evaluation. Works on unfinished results too, and says so in the page. Raises
-    InputError when the folder holds neither.
+    Unfinished results are reported too; the report then states what is missing.
+
+    Args:
+        folder: The folder of a comparison or of an evaluation.
+
+    Returns:
+        Path of report.html.
+
+    Raises:
+        InputError: If the folder holds neither a comparison nor an evaluation.
     """
     unpack(folder)
     question = read_json(folder / QUESTION)
     if isinstance(question, dict) and question.get("kind") == "evaluation":
-        return page.write_report(folder)
-    store = ComparisonResults.open(folder)
-    made_from = sources(folder)  # before the rows are read: if some come meanwhile, the report is not current
-    files = report_files(store)
+        return write_evaluation_report(folder)
+    results = ComparisonResults.open(folder)
+    inputs = inputs_digest(folder)  # before the rows are read: rows added meanwhile make the report outdated
+    files = report_files(results)
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         atomic_write(folder / name, content)
-    write_stamp(folder, made_from, [folder / name for name in files])
+    write_manifest(folder, inputs, [folder / name for name in files])
     return folder / "report.html"

@@ -1,4 +1,4 @@
-"""What a report says, gathered from the rows: plain values that both the page and the Markdown lay out."""
+"""Content of a comparison's report as plain values, gathered from the rows; HTML and Markdown lay it out."""
 
 from __future__ import annotations
 
@@ -14,61 +14,86 @@ from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT, SPE
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import Row
-from aimc_robust.report.comparison.claims import Verdict, verdicts
-from aimc_robust.report.comparison.costs import Cost, costs
-from aimc_robust.report.comparison.landscapes import SurfacesByMethod, landscapes
-from aimc_robust.report.comparison.paper_table import PaperTable, paper_table, smaller
+from aimc_robust.report.comparison.claims import ClaimResult, check_claims
+from aimc_robust.report.comparison.costs import MethodCost, training_costs
+from aimc_robust.report.comparison.landscapes import SurfacesByMethod, loss_surfaces
+from aimc_robust.report.comparison.paper_table import PaperTable, paper_table, scale_note
 from aimc_robust.report.comparison.rankings import (
     BaselineComparison,
     CompensationEffect,
     Ranking,
-    comparisons_with_baseline,
-    effects,
-    rankings,
+    compare_with_baseline,
+    compensation_effects,
+    rank_methods,
 )
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.targets.target import Target
 
-COLUMNS = 6  # targets side by side, what a printed page holds
+MAX_TARGETS_PER_TABLE = 6  # columns that fit a printed page
 Estimates = dict[tuple[str, str], AccuracyEstimate]
+"""(method label, target) -> estimate."""
 
 
 @dataclass(frozen=True)
-class Content:
-    """All that a report says."""
+class ComparisonContent:
+    """Everything that a comparison's report states.
 
-    store: ComparisonResults
-    targets: dict[str, Target]  # all but landscapes
-    history: dict[Trial, list[Row]]  # of trainings, a row per epoch
+    Attributes:
+        results: The results folder.
+        targets: Name -> target, without loss landscapes.
+        history: Trial -> one row per epoch of its training.
+        estimates: (label, target) -> accuracy.
+        top5: (label, target) -> mean top-5 accuracy [percent], where it was measured.
+        target_groups: Names of the targets, in groups that fit one table.
+        rankings: Target -> label -> ranking.
+        baseline_comparisons: The best method against the baseline, per target.
+        costs: Label -> training cost.
+        paper: The reproduced table; None if the spec has none.
+        claims: Results of the paper's claims.
+        devices: Crossbar targets, without those that only add a compensation.
+        compensation_effects: Accuracy with and without each compensation.
+        failures: Trial -> reason.
+        missing: Number of models that lack rows and have not failed.
+        landscapes: Target -> label -> loss surface.
+        coverage: Which weights are analog, in one sentence.
+        environments: Versions and threads of every environment that produced rows.
+        spec_text: The spec as TOML.
+        images: (name, number of test images) of each data set.
+        scale_note: How the run deviates from its spec file; None if it does not.
+    """
+
+    results: ComparisonResults
+    targets: dict[str, Target]
+    history: dict[Trial, list[Row]]
     estimates: Estimates
-    top5: dict[tuple[str, str], float]  # mean top-5 accuracy [percent] where it was measured
-    columns: list[list[str]]  # targets, in groups that fit a page side by side
-    rankings: dict[str, dict[str, Ranking]]  # target -> method -> standing
-    comparisons_with_baseline: list[BaselineComparison]
-    costs: dict[str, Cost]
+    top5: dict[tuple[str, str], float]
+    target_groups: list[list[str]]
+    rankings: dict[str, dict[str, Ranking]]
+    baseline_comparisons: list[BaselineComparison]
+    costs: dict[str, MethodCost]
     paper: PaperTable | None
-    verdicts: list[Verdict]
+    claims: list[ClaimResult]
     devices: list[Target]
-    effects: list[CompensationEffect]
+    compensation_effects: list[CompensationEffect]
     failures: dict[str, str]
-    missing: int  # models of the spec that lack rows and have not failed
-    landscapes: dict[str, SurfacesByMethod]  # target -> method -> loss over the plane
+    missing: int
+    landscapes: dict[str, SurfacesByMethod]
     coverage: str
     environments: list[dict[str, Any]]
     spec_text: str
-    images: list[tuple[str, int]]  # name and number of test images of each data set
-    smaller: str | None  # scale and overrides, in words
+    images: list[tuple[str, int]]
+    scale_note: str | None
 
     @property
     def sampling_errors(self) -> tuple[float, float] | None:
-        """Least and greatest 95 % half-width [points] that the finite test set leaves on the accuracies shown."""
-        found = [e for (_, target), e in self.estimates.items() if self._on_test_images(target)]
-        widths = [estimate.sampling_half_width for estimate in found]
+        """(smallest, largest) 95 % half-width of the accuracies due to the finite test set [points]."""
+        estimates = [estimate for (_, target), estimate in self.estimates.items() if self._on_test_images(target)]
+        widths = [estimate.sampling_half_width for estimate in estimates]
         return (min(widths), max(widths)) if widths else None
 
     @property
     def covers(self) -> str:
-        """What the intervals shown generalise over: `models`, `chips`, or `mixed` where failures left single models."""
+        """What the intervals generalize to: `models`, `chips`, or `mixed` if some methods have a single model."""
         kinds = {estimate.ci_covers for estimate in self.estimates.values()}
         return kinds.pop() if len(kinds) == 1 else "mixed"
 
@@ -76,75 +101,89 @@ class Content:
         return target in self.targets and self.targets[target].split == "test"
 
 
-def gather(store: ComparisonResults, frame: pd.DataFrame | None = None, history: dict[Trial, list[Row]] | None = None) -> Content:
-    """Read a results folder, finished or not. frame, history: its rows, where they have been read already."""
-    frame = store.table() if frame is None else frame
-    history = store.histories() if history is None else history
-    spec, found = store.spec, store.estimates(frame)
-    targets = {target.name: target for target in store.targets if target.landscape is None}
-    placed = {name: rankings(spec, found, name) for name in targets}
-    failures = {trial: reason for trial in store.trials if (reason := store.failure(trial)) is not None}
-    relative_to = {} if spec.paper is None else {"relative_to": spec.paper.relative_to}
-    return Content(
-        store=store,
+def gather(
+    results: ComparisonResults, frame: pd.DataFrame | None = None, history: dict[Trial, list[Row]] | None = None
+) -> ComparisonContent:
+    """Gather the content of a report from a results folder, finished or not.
+
+    Args:
+        results: The comparison.
+        frame: Its evaluation rows, if already read.
+        history: Its history rows, if already read.
+
+    Returns:
+        The content.
+    """
+    frame = results.table() if frame is None else frame
+    history = results.histories() if history is None else history
+    spec, estimates = results.spec, results.estimates(frame)
+    targets = {target.name: target for target in results.targets if target.landscape is None}
+    ranked = {name: rank_methods(spec, estimates, name) for name in targets}
+    failures = {trial: reason for trial in results.trials if (reason := results.failure(trial)) is not None}
+    costs = training_costs(spec, history)
+    paper_costs = costs if spec.paper is None else training_costs(spec, history, spec.paper.relative_to)
+    return ComparisonContent(
+        results=results,
         targets=targets,
         history=history,
-        estimates=found,
+        estimates=estimates,
         top5=_top5(frame),
-        columns=_columns(list(targets.values())),
-        rankings=placed,
-        comparisons_with_baseline=comparisons_with_baseline(spec, placed),
-        costs=costs(spec, history),
-        paper=paper_table(spec, found, costs(spec, history, **relative_to)),
-        verdicts=verdicts(spec, found),
-        devices=devices(targets.values()),
-        effects=[effect for t in targets.values() if t.corrects for effect in effects(found, spec.labels, t)],
+        target_groups=_target_groups(list(targets.values())),
+        rankings=ranked,
+        baseline_comparisons=compare_with_baseline(spec, ranked),
+        costs=costs,
+        paper=paper_table(spec, estimates, paper_costs),
+        claims=check_claims(spec, estimates),
+        devices=device_targets(targets.values()),
+        compensation_effects=[
+            effect for target in targets.values() for effect in compensation_effects(estimates, spec.labels, target)
+        ],
         failures={str(trial): reason for trial, reason in failures.items()},
-        missing=len(_unfinished_trials(store, frame) - set(failures)),
-        landscapes=landscapes(store, frame),
-        coverage=(store.read_json_file(COVERAGE) or {}).get("line", ""),
-        environments=store.read_json_file(ENVIRONMENT) or [],
-        spec_text=(store.folder / SPEC).read_text(encoding="utf-8"),
-        images=_images(store, targets, frame),
-        smaller=smaller(spec),
+        missing=len(_unfinished_trials(results, frame) - set(failures)),
+        landscapes=loss_surfaces(results, frame),
+        coverage=(results.read_json_file(COVERAGE) or {}).get("line", ""),
+        environments=results.read_json_file(ENVIRONMENT) or [],
+        spec_text=(results.folder / SPEC).read_text(encoding="utf-8"),
+        images=_images(results, targets, frame),
+        scale_note=scale_note(spec),
     )
 
 
-def devices(targets: Iterable[Target]) -> list[Target]:
-    """The crossbars, without those that only add a compensation."""
+def device_targets(targets: Iterable[Target]) -> list[Target]:
+    """Return the crossbar targets, without those that only add a compensation."""
     return [t for t in targets if isinstance(t.condition, Crossbar) and t.corrects is None]
 
 
-def _unfinished_trials(store: ComparisonResults, frame: pd.DataFrame) -> set[Trial]:
-    """The trials that lack rows that the spec asks for."""
-    wanted = {target.name: target.chips(store.spec.chips) for target in store.targets}
-    asked = frame[frame["chip"] < frame["target"].map(wanted).fillna(0)]
-    rows = asked.groupby(["method", "seed"]).size().to_dict()
-    return {trial for trial in store.trials if rows.get((trial.method, trial.seed), 0) < sum(wanted.values())}
+def _unfinished_trials(results: ComparisonResults, frame: pd.DataFrame) -> set[Trial]:
+    """The trials that lack rows of the spec's targets and chips."""
+    chips = {target.name: target.chips(results.spec.chips) for target in results.targets}
+    requested = frame[frame["chip"] < frame["target"].map(chips).fillna(0)]
+    rows = requested.groupby(["method", "seed"]).size().to_dict()
+    return {trial for trial in results.trials if rows.get((trial.method, trial.seed), 0) < sum(chips.values())}
 
 
-def _columns(targets: list[Target]) -> list[list[str]]:
-    """Digital and devices first, then the noises; at most COLUMNS side by side, in even parts."""
+def _target_groups(targets: list[Target]) -> list[list[str]]:
+    """Digital and devices first, then the noises; each kind in evenly sized groups of at most the maximum."""
     kinds = [[t.name for t in targets if (t.backend == "noise") is noise] for noise in (False, True)]
     groups = []
     for kind in kinds:
-        parts = math.ceil(len(kind) / COLUMNS)
+        parts = math.ceil(len(kind) / MAX_TARGETS_PER_TABLE)
         groups += [kind[len(kind) * i // parts : len(kind) * (i + 1) // parts] for i in range(parts)]
     return groups
 
 
 def _top5(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """Mean over models of their chip means, as the accuracy's."""
+    """Mean over models of their chip means, as for the accuracy."""
     if "top5" not in frame:
         return {}
     models = frame.dropna(subset="top5").groupby(["method", "target", "seed"])["top5"].mean()
     return models.groupby(["method", "target"]).mean().to_dict()
 
 
-def _images(store: ComparisonResults, targets: Mapping[str, Target], frame: pd.DataFrame) -> list[tuple[str, int]]:
-    """(name, test images) of each data set, as far as there are rows; one without rows has 0."""
+def _images(results: ComparisonResults, targets: Mapping[str, Target], frame: pd.DataFrame) -> list[tuple[str, int]]:
+    """(name, number of test images) of each data set; 0 for one without rows yet."""
     test = [name for name, target in targets.items() if target.split == "test"]
     counts = frame[frame["target"].isin(test)].groupby("method")["n"].max()
-    found = [(store.spec.data_of(label).name, int(counts.get(label, 0))) for label in store.spec.labels]
-    counted = {name for name, count in found if count}
-    return list(dict.fromkeys((name, count) for name, count in found if count or name not in counted))
+    pairs = [(results.spec.data_of(label).name, int(counts.get(label, 0))) for label in results.spec.labels]
+    counted = {name for name, count in pairs if count}
+    return list(dict.fromkeys((name, count) for name, count in pairs if count or name not in counted))

@@ -1,15 +1,17 @@
-"""All pictures of a comparison's report, each drawn once: for the page, and as files beside it.
+"""The figures of a comparison's report, as functions that draw them: for the page, and as files beside it.
 
-A list holds what draws each picture; None comes of one that the rows have no numbers for.
+Each function returns None if the results have no data for its figure.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.report.comparison import figures, landscapes
-from aimc_robust.report.comparison import training_figures as training
-from aimc_robust.report.comparison.content import Content, devices
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.report.comparison import diagnostics_figures, figures, landscapes, training_figures
+from aimc_robust.report.comparison.content import ComparisonContent, device_targets
 from aimc_robust.report.comparison.training_figures import MeanRows
 from aimc_robust.report.figures.device import device_figure
 from aimc_robust.report.plot_style import RenderedFigure
@@ -17,23 +19,45 @@ from aimc_robust.report.plot_style import RenderedFigure
 FigureFunctions = list[Callable[[], RenderedFigure | None]]
 
 
-def training_and_device_figures(store: ComparisonResults, means: MeanRows) -> FigureFunctions:
-    """What needs no evaluation rows: the trainings (means: `mean_rows` of theirs) and the devices."""
-    curves = partial(training.training_curves, store.spec, means)
-    return [curves, *(partial(device_figure, d.name, d.condition) for d in devices(store.targets))]
+def training_and_device_figures(results: ComparisonResults, means: MeanRows) -> FigureFunctions:
+    """Return the figures that need no evaluation rows: training curves and devices.
+
+    Args:
+        results: The comparison.
+        means: `training_figures.mean_rows` of its trainings.
+
+    Returns:
+        One function per figure.
+    """
+    functions: FigureFunctions = [partial(training_figures.training_curves, results.spec, means)]
+    for target in device_targets(results.targets):
+        if isinstance(target.condition, Crossbar):
+            functions.append(partial(device_figure, target.name, target.condition))
+    return functions
 
 
-def accuracy_figures(content: Content) -> FigureFunctions:
-    """Accuracy over targets, and over the strength of noise; loss landscapes."""
-    planes = content.store.landscapes
-    return [
+def accuracy_figures(content: ComparisonContent) -> FigureFunctions:
+    """Return the figures of the evaluation: accuracy by target and by sigma, and loss landscapes."""
+    functions: FigureFunctions = [
         partial(figures.accuracy_by_target, content),
         partial(figures.accuracy_by_sigma, content),
-        *(partial(landscapes.drawn, name, planes[name].landscape, s) for name, s in content.landscapes.items()),
     ]
+    for name, surfaces in content.landscapes.items():
+        landscape = content.results.landscapes[name].landscape
+        if landscape is not None:
+            functions.append(partial(landscapes.landscape_figure, name, landscape, surfaces))
+    return functions
 
 
-def diagnostics_figures(means: MeanRows) -> FigureFunctions:
-    """The trainings' diagnostics. means: `mean_rows` of the trainings."""
-    watched = training.watched(means)
-    return [partial(training.drawn, panel, watched) for group in training.groups(watched) for panel in group.panels]
+def diagnostics_panels(means: MeanRows) -> FigureFunctions:
+    """Return the panels of the training diagnostics.
+
+    Args:
+        means: `training_figures.mean_rows` of the trainings.
+
+    Returns:
+        One function per panel.
+    """
+    rows = diagnostics_figures.diagnostics_rows(means)
+    groups = diagnostics_figures.panel_groups(rows)
+    return [partial(diagnostics_figures.panel_figure, panel, rows) for group in groups for panel in group.panels]

@@ -1,25 +1,37 @@
-"""The report's figures: they open offline, print sharply and are the same bytes for the same rows."""
+"""Figures of the accuracies of a comparison: by target, and by strength of Gaussian weight noise."""
 
-import matplotlib as mpl
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aimc_robust.report.comparison.content import Content
-from aimc_robust.report.plot_style import MARKERS, STYLE, RenderedFigure, colour, drawing, legend
+from aimc_robust.report.comparison.content import ComparisonContent
+from aimc_robust.report.plot_style import (
+    MARKERS,
+    RenderedFigure,
+    add_legend,
+    figure_style,
+    method_color,
+    render_figure,
+)
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 
-CAPPED = 12  # methods whose intervals end in a cap; with more of them the caps hide each other
+MAX_CAPPED_METHODS = 12  # more error bar caps would hide each other
 
 
-def accuracy_by_target(content: Content) -> RenderedFigure | None:
-    """A dot and interval per method for digital weights and each device."""
-    exact = [t.name for t in content.targets.values() if t.backend != "noise"]
-    targets = [name for name in exact if content.rankings[name]]
-    labels = content.store.spec.labels
+def accuracy_by_target(content: ComparisonContent) -> RenderedFigure | None:
+    """Draw mean and interval of each method on digital weights and on each device; None without rows of these."""
+    devices = [target.name for target in content.targets.values() if target.backend != "noise"]
+    targets = [name for name in devices if content.rankings[name]]
+    labels = content.results.spec.labels
     if not targets:
         return None
-    with mpl.rc_context(STYLE):
+    with figure_style():
         figure = Figure(figsize=(6.4, 0.9 + 0.62 * len(targets) + 0.2 * len(labels)), layout="constrained")
         axes = figure.subplots()
         for i, method in enumerate(labels):
@@ -27,56 +39,77 @@ def accuracy_by_target(content: Content) -> RenderedFigure | None:
             rows = [
                 (y, content.estimates[method, t]) for y, t in enumerate(targets) if (method, t) in content.estimates
             ]
-            means = np.array([e.mean for _, e in rows])
-            _intervals(axes, means, [e.ci for _, e in rows], np.array([y + offset for y, _ in rows]), i, method, "x")
+            positions = np.array([y + offset for y, _ in rows])
+            _plot_intervals(axes, positions, [e for _, e in rows], number=i, label=method, value_axis="x")
         axes.set_yticks(range(len(targets)), targets)
         axes.set_ylim(len(targets) - 0.45, -0.55)
         axes.set_xlabel("accuracy [%]")
         axes.grid(axis="y", visible=False)
         for y in range(1, len(targets)):
             axes.axhline(y - 0.5, color="#d0d0d0", linewidth=0.8)
-        legend(figure, axes)
-        return drawing(figure, "targets")
+        add_legend(figure, axes)
+        return render_figure(figure, "targets")
 
 
-def estimates_by_sigma(content: Content) -> dict[str, list[tuple[float, AccuracyEstimate]]]:
-    """Method -> (sigma, estimate), by rising sigma, for digital and Gaussian noise of scale filter_max."""
-    strengths = [(t.sigma, t.name) for t in content.targets.values() if t.sigma is not None]
+def estimates_by_sigma(content: ComparisonContent) -> dict[str, list[tuple[float, AccuracyEstimate]]]:
+    """Return each method's accuracies under Gaussian noise of scale filter_max, with digital weights as sigma 0.
+
+    Args:
+        content: The content of the report.
+
+    Returns:
+        Method label -> (sigma, estimate), in ascending order of sigma.
+    """
+    sigmas = [(target.sigma, target.name) for target in content.targets.values() if target.sigma is not None]
     return {
         method: [
-            (s, content.estimates[method, name]) for s, name in sorted(strengths) if (method, name) in content.estimates
+            (sigma, content.estimates[method, name])
+            for sigma, name in sorted(sigmas)
+            if (method, name) in content.estimates
         ]
-        for method in content.store.spec.labels
+        for method in content.results.spec.labels
     }
 
 
-def accuracy_by_sigma(content: Content) -> RenderedFigure | None:
-    """Accuracy over the strength of Gaussian weight noise, a line per method; None with fewer than two strengths."""
-    lines = estimates_by_sigma(content)
-    if len({sigma for points in lines.values() for sigma, _ in points}) < 2:
+def accuracy_by_sigma(content: ComparisonContent) -> RenderedFigure | None:
+    """Draw accuracy over the sigma of Gaussian weight noise, one line per method; None with fewer than two sigmas."""
+    curves = estimates_by_sigma(content)
+    if len({sigma for points in curves.values() for sigma, _ in points}) < 2:
         return None
-    with mpl.rc_context(STYLE):
+    with figure_style():
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.subplots()
-        for i, (method, points) in enumerate(lines.items()):
-            means = np.array([e.mean for _, e in points])
-            _intervals(axes, means, [e.ci for _, e in points], np.array([s for s, _ in points]), i, method, "y")
+        for i, (method, points) in enumerate(curves.items()):
+            positions = np.array([sigma for sigma, _ in points])
+            _plot_intervals(axes, positions, [e for _, e in points], number=i, label=method, value_axis="y")
         axes.set_xlabel("sigma of Gaussian weight noise (share of each filter's largest weight)")
         axes.set_ylabel("accuracy [%]")
-        legend(figure, axes)
-        return drawing(figure, "sigma")
+        add_legend(figure, axes)
+        return render_figure(figure, "sigma")
 
 
-def _intervals(
-    axes: Axes, means: np.ndarray, intervals: list, places: np.ndarray, number: int, label: str, along: str
+def _plot_intervals(
+    axes: Axes,
+    positions: npt.NDArray[np.float64],
+    estimates: Sequence[AccuracyEstimate],
+    *,
+    number: int,
+    label: str,
+    value_axis: Literal["x", "y"],
 ) -> None:
-    """Means with their 95 % intervals; where there is none (nothing repeated), the mean alone."""
-    half = np.nan_to_num(np.array([high - mean for (_, high), mean in zip(intervals, means, strict=True)]))
+    """Plot means with 95 % intervals; an estimate without an interval is a mean alone."""
+    means = np.array([estimate.mean for estimate in estimates])
+    half = np.nan_to_num(np.array([estimate.ci[1] - estimate.mean for estimate in estimates]))
     half = half.clip(min=0.0)  # equal values differ from their mean by rounding
-    look = {"color": colour(number), "marker": MARKERS[number % len(MARKERS)], "markersize": 5}
-    look |= {"capsize": 2.5 if number < CAPPED else 0.0}
-    look |= {"label": label, "elinewidth": 1.1}
-    if along == "x":
-        axes.errorbar(means, places, xerr=half, linestyle="none", **look)
+    options: dict[str, Any] = {
+        "color": method_color(number),
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": 5,
+        "capsize": 2.5 if number < MAX_CAPPED_METHODS else 0.0,
+        "label": label,
+        "elinewidth": 1.1,
+    }
+    if value_axis == "x":
+        axes.errorbar(means, positions, xerr=half, linestyle="none", **options)
     else:
-        axes.errorbar(places, means, yerr=half, linewidth=1.4, **look)
+        axes.errorbar(positions, means, yerr=half, linewidth=1.4, **options)

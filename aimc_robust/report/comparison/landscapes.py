@@ -1,4 +1,4 @@
-"""Loss landscapes of the trained models (`bench.landscape`): the numbers, their picture, and how flat they are."""
+"""Loss landscapes of the trained models: mean loss over a plane through the weights, its figure and its flatness."""
 
 from __future__ import annotations
 
@@ -6,62 +6,85 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from aimc_robust.analysis.landscape import Landscape
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.report.plot_style import STYLE, RenderedFigure, drawing
+from aimc_robust.report.plot_style import RenderedFigure, figure_style, render_figure
 
-LEVELS = 13  # edges of the bands of equal colour
-LEAST = 1e-4  # loss that the lowest band begins at, or the picture would be of its digits
-RISE = 1.0  # how much above its lowest place a loss still counts as flat
-ACROSS = 3
+CONTOUR_LEVELS = 13
+MIN_LOSS = 1e-4  # lower losses are drawn as this value; otherwise their noise would fill the logarithmic scale
+FLAT_RISE = 1.0  # a point counts as flat if its loss is at most this much above the lowest
+MAX_COLUMNS = 3
 
 
 @dataclass(frozen=True)
 class LossSurface:
-    """loss: mean over so many trained models of a method, shape (points, points); NaN where some model's overflowed."""
+    """Loss of one method over a plane through the weights.
 
-    loss: np.ndarray
+    Attributes:
+        loss: Mean loss over the trained models, shape (points, points); NaN where the loss of a model overflowed.
+        models: Number of trained models.
+    """
+
+    loss: npt.NDArray[np.float64]
     models: int
 
     @property
     def lowest(self) -> float:
-        """The lowest loss; NaN where there is none."""
+        """The lowest loss; NaN if all points are NaN."""
         return float(np.nanmin(self.loss)) if np.isfinite(self.loss).any() else math.nan
 
     @property
-    def flat(self) -> float:
-        """The share of places [percent] whose loss is at most RISE above the lowest; NaN where there is none."""
+    def flat_percent(self) -> float:
+        """Share of the points whose loss is at most `FLAT_RISE` above the lowest [percent]; NaN if all are NaN."""
         if math.isnan(self.lowest):
             return math.nan
-        return 100.0 * float(np.mean(self.loss <= self.lowest + RISE))  # a place of NaN is not flat
+        return 100.0 * float(np.mean(self.loss <= self.lowest + FLAT_RISE))  # a NaN point is not flat
 
 
 SurfacesByMethod = dict[str, LossSurface]
-"""Method -> its surface."""
+"""Method label -> surface."""
 
 
-def landscapes(store: ComparisonResults, frame: pd.DataFrame) -> dict[str, SurfacesByMethod]:
-    """Target -> surfaces, from the models that have every place."""
-    found: dict[str, SurfacesByMethod] = {}
-    for name, target in store.landscapes.items():
-        models: dict[str, list[np.ndarray]] = defaultdict(list)
+def loss_surfaces(results: ComparisonResults, frame: pd.DataFrame) -> dict[str, SurfacesByMethod]:
+    """Average the loss landscapes over the trained models of each method.
+
+    Args:
+        results: The comparison.
+        frame: Its evaluation rows.
+
+    Returns:
+        Target -> method label -> surface, from the models that have a row for every point.
+    """
+    surfaces: dict[str, SurfacesByMethod] = {}
+    for name, target in results.landscapes.items():
+        if target.landscape is None:
+            continue
         points = target.landscape.points
+        models: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
         for (method, _), rows in frame[frame["target"] == name].groupby(["method", "seed"], sort=False):
             losses = rows.loc[rows["chip"] < points**2].sort_values("chip")["loss"].to_numpy(dtype=float)
             if len(losses) == points**2:
                 models[method].append(losses.reshape(points, points))
-        found[name] = {method: LossSurface(np.mean(grids, axis=0), len(grids)) for method, grids in models.items()}
-    return {name: surfaces for name, surfaces in found.items() if surfaces}
+        surfaces[name] = {method: LossSurface(np.mean(grids, axis=0), len(grids)) for method, grids in models.items()}
+    return {name: by_method for name, by_method in surfaces.items() if by_method}
 
 
 def surface_rows(landscape: Landscape, surfaces: SurfacesByMethod) -> list[tuple[str, int, float, float, float]]:
-    """(method, models, place along the first direction, along the second, loss), for a table of all numbers."""
+    """Return the points of all surfaces as rows.
+
+    Args:
+        landscape: The plane.
+        surfaces: Method label -> surface.
+
+    Returns:
+        Rows (method, models, coordinate along the first direction, along the second direction, loss).
+    """
     return [
         (method, surface.models, *landscape.place(number), float(loss))
         for method, surface in surfaces.items()
@@ -69,34 +92,42 @@ def surface_rows(landscape: Landscape, surfaces: SurfacesByMethod) -> list[tuple
     ]
 
 
-def drawn(name: str, landscape: Landscape, surfaces: SurfacesByMethod) -> RenderedFigure | None:
-    """A panel per method, with the same bands of loss in all of them, evenly spaced in its logarithm."""
-    finite = np.concatenate([s.loss[np.isfinite(s.loss)] for s in surfaces.values()]).clip(min=LEAST)
+def landscape_figure(name: str, landscape: Landscape, surfaces: SurfacesByMethod) -> RenderedFigure | None:
+    """Draw one contour panel per method, with the same logarithmic levels in all panels.
+
+    Args:
+        name: Name of the target.
+        landscape: The plane.
+        surfaces: Method label -> surface.
+
+    Returns:
+        The figure; None if the loss is the same everywhere, or nowhere finite.
+    """
+    finite = np.concatenate([s.loss[np.isfinite(s.loss)] for s in surfaces.values()]).clip(min=MIN_LOSS)
     if not finite.size or finite.min() == finite.max():
         return None
-    levels = np.geomspace(finite.min(), finite.max(), LEVELS)
-    across = min(ACROSS, len(surfaces))
-    down = math.ceil(len(surfaces) / across)
-    with mpl.rc_context(STYLE | {"font.size": 9, "axes.grid": False}):
-        figure = Figure(figsize=(1.0 + 1.8 * across, 0.4 + 2.1 * down), layout="constrained")
-        axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-        for place, (method, surface) in zip(axes.flat, surfaces.items(), strict=False):
-            values = np.ma.masked_invalid(  # contours take (second, first)
-                surface.loss.T.clip(min=levels[0], max=levels[-1])
-            )
-            bands = place.contourf(
+    levels = np.geomspace(finite.min(), finite.max(), CONTOUR_LEVELS)
+    columns = min(MAX_COLUMNS, len(surfaces))
+    rows = math.ceil(len(surfaces) / columns)
+    with figure_style(font_size=9, axes_grid=False):
+        figure = Figure(figsize=(1.0 + 1.8 * columns, 0.4 + 2.1 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, (method, surface) in zip(panels.flat, surfaces.items(), strict=False):
+            # contourf takes the second direction as rows
+            values = np.ma.masked_invalid(surface.loss.T.clip(min=levels[0], max=levels[-1]))
+            bands = axes.contourf(
                 landscape.along, landscape.along, values, levels, cmap="cividis_r", norm=LogNorm(levels[0], levels[-1])
             )
-            place.contour(landscape.along, landscape.along, values, levels, colors="white", linewidths=0.4)
-            place.plot(0.0, 0.0, "+", color="#d55e00", markersize=7)
-            place.set_title(method, loc="left", fontsize=9)
-            place.set_aspect("equal")
-        for place in axes.flat[len(surfaces) :]:
-            place.set_visible(False)
-        for place in axes.flat[max(len(surfaces) - across, 0) : len(surfaces)]:
-            place.tick_params(labelbottom=True)  # also above a panel that is not there
-        bar = figure.colorbar(bands, ax=axes, label="loss", ticks=levels[::3], format="%.3g", aspect=30)
+            axes.contour(landscape.along, landscape.along, values, levels, colors="white", linewidths=0.4)
+            axes.plot(0.0, 0.0, "+", color="#d55e00", markersize=7)
+            axes.set_title(method, loc="left", fontsize=9)
+            axes.set_aspect("equal")
+        for axes in panels.flat[len(surfaces) :]:
+            axes.set_visible(False)
+        for axes in panels.flat[max(len(surfaces) - columns, 0) : len(surfaces)]:
+            axes.tick_params(labelbottom=True)  # also above a hidden panel
+        bar = figure.colorbar(bands, ax=panels, label="loss", ticks=levels[::3], format="%.3g", aspect=30)
         bar.minorticks_off()
         figure.supxlabel("along the first direction", fontsize=9)
         figure.supylabel("along the second direction", fontsize=9)
-        return drawing(figure, f"landscape-{name}")
+        return render_figure(figure, f"landscape-{name}")

@@ -1,4 +1,4 @@
-"""The published table with ours beside it: value, difference, and whether that lies within both deviations."""
+"""The published table that a comparison reproduces: measured values, published values and their differences."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from dataclasses import dataclass
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.published_table import PaperCell, PaperSpec
-from aimc_robust.report.comparison.costs import Cost
+from aimc_robust.report.comparison.costs import MethodCost
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 
 DIGITS = {"accuracy": 2, "top5": 2, "loss": 4}
 Estimates = Mapping[tuple[str, str], AccuracyEstimate]
+"""(label, target) -> estimate."""
 
 
 @dataclass(frozen=True)
 class MeasuredValue:
-    """Our figure for a cell [its metric's unit]; NaN for a deviation that nothing was repeated for.
+    """A value measured by this comparison for one cell of the table.
 
-    label: the method that it is of, where the cell stands for several: the best by this very figure, as papers show it.
+    Attributes:
+        value: Mean [unit of the cell's metric].
+        sd_noise: Standard deviation over chips within one model; NaN with a single chip.
+        sd_seed: Standard deviation over trained models; NaN with a single model.
+        label: The selected method if the cell stands for several: the best by this very value, as papers show it.
     """
 
     value: float
@@ -31,104 +36,139 @@ class MeasuredValue:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A cell of the table with what we found."""
+class PaperTableEntry:
+    """A cell of the published table and the value measured for it.
+
+    Attributes:
+        cell: The cell with its published value.
+        measured: The measured value; None without rows.
+    """
 
     cell: PaperCell
-    ours: MeasuredValue | None
+    measured: MeasuredValue | None
 
     @property
     def digits(self) -> int:
-        """Digits behind the point that the metric deserves."""
+        """Number of decimals of the cell's metric."""
         return 2 if self.cell.cost else DIGITS[self.cell.metric]
 
     @property
     def difference(self) -> float | None:
-        """MeasuredValue - published; None where one of them is not there."""
-        if self.ours is None or self.cell.published is None:
+        """Measured - published; None if either is missing."""
+        if self.measured is None or self.cell.published is None:
             return None
-        return self.ours.value - self.cell.published.value
+        return self.measured.value - self.cell.published.value
 
     @property
     def within(self) -> bool | None:
-        """Whether the difference lies within both deviations: |ours - published| is at most the root of the sum of
-        squares of all four, sd_noise and sd_seed of either side (one that is not given counts as 0). None where there
-        is no difference, or no deviation at all to judge it by.
+        """Whether the difference lies within the combined standard deviation.
+
+        |measured - published| <= sqrt(sum of squares of sd_noise and sd_seed of both sides); a deviation that is not
+        given counts as 0. None without a difference, or if no deviation is given at all.
         """
-        if self.difference is None:
+        if self.measured is None or self.cell.published is None or self.difference is None:
             return None
-        sides = (self.ours, self.cell.published)
-        known = [sd for side in sides for sd in (side.sd_noise, side.sd_seed) if sd is not None and not math.isnan(sd)]
+        deviations = [sd for side in (self.measured, self.cell.published) for sd in (side.sd_noise, side.sd_seed)]
+        known = [sd for sd in deviations if sd is not None and not math.isnan(sd)]
         return abs(self.difference) <= math.hypot(*known) if known else None
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """The whole table, row by row."""
+    """The published table with measured values.
+
+    Attributes:
+        spec: The `[paper]` table of the spec.
+        entries: The cells, row by row.
+    """
 
     spec: PaperSpec
-    entries: list[list[Entry]]
+    entries: list[list[PaperTableEntry]]
 
     @property
-    def heads(self) -> list[str]:
-        """Heads of the columns, the one of the rows' names first."""
+    def column_titles(self) -> list[str]:
+        """Titles of all columns; the first one heads the row names."""
         return [self.spec.heading, *(column["title"] for column in self.spec.columns)]
 
     @property
     def open_points(self) -> list[str]:
-        """What the paper leaves open, and how it was settled."""
+        """Details that the paper does not specify, each with the choice made here."""
         return [f"{name}: {text}" for name, text in self.spec.open.items()]
 
     @property
-    def judged(self) -> tuple[int, int]:
-        """How many differences lie within both deviations, of how many that could be judged."""
-        found = [entry.within for row in self.entries for entry in row if entry.within is not None]
-        return sum(found), len(found)
+    def within_counts(self) -> tuple[int, int]:
+        """(number of differences within the combined standard deviation, number that could be tested)."""
+        tested = [entry.within for row in self.entries for entry in row if entry.within is not None]
+        return sum(tested), len(tested)
 
 
-def paper_table(spec: ComparisonSpec, estimates: Estimates, costs: Mapping[str, Cost]) -> PaperTable | None:
-    """The spec's published table filled with ours; None without [paper]. costs: relative to the paper's reference."""
+def paper_table(spec: ComparisonSpec, estimates: Estimates, costs: Mapping[str, MethodCost]) -> PaperTable | None:
+    """Fill the published table of a spec with measured values.
+
+    Args:
+        spec: The spec of the comparison.
+        estimates: (label, target) -> estimate.
+        costs: Label -> training cost, relative to the paper's reference method.
+
+    Returns:
+        The table; None if the spec has no `[paper]`.
+    """
     if spec.paper is None:
         return None
     entries = [
-        [Entry(cell, _cost(cell, costs) if cell.cost else _figure(cell, estimates)) for cell in row]
+        [
+            PaperTableEntry(cell, _measured_cost(cell, costs) if cell.cost else _measured_metric(cell, estimates))
+            for cell in row
+        ]
         for row in spec.paper.cells(spec.labels)
     ]
     return PaperTable(spec.paper, entries)
 
 
-def smaller(spec: ComparisonSpec) -> str | None:
-    """How the question differs from the one in the spec's file; None where it was asked as written."""
+def scale_note(spec: ComparisonSpec) -> str | None:
+    """Describe how a run deviates from its spec file: scale, factors and overrides; None if it does not."""
     scale = [f"at the scale {spec.scale}"] if spec.scale is not None else []
     changes = [f"with {', '.join(spec.overrides)}"] if spec.overrides else []
-    factors = [f"{key} {factor:g} times" for key, factor in spec.multiply.items()]
-    strengths = [f"({', '.join(factors)} what names and labels say)"] if factors else []
+    factors = [f"{key} is {factor:g} times" for key, factor in spec.multiply.items()]
+    strengths = [f"({', '.join(factors)} the value in names and labels)"] if factors else []
     return " ".join(scale + strengths + changes) or None
 
 
-def best_label(labels: tuple[str, ...], target: str, estimates: Estimates, *, least: bool = False) -> str | None:
-    """The label with the highest mean on a target (least: the lowest); None where none has rows."""
-    found = [label for label in labels if (label, target) in estimates]
-    choose = min if least else max
-    return choose(found, key=lambda label: estimates[label, target].mean, default=None)
+def best_label(labels: tuple[str, ...], target: str, estimates: Estimates, *, lowest: bool = False) -> str | None:
+    """Return the label with the highest mean on a target.
+
+    Args:
+        labels: The candidates.
+        target: Name of the target.
+        estimates: (label, target) -> estimate.
+        lowest: Return the label with the lowest mean instead, as for a loss.
+
+    Returns:
+        The label; None if no candidate has rows.
+    """
+    candidates = [label for label in labels if (label, target) in estimates]
+    select = min if lowest else max
+    return select(candidates, key=lambda label: estimates[label, target].mean, default=None)
 
 
-def _figure(cell: PaperCell, estimates: Estimates) -> MeasuredValue | None:
-    of = {}
+def _measured_metric(cell: PaperCell, estimates: Estimates) -> MeasuredValue | None:
+    target = cell.target or ""
+    values = {}
     for label in cell.methods:
-        estimate = estimates.get((label, cell.target))
+        estimate = estimates.get((label, target))
         if estimate is not None:
             try:
-                of[label, cell.target] = estimate if cell.metric == "accuracy" else estimate.for_column(cell.metric)
+                values[label, target] = estimate if cell.metric == "accuracy" else estimate.for_column(cell.metric)
             except (InputError, UnknownNameError):  # rows without this metric, or a loss that overflowed on some chip
                 continue
-    label = best_label(cell.methods, cell.target, of, least=cell.metric == "loss")
-    if label is None:
+    best_method = best_label(cell.methods, target, values, lowest=cell.metric == "loss")
+    if best_method is None:
         return None
-    best = of[label, cell.target]
-    return MeasuredValue(best.mean, best.sd_noise, best.sd_seed, label if len(cell.methods) > 1 else None)
+    best = values[best_method, target]
+    return MeasuredValue(best.mean, best.sd_noise, best.sd_seed, best_method if len(cell.methods) > 1 else None)
 
 
-def _cost(cell: PaperCell, costs: Mapping[str, Cost]) -> MeasuredValue | None:
-    found = [value for label in cell.methods if (value := getattr(costs[label], cell.cost)) is not None]
-    return MeasuredValue(statistics.median(found)) if found else None
+def _measured_cost(cell: PaperCell, costs: Mapping[str, MethodCost]) -> MeasuredValue | None:
+    ratios = {label: costs[label].flops if cell.cost == "flops" else costs[label].time for label in cell.methods}
+    known = [ratio for ratio in ratios.values() if ratio is not None]
+    return MeasuredValue(statistics.median(known)) if known else None

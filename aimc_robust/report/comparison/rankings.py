@@ -1,12 +1,13 @@
-"""Who is best under a target, who is tied with it, and whether the best is told apart from the baseline.
+"""Ranking of the methods on each target, and comparison of the best method with the baseline.
 
-Only methods with equal images are set against each other: an accuracy on other images is another quantity.
+Only methods with the same images are compared: accuracies on different test sets are different quantities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
@@ -15,36 +16,62 @@ from aimc_robust.statistics.paired_difference import PairedDifference, paired_di
 from aimc_robust.targets.target import Target
 
 Estimates = Mapping[tuple[str, str], AccuracyEstimate]
+"""(label, target) -> estimate."""
+Status = Literal["best", "tied", "unpaired", ""]
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """A method's place in one target's column, among the methods with the same images."""
+    """Rank of a method on one target, among the methods with the same images.
+
+    Attributes:
+        estimate: The method's accuracy.
+        status: `best`: highest mean. `tied`: the 95 % interval of the paired difference from the best includes 0.
+            `unpaired`: no training seed in common with the best. Empty: worse than the best, or the only method.
+    """
 
     estimate: AccuracyEstimate
-    place: str  # "best", "tied" (not told apart from it), "unpaired" (no seed in common with it) or "" (behind, alone)
+    status: Status
 
 
 @dataclass(frozen=True)
 class BaselineComparison:
-    """The best method of a target against the baseline, on the same chips and images."""
+    """Comparison of the best method on a target with the baseline method.
+
+    Attributes:
+        target: The target.
+        best: Label of the method with the highest mean.
+        baseline: Label of the baseline.
+        best_mean: Mean accuracy of the best method [percent].
+        baseline_mean: Mean accuracy of the baseline [percent].
+        difference: best - baseline, paired over models and chips; None without a training seed in common.
+    """
 
     target: str
     best: str
     baseline: str
     best_mean: float
     baseline_mean: float
-    difference: PairedDifference | None  # None: no seed in common
+    difference: PairedDifference | None
 
     @property
     def settled(self) -> bool:
-        """Whether the best is told apart from the baseline."""
+        """Whether the interval of the difference excludes 0."""
         return self.difference is not None and self.difference.settled
 
 
 @dataclass(frozen=True)
 class CompensationEffect:
-    """What a compensation does to one method's accuracy on the same chips."""
+    """Effect of a compensation on the accuracy of one method, on the same chips.
+
+    Attributes:
+        target: The target without compensation.
+        method: Label of the method.
+        compensation: Names of the compensations, joined by "and".
+        before: Accuracy without compensation.
+        after: Accuracy with compensation.
+        difference: after - before, paired; None without a training seed in common.
+    """
 
     target: str
     method: str
@@ -54,86 +81,119 @@ class CompensationEffect:
     difference: PairedDifference | None
 
 
-def rankings(spec: ComparisonSpec, estimates: Estimates, target: str) -> dict[str, Ranking]:
-    """Method -> its standing, in the spec's order, of those that have rows."""
-    groups = _groups(spec.labels, lambda label: spec.data_of(label).model_dump_json())
-    placed: dict[str, Ranking] = {}
-    for labels in groups:
-        found = {label: estimates[label, target] for label in labels if (label, target) in estimates}
-        if found:
-            best = max(found, key=lambda label: found[label].mean)
-            alone = len(labels) == 1 and len(groups) > 1
-            for label, estimate in found.items():
-                place = ("" if alone else "best") if label == best else _place(found[best], estimate)
-                placed[label] = Ranking(estimate, place)
-    return {label: placed[label] for label in spec.labels if label in placed}
+def rank_methods(spec: ComparisonSpec, estimates: Estimates, target: str) -> dict[str, Ranking]:
+    """Rank the methods that have rows on a target.
 
+    Args:
+        spec: The spec of the comparison.
+        estimates: (label, target) -> estimate.
+        target: Name of the target.
 
-def comparisons_with_baseline(spec: ComparisonSpec, rankings: Mapping[str, Mapping[str, Ranking]]) -> list[BaselineComparison]:
-    """For each target, and each group of methods with equal images and network, the best against the baseline.
-
-    Where no two methods have the same network, networks are what is compared, and equal images are enough.
+    Returns:
+        Label -> ranking, in the order of the spec.
     """
-    data = lambda label: spec.data_of(label).model_dump_json()  # noqa: E731
-    groups = _groups(spec.labels, lambda label: (data(label), spec.model_of(label).model_dump_json()))
+    groups = _group_labels(spec.labels, lambda label: spec.data_of(label).model_dump_json())
+    ranked: dict[str, Ranking] = {}
+    for labels in groups:
+        group = {label: estimates[label, target] for label in labels if (label, target) in estimates}
+        if group:
+            best = max(group, key=lambda label: group[label].mean)
+            only_method = len(labels) == 1 and len(groups) > 1
+            for label, estimate in group.items():
+                status = ("" if only_method else "best") if label == best else _status(group[best], estimate)
+                ranked[label] = Ranking(estimate, status)
+    return {label: ranked[label] for label in spec.labels if label in ranked}
+
+
+def compare_with_baseline(
+    spec: ComparisonSpec, rankings: Mapping[str, Mapping[str, Ranking]]
+) -> list[BaselineComparison]:
+    """Compare the best method with the baseline, for each target and each group of comparable methods.
+
+    Methods of a group have the same images and the same network. If no two methods share a network, the networks are
+    the subject of the comparison, and the same images suffice.
+
+    Args:
+        spec: The spec of the comparison.
+        rankings: Target -> label -> ranking.
+
+    Returns:
+        The comparisons; none for a group with fewer than two methods that have rows, or without its baseline.
+    """
+
+    def data(label: str) -> str:
+        return spec.data_of(label).model_dump_json()
+
+    groups = _group_labels(spec.labels, lambda label: (data(label), spec.model_of(label).model_dump_json()))
     if max(len(group) for group in groups) == 1:
-        groups = _groups(spec.labels, data)
-    found = [
-        _comparison_with_baseline(spec, group, target, placed)
-        for target, placed in rankings.items()
+        groups = _group_labels(spec.labels, data)
+    comparisons = [
+        _compare_best_with_baseline(spec, group, target, ranked)
+        for target, ranked in rankings.items()
         for group in groups
     ]
-    return [finding for finding in found if finding is not None]
+    return [comparison for comparison in comparisons if comparison is not None]
 
 
 def baseline_of(spec: ComparisonSpec, labels: Sequence[str]) -> str:
-    """What the best of `labels` is set against: `sgd`, else the first of that kind, else the first."""
+    """Return the baseline among `labels`: `sgd`, else the first method of kind sgd, else the first."""
     kinds = {label: spec.methods[label].get("kind", label) for label in labels}
     return min(labels, key=lambda label: (label != "sgd", kinds[label] != "sgd"))
 
 
-def effects(estimates: Estimates, methods: Sequence[str], target: Target) -> list[CompensationEffect]:
-    """Each method under a compensated target beside the same without."""
+def compensation_effects(estimates: Estimates, labels: Sequence[str], target: Target) -> list[CompensationEffect]:
+    """Return the effect of a target's compensation on each method that has rows with and without it.
+
+    Args:
+        estimates: (label, target) -> estimate.
+        labels: The methods.
+        target: A target with compensation.
+
+    Returns:
+        One effect per method.
+    """
+    if target.corrects is None:
+        return []
     names = " and ".join(target.deployment.compensation)
-    pairs = [(m, estimates.get((m, target.corrects)), estimates.get((m, target.name))) for m in methods]
-    return [
-        CompensationEffect(target.corrects, method, names, before, after, difference(after, before))
-        for method, before, after in pairs
-        if before is not None and after is not None
-    ]
+    effects = []
+    for label in labels:
+        before, after = estimates.get((label, target.corrects)), estimates.get((label, target.name))
+        if before is not None and after is not None:
+            difference = _paired_difference(after, before)
+            effects.append(CompensationEffect(target.corrects, label, names, before, after, difference))
+    return effects
 
 
-def difference(first: AccuracyEstimate, second: AccuracyEstimate) -> PairedDifference | None:
-    """Their paired difference; None where failures left them no seed in common."""
+def _paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> PairedDifference | None:
+    """The paired difference; None if failed trainings left no seed in common."""
     try:
         return paired_difference(first, second)
     except InputError:
         return None
 
 
-def _groups(labels: Sequence[str], key: Callable[[str], Hashable]) -> list[list[str]]:
-    """The labels in groups of equal key, in order of first appearance."""
-    found: dict[Hashable, list[str]] = {}
+def _group_labels(labels: Sequence[str], key: Callable[[str], Hashable]) -> list[list[str]]:
+    """Group labels of equal key, in order of first appearance."""
+    groups: dict[Hashable, list[str]] = {}
     for label in labels:
-        found.setdefault(key(label), []).append(label)
-    return list(found.values())
+        groups.setdefault(key(label), []).append(label)
+    return list(groups.values())
 
 
-def _place(best: AccuracyEstimate, other: AccuracyEstimate) -> str:
-    found = difference(best, other)
-    if found is None:
+def _status(best: AccuracyEstimate, other: AccuracyEstimate) -> Status:
+    difference = _paired_difference(best, other)
+    if difference is None:
         return "unpaired"
-    return "" if found.settled else "tied"
+    return "" if difference.settled else "tied"
 
 
-def _comparison_with_baseline(
-    spec: ComparisonSpec, labels: Sequence[str], target: str, placed: Mapping[str, Ranking]
+def _compare_best_with_baseline(
+    spec: ComparisonSpec, labels: Sequence[str], target: str, ranked: Mapping[str, Ranking]
 ) -> BaselineComparison | None:
-    """The best against the baseline; None where there is nothing to compare."""
-    found = {label: placed[label].estimate for label in labels if label in placed}
+    estimates = {label: ranked[label].estimate for label in labels if label in ranked}
     baseline = baseline_of(spec, labels)
-    if baseline not in found or len(found) < 2:
+    if baseline not in estimates or len(estimates) < 2:
         return None
-    best = max(found, key=lambda label: found[label].mean)
-    top, base = found[best], found[baseline]
-    return BaselineComparison(target, best, baseline, top.mean, base.mean, difference(top, base))
+    best = max(estimates, key=lambda label: estimates[label].mean)
+    top, base = estimates[best], estimates[baseline]
+    return BaselineComparison(target, best, baseline, top.mean, base.mean, _paired_difference(top, base))

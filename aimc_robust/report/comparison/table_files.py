@@ -1,4 +1,4 @@
-"""The report's tables as files: CSV for programs, Markdown for notes, LaTeX for papers."""
+"""Tables of a comparison's report as files: CSV for programs, Markdown for notes, LaTeX for papers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from aimc_robust.analysis.landscape import Landscape
-from aimc_robust.report.comparison.content import Content
-from aimc_robust.report.comparison.landscapes import SurfacesByMethod, rows_of
-from aimc_robust.report.comparison.paper_table import Entry, PaperTable
-from aimc_robust.report.formatting import number, spread
+from aimc_robust.experiments.spec.published_values import PublishedValue
+from aimc_robust.report.comparison.content import ComparisonContent
+from aimc_robust.report.comparison.landscapes import SurfacesByMethod, surface_rows
+from aimc_robust.report.comparison.paper_table import MeasuredValue, PaperTable, PaperTableEntry
+from aimc_robust.report.formatting import MISSING, format_deviations, format_number
 
 Cells = Sequence[str]
-LATEX = {
+LATEX_ESCAPES = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "[": "{[}", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "–": "--", "×": r"$\times$", "±": r"$\pm$", "−": "$-$",
@@ -23,76 +24,103 @@ LATEX = {
 }  # fmt: skip
 
 
-def tables(content: Content) -> dict[str, str]:
-    """File name -> text of every table of the report."""
-    found = {f"tables/accuracy.{kind}": made(content) for kind, made in ACCURACY.items()}
+def table_files(content: ComparisonContent) -> dict[str, str]:
+    """Return every table of the report.
+
+    Args:
+        content: The content of the report.
+
+    Returns:
+        Path relative to the results folder -> text.
+    """
+    files = {
+        "tables/accuracy.csv": accuracy_csv(content),
+        "tables/accuracy.md": accuracy_markdown(content),
+        "tables/accuracy.tex": accuracy_latex(content),
+    }
     for name, surfaces in content.landscapes.items():
-        found[f"tables/landscape-{name}.csv"] = landscape_csv(content.store.landscapes[name].landscape, surfaces)
+        landscape = content.results.landscapes[name].landscape
+        if landscape is not None:
+            files[f"tables/landscape-{name}.csv"] = landscape_csv(landscape, surfaces)
     if content.paper is not None:
-        found |= {f"tables/paper.{kind}": made(content.paper) for kind, made in PAPER.items()}
-    return found
+        files["tables/paper.csv"] = paper_csv(content.paper)
+        files["tables/paper.md"] = paper_markdown(content.paper)
+        files["tables/paper.tex"] = paper_latex(content.paper)
+    return files
 
 
-def accuracy_csv(content: Content) -> str:
-    """Methods x targets; for each target mean, sd_noise, sd_seed and the 95 % interval [percent]."""
-    parts = ("", " sd_noise", " sd_seed", " ci_low", " ci_high")
-    rows = [["method", *(f"{target}{part}" for target in content.targets for part in parts)]]
-    for method in content.store.spec.labels:
-        found = [content.estimates.get((method, target)) for target in content.targets]
-        values = [(e.mean, e.sd_noise, e.sd_seed, *e.ci) if e is not None else (None,) * len(parts) for e in found]
-        rows.append([method, *(_plain(value) for five in values for value in five)])
+def accuracy_csv(content: ComparisonContent) -> str:
+    """Return accuracies [percent] as CSV: a row per method; per target mean, sd_noise, sd_seed and 95 % interval."""
+    suffixes = ("", " sd_noise", " sd_seed", " ci_low", " ci_high")
+    rows = [["method", *(f"{target}{suffix}" for target in content.targets for suffix in suffixes)]]
+    for method in content.results.spec.labels:
+        row = [method]
+        for target in content.targets:
+            estimate = content.estimates.get((method, target))
+            if estimate is None:
+                row += [""] * len(suffixes)
+            else:
+                values = (estimate.mean, estimate.sd_noise, estimate.sd_seed, *estimate.ci)
+                row += [_csv_number(value) for value in values]
+        rows.append(row)
     return _csv(rows)
 
 
-def accuracy_markdown(content: Content) -> str:
-    """Methods x targets; a cell is mean ± sd_noise ± sd_seed, the best of its column in bold."""
+def accuracy_markdown(content: ComparisonContent) -> str:
+    """Return the accuracies as Markdown: cells `mean ± sd_noise ± sd_seed`, the best of each column in bold."""
 
     def cell(method: str, target: str) -> str:
-        standing = content.rankings[target].get(method)
-        if standing is None:
-            return "–"
-        e = standing.estimate
-        mean = f"**{number(e.mean)}**" if standing.place == "best" else number(e.mean)
-        return mean + spread(e.sd_noise, e.sd_seed)
+        ranking = content.rankings[target].get(method)
+        if ranking is None:
+            return MISSING
+        estimate = ranking.estimate
+        mean = format_number(estimate.mean)
+        mean = f"**{mean}**" if ranking.status == "best" else mean
+        return mean + format_deviations(estimate.sd_noise, estimate.sd_seed)
 
-    return _markdown(["method", *content.targets], _by_method(content, cell))
+    return _markdown(["method", *content.targets], _method_rows(content, cell))
 
 
-def accuracy_latex(content: Content) -> str:
-    """The same as a tabular of booktabs."""
+def accuracy_latex(content: ComparisonContent) -> str:
+    """Return the table of `accuracy_markdown` as a LaTeX tabular with booktabs rules."""
 
     def cell(method: str, target: str) -> str:
-        standing = content.rankings[target].get(method)
-        return "--" if standing is None else _latex_value(standing.estimate, bold=standing.place == "best")
+        ranking = content.rankings[target].get(method)
+        if ranking is None:
+            return "--"
+        estimate = ranking.estimate
+        return _latex_value(estimate.mean, estimate.sd_noise, estimate.sd_seed, bold=ranking.status == "best")
 
-    rows = [[latex(method), *cells] for method, *cells in _by_method(content, cell)]
+    rows = [[escape_latex(method), *cells] for method, *cells in _method_rows(content, cell)]
     return _tabular(["method", *content.targets], rows)
 
 
 def landscape_csv(landscape: Landscape, surfaces: SurfacesByMethod) -> str:
-    """A row per method and place: where it lies along the two directions, and the mean loss of so many models."""
-    rows = [(method, models, *map(_plain, numbers)) for method, models, *numbers in surface_rows(landscape, surfaces)]
-    return _csv([["method", "models", "first", "second", "loss"], *rows])
+    """Return a loss landscape as CSV: a row per method and point with its two coordinates and the mean loss."""
+    rows: list[Cells] = [["method", "models", "first", "second", "loss"]]
+    for method, models, *numbers in surface_rows(landscape, surfaces):
+        rows.append([method, str(models), *map(_csv_number, numbers)])
+    return _csv(rows)
 
 
 def paper_csv(table: PaperTable) -> str:
-    """A row per cell: ours, the published figure, difference and whether it lies within both deviations."""
-    heads = "row column target metric method ours sd_noise sd_seed published published_sd_noise published_sd_seed"
-    rows = [[*heads.split(), "difference", "within"]]
-    for entry in _entries(table):
-        cell, ours, theirs = entry.cell, entry.ours, entry.cell.published
-        method = (ours.label if ours else None) or "|".join(cell.methods)
-        values = [getattr(side, key, None) for side in (ours, theirs) for key in ("value", "sd_noise", "sd_seed")]
+    """Return the paper's table as CSV: a row per cell with the measured value, the published one and the difference."""
+    header = "row column target metric method ours sd_noise sd_seed published published_sd_noise published_sd_seed"
+    rows: list[Cells] = [[*header.split(), "difference", "within"]]
+    for entry in (entry for row in table.entries for entry in row):
+        cell, measured = entry.cell, entry.measured
+        method = (measured.label if measured else None) or "|".join(cell.methods)
+        values = [*_value_and_deviations(measured), *_value_and_deviations(cell.published), entry.difference]
         within = {None: "", True: "yes", False: "no"}[entry.within]
         names = [cell.row, cell.column, cell.target or "", cell.cost or cell.metric, method]
-        rows.append([*names, *(_plain(value) for value in [*values, entry.difference]), within])
+        rows.append([*names, *map(_csv_number, values), within])
     return _csv(rows)
 
 
 def paper_markdown(table: PaperTable) -> str:
-    """The paper's layout; a cell is ours, the published figure in brackets, and the difference."""
+    """Return the paper's table as Markdown: cells `measured (published) difference`."""
 
-    def cell(entry: Entry) -> str:
+    def cell(entry: PaperTableEntry) -> str:
         text = measured_text(entry)
         if entry.cell.published is not None:
             text += f" ({published_text(entry)})"
@@ -101,66 +129,73 @@ def paper_markdown(table: PaperTable) -> str:
         return text
 
     rows = [[entries[0].cell.row, *(cell(entry) for entry in entries)] for entries in table.entries]
-    return _markdown(table.heads, rows)
+    return _markdown(table.column_titles, rows)
 
 
 def paper_latex(table: PaperTable) -> str:
-    """The paper's layout as a tabular of booktabs: below each row of ours the published figures."""
-    rows = []
+    """Return the paper's table as a LaTeX tabular: below each row of measured values the published ones."""
+    rows: list[Cells] = []
     for entries in table.entries:
-        ours = ["--" if e.ours is None else _latex_value(e.ours, digits=e.digits) for e in entries]
-        theirs = [f"({_latex_value(e.cell.published, digits=e.digits)})" if e.cell.published else "" for e in entries]
-        rows += [[latex(entries[0].cell.row), *ours]] + ([["", *theirs]] if any(theirs) else [])
-    return _tabular(table.heads, rows)
+        measured, published = [], []
+        for entry in entries:
+            ours, theirs = entry.measured, entry.cell.published
+            measured.append("--" if ours is None else _latex_value(*_value_and_deviations(ours), digits=entry.digits))
+            text = "" if theirs is None else _latex_value(*_value_and_deviations(theirs), digits=entry.digits)
+            published.append(text and f"({text})")
+        rows.append([escape_latex(entries[0].cell.row), *measured])
+        if any(published):
+            rows.append(["", *published])
+    return _tabular(table.column_titles, rows)
 
 
-def measured_text(entry: Entry) -> str:
-    """Our figure with its deviations, as the paper writes them."""
-    ours = entry.ours
-    if ours is None:
-        return "–"
-    return number(ours.value, entry.digits) + spread(ours.sd_noise, ours.sd_seed, entry.digits) + _unit(entry)
+def measured_text(entry: PaperTableEntry) -> str:
+    """Format a measured value with its standard deviations."""
+    measured = entry.measured
+    return MISSING if measured is None else _value_text(measured, entry)
 
 
-def published_text(entry: Entry) -> str:
-    """The published figure with the deviations that are given."""
-    theirs = entry.cell.published
-    if theirs is None:
-        return ""
-    return number(theirs.value, entry.digits) + spread(theirs.sd_noise, theirs.sd_seed, entry.digits) + _unit(entry)
+def published_text(entry: PaperTableEntry) -> str:
+    """Format a published value with the standard deviations that the paper gives; empty without one."""
+    published = entry.cell.published
+    return "" if published is None else _value_text(published, entry)
 
 
-def _unit(entry: Entry) -> str:
-    return " ×" if entry.cell.cost else ""
-
-
-def within_text(entry: Entry) -> str:
-    """What the difference is to both deviations."""
+def within_text(entry: PaperTableEntry) -> str:
+    """Return whether a difference lies within the combined standard deviation, as the end of a table cell."""
     return {None: "", True: ", within both deviations", False: ", beyond both deviations"}[entry.within]
 
 
-def latex(text: str) -> str:
-    """Text with what LaTeX gives a meaning of its own, and signs that its fonts lack, written out."""
-    return "".join(LATEX.get(sign, sign) for sign in text)
+def escape_latex(text: str) -> str:
+    """Escape LaTeX's special characters, and replace signs that its fonts lack."""
+    return "".join(LATEX_ESCAPES.get(sign, sign) for sign in text)
 
 
-def _latex_value(figure: object, *, digits: int = 2, bold: bool = False) -> str:
-    """$mean \\pm sd_noise \\pm sd_seed$ of an estimate, of ours or of a published figure."""
-    value = getattr(figure, "mean", None) if hasattr(figure, "mean") else figure.value
-    text = number(value, digits)
+def _value_text(value: MeasuredValue | PublishedValue, entry: PaperTableEntry) -> str:
+    unit = " ×" if entry.cell.cost else ""
+    number = format_number(value.value, entry.digits)
+    return number + format_deviations(value.sd_noise, value.sd_seed, entry.digits) + unit
+
+
+def _value_and_deviations(
+    value: MeasuredValue | PublishedValue | None,
+) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if value is None else (value.value, value.sd_noise, value.sd_seed)
+
+
+def _latex_value(
+    value: float | None, sd_noise: float | None, sd_seed: float | None, *, digits: int = 2, bold: bool = False
+) -> str:
+    r"""$mean \pm sd_noise \pm sd_seed$."""
+    text = format_number(value, digits)
     text = rf"\mathbf{{{text}}}" if bold else text
-    return f"${text}{spread(figure.sd_noise, figure.sd_seed, digits)}$".replace("±", r"\pm")
+    return f"${text}{format_deviations(sd_noise, sd_seed, digits)}$".replace("±", r"\pm")
 
 
-def _by_method(content: Content, cell: Callable[[str, str], str]) -> list[list[str]]:
-    return [[method, *(cell(method, target) for target in content.targets)] for method in content.store.spec.labels]
+def _method_rows(content: ComparisonContent, cell: Callable[[str, str], str]) -> list[list[str]]:
+    return [[method, *(cell(method, target) for target in content.targets)] for method in content.results.spec.labels]
 
 
-def _entries(table: PaperTable) -> Iterable[Entry]:
-    return (entry for row in table.entries for entry in row)
-
-
-def _plain(value: float | None) -> str:
+def _csv_number(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else repr(float(value))
 
 
@@ -170,21 +205,18 @@ def _csv(rows: Iterable[Cells]) -> str:
     return buffer.getvalue()
 
 
-def _markdown(heads: Cells, rows: Iterable[Cells]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
+def _markdown(header: Cells, rows: Iterable[Cells]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
     return "".join("| " + " | ".join(re.sub(r"([|\\])", r"\\\1", cell) for cell in line) + " |\n" for line in lines)
 
 
-def _tabular(heads: Cells, rows: Iterable[Cells]) -> str:
-    r"""A tabular for a document with \usepackage{booktabs}. heads: plain text; rows: LaTeX."""
-    lines = [r"\toprule", _line([latex(head) for head in heads]), r"\midrule", *map(_line, rows), r"\bottomrule"]
-    begin = rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}"
+def _tabular(header: Cells, rows: Iterable[Cells]) -> str:
+    r"""A tabular for a document with \usepackage{booktabs}. header: plain text; rows: LaTeX."""
+    titles = [escape_latex(title) for title in header]
+    lines = [r"\toprule", _latex_row(titles), r"\midrule", *map(_latex_row, rows), r"\bottomrule"]
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}"
     return "\n".join([r"% needs \usepackage{booktabs}", begin, *lines, r"\end{tabular}", ""])
 
 
-def _line(cells: Cells) -> str:
+def _latex_row(cells: Cells) -> str:
     return " & ".join(cells) + r" \\"
-
-
-ACCURACY = {"csv": accuracy_csv, "md": accuracy_markdown, "tex": accuracy_latex}
-PAPER = {"csv": paper_csv, "md": paper_markdown, "tex": paper_latex}

@@ -1,7 +1,8 @@
-"""What the report of an evaluation says, gathered from its rows."""
+"""Content of an evaluation's report as plain values, gathered from the rows; HTML and Markdown lay it out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,12 @@ import pandas as pd
 
 from aimc_robust.evaluation.error_sources import SOURCES
 from aimc_robust.experiments.results.evaluation import NOTES, Estimates, EvaluationResults
-from aimc_robust.experiments.results.evaluation_tables import paired_differences, group_by_device, extra_metrics, summary_table
+from aimc_robust.experiments.results.evaluation_tables import (
+    extra_metrics,
+    group_by_device,
+    paired_differences,
+    summary_table,
+)
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.statistics.difference_table import DIGITAL, difference_table
 from aimc_robust.targets.target import Target
@@ -19,7 +25,17 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class AttributionResult:
-    """An attribution of one model on one target: facts of the whole, a row per source and per layer."""
+    """Error attribution of one model on one target.
+
+    Attributes:
+        model: The trained model.
+        target: Name of the target.
+        exact: Accuracy without errors [percent].
+        whole: Accuracy with all errors [percent].
+        chips: Number of chips.
+        sources: A row per error source, the largest cost first.
+        layers: A row per layer, the largest cost first.
+    """
 
     model: str
     target: str
@@ -32,7 +48,14 @@ class AttributionResult:
 
 @dataclass(frozen=True)
 class LossPrediction:
-    """Prediction and Monte Carlo at several strengths of the error, of one model on one target."""
+    """Predicted and simulated loss of one model on one target at several error scales.
+
+    Attributes:
+        model: The trained model.
+        target: Name of the target.
+        left_out: Effects that the prediction does not include.
+        rows: A row per error scale.
+    """
 
     model: str
     target: str
@@ -42,36 +65,52 @@ class LossPrediction:
 
 @dataclass(frozen=True)
 class EvaluationContent:
-    """All that the report says. Rows are dicts of plain numbers; accuracies in percent."""
+    """Everything that an evaluation's report states. Rows are dicts of plain values; accuracies in percent.
+
+    Attributes:
+        results: The results folder.
+        estimates: (label, target) -> accuracy.
+        targets: All targets.
+        families: Targets grouped by device: those of a group differ only in time.
+        rows: A row per label and target, as in summary.csv.
+        metrics: Names of further columns: top5 and user metrics.
+        losses: (label, target) -> paired difference between digital weights and the target.
+        differences: A row per pair of conditions.
+        attributions: Error attributions.
+        predictions: A row per predicted loss.
+        loss_predictions: Predictions at several error scales.
+        notes: Remarks for the reader.
+        missing: Number of (label, target) pairs without rows.
+    """
 
     results: EvaluationResults
     estimates: Estimates
     targets: list[Target]
-    families: list[list[Target]]  # targets that differ by time alone
-    rows: Rows  # of the summary
-    columns: list[str]  # top5 and a user's metrics
-    losses: dict[tuple[str, str], dict[str, Any]]  # (label, target) -> difference to digital weights, paired
+    families: list[list[Target]]
+    rows: Rows
+    metrics: list[str]
+    losses: dict[tuple[str, str], dict[str, Any]]
     differences: Rows
     attributions: list[AttributionResult]
     predictions: Rows
     loss_predictions: list[LossPrediction]
     notes: list[str]
-    missing: int  # models and targets without rows
+    missing: int
 
     @property
     def devices(self) -> list[Target]:
-        """Crossbars, once for each family."""
+        """One crossbar target per device."""
         return [family[0] for family in self.families if isinstance(family[0].condition, Crossbar)]
 
     def row(self, label: str, target: str) -> dict[str, Any] | None:
-        """The summary's row of a model on a target."""
+        """Return the summary row of a label on a target; None without rows."""
         return next((r for r in self.rows if (r["model"], r["target"]) == (label, target)), None)
 
 
 def gather(results: EvaluationResults) -> EvaluationContent:
-    """Read an evaluation's folder, finished or not."""
-    question = results.spec
-    targets = question.build_targets()
+    """Gather the content of a report from an evaluation's folder, finished or not."""
+    spec = results.spec
+    targets = spec.build_targets()
     estimates = results.estimates()
     table = results.table()
     return EvaluationContent(
@@ -79,19 +118,19 @@ def gather(results: EvaluationResults) -> EvaluationContent:
         estimates=estimates,
         targets=targets,
         families=group_by_device(targets),
-        rows=[row | _seed_text(estimates, row) for row in _rows(summary_table(estimates, question.threshold))],
-        columns=extra_metrics(table) if len(table) else [],
+        rows=[row | _seed_text(estimates, row) for row in _rows(summary_table(estimates, spec.threshold))],
+        metrics=extra_metrics(table) if len(table) else [],
         losses=_losses(estimates),
-        differences=_rows(paired_differences(question, estimates)),
+        differences=_rows(paired_differences(spec, estimates)),
         attributions=_attributions(results.explanation("attribution")),
         predictions=_predictions(results.explanation("prediction"), estimates),
         loss_predictions=_loss_predictions(results.explanation("validity"), results.explanation("prediction")),
         notes=results.read_json_file(NOTES) or [],
-        missing=len(question.labels) * len(targets) - len(estimates),
+        missing=len(spec.labels) * len(targets) - len(estimates),
     )
 
 
-def _seed_text(estimates: Estimates, row: dict[str, Any]) -> dict[str, str]:
+def _seed_text(estimates: Estimates, row: Mapping[str, Any]) -> dict[str, str]:
     return {"seed_text": estimates[row["model"], row["target"]].components.seed_text}
 
 
@@ -101,37 +140,36 @@ def _rows(frame: pd.DataFrame) -> Rows:
 
 def _losses(estimates: Estimates) -> dict[tuple[str, str], dict[str, Any]]:
     keys = [key for key in estimates if key[1] != DIGITAL and (key[0], DIGITAL) in estimates]
-    found = difference_table(estimates, [((key[0], DIGITAL), key) for key in keys])
-    return dict(zip(keys, _rows(found), strict=True))
+    differences = difference_table(estimates, [((key[0], DIGITAL), key) for key in keys])
+    return dict(zip(keys, _rows(differences), strict=True))
 
 
 def _attributions(frame: pd.DataFrame) -> list[AttributionResult]:
     if frame.empty:
         return []
-    found = []
+    attributions = []
     for (model, target), rows in frame.groupby(["model", "target"], sort=False):
         first = rows.iloc[0]
         sources, layers = (_rows(rows[rows["kind"] == kind]) for kind in ("source", "layer"))
         for row in sources:
-            row["what"] = SOURCES[row["name"]]
-        facts = float(first["exact"]), float(first["whole"]), int(first["chips"])
-        found.append(AttributionResult(model, target, *facts, sources, layers))
-    return found
+            row["description"] = SOURCES[row["name"]]
+        exact, whole, chips = float(first["exact"]), float(first["whole"]), int(first["chips"])
+        attributions.append(AttributionResult(model, target, exact, whole, chips, sources, layers))
+    return attributions
 
 
 def _predictions(frame: pd.DataFrame, estimates: Estimates) -> Rows:
-    """Each prediction beside the mean loss that the chips of the same model had."""
+    """Each prediction with the mean loss over the chips of the same model."""
     rows = []
     for row in _rows(frame):
         label, _, seed = row["model"].rpartition("-")
+        chips, simulated = 0, None
         estimate = estimates.get((label, row["target"]))
-        losses = (
-            None if estimate is None else estimate.table.query("seed == @seed", local_dict={"seed": int(seed)})["loss"]
-        )
-        finite = losses is not None and len(losses) > 0 and losses.notna().all()
-        rows.append(
-            row | {"chips": len(losses) if finite else 0, "simulated": float(losses.mean()) if finite else None}
-        )
+        if estimate is not None:
+            losses = estimate.table.query("seed == @seed", local_dict={"seed": int(seed)})["loss"]
+            if len(losses) > 0 and losses.notna().all():
+                chips, simulated = len(losses), float(losses.mean())
+        rows.append(row | {"chips": chips, "simulated": simulated})
     return rows
 
 
@@ -140,4 +178,7 @@ def _loss_predictions(frame: pd.DataFrame, predictions: pd.DataFrame) -> list[Lo
         return []
     left_out = {(row["model"], row["target"]): row["left_out"] for row in _rows(predictions)}
     groups = frame.groupby(["model", "target"], sort=False)
-    return [LossPrediction(*key, left_out.get(key, ""), _rows(rows)) for key, rows in groups]
+    return [
+        LossPrediction(model, target, left_out.get((model, target), ""), _rows(rows))
+        for (model, target), rows in groups
+    ]

@@ -1,4 +1,4 @@
-"""Lay the report of an evaluation out: report.html, self-contained, and report.md."""
+"""Report of an evaluation: report.html (self-contained) and report.md."""
 
 from __future__ import annotations
 
@@ -12,33 +12,38 @@ from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent, gather
 from aimc_robust.report.figures.device import device_figure_svg
-from aimc_robust.report.formatting import bounds, environment, p_value
-from aimc_robust.report.hardware_text import setup
+from aimc_robust.report.formatting import template_environment
+from aimc_robust.report.hardware_text import describe_target
 
 
-def write_report(folder: Path) -> Path:
-    """Write tables and both reports of an evaluation from its rows; returns the path of report.html."""
+def write_evaluation_report(folder: Path) -> Path:
+    """Write the tables, report.html and report.md of an evaluation from its rows.
+
+    Args:
+        folder: The folder of an evaluation, finished or not.
+
+    Returns:
+        Path of report.html.
+
+    Raises:
+        InputError: If the folder holds no evaluation.
+    """
     results = EvaluationResults.open(folder)
     write_tables(results)
     content = gather(results)
-    for name in ("evaluation.md.j2", "evaluation.html.j2"):
-        atomic_write(folder / f"report.{name.split('.')[1]}", _render(name, content))
+    for suffix in ("md", "html"):
+        atomic_write(folder / f"report.{suffix}", _render(f"evaluation.{suffix}.j2", content))
     return folder / "report.html"
 
 
 def _render(template: str, content: EvaluationContent) -> str:
-    return (
-        template_environment(template)
-        .get_template(template)
-        .render(
-            content=content,
-            question=content.results.spec,
-            figures=figures,
-            device_figure_svg=device_figure_svg,
-            setup=setup,
-            time_text=time_text,
-            p_value=p_value,
-            bounds_of=lambda row: bounds(row["ci_low"], row["ci_high"], 2),
-            version=aimc_robust.__version__,
-        )
+    environment = template_environment(template)
+    return environment.get_template(template).render(
+        content=content,
+        spec=content.results.spec,
+        figures=figures,
+        device_figure_svg=device_figure_svg,
+        describe_target=describe_target,
+        time_text=time_text,
+        version=aimc_robust.__version__,
     )

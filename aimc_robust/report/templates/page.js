@@ -1,7 +1,7 @@
-// Tables that sort on a click of their heads, and boxes that choose methods and targets. The page is whole without it.
+// Sorts tables by a click on a column header, and filters methods and targets. The page is complete without JavaScript.
 "use strict";
 
-// ---- sorting: numbers by value, missing ones last; a second click reverses
+// ---- sorting: numbers by value, missing values last; a second click reverses the order
 
 function sortKey(row, column) {
   const cell = row.cells[column];
@@ -11,56 +11,56 @@ function sortKey(row, column) {
   return text === "–" || text === "" ? null : text;
 }
 
-function compared(a, b) {
+function compare(a, b) {
   if (typeof a === "number" && typeof b === "number") return a - b;
   return String(a).localeCompare(String(b), "en", { numeric: true });
 }
 
-function sort(table, head) {
-  const column = head.cellIndex;
-  const down = head.getAttribute("aria-sort") === "ascending";
-  const keyed = Array.from(table.tBodies[0].rows, row => [sortKey(row, column), row]);
-  keyed.sort(([a], [b]) => {
+function sort(table, header) {
+  const column = header.cellIndex;
+  const descending = header.getAttribute("aria-sort") === "ascending";
+  const keyedRows = Array.from(table.tBodies[0].rows, row => [sortKey(row, column), row]);
+  keyedRows.sort(([a], [b]) => {
     if (a === null || b === null) return (a === null) - (b === null);
-    return down ? compared(b, a) : compared(a, b);
+    return descending ? compare(b, a) : compare(a, b);
   });
   for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", "none");
-  head.setAttribute("aria-sort", down ? "descending" : "ascending");
-  table.tBodies[0].append(...keyed.map(([, row]) => row));
+  header.setAttribute("aria-sort", descending ? "descending" : "ascending");
+  table.tBodies[0].append(...keyedRows.map(([, row]) => row));
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
-  for (const head of table.tHead.rows[0].cells) {
+  for (const header of table.tHead.rows[0].cells) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "sort";
-    button.append(...head.childNodes);
-    head.append(button);
-    head.setAttribute("aria-sort", "none");
-    button.addEventListener("click", () => sort(table, head));
+    button.append(...header.childNodes);
+    header.append(button);
+    header.setAttribute("aria-sort", "none");
+    button.addEventListener("click", () => sort(table, header));
   }
 }
 
-// ---- filters: whatever names a method or target that is not chosen is hidden
+// ---- filters: elements of unselected methods and targets are hidden
 
 const form = document.querySelector("form.filters");
 
-function chosen(kind) {
+function selection(kind) {
   const boxes = Array.from(form.querySelectorAll(`fieldset[data-kind=${kind}] input`));
   return boxes.length ? { boxes, names: new Set(boxes.filter(box => box.checked).map(box => box.value)) } : null;
 }
 
 function apply() {
-  const kinds = { method: chosen("method"), target: chosen("target") };
+  const selections = { method: selection("method"), target: selection("target") };
   for (const element of document.querySelectorAll("[data-method], [data-target]")) {
-    element.hidden = Object.entries(kinds).some(
-      ([kind, found]) => found && kind in element.dataset && !found.names.has(element.dataset[kind]));
+    element.hidden = Object.entries(selections).some(
+      ([kind, selected]) => selected && kind in element.dataset && !selected.names.has(element.dataset[kind]));
   }
   for (const table of document.querySelectorAll("table.accuracy")) {
     table.parentElement.hidden = !table.querySelector("thead th[data-target]:not([hidden])");
   }
-  form.querySelector("[role=status]").textContent = Object.entries(kinds).filter(([, found]) => found)
-    .map(([kind, found]) => `${found.names.size} of ${found.boxes.length} ${kind}s shown`).join(", ");
+  form.querySelector("[role=status]").textContent = Object.entries(selections).filter(([, selected]) => selected)
+    .map(([kind, selected]) => `${selected.names.size} of ${selected.boxes.length} ${kind}s shown`).join(", ");
 }
 
 if (form.querySelector("fieldset")) {
