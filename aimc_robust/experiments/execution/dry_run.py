@@ -21,7 +21,7 @@ from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.models.registry import build_model
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.target import Target
-from aimc_robust.training.fabric import Machine, check_shares
+from aimc_robust.training.fabric import Machine, check_even_split
 
 IMAGES = 8
 
@@ -62,8 +62,8 @@ def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> list[str]:
 def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> None:
     """Raise InputError if a method's batches cannot be divided among the machine's processes."""
     try:
-        micro_batches = spec.method(label, seed=0).shard(0, machine.processes)[2]
-        check_shares(spec.config_of(label).batch_size, micro_batches)
+        shards = spec.method(label, seed=0).shard(0, machine.processes).count
+        check_even_split(spec.config_of(label).batch_size, shards)
     except AimcError as error:
         raise InputError(f"methods.{label}: {error}") from None
 

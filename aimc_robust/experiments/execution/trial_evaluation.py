@@ -21,7 +21,7 @@ from aimc_robust.io.atomic import Row
 from aimc_robust.metrics import Batch, Measurement
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.targets.target import Target
-from aimc_robust.training.epoch import EVALUATION_BATCH
+from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
 # Unlabelled training images that converter ranges and BatchNorm statistics on the chip are estimated from.
 UNLABELLED_BATCH, UNLABELLED_BATCHES = 128, 4
@@ -50,7 +50,7 @@ class TrialEvaluation:
 
     def run(self, target: Target, chips: list[int]) -> None:
         """Measure chips of a target, and append a row as each is done."""
-        batches = self.data.batches(target.split, EVALUATION_BATCH, self.device)
+        batches = self.data.batches(target.split, EVALUATION_BATCH_SIZE, self.device)
         for chip, measured in self._measure(target, chips, batches):
             row = _row(self.trial, target, chip, measured)
             if self.results.spec.top5:

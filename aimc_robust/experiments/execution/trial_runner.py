@@ -137,7 +137,7 @@ class TrialRunner:
         """
         if self._images is None or self._images[0] != spec:
             self._images = None  # free the memory of the previous images first
-            self._images = spec, self.data(spec).training_images(spec.built_augmentation())
+            self._images = spec, self.data(spec).training_images(spec.build_augmentation())
         return self._images[1]
 
     @property

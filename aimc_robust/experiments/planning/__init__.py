@@ -1,1 +1,1 @@
-"""What a comparison will cost, before it runs."""
+"""Estimate the cost of a comparison before it runs."""

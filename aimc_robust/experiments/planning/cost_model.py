@@ -1,44 +1,46 @@
-"""What a comparison's work costs on this machine: a training step and a chip of each kind, timed."""
+"""Measure what the work of a comparison costs on this machine: each kind of update and chip is timed once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from aimc_robust.analysis.diagnostics import Diagnostics
-from aimc_robust.analysis.fixed_radius import ascent_noise, sigma_for_radius
-from aimc_robust.analysis.landscape import filter_directions
-from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import DataSet, load_data
 from aimc_robust.errors import AimcError
-from aimc_robust.evaluation.monte_carlo import evaluate_chips
-from aimc_robust.experiments.planning.timer import MOST_REPETITIONS, Cost, affordable_batch, median_s
+from aimc_robust.experiments.planning.steps import chip_steps, repeat, update_steps
+from aimc_robust.experiments.planning.timer import Cost, affordable_batch, median_s, torch_threads
 from aimc_robust.experiments.planning.workload import method_kind, target_kind
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.hardware.calibration.converter_ranges import calibrate
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.metrics import Batch
 from aimc_robust.models.registry import build_model
-from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.targets.target import Target
-from aimc_robust.training.epoch import EVALUATION_BATCH, loss_function, validate
+from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE, loss_function, validate
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.methods.base import Method
-from aimc_robust.training.methods.ramp import CONSTANT_RAMP
+from aimc_robust.training.methods.ramp import CONSTANT
 
-FEW, MANY = 16, EVALUATION_BATCH  # images on a CPU: two numbers of them tell what is fixed from what grows
-GPU_FEW, GPU_MANY = EVALUATION_BATCH, 4 * EVALUATION_BATCH  # fewer would not keep it busy
+# Numbers of images of the two measurements that separate fixed costs from costs per image.
+FEW, MANY = 16, EVALUATION_BATCH_SIZE
+GPU_FEW, GPU_MANY = EVALUATION_BATCH_SIZE, 4 * EVALUATION_BATCH_SIZE  # fewer would not keep a GPU busy
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class TrialCost:
-    """What one model costs: seconds of an epoch with its validation, of a chip of each target; bytes of its weights."""
+    """What one model costs.
+
+    Attributes:
+        epoch_s: Time of an epoch with its validation and diagnostics [s].
+        chip_s: Target -> time of a chip [s].
+        weights_bytes: Size of the model's state.
+    """
 
     epoch_s: float
     chip_s: dict[str, float]
@@ -46,10 +48,20 @@ class TrialCost:
 
 
 class CostModel:
-    """Times each kind of work of a spec once: the same network, images, recipe and method, or kind of target.
+    """Time each kind of work of a spec once, on untrained weights, whose values cost the same.
 
-    threads: torch's while it times; None: as they are. told: called with a line on each timing that is about to begin.
-    lines: what was measured, in words. Untrained weights: their values cost the same.
+    Two updates are of one kind if network, images, recipe and method are equal; two chips if network, images and kind
+    of target are.
+
+    Args:
+        spec: The spec.
+        data_folder: Where relative data paths start.
+        machine: Where models would be trained.
+        threads: Threads of torch during the measurements; None: as many as this process has.
+        on_status: Called with a line about each measurement before it starts.
+
+    Attributes:
+        lines: What was measured, as text.
     """
 
     def __init__(
@@ -59,167 +71,148 @@ class CostModel:
         data_folder: Path,
         machine: Machine,
         threads: int | None = None,
-        told: Callable[[str], None] = lambda line: None,
+        on_status: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.spec, self.data_folder, self.threads, self.told = spec, data_folder, threads, told
-        on_cpu = machine.device_name == "cpu"
-        self.device = torch.device("cpu") if on_cpu else torch.accelerator.current_accelerator()
+        self.spec, self.data_folder, self.threads, self.on_status = spec, data_folder, threads, on_status
+        accelerator = None if machine.device_name == "cpu" else torch.accelerator.current_accelerator()
+        self.device = accelerator or torch.device("cpu")
         self.lines: list[str] = []
-        self._known: dict[str, Any] = {}
+        self._cache: dict[str, object] = {}
 
     def cost(self, label: str, targets: Sequence[Target]) -> TrialCost:
-        """The cost of a model of the method `label`, and of a chip of each of `targets`.
+        """Return the cost of a model of the method `label`, and of a chip of each of `targets`.
 
-        Raises what loading its data or building its network raises; the same again for each label with that fault.
+        Raises:
+            AimcError: what loading its data or building its network raises; again at every call.
         """
-        with _threads(self.threads):
-            network = f"{self.spec.data_of(label).model_dump_json()} {self.spec.model_of(label).model_dump_json()}"
-            data = self._once(f"data {self.spec.data_of(label).model_dump_json()}", lambda: self._data(label))
-            model = self._once(f"model {network}", lambda: self._model(label, data))
-            name, config = self.spec.model_of(label).name, self.spec.config_of(label)
-            settings = (config.batch_size, config.precision, config.channels_last, config.compile, config.optimizer)
-            kind = method_kind(self.spec.method(label, seed=0))
-            update_s = self._once(
-                f"update {network} {settings} {kind}", lambda: self._update(label, model, data, f"{name}, {kind}")
-            )
-            checks = self._once(
-                f"validation {network} {config.early_stopping}", lambda: self._validation(label, model, data, name)
-            )
-            updates = config.updates_per_epoch(_count(data.training))
-            probe_s = self._once(f"probe {network} {kind}", lambda: self._probe(label, model, data))
+        with torch_threads(self.threads):
+            data_key = self.spec.data_of(label).model_dump_json()
+            network_key = f"{data_key} {self.spec.model_of(label).model_dump_json()}"
+            data = self._cached(f"data {data_key}", lambda: self._load_data(label))
+            model = self._cached(f"model {network_key}", lambda: self._build_model(label, data))
+            epoch_s = self._epoch_s(label, network_key, model, data)
+            name = self.spec.model_of(label).name
             chip_s = {}
             for target in targets:
-                what = target_kind(target)
-                chip = self._once(
-                    f"chip {network} {what}", lambda t=target, w=what: self._chip(t, model, data, name, w)
+                kind = target_kind(target)
+                cost = self._cached(
+                    f"chip {network_key} {kind}",
+                    lambda target=target, kind=kind: self._time_chip(target, model, data, f"{name} on {kind}"),
                 )
-                chip_s[target.name] = chip.of(_count(data.test if target.split == "test" else data.training))
-            epoch_s = updates * update_s + checks.of(_count(data.validation)) + probe_s
+                chip_s[target.name] = cost.of(_count(data.test if target.split == "test" else data.training))
         return TrialCost(epoch_s, chip_s, sum(v.numel() * v.element_size() for v in model.state_dict().values()))
 
-    def _once(self, key: str, make: Callable[[], Any]) -> Any:
-        if key not in self._known:
+    def _epoch_s(self, label: str, network_key: str, model: nn.Module, data: DataSet) -> float:
+        """Return the time of an epoch: updates, validation and diagnostics [s]."""
+        name, config = self.spec.model_of(label).name, self.spec.config_of(label)
+        kind = method_kind(self.spec.method(label, seed=0))
+        recipe = (config.batch_size, config.precision, config.channels_last, config.compile, config.optimizer)
+        update_s = self._cached(
+            f"update {network_key} {recipe} {kind}", lambda: self._time_update(label, model, data, f"{name}, {kind}")
+        )
+        validation = self._cached(
+            f"validation {network_key} {config.early_stopping}",
+            lambda: self._time_validation(label, model, data, name),
+        )
+        updates = config.updates_per_epoch(_count(data.training))
+        diagnostics_s = self._cached(
+            f"diagnostics {network_key} {kind}", lambda: self._time_diagnostics(label, model, data)
+        )
+        return updates * update_s + validation.of(_count(data.validation)) + diagnostics_s
+
+    def _cached(self, key: str, compute: Callable[[], Value]) -> Value:
+        """Return the value of `key`, computed at first use; an AimcError is cached too, and raised again."""
+        if key not in self._cache:
             try:
-                self._known[key] = make()
+                self._cache[key] = compute()
             except AimcError as error:
-                self._known[key] = error
-        if isinstance(self._known[key], AimcError):
-            raise self._known[key]
-        return self._known[key]
+                self._cache[key] = error
+        value = self._cache[key]
+        if isinstance(value, AimcError):
+            raise value
+        return value  # type: ignore[return-value]  # a key always has one type of value
 
-    def _data(self, label: str) -> DataSet:
-        self.told(f"loading {self.spec.data_of(label).name}")
-        return load_data(self.spec.data_of(label), seed=self.spec.seed, folder=self.data_folder)
+    def _load_data(self, label: str) -> DataSet:
+        self.on_status(f"loading {self.spec.data_of(label).name}")
+        return load_data(self.spec.data_of(label), seed=self.spec.data_seed, folder=self.data_folder)
 
-    def _model(self, label: str, data: DataSet) -> nn.Module:
+    def _build_model(self, label: str, data: DataSet) -> nn.Module:
         return build_model(self.spec.model_of(label), data, seed=self.spec.train_seeds[0]).to(self.device)
 
-    def _update(self, label: str, model: nn.Module, data: DataSet, what: str) -> float:
-        """Seconds of an update, with the making of its batches."""
-        self.told(f"timing a training step: {what}")
+    def _time_update(self, label: str, model: nn.Module, data: DataSet, description: str) -> float:
+        """Return the time of an update, with the creation of its batches [s]."""
+        self.on_status(f"timing a training step: {description}")
         config = self.spec.config_of(label)
-        images = data.training_images(self.spec.data_of(label).built_augmentation()).to(self.device)
+        images = data.training_images(self.spec.data_of(label).build_augmentation()).to(self.device)
         method = _at_full_strength(self.spec.method(label, seed=0))
-        running = torch.compile(model) if config.compile else model
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
-        optimizer, loss_fn = config.base_optimizer(model), loss_function(config)
+        trained = torch.compile(model) if config.compile else model
+        optimizer = config.base_optimizer(model)
 
-        def steps(size: int) -> Iterator[None]:
-            streams = [images.epoch(1, batch_size=size, stream=stream) for stream in method.shard(0, 1)[0]]
-            for batches in zip(*streams, strict=True):
-                if config.channels_last:
-                    batches = [(x.contiguous(memory_format=torch.channels_last), y) for x, y in batches]
-                optimizer.zero_grad()
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
-                    method.backward(running, loss_fn, batches, step=1)
-                if config.clip_norm is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-                optimizer.step()
-                yield
+        def seconds(batch_size: int) -> float:
+            return self._median_s(update_steps(trained, method, config, images, optimizer, batch_size))
 
-        before = {name: value.clone() for name, value in model.state_dict().items()}
-        whole = size = min(config.batch_size, len(images))
+        initial_state = {name: value.clone() for name, value in model.state_dict().items()}
+        full_size = size = min(config.batch_size, len(images))
         model.train()
-        if not config.compile:  # which would compile for each size
+        if not config.compile:  # which would compile anew for each size
             few = min(FEW, size)
-            size = affordable_batch(self._seconds(steps(few)), few, size)
-        seconds = self._seconds(steps(size)) * whole / size
-        model.load_state_dict(before)
-        scaled = f" (timed on {size}, scaled)" if size < whole else ""
-        self._note(f"{what}: {seconds:.2g} s for an update of {whole} images{scaled}")
-        return seconds
+            size = affordable_batch(seconds(few), few, size)
+        update_s = seconds(size) * full_size / size
+        model.load_state_dict(initial_state)
+        scaled = f" (timed on {size}, scaled)" if size < full_size else ""
+        self._note(f"{description}: {update_s:.2g} s for an update of {full_size} images{scaled}")
+        return update_s
 
-    def _validation(self, label: str, model: nn.Module, data: DataSet, what: str) -> Cost:
+    def _time_validation(self, label: str, model: nn.Module, data: DataSet, name: str) -> Cost:
+        self.on_status(f"timing a validation: {name}")
         stopping = self.spec.config_of(label).early_stopping
-        self.told(f"timing a validation: {what}")
-        cost = self._cost(data, lambda batch: _again(lambda: validate(model, stopping, batch, 0)))
-        self._note(f"{what}: {cost.of(1000):.2g} s to validate 1000 images after an epoch")
+        cost = self._fit_cost(data, lambda batch: repeat(lambda: validate(model, stopping, batch, 0)))
+        self._note(f"{name}: {cost.of(1000):.2g} s to validate 1000 images after an epoch")
         return cost
 
-    def _chip(self, target: Target, model: nn.Module, data: DataSet, name: str, what: str) -> Cost:
-        self.told(f"timing a chip: {name} on {what}")
+    def _time_chip(self, target: Target, model: nn.Module, data: DataSet, description: str) -> Cost:
+        self.on_status(f"timing a chip: {description}")
         model.eval()
-        few = [self._batch(data, FEW)[0]]
-        condition, deployment = target.condition, None
-        if isinstance(condition, Crossbar):
-            condition = calibrate(model, condition, few) if condition.needs_ranges else condition
-            deployment = replace(target.deployment, data=few)
-        elif target.direction == "random":
-            condition = Gaussian(sigma_for_radius(model, target.radius, condition.scale), condition.scale)
-        elif target.landscape is not None:
-            condition = target.landscape.step(filter_directions(model, seed=0), 0)
-
-        def chips(batch: Batch) -> Iterator[None]:
-            batches = split_batches(batch, EVALUATION_BATCH)
-            if condition is not None:
-                numbers = range(1 + MOST_REPETITIONS)
-                yield from (
-                    None for _ in evaluate_chips(model, batches, condition, chips=numbers, deployment=deployment)
-                )
-                return
-            while True:
-                noise = ascent_noise(model, *self._batch(data, FEW), target.radius) if target.direction else None
-                list(evaluate_chips(model, batches, noise, chips=[0]))
-                yield
-
-        cost = self._cost(data, lambda batch: chips(batch))
+        example = self._batch(data, FEW)
+        cost = self._fit_cost(data, lambda batch: chip_steps(model, target, batch, example))
         self._note(
-            f"{name} on {what}: {cost.fixed_s:.2g} s for a chip, and {1000 * cost.per_image_s:.2g} s for 1000 images"
+            f"{description}: {cost.fixed_s:.2g} s for a chip, and {1000 * cost.per_image_s:.2g} s for 1000 images"
         )
         return cost
 
-    def _probe(self, label: str, model: nn.Module, data: DataSet) -> float:
-        """Seconds of an epoch's diagnostics; they grow with their images."""
+    def _time_diagnostics(self, label: str, model: nn.Module, data: DataSet) -> float:
+        """Return the time of an epoch's diagnostics [s]; it is proportional to their images."""
         config = self.spec.build_diagnostics()
         if config is None:
             return 0.0
-        self.told("timing the diagnostics")
+        self.on_status("timing the diagnostics")
         size = min(config.batch_size, 2 * FEW)
         batch = self._batch(data, size)
-        probe = Diagnostics(
+        diagnostics = Diagnostics(
             replace(config, images=size, batch_size=size),
             training=batch,
             test=batch,
             loss_fn=loss_function(self.spec.config_of(label)),
         )
         method = _at_full_strength(self.spec.method(label, seed=0))
-        seconds = self._seconds(_again(lambda: probe(model, method, 1))) * config.images / size
+        seconds = self._median_s(repeat(lambda: diagnostics(model, method, 1))) * config.images / size
         self._note(f"{self.spec.model_of(label).name}: {seconds:.2g} s of diagnostics after an epoch")
         return seconds
 
-    def _cost(self, data: DataSet, work: Callable[[Batch], Iterator[None]]) -> Cost:
-        """The cost of work that does a thing again and again on a batch."""
+    def _fit_cost(self, data: DataSet, steps: Callable[[Batch], Iterator[None]]) -> Cost:
+        """Time steps on batches of two sizes, and return the cost as a function of the images."""
         few, many = (FEW, MANY) if self.device.type == "cpu" else (GPU_FEW, GPU_MANY)
         small = self._batch(data, few)
-        seconds = self._seconds(work(small))
-        large = self._batch(data, affordable_batch(seconds, few, many))
-        return Cost.from_two_points((len(small[1]), seconds), (len(large[1]), self._seconds(work(large))))
+        small_s = self._median_s(steps(small))
+        large = self._batch(data, affordable_batch(small_s, few, many))
+        return Cost.from_two_points((len(small[1]), small_s), (len(large[1]), self._median_s(steps(large))))
 
     def _batch(self, data: DataSet, images: int) -> Batch:
         return next(iter(data.batches("test", images, self.device)))
 
-    def _seconds(self, steps: Iterable[object]) -> float:
+    def _median_s(self, steps: Iterable[object]) -> float:
         return median_s(steps, self.device)
 
     def _note(self, line: str) -> None:
@@ -227,25 +220,9 @@ class CostModel:
 
 
 def _at_full_strength(method: Method) -> Method:
-    return replace(method, ramp=CONSTANT_RAMP)
+    return replace(method, ramp=CONSTANT)
 
 
-def _again(work: Callable[[], object]) -> Iterator[None]:
-    while True:
-        work()
-        yield
-
-
-def _count(part: Batch) -> int:
-    """Images of a split."""
-    return len(part[1])
-
-
-@contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _count(split: tuple[object, torch.Tensor]) -> int:
+    """Return the number of images of a split."""
+    return len(split[1])

@@ -1,17 +1,18 @@
-"""What a comparison has done and what is left of it, with an estimate of its cost on this machine."""
+"""Plan a comparison: what is done, what is left, and an estimate of its cost on this machine."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final, Literal
 
 import torch
 
 from aimc_robust.errors import AimcError
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import available_gpus
-from aimc_robust.experiments.execution.engines.local import LocalEngine
+from aimc_robust.experiments.execution.engines.local import threads_per_job
 from aimc_robust.experiments.planning.cost_model import CostModel, TrialCost
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
@@ -19,12 +20,24 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
 
-DONE, FAILED, TRAINED, SHARED, STARTED, TODO = "done", "failed", "trained", "shared", "started", "to do"
+TrialState = Literal["done", "failed", "trained", "shared", "started", "to do"]
+DONE: Final = "done"
+FAILED: Final = "failed"  # not run again by itself
+TRAINED: Final = "trained"  # but not evaluated on all chips
+SHARED: Final = "shared"  # its training exists, or an earlier trial makes it; only the evaluation is left
+STARTED: Final = "started"
+TODO: Final = "to do"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left of a trial: seconds with one job, and among several side by side; bytes of checkpoints to come."""
+    """Cost of what is left of a trial.
+
+    Attributes:
+        serial_s: Time if trials run one after the other [s].
+        parallel_s: Time if several run at the same time [s].
+        disk_bytes: Size of the checkpoints that it will write.
+    """
 
     serial_s: float
     parallel_s: float
@@ -33,15 +46,20 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A model's state, and how far it is.
+    """State of a trial, and what is left of it.
 
-    state: DONE; FAILED, for `reason` (it is not tried again by itself); TRAINED, but not evaluated on all; SHARED, its
-    training is there or made by an earlier trial, so only the evaluation is left; STARTED, at `epochs` of `all_epochs`;
-    TODO. missing: target -> chips without a row. estimate: of what is left; None where it cannot be estimated.
+    Attributes:
+        trial: The trial.
+        state: One of the states above.
+        epochs: Epochs that are done, if the training started.
+        all_epochs: Epochs of the training.
+        missing: Target -> number of chips without a row.
+        reason: Why it failed, or None.
+        estimate: Cost of what is left; None if it cannot be estimated, or nothing is left.
     """
 
     trial: Trial
-    state: str
+    state: TrialState
     epochs: int
     all_epochs: int
     missing: dict[str, int]
@@ -49,22 +67,28 @@ class PlannedTrial:
     estimate: Estimate | None = None
 
     @property
-    def trains(self) -> bool:
-        """Whether there is training left."""
+    def needs_training(self) -> bool:
+        """Whether training is left."""
         return self.state in (STARTED, TODO)
 
     @property
     def is_pending(self) -> bool:
-        """Whether `compare` would work on it."""
+        """Whether `compare` would run it."""
         return self.state not in (DONE, FAILED)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials in the order in which they run.
+    """The trials of a comparison with their states and estimates.
 
-    workers: trials that truly run at a time, of `jobs`: not more than GPUs. measured: what the estimates rest on.
-    problems: why some trials have none.
+    Attributes:
+        spec: The spec.
+        trials: The trials, in the order in which they run.
+        jobs: Requested number of trials at a time.
+        workers: Actual number of trials at a time: at most the number of GPUs.
+        device: Name of the device.
+        measured: What was measured, as text.
+        problems: Why some trials have no estimate.
     """
 
     spec: ComparisonSpec
@@ -76,121 +100,150 @@ class Plan:
     problems: tuple[str, ...]
 
     @property
+    def _estimates(self) -> list[Estimate]:
+        return [planned.estimate for planned in self.trials if planned.estimate]
+
+    @property
     def serial_s(self) -> float:
-        """Seconds of all that could be estimated, one after the other."""
-        return sum(planned.estimate.serial_s for planned in self.trials if planned.estimate)
+        """Time of all estimated trials, one after the other [s]."""
+        return sum(estimate.serial_s for estimate in self._estimates)
 
     @property
     def parallel_s(self) -> float:
-        """The same side by side."""
-        return makespan((planned.estimate.parallel_s for planned in self.trials if planned.estimate), self.workers)
+        """Time of all estimated trials, `workers` at a time [s]."""
+        return makespan((estimate.parallel_s for estimate in self._estimates), self.workers)
 
     @property
     def disk_bytes(self) -> int:
-        """Size of the checkpoints to come."""
-        return sum(planned.estimate.disk_bytes for planned in self.trials if planned.estimate)
+        """Size of the checkpoints that will be written."""
+        return sum(estimate.disk_bytes for estimate in self._estimates)
 
 
 def plan(
     spec: ComparisonSpec,
     folder: Path,
     *,
-    data_folder: Path,
-    models: Path | None = None,
+    data_folder: Path = Path(),
+    model_cache: Path | None = None,
     machine: Machine | None = None,
     jobs: int = 1,
-    told: Callable[[str], None] = lambda line: None,
+    on_status: Callable[[str], None] = lambda line: None,
 ) -> Plan:
-    """The state of every trial of `spec` in `folder`, and what is left, timed on this machine. Writes nothing.
+    """Return the state of every trial, and estimate what is left by timing it on this machine. Writes nothing.
 
-    data_folder: where relative data paths start. models: a folder of trained models that comparisons share. jobs: trials
-    at a time, each with its share of the cores. told: called with a line on each timing that is about to begin.
-    Where data are missing, or a network cannot be built, the trials are listed all the same, with the reason among
-    `problems`. Raises ResultsError when the folder holds another spec's results.
+    If data are missing or a network cannot be built, the trials are listed without estimates, and the reason is among
+    `problems`.
+
+    Args:
+        spec: The spec.
+        folder: The results folder.
+        data_folder: Where relative data paths start.
+        model_cache: A folder of trained models that several comparisons share, or None.
+        machine: Where models would be trained.
+        jobs: Trials at a time, each with its share of the cores.
+        on_status: Called with a line about each measurement before it starts.
+
+    Raises:
+        ResultsError: if the folder holds results of another spec.
     """
     machine = machine or Machine()
-    store = ComparisonResults(folder, spec)
-    store.check()
-    trials = trial_states(store, models)
+    results = ComparisonResults(folder, spec)
+    results.check()
+    trials = trial_states(results, model_cache)
     on_cpu = machine.device_name == "cpu"
     workers = jobs if on_cpu else min(jobs, len(available_gpus(machine)) or 1)
-    threads = LocalEngine(jobs).threads if jobs > 1 and on_cpu else None
-    alone = CostModel(spec, data_folder=data_folder, machine=machine, told=told)
-    beside = alone
+    threads = threads_per_job(jobs) if jobs > 1 and on_cpu else None
+    serial = CostModel(spec, data_folder=data_folder, machine=machine, on_status=on_status)
+    parallel = serial
     if threads is not None and threads != torch.get_num_threads():
-        beside = CostModel(spec, data_folder=data_folder, machine=machine, threads=threads, told=told)
+        parallel = CostModel(spec, data_folder=data_folder, machine=machine, threads=threads, on_status=on_status)
     problems: dict[str, None] = {}
-    planned = tuple(_estimated(spec, trial, alone, beside, problems) for trial in trials)
-    measured = list(alone.lines)
-    if beside is not alone:
-        measured += [f"{line}, with {threads} thread{'s' if threads > 1 else ''}" for line in beside.lines]
+    planned = tuple(_with_estimate(spec, trial, serial, parallel, problems) for trial in trials)
+    measured = list(serial.lines)
+    if parallel is not serial:
+        measured += [f"{line}, with {threads} thread{'' if threads == 1 else 's'}" for line in parallel.lines]
     return Plan(spec, planned, jobs, workers, machine.device_name, tuple(measured), tuple(problems))
 
 
-def trial_states(store: ComparisonResults, models: Path | None = None) -> list[PlannedTrial]:
-    """Every trial with its state, without estimates; from the files alone."""
-    made: set[str] = set()
-    return [_state(store, trial, models, made) for trial in store.trials]
+def trial_states(results: ComparisonResults, model_cache: Path | None = None) -> list[PlannedTrial]:
+    """Return every trial with its state, from the files alone, without estimates.
+
+    Args:
+        results: The results folder.
+        model_cache: A folder of trained models that several comparisons share, or None.
+    """
+    planned_recipes: set[str] = set()
+    return [_planned_trial(results, trial, model_cache, planned_recipes) for trial in results.trials]
 
 
-def _state(store: ComparisonResults, trial: Trial, models: Path | None, made: set[str]) -> PlannedTrial:
-    """made: recipes that earlier trials bring into `models`."""
-    done = {(row["target"], row["chip"]) for row in store.evaluations(trial)}
+def _planned_trial(
+    results: ComparisonResults, trial: Trial, model_cache: Path | None, planned_recipes: set[str]
+) -> PlannedTrial:
+    """Return a trial with its state. `planned_recipes`: those that earlier trials will add to the model cache."""
+    done = {(row["target"], row["chip"]) for row in results.evaluations(trial)}
     missing = {
         target.name: count
-        for target in store.targets
-        if (count := sum((target.name, chip) not in done for chip in range(target.chips(store.spec.chips))))
+        for target in results.targets
+        if (count := sum((target.name, chip) not in done for chip in range(target.chips(results.spec.chips))))
     }
-    recipe = store.spec.recipe(trial.method, trial.seed)
-    own, shared = store.run_folder(trial), None if models is None else models / recipe
-    if shared is not None and (own / UNFINISHED).exists():
-        shared = None  # what the run folder has started goes on there
-    history = store.history(trial) or ([] if shared is None else store.history(trial, shared))
-    epochs, all_epochs = len(history), store.spec.config_of(trial.method).epochs
-    reason = store.failure(trial)
+    recipe = results.spec.recipe(trial.method, trial.seed)
+    run_folder, shared = results.run_folder(trial), None if model_cache is None else model_cache / recipe
+    if shared is not None and (run_folder / UNFINISHED).exists():
+        shared = None  # a training that was started in the run folder continues there
+    history = results.history(trial) or ([] if shared is None else results.history(trial, shared))
+    epochs, all_epochs = len(history), results.spec.config_of(trial.method).epochs
+    reason = results.failure(trial)
+    state: TrialState
     if reason is not None:
         state = FAILED
     elif not missing:
         state = DONE
-    elif store.is_trained(trial):
+    elif results.is_trained(trial):
         state = TRAINED
-    elif shared is not None and ((shared / FINISHED).exists() or recipe in made):
+    elif shared is not None and ((shared / FINISHED).exists() or recipe in planned_recipes):
         state = SHARED
     else:
-        goes_on = any((place / UNFINISHED).exists() for place in (own, shared) if place is not None)
-        state, epochs = (STARTED, epochs) if goes_on else (TODO, 0)
+        can_resume = any((path / UNFINISHED).exists() for path in (run_folder, shared) if path is not None)
+        state, epochs = (STARTED, epochs) if can_resume else (TODO, 0)
         if shared is not None:
-            made.add(recipe)
+            planned_recipes.add(recipe)
     return PlannedTrial(trial, state, epochs, all_epochs, missing, reason)
 
 
-def _estimated(
-    spec: ComparisonSpec, planned: PlannedTrial, alone: CostModel, beside: CostModel, problems: dict[str, None]
+def _with_estimate(
+    spec: ComparisonSpec, planned: PlannedTrial, serial: CostModel, parallel: CostModel, problems: dict[str, None]
 ) -> PlannedTrial:
-    """The trial with an estimate, or its reason for having none among `problems`."""
+    """Return the trial with an estimate; if there is none, add the reason to `problems`."""
     if not planned.is_pending:
         return planned
     label = planned.trial.method
     targets = [target for target in spec.build_targets() if target.name in planned.missing]
     try:
-        costs = [timer.cost(label, targets) for timer in (alone, beside)]
+        serial_cost, parallel_cost = (cost_model.cost(label, targets) for cost_model in (serial, parallel))
     except AimcError as error:
         problems[str(error)] = None
         return planned
-    files = len(spec.config_of(label).selections) if planned.trains else 0
-    seconds = [_left_s(planned, cost) for cost in costs]
-    found = Estimate(seconds[0], seconds[1], files * costs[0].weights_bytes)
-    return PlannedTrial(**{**vars(planned), "estimate": found})
+    checkpoints = len(spec.config_of(label).selections) if planned.needs_training else 0
+    estimate = Estimate(
+        serial_s=_remaining_s(planned, serial_cost),
+        parallel_s=_remaining_s(planned, parallel_cost),
+        disk_bytes=checkpoints * serial_cost.weights_bytes,
+    )
+    return replace(planned, estimate=estimate)
 
 
-def _left_s(planned: PlannedTrial, cost: TrialCost) -> float:
-    epochs = planned.all_epochs - planned.epochs if planned.trains else 0
+def _remaining_s(planned: PlannedTrial, cost: TrialCost) -> float:
+    epochs = planned.all_epochs - planned.epochs if planned.needs_training else 0
     return epochs * cost.epoch_s + sum(chips * cost.chip_s[name] for name, chips in planned.missing.items())
 
 
 def makespan(costs: Iterable[float], jobs: int) -> float:
-    """When the last of `jobs` workers is done that take the costliest task that is left: (4/3 - 1/(3 jobs)) of the best
-    order at most (R. Graham, Bounds on multiprocessing timing anomalies, 1969, Theorem 2).
+    """Return when the last of `jobs` workers ends, if each takes the most expensive task that is left.
+
+    At most (4/3 - 1/(3 jobs)) times that of the best order.
+
+    References:
+        R. Graham, Bounds on multiprocessing timing anomalies, 1969, Theorem 2.
     """
     ends = [0.0] * jobs
     for cost in sorted(costs, reverse=True):

@@ -1,4 +1,4 @@
-"""What decides how long an update or a chip takes, in words: work of one kind is timed once."""
+"""Classify work by what decides its time: work of one kind is timed once."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from aimc_robust.training.methods.base import Method
 
 
 def method_kind(method: Method) -> str:
-    """What decides how long an update takes: as many passes of a kind, and what perturbs."""
+    """Return what decides the time of an update as text: the passes, and what perturbs the weights."""
     noise = getattr(method, "noise", None)
-    by = "" if noise is None else f" by {type(noise).__name__}"
+    by_noise = "" if noise is None else f" by {type(noise).__name__}"
     draws = f" of {method.draws} draws" if method.draws > 1 else ""
-    return f"{type(method).__name__}{by} ({' and '.join(method.passes)} pass{draws})"
+    return f"{type(method).__name__}{by_noise} ({' and '.join(method.passes)} pass{draws})"
 
 
 def target_kind(target: Target) -> str:
-    """What decides how long a chip takes."""
-    condition, how = target.condition, target.deployment
+    """Return what decides the time of a chip as text."""
+    condition, deployment = target.condition, target.deployment
     if target.direction is not None or condition is None:
         return target.direction or "digital"
     if not isinstance(condition, Crossbar):
         return f"{type(condition).__name__} noise"
-    parts = [condition.card.name, how.backend, *how.compensation, *(["drifting"] if how.time_s else [])]
+    parts = [condition.card.name, deployment.backend, *deployment.compensation]
+    if deployment.time_s:
+        parts.append("drifting")
     if condition.computes_in_arrays:
         parts.append(f"arrays of {condition.rows or 'unlimited'} rows")
-    parts += [] if isinstance(condition.mapping, str) else ["sliced"]
+    if not isinstance(condition.mapping, str):
+        parts.append("sliced")
     return ", ".join(parts)

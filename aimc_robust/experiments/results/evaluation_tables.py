@@ -12,14 +12,14 @@ import pandas as pd
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.evaluation import Estimates
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
-from aimc_robust.metrics import COUNTED
+from aimc_robust.metrics import BUILT_IN_METRICS
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.difference_table import difference_table
 from aimc_robust.targets.target import Target
 
 Key = tuple[str, str]
 """(label of a model, name of a target)."""
-STANDARD_COLUMNS = ("model", "seed", "target", "time_s", "chip", *COUNTED)
+STANDARD_COLUMNS = ("model", "seed", "target", "time_s", "chip", *BUILT_IN_METRICS)
 
 
 def summary_table(estimates: Estimates, threshold: float | None) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import pydantic
 
 from aimc_robust.analysis.diagnostics import DiagnosticsConfig
-from aimc_robust.data.spec import WHEREABOUTS, DataSpec
+from aimc_robust.data.spec import LOCATION_FIELDS, DataSpec
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.spec.loading import deep_merge, read_spec
 from aimc_robust.experiments.spec.methods import build_method
@@ -83,7 +83,7 @@ class ComparisonSpec(StrictModel):
         with _error_prefix("training"):
             self.config()
         with _error_prefix("data"):
-            self.data.built_augmentation()
+            self.data.build_augmentation()
         with _error_prefix("diagnostics"):
             self.build_diagnostics()
         self._check_methods()
@@ -104,7 +104,7 @@ class ComparisonSpec(StrictModel):
                 self.method(label, seed=0)
                 self.config_of(label)
                 self.model_of(label)
-                self.data_of(label).built_augmentation()
+                self.data_of(label).build_augmentation()
 
     def _check_targets(self, targets: Sequence[Target]) -> None:
         names = [target.name for target in targets]
@@ -180,7 +180,7 @@ class ComparisonSpec(StrictModel):
         """
         table, code = self.method_table(label), self.model_of(label).source_digest
         content = {
-            "data": self.data_of(label).model_dump(mode="json", exclude_defaults=True, exclude=WHEREABOUTS),
+            "data": self.data_of(label).model_dump(mode="json", exclude_defaults=True, exclude=LOCATION_FIELDS),
             "model": self.model_of(label).model_dump(mode="json", exclude_defaults=True),
             "training": deep_merge(self.training, self._method_override(label, "training")),
             "method": {"kind": label} | table,
@@ -196,7 +196,7 @@ class ComparisonSpec(StrictModel):
         """
         values = self.model_dump(mode="json", exclude=DESCRIPTIVE_KEYS)
         for table in (values["data"], *(method.get("data", {}) for method in values["methods"].values())):
-            for key in WHEREABOUTS:
+            for key in LOCATION_FIELDS:
                 table.pop(key, None)
         return values
 

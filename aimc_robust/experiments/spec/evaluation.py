@@ -126,7 +126,7 @@ class EvaluationSpec(StrictModel):
             return [Target("digital", None), *targets]
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for a run to continue in the same folder; paths of weights and images may differ."""
+        """Return what must be equal for a run to continue in a folder; paths of weights and images may differ."""
         locations = {"models": {"__all__": {"file"}}, "images": {"name"}}
         return self.model_dump(mode="json", exclude={"chips": True, "precision": True, "threshold": True, **locations})
 

@@ -114,12 +114,10 @@ def deep_merge(base: Values, override: Values, *, literal: bool = False) -> Valu
     result = dict(base)
     for key, value in override.items():
         previous = result.get(key)
-        if not (isinstance(previous, dict) and isinstance(value, dict)):
-            result[key] = value
-        elif not literal and key in REPLACED_TABLES and _names_another(previous, value):
-            result[key] = value
-        else:
-            result[key] = deep_merge(previous, value, literal=literal)
+        is_merged = isinstance(previous, dict) and isinstance(value, dict)
+        if is_merged and not literal and key in REPLACED_TABLES:
+            is_merged = not _names_another(previous, value)
+        result[key] = deep_merge(previous, value, literal=literal) if is_merged else value
     return result
 
 

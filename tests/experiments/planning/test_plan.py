@@ -247,7 +247,7 @@ def test_every_kind_of_work_can_be_timed_and_leaves_the_generators_alone(changes
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_timer_computes_with_its_threads_and_puts_them_back(threads, write_spec, tmp_path, monkeypatch):
     spec, seen, before = load_spec(write_spec()), [], torch.get_num_threads()
-    monkeypatch.setattr(CostModel, "_update", lambda *args: seen.append(torch.get_num_threads()) or 1.0)
-    monkeypatch.setattr(CostModel, "_validation", lambda *args: Cost(0.0, 0.0))
+    monkeypatch.setattr(CostModel, "_time_update", lambda *args: seen.append(torch.get_num_threads()) or 1.0)
+    monkeypatch.setattr(CostModel, "_time_validation", lambda *args: Cost(0.0, 0.0))
     CostModel(spec, data_folder=tmp_path, machine=CPU, threads=threads).cost("sgd", [])
     assert (seen, torch.get_num_threads()) == ([threads], before)

@@ -1,0 +1,102 @@
+"""Generators of timed work: each does one unit of work every time it is advanced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from aimc_robust.analysis.fixed_radius import ascent_noise, sigma_for_radius
+from aimc_robust.analysis.landscape import filter_directions
+from aimc_robust.data.batches import split_batches
+from aimc_robust.data.in_memory import Images
+from aimc_robust.data.streaming import StreamedImages
+from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
+from aimc_robust.experiments.planning.timer import MAX_REPETITIONS
+from aimc_robust.hardware.calibration.converter_ranges import calibrate
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.metrics import Batch
+from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.targets.target import Target
+from aimc_robust.training.config import TrainingConfig
+from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE, loss_function
+from aimc_robust.training.methods.base import Method
+
+
+def repeat(work: Callable[[], object]) -> Iterator[None]:
+    """Call `work` at every step, without end."""
+    while True:
+        work()
+        yield
+
+
+def update_steps(
+    model: nn.Module,
+    method: Method,
+    config: TrainingConfig,
+    images: Images | StreamedImages,
+    optimizer: torch.optim.Optimizer,
+    batch_size: int,
+) -> Iterator[None]:
+    """Do one training update per step, with the creation of its batches, for one epoch.
+
+    Args:
+        model: The network, compiled if the config says so; it is changed.
+        method: The training method.
+        config: The training configuration.
+        images: The training images, on the model's device.
+        optimizer: The optimizer of the model.
+        batch_size: Images per batch.
+    """
+    loss_fn = loss_function(config)
+    device_type = next(model.parameters()).device.type
+    streams = [images.epoch(1, batch_size=batch_size, stream=stream) for stream in method.shard(0, 1).streams]
+    for batches in zip(*streams, strict=True):
+        if config.channels_last:
+            batches = tuple((x.contiguous(memory_format=torch.channels_last), y) for x, y in batches)
+        optimizer.zero_grad()
+        with torch.autocast(device_type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
+            method.backward(model, loss_fn, batches, step=1)
+        if config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimizer.step()
+        yield
+
+
+def chip_steps(model: nn.Module, target: Target, batch: Batch, example: Batch) -> Iterator[None]:
+    """Evaluate one chip of a target on `batch` per step.
+
+    Args:
+        model: The network, in evaluation mode.
+        target: The target.
+        batch: (inputs, labels) of the evaluation.
+        example: A few images for calibration, compensation and ascent directions.
+    """
+    batches = split_batches(batch, EVALUATION_BATCH_SIZE)
+    condition, deployment = _condition(model, target, example)
+    if condition is not None:
+        chips = range(1 + MAX_REPETITIONS)
+        yield from (None for _ in evaluate_chips(model, batches, condition, chips=chips, deployment=deployment))
+        return
+    while True:
+        noise = None
+        if target.direction == "ascent" and target.radius is not None:
+            noise = ascent_noise(model, *example, target.radius)
+        list(evaluate_chips(model, batches, noise, chips=[0]))
+        yield
+
+
+def _condition(model: nn.Module, target: Target, example: Batch) -> tuple[Condition, Deployment | None]:
+    """Return the condition of a target for an untrained model; None for digital weights and ascent directions."""
+    condition = target.condition
+    if isinstance(condition, Crossbar):
+        inputs = [example[0]]
+        calibrated = calibrate(model, condition, inputs) if condition.needs_ranges else condition
+        return calibrated, replace(target.deployment, data=inputs)
+    if target.direction == "random" and target.radius is not None and isinstance(condition, Gaussian):
+        return Gaussian(sigma_for_radius(model, target.radius, condition.scale), condition.scale), None
+    if target.landscape is not None:
+        return target.landscape.step(filter_directions(model, seed=0), 0), None
+    return condition, None
