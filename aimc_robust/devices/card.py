@@ -1,43 +1,38 @@
 """The schema of a device card. A card is data; adding a device means adding a file."""
 
-import re
-from typing import Annotated, Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pydantic
 
-from aimc_robust.devices.laws import Drift, Programming, Read, Stuck
+from aimc_robust.devices.cell_model import NAME, UNITS, CellModel
+from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
+from aimc_robust.devices.laws.base import Pair
+from aimc_robust.devices.laws.registry import Drift, Programming, Read
+from aimc_robust.devices.laws.stuck import Stuck
+from aimc_robust.devices.source import Source
 from aimc_robust.io.toml import StrictModel
 
-# The unit in which a card states its quantities, by the kind of state that the device stores.
-UNITS = {"conductance": "uS", "current": "nA", "relative": "1"}
-
-
-class Source(StrictModel):
-    """Where the card's numbers come from."""
-
-    citation: str = pydantic.Field(min_length=10)
-    doi: str | None = None
-    figure: str | None = None
-    fit: str = ""
-    note: str = ""
-
-    @pydantic.field_validator("doi")
-    @classmethod
-    def _is_doi(cls, doi: str | None) -> str | None:
-        if doi is not None and not re.fullmatch(r"10\.\d{4,9}/\S+", doi):
-            raise ValueError(f"expected a DOI such as 10.1038/s41586-022-04992-8, got {doi!r}")
-        return doi
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Range(StrictModel):
-    """The programming window used by default, and the limits within which the card's fit holds, in the card's unit."""
+    """The programming window and the states for which the card is valid, in the card's unit.
+
+    Attributes:
+        min: Lowest target state used by default.
+        max: Highest target state used by default.
+        limits: (low, high) states between which the card's fit is valid.
+    """
 
     min: float = pydantic.Field(ge=0)
     max: float = pydantic.Field(gt=0)
-    limits: Annotated[tuple[float, float], pydantic.Field(strict=False)]  # TOML has arrays only
+    limits: Pair
 
     @pydantic.model_validator(mode="after")
-    def _ordered(self) -> "Range":
+    def _is_ordered(self) -> Range:
         if not self.min < self.max:
             raise ValueError(f"expected min < max, got min = {self.min:g} and max = {self.max:g}")
         low, high = self.limits
@@ -49,13 +44,28 @@ class Range(StrictModel):
         return self
 
 
-class Card(StrictModel):
-    """One memory device: its window, its error of programming, how it ages, its read noise, and the source of all.
+class Card(StrictModel, CellModel):
+    """A memory device described by a TOML file.
 
-    A table that is absent says that the device has no such effect, or that its source gives none: see the note.
+    A table that is absent means that the device has no such effect, or that its source does not state one; see the
+    source's note.
+
+    Attributes:
+        name: Lower-case letters, digits and hyphens.
+        technology: One line on the technology.
+        state: What a cell stores: `conductance`, `current` or `relative`.
+        unit: Unit of all states: `uS`, `nA` or `1`, by `state`.
+        source: Where the numbers come from.
+        range: Programming window and limits.
+        programming: Law of the programming error.
+        drift: Law of the drift.
+        read: Law of the read noise.
+        stuck: Fractions of stuck cells.
     """
 
-    name: str = pydantic.Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    checks_results: ClassVar[bool] = False
+
+    name: str = pydantic.Field(pattern=f"^{NAME}$")
     technology: str
     state: Literal["conductance", "current", "relative"]
     unit: str
@@ -67,7 +77,7 @@ class Card(StrictModel):
     stuck: Stuck | None = None
 
     @pydantic.model_validator(mode="after")
-    def _unit_of_state(self) -> "Card":
+    def _unit_fits_state(self) -> Card:
         if self.unit != UNITS[self.state]:
             raise ValueError(
                 f"unit: a {self.state} is stated in {UNITS[self.state]!r}, got {self.unit!r} (allowed: "
@@ -75,3 +85,95 @@ class Card(StrictModel):
                 + ")"
             )
         return self
+
+    def programming_std(self, target: Tensor) -> Tensor:
+        """Return the standard deviation of the programmed state; see `CellModel.programming_std`."""
+        return self.programming.std(target)
+
+    def age(self, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:
+        """Return the states at a later time; see `CellModel.age`."""
+        return cells.programmed if self.drift is None else self.drift.age(cells, draw, time_s)
+
+    def read_std(self, states: CellStates, time_s: float) -> Tensor:
+        """Return the standard deviation of one read; see `CellModel.read_std`."""
+        return super().read_std(states, time_s) if self.read is None else self.read.read_std(states, time_s)
+
+    @property
+    def description(self) -> str:
+        """The technology."""
+        return self.technology
+
+    @property
+    def provenance(self) -> Source:
+        """The card's source."""
+        return self.source
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """(min, max) target states used for programming by default, in `unit`."""
+        return self.range.min, self.range.max
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """(low, high) states between which the fit is valid, in `unit`. A cell drifts within them."""
+        return self.range.limits
+
+    @property
+    def stuck_fractions(self) -> tuple[float, float]:
+        """Fractions of cells stuck at the low and at the high end of the window."""
+        return (0.0, 0.0) if self.stuck is None else (self.stuck.low, self.stuck.high)
+
+    @property
+    def has_programming_error(self) -> bool:
+        """Whether programming has a random error."""
+        return self.programming.has_error
+
+    @property
+    def programming_distribution(self) -> Distribution:
+        """Shape of the programming error."""
+        return self.programming.distribution
+
+    @property
+    def programming_clip(self) -> Clip:
+        """Whether programmed states are clipped at 0 only, or to the programming window."""
+        return self.programming.clip
+
+    @property
+    def has_drift(self) -> bool:
+        """Whether the card has a drift table."""
+        return self.drift is not None
+
+    @property
+    def drift_is_random(self) -> bool:
+        """Whether the drift draws random numbers of its own."""
+        return self.drift is not None and self.drift.is_random
+
+    @property
+    def drift_starts_s(self) -> float:
+        """Time [s] up to which nothing drifts."""
+        return 0.0 if self.drift is None else self.drift.starts_s
+
+    @property
+    def drift_limits_s(self) -> tuple[float, float] | None:
+        """(first, last) times [s] between which the drift is valid; None without drift."""
+        return None if self.drift is None else self.drift.limits_s
+
+    @property
+    def drift_state_limits(self) -> tuple[float, float] | None:
+        """(low, high) target states between which the drift is valid, in `unit`; None: `limits`."""
+        return None if self.drift is None else self.drift.state_limits
+
+    @property
+    def drift_clip(self) -> Clip:
+        """Whether drifted states are clipped at 0 only, or to `limits`."""
+        return "nonnegative" if self.drift is None else self.drift.clip
+
+    @property
+    def has_read_noise(self) -> bool:
+        """Whether the card has a table of read noise."""
+        return self.read is not None
+
+    @property
+    def read_noise_depends_on_time(self) -> bool:
+        """Whether the read noise depends on the time beyond the present state."""
+        return self.read is not None and self.read.depends_on_time

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
+from aimc_robust.devices.source import Source
 from aimc_robust.errors import InputError
 
 if TYPE_CHECKING:
@@ -108,6 +109,11 @@ class CellModel(ABC):
     def description(self) -> str:
         """One line on the technology, for reports."""
         return f"Cell model in Python: {type(self).__module__}.{type(self).__qualname__}"
+
+    @property
+    def provenance(self) -> Source:
+        """Where the numbers come from, for reports."""
+        return Source(citation=self.description)
 
     @property
     def state_kind(self) -> str:

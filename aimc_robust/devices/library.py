@@ -47,11 +47,11 @@ def load_card(device: str | Path | dict[str, Any] | Card) -> Card:
     if isinstance(device, dict):
         return parse(device, Card, source="device card")
     if str(device).endswith(".toml"):
-        return read_toml(Path(device), Card, what="device card")
+        return read_toml(Path(device), Card, kind="device card")
     names = card_names()
     if device not in names:
         raise unknown_name("device", str(device), names, advice=ADVICE)
-    return read_toml(cards_folder() / f"{device}.toml", Card, what="device card")
+    return read_toml(cards_folder() / f"{device}.toml", Card, kind="device card")
 
 
 def load_cell_model(device: str | Path | dict[str, Any] | CellModel | type[CellModel]) -> CellModel:

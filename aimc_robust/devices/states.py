@@ -1,32 +1,31 @@
 """The states of programmed cells: after programming, and at a later time. The same draws give the same devices."""
 
-import math
-from collections.abc import Callable
-from typing import NamedTuple
+from __future__ import annotations
 
-import torch
+import math
+from typing import TypedDict
+
 from torch import Tensor
 
-from aimc_robust.devices.card import Card
-from aimc_robust.devices.drift_interpolation import row_at
-from aimc_robust.devices.laws import ClippedLog, LogarithmicDrift, PowerLawDrift, TableDrift
-from aimc_robust.devices.std import polynomial, programming_std, std_of
+from aimc_robust.devices.cell_model import CellModel
+from aimc_robust.devices.cells import CellStates, Draw, ProgrammedCells, clip_, spread_
+from aimc_robust.devices.checked_calls import age, programming_std
 from aimc_robust.errors import InputError, require_finite
 
-# draw(effect, like) -> tensor of like's shape, dtype and device. Effects: "programming" and "drift" are standard
-# normal, "programming-uniform" and "stuck" are uniform on [0, 1).
-Draw = Callable[[str, Tensor], Tensor]
 
+class StateOptions(TypedDict, total=False):
+    """Keyword arguments of `cell_states`, for functions that pass them on."""
 
-class CellStates(NamedTuple):
-    """States of the same cells right after programming and now [card.unit], each of the targets' shape."""
-
-    programmed: Tensor
-    now: Tensor
+    time_s: float
+    window: tuple[float, float] | None
+    error_scale: float
+    stuck: tuple[float, float] | None
+    programming: bool
+    drift: bool
 
 
 def cell_states(
-    card: Card,
+    cell: CellModel,
     target: Tensor,
     draw: Draw,
     *,
@@ -37,104 +36,66 @@ def cell_states(
     programming: bool = True,
     drift: bool = True,
 ) -> CellStates:
-    """Target states -> states after programming and `time_s` later; the same draws at another time age the same chip.
+    """Compute the states of cells after programming and `time_s` later.
 
-    programmed = clip(target + error_scale * sigma(target) * xi); now as the card's drift says (`devices.kinds`).
-    target: any shape [card.unit], left as it is. draw: the randomness, called at most once per effect.
-    window: (min, max) [card.unit] to clip to and for stuck cells; None: the card's own.
-    error_scale: factor on the standard deviation of the programming error and of a drift table, not on its shift.
-    stuck: fractions of cells at the window's min and max, whatever is programmed; None: the card's own.
-    programming, drift: whether the error of programming, and the ageing, act. A drift table states the whole width at
-        each time; without programming error its shift is left, and what the width has grown by.
-    Returns both states; without drift or at time 0 they are one tensor. Source: the card's own.
-    Raises InputError for a time, scale or fraction that cannot be.
+    programmed = clip(target + error_scale * sigma(target) * xi); the present state follows from the device's drift.
+    The same draws at another time give the same cells at that time.
+
+    Args:
+        cell: The device.
+        target: Target states, any shape [cell.unit]; not modified.
+        draw: Source of random numbers, called at most once per effect.
+        time_s: Seconds since programming.
+        window: (min, max) [cell.unit] for clipping and for stuck cells; None: the device's own.
+        error_scale: Factor on the standard deviation of the programming error and of a drift table, not on its shift.
+        stuck: Fractions of cells stuck at the window's min and max; None: the device's own.
+        programming: Whether the programming error acts. A drift table states the whole width at each time; without
+            programming error its shift remains, and what the width has grown by.
+        drift: Whether the drift acts.
+
+    Returns:
+        Both states. Without drift, or at time 0, they are one tensor.
+
+    Raises:
+        InputError: If a time, scale or fraction is invalid, or a cell model in Python returns invalid values.
     """
     require_finite("time_s (seconds since programming)", time_s)
     require_finite("error_scale", error_scale)
-    bounds = (card.range.min, card.range.max) if window is None else window
-    xi = _programming_draw(card, target, draw)
-    std = programming_std(card, target)
-    before = None if programming else std.clone()
-    programmed = _clip(
-        _spread(std if programming else std.zero_(), target, xi, error_scale), card.programming.clip, bounds
-    )
+    bounds = cell.window if window is None else window
+    error = _standard_error(cell, target, draw)
+    std = programming_std(cell, target)
+    removed_std = None if programming else std.clone()
+    programmed = spread_(std if programming else std.zero_(), target, error, error_scale)
+    clip_(programmed, cell.programming_clip, bounds)
     now = programmed
-    if drift and card.drift is not None and time_s > 0:
-        match card.drift:
-            case TableDrift() as law if time_s > law.at[0].time_s:
-                now = _from_table(law, target, xi, time_s, error_scale, before)
-            case PowerLawDrift() as law:
-                now = _power_law(law, target, programmed, draw("drift", target), time_s)
-            case LogarithmicDrift() as law:
-                now = _logarithmic(law, programmed, draw("drift", target), time_s)
-        if now is not programmed:
-            _clip(now, card.drift.clip, card.range.limits)  # a cell drifts within the device's limits
-    _stick(card, (programmed,) if now is programmed else (programmed, now), draw, bounds, stuck)
+    if drift and cell.has_drift and time_s > 0 and time_s > cell.drift_starts_s:
+        cells = ProgrammedCells(target, programmed, error, removed_std, error_scale)
+        now = clip_(age(cell, cells, draw, time_s), cell.drift_clip, cell.limits)
+    _set_stuck(
+        (programmed,) if now is programmed else (programmed, now),
+        draw,
+        bounds,
+        cell.stuck_fractions if stuck is None else stuck,
+    )
     return CellStates(programmed, now)
 
 
-def _programming_draw(card: Card, target: Tensor, draw: Draw) -> Tensor:
-    """Mean 0, standard deviation 1, of the shape that the card names."""
-    if card.programming.distribution == "uniform":
+def _standard_error(cell: CellModel, target: Tensor, draw: Draw) -> Tensor:
+    """The programming error with mean 0 and standard deviation 1."""
+    if cell.programming_distribution == "uniform":
         return draw("programming-uniform", target).sub(0.5).mul_(math.sqrt(12.0))
     return draw("programming", target)
 
 
-def _spread(std: Tensor, centre: Tensor, xi: Tensor, error_scale: float) -> Tensor:
-    """centre + error_scale * std * xi, written over `std`."""
-    if error_scale != 1.0:
-        std.mul_(error_scale)
-    return std.mul_(xi).add_(centre)
-
-
-def _from_table(
-    law: TableDrift, target: Tensor, xi: Tensor, time_s: float, error_scale: float, before: Tensor | None
-) -> Tensor:
-    """before: standard deviation at time 0, to be taken off; None leaves it in."""
-    shift, std = row_at(law, time_s)
-    centre = polynomial(shift, target).add_(target) if any(shift) else target
-    width = std_of(std, centre)
-    return _spread(width if before is None else width.sub_(before), centre, xi, error_scale)
-
-
-def _power_law(law: PowerLawDrift, target: Tensor, programmed: Tensor, eta: Tensor, time_s: float) -> Tensor:
-    tiny = torch.finfo(target.dtype).tiny
-    x_ln = target.div(law.reference).clamp_(min=tiny).log_()
-    mean = _clipped_log(law.exponent_mean, x_ln.clone())
-    nu = _clipped_log(law.exponent_std, x_ln).mul_(eta).add_(mean).abs_()
-    return nu.mul_(-math.log1p(time_s / law.t0_s)).exp_().mul_(programmed)
-
-
-def _clipped_log(law: ClippedLog, x_ln: Tensor) -> Tensor:
-    return x_ln.mul_(law.slope_ln).add_(law.offset).clamp_(law.min, law.max)
-
-
-def _logarithmic(law: LogarithmicDrift, programmed: Tensor, eta: Tensor, time_s: float) -> Tensor:
-    t_ln = math.log(max(time_s, 1.0))
-    std = max(law.std_ln * t_ln + law.std_offset, 0.0)
-    return eta.mul(std).add_(law.mean_ln * t_ln).add_(programmed)
-
-
-def _clip(state: Tensor, clip: str, bounds: tuple[float, float]) -> Tensor:
-    """In place."""
-    return state.clamp_(min=0.0) if clip == "nonnegative" else state.clamp_(*bounds)
-
-
-def _stick(
-    card: Card,
-    states: tuple[Tensor, ...],
-    draw: Draw,
-    bounds: tuple[float, float],
-    stuck: tuple[float, float] | None,
+def _set_stuck(
+    states: tuple[Tensor, ...], draw: Draw, bounds: tuple[float, float], fractions: tuple[float, float]
 ) -> None:
     """Set stuck cells to the ends of the window, in place; they carry neither error nor drift."""
-    if stuck is None:
-        stuck = (card.stuck.low, card.stuck.high) if card.stuck is not None else (0.0, 0.0)
-    low, high = stuck
+    low, high = fractions
     require_finite("the fraction of cells stuck low", low, high=1.0)
     require_finite("the fraction of cells stuck high", high, high=1.0)
     if low + high > 1:
-        raise InputError(f"the fractions of stuck cells must not exceed 1 together, got {low:g} and {high:g}.")
+        raise InputError(f"the fractions of stuck cells must add up to at most 1, got {low:g} and {high:g}.")
     if low + high == 0:
         return
     u = draw("stuck", states[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from aimc_robust.devices.laws import Drift, NoError, TableDrift
 from aimc_robust.hardware.config.converters import DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 
@@ -25,10 +24,10 @@ def active_sources(crossbar: Crossbar, *, time_s: float = 0.0) -> tuple[str, ...
     """The keys of SOURCES that act on this crossbar at this time, in that order."""
     card, stuck = crossbar.card, crossbar.stuck
     if stuck is None:
-        stuck = (0.0, 0.0) if card.stuck is None else (card.stuck.low, card.stuck.high)
+        stuck = card.stuck_fractions
     acts = {
-        "programming": crossbar.programming and crossbar.error_scale > 0 and not isinstance(card.programming, NoError),
-        "drift": crossbar.drift and card.drift is not None and time_s > _quiet_until_s(card.drift),
+        "programming": crossbar.programming and crossbar.error_scale > 0 and card.has_programming_error,
+        "drift": crossbar.drift and card.has_drift and time_s > card.drift_starts_s,
         "stuck": sum(stuck) > 0,
         "read": crossbar.reads_with_noise,
         "clipping": crossbar.weight_percentile < 1.0,
@@ -37,11 +36,6 @@ def active_sources(crossbar: Crossbar, *, time_s: float = 0.0) -> tuple[str, ...
         "adc": crossbar.adc is not None,
     }
     return tuple(source for source in SOURCES if acts[source])
-
-
-def _quiet_until_s(drift: Drift) -> float:
-    """Up to when nothing drifts: a table starts at its first row."""
-    return drift.at[0].time_s if isinstance(drift, TableDrift) else 0.0
 
 
 def with_sources(crossbar: Crossbar, kept: Collection[str]) -> Crossbar:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import log_ndtr
 
-from aimc_robust.devices.laws import TableDrift, TableRow
+from aimc_robust.devices.laws.table_drift import TableDrift, TableRow
 from aimc_robust.fitting.laws import POINTS_PER_COEFFICIENT, Choice, families, fit_family, round_value, std_at
 from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.programming import ReadNoise, around

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aimc_robust import __version__
-from aimc_robust.devices.card import UNITS, Card
+from aimc_robust.devices.card import Card
+from aimc_robust.devices.cell_model import UNITS
 from aimc_robust.devices.library import load_card
 from aimc_robust.errors import InputError, require_finite, require_known
 from aimc_robust.fitting.card_file import card_toml

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_ndtr
 
-from aimc_robust.devices.laws import Polynomial, SaturatingExponential
+from aimc_robust.devices.laws.polynomial import Polynomial
+from aimc_robust.devices.laws.saturating_exponential import SaturatingExponential
 
 StdLaw = Polynomial | SaturatingExponential
 DEGREES = (0, 1, 2, 3, 4)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aimc_robust.devices.limits import LONGEST_S
+from aimc_robust.devices.cell_model import LONGEST_S
 from aimc_robust.errors import DataError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
-from aimc_robust.devices.laws import ClippedLog, PowerLawDrift
+from aimc_robust.devices.laws.power_law_drift import ClippedLog, PowerLawDrift
 from aimc_robust.fitting.drift import Ageing
 from aimc_robust.fitting.laws import Choice, round_value
 from aimc_robust.fitting.points import Points

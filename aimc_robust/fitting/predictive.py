@@ -6,8 +6,8 @@ import numpy as np
 from scipy.special import ndtr
 
 from aimc_robust.devices.card import Card
-from aimc_robust.devices.drift_interpolation import row_at
-from aimc_robust.devices.laws import ClippedLog, PowerLawDrift, TableDrift
+from aimc_robust.devices.laws.power_law_drift import ClippedLog, PowerLawDrift
+from aimc_robust.devices.laws.table_drift import TableDrift
 from aimc_robust.fitting.laws import std_at
 
 # Gauss and Hermite's nodes and weights for a standard normal: the drawn exponent of a power law.
@@ -33,7 +33,7 @@ def latent(card: Card, target: np.ndarray, time_s: float) -> Latent:
     one = np.ones((len(target), 1))
     match card.drift:
         case TableDrift(at=at) as law if time_s > at[0].time_s:
-            shift, std_law = row_at(law, time_s)
+            shift, std_law = law.interpolate(time_s)
             centre = target + np.polynomial.polynomial.polyval(target, shift or (0.0,))
             return Latent(centre, std_at(std_law, centre), one, np.ones(1))
         case PowerLawDrift() as law if time_s > 0:

@@ -59,11 +59,14 @@ def check_program(
 ) -> None:
     """Refuse what cannot be programmed, and warn of what leaves the card's limits."""
     require_known("backend", backend, BACKENDS)
-    beyond = crossbar.on_out_of_range
-    check_time(crossbar.card, time_s, beyond=beyond, stacklevel=stacklevel + 1)
+    check_time(crossbar.card, time_s, on_out_of_range=crossbar.on_out_of_range, stacklevel=stacklevel + 1)
     if time_s > 0:
         check_states(
-            crossbar.card, crossbar.programming_window, time_s=time_s, beyond=beyond, stacklevel=stacklevel + 1
+            crossbar.card,
+            crossbar.programming_window,
+            time_s=time_s,
+            on_out_of_range=crossbar.on_out_of_range,
+            stacklevel=stacklevel + 1,
         )
     if backend == "native" and crossbar.crosssim is not None:
         raise InputError("the crossbar's `crosssim` parameters act in CrossSim alone; use backend='crosssim'.")
@@ -74,7 +77,7 @@ def check_program(
 
 
 def _refuse_shared_with_biases(prepared: nn.Module) -> None:
-    uses = analog_weights(prepared, every_use=True).values()
+    uses = analog_weights(prepared, include_shared=True).values()
     shared = Counter(id(use.parameter) for use in uses)
     for use in uses:
         if shared[id(use.parameter)] > 1 and use.bias is not None:

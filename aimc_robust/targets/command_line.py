@@ -97,7 +97,7 @@ def check_deployable(target: Target) -> None:
 
 
 def _over_times(table: dict[str, Any], name: str, crossbar: Crossbar, times_s: Sequence[float]) -> list[dict[str, Any]]:
-    changes = crossbar.card.drift is not None or hasattr(crossbar.card.read, "t_read_s")
+    changes = crossbar.card.depends_on_time
     return [
         {**table, "name": name + (f"-{time_label(time_s)}" if time_s else "").replace("+", ""), "time_s": time_s}
         for time_s in (times_s if changes else times_s[:1])

@@ -172,7 +172,7 @@ def _from_table(table: dict[str, Any]) -> Target:
     if "selected_at" in common:
         require_finite("selected_at", common["selected_at"])
     if not kinds:
-        check_keys(options, ("name",), what="a target of digital weights")
+        check_keys(options, ("name",), name="a target of digital weights")
         return replace(Target(_checked_name(options.get("name"), digital=True), None), **common)
     return replace(BUILT_FROM[kinds[0]](options), **common)
 
@@ -182,7 +182,7 @@ def _under_noise(options: dict[str, Any]) -> Target:
     require_known("noise", kind, (*NOISES, "ascent"))
     if "radius" in options or kind == "ascent":
         return _of_radius(kind, options)
-    check_keys(options, ("name", *NOISE_KEYS[kind]), what="a target")
+    check_keys(options, ("name", *NOISE_KEYS[kind]), name="a target")
     name, strength = options.pop("name", None), NOISE_KEYS[kind][0]
     if name is None or strength not in options:
         raise InputError(f"a {kind} target needs `name` and `{strength}`.")
@@ -191,7 +191,7 @@ def _under_noise(options: dict[str, Any]) -> Target:
 
 def _of_radius(kind: str, options: dict[str, Any]) -> Target:
     """A perturbation of a given length: Gaussian of `scale`, or along the gradient."""
-    check_keys(options, ("name", "radius", *(() if kind == "ascent" else ("scale",))), what="a target of a radius")
+    check_keys(options, ("name", "radius", *(() if kind == "ascent" else ("scale",))), name="a target of a radius")
     require_finite("radius", options.get("radius"))
     if kind == "laplace":
         raise InputError("a radius is for noise = gaussian or ascent; give laplace its b.")
@@ -201,16 +201,16 @@ def _of_radius(kind: str, options: dict[str, Any]) -> Target:
 
 
 def _around_weights(options: dict[str, Any]) -> Target:
-    check_keys(options, ("name", "landscape", "span"), what="a landscape")
+    check_keys(options, ("name", "landscape", "span"), name="a landscape")
     grid = Landscape(options["landscape"], options.get("span", 1.0))
     return Target(_checked_name(options.get("name")), None, direction="plane", landscape=grid)
 
 
 def _on_crossbar(options: dict[str, Any]) -> Target:
-    check_keys(options, ("name", *CROSSBAR_KEYS, *DEPLOYMENT_KEYS), what="a target")
+    check_keys(options, ("name", *CROSSBAR_KEYS, *DEPLOYMENT_KEYS), name="a target")
     deployment = deployment_from({key: options[key] for key in DEPLOYMENT_KEYS if key in options})
     crossbar = crossbar_from({key: options[key] for key in CROSSBAR_KEYS if key in options})
-    check_time(crossbar.card, deployment.time_s, beyond=crossbar.on_out_of_range)
+    check_time(crossbar.card, deployment.time_s, on_out_of_range=crossbar.on_out_of_range)
     name = options.get("name")
     if name is None:
         name = crossbar.card.name + (f"-{time_label(deployment.time_s)}" if deployment.time_s else "")

@@ -13,7 +13,7 @@ from aimc_robust.errors import InputError
 from aimc_robust.fitting import simulated
 from aimc_robust.fitting.reference import Reference
 from aimc_robust.fitting.verify import verify_card
-from aimc_robust.hardware.programming.weights_to_states import programmed_matrix
+from aimc_robust.hardware.programming import programmed_matrix
 
 CELLS = 500
 PROGRAM = sys.modules["aimc_robust.hardware.program"]  # the module; the package's attribute is its function
@@ -57,16 +57,14 @@ def test_a_standard_deviation_that_is_10_percent_off_is_found(monkeypatch):
 
 
 def test_a_mean_that_is_off_by_a_tenth_of_the_error_is_found(monkeypatch):
-    right = states._spread
-    monkeypatch.setattr(
-        states, "_spread", lambda std, centre, xi, scale: right(std, centre, xi.add(0.1), scale)
-    )  # fmt: skip
+    right = states.spread_
+    monkeypatch.setattr(states, "spread_", lambda std, center, error, scale: right(std, center, error.add(0.1), scale))
     assert "the mean" in failed("rram-milo2021")
 
 
 def test_another_shape_of_the_error_is_found(monkeypatch):
     monkeypatch.setattr(
-        states, "_programming_draw", lambda card, target, draw: draw("stuck", target).sub(0.5).mul(12.0**0.5)
+        states, "_standard_error", lambda cell, target, draw: draw("stuck", target).sub(0.5).mul(12.0**0.5)
     )
     assert "the distribution (distance)" in failed("rram-milo2021")
 
@@ -86,9 +84,9 @@ def test_chips_that_are_alike_are_found(monkeypatch):
 
 
 def test_cells_that_share_their_errors_are_found(monkeypatch):
-    right = states._programming_draw
+    right = states._standard_error
     monkeypatch.setattr(
-        states, "_programming_draw", lambda *a: right(*a).add(right(*a).roll(1, dims=0)).mul(0.5**0.5)
+        states, "_standard_error", lambda *a: right(*a).add(right(*a).roll(1, dims=0)).mul(0.5**0.5)
     )  # fmt: skip
     assert "the correlation between neighbouring cells" in failed("rram-milo2021")
 
@@ -134,13 +132,12 @@ def test_a_card_with_another_coefficient_is_told_from_the_reference(name, table,
 
 
 def test_wrong_fractions_of_stuck_cells_are_found(monkeypatch):
-    right = states._stick
+    right = states._set_stuck
 
-    def twice(card, cells, draw, bounds, stuck):
-        fractions = (0.04, 0.02) if stuck is None else stuck
-        right(card, cells, draw, bounds, fractions)
+    def twice(cells, draw, bounds, fractions):
+        right(cells, draw, bounds, tuple(2 * fraction for fraction in fractions))
 
-    monkeypatch.setattr(states, "_stick", twice)
+    monkeypatch.setattr(states, "_set_stuck", twice)
     assert "the fraction of cells stuck low" in failed(changed("rram-milo2021", **STUCK))
 
 

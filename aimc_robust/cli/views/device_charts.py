@@ -3,9 +3,16 @@
 from collections.abc import Iterator, Sequence
 
 from aimc_robust.devices.card import Card
-from aimc_robust.devices.curves import Ageing, Curve, ageing, programming_curve, read_curve, read_times_s, round_times_s
+from aimc_robust.devices.curves import (
+    DriftCurves,
+    StdCurve,
+    drift_curves,
+    programming_curve,
+    read_curve,
+    read_times_s,
+    round_times_s,
+)
 from aimc_robust.devices.limits import time_text
-from aimc_robust.devices.std import has_read_noise
 
 WIDTH = 40
 POINTS = 11
@@ -18,7 +25,7 @@ def charts(card: Card) -> Iterator[tuple[str, list[str]]]:
         f"programming error: standard deviation over the target state, both in {unit}",
         bars(programming_curve(card, POINTS)),
     )
-    if has_read_noise(card):
+    if card.has_read_noise:
         times = read_times_s(card)
         for time_s in times:
             when = f" {time_text(time_s)} after programming" if len(times) > 1 else ""
@@ -26,12 +33,12 @@ def charts(card: Card) -> Iterator[tuple[str, list[str]]]:
                 f"read noise{when}: standard deviation of one read over the target state, both in {unit}",
                 bars(read_curve(card, POINTS, time_s=time_s)),
             )
-    if card.drift is not None:
-        aged = ageing(card, round_times_s(card))
+    if card.has_drift:
+        aged = drift_curves(card, round_times_s(card))
         yield f"drift: mean and standard deviation of the state over time, in {unit}", bands(aged)
 
 
-def bars(curve: Curve) -> list[str]:
+def bars(curve: StdCurve) -> list[str]:
     """A line per state: state, standard deviation, bar."""
     full = float(curve.std.max()) or 1.0
     return [
@@ -40,7 +47,7 @@ def bars(curve: Curve) -> list[str]:
     ]
 
 
-def bands(aged: Ageing) -> list[str]:
+def bands(aged: DriftCurves) -> list[str]:
     """A block per target, a line per time: mean, standard deviation, and a band of one around the mean."""
     lines = []
     for i, target in enumerate(aged.targets.tolist()):

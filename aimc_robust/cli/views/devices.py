@@ -1,12 +1,12 @@
 """Device cards in the terminal."""
 
-import inspect
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from aimc_robust.devices.card import Card
+from aimc_robust.devices.laws.base import Law
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.devices.limits import time_text
 from aimc_robust.errors import InputError
@@ -89,23 +89,33 @@ def _drift_limits(card: Card) -> str:
     return text
 
 
-def _print_law(console: Console, law: StrictModel) -> None:
-    """The formula and every key of one table of the card."""
-    for paragraph in inspect.getdoc(type(law)).split("\n\n"):
+def _print_law(console: Console, law: Law) -> None:
+    """Print the formula and every key of one table of the card."""
+    for paragraph in law.formula.split("\n\n"):
         console.print(paragraph.replace("\n", " "))
     keys = Table(box=None, show_header=False, pad_edge=False)
+    tables = []
     for key in sorted(type(law).model_fields, key=lambda key: key != "kind"):
         value = getattr(law, key)
-        if key != "at" and value is not None:
+        if isinstance(value, tuple) and isinstance(value[0], StrictModel):
+            tables.append(_rows(key, value))
+        elif value is not None:
             keys.add_row(key, _value_text(value))
     console.print(keys)
-    if hasattr(law, "at"):
-        rows = Table(box=None, pad_edge=False)
-        for column in ("at time_s", "std", "shift"):
-            rows.add_column(column, overflow="fold")
-        for row in law.at:
-            rows.add_row(f"{row.time_s:g}", _value_text(row.std), _value_text(row.shift) if row.shift else "none")
-        console.print(rows)
+    for table in tables:
+        console.print(table)
+
+
+def _rows(key: str, rows: tuple[StrictModel, ...]) -> Table:
+    """A table of tables: a row each, a column per key."""
+    table = Table(box=None, pad_edge=False)
+    names = list(type(rows[0]).model_fields)
+    for name in names:
+        table.add_column(f"{key} {name}" if name == names[0] else name, overflow="fold")
+    for row in rows:
+        values = [getattr(row, name) for name in names]
+        table.add_row(*("none" if value == () else _value_text(value) for value in values))
+    return table
 
 
 def _value_text(value: object) -> str:

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aimc_robust.devices.card import Card
-from aimc_robust.devices.library import load_card
+from aimc_robust.devices.cell_model import CellModel
+from aimc_robust.devices.library import load_cell_model
 from aimc_robust.devices.limits import check_states
-from aimc_robust.devices.std import has_read_noise
 from aimc_robust.errors import InputError, require_finite, require_known, require_whole
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.mapping import Offset, WeightMapping, find_mapping
@@ -31,7 +30,7 @@ BEYOND_LIMITS = ("warn", "error")
 class Crossbar(WeightNoise):
     """Memory arrays and their mapping. As a weight noise it is the errors of programming, at time 0.
 
-    device: a card, the name of one, or the path of your own TOML.
+    device: a card, the name of one, the path of your own TOML, or a cell model in Python.
     window: (min, max) state used for programming, in the card's unit; None takes the card's own.
     mapping: `one-sided` or `two-sided` differential pairs, `offset`, `bit-sliced`; or a mapping such as
         `BitSliced(weight_bits=8, slices=2)`.
@@ -54,7 +53,7 @@ class Crossbar(WeightNoise):
     Raises InputError or UnknownNameError for a value that cannot be.
     """
 
-    device: Card | str | Path
+    device: CellModel | str | Path
     _: KW_ONLY
     window: tuple[float, float] | None = None
     mapping: str | WeightMapping = "one-sided"
@@ -76,7 +75,7 @@ class Crossbar(WeightNoise):
     crosssim: Table[str, Any] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "device", load_card(self.device))
+        object.__setattr__(self, "device", load_cell_model(self.device))
         require_whole("cell_bits (0: continuous)", self.cell_bits, low=0, high=16)
         if isinstance(self.mapping_object, Offset) and self.cell_bits == 1:
             raise InputError("an offset mapping needs at least 2 cell bits: 1 bit leaves no level for zero.")
@@ -126,16 +125,16 @@ class Crossbar(WeightNoise):
             raise InputError(f"window must be (min, max) with 0 <= min < max in {self.card.unit}, got {self.window!r}.")
         if self.window is not None:
             object.__setattr__(self, "window", (low, high))
-        check_states(self.card, self.programming_window, beyond=self.on_out_of_range, stacklevel=5)
+        check_states(self.card, self.programming_window, on_out_of_range=self.on_out_of_range, stacklevel=5)
 
     @property
     def programming_window(self) -> tuple[float, float]:
         """(min, max) target state [card.unit]: `window`, or the card's own."""
-        return (self.card.range.min, self.card.range.max) if self.window is None else self.window
+        return self.card.window if self.window is None else self.window
 
     @property
-    def card(self) -> Card:
-        """The device's card."""
+    def card(self) -> CellModel:
+        """The device: a card, or a cell model in Python."""
         return self.device
 
     @property
@@ -152,7 +151,7 @@ class Crossbar(WeightNoise):
     @property
     def reads_with_noise(self) -> bool:
         """Whether each multiply carries fresh read noise."""
-        return self.read_noise and has_read_noise(self.card)
+        return self.read_noise and self.card.has_read_noise
 
     @property
     def computes_in_arrays(self) -> bool:

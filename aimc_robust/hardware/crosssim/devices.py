@@ -1,7 +1,6 @@
-"""Device cards as CrossSim 3.2 states them: its device models, resistances and times (BSD-3, sandialabs/cross-sim).
+"""Translate device cards to CrossSim 3.2: its device models, resistances and times (BSD-3, sandialabs/cross-sim).
 
-CrossSim names its models in code; a card is one of them where its laws are the same, number by number, whatever the
-card's name is.
+CrossSim's device models are code. A card is one of them if its laws are equal, number by number, whatever its name.
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ from functools import cache
 from typing import Any
 
 from aimc_robust.devices.card import Card
-from aimc_robust.devices.laws import NoError, PolynomialProgramming
+from aimc_robust.devices.laws.no_error import NoError
+from aimc_robust.devices.laws.polynomial import PolynomialProgramming
 from aimc_robust.devices.library import load_card
 from aimc_robust.errors import InputError, require_finite
 from aimc_robust.hardware.config.crossbar import Crossbar
 
 # Library card -> CrossSim's model of the same device, and the states [card.unit] that the model accepts.
-MODELS = {
+MODELS: dict[str, tuple[str, tuple[float, float]]] = {
     "rram-milo2021": ("RRAMMilo", (50.0, 225.0)),
     "rram-wan2022": ("RRAMWan", (0.0, 39.26)),
     "pcm-joshi2020": ("PCMJoshi", (0.0, 25.0)),
@@ -25,24 +25,31 @@ MODELS = {
 }
 LAWS = ("programming", "drift", "read")
 
-# CrossSim's own read voltage, at which a SONOS cell's current [nA] is stated.
+# CrossSim's read voltage, at which the current [nA] of a SONOS cell is stated.
 READ_VOLTAGE_V = 0.1
-# CrossSim's own default, for cards whose states are relative: only ratios of resistances matter to them.
+# CrossSim's default, for cards with relative states: only ratios of resistances matter.
 RELATIVE_OHM = 1000.0
 # At times above 0 CrossSim accepts currents below this [nA].
-LARGEST_DRIFTING = 1800.0
+MAX_DRIFTING_NA = 1800.0
 DAY_S = 86400.0
 
 
 def device_parameters(crossbar: Crossbar, *, time_s: float = 0.0) -> dict[str, Any]:
-    """CrossSim's `xbar.device`: resistances, levels, models of programming error, drift and read noise.
+    """Return CrossSim's `xbar.device`: resistances, levels, models of programming error, drift and read noise.
 
-    time_s: since programming [s]; CrossSim counts days.
-    Raises InputError for a card, window, time or stuck cells that CrossSim cannot express.
+    Args:
+        crossbar: The crossbar.
+        time_s: Seconds since programming; CrossSim counts days.
+
+    Returns:
+        Nested parameters.
+
+    Raises:
+        InputError: If CrossSim cannot express the device, its window or its stuck cells, or the time.
     """
-    card = crossbar.card
+    card = _card(crossbar)
     require_finite("time_s (seconds since programming)", time_s)
-    _refuse_stuck(crossbar)
+    _check_not_stuck(crossbar)
     model, magnitude = _programming(crossbar)
     programming = "IdealDevice" if crossbar.error_scale == 0 else model
     if crossbar.error_scale != 1 and magnitude is None and (programming == model or time_s > 0):
@@ -52,8 +59,8 @@ def device_parameters(crossbar: Crossbar, *, time_s: float = 0.0) -> dict[str, A
         )
     drift = model if time_s > 0 else "IdealDevice"
     read = model if crossbar.reads_with_noise else "IdealDevice"
-    for used in (programming, drift, read):
-        _check_window(crossbar, used)
+    for model_name in (programming, drift, read):
+        _check_window(crossbar, model_name)
     if time_s > 0:
         _check_drift(crossbar, time_s)
     return {
@@ -61,7 +68,7 @@ def device_parameters(crossbar: Crossbar, *, time_s: float = 0.0) -> dict[str, A
         **_resistances(card, crossbar.programming_window),
         "Vread": READ_VOLTAGE_V,
         "time": time_s / DAY_S,
-        # The shipped cards that CrossSim knows keep states above 0 only; a generic one may name its window.
+        # The library cards that CrossSim knows clip states at 0 only; a generic one may clip to its window.
         "clip_conductance": card.programming.clip == "window",
         "programming_error": _effect(programming, magnitude or 0.0),
         "drift_error": _effect(drift),
@@ -69,13 +76,23 @@ def device_parameters(crossbar: Crossbar, *, time_s: float = 0.0) -> dict[str, A
     }
 
 
+def _card(crossbar: Crossbar) -> Card:
+    """The crossbar's device, which must be a card."""
+    if not isinstance(crossbar.card, Card):
+        raise InputError(
+            f"{crossbar.card.name} is a cell model in Python, which CrossSim cannot run. Use a card, or the native "
+            "backend."
+        )
+    return crossbar.card
+
+
 def _effect(model: str, magnitude: float = 0.0) -> dict[str, Any]:
     return {"enable": model != "IdealDevice", "model": model, "magnitude": magnitude}
 
 
 def _programming(crossbar: Crossbar) -> tuple[str, float | None]:
-    """(CrossSim's model, its magnitude): a generic one for an error c or c * state, else one of fixed numbers."""
-    card = crossbar.card
+    """CrossSim's model and its magnitude: a generic model for an error c or c * state, else one of fixed numbers."""
+    card = _card(crossbar)
     generic = _generic(card)
     if generic is None:
         return _model(card), None
@@ -87,18 +104,20 @@ def _programming(crossbar: Crossbar) -> tuple[str, float | None]:
 
 
 def _generic(card: Card) -> tuple[str, float] | None:
-    """(CrossSim's generic model, std [card.unit] or std of the relative error), or None for other laws."""
+    """CrossSim's generic model and its std [card.unit] or relative std; None for other laws."""
     if card.drift is not None or card.read is not None:
         return None
     law = card.programming
-    match law:
-        case NoError():
-            return "IdealDevice", 0.0
-        case PolynomialProgramming(coefficients=(constant, *rest)) if not any(rest):
-            return f"{law.distribution.title()}IndependentDevice", max(constant, 0.0)
-        case PolynomialProgramming(coefficients=(0.0, slope, *rest)) if not any(rest):
-            return f"{law.distribution.title()}ProportionalDevice", max(slope / law.reference, 0.0)
-    return None
+    if isinstance(law, NoError):
+        return "IdealDevice", 0.0
+    if not isinstance(law, PolynomialProgramming):
+        return None
+    constant, slope, *higher = *law.coefficients, 0.0
+    if any(higher) or (constant and slope):
+        return None
+    if slope:
+        return f"{law.distribution.title()}ProportionalDevice", max(slope / law.reference, 0.0)
+    return f"{law.distribution.title()}IndependentDevice", max(constant, 0.0)
 
 
 @cache
@@ -108,14 +127,13 @@ def _library_card(name: str) -> Card:
 
 def _model(card: Card) -> str:
     for name, (model, _) in MODELS.items():
-        known = _library_card(name)
-        if card.unit == known.unit and all(getattr(card, law) == getattr(known, law) for law in LAWS):
+        library_card = _library_card(name)
+        if card.unit == library_card.unit and not _different_laws(card, library_card):
             return model
     if card.name in MODELS:
-        known = _library_card(card.name)
-        changed = [law for law in LAWS if getattr(card, law) != getattr(known, law)] or ["unit"]
+        changed = _different_laws(card, _library_card(card.name)) or ["unit"]
         raise InputError(
-            f"{card.name}: this card's {' and '.join(changed)} is not that of CrossSim's {MODELS[card.name][0]}, whose "
+            f"{card.name}: this card's {' and '.join(changed)} differs from CrossSim's {MODELS[card.name][0]}, whose "
             "numbers cannot be changed. Use the native backend."
         )
     raise InputError(
@@ -124,26 +142,30 @@ def _model(card: Card) -> str:
     )
 
 
+def _different_laws(card: Card, other: Card) -> list[str]:
+    return [law for law in LAWS if getattr(card, law) != getattr(other, law)]
+
+
 def _check_window(crossbar: Crossbar, model: str) -> None:
     low, high = crossbar.programming_window
     for known, (least, most) in MODELS.values():
         if known == model and not (least <= low and high <= most):
             raise InputError(
-                f"{_window_text(crossbar)} leaves the {least:g} to {most:g} {crossbar.card.unit} that CrossSim's "
-                f"{model} accepts."
+                f"{_window_text(crossbar)} is outside the range {least:g} to {most:g} {crossbar.card.unit} that "
+                f"CrossSim's {model} accepts."
             )
 
 
 def _check_drift(crossbar: Crossbar, time_s: float) -> None:
     card = crossbar.card
-    if card.drift is None:
+    if not card.has_drift:
         raise InputError(
-            f"{card.name}: the card has no drift, and CrossSim drops the programming error at time_s = {time_s:g} s. "
+            f"{card.name}: the card has no drift, and CrossSim ignores the programming error at time_s = {time_s:g} s. "
             "Use time_s = 0."
         )
-    if crossbar.programming_window[1] >= LARGEST_DRIFTING:
+    if crossbar.programming_window[1] >= MAX_DRIFTING_NA:
         raise InputError(
-            f"{_window_text(crossbar)} reaches the {LARGEST_DRIFTING:g} {card.unit} below which CrossSim's drift stays."
+            f"{_window_text(crossbar)} must end below {MAX_DRIFTING_NA:g} {card.unit}, the limit of CrossSim's drift."
         )
 
 
@@ -152,18 +174,17 @@ def _window_text(crossbar: Crossbar) -> str:
     return f"{crossbar.card.name}: the window {low:g} to {high:g} {crossbar.card.unit}"
 
 
-def _refuse_stuck(crossbar: Crossbar) -> None:
-    own = crossbar.card.stuck
-    fractions = crossbar.stuck if crossbar.stuck is not None else (own.low, own.high) if own is not None else (0.0, 0.0)
-    if any(fractions):
-        low, high = fractions
+def _check_not_stuck(crossbar: Crossbar) -> None:
+    low, high = crossbar.card.stuck_fractions if crossbar.stuck is None else crossbar.stuck
+    if low or high:
         raise InputError(
-            f"stuck cells ({low:g} low, {high:g} high): CrossSim has none. Set stuck=(0, 0), or use the native backend."
+            f"CrossSim cannot simulate stuck cells ({low:g} low, {high:g} high). Set stuck=(0, 0), or use the native "
+            "backend."
         )
 
 
 def _resistances(card: Card, window: tuple[float, float]) -> dict[str, Any]:
-    """Rmin and Rmax [ohm] of the window's ends; Rmax is infinite for a window from 0, which CrossSim is told apart."""
+    """Rmin and Rmax [ohm] of the window's ends; for a window from 0 Rmax is infinite, which CrossSim has a flag for."""
     low, high = window
     smallest = RELATIVE_OHM if card.state == "relative" else _ohm(card, high)
     largest = 1e20 * smallest if low == 0 else smallest * high / low
@@ -171,7 +192,7 @@ def _resistances(card: Card, window: tuple[float, float]) -> dict[str, Any]:
 
 
 def _ohm(card: Card, state: float) -> float:
-    """The resistance whose state, computed back, does not exceed `state`: CrossSim compares with its limits."""
+    """The resistance whose state, computed back, does not exceed `state`, since CrossSim compares with its limits."""
     per_siemens = READ_VOLTAGE_V * 1e9 if card.state == "current" else 1e6
     ohm = per_siemens / state
     while (1.0 / ohm) * per_siemens > state:

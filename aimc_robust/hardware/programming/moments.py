@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.devices.moments import Moments, MomentTable, moment_table
+from aimc_robust.devices.moment_table import MomentTable, moment_table
+from aimc_robust.devices.moments import Moments
 from aimc_robust.errors import InputError, require_whole
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.program import check_program
@@ -109,7 +110,7 @@ def model_moments(
         both = weight_moments(condition, with_bias_rows(condition, weight), layer=weight.layer, table=table)
         first = weight.filters_first()
         inputs = first[0].numel()
-        moments[name] = Moments(*(weight.as_stored(part[:, :inputs].reshape(first.shape)) for part in both))
+        moments[name] = Moments(*(weight.to_parameter_layout(part[:, :inputs].reshape(first.shape)) for part in both))
         if both.mean.shape[1] > inputs:
             owner = _owner(weight)
             whole = moments.setdefault(names[id(owner)], _certain(owner))
@@ -120,7 +121,7 @@ def model_moments(
 
 def _under_noise(noise: WeightNoise, weight: AnalogWeight, axes: Axes, draws: int) -> Moments:
     found = noise_moments(noise, weight.layer, weight.filters_first(), axes=axes, draws=draws)
-    return Moments(*(weight.as_stored(part) for part in found))
+    return Moments(*(weight.to_parameter_layout(part) for part in found))
 
 
 def _owner(weight: AnalogWeight) -> nn.Parameter:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aimc_robust.devices.std import read_std
+from aimc_robust.devices.checked_calls import read_std
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.programming.read_noise import ReadNoise
@@ -39,7 +39,7 @@ class Chip:
 
     def holds(self, weight: AnalogWeight) -> bool:
         """Whether a weight matrix is programmed."""
-        return self.layers is None or weight.array in self.layers
+        return self.layers is None or weight.array_owner in self.layers
 
     @property
     def compensates(self) -> bool:
@@ -48,7 +48,7 @@ class Chip:
 
     def draws(self, weight: AnalogWeight) -> LayerDraws:
         """The random numbers of one weight matrix on this chip."""
-        return layer_draws(self.axes.at(layer=weight.array).generator())
+        return layer_draws(self.axes.at(layer=weight.array_owner).generator())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
     inputs = weight.filters_first()[0].numel()
     if now.shape[1] > inputs:
         weight.bias.copy_(now[:, inputs:].sum(dim=1))
-    weight.parameter.copy_(weight.as_stored(now[:, :inputs].reshape(weight.filters_first().shape)))
+    weight.parameter.copy_(weight.to_parameter_layout(now[:, :inputs].reshape(weight.filters_first().shape)))
 
 
 def zero_weight(crossbar: Crossbar, cells: Cells) -> Tensor:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from aimc_robust.devices.states import CellStates, Draw, cell_states
+from aimc_robust.devices.cells import CellStates, Draw
+from aimc_robust.devices.states import cell_states
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.mapping import column_limits, weight_limit
 from aimc_robust.seeding import Axes
@@ -22,7 +23,8 @@ LayerDraws = Callable[[int], Draw]
 
 class Cells(NamedTuple):
     """The devices of one matrix: `states` for each device of the mapping [card.unit], made one by one; `limit`, the
-    weight at the end of the window, a scalar or one per output (outputs, 1)."""
+    weight at the end of the window, a scalar or one per output (outputs, 1).
+    """
 
     states: Iterator[CellStates]
     limit: Tensor

@@ -282,7 +282,7 @@ SONOS = "sonos-agrawal2022"
         (lambda: Crossbar("rram-milo2021", window=(40.0, 225.0)), 0, "window 40 to 225 uS.*50 to 225"),
         (lambda: Crossbar("rram-wan2022", window=(1.0, 40.0)), 0, "window 1 to 40 uS.*39.26"),
         (lambda: Crossbar(SONOS, window=(0.0, 4000.0)), 0, "window 0 to 4000 nA.*3200"),
-        (lambda: Crossbar(SONOS, window=(0.0, 1800.0)), DAY_S, "reaches the 1800 nA"),
+        (lambda: Crossbar(SONOS, window=(0.0, 1800.0)), DAY_S, "1800 nA"),
         (lambda: Crossbar("rram-milo2021"), 60.0, "no drift.*time_s = 60"),
         (lambda: Crossbar(SONOS), -1.0, "time_s"),
         (lambda: Crossbar("ideal", dac=DAC(bits=8)), 0, "calibrated ranges"),

@@ -1,0 +1,160 @@
+"""What a law of each kind must implement.
+
+A new law is one class in one file of this folder, listed in `devices.laws.registry`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+
+import pydantic
+
+from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
+from aimc_robust.io.toml import StrictModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Numbers = tuple[float, ...]
+Pair = Annotated[tuple[float, float], pydantic.Field(strict=False)]  # TOML has arrays only
+Positive = Annotated[float, pydantic.Field(gt=0)]
+Nonnegative = Annotated[float, pydantic.Field(ge=0)]
+
+
+class Law(StrictModel, ABC):
+    """One table of a card: its keys are the fields, its methods compute the effect.
+
+    Attributes:
+        formula: The law in words and symbols, as `aimc-robust devices` prints it.
+    """
+
+    formula: ClassVar[str]
+
+
+class ReadLaw(Law):
+    """Read noise: Gaussian, independent from read to read."""
+
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether the noise depends on the time beyond the present state."""
+        return False
+
+    @abstractmethod
+    def read_std(self, states: CellStates, time_s: float) -> Tensor:
+        """Return the standard deviation of one read around the present state.
+
+        Args:
+            states: States right after programming and now, in the card's unit.
+            time_s: Seconds since programming of `states.now`.
+
+        Returns:
+            A new tensor of the same shape, in the card's unit, at least 0.
+        """
+
+
+class StdLaw(ReadLaw):
+    """A standard deviation as a function of the state. As read noise it acts on the present state."""
+
+    @abstractmethod
+    def std(self, state: Tensor) -> Tensor:
+        """Return the standard deviation at `state`.
+
+        Args:
+            state: States of any shape, in the card's unit.
+
+        Returns:
+            A new tensor of the same shape, in the card's unit, at least 0.
+        """
+
+    @abstractmethod
+    def interpolates_with(self, other: StdLaw) -> bool:
+        """Whether the parameters of `other` mean the same, so that the two laws can be interpolated."""
+
+    @abstractmethod
+    def interpolate(self, other: Self, fraction: float) -> Self:
+        """Return the law whose parameters are (1 - fraction) times these plus fraction times those of `other`.
+
+        A `fraction` outside 0 to 1 extrapolates.
+        """
+
+    def read_std(self, states: CellStates, time_s: float) -> Tensor:
+        """Return the standard deviation at the present state; see `ReadLaw.read_std`."""
+        return self.std(states.now)
+
+
+class ProgrammingLaw(Law):
+    """The programming error: state = target + std(target) * xi, xi of mean 0 and standard deviation 1.
+
+    Attributes:
+        clip: Whether a programmed state is clipped at 0 only, or to the programming window.
+        distribution: Shape of xi.
+    """
+
+    clip: Clip = "nonnegative"
+    distribution: Distribution = "normal"
+
+    @property
+    def has_error(self) -> bool:
+        """Whether programming has a random error."""
+        return True
+
+    @abstractmethod
+    def std(self, state: Tensor) -> Tensor:
+        """Return the standard deviation of the programmed state around its target.
+
+        Args:
+            state: Target states of any shape, in the card's unit.
+
+        Returns:
+            A new tensor of the same shape, in the card's unit, at least 0.
+        """
+
+
+class DriftLaw(Law):
+    """How states change after programming.
+
+    Attributes:
+        limits_s: (first, last) times [s] between which the law is valid.
+        state_limits: (low, high) target states between which it is valid, in the card's unit; None: the card's limits.
+        clip: Whether a drifted state is clipped at 0 only, or to the card's limits.
+    """
+
+    limits_s: Pair
+    state_limits: Pair | None = None
+    clip: Clip = "nonnegative"
+
+    @pydantic.field_validator("limits_s", "state_limits")
+    @classmethod
+    def _is_ordered(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+        if limits is not None and not 0 <= limits[0] < limits[1]:
+            raise ValueError(f"expected [low, high] with 0 <= low < high, got [{limits[0]:g}, {limits[1]:g}]")
+        return limits
+
+    @property
+    def starts_s(self) -> float:
+        """Time [s] up to which nothing drifts."""
+        return 0.0
+
+    @property
+    def is_random(self) -> bool:
+        """Whether `age` draws random numbers of its own."""
+        return True
+
+    @property
+    def knots_s(self) -> tuple[float, ...]:
+        """Times [s] at which the law is tabulated; empty for a law in closed form."""
+        return ()
+
+    @abstractmethod
+    def age(self, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:
+        """Return the states of programmed cells at a later time, before they are clipped.
+
+        Args:
+            cells: Targets, programmed states and programming errors.
+            draw: Source of random numbers; `draw("drift", cells.target)` is standard normal, one number per cell.
+            time_s: Seconds since programming, above `starts_s`.
+
+        Returns:
+            A new tensor of the targets' shape, in the card's unit.
+        """

@@ -1,0 +1,29 @@
+"""Programming without error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from aimc_robust.devices.laws.base import ProgrammingLaw
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class NoError(ProgrammingLaw):
+    """sigma(state) = 0."""
+
+    formula: ClassVar[str] = "sigma(state) = 0."
+
+    kind: Literal["none"]
+
+    @property
+    def has_error(self) -> bool:
+        """False."""
+        return False
+
+    def std(self, state: Tensor) -> Tensor:
+        """Return zeros; see `ProgrammingLaw.std`."""
+        import torch
+
+        return torch.zeros_like(state)
