@@ -1,19 +1,20 @@
-"""The commands. torch and the rest are imported inside them, so that `--help` answers at once."""
+"""The commands. They import torch and other large packages themselves, so that `--help` is fast."""
 
 import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer  # commands, options and help texts from function signatures
+import typer
 
 from aimc_robust import __version__
 from aimc_robust.cli.commands.compare import compare
 from aimc_robust.cli.commands.evaluate import evaluate
 from aimc_robust.cli.commands.fit import fit, verify
 from aimc_robust.cli.commands.merge import merge
+from aimc_robust.cli.commands.pack import pack
 from aimc_robust.cli.commands.plan import plan
 from aimc_robust.cli.commands.recommend import recommend
-from aimc_robust.cli.error_handling import handle_errors, set_debug  # handle_errors
+from aimc_robust.cli.error_handling import handle_errors, set_debug
 from aimc_robust.errors import InputError
 
 app = typer.Typer(
@@ -27,8 +28,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"aimc-robust {__version__}")
         raise typer.Exit
 
@@ -36,23 +37,23 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debugging: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    set_debug(debugging)
+    set_debug(debug)
 
 
-for command in (compare, plan, merge, evaluate, recommend, fit, verify):
+for command in (compare, plan, merge, pack, evaluate, recommend, fit, verify):
     app.command()(handle_errors(command))
 
 
 @app.command()
 @handle_errors
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder that `compare` or `evaluate` wrote, finished or not.")],
+    folder: Annotated[Path, typer.Argument(help="Results folder of `compare` or `evaluate`, finished or not.")],
 ) -> None:
-    """Rebuild tables and report of FOLDER from its rows, whether `compare` or `evaluate` wrote it.
+    """Write tables and report of FOLDER again from its rows.
 
     Example: aimc-robust report results/quickstart
     """
@@ -66,26 +67,32 @@ def report(
 def devices(
     name: Annotated[str | None, typer.Argument(help="A device of the library, or the path of your own card.")] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Also draw the device's curves into this file: .png, .svg or .pdf.")
+        Path | None, typer.Option(help="Write the device's curves to this file too: .png, .svg or .pdf.")
     ] = None,
 ) -> None:
-    """List the memory devices, or show one: its source, its limits, its errors over the state and its drift.
+    """List the memory devices, or show one: source, limits, errors over the state, and drift.
 
     Example: aimc-robust devices sonos-agrawal2022 --plot sonos.png
     """
-    from aimc_robust.cli.views import devices
+    from aimc_robust.cli.views.devices import show_card, show_library
+    from aimc_robust.devices.library import load_card
 
-    if name is not None:
-        devices.show(name, plot)
-    elif plot is None:
-        devices.show_all()
-    else:
-        raise InputError("--plot draws one device: name it, as in aimc-robust devices sonos-agrawal2022 --plot FILE.")
+    if name is None:
+        if plot is not None:
+            raise InputError("--plot needs a device, as in aimc-robust devices sonos-agrawal2022 --plot FILE.")
+        show_library()
+        return
+    if plot is not None:
+        from aimc_robust.report.figures.device_card import check_figure_path, save_card_figure
+
+        check_figure_path(plot)
+        save_card_figure(load_card(name), plot)
+    show_card(load_card(name), plot)
 
 
 def main() -> None:
-    """Entry point of the `aimc-robust` command."""
+    """Run the command line; entry point of `aimc-robust`."""
     arguments = sys.argv[1:]
-    if "--debug" in arguments:  # wherever it stands, it belongs to all commands
+    if "--debug" in arguments:  # at any position: it is an option of the app, not of a command
         arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
     app(arguments)
