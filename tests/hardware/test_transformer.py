@@ -104,11 +104,11 @@ def test_all_matrices_of_a_vision_transformer_are_analog():
     blocks = [f"encoder.layers.encoder_layer_{i}" for i in range(2)]
     parts = ["self_attention.in_proj_weight", "self_attention.out_proj", "mlp.0", "mlp.3"]
     assert found.layers == ("conv_proj", *[f"{block}.{part}" for block in blocks for part in parts], "heads.head")
-    assert found.matrices == ()
+    assert found.digital_matrices == ()
     # Four patches and a class token; a block has 4 hidden^2 + 2 hidden mlp weights.
     per_token = 4 * 16 * 16 + 2 * 16 * 32
-    assert found.multiplies.analog == 2 * (4 * 16 * 48 + 5 * 2 * per_token + 16 * 5)
-    assert sum(found.multiplies.digital.values()) == 2 * 2 * 2 * 5 * 5 * 16
+    assert found.macs.analog == 2 * (4 * 16 * 48 + 5 * 2 * per_token + 16 * 5)
+    assert sum(found.macs.digital.values()) == 2 * 2 * 2 * 5 * 5 * 16
 
 
 def test_a_vision_transformer_computes_in_arrays():

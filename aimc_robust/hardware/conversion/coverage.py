@@ -1,4 +1,4 @@
-"""How much of a model a crossbar holds, and what stays digital."""
+"""Coverage: how much of a model a crossbar stores, and what stays digital."""
 
 from __future__ import annotations
 
@@ -17,86 +17,100 @@ LOOKUPS_AND_NORMS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Counts of parameters after BatchNorm folding, and the digital modules by name.
+    """Analog and digital parts of a model after BatchNorm folding.
 
-    digital: module -> parameters that stay digital. matrices: those among them whose weights a crossbar could hold if
-    their layer were supported. multiplies: counted on an example input, None without one.
+    Attributes:
+        analog_parameters: Number of parameters that crossbars store.
+        total_parameters: Number of all parameters.
+        layers: Names of the weight matrices that crossbars store.
+        bias_parameters: Number of biases of these layers, which stay digital by default.
+        digital_parameters: Name of each digital module -> number of its parameters.
+        digital_matrices: Those digital modules whose weights a crossbar could store if their type were supported.
+        folding: Which BatchNorms were folded.
+        macs: Multiply-accumulate operations for an example input; None without one.
     """
 
-    analog_weights: int
-    total_weights: int
+    analog_parameters: int
+    total_parameters: int
     layers: tuple[str, ...]
-    biases: int
-    digital: dict[str, int]
-    matrices: tuple[str, ...]
+    bias_parameters: int
+    digital_parameters: dict[str, int]
+    digital_matrices: tuple[str, ...]
     folding: Folding
-    multiplies: MacCount | None = None
+    macs: MacCount | None = None
 
     def require_all_analog(self) -> None:
-        """Raise InputError when weights that a crossbar could hold stay digital.
+        """Raise `InputError` if weights that a crossbar could store stay digital.
 
-        Biases, normalisations, lookups (embeddings) and parameters of shape (1, ...), such as class tokens and
-        position embeddings, are no such weights. Without an example input that is all that is known; with one (see
-        `coverage`), modules that do no multiplies of their own are let pass too.
+        Biases, normalizations, lookups (embeddings) and parameters of shape (1, ...), such as class tokens and position
+        embeddings, do not count. With an example input (see `coverage`), modules without matrix products of their own
+        do not count either.
         """
-        found = [name for name in self.matrices if self.multiplies is None or name in self.multiplies.digital]
-        if found:
-            named = ", ".join(f"{name or 'the model itself'} ({self.digital[name]:,} parameters)" for name in found)
-            raise InputError(f"strict: weights of these modules would stay digital: {named}.")
+        names = [name for name in self.digital_matrices if self.macs is None or name in self.macs.digital]
+        if names:
+            listed = ", ".join(
+                f"{name or 'the model itself'} ({self.digital_parameters[name]:,} parameters)" for name in names
+            )
+            raise InputError(f"strict: weights of these modules would stay digital: {listed}.")
 
-    def line(self) -> str:
-        """One sentence for a person."""
-        share = 100.0 * self.analog_weights / self.total_weights
-        named = [f"{name or 'the model itself'} ({self._share(name, count)})" for name, count in self.digital.items()]
+    def summary(self) -> str:
+        """Summarize the coverage in one sentence."""
+        share = 100.0 * self.analog_parameters / self.total_parameters
+        digital = [f"{name or 'the model itself'} ({count:,})" for name, count in self.digital_parameters.items()]
         parts = [
-            f"{self.analog_weights:,} of {self.total_weights:,} parameters ({share:.1f} %)"
-            + (f" and {self.multiplies.share:.1f} % of the multiplies" if self.multiplies else "")
+            f"{self.analog_parameters:,} of {self.total_parameters:,} parameters ({share:.1f} %)"
+            + (f" and {self.macs.analog_percent:.1f} % of the multiplies" if self.macs else "")
             + f" are analog, in {len(self.layers)} layers",
-            f"digital: {', '.join([f'biases ({self.biases:,})', *named])}",
+            f"digital: {', '.join([f'biases ({self.bias_parameters:,})', *digital])}",
         ]
-        if self.multiplies and self.multiplies.digital:
-            counts = ", ".join(f"{name} ({self.multiplies.of(name):.1f} %)" for name in self.multiplies.digital)
+        if self.macs and self.macs.digital:
+            counts = ", ".join(f"{name} ({self.macs.digital_percent(name):.1f} %)" for name in self.macs.digital)
             parts.append(f"digital multiplies: {counts}")
         if self.folding.folded:
             parts.append(f"{len(self.folding.folded)} BatchNorm folded into the weights")
-        if self.folding.kept:
-            kept = [f"{name} ({reason})" for name, reason in self.folding.kept.items()]
-            parts.append(f"BatchNorm not folded: {', '.join(kept)}")
+        if self.folding.not_folded:
+            reasons = [f"{name} ({reason})" for name, reason in self.folding.not_folded.items()]
+            parts.append(f"BatchNorm not folded: {', '.join(reasons)}")
         return "; ".join(parts) + "."
-
-    def _share(self, name: str, count: int) -> str:
-        return f"{count:,}"
 
 
 def count_coverage(model: nn.Module, folding: Folding) -> Coverage:
-    """The coverage of a model whose BatchNorms have been folded as `folding` says."""
+    """Count the coverage of a model.
+
+    Args:
+        model: Model after BatchNorm folding.
+        folding: Result of the folding.
+
+    Returns:
+        The coverage, without MAC counts.
+    """
     matrices = analog_weights(model)
-    arrays = {id(matrix.parameter) for matrix in matrices.values()}
-    holders = {id(matrix.module) for matrix in analog_weights(model, every_use=True).values()}
-    seen: set[int] = set()
+    stored = {id(matrix.parameter) for matrix in matrices.values()}
+    analog_modules = {id(matrix.module) for matrix in analog_weights(model, include_shared=True).values()}
+    counted: set[int] = set()
     analog = biases = 0
     digital: dict[str, int] = {}
-    unheld: list[str] = []
+    digital_matrices: list[str] = []
     for name, module in model.named_modules():
         for attribute, parameter in module.named_parameters(recurse=False):
-            if id(parameter) in seen:
+            if id(parameter) in counted:
                 continue
-            seen.add(id(parameter))
-            if id(parameter) in arrays:
+            counted.add(id(parameter))
+            if id(parameter) in stored:
                 analog += parameter.numel()
-            elif id(module) in holders and "bias" in attribute:
+            elif id(module) in analog_modules and "bias" in attribute:
                 biases += parameter.numel()
             else:
                 digital[name] = digital.get(name, 0) + parameter.numel()
-                if _is_matrix(module, parameter) and name not in unheld:
-                    unheld.append(name)
+                if _is_matrix(module, parameter) and name not in digital_matrices:
+                    digital_matrices.append(name)
     total = analog + biases + sum(digital.values())
     layers = tuple(matrix.layer for matrix in matrices.values())
-    return Coverage(analog, total, layers, biases, digital, tuple(unheld), folding)
+    return Coverage(analog, total, layers, biases, digital, tuple(digital_matrices), folding)
 
 
 def _is_matrix(module: nn.Module, parameter: Tensor) -> bool:
-    """Whether inputs are multiplied with it, as far as its module and shape tell."""
+    """Whether inputs are multiplied with the parameter, judged by its module and shape."""
     if isinstance(module, LOOKUPS_AND_NORMS):
         return False
     return sum(size > 1 for size in parameter.shape) > 1 and parameter.shape[0] > 1

@@ -1,10 +1,10 @@
-"""A copy of a model in the form in which it is deployed: evaluation mode, BatchNorm folded, plain weights."""
+"""Prepare a copy of a model for deployment: evaluation mode, BatchNorm folded, plain weights."""
 
 import copy
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from aimc_robust.errors import InputError
@@ -13,32 +13,34 @@ from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.mac_count import count_macs
 from aimc_robust.noise.analog_weights import ANALOG_LAYERS, RECURRENT, analog_weights
 
-HOLDERS = (*ANALOG_LAYERS, *RECURRENT, nn.MultiheadAttention)
+ANALOG_MODULES = (*ANALOG_LAYERS, *RECURRENT, nn.MultiheadAttention)
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 PROGRAMMED = "_programmed_by_aimc_robust"
 
 
 def prepare(model: nn.Module) -> tuple[nn.Module, Coverage]:
-    """A copy of `model` ready to be programmed, and what of it will be analog.
+    """Make a copy of a model that can be programmed, and count what of it will be analog.
 
-    Computed weights (weight_norm and other parametrisations) of layers that a crossbar holds become plain ones; a
-    weight that an array shares with a digital part, such as an embedding, gets a copy of its own.
-    Raises InputError when the model holds nothing for a crossbar, or has been programmed already.
+    Computed weights (weight_norm and other parametrizations) of layers that a crossbar can store become plain ones. A
+    weight that an array shares with a digital module, such as an embedding, is copied.
+
+    Args:
+        model: Trained model; not modified.
+
+    Returns:
+        The prepared copy and its coverage.
+
+    Raises:
+        InputError: if the model has no layer for a crossbar, has already been programmed, or cannot be copied.
     """
     if any(PROGRAMMED in vars(module) for module in model.modules()):
         raise InputError(
-            f"this {type(model).__name__} has been programmed already; program the trained model that it came from."
+            f"this {type(model).__name__} has been programmed already; program the original trained model instead."
         )
     prepared = _copy(model).eval()
     for module in prepared.modules():
-        if isinstance(module, HOLDERS) and parametrize.is_parametrized(module):
-            kind = type(module)  # torch takes the computed weight out of the class, which the copy shares: copy it too
-            module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
-            for name in list(module.parametrizations):
-                parametrize.remove_parametrizations(module, name)
-                value = getattr(module, name)
-                if not isinstance(value, nn.Parameter):  # torch leaves a tensor where no gradient is kept
-                    setattr(module, name, nn.Parameter(value.detach(), requires_grad=False))
+        if isinstance(module, ANALOG_MODULES) and parametrize.is_parametrized(module):
+            _remove_parametrizations(module)
     if not analog_weights(prepared):
         raise InputError(
             f"{type(model).__name__} has no layer that a crossbar can hold; expected at least one convolution, linear, "
@@ -46,36 +48,59 @@ def prepare(model: nn.Module) -> tuple[nn.Module, Coverage]:
         )
     _untie(prepared)
     folding = fold_batchnorm(prepared)
-    prepared.eval()  # the parts that took a BatchNorm's place too
+    prepared.eval()  # includes the modules that replaced BatchNorms
     return prepared, count_coverage(prepared, folding)
 
 
 def coverage(model: nn.Module, example: Any = None) -> Coverage:
-    """How much of `model` a crossbar would hold, and what would stay digital.
+    """Count how much of a model a crossbar would store, and what would stay digital.
 
-    example: an input that `model(example)` takes; with it the multiplies are counted too. Raises as `prepare` does.
+    Args:
+        model: Trained model; not modified.
+        example: Input for `model(example)`; if given, multiply-accumulate operations are counted too.
+
+    Returns:
+        The coverage.
+
+    Raises:
+        InputError: see `prepare`.
     """
-    prepared, covered = prepare(model)
-    return covered if example is None else replace(covered, multiplies=count_macs(prepared, example))
+    prepared, result = prepare(model)
+    return result if example is None else replace(result, macs=count_macs(prepared, example))
+
+
+def _remove_parametrizations(module: nn.Module) -> None:
+    """Replace computed weights by their values."""
+    kind = type(module)  # torch removes the property from the class, which the copy shares with the original
+    module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
+    parametrizations = module.parametrizations
+    assert isinstance(parametrizations, nn.ModuleDict)
+    for name in list(parametrizations):
+        parametrize.remove_parametrizations(module, name)
+        value: Tensor = getattr(module, name)
+        if not isinstance(value, nn.Parameter):  # torch leaves a tensor if no gradient is required
+            setattr(module, name, nn.Parameter(value.detach(), requires_grad=False))
 
 
 def _copy(model: nn.Module) -> nn.Module:
-    """A copy of the model itself, without what torch.compile or a parallel wrapper put around it."""
+    """Copy the model without the wrappers of torch.compile or data parallelism."""
     while isinstance(model, WRAPPERS) or hasattr(model, "_orig_mod"):
-        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
+        inner = model._orig_mod if hasattr(model, "_orig_mod") else model.module
+        assert isinstance(inner, nn.Module)
+        model = inner
     try:
         return copy.deepcopy(model)
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"{type(model).__name__} cannot be copied ({error}); weights computed by torch.nn.utils.weight_norm or "
-            "spectral_norm need their form in torch.nn.utils.parametrizations, lazy layers a first batch."
+            f"{type(model).__name__} cannot be copied ({error}). Replace torch.nn.utils.weight_norm and spectral_norm "
+            "by their forms in torch.nn.utils.parametrizations, and run lazy layers once."
         ) from error
 
 
 def _untie(model: nn.Module) -> None:
-    """Give arrays their own copy of a parameter that a digital module uses too: its errors are the arrays' alone."""
-    uses = analog_weights(model, every_use=True)
-    analog = {(id(use.module), use.name.rpartition(".")[2]) for use in uses.values()}
+    """Copy parameters that arrays share with digital modules, so that errors affect only the arrays."""
+    weights = analog_weights(model, include_shared=True)
+    analog = {(id(weight.module), weight.name.rpartition(".")[2]) for weight in weights.values()}
     digital = {
         id(parameter)
         for module in model.modules()
@@ -83,7 +108,8 @@ def _untie(model: nn.Module) -> None:
         if parameter is not None and (id(module), attribute) not in analog
     }
     copies: dict[int, nn.Parameter] = {}
-    for use in uses.values():
-        if id(use.parameter) in digital:
-            fresh = nn.Parameter(use.parameter.detach().clone(), requires_grad=use.parameter.requires_grad)
-            setattr(use.module, use.name.rpartition(".")[2], copies.setdefault(id(use.parameter), fresh))
+    for weight in weights.values():
+        parameter = weight.parameter
+        if id(parameter) in digital:
+            untied = nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+            setattr(weight.module, weight.name.rpartition(".")[2], copies.setdefault(id(parameter), untied))

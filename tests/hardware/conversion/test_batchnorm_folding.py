@@ -28,8 +28,8 @@ def test_a_batchnorm_after_a_layer_is_folded_exactly(layer, bias, affine):
     coverage, difference = folded_and_difference(model, noise_inputs(*shape))
     assert difference < TOLERANCE
     assert coverage.folding.folded == {"1": "0"}
-    assert coverage.folding.kept == {}
-    assert "1 BatchNorm folded into the weights" in coverage.line()
+    assert coverage.folding.not_folded == {}
+    assert "1 BatchNorm folded into the weights" in coverage.summary()
 
 
 def test_the_folded_model_has_no_batchnorm_left_and_the_weights_carry_its_gain():
@@ -46,8 +46,8 @@ def test_resnet18_is_folded_whole():
     assert difference < TOLERANCE
     assert len(coverage.folding.folded) == 20
     assert coverage.folding.folded["layer2.0.downsample.1"] == "layer2.0.downsample.0"
-    assert coverage.folding.kept == {}
-    assert coverage.digital == {}
+    assert coverage.folding.not_folded == {}
+    assert coverage.digital_parameters == {}
 
 
 def test_the_check_of_outputs_fails_for_another_eps():

@@ -133,11 +133,11 @@ def test_a_batchnorm_that_cannot_be_folded_stays_and_is_named_with_the_reason(ne
     coverage, difference = folded_and_difference(net(), noise_inputs(2, 3, 6, 6))
     assert difference < TOLERANCE
     assert coverage.folding.folded == {}
-    assert list(coverage.folding.kept) == ["norm"]
-    assert coverage.digital["norm"] == 6
-    reason = coverage.folding.kept["norm"]
+    assert list(coverage.folding.not_folded) == ["norm"]
+    assert coverage.digital_parameters["norm"] == 6
+    reason = coverage.folding.not_folded["norm"]
     assert REASONS.get(net, "") in reason
-    assert f"BatchNorm not folded: norm ({reason})" in coverage.line()
+    assert f"BatchNorm not folded: norm ({reason})" in coverage.summary()
 
 
 class TwoNames(nn.Module):

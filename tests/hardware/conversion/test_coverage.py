@@ -15,10 +15,10 @@ def test_a_small_network_is_counted_and_told_in_one_line():
     model = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(48, 4))
     found = coverage(model)
     # After folding the convolution has a bias of 3 and the BatchNorm is gone.
-    assert (found.analog_weights, found.biases, found.total_weights) == (27 + 192, 3 + 4, 226)
+    assert (found.analog_parameters, found.bias_parameters, found.total_parameters) == (27 + 192, 3 + 4, 226)
     assert found.layers == ("0", "3")
-    assert found.digital == {}
-    assert found.line() == (
+    assert found.digital_parameters == {}
+    assert found.summary() == (
         "219 of 226 parameters (96.9 %) are analog, in 2 layers; digital: biases (7); "
         "1 BatchNorm folded into the weights."
     )
@@ -26,10 +26,10 @@ def test_a_small_network_is_counted_and_told_in_one_line():
 
 def test_a_batchnorm_that_stays_is_counted_as_digital():
     found = coverage(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.BatchNorm1d(5)))
-    assert found.digital == {"2": 10}
-    assert found.total_weights == 20 + 5 + 10
-    assert "digital: biases (5), 2 (10)" in found.line()
-    assert "BatchNorm not folded: 2 (" in found.line()
+    assert found.digital_parameters == {"2": 10}
+    assert found.total_parameters == 20 + 5 + 10
+    assert "digital: biases (5), 2 (10)" in found.summary()
+    assert "BatchNorm not folded: 2 (" in found.summary()
 
 
 class Attention(nn.Module):
@@ -46,8 +46,8 @@ def test_the_projections_of_attention_are_analog_and_only_its_biases_digital():
     model = Attention()
     found = coverage(model, torch.randn(2, 4, 8))
     assert found.layers == ("mix.in_proj_weight", "mix.out_proj", "head")
-    assert found.analog_weights == 3 * 8 * 8 + 8 * 8 + 8 * 3
-    assert (found.biases, found.digital) == (24 + 8 + 3, {})
+    assert found.analog_parameters == 3 * 8 * 8 + 8 * 8 + 8 * 3
+    assert (found.bias_parameters, found.digital_parameters) == (24 + 8 + 3, {})
     analog = program(model, MILO)
     assert not torch.equal(analog.mix.in_proj_weight, model.mix.in_proj_weight)
     assert not torch.equal(analog.mix.out_proj.weight, model.mix.out_proj.weight)
@@ -68,7 +68,7 @@ def test_a_transposed_convolution_is_analog():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ConvTranspose2d(2, 3, 3))
     found = coverage(model)
     assert found.layers == ("0", "1")
-    assert (found.analog_weights, found.biases, found.digital) == (18 + 54, 2 + 3, {})
+    assert (found.analog_parameters, found.bias_parameters, found.digital_parameters) == (18 + 54, 2 + 3, {})
     assert not torch.equal(program(model, MILO)[1].weight, model[1].weight)
 
 
@@ -76,7 +76,7 @@ def test_tied_weights_are_counted_once():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4, bias=False))
     model[1].weight = model[0].weight
     found = coverage(model)
-    assert (found.analog_weights, found.total_weights) == (16, 20)
+    assert (found.analog_parameters, found.total_parameters) == (16, 20)
 
 
 PARAMETRISED = {
@@ -91,7 +91,7 @@ def test_a_computed_weight_is_programmed_as_it_is_used(wrap):
     model = nn.Sequential(wrap(nn.Linear(4, 3)), nn.Linear(3, 2)).eval()
     found = coverage(model)
     assert found.layers == ("0", "1")
-    assert (found.analog_weights, found.biases, found.digital) == (12 + 6, 5, {})
+    assert (found.analog_parameters, found.bias_parameters, found.digital_parameters) == (12 + 6, 5, {})
     x = torch.randn(5, 4)
     before = copy.deepcopy(model.state_dict())
     torch.testing.assert_close(program(model, Crossbar("ideal"))(x), model(x))
@@ -125,8 +125,8 @@ def test_strict_refuses_a_weight_that_would_stay_digital_by_name():
     with pytest.raises(InputError, match=r"strict: weights .* would stay digital: .*12 parameters"):
         program(MatrixOfItsOwn(), MILO, strict=True)
     found = coverage(MatrixOfItsOwn())
-    assert found.matrices == ("",)
-    assert found.digital == {"": 12}
+    assert found.digital_matrices == ("",)
+    assert found.digital_parameters == {"": 12}
     program(MatrixOfItsOwn(), MILO)
 
 
@@ -140,7 +140,7 @@ def test_strict_lets_normalisations_lookups_and_added_parameters_pass():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(self.norm(self.lookup(x) + self.position))
 
-    assert coverage(Tokens()).digital == {"": 20, "lookup": 28, "norm": 8}
+    assert coverage(Tokens()).digital_parameters == {"": 20, "lookup": 28, "norm": 8}
     program(Tokens(), MILO, strict=True)
 
 

@@ -23,10 +23,10 @@ LAYERS = {
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_is_counted_by_hand(name):
     layer, shape, count = LAYERS[name]
-    multiplies = coverage(nn.Sequential(layer), torch.randn(shape)).multiplies
-    assert multiplies.analog == count
-    assert multiplies.digital == {}
-    assert multiplies.share == 100.0
+    macs = coverage(nn.Sequential(layer), torch.randn(shape)).macs
+    assert macs.analog == count
+    assert macs.digital == {}
+    assert macs.analog_percent == 100.0
 
 
 class SelfAttention(nn.Module):
@@ -42,17 +42,17 @@ class SelfAttention(nn.Module):
 
 def test_projections_of_attention_are_analog_its_scores_digital():
     images, length, width = 2, 5, 8
-    multiplies = coverage(SelfAttention(), torch.randn(images, length, width)).multiplies
-    assert multiplies.analog == images * length * 4 * width * width
+    macs = coverage(SelfAttention(), torch.randn(images, length, width)).macs
+    assert macs.analog == images * length * 4 * width * width
     # Q K^T and its product with V, over both heads
-    assert multiplies.digital == {"mix": 2 * images * length * length * width}
-    assert multiplies.total == multiplies.analog + 2 * images * length * length * width
+    assert macs.digital == {"mix": 2 * images * length * length * width}
+    assert macs.total == macs.analog + 2 * images * length * length * width
 
 
 def test_attention_with_keys_of_another_width_and_length_is_counted():
-    multiplies = coverage(SelfAttention(kdim=6, vdim=6), torch.randn(2, 5, 8)).multiplies
-    assert multiplies.analog == 2 * (5 * 64 + 10 * 48 + 10 * 48 + 5 * 64)
-    assert multiplies.digital == {"mix": 2 * 2 * 5 * 10 * 8}
+    macs = coverage(SelfAttention(kdim=6, vdim=6), torch.randn(2, 5, 8)).macs
+    assert macs.analog == 2 * (5 * 64 + 10 * 48 + 10 * 48 + 5 * 64)
+    assert macs.digital == {"mix": 2 * 2 * 5 * 10 * 8}
 
 
 @pytest.mark.parametrize(("kind", "gates"), [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)])
@@ -67,9 +67,9 @@ def test_recurrent_layers_are_counted(kind, gates):
             return self.head(self.memory(x)[0])
 
     first, second = gates * 6 * (3 + 6), gates * 6 * (12 + 6)
-    multiplies = coverage(Tagger(), torch.randn(4, 7, 3)).multiplies
-    assert multiplies.analog == 4 * 7 * (2 * (first + second) + 24)
-    assert multiplies.digital == {}
+    macs = coverage(Tagger(), torch.randn(4, 7, 3)).macs
+    assert macs.analog == 4 * 7 * (2 * (first + second) + 24)
+    assert macs.digital == {}
 
 
 def test_a_cell_called_in_a_loop_counts_each_call():
@@ -84,16 +84,16 @@ def test_a_cell_called_in_a_loop_counts_each_call():
                 state = self.cell(part, state)
             return state
 
-    multiplies = coverage(Loop(), torch.randn(4, 7, 3)).multiplies
-    assert multiplies.analog == 4 * 7 * 18 * (3 + 6)
-    assert multiplies.digital == {}
+    macs = coverage(Loop(), torch.randn(4, 7, 3)).macs
+    assert macs.analog == 4 * 7 * 18 * (3 + 6)
+    assert macs.digital == {}
 
 
 def test_a_transformers_fast_path_is_counted_like_its_slow_one():
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    multiplies = coverage(nn.TransformerEncoder(layer, 2), torch.randn(2, 5, 8)).multiplies
-    assert multiplies.analog == 2 * 2 * 5 * (4 * 64 + 2 * 8 * 16)
-    assert sum(multiplies.digital.values()) == 2 * (2 * 2 * 5 * 5 * 8)
+    macs = coverage(nn.TransformerEncoder(layer, 2), torch.randn(2, 5, 8)).macs
+    assert macs.analog == 2 * 2 * 5 * (4 * 64 + 2 * 8 * 16)
+    assert sum(macs.digital.values()) == 2 * (2 * 2 * 5 * 5 * 8)
 
 
 def test_parts_in_a_list_are_not_counted_again_by_the_whole():
@@ -105,9 +105,9 @@ def test_parts_in_a_list_are_not_counted_again_by_the_whole():
         def forward(self, x: Tensor) -> Tensor:
             return self.parts[1]["deep"](self.parts[0](x))
 
-    multiplies = coverage(Listed(), torch.randn(3, 4)).multiplies
-    assert multiplies.analog == 2 * 3 * 16
-    assert multiplies.digital == {}
+    macs = coverage(Listed(), torch.randn(3, 4)).macs
+    assert macs.analog == 2 * 3 * 16
+    assert macs.digital == {}
 
 
 def test_a_digital_product_is_named_and_told_in_the_line():
@@ -120,17 +120,17 @@ def test_a_digital_product_is_named_and_told_in_the_line():
             return self.body(x) @ x.transpose(-2, -1)
 
     found = coverage(Similarity(), torch.randn(2, 3, 4))
-    assert found.multiplies.analog == 2 * 3 * 16
-    assert found.multiplies.digital == {"Similarity": 2 * 3 * 3 * 4}
-    assert found.multiplies.of("Similarity") == pytest.approx(100.0 * 72 / 168)
-    assert "57.1 % of the multiplies" in found.line()
-    assert "digital multiplies: Similarity (42.9 %)" in found.line()
+    assert found.macs.analog == 2 * 3 * 16
+    assert found.macs.digital == {"Similarity": 2 * 3 * 3 * 4}
+    assert found.macs.digital_percent("Similarity") == pytest.approx(100.0 * 72 / 168)
+    assert "57.1 % of the multiplies" in found.summary()
+    assert "digital multiplies: Similarity (42.9 %)" in found.summary()
 
 
 def test_a_layer_called_twice_counts_twice_and_no_example_counts_nothing():
     layer = nn.Linear(4, 4)
-    assert coverage(nn.Sequential(layer, layer), torch.randn(3, 4)).multiplies.analog == 2 * 3 * 16
-    assert coverage(nn.Sequential(layer, layer)).multiplies is None
+    assert coverage(nn.Sequential(layer, layer), torch.randn(3, 4)).macs.analog == 2 * 3 * 16
+    assert coverage(nn.Sequential(layer, layer)).macs is None
 
 
 def test_counting_leaves_the_fast_path_switch_and_the_model_as_they_were():
