@@ -57,14 +57,14 @@ def test_every_card_of_the_library_survives_being_written(name):
 
 
 def test_the_picture_has_a_panel_for_each_effect(found):
-    from aimc_robust.report.figures.fit import draw
+    from aimc_robust.report.figures.fit import draw_fit
 
-    axes = draw(found).get_axes()
+    axes = draw_fit(found).get_axes()
     assert len(axes) == 5  # states, programming error, and drift of three ranges of targets
     assert "µS" in axes[0].get_xlabel()
     assert "µS" in axes[1].get_ylabel()
     read = fit_card(measure("sonos-agrawal2022", cells=200, reads=3), name="mine", unit="nA")
-    assert [a.get_title() for a in draw(read).get_axes()] == ["states at 0 s", "programming error", "read noise"]
+    assert [a.get_title() for a in draw_fit(read).get_axes()] == ["states at 0 s", "programming error", "read noise"]
 
 
 def test_a_fit_is_the_same_each_time():

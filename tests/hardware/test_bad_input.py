@@ -45,7 +45,7 @@ def test_a_time_that_cannot_be_is_refused(time_s):
 
 def test_a_time_beyond_the_cards_limits_warns_or_is_refused():
     day_s = 86400.0
-    with pytest.warns(UserWarning, match=r"time_s = 864000 s outside the limits 0 to 432000 s") as caught:
+    with pytest.warns(UserWarning, match=r"time_s = 864000 s is outside the limits 0 to 432000 s") as caught:
         program(small_model(), Crossbar("sonos-agrawal2022"), time_s=10 * day_s)
     assert [warning.filename for warning in caught] == [__file__]
     strict = Crossbar("sonos-agrawal2022", on_out_of_range="error")
@@ -57,7 +57,7 @@ def test_a_time_beyond_the_cards_limits_warns_or_is_refused():
 
 
 def test_a_time_for_a_card_without_drift_is_told():
-    with pytest.warns(UserWarning, match=r"rram-milo2021: the card has no drift"):
+    with pytest.warns(UserWarning, match=r"rram-milo2021: the device has no drift"):
         program(small_model(), MILO, time_s=60.0)
     with pytest.raises(InputError, match="has no drift"):
         program(small_model(), Crossbar("rram-milo2021", on_out_of_range="error"), time_s=60.0)
