@@ -39,14 +39,14 @@ def test_every_method_seed_target_and_chip_has_one_row(done):
 
 def test_the_rows_are_what_evaluate_finds_for_the_stored_models(done):
     spec = load_spec(done / "spec.toml")
-    data = load_data(spec.data, seed=spec.seed, folder=done)
+    data = load_data(spec.data, data_seed=spec.data_seed, folder=done)
     rows = rows_of(done)
     for trial in ("sgd-seed1", "m-rwp-seed0"):
         model = build_model(spec.model, data, seed=7)
         load_model_tensors(model, read_checkpoint(done / "runs" / trial / "checkpoint.safetensors")[0], source=trial)
         method, seed = trial.split("-seed")[0], int(trial[-1])
         for name, condition in {"gaussian-0.2": Gaussian(0.2), "rram-wan2022": Crossbar("rram-wan2022")}.items():
-            found = evaluate(model, split_batches(data.test, 100), condition, chips=3, seed=spec.seed)
+            found = evaluate(model, split_batches(data.test, 100), condition, chips=3, seed=spec.chip_seed)
             mine = rows[(rows["method"] == method) & (rows["seed"] == seed) & (rows["target"] == name)]
             assert list(mine["accuracy"]) == pytest.approx(list(found.table["accuracy"]), rel=1e-12)
 

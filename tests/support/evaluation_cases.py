@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from support.nets import images, net
 
-from aimc_robust.data.evaluation_set import EvaluationImages, load_images
+from aimc_robust.data.evaluation_set import EvaluationImages, load_evaluation_images
 from aimc_robust.experiments.callbacks.evaluation import EvaluationProgress
 from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images, parse_models, split_label
@@ -57,7 +57,7 @@ def write_images(path: Path, n: int = 80) -> Path:
 
 
 def loaded(path: Path) -> EvaluationImages:
-    return load_images(f"npz:{path}")
+    return load_evaluation_images(f"npz:{path}")
 
 
 def asked(arguments, shown, *, devices=("rram-milo2021",), times_s=(0.0,), settings=(), **changes):
@@ -78,9 +78,9 @@ def asked(arguments, shown, *, devices=("rram-milo2021",), times_s=(0.0,), setti
     return question, models
 
 
-def run(folder, question, models, shown, *, progress=None, notes=(), **request):
+def run(folder, question, models, shown, *, progress=None, notes=(), **options):
     """The evaluation, in this process with one thread unless `jobs` says otherwise."""
-    request = RunOptions(**{"jobs": 1, **request})
+    options = RunOptions(**{"jobs": 1, **options})
     return evaluate_models(
-        question, models, shown, folder, request=request, progress=progress or EvaluationProgress(), notes=notes
+        question, models, shown, folder, options=options, progress=progress or EvaluationProgress(), notes=notes
     )

@@ -1,4 +1,4 @@
-"""The command `evaluate`: trained weights on devices."""
+"""The command `evaluate`: accuracy of trained weights on devices."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,70 +11,93 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="WEIGHTS...",
-            help="Files of weights (.safetensors, or a saved state_dict), each FILE or LABEL=FILE. A label given again "
-            "is another seed of the same recipe: intervals then cover new trainings.",
+            help="Files of weights (.safetensors or a saved state_dict), each as FILE or LABEL=FILE. Files with the "
+            "same label are models of one recipe with different seeds; intervals then cover new trainings.",
         ),
     ],
     model: Annotated[
-        str, typer.Option(help="package.module:function, torchvision:NAME, timm:NAME, or one of ours such as resnet18.")
+        str, typer.Option(help="package.module:function, torchvision:NAME, timm:NAME, or a name such as resnet18.")
     ],
-    data: Annotated[str, typer.Option(help="digits, npz:FILE, folder:FOLDER (one per class) or torchvision:NAME.")],
+    data: Annotated[
+        str, typer.Option(help="digits, npz:FILE, folder:FOLDER (one subfolder per class) or torchvision:NAME.")
+    ],
     device: Annotated[
         list[str],
         typer.Option(
-            help="Again for each: a card of the library, the path of your own, a noise such as gaussian-0.05, or a "
-            'table such as {name = "small", device = "sonos-agrawal2022", adc = {bits = 8}}.'
+            help="A card of the library, the path of your own card, a noise such as gaussian-0.05, or a table such as "
+            '{name = "small", device = "sonos-agrawal2022", adc = {bits = 8}}. Repeatable.'
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for results and report.")] = Path("results/evaluation"),
     times: Annotated[str, typer.Option(help="Times since programming, such as 0,1h,1d,5d.")] = "0",
-    chips: Annotated[int, typer.Option(min=1, help="Chips per model and device, or the most of them.")] = 25,
+    chips: Annotated[
+        int, typer.Option(min=1, help="Chips per model and device; with --precision, the maximum.")
+    ] = 25,
     precision: Annotated[
         float | None,
-        typer.Option(help="Stop where the 95 % interval over chips is so many points to each side."),
+        typer.Option(help="Stop when the half-width of the 95 % interval over chips reaches this [points]."),
     ] = None,
-    above: Annotated[float | None, typer.Option(help="Yield: share of chips of at least this accuracy [%].")] = None,
+    above: Annotated[
+        float | None, typer.Option(help="Report the yield: the share of chips with at least this accuracy [%].")
+    ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="package.module:function of (outputs, labels); again for each."),
+        typer.Option(help="Metric package.module:function, called with (outputs, labels). Repeatable."),
     ] = None,
     attribute: Annotated[
-        bool, typer.Option("--attribute", help="Find which layer and which error source costs how much.")
+        bool, typer.Option("--attribute", help="Attribute the accuracy loss to layers and error sources.")
     ] = False,
     predict: Annotated[
-        bool, typer.Option("--predict", help="Predict the loss without Monte Carlo, beside it.")
+        bool, typer.Option("--predict", help="Predict the loss without Monte Carlo, and compare with Monte Carlo.")
     ] = False,
-    explain_chips: Annotated[int, typer.Option(min=2, help="Chips behind --attribute and --predict.")] = 10,
+    explain_chips: Annotated[int, typer.Option(min=2, help="Chips for --attribute and --predict.")] = 10,
     option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the model's function; again for each.")
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Argument of the model's function. Repeatable."),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE of every crossbar, such as rows=256 or adc.bits=8; again for each."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Parameter of every crossbar, such as rows=256 or adc.bits=8. Repeatable.",
+        ),
     ] = None,
-    normalise: Annotated[
+    normalize: Annotated[
         str | None,
-        typer.Option(help="none, imagenet, MEAN/STD, or training (the default where the data has a training split)."),
+        typer.Option(
+            help="Image normalization: none, imagenet, MEAN/STD, or training (the default if the data have a training "
+            "split)."
+        ),
     ] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Scale and cut images of folders to this size.")] = None,
-    resize: Annotated[int | None, typer.Option(min=1, help="Scale the shorter side to this before the cut.")] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="Use so many test images, drawn by the seed.")] = None,
-    classes: Annotated[int | None, typer.Option(min=2, help="Outputs of the model, if more than the data's.")] = None,
-    data_root: Annotated[Path, typer.Option(help="Where torchvision's data sets lie.")] = Path("data"),
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at once; changes memory and speed alone.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="Root of the chips, and of a data split.")] = 0,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one per core")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Resize and center-crop images to this size.")] = None,
+    resize: Annotated[
+        int | None, typer.Option(min=1, help="Length of the shorter side before the crop [pixels].")
+    ] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Size of a random subset of the test images.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=2, help="Number of outputs of the model, if more than the data have classes.")
+    ] = None,
+    data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")] = Path("data"),
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images per batch; affects memory and speed, not the numbers.")
+    ] = 500,
+    data_seed: Annotated[int, typer.Option(min=0, help="Root seed of a data split and of --images.")] = 0,
+    chip_seed: Annotated[int, typer.Option(min=0, help="Root seed of the chips.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes.", show_default="number of cores")
+    ] = None,
 ) -> None:
-    """Predict what trained WEIGHTS will score on devices over time, with intervals, in a table and a report.
+    """Predict the accuracy of trained WEIGHTS on devices over time, with intervals, as a table and a report.
 
-    Stop it whenever you like: the same command goes on where it stopped, and with more --chips adds them.
+    Interrupt it at any time: run the same command again to continue. A higher --chips adds chips.
 
     Example: aimc-robust evaluate rwp.safetensors --model net:build --data npz:images.npz --device rram-milo2021
     --device sonos-agrawal2022 --times 0,1h,1d,5d --chips 25 --out results/rwp
     """
-    from aimc_robust.cli.inputs import load_models, metrics_from
+    from aimc_robust.cli.inputs import load_metrics, load_models
     from aimc_robust.cli.views.evaluate import progress_display, show
-    from aimc_robust.data.evaluation_set import load_images
+    from aimc_robust.data.evaluation_set import load_evaluation_images
     from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
     from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
     from aimc_robust.io.toml import parse
@@ -84,30 +107,39 @@ def evaluate(
     from aimc_robust.targets.command_line import options_from, target_tables, times_from
 
     targets = target_tables(device, times_from(times), options_from(set_ or []))
-    metrics = metrics_from(metric or [])
-    shown = load_images(
+    metrics = load_metrics(metric or [])
+    test_images = load_evaluation_images(
         data,
-        normalise=normalise,
+        normalize=normalize,
         size=size,
         resize=resize,
         images=images,
         classes=classes,
         root=data_root,
-        seed=seed,
+        data_seed=data_seed,
         batch_size=batch_size,
     )
-    spec = ModelSpec(name=model, options=options_from(option or []))
-    named, models, notes = load_models(weights, spec, shown)
-    asked = {"chips": chips, "precision": precision, "threshold": above, "chip_seed": seed, "metrics": list(metrics)}
-    asked |= {"models": named, "model": spec, "images": describe_images(shown), "targets": targets}
-    question = parse(asked, EvaluationSpec, source="evaluate")
-    request = RunOptions(
+    network = ModelSpec(name=model, options=options_from(option or []))
+    descriptions, models, notes = load_models(weights, network, test_images)
+    values = {
+        "models": descriptions,
+        "model": network,
+        "images": describe_images(test_images),
+        "targets": targets,
+        "chip_seed": chip_seed,
+        "metrics": list(metrics),
+        "chips": chips,
+        "precision": precision,
+        "threshold": above,
+    }
+    spec = parse(values, EvaluationSpec, source="evaluate")
+    options = RunOptions(
         jobs=jobs or len(available_cpus()),
         metrics=metrics,
         attribution_chips=explain_chips if attribute else None,
         prediction_chips=explain_chips if predict else None,
     )
     with progress_display() as progress:
-        results = evaluate_models(question, models, shown, out, request=request, progress=progress, notes=notes)
+        results = evaluate_models(spec, models, test_images, out, options=options, progress=progress, notes=notes)
     show(results)
     typer.echo(f"report: {write_report(out)}")

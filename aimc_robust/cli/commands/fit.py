@@ -1,4 +1,4 @@
-"""The commands `fit` and `verify`: a card from measurements, and whether a card is simulated as it says."""
+"""The commands `fit` and `verify`: fit a device card to measurements, and check the simulation of a card."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,60 +8,81 @@ import typer
 
 def fit(
     measurements: Annotated[
-        Path, typer.Argument(help="CSV with the columns target and measured, optionally time_s and device.")
+        Path, typer.Argument(help="CSV file with the columns target and measured, optionally time_s and device.")
     ],
-    name: Annotated[str, typer.Option(help="Name of the card: small letters, digits and hyphens.")],
-    out: Annotated[Path, typer.Option(help="The card to write, ending in .toml.")],
-    unit: Annotated[str, typer.Option(help="Of target and measured: uS, nA, or 1 for shares of full scale.")] = "uS",
+    name: Annotated[str, typer.Option(help="Name of the card: lower-case letters, digits and hyphens.")],
+    out: Annotated[Path, typer.Option(help="Card to write, ending in .toml.")],
+    unit: Annotated[
+        str, typer.Option(help="Unit of target and measured: uS, nA, or 1 for fractions of full scale.")
+    ] = "uS",
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Measurements against the fit, as .png, .svg or .pdf.", show_default="beside the card, as .png"
+            help="Figure of measurements and fit: .png, .svg or .pdf.", show_default="the card's path, as .png"
         ),
     ] = None,
-    technology: Annotated[str, typer.Option(help="One line for the card: material, cell, how it is programmed.")] = "",
-    citation: Annotated[
-        str, typer.Option(help="Where the measurements come from.", show_default="the name of the file")
+    technology: Annotated[
+        str, typer.Option(help="One line for the card: material, cell, programming scheme.")
     ] = "",
-    drift: Annotated[str, typer.Option(help="auto, none, table or power-law.")] = "auto",
+    citation: Annotated[
+        str, typer.Option(help="Source of the measurements.", show_default="the name of the file")
+    ] = "",
+    drift: Annotated[str, typer.Option(help="Drift model: auto, none, table or power-law.")] = "auto",
     t0: Annotated[
         float | None,
         typer.Option(
             help="Seconds from the programming pulse to the earliest time, for a power law.", show_default="fitted"
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a card that is there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing card.")] = False,
 ) -> None:
-    """Fit a device card to MEASUREMENTS of your own cells, and say how well it describes them.
+    """Fit a device card to MEASUREMENTS of memory cells, and show how well it describes them.
 
     Example: aimc-robust fit measurements.csv --name my-rram --out my-rram.toml --plot my-rram.png
     """
-    from aimc_robust.cli.views import fit
+    from aimc_robust.cli.views.fit import show_fit
+    from aimc_robust.report.fitted_card import fit_and_write
 
-    options = {"technology": technology, "citation": citation, "drift": drift, "t0_s": t0, "force": force}
-    fit.fit(measurements, name=name, out=out, unit=unit, plot=plot or out.with_suffix(".png"), **options)
+    figure = plot or out.with_suffix(".png")
+    fitted = fit_and_write(
+        measurements,
+        name=name,
+        out=out,
+        plot=figure,
+        unit=unit,
+        technology=technology,
+        citation=citation,
+        drift=drift,
+        t0_s=t0,
+        force=force,
+    )
+    show_fit(fitted, card=out, plot=figure)
 
 
 def verify(
     card: Annotated[str, typer.Argument(help="A device of the library, or the path of your own card.")],
     alpha: Annotated[
-        float, typer.Option(help="The probability that a right implementation fails, over all checks together.")
+        float, typer.Option(help="Probability that a correct implementation fails, over all checks together.")
     ] = 0.01,
     cells: Annotated[int, typer.Option(help="Cells for each of 7 targets on each of 4 chips.")] = 2000,
     times: Annotated[
-        str | None, typer.Option(help="Since programming, such as 0,1h,1d.", show_default="within the card's drift")
+        str | None,
+        typer.Option(help="Times since programming, such as 0,1h,1d.", show_default="within the card's drift"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the chips.")] = 0,
+    seed: Annotated[int, typer.Option("--chip-seed", help="Root seed of the chips.")] = 0,
 ) -> None:
-    """Check by simulation that cells behave as CARD says: mean, width, distribution, drift, read noise, independence.
+    """Check by simulation that cells behave as CARD states: mean, width, distribution, drift, read noise, independence.
 
-    Exit code 1 says that some check failed.
+    Exit code 1: some check failed.
 
     Example: aimc-robust verify rram-wan2022-drift --times 0,1h,1d
     """
-    from aimc_robust.cli.views import fit
+    from aimc_robust.cli.views.fit import show_verification
+    from aimc_robust.fitting.verify import verify_card
     from aimc_robust.targets.command_line import times_from
 
     times_s = None if times is None else times_from(times)
-    if not fit.verify(card, alpha=alpha, cells=cells, times_s=times_s, seed=seed):
+    verification = verify_card(card, alpha=alpha, cells=cells, times_s=times_s, seed=seed)
+    show_verification(verification)
+    if not verification.verified:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""The command `merge`: one question's results, made on several machines."""
+"""The command `merge`: join results of one comparison from several machines."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,24 +8,24 @@ import typer
 
 def merge(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR DIR...", help="Folders that `compare` wrote for the same question.")
+        list[Path], typer.Argument(metavar="DIR DIR...", help="Results folders of the same comparison.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the joined results: a new one, or one of these, which gains.")],
+    out: Annotated[Path, typer.Option(help="Folder for the merged results: a new one, or one of those given.")],
 ) -> None:
-    """Join the results of one question that were made on different machines, and write their tables and report.
+    """Merge results of the same comparison from several machines, and write their tables and report.
 
-    Of each model the finished training is taken, else the one with the most epochs, which `compare` then goes on from.
+    If several folders hold the same trial, the finished training is kept, else the one with the most epochs;
+    `compare` continues from it.
 
     Example: aimc-robust merge results/laptop results/server --out results/table1
     """
-    from aimc_robust.experiments.results.merge import merge as join
+    from aimc_robust.experiments.results.merge import merge as merge_folders
     from aimc_robust.report.write import write_report
 
-    merged = join(folders, out)
-    models = len(merged.store.trials)
-    started = len(merged.trials) - merged.finished
+    merged = merge_folders(folders, out)
+    unfinished = len(merged.trials) - merged.finished
     typer.echo(
-        f"{merged.finished} of {models} models trained{f', {started} started or failed' if started else ''}; "
-        f"{merged.rows} evaluation rows."
+        f"{merged.finished} of {len(merged.results.trials)} models trained"
+        f"{f', {unfinished} started or failed' if unfinished else ''}; {merged.rows} evaluation rows."
     )
     typer.echo(f"report: {write_report(out)}")

@@ -1,43 +1,42 @@
-"""The command `plan`: what a comparison has done, and what the rest will cost."""
+"""The command `plan`: what of a comparison is done, and the cost of the pending trials."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from aimc_robust.cli.commands.compare import Models, Out, Overrides, Scale, folders
+from aimc_robust.cli.commands.compare import Accelerator, Models, Out, Overrides, Scale, Spec, result_folders
 
 
 def plan(
-    spec: Annotated[Path, typer.Argument(help="The question: a TOML file with data, model, methods and targets.")],
+    spec: Spec,
     out: Out = None,
     scale: Scale = None,
     overrides: Overrides = None,
     models: Models = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Also the time with so many trials side by side.")] = 1,
-    accelerator: Annotated[str, typer.Option(help="cpu, gpu, ..., or auto: the best there is.")] = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Estimate the time for this number of parallel trials too.")] = 1,
+    accelerator: Accelerator = "auto",
 ) -> None:
-    """List the models of SPEC with what is done already, and estimate time and disk of the rest on this machine.
+    """List the trials of SPEC with their state, and estimate time and disk space of the pending ones on this machine.
 
-    A training step and a chip of each kind are timed, which takes seconds to minutes; nothing is written.
+    Times one training step and one chip of each kind, which takes seconds to minutes. Writes nothing.
 
     Example: aimc-robust plan benchmarks/quickstart.toml --jobs 2
     """
-    from aimc_robust.cli.views.plan import show, waiting
-    from aimc_robust.experiments.planning.plan import plan as planned
+    from aimc_robust.cli.views.plan import show, timing_status
+    from aimc_robust.experiments.planning.plan import plan as plan_comparison
     from aimc_robust.experiments.spec.comparison import load_spec
     from aimc_robust.training.fabric import Machine
 
-    question = load_spec(spec, scale=scale, overrides=overrides or [])
-    folder, models = folders(question.name, scale, out, models)
-    with waiting() as told:
-        found = planned(
-            question,
+    comparison = load_spec(spec, scale=scale, overrides=overrides or [])
+    folder, model_cache = result_folders(comparison.name, scale, out, models)
+    with timing_status() as update_status:
+        result = plan_comparison(
+            comparison,
             folder,
             data_folder=spec.parent,
-            models=models,
+            models=model_cache,
             machine=Machine(accelerator=accelerator),
             jobs=jobs,
-            told=told,
+            told=update_status,
         )
-    show(found)
+    show(result)

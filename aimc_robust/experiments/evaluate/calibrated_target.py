@@ -1,4 +1,4 @@
-"""A target made ready for one model: converter ranges, and data to compensate with."""
+"""Calibrate a target for one model: converter ranges, and data for compensation."""
 
 from __future__ import annotations
 
@@ -16,16 +16,27 @@ from aimc_robust.targets.target import Target
 
 
 def calibrate_target(
-    results: EvaluationResults, model: TrainedModel, trained: nn.Module, images: EvaluationImages, target: Target
+    results: EvaluationResults, model: TrainedModel, network: nn.Module, images: EvaluationImages, target: Target
 ) -> tuple[Condition, Deployment | None]:
-    """A target's condition with this model's converter ranges, and its deployment with data to compensate with."""
+    """Return a target's condition with the model's converter ranges, and its deployment with data for compensation.
+
+    Args:
+        results: Where the model's ranges are stored; they are calibrated at first use.
+        model: The trained model.
+        network: Its network with the trained weights.
+        images: The evaluation images.
+        target: The target.
+
+    Returns:
+        (condition, deployment); the deployment is None if the target is no crossbar.
+    """
     crossbar = target.condition
     if not isinstance(crossbar, Crossbar):
         return crossbar, None
     if crossbar.needs_ranges:
         ranges = results.ranges(model, target.name)
         if ranges is None:
-            ranges = calibrate(trained, crossbar, [images.unlabelled]).ranges
+            ranges = calibrate(network, crossbar, [images.calibration_inputs]).ranges
             results.save_ranges(model, target.name, ranges)
         crossbar = crossbar._replace_unchecked(ranges=ranges)
-    return crossbar, replace(target.deployment, data=[images.unlabelled])
+    return crossbar, replace(target.deployment, data=[images.calibration_inputs])

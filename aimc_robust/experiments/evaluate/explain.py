@@ -1,4 +1,4 @@
-"""What is to blame for the loss, and what is predicted without Monte Carlo, for the models of an evaluation."""
+"""Attribute the loss of accuracy to error sources, and predict it without Monte Carlo, for evaluated models."""
 
 from __future__ import annotations
 
@@ -26,140 +26,203 @@ from aimc_robust.io.atomic import Row
 from aimc_robust.parallel.process_pool import single_thread
 from aimc_robust.targets.target import Target
 
-Named = Sequence[tuple[TrainedModel, nn.Module]]
+Models = Sequence[tuple[TrainedModel, nn.Module]]
+"""Trained models with their networks."""
 
 
 def attribute_models(
     results: EvaluationResults,
-    models: Named,
+    models: Models,
     images: EvaluationImages,
     chips: int,
     jobs: int | None,
     progress: EvaluationProgress,
 ) -> list[str]:
-    """Attribute the loss of the first model of each label on each device, at its last time; rows go to attribution.
+    """Attribute the loss of the first model of each label on each device, at its last time.
 
-    Returns remarks on devices that are left out.
+    Rows are stored as the explanation `attribution`.
+
+    Args:
+        results: The results folder.
+        models: The models.
+        images: The evaluation images.
+        chips: Chips per variant of a crossbar.
+        jobs: Processes, as for `ar.evaluate`.
+        progress: Callbacks.
+
+    Returns:
+        Remarks on devices that are left out.
     """
-    devices = last_crossbars(results.spec)
-    blameless = [t for t in devices if not active_sources(t.condition, time_s=t.deployment.time_s)]
-    others = [t for t in results.spec.build_targets() if isinstance(t.condition, Crossbar) and not _is_plain(t)]
-    remarks = [f"{target.name} has no source of error to blame." for target in blameless]
-    remarks += [f"{t.name}: errors are switched off one by one on the native backend, uncompensated." for t in others]
-    done = results.explanation("attribution")
-    for model, trained in _first_of_each(models):
-        for target in [target for target in devices if target not in blameless]:
-            if (
-                len(done)
-                and ((done["model"] == str(model)) & (done["target"] == target.name) & (done["chips"] == chips)).any()
-            ):
-                continue
-            crossbar, how = calibrate_target(results, model, trained, images, target)
-
-            def on_chip(number: int, total: int, what: str = f"{model} on {target.name}: what is to blame") -> None:
-                progress.explaining(what, done=number, total=total)
-
-            found = attribute(
-                trained,
-                images,
-                crossbar,
-                chips=chips,
-                seed=results.spec.chip_seed,
-                deployment=how,
-                jobs=jobs,
-                on_chip=on_chip,
-            )
-            facts = {
-                "model": str(model),
-                "target": target.name,
-                "chips": chips,
-                "exact": found.exact,
-                "whole": found.whole,
-            }
-            table = found.table.astype({"weights": object}).where(found.table.notna(), None)
-            results.add_explanation("attribution", [facts | row for row in table.to_dict("records")])
+    devices, remarks = _attributable_devices(results.spec)
+    finished = results.explanation("attribution")
+    for model, network in _first_of_each_label(models):
+        for target in devices:
+            if len(finished):
+                same = (finished["model"] == str(model)) & (finished["target"] == target.name)
+                if (same & (finished["chips"] == chips)).any():
+                    continue
+            _attribute_target(results, model, network, images, target, chips, jobs, progress)
     return remarks
+
+
+def _attributable_devices(spec: EvaluationSpec) -> tuple[list[Target], list[str]]:
+    """Return the devices whose loss can be attributed, and remarks on the others."""
+    devices, remarks, compensated = [], [], []
+    for target in last_crossbars(spec):
+        if isinstance(target.condition, Crossbar) and active_sources(target.condition, time_s=target.deployment.time_s):
+            devices.append(target)
+        else:
+            remarks.append(f"{target.name} has no error source to attribute the loss to.")
+    for target in spec.build_targets():
+        if isinstance(target.condition, Crossbar) and not _is_plain(target):
+            compensated.append(
+                f"{target.name} is not attributed: error sources are switched off one by one on the native backend, "
+                "without compensation."
+            )
+    return devices, remarks + compensated
+
+
+def _attribute_target(
+    results: EvaluationResults,
+    model: TrainedModel,
+    network: nn.Module,
+    images: EvaluationImages,
+    target: Target,
+    chips: int,
+    jobs: int | None,
+    progress: EvaluationProgress,
+) -> None:
+    crossbar, deployment = calibrate_target(results, model, network, images, target)
+    assert isinstance(crossbar, Crossbar)
+    description = f"{model} on {target.name}: error attribution"
+    attribution = attribute(
+        network,
+        images,
+        crossbar,
+        chips=chips,
+        seed=results.spec.chip_seed,
+        deployment=deployment,
+        jobs=jobs,
+        on_chip=lambda done, total: progress.explaining(description, done=done, total=total),
+    )
+    common = {
+        "model": str(model),
+        "target": target.name,
+        "chips": chips,
+        "exact": attribution.exact,
+        "whole": attribution.whole,
+    }
+    table = attribution.table.astype({"weights": object}).where(attribution.table.notna(), None)
+    results.add_explanation("attribution", [common | row for row in _rows(table)])
 
 
 def predict_models(
     results: EvaluationResults,
-    models: Named,
+    models: Models,
     images: EvaluationImages,
     chips: int,
     jobs: int | None,
     progress: EvaluationProgress,
 ) -> list[str]:
-    """Predict the loss of the first model of each label on each target, and test the prediction on some.
+    """Predict the loss of the first model of each label under each target, and compare some with Monte Carlo.
 
-    Rows go to prediction (each target), prediction_layers, and validity (beside Monte Carlo of `chips` chips at several
-    strengths of the error: each device at its last time, and the noises). Returns a remark where nothing is predicted.
+    Rows are stored as the explanations `prediction` (each target), `prediction_layers`, and `validity` (each device at
+    its last time, and the noises, beside Monte Carlo at several strengths of the error).
+
+    Args:
+        results: The results folder.
+        models: The models.
+        images: The evaluation images.
+        chips: Chips of the Monte Carlo evaluation.
+        jobs: Processes, as for `ar.evaluate`.
+        progress: Callbacks.
+
+    Returns:
+        A remark if there is nothing to predict.
     """
     targets = _predictable(results.spec)
     if not targets:
-        return ["No loss is predicted: that needs a noise, or a device on the native backend without compensation."]
-    done = results.explanation("validity")
-    for model, trained in _first_of_each(models):
-        if len(done) and ((done["model"] == str(model)) & (done["chips"] == chips)).any():
+        return ["No loss is predicted: this needs a noise, or a device on the native backend without compensation."]
+    finished = results.explanation("validity")
+    for model, network in _first_of_each_label(models):
+        if len(finished) and ((finished["model"] == str(model)) & (finished["chips"] == chips)).any():
             continue
-        progress.explaining(f"{model}: prediction without Monte Carlo", done=0, total=2)
-        conditions = {
-            t.name: (calibrate_target(results, model, trained, images, t)[0], t.deployment.time_s) for t in targets
-        }
-        tested = {t.name: conditions[t.name] for family in group_by_device(targets) for t in family[-1:]}
-        with single_thread() if jobs else nullcontext():
-            found = predict_loss(trained, images, conditions, seed=results.spec.chip_seed)
-        progress.explaining(f"{model}: Monte Carlo beside the prediction", done=1, total=2)
-        beside = validate_prediction(trained, images, tested, chips=chips, seed=results.spec.chip_seed, jobs=jobs)
-        facts = {
-            "model": str(model),
-            "cost": found.seconds / _chip_s(results, model, trained, images, targets[0], jobs),
-        }
-        results.add_explanation("prediction_layers", _named(found.layers, {"model": str(model)}))
-        left_out = [{"left_out": ", ".join(found.left_out[name])} for name in found.table["condition"]]
-        rows = _named(found.table, facts)
-        results.add_explanation("prediction", [row | more for row, more in zip(rows, left_out, strict=True)])
-        results.add_explanation("validity", _named(beside.table, {"model": str(model)}))
+        _predict_model(results, model, network, images, targets, chips, jobs, progress)
     return []
+
+
+def _predict_model(
+    results: EvaluationResults,
+    model: TrainedModel,
+    network: nn.Module,
+    images: EvaluationImages,
+    targets: list[Target],
+    chips: int,
+    jobs: int | None,
+    progress: EvaluationProgress,
+) -> None:
+    seed = results.spec.chip_seed
+    progress.explaining(f"{model}: prediction without Monte Carlo", done=0, total=2)
+    conditions = {
+        target.name: (calibrate_target(results, model, network, images, target)[0], target.deployment.time_s)
+        for target in targets
+    }
+    with single_thread() if jobs else nullcontext():
+        prediction = predict_loss(network, images, conditions, seed=seed)
+    progress.explaining(f"{model}: Monte Carlo beside the prediction", done=1, total=2)
+    checked = {group[-1].name: conditions[group[-1].name] for group in group_by_device(targets)}
+    check = validate_prediction(network, images, checked, chips=chips, seed=seed, jobs=jobs)
+    common = {"model": str(model)}
+    cost = prediction.seconds / _chip_s(results, model, network, images, targets[0], jobs)
+    results.add_explanation("prediction_layers", [common | row for row in _rows(prediction.layers)])
+    results.add_explanation(
+        "prediction",
+        [
+            common | {"cost": cost} | row | {"left_out": ", ".join(prediction.left_out[row["target"]])}
+            for row in _rows(prediction.table)
+        ],
+    )
+    results.add_explanation("validity", [common | row for row in _rows(check.table)])
 
 
 def _chip_s(
     results: EvaluationResults,
     model: TrainedModel,
-    trained: nn.Module,
+    network: nn.Module,
     images: EvaluationImages,
     target: Target,
     jobs: int | None,
 ) -> float:
-    """Seconds of one chip, alone, under the threads of the prediction: the quicker of two."""
-    condition, how = calibrate_target(results, model, trained, images, target)
-    taken = []
+    """Return the time of one chip [s] with the threads of the prediction: the shorter of two measurements."""
+    condition, deployment = calibrate_target(results, model, network, images, target)
+    seconds = []
     for _ in range(2):
-        began = time.perf_counter()
+        start = time.perf_counter()
         with single_thread() if jobs else nullcontext():
-            list(evaluate_chips(trained, images, condition, chips=[0], deployment=how))
-        taken.append(time.perf_counter() - began)
-    return min(taken)
+            list(evaluate_chips(network, images, condition, chips=[0], deployment=deployment))
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
-def _named(frame: pd.DataFrame, facts: dict[str, Any]) -> list[Row]:
-    """The rows of a table, its `condition` called by the name of the target that it is, after `facts`."""
-    return [facts | row for row in frame.rename(columns={"condition": "target"}).to_dict("records")]
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table; its column `condition` becomes `target`."""
+    rows: list[Row] = frame.rename(columns={"condition": "target"}).to_dict("records")
+    return rows
 
 
-def _predictable(question: EvaluationSpec) -> list[Target]:
-    """Targets whose weight errors the prediction is made for."""
-    return [target for target in question.build_targets() if target.condition is not None and _is_plain(target)]
+def _predictable(spec: EvaluationSpec) -> list[Target]:
+    return [target for target in spec.build_targets() if target.condition is not None and _is_plain(target)]
 
 
 def _is_plain(target: Target) -> bool:
     return target.deployment.backend == "native" and not target.deployment.compensation
 
 
-def last_crossbars(question: EvaluationSpec) -> list[Target]:
-    """Each device at its last time, where its errors can be switched on and off; compensated ones left out."""
-    crossbars = [target for target in _predictable(question) if isinstance(target.condition, Crossbar)]
-    return [family[-1] for family in group_by_device(crossbars)]
+def last_crossbars(spec: EvaluationSpec) -> list[Target]:
+    """Return each device at its last time, without targets that use compensation or another backend."""
+    crossbars = [target for target in _predictable(spec) if isinstance(target.condition, Crossbar)]
+    return [group[-1] for group in group_by_device(crossbars)]
 
 
-def _first_of_each(models: Named) -> Named:
-    return [(model, trained) for model, trained in models if model.seed == 0]
+def _first_of_each_label(models: Models) -> Models:
+    return [(model, network) for model, network in models if model.seed == 0]

@@ -1,11 +1,11 @@
-"""Evaluate trained models on targets as far as that is not done, and keep every chip at once."""
+"""Evaluate trained models under targets, skip chips that are done, and store each chip at once."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,30 +17,33 @@ from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.experiments.callbacks.evaluation import EvaluationProgress
 from aimc_robust.experiments.evaluate.calibrated_target import calibrate_target
 from aimc_robust.experiments.evaluate.explain import attribute_models, predict_models
+from aimc_robust.experiments.execution.dry_run import dry_run_crossbar
 from aimc_robust.experiments.results.environment import describe_environment
 from aimc_robust.experiments.results.evaluation import NOTES, EvaluationResults
 from aimc_robust.experiments.results.evaluation_tables import paired_differences, summary_table
 from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
-from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.io.atomic import atomic_write
 from aimc_robust.metrics import Metric, measure
-from aimc_robust.statistics.two_stage import DEFAULT_PILOT
+from aimc_robust.statistics.two_stage import PILOT
 from aimc_robust.targets.target import Target
 from aimc_robust.training.fabric import Machine
 
-CHANCE = 1.5  # an accuracy below so many times that of guessing is told
+CHANCE_FACTOR = 1.5  # an accuracy below this multiple of chance is reported
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How to work, none of which changes a number: jobs as for `ar.evaluate`; and what to find out besides.
+    """Options of an evaluation that change no number.
 
-    attribution_chips: chips of each variant of an attribution; None: no attribution. prediction_chips: of the Monte
-    Carlo shown beside a prediction without it; None: no prediction.
+    Attributes:
+        jobs: Processes, as for `ar.evaluate`.
+        metrics: Name -> further metric.
+        attribution_chips: Chips per variant of the error attribution; None: no attribution.
+        prediction_chips: Chips of the Monte Carlo evaluation beside the loss prediction; None: no prediction.
     """
 
     jobs: int | None = None
@@ -50,51 +53,64 @@ class RunOptions:
 
 
 def evaluate_models(
-    question: EvaluationSpec,
-    models: Sequence[nn.Module],
+    spec: EvaluationSpec,
+    networks: Sequence[nn.Module],
     images: EvaluationImages,
     folder: Path,
     *,
-    request: RunOptions,
-    progress: EvaluationProgress,
+    options: RunOptions | None = None,
+    progress: EvaluationProgress | None = None,
     notes: Sequence[str] = (),
 ) -> EvaluationResults:
-    """Run what is not done yet of `question`, into `folder`, and write the tables.
+    """Evaluate every model of a spec under every target, and write rows and tables.
 
-    models: in the order of question.models. A finished chip is not evaluated again: the same call after any
-    interruption ends with the numbers of an undisturbed run; with more chips it adds them.
-    Raises DataError, InputError, ResultsError or WorkerError; what was finished is kept.
+    Finished chips are not evaluated again: after any interruption the same call continues, and ends with the numbers of
+    an uninterrupted run. A call with more chips adds them.
+
+    Args:
+        spec: The spec.
+        networks: The networks with trained weights, in the order of `spec.models`.
+        images: The evaluation images.
+        folder: The results folder; created if it does not exist.
+        options: Number of processes and explanations.
+        progress: Callbacks.
+        notes: Remarks for the report.
+
+    Raises:
+        DataError: if the labels do not fit the outputs.
+        InputError: if an argument is invalid.
+        ResultsError: if the folder holds other results, is locked, or is not writable.
+        WorkerError: if a worker process fails.
     """
-    named = list(zip(question.models, models, strict=True))
-    targets = question.build_targets()
-    covered = coverage(models[0], images.example)
-    warned = _rehearse(models[0], images, targets, request)
+    options, progress = options or RunOptions(), progress or EvaluationProgress()
+    models = list(zip(spec.models, networks, strict=True))
+    targets = spec.build_targets()
+    analog_part = coverage(networks[0], images.example).line()
+    dry_run_warnings = _dry_run(networks[0], images, targets, options)
     with lock_folder(folder), warnings.catch_warnings():
-        for text in warned:
+        for text in dry_run_warnings:  # once is enough
             warnings.filterwarnings("ignore", message=re.escape(text))
-        results = EvaluationResults.create(folder, question)
-        _note_environment(results, request.jobs)
-        results.write_json_file(COVERAGE, {"line": covered.line()})
-        pilot = None if question.precision is None else DEFAULT_PILOT
-        progress.started(models=len(models), targets=len(targets), coverage=covered.line(), pilot=pilot)
-        told: list[str] = []
-        _tell(results, progress, told, [*notes, *warned])
-        for model, trained in named:
+        results = EvaluationResults.create(folder, spec)
+        _record_environment(results, options.jobs)
+        results.write_json_file(COVERAGE, {"line": analog_part})
+        pilot = None if spec.precision is None else PILOT
+        progress.started(models=len(models), targets=len(targets), coverage=analog_part, pilot=pilot)
+        remarks = _Remarks(results, progress)
+        remarks.add([*notes, *dry_run_warnings])
+        for model, network in models:
             for target in targets:
-                _tell(results, progress, told, _evaluate(results, model, trained, images, target, request, progress))
+                remarks.add(_evaluate_target(results, model, network, images, target, options, progress))
         write_tables(results)
-        if request.attribution_chips is not None:
-            left_out = attribute_models(results, named, images, request.attribution_chips, request.jobs, progress)
-            _tell(results, progress, told, left_out)
-        if request.prediction_chips is not None:
-            left_out = predict_models(results, named, images, request.prediction_chips, request.jobs, progress)
-            _tell(results, progress, told, left_out)
+        if options.attribution_chips is not None:
+            remarks.add(attribute_models(results, models, images, options.attribution_chips, options.jobs, progress))
+        if options.prediction_chips is not None:
+            remarks.add(predict_models(results, models, images, options.prediction_chips, options.jobs, progress))
         write_tables(results)
     return results
 
 
 def write_tables(results: EvaluationResults) -> None:
-    """evaluations.csv, summary.csv and differences.csv, from the rows alone."""
+    """Write every table that has rows, such as evaluations.csv and summary.csv, computed from the rows alone."""
     estimates = results.estimates()
     tables = {
         "evaluations": results.table(),
@@ -110,77 +126,85 @@ def write_tables(results: EvaluationResults) -> None:
             atomic_write(results.folder / f"{name}.csv", table.to_csv(index=False))
 
 
-def _evaluate(
+def _evaluate_target(
     results: EvaluationResults,
     model: TrainedModel,
-    trained: nn.Module,
+    network: nn.Module,
     images: EvaluationImages,
     target: Target,
-    request: RunOptions,
+    options: RunOptions,
     progress: EvaluationProgress,
 ) -> list[str]:
-    question = results.spec
-    chips = target.chips(question.chips)
+    """Evaluate the missing chips of a model under a target. Return a remark if digital weights score near chance."""
+    spec = results.spec
+    chips = target.chips(spec.chips)
     known = {chip: accuracy for chip, accuracy in results.accuracies(model, target.name).items() if chip < chips}
     progress.evaluating(model, target.name, done=len(known), chips=chips)
-    condition, how = calibrate_target(results, model, trained, images, target)
+    condition, deployment = calibrate_target(results, model, network, images, target)
     accuracies = dict(known)
     for chip, measured in until_precise(
-        trained,
+        network,
         images,
         condition,
         chips,
-        None if target.condition is None else question.precision,
+        None if target.condition is None else spec.precision,
         known=known,
-        seed=question.chip_seed,
-        deployment=how,
-        jobs=request.jobs,
-        metrics=request.metrics,
+        seed=spec.chip_seed,
+        deployment=deployment,
+        jobs=options.jobs,
+        metrics=options.metrics,
     ):
         results.add_chip(model, target.name, target.deployment.time_s, chip, measured)
         accuracies[chip] = measured.accuracy
         progress.chip(model, target.name, list(accuracies.values()))
     progress.finished(model, target.name, list(accuracies.values()))
-    guessing = 100.0 / question.images.classes
-    if target.condition is None and accuracies[0] < CHANCE * guessing:
+    chance = 100.0 / spec.images.classes
+    if target.condition is None and accuracies[0] < CHANCE_FACTOR * chance:
         return [
-            f"{model} scores {accuracies[0]:.1f} % with digital weights, where guessing gives {guessing:.1f} %: are "
-            "these the weights, the normalisation and the order of classes that it was trained with?"
+            f"{model} scores {accuracies[0]:.1f} % with digital weights, near chance ({chance:.1f} %): check that "
+            "weights, normalization and order of classes are those of its training."
         ]
     return []
 
 
-def _tell(results: EvaluationResults, progress: EvaluationProgress, told: list[str], texts: Sequence[str]) -> None:
-    """Add notes to those `told`, for who watches and for the report of what is done so far."""
-    told += texts
-    results.write_json_file(NOTES, told)
-    for text in texts:
-        progress.note(text)
+@dataclass
+class _Remarks:
+    """Remarks for the user: shown at once, and stored for the report."""
+
+    results: EvaluationResults
+    progress: EvaluationProgress
+    texts: list[str] = field(default_factory=list)
+
+    def add(self, texts: Sequence[str]) -> None:
+        self.texts += texts
+        self.results.write_json_file(NOTES, self.texts)
+        for text in texts:
+            self.progress.note(text)
 
 
-def _rehearse(model: nn.Module, images: EvaluationImages, targets: Sequence[Target], request: RunOptions) -> list[str]:
-    """Two images on every target: what cannot be evaluated is told before the first hour, not after it.
+def _dry_run(model: nn.Module, images: EvaluationImages, targets: Sequence[Target], options: RunOptions) -> list[str]:
+    """Evaluate two images under every target, so that errors surface at once.
 
-    Returns the warnings, such as of a time that a card's source does not cover.
+    Returns the warnings, such as that of a time outside the range that a card's source covers.
     """
-    few, labels = images.example, torch.stack(images.labels.aminmax())  # the labels that may not fit the outputs
+    inputs, labels = images.example, torch.stack(images.labels.aminmax())  # the labels that may exceed the outputs
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for target in targets:
-            condition, how = target.condition, target.deployment
-            if isinstance(condition, Crossbar):
-                condition = calibrate(model, condition, [few]) if condition.needs_ranges else condition
-                how = replace(how, data=[few])
-            list(evaluate_chips(model, [(few, labels)], condition, chips=[0], deployment=how))
-    if request.metrics:
-        measure(model.eval(), images, request.metrics)  # on all images: some metrics need every class
-    return list(dict.fromkeys(str(one.message) for one in caught if one.category is UserWarning))
+            if isinstance(target.condition, Crossbar):
+                dry_run_crossbar(target, target.condition, model, inputs, labels)
+            else:
+                list(evaluate_chips(model, [(inputs, labels)], target.condition, chips=[0]))
+    if options.metrics:
+        measure(model.eval(), images, options.metrics)  # on all images: some metrics need every class
+    return list(dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning))
 
 
-def _note_environment(results: EvaluationResults, jobs: int | None) -> None:
-    now = describe_environment(Machine(accelerator="cpu")) | {"processes": jobs or 1}
+def _record_environment(results: EvaluationResults, jobs: int | None) -> None:
+    """Keep every distinct environment that computed these results, in order."""
+    environment = describe_environment(Machine(accelerator="cpu")) | {"processes": jobs or 1}
     if jobs is not None:
-        now["threads"] = 1
+        environment["threads"] = 1
     known = results.environments
-    if now not in known:
-        results.write_json_file(ENVIRONMENT, [*known, now])
+    if environment not in known:
+        results.write_json_file(ENVIRONMENT, [*known, environment])

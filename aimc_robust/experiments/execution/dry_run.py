@@ -51,7 +51,7 @@ def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> list[str]:
         data = runner.data(data_spec)
         runner.images(data_spec)  # raises for an augmentation that does not fit the images
         model = build_model(model_spec, data, seed=spec.train_seeds[0])
-        lines.append(coverage(model, data.example[:1]).line())
+        lines.append(coverage(model, data.example[:1]).summary())
         _dry_run_targets(spec.build_targets(), model, data)
     has_several_models = len({model_spec.model_dump_json() for _, model_spec in combinations}) > 1
     if not has_several_models:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from aimc_robust.analysis.fixed_radius import ascent_noise, sigma_for_radius
+from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
 from aimc_robust.analysis.landscape import Landscape, filter_directions
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
@@ -71,7 +71,7 @@ class TrialEvaluation:
         training_batches = self.data.batches("training", UNLABELLED_BATCH, self.device)
         ascent_batches = [batch for _, batch in zip(range(max(chips) + 1), training_batches, strict=False)]
         for chip in chips:
-            noise = ascent_noise(self.model, *ascent_batches[chip % len(ascent_batches)], radius)
+            noise = ascent_step(self.model, *ascent_batches[chip % len(ascent_batches)], radius)
             for _, measured in evaluate_chips(self.model, batches, noise, chips=[0]):
                 yield chip, measured
 
@@ -91,7 +91,11 @@ class TrialEvaluation:
             return Gaussian(sigma_for_radius(self.model, target.radius, scale), scale), None
         if not isinstance(condition, Crossbar):
             return condition, None
-        unlabelled = self.data.few(UNLABELLED_BATCH * UNLABELLED_BATCHES).to(self.device).split(UNLABELLED_BATCH)
+        unlabelled = (
+            self.data.first_training_images(UNLABELLED_BATCH * UNLABELLED_BATCHES)
+            .to(self.device)
+            .split(UNLABELLED_BATCH)
+        )
         if condition.needs_ranges:
             ranges = self.results.ranges(self.trial, target.name)
             if ranges is None:

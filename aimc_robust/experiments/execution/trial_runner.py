@@ -125,7 +125,7 @@ class TrialRunner:
         """Return a data set; the last few are kept in memory."""
         data = next((data for known, data in self._data_sets if known == spec), None)
         if data is None:
-            data = load_data(spec, seed=self.results.spec.data_seed, folder=self.context.data_folder)
+            data = load_data(spec, data_seed=self.results.spec.data_seed, folder=self.context.data_folder)
             self._data_sets = [*self._data_sets[-MAX_DATA_SETS + 1 :], (spec, data)]
         return data
 

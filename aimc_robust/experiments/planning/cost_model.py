@@ -23,7 +23,7 @@ from aimc_robust.targets.target import Target
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE, loss_function, validate
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.methods.base import Method
-from aimc_robust.training.methods.ramp import CONSTANT
+from aimc_robust.training.methods.ramp import CONSTANT_RAMP
 
 # Numbers of images of the two measurements that separate fixed costs from costs per image.
 FEW, MANY = 16, EVALUATION_BATCH_SIZE
@@ -134,7 +134,7 @@ class CostModel:
 
     def _load_data(self, label: str) -> DataSet:
         self.on_status(f"loading {self.spec.data_of(label).name}")
-        return load_data(self.spec.data_of(label), seed=self.spec.data_seed, folder=self.data_folder)
+        return load_data(self.spec.data_of(label), data_seed=self.spec.data_seed, folder=self.data_folder)
 
     def _build_model(self, label: str, data: DataSet) -> nn.Module:
         return build_model(self.spec.model_of(label), data, seed=self.spec.train_seeds[0]).to(self.device)
@@ -220,7 +220,7 @@ class CostModel:
 
 
 def _at_full_strength(method: Method) -> Method:
-    return replace(method, ramp=CONSTANT)
+    return replace(method, ramp=CONSTANT_RAMP)
 
 
 def _count(split: tuple[object, torch.Tensor]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from aimc_robust.analysis.fixed_radius import ascent_noise, sigma_for_radius
+from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
 from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.in_memory import Images
@@ -83,7 +83,7 @@ def chip_steps(model: nn.Module, target: Target, batch: Batch, example: Batch) -
     while True:
         noise = None
         if target.direction == "ascent" and target.radius is not None:
-            noise = ascent_noise(model, *example, target.radius)
+            noise = ascent_step(model, *example, target.radius)
         list(evaluate_chips(model, batches, noise, chips=[0]))
         yield
 

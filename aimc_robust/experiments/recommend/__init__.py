@@ -1,1 +1,1 @@
-"""Recommend a training method for a device."""
+"""Recommend a training method for a device: measure, propose, sweep, judge."""

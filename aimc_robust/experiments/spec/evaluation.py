@@ -69,8 +69,8 @@ def describe_images(images: EvaluationImages) -> ImagesInfo:
         id=images.id,
         count=images.count,
         classes=images.classes,
-        normalisation=images.normalisation,
-        calibrated_on=images.unlabelled_from,
+        normalisation=images.normalization,
+        calibrated_on=images.calibration_source,
     )
 
 

@@ -1,4 +1,4 @@
-"""TensorBoard's files hold the rows: every number once, however often the work was interrupted."""
+"""TensorBoard's files with_fixed_strength the rows: every number once, however often the work was interrupted."""
 
 import inspect
 import json
@@ -109,7 +109,7 @@ def test_a_training_among_shared_models_goes_on_from_the_history_there(store, tm
     models = tmp_path / "models"
     shared = models / store.spec.recipe("sgd", 0)
     written(store, SGD, row(1), row(2), row(3), folder=shared)
-    TensorBoard(ComparisonProgress(), store, models=models).epoch(SGD, row(3))
+    TensorBoard(ComparisonProgress(), store, model_cache=models).epoch(SGD, row(3))
     assert steps(store, SGD) == [1, 2, 3]
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.recommend.proposal import FAR_OVER, OVER, RHO, propose
+from aimc_robust.experiments.recommend.proposal import LARGE_SIGMA_FACTOR, RHO, SIGMA_FACTOR, propose
 from aimc_robust.experiments.spec.methods import build_method
 
 # Test accuracy [%] of ResNet-18 on CIFAR-100 in Incorruptible Neural Networks.
@@ -53,8 +53,8 @@ def test_training_noise_is_over_the_devices_by_what_was_best():
     ratios = [max(row, key=row.__getitem__) / sigma for sigma, row in TABLE_1.items()]
     ratios.append(max(TABLE_12, key=TABLE_12.__getitem__) / 0.07)
     assert (round(min(ratios), 1), round(max(ratios), 1)) == (1.1, 2.5)  # as the reasons and comments say
-    assert min(ratios) < OVER < max(ratios)
-    assert max(ratios) == pytest.approx(FAR_OVER)
+    assert min(ratios) < SIGMA_FACTOR < max(ratios)
+    assert max(ratios) == pytest.approx(LARGE_SIGMA_FACTOR)
     assert propose(0.1).settings["sigma"] == pytest.approx(0.15)
     assert "1.1 to 2.5 times" in propose(0.1).reasons[1]
 

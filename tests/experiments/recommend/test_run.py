@@ -74,7 +74,7 @@ def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(ad
 
     folder, _ = advised
     measured, spec = json.loads((folder / "measurement.json").read_text()), load_spec(spec_file)
-    data = load_data(spec.data, seed=spec.seed, folder=folder)
+    data = load_data(spec.data, data_seed=spec.data_seed, folder=folder)
     model = build_model(spec.model, data, seed=0)
     model.load_state_dict(read_checkpoint(folder / "baseline" / "runs" / "sgd-seed0" / "checkpoint.safetensors")[0])
     model.eval()
@@ -94,10 +94,10 @@ def test_the_proposal_follows_from_the_measurement_and_the_verdict_from_the_swee
     assert written["proposal"]["settings"] == proposal.settings
     store = ComparisonResults.open(folder / "sweep")
     verdict = judge(proposal.label, "sgd", DEVICE, group_estimates(store.table()))
-    assert (written["verdict"]["word"], written["verdict"]["sentence"]) == (verdict.word, verdict.sentence)
+    assert (written["verdict"]["word"], written["verdict"]["sentence"]) == (verdict.judgement, verdict.sentence)
     assert [row["second_model"] for row in written["verdict"]["comparisons"]] == list(proposal.questions)
     assert store.spec.labels == list(proposal.methods)
-    for words in (f"proposal: {proposal.label}", f"{verdict.word}: {verdict.sentence}", *proposal.reasons):
+    for words in (f"proposal: {proposal.label}", f"{verdict.judgement}: {verdict.sentence}", *proposal.reasons):
         assert words in out
     assert f"report: {folder / 'advice.html'}" not in out  # it is the last line, which is not rich's
 
@@ -115,7 +115,7 @@ def test_the_spec_of_the_sweep_asks_the_same_question_again(advised):
     again = load_spec(folder / "sweep" / "spec.toml")
     assert again == ComparisonResults.open(folder / "sweep").spec
     text = tomllib.loads((folder / "sweep" / "spec.toml").read_text())
-    assert (text["chips"], text["seeds"], text["training"]["epochs"]) == (2, [0], 1)
+    assert (text["chips"], text["train_seeds"], text["training"]["epochs"]) == (2, [0], 1)
 
 
 def test_the_page_says_what_was_measured_proposed_and_judged(advised):
@@ -148,7 +148,7 @@ def test_the_same_command_trains_and_measures_nothing_again(advised, spec_file, 
     kept = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"]
     before, runs = {path: path.read_bytes() for path in kept}, [path for path in kept if "runs" in path.parts]
     written = {path: path.stat().st_mtime_ns for path in runs}
-    module = sys.modules["aimc_robust.experiments.recommend.run"]  # the function of its name hides it
+    module = sys.modules["aimc_robust.experiments.recommend.measurement"]
     monkeypatch.setattr(module, "equivalent_sigma", lambda *_, **__: pytest.fail("measured again"))
     arguments = ["recommend", "--spec", spec_file, "--device", DEVICE, "--out", folder, *SHORT]
     code, out, err = call(capsys, *arguments)
@@ -168,7 +168,7 @@ def test_another_question_in_the_same_folder_is_refused(advised, spec_file, caps
     arguments = ["recommend", "--spec", spec_file, "--device", DEVICE, "--out", folder, *SHORT, *change]
     code, _, err = call(capsys, *arguments)
     assert code == 2
-    assert err.splitlines()[-1] == f"error: {folder} holds the advice on another question; give --out another folder."
+    assert err.splitlines()[-1].startswith(f"error: {folder} holds the recommendation of another question")
     assert all(line.startswith("note: ") for line in err.splitlines()[:-1])  # that this card has no drift
     assert (folder / "measurement.json").read_bytes() == before
 
@@ -194,7 +194,7 @@ def test_weights_that_are_given_are_measured_and_not_trained(done, spec_file, tm
 
 BAD = {
     "unknown device": (["--device", "rram-wan"], "did you mean 'rram-wan2022'"),
-    "a noise": (["--device", "gaussian-0.1"], "expected a device to give advice for, got 'gaussian-0.1'"),
+    "a noise": (["--device", "gaussian-0.1"], "got the target 'gaussian-0.1'"),
     "digital weights": (["--device", "digital"], "at least one --device"),
     "two times": (["--device", "pcm-joshi2020", "--time", "0,1h"], "advice is for one device at one time"),
     "no spec": (["--device", DEVICE, "--spec", "gone.toml"], "there is no spec at gone.toml"),
@@ -220,7 +220,7 @@ def test_a_device_without_error_needs_no_advice(done, spec_file, tmp_path, capsy
     code, _, err = call(capsys, "recommend", "--spec", spec_file, "--device", "ideal", *given)
     assert code == 2
     assert err.count("\n") == 1
-    assert "a device without error needs no robust training" in err
+    assert "a device without errors needs no robust training" in err
 
 
 @pytest.mark.parametrize("way", ['compensation = ["drift"]', 'backend = "crosssim"'])
@@ -228,5 +228,5 @@ def test_advice_is_for_a_device_as_it_is(spec_file, tmp_path, capsys, way):
     device = f'{{device = "{DEVICE}", {way}}}'
     code, _, err = call(capsys, "recommend", "--spec", spec_file, "--device", device, "--out", tmp_path / "out", *SHORT)
     assert code == 2
-    assert "leave compensation and backend out" in err
+    assert "remove compensation and backend" in err
     assert not (tmp_path / "out").exists()

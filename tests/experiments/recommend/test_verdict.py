@@ -27,7 +27,7 @@ def judged(**models):
 
 def test_above_the_baseline_and_below_no_rival_is_confirmed():
     verdict = judged(sgd=several(80), new=several(85, draw=1), other=several(84.9, draw=2))
-    assert verdict.word == "confirmed"
+    assert verdict.judgement == "confirmed"
     assert verdict.sentence.startswith("new is better than sgd on the device by ")
     assert verdict.sentence.endswith("points (95 %, over trained models), and no rival is shown to be better.")
     row = verdict.table.set_index("second_model").loc["sgd"]
@@ -38,7 +38,7 @@ def test_above_the_baseline_and_below_no_rival_is_confirmed():
 
 def test_below_a_rival_is_refuted_and_the_best_such_rival_is_named():
     verdict = judged(sgd=several(80), new=several(85, draw=1), good=several(88, draw=2), best=several(90, draw=3))
-    assert verdict.word == "refuted"
+    assert verdict.judgement == "refuted"
     assert verdict.sentence.startswith("best is better on the device by ")
     assert verdict.best == "best"
     row = verdict.table.set_index("second_model").loc["best"]
@@ -47,30 +47,30 @@ def test_below_a_rival_is_refuted_and_the_best_such_rival_is_named():
 
 def test_below_the_baseline_is_refuted():
     verdict = judged(sgd=several(80), new=several(75, draw=1))
-    assert (verdict.word, verdict.best) == ("refuted", "sgd")
+    assert (verdict.judgement, verdict.best) == ("refuted", "sgd")
     assert verdict.sentence.startswith("sgd is better on the device by ")
 
 
 def test_what_cannot_be_told_apart_is_not_settled_whichever_mean_is_higher():
     verdict = judged(sgd=several(80, spread=3), new=several(80.5, spread=3, draw=1))
-    assert verdict.word == "not settled"
+    assert verdict.judgement == "not settled"
     assert verdict.sentence.endswith("points, which so few models do not settle; use more seeds.")
     assert verdict.best in ("sgd", "new")
 
 
 def test_one_model_each_speaks_for_its_chips_and_says_so():
     confirmed = judged(sgd=several(80, seeds=1), new=several(85, seeds=1, draw=1))
-    assert confirmed.word == "confirmed"
+    assert confirmed.judgement == "confirmed"
     assert "(95 %, over chips of one trained model)" in confirmed.sentence
     even = judged(sgd=several(80, seeds=1), new=several(80.0, spread=0.01, seeds=1, draw=1))
-    assert even.word == "not settled"
+    assert even.judgement == "not settled"
     assert "which one model each does not settle" in even.sentence
 
 
 def test_other_targets_have_no_say():
     found = sweep(sgd=several(80), new=several(85, draw=1))
     found |= {("new", "digital"): estimate([[10.0]] * 4), ("rival", "digital"): estimate([[100.0]] * 4)}
-    assert judge("new", "sgd", DEVICE, found).word == "confirmed"
+    assert judge("new", "sgd", DEVICE, found).judgement == "confirmed"
 
 
 @pytest.mark.parametrize("lost", ["sgd", "new"])
@@ -78,7 +78,7 @@ def test_without_the_baseline_or_the_proposal_nothing_is_settled(lost):
     models = {"sgd": several(80), "new": several(85), "other": several(84)}
     del models[lost]
     verdict = judged(**models)
-    assert (verdict.word, verdict.sentence) == ("not settled", f"{lost} has no result: its training failed.")
+    assert (verdict.judgement, verdict.sentence) == ("not settled", f"{lost} has no result: its training failed.")
     assert verdict.best in models
     assert verdict.table.empty
 
@@ -86,7 +86,7 @@ def test_without_the_baseline_or_the_proposal_nothing_is_settled(lost):
 def test_a_rival_that_failed_has_no_say_and_a_sweep_that_failed_whole_has_no_best():
     assert judged(sgd=several(80), new=several(85, draw=1)).word == "confirmed"
     verdict = judge("new", "sgd", DEVICE, {})
-    assert (verdict.word, verdict.best) == ("not settled", "")
+    assert (verdict.judgement, verdict.best) == ("not settled", "")
 
 
 def test_models_without_a_common_seed_are_not_compared():
@@ -94,7 +94,7 @@ def test_models_without_a_common_seed_are_not_compared():
     table = found["new", DEVICE].table
     found["new", DEVICE] = type(found["new", DEVICE])(table.assign(seed=table["seed"] + 10))
     verdict = judge("new", "sgd", DEVICE, found)
-    assert verdict.word == "not settled"
+    assert verdict.judgement == "not settled"
     assert verdict.sentence == "new and sgd have no trained seed in common, as some failed; use more seeds."
 
 

@@ -150,7 +150,7 @@ def test_an_unknown_scale_is_told_with_the_known_ones(child):
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        ('[methods."rwp"]\nsweep = { sigma = [0.1, 0.2] }', "label must hold {sigma}"),
+        ('[methods."rwp"]\nsweep = { sigma = [0.1, 0.2] }', "label must with_fixed_strength {sigma}"),
         ('[methods."rwp-{sigma}"]\nkind = "rwp"\nsweep = { sigma = [] }', "keys and lists of values"),
         (
             '[methods."rwp-{sigma}"]\nkind = "rwp"\nsweep = { sigma = [0.1] }\n[methods."rwp-0.1"]',

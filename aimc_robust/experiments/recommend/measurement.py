@@ -1,0 +1,59 @@
+"""Measure a device's errors on a model: layer by layer, and as an equivalent Gaussian noise."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from torch import nn
+
+from aimc_robust.data.batches import split_batches
+from aimc_robust.data.dataset import DataSet
+from aimc_robust.evaluation.equivalent_noise import equivalent_sigma, layer_errors
+from aimc_robust.hardware.calibration.converter_ranges import calibrate
+from aimc_robust.hardware.config.crossbar import Crossbar
+
+BATCH_SIZE = 500
+CHIPS = 20  # the interval of sigma shows whether they are enough
+
+
+def measure_device(
+    model: nn.Module, data: DataSet, crossbar: Crossbar, *, time_s: float, chip_seed: int, jobs: int | None
+) -> dict[str, Any]:
+    """Measure the errors of a device on a trained model and its validation images.
+
+    Args:
+        model: The trained model.
+        data: Its data set.
+        crossbar: The device.
+        time_s: Time since programming [s].
+        chip_seed: Root seed of the chips.
+        jobs: Processes, as for `ar.evaluate`.
+
+    Returns:
+        Plain values: the equivalent sigma (`sigma`, its interval `low` to `high`, `identified`, `reason`, `rms`),
+        accuracies [percent], and `layers`, a list of rows of `layer_errors`.
+    """
+    if crossbar.needs_ranges:
+        crossbar = calibrate(model, crossbar, [data.training[0][:BATCH_SIZE]])
+    layers = layer_errors(model, crossbar, time_s=time_s)
+    batches = split_batches(data.validation, BATCH_SIZE)
+    equivalent = equivalent_sigma(model, batches, crossbar, chips=CHIPS, seed=chip_seed, time_s=time_s, jobs=jobs)
+    return {
+        "sigma": equivalent.sigma,
+        "low": _finite_or_none(equivalent.low),
+        "high": _finite_or_none(equivalent.high),
+        "identified": equivalent.identified,
+        "reason": equivalent.reason,
+        "device_accuracy": equivalent.device.mean,
+        "digital_accuracy": equivalent.digital_accuracy,
+        "device_interval": list(equivalent.device.ci),
+        "rms": equivalent.rms,
+        "chips": CHIPS,
+        "images": len(data.validation[1]),
+        "layers": json.loads(layers.to_json(orient="records")),
+    }
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None
