@@ -61,7 +61,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.training.config import EarlyStopping as EarlyStopping
     from aimc_robust.training.config import TrainingConfig as TrainingConfig
     from aimc_robust.training.fabric import Machine as Machine
-    from aimc_robust.training.loop import Trained as Trained
+    from aimc_robust.training.loop import TrainingResult as TrainingResult
     from aimc_robust.training.loop import train as train
     from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM as AdaptiveSAM
     from aimc_robust.training.methods.base import Method as Method
@@ -115,7 +115,7 @@ _MODULES = {
     "statistics.variance_components": ["VarianceComponents"],
     "training.config": ["EarlyStopping", "TrainingConfig"],
     "training.fabric": ["Machine"],
-    "training.loop": ["Trained", "train"],
+    "training.loop": ["TrainingResult", "train"],
     "training.methods.adaptive_sam": ["AdaptiveSAM"],
     "training.methods.base": ["Method"],
     "training.methods.mixed_rwp": ["MixedRWP"],

@@ -32,14 +32,14 @@ STRENGTHS = {
 
 def scores(spec, label, seed):
     """Validation accuracies of one training [percent]: digital, sigma 0.1, sigma 0.2."""
-    data = load_data(spec.data, seed=spec.seed, folder=SPEC.parent)
+    data = load_data(spec.data, data_seed=spec.data_seed, folder=SPEC.parent)
     trained = train(
         build_model(spec.model, data, seed=seed),
         spec.method(label, seed=seed),
         spec.config(),
         training_set=data.training,
         validation_set=data.validation,
-        seed=seed,
+        train_seed=seed,
     )
     batches = split_batches(data.validation, 512)
     conditions = (None, Gaussian(0.1), Gaussian(0.2))

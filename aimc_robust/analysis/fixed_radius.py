@@ -1,4 +1,4 @@
-"""Perturbations of a given L2 length, random or up the loss gradient: the two of the m-RWP paper's Fig. A1."""
+"""Perturbations of a given L2 norm, random or along the loss gradient, as in the m-RWP paper's Fig. A1."""
 
 from __future__ import annotations
 
@@ -10,71 +10,88 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aimc_robust.analysis.weight_step import Step
+from aimc_robust.analysis.weight_step import WeightStep
 from aimc_robust.errors import InputError, require_finite
 from aimc_robust.noise.analog_weights import analog_weights
-from aimc_robust.noise.scales import weight_scale
-from aimc_robust.noise.unwrap import unwrapped
-from aimc_robust.training.methods.ascent import TINY, global_norm
+from aimc_robust.noise.scales import NoiseScale, weight_scale
+from aimc_robust.noise.unwrap import unwrap_model
+from aimc_robust.training.methods.ascent import NORM_EPSILON, global_norm
 
 
-def sigma_for_radius(model: nn.Module, radius: float, scale: str) -> float:
-    """The sigma at which Gaussian noise of `scale` on the model's analog weights has the L2 length `radius`.
+def sigma_for_radius(model: nn.Module, radius: float, scale: NoiseScale) -> float:
+    """Return the sigma of Gaussian noise whose root mean square L2 norm on the model's analog weights is `radius`.
 
-        sigma = radius / sqrt(sum over weights of scale(w)^2)
+    It is sigma = radius / sqrt(sum over weights of scale(w)^2). The mean norm is smaller than the root mean square by a
+    fraction of at most 1 / (4 n), for n weights of one scale.
 
-    Length: the root of the expected square, over all weights together. The expected length itself is shorter by at
-    most a share of 1 / (4 n) for n weights of one scale. radius: in the units of the weights.
-    Raises InputError when no weight has a scale above 0; UnknownNameError for an unknown scale.
+    Args:
+        model: The model.
+        radius: L2 norm over all analog weights together, in the units of the weights.
+        scale: Scale of the noise, see `noise.Gaussian`.
+
+    Raises:
+        InputError: If no weight has a scale above 0.
+        UnknownNameError: If the scale is unknown.
     """
     require_finite("radius", radius)
     squares = [
         float(weight_scale(matrix.filters_first().double(), scale).expand_as(matrix.filters_first()).square().sum())
-        for matrix in analog_weights(unwrapped(model)).values()
+        for matrix in analog_weights(unwrap_model(model)).values()
     ]
-    length = math.sqrt(math.fsum(squares))
-    if not 0.0 < length < math.inf:
+    norm = math.sqrt(math.fsum(squares))
+    if not 0.0 < norm < math.inf:
         raise InputError(
-            f"noise of scale {scale} has no length on {type(model).__name__}: its weights are all 0, not finite, or "
-            "none that an array holds; give a trained model."
+            f"noise of scale {scale} has no finite norm above 0 on {type(model).__name__}: it has no analog weights, "
+            "or they are all 0 or not finite; pass a trained model."
         )
-    return radius / length
+    return radius / norm
 
 
-def ascent_noise(model: nn.Module, inputs: Tensor, labels: Tensor, radius: float) -> Step:
-    """The step radius * g / ||g||_2 on the model's analog weights, g the gradient of its loss over one batch.
+def ascent_step(model: nn.Module, inputs: Tensor, labels: Tensor, radius: float) -> WeightStep:
+    """Return the step radius * g / ||g||_2 of the analog weights, with g the gradient of the loss of one batch.
 
-    SAM's perturbation (m-RWP paper, Eq. 3; Foret et al., ICLR 2021) of a finished model: the loss is the mean
-    cross-entropy without label smoothing, taken in evaluation mode, and one norm goes over all the weights.
-    inputs (N, ...), labels (N,) int64: the batch, on the model's device; N is the m of m-sharpness.
-    The model, its mode and its gradients stay as they are.
-    Raises InputError when there is nothing to ascend along: no trainable weight of an array takes part in the loss.
+    This is SAM's perturbation of a trained model: the loss is the mean cross-entropy without label smoothing in
+    evaluation mode, and one norm is taken over all weights. The model, its mode and its gradients are unchanged.
+
+    Args:
+        model: The trained model.
+        inputs: (N, ...) inputs on the model's device; N is the m of m-sharpness.
+        labels: (N,) int64.
+        radius: Length of the step, in the units of the weights.
+
+    Raises:
+        InputError: If the loss uses no trainable analog weight.
+
+    References:
+        m-RWP paper, Eq. 3; Foret et al., ICLR 2021.
     """
-    model = unwrapped(model)
+    model = unwrap_model(model)
     matrices = [matrix for matrix in analog_weights(model).values() if matrix.parameter.requires_grad]
     if not matrices:
         raise InputError(
-            f"{type(model).__name__} has no trainable weight that an array holds (convolution, linear, attention, "
-            "recurrent), so there is no gradient to step along."
+            f"{type(model).__name__} has no trainable analog weight (convolution, linear, attention, recurrent), so "
+            "there is no gradient to ascend along."
         )
-    with _evaluating(model), torch.enable_grad():
+    with _evaluation_mode(model), torch.enable_grad():
         loss = F.cross_entropy(model(inputs), labels)
         gradients = torch.autograd.grad(loss, [m.parameter for m in matrices], allow_unused=True)
     if all(gradient is None for gradient in gradients):
-        raise InputError(f"the loss of {type(model).__name__} uses no weight that an array holds; give another model.")
-    found = [
+        raise InputError(f"the loss of {type(model).__name__} uses no analog weight; pass another model.")
+    filled = [
         torch.zeros_like(matrix.parameter) if gradient is None else gradient
         for matrix, gradient in zip(matrices, gradients, strict=True)
     ]
-    share = 1.0 / (global_norm(found) + TINY)
-    directions = {m.layer: m.filters_first(g * share).contiguous() for m, g in zip(matrices, found, strict=True)}
+    inverse_norm = 1.0 / (global_norm(filled) + NORM_EPSILON)
+    directions = {
+        m.layer: m.filters_first(g * inverse_norm).contiguous() for m, g in zip(matrices, filled, strict=True)
+    }
     frozen = [m for m in analog_weights(model).values() if not m.parameter.requires_grad]
-    return Step(directions | {m.layer: torch.zeros_like(m.filters_first()) for m in frozen}, radius)
+    return WeightStep(directions | {m.layer: torch.zeros_like(m.filters_first()) for m in frozen}, radius)
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; each module's own mode afterwards."""
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Set evaluation mode; restore each module's mode on exit."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,32 +1,33 @@
-"""The diagonal of the loss's Hessian by Hutchinson's estimator: d = v * (H v), v of random signs, E d = diag(H).
+"""Diagonal of the loss's Hessian by Hutchinson's estimator: d = v * (H v) with random signs v, so that E d = diag(H).
 
-Source: M. F. Hutchinson, Commun. Stat. Simul. Comput. 19, 433, 1990; C. Bekas et al., Appl. Numer. Math. 57, 1214.
-The model is left bit for bit as it was. At the kinks of ReLU and max-pooling the second derivative is that beside them.
+The model is unchanged bit for bit afterwards. At the kinks of ReLU and max-pooling the second derivative is that of one
+side.
+
+References:
+    M. F. Hutchinson, Commun. Stat. Simul. Comput. 19, 433, 1990; C. Bekas et al., Appl. Numer. Math. 57, 1214.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aimc_robust.errors import DataError, InputError, require_known, require_whole
-from aimc_robust.noise.analog_weights import Scope, layer_name, weights_in_scope
-from aimc_robust.seeding import Axes
-from aimc_robust.training.methods.base import frozen_buffers
-from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, scalar_loss
+from aimc_robust.analysis.hessian_probes import probe_diagonals, twice_differentiable
+from aimc_robust.noise.analog_weights import Scope, weights_in_scope
+from aimc_robust.training.methods.gradient_passes import Batch, LossFunction
 
 
 @dataclass(frozen=True)
 class Contraction:
-    """sum_i a_i d_i over the entries i of each parameter, for several weightings a of one estimated diagonal d.
+    """Sums sum_i a_i d_i over the entries i of each parameter, for several weightings a of one estimated diagonal d.
 
-    names: of the parameters. values: (weightings, parameters, batches, probes). losses: mean loss of each batch at the
-    weights as they are. images: of each batch, its weight in every mean.
+    Attributes:
+        names: Names of the parameters.
+        values: (weightings, parameters, batches, probes) sums.
+        losses: (batches,) mean loss of each batch at the unchanged weights.
+        images: (batches,) number of images of each batch, its weight in every mean.
     """
 
     names: tuple[str, ...]
@@ -36,7 +37,7 @@ class Contraction:
 
     @property
     def shares(self) -> Tensor:
-        """Each batch's share of the images."""
+        """(batches,): fraction of the images in each batch."""
         return self.images / self.images.sum()
 
     @property
@@ -54,12 +55,15 @@ class Contraction:
         """(weightings,): sum_i a_i H_ii over all parameters."""
         return self.per_parameter.sum(dim=1)
 
-    def standard_error(self, *, share: float = 1.0) -> Tensor:
-        """(weightings,): of `total`, as an estimate for images of which these are the part `share`, from 0 to 1.
+    def standard_error(self, *, sampled_fraction: float = 1.0) -> Tensor:
+        """Return the standard error of `total` (weightings,).
 
-        From the spread of probes within each batch; below a share of 1 also from that of the batches' images. One
-        probe cannot tell the two apart: its spread over batches is then both, whatever the share, which errs on the
-        large side. NaN for one probe of one batch.
+        It is estimated from the spread of probes within each batch and, for a sampled fraction below 1, from the spread
+        of the batches' images. A single probe cannot separate the two: its spread over batches then contains both,
+        whatever the fraction, which overestimates the error. NaN for one probe of one batch.
+
+        Args:
+            sampled_fraction: Fraction, 0 to 1, of the images of interest that these are.
         """
         draws, shares = self.values.sum(dim=1), self.shares
         probes, squares = draws.shape[-1], shares.square()
@@ -68,8 +72,8 @@ class Contraction:
         if probes == 1:
             return (spread * squares.sum()).sqrt()
         within = draws.var(dim=-1) / probes
-        of_images = (spread - within @ shares).clamp(min=0.0) * squares.sum()
-        return (within @ squares + (of_images * (1.0 - share) if share < 1 else 0.0)).sqrt()
+        image_variance = (spread - within @ shares).clamp(min=0.0) * squares.sum()
+        return (within @ squares + (image_variance * (1.0 - sampled_fraction) if sampled_fraction < 1 else 0.0)).sqrt()
 
 
 def contract_hessian(
@@ -81,19 +85,28 @@ def contract_hessian(
     seed: int = 0,
     probes: int = 1,
 ) -> Contraction:
-    """sum_i a_i H_ii for each weighting a, H the Hessian of the mean loss over `batches`, in evaluation mode.
+    """Estimate sum_i a_i H_ii for each weighting a, with H the Hessian of the mean loss in evaluation mode.
 
-    One pass serves all weightings, and one batch's diagonal is all that is held of it. Every batch and probe has signs
-    of its own, named by the parameter, so that none depends on another layer.
-    weightings: parameter name -> a, of the parameter's shape; a parameter that one leaves out counts nothing there.
-    loss_fn: (outputs, targets) -> the batch's mean loss. probes: per batch.
-    Raises UnknownNameError for a name that is no parameter, DataError without batches, and InputError for a loss that
-    cannot be differentiated twice.
+    One pass over the batches serves all weightings; only one batch's diagonal is in memory at a time. The random signs
+    derive from (seed, batch, probe, parameter), so that those of a layer do not depend on other layers.
+
+    Args:
+        model: The model.
+        batches: (input, target) pairs.
+        weightings: Mappings of parameter name -> a, of the parameter's shape; missing parameters have weight 0.
+        loss_fn: Function (outputs, targets) -> mean loss of the batch.
+        seed: Root seed of the signs.
+        probes: Random sign vectors per batch.
+
+    Raises:
+        UnknownNameError: If a name is not a parameter.
+        DataError: If there is no batch.
+        InputError: If the loss cannot be differentiated twice.
     """
     names = tuple(dict.fromkeys(name for weighting in weightings for name in weighting))
     rows, losses, images = [], [], []
-    with _twice_differentiable(model, names) as weights:
-        for draw in _diagonals(model, batches, weights, loss_fn, seed, probes):
+    with twice_differentiable(model, names) as weights:
+        for draw in probe_diagonals(model, batches, weights, loss_fn, seed, probes):
             if draw.probe == 0:
                 losses.append(draw.loss)
                 images.append(draw.images)
@@ -112,139 +125,31 @@ def hessian_diagonal(
     seed: int = 0,
     probes: int = 1,
 ) -> dict[str, Tensor]:
-    """Parameter name -> the estimated diagonal of the Hessian of the mean loss, of the parameter's shape.
+    """Estimate the diagonal of the Hessian of the mean loss; see `contract_hessian` for the other arguments and errors.
 
-    scope: which parameters, see `weights_in_scope`. The rest, and what it raises: as for `contract_hessian`.
+    Args:
+        model: The model.
+        batches: (input, target) pairs.
+        scope: Which parameters, see `weights_in_scope`.
+        loss_fn: Function (outputs, targets) -> mean loss of the batch.
+        seed: Root seed of the signs.
+        probes: Random sign vectors per batch.
+
+    Returns:
+        Parameter name -> estimated diagonal, of the parameter's shape.
     """
-    total, sums = 0, {}
-    with _twice_differentiable(model, weights_in_scope(model, scope)) as weights:
-        for draw in _diagonals(model, batches, weights, loss_fn, seed, probes):
+    total = 0
+    sums: dict[str, Tensor] = {}
+    with twice_differentiable(model, weights_in_scope(model, scope)) as weights:
+        for draw in probe_diagonals(model, batches, weights, loss_fn, seed, probes):
             total += draw.images
             for name, diagonal in draw.diagonal.items():
                 diagonal.mul_(draw.images)
                 sums[name] = sums[name].add_(diagonal) if name in sums else diagonal
-    return {name: found.div_(total) for name, found in sums.items()}
-
-
-class _Draw(NamedTuple):
-    probe: int
-    images: int
-    loss: float
-    diagonal: dict[str, Tensor]  # v * (H_b v)
-
-
-def _diagonals(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    weights: Mapping[str, nn.Parameter],
-    loss_fn: LossFunction,
-    seed: int,
-    probes: int,
-) -> Iterator[_Draw]:
-    require_whole("probes", probes, low=1)
-    axes, number = Axes(seed).at(use="hutchinson"), -1
-    for number, batch in enumerate(batches):
-        loss = scalar_loss(model, loss_fn, batch)
-        gradient = _first_derivative(loss, weights)
-        for probe in range(probes):
-            signs = {
-                name: _signs(weight, axes.at(layer=layer_name(name), batch=number, probe=probe))
-                for name, weight in weights.items()
-            }
-            products = _products(gradient, weights, signs, keep=probe + 1 < probes)
-            yield _Draw(
-                probe,
-                len(batch[1]),
-                float(loss.detach()),
-                {name: sign.mul_(products[name]) for name, sign in signs.items()},
-            )
-    if number < 0:
-        raise DataError("expected at least one batch of images and labels, got none.")
-
-
-def _signs(weight: Tensor, axes: Axes) -> Tensor:
-    """+1 or -1 with equal chances, drawn on the CPU whatever the weight's device."""
-    drawn = torch.empty(weight.shape, dtype=torch.float32).bernoulli_(0.5, generator=axes.generator())
-    return drawn.mul_(2.0).sub_(1.0).to(device=weight.device, dtype=weight.dtype)
-
-
-def _first_derivative(loss: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The gradient, with its graph, for each weight that it depends on a second time: elsewhere H is 0."""
-    if not loss.requires_grad:
-        return {}
-    found = torch.autograd.grad(loss, list(weights.values()), create_graph=True, allow_unused=True)
-    return {name: g for name, g in zip(weights, found, strict=True) if g is not None and g.requires_grad}
-
-
-def _products(
-    gradient: Mapping[str, Tensor], weights: Mapping[str, Tensor], signs: Mapping[str, Tensor], *, keep: bool
-) -> dict[str, Tensor]:
-    """H v for each weight."""
-    if not gradient:
-        return {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    refusal = "the model or its loss cannot be differentiated twice"
-    if _is_cut(gradient.values()):
-        raise InputError(f"{refusal}: a function in it is marked once_differentiable.")
-    try:
-        found = torch.autograd.grad(
-            list(gradient.values()),
-            list(weights.values()),
-            [signs[name] for name in gradient],
-            retain_graph=keep,
-            materialize_grads=True,
-        )
-    except RuntimeError as error:
-        if "not implemented" not in str(error):
-            raise
-        raise InputError(f"{refusal}: {error}.") from error
-    return dict(zip(weights, found, strict=True))
-
-
-def _is_cut(gradient: Iterable[Tensor]) -> bool:
-    """Whether the graph of the gradient ends at a once_differentiable function: torch takes that for a constant."""
-    nodes, seen = [g.grad_fn for g in gradient], set()
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        if node.name().endswith("::Error"):
-            return True
-        seen.add(node)
-        nodes += [following for following, _ in node.next_functions]
-    return False
+    return {name: diagonal.div_(total) for name, diagonal in sums.items()}
 
 
 def _dot(weighting: Mapping[str, Tensor], name: str, diagonal: Mapping[str, Tensor]) -> float:
     if name not in weighting:
         return 0.0
     return float((diagonal[name] * weighting[name].to(diagonal[name])).sum(dtype=torch.float64))
-
-
-@contextmanager
-def _twice_differentiable(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, nn.Parameter]]:
-    """The named parameters, alone asking for gradients, in evaluation mode and with kernels that have a second
-    derivative; on leaving all is as it was. Raises UnknownNameError for a name that is no parameter."""
-    known = dict(model.named_parameters())
-    for name in names:
-        require_known("parameter", name, known)
-    weights = {name: known[name] for name in names}
-    asked = [(parameter, parameter.requires_grad) for parameter in known.values()]
-    modes = [(module, module.training) for module in model.modules()]
-    with ExitStack() as stack:
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(frozen_buffers(model))
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        try:
-            model.eval()
-            for parameter, _ in asked:
-                parameter.requires_grad_(False)
-            for parameter in weights.values():
-                parameter.requires_grad_(True)
-            yield weights
-        finally:
-            for parameter, flag in asked:
-                parameter.requires_grad_(flag)
-            for module, training in modes:
-                module.training = training

@@ -1,6 +1,6 @@
-"""Sharpness: how much a loss rises at perturbed weights (Incorruptible paper, Sec. 3, Sharpness Measures).
+"""Sharpness: the increase of a loss at perturbed weights (Incorruptible paper, Sec. 3, Sharpness Measures).
 
-Both leave the model's weights and buffers bit for bit as they were, and run it in the mode it is in.
+Both measures leave the model's weights and buffers unchanged bit for bit, and run it in its current mode.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from aimc_robust.errors import DataError, require_whole
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
-from aimc_robust.training.methods.base import frozen_buffers
+from aimc_robust.training.methods.buffers import frozen_buffers
 from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, LossPasses, scalar_loss
 from aimc_robust.training.methods.sam import SAM
 
@@ -26,35 +26,58 @@ def average_sharpness(
     draws: int = 5,
     seed: int = 0,
 ) -> float:
-    """Average-direction sharpness: mean over draws and batches of L_B(w + eps) - L_B(w), eps from `noise`."""
+    """Return the average-direction sharpness: the mean over draws and batches of L_B(w + eps) - L_B(w).
+
+    Args:
+        model: The model.
+        loss_fn: Function (output, target) -> scalar loss.
+        batches: (input, target) pairs.
+        noise: Weight noise that eps is drawn from.
+        draws: Draws per batch.
+        seed: Root seed of the draws.
+
+    Raises:
+        DataError: If there is no batch.
+        InputError: If an argument is invalid.
+    """
     require_whole("draws", draws, low=1)
-    rises = []
+    increases = []
     with frozen_buffers(model), torch.no_grad():
         for number, batch in enumerate(batches):
             clean = scalar_loss(model, loss_fn, batch)
             for draw in range(draws):
                 axes = Axes(seed).at(use="sharpness", batch=number, draw=draw)
                 with perturbed(model, noise, generator=axes):
-                    rises.append(float(scalar_loss(model, loss_fn, batch) - clean))
-    return _mean(rises)
+                    increases.append(float(scalar_loss(model, loss_fn, batch) - clean))
+    return _mean(increases)
 
 
 def ascent_sharpness(model: nn.Module, loss_fn: LossFunction, batches: Iterable[Batch], *, rho: float) -> float:
-    """Ascent-direction sharpness: mean over batches of L_B(w + rho g / ||g||) - L_B(w), g = grad L_B(w).
+    """Return the ascent-direction sharpness: the mean over batches of L_B(w + rho g / ||g||_2) - L_B(w).
 
-    The batch size is the m of m-sharpness.
+    Here g = grad L_B(w).
+
+    Args:
+        model: The model.
+        loss_fn: Function (output, target) -> scalar loss.
+        batches: (input, target) pairs; their size is the m of m-sharpness.
+        rho: Radius, in the units of the weights.
+
+    Raises:
+        DataError: If there is no batch.
+        InputError: If an argument is invalid.
     """
-    method = SAM(rho=rho, per_worker=True)  # asks no other process, which may not be here
-    rises = []
+    method = SAM(rho=rho, per_worker=True)  # without communication: other processes may not call this
+    increases = []
     with frozen_buffers(model):
         for batch in batches:
             clean = scalar_loss(model, loss_fn, batch).detach()
             with method.perturbation(model, LossPasses(model, loss_fn, [batch]), step=1), torch.no_grad():
-                rises.append(float(scalar_loss(model, loss_fn, batch) - clean))
-    return _mean(rises)
+                increases.append(float(scalar_loss(model, loss_fn, batch) - clean))
+    return _mean(increases)
 
 
-def _mean(rises: list[float]) -> float:
-    if not rises:
+def _mean(increases: list[float]) -> float:
+    if not increases:
         raise DataError("expected at least one batch of images and labels, got none.")
-    return sum(rises) / len(rises)
+    return sum(increases) / len(increases)

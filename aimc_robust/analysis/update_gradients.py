@@ -1,23 +1,24 @@
-"""What a method's updates see: the loss and its gradient, at the clean weights and at the method's perturbed ones."""
+"""Loss and gradient of a method's updates, at the clean weights and at the method's perturbed weights."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from aimc_robust.seeding import Axes
 from aimc_robust.training.epoch import seeded
-from aimc_robust.training.methods.base import Method, frozen_buffers
+from aimc_robust.training.methods.base import Method
+from aimc_robust.training.methods.buffers import frozen_buffers
 from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, LossPasses, scalar_loss
-from aimc_robust.training.methods.ramp import CONSTANT, Ramp
+from aimc_robust.training.methods.ramp import CONSTANT_RAMP, Ramp
 
-HELD = 10**12  # the update at which a held method stands
+FIXED_STEP = 10**12  # the update number of a method with fixed strength
 
 
-class Place(NamedTuple):
-    """Loss and flattened gradient over all trainable parameters."""
+class LossGradient(NamedTuple):
+    """Loss (scalar) and gradient (parameters,), flattened over all trainable parameters."""
 
     loss: Tensor
     gradient: Tensor
@@ -26,78 +27,103 @@ class Place(NamedTuple):
 def measure_updates(
     model: nn.Module, method: Method, loss_fn: LossFunction, batches: Sequence[Batch], *, step: int, axes: Axes
 ) -> dict[str, float | None]:
-    """gradient_norm, gradient_sharpness, gradient_cosine and full_strength_loss, each a mean over batches.
+    """Measure gradient_norm, gradient_sharpness, gradient_cosine and full_strength_loss, each a mean over batches.
 
-    The method perturbs with its strength at update `step`, with draws from `axes` that are the same at every step and
-    others for each batch. A method of two batches takes the one before as its first. Random numbers of the model
-    (dropout) are the same at both places, so that a difference is the perturbation's. Changes buffers and p.grad.
-    Source: Incorruptible paper, Sec. 5.2 (averaged over minibatches), Figs. 4, 6, 15a and 16.
+    Random numbers of the model (dropout) are the same at clean and perturbed weights, so that a difference is due to
+    the perturbation. Changes the model's buffers and p.grad.
+
+    Args:
+        model: The model.
+        method: Training method, which perturbs with its strength at update `step`.
+        loss_fn: Function (output, target) -> scalar loss.
+        batches: (input, target) pairs. A method of two batches uses the previous one as its first.
+        step: Number of the update.
+        axes: Seed axes of the draws, which are the same at every step and differ between batches.
+
+    Returns:
+        The means; None for a method without perturbation, except for gradient_norm.
+
+    References:
+        Incorruptible paper, Sec. 5.2 (averaged over minibatches), Figs. 4, 6, 15a and 16.
     """
-    factor, perturbs = method.ramp.factor(max(step, 1)), method.shares[1] > 0
-    found: dict[str, list[Tensor]] = {"gradient_norm": []}
+    factor, perturbs = method.ramp.factor(max(step, 1)), method.gradient_weights[1] > 0
+    values: dict[str, list[Tensor]] = {"gradient_norm": []}
     for name in ("gradient_sharpness", "gradient_cosine", "full_strength_loss"):
-        found[name] = []
-    for number in range(len(batches)):
-        own = axes.at(batch=number)
-        held = hold(method, factor, seed=own.seed())
-        given = [batches[(number - back) % len(batches)] for back in reversed(range(held.batches_per_update))]
+        values[name] = []
+    for index in range(len(batches)):
+        batch_axes = axes.at(batch=index)
+        fixed = with_fixed_strength(method, factor, seed=batch_axes.seed())
+        update = [batches[(index - back) % len(batches)] for back in reversed(range(fixed.batches_per_update))]
         with frozen_buffers(model):
-            found["gradient_norm"].append(_update_norm(model, held, loss_fn, given, own))
+            values["gradient_norm"].append(_update_norm(model, fixed, loss_fn, update, batch_axes))
         if not perturbs:
             continue
-        clean, moved = _places(model, held, loss_fn, given, own)
-        found["gradient_sharpness"].append(moved.loss - clean.loss)
-        found["gradient_cosine"].append(
-            moved.gradient @ clean.gradient / (moved.gradient.norm() * clean.gradient.norm())
+        clean, perturbed = _clean_and_perturbed(model, fixed, loss_fn, update, batch_axes)
+        values["gradient_sharpness"].append(perturbed.loss - clean.loss)
+        values["gradient_cosine"].append(
+            perturbed.gradient @ clean.gradient / (perturbed.gradient.norm() * clean.gradient.norm())
         )
-        full = moved if factor == 1.0 else _places(model, hold(method, 1.0, seed=own.seed()), loss_fn, given, own)[1]
-        found["full_strength_loss"].append(full.loss)
-    return {name: float(torch.stack(values).mean()) if values else None for name, values in found.items()}
+        if factor != 1.0:
+            full = with_fixed_strength(method, 1.0, seed=batch_axes.seed())
+            perturbed = _clean_and_perturbed(model, full, loss_fn, update, batch_axes)[1]
+        values["full_strength_loss"].append(perturbed.loss)
+    return {name: float(torch.stack(series).mean()) if series else None for name, series in values.items()}
 
 
-def hold(method: Method, factor: float, *, seed: int) -> Method:
-    """This method with its ramp's factor held at `factor` (above 0) at update HELD, alone on its process."""
-    # A quadratic ramp is a straight line in strength: update / length.
-    ramp = CONSTANT if factor == 1.0 else Ramp(shape="quadratic", updates=round(HELD / factor))
-    alone = {"per_worker": True} | ({"parallel": False} if hasattr(method, "parallel") else {})
-    return replace(method, ramp=ramp, seed=seed, **alone)
+def with_fixed_strength(method: Method, factor: float, *, seed: int) -> Method:
+    """Return this method with its ramp's factor fixed, on one process.
+
+    Args:
+        method: The method.
+        factor: Ramp factor at update FIXED_STEP, above 0 and at most 1.
+        seed: Root seed of its draws.
+    """
+    # Strength grows linearly along a quadratic ramp: factor = update / length.
+    ramp = CONSTANT_RAMP if factor == 1.0 else Ramp(shape="quadratic", updates=round(FIXED_STEP / factor))
+    changes: dict[str, Any] = {"ramp": ramp, "seed": seed, "per_worker": True}
+    if hasattr(method, "parallel"):
+        changes["parallel"] = False
+    return replace(method, **changes)
 
 
 def _update_norm(
     model: nn.Module, method: Method, loss_fn: LossFunction, batches: Sequence[Batch], axes: Axes
 ) -> Tensor:
+    """Return the L2 norm of an update's gradient."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.grad = None
     with seeded(axes, parameters[0].device):
-        method.backward(model, loss_fn, batches, step=HELD)
+        method.backward(model, loss_fn, batches, step=FIXED_STEP)
     return torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
 
 
-def _places(
+def _clean_and_perturbed(
     model: nn.Module, method: Method, loss_fn: LossFunction, batches: Sequence[Batch], axes: Axes
-) -> tuple[Place, Place]:
-    """The clean and the perturbed place of an update, both on its last batch; over its parts and draws, a mean."""
+) -> tuple[LossGradient, LossGradient]:
+    """Return loss and gradient on an update's last batch, as means over its micro-batches and draws."""
     device = next(model.parameters()).device
-    clean, moved = [], []
-    for share, part in method.parts(batches):
+    clean, perturbed = [], []
+    for weight, micro_batch in method.micro_batches(batches):
         with frozen_buffers(model), seeded(axes, device):
-            clean.append((share, _place(model, loss_fn, part[-1])))
+            clean.append((weight, _loss_gradient(model, loss_fn, micro_batch[-1])))
         for draw in range(method.draws):
-            passes = LossPasses(model, loss_fn, part)
+            passes = LossPasses(model, loss_fn, micro_batch)
             with frozen_buffers(model), seeded(axes, device):
-                perturbation = method.perturbation(model, passes, step=HELD, draw=draw)
+                perturbation = method.perturbation(model, passes, step=FIXED_STEP, draw=draw)
                 with perturbation, seeded(axes, device):
-                    moved.append((share / method.draws, _place(model, loss_fn, part[-1])))
-    return _mean(clean), _mean(moved)
+                    perturbed.append((weight / method.draws, _loss_gradient(model, loss_fn, micro_batch[-1])))
+    return _weighted_sum(clean), _weighted_sum(perturbed)
 
 
-def _place(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Place:
+def _loss_gradient(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> LossGradient:
     parameters = [p for p in model.parameters() if p.requires_grad]
     loss = scalar_loss(model, loss_fn, batch)
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-    return Place(loss.detach(), torch.cat([gradient.flatten() for gradient in gradients]))
+    return LossGradient(loss.detach(), torch.cat([gradient.flatten() for gradient in gradients]))
 
 
-def _mean(places: Sequence[tuple[float, Place]]) -> Place:
-    return Place(sum(share * p.loss for share, p in places), sum(share * p.gradient for share, p in places))
+def _weighted_sum(terms: Sequence[tuple[float, LossGradient]]) -> LossGradient:
+    losses = [weight * term.loss for weight, term in terms]
+    gradients = [weight * term.gradient for weight, term in terms]
+    return LossGradient(sum(losses, torch.zeros_like(losses[0])), sum(gradients, torch.zeros_like(gradients[0])))

@@ -1,4 +1,4 @@
-"""A step of a model's weights along a given direction."""
+"""Deterministic step of a model's weights along a given direction."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from aimc_robust.noise.base import WeightNoise
 
 
 @dataclass(frozen=True, eq=False)
-class Step(WeightNoise):
-    """w' = w + radius * direction, the same each time: a weight noise in which nothing is random.
+class WeightStep(WeightNoise):
+    """Deterministic weight noise: w' = w + radius * direction.
 
-    directions: layer name -> tensor of the weight's shape, filters along dimension 0. radius: what they are multiplied
-    by: where they have L2 norm 1 together, the length of the step in the units of the weights.
+    Args:
+        directions: Layer name -> tensor of the weight's shape, filters along dimension 0.
+        radius: Factor of the directions. If they have L2 norm 1 together, it is the length of the step in the units of
+            the weights.
+
+    Raises:
+        InputError: If the radius is negative or not finite.
     """
 
     directions: Mapping[str, Tensor]
@@ -27,10 +32,15 @@ class Step(WeightNoise):
         require_finite("radius", self.radius)
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+        """Return `weight` after the step of layer `name`.
+
+        Raises:
+            InputError: If there is no direction of this shape for the layer.
+        """
         direction = self.directions.get(name)
         if direction is None or direction.shape != weight.shape:
             raise InputError(
-                f"this step is for the layers {', '.join(self.directions)}; {name} of shape {tuple(weight.shape)} is "
-                "none of them. Use it on the model that its directions were made for."
+                f"this step has no direction for {name} of shape {tuple(weight.shape)}, only for the layers "
+                f"{', '.join(self.directions)}. Use it on the model that its directions were made for."
             )
         return torch.add(weight, direction.to(weight), alpha=self.radius)

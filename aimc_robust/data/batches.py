@@ -1,49 +1,70 @@
 """Batches of images: split, checked, and re-iterable."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
+from typing import overload
 
 from torch import Tensor
 from torch.utils.data import RandomSampler
 
+from aimc_robust.data.lazy import LabelledImages
 from aimc_robust.errors import DataError
 from aimc_robust.metrics import Batch
 
 
 def as_reiterable(batches: Iterable[Batch]) -> Iterable[Batch]:
-    """Batches that can be gone through more than once: an iterator as a list, anything else as it is.
+    """Return batches that can be iterated more than once: an iterator becomes a list, anything else stays.
 
-    They should hold the same images in the same order each time, so that chips, models and numbers of jobs compare.
-    Raises DataError for a DataLoader that shuffles; random transforms of its data set are the caller's to leave out.
+    Every iteration should give the same images in the same order, so that results of chips, models and numbers of jobs
+    can be compared. Random transforms of a DataLoader's data set are not detected.
+
+    Raises:
+        DataError: If `batches` is a DataLoader that shuffles.
     """
     if isinstance(getattr(batches, "sampler", None), RandomSampler):
         raise DataError(
-            "expected the same order of images each time, got a DataLoader that shuffles; use shuffle=False."
+            "expected the same order of images in every iteration, got a DataLoader that shuffles; use shuffle=False."
         )
     return list(batches) if iter(batches) is batches else batches
 
 
-def check_data(name: str, data: Batch) -> None:
-    """Raise DataError unless `data` holds at least one input and a label for each."""
+def check_data(name: str, data: tuple[Sized, Sized]) -> None:
+    """Raise DataError unless `data`, an (inputs, labels) pair, has at least one input and one label for each."""
     inputs, labels = data
     if len(inputs) != len(labels) or len(labels) == 0:
         raise DataError(f"{name} needs a label for each image and at least one, got {len(inputs)} and {len(labels)}.")
 
 
-def split_batches(data: Batch, size: int) -> Iterable[Batch]:
-    """(inputs, labels) cut into batches of at most `size`, in order, without a copy. Raises as `check_data`.
+@overload
+def split_batches(data: Batch, size: int) -> list[Batch]: ...
 
-    A list for tensors; for inputs that are made when they are asked for, such as pictures that stay in their files,
-    something that makes the batches anew each time it is gone through.
+
+@overload
+def split_batches(data: LabelledImages, size: int) -> Iterable[Batch]: ...
+
+
+def split_batches(data: LabelledImages, size: int) -> Iterable[Batch]:
+    """Split (inputs, labels) into batches of at most `size`, in order and without a copy.
+
+    Args:
+        data: (inputs, labels).
+        size: Images per batch.
+
+    Returns:
+        A list for tensors. For `LazyImages`, an iterable that makes the batches in every iteration.
+
+    Raises:
+        DataError: If there is no image, or not one label for each.
     """
     check_data("data", data)
-    return list(_Cut(data, size)) if isinstance(data[0], Tensor) else _Cut(data, size)
+    return list(_BatchSplit(data, size)) if isinstance(data[0], Tensor) else _BatchSplit(data, size)
 
 
-class _Cut:
-    """Batches of at most `size`, each time anew."""
+class _BatchSplit:
+    """Iterable of batches of at most `size`, made in every iteration."""
 
-    def __init__(self, data: Batch, size: int) -> None:
+    def __init__(self, data: LabelledImages, size: int) -> None:
         self.data, self.size = data, size
 
     def __iter__(self) -> Iterator[Batch]:
-        return zip(*(part.split(self.size) for part in self.data), strict=True)
+        inputs, labels = self.data
+        return zip(inputs.split(self.size), labels.split(self.size), strict=True)

@@ -1,4 +1,4 @@
-"""One picture file: read, scaled and cut as torchvision's transforms do, with its random numbers from a generator."""
+"""Decoding, scaling and cropping of one image file, as torchvision's transforms do."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import torch
 from aimc_robust.errors import DataError, InputError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image, Resampling
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) [pixels]."""
 
 
-def read_picture(path: str) -> Image:
-    """The picture in a file, as RGB. Raises DataError that names a file which is missing or damaged."""
+def read_image(path: str) -> Image:
+    """Return the image in a file, as RGB.
+
+    Raises:
+        DataError: If the file is missing or damaged; the message names it.
+    """
     from PIL import Image
 
     try:
@@ -26,58 +30,75 @@ def read_picture(path: str) -> Image:
             return Image.open(file).convert("RGB")
     except MemoryError:
         raise
-    except Exception as error:  # Pillow raises many kinds for what is no whole picture
-        raise DataError(f"{path} cannot be read as an image: {error}; mend or remove it.") from None
+    except Exception as error:  # Pillow raises many types for damaged files
+        raise DataError(f"{path} cannot be read as an image: {error}; repair or remove it.") from None
 
 
-def as_bytes(picture: Image) -> np.ndarray:
-    """(H, W, C) bytes."""
-    pixels = np.asarray(picture)
+def to_array(image: Image) -> np.ndarray:
+    """Return the pixels as (H, W, C) uint8."""
+    pixels = np.asarray(image)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def centre_cut(picture: Image, size: int, resize: int | None = None) -> Image:
-    """The shorter side scaled to `resize` (default: `size`), then the middle cut out: `Resize`, `CenterCrop`."""
+def resize_and_center_crop(image: Image, size: int, resize: int | None = None) -> Image:
+    """Scale the shorter side, then crop the center: torchvision's `Resize` and `CenterCrop`.
+
+    Args:
+        image: The image.
+        size: Side of the square that is cropped [pixels].
+        resize: Length that the shorter side is scaled to [pixels]; None means `size`.
+
+    Raises:
+        InputError: If `resize` is smaller than `size`.
+    """
     resize = resize or size
     if resize < size:
-        raise InputError(f"--resize {resize} leaves less than --size {size}; give at least the size.")
-    width, height = picture.size
-    shorter, longer = sorted(picture.size)
+        raise InputError(f"--resize {resize} is smaller than --size {size}; use at least the size.")
+    width, height = image.size
+    shorter, longer = sorted(image.size)
     if shorter != resize:
         scaled = int(resize * longer / shorter)
         width, height = (resize, scaled) if width <= height else (scaled, resize)
-        picture = picture.resize((width, height), _bilinear())
+        image = image.resize((width, height), _bilinear())
     left, top = round((width - size) / 2.0), round((height - size) / 2.0)
-    return picture.crop((left, top, left + size, top + size))
+    return image.crop((left, top, left + size, top + size))
 
 
-def resized_crop(picture: Image, box: Box, size: int) -> Image:
-    """The part of the picture within `box`, scaled to a square of side `size`."""
-    return picture.crop(box).resize((size, size), _bilinear())
+def resized_crop(image: Image, box: Box, size: int) -> Image:
+    """Return the part of the image within `box`, scaled to a square of side `size` [pixels]."""
+    return image.crop(box).resize((size, size), _bilinear())
 
 
-def random_box(
+def random_crop_box(
     width: int, height: int, area: tuple[float, float], ratio: tuple[float, float], generator: torch.Generator
 ) -> Box:
-    """A random part of a picture: `RandomResizedCrop`'s rule, and its order of draws.
+    """Draw the box of a random crop: the rule of torchvision's `RandomResizedCrop`, with its order of draws.
 
-    area: least and greatest share of the picture's area. ratio: of width to height, drawn evenly in its logarithm.
-    After ten draws that do not fit, the largest part in the middle that keeps to `ratio`. Source: Szegedy et al. 2015
-    (GoogLeNet), as torchvision has it.
+    After ten draws that do not fit, the box is the largest one in the center within the bounds of `ratio`.
+
+    Args:
+        width: Width of the image [pixels].
+        height: Height of the image [pixels].
+        area: Smallest and largest fraction of the image's area.
+        ratio: Smallest and largest ratio of width to height, drawn uniformly on a logarithmic scale.
+        generator: Source of the random numbers.
+
+    References:
+        Szegedy et al. 2015 (GoogLeNet), as implemented in torchvision.
     """
 
     def uniform(low: float, high: float) -> float:
         return torch.empty(1).uniform_(low, high, generator=generator).item()
 
-    def place(room: int) -> int:
-        return int(torch.randint(0, room + 1, (1,), generator=generator))
+    def offset(margin: int) -> int:
+        return int(torch.randint(0, margin + 1, (1,), generator=generator))
 
-    logarithms = torch.log(torch.tensor(ratio)).tolist()
+    log_low, log_high = torch.log(torch.tensor(ratio)).tolist()
     for _ in range(10):
-        wanted, aspect = width * height * uniform(*area), math.exp(uniform(*logarithms))
-        w, h = round(math.sqrt(wanted * aspect)), round(math.sqrt(wanted / aspect))
+        crop_area, aspect = width * height * uniform(*area), math.exp(uniform(log_low, log_high))
+        w, h = round(math.sqrt(crop_area * aspect)), round(math.sqrt(crop_area / aspect))
         if 0 < w <= width and 0 < h <= height:
-            top, left = place(height - h), place(width - w)
+            top, left = offset(height - h), offset(width - w)
             return left, top, left + w, top + h
     w, h = width, height
     if width / height < min(ratio):
@@ -88,7 +109,7 @@ def random_box(
     return left, top, left + w, top + h
 
 
-def _bilinear() -> int:
+def _bilinear() -> Resampling:
     from PIL import Image
 
     return Image.Resampling.BILINEAR

@@ -1,4 +1,4 @@
-"""Picture files as one array of bytes that is read a few batches at a time, by threads."""
+"""Image files as one array of bytes that is read a few batches at a time, by threads."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aimc_robust.data.decoding import as_bytes, centre_cut, read_picture
+from aimc_robust.data.decoding import read_image, resize_and_center_crop, to_array
 from aimc_robust.errors import DataError
 from aimc_robust.parallel.cores import available_cpus
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-AHEAD = 3  # batches that are read while one is worked on
-AT_ONCE = 8  # pictures that a thread takes
-Cut = Callable[["Image", int], "Image"]
-"""(picture, its number) -> the picture of the final size."""
+PREFETCH_BATCHES = 3  # batches that are read while one is in use
+IMAGES_PER_TASK = 8  # images that a thread reads at a time
+Transform = Callable[["Image", int], "Image"]
+"""(image, its index) -> the image in its final size."""
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """(N, 3, H, W) bytes in N picture files.
+    """(N, 3, H, W) uint8 pixels of N image files.
 
-    paths: below the folder `root`. size, resize: each picture's shorter side is scaled to `resize` (default: `size`)
-    and a square of side `size` cut out of its middle; None: pictures of one size are taken as they are.
-    threads: that read; None: one for each processor of this process. The pixels do not depend on them.
+    Args:
+        root: Folder that the paths are in.
+        paths: Paths of the files.
+        size: Side of the square that is cropped from the center [pixels]; None uses the images unchanged, which must
+            then have one size.
+        resize: Length that the shorter side is first scaled to [pixels]; None means `size`.
+        threads: Number of reading threads; None means one per available CPU. The pixels do not depend on it.
     """
 
     root: str
@@ -51,70 +55,79 @@ class ImageFiles:
         """(N, C, H, W)."""
         if self.size is not None:
             return len(self), 3, self.size, self.size
-        width, height = read_picture(self.paths[0]).size
+        width, height = read_image(self.paths[0]).size
         return len(self), 3, height, width
 
-    def of(self, chosen: Iterable[int]) -> ImageFiles:
-        """Those with these numbers."""
-        return replace(self, paths=[self.paths[i] for i in chosen])
+    def select(self, indices: Iterable[int]) -> ImageFiles:
+        """Return the files with these indices."""
+        return replace(self, paths=[self.paths[i] for i in indices])
 
-    def __getitem__(self, chosen: slice | Tensor) -> Tensor:
-        """The bytes (n, C, H, W) of some, in their middle cut."""
-        return next(self.batches([torch.arange(len(self))[chosen]]))
+    def __getitem__(self, indices: slice | Tensor) -> Tensor:
+        """Return the center crops (n, C, H, W) of the images with these indices."""
+        return next(self.read_batches([torch.arange(len(self))[indices]]))
 
-    def batches(self, chosen: Iterable[Tensor], cut: Cut | None = None, *, pinned: bool = False) -> Iterator[Tensor]:
-        """Bytes (n, C, H, W) for each tensor of numbers (n,), in order; no more than AHEAD of them wait in memory.
+    def read_batches(
+        self, batches: Iterable[Tensor], transform: Transform | None = None, *, pin_memory: bool = False
+    ) -> Iterator[Tensor]:
+        """Iterate over the pixels (n, C, H, W) of each batch, in order; at most PREFETCH_BATCHES wait in memory.
 
-        cut: what is made of each picture; None: its middle. pinned: in memory that a GPU copies from while it computes.
-        Raises DataError for the first picture in order that cannot be read or has another size.
+        Args:
+            batches: Indices (n,) of the images of each batch.
+            transform: Applied to each image; None crops the center.
+            pin_memory: Use pinned memory, from which a GPU copies while it computes.
+
+        Raises:
+            DataError: For the first image, in order, that cannot be read or has another size.
         """
-        waiting: deque[tuple[Tensor, list[Future[None]]]] = deque()
+        pending: deque[tuple[Tensor, list[Future[None]]]] = deque()
         pool = ThreadPoolExecutor(self.threads or len(available_cpus()))
+        step = IMAGES_PER_TASK
         try:
-            for numbers in chosen:
-                made = torch.empty(len(numbers), *self.shape[1:], dtype=torch.uint8, pin_memory=pinned)
-                starts = range(0, len(numbers), AT_ONCE)
+            for indices in batches:
+                pixels = torch.empty(len(indices), *self.shape[1:], dtype=torch.uint8, pin_memory=pin_memory)
                 tasks = [
-                    pool.submit(self._fill, made[i : i + AT_ONCE].numpy(), numbers[i : i + AT_ONCE].tolist(), cut)
-                    for i in starts
+                    pool.submit(self._read, pixels[i : i + step].numpy(), indices[i : i + step].tolist(), transform)
+                    for i in range(0, len(indices), step)
                 ]
-                waiting.append((made, tasks))
-                if len(waiting) > AHEAD:
-                    yield _done(*waiting.popleft())
-            while waiting:
-                yield _done(*waiting.popleft())
+                pending.append((pixels, tasks))
+                if len(pending) > PREFETCH_BATCHES:
+                    yield _wait(*pending.popleft())
+            while pending:
+                yield _wait(*pending.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _fill(self, made: np.ndarray, numbers: list[int], cut: Cut | None) -> None:
-        for place, number in zip(made, numbers, strict=True):
-            picture = read_picture(self.paths[number])
-            if cut is not None:
-                picture = cut(picture, number)
+    def _read(self, output: np.ndarray, indices: list[int], transform: Transform | None) -> None:
+        """Read images into `output` (n, C, H, W)."""
+        for target, index in zip(output, indices, strict=True):
+            image = read_image(self.paths[index])
+            if transform is not None:
+                image = transform(image, index)
             elif self.size is not None:
-                picture = centre_cut(picture, self.size, self.resize)
-            pixels = as_bytes(picture)
+                image = resize_and_center_crop(image, self.size, self.resize)
+            pixels = to_array(image)
             expected = (*self.shape[2:], 3)
             if pixels.shape != expected:
                 raise DataError(
-                    f"{self.root} holds images of different sizes ({expected} and {pixels.shape}); give --size N (in a "
-                    "spec: size = N), to which each is scaled and cut."
+                    f"{self.root} holds images of different sizes ({expected} and {pixels.shape}); set --size N (in a "
+                    "spec: size = N) to scale and crop all images."
                 )
-            place[...] = pixels.transpose(2, 0, 1)
+            target[...] = pixels.transpose(2, 0, 1)
 
     def fingerprint(self) -> bytes:
-        """A hash of names below the root, file sizes, and how they are cut: contents of large sets are not read."""
+        """Return a hash of the file names below the root, the file sizes and the crop; file contents are not read."""
         digest = hashlib.blake2b(repr((self.size, self.resize)).encode(), digest_size=16)
         for path in self.paths:
             try:
                 length = os.stat(path).st_size
             except OSError as error:
-                raise DataError(f"{path} cannot be read: {error.strerror}; mend or remove it.") from None
+                raise DataError(f"{path} cannot be read: {error.strerror}; repair or remove it.") from None
             digest.update(f"{os.path.relpath(path, self.root)}\0{length}\0".encode(errors="surrogateescape"))
         return digest.digest()
 
 
-def _done(made: Tensor, tasks: list[Future[None]]) -> Tensor:
+def _wait(pixels: Tensor, tasks: list[Future[None]]) -> Tensor:
+    """Wait for the tasks that fill `pixels`."""
     for task in tasks:
         task.result()
-    return made
+    return pixels

@@ -1,31 +1,46 @@
-"""Images that are made ready for a model when they are asked for; they stand where a `Batch` has its tensor."""
+"""Images that are decoded and normalized when they are read; they take the place of a batch's input tensor."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aimc_robust.data.image_files import ImageFiles
 
 
-def normalised_bytes(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """((pixels / 255) - mean) / std as float32; pixels (N, C, ...) bytes, mean and std (C, 1, 1) of shares of 255."""
+def normalize_bytes(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return ((pixels / 255) - mean) / std as float32.
+
+    Args:
+        pixels: (N, C, ...) uint8.
+        mean: (C, 1, 1), for pixel values in 0 to 1.
+        std: (C, 1, 1), for pixel values in 0 to 1.
+    """
     return pixels.float().div_(255.0).sub_(mean).div_(std)
 
 
 class LazyImages:
-    """(N, C, H, W) float32 images, kept as bytes in memory or in files, and normalised a few at a time.
+    """(N, C, H, W) float32 images, stored as bytes in memory or in files, and normalized a few at a time.
 
-    Has what a tensor of images needs in a `Batch`: `len`, `shape`, `[slice or indices]`, `split`, `to`.
+    Supports what a `Batch` needs of an image tensor: `len`, `shape`, `[slice or indices]`, `split`, `to`.
+
+    Args:
+        pixels: (N, C, H, W) uint8.
+        mean: Mean of each channel, for pixel values in 0 to 1.
+        std: Standard deviation of each channel, for pixel values in 0 to 1.
     """
 
     def __init__(
-        self, pixels: Tensor | ImageFiles, *, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor
+        self,
+        pixels: Tensor | ImageFiles,
+        *,
+        mean: Sequence[float] | np.ndarray | Tensor,
+        std: Sequence[float] | np.ndarray | Tensor,
     ) -> None:
-        """pixels: bytes (N, C, H, W). mean, std: of each channel, of pixels in 0 to 1."""
         self.pixels = pixels
         self.mean, self.std = (torch.as_tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in (mean, std))
 
@@ -39,31 +54,33 @@ class LazyImages:
 
     @property
     def device(self) -> torch.device:
-        """Where images are when they are asked for."""
+        """Device of the returned images."""
         return self.mean.device
 
     def to(self, device: torch.device | str) -> LazyImages:
-        """The same on a device: bytes in memory move there now, those in files when they are read."""
+        """Return these images on a device: bytes in memory move now, those in files when they are read."""
         moved = copy.copy(self)
         moved.mean, moved.std = self.mean.to(device), self.std.to(device)
         if isinstance(self.pixels, Tensor):
             moved.pixels = self.pixels.to(device)
         return moved
 
-    def __getitem__(self, chosen: slice | Tensor) -> Tensor:
-        """Some of them (n, C, H, W)."""
-        if isinstance(self.pixels, ImageFiles) and isinstance(chosen, Tensor):
-            chosen = chosen.cpu()
-        return self._ready(self.pixels[chosen])
+    def __getitem__(self, indices: slice | Tensor) -> Tensor:
+        """Return the images (n, C, H, W) with these indices."""
+        if isinstance(self.pixels, ImageFiles) and isinstance(indices, Tensor):
+            indices = indices.cpu()
+        return self._normalize(self.pixels[indices])
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """All of them, at most `size` at a time; files are read a few batches ahead."""
+        """Iterate over all images, at most `size` at a time; files are read a few batches ahead."""
         if isinstance(self.pixels, Tensor):
-            return (self._ready(pixels) for pixels in self.pixels.split(size))
-        pinned = self.device.type == "cuda"
-        return (
-            self._ready(pixels) for pixels in self.pixels.batches(torch.arange(len(self)).split(size), pinned=pinned)
-        )
+            return (self._normalize(pixels) for pixels in self.pixels.split(size))
+        batches = self.pixels.read_batches(torch.arange(len(self)).split(size), pin_memory=self.device.type == "cuda")
+        return (self._normalize(pixels) for pixels in batches)
 
-    def _ready(self, pixels: Tensor) -> Tensor:
-        return normalised_bytes(pixels.to(self.device, non_blocking=True), self.mean, self.std)
+    def _normalize(self, pixels: Tensor) -> Tensor:
+        return normalize_bytes(pixels.to(self.device, non_blocking=True), self.mean, self.std)
+
+
+LabelledImages = tuple[Tensor | LazyImages, Tensor]
+"""(images (N, C, H, W), labels (N,))."""

@@ -1,56 +1,119 @@
-"""How pixels become what a model was trained on."""
+"""Normalization of pixels to what a model was trained on."""
+
+from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from aimc_robust.data.image_files import ImageFiles
 from aimc_robust.data.sources.npz import Arrays
-from aimc_robust.errors import InputError
+from aimc_robust.errors import DataError, InputError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's, for its pretrained models
 
 
-def as_shares(pixels: np.ndarray) -> np.ndarray:
-    """Bytes as shares of 255; other numbers as they are."""
+def scale_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Return uint8 pixels divided by 255 as float32; other numbers stay."""
     return pixels.astype(np.float32) / (255.0 if pixels.dtype == np.uint8 else 1.0)
 
 
-def find_normalisation(
-    name: str, pixels: np.ndarray, training: Arrays | None, normalise: str | None
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Mean and standard deviation of each channel, of pixels in 0 to 1, and in words how they were found.
+def normalize_array(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> Tensor:
+    """Return (images - mean) / std of each channel, from (N, H, W, C) to (N, C, H, W) float32."""
+    scaled = ((images - mean.astype(np.float32)) / std.astype(np.float32)).astype(np.float32)
+    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(scaled, -1, 1)))
+    # Strides that torch does not mistake for channels_last where there is one channel: its convolutions on a CPU have
+    # crashed on such images with few channels behind them (torch 2.14).
+    return tensor.clone(memory_format=torch.contiguous_format)
 
-    Raises InputError where nothing tells how the model was trained, or `normalise` cannot be.
+
+def channel_statistics(
+    images: np.ndarray | ImageFiles, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each channel (C,), for pixel values in 0 to 1.
+
+    Args:
+        images: (N, H, W, C) array, or files.
+        mean: Mean that replaces that of the images, one for each channel or one for all.
+        std: Standard deviation that replaces that of the images; given together with `mean`.
+
+    Returns:
+        The given values; else ImageNet's for files, and those of the images for an array.
+
+    Raises:
+        DataError: If mean and std are for another number of channels.
+    """
+    channels = images.shape[1] if isinstance(images, ImageFiles) else images.shape[-1]
+    if isinstance(images, ImageFiles) or (mean is not None and std is not None):
+        means, stds = IMAGENET if mean is None or std is None else (mean, std)
+        if len(means) not in (1, channels):
+            raise DataError(f"mean and std have {len(means)} channels, the images have {channels}; give {channels}.")
+        return _repeat_channels(means, channels), _repeat_channels(stds, channels)
+    if images.dtype == np.uint8:  # from the histogram of the values: no copy of all pixels as floats
+        counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(channels)])
+        values = (np.arange(256, dtype=np.float32) / np.float32(255.0)).astype(np.float64)
+        measured_mean = counts @ values / counts.sum(axis=1)
+        deviations = (counts * (values - measured_mean[:, None]) ** 2).sum(axis=1)
+        return measured_mean, np.maximum(np.sqrt(deviations / counts.sum(axis=1)), 1e-6)
+    return _mean_std(images)
+
+
+def _mean_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean, std = images.mean(axis=(0, 1, 2), dtype=np.float64), images.std(axis=(0, 1, 2), dtype=np.float64)
+    return mean, np.maximum(std, 1e-6)
+
+
+def _repeat_channels(values: Sequence[float], channels: int) -> np.ndarray:
+    return np.resize(np.asarray(values, dtype=np.float64), channels)
+
+
+def resolve_normalization(
+    name: str, pixels: np.ndarray, training: Arrays | None, normalize: str | None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Determine mean and standard deviation of each channel.
+
+    Args:
+        name: Name of the data, for messages.
+        pixels: (N, H, W, C) images to normalize.
+        training: Training split of the data, if it has one.
+        normalize: `training`, `none`, `imagenet`, MEAN/STD, or None for the default of the data.
+
+    Returns:
+        Mean (C,), standard deviation (C,), both for pixel values in 0 to 1, and a description of their origin.
+
+    Raises:
+        InputError: If the normalization of the model's training is unknown, or `normalize` is invalid.
     """
     channels = pixels.shape[-1]
-    if normalise is None and training is None and pixels.dtype == np.uint8:
+    if normalize is None and training is None and pixels.dtype == np.uint8:
         raise InputError(
-            f"{name} brings no training split to normalise by, and a model works only with the normalisation that it "
-            "was trained with: give --normalise none, imagenet or MEAN/STD (of pixels in 0 to 1)."
+            f"{name} has no training split to normalize by, and a model needs the normalization that it was trained "
+            "with: set --normalize none, imagenet or MEAN/STD (of pixels in 0 to 1)."
         )
-    if normalise == "training" or (normalise is None and training is not None):
+    if normalize == "training" or (normalize is None and training is not None):
         if training is None:
-            raise InputError(f"{name} brings no training split; give --normalise none, imagenet or MEAN/STD.")
-        shares = as_shares(training[0])
-        mean, std = (getattr(shares, what)(axis=(0, 1, 2), dtype=np.float64) for what in ("mean", "std"))
-        return mean, np.maximum(std, 1e-6), "by the mean and standard deviation of the training split"
-    if normalise in (None, "none"):
-        stored = "as stored" if pixels.dtype != np.uint8 else "none: pixels in 0 to 1"
-        return np.zeros(channels), np.ones(channels), stored
-    values = IMAGENET if normalise == "imagenet" else _given(normalise)
-    mean, std = (np.resize(np.asarray(part, dtype=np.float64), channels) for part in values)
-    if any(len(part) not in (1, channels) for part in values):
-        raise InputError(f"--normalise {normalise} is for {len(values[0])} channels; {name} has {channels}.")
-    return mean, std, f"(pixel - mean) / std with {normalise}"
+            raise InputError(f"{name} has no training split; set --normalize none, imagenet or MEAN/STD.")
+        mean, std = _mean_std(scale_bytes(training[0]))
+        return mean, std, "by the mean and standard deviation of the training split"
+    if normalize is None or normalize == "none":
+        description = "as stored" if pixels.dtype != np.uint8 else "none: pixels in 0 to 1"
+        return np.zeros(channels), np.ones(channels), description
+    means, stds = IMAGENET if normalize == "imagenet" else _parse_mean_std(normalize)
+    if len(means) not in (1, channels):
+        raise InputError(f"--normalize {normalize} is for {len(means)} channels; {name} has {channels}.")
+    mean, std = _repeat_channels(means, channels), _repeat_channels(stds, channels)
+    return mean, std, f"(pixel - mean) / std with {normalize}"
 
 
-def _given(normalise: str) -> tuple[list[float], list[float]]:
+def _parse_mean_std(normalize: str) -> tuple[list[float], list[float]]:
     try:
-        mean, std = ([float(value) for value in part.split(",")] for part in normalise.split("/"))
-        valid = len(mean) == len(std) and all(s > 0 for s in std) and np.isfinite([*mean, *std]).all()
+        mean, std = ([float(value) for value in part.split(",")] for part in normalize.split("/"))
+        valid = len(mean) == len(std) and all(s > 0 for s in std) and bool(np.isfinite([*mean, *std]).all())
     except ValueError:
         valid = False
     if not valid:
         raise InputError(
-            "--normalise is none, training, imagenet or MEAN/STD such as 0.5/0.25 or 0.49,0.48,0.45/0.25,0.24,0.26, "
-            f"got {normalise!r}."
+            "--normalize must be none, training, imagenet or MEAN/STD such as 0.5/0.25 or "
+            f"0.49,0.48,0.45/0.25,0.24,0.26, got {normalize!r}."
         )
     return mean, std

@@ -1,4 +1,4 @@
-"""Which images a comparison trains, selects and tests on."""
+"""Spec of the images that a comparison trains, selects and tests on."""
 
 from __future__ import annotations
 
@@ -12,27 +12,33 @@ from aimc_robust.errors import InputError
 from aimc_robust.io.from_table import from_table
 from aimc_robust.io.toml import StrictModel
 
-WHEREABOUTS = frozenset({"root", "download"})  # fields that say where images come from, not which they are
+LOCATION_FIELDS = frozenset({"root", "download"})  # fields that say where images come from, not which they are
 
 
 class DataSpec(StrictModel):
-    """Which images. Paths start from the spec's folder.
+    """Spec of a data set. Paths are relative to the spec's folder.
 
-    name: `digits` (scikit-learn's, 8 x 8); `npz:FILE` with x_train, y_train, x_test, y_test; `torchvision:NAME`, one of
-        `torchvision_sets.DATASETS`, in the folder `root`; or `folder:FOLDER` (`image_folders`: train/ and test/ or val/
-        with a folder for each class, or Tiny-ImageNet's layout).
-    download: let torchvision fetch what `root` lacks.
-    size, resize: each image's shorter side is scaled (bilinearly) to `resize` (default: size), and a square of side
-        `size` cut out of its middle, of training images too unless `augmentation` cuts otherwise. None: images as they
-        are.
-    validation: "split" holds `validation_share` of the training images out to select on; "test" selects on the test
-        images and trains on all others, as both papers do.
-    classes: only images of the labels below this. train_images, test_images: only so many, drawn by the spec's seed
-        (validation images are held out of the former).
-    mean, std: of each channel (or one number for all), of pixels in 0 to 1, to normalise with. None: those of the
-        training images, or ImageNet's where images are streamed.
-    stream: leave images in their files and decode them when they are needed: for sets that memory does not hold.
-    augmentation: fields of `Augmentation`, or of `StreamedAugmentation` where images are streamed.
+    Attributes:
+        name: `digits` (scikit-learn's, 8 x 8); `npz:FILE` with x_train, y_train, x_test, y_test; `torchvision:NAME`,
+            one of `data.sources.torchvision.DATASETS`, in the folder `root`; or `folder:FOLDER`
+            (`data.sources.folders`: train/ and test/ or val/ with a folder for each class, or Tiny-ImageNet's layout).
+        root: Folder of torchvision's data sets.
+        download: Let torchvision download missing files.
+        size: Side of the square that is cropped from the center of each image [pixels]; of training images too, unless
+            `augmentation` crops otherwise. None keeps the images unchanged.
+        resize: Length that the shorter side is first scaled to (bilinearly) [pixels]; None means `size`.
+        test_share: Share of `digits` in the test split; other sources have their own test split.
+        validation: `split` holds `validation_share` of the training images out to select on; `test` selects on the test
+            images and trains on all others, as both papers do.
+        validation_share: Share of the training images in the validation split.
+        classes: Use only images with labels below this.
+        train_images: Size of a random subset of the training images, before validation images are held out.
+        test_images: Size of a random subset of the test images.
+        mean: Mean to normalize with, of each channel (or one number for all), for pixels in 0 to 1. None means that of
+            the training images, or ImageNet's where images are streamed.
+        std: Standard deviation to normalize with, given together with `mean`.
+        stream: Leave images in their files and decode them when they are needed, for sets larger than memory.
+        augmentation: Fields of `Augmentation`, or of `StreamedAugmentation` where images are streamed.
     """
 
     name: str
@@ -40,7 +46,7 @@ class DataSpec(StrictModel):
     download: bool = False
     size: int | None = pydantic.Field(default=None, ge=1)
     resize: int | None = pydantic.Field(default=None, ge=1)
-    test_share: float = pydantic.Field(default=1 / 3, gt=0, lt=1)  # of digits; others bring their own test split
+    test_share: float = pydantic.Field(default=1 / 3, gt=0, lt=1)
     validation: Literal["split", "test"] = "split"
     validation_share: float = pydantic.Field(default=0.15, gt=0, lt=1)
     classes: int | None = pydantic.Field(default=None, ge=2)
@@ -55,29 +61,35 @@ class DataSpec(StrictModel):
     def _fits_together(self) -> DataSpec:
         if (self.mean is None) != (self.std is None) or len(self.mean or ()) != len(self.std or ()):
             raise ValueError(
-                f"mean and std go together, a number of each for each channel; got {self.mean}, {self.std}"
+                f"mean and std need the same number of values, one for each channel; got {self.mean}, {self.std}"
             )
         if self.resize is not None and self.resize < (self.size or self.resize + 1):
-            raise ValueError(f"resize = {self.resize} needs a size that is no larger, which is cut out after it")
+            raise ValueError(f"resize = {self.resize} needs a size of at most that, which is cropped after scaling")
         if self.size is not None and self.name.startswith("npz:"):
-            raise ValueError("size is for digits, folders and torchvision's data sets; an .npz is used as it is")
+            raise ValueError("size applies to digits, folders and torchvision's data sets, not to an .npz file")
         if self.stream and (self.size is None or not self.name.startswith(("folder:", "torchvision:"))):
             raise ValueError(
-                "stream = true is for image files, of a folder: or torchvision: data set, and needs the size that each "
-                "is cut to"
+                "stream = true applies to image files, of a folder: or torchvision: data set, and needs the size that "
+                "each image is cropped to"
             )
         return self
 
-    def built_augmentation(self) -> Augmentation | StreamedAugmentation:
-        """What each training image goes through.
+    def build_augmentation(self) -> Augmentation | StreamedAugmentation:
+        """Build the augmentation of the training images.
 
-        A field of the other kind of set may stand in the table, switched off, so that a smaller variant of a spec can
-        be on another kind of set. Raises InputError for one that is switched on.
+        Fields of the other type of augmentation are accepted if they are switched off, so that a smaller variant of a
+        spec can use data that are streamed or not.
+
+        Raises:
+            InputError: If a field of the other type is switched on, or a value is invalid.
+            UnknownNameError: If a field is unknown.
         """
         cls, other = (Augmentation, StreamedAugmentation)[:: -1 if self.stream else 1]
-        table, own = dict(self.augmentation), set(cls.__dataclass_fields__)
-        for key in sorted((set(table) & set(other.__dataclass_fields__)) - own):
-            if table.pop(key) and key != "ratio":  # without an area the ratio does nothing
+        table, own_fields = dict(self.augmentation), set(cls.__dataclass_fields__)
+        for key in sorted((set(table) & set(other.__dataclass_fields__)) - own_fields):
+            if table.pop(key) and key != "ratio":  # `ratio` has no effect without `area`
                 kind = "in memory (stream = false)" if self.stream else "streamed (stream = true)"
-                raise InputError(f"augmentation: {key} is for images that are {kind}; leave it out here.")
-        return from_table(cls, table, what="augmentation")
+                raise InputError(f"augmentation: {key} applies to images that are {kind}; remove it here.")
+        if self.stream:
+            return from_table(StreamedAugmentation, table, name="augmentation")
+        return from_table(Augmentation, table, name="augmentation")

@@ -1,4 +1,4 @@
-"""Labelled training images that stay in their files: decoded by threads while the model computes."""
+"""Training images that stay in their files: decoded by threads while the model computes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 
 from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.batches import check_data
-from aimc_robust.data.decoding import centre_cut, random_box, resized_crop
+from aimc_robust.data.decoding import random_crop_box, resize_and_center_crop, resized_crop
 from aimc_robust.data.image_files import ImageFiles
-from aimc_robust.data.in_memory import shares_of_epoch
-from aimc_robust.data.lazy import LazyImages, normalised_bytes
+from aimc_robust.data.in_memory import epoch_indices
+from aimc_robust.data.lazy import LabelledImages, LazyImages, normalize_bytes
 from aimc_robust.errors import DataError, InputError, require_finite
 from aimc_robust.metrics import Batch
 from aimc_robust.seeding import Axes
@@ -26,14 +26,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamedAugmentation:
-    """What is done to a picture each time it is seen, in this order.
+    """Augmentation of an image each time it is read from its file, in this order.
 
-    area: least and greatest share of the picture's area in the part that is cut out and scaled to the size of the set
-        (`RandomResizedCrop`; ImageNet recipes take [0.08, 1.0]). Empty: the middle is cut out, as for testing.
-    ratio: least and greatest width to height of that part. flip: mirrored left to right with probability 1/2.
+    Args:
+        area: Smallest and largest fraction of the image's area that is cropped and scaled to the size of the set
+            (`RandomResizedCrop`; ImageNet recipes use [0.08, 1.0]). Empty: the center is cropped, as for testing.
+        ratio: Smallest and largest ratio of width to height of the crop.
+        flip: Mirror left to right with probability 1/2.
+
+    Raises:
+        InputError: If an argument is invalid.
     """
 
-    area: tuple[float, ...] = ()
+    area: tuple[()] | tuple[float, float] = ()
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: bool = False
 
@@ -41,25 +46,33 @@ class StreamedAugmentation:
         for name, highest in (("area", 1.0), ("ratio", 1e3)):
             values = getattr(self, name)
             if not isinstance(values, list | tuple) or len(values) not in ((0, 2) if name == "area" else (2,)):
-                raise InputError(f"{name} must be [least, greatest], got {values!r}.")
+                raise InputError(f"{name} must be [smallest, largest], got {values!r}.")
             for value in values:
                 require_finite(name, value, low=1e-3, high=highest)
             if list(values) != sorted(values):
-                raise InputError(f"{name} must be [least, greatest], got {values!r}.")
+                raise InputError(f"{name} must be [smallest, largest], got {values!r}.")
             object.__setattr__(self, name, tuple(values))
         if not isinstance(self.flip, bool):
             raise InputError(f"flip must be true or false, got {self.flip!r}.")
 
 
 class StreamedImages:
-    """A training set with the face of `Images` whose pixels stay in files.
+    """A training set with the interface of `Images` whose pixels stay in files.
 
-    files: RGB pictures with a `size`, brought to (3, size, size). labels: (N,). mean, std: of each channel, of pixels
-    in 0 to 1. augmentation: what each picture goes through each time it is seen.
+    Order and augmentation derive from (seed, epoch, stream, image) only: they do not depend on the batch size, the
+    number of threads or processes, or the device. A few batches are read ahead. `train` takes it in place of `Images`,
+    so that data sets larger than memory, such as ImageNet, need no separate training loop.
 
-    Order and augmentation derive from (seed, epoch, stream, image) alone: they do not depend on the batch size, the
-    number of threads or processes, or the device. A few batches are read ahead. Raises DataError for labels that do not
-    fit and, during an epoch, for a picture that cannot be read; InputError for files without a size.
+    Args:
+        files: RGB images with a `size`, scaled and cropped to (3, size, size).
+        labels: (N,) integers.
+        mean: Mean of each channel, for pixel values in 0 to 1.
+        std: Standard deviation of each channel, for pixel values in 0 to 1.
+        augmentation: Augmentation of each image each time it is read.
+
+    Raises:
+        DataError: If labels do not match; during an epoch, if an image cannot be read.
+        InputError: If the files have no size.
     """
 
     def __init__(
@@ -73,10 +86,10 @@ class StreamedImages:
     ) -> None:
         check_data("training images", (files, labels))
         if labels.is_floating_point():
-            raise DataError(f"labels must be whole numbers, got {labels.dtype}; give class numbers as int64.")
+            raise DataError(f"labels must be whole numbers, got {labels.dtype}; pass class numbers as int64.")
         if files.size is None:
-            raise InputError("images from files need the size that each is scaled and cut to; give a size.")
-        self.files, self.labels = files, labels
+            raise InputError("images from files need a size that each is scaled and cropped to; set `size`.")
+        self.files, self.labels, self.size = files, labels, files.size
         self.augmentation = augmentation or StreamedAugmentation()
         self.lazy = LazyImages(files, mean=mean, std=std)
 
@@ -90,43 +103,49 @@ class StreamedImages:
 
     @property
     def device(self) -> torch.device:
-        """Where batches are."""
+        """Device of the batches."""
         return self.lazy.device
 
     def to(self, device: torch.device | str) -> StreamedImages:
-        """The same with batches on a device."""
+        """Return this set with its batches on a device."""
         moved = copy.copy(self)
         moved.lazy, moved.labels = self.lazy.to(device), self.labels.to(device)
         return moved
 
     def epoch(
-        self, epoch: int, *, batch_size: int, seed: int = 0, stream: int = 0, part: int = 0, parts: int = 1
+        self, epoch: int, *, batch_size: int, seed: int = 0, stream: int = 0, shard: int = 0, num_shards: int = 1
     ) -> Iterator[Batch]:
         """Iterate over the (inputs, labels) batches of one pass over all images; see `Images.epoch`."""
-        shares = shares_of_epoch(
-            len(self), epoch, batch_size=batch_size, seed=seed, stream=stream, part=part, parts=parts
+        indices = epoch_indices(
+            len(self),
+            epoch,
+            batch_size=batch_size,
+            seed=seed,
+            stream=stream,
+            shard=shard,
+            num_shards=num_shards,
         )
-        return self._batches(shares, Axes(seed).at(use="augmentation", epoch=epoch, stream=stream))
+        return self._batches(indices, Axes(seed).at(use="augmentation", epoch=epoch, stream=stream))
 
-    def plain(self) -> Batch:
-        """All images without augmentation, read when they are asked for, and their labels."""
+    def unaugmented(self) -> LabelledImages:
+        """Return all images without augmentation, which are read when they are indexed, and their labels."""
         return self.lazy, self.labels
 
-    def _batches(self, shares: list[Tensor], axes: Axes) -> Iterator[Batch]:
-        # The flips of `Images`, so that both sets agree on them.
-        flips = Augmentation(flip=self.augmentation.flip).draws(axes, len(self), 0, 0).flip
+    def _batches(self, batches: list[Tensor], axes: Axes) -> Iterator[Batch]:
+        # Drawn as by `Images`, so that both sets flip the same images.
+        flips = Augmentation(flip=self.augmentation.flip).sample(axes, len(self), 0, 0).flip
+        area, ratio = self.augmentation.area, self.augmentation.ratio
 
-        def cut(picture: Image, number: int) -> Image:
-            if not self.augmentation.area:
-                return centre_cut(picture, self.files.size, self.files.resize)
-            generator = axes.at(draw="resized crop", image=number).generator()
-            box = random_box(*picture.size, self.augmentation.area, self.augmentation.ratio, generator)
-            return resized_crop(picture, box, self.files.size)
+        def transform(image: Image, index: int) -> Image:
+            if not area:
+                return resize_and_center_crop(image, self.size, self.files.resize)
+            generator = axes.at(draw="resized crop", image=index).generator()
+            return resized_crop(image, random_crop_box(*image.size, area, ratio, generator), self.size)
 
-        decoded = self.files.batches(shares, cut, pinned=self.device.type == "cuda")
-        for chosen, pixels in zip(shares, decoded, strict=True):
+        decoded = self.files.read_batches(batches, transform, pin_memory=self.device.type == "cuda")
+        for indices, pixels in zip(batches, decoded, strict=True):
             pixels = pixels.to(self.device, non_blocking=True)
             if flips is not None:
-                flip = flips[chosen].to(self.device)
+                flip = flips[indices].to(self.device)
                 pixels = torch.where(flip[:, None, None, None], pixels.flip(3), pixels)
-            yield normalised_bytes(pixels, self.lazy.mean, self.lazy.std), self.labels[chosen.to(self.device)]
+            yield normalize_bytes(pixels, self.lazy.mean, self.lazy.std), self.labels[indices.to(self.device)]

@@ -1,4 +1,4 @@
-"""Models and unfinished training on disk, as safetensors: no pickle, whole files only, refused when they do not fit."""
+"""Checkpoints of models and unfinished trainings as safetensors: no pickle, written atomically, checked on loading."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ Tensors = dict[str, Tensor]
 
 
 def model_tensors(model: nn.Module) -> Tensors:
-    """The model's state as separate, contiguous copies; tied weights appear under each of their names."""
+    """Return the model's state as separate, contiguous copies on the CPU; tied weights appear under each name."""
     return {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
 
 
@@ -26,59 +26,77 @@ def check_fits(
     source: str,
     remedy: str = "Give the model it was made from, or write to another folder.",
 ) -> None:
-    """Raise CheckpointError, with what is missing, unexpected or of another shape, unless `tensors` are `model`'s."""
-    own = model.state_dict()
-    missing = [name for name in own if name not in tensors]
-    unexpected = [name for name in sorted(tensors) if name not in own]
+    """Check that `tensors` have the names and shapes of the model's state.
+
+    Args:
+        model: The model.
+        tensors: State by name.
+        source: Where the tensors come from, for the message.
+        remedy: Advice in the message.
+
+    Raises:
+        CheckpointError: If a tensor is missing, unexpected, or has another shape; the message lists them.
+    """
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in tensors]
+    unexpected = [name for name in sorted(tensors) if name not in expected]
     shapes = [
         f"{name} has shape {tuple(tensors[name].shape)}, the model's has {tuple(value.shape)}"
-        for name, value in own.items()
+        for name, value in expected.items()
         if name in tensors and tensors[name].shape != value.shape
     ]
-    faults = [
-        words + _first(names)
-        for words, names in (("missing ", missing), ("unexpected ", unexpected), ("", shapes))
+    differences = [
+        prefix + _shortened(names)
+        for prefix, names in (("missing ", missing), ("unexpected ", unexpected), ("", shapes))
         if names
     ]
-    if faults:
+    if differences:
         raise CheckpointError(
-            f"{source} is a checkpoint of another model than {type(model).__name__}: {'; '.join(faults)}. {remedy}"
+            f"{source} is a checkpoint of another model than {type(model).__name__}: {'; '.join(differences)}. {remedy}"
         )
 
 
-def _first(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _shortened(names: list[str], limit: int = 8) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def load_model_tensors(model: nn.Module, tensors: Tensors, *, source: str) -> None:
-    """Put `tensors` into `model`. Raises as `check_fits`, before anything is changed."""
+    """Load `tensors` into `model`.
+
+    Raises:
+        CheckpointError: If they do not fit, see `check_fits`; the model is then unchanged.
+    """
     check_fits(model, tensors, source=source)
     model.load_state_dict(tensors)
 
 
-def write_checkpoint(path: Path, tensors: Tensors, notes: dict[str, Any]) -> None:
-    """Write tensors and JSON-able notes as one file."""
-    atomic_write(path, save(tensors, metadata={"aimc_robust": json.dumps(notes)}))
+def write_checkpoint(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
+    """Write tensors and JSON-serializable metadata as one file."""
+    atomic_write(path, save(tensors, metadata={"aimc_robust": json.dumps(metadata)}))
 
 
 def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """The tensors and notes of a file. Raises CheckpointError when it is not one that this package wrote."""
+    """Return the tensors and metadata of a file.
+
+    Raises:
+        CheckpointError: If the file is not a checkpoint written by this package.
+    """
     data = path.read_bytes()
     try:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        notes = json.loads(header["__metadata__"]["aimc_robust"])
-        if "recipe" not in notes:
-            raise ValueError("it does not say what made it")
+        metadata = json.loads(header["__metadata__"]["aimc_robust"])
+        if "recipe" not in metadata:
+            raise ValueError("its metadata has no recipe")
     except Exception as error:  # safetensors raises a bare Exception of its own
         raise CheckpointError(
             f"{path} is not a checkpoint of aimc-robust ({type(error).__name__}: {error}); delete it to train again."
         ) from None
-    return tensors, notes
+    return tensors, metadata
 
 
-def momentum_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
-    """The tensors of the optimizer's state, named by parameter number and key."""
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
+    """Return the tensors of the optimizer's state on the CPU, named `PARAMETER_NUMBER.KEY`."""
     state = optimizer.state_dict()["state"]
     return {
         f"{number}.{key}": value.detach().cpu().clone().contiguous()
@@ -88,8 +106,8 @@ def momentum_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
     }
 
 
-def load_momentum_tensors(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
-    """Put back what `momentum_tensors` returned."""
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+    """Load tensors returned by `optimizer_tensors` into the optimizer."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         number, _, key = name.partition(".")
@@ -97,7 +115,6 @@ def load_momentum_tensors(optimizer: torch.optim.Optimizer, tensors: Tensors) ->
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     for parameter, entries in optimizer.state.items():
         for key, value in entries.items():
-            if (
-                key != "step" and isinstance(value, Tensor) and value.shape == parameter.shape
-            ):  # laid out as the weight is: channels_last
+            if key != "step" and isinstance(value, Tensor) and value.shape == parameter.shape:
+                # In the memory format of the weight, which may be channels_last.
                 entries[key] = torch.empty_like(parameter).copy_(value)

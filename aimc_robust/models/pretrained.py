@@ -1,4 +1,4 @@
-"""Trained weights of any origin into a model, without running code: safetensors, or torch files of tensors alone."""
+"""Trained weights from safetensors files or torch files of tensors, loaded without running code."""
 
 from __future__ import annotations
 
@@ -19,116 +19,137 @@ from torch import Tensor, nn
 from aimc_robust.errors import CheckpointError
 from aimc_robust.models.checkpoint import Tensors, check_fits
 
-# What training codes wrap a model's state in, and what wrappers put before its keys.
-INSIDE = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights", "ema")
+# Keys of training checkpoints that hold a state_dict, and prefixes that wrappers add to its keys.
+STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights", "ema")
 PREFIXES = ("module.", "_orig_mod.", "_forward_module.", "model.", "net.", "network.")
 
 
 @dataclass(frozen=True)
-class Weights:
-    """tensors: by the file's names. id: a hash of the file. notes: what was done to read it, for the user."""
+class PretrainedWeights:
+    """Tensors read from a file.
+
+    Attributes:
+        tensors: Tensors by the names in the file.
+        id: Hash of the file.
+        notes: Remarks for the user on how the file was read.
+    """
 
     tensors: Tensors
     id: str
     notes: tuple[str, ...]
 
 
-def read_weights(path: Path) -> Weights:
-    """The tensors of a .safetensors file, or of what torch.save wrote of a state_dict.
+def read_weights(path: Path) -> PretrainedWeights:
+    """Read the tensors of a .safetensors file, or of a state_dict written by torch.save.
 
-    Raises CheckpointError for a file that is missing, damaged or of another kind, or a pickle of more than tensors,
-    which could run code when it is loaded.
+    Raises:
+        CheckpointError: If the file is missing, damaged or of another type, or is a pickle of more than tensors, which
+            could run code when it is loaded.
     """
     if not path.is_file():
-        raise CheckpointError(f"there are no weights at {path}; give a .safetensors file or a saved state_dict.")
+        raise CheckpointError(
+            f"the weights file {path} does not exist; give a .safetensors file or a saved state_dict."
+        )
     data = path.read_bytes()
-    is_safetensors = path.suffix == ".safetensors" or data[8:9] == b"{"  # after 8 bytes of length begins its JSON
-    found, notes = _safetensors(path, data) if is_safetensors else _torch_file(path, data)
-    return Weights(found, hashlib.blake2b(data, digest_size=16).hexdigest(), notes)
+    is_safetensors = path.suffix == ".safetensors" or data[8:9] == b"{"  # 8 bytes of length, then JSON
+    tensors, notes = _read_safetensors(path, data) if is_safetensors else _read_torch_file(path, data)
+    return PretrainedWeights(tensors, hashlib.blake2b(data, digest_size=16).hexdigest(), notes)
 
 
-def load_weights(model: nn.Module, weights: Weights, *, source: str) -> tuple[str, ...]:
-    """Put weights into `model`, in its own precision; returns what was done besides, for the user.
+def load_weights(model: nn.Module, weights: PretrainedWeights, *, source: str) -> tuple[str, ...]:
+    """Load weights into `model`, converted to its precision.
 
-    A prefix of PREFIXES that all names have and the model's lack is taken off. A missing count of BatchNorm's batches,
-    which evaluation does not use, stays the model's. Of weights that layers share, one name is enough, as
-    safetensors.torch.save_model writes them. Raises CheckpointError that lists missing and unexpected names.
+    A prefix of PREFIXES that all names have and the model's lack is removed. A missing count of BatchNorm's batches,
+    which evaluation does not use, keeps the model's value. Tied weights need only one of their names, as
+    safetensors.torch.save_model writes them.
+
+    Args:
+        model: Model to load into.
+        weights: Result of `read_weights`.
+        source: Where the weights come from, for messages.
+
+    Returns:
+        Remarks for the user on how the weights were read and loaded.
+
+    Raises:
+        CheckpointError: If names or shapes do not match (the message lists them), or weights are not finite.
     """
-    own = model.state_dict()
-    tensors, notes = _without_prefix(weights.tensors, own)
-    counts = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
-    tensors = counts | _tied(tensors, own) | tensors
+    state = model.state_dict()
+    tensors, notes = _without_prefix(weights.tensors, state)
+    counts = {name: value for name, value in state.items() if name.endswith("num_batches_tracked")}
+    tensors = counts | _tied_tensors(tensors, state) | tensors
     check_fits(
         model,
         tensors,
         source=source,
         remedy="Name the model and options (and --classes) that it was trained with.",
     )
-    whole = [name for name, value in tensors.items() if own[name].is_floating_point() > value.is_floating_point()]
-    if whole:
-        raise CheckpointError(f"{source}: {whole[0]} holds {tensors[whole[0]].dtype}; give unquantised weights.")
+    integers = [n for n, value in tensors.items() if state[n].is_floating_point() and not value.is_floating_point()]
+    if integers:
+        name = integers[0]
+        raise CheckpointError(f"{source}: {name} holds {tensors[name].dtype}; give unquantized weights.")
     model.load_state_dict(tensors)
-    halves = sorted({str(value.dtype) for name, value in tensors.items() if value.dtype != own[name].dtype})
-    if halves:
-        notes += (f"{', '.join(halves)} weights were read into the model's own precision",)
+    converted = sorted({str(value.dtype) for name, value in tensors.items() if value.dtype != state[name].dtype})
+    if converted:
+        notes += (f"{', '.join(converted)} weights were converted to the model's precision",)
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise CheckpointError(f"{source}: {name} holds NaN or infinity; this model cannot be deployed.")
     return notes
 
 
-def _safetensors(path: Path, data: bytes) -> tuple[Tensors, tuple[str, ...]]:
+def _read_safetensors(path: Path, data: bytes) -> tuple[Tensors, tuple[str, ...]]:
     try:
         return load(data), ()
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}.") from None
 
 
-def _torch_file(path: Path, data: bytes) -> tuple[Tensors, tuple[str, ...]]:
+def _read_torch_file(path: Path, data: bytes) -> tuple[Tensors, tuple[str, ...]]:
     try:
-        with warnings.catch_warnings(action="ignore"):  # of files that are refused below
-            held = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for what it did not write
+        with warnings.catch_warnings(action="ignore"):  # about files that are rejected below
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for other files
         if isinstance(error, pickle.UnpicklingError) and data.startswith((b"PK", b"\x80")):
             raise CheckpointError(
-                f"{path} is a pickle of more than tensors; loading it could run code, so it is refused. In the program "
-                "that made it, save tensors alone: safetensors.torch.save_file(model.state_dict(), 'NAME.safetensors')."
+                f"{path} is a pickle of more than tensors; loading it could run code, so it is rejected. In the "
+                "program that made it, save only tensors: safetensors.torch.save_file(model.state_dict(), 'NAME.safetensors')."
             ) from None
         raise CheckpointError(
-            f"{path} cannot be read as weights ({type(error).__name__}); expected a .safetensors file, or what "
-            "torch.save(model.state_dict(), FILE) wrote."
+            f"{path} cannot be read as weights ({type(error).__name__}); expected a .safetensors file, or one "
+            "written by torch.save(model.state_dict(), FILE)."
         ) from None
-    return _state_in(path, held, ())
+    return _find_state_dict(path, content, ())
 
 
-def _state_in(path: Path, held: Any, notes: tuple[str, ...]) -> tuple[Tensors, tuple[str, ...]]:
-    """The dict of tensors in what a file held, perhaps inside a training checkpoint."""
-    named = isinstance(held, Mapping) and all(isinstance(name, str) for name in held)
-    if named and held and all(isinstance(value, Tensor) for value in held.values()):
-        return dict(held), notes
-    inside = [key for key in INSIDE if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)]
-    if not inside:
-        keys = ", ".join(map(str, list(held)[:5])) if isinstance(held, Mapping) else ""
+def _find_state_dict(path: Path, content: Any, notes: tuple[str, ...]) -> tuple[Tensors, tuple[str, ...]]:
+    """Return the state_dict in a file's content, which may be nested in a training checkpoint."""
+    is_named = isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
+    if is_named and content and all(isinstance(value, Tensor) for value in content.values()):
+        return dict(content), notes
+    keys = [k for k in STATE_DICT_KEYS if isinstance(content, Mapping) and isinstance(content.get(k), Mapping)]
+    if not keys:
+        names = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else ""
         raise CheckpointError(
-            f"{path} holds {f'a dict of {keys}' if keys else f'a {type(held).__name__}'} and no state_dict; save "
-            f"model.state_dict() alone, or under one of the keys {', '.join(INSIDE)}."
+            f"{path} holds {f'a dict of {names}' if names else f'a {type(content).__name__}'} and no state_dict; save "
+            f"only model.state_dict(), or put it under one of the keys {', '.join(STATE_DICT_KEYS)}."
         )
-    return _state_in(path, held[inside[0]], (*notes, f"read the weights under {inside[0]!r}"))
+    return _find_state_dict(path, content[keys[0]], (*notes, f"read the weights under {keys[0]!r}"))
 
 
-def _without_prefix(tensors: Tensors, own: Mapping[str, Tensor]) -> tuple[Tensors, tuple[str, ...]]:
-    """The tensors under names that the model may know, and what was taken off."""
-    taken = ""
-    while not set(tensors) & set(own):
+def _without_prefix(tensors: Tensors, state: Mapping[str, Tensor]) -> tuple[Tensors, tuple[str, ...]]:
+    """Remove prefixes that keep all names from matching the model's; return the tensors and remarks."""
+    removed = ""
+    while not set(tensors) & set(state):
         prefix = next((p for p in PREFIXES if tensors and all(name.startswith(p) for name in tensors)), None)
         if prefix is None:
             break
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-        taken += prefix
-    return tensors, (f"took the prefix {taken!r} off all names",) if taken else ()
+        removed += prefix
+    return tensors, (f"removed the prefix {removed!r} from all names",) if removed else ()
 
 
-def _tied(tensors: Tensors, own: Mapping[str, Tensor]) -> Tensors:
-    """Names that share their memory with one that was given -> its tensor."""
-    given = {value.data_ptr(): tensors[name] for name, value in own.items() if name in tensors and value.numel()}
-    return {name: given[value.data_ptr()] for name, value in own.items() if value.data_ptr() in given}
+def _tied_tensors(tensors: Tensors, state: Mapping[str, Tensor]) -> Tensors:
+    """Return a tensor for every name of the model that shares its memory with a name in `tensors`."""
+    by_address = {v.data_ptr(): tensors[name] for name, v in state.items() if name in tensors and v.numel()}
+    return {name: by_address[v.data_ptr()] for name, v in state.items() if v.data_ptr() in by_address}

@@ -1,4 +1,4 @@
-"""Networks by name: our own, torchvision's, timm's, or any function that returns a module."""
+"""Networks by name: built-in ones, torchvision's, timm's, or any function that returns a module."""
 
 import difflib
 from typing import Any, Protocol
@@ -8,106 +8,125 @@ from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, MissingDependencyError, unknown_name
 from aimc_robust.io.user_code import import_callable
-from aimc_robust.models.networks.registry import KNOWN, find_network
+from aimc_robust.models.networks.registry import NETWORK_NAMES, find_network
 from aimc_robust.models.networks.vit import ViT
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.seeding import Axes
 
 SOURCES = ("torchvision:NAME", "timm:NAME", "package.module:function")
-NEAREST = 12  # of a thousand names of timm, those that a miss lists
+SUGGESTIONS = 12  # of timm's thousand names, those that the error for an unknown name lists
 
 
-class Example(Protocol):
-    """What a network is built for: shape (C, H, W) of an image, number of classes, two images."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
+class DataInfo(Protocol):
+    """Properties of the data that a network is built for."""
 
     @property
-    def classes(self) -> int: ...
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of one image."""
 
     @property
-    def example(self) -> Tensor: ...
+    def classes(self) -> int:
+        """Number of classes."""
+
+    @property
+    def example(self) -> Tensor:
+        """Two images (2, C, H, W) as the network takes them."""
 
 
-def build_model(spec: ModelSpec, data: Example, *, seed: int) -> nn.Module:
-    """The network that a spec names, freshly initialised from `seed`, checked to turn these images into class scores.
+def build_model(spec: ModelSpec, data: DataInfo, *, seed: int) -> nn.Module:
+    """Build and initialize the network of a spec, and check that it returns class scores for the data.
 
-    Raises as `construct` does, and InputError when the network does not take the images.
+    Args:
+        spec: Spec of the network.
+        data: Data that the network is built for.
+        seed: Root seed of the initial weights.
+
+    Raises:
+        InputError: If the network does not accept the images, or in the cases of `construct`.
+        UnknownNameError: If the name is unknown.
+        MissingDependencyError: If torchvision or timm is needed and not installed.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Axes(seed).at(use="init").seed())
         model = construct(spec, data)
-        _check(model, spec.name, data)
+        _check_outputs(model, spec.name, data)
     return model
 
 
-def construct(spec: ModelSpec, data: Example) -> nn.Module:
-    """The network that a spec names, with weights from torch's global generator and nothing checked about its outputs.
+def construct(spec: ModelSpec, data: DataInfo) -> nn.Module:
+    """Build the network of a spec with weights from torch's global generator, without checking its outputs.
 
-    Under `torch.device("meta")` our own, torchvision's and timm's networks are built without memory for weights.
-    Raises UnknownNameError, InputError, or MissingDependencyError when torchvision or timm is needed and absent.
+    Under `torch.device("meta")`, built-in networks and those of torchvision and timm take no memory for weights.
+
+    Args:
+        spec: Spec of the network.
+        data: Data that the network is built for.
+
+    Raises:
+        InputError: If the network cannot be built with the options.
+        UnknownNameError: If the name is unknown.
+        MissingDependencyError: If torchvision or timm is needed and not installed.
     """
-    found = find_network(spec.name)
-    if found:
-        builder, fixed = found
-        sized = {"image_size": data.shape[1:]} if builder is ViT else {}
-        return _called(builder, spec, in_channels=data.shape[0], classes=data.classes, **fixed, **sized)
+    network = find_network(spec.name)
+    if network:
+        builder, fixed = network
+        image_size = {"image_size": data.shape[1:]} if builder is ViT else {}
+        return _call(builder, spec, in_channels=data.shape[0], classes=data.classes, **fixed, **image_size)
     source, _, name = spec.name.partition(":")
     if not name:
-        raise unknown_name("model", spec.name, [*KNOWN, *SOURCES])
+        raise unknown_name("model", spec.name, [*NETWORK_NAMES, *SOURCES])
     if source == "torchvision":
         return _torchvision(name, spec, data)
     if source == "timm":
         return _timm(name, spec, data)
-    model = _called(import_callable(spec.name, what="model"), spec)
+    model = _call(import_callable(spec.name, what="model"), spec)
     if not isinstance(model, nn.Module):
         raise InputError(f"model {spec.name} returned {type(model).__name__}; expected a torch.nn.Module.")
     return model
 
 
-def _torchvision(name: str, spec: ModelSpec, data: Example) -> nn.Module:
+def _torchvision(name: str, spec: ModelSpec, data: DataInfo) -> nn.Module:
     try:
         from torchvision import models
     except ImportError as error:
-        raise _missing(spec, "torchvision", "vision", error) from None
+        raise _missing_package(spec, "torchvision", "vision", error) from None
     if name not in models.list_models():
         raise unknown_name("torchvision model", name, models.list_models())
-    return _called(models.get_model, spec, name, weights=None, num_classes=data.classes)
+    return _call(models.get_model, spec, name, weights=None, num_classes=data.classes)
 
 
-def _timm(name: str, spec: ModelSpec, data: Example) -> nn.Module:
+def _timm(name: str, spec: ModelSpec, data: DataInfo) -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise _missing(spec, "timm", "timm", error) from None
+        raise _missing_package(spec, "timm", "timm", error) from None
     known = timm.list_models()
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=NEAREST, cutoff=0.0)
+        nearest = difflib.get_close_matches(name, known, n=SUGGESTIONS, cutoff=0.0)
         advice = f"(The nearest of {len(known)}; timm.list_models() has all.)"
         raise unknown_name("timm model", name, nearest, advice=advice)
-    return _called(timm.create_model, spec, name, pretrained=False, num_classes=data.classes, in_chans=data.shape[0])
+    return _call(timm.create_model, spec, name, pretrained=False, num_classes=data.classes, in_chans=data.shape[0])
 
 
-def _missing(spec: ModelSpec, package: str, extra: str, error: ImportError) -> MissingDependencyError:
+def _missing_package(spec: ModelSpec, package: str, extra: str, error: ImportError) -> MissingDependencyError:
     return MissingDependencyError(
         f"model {spec.name} needs {package} ({error}); install it with: pip install 'aimc-robust[{extra}]'"
     )
 
 
-def _called(function: Any, spec: ModelSpec, *args: Any, **given: Any) -> Any:
+def _call(function: Any, spec: ModelSpec, *args: Any, **kwargs: Any) -> Any:
     try:
-        return function(*args, **given, **spec.options)
-    except Exception as error:  # whatever a user's function raises
+        return function(*args, **kwargs, **spec.options)
+    except Exception as error:  # a user's function may raise anything
         raise InputError(f"model {spec.name} cannot be built with the options {spec.options}: {error}.") from None
 
 
-def _check(model: nn.Module, name: str, data: Example) -> None:
+def _check_outputs(model: nn.Module, name: str, data: DataInfo) -> None:
     was_training = model.training
     try:
         with torch.no_grad():
             scores = model.eval()(data.example)
-    except Exception as error:  # whatever a user's forward raises
+    except Exception as error:  # a user's forward may raise anything
         raise InputError(f"model {name} does not take images of shape {data.shape} (C, H, W): {error}.") from None
     model.train(was_training)
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != 2 or scores.shape[1] < data.classes:

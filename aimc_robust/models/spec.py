@@ -1,4 +1,4 @@
-"""The network that a spec names, and its options."""
+"""Spec of a network: its name and options."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ LIBRARIES = ("torchvision", "timm")
 
 
 class ModelSpec(StrictModel):
-    """A network and its options.
+    """Spec of a network.
 
     Attributes:
-        name: A network of `models.networks.registry`, `torchvision:NAME`, `timm:NAME` or `package.module:function`.
+        name: One of `models.networks.registry.NETWORKS`, `wrn-DEPTH-WIDEN`, `torchvision:NAME`, `timm:NAME` or
+            `package.module:function`.
         options: Keyword arguments of the network's constructor.
     """
 
@@ -25,5 +26,5 @@ class ModelSpec(StrictModel):
 
     @property
     def source_digest(self) -> str | None:
-        """Digest of the file of a network of the user's own; None for a network of this package or of a library."""
+        """Digest of the source file of a user-defined network; None for a network of this package or of a library."""
         return None if self.name.partition(":")[0] in LIBRARIES else source_digest(self.name)

@@ -1,34 +1,43 @@
-"""How long and how a model is trained, whatever the method."""
+"""Training settings that all methods share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
 from aimc_robust.errors import InputError, require_finite, require_known, require_whole
 from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.scales import NoiseScale
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("cosine", "constant")
-PRECISIONS = ("32-true", "bf16-mixed")
+OptimizerName = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["cosine", "constant"]
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
-    """Keep the epoch with the best accuracy on the validation split under Gaussian weight noise.
+    """Select the epoch with the best accuracy on the validation split under Gaussian weight noise.
 
-    All epochs are run; the selection is the stopping, as in the Incorruptible paper's App. B (which selects on the
-    test set; here it is the validation split). sigma, scale: the noise; 0 selects on clean accuracy. Several sigmas
-    keep an epoch each: the best under a little noise is seldom the best under much.
-    draws: noise draws averaged per epoch, the same ones at every epoch.
+    All epochs are run; only the weights of the best one are kept, as in the Incorruptible paper's App. B (which selects
+    on the test set; here it is the validation split).
+
+    Args:
+        sigma: Noise strength; 0 selects on clean accuracy. For several values, one epoch is selected for each: the best
+            epoch under weak noise is rarely the best under strong noise.
+        scale: Scale of the noise, see `noise.Gaussian`.
+        draws: Noise draws averaged per epoch, the same ones in every epoch.
+
+    Raises:
+        InputError: If an argument is invalid.
     """
 
     sigma: float | Sequence[float]
-    scale: str = "filter_max"
+    scale: NoiseScale = "filter_max"
     draws: int = 5
 
     def __post_init__(self) -> None:
@@ -42,23 +51,36 @@ class EarlyStopping:
 
     @property
     def sigmas(self) -> tuple[float, ...]:
-        """Each sigma that an epoch is kept for."""
+        """Noise strengths for which an epoch is selected."""
         return self.sigma if isinstance(self.sigma, tuple) else (self.sigma,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """The recipe that all methods share.
+    """Training settings, independent of the method.
 
-    An epoch is one pass over the training images; a method that takes two batches per update (m-RWP) makes as many
-    updates and sees the images twice, in two orders.
-    optimizer: `sgd` (with Nesterov-free momentum), `adam` or `adamw`. schedule: `cosine` lets lr fall from its value to
-    0 along half a cosine, update by update; `constant` keeps it. warmup_epochs: lr first rises from 0 over so many.
-    clip_norm: the L2 norm that an update's gradient is cut to; None leaves it.
-    precision: `32-true`, or `bf16-mixed` (autocast: convolutions and products in bfloat16, weights in float32).
-    channels_last: keep images and filters channel by channel in memory, which is faster; the numbers stay, up to
-    rounding. compile: run the model through torch.compile.
-    early_stopping: None keeps the last epoch.
+    An epoch is one pass over the training images. A method that takes two batches per update (m-RWP) makes as many
+    updates per epoch and reads the images twice, in two orders.
+
+    Args:
+        epochs: Number of epochs.
+        batch_size: Images per batch, over all workers together.
+        lr: Peak learning rate.
+        momentum: Momentum of `sgd`.
+        weight_decay: Weight decay of the optimizer.
+        label_smoothing: Label smoothing of the cross-entropy loss, 0 to 1.
+        early_stopping: Selection of an epoch; None keeps the last one.
+        optimizer: `sgd` (with Nesterov-free momentum), `adam` or `adamw`.
+        schedule: `cosine` decreases the learning rate to 0 along half a cosine, update by update; `constant` keeps it.
+        warmup_epochs: Epochs over which the learning rate first rises linearly from 0.
+        clip_norm: Bound on the L2 norm of an update's gradient; None disables clipping.
+        precision: `32-true`, or `bf16-mixed` (autocast: convolutions and products in bfloat16, weights in float32).
+        channels_last: Use the channels-last memory format, which is faster; results are equal up to rounding.
+        compile: Run the model through torch.compile.
+
+    Raises:
+        InputError: If a value is invalid.
+        UnknownNameError: If an optimizer, schedule or precision is unknown.
     """
 
     epochs: int
@@ -68,11 +90,11 @@ class TrainingConfig:
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
     early_stopping: EarlyStopping | None = None
-    optimizer: str = "sgd"
-    schedule: str = "cosine"
+    optimizer: OptimizerName = "sgd"
+    schedule: Schedule = "cosine"
     warmup_epochs: float = 0.0
     clip_norm: float | None = None
-    precision: str = "32-true"
+    precision: Precision = "32-true"
     channels_last: bool = False
     compile: bool = False
 
@@ -83,39 +105,43 @@ class TrainingConfig:
             require_finite(name, getattr(self, name))
         for name in ("momentum", "label_smoothing"):
             require_finite(name, getattr(self, name), high=1.0)
-        require_known("optimizer", self.optimizer, OPTIMIZERS)
-        require_known("schedule", self.schedule, SCHEDULES)
+        require_known("optimizer", self.optimizer, get_args(OptimizerName))
+        require_known("schedule", self.schedule, get_args(Schedule))
         require_finite("warmup_epochs", self.warmup_epochs, high=float(self.epochs))
         if self.clip_norm is not None:
             require_finite("clip_norm", self.clip_norm)
             if self.clip_norm == 0:
-                raise InputError("clip_norm must be above 0: a norm of 0 would train nothing. None switches it off.")
-        if self.precision == "16-mixed":
+                raise InputError("clip_norm must be above 0: a norm of 0 stops training. None disables clipping.")
+        if str(self.precision) == "16-mixed":
             raise InputError("precision 16-mixed needs loss scaling; use bf16-mixed, which has the range of float32.")
-        require_known("precision", self.precision, PRECISIONS)
+        require_known("precision", self.precision, get_args(Precision))
         for name in ("channels_last", "compile"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}.")
 
     @property
     def selections(self) -> tuple[float | None, ...]:
-        """The epochs that are kept: a sigma of early stopping each, or None for the last epoch."""
+        """One entry for each epoch that is kept: a sigma of early stopping, or None for the last epoch."""
         return (None,) if self.early_stopping is None else self.early_stopping.sigmas
 
     def updates_per_epoch(self, images: int) -> int:
-        """Updates in one epoch over `images` training images; a last partial batch is dropped, unless it is all."""
+        """Return the updates of one epoch over `images` images; a last partial batch is dropped unless it is the only.
+
+        Args:
+            images: Number of training images.
+        """
         return max(1, images // self.batch_size)
 
     def base_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer that applies the method's gradients."""
+        """Return the optimizer that applies the method's gradients to `model`."""
+        parameters = model.parameters()
         if self.optimizer == "sgd":
-            options = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
-            return torch.optim.SGD(model.parameters(), **options)
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer]
-        return kind(model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+            return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        optimizer_class = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+        return optimizer_class(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
     def learning_rate(self, step: int, updates_per_epoch: int) -> float:
-        """lr at update `step`, from 1."""
+        """Return the learning rate at update `step`, from 1."""
         total, warmup = self.epochs * updates_per_epoch, self.warmup_epochs * updates_per_epoch
         if step <= warmup:
             return self.lr * step / warmup

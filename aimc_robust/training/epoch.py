@@ -1,6 +1,6 @@
-"""One epoch of training, and what the validation split says after it."""
+"""One epoch of training, and the accuracy on the validation split after it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.in_memory import Images
+from aimc_robust.data.lazy import LabelledImages
+from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import DivergenceError, InputError
 from aimc_robust.io.atomic import Row
 from aimc_robust.metrics import Batch, measure
@@ -18,11 +20,13 @@ from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import mean_over_workers, world
 
-EVALUATION_BATCH = 512
+EVALUATION_BATCH_SIZE = 512
+
+Autocast = Callable[[], AbstractContextManager[None]]
 
 
 def loss_function(config: TrainingConfig) -> nn.Module:
-    """What training minimises."""
+    """Return the loss that training minimizes: cross-entropy with label smoothing."""
     return nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
 
 
@@ -31,62 +35,99 @@ def train_epoch(
     method: Method,
     config: TrainingConfig,
     optimizer: torch.optim.Optimizer,
-    images: Images,
+    images: Images | StreamedImages,
     *,
-    seed: int,
+    train_seed: int,
     epoch: int,
-    autocast: Callable[[], AbstractContextManager[None]],
+    autocast: Autocast,
 ) -> Row:
-    """One pass over the images. Every random number derives from (seed, epoch): a resume needs no generator state.
+    """Train for one pass over the images.
 
-    Returns epoch, updates, lr, strength and train_loss, the mean over the updates and workers.
-    Raises DivergenceError, on all workers alike, when a loss was not finite.
+    Every random number derives from (train_seed, epoch), so resuming needs no generator state.
+
+    Args:
+        model: Model to train, in place.
+        method: Training method.
+        config: Training settings.
+        optimizer: Optimizer of the model's parameters.
+        images: Training images.
+        train_seed: Root seed of the image order and of random numbers inside the model.
+        epoch: Number of the epoch, from 1.
+        autocast: Factory of the context that runs forward and backward passes.
+
+    Returns:
+        Row with epoch, updates, lr, strength and train_loss (mean over updates and workers).
+
+    Raises:
+        DivergenceError: If a loss is not finite, on all workers alike.
     """
     updates = config.updates_per_epoch(len(images))
-    names, part, parts = method.shard(*world())
+    data_shard = method.shard(*world())
     streams = [
-        images.epoch(epoch, batch_size=config.batch_size, seed=seed, stream=stream, part=part, parts=parts)
-        for stream in names
+        images.epoch(
+            epoch,
+            batch_size=config.batch_size,
+            seed=train_seed,
+            stream=stream,
+            shard=data_shard.shard,
+            num_shards=data_shard.num_shards,
+        )
+        for stream in data_shard.streams
     ]
     loss_fn = loss_function(config)
     losses: list[Tensor] = []
     model.train()
-    with seeded(Axes(seed).at(use="model", epoch=epoch), images.device):
+    with seeded(Axes(train_seed).at(use="model", epoch=epoch), images.device):
         for step, batches in enumerate(zip(*streams, strict=True), start=(epoch - 1) * updates + 1):
-            if config.channels_last:
-                batches = [(inputs.contiguous(memory_format=torch.channels_last), labels) for inputs, labels in batches]
             lr = config.learning_rate(step, updates)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             optimizer.zero_grad()
-            try:
-                with autocast():
-                    losses.append(method.backward(model, loss_fn, batches, step=step))
-            except InputError:  # say, a crossbar that refuses weights which an earlier update has broken
-                if all(p.isfinite().all() for p in model.parameters()):
-                    raise
-                raise divergence("a weight", step, epoch, method) from None
+            losses.append(_backward(model, method, config, loss_fn, batches, step=step, epoch=epoch, autocast=autocast))
             if config.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
     all_losses = torch.stack(losses)
-    all_losses = mean_over_workers([all_losses], [all_losses])[0]
-    if not torch.isfinite(all_losses).all():
-        # Looked at once an epoch: a look at every update would make a GPU wait each time.
-        step = (epoch - 1) * updates + int((~torch.isfinite(all_losses)).nonzero()[0]) + 1
-        raise divergence("the loss", step, epoch, method)
+    mean_losses = mean_over_workers([all_losses], [all_losses])[0]
+    assert mean_losses is not None
+    if not torch.isfinite(mean_losses).all():
+        # Checked once per epoch: a check after every update would synchronize with the GPU each time.
+        step = (epoch - 1) * updates + int((~torch.isfinite(mean_losses)).nonzero()[0]) + 1
+        raise divergence_error("the loss", step, epoch, method)
     return {
         "epoch": epoch,
         "updates": step,
         "lr": lr,
         "strength": method.strength(step),
-        "train_loss": float(all_losses.mean()),
+        "train_loss": float(mean_losses.mean()),
     }
+
+
+def _backward(
+    model: nn.Module,
+    method: Method,
+    config: TrainingConfig,
+    loss_fn: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    step: int,
+    epoch: int,
+    autocast: Autocast,
+) -> Tensor:
+    if config.channels_last:
+        batches = [(inputs.contiguous(memory_format=torch.channels_last), labels) for inputs, labels in batches]
+    try:
+        with autocast():
+            return method.backward(model, loss_fn, batches, step=step)
+    except InputError:  # for example, a crossbar that rejects weights which an earlier update made NaN
+        if all(p.isfinite().all() for p in model.parameters()):
+            raise
+        raise divergence_error("a weight", step, epoch, method) from None
 
 
 @contextmanager
 def seeded(axes: Axes, device: torch.device) -> Iterator[None]:
-    """Inside, what draws from the global generators (dropout) draws from these axes; they are put back afterwards."""
+    """Seed the global generators (used by dropout) from `axes`; restore their state on exit."""
     rank, _ = world()
     axes = axes.at(worker=rank) if rank else axes
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -94,40 +135,48 @@ def seeded(axes: Axes, device: torch.device) -> Iterator[None]:
         yield
 
 
-def divergence(what: str, step: int, epoch: int, method: Method) -> DivergenceError:
-    """The error that names update, method and strength."""
+def divergence_error(quantity: str, step: int, epoch: int, method: Method) -> DivergenceError:
+    """Return the error for a `quantity` that is not finite at update `step`, with the method and its strength."""
     strength = method.strength(step)
-    at, mend = (
+    at, remedy = (
         ("", "") if strength is None else (f" at strength {strength:g}", " or the strength, or lengthen the ramp")
     )
     return DivergenceError(
-        f"{what} is not finite at update {step} (epoch {epoch}) of {type(method).__name__}{at}; lower lr{mend}."
+        f"{quantity} is not finite at update {step} (epoch {epoch}) of {type(method).__name__}{at}; lower lr{remedy}."
     )
 
 
-def validate(model: nn.Module, stopping: EarlyStopping | None, data: Batch, seed: int) -> Row:
-    """Accuracy on the validation split, clean and under the noise that early stopping selects on.
+def validate(model: nn.Module, stopping: EarlyStopping | None, data: LabelledImages, train_seed: int) -> Row:
+    """Measure accuracy on the validation split, clean and under the noise of early stopping.
 
-    Several sigmas have a `perturbed_accuracy_SIGMA` each, and `perturbed_accuracy` is that of the greatest.
+    Args:
+        model: Model to evaluate; it is left in evaluation mode.
+        stopping: Early stopping, or None to measure clean accuracy only.
+        data: (inputs, labels) of the validation split.
+        train_seed: Root seed of the noise.
+
+    Returns:
+        Row with accuracy, loss and perturbed_accuracy. For several sigmas there is one `perturbed_accuracy_SIGMA` each,
+        and `perturbed_accuracy` is that of the largest.
     """
     model.eval()
-    batches = split_batches(data, EVALUATION_BATCH)
+    batches = split_batches(data, EVALUATION_BATCH_SIZE)
     clean = measure(model, batches)
-    row = {"accuracy": clean.accuracy, "loss": clean.loss, "perturbed_accuracy": None}
+    row: Row = {"accuracy": clean.accuracy, "loss": clean.loss, "perturbed_accuracy": None}
     if stopping is None:
         return row
-    scores = {}
+    scores: dict[float, float] = {}
     for sigma in stopping.sigmas:
-        found = []
+        accuracies = []
         for draw in range(stopping.draws if sigma or len(stopping.sigmas) == 1 else 0):
-            axes = Axes(seed).at(use="validation", chip=draw)
+            axes = Axes(train_seed).at(use="validation", chip=draw)
             with perturbed(model, Gaussian(sigma, stopping.scale), generator=axes):
-                found.append(measure(model, batches).accuracy)
-        scores[sigma] = sum(found) / len(found) if found else clean.accuracy
+                accuracies.append(measure(model, batches).accuracy)
+        scores[sigma] = sum(accuracies) / len(accuracies) if accuracies else clean.accuracy
     row["perturbed_accuracy"] = scores[max(scores)]
-    return row if len(scores) == 1 else row | {score_key(sigma): score for sigma, score in scores.items()}
+    return row if len(scores) == 1 else row | {score_column(sigma): score for sigma, score in scores.items()}
 
 
-def score_key(sigma: float) -> str:
-    """What a history row calls the accuracy that one of several selections goes by."""
+def score_column(sigma: float) -> str:
+    """Return the history column with the accuracy that selects the epoch for `sigma`, one of several."""
     return f"perturbed_accuracy_{sigma:g}"

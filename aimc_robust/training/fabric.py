@@ -1,6 +1,6 @@
-"""Where a training runs: devices, nodes and processes, through Lightning Fabric.
+"""Devices, nodes and processes of a training, through Lightning Fabric.
 
-Fabric is imported when it is needed: it takes seconds, which a command that trains nothing should not spend.
+Fabric is imported only when used: the import takes seconds, which commands without training should not spend.
 """
 
 from __future__ import annotations
@@ -13,22 +13,31 @@ from typing import TYPE_CHECKING
 import torch
 
 from aimc_robust.errors import InputError, require_whole
+from aimc_robust.training.config import Precision
 from aimc_robust.training.methods.distributed import world
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 # Set by Fabric's own launcher (LOCAL_RANK, NODE_RANK), torchrun (RANK) and SLURM (SLURM_PROCID).
-RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-WAITING = timedelta(days=2)  # one process evaluates the chips while the others wait for it
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+PROCESS_GROUP_TIMEOUT = timedelta(days=2)  # one process evaluates the chips while the others wait for it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What a training may use: devices x nodes processes, each with a device of its own.
+    """Compute resources of a training: devices x nodes processes, one device each.
 
-    More than one process trains data-parallel (DDP). accelerator: `cpu`, `gpu`, ..., or `auto`, the best there is.
-    strategy: one of Fabric's that keep the whole model in each process.
+    More than one process trains data-parallel (DDP).
+
+    Args:
+        devices: Devices per node.
+        nodes: Number of nodes.
+        accelerator: `cpu`, `gpu`, ..., or `auto` for the best available.
+        strategy: A strategy of Fabric that keeps the whole model in each process.
+
+    Raises:
+        InputError: If a count is not a whole number of at least 1.
     """
 
     devices: int = 1
@@ -42,12 +51,12 @@ class Machine:
 
     @property
     def processes(self) -> int:
-        """How many processes work together."""
+        """Number of processes on all nodes."""
         return self.devices * self.nodes
 
     @property
     def device_name(self) -> str:
-        """What it computes on, as reports name it."""
+        """Name of the device for reports, such as `cpu` or the GPU's model."""
         accelerator = None if self.accelerator == "cpu" else torch.accelerator.current_accelerator(check_available=True)
         if accelerator is None:
             return "cpu"
@@ -55,21 +64,25 @@ class Machine:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the first of them, which reads, writes and speaks."""
-        return self.processes == 1 or all(os.environ.get(name, "0") == "0" for name in RANKS)
+        """Whether this process is the first one, which reads and writes files and prints."""
+        return self.processes == 1 or all(os.environ.get(name, "0") == "0" for name in RANK_VARIABLES)
 
-    def fabric(self, precision: str) -> Fabric:
-        """A launched Fabric. Started alone, it starts the other processes of its node by the same command.
+    def fabric(self, precision: Precision) -> Fabric:
+        """Return a launched Fabric.
 
-        torchrun or SLURM may start them instead. Raises InputError for what this machine or Fabric does not have.
+        A process started alone starts the other processes of its node with the same command, unless torchrun or SLURM
+        has started them.
+
+        Raises:
+            InputError: If this machine or Fabric does not support the request.
         """
         from lightning_fabric import Fabric
-        from lightning_fabric.strategies import DDPStrategy
+        from lightning_fabric.strategies.ddp import DDPStrategy
 
-        strategy = self.strategy
+        strategy: str | DDPStrategy = self.strategy
         if strategy in ("auto", "ddp") and self.processes > 1:
-            # BatchNorm statistics are shared once an epoch (`loop`), not before every forward pass.
-            strategy = DDPStrategy(broadcast_buffers=False, timeout=WAITING)
+            # BatchNorm statistics are shared once per epoch (see `loop`), not before every forward pass.
+            strategy = DDPStrategy(broadcast_buffers=False, timeout=PROCESS_GROUP_TIMEOUT)
         try:
             fabric = Fabric(
                 accelerator=self.accelerator,
@@ -87,39 +100,56 @@ class Machine:
         return fabric
 
 
-def fabric_for(device: torch.device, precision: str) -> Fabric:
-    """One process on the device that the model is on."""
-    kind = {"cpu": "cpu", "cuda": "cuda", "mps": "mps"}.get(device.type)
-    if kind is None:
+def single_device_fabric(device: torch.device, precision: Precision) -> Fabric:
+    """Return a Fabric of one process on the given device.
+
+    Raises:
+        InputError: If the device is not a CPU, CUDA or MPS device.
+    """
+    if device.type not in ("cpu", "cuda", "mps"):
         raise InputError(f"the model is on {device}; move it to a CPU, CUDA or MPS device before training.")
     from lightning_fabric import Fabric
 
-    return Fabric(accelerator=kind, devices=1 if device.index is None else [device.index], precision=precision)
+    devices = 1 if device.index is None else [device.index]
+    return Fabric(accelerator=device.type, devices=devices, precision=precision)
 
 
-def check_fabric(fabric: Fabric, precision: str, batch_size: int, parts: int) -> None:
-    """Raise InputError unless `fabric` can run this recipe. parts: in how many a batch is shared out."""
-    from lightning_fabric.strategies import DDPStrategy, SingleDeviceStrategy
+def check_fabric(fabric: Fabric, precision: Precision, batch_size: int, shards: int) -> None:
+    """Check that `fabric` can run a training.
+
+    Args:
+        fabric: A launched Fabric.
+        precision: Precision of the training settings.
+        batch_size: Images per batch.
+        shards: Number of shards that a batch is split into.
+
+    Raises:
+        InputError: If strategy, number of processes, precision or batch size do not match.
+    """
+    from lightning_fabric.strategies.ddp import DDPStrategy
+    from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 
     if not isinstance(fabric.strategy, DDPStrategy | SingleDeviceStrategy):
         raise InputError(
-            f"the strategy {type(fabric.strategy).__name__} cuts the model up, and a perturbation needs whole weights; "
+            f"the strategy {type(fabric.strategy).__name__} splits the model, but perturbations need whole weights; "
             "use `auto` or `ddp`."
         )
     if fabric.world_size != world()[1]:
         raise InputError(
-            f"{world()[1]} processes work together and this training knows of {fabric.world_size}; pass "
-            "train(..., fabric=Machine(devices=...).fabric(precision)), and one folder that all of them see."
+            f"the process group has {world()[1]} processes, the Fabric of this training {fabric.world_size}; pass "
+            "train(..., fabric=Machine(devices=...).fabric(precision)), and one folder that all processes can see."
         )
-    found = fabric.strategy.precision.precision
-    if found != precision:
-        raise InputError(f"the recipe has precision {precision}, the Fabric was made with {found}; make them equal.")
-    check_shares(batch_size, parts)
-
-
-def check_shares(batch_size: int, parts: int) -> None:
-    """Raise InputError unless a batch can be shared out evenly."""
-    if batch_size % parts:
+    fabric_precision = fabric.strategy.precision.precision
+    if fabric_precision != precision:
         raise InputError(
-            f"a batch of {batch_size} cannot be shared out evenly among {parts} processes; take a multiple of {parts}."
+            f"the training settings have precision {precision}, the Fabric has {fabric_precision}; make them equal."
+        )
+    check_even_split(batch_size, shards)
+
+
+def check_even_split(batch_size: int, shards: int) -> None:
+    """Raise InputError unless a batch can be split evenly into `shards`."""
+    if batch_size % shards:
+        raise InputError(
+            f"a batch of {batch_size} cannot be split evenly over {shards} processes; use a multiple of {shards}."
         )

@@ -1,4 +1,4 @@
-"""The training loop: any method, one recipe, a checkpoint per epoch, and the same end after any interruption."""
+"""The training loop: any method, one set of settings, a checkpoint per epoch, bit-identical results after a resume."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aimc_robust.data.batches import check_data
 from aimc_robust.data.in_memory import Images
+from aimc_robust.data.lazy import LabelledImages
 from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import InputError
 from aimc_robust.io.atomic import Row, append_rows, read_rows
@@ -21,20 +22,20 @@ from aimc_robust.metrics import Batch
 from aimc_robust.models.checkpoint import load_model_tensors, model_tensors
 from aimc_robust.noise.analog_weights import weights_in_scope
 from aimc_robust.training.config import TrainingConfig
-from aimc_robust.training.epoch import divergence, score_key, train_epoch, validate
-from aimc_robust.training.fabric import check_fabric, fabric_for
+from aimc_robust.training.epoch import divergence_error, score_column, train_epoch, validate
+from aimc_robust.training.fabric import check_fabric, single_device_fabric
 from aimc_robust.training.methods.ascent import global_norm
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import share_buffers, world
 from aimc_robust.training.resumption import (
     FINISHED,
     HISTORY,
-    Kept,
     Progress,
+    SelectedWeights,
     load_finished,
     load_history,
     load_progress,
-    recipe_of,
+    recipe_fingerprint,
     save_finished,
     save_progress,
 )
@@ -43,14 +44,18 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Probe = Callable[[nn.Module, Method, int], Row]
-"""(model, method, update) -> more numbers of an epoch's row. It leaves the model and all generators as they were."""
+"""(model, method, update) -> further columns of an epoch's row. It must not change the model or any generator."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A finished training: the model with its selected weights, the epoch they come from, and a row per epoch.
+class TrainingResult:
+    """Result of `train`.
 
-    Where early stopping has several sigmas these are the weights of the first; `load_selection` gives the others.
+    Attributes:
+        model: The model with the selected weights, in evaluation mode. For early stopping with several sigmas these are
+            the weights of the first; `load_selection` loads the others.
+        epoch: Epoch that the weights come from.
+        history: One row per epoch.
     """
 
     model: nn.Module
@@ -64,108 +69,180 @@ def train(
     config: TrainingConfig,
     *,
     training_set: Batch | Images | StreamedImages,
-    validation_set: Batch,
-    seed: int = 0,
+    validation_set: LabelledImages,
+    train_seed: int = 0,
     folder: Path | None = None,
     data_id: str = "",
     on_epoch: Callable[[Row], None] | None = None,
     probe: Probe | None = None,
     fabric: Fabric | None = None,
-) -> Trained:
-    """Train `model` in place and return it with the selected epoch's weights, in evaluation mode.
+) -> TrainingResult:
+    """Train `model` in place and load the weights of the selected epoch.
 
-    training_set: `Images`, `StreamedImages`, or (inputs, labels), whole. validation_set: (inputs, labels), whole, or
-        `LazyImages` for inputs.
-    seed: order of images and randomness inside the model (dropout); the method draws from its own seed.
-    folder: where checkpoint.safetensors and history.jsonl go. A finished training found there is loaded, an
-        unfinished one goes on after its last epoch; either way the result is the undisturbed run's, bit for bit.
-    data_id: what identifies the data; a checkpoint made from other data, recipe or model is refused.
-    on_epoch: called with each new row: epoch, updates, lr, strength, train_loss, accuracy, loss,
-        perturbed_accuracy (of the validation split, in percent), distance (sum over the epochs of the L2 distance that
-        the weights moved, Incorruptible paper's Fig. 9), seconds; and what `probe` adds, with its probe_seconds.
-    probe: looks at the model after each epoch (`analysis.Diagnostics`); the training is the same without it.
-    fabric: a launched Fabric (`Machine.fabric`), for several processes; all of them call `train`, and the first one
-        writes and calls back. None: this process, on the model's device.
-    Raises DivergenceError when a loss is not finite, naming update, method and strength; CheckpointError for a
-    checkpoint that does not belong; DataError for images and labels that do not fit together.
+    Args:
+        model: Model to train.
+        method: Training method.
+        config: Training settings.
+        training_set: All training data, as `Images`, `StreamedImages` or (inputs, labels).
+        validation_set: All validation data, as (inputs, labels); the inputs may be `LazyImages`.
+        train_seed: Root seed of the image order and of random numbers inside the model (dropout). The method draws from
+            its own seed.
+        folder: Folder for checkpoint.safetensors and history.jsonl. A finished training in it is loaded, an unfinished
+            one is resumed after its last epoch. The result equals that of an uninterrupted run bit for bit.
+        data_id: Identifier of the data. A checkpoint of other data, settings or model is rejected.
+        on_epoch: Called with each new row: epoch, updates, lr, strength, train_loss; accuracy, loss and
+            perturbed_accuracy of the validation split [percent]; distance (sum over the epochs of the L2 distance that
+            the weights moved, Incorruptible paper, Fig. 9); seconds; and the columns of `probe` with probe_seconds.
+        probe: Measures the model after each epoch (`analysis.Diagnostics`) without changing the training.
+        fabric: A launched Fabric (`Machine.fabric`) for several processes. All of them call `train`; the first one
+            writes files and calls `on_epoch`. None uses this process and the model's device.
+
+    Returns:
+        The trained model, the epoch of its weights, and the history.
+
+    Raises:
+        DivergenceError: If a loss is not finite; the message names update, method and strength.
+        CheckpointError: If a checkpoint in `folder` belongs to another training.
+        DataError: If images and labels do not match.
+        InputError: If the settings do not match the data or the Fabric.
     """
     images = training_set if isinstance(training_set, Images | StreamedImages) else Images(*training_set)
     check_data("validation_set", validation_set)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
-    recipe = recipe_of(model, method, config, seed, data_id, images.augmentation)
+    recipe = recipe_fingerprint(model, method, config, train_seed, data_id, images.augmentation)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / FINISHED).exists():
             epoch = load_finished(folder, model, recipe)
-            return Trained(model.eval(), epoch, read_rows(folder / HISTORY))
+            return TrainingResult(model.eval(), epoch, read_rows(folder / HISTORY))
     weights_in_scope(model, "all")  # raises for a model without parameters
     if config.channels_last and len(images.shape) != 3:
         raise InputError(
-            f"channels_last takes images (N, C, H, W), got inputs of shape (N, *{images.shape}); leave it out."
+            f"channels_last needs images (N, C, H, W), got inputs of shape (N, *{images.shape}); set it to False."
         )
-    fabric = fabric or fabric_for(next(model.parameters()).device, config.precision)
-    check_fabric(fabric, config.precision, config.batch_size, parts=method.shard(*world())[2])
-    images, validation = images.to(fabric.device), tuple(part.to(fabric.device) for part in validation_set)
-    model.to(fabric.device)
-    if config.channels_last:
-        model.to(memory_format=torch.channels_last)
-    optimizer = config.base_optimizer(model)
-    progress, history = Progress(), []
-    if folder is not None:
-        progress = load_progress(folder, model, optimizer, recipe)
-        history = load_history(folder, progress.epoch, mend=fabric.is_global_zero)
-        fabric.barrier()  # nobody writes before all have read
-    # Fabric's own wrapper would cast and convert again what autocast does here.
-    running = fabric.setup_module(torch.compile(model) if config.compile else model)._forward_module
-    while progress.epoch < config.epochs:
+    fabric = fabric or single_device_fabric(next(model.parameters()).device, config.precision)
+    check_fabric(fabric, config.precision, config.batch_size, shards=method.shard(*world()).num_shards)
+    inputs, labels = validation_set
+    run = _Run(
+        model=model,
+        method=method,
+        config=config,
+        images=images.to(fabric.device),
+        validation=(inputs.to(fabric.device), labels.to(fabric.device)),
+        train_seed=train_seed,
+        folder=folder,
+        recipe=recipe,
+        probe=probe,
+        fabric=fabric,
+    )
+    return run.train(on_epoch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """The checked arguments of one training, on the device that it runs on."""
+
+    model: nn.Module
+    method: Method
+    config: TrainingConfig
+    images: Images | StreamedImages
+    validation: LabelledImages
+    train_seed: int
+    folder: Path | None
+    recipe: str
+    probe: Probe | None
+    fabric: Fabric
+
+    def train(self, on_epoch: Callable[[Row], None] | None) -> TrainingResult:
+        """Run the remaining epochs, then load and save the selected weights."""
+        model, config, folder, fabric = self.model, self.config, self.folder, self.fabric
+        model.to(fabric.device)
+        if config.channels_last:
+            model.to(memory_format=torch.channels_last)
+        optimizer = config.base_optimizer(model)
+        progress, history = Progress(), []
+        if folder is not None:
+            progress = load_progress(folder, model, optimizer, self.recipe)
+            history = load_history(folder, progress.epoch, truncate_file=fabric.is_global_zero)
+            fabric.barrier()  # no process writes before all have read
+        wrapped = self._wrapped_model()
+        while progress.epoch < config.epochs:
+            row = self._epoch(wrapped, optimizer, progress.epoch + 1, history)
+            progress.epoch += 1
+            _select(progress, row, config, model)
+            history.append(row)
+            if fabric.is_global_zero:
+                if folder is not None:
+                    append_rows(folder / HISTORY, [row])
+                    save_progress(folder, model, optimizer, progress, self.recipe)
+                if on_epoch is not None:
+                    on_epoch(row)
+        load_model_tensors(model, progress.selected[0].tensors, source="this run")
+        if folder is not None and fabric.is_global_zero:
+            save_finished(folder, progress, self.recipe, config.selections)
+        fabric.barrier()
+        return TrainingResult(model.eval(), progress.selected[0].epoch, history)
+
+    def _wrapped_model(self) -> nn.Module:
+        """Return the model, compiled and in DDP's wrapper where these apply."""
+        module = self.model
+        if self.config.compile:
+            compiled = torch.compile(module)
+            assert isinstance(compiled, nn.Module)  # torch.compile of a module returns a module
+            module = compiled
+        # Fabric's own wrapper would repeat the casts that autocast does here.
+        return self.fabric.setup_module(module)._forward_module
+
+    def _epoch(self, wrapped: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, history: list[Row]) -> Row:
+        """Train and validate one epoch; return its row, equal on all processes."""
+        model, method, fabric = self.model, self.method, self.fabric
         began = time.perf_counter()
-        epoch, start = progress.epoch + 1, [p.detach().clone() for p in model.parameters()]
-        row = train_epoch(running, method, config, optimizer, images, seed=seed, epoch=epoch, autocast=fabric.autocast)
-        travelled = history[-1].get("distance", 0.0) if history else 0.0
-        row["distance"] = travelled + _distance(model, start)
-        share_buffers(model, source=method.statistics_from)
+        start = [p.detach().clone() for p in model.parameters()]
+        row = train_epoch(
+            wrapped,
+            method,
+            self.config,
+            optimizer,
+            self.images,
+            train_seed=self.train_seed,
+            epoch=epoch,
+            autocast=fabric.autocast,
+        )
+        row["distance"] = (history[-1].get("distance", 0.0) if history else 0.0) + _distance(model, start)
+        share_buffers(model, source=method.statistics_rank)
         if fabric.is_global_zero:
-            row |= validate(model, config.early_stopping, validation, seed)
+            row |= validate(model, self.config.early_stopping, self.validation, self.train_seed)
             row["seconds"] = round(time.perf_counter() - began, 3)
             if math.isfinite(row["loss"]):
-                row |= _probed(probe, model, method, row["updates"])
+                row |= _run_probe(self.probe, model, method, row["updates"])
         row = fabric.broadcast(row)
-        if not math.isfinite(row["loss"]):  # the last update of an epoch has no training loss after it
-            raise divergence("the validation loss", row["updates"], epoch, method)
-        progress.epoch = epoch
-        _select(progress, row, config, model)
-        history.append(row)
-        if fabric.is_global_zero:
-            if folder is not None:
-                append_rows(folder / HISTORY, [row])
-                save_progress(folder, model, optimizer, progress, recipe)
-            if on_epoch is not None:
-                on_epoch(row)
-    load_model_tensors(model, progress.kept[0].tensors, source="this run")
-    if folder is not None and fabric.is_global_zero:
-        save_finished(folder, progress, recipe, config.selections)
-    fabric.barrier()
-    return Trained(model.eval(), progress.kept[0].epoch, history)
+        if not math.isfinite(row["loss"]):  # no training loss follows the last update of an epoch
+            raise divergence_error("the validation loss", row["updates"], epoch, method)
+        return row
 
 
 def _distance(model: nn.Module, start: list[Tensor]) -> float:
+    """Return the L2 distance of the weights from `start`."""
     return float(global_norm(torch._foreach_sub([p.detach() for p in model.parameters()], start)))
 
 
-def _probed(probe: Probe | None, model: nn.Module, method: Method, step: int) -> Row:
-    """What the probe says, and what it cost."""
+def _run_probe(probe: Probe | None, model: nn.Module, method: Method, step: int) -> Row:
+    """Return the columns of the probe and its run time."""
     if probe is None:
         return {}
     began = time.perf_counter()
-    found = probe(model, method, step)
-    return {**found, "probe_seconds": round(time.perf_counter() - began, 3)}
+    columns = probe(model, method, step)
+    return {**columns, "probe_seconds": round(time.perf_counter() - began, 3)}
 
 
 def _select(progress: Progress, row: Row, config: TrainingConfig, model: nn.Module) -> None:
-    """Keep this epoch's weights wherever they are to be kept: the best so far under a sigma, or the last."""
+    """Store this epoch's weights for every selection in which it is the best so far (or the last epoch)."""
     tensors = None
     for i, sigma in enumerate(config.selections):
-        score = row["perturbed_accuracy" if len(config.selections) == 1 else score_key(sigma)]
-        if sigma is None or i == len(progress.kept) or score > progress.kept[i].score:
+        column = "perturbed_accuracy" if sigma is None or len(config.selections) == 1 else score_column(sigma)
+        score = row[column]
+        if sigma is None or i == len(progress.selected) or score > progress.selected[i].score:
             tensors = tensors or model_tensors(model)  # shared by the selections that take this epoch
-            progress.kept[i : i + 1] = [Kept(row["epoch"], -math.inf if score is None else score, tensors)]
+            progress.selected[i : i + 1] = [
+                SelectedWeights(row["epoch"], -math.inf if score is None else score, tensors)
+            ]

@@ -1,4 +1,4 @@
-"""What a training leaves on disk, and how it goes on from there."""
+"""Files of a training: finished and unfinished checkpoints, the history, and how a training resumes from them."""
 
 import hashlib
 import json
@@ -13,15 +13,16 @@ import torch
 from torch import nn
 
 from aimc_robust.data.augmentation import Augmentation
+from aimc_robust.data.streaming import StreamedAugmentation
 from aimc_robust.errors import CheckpointError
 from aimc_robust.io.atomic import Row, atomic_write, read_rows
 from aimc_robust.models.checkpoint import (
     Tensors,
     check_fits,
     load_model_tensors,
-    load_momentum_tensors,
+    load_optimizer_tensors,
     model_tensors,
-    momentum_tensors,
+    optimizer_tensors,
     read_checkpoint,
     write_checkpoint,
 )
@@ -34,8 +35,14 @@ HISTORY = "history.jsonl"
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The weights that a selection holds on to, the epoch they come from and what it scored."""
+class SelectedWeights:
+    """Weights of the epoch that a selection has chosen so far.
+
+    Attributes:
+        epoch: Epoch that the weights come from.
+        score: Accuracy under the selection's noise [percent]; minus infinity if the last epoch is kept.
+        tensors: The model's state.
+    """
 
     epoch: int
     score: float
@@ -44,131 +51,167 @@ class Kept:
 
 @dataclass
 class Progress:
-    """Where a training stands: what a resume needs beside the weights and the optimizer's state."""
+    """State of a training beside the weights and the optimizer's state.
+
+    Attributes:
+        epoch: Epochs done.
+        selected: One entry for each of the config's `selections`.
+    """
 
     epoch: int = 0
-    kept: list[Kept] = field(default_factory=list)  # one of each of the recipe's selections
+    selected: list[SelectedWeights] = field(default_factory=list)
 
 
-def recipe_of(
-    model: nn.Module, method: Method, config: TrainingConfig, seed: int, data_id: str, augmentation: Augmentation
+def recipe_fingerprint(
+    model: nn.Module,
+    method: Method,
+    config: TrainingConfig,
+    train_seed: int,
+    data_id: str,
+    augmentation: Augmentation | StreamedAugmentation,
 ) -> str:
-    """A fingerprint of all that decides the result.
+    """Return a hash of everything that determines the result of a training.
 
-    Settings at their defaults are left out, so that a new setting does not disown what was trained before it came.
+    Settings at their defaults are left out, so that a setting added later does not invalidate existing checkpoints.
     """
     tensors = {name: [*value.shape, str(value.dtype)] for name, value in model.state_dict().items()}
-    settings = [[type(part).__name__, _chosen(part)] for part in (method, config, augmentation)]
-    content = [tensors, settings, seed, data_id]
+    settings = [[type(part).__name__, _non_default_fields(part)] for part in (method, config, augmentation)]
+    content = [tensors, settings, train_seed, data_id]
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
-def _chosen(settings: Any) -> dict[str, Any]:
-    """The fields of a dataclass that differ from their defaults, in a form that is the same in every process."""
+def _non_default_fields(settings: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that differ from their defaults, in a form equal in every process."""
     values = {field.name: (getattr(settings, field.name), field.default) for field in fields(settings)}
-    return {name: _plain(value) for name, (value, default) in values.items() if value != default}
+    return {name: _canonical(value) for name, (value, default) in values.items() if value != default}
 
 
-def _plain(value: Any) -> Any:
-    """A setting as text; a function by its name alone, an object of a class by its attributes."""
+def _canonical(value: Any) -> Any:
+    """Return a setting as text: a function by its name, an object without its own repr by class and attributes."""
     if is_dataclass(value):
-        return [type(value).__name__, _chosen(value)]
-    if type(value).__repr__ is object.__repr__ and not isfunction(value):  # it would show an address
-        return [f"{type(value).__module__}.{type(value).__qualname__}", {k: _plain(v) for k, v in vars(value).items()}]
+        return [type(value).__name__, _non_default_fields(value)]
+    # The default repr contains a memory address.
+    if getattr(type(value), "__repr__", None) is object.__repr__ and not isfunction(value):
+        attributes = {name: _canonical(attribute) for name, attribute in vars(value).items()}
+        return [f"{type(value).__module__}.{type(value).__qualname__}", attributes]
     return f"{value.__module__}.{value.__qualname__}" if isfunction(value) else repr(value)
 
 
-def _check_recipe(path: Path, found: str | None, expected: str) -> None:
-    if found != expected:
+def _check_recipe(path: Path, recipe: str | None, expected: str) -> None:
+    if recipe != expected:
         raise CheckpointError(
-            f"{path} was made by another recipe (method, settings, seed, model or data); write to another folder, or "
+            f"{path} was made with another recipe (method, settings, seed, model or data); use another folder, or "
             "delete it to train again."
         )
 
 
-def selection_file(selections: Sequence[float | None], number: int) -> str:
-    """The checkpoint of a selection: the first is the checkpoint, the others are named by their sigma."""
-    return FINISHED if number == 0 else f"checkpoint-{selections[number]:g}.safetensors"
+def selection_file(selections: Sequence[float | None], index: int) -> str:
+    """Return the checkpoint name of selection `index`: `checkpoint` for the first, the others with their sigma."""
+    return FINISHED if index == 0 else f"checkpoint-{selections[index]:g}.safetensors"
 
 
 def load_finished(folder: Path, model: nn.Module, recipe: str) -> int:
-    """Put a finished training's weights into `model`; returns the epoch they come from."""
+    """Load the weights of a finished training into `model`.
+
+    Returns:
+        The epoch that the weights come from.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged or belongs to another recipe.
+    """
     epoch = _load(folder / FINISHED, model, recipe)
-    (folder / UNFINISHED).unlink(missing_ok=True)  # a kill may have come between the two files
+    (folder / UNFINISHED).unlink(missing_ok=True)  # left if the process was killed between writing and deleting
     return epoch
 
 
-def load_selection(folder: Path, model: nn.Module, selections: Sequence[float | None], number: int) -> int:
-    """Put the weights of one of a finished training's selections into `model`; returns the epoch they come from.
+def load_selection(folder: Path, model: nn.Module, selections: Sequence[float | None], index: int) -> int:
+    """Load the weights of selection `index` of a finished training into `model`.
 
-    Raises CheckpointError when the file is missing, damaged, or of another training than the folder's first.
+    Returns:
+        The epoch that the weights come from.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or belongs to another training than the first selection's.
     """
-    path = folder / selection_file(selections, number)
+    path = folder / selection_file(selections, index)
     if not path.exists():
         raise CheckpointError(f"{path} is missing; delete {folder / FINISHED} to train again.")
     return _load(path, model, read_checkpoint(folder / FINISHED)[1]["recipe"])
 
 
 def _load(path: Path, model: nn.Module, recipe: str) -> int:
-    tensors, notes = read_checkpoint(path)
+    tensors, metadata = read_checkpoint(path)
     check_fits(model, tensors, source=str(path))
-    _check_recipe(path, notes.get("recipe"), recipe)
+    _check_recipe(path, metadata.get("recipe"), recipe)
     load_model_tensors(model, tensors, source=str(path))
-    return notes["epoch"]
+    return metadata["epoch"]
 
 
 def save_finished(folder: Path, progress: Progress, recipe: str, selections: Sequence[float | None]) -> None:
-    """Write the selected weights, then let go of the unfinished state. The first selection's file says: finished."""
-    for number in reversed(range(len(selections))):
-        kept = progress.kept[number]
-        write_checkpoint(
-            folder / selection_file(selections, number), kept.tensors, {"recipe": recipe, "epoch": kept.epoch}
-        )
+    """Write the selected weights, then delete the unfinished state.
+
+    The first selection's file is written last, because its presence marks the training as finished.
+    """
+    for index in reversed(range(len(selections))):
+        selected = progress.selected[index]
+        metadata = {"recipe": recipe, "epoch": selected.epoch}
+        write_checkpoint(folder / selection_file(selections, index), selected.tensors, metadata)
     (folder / UNFINISHED).unlink(missing_ok=True)
 
 
 def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: str) -> Progress:
-    """Put an unfinished training's state into model and optimizer; a fresh Progress when there is none."""
+    """Load the state of an unfinished training into model and optimizer; return an empty Progress if there is none.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged or belongs to another recipe or an older version.
+    """
     path = folder / UNFINISHED
     if not path.exists():
         return Progress()
-    tensors, notes = read_checkpoint(path)
-    model_part = _part(tensors, "model")
-    check_fits(model, model_part, source=str(path))
-    _check_recipe(path, notes.get("recipe"), recipe)
-    load_model_tensors(model, model_part, source=str(path))
-    load_momentum_tensors(optimizer, _part(tensors, "optimizer"))
-    if "kept" not in notes:
+    tensors, metadata = read_checkpoint(path)
+    model_state = _with_prefix(tensors, "model")
+    check_fits(model, model_state, source=str(path))
+    _check_recipe(path, metadata.get("recipe"), recipe)
+    load_model_tensors(model, model_state, source=str(path))
+    load_optimizer_tensors(optimizer, _with_prefix(tensors, "optimizer"))
+    if "kept" not in metadata:
         raise CheckpointError(f"{path} was written by an older version of aimc-robust; delete it to train again.")
-    kept = [
-        Kept(epoch, -math.inf if score is None else score, _part(tensors, f"epoch{epoch}"))
-        for epoch, score in notes["kept"]
+    selected = [
+        SelectedWeights(epoch, -math.inf if score is None else score, _with_prefix(tensors, f"epoch{epoch}"))
+        for epoch, score in metadata["kept"]
     ]
-    return Progress(notes["epoch"], kept)
+    return Progress(metadata["epoch"], selected)
 
 
 def save_progress(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, recipe: str
 ) -> None:
-    """Write all that `load_progress` needs."""
-    parts = {"model": model_tensors(model), "optimizer": momentum_tensors(optimizer)}
-    parts |= {f"epoch{kept.epoch}": kept.tensors for kept in progress.kept}  # once where selections share an epoch
-    tensors = {f"{part}/{name}": value for part, content in parts.items() for name, value in content.items()}
-    kept = [[kept.epoch, kept.score if math.isfinite(kept.score) else None] for kept in progress.kept]
-    write_checkpoint(folder / UNFINISHED, tensors, {"recipe": recipe, "epoch": progress.epoch, "kept": kept})
+    """Write everything that `load_progress` needs."""
+    groups = {"model": model_tensors(model), "optimizer": optimizer_tensors(optimizer)}
+    groups |= {f"epoch{s.epoch}": s.tensors for s in progress.selected}  # once where selections share an epoch
+    tensors = {f"{prefix}/{name}": value for prefix, group in groups.items() for name, value in group.items()}
+    scores = [[s.epoch, s.score if math.isfinite(s.score) else None] for s in progress.selected]
+    metadata = {"recipe": recipe, "epoch": progress.epoch, "kept": scores}
+    write_checkpoint(folder / UNFINISHED, tensors, metadata)
 
 
-def _part(tensors: Tensors, part: str) -> Tensors:
-    return {name.removeprefix(f"{part}/"): t for name, t in tensors.items() if name.startswith(f"{part}/")}
+def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
+    """Return the tensors whose name starts with `prefix/`, without it."""
+    return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
 
 
-def load_history(folder: Path, epoch: int, *, mend: bool) -> list[Row]:
-    """The rows up to the checkpoint; a row that a kill left ahead of its checkpoint is dropped, to be made again.
+def load_history(folder: Path, epoch: int, *, truncate_file: bool) -> list[Row]:
+    """Return the history rows up to the checkpoint's epoch.
 
-    mend: drop it from the file too, which one process alone may do.
+    A row after it was written by a process that was killed before its checkpoint; that epoch is trained again.
+
+    Args:
+        folder: The training's folder.
+        epoch: Epoch of the checkpoint.
+        truncate_file: Also drop later rows from the file. Only one process may do this.
     """
     path = folder / HISTORY
     rows = [row for row in read_rows(path) if row["epoch"] <= epoch]
-    if mend:
+    if truncate_file:
         atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows))
     return rows

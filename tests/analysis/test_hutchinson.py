@@ -109,12 +109,12 @@ def test_the_standard_error_covers_images_that_were_left_out():
         runs.append(contract_hessian(model, batches, [weighting], seed=part, probes=4))
     scatter = float(torch.stack([run.total[0] for run in runs]).std())
     part, whole = (
-        float(torch.stack([run.standard_error(share=share)[0] for run in runs]).square().mean().sqrt())
+        float(torch.stack([run.standard_error(sampled_fraction=share)[0] for run in runs]).square().mean().sqrt())
         for share in (0.0, 1.0)
     )
     assert 0.8 * scatter < part < 1.25 * scatter
     assert whole < 0.8 * part
-    half = [float(run.standard_error(share=0.5)[0]) for run in runs]
+    half = [float(run.standard_error(sampled_fraction=0.5)[0]) for run in runs]
     assert float(torch.tensor(half).square().mean()) == pytest.approx((part**2 + whole**2) / 2)
 
 

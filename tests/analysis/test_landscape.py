@@ -48,11 +48,11 @@ def filters(name, value):
 
 def test_places_run_over_the_square_and_an_odd_number_has_the_weights_in_its_middle():
     landscape = Landscape(3, 0.5)
-    places = [landscape.place(number) for number in range(landscape.places)]
+    places = [landscape.coordinates(number) for number in range(landscape.num_points)]
     assert places == [(a, b) for a in (-0.5, 0.0, 0.5) for b in (-0.5, 0.0, 0.5)]
-    assert Landscape(50).along[0] == -1.0
-    assert Landscape(50).along[-1] == 1.0
-    assert 0.0 not in Landscape(50).along
+    assert Landscape(50).axis[0] == -1.0
+    assert Landscape(50).axis[-1] == 1.0
+    assert 0.0 not in Landscape(50).axis
 
 
 def test_each_filter_moves_by_its_own_length_and_nothing_else_moves():
@@ -204,11 +204,11 @@ def plane_rows(folder, cell):
 def test_rows_hold_the_loss_of_the_weights_moved_by_hand(landed):
     store = ComparisonResults.open(landed)
     cell = store.cells[0]
-    data = load_data(store.spec.data_of(cell.method), seed=store.spec.seed, folder=landed)
+    data = load_data(store.spec.data_of(cell.method), data_seed=store.spec.data_seed, folder=landed)
     model = build_model(store.spec.model_of(cell.method), data, seed=cell.seed).eval()
     model.load_state_dict(read_checkpoint(landed / "runs" / str(cell) / "checkpoint.safetensors")[0])
     model, (images, labels) = model.double(), data.training
-    directions = filter_directions(model, seed=store.spec.seed)
+    directions = filter_directions(model, seed=store.spec.chip_seed)
     rows = plane_rows(landed, str(cell))
     assert [row["chip"] for row in rows] == list(range(9))
     weights = {name.removesuffix(".weight"): p for name, p in model.named_parameters()}

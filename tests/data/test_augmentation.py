@@ -1,4 +1,4 @@
-"""Draws are distributed as torchvision's, independent of each other, and the checks can tell when they are not."""
+"""AugmentationDraws are distributed as torchvision's, independent of each other, and the checks can tell when they are not."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from aimc_robust.data.augmentation import Augmentation, Draws, cut_holes
+from aimc_robust.data.augmentation import Augmentation, AugmentationDraws, apply_cutout_
 from aimc_robust.data.in_memory import Images
 from aimc_robust.errors import InputError
 from aimc_robust.seeding import Axes
@@ -43,8 +43,8 @@ def holes_seen(images):
 def ours(augmentation, size, change=None):
     """The probe after 8000 draws, some of which may be changed first."""
     images = Images(probe(*size).expand(IMAGES, -1, -1, -1), torch.arange(IMAGES), augmentation=augmentation)
-    draws = images.draws(1, seed=7)
-    return images.augmented(torch.arange(IMAGES), draws if change is None else draws._replace(**change(draws)))
+    draws = images.sample_augmentation(1, seed=7)
+    return images.augment(torch.arange(IMAGES), draws if change is None else draws._replace(**change(draws)))
 
 
 def torchvisions(case):
@@ -104,7 +104,7 @@ EVERYTHING = Augmentation(crop=2, flip=True, cutout=4)
 
 
 def draws_of(augmentation=EVERYTHING, n=20_000, **axes):
-    return augmentation.draws(Axes(0).at(**({"epoch": 1} | axes)), n, 8, 9)
+    return augmentation.sample(Axes(0).at(**({"epoch": 1} | axes)), n, 8, 9)
 
 
 def independent(one, other):
@@ -114,14 +114,14 @@ def independent(one, other):
     return stats.chi2_contingency(table).pvalue
 
 
-@pytest.mark.parametrize("pair", list(itertools.combinations(Draws._fields, 2)), ids=" and ".join)
+@pytest.mark.parametrize("pair", list(itertools.combinations(AugmentationDraws._fields, 2)), ids=" and ".join)
 def test_the_kinds_are_independent(pair):
     draws = draws_of()
     assert independent(*[getattr(draws, name) for name in pair]) > ALPHA
     assert independent(draws.top, draws.top) < ALPHA  # the check can fail
 
 
-@pytest.mark.parametrize("name", Draws._fields)
+@pytest.mark.parametrize("name", AugmentationDraws._fields)
 def test_epochs_and_neighbours_are_independent(name):
     draws, later = getattr(draws_of(), name), getattr(draws_of(epoch=2), name)
     assert independent(draws, later) > ALPHA
@@ -152,7 +152,7 @@ RECORDED = {
 
 
 def test_draws_are_the_recorded_ones_so_that_an_old_training_can_go_on():
-    draws = EVERYTHING.draws(Axes(3).at(epoch=2), 8, 6, 7)
+    draws = EVERYTHING.sample(Axes(3).at(epoch=2), 8, 6, 7)
     assert {name: draw.int().tolist() for name, draw in draws._asdict().items()} == RECORDED
 
 
@@ -160,9 +160,9 @@ def test_a_hole_has_every_place_in_the_image_and_no_other():
     draws = draws_of()
     assert sorted(set(draws.hole_top.tolist())) == [0, 1, 2, 3, 4]
     assert sorted(set(draws.hole_left.tolist())) == [0, 1, 2, 3, 4, 5]
-    whole = Augmentation(cutout=8).draws(Axes(0), 50, 8, 9)
+    whole = Augmentation(cutout=8).sample(Axes(0), 50, 8, 9)
     assert set(whole.hole_top.tolist()) == {0}
-    holed = cut_holes(torch.ones(50, 2, 8, 9), whole.hole_top, whole.hole_left, 8)
+    holed = apply_cutout_(torch.ones(50, 2, 8, 9), whole.hole_top, whole.hole_left, 8)
     assert (holed.sum(dim=(1, 2, 3)) == 2 * 8).all()
 
 

@@ -23,11 +23,11 @@ def arrays(n=40, shape=(6, 5, 3), classes=4, seed=0):
 
 def from_npz(folder, *, spec=None, **changes):
     np.savez(folder / "images.npz", **(arrays() | changes))
-    return load_data(DataSpec(name="npz:images.npz", validation_share=0.25, **(spec or {})), seed=0, folder=folder)
+    return load_data(DataSpec(name="npz:images.npz", validation_share=0.25, **(spec or {})), data_seed=0, folder=folder)
 
 
 def test_digits_are_split_without_overlap_and_cover_all_images(tmp_path):
-    data = load_data(DataSpec(name="digits"), seed=0, folder=tmp_path)
+    data = load_data(DataSpec(name="digits"), data_seed=0, folder=tmp_path)
     parts = [data.training, data.validation, data.test]
     assert sum(len(labels) for _, labels in parts) == 1797
     assert len(data.test[1]) == 599
@@ -40,7 +40,7 @@ def test_digits_are_split_without_overlap_and_cover_all_images(tmp_path):
 
 
 def test_the_split_depends_on_the_seed_alone(tmp_path):
-    load = lambda seed: load_data(DataSpec(name="digits"), seed=seed, folder=tmp_path)  # noqa: E731
+    load = lambda seed: load_data(DataSpec(name="digits"), data_seed=seed, folder=tmp_path)  # noqa: E731
     assert load(0).id == load(0).id
     assert load(0).id != load(1).id
 
@@ -101,15 +101,15 @@ def test_arrays_that_do_not_fit_are_refused(fault, tmp_path):
 
 def test_missing_files_and_arrays_are_named(tmp_path):
     with pytest.raises(DataError, match=r"no data file .*gone\.npz.*x_train"):
-        load_data(DataSpec(name="npz:gone.npz"), seed=0, folder=tmp_path)
+        load_data(DataSpec(name="npz:gone.npz"), data_seed=0, folder=tmp_path)
     np.savez(tmp_path / "part.npz", x_train=np.zeros((2, 4, 4)))
     with pytest.raises(DataError, match="lacks y_train, x_test, y_test; it holds x_train"):
-        load_data(DataSpec(name="npz:part.npz"), seed=0, folder=tmp_path)
+        load_data(DataSpec(name="npz:part.npz"), data_seed=0, folder=tmp_path)
     (tmp_path / "text.npz").write_text("not a zip")
     with pytest.raises(DataError, match=r"cannot be read as an \.npz"):
-        load_data(DataSpec(name="npz:text.npz"), seed=0, folder=tmp_path)
+        load_data(DataSpec(name="npz:text.npz"), data_seed=0, folder=tmp_path)
     with pytest.raises(UnknownNameError, match="did you mean 'digits'"):
-        load_data(DataSpec(name="digts"), seed=0, folder=tmp_path)
+        load_data(DataSpec(name="digts"), data_seed=0, folder=tmp_path)
 
 
 def test_classes_keep_the_images_of_the_labels_below_and_no_other(tmp_path):
@@ -146,8 +146,8 @@ def test_the_border_of_a_crop_is_what_a_black_pixel_became(tmp_path):
 def test_augmentation_is_built_as_written(write_spec):
     table = "[data]\naugmentation = { crop = 1, flip = true, cutout = 2 }"
     spec = load_spec(write_spec(("[data]", table)))
-    assert spec.data.built_augmentation() == Augmentation(crop=1, flip=True, cutout=2)
-    assert load_spec(write_spec()).data.built_augmentation() == Augmentation()
+    assert spec.data.build_augmentation() == Augmentation(crop=1, flip=True, cutout=2)
+    assert load_spec(write_spec()).data.build_augmentation() == Augmentation()
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_augmentation_that_cannot_be_right_is_told_before_anything_runs(table, m
 
 
 def test_classes_also_cuts_the_digits_down():
-    data = load_data(DataSpec(name="digits", classes=4), seed=0, folder=Path())
+    data = load_data(DataSpec(name="digits", classes=4), data_seed=0, folder=Path())
     assert data.classes == 4
     assert {int(label) for part in (data.training, data.validation, data.test) for label in part[1]} == {0, 1, 2, 3}
     with pytest.raises(DataError, match=r"classes = 11 asks for labels 0 to 10; the training images have 0 to 9"):
-        load_data(DataSpec(name="digits", classes=11), seed=0, folder=Path())
+        load_data(DataSpec(name="digits", classes=11), data_seed=0, folder=Path())

@@ -55,13 +55,13 @@ def by_loop(image, black, augmentation, draws, index):
     cutout=st.integers(0, 8),
     batch_size=st.integers(1, 8),
     axes=st.fixed_dictionaries({"seed": st.integers(0, 2**40), "stream": st.integers(0, 2)}),
-    normalise=st.booleans(),
+    normalize=st.booleans(),
 )
-def test_batches_equal_a_loop_over_pixels(shape, crop, flip, cutout, batch_size, axes, normalise):
+def test_batches_equal_a_loop_over_pixels(shape, crop, flip, cutout, batch_size, axes, normalize):
     n, channels, height, width = shape
     augmentation = Augmentation(crop=crop, flip=flip, cutout=min(cutout, height, width))
     mean, std = np.array(MEAN[:channels]), np.array(STD[:channels])
-    if normalise:
+    if normalize:
         inputs, labels = raw(n, shape[1:])
         images = Images(inputs, labels, mean=MEAN[:channels], std=STD[:channels], augmentation=augmentation)
         expected = (inputs.double().numpy() / 255 - mean[:, None, None]) / std[:, None, None]
@@ -71,7 +71,7 @@ def test_batches_equal_a_loop_over_pixels(shape, crop, flip, cutout, batch_size,
         black, tolerance = np.array([-1.5, 0.25, -2.0])[:channels], 0.0  # exact in float32
         images = Images(inputs, labels, augmentation=augmentation, black=black)
         expected = inputs.double().numpy()
-    draws = images.draws(3, **axes)
+    draws = images.sample_augmentation(3, **axes)
     seen = 0
     for batch, which in images.epoch(3, batch_size=batch_size, **axes):
         assert batch.shape == (min(batch_size, n), *shape[1:])
@@ -80,7 +80,7 @@ def test_batches_equal_a_loop_over_pixels(shape, crop, flip, cutout, batch_size,
             np.testing.assert_allclose(image.double().numpy(), reference, rtol=tolerance, atol=tolerance)
             seen += 1
     assert seen == n // min(batch_size, n) * min(batch_size, n)
-    plain, plain_labels = images.plain()
+    plain, plain_labels = images.unaugmented()
     np.testing.assert_allclose(plain.double().numpy(), expected, rtol=tolerance, atol=tolerance)
     assert torch.equal(plain_labels, labels)
 
@@ -93,7 +93,7 @@ def test_a_batch_equals_torchvisions_functions_on_pil_images(shape):
     mean, std = MEAN[: shape[0]], STD[: shape[0]]
     augmentation = Augmentation(crop=4, flip=True, cutout=5)
     images = Images(inputs, labels, mean=mean, std=std, augmentation=augmentation)
-    draws = images.draws(1)
+    draws = images.sample_augmentation(1)
     for batch, which in images.epoch(1, batch_size=20):
         for image, i in zip(batch, which.tolist(), strict=True):
             pil = functional.pad(functional.to_pil_image(inputs[i]), 4)
@@ -122,7 +122,7 @@ def test_plain_gives_the_images_back_bit_for_bit_and_nothing_writes_to_them(augm
     for batch, _ in images.epoch(1, batch_size=3):
         batch.zero_()
     assert torch.equal(inputs, kept)
-    assert torch.equal(images.plain()[0], kept)
+    assert torch.equal(images.unaugmented()[0], kept)
     assert len(images) == 11
 
 
@@ -146,7 +146,7 @@ def test_numbers_do_not_depend_on_the_batch_size(batch_size):
 @pytest.mark.parametrize(("batch_size", "parts"), [(6, 2), (6, 3), (6, 6), (100, 11), (4, 1)])
 def test_the_processes_shares_make_up_the_batch(batch_size, parts):
     images = Images(*floats(11), augmentation=ALL)
-    shares = [images.epoch(2, batch_size=batch_size, seed=5, part=part, parts=parts) for part in range(parts)]
+    shares = [images.epoch(2, batch_size=batch_size, seed=5, shard=part, num_shards=parts) for part in range(parts)]
     batches = list(images.epoch(2, batch_size=batch_size, seed=5))
     for batch, *handed in zip(batches, *shares, strict=True):
         assert len({len(labels) for _, labels in handed}) == 1
@@ -171,7 +171,7 @@ def test_same_axes_same_numbers_and_any_other_axis_others():
     for axis in reference:
         changed = reference | {axis: reference[axis] + 1}
         assert not torch.equal(labels, whole(images, **changed)[1]), axis
-        draws = [images.draws(**axes) for axes in (reference, changed)]
+        draws = [images.sample_augmentation(**axes) for axes in (reference, changed)]
         for one, other in zip(*draws, strict=True):
             assert not torch.equal(one, other), axis
 
@@ -188,7 +188,7 @@ def test_two_passes_at_once_do_not_disturb_each_other():
 def test_inputs_of_any_shape_do_without_augmentation(shape):
     images = Images(*floats(9, shape))
     inputs, labels = whole(images)
-    assert torch.equal(inputs, images.plain()[0][labels])
+    assert torch.equal(inputs, images.unaugmented()[0][labels])
     tokens = torch.arange(9)
     assert torch.equal(*whole(Images(tokens, tokens)))
 
@@ -197,8 +197,8 @@ def test_bytes_count_from_0_to_1_and_are_normalised_as_torchvision_does():
     functional = pytest.importorskip("torchvision.transforms.functional")
     inputs, labels = raw()
     tensors = torch.stack([functional.to_tensor(functional.to_pil_image(image)) for image in inputs])
-    assert torch.equal(Images(inputs, labels).plain()[0], tensors)
-    normalised = Images(inputs, labels, mean=MEAN, std=STD, augmentation=ALL).plain()[0]
+    assert torch.equal(Images(inputs, labels).unaugmented()[0], tensors)
+    normalised = Images(inputs, labels, mean=MEAN, std=STD, augmentation=ALL).unaugmented()[0]
     torch.testing.assert_close(normalised, functional.normalize(tensors, MEAN, STD), rtol=1e-6, atol=1e-6)
 
 

@@ -47,7 +47,7 @@ def padded():
 
 
 def load(folder, name, seed=0, **options):
-    return load_data(DataSpec(name=name, **options), seed=seed, folder=folder)
+    return load_data(DataSpec(name=name, **options), data_seed=seed, folder=folder)
 
 
 def same(one, other, splits=("training", "validation", "test")):
@@ -174,14 +174,14 @@ class TestCIFAR:
     def test_training_images_stay_bytes_where_floats_are_too_many_and_are_the_same(
         self, tmp_path, monkeypatch, floats_at_most
     ):
-        monkeypatch.setattr(images_module, "FLOATS_AT_MOST", floats_at_most)
+        monkeypatch.setattr(images_module, "MAX_FLOAT_BYTES", floats_at_most)
         cifar(tmp_path / "data", "CIFAR10")
         found, other = load(tmp_path, "torchvision:CIFAR10"), load(tmp_path, npz(tmp_path, *padded()))
         for crop, tolerance in ((0, 0.0), (2, 1e-6)):  # black is rounded once more on the way to the border
             augmentation = Augmentation(crop=crop, flip=True, cutout=3)
             images, reference = (data.training_images(augmentation) for data in (found, other))
             assert images.stored.dtype == (torch.float32 if floats_at_most else torch.uint8)
-            assert torch.equal(images.plain()[0], found.training[0][:])
+            assert torch.equal(images.unaugmented()[0], found.training[0][:])
             batches = zip(images.to("cpu").epoch(1, batch_size=8), reference.epoch(1, batch_size=8), strict=True)
             for mine, theirs in batches:
                 torch.testing.assert_close(mine[0], theirs[0], rtol=tolerance, atol=tolerance)
@@ -446,7 +446,7 @@ class TestFolders:
 
     def test_an_image_set_that_memory_does_not_hold_is_to_be_streamed(self, tmp_path, monkeypatch):
         class_folders(tmp_path)
-        monkeypatch.setattr(arrays, "IN_MEMORY_AT_MOST", 60 * 192 - 1)
+        monkeypatch.setattr(arrays, "MAX_BYTES_IN_MEMORY", 60 * 192 - 1)
         assert "60 images of" in (text := told(DataError, tmp_path, "folder:."))
         assert "set stream = true" in text
         assert load(tmp_path, "folder:.", size=8, stream=True).classes == 10
@@ -468,7 +468,7 @@ class TestStreaming:
         memory = load(tmp_path, "folder:.", **GIVEN, **options)
         streamed = load(tmp_path, "folder:.", stream=True, size=8, **GIVEN, **options)
         assert same(streamed, memory)
-        assert torch.equal(streamed.few(9), memory.few(9))
+        assert torch.equal(streamed.first_training_images(9), memory.first_training_images(9))
         for split in ("training", "validation", "test"):
             mine, theirs = (data.batches(split, 7, "cpu") for data in (streamed, memory))
             for _ in range(2):  # as often as needed
@@ -573,12 +573,12 @@ def test_a_spec_that_cannot_be_right_is_refused(table, message):
 def test_augmentation_is_of_the_kind_of_the_set():
     recipe = {"area": [0.08, 1.0], "ratio": [0.75, 1.5], "flip": True}
     files = {"name": "folder:x", "size": 8, "stream": True}
-    assert DataSpec(**files, augmentation=recipe).built_augmentation() == StreamedAugmentation(
+    assert DataSpec(**files, augmentation=recipe).build_augmentation() == StreamedAugmentation(
         area=(0.08, 1.0), ratio=(0.75, 1.5), flip=True
     )
     off = {"crop": 0, "cutout": 0, "area": [], "flip": True}
-    assert DataSpec(name="digits", augmentation=off).built_augmentation() == Augmentation(flip=True)
-    assert DataSpec(**files, augmentation=off).built_augmentation() == StreamedAugmentation(flip=True)
+    assert DataSpec(name="digits", augmentation=off).build_augmentation() == Augmentation(flip=True)
+    assert DataSpec(**files, augmentation=off).build_augmentation() == StreamedAugmentation(flip=True)
     for table, options in (({"crop": 4}, files), ({"area": [0.1, 1.0]}, {"name": "digits"}), ({"crops": 1}, files)):
         with pytest.raises(AimcError, match=next(iter(table))):
-            DataSpec(**options, augmentation=table).built_augmentation()
+            DataSpec(**options, augmentation=table).build_augmentation()

@@ -14,8 +14,8 @@ from torch import nn
 from aimc_robust.data import image_files as image_files_module
 from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.decoding import centre_cut, random_box, resized_crop
-from aimc_robust.data.image_files import AHEAD, ImageFiles
+from aimc_robust.data.decoding import resize_and_center_crop, random_crop_box, resized_crop
+from aimc_robust.data.image_files import PREFETCH_BATCHES, ImageFiles
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LazyImages
 from aimc_robust.data.streaming import StreamedAugmentation, StreamedImages
@@ -92,7 +92,7 @@ def test_without_a_resize_the_batches_are_those_of_images_in_memory(small, batch
         assert torch.equal(mine[0], theirs[0])
         assert torch.equal(mine[1], theirs[1])
     assert (len(here), here.shape, here.device) == (len(there), there.shape, there.device)
-    assert torch.equal(here.plain()[0][:], there.plain()[0])
+    assert torch.equal(here.unaugmented()[0][:], there.unaugmented()[0])
 
 
 def test_order_and_augmentation_do_not_depend_on_threads_processes_or_the_batch_size(large):
@@ -102,7 +102,7 @@ def test_order_and_augmentation_do_not_depend_on_threads_processes_or_the_batch_
         found = whole(streamed(with_threads(large, threads)), batch_size=4, seed=3)
         assert torch.equal(found[0], reference[0])
         assert torch.equal(found[1], reference[1])
-    parts = [list(images.epoch(1, batch_size=4, seed=3, part=part, parts=2)) for part in range(2)]
+    parts = [list(images.epoch(1, batch_size=4, seed=3, shard=part, num_shards=2)) for part in range(2)]
     together = [torch.cat([torch.cat([a[k], b[k]]) for a, b in zip(*parts, strict=True)]) for k in range(2)]
     assert torch.equal(together[0], reference[0])
     by_number = [
@@ -127,7 +127,7 @@ def test_another_seed_stream_or_epoch_cuts_another_part_of_each_picture(large, c
 def test_a_batch_is_torchvisions_resized_crop_flip_and_normalisation(large):
     images = streamed(large)
     axes = Axes(5).at(use="augmentation", epoch=2, stream=0)
-    flips = Augmentation(flip=True).draws(axes, N, 0, 0).flip
+    flips = Augmentation(flip=True).sample(axes, N, 0, 0).flip
     inputs, labels = whole(images, epoch=2, seed=5, batch_size=N)
     assert 0 < int(flips.sum()) < N
     for image, i in zip(inputs, labels.tolist(), strict=True):
@@ -148,12 +148,12 @@ def test_the_random_part_is_torchvisions_draw_for_draw(size, area):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             top, left, height, width = transforms.RandomResizedCrop.get_params(picture, list(area), list(ratio))
-        box = random_box(*size, area, ratio, torch.Generator().manual_seed(seed))
+        box = random_crop_box(*size, area, ratio, torch.Generator().manual_seed(seed))
         assert box == (left, top, left + width, top + height)
 
 
 def test_the_parts_shares_are_uniform_over_the_area():
-    boxes = [random_box(900, 900, (0.2, 0.7), (3 / 4, 4 / 3), Axes(0).at(i=i).generator()) for i in range(800)]
+    boxes = [random_crop_box(900, 900, (0.2, 0.7), (3 / 4, 4 / 3), Axes(0).at(i=i).generator()) for i in range(800)]
     shares = [(right - left) * (bottom - top) / 900**2 for left, top, right, bottom in boxes]
     assert stats.kstest(shares, stats.uniform(0.2, 0.5).cdf).pvalue > 0.01
     assert stats.kstest(shares, stats.uniform(0.2, 0.6).cdf).pvalue < 1e-6  # control
@@ -164,7 +164,7 @@ def test_the_middle_is_torchvisions_resize_and_centre_crop(large, size, resize):
     recipe = transforms.Compose([transforms.Resize(resize or size), transforms.CenterCrop(size)])
     for path in large.paths:
         picture = Image.open(path)
-        assert centre_cut(picture, size, resize).tobytes() == recipe(picture).tobytes()
+        assert resize_and_center_crop(picture, size, resize).tobytes() == recipe(picture).tobytes()
     assert (
         resized_crop(picture, (1, 2, 9, 8), 7).tobytes()
         == functional.resized_crop(picture, 2, 1, 6, 8, [7, 7]).tobytes()
@@ -173,12 +173,12 @@ def test_the_middle_is_torchvisions_resize_and_centre_crop(large, size, resize):
 
 def test_only_a_few_batches_are_read_ahead_and_leaving_early_ends_the_threads(large, monkeypatch):
     read, before = [], threading.active_count()
-    original = image_files_module.read_picture
-    monkeypatch.setattr(image_files_module, "read_picture", lambda path: read.append(path) or original(path))
+    original = image_files_module.read_image
+    monkeypatch.setattr(image_files_module, "read_image", lambda path: read.append(path) or original(path))
     files = ImageFiles(large.root, list(large.paths) * 20, 12, 14, threads=2)
     batches = streamed(files).epoch(1, batch_size=4)
     next(batches)
-    assert 4 <= len(read) <= 4 * (AHEAD + 1)
+    assert 4 <= len(read) <= 4 * (PREFETCH_BATCHES + 1)
     batches.close()
     assert threading.active_count() == before
     assert len(read) < len(files)
@@ -215,7 +215,7 @@ def test_the_fingerprint_is_of_names_lengths_and_the_cut_but_not_of_the_place(sm
     moved = ImageFiles(str(tmp_path), elsewhere, 8)
     assert moved.fingerprint() == files.fingerprint()
     assert ImageFiles(str(tmp_path), elsewhere, 8, 9).fingerprint() != files.fingerprint()
-    assert moved.of(range(N - 1)).fingerprint() != files.fingerprint()
+    assert moved.select(range(N - 1)).fingerprint() != files.fingerprint()
     with open(elsewhere[0], "ab") as file:
         file.write(b"!")
     assert moved.fingerprint() != files.fingerprint()
@@ -275,7 +275,7 @@ def test_what_cannot_be_right_is_refused(small):
     with pytest.raises(InputError, match="need the size"):
         streamed(ImageFiles(files.root, files.paths), labels)
     with pytest.raises(InputError, match="3 processes cannot share batches of 4 images equally"):
-        streamed(files, labels).epoch(1, batch_size=4, parts=3)  # before the first batch
+        streamed(files, labels).epoch(1, batch_size=4, num_shards=3)  # before the first batch
 
 
 @pytest.mark.parametrize(
@@ -305,5 +305,5 @@ def test_on_a_gpu_the_batches_are_the_same(large):
     assert got[0].device.type == got[1].device.type == "cuda"
     assert torch.equal(got[1].cpu(), expected[1])
     torch.testing.assert_close(got[0].cpu(), expected[0], rtol=1e-6, atol=1e-6)
-    lazy = images.plain()[0].to("cuda")
-    torch.testing.assert_close(torch.cat(list(lazy.split(5))).cpu(), images.plain()[0][:], rtol=1e-6, atol=1e-6)
+    lazy = images.unaugmented()[0].to("cuda")
+    torch.testing.assert_close(torch.cat(list(lazy.split(5))).cpu(), images.unaugmented()[0][:], rtol=1e-6, atol=1e-6)

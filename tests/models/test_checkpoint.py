@@ -17,7 +17,7 @@ from aimc_robust.training.resumption import FINISHED, UNFINISHED
 
 IMAGES, LABELS = digits()
 DATA = {"training_set": (IMAGES[:80], LABELS[:80]), "validation_set": (IMAGES[80:120], LABELS[80:120])}
-RECIPE = {"method": RWP(sigma=0.1), "config": TrainingConfig(epochs=2, batch_size=40), "seed": 0, "data_id": "digits"}
+RECIPE = {"method": RWP(sigma=0.1), "config": TrainingConfig(epochs=2, batch_size=40), "train_seed": 0, "data_id": "digits"}
 
 
 class StopError(Exception):

@@ -231,18 +231,18 @@ def test_every_matrix_is_analog_and_every_foldable_batchnorm_folded(name):
     model = trained_like(name)
     found = coverage(model, torch.randn(2, 3, 32, 32, dtype=torch.float64))
     found.require_all_analog()
-    assert found.matrices == ()
+    assert found.digital_matrices == ()
     wanted = sum(isinstance(module, nn.Conv2d | nn.Linear) for module in model.modules())
     wanted += sum(isinstance(module, nn.MultiheadAttention) for module in model.modules())  # besides its out_proj
     assert len(found.layers) == wanted
-    assert len(found.folding.kept) == KEPT.get(name, 0)
-    assert all(reason == "its input is not one layer's output alone" for reason in found.folding.kept.values())
+    assert len(found.folding.not_folded) == KEPT.get(name, 0)
+    assert all(reason == "its input is not one layer's output alone" for reason in found.folding.not_folded.values())
     norms = sum(isinstance(module, _BatchNorm) for module in model.modules())
     assert len(found.folding.folded) == norms - KEPT.get(name, 0)
-    others = {type(model.get_submodule(layer)) for layer in found.digital if layer} - {nn.BatchNorm2d, nn.LayerNorm}
+    others = {type(model.get_submodule(layer)) for layer in found.digital_parameters if layer} - {nn.BatchNorm2d, nn.LayerNorm}
     assert others == set()
     # Arrays do every multiply but those of attention's scores.
-    assert [layer for layer in found.multiplies.digital if not layer.endswith("attention")] == []
+    assert [layer for layer in found.macs.digital if not layer.endswith("attention")] == []
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -303,7 +303,7 @@ class TestWhatIsNoWeights:
 @pytest.mark.parametrize("run", ["sgd-seed0", "m-rwp-seed1"])
 def test_a_checkpoint_of_compare_reproduces_its_digital_accuracy_exactly(done, run):
     spec = load_spec(done / "spec.toml")
-    data = load_data(spec.data, seed=spec.seed, folder=done)
+    data = load_data(spec.data, data_seed=spec.data_seed, folder=done)
     model, notes = loaded(done / "runs" / run / "checkpoint.safetensors", build_model(spec.model, data, seed=9))
     found = measure(model.eval(), split_batches(data.test, 500))
     table = pd.read_csv(done / "evaluations.csv")

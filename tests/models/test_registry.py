@@ -16,7 +16,7 @@ from aimc_robust.models.spec import ModelSpec
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    return load_data(DataSpec(name="digits"), seed=0, folder=tmp_path_factory.mktemp("none"))
+    return load_data(DataSpec(name="digits"), data_seed=0, folder=tmp_path_factory.mktemp("none"))
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_torchvision_models_can_be_named(tmp_path):
     x = np.random.default_rng(0).integers(0, 255, (20, 32, 32, 3), dtype=np.uint8)
     y = np.arange(20) % 5
     np.savez(tmp_path / "rgb.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    data = load_data(DataSpec(name="npz:rgb.npz"), seed=0, folder=tmp_path)
+    data = load_data(DataSpec(name="npz:rgb.npz"), data_seed=0, folder=tmp_path)
     assert build(data, "torchvision:squeezenet1_1")(data.test[0][:2]).shape == (2, 5)
     with pytest.raises(UnknownNameError, match="did you mean 'resnet18'"):
         build(data, "torchvision:resnt18")
@@ -66,7 +66,7 @@ def test_timm_models_can_be_named_with_their_own_options(digits):
         build(digits, "timm:resnet10t", pretrained=True)
     model = build(digits, "timm:resnet10t", stem_width=8, block_args={"attn_layer": None})
     assert model(digits.test[0][:3]).shape == (3, 10)
-    assert coverage(model, digits.test[0][:1]).matrices == ()
+    assert coverage(model, digits.test[0][:1]).digital_matrices == ()
 
 
 def test_a_transformer_of_timm_is_all_analog():

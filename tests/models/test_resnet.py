@@ -19,7 +19,7 @@ RESNET18 = {"channels": 64, "blocks": (2, 2, 2, 2)}
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    return load_data(DataSpec(name="digits"), seed=0, folder=tmp_path_factory.mktemp("none"))
+    return load_data(DataSpec(name="digits"), data_seed=0, folder=tmp_path_factory.mktemp("none"))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from support.training_examples import conv_net, differing, digits, state_of
 from aimc_robust.data.in_memory import Images
 from aimc_robust.errors import DataError, InputError
 from aimc_robust.training.config import TrainingConfig
-from aimc_robust.training.fabric import Machine, check_fabric, fabric_for
+from aimc_robust.training.fabric import Machine, check_fabric, single_device_fabric
 from aimc_robust.training.loop import train
 from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.registry import METHODS
@@ -24,7 +24,7 @@ METHODS_WITH_STRENGTH = [SGD(), SAM(rho=0.1), RWP(sigma=0.1), MixedRWP(sigma=0.1
 
 def trained(method, **settings):
     config = TrainingConfig(epochs=2, batch_size=40, **settings)
-    return train(conv_net(dropout=0.2), method, config, **DATA, seed=3)
+    return train(conv_net(dropout=0.2), method, config, **DATA, train_seed=3)
 
 
 def test_a_fabric_of_ones_own_gives_the_same_weights():
@@ -168,7 +168,7 @@ def test_a_recipe_that_cannot_be_is_refused(settings, message):
 
 
 def test_what_a_fabric_cannot_do_is_refused():
-    fabric = fabric_for(torch.device("cpu"), "32-true")
+    fabric = single_device_fabric(torch.device("cpu"), "32-true")
     with pytest.raises(InputError, match=r"the recipe has precision bf16-mixed, the Fabric was made with 32-true"):
         check_fabric(fabric, "bf16-mixed", 8, 1)
     with pytest.raises(InputError, match=r"a batch of 9 cannot be shared out evenly among 2 processes"):

@@ -123,7 +123,7 @@ def test_weight_decay_shrinks_the_weights():
 def orders(method, seed=0, epochs=2):
     """The images of each pass of each update, as row numbers of the training set."""
     model = recorder()
-    train(model, method, TrainingConfig(epochs=epochs, batch_size=100), **DATA, seed=seed)
+    train(model, method, TrainingConfig(epochs=epochs, batch_size=100), **DATA, train_seed=seed)
     rows = {image.numpy().tobytes(): row for row, image in enumerate(TRAINING[0])}
     return [[rows[image.numpy().tobytes()] for image in inputs] for inputs in model.seen]
 
@@ -161,7 +161,7 @@ def test_training_with_dropout_is_reproducible_and_leaves_the_global_generator_a
     def trained(global_seed, seed=0):
         torch.manual_seed(global_seed)
         before = torch.get_rng_state()
-        result = train(conv_net(dropout=0.5), SAM(rho=0.05), TrainingConfig(epochs=1), **DATA, seed=seed)
+        result = train(conv_net(dropout=0.5), SAM(rho=0.05), TrainingConfig(epochs=1), **DATA, train_seed=seed)
         assert torch.equal(before, torch.get_rng_state())
         return state_of(result.model)
 
@@ -176,7 +176,7 @@ def test_every_update_epoch_and_seed_has_dropout_of_its_own():
     model[1].register_forward_hook(lambda module, _, output: masks.append(output == 0) if module.training else None)
     data = {"training_set": (torch.ones_like(TRAINING[0]), TRAINING[1]), "validation_set": VALIDATION}
     for seed in (0, 1):
-        train(model, SGD(), TrainingConfig(epochs=2, batch_size=500), **data, seed=seed)
+        train(model, SGD(), TrainingConfig(epochs=2, batch_size=500), **data, train_seed=seed)
     assert len(masks) == 8
     assert not any(torch.equal(first, second) for first, second in combinations(masks, 2))
 

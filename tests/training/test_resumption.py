@@ -48,7 +48,7 @@ def run(folder, method, *, epochs=EPOCHS, stop_after=None, init=0, momentum=0.9,
 
     config = TrainingConfig(epochs=epochs, batch_size=40, momentum=momentum, early_stopping=EarlyStopping(sigma=0.1))
     model = conv_net(seed=init, dropout=0.3) if model is None else model
-    return train(model, method, config, **DATA, seed=3, folder=folder, data_id="digits", on_epoch=on_epoch)
+    return train(model, method, config, **DATA, train_seed=3, folder=folder, data_id="digits", on_epoch=on_epoch)
 
 
 def stop(folder, method, epoch, **settings):

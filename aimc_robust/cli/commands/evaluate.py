@@ -30,9 +30,7 @@ def evaluate(
     ],
     out: Annotated[Path, typer.Option(help="Folder for results and report.")] = Path("results/evaluation"),
     times: Annotated[str, typer.Option(help="Times since programming, such as 0,1h,1d,5d.")] = "0",
-    chips: Annotated[
-        int, typer.Option(min=1, help="Chips per model and device; with --precision, the maximum.")
-    ] = 25,
+    chips: Annotated[int, typer.Option(min=1, help="Chips per model and device; with --precision, the maximum.")] = 25,
     precision: Annotated[
         float | None,
         typer.Option(help="Stop when the half-width of the 95 % interval over chips reaches this [points]."),

@@ -1,4 +1,4 @@
-"""Labelled images as arrays: an .npz, a folder per class, a torchvision data set. Bytes stay bytes."""
+"""Labelled images as arrays, from an .npz file, folders or torchvision; uint8 stays uint8."""
 
 from __future__ import annotations
 
@@ -9,107 +9,140 @@ from typing import Any
 
 import numpy as np
 
-from aimc_robust.data.decoding import as_bytes, centre_cut
+from aimc_robust.data.decoding import resize_and_center_crop, to_array
 from aimc_robust.data.sources.folders import Files, labelled_files
 from aimc_robust.data.sources.npz import ARRAYS, Arrays, labelled, npz_arrays
-from aimc_robust.data.sources.torchvision import DATASETS, files_of, open_split
+from aimc_robust.data.sources.torchvision import DATASETS, image_files_of, open_split
 from aimc_robust.errors import DataError, require_known
 
 TEST_ARRAYS = (("x_test", "y_test"), ("x", "y"), ("images", "labels"))
-IN_MEMORY_AT_MOST = 2**33  # bytes of pixels of one split
+MAX_BYTES_IN_MEMORY = 2**33  # of the pixels of one split
 
 
-def has_training(path: Path) -> bool:
-    """Whether an .npz brings a training split."""
+def has_training_split(path: Path) -> bool:
+    """Whether an .npz file has a training split."""
     return set(npz_arrays(path, ARRAYS, *TEST_ARRAYS)) == set(ARRAYS)
 
 
 def npz_images(path: Path) -> Arrays:
-    """The test images of an .npz: bytes as they are (N, H, W, C), other numbers as float32."""
+    """Return the test images (N, H, W, C) of an .npz file, uint8 or float32, and their labels.
+
+    Raises:
+        DataError: If the file is missing or damaged, or an array is missing or invalid.
+    """
     arrays = npz_arrays(path, *TEST_ARRAYS)
     images, labels = arrays
     return labelled(arrays, images, labels, path, keep_bytes=True)
 
 
 def folder_images(path: Path, size: int | None, resize: int | None) -> Arrays:
-    """PATH/class/image files; classes are numbered in the order of their sorted names. Images as bytes, RGB."""
-    return in_memory(labelled_files(path, size, resize))
+    """Return the images (N, H, W, 3) uint8 in a folder for each class, numbered in sorted order, and their labels.
+
+    Raises:
+        DataError: If the folder is missing, a class has no images, or an image cannot be read.
+    """
+    return read_into_memory(labelled_files(path, size, resize))
 
 
 def torchvision_images(
     name: str, root: Path, size: int | None, resize: int | None, *, training: bool, download: bool | None = None
 ) -> tuple[Arrays, Arrays | None]:
-    """(test, training) images of one of DATASETS, in `root`; training is None where it is not asked for."""
+    """Read a data set of torchvision into memory.
+
+    Args:
+        name: One of DATASETS.
+        root: Folder of the files.
+        size: Side of the square that each image is cropped to [pixels]; None keeps the images unchanged.
+        resize: Length that the shorter side is first scaled to [pixels].
+        training: Whether to read the training split too.
+        download: Download missing files; see `open_split`.
+
+    Returns:
+        (test, training) images and labels; training is None unless requested.
+
+    Raises:
+        DataError: If files are missing or damaged, or images have different sizes.
+        UnknownNameError: If the name is unknown.
+    """
     require_known("torchvision data set", name, DATASETS)
-    parts: list[Arrays] = []
+    splits: list[Arrays] = []
     for split in DATASETS[name][: 1 + training]:
         dataset = open_split(name, root, split, download=download)
-        found = files_of(dataset, root, size, resize)
-        if found is not None:
-            parts.append(in_memory((found[0], np.asarray(found[1], dtype=np.int64))))
-        elif size is None and (arrays := _whole(dataset)):
-            parts.append(arrays)
+        files = image_files_of(dataset, root, size, resize)
+        if files is not None:
+            splits.append(read_into_memory(files))
+        elif size is None and (arrays := _stored_arrays(dataset)):
+            splits.append(arrays)
         else:
-            parts.append(_stacked(_read(dataset), size, resize, name))
-    return parts[0], parts[1] if training else None
+            splits.append(_stack(_iterate(dataset), size, resize, name))
+    return splits[0], splits[1] if training else None
 
 
 def torchvision_files(
     name: str, root: Path, size: int | None, resize: int | None, *, download: bool | None = None
 ) -> tuple[Files, Files]:
-    """(test, training) picture files of one of DATASETS. Raises DataError for a set that is not one of files."""
+    """List the (test, training) image files of a data set of torchvision; see `torchvision_images` for the arguments.
+
+    Raises:
+        DataError: If files are missing, or the data set does not consist of image files.
+        UnknownNameError: If the name is unknown.
+    """
     require_known("torchvision data set", name, DATASETS)
-    parts: list[Files] = []
+    splits: list[Files] = []
     for split in DATASETS[name]:
-        found = files_of(open_split(name, root, split, download=download), root, size, resize)
-        if found is None:
-            raise DataError(f"the data set {name} is no set of image files; set stream = false to have it in memory.")
-        parts.append((found[0], np.asarray(found[1], dtype=np.int64)))
-    return parts[0], parts[1]
+        files = image_files_of(open_split(name, root, split, download=download), root, size, resize)
+        if files is None:
+            raise DataError(f"the data set {name} has no image files; set stream = false to read it into memory.")
+        splits.append(files)
+    return splits[0], splits[1]
 
 
-def in_memory(part: Files) -> Arrays:
-    """The pictures of files as bytes (N, H, W, C). Raises DataError when they would take too much memory."""
-    files, labels = part
+def read_into_memory(split: Files) -> Arrays:
+    """Read all images of a split as (N, H, W, C) uint8.
+
+    Raises:
+        DataError: If they would take more than MAX_BYTES_IN_MEMORY, or an image cannot be read.
+    """
+    files, labels = split
     size = math.prod(files.shape)
-    if size > IN_MEMORY_AT_MOST:
+    if size > MAX_BYTES_IN_MEMORY:
         raise DataError(
             f"{len(files)} images of {files.root} take {size / 2**30:.0f} GiB in memory; set stream = true (or a "
-            "smaller size) to read them when they are needed."
+            "smaller size) to read them during training."
         )
     return np.moveaxis(files[:].numpy(), 1, -1), labels
 
 
-def _whole(dataset: Any) -> Arrays | None:
-    """The images and labels of a set that torchvision keeps as arrays of bytes, much faster than one by one."""
+def _stored_arrays(dataset: Any) -> Arrays | None:
+    """Return images and labels that torchvision stores as uint8 arrays, much faster than image by image."""
     images, labels = (np.asarray(getattr(dataset, name, None)) for name in ("data", "targets"))
-    grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[-1] == 3
-    if images.dtype != np.uint8 or not (grey or colour) or labels.shape != images.shape[:1]:
+    is_gray, is_rgb = images.ndim == 3, images.ndim == 4 and images.shape[-1] == 3
+    if images.dtype != np.uint8 or not (is_gray or is_rgb) or labels.shape != images.shape[:1]:
         return None  # SVHN has its channels first, QMNIST several labels, others no arrays
-    return images[..., None] if grey else images, labels.astype(np.int64)
+    return images[..., None] if is_gray else images, labels.astype(np.int64)
 
 
-def _read(dataset: Any) -> Iterable[tuple[Any, int]]:
+def _iterate(dataset: Any) -> Iterable[tuple[Any, int]]:
     for i in range(len(dataset)):
         try:
             yield dataset[i]
         except OSError as error:
-            raise DataError(f"image {i} cannot be read as an image: {error}; mend or remove it.") from None
+            raise DataError(f"image {i} cannot be read as an image: {error}; repair or remove it.") from None
 
 
-def _stacked(items: Iterable[tuple[Any, int]], size: int | None, resize: int | None, source: str) -> Arrays:
+def _stack(items: Iterable[tuple[Any, int]], size: int | None, resize: int | None, source: str) -> Arrays:
     images, labels = [], []
-    for picture, label in items:
-        images.append(as_bytes(picture if size is None else centre_cut(picture, size, resize)))
+    for image, label in items:
+        images.append(to_array(image if size is None else resize_and_center_crop(image, size, resize)))
         labels.append(label)
         if images[0].shape != images[-1].shape:
             raise DataError(
-                f"{source} holds images of different sizes ({images[0].shape} and {images[-1].shape}); give --size N "
-                "(in a spec: size = N), to which each is scaled and cut."
+                f"{source} holds images of different sizes ({images[0].shape} and {images[-1].shape}); set --size N "
+                "(in a spec: size = N) to scale and crop all images."
             )
     if not images:
         raise DataError(f"{source} holds no images; expected at least one.")
     try:
         return np.stack(images), np.asarray(labels, dtype=np.int64)
     except (TypeError, ValueError):
-        raise DataError(f"{source} has images without a class number as their label; it is not supported.") from None
+        raise DataError(f"{source} has images whose label is not a class number; it is not supported.") from None

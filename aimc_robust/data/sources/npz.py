@@ -12,13 +12,18 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def npz_arrays(path: Path, *choices: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The arrays of the first of `choices` that an .npz file holds all of.
+    """Read the arrays of an .npz file.
 
-    Raises DataError for a file that is missing, damaged, or lacks them.
+    Args:
+        path: The file.
+        choices: Alternative tuples of array names; the first one that the file holds completely is read.
+
+    Raises:
+        DataError: If the file is missing, damaged, or lacks the arrays.
     """
-    wanted = " or ".join(", ".join(names) for names in choices)
+    expected = " or ".join(", ".join(names) for names in choices)
     if not path.is_file():
-        raise DataError(f"there is no data file {path}; give an .npz with the arrays {wanted}.")
+        raise DataError(f"there is no data file {path}; give an .npz with the arrays {expected}.")
     try:
         with np.load(path, allow_pickle=False) as file:
             names = next((names for names in choices if set(names) <= set(file.files)), None)
@@ -29,22 +34,37 @@ def npz_arrays(path: Path, *choices: tuple[str, ...]) -> dict[str, np.ndarray]:
             return {name: file[name] for name in names}
     except DataError:
         raise
-    except Exception as error:  # numpy and zipfile raise many kinds for what is no .npz
+    except Exception as error:  # numpy and zipfile raise many types for other files
         raise DataError(f"{path} cannot be read as an .npz of plain arrays: {error}.") from None
 
 
 def labelled(
     arrays: dict[str, np.ndarray], images: str, labels: str, path: Path, *, keep_bytes: bool = False
 ) -> Arrays:
-    """Two arrays of a file as images float32 (N, H, W, C), in 0 to 1 when they were bytes, and labels int64 (N,).
+    """Check and convert two arrays of a file.
 
-    keep_bytes: images that are bytes stay bytes.
+    Args:
+        arrays: Arrays of the file by name.
+        images: Name of the images' array.
+        labels: Name of the labels' array.
+        path: The file, for messages.
+        keep_bytes: Keep uint8 images as uint8.
+
+    Returns:
+        Images (N, H, W, C), float32 (divided by 255 if they were uint8), and labels (N,) int64.
+
+    Raises:
+        DataError: If an array is invalid.
     """
     return _images(arrays[images], f"{path}: {images}", keep_bytes), _labels(arrays, images, labels, path)
 
 
 def npz_splits(path: Path) -> tuple[Arrays, Arrays]:
-    """The training and test splits of a file. Raises DataError as `npz_arrays`, and for arrays that do not fit."""
+    """Return the training and test split of a file.
+
+    Raises:
+        DataError: If the file is missing or damaged, or an array is missing or invalid.
+    """
     arrays = npz_arrays(path, ARRAYS)
     return labelled(arrays, "x_train", "y_train", path), labelled(arrays, "x_test", "y_test", path)
 
@@ -63,12 +83,12 @@ def _images(array: np.ndarray, name: str, keep_bytes: bool) -> np.ndarray:
     scale = 255.0 if array.dtype == np.uint8 else 1.0
     images = np.ascontiguousarray(array, dtype=np.float32) / scale
     if not np.isfinite(images).all():
-        raise DataError(f"{name} holds NaN or infinity; remove those images.")
+        raise DataError(f"{name} holds NaN or infinity; remove these images.")
     return images
 
 
-def _labels(arrays: dict[str, np.ndarray], name_of_images: str, name: str, path: Path) -> np.ndarray:
-    labels, images = arrays[name], arrays[name_of_images]
+def _labels(arrays: dict[str, np.ndarray], images_name: str, name: str, path: Path) -> np.ndarray:
+    labels, images = arrays[name], arrays[images_name]
     if labels.ndim != 1 or labels.dtype.kind not in "ui" or len(labels) != len(images):
         raise DataError(
             f"{path}: {name} must hold one whole number per image ({len(images)}), got {labels.dtype} {labels.shape}."

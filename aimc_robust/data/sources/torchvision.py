@@ -1,4 +1,4 @@
-"""torchvision's data sets of one class per image: what they call their splits, and the files that they expect."""
+"""Data sets of torchvision with one class per image: names of their splits, and the files that they expect."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from aimc_robust.data.image_files import ImageFiles
+from aimc_robust.data.sources.folders import Files
 from aimc_robust.errors import DataError, MissingDependencyError, require_known
 
-# What each calls its test and its training split.
+# Arguments that select the test and the training split.
 _FLAG = ({"train": False}, {"train": True})
 _TEST = ({"split": "test"}, {"split": "train"})
 _VALIDATION = ({"split": "val"}, {"split": "train"})  # their test labels are not public
@@ -24,9 +27,9 @@ DATASETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "Places365": ({"split": "val"}, {"split": "train-standard"}),
 }
 
-_GONE = ("LFWPeople", "StanfordCars")  # their sources went offline
+_OFFLINE = ("LFWPeople", "StanfordCars")  # their sources went offline
 _IDX = "/raw/ with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
-# What each expects below its root.
+# Files that each data set expects below its root.
 FILES: dict[str, str] = {
     "CIFAR10": "cifar-10-batches-py/ with data_batch_1 to data_batch_5, test_batch and batches.meta",
     "CIFAR100": "cifar-100-python/ with train, test and meta",
@@ -60,41 +63,59 @@ FILES: dict[str, str] = {
 
 
 def open_split(name: str, root: Path, split: dict[str, Any], *, download: bool | None = None) -> Any:
-    """One split of a data set, as torchvision gives it.
+    """Open one split of a data set.
 
-    download: fetch what is missing; None: the caller is no spec, which could ask for it.
-    Raises DataError in one sentence, with the folder and the files expected, for files that are missing or damaged;
-    UnknownNameError for an unknown set; MissingDependencyError without torchvision.
+    Args:
+        name: One of DATASETS.
+        root: Folder of the files.
+        split: Arguments that select the split.
+        download: Download missing files. None means that the caller has no such option (it is not a spec), which
+            changes the advice in the error message.
+
+    Returns:
+        torchvision's data set.
+
+    Raises:
+        DataError: If files are missing or damaged; the message names the folder and the files expected.
+        UnknownNameError: If the name is unknown.
+        MissingDependencyError: If torchvision is not installed.
     """
     datasets = torchvision_datasets(f"the data set {name}")
     require_known("torchvision data set", name, DATASETS)
     cls = getattr(datasets, name)
-    can_download = name not in _GONE and any(
+    can_download = name not in _OFFLINE and any(
         "download" in inspect.signature(base).parameters for base in cls.__mro__[:-1]
     )
-    mend = "put them there"
+    remedy = "put them there"
     unpacks = download or (name == "ImageNet" and any(root.glob("ILSVRC2012_*.tar*")))
-    with _alone(root, name) if unpacks else nullcontext():
+    with _download_lock(root, name) if unpacks else nullcontext():
         try:
             return cls(str(root), **split)
-        except Exception as error:  # torchvision raises many kinds for files that are missing or damaged
-            reason = _words(error)
+        except Exception as error:  # torchvision raises many types for files that are missing or damaged
+            reason = _first_sentence(error)
         if download and can_download:
             try:
                 return cls(str(root), **split, download=True)
             except Exception as error:  # also no network, a full disk, a mirror that is down
-                mend += f" by hand, as torchvision could not download them ({_words(error)})"
+                remedy += f" by hand, as torchvision could not download them ({_first_sentence(error)})"
     if not can_download:
-        mend += ", torchvision does not download this set"
+        remedy += ", torchvision does not download this set"
     elif download is None:
-        mend += f", or load it once with torchvision.datasets.{name}({str(root)!r}, download=True)"
+        remedy += f", or load it once with torchvision.datasets.{name}({str(root)!r}, download=True)"
     elif not download:
-        mend += ", or set download = true"
-    raise DataError(f"the data set {name} is not complete in {root} ({reason}): expected {FILES[name]}; {mend}.")
+        remedy += ", or set download = true"
+    raise DataError(f"the data set {name} is not complete in {root} ({reason}): expected {FILES[name]}; {remedy}.")
 
 
 def torchvision_datasets(what: str) -> Any:
-    """torchvision's module of data sets. Raises MissingDependencyError that says `what` needs it."""
+    """Import torchvision's module of data sets.
+
+    Args:
+        what: What needs torchvision, for the message.
+
+    Raises:
+        MissingDependencyError: If torchvision is not installed.
+    """
     try:
         from torchvision import datasets
     except ImportError as error:
@@ -104,34 +125,45 @@ def torchvision_datasets(what: str) -> Any:
     return datasets
 
 
-def files_of(dataset: Any, root: Path, size: int | None, resize: int | None) -> tuple[ImageFiles, list[int]] | None:
-    """The picture files and labels of a split, where torchvision keeps it as files that it reads as RGB."""
+def image_files_of(dataset: Any, root: Path, size: int | None, resize: int | None) -> Files | None:
+    """Return the image files and labels of a split, or None unless torchvision stores it as RGB image files.
+
+    Args:
+        dataset: A split as returned by `open_split`.
+        root: Folder of the files.
+        size: Side of the square that each image is cropped to [pixels]; see `ImageFiles`.
+        resize: Length that the shorter side is first scaled to [pixels].
+    """
+    paths, labels = _paths_and_labels(dataset)
+    if not paths or not labels:
+        return None
+    return ImageFiles(str(root), [str(path) for path in paths], size, resize), np.asarray(labels, dtype=np.int64)
+
+
+def _paths_and_labels(dataset: Any) -> tuple[list[Any] | None, list[int] | None]:
     for attribute in ("samples", "_samples", "imgs"):
         pairs = getattr(dataset, attribute, None)
         if pairs and isinstance(pairs[0][0], str | Path) and isinstance(pairs[0][1], int):
-            return ImageFiles(str(root), [str(path) for path, _ in pairs], size, resize), [label for _, label in pairs]
-    paths, labels = (getattr(dataset, attribute, None) for attribute in ("_image_files", "_labels"))
-    if paths and labels:
-        return ImageFiles(str(root), [str(path) for path in paths], size, resize), list(labels)
-    return None
+            return [path for path, _ in pairs], [label for _, label in pairs]
+    return getattr(dataset, "_image_files", None), getattr(dataset, "_labels", None)
 
 
-def _words(error: Exception) -> str:
-    """What torchvision says, on one line and without its advice, which is in later sentences."""
+def _first_sentence(error: Exception) -> str:
+    """Return torchvision's message on one line and without its advice, which is in later sentences."""
     text = " ".join(str(error).split()).split(". ")[0].rstrip(".")
     return text or type(error).__name__
 
 
 @contextmanager
-def _alone(root: Path, name: str) -> Iterator[None]:
-    """One process at a time downloads or unpacks; the others find the files there."""
+def _download_lock(root: Path, name: str) -> Iterator[None]:
+    """Let one process at a time download or unpack; the others then find the files."""
     from filelock import FileLock
 
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(root / f".{name}.lock")
         lock.acquire()
-    except OSError:  # a folder that nobody may write to: nothing will be unpacked there
+    except OSError:  # the folder is not writable, so nothing can be unpacked in it
         yield
         return
     try:

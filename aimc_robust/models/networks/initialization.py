@@ -1,13 +1,16 @@
-"""Initial weights that the literature's residual and VGG networks start from."""
+"""Weight initialization of the residual and VGG networks in the literature."""
 
 from torch import nn
 
 
 def he_normal_(model: nn.Module) -> None:
-    """Convolutions drawn from N(0, 2 / (kernel area * output channels)), their biases and those of linear layers 0.
+    """Initialize convolutions from N(0, 2 / (kernel area * output channels)), and all biases with 0, in place.
 
-    Linear weights stay as torch drew them. Source: He et al., ICCV 2015, Eq. 14 (variance kept by the backward pass),
-    as the codes of WRN, PyramidNet and VGG for CIFAR have it.
+    Linear weights keep torch's initialization.
+
+    References:
+        He et al., ICCV 2015, Eq. 14 (preserves the variance in the backward pass), as in the published codes of WRN,
+        PyramidNet and VGG for CIFAR.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

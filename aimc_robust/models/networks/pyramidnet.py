@@ -10,7 +10,12 @@ from aimc_robust.models.networks.initialization import he_normal_
 class PyramidalUnit(nn.Module):
     """BatchNorm, 3x3 convolution, BatchNorm, ReLU, 3x3 convolution, BatchNorm (the paper's Fig. 6d).
 
-    Its shortcut has no weights: the mean of 2x2 pixels where the unit halves the image, and zeros as the new channels.
+    The shortcut has no weights: it averages 2x2 pixels where the unit halves the image, and pads new channels with 0.
+
+    Args:
+        inputs: Input channels.
+        outputs: Output channels.
+        stride: Stride of the first convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -23,22 +28,32 @@ class PyramidalUnit(nn.Module):
         self.stride, self.new_channels = stride, outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the unit's output (N, outputs, H / stride, W / stride) for x (N, inputs, H, W)."""
         hidden = self.bn3(self.conv2(F.relu(self.bn2(self.conv1(self.bn1(x))))))
         shortcut = x if self.stride == 1 else F.avg_pool2d(x, self.stride, ceil_mode=True)
         return hidden + F.pad(shortcut, (0, 0, 0, 0, 0, self.new_channels))
 
 
 class PyramidNet(nn.Module):
-    """A 3x3 convolution, three stages of pyramidal units, BatchNorm, mean over the image, a linear layer.
+    """A 3x3 convolution, three stages of pyramidal units, BatchNorm, global average pooling, a linear layer.
 
-    depth is 6 n + 2, for n units in a stage. Unit k of N = 3 n has channels + alpha k / N channels (additive growth),
-    rounded to the nearest as in the authors' PyTorch code, where the paper writes rounded down; the first units of the
-    second and third stage halve the image. Input (N, in_channels, H, W), output (N, classes).
+    Unit k of N = 3 n has channels + alpha k / N channels (additive growth), rounded to the nearest integer as in the
+    authors' PyTorch code, where the paper says rounded down. The first units of the second and third stage halve the
+    image.
 
-    `pyramidnet50`: papers that name PyramidNet-50 on CIFAR say no more, so it is settled thus. Two-convolution units,
-    n = 8: bottlenecks have depths of 9 n + 2, which 50 is not. alpha 270, the widest of the paper's networks of such
-    units: its 12.9 million weights stand beside ResNet-18's 11.2, where alpha 48 would leave 0.8.
-    Raises InputError for any other depth.
+    `pyramidnet50`: papers that name PyramidNet-50 on CIFAR do not define it. Here it has two-convolution units with
+    n = 8, because bottlenecks have depths of 9 n + 2, which 50 is not; and alpha 270, the largest of the paper's
+    networks of such units: 12.9 million weights, similar to ResNet-18's 11.2, where alpha 48 would give 0.8.
+
+    Args:
+        in_channels: Channels of the images.
+        classes: Number of classes.
+        depth: 6 n + 2, for n units in a stage.
+        alpha: Total growth in channels.
+        channels: Channels of the first convolution.
+
+    Raises:
+        InputError: If an argument is invalid, such as a depth that is not 6 n + 2.
     """
 
     def __init__(self, *, in_channels: int, classes: int, depth: int, alpha: int = 270, channels: int = 16) -> None:
@@ -47,7 +62,7 @@ class PyramidNet(nn.Module):
         require_whole("alpha of pyramidnet", alpha, low=0, high=4096)
         require_whole("channels of pyramidnet", channels, low=1, high=1024)
         if (depth - 2) % 6:
-            raise InputError(f"depth of pyramidnet is 6 n + 2 (8, 14, 20 ... 50 ... 110), got {depth}.")
+            raise InputError(f"depth of pyramidnet must be 6 n + 2 (8, 14, 20 ... 50 ... 110), got {depth}.")
         self.stem = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
         self.stem_bn = nn.BatchNorm2d(channels)
         units, width, count = [], channels, (depth - 2) // 2
@@ -62,5 +77,6 @@ class PyramidNet(nn.Module):
         he_normal_(self)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return class scores (N, classes) of images (N, in_channels, H, W)."""
         hidden = self.units(self.stem_bn(self.stem(images)))
         return self.classifier(F.relu(self.bn(hidden)).mean(dim=(2, 3)))

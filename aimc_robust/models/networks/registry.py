@@ -1,4 +1,4 @@
-"""Our own networks for small images, by name."""
+"""Built-in networks for small images, by name."""
 
 import re
 from collections.abc import Callable
@@ -28,17 +28,20 @@ NETWORKS: dict[str, tuple[Builder, dict[str, Any]]] = {
     "vgg16-bn": (VGG16, {}),
     "vit-s": (ViT, {}),
 }
-KNOWN = (*NETWORKS, "wrn-DEPTH-WIDEN")
-WRN = re.compile(r"wrn-(\d+)-(\d+)")
+NETWORK_NAMES = (*NETWORKS, "wrn-DEPTH-WIDEN")
+WRN_PATTERN = re.compile(r"wrn-(\d+)-(\d+)")
 
 
 def find_network(name: str) -> tuple[Builder, dict[str, Any]] | None:
-    """What builds the network of this name, and the arguments that the name fixes; None when it is none of ours.
+    """Find the builder of a built-in network.
 
-    Every builder takes keyword arguments alone: `in_channels`, `classes`, what the name fixes and its own options;
-    ViT also `image_size`, the (H, W) that its position embedding is for.
+    Builders take only keyword arguments: `in_channels`, `classes`, those fixed by the name, and options of the network;
+    ViT also takes `image_size`, the (H, W) of its position embedding.
+
+    Returns:
+        The builder and the arguments fixed by the name, or None if no built-in network has this name.
     """
-    wide = WRN.fullmatch(name)
-    if wide:
-        return WideResNet, {"depth": int(wide[1]), "widen": int(wide[2])}
+    match = WRN_PATTERN.fullmatch(name)
+    if match:
+        return WideResNet, {"depth": int(match[1]), "widen": int(match[2])}
     return NETWORKS.get(name)

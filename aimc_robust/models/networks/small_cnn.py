@@ -1,4 +1,4 @@
-"""A convolutional network small enough to be harmed by weight noise, and to train in seconds."""
+"""A small convolutional network that is sensitive to weight noise and trains in seconds."""
 
 from torch import Tensor, nn
 
@@ -6,9 +6,16 @@ from aimc_robust.errors import require_whole
 
 
 class SmallCNN(nn.Module):
-    """Stages of convolution (3x3), BatchNorm, ReLU, with pooling between them; then a linear layer.
+    """Stages of 3x3 convolution, BatchNorm and ReLU with max-pooling between them, then a linear layer.
 
-    Stage i has channels * 2**i channels. Input (N, in_channels, H, W), output (N, classes).
+    Args:
+        in_channels: Channels of the images.
+        classes: Number of classes.
+        channels: Channels of the first stage; stage i has channels * 2**i.
+        stages: Number of stages, 1 to 6.
+
+    Raises:
+        InputError: If an argument is invalid.
     """
 
     def __init__(self, *, in_channels: int, classes: int, channels: int = 8, stages: int = 3) -> None:
@@ -20,11 +27,13 @@ class SmallCNN(nn.Module):
         for stage in range(stages):
             if stage:
                 layers.append(nn.MaxPool2d(2))
-            out = channels * 2**stage
-            layers += [nn.Conv2d(width, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
-            width = out
+            stage_width = channels * 2**stage
+            layers.append(nn.Conv2d(width, stage_width, 3, padding=1, bias=False))
+            layers += [nn.BatchNorm2d(stage_width), nn.ReLU()]
+            width = stage_width
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Linear(width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return class scores (N, classes) of images (N, in_channels, H, W)."""
         return self.classifier(self.features(images).mean(dim=(2, 3)))

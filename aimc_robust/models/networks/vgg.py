@@ -5,16 +5,25 @@ from torch import Tensor, nn
 from aimc_robust.errors import require_finite, require_whole
 from aimc_robust.models.networks.initialization import he_normal_
 
-GROUPS = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # (channels in units of the first group's, convolutions)
+GROUPS = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # (channels relative to the first group, convolutions)
 
 
 class VGG16(nn.Module):
-    """Five groups of 3x3 convolution, BatchNorm, ReLU, each halving the image; mean over what is left; linear layers.
+    """Five groups of 3x3 convolution, BatchNorm and ReLU that halve the image, global average pooling, linear layers.
 
-    Input (N, in_channels, H, W) of at least 32 x 32, output (N, classes). channels 64 is the usual width.
-    hidden: linear layers of 8 * channels before the last, with ReLU, and dropout before each. Of 13 convolutions and
-    one linear layer, as most CIFAR codes have it, it is hidden = 0 with 14.7 million weights. The public codes of the
-    m-RWP paper's authors have hidden = 2, dropout = 0.5 (15.3 million); the paper itself says VGG16-BN alone.
+    hidden = 0 gives 13 convolutions and one linear layer with 14.7 million weights, as in most CIFAR codes. The public
+    codes of the m-RWP paper's authors have hidden = 2, dropout = 0.5 (15.3 million); the paper itself says only
+    VGG16-BN.
+
+    Args:
+        in_channels: Channels of the images, which are at least 32 x 32.
+        classes: Number of classes.
+        channels: Channels of the first group; the usual width is 64.
+        hidden: Number of hidden linear layers of 8 * channels, with ReLU.
+        dropout: Dropout rate before each hidden layer.
+
+    Raises:
+        InputError: If an argument is invalid.
     """
 
     def __init__(
@@ -26,11 +35,11 @@ class VGG16(nn.Module):
         require_finite("dropout of vgg16-bn", dropout, high=0.99)
         features: list[nn.Module] = []
         width = in_channels
-        for times, convolutions in GROUPS:
+        for factor, convolutions in GROUPS:
             for _ in range(convolutions):
-                features += [nn.Conv2d(width, times * channels, 3, padding=1), nn.BatchNorm2d(times * channels)]
+                features += [nn.Conv2d(width, factor * channels, 3, padding=1), nn.BatchNorm2d(factor * channels)]
                 features.append(nn.ReLU())
-                width = times * channels
+                width = factor * channels
             features.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*features)
         head = [layer for _ in range(hidden) for layer in (nn.Dropout(dropout), nn.Linear(width, width), nn.ReLU())]
@@ -38,4 +47,5 @@ class VGG16(nn.Module):
         he_normal_(self)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return class scores (N, classes) of images (N, in_channels, H, W)."""
         return self.classifier(self.features(images).mean(dim=(2, 3)))

@@ -7,10 +7,16 @@ from aimc_robust.errors import InputError, require_finite, require_whole
 
 
 class EncoderBlock(nn.Module):
-    """LayerNorm and attention, LayerNorm and two linear layers with GELU, each beside its input: (N, tokens, dim).
+    """LayerNorm and attention, then LayerNorm and two linear layers with GELU, both with a residual connection.
 
-    nn.MultiheadAttention, not torch's whole encoder layer: all four projections are on arrays, and no dropout falls
-    on the attention weights.
+    It uses nn.MultiheadAttention, not torch's encoder layer: all four projections are on arrays, and there is no
+    dropout of attention weights.
+
+    Args:
+        dim: Width of the tokens.
+        heads: Attention heads.
+        mlp_dim: Width of the hidden linear layer.
+        dropout: Dropout rate after the attention and both linear layers.
     """
 
     def __init__(self, dim: int, heads: int, mlp_dim: int, dropout: float) -> None:
@@ -24,6 +30,7 @@ class EncoderBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the encoded tokens for x (N, tokens, dim)."""
         tokens = self.norm1(x)
         x = x + self.dropout(self.attention(tokens, tokens, tokens, need_weights=False)[0])
         return x + self.mlp(self.norm2(x))
@@ -32,11 +39,24 @@ class EncoderBlock(nn.Module):
 class ViT(nn.Module):
     """Patches and a class token with learned positions, `depth` encoder blocks, LayerNorm, a linear layer.
 
-    Input (N, in_channels, *image_size), output (N, classes). The m-RWP paper says ViT-S on CIFAR; its size here is
-    that of the authors' public code: patches of 4 x 4, dim 512, 6 blocks of 8 heads, MLPs of 512, dropout 0.1 after
-    the embedding, the attention and both linear layers, class token and positions drawn from N(0, 1). Unlike there,
-    query, key and value have biases, as in the transformer's own paper: 9216 of the 9.5 million weights.
-    Raises InputError when patches do not tile the image, or heads the dim.
+    The m-RWP paper says ViT-S on CIFAR; the defaults here are those of the authors' public code: patches of 4 x 4, dim
+    512, 6 blocks of 8 heads, MLPs of 512, dropout 0.1 after the embedding, the attention and both linear layers, class
+    token and positions drawn from N(0, 1). Unlike there, query, key and value have biases, as in the original
+    transformer paper: 9216 of the 9.5 million weights.
+
+    Args:
+        in_channels: Channels of the images.
+        classes: Number of classes.
+        image_size: (H, W) of the images [pixels].
+        patch: Side of a patch [pixels].
+        dim: Width of the tokens.
+        depth: Number of encoder blocks.
+        heads: Attention heads of each block.
+        mlp_dim: Width of the hidden linear layers.
+        dropout: Dropout rate.
+
+    Raises:
+        InputError: If an argument is invalid, patches do not tile the image, or `heads` does not divide `dim`.
     """
 
     def __init__(
@@ -70,6 +90,7 @@ class ViT(nn.Module):
         self.classifier = nn.Linear(dim, classes)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return class scores (N, classes) of images (N, in_channels, H, W)."""
         patches = self.patches(images).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1)
         encoded = self.blocks(self.dropout(tokens + self.position))

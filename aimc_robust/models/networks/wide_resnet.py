@@ -8,9 +8,15 @@ from aimc_robust.models.networks.initialization import he_normal_
 
 
 class PreActivationBlock(nn.Module):
-    """BatchNorm, ReLU, 3x3 convolution, twice, beside a shortcut; dropout between the two.
+    """Twice BatchNorm, ReLU and 3x3 convolution, with dropout between the two, and a shortcut.
 
-    A strided or widening shortcut is a 1x1 convolution of the activated input, any other the input itself.
+    A strided or widening shortcut is a 1x1 convolution of the activated input; any other is the input itself.
+
+    Args:
+        inputs: Input channels.
+        outputs: Output channels.
+        stride: Stride of the first convolution.
+        dropout: Dropout rate.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, dropout: float) -> None:
@@ -24,17 +30,28 @@ class PreActivationBlock(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if is_projected else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output (N, outputs, H / stride, W / stride) for x (N, inputs, H, W)."""
         active = F.relu(self.bn1(x))
         hidden = self.dropout(F.relu(self.bn2(self.conv1(active))))
         return self.conv2(hidden) + (x if self.shortcut is None else self.shortcut(active))
 
 
 class WideResNet(nn.Module):
-    """A 3x3 convolution, three stages of pre-activation blocks, BatchNorm, mean over the image, a linear layer.
+    """A 3x3 convolution, three stages of pre-activation blocks, BatchNorm, global average pooling, a linear layer.
 
-    depth is 6 n + 4, for n blocks in a stage; stage i has channels * widen * 2**i channels, and the second and third
-    halve the image. Input (N, in_channels, H, W), output (N, classes). WRN-28-10 with channels 16 is the paper's
-    network of 36.5 million weights. Raises InputError for any other depth.
+    Stage i has channels * widen * 2**i channels, and the second and third stage halve the image. WRN-28-10 with
+    channels 16 is the paper's network of 36.5 million weights.
+
+    Args:
+        in_channels: Channels of the images.
+        classes: Number of classes.
+        depth: 6 n + 4, for n blocks in a stage.
+        widen: Widening factor.
+        channels: Channels of the first convolution.
+        dropout: Dropout rate in the blocks.
+
+    Raises:
+        InputError: If an argument is invalid, such as a depth that is not 6 n + 4.
     """
 
     def __init__(
@@ -46,7 +63,7 @@ class WideResNet(nn.Module):
         require_whole("channels of wrn", channels, low=1, high=1024)
         require_finite("dropout of wrn", dropout, high=0.99)
         if (depth - 4) % 6:
-            raise InputError(f"depth of wrn is 6 n + 4 (10, 16, 22, 28, 34, 40 ...), got {depth}.")
+            raise InputError(f"depth of wrn must be 6 n + 4 (10, 16, 22, 28, 34, 40 ...), got {depth}.")
         self.stem = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
         layers, width = [], channels
         for stage in range(3):
@@ -60,5 +77,6 @@ class WideResNet(nn.Module):
         he_normal_(self)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return class scores (N, classes) of images (N, in_channels, H, W)."""
         hidden = F.relu(self.bn(self.blocks(self.stem(images))))
         return self.classifier(hidden.mean(dim=(2, 3)))

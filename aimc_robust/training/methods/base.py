@@ -1,10 +1,10 @@
-"""The protocol of a training method: which passes an update makes, at which weights, and what they leave behind."""
+"""Base class of all training methods: which passes an update runs, at which weights, and which state they leave."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,39 +12,58 @@ from torch import Tensor, nn
 from aimc_robust.errors import InputError, require_known, require_whole
 from aimc_robust.noise.analog_weights import Scope, check_scope
 from aimc_robust.seeding import Axes
+from aimc_robust.training.methods.buffers import frozen_buffers
 from aimc_robust.training.methods.distributed import share_buffers, without_sync, world
 from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, LossPasses, Passes
-from aimc_robust.training.methods.ramp import CONSTANT, Ramp
+from aimc_robust.training.methods.ramp import CONSTANT_RAMP, Ramp
 
-BN_STATS = ("clean", "perturbed")
+PassName = Literal["clean", "perturbed"]
+BatchChoice = Literal["same", "different"]
+"""Whether the passes of an update use the same batch or two different ones."""
+
+
+class DataShard(NamedTuple):
+    """The part of the training data that one worker reads.
+
+    Attributes:
+        streams: Shuffling streams, one for each batch of an update.
+        shard: Shard of every batch that this worker reads, from 0.
+        num_shards: Number of shards that a batch is split into.
+    """
+
+    streams: list[int]
+    shard: int
+    num_shards: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """One update's gradient, as a mix of a clean and a perturbed pass:
+    """Base class of training methods, which compute the gradient of one update from a clean and a perturbed pass.
 
-        g = clean_share * grad L_B1(w) + perturbed_share * grad L_B2(w + eps)
+    The gradient is `clean_weight * grad L_B1(w) + perturbed_weight * grad L_B2(w + eps)`. This class runs the passes,
+    restores the weights bit for bit and selects the pass whose BatchNorm statistics are kept. A subclass defines
+    `gradient_weights` and `perturbation`. Optimizer, scheduler, clipping and autocast belong to the caller.
 
-    The base runs the passes, restores the weights bit for bit and decides whose BatchNorm statistics are kept; a
-    subclass gives the shares and the perturbation. The optimizer, scheduler, clipping and autocast stay the user's.
+    Args:
+        ramp: Schedule of the perturbation strength over the updates.
+        scope: Parameters that are perturbed, see `noise.analog_weights`.
+        bn_stats: Pass that updates the model's buffers (BatchNorm statistics). The default is `clean` for methods with
+            a clean pass, `perturbed` otherwise.
+        seed: Root seed. The random numbers of layer l at update t depend on (seed, t, l) only.
+        per_worker: In data-parallel training, draw a separate perturbation on every worker (as the published codes do)
+            instead of the one perturbation that a single process would use.
 
-    ramp: growth of the perturbation over the updates. scope: which parameters are perturbed (`noise.scope`).
-    bn_stats: which pass updates the model's buffers (BatchNorm statistics): `clean` where the method has a clean
-        pass, else `perturbed`.
-    seed: root of the method's random numbers; update t of layer l draws from (seed, t, l) and nothing else.
-    per_worker: in data-parallel training each worker perturbs on its own (as the papers' codes do), instead of all by
-        the one perturbation that a single process would take.
+    Raises:
+        InputError: If an argument is invalid, or `bn_stats` names a pass that the method does not run.
     """
 
-    ramp: Ramp = CONSTANT
+    ramp: Ramp = CONSTANT_RAMP
     scope: Scope = "weights"
-    bn_stats: str = "clean"
+    bn_stats: PassName = "clean"
     seed: int = 0
     per_worker: bool = False
 
-    draws: ClassVar[int] = 1  # perturbed passes per update, each at weights of its own
-    batches_per_update: ClassVar[int] = 1
-    ascent_pass: ClassVar[bool] = False  # whether the perturbation itself takes a clean pass
+    ascent_pass: ClassVar[bool] = False  # True if the perturbation itself needs a clean gradient
 
     def __post_init__(self) -> None:
         check_scope(self.scope)
@@ -53,55 +72,67 @@ class Method(ABC):
         if not isinstance(self.per_worker, bool):
             raise InputError(f"per_worker must be true or false, got {self.per_worker!r}.")
         require_whole("seed", self.seed, low=0)
-        require_known("bn_stats", self.bn_stats, BN_STATS)
+        require_known("bn_stats", self.bn_stats, get_args(PassName))
         if self.bn_stats not in self.passes:
             raise InputError(
-                f"{type(self).__name__} makes no {self.bn_stats} pass here, so BatchNorm would learn nothing; set "
-                f"bn_stats to {' or '.join(map(repr, self.passes))}."
+                f"{type(self).__name__} runs no {self.bn_stats} pass with these settings, so BatchNorm statistics "
+                f"would never be updated; set bn_stats to {' or '.join(map(repr, self.passes))}."
             )
+
+    @property
+    def draws(self) -> int:
+        """Perturbed passes per update, each with its own perturbation."""
+        return 1
+
+    @property
+    def batches_per_update(self) -> int:
+        """Batches that `backward` takes."""
+        return 1
 
     @property
     @abstractmethod
     def gradient_weights(self) -> tuple[float, float]:
-        """(clean_share, perturbed_share); a pass with share 0 is not run."""
+        """(clean_weight, perturbed_weight) of the two gradients; a pass of weight 0 is not run."""
 
     @property
     def worker_gradient_weights(self) -> tuple[float, float]:
-        """The shares of this process."""
+        """`gradient_weights` of this process."""
         return self.gradient_weights
 
     @property
     def passes_per_update(self) -> int:
-        """Forward and backward passes that an update takes, whoever makes them.
+        """Forward-backward passes of one update, summed over all workers.
 
-        A clean pass where it has a share, and for each draw a perturbed one, before which an ascent takes one of its
-        own: SGD and RWP 1, SAM and m-RWP 2, as in the m-RWP paper's Table 1. Workers that share an update (parallel
-        m-RWP) save time, not computation; parts of a batch (m-sharpness) add up to one.
+        SGD and RWP need 1, SAM and m-RWP 2 (m-RWP paper, Table 1). Workers that split an update (parallel m-RWP) reduce
+        its time, not its passes. The micro-batches of m-sharpness together count as one pass.
         """
-        clean_share, perturbed_share = self.gradient_weights
-        per_draw = 1 + self.ascent_pass if perturbed_share else 0
-        return (1 if clean_share else 0) + self.draws * per_draw
+        clean_weight, perturbed_weight = self.gradient_weights
+        per_draw = 1 + self.ascent_pass if perturbed_weight else 0
+        return (1 if clean_weight else 0) + self.draws * per_draw
 
     @property
-    def passes(self) -> tuple[str, ...]:
-        """Which of BN_STATS an update runs."""
-        clean_share, perturbed_share = self.gradient_weights
-        run = {"clean": clean_share or self.ascent_pass, "perturbed": perturbed_share}
-        return tuple(name for name, share in run.items() if share)
+    def passes(self) -> tuple[PassName, ...]:
+        """Kinds of passes that an update runs."""
+        clean_weight, perturbed_weight = self.gradient_weights
+        is_run: dict[PassName, bool] = {
+            "clean": bool(clean_weight) or self.ascent_pass,
+            "perturbed": bool(perturbed_weight),
+        }
+        return tuple(name for name, runs in is_run.items() if runs)
 
     @abstractmethod
     def perturbation(
         self, model: nn.Module, passes: Passes, *, step: int, draw: int = 0
     ) -> AbstractContextManager[nn.Module]:
-        """A context inside which `model` carries the perturbed weights of a draw of update `step`."""
+        """Return a context in which `model` has the perturbed weights of draw `draw` of update `step`."""
 
     @property
     @abstractmethod
     def full_strength(self) -> float | None:
-        """sigma or rho at the end of the ramp; None when the method has none."""
+        """Perturbation strength (sigma or rho) at the end of the ramp, or None if the method has none."""
 
     def strength(self, step: int) -> float | None:
-        """sigma or rho at update `step`."""
+        """Return the perturbation strength (sigma or rho) at update `step`, or None if the method has none."""
         return None if self.full_strength is None else self.full_strength * self.ramp.factor(step)
 
     def backward(
@@ -113,12 +144,20 @@ class Method(ABC):
         step: int,
         scaler: torch.amp.GradScaler | None = None,
     ) -> Tensor:
-        """Add this update's gradient to `p.grad` and leave the weights as they were.
+        """Add the gradient of this update to `p.grad`; the weights are unchanged afterwards.
 
-        batches: `batches_per_update` pairs (input, target). loss_fn(output, target) returns a scalar.
-        step: number of this update, from 1. scaler: a `GradScaler`, when the user's loop scales the loss (float16);
-        p.grad is then scaled, and unscaled by the scaler as ever. Returns the loss that the gradient belongs to,
-        detached. Raises InputError for a wrong number of batches or a loss that is not a scalar.
+        Args:
+            model: Model to train.
+            loss_fn: Function (output, target) -> scalar loss.
+            batches: `batches_per_update` pairs (input, target).
+            step: Number of this update, from 1.
+            scaler: `GradScaler` of a float16 loop. `p.grad` is then scaled; unscale it as usual.
+
+        Returns:
+            The detached loss that the gradient belongs to.
+
+        Raises:
+            InputError: If the number of batches is wrong or the loss is not a scalar.
         """
         require_whole("step", step, low=1)
         if len(batches) != self.batches_per_update:
@@ -126,86 +165,72 @@ class Method(ABC):
                 f"{type(self).__name__} takes {self.batches_per_update} batch(es) per update, each an (input, target) "
                 f"pair in a list; got {len(batches)}."
             )
-        parts = self.micro_batches(batches)
+        micro_batches = self.micro_batches(batches)
         losses = []
-        for number, (share, part) in enumerate(parts):
-            passes = LossPasses(model, loss_fn, part, scaler)
-            losses.append(self.gradient(model, passes, step=step, share=share, last=number == len(parts) - 1))
+        for index, (weight, micro_batch) in enumerate(micro_batches):
+            passes = LossPasses(model, loss_fn, micro_batch, scaler)
+            is_last = index == len(micro_batches) - 1
+            losses.append(self.gradient(model, passes, step=step, weight=weight, is_last=is_last))
         return sum(losses[1:], losses[0])
 
-    def gradient(self, model: nn.Module, passes: Passes, *, step: int, share: float = 1.0, last: bool = True) -> Tensor:
-        """What `backward` does, for any source of gradients; returns `share` of the loss.
+    def gradient(
+        self, model: nn.Module, passes: Passes, *, step: int, weight: float = 1.0, is_last: bool = True
+    ) -> Tensor:
+        """Run the passes of `backward` for any source of gradients.
 
-        last: whether the update ends with this call, and data-parallel workers then share their gradients.
+        Args:
+            model: Model to train.
+            passes: Source of losses and gradients.
+            step: Number of this update, from 1.
+            weight: Factor of the loss and gradient.
+            is_last: Whether this is the update's last call; data-parallel workers then average their gradients.
+
+        Returns:
+            The detached loss times `weight`.
         """
-        clean_share, perturbed_share = (share * own for own in self.worker_gradient_weights)
-        draws = self.draws if perturbed_share else 0
+        clean_weight, perturbed_weight = (weight * own for own in self.worker_gradient_weights)
+        draws = self.draws if perturbed_weight else 0
         losses = []
-        if clean_share:
-            with self._buffers(model, "clean"), _synced(model, last and not draws):
-                losses.append(passes.accumulate(0, clean_share))
+        if clean_weight:
+            with self._buffer_guard(model, "clean"), _gradient_sync(model, is_last and not draws):
+                losses.append(passes.accumulate(0, clean_weight))
         for draw in range(draws):
-            kept = "perturbed" if draw == 0 else "a later draw"  # statistics move once per update
-            synced = _synced(model, last and draw == draws - 1)
-            with self.perturbation(model, passes, step=step, draw=draw), self._buffers(model, kept), synced:
-                losses.append(passes.accumulate(-1, perturbed_share / draws))
-        if (
-            last and self.worker_gradient_weights != self.gradient_weights
-        ):  # only some workers have made the pass that `bn_stats` names
-            share_buffers(model, source=self.statistics_from)
+            # BatchNorm statistics are updated once per update, by the first draw.
+            guard = self._buffer_guard(model, "perturbed") if draw == 0 else frozen_buffers(model)
+            sync = _gradient_sync(model, is_last and draw == draws - 1)
+            with self.perturbation(model, passes, step=step, draw=draw), guard, sync:
+                losses.append(passes.accumulate(-1, perturbed_weight / draws))
+        if is_last and self.worker_gradient_weights != self.gradient_weights:
+            share_buffers(model, source=self.statistics_rank)  # only some workers ran the pass named by `bn_stats`
         return sum(losses[1:], losses[0])
 
     def micro_batches(self, batches: Sequence[Batch]) -> list[tuple[float, Sequence[Batch]]]:
-        """(share, batches) that an update works through one after the other: all at once, unless a method cuts them."""
+        """Split the batches of an update into (weight, batches) that are processed one after the other."""
         return [(1.0, batches)]
 
-    def shard(self, rank: int, size: int) -> tuple[list[int], int, int]:
-        """What worker `rank` of `size` reads: (streams, one for each of its batches; its part; of so many parts)."""
-        return list(range(self.batches_per_update)), rank, size
+    def shard(self, rank: int, size: int) -> DataShard:
+        """Return the part of the training data that worker `rank` of `size` reads."""
+        return DataShard(list(range(self.batches_per_update)), rank, size)
 
     @property
-    def statistics_from(self) -> int:
-        """The worker whose BatchNorm statistics stand for all."""
+    def statistics_rank(self) -> int:
+        """Rank of the worker whose BatchNorm statistics all workers use."""
         return 0
 
     def for_run(self, total_updates: int) -> Self:
-        """This method with its ramp in updates of a run of that length; see `Ramp.over`."""
-        return replace(self, ramp=self.ramp.over(total_updates))
+        """Return this method with its ramp length in updates, for a run of `total_updates`; see `Ramp.for_run`."""
+        return replace(self, ramp=self.ramp.for_run(total_updates))
 
-    def _buffers(self, model: nn.Module, pass_name: str) -> AbstractContextManager[None]:
-        """Keep the model's buffers as they are unless this pass is the one that `bn_stats` names."""
+    def _buffer_guard(self, model: nn.Module, pass_name: PassName) -> AbstractContextManager[None]:
+        """Freeze the model's buffers unless `bn_stats` names this pass."""
         return nullcontext() if pass_name == self.bn_stats else frozen_buffers(model)
 
     def _axes(self, step: int, draw: int = 0) -> Axes:
-        """Where the random numbers of a draw come from; the first draw and worker 0 need no axis of their own."""
+        """Return the seed axes of a draw. The first draw and worker 0 add no axis."""
         rank = world()[0] if self.per_worker else 0
-        more = {name: value for name, value in (("draw", draw), ("worker", rank)) if value}
-        return Axes(self.seed).at(use="training", step=step, **more)
+        extra = {name: value for name, value in (("draw", draw), ("worker", rank)) if value}
+        return Axes(self.seed).at(use="training", step=step, **extra)
 
 
-def _synced(model: nn.Module, wanted: bool) -> AbstractContextManager[None]:
-    return nullcontext() if wanted else without_sync(model)
-
-
-@contextmanager
-def frozen_buffers(model: nn.Module, *, broken_only: bool = False) -> Iterator[None]:
-    """Put the model's buffers back on leaving. broken_only: those that are no longer finite.
-
-    Buffers rather than BatchNorm's own switch: custom normalisation layers are covered too, also those that put a
-    new tensor in a buffer's place.
-    """
-    saved = [
-        (module, name, buffer, buffer.detach().clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for module, name, buffer, value in saved:
-                if broken_only:
-                    now = module._buffers[name]
-                    value = torch.where(now.isfinite().all(), now, value)
-                module._buffers[name] = buffer.copy_(value)
+def _gradient_sync(model: nn.Module, enabled: bool) -> AbstractContextManager[None]:
+    return nullcontext() if enabled else without_sync(model)

@@ -1,4 +1,4 @@
-"""Data-parallel workers: who this process is, and what it shares with the others. One process alone is a world of 1."""
+"""Data-parallel workers: rank of this process and collective operations. A single process is a world of size 1."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,47 +11,59 @@ from aimc_robust.errors import InputError
 
 
 def world() -> tuple[int, int]:
-    """(rank of this process, number of processes)."""
+    """Return (rank of this process, number of processes)."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
 
 
 def without_sync(model: nn.Module) -> AbstractContextManager[None]:
-    """Inside, backward passes through `model` keep their gradients to this process (DDP's `no_sync`)."""
+    """Return a context in which backward passes do not average gradients over workers (DDP's `no_sync`).
+
+    Raises:
+        InputError: If the model is in a DDP wrapper with `static_graph=True`.
+    """
     wrapper = next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
     if wrapper is None:
         return nullcontext()
-    if wrapper.static_graph:  # DDP learns the graph from its first pass, which must then be a synchronised one
+    if wrapper.static_graph:  # DDP records the graph in its first pass, which must then be a synchronized one
         raise InputError(
-            "an update of several passes needs a DistributedDataParallel without static_graph=True; leave it out."
+            "an update of several passes needs a DistributedDataParallel without static_graph=True; remove that option."
         )
     return wrapper.no_sync()
 
 
 @torch.no_grad()
 def mean_over_workers(gradients: Sequence[Tensor | None], weights: Sequence[Tensor]) -> list[Tensor | None]:
-    """The mean of each weight's gradient over all workers. None, a weight that this worker left unused, counts as 0."""
+    """Average each weight's gradient over all workers.
+
+    Args:
+        gradients: Gradient of each weight on this worker; None, for a weight it does not use, counts as 0.
+        weights: The weights, for the shapes of missing gradients.
+
+    Returns:
+        The mean gradients. On a single process None stays None.
+    """
     _, size = world()
     if size == 1:
         return list(gradients)
-    # Zeros stand in for None, as another worker may have used the weight. Contiguous, as layouts may differ as well.
+    # Zeros replace None, because another worker may have used the weight. Contiguous, because layouts may differ too.
     pairs = zip(gradients, weights, strict=True)
     shared = [torch.zeros_like(w).contiguous() if g is None else g.contiguous() for g, w in pairs]
-    for message in [distributed.all_reduce(gradient, async_op=True) for gradient in shared]:
-        message.wait()
+    for request in [distributed.all_reduce(gradient, async_op=True) for gradient in shared]:
+        request.wait()
     return [gradient.div_(size) for gradient in shared]
 
 
 @torch.no_grad()
 def share_buffers(model: nn.Module, *, source: int) -> None:
-    """Give every worker the buffers (BatchNorm statistics) of worker `source`."""
+    """Copy the buffers (BatchNorm statistics) of rank `source` to all workers."""
     if world()[1] == 1:
         return
     buffers = list(model.buffers())
     for dtype in dict.fromkeys(buffer.dtype for buffer in buffers):
-        alike = [buffer for buffer in buffers if buffer.dtype == dtype]
-        message = torch.cat([buffer.flatten() for buffer in alike])  # one message is much faster than one per layer
-        distributed.broadcast(message, source)
-        for buffer, values in zip(alike, message.split([buffer.numel() for buffer in alike]), strict=True):
+        same_dtype = [buffer for buffer in buffers if buffer.dtype == dtype]
+        flat = torch.cat([buffer.flatten() for buffer in same_dtype])  # one message is much faster than one per layer
+        distributed.broadcast(flat, source)
+        for buffer, values in zip(same_dtype, flat.split([buffer.numel() for buffer in same_dtype]), strict=True):
             buffer.copy_(values.view_as(buffer))

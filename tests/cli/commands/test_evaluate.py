@@ -169,7 +169,7 @@ BAD = {
     "no images": ({"data": "npz:empty.npz"}, (), ["must hold images"]),
     "other arrays": ({"data": "npz:other-names.npz"}, (), ["lacks", "pictures"]),
     "pickled arrays": ({"data": "npz:objects.npz"}, (), ["plain arrays"]),
-    "bytes without a normalisation": ({"data": "npz:bytes.npz"}, (), ["--normalise none, imagenet or MEAN/STD"]),
+    "bytes without a normalisation": ({"data": "npz:bytes.npz"}, (), ["--normalize none, imagenet or MEAN/STD"]),
     "no data file": ({"data": "npz:gone.npz"}, (), ["there is no data file gone.npz"]),
     "unknown data": ({"data": "cifar"}, (), ["npz:FILE"]),
     "more images than there are": ({}, ("--images", 61), ["from 1 to the 60"]),

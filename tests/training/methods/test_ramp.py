@@ -110,11 +110,11 @@ def test_a_constant_ramp_takes_no_fraction():
 def test_a_fraction_becomes_the_nearest_number_of_updates_and_at_least_one(fraction, total, updates):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert Ramp(shape="linear", fraction=fraction).over(total) == Ramp(shape="linear", updates=updates)
+        assert Ramp(shape="linear", fraction=fraction).for_run(total) == Ramp(shape="linear", updates=updates)
 
 
 def test_a_fraction_keeps_its_shape():
-    assert Ramp(shape="quadratic", fraction=0.5).over(8).factor(1) == 0.25
+    assert Ramp(shape="quadratic", fraction=0.5).for_run(8).factor(1) == 0.25
 
 
 @pytest.mark.parametrize("ask", [lambda m: m.strength(1), lambda m: m.ramp.factor(3), lambda m: backward(m)])
@@ -128,8 +128,8 @@ def test_a_fraction_without_a_run_is_refused_with_the_call_that_gives_it(ask, ma
 
 @pytest.mark.parametrize(
     "resolve",
-    [lambda ramp: ramp.over(40), lambda ramp: SAM(rho=0.1, ramp=ramp).for_run(40).ramp],
-    ids=["over", "for_run"],
+    [lambda ramp: ramp.for_run(40), lambda ramp: SAM(rho=0.1, ramp=ramp).for_run(40).ramp],
+    ids=["ramp.for_run", "for_run"],
 )
 def test_a_ramp_longer_than_the_run_warns_once_with_both_lengths(resolve):
     ramp = Ramp(shape="linear", updates=41)
