@@ -150,7 +150,7 @@ def test_the_checker_finds_an_upward_import(path, source):
         ("analysis/sharpness.py", "from aimc_robust.training.methods.sam import SAM"),
         ("report/write.py", "from aimc_robust import __version__\nimport torch"),
         ("report/write.py", "import aimc_robust\nversion = aimc_robust.__version__"),
-        ("__main__.py", "from aimc_robust.cli import main"),
+        ("__main__.py", "from aimc_robust.cli.app import main"),
     ],
 )
 def test_the_checker_allows_imports_from_below(path, source):

@@ -1,5 +1,1 @@
-"""The command line: parse, build the config, call one function."""
-
-from aimc_robust.cli.app import main
-
-__all__ = ["main"]
+"""The command line: parse the arguments, call one function, show its result."""

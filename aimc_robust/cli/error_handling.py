@@ -1,64 +1,79 @@
-"""How a command ends: an error becomes one sentence and an exit code."""
+"""How a command ends: errors become one line on standard error and an exit code."""
 
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import ParamSpec, TextIO
 
 import typer
 
 from aimc_robust.errors import AimcError
 
-UNEXPECTED, BAD_INPUT, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
+EXIT_UNEXPECTED, EXIT_BAD_INPUT, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
+RESUMABLE_COMMANDS = ("compare", "evaluate", "recommend")
 
-Command = TypeVar("Command", bound=Callable[..., None])
+Arguments = ParamSpec("Arguments")
 
-RESUMING = ("compare", "evaluate", "recommend")  # keep what is done at once
-
-_debugging = False
-
-
-def set_debug(wanted: bool) -> None:
-    """Let errors pass as they are, traceback and all."""
-    global _debugging
-    _debugging = wanted
+_debug = False
 
 
-def handle_errors(command: Command) -> Command:
-    """Errors and Ctrl-C become one sentence and an exit code, warnings a note; a traceback comes with --debug alone."""
+def set_debug(enabled: bool) -> None:
+    """Set whether errors are raised with their traceback instead of shown as one line."""
+    global _debug
+    _debug = enabled
+
+
+def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Make a command end with an exit code on errors and Ctrl-C.
+
+    An error is shown as one line, a warning as a note. With `set_debug(True)`, errors are raised.
+
+    Args:
+        command: The function of a command.
+
+    Returns:
+        The function with error handling.
+    """
 
     @functools.wraps(command)
-    def run(*args: Any, **options: Any) -> None:
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
-                command(*args, **options)
+                command(*args, **kwargs)
         except KeyboardInterrupt:
-            more = "; the same command goes on from here" if command.__name__ in RESUMING else ""
-            typer.echo(f"stopped{more}.", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            hint = " Run the same command again to continue." if command.__name__ in RESUMABLE_COMMANDS else ""
+            typer.echo(f"Interrupted.{hint}", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
-            if _debugging:
+            if _debug:
                 raise
-            text, code = _sentence(error)
-            typer.echo(f"error: {' '.join(text.split())}", err=True)  # on one line, whatever a library wrote
+            message, code = _message_and_code(error)
+            typer.echo(f"error: {' '.join(message.split())}", err=True)  # on one line, whatever a library wrote
             raise typer.Exit(code) from None
 
     return run
 
 
-def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     typer.echo(f"note: {' '.join(str(message).split())}", err=True)
 
 
-def _sentence(error: Exception) -> tuple[str, int]:
+def _message_and_code(error: Exception) -> tuple[str, int]:
     if isinstance(error, AimcError):
-        return str(error), BAD_INPUT
+        return str(error), EXIT_BAD_INPUT
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'} cannot be read or written: {error.strerror}.", BAD_INPUT
+        return f"cannot read or write {error.filename or 'a file'}: {error.strerror}.", EXIT_BAD_INPUT
     if isinstance(error, MemoryError):
-        return "out of memory; use fewer jobs, a smaller --batch-size or fewer images.", UNEXPECTED
-    kind = type(error).__name__
-    return f"{kind}: {error}. This was not foreseen: the same command with --debug shows where it happened.", UNEXPECTED
+        return "out of memory; use fewer jobs, a smaller --batch-size or fewer images.", EXIT_UNEXPECTED
+    name = type(error).__name__
+    return f"{name}: {error}. Unexpected error. Re-run with --debug for the traceback.", EXIT_UNEXPECTED

@@ -1,4 +1,4 @@
-"""What a command line names: weights into models, and functions of a user's modules."""
+"""Objects that command line arguments name: trained models and metric functions."""
 
 from collections.abc import Sequence
 
@@ -17,27 +17,50 @@ from aimc_robust.models.spec import ModelSpec
 def load_models(
     arguments: Sequence[str], spec: ModelSpec, images: EvaluationImages
 ) -> tuple[list[TrainedModel], list[nn.Module], list[str]]:
-    """(names, models in evaluation mode, remarks on how each was read) of arguments `FILE` or `LABEL=FILE`."""
-    read = [read_weights(split_label(argument)[1]) for argument in arguments]
-    named = parse_models(arguments, [weights.id for weights in read])
-    models, remarks = [], []
-    for model, weights in zip(named, read, strict=True):
-        built = build_model(spec, images, seed=0)
-        remarks += [
-            f"{model.file}: {note}." for note in (*weights.notes, *load_weights(built, weights, source=model.file))
-        ]
-        models.append(built.eval())
-    return named, models, remarks
+    """Build one model per file of weights, and load the weights.
+
+    Args:
+        arguments: `FILE` or `LABEL=FILE`, each a file of weights.
+        spec: The network.
+        images: The test images, which determine the shapes of inputs and outputs.
+
+    Returns:
+        (descriptions, models in evaluation mode, notes on how the files were read).
+
+    Raises:
+        InputError: If a label is invalid, or the same weights are given twice under one label.
+        CheckpointError: If a file cannot be read, or its weights do not fit the network.
+    """
+    files = [read_weights(split_label(argument)[1]) for argument in arguments]
+    descriptions = parse_models(arguments, [weights.id for weights in files])
+    models: list[nn.Module] = []
+    notes: list[str] = []
+    for description, weights in zip(descriptions, files, strict=True):
+        model = build_model(spec, images, seed=0)
+        file_notes = (*weights.notes, *load_weights(model, weights, source=description.file))
+        notes += [f"{description.file}: {note}." for note in file_notes]
+        models.append(model.eval())
+    return descriptions, models, notes
 
 
-def metrics_from(names: Sequence[str]) -> dict[str, Metric]:
-    """Function name -> function, of texts `package.module:function`."""
-    found: dict[str, Metric] = {}
-    for text in names:
-        module, colon, name = text.partition(":")
+def load_metrics(references: Sequence[str]) -> dict[str, Metric]:
+    """Import metric functions.
+
+    Args:
+        references: Import paths `package.module:function`.
+
+    Returns:
+        Function name -> function.
+
+    Raises:
+        InputError: If a reference has another form or cannot be imported, or two functions have the same name.
+    """
+    metrics: dict[str, Metric] = {}
+    for reference in references:
+        module, colon, name = reference.partition(":")
         if not colon or not module or not name:
-            raise InputError(f"a metric is package.module:function, got {text!r}.")
-        if name in found:
-            raise InputError(f"two metrics are called {name}; rename one of the functions.")
-        found[name] = import_callable(text, what="metric")
-    return found
+            raise InputError(f"a metric must be package.module:function, got {reference!r}.")
+        if name in metrics:
+            raise InputError(f"two metrics have the name {name!r}; rename one of the functions.")
+        metrics[name] = import_callable(reference, what="metric")
+    return metrics

@@ -1,16 +1,22 @@
-"""The live bars of long work, where standard output is a terminal."""
+"""Live progress bars, shown if standard output is a terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
 @contextmanager
-def progress_bars(console: Console) -> Iterator[Bars | None]:
-    """Bars that vanish at the end; None where nobody would see them move."""
+def progress_bars(console: Console) -> Iterator[Progress | None]:
+    """Show progress bars that disappear at the end.
+
+    Args:
+        console: Where to show them.
+
+    Yields:
+        The bars; None if the console is not a terminal.
+    """
     if not console.is_terminal:
         yield None
         return
@@ -22,5 +28,5 @@ def progress_bars(console: Console) -> Iterator[Bars | None]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=console, transient=True) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         yield bars

@@ -29,7 +29,7 @@ def test_every_help_has_an_example(command):
 
 def test_help_and_the_list_of_devices_do_not_load_torch():
     for arguments in (["--help"], ["evaluate", "--help"], ["recommend", "--help"], ["devices"]):
-        code = f"import sys; sys.argv = ['aimc-robust', *{arguments!r}]\nfrom aimc_robust.cli import main\n"
+        code = f"import sys; sys.argv = ['aimc-robust', *{arguments!r}]\nfrom aimc_robust.cli.app import main\n"
         code += "try:\n    main()\nexcept SystemExit:\n    pass\nprint('loaded:', 'torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
         assert done.stdout.endswith("loaded: False\n"), done.stdout + done.stderr
@@ -77,6 +77,7 @@ def test_missing_data_is_told_before_anything_is_written(write_spec, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("stub_figures")
 def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(write_quick_spec, tmp_path):
     done = invoke("compare", write_quick_spec(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -90,6 +91,7 @@ def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(wr
     assert (tmp_path / "results" / "tiny" / "report.html").is_file()
 
 
+@pytest.mark.usefixtures("stub_figures")
 def test_a_part_counts_its_own_models(write_quick_spec, tmp_path):
     done = invoke("compare", write_quick_spec(), "--part", "2/2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -98,6 +100,7 @@ def test_a_part_counts_its_own_models(write_quick_spec, tmp_path):
     assert [line.split()[:2] for line in lines] == [["[1/2]", "m-rwp-seed0:"], ["[2/2]", "m-rwp-seed1:"]]
 
 
+@pytest.mark.usefixtures("stub_figures")
 def test_a_failed_model_is_named_and_the_exit_code_says_so(write_quick_spec, tmp_path):
     path = write_quick_spec(("[methods.sgd]", '[methods.sgd]\n[methods.wild]\nkind = "rwp"\nsigma = 1e39'))
     done = invoke("compare", path, cwd=tmp_path)

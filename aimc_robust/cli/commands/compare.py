@@ -113,9 +113,7 @@ def compare(
     _exit_if_failed(reported.failed)
 
 
-def result_folders(
-    name: str, scale: str | None, out: Path | None, models: Path | None
-) -> tuple[Path, Path | None]:
+def result_folders(name: str, scale: str | None, out: Path | None, models: Path | None) -> tuple[Path, Path | None]:
     """Return the results folder and the model cache.
 
     Args:

@@ -21,9 +21,7 @@ def fit(
             help="Figure of measurements and fit: .png, .svg or .pdf.", show_default="the card's path, as .png"
         ),
     ] = None,
-    technology: Annotated[
-        str, typer.Option(help="One line for the card: material, cell, programming scheme.")
-    ] = "",
+    technology: Annotated[str, typer.Option(help="One line for the card: material, cell, programming scheme.")] = "",
     citation: Annotated[
         str, typer.Option(help="Source of the measurements.", show_default="the name of the file")
     ] = "",

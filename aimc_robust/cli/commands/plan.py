@@ -34,9 +34,9 @@ def plan(
             comparison,
             folder,
             data_folder=spec.parent,
-            models=model_cache,
+            model_cache=model_cache,
             machine=Machine(accelerator=accelerator),
             jobs=jobs,
-            told=update_status,
+            on_status=update_status,
         )
     show(result)

@@ -41,8 +41,8 @@ def recommend(
     from aimc_robust.cli.views.compare import progress_display
     from aimc_robust.cli.views.recommend import show
     from aimc_robust.errors import InputError
-    from aimc_robust.experiments.recommend.run import target_name
     from aimc_robust.experiments.recommend.run import recommend as recommend_method
+    from aimc_robust.experiments.recommend.run import target_name
     from aimc_robust.experiments.spec.comparison import load_spec
     from aimc_robust.parallel.cores import available_cpus
     from aimc_robust.report.recommendation.page import write_recommendation
@@ -68,7 +68,7 @@ def recommend(
             sweep=sweep,
             jobs=jobs or len(available_cpus()),
             progress=progress,
-            told=progress.line,
+            on_status=progress.line,
         )
     if sweep:
         write_report(recommendation.sweep)

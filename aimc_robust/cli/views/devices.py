@@ -1,4 +1,4 @@
-"""Device cards in the terminal."""
+"""Output of `devices`: the library of device cards, or one card."""
 
 from pathlib import Path
 
@@ -9,33 +9,30 @@ from aimc_robust.devices.card import Card
 from aimc_robust.devices.laws.base import Law
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.devices.limits import time_text
-from aimc_robust.errors import InputError
 from aimc_robust.io.toml import StrictModel
 
-SUFFIXES = (".png", ".svg", ".pdf")
 
-
-def show_all() -> None:
-    """A table of the library."""
+def show_library() -> None:
+    """Print a table of all cards of the library."""
     table = Table(title="Devices", title_justify="left", box=None, pad_edge=False)
     for column in ("name", "technology", "window", "drift", "read noise"):
         table.add_column(column, overflow="fold", no_wrap=column == "name")
     for card in map(load_card, card_names()):
-        low, high = card.range.min, card.range.max
-        effects = ["yes" if part is not None else "" for part in (card.drift, card.read)]
+        low, high = card.window
+        effects = ["yes" if present else "" for present in (card.has_drift, card.has_read_noise)]
         table.add_row(card.name, card.technology, f"{low:g} to {high:g} {unit_text(card)}", *effects)
     Console().print(table)
 
 
-def show(name: str, plot: Path | None = None) -> None:
-    """One card: all that it says, its errors over the window and its ageing; `plot`: the same as a picture."""
-    if plot is not None and plot.suffix.lower() not in SUFFIXES:
-        raise InputError(f"a plot is written as {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, got {str(plot)!r}.")
-    card = load_card(name)
-    if plot is not None:
-        from aimc_robust.report.figures.device_card import save
+def show_card(card: Card, plot: Path | None = None) -> None:
+    """Print all tables of a card, its errors over the window and its drift.
 
-        save(card, plot)
+    Args:
+        card: The card.
+        plot: Path of a figure that was written, printed at the end.
+    """
+    from aimc_robust.cli.views.device_charts import charts
+
     console = Console(highlight=False, markup=False)
     console.print(card.name, style="bold")
     console.print(_facts(card))
@@ -44,9 +41,6 @@ def show(name: str, plot: Path | None = None) -> None:
         if law is not None:
             console.print(f"\n[{key}]", style="bold")
             _print_law(console, law)
-
-    from aimc_robust.cli.views.device_charts import charts
-
     for title, lines in charts(card):
         console.print(f"\n{title}")
         console.print("\n".join(lines))
@@ -55,16 +49,16 @@ def show(name: str, plot: Path | None = None) -> None:
 
 
 def unit_text(card: Card) -> str:
-    """The unit as read after a number."""
+    """Return the unit of a card's states as it is read after a number."""
     return "of full scale" if card.unit == "1" else card.unit
 
 
 def _facts(card: Card) -> Table:
-    low, high = card.range.limits
+    low, high = card.limits
     source = card.source
     facts = {
         "technology": card.technology,
-        "window": f"{card.range.min:g} to {card.range.max:g} {unit_text(card)} ({card.state})",
+        "window": f"{card.window[0]:g} to {card.window[1]:g} {unit_text(card)} ({card.state})",
         "fit valid": f"{low:g} to {high:g} {unit_text(card)}",
         "drift valid": _drift_limits(card),
         "source": ", ".join(filter(None, [source.citation, source.figure, source.doi and f"doi:{source.doi}"])),
@@ -79,13 +73,13 @@ def _facts(card: Card) -> Table:
 
 
 def _drift_limits(card: Card) -> str:
-    if card.drift is None:
-        return "no drift in this card: use it at time 0"
-    low, high = card.drift.limits_s
+    if card.drift_limits_s is None:
+        return "no drift in this card; valid at time 0"
+    low, high = card.drift_limits_s
     text = f"{low:g} to {high:g} s ({time_text(high)})"
-    if card.drift.state_limits is not None:
-        least, most = card.drift.state_limits
-        text += f", {least:g} to {most:g} {unit_text(card)}"
+    if card.drift_state_limits is not None:
+        lowest, highest = card.drift_state_limits
+        text += f", {lowest:g} to {highest:g} {unit_text(card)}"
     return text
 
 

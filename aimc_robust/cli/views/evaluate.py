@@ -1,13 +1,13 @@
-"""What `evaluate` shows: a bar with the running estimate while it works, and the table at the end."""
+"""Output of `evaluate`: progress with the running estimate, and the table of results."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress as Bars
+from rich.progress import Progress
 from rich.table import Table
 
 from aimc_robust.cli.progress_bars import progress_bars
@@ -15,56 +15,78 @@ from aimc_robust.experiments.callbacks.evaluation import EvaluationProgress
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.evaluation_tables import summary_table
 from aimc_robust.experiments.spec.evaluation import TrainedModel
-from aimc_robust.report.formatting import bounds, number
+from aimc_robust.report.formatting import format_interval, format_number
 from aimc_robust.statistics.t_interval import t_interval
 
-WIDE = 200  # columns of a table in a file or pipe, where nothing needs to be folded
+FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where nothing needs to wrap [characters]
 
 
 class PlainProgress(EvaluationProgress):
-    """A line for each model and target."""
+    """Prints a line per model and target.
+
+    Args:
+        console: Where to print.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.pilot: int | None = None
+        self._pilot: int | None = None
 
     def started(self, *, models: int, targets: int, coverage: str, pilot: int | None) -> None:
-        self.pilot = pilot
+        """Print the size of the evaluation."""
+        self._pilot = pilot
         self.line(f"{models} model{'s' if models > 1 else ''} on {targets} targets. {coverage}")
 
     def note(self, text: str) -> None:
+        """Print a note."""
         self.line(f"note: {text}")
 
     def finished(self, model: TrainedModel, target: str, accuracies: Sequence[float]) -> None:
-        self.line(f"{model} on {target}: {running(accuracies, self.pilot)}")
+        """Print the accuracy of a model on a target."""
+        self.line(f"{model} on {target}: {estimate_text(accuracies, self._pilot)}")
 
     def line(self, text: str) -> None:
-        """Print plain text on a line of its own."""
+        """Print a line of plain text."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class RichProgress(PlainProgress):
-    """The same lines above a live bar."""
+    """Prints the same lines above a live bar.
 
-    def __init__(self, console: Console, bars: Bars) -> None:
+    Args:
+        console: Where to print.
+        bars: The live bars.
+    """
+
+    def __init__(self, console: Console, bars: Progress) -> None:
         super().__init__(console)
-        self.bars = bars
-        self.bar = bars.add_task("", total=None)
+        self._bars = bars
+        self._bar = bars.add_task("", total=None)
 
     def evaluating(self, model: TrainedModel, target: str, *, done: int, chips: int) -> None:
-        self.bars.reset(self.bar, description=f"{model} on {target}", total=chips, completed=done)
+        """Show that the evaluation of a model on a target starts."""
+        self._bars.reset(self._bar, description=f"{model} on {target}", total=chips, completed=done)
 
     def chip(self, model: TrainedModel, target: str, accuracies: Sequence[float]) -> None:
-        self.bars.update(
-            self.bar, description=f"{model} on {target}: {running(accuracies, self.pilot)}", completed=len(accuracies)
-        )
+        """Show the running estimate after a chip."""
+        description = f"{model} on {target}: {estimate_text(accuracies, self._pilot)}"
+        self._bars.update(self._bar, description=description, completed=len(accuracies))
 
     def explaining(self, what: str, *, done: int, total: int) -> None:
-        self.bars.update(self.bar, description=what, completed=done, total=total)
+        """Show the progress of an attribution or a prediction."""
+        self._bars.update(self._bar, description=what, completed=done, total=total)
 
 
-def running(accuracies: Sequence[float], pilot: int | None = None) -> str:
-    """Mean of the chips so far and half of their 95 % interval, after a pilot Stein's."""
+def estimate_text(accuracies: Sequence[float], pilot: int | None = None) -> str:
+    """Format mean and half-width of the 95 % interval over the chips so far.
+
+    Args:
+        accuracies: Accuracy of each chip [percent].
+        pilot: Number of pilot chips of Stein's two-stage interval; None for a fixed number of chips.
+
+    Returns:
+        Text such as `88.41 ± 0.52 % (10 chips)`.
+    """
     mean, (_, high) = float(np.mean(accuracies)), t_interval(np.asarray(accuracies), pilot)
     chips = f"{len(accuracies)} chip{'s' if len(accuracies) > 1 else ''}"
     return f"{mean:.2f} % ({chips})" if math.isnan(high) else f"{mean:.2f} ± {high - mean:.2f} % ({chips})"
@@ -72,40 +94,43 @@ def running(accuracies: Sequence[float], pilot: int | None = None) -> str:
 
 @contextmanager
 def progress_display() -> Iterator[PlainProgress]:
-    """The view that suits standard output."""
+    """Yield the progress display that suits standard output: a live bar on a terminal, else plain lines."""
     console = Console()
     with progress_bars(console) as bars:
         yield PlainProgress(console) if bars is None else RichProgress(console, bars)
 
 
 def show(results: EvaluationResults) -> None:
-    """The table of all models and targets, in percent."""
-    question = results.spec
-    rows = summary_table(results.estimates(), question.threshold)
-    table = Table(
-        title=f"Accuracy [%] on {question.images.count} images", title_justify="left", box=None, pad_edge=False
-    )
-    several, yields = bool((rows["models"] > 1).any()), question.threshold is not None
-    columns = ["model", "target", "mean", "95 % interval", "sd_noise", *(["sd_seed"] if several else [])]
-    columns += ["5 %\nquantile", "worst", *([f">= {question.threshold:g}"] if yields else []), "chips"]
+    """Print the accuracies of all models and targets in percent."""
+    spec = results.spec
+    summary = summary_table(results.estimates(), spec.threshold)
+    table = Table(title=f"Accuracy [%] on {spec.images.count} images", title_justify="left", box=None, pad_edge=False)
+    has_seeds = bool((summary["models"] > 1).any())
+    columns = ["model", "target", "mean", "95 % interval", "sd_noise", *(["sd_seed"] if has_seeds else [])]
+    columns += ["5 %\nquantile", "worst", *([] if spec.threshold is None else [f">= {spec.threshold:g}"]), "chips"]
     for column in columns:
-        look = {"justify": "left"} if column in ("model", "target") else {"justify": "right", "no_wrap": True}
-        table.add_column(column, overflow="fold", **look)
-    for row in rows.to_dict("records"):
-        cells = [row["model"], row["target"], number(row["mean"]), bounds(row["ci_low"], row["ci_high"], 2)]
-        cells += [number(row["sd_noise"]), *([number(row["sd_seed"])] if several else [])]
-        cells += [number(row["quantile_05"]), number(row["worst"]), *([_yield(row)] if yields else [])]
-        table.add_row(*cells, str(row["chips"]) if row["models"] == 1 else f"{row['models']} x {row['chips']}")
+        if column in ("model", "target"):
+            table.add_column(column, overflow="fold", justify="left")
+        else:
+            table.add_column(column, overflow="fold", justify="right", no_wrap=True)
+    for row in summary.to_dict("records"):
+        table.add_row(*_cells(row, has_seeds=has_seeds, has_yield=spec.threshold is not None))
     console = Console()
-    (console if console.is_terminal else Console(width=WIDE)).print(table)
-    if len(rows):
+    (console if console.is_terminal else Console(width=FILE_WIDTH)).print(table)
+    if len(summary):
         console.print(
-            f"Another set of {question.images.count} test images would move an accuracy by up to "
-            f"±{number(rows['sampling'].max())} points (95 %).",
+            f"Another test set of {spec.images.count} images would change an accuracy by up to "
+            f"±{format_number(summary['sampling'].max())} points (95 %).",
             highlight=False,
             soft_wrap=True,
         )
 
 
-def _yield(row: dict[str, Any]) -> str:
-    return f"{number(row['yield'], 0)} {bounds(row['yield_low'], row['yield_high'], 0)}"
+def _cells(row: Mapping[str, Any], *, has_seeds: bool, has_yield: bool) -> list[str]:
+    cells = [row["model"], row["target"], format_number(row["mean"]), format_interval(row["ci_low"], row["ci_high"], 2)]
+    cells += [format_number(row["sd_noise"]), *([format_number(row["sd_seed"])] if has_seeds else [])]
+    cells += [format_number(row["quantile_05"]), format_number(row["worst"])]
+    if has_yield:
+        interval = format_interval(row["yield_low"], row["yield_high"], 0)
+        cells.append(f"{format_number(row['yield'], 0)} {interval}")
+    return [*cells, str(row["chips"]) if row["models"] == 1 else f"{row['models']} x {row['chips']}"]

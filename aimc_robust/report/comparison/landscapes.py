@@ -86,7 +86,7 @@ def surface_rows(landscape: Landscape, surfaces: SurfacesByMethod) -> list[tuple
         Rows (method, models, coordinate along the first direction, along the second direction, loss).
     """
     return [
-        (method, surface.models, *landscape.place(number), float(loss))
+        (method, surface.models, *landscape.coordinates(number), float(loss))
         for method, surface in surfaces.items()
         for number, loss in enumerate(surface.loss.ravel())
     ]
@@ -116,9 +116,9 @@ def landscape_figure(name: str, landscape: Landscape, surfaces: SurfacesByMethod
             # contourf takes the second direction as rows
             values = np.ma.masked_invalid(surface.loss.T.clip(min=levels[0], max=levels[-1]))
             bands = axes.contourf(
-                landscape.along, landscape.along, values, levels, cmap="cividis_r", norm=LogNorm(levels[0], levels[-1])
+                landscape.axis, landscape.axis, values, levels, cmap="cividis_r", norm=LogNorm(levels[0], levels[-1])
             )
-            axes.contour(landscape.along, landscape.along, values, levels, colors="white", linewidths=0.4)
+            axes.contour(landscape.axis, landscape.axis, values, levels, colors="white", linewidths=0.4)
             axes.plot(0.0, 0.0, "+", color="#d55e00", markersize=7)
             axes.set_title(method, loc="left", fontsize=9)
             axes.set_aspect("equal")

@@ -24,7 +24,7 @@ POINTS = 200
 def check_figure_path(path: Path) -> None:
     """Raise `InputError` unless the suffix of `path` is one of `FORMATS`."""
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"A figure file must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, got {str(path)!r}.")
+        raise InputError(f"a figure file must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, got {str(path)!r}.")
 
 
 def save_card_figure(cell: CellModel, path: Path) -> None:
