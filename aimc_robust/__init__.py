@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.data.in_memory import Images as Images
     from aimc_robust.data.streaming import StreamedImages as StreamedImages
     from aimc_robust.devices.card import Card as Card
+    from aimc_robust.devices.cell_model import CellModel as CellModel
     from aimc_robust.devices.library import card_names as card_names
     from aimc_robust.devices.library import load_card as load_card
     from aimc_robust.errors import AimcError as AimcError
@@ -81,6 +82,7 @@ _MODULES = {
     "data.in_memory": ["Images"],
     "data.streaming": ["StreamedImages"],
     "devices.card": ["Card"],
+    "devices.cell_model": ["CellModel"],
     "devices.library": ["card_names", "load_card"],
     "errors": ["AimcError"],
     "evaluation.attribution": ["Attribution", "attribute"],

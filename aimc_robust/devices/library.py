@@ -10,7 +10,7 @@ from aimc_robust.errors import AimcError, InputError, unknown_name
 from aimc_robust.io.toml import parse, read_toml
 from aimc_robust.io.user_code import import_callable, is_reference
 
-ADVICE = "Or give the path of your own card, ending in .toml, or a cell model as package.module:name."
+DEVICE_ADVICE = "Or give the path of your own card, ending in .toml, or a cell model as package.module:name."
 
 
 def cards_folder() -> Path:
@@ -50,7 +50,7 @@ def load_card(device: str | Path | dict[str, Any] | Card) -> Card:
         return read_toml(Path(device), Card, kind="device card")
     names = card_names()
     if device not in names:
-        raise unknown_name("device", str(device), names, advice=ADVICE)
+        raise unknown_name("device", str(device), names, advice=DEVICE_ADVICE)
     return read_toml(cards_folder() / f"{device}.toml", Card, kind="device card")
 
 

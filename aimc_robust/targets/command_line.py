@@ -14,8 +14,9 @@ from aimc_robust.devices.library import card_names
 from aimc_robust.devices.limits import DAY_S, YEAR_S, require_time
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.io.user_code import is_reference
 from aimc_robust.targets.crossbar_options import time_label
-from aimc_robust.targets.target import Target, build_target, build_targets, with_card
+from aimc_robust.targets.target import Target, build_target, build_targets, self_contained_target
 
 UNITS_S = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": DAY_S, "y": YEAR_S}
 
@@ -67,11 +68,11 @@ def _tables(devices: Sequence[str], times_s: Sequence[float], options: dict[str,
     for device in devices:
         if device.lstrip().startswith("{"):
             table: Any = {**options, **_inline(device)}
-        elif device.endswith(".toml") or device in card_names():
+        elif device.endswith(".toml") or is_reference(device) or device in card_names():
             table = {**options, "device": device}
         else:
             table = device
-        table = with_card(table, Path())
+        table = self_contained_target(table, Path())
         target = build_target(table)
         check_deployable(target)
         if isinstance(target.condition, Crossbar) and "time_s" not in table:

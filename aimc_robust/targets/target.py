@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from aimc_robust.analysis.landscape import Landscape
-from aimc_robust.devices.library import card_names, load_card
+from aimc_robust.devices.library import DEVICE_ADVICE, card_names, load_card
 from aimc_robust.devices.limits import check_time
 from aimc_robust.errors import InputError, require_finite, require_known, unknown_name
 from aimc_robust.evaluation.monte_carlo import Condition, Deployment
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.from_table import check_keys
+from aimc_robust.io.user_code import is_reference, source_digest
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
 from aimc_robust.targets.crossbar_options import (
@@ -72,7 +73,7 @@ class Target:
     def chips(self, chips: int) -> int:
         """How many chips are worth evaluating: one where nothing is random. Of a landscape: its places."""
         if self.landscape is not None:
-            return self.landscape.places
+            return self.landscape.num_points
         return 1 if self.condition is None and self.direction is None else chips
 
     def selection(self, config: TrainingConfig) -> int:
@@ -112,17 +113,29 @@ def _filter_max_std(target: Target) -> float | None:
     return None
 
 
-def with_card(target: Any, folder: Path) -> Any:
-    """A target whose device is a name or a path, with the card itself in its place; any other as it is.
+def self_contained_target(target: Any, folder: Path) -> Any:
+    """Return a target as a results folder records it: with the card's table in place of its name or path.
 
-    folder: where relative paths of cards start.
+    For code of the user's own, named `package.module:name`, a digest of its file is added under `code_digests`, so
+    that results are not continued with changed code.
+
+    Args:
+        target: A target's name or table.
+        folder: Folder that relative paths of cards start from.
+
+    Returns:
+        The table, or `target` itself if it names neither a card nor code.
     """
-    named = target if isinstance(target, dict) else {"device": target}
-    device = named.get("device")
-    if not isinstance(device, str) or not (device.endswith(".toml") or device in card_names()):
-        return target
-    card = load_card(folder / device if device.endswith(".toml") else device)
-    return {**named, "device": card.model_dump(mode="json", exclude_none=True)}
+    table = dict(target) if isinstance(target, dict) else {"device": target}
+    device = table.get("device")
+    if isinstance(device, str) and (device.endswith(".toml") or device in card_names()):
+        card = load_card(folder / device if device.endswith(".toml") else device)
+        table["device"] = card.model_dump(mode="json", exclude_none=True)
+    references = [value for value in table.values() if isinstance(value, str) and is_reference(value)]
+    digests = {reference: digest for reference in references if (digest := source_digest(reference)) is not None}
+    if digests and "code_digests" not in table:
+        table["code_digests"] = digests
+    return target if table in (target, {"device": target}) else table
 
 
 def build_targets(target: Any) -> list[Target]:
@@ -156,14 +169,16 @@ def build_target(target: Any) -> Target:
     noise = re.fullmatch(r"(gaussian|laplace)-(\d+(?:\.\d+)?)", target)
     if noise:
         return Target(target, NOISES[noise[1]](float(noise[2])))
+    if is_reference(target):
+        return _from_table({"device": target})
     if target not in card_names():
-        advice = "Or give the path of your own card, ending in .toml."
-        raise unknown_name("target", target, ["digital", "gaussian-0.1", "laplace-0.1", *card_names()], advice=advice)
+        known = ["digital", "gaussian-0.1", "laplace-0.1", *card_names()]
+        raise unknown_name("target", target, known, advice=DEVICE_ADVICE)
     return Target(target, Crossbar(target))
 
 
 def _from_table(table: dict[str, Any]) -> Target:
-    options = dict(table)
+    options = {key: value for key, value in table.items() if key != "code_digests"}  # recorded, not read
     kinds = [key for key in BUILT_FROM if key in options]
     if len(kinds) > 1 or (not kinds and options.get("name") != "digital" and "split" not in options):
         raise InputError(f"a target table holds one of {', '.join(BUILT_FROM)}, got the keys {sorted(options)}.")

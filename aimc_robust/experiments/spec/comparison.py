@@ -22,7 +22,7 @@ from aimc_robust.experiments.spec.published_values import insert_published_value
 from aimc_robust.io.from_table import from_table
 from aimc_robust.io.toml import StrictModel, parse
 from aimc_robust.models.spec import ModelSpec
-from aimc_robust.targets.target import NAME, Target, build_targets, with_card
+from aimc_robust.targets.target import NAME, Target, build_targets, self_contained_target
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.methods.base import Method
 
@@ -258,9 +258,10 @@ def spec_from_dict(values: dict[str, Any], *, source: str = "spec", folder: Path
     values = dict(values)
     try:
         if isinstance(values.get("targets"), list):
-            values["targets"] = [with_card(target, folder) for target in values["targets"]]
+            values["targets"] = [self_contained_target(target, folder) for target in values["targets"]]
         if isinstance(values.get("methods"), dict):
-            values["methods"] = {label: _noise_with_card(table, folder) for label, table in values["methods"].items()}
+            methods = values["methods"].items()
+            values["methods"] = {label: _self_contained_noise(table, folder) for label, table in methods}
         if isinstance(values.get("paper"), dict):
             values["paper"] = insert_published_values(values["paper"], folder)
     except AimcError as error:
@@ -268,8 +269,8 @@ def spec_from_dict(values: dict[str, Any], *, source: str = "spec", folder: Path
     return parse(values, ComparisonSpec, source=source)
 
 
-def _noise_with_card(table: Any, folder: Path) -> Any:
+def _self_contained_noise(table: Any, folder: Path) -> Any:
     """Return a method's table with the card of its noise written out."""
     if isinstance(table, dict) and "noise" in table:
-        return table | {"noise": with_card(table["noise"], folder)}
+        return table | {"noise": self_contained_target(table["noise"], folder)}
     return table
