@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-pytest_plugins = ["support.fixtures.comparison", "support.fixtures.evaluation"]
+pytest_plugins = ["support.fixtures.comparison", "support.fixtures.evaluation", "support.fixtures.report"]
 
 # Tests by properties: a few examples, the same at every run, unless `HYPOTHESIS_PROFILE=long` or `--hypothesis-profile
 # long` asks for many new ones.

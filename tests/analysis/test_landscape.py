@@ -182,7 +182,7 @@ def landed(tiny, models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("landed")
     path = folder / "spec.toml"
     path.write_text(tiny.replace(*PLANE))
-    run_spec(path, folder / "out", models=models)
+    run_spec(path, folder / "out", model_cache=models)
     write_report(folder / "out")
     return folder / "out"
 

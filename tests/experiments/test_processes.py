@@ -54,7 +54,7 @@ def history(folder):
 
 @pytest.mark.slow
 def test_parallel_mrwp_is_that_of_one_process_also_after_a_kill_and_under_torchrun(run, write_spec, tmp_path):
-    alone = run(write_spec(*FEW), tmp_path / "alone").store.folder
+    alone = run(write_spec(*FEW), tmp_path / "alone").results.folder
     path = write_spec(*FEW, (MIXED, f"{MIXED}\nparallel = true"), name="parallel.toml")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish(path, whole, TORCHRUN)

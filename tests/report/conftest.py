@@ -1,12 +1,19 @@
-"""The finished comparison of real digits, with another question or with a published table."""
+"""Reports of the finished comparison of real digits, with another question or with a published table."""
 
 import json
 import shutil
 
 import pytest
 from support.published_tables import PAPER
+from support.shared_build import build_once
 
 from aimc_robust.report.write import write_report
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_drawn_on_request(request):
+    if request.node.get_closest_marker("drawn_figures") is None:
+        request.getfixturevalue("stub_figures")
 
 
 @pytest.fixture
@@ -28,8 +35,11 @@ def change_question(done, tmp_path):
 @pytest.fixture(scope="session")
 def papered(done, tmp_path_factory):
     """The finished comparison with PAPER, and its report; to be read only."""
-    folder = shutil.copytree(done, tmp_path_factory.mktemp("papered") / "out")
-    path = folder / "question.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"paper": PAPER}))
-    write_report(folder)
-    return folder
+
+    def build(folder):
+        shutil.copytree(done, folder, dirs_exist_ok=True)
+        path = folder / "question.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"paper": PAPER}))
+        write_report(folder)
+
+    return build_once(tmp_path_factory, "comparison-with-paper", build)

@@ -55,7 +55,7 @@ def many(tiny, tmp_path_factory):
         text = text.replace(old, new)
     path = folder / "spec.toml"
     path.write_text(text)
-    compare(load_spec(path), text, folder / "out", data_folder=folder, progress=ComparisonProgress())
+    compare(load_spec(path), folder / "out", spec_text=text, data_folder=folder, progress=ComparisonProgress())
     for path in (folder / "out").glob("runs/*/history.jsonl"):
         row = json.loads(path.read_text())
         path.write_text(json.dumps(row | {"gradient_norm": 1.0, "test_accuracy@0": 50.0}) + "\n")

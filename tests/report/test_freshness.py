@@ -32,12 +32,12 @@ CHANGES = {
     "a page that was edited": lambda f: append(f / "report.html", "<!-- mine -->"),
     "a picture less": lambda f: (f / "figures/sigma.png").unlink(),
     "a damaged table": lambda f: (f / "tables/accuracy.tex").write_text(""),
-    "no stamp": lambda f: (f / MANIFEST).unlink(),
-    "an empty stamp": lambda f: (f / MANIFEST).write_text(""),
-    "half a stamp": lambda f: (f / MANIFEST).write_text((f / MANIFEST).read_text()[:100]),
-    "a stamp of another kind": lambda f: (f / MANIFEST).write_text("[1, 2]"),
-    "a stamp without files": lambda f: (f / MANIFEST).write_text(
-        json.dumps({"made_from": json.loads((f / MANIFEST).read_text())["made_from"], "files": 3})
+    "no manifest": lambda f: (f / MANIFEST).unlink(),
+    "an empty manifest": lambda f: (f / MANIFEST).write_text(""),
+    "half a manifest": lambda f: (f / MANIFEST).write_text((f / MANIFEST).read_text()[:100]),
+    "a manifest of another kind": lambda f: (f / MANIFEST).write_text("[1, 2]"),
+    "a manifest without files": lambda f: (f / MANIFEST).write_text(
+        json.dumps({"inputs": json.loads((f / MANIFEST).read_text())["inputs"], "files": 3})
     ),
 }
 

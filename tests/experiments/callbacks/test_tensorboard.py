@@ -1,4 +1,4 @@
-"""TensorBoard's files with_fixed_strength the rows: every number once, however often the work was interrupted."""
+"""TensorBoard's files hold the rows: every number once, however often the work was interrupted."""
 
 import inspect
 import json

@@ -52,13 +52,13 @@ def run(text, tmp_path, out, **more):
     path = tmp_path / f"{out}.toml"
     path.write_text(text, encoding="utf-8")
     seen = Trainings()
-    outcome = compare(load_spec(path), text, tmp_path / out, data_folder=tmp_path, progress=seen, **more)
+    outcome = compare(load_spec(path), tmp_path / out, spec_text=text, data_folder=tmp_path, progress=seen, **more)
     return outcome, seen.epochs
 
 
 @pytest.fixture
 def shared(tmp_path):
-    return {"models": tmp_path / "models"}
+    return {"model_cache": tmp_path / "models"}
 
 
 def test_a_recipe_is_trained_once_for_all_comparisons_that_need_it(tmp_path, shared):
@@ -69,31 +69,31 @@ def test_a_recipe_is_trained_once_for_all_comparisons_that_need_it(tmp_path, sha
     for ours, theirs in (("sgd", "sgd"), ("rwp", "noisy")):
         names = ("checkpoint.safetensors", "checkpoint-0.2.safetensors", "history.jsonl")
         for name in names:
-            here = first.store.folder / "runs" / f"{ours}-seed0" / name
-            there = second.store.folder / "runs" / f"{theirs}-seed0" / name
+            here = first.results.folder / "runs" / f"{ours}-seed0" / name
+            there = second.results.folder / "runs" / f"{theirs}-seed0" / name
             assert here.read_bytes() == there.read_bytes()
             assert os.path.samefile(here, there) == name.endswith(".safetensors")  # no second copy on the disk
-    assert sorted(entry.name for entry in shared["models"].iterdir()) == sorted(
-        {second.store.spec.recipe(label, 0) for label in second.store.spec.labels}
+    assert sorted(entry.name for entry in shared["model_cache"].iterdir()) == sorted(
+        {second.results.spec.recipe(label, 0) for label in second.results.spec.labels}
     )
 
 
 def test_shared_and_private_trainings_leave_the_same_rows(tmp_path, shared):
     with_models, _ = run(ONE, tmp_path, "shared", **shared)
     without, _ = run(ONE, tmp_path, "private")
-    files = [outcome.store.folder / "evaluations.csv" for outcome in (with_models, without)]
+    files = [outcome.results.folder / "evaluations.csv" for outcome in (with_models, without)]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_results_stay_whole_when_the_shared_folder_goes(tmp_path, shared):
     outcome, _ = run(ONE, tmp_path, "one", **shared)
-    rows = (outcome.store.folder / "evaluations.csv").read_bytes()
-    for path in sorted(shared["models"].rglob("*"), reverse=True):
+    rows = (outcome.results.folder / "evaluations.csv").read_bytes()
+    for path in sorted(shared["model_cache"].rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    (outcome.store.run_folder(outcome.store.trials[0]) / "evaluations.jsonl").unlink()
+    (outcome.results.run_folder(outcome.results.trials[0]) / "evaluations.jsonl").unlink()
     again, trained = run(ONE, tmp_path, "one", **shared)
     assert trained == {}
-    assert (again.store.folder / "evaluations.csv").read_bytes() == rows
+    assert (again.results.folder / "evaluations.csv").read_bytes() == rows
 
 
 def test_other_images_under_the_same_name_are_refused(tmp_path, shared, monkeypatch):
@@ -112,7 +112,7 @@ def test_other_images_under_the_same_name_are_refused(tmp_path, shared, monkeypa
 
 def test_a_target_is_evaluated_at_the_epoch_that_suits_it(tmp_path):
     outcome, _ = run(ONE, tmp_path, "one")
-    store = outcome.store
+    store = outcome.results
     trial = store.trials[1]
     digital, noisy = store.targets
     config = store.spec.config()
@@ -157,7 +157,7 @@ def test_a_part_runs_its_share_of_the_cells(tmp_path):
 
 
 def test_rows_are_of_the_selection_that_suits_the_target_and_no_other(tmp_path):
-    store = run(ONE, tmp_path, "one")[0].store
+    store = run(ONE, tmp_path, "one")[0].results
     folder = store.run_folder(store.trials[0])
     before = store.evaluations(store.trials[0])
     tensors, notes = read_checkpoint(folder / "checkpoint-0.2.safetensors")
@@ -172,7 +172,7 @@ def test_rows_are_of_the_selection_that_suits_the_target_and_no_other(tmp_path):
 
 def test_a_target_on_training_images_is_measured_on_all_of_them(tmp_path):
     text = ONE.replace('targets = ["digital",', 'targets = ["digital", { name = "train", split = "training" },')
-    store = run(text, tmp_path, "one")[0].store
+    store = run(text, tmp_path, "one")[0].results
     digital, train = (store.evaluations(store.trials[0])[i] for i in (0, 1))
     data = trial_runner.load_data(store.spec.data, data_seed=0, folder=tmp_path)
     assert (digital["n"], train["n"]) == (len(data.test[1]), len(data.training[1]))

@@ -36,11 +36,11 @@ def test_want_of_memory_is_one_cells_failure(tmp_path, monkeypatch, engine):
     path = tmp_path / "spec.toml"
     path.write_text(SPEC, encoding="utf-8")
     asked = {"data_folder": tmp_path, "progress": ComparisonProgress(), "engine": engine}
-    outcome = compare(load_spec(path), SPEC, tmp_path / "out", **asked)
+    outcome = compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **asked)
     ((trial, reason),) = outcome.failed.items()
     assert trial.method == "hungry"
     assert reason.startswith("out of memory (")
     assert reason.endswith("use a smaller batch or network, or fewer jobs.")
-    assert list(outcome.store.table()["method"]) == ["sgd"]
+    assert list(outcome.results.table()["method"]) == ["sgd"]
     assert "out of memory" in write_report(tmp_path / "out").read_text(encoding="utf-8")
-    assert compare(load_spec(path), SPEC, tmp_path / "out", **asked).failed == {trial: reason}  # not tried again
+    assert compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **asked).failed == {trial: reason}  # not tried again

@@ -8,7 +8,7 @@ import torch
 
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.dict_diff import differences
+from aimc_robust.experiments.results.dict_diff import dict_differences
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.merge import merge
 from aimc_robust.experiments.results.trial import Trial
@@ -207,8 +207,8 @@ def test_another_question_is_refused_naming_what_differs(results, write_spec, tm
 
 def test_differences_name_keys_of_any_depth_on_either_side():
     one, two = {"a": {"b": 1, "c": {"d": [1]}}, "e": 1, "long": "x" * 50}, {"a": {"b": 1, "c": {}}, "f": 2, "long": ""}
-    assert list(differences(one, two)) == ["a.c.d: [1] and None", "e: 1 and None", "long", "f: None and 2"]
-    assert list(differences(one, one)) == []
+    assert list(dict_differences(one, two)) == ["a.c.d: [1] and None", "e: 1 and None", "long", "f: None and 2"]
+    assert list(dict_differences(one, one)) == []
 
 
 def test_a_folder_gains_what_the_others_have_and_a_second_call_changes_nothing(results, tmp_path):

@@ -23,7 +23,7 @@ def test_methods_targets_and_recipe_are_built_as_written(write_spec):
 
 def test_diagnostics_are_off_without_their_table_and_share_the_root_seed(write_spec):
     assert load_spec(write_spec()).build_diagnostics() is None
-    seed = ("train_seeds = [0, 1]", "seed = 5\nseeds = [0, 1]")
+    seed = ("train_seeds = [0, 1]", "data_seed = 5\ntrain_seeds = [0, 1]")
     bare = load_spec(write_spec(seed, ("[methods.sgd]", "[diagnostics]\n[methods.sgd]")))
     assert bare.build_diagnostics() == DiagnosticsConfig(seed=5)
     full = load_spec(write_spec(("[methods.sgd]", "[diagnostics]\nsigmas = [0.1]\nrho = 0.2\n[methods.sgd]")))
@@ -73,7 +73,7 @@ FAULTS = {
     "a list for a kind": (("[methods.sgd]", '[methods.x]\nkind = ["sgd"]'), ["methods.x", "method ['sgd']"]),
     "a list for a scale": (("sigma = 0.1\nramp", 'sigma = 0.1\nscale = ["a"]\nramp'), ["methods.m-rwp", "scale ['a']"]),
     "a list for a noise": (("[methods.sgd]", '[methods.x]\nkind = "rwp"\nnoise = ["a"]'), ["methods.x", "['a']"]),
-    "digital as noise": (("[methods.sgd]", '[methods.x]\nkind = "rwp"\nnoise = "digital"'), ["methods.x", "no noise"]),
+    "digital as noise": (("[methods.sgd]", '[methods.x]\nkind = "rwp"\nnoise = "digital"'), ["methods.x", "`digital`"]),
     "a number for a target": (('"rram-wan2022"]', "5]"), ["targets", "a name or a table, got 5"]),
     "an impossible target name": (('"rram-wan2022"]', '{ name = "a|b", device = "ideal" }]'), ["targets", "'a|b'"]),
     "a noise posing as digital": (

@@ -93,12 +93,12 @@ def test_a_scale_multiplies_the_early_stopping_of_a_method_too(child):
 def test_a_factor_can_be_set_for_a_scale_and_for_nothing_else(child, tmp_path):
     spec = load_spec(child, scale="mini", overrides=["multiply.sigma=3.0"])
     assert (spec.method("rwp-0.05", seed=0).sigma, spec.multiply["sigma"]) == (pytest.approx(0.15), 3.0)
-    with pytest.raises(InputError, match="multiply is part of a scale"):
+    with pytest.raises(InputError, match="--scale"):
         load_spec(child, overrides=["multiply.sigma=3.0"])
     whole = tmp_path / "whole.toml"
     whole.write_text(resolved_toml(child, scale="mini"), encoding="utf-8")
     assert load_spec(whole).method("rwp-0.05", seed=0).sigma == 0.1  # not multiplied a second time
-    with pytest.raises(InputError, match="multiply is part of a scale"):
+    with pytest.raises(InputError, match="--scale"):
         load_spec(whole, overrides=["multiply.sigma=3.0"])
 
 
@@ -150,13 +150,13 @@ def test_an_unknown_scale_is_told_with_the_known_ones(child):
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        ('[methods."rwp"]\nsweep = { sigma = [0.1, 0.2] }', "label must with_fixed_strength {sigma}"),
+        ('[methods."rwp"]\nsweep = { sigma = [0.1, 0.2] }', "label must contain {sigma}"),
         ('[methods."rwp-{sigma}"]\nkind = "rwp"\nsweep = { sigma = [] }', "keys and lists of values"),
         (
             '[methods."rwp-{sigma}"]\nkind = "rwp"\nsweep = { sigma = [0.1] }\n[methods."rwp-0.1"]',
-            "stands for two methods",
+            "the label .rwp-0.1.",
         ),
-        ('[methods.rwp]\nsigma = 0.1\nmodel = "resnet"', "model of a method is a table"),
+        ('[methods.rwp]\nsigma = 0.1\nmodel = "resnet"', "methods.rwp: model"),
         ("[methods.rwp]\nsigma = 0.1\ntraining = { epoch = 3 }", "epoch"),
         ('[methods.rwp]\nsigma = 0.1\nramp = { shape = "linear", updates = 20, run = 10 }', "from 1 to 10"),
     ],

@@ -10,7 +10,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import spec_from_dict
 from aimc_robust.report.comparison.content import gather
-from aimc_robust.report.comparison.costs import costs, find_reference
+from aimc_robust.report.comparison.costs import find_reference, training_costs
 from aimc_robust.training.methods.registry import METHODS
 
 CASES = [
@@ -74,7 +74,7 @@ def test_time_is_the_median_over_epochs_and_seeds_over_that_of_sgd_of_the_same_n
         Trial("large-sgd", 0): rows(10.0),
         Trial("large-sam", 0): rows(19.0, 21.0),
     }
-    found = costs(spec(**BOTH), history)
+    found = training_costs(spec(**BOTH), history)
     assert {label: (cost.flops, cost.time) for label, cost in found.items()} == {
         "sgd": (1.0, 1.0),
         "sam": (2.0, 2.5),
@@ -85,7 +85,7 @@ def test_time_is_the_median_over_epochs_and_seeds_over_that_of_sgd_of_the_same_n
 
 
 def test_other_images_are_no_reference_and_flops_are_to_one_pass():
-    found = costs(spec(sgd={}, sam={"rho": 0.1, "data": {"test_share": 0.2}}), {Trial("sgd", 0): rows(1.0)})
+    found = training_costs(spec(sgd={}, sam={"rho": 0.1, "data": {"test_share": 0.2}}), {Trial("sgd", 0): rows(1.0)})
     assert (found["sam"].flops, found["sam"].time, found["sam"].reference) == (2.0, None, None)
 
 
@@ -98,7 +98,7 @@ def test_a_reference_is_a_label_before_a_glob_before_a_kind():
 
 
 def test_costs_relative_to_another_method_that_is_not_there_are_not_known():
-    assert costs(spec(rwp={"sigma": 0.1}), {}, "sam")["rwp"].flops is None
+    assert training_costs(spec(rwp={"sigma": 0.1}), {}, "sam")["rwp"].flops is None
 
 
 def test_every_report_has_the_costs_of_its_trainings(done, tmp_path):

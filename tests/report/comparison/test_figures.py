@@ -1,6 +1,7 @@
 """What the figures draw is what the rows and the cards say."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,29 +11,31 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.parallel import process_pool
 from aimc_robust.report import parallel
-from aimc_robust.report.comparison import figures, page, training_figures
+from aimc_robust.report.comparison import figures, page
+from aimc_robust.report.comparison.training_figures import mean_rows
 from aimc_robust.report.figures import device
 
 
 @pytest.mark.parametrize("along", ["x", "y"])
 def test_error_bars_reach_from_one_end_of_the_interval_to_the_other(along):
     axes = Figure().subplots()
-    means, intervals, places = np.array([50.0, 70.0]), [(45.0, 55.0), (67.0, 73.0)], np.array([1.0, 2.0])
-    figures._intervals(axes, means, intervals, places, 0, "sgd", along)
+    estimates = [SimpleNamespace(mean=50.0, ci=(45.0, 55.0)), SimpleNamespace(mean=70.0, ci=(67.0, 73.0))]
+    figures._plot_intervals(axes, np.array([1.0, 2.0]), estimates, number=0, label="sgd", value_axis=along)
     drawn = [segment[:, 0 if along == "x" else 1].tolist() for segment in axes.collections[0].get_segments()]
     assert drawn == [[45.0, 55.0], [67.0, 73.0]]
 
 
 def test_a_mean_without_an_interval_is_drawn_alone():
     axes = Figure().subplots()
-    figures._intervals(axes, np.array([50.0]), [(math.nan, math.nan)], np.array([1.0]), 0, "sgd", "y")
+    estimate = SimpleNamespace(mean=50.0, ci=(math.nan, math.nan))
+    figures._plot_intervals(axes, np.array([1.0]), [estimate], number=0, label="sgd", value_axis="y")
     assert axes.collections[0].get_segments()[0][:, 1].tolist() == [50.0, 50.0]
 
 
 @pytest.mark.parametrize("key", ["train_loss", "accuracy", "perturbed_accuracy"])
 def test_training_curves_are_the_means_over_seeds_of_the_history_rows(done, key):
     store = ComparisonResults.open(done)
-    means = training_figures.mean_rows(store.spec, store.histories())
+    means = mean_rows(store.spec, store.histories())
     for method in store.spec.labels:
         rows = [store.history(cell) for cell in store.cells if cell.method == method]
         expected = {e: (rows[0][e - 1][key] + rows[1][e - 1][key]) / 2 for e in (1, 2, 3)}
@@ -47,6 +50,7 @@ def test_a_device_curve_spans_the_limits_and_follows_the_card():
     np.testing.assert_allclose(std.numpy(), oracle.numpy(), rtol=1e-12)
 
 
+@pytest.mark.drawn_figures
 def test_all_files_are_the_same_bytes_for_any_number_of_processes(done, monkeypatch):
     found = []
     for cores in ([0], [0, 1, 2]):

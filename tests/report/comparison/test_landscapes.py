@@ -9,7 +9,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from aimc_robust.analysis.landscape import Landscape
-from aimc_robust.report.comparison.landscapes import LossSurface, drawn, landscapes
+from aimc_robust.report.comparison.landscapes import LossSurface, landscape_figure, loss_surfaces
 
 PLANE = Landscape(2)
 
@@ -26,7 +26,7 @@ def frame(losses):
 
 def gathered(losses):
     store = SimpleNamespace(landscapes={"plane": SimpleNamespace(landscape=PLANE)})
-    return landscapes(store, frame(losses))
+    return loss_surfaces(store, frame(losses))
 
 
 def test_a_grid_is_the_mean_over_models_that_have_every_place():
@@ -41,29 +41,31 @@ def test_a_place_where_one_model_overflowed_has_no_mean():
     surface = gathered({("sgd", 0): [1, 2, 3, None], ("sgd", 1): [3, 4, 5, 6]})["plane"]["sgd"]
     np.testing.assert_array_equal(surface.loss, [[2.0, 3.0], [4.0, math.nan]])
     assert surface.lowest == 2.0
-    assert surface.flat == 50.0  # at 2 and 3; not at 4, nor where nothing is known
+    assert surface.flat_percent == 50.0  # at 2 and 3; not at 4, nor where nothing is known
     nothing = LossSurface(np.full((2, 2), math.nan), 1)
     assert math.isnan(nothing.lowest)
-    assert math.isnan(nothing.flat)
+    assert math.isnan(nothing.flat_percent)
 
 
+@pytest.mark.drawn_figures
 @pytest.mark.parametrize("methods", [1, 3, 7])
 def test_there_is_a_panel_for_each_method(methods):
     grids = {f"method-{i}": LossSurface(np.array([[0.1, 1.0], [2.0, math.nan]]) + i, 1) for i in range(methods)}
     grids["overflowed"] = LossSurface(np.full((2, 2), math.nan), 1)
-    picture = drawn("plane", PLANE, grids)
+    picture = landscape_figure("plane", PLANE, grids)
     assert picture.name == "landscape-plane"
     assert all(f">{method}</text>" in picture.svg for method in grids)
-    assert picture == drawn("plane", PLANE, grids)  # to the last byte
+    assert picture == landscape_figure("plane", PLANE, grids)  # to the last byte
 
 
+@pytest.mark.drawn_figures
 def test_the_first_direction_goes_to_the_right(monkeypatch):
     seen = []
     contourf = Axes.contourf
     monkeypatch.setattr(
         Axes, "contourf", lambda axes, *given, **how: seen.append(given) or contourf(axes, *given, **how)
     )
-    drawn("plane", PLANE, {"sgd": LossSurface(np.array([[1.0, 1.0], [5.0, 9.0]]), 1)})  # rises along the first
+    landscape_figure("plane", PLANE, {"sgd": LossSurface(np.array([[1.0, 1.0], [5.0, 9.0]]), 1)})  # rises along the first
     across, up, values, _ = seen[0]
     assert (across, up) == ([-1.0, 1.0], [-1.0, 1.0])
     np.testing.assert_allclose(values, [[1.0, 5.0], [1.0, 9.0]])  # rows from below, columns from the left
@@ -71,4 +73,4 @@ def test_the_first_direction_goes_to_the_right(monkeypatch):
 
 @pytest.mark.parametrize("values", [[[1.0, 1.0], [1.0, 1.0]], [[math.nan] * 2] * 2, [[0.0, 1e-5], [0.0, 0.0]]])
 def test_what_is_the_same_everywhere_has_no_picture(values):
-    assert drawn("plane", PLANE, {"sgd": LossSurface(np.array(values), 1)}) is None
+    assert landscape_figure("plane", PLANE, {"sgd": LossSurface(np.array(values), 1)}) is None

@@ -48,8 +48,8 @@ def edit_rows(folder, cell, change):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_the_page_needs_no_network_and_no_other_file(folder):
-    html = write_report(folder).read_text()
+def test_the_page_needs_no_network_and_no_other_file(done):
+    html = (done / "report.html").read_text()
     page = Page(html)
     assert not {"link", "iframe", "img", "object"} & {tag for tag, _ in page.tags}
     assert [attributes for tag, attributes in page.tags if tag == "script"] == [{}]  # its own, in the page
@@ -60,8 +60,8 @@ def test_the_page_needs_no_network_and_no_other_file(folder):
     assert len(outside) == 1
 
 
-def test_ids_are_unique_and_every_reference_inside_the_page_resolves(folder):
-    html = write_report(folder).read_text()
+def test_ids_are_unique_and_every_reference_inside_the_page_resolves(done):
+    html = (done / "report.html").read_text()
     page = Page(html)
     inside = {link[1:] for link in page.links if link.startswith("#")} | set(re.findall(r"url\(#([^)]+)\)", html))
     assert inside
@@ -79,18 +79,18 @@ def test_the_report_is_a_pure_function_of_the_rows(folder):
     assert {name: (folder / name).read_bytes() for name in names} == first
 
 
-def test_both_reports_hold_question_tables_devices_source_and_versions(folder):
-    html = Page(write_report(folder).read_text()).text
-    markdown = (folder / "report.md").read_text()
-    summary = (folder / "summary.csv").read_text().splitlines()[1:]
-    spec = ComparisonResults.open(folder).spec
+def test_both_reports_hold_question_tables_devices_source_and_versions(done):
+    html = Page((done / "report.html").read_text()).text
+    markdown = (done / "report.md").read_text()
+    summary = (done / "summary.csv").read_text().splitlines()[1:]
+    spec = ComparisonResults.open(done).spec
     for text in (html, markdown):
         for word in [spec.question, *spec.labels, "rram-wan2022", "10.1038/s41586-022-04992-8", "torch", "seeds"]:
             assert word in text
         for line in summary:
             assert f"{float(line.split(',')[3]):.2f}" in text
     assert html.count("<svg") == 0  # figures are elements, not escaped text
-    assert (folder / "report.html").read_text().count("<svg") == 4
+    assert (done / "report.html").read_text().count("<svg") == 4
 
 
 def test_the_best_is_marked_and_ties_are_those_the_paired_interval_cannot_tell_apart(folder):
@@ -104,10 +104,10 @@ def test_the_best_is_marked_and_ties_are_those_the_paired_interval_cannot_tell_a
             lambda row: row | {"accuracy": rows[row["seed"], row["target"], row["chip"]] + 5.0 + 0.1 * row["seed"]},
         )
     rankings = gather(store).rankings["rram-wan2022"]
-    assert {m: s.place for m, s in rankings.items()} == {"sgd": "", "m-rwp": "best"}
+    assert {m: s.status for m, s in rankings.items()} == {"sgd": "", "m-rwp": "best"}
     edit_rows(folder, "m-rwp-seed1", lambda row: row | {"accuracy": row["accuracy"] - 8.0})
     rankings = gather(store).rankings["rram-wan2022"]
-    assert {m: s.place for m, s in rankings.items()} == {"sgd": "tied", "m-rwp": "best"}
+    assert {m: s.status for m, s in rankings.items()} == {"sgd": "tied", "m-rwp": "best"}
     write_report(folder)
     assert "tied" in (folder / "report.html").read_text()
 
@@ -119,11 +119,11 @@ def cells_of(html, table):
     return {m: [re.sub(r"<[^>]+>", " ", c).split() for c in re.findall(r"<td.*?</td>", r, re.DOTALL)] for m, r in rows}
 
 
-def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(folder):
-    html = write_report(folder).read_text()
-    markdown = (folder / "report.md").read_text()
-    best = {t: max(s, key=lambda m: s[m].estimate.mean) for t, s in gather(ComparisonResults.open(folder)).rankings.items()}
-    summary = pd.read_csv(folder / "summary.csv").set_index(["method", "target"])
+def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(done):
+    html = (done / "report.html").read_text()
+    markdown = (done / "report.md").read_text()
+    best = {t: max(s, key=lambda m: s[m].estimate.mean) for t, s in gather(ComparisonResults.open(done)).rankings.items()}
+    summary = pd.read_csv(done / "summary.csv").set_index(["method", "target"])
     for table, targets in enumerate([["digital", "rram-wan2022"], ["gaussian-0.2"]], start=1):
         for method, cells in cells_of(html, table).items():
             for target, cell in zip(targets, cells, strict=True):
@@ -152,16 +152,15 @@ def test_the_sigma_figure_shows_the_rows_of_filter_max_by_rising_sigma(folder):
     assert [e.mean for _, e in points["sgd"]] == [content.estimates["sgd", t].mean for t in ("digital", "gaussian-0.2")]
 
 
-def test_unusual_specs_have_a_report(write_spec, run, tmp_path):
+def test_unusual_specs_have_a_report(write_quick_spec, run, tmp_path):
     targets = """targets = [ "gaussian-0.1", "gaussian-0.10", "rram-wan2022",
         { name = "norm", noise = "gaussian", sigma = 0.1, scale = "filter_norm" },
         { name = "wan-two", device = "rram-wan2022", mapping = "two-sided" } ]"""
-    path = write_spec(
+    path = write_quick_spec(
         ('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', targets),
         ('[methods.m-rwp]\nsigma = 0.1\nramp = { shape = "linear", fraction = 0.5 }', "[methods.rwp]\nnoise = 'ideal'"),
         ("train_seeds = [0, 1]", "train_seeds = [3]"),
         ("[methods.sgd]", '[methods.sgd]\nramp = { shape = "constant" }'),
-        ("epochs = 3", "epochs = 1"),
     )
     run(path)
     html = write_report(tmp_path / "out").read_text()
@@ -182,7 +181,7 @@ def test_methods_whose_seeds_do_not_overlap_are_not_compared(folder):
     assert "unpaired" in text
     assert "1 of 2 models" in text
     assert "chips only" in text
-    assert not [f for f in gather(ComparisonResults.open(folder)).comparisons_with_baseline if f.settled]
+    assert not [f for f in gather(ComparisonResults.open(folder)).baseline_comparisons if f.settled]
 
 
 def test_a_difference_over_some_of_the_models_says_so(folder):
@@ -201,13 +200,13 @@ def test_a_difference_over_some_of_the_models_says_so(folder):
     shutil.rmtree(folder / "runs" / "m-rwp-seed1")
     html = write_report(folder).read_text()
     for text in (html, (folder / "report.md").read_text()):
-        assert "+10.00 points [7.52, 12.48] (over the 1 of 2 models that both have)" in text
+        assert "+10.00 points [7.52, 12.48] (over the 1 of 2 models that both methods have)" in text
 
 
-def test_many_targets_are_laid_out_at_most_six_side_by_side(write_spec, run, tmp_path):
+def test_many_targets_are_laid_out_at_most_six_side_by_side(write_quick_spec, run, tmp_path):
     noises = ", ".join(f'"gaussian-0.{i:02d}"' for i in range(1, 14))
     run(
-        write_spec(
+        write_quick_spec(
             ('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', f"targets = [{noises}]"),
             ("chips = 3", "chips = 1"),
         )
@@ -253,6 +252,7 @@ def test_a_folder_without_a_comparison_is_refused(tmp_path):
         write_report(tmp_path)
 
 
+@pytest.mark.drawn_figures
 def test_the_order_in_which_rows_were_written_is_in_no_file_of_the_report(done, tmp_path):
     folder = shutil.copytree(done, tmp_path / "out")
     for path in folder.glob("runs/*/evaluations.jsonl"):

@@ -15,7 +15,7 @@ from aimc_robust.experiments.spec.published_table import PaperCell
 from aimc_robust.experiments.spec.published_values import PublishedValue
 from aimc_robust.report.comparison.claims import check_claims
 from aimc_robust.report.comparison.content import gather
-from aimc_robust.report.comparison.paper_table import PaperTableEntry, MeasuredValue
+from aimc_robust.report.comparison.paper_table import MeasuredValue, PaperTableEntry
 from aimc_robust.report.write import write_report
 
 NAN = math.nan
@@ -56,7 +56,7 @@ def test_every_cell_is_that_of_the_rows_and_of_the_published_figures(papered):
             assert e.measured.sd_noise == pytest.approx(models.std().mean(), nan_ok=True)
         assert [e.measured.label for e in entries[:3]] == [None] * 3
     plain, mixed, _ = table.entries
-    assert plain[0].difference == pytest.approx(plain[0].ours.value - 50.0)
+    assert plain[0].difference == pytest.approx(plain[0].measured.value - 50.0)
     assert (plain[0].within, plain[1].within) == (False, True)
     assert mixed[1].difference is None  # no published figure
     assert [e.difference for e in (plain[3], mixed[3])] == [0.0, 0.0]
@@ -70,7 +70,7 @@ def test_of_several_methods_the_best_is_shown_with_its_name(papered):
         means = {method: content.estimates[method, target].mean for method in ("sgd", "m-rwp")}
         assert (e.measured.label, e.measured.value) == max(means.items(), key=lambda item: item[1])
     losses = {m: content.estimates[m, "gaussian-0.2"].for_column("loss").mean for m in ("sgd", "m-rwp")}
-    assert (best[2].ours.label, best[2].ours.value) == min(losses.items(), key=lambda item: item[1])
+    assert (best[2].measured.label, best[2].measured.value) == min(losses.items(), key=lambda item: item[1])
 
 
 def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(papered):
@@ -86,7 +86,7 @@ def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(papere
     assert free.ci == pytest.approx((models.mean() - half, models.mean() + half), rel=1e-4)
     for verdict in content.verdicts:
         low, high = verdict.ci
-        assert verdict.state == ("held" if low > 0 else "did not hold" if high < 0 else "not settled")
+        assert verdict.state == ("held" if low > 0 else "did not with_fixed_strength" if high < 0 else "not settled")
         assert verdict.covers == "models"
 
 
@@ -100,7 +100,7 @@ def moved(folder, cell, points):
 
 
 @pytest.mark.parametrize(
-    ("points", "state"), [((5.0, 5.2), "held"), ((-5.0, -5.2), "did not hold"), ((5.0, -5.0), "not settled")]
+    ("points", "state"), [((5.0, 5.2), "held"), ((-5.0, -5.2), "did not with_fixed_strength"), ((5.0, -5.0), "not settled")]
 )
 def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, state):
     folder = change_question(paper=PAPER)
@@ -117,21 +117,21 @@ def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, st
 def test_a_claim_about_other_images_or_without_rows_says_why_it_is_not_settled(change_question):
     folder = change_question(paper=PAPER, methods={"m-rwp": {"data": {"test_share": 0.2}}})
     found = gather(ComparisonResults.open(folder)).claims[0]
-    assert (found.state, found.why, found.ci) == ("not settled", "not paired: the two have other data", None)
+    assert (found.state, found.reason, found.ci) == ("not settled", "not paired: different data sets", None)
     (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
     (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
     store = ComparisonResults.open(folder)
-    assert check_claims(store.spec, gather(store).estimates)[0].why == "not paired: the two have other data"
+    assert check_claims(store.spec, gather(store).estimates)[0].reason == "not paired: different data sets"
     (folder / "runs" / "sgd-seed1" / "evaluations.jsonl").unlink()
-    assert gather(store).claims[0].why == "there are no rows of sgd on gaussian-0.2"
-    assert "there are no rows of sgd" in write_report(folder).read_text()
+    assert gather(store).claims[0].reason == "no rows of sgd on gaussian-0.2"
+    assert "no rows of sgd" in write_report(folder).read_text()
 
 
 def test_models_that_share_no_seed_are_not_paired(change_question):
     folder = change_question(paper=PAPER)
     (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
     (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
-    assert gather(ComparisonResults.open(folder)).claims[0].why == "not paired: the two share no seed"
+    assert gather(ComparisonResults.open(folder)).claims[0].reason == "not paired: the two share no seed"
 
 
 def test_a_scale_or_an_override_is_said_on_top_of_the_page(change_question):
@@ -159,7 +159,7 @@ def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(papered):
     assert "lr: The paper has no learning rate; settled: 0.1." in section
     assert "lr: The paper has no learning rate; settled: 0.1." in markdown
     plain = gather(ComparisonResults.open(papered)).paper.entries[0]
-    ours = plain[1].ours
+    ours = plain[1].measured
     assert f"{ours.value:.2f} ± {ours.sd_noise:.2f} ± {ours.sd_seed:.2f} (40.00 ± 300.00 ± 4.00)" in markdown
     for text in (
         f'"mean">{ours.value:.2f}<',
@@ -168,7 +168,7 @@ def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(papered):
     ):
         assert text in section
     assert f"{ours.value - 40.0:+.2f} within" in section
-    digital = plain[0].ours
+    digital = plain[0].measured
     assert f"{digital.value - 50.0:+.2f} beyond" in section
     assert f" ± {digital.sd_seed:.2f}<" in section  # one chip: the deviation over models alone
 
@@ -183,7 +183,7 @@ def test_tables_as_files_hold_the_same(papered):
         assert row["within"] == {None: "", True: "yes", False: "no"}[e.within]
         assert (row["difference"] == "") == (e.difference is None)
     latex = (papered / "tables" / "paper.tex").read_text()
-    ours = table.entries[0][1].ours
+    ours = table.entries[0][1].measured
     assert rf"${ours.value:.2f} \pm {ours.sd_noise:.2f} \pm {ours.sd_seed:.2f}$" in latex
     assert r"($40.00 \pm 300.00 \pm 4.00$)" in latex
     lines = [line for line in latex.splitlines() if line.endswith(r"\\")]

@@ -32,7 +32,7 @@ def test_markdown_and_latex_hold_mean_and_both_deviations_with_the_best_in_bold(
     markdown, latex = ((done / "tables" / f"accuracy.{kind}").read_text() for kind in ("md", "tex"))
     for target, rankings in content.rankings.items():
         for s in rankings.values():
-            e, best = s.estimate, s.place == "best"
+            e, best = s.estimate, s.status == "best"
             sds = [e.sd_seed] if target == "digital" else [e.sd_noise, e.sd_seed]
             spread = "".join(f" ± {sd:.2f}" for sd in sds)
             mean = f"**{e.mean:.2f}**" if best else f"{e.mean:.2f}"
@@ -43,7 +43,7 @@ def test_markdown_and_latex_hold_mean_and_both_deviations_with_the_best_in_bold(
 
 
 def test_latex_writes_out_its_special_signs():
-    assert table_files.latex(r"a_b & 50% #1 {x} $y ~^\ – ± σ") == (
+    assert table_files.escape_latex(r"a_b & 50% #1 {x} $y ~^\ – ± σ") == (
         r"a\_b \& 50\% \#1 \{x\} \$y \textasciitilde{}\textasciicircum{}\textbackslash{} -- $\pm$ $\sigma$"
     )
 
@@ -81,6 +81,7 @@ def test_figures_are_files_too_the_very_drawings_of_the_page(done):
         assert int.from_bytes(png[16:20], "big") in (630, 960)  # 4.2 and 6.4 inches at 150 dots
 
 
+@pytest.mark.drawn_figures
 def test_all_files_are_the_same_bytes_for_the_same_rows(papered, tmp_path):
     folder = Path(shutil.copytree(papered, tmp_path / "copy"))
     made = [path for kind in ("tables/*", "figures/*", "report.*", "*.csv") for path in folder.glob(kind)]

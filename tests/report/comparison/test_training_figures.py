@@ -8,6 +8,7 @@ import pytest
 from support.fixtures.comparison import run_spec
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.report.comparison import diagnostics_figures as diagnostics
 from aimc_robust.report.comparison import training_figures as training
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.write import write_report
@@ -64,15 +65,15 @@ def test_models_and_their_evaluations_are_bitwise_those_of_a_comparison_without_
 def test_curves_are_the_means_over_seeds_of_the_rows(watched, x, y):
     rows = [rows_of(watched, f"m-rwp-seed{seed}") for seed in (0, 1)]
     expected = [[(first[key] + second[key]) / 2 for first, second in zip(*rows, strict=True)] for key in (x, y)]
-    means = training.watched(means_of(watched))
-    places, values = training.curve(means["m-rwp"], x, y)
+    means = diagnostics.diagnostics_rows(means_of(watched))
+    places, values = training.curve_points(means["m-rwp"], x, y)
     assert (places, values) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
 
 
 def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(watched):
-    means = training.watched(means_of(watched))
-    assert training.sigmas(means) == ["0", "0.02", "0.1"]
-    panels = {(panel.x, panel.y) for group in training.groups(means) for panel in group.panels}
+    means = diagnostics.diagnostics_rows(means_of(watched))
+    assert diagnostics.noise_sigmas(means) == ["0", "0.02", "0.1"]
+    panels = {(panel.x, panel.y) for group in diagnostics.panel_groups(means) for panel in group.panels}
     expected = {("epoch", f"{split}_accuracy@{s}") for split in ("train", "test") for s in ("0", "0.02", "0.1")}
     for s in ("0.02", "0.1"):
         expected |= {(f"{split}_loss@0", f"{split}_sharpness@{s}") for split in ("train", "test")}
@@ -83,22 +84,23 @@ def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(watched):
     assert panels == expected
 
 
+@pytest.mark.drawn_figures
 def test_a_panel_draws_the_methods_that_have_numbers(watched):
-    means = training.watched(means_of(watched))
-    colours = [training.colour(number) for number in range(2)]  # sgd, m-rwp
+    means = diagnostics.diagnostics_rows(means_of(watched))
+    colors = [diagnostics.method_color(number) for number in range(2)]  # sgd, m-rwp
     for key, shown in (("gradient_norm", [True, True]), ("gradient_cosine", [False, True])):
-        picture = training.drawn(training.Panel("title", key), means).svg
-        assert [colour in picture for colour in colours] == shown
+        picture = diagnostics.panel_figure(diagnostics.Panel("title", key), means).svg
+        assert [color in picture for color in colors] == shown
         assert all(word in picture for word in ("title", "epoch"))
     alone = {"sgd": means["sgd"]}
-    assert ("epoch", "gradient_cosine") not in {(p.x, p.y) for g in training.groups(alone) for p in g.panels}
+    assert ("epoch", "gradient_cosine") not in {(p.x, p.y) for g in diagnostics.panel_groups(alone) for p in g.panels}
 
 
 def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cost(watched):
     html, markdown = (watched / "report.html").read_text(), (watched / "report.md").read_text()
     assert '<details class="diagnostics">' in html
     means = means_of(watched)
-    assert html.count("<svg") == 4 + sum(len(g.panels) for g in training.groups(training.watched(means))) + 2
+    assert html.count("<svg") == 4 + sum(len(g.panels) for g in diagnostics.panel_groups(diagnostics.diagnostics_rows(means))) + 2
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     for what, key in (("test accuracy, sigma = 0.1 [%]", "test_accuracy@0.1"), ("gradient sharpness",) * 2):
@@ -110,15 +112,15 @@ def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cos
         assert f'<th scope="row">{what}</th>{cells}' in html
     rows = [row for cell in checkpoints(watched) for row in rows_of(watched, cell)]
     probing, seconds = (sum(row[key] for row in rows) for key in ("probe_seconds", "seconds"))
-    line = f"took {probing:.1f} s beside {seconds:.1f} s of training, {100 * probing / seconds:.0f} % on top"
+    line = f"{probing:.1f} s in addition to {seconds:.1f} s of training ({100 * probing / seconds:.0f} % more)"
     assert line in html
     assert line in markdown
 
 
 def test_without_diagnostics_there_is_no_section(done):
     content = gather(ComparisonResults.open(done))
-    assert training.watched(means_of(done)) == {}
-    assert training.cost(content) is None
+    assert diagnostics.diagnostics_rows(means_of(done)) == {}
+    assert diagnostics.diagnostics_cost(content) is None
     assert "iagnostics" not in (done / "report.md").read_text()
     assert "<details class" not in (done / "report.html").read_text()
 
@@ -141,6 +143,6 @@ def test_a_training_that_was_watched_for_some_epochs_is_drawn_for_those(watched,
     path.write_text("".join(json.dumps(row) + "\n" for row in (plain | {"seconds": 1.0}, *others)))
     shutil.rmtree(folder / "runs" / "sgd-seed1")
     html = write_report(folder).read_text()
-    means = training.watched(means_of(folder))
-    assert training.curve(means["sgd"], "epoch", "gradient_norm")[0] == [2, 3]
+    means = diagnostics.diagnostics_rows(means_of(folder))
+    assert training.curve_points(means["sgd"], "epoch", "gradient_norm")[0] == [2, 3]
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", html, flags=re.DOTALL).lower()

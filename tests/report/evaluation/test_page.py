@@ -173,8 +173,8 @@ def test_every_cost_of_the_page_is_the_attribution(folder, page, markdown):
         assert table[1:] == [head + cost for head, cost in zip(heads, costs, strict=True)], key
         assert short[1:] == [[name, *cost] for name, cost in zip(group["name"], costs, strict=True)]
         first = group.iloc[0]
-        facts = f"{first['exact']:.2f} % without errors, {first['whole']:.2f} % with all of them."
-        assert f"What is to blame: {key[0]} on {key[1]}" in page.text
+        facts = f"{first['exact']:.2f} % without errors, {first['whole']:.2f} % with all errors."
+        assert f"Error attribution: {key[0]} on {key[1]}" in page.text
         assert facts in page.text
 
 
@@ -299,9 +299,9 @@ def test_an_attribution_that_was_asked_for_again_shows_its_last_answer(small):
     folder, question, models, shown = small
     for chips in (2, 3):
         results = run(folder, question, models, shown, attribution_chips=chips)
-    (blame,) = gather(results).attributions
-    assert blame.chips == 3
-    assert len(results.explanation("attribution")) == len(blame.sources) + len(blame.layers)
+    (result,) = gather(results).attributions
+    assert result.chips == 3
+    assert len(results.explanation("attribution")) == len(result.sources) + len(result.layers)
     assert len((folder / "attribution.jsonl").read_text().splitlines()) == 2 * len(results.explanation("attribution"))
     assert (pd.read_csv(folder / "attribution.csv")["chips"] == 3).all()
 
