@@ -72,7 +72,7 @@ def test_ctrl_c_in_a_process_says_how_to_go_on_and_leaves_what_is_done(write_spe
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from here" in output
+    assert "Run the same command again to continue" in output
     assert "Traceback" not in output
     assert (tmp_path / "out" / "runs" / "sgd-seed0" / "history.jsonl").read_text().count("\n") >= 1
 

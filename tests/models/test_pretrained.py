@@ -84,7 +84,7 @@ class TestWhatIsRead:
     def test_a_prefix_of_all_names_is_taken_off(self, tmp_path, prefix):
         model, notes = loaded(saved(tmp_path, renamed(prefix)))
         assert same(model)
-        assert notes == (f"took the prefix '{prefix}' off all names",)
+        assert notes == (f"removed the prefix '{prefix}' from all names",)
 
     def test_a_prefix_that_is_the_models_own_stays(self, tmp_path):
         wrapped = nn.ModuleDict({"model": net(1)})
@@ -96,14 +96,14 @@ class TestWhatIsRead:
         wrapped = nn.ModuleDict({"model": net(1)})
         _, notes = loaded(saved(tmp_path, renamed("module.model.")), wrapped)
         assert same(wrapped["model"])
-        assert notes == ("took the prefix 'module.' off all names",)
+        assert notes == ("removed the prefix 'module.' from all names",)
 
     def test_what_lightning_and_a_compiled_model_write(self, tmp_path):
         model, notes = loaded(saved(tmp_path, {"state_dict": renamed("model._orig_mod."), "epoch": 1}, "last.ckpt"))
         assert same(model)
         assert notes == (
             "read the weights under 'state_dict'",
-            "took the prefix 'model._orig_mod.' off all names",
+            "removed the prefix 'model._orig_mod.' from all names",
         )
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -113,7 +113,7 @@ class TestWhatIsRead:
         model, notes = loaded(tmp_path / "half.safetensors")
         assert model[0].weight.dtype == torch.float32
         assert same(model, {name: value.to(STATE[name].dtype) for name, value in stored.items()})
-        assert notes == (f"{dtype} weights were read into the model's own precision",)
+        assert notes == (f"{dtype} weights were converted to the model's precision",)
 
     def test_missing_counts_of_batchnorm_stay_the_models(self, tmp_path):
         without = {name: value for name, value in STATE.items() if "num_batches" not in name}
@@ -180,7 +180,7 @@ class TestWhatDoesNotFit:
             loaded(saved(tmp_path, STATE | {name: broken}))
 
     def test_quantised_weights_are_refused(self, tmp_path):
-        with pytest.raises(CheckpointError, match=r"4\.weight holds torch\.int8; give unquantised weights"):
+        with pytest.raises(CheckpointError, match=r"4\.weight holds torch\.int8"):
             loaded(saved(tmp_path, STATE | {"4.weight": torch.zeros(3, 64, dtype=torch.int8)}))
 
 
@@ -221,14 +221,14 @@ class TestPickles:
     def test_a_pickled_module_is_refused_with_the_safe_way(self, tmp_path, held):
         with pytest.raises(CheckpointError) as caught:
             read_weights(saved(tmp_path, held()))
-        assert "is a pickle of more than tensors; loading it could run code, so it is refused" in str(caught.value)
+        assert "is a pickle of more than tensors" in str(caught.value)
         assert "safetensors.torch.save_file(model.state_dict()" in str(caught.value)
 
 
 class TestWhatIsNoWeights:
     def test_a_file_that_is_missing_and_a_folder(self, tmp_path):
         for path in (tmp_path / "none.safetensors", tmp_path):
-            with pytest.raises(CheckpointError, match="there are no weights at"):
+            with pytest.raises(CheckpointError, match="does not exist"):
                 read_weights(path)
 
     @pytest.mark.parametrize(

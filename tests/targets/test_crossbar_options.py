@@ -104,7 +104,7 @@ def compared(tiny, models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("converters")
     text = tiny.replace('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', CONVERTERS.strip())
     (folder / "spec.toml").write_text(text)
-    run_spec(folder / "spec.toml", folder / "out", models=models)
+    run_spec(folder / "spec.toml", folder / "out", model_cache=models)
     write_report(folder / "out")
     return folder / "out"
 
@@ -127,7 +127,7 @@ def test_rows_carry_time_and_backend(compared):
 
 def test_the_rows_are_what_evaluate_finds_with_the_kept_ranges(compared):
     spec = load_spec(compared / "spec.toml")
-    data = load_data(spec.data, seed=spec.seed, folder=compared)
+    data = load_data(spec.data, data_seed=spec.data_seed, folder=compared)
     model = build_model(spec.model, data, seed=7)
     run = compared / "runs" / "sgd-seed1"
     load_model_tensors(model, read_checkpoint(run / "checkpoint.safetensors")[0], source="sgd-seed1")
@@ -136,7 +136,7 @@ def test_the_rows_are_what_evaluate_finds_with_the_kept_ranges(compared):
     crossbar = Crossbar("rram-milo2021", rows=16, dac=DAC(bits=8), adc=ADC(bits=8))
     assert calibrate(model, crossbar, inputs).ranges == ranges
     batches = split_batches(data.test, 90)  # another batch size: the same numbers
-    found = evaluate(model, batches, replace(crossbar, ranges=ranges), chips=3, seed=spec.seed)
+    found = evaluate(model, batches, replace(crossbar, ranges=ranges), chips=3, seed=spec.chip_seed)
     mine = rows_of(compared).loc[("sgd", 1, "eight-bit"), "accuracy"]
     assert list(mine) == pytest.approx(list(found.table["accuracy"]), rel=1e-12)
 
@@ -189,7 +189,7 @@ def write_crosssim_spec(folder, tiny):
 
 def test_the_crosssim_backend_in_a_comparison(tmp_path, tiny, models):
     pytest.importorskip("simulator", reason="CrossSim 3.2 is not installed; comparisons on it cannot run")
-    run_spec(write_crosssim_spec(tmp_path, tiny), tmp_path / "out", models=models)
+    run_spec(write_crosssim_spec(tmp_path, tiny), tmp_path / "out", model_cache=models)
     rows = rows_of(tmp_path / "out").reset_index()
     assert rows.groupby("target")["backend"].unique().map(list).to_dict() == {
         "ours": ["native"],

@@ -28,7 +28,7 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.io.atomic import atomic_write
 from aimc_robust.metrics import Metric, measure
-from aimc_robust.statistics.two_stage import PILOT
+from aimc_robust.statistics.two_stage import DEFAULT_PILOT
 from aimc_robust.targets.target import Target
 from aimc_robust.training.fabric import Machine
 
@@ -93,7 +93,7 @@ def evaluate_models(
         results = EvaluationResults.create(folder, spec)
         _record_environment(results, options.jobs)
         results.write_json_file(COVERAGE, {"line": analog_part})
-        pilot = None if spec.precision is None else PILOT
+        pilot = None if spec.precision is None else DEFAULT_PILOT
         progress.started(models=len(models), targets=len(targets), coverage=analog_part, pilot=pilot)
         remarks = _Remarks(results, progress)
         remarks.add([*notes, *dry_run_warnings])

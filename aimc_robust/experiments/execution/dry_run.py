@@ -62,7 +62,7 @@ def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> list[str]:
 def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> None:
     """Raise InputError if a method's batches cannot be divided among the machine's processes."""
     try:
-        shards = spec.method(label, seed=0).shard(0, machine.processes).count
+        shards = spec.method(label, seed=0).shard(0, machine.processes).num_shards
         check_even_split(spec.config_of(label).batch_size, shards)
     except AimcError as error:
         raise InputError(f"methods.{label}: {error}") from None

@@ -18,7 +18,7 @@ from aimc_robust.io.atomic import Row, append_rows, atomic_write, read_json, rea
 from aimc_robust.io.toml import parse
 from aimc_robust.metrics import Measurement
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.two_stage import PILOT
+from aimc_robust.statistics.two_stage import DEFAULT_PILOT
 
 NOTES = "notes.json"
 # Columns that identify a row of each explanation; of several rows, say with more chips, the last one counts.
@@ -122,7 +122,7 @@ class EvaluationResults:
         if frame.empty:
             return {}
         frame = frame[frame["chip"] < self.spec.chips]
-        pilot = None if self.spec.precision is None else PILOT
+        pilot = None if self.spec.precision is None else DEFAULT_PILOT
         return {
             (str(label), str(target)): AccuracyEstimate(rows.reset_index(drop=True), pilot=pilot)
             for (label, target), rows in frame.groupby(["model", "target"], sort=False)

@@ -79,7 +79,7 @@ def extra_metrics(table: pd.DataFrame) -> list[str]:
 def column_mean(estimate: AccuracyEstimate, name: str) -> float:
     """Return the mean of a column over chips and models; NaN if a chip has no finite value."""
     try:
-        return estimate.of(name).mean
+        return estimate.for_column(name).mean
     except InputError:
         return math.nan
 

@@ -119,7 +119,7 @@ def _network(spec, folder):
     from aimc_robust.data.dataset import load_data
     from aimc_robust.models.registry import build_model
 
-    return build_model(spec.model, load_data(spec.data, data_seed=0, folder=folder), data_seed=0)
+    return build_model(spec.model, load_data(spec.data, data_seed=0, folder=folder), seed=0)
 
 
 def test_estimates_are_epochs_and_chips_times_their_cost(write_spec, tmp_path, monkeypatch):

@@ -184,8 +184,8 @@ def test_weights_that_are_given_are_measured_and_not_trained(done, spec_file, tm
     assert measured["identified"]
     assert measured["low"] <= measured["sigma"] <= measured["high"]
     assert json.loads((tmp_path / "out" / "advice.json").read_text())["verdict"] is None
-    assert "as much as Gaussian noise of sigma = " in out
-    assert "What the sweep says" not in (tmp_path / "out" / "advice.html").read_text()
+    assert "Equivalent Gaussian noise: sigma = " in out
+    assert "Confirmation by a sweep" not in (tmp_path / "out" / "advice.html").read_text()
     other = done / "runs" / "sgd-seed1" / "checkpoint.safetensors"
     code, _, err = call(capsys, *given, "--weights", other, "--no-sweep")
     assert code == 2
@@ -196,7 +196,7 @@ BAD = {
     "unknown device": (["--device", "rram-wan"], "did you mean 'rram-wan2022'"),
     "a noise": (["--device", "gaussian-0.1"], "got the target 'gaussian-0.1'"),
     "digital weights": (["--device", "digital"], "at least one --device"),
-    "two times": (["--device", "pcm-joshi2020", "--time", "0,1h"], "advice is for one device at one time"),
+    "two times": (["--device", "pcm-joshi2020", "--time", "0,1h"], "one device at one time"),
     "no spec": (["--device", DEVICE, "--spec", "gone.toml"], "there is no spec at gone.toml"),
     "no weights": (["--device", DEVICE, "--weights", "gone.pt"], "there are no weights at gone.pt"),
     "bad setting": (["--device", DEVICE, "--set", "rows"], "expected KEY=VALUE"),

@@ -175,7 +175,7 @@ def test_two_different_finished_trainings_are_refused_and_nothing_is_written(res
     [
         ({"rows": chips(SGD, [2], accuracy=61.0)}, "chip 2 of gaussian-0.2 has other numbers"),
         ({"history": epochs(3, start=41.0), "rows": chips(SGD, [5])}, "epoch 1 has another accuracy"),
-        ({"rows": chips(SGD, [5])}, "no epochs, chips or weights that both have"),
+        ({"rows": chips(SGD, [5])}, "no epochs, chips or weights in common"),
     ],
 )
 def test_published_trainings_without_weights_are_told_apart_by_their_numbers(changed, words, results, tmp_path):
