@@ -1,4 +1,4 @@
-"""Put array layers in the place of torch's layers."""
+"""Replace torch's layers by layers that compute in arrays."""
 
 from __future__ import annotations
 
@@ -28,64 +28,88 @@ HOOKS = (
 
 @torch.no_grad()
 def install_arrays(model: nn.Module, crossbar: Crossbar, chip: Chip) -> nn.Module:
-    """Replace every layer that holds weight matrices by one that computes in arrays; returns the model.
+    """Replace every layer with weight matrices by one that computes in arrays.
 
-    Raises InputError for a layer that has no array form.
+    Args:
+        model: Prepared model; modified in place.
+        crossbar: Crossbar that stores the weights.
+        chip: Chip to program.
+
+    Returns:
+        The model, or its replacement if it is a single layer.
+
+    Raises:
+        InputError: if a layer has no array form.
     """
     analog = replace_layers(model, lambda weight: _array_layer(weight, crossbar, chip))
     if not isinstance(analog, ArrayLayer):
-        running = ForwardDepth()
-        running.watch(analog)
+        forward_depth = ForwardDepth()
+        forward_depth.attach(analog)
         for module in analog.modules():
             if isinstance(module, ArrayLayer):
-                module.running = running
+                module.forward_depth = forward_depth
     return analog
 
 
-def replace_layers(model: nn.Module, array_form: Callable[[AnalogWeight], nn.Module]) -> nn.Module:
-    """`model` with `array_form` of each of its weight matrices in the place of their layers, in evaluation form.
+def replace_layers(model: nn.Module, make_layer: Callable[[AnalogWeight], nn.Module]) -> nn.Module:
+    """Replace every layer with weight matrices, in place.
 
-    A module reached by several names becomes one module under all of them. Attention gets its projections replaced.
+    A module reached by several names becomes one module under all of them. For attention the projections are replaced.
+
+    Args:
+        model: Prepared model; modified in place.
+        make_layer: Function that creates the replacement for one weight matrix.
+
+    Returns:
+        The model in evaluation mode, or its replacement if it is a single layer.
     """
-    uses: dict[int, list[AnalogWeight]] = {}
-    for use in analog_weights(model, every_use=True).values():
-        uses.setdefault(id(use.module), []).append(use)
-    return _converted(model, uses, array_form, {}).eval()
+    weights: dict[int, list[AnalogWeight]] = {}
+    for weight in analog_weights(model, include_shared=True).values():
+        weights.setdefault(id(weight.module), []).append(weight)
+    return _replacement(model, weights, make_layer, {}).eval()
 
 
-# A function of its own, since one that is made in another and calls itself would keep every layer of a chip until the
-# garbage collector comes by; so would a bypass that holds its layer.
-def _converted(
+# Not a nested function: one that refers to itself would keep every layer of a chip alive until garbage collection.
+def _replacement(
     module: nn.Module,
-    uses: dict[int, list[AnalogWeight]],
-    array_form: Callable[[AnalogWeight], nn.Module],
-    done: dict[int, nn.Module],
+    weights: dict[int, list[AnalogWeight]],
+    make_layer: Callable[[AnalogWeight], nn.Module],
+    replaced: dict[int, nn.Module],
 ) -> nn.Module:
-    if id(module) in done:
-        return done[id(module)]
-    done[id(module)] = module
-    layers = [array_form(weight) for weight in uses.get(id(module), [])]
+    """Replacement of one module; `replaced` maps the id of each visited module to its replacement."""
+    if id(module) in replaced:
+        return replaced[id(module)]
+    replaced[id(module)] = module
+    layers = [make_layer(weight) for weight in weights.get(id(module), [])]
     if isinstance(module, nn.MultiheadAttention):
-        done[id(module)] = AnalogAttention(module, layers, _converted(module.out_proj, uses, array_form, done))
+        out_proj = _replacement(module.out_proj, weights, make_layer, replaced)
+        replaced[id(module)] = AnalogAttention(module, layers, out_proj)
     elif layers:
-        done[id(module)] = layers[0]
+        replaced[id(module)] = layers[0]
     else:
         for name, child in module._modules.items():
             if child is not None:
-                module._modules[name] = _converted(child, uses, array_form, done)
+                module._modules[name] = _replacement(child, weights, make_layer, replaced)
         if isinstance(module, nn.TransformerEncoder):
-            module.use_nested_tensor = False  # nested tensors are for its fast path, which bypasses its layers
+            module.use_nested_tensor = False  # nested tensors serve its fast path, which bypasses its layers
         return module
-    _take_over(done[id(module)], module)
-    return done[id(module)]
+    _copy_attributes(replaced[id(module)], module)
+    return replaced[id(module)]
 
 
 def has_own_forward(layer: nn.Module) -> bool:
-    """Whether a layer, or a subclass of one of torch's, computes something else than torch's own."""
-    own = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn."))
-    steps = ("forward", "_conv_forward")
-    changed = [getattr(type(layer), name, None) != getattr(own, name, None) for name in steps]
-    return any(changed) or any(name in vars(layer) for name in steps)
+    """Check whether a layer overrides the forward computation of the torch class that it is, or inherits from.
+
+    Args:
+        layer: Layer of a torch class or of a subclass.
+
+    Returns:
+        Whether it computes something else than torch's class.
+    """
+    torch_class = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn."))
+    methods = ("forward", "_conv_forward")
+    overridden = [getattr(type(layer), name, None) != getattr(torch_class, name, None) for name in methods]
+    return any(overridden) or any(name in vars(layer) for name in methods)
 
 
 def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip) -> ArrayLayer:
@@ -99,7 +123,7 @@ def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip) -> ArrayL
     else:
         raise InputError(
             f"the layer {weight.layer!r} ({type(layer).__name__}) is supported in the weight-error path only; leave "
-            "out dac and adc, and set read_noise=False if the card has read noise."
+            "out dac and adc, and set read_noise=False if the device has read noise."
         )
     if not chip.holds(weight):
         crossbar = crossbar.ideal()
@@ -111,20 +135,20 @@ def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip) -> ArrayL
     return AnalogLinear(weight.layer, crossbar, matrix, shape)
 
 
-def _take_over(replacement: nn.Module, layer: nn.Module) -> None:
-    """Hooks, and the plain attributes that a model's code may read, such as in_features."""
+def _copy_attributes(replacement: nn.Module, layer: nn.Module) -> None:
+    """Copy hooks, and plain attributes that a model's code may read, such as in_features; disable `layer`."""
     for hooks in HOOKS:
         getattr(replacement, hooks).update(getattr(layer, hooks))
     for name, value in vars(layer).items():
         if not name.startswith("_") and not hasattr(replacement, name):
             setattr(replacement, name, value)
 
-    kind = type(layer).__name__
+    kind = type(layer).__name__  # not the layer itself: its forward would keep it alive until garbage collection
 
     def bypass(*args: Any, **kwargs: Any) -> Any:
         raise InputError(
-            f"a {kind} that arrays have replaced is called through another reference, such as a plain "
-            "list of layers; keep layers in an nn.ModuleList, so that arrays can take their place."
+            f"a {kind} that was replaced by arrays is called through another reference, such as a plain list of "
+            "layers; keep layers in an nn.ModuleList, so that they can be replaced."
         )
 
     layer.forward = bypass

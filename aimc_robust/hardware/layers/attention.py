@@ -1,31 +1,33 @@
-"""Multi-head attention whose projections arrays compute; scores, softmax and their products stay digital."""
+"""Multi-head attention with projections in arrays; scores, softmax and their products stay digital."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aimc_robust.hardware.layers.linear_conv import AnalogLinear
-
 
 class AnalogAttention(nn.Module):
-    """In place of nn.MultiheadAttention in evaluation form, with the same arguments and results.
+    """Replacement of nn.MultiheadAttention in evaluation mode, with the same arguments and results.
 
-    projections: one linear layer with the outputs of query, key and value, or one for each. out_proj: a linear layer.
-    Where query, key and value differ, the joint arrays are read once for each of them.
+    If query, key and value differ, joint arrays are read once for each of them.
+
+    Args:
+        attention: Module to replace.
+        projections: One linear layer with the outputs of query, key and value, or one layer for each.
+        out_proj: Output projection, a linear layer.
     """
 
-    def __init__(self, attention: nn.MultiheadAttention, projections: list[AnalogLinear], out_proj: nn.Module) -> None:
+    def __init__(self, attention: nn.MultiheadAttention, projections: Sequence[nn.Module], out_proj: nn.Module) -> None:
         super().__init__()
         self.projections, self.out_proj = nn.ModuleList(projections), out_proj
         self.embed_dim, self.num_heads, self.head_dim = attention.embed_dim, attention.num_heads, attention.head_dim
         self.batch_first, self.add_zero_attn = attention.batch_first, attention.add_zero_attn
         self.bias_k, self.bias_v = attention.bias_k, attention.bias_v
-        self.in_proj_bias = None  # what keeps nn.TransformerEncoderLayer from its fast path, which would bypass arrays
+        self.in_proj_bias = None  # prevents the fast path of nn.TransformerEncoderLayer, which would bypass arrays
 
     def forward(
         self,
@@ -38,17 +40,31 @@ class AnalogAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """As nn.MultiheadAttention. `is_causal` is a hint that needs `attn_mask`, as there."""
-        single = query.ndim == 2
-        if single:
-            query, key, value = _each((query, key, value), lambda x: x.unsqueeze(0))
+        """Compute attention as nn.MultiheadAttention does.
+
+        Args:
+            query: Queries, (queries, images, embed_dim), images first if `batch_first`, or without images.
+            key: Keys, same layout.
+            value: Values, same layout.
+            key_padding_mask: Keys to ignore, (images, keys).
+            need_weights: Whether to return attention weights.
+            attn_mask: Mask of scores, (queries, keys) or (images * heads, queries, keys).
+            average_attn_weights: Whether to average the weights over heads.
+            is_causal: Ignored; `attn_mask` must be given with it, as in torch.
+
+        Returns:
+            Outputs, and attention weights or None.
+        """
+        unbatched = query.ndim == 2
+        if unbatched:
+            query, key, value = _map_distinct((query, key, value), lambda x: x.unsqueeze(0))
             key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
         elif not self.batch_first:
-            query, key, value = _each((query, key, value), lambda x: x.transpose(0, 1))
+            query, key, value = _map_distinct((query, key, value), lambda x: x.transpose(0, 1))
         q, k, v = self._project(query, key, value)
-        mask = _additive(key_padding_mask, q.dtype, lambda mask: mask[:, None, None, :])
-        mask = _sum(mask, _additive(attn_mask, q.dtype, lambda mask: self._per_head(mask, len(q))))
-        k, v, mask = self._extended(k, v, mask)
+        mask = _additive_mask(key_padding_mask, q.dtype, lambda mask: mask[:, None, None, :])
+        mask = _add_masks(mask, _additive_mask(attn_mask, q.dtype, lambda mask: self._per_head(mask, len(q))))
+        k, v, mask = self._append_bias_and_zero(k, v, mask)
         q, k, v = (x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for x in (q, k, v))
         weights = None
         if need_weights:
@@ -59,7 +75,7 @@ class AnalogAttention(nn.Module):
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, mask)
         out = self.out_proj(mixed.transpose(1, 2).flatten(2))
-        if single:
+        if unbatched:
             return out.squeeze(0), None if weights is None else weights.squeeze(0)
         return out if self.batch_first else out.transpose(0, 1), weights
 
@@ -67,15 +83,15 @@ class AnalogAttention(nn.Module):
         inputs = (query, key, value)
         if len(self.projections) == 3:
             return [projection(x) for projection, x in zip(self.projections, inputs, strict=True)]
-        outputs = _each(inputs, lambda x: self.projections[0](x).chunk(3, dim=-1))
+        outputs = _map_distinct(inputs, lambda x: self.projections[0](x).chunk(3, dim=-1))
         return [output[part] for part, output in enumerate(outputs)]
 
     def _per_head(self, mask: Tensor, images: int) -> Tensor:
         return mask if mask.ndim == 2 else mask.unflatten(0, (images, self.num_heads))
 
-    def _extended(self, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keys and values with the learned and the zero entry that the layer may append."""
-        if self.bias_k is not None:
+    def _append_bias_and_zero(self, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Append the learned and the zero entry to keys and values, as configured."""
+        if self.bias_k is not None and self.bias_v is not None:
             k = torch.cat([k, self.bias_k.expand(len(k), 1, -1).to(k.dtype)], dim=1)
             v = torch.cat([v, self.bias_v.expand(len(v), 1, -1).to(v.dtype)], dim=1)
         if self.add_zero_attn:
@@ -84,14 +100,14 @@ class AnalogAttention(nn.Module):
         return k, v, mask if mask is None else F.pad(mask, (0, added))
 
 
-def _each(inputs: tuple[Tensor, ...], function: Callable[[Tensor], Any]) -> list[Any]:
-    """function of every input; of one tensor given several times once, and the same object for each."""
-    done = {id(x): function(x) for x in {id(x): x for x in inputs}.values()}
-    return [done[id(x)] for x in inputs]
+def _map_distinct(inputs: tuple[Tensor, ...], function: Callable[[Tensor], Any]) -> list[Any]:
+    """Apply a function to every input, once for a tensor that occurs several times."""
+    results = {id(x): function(x) for x in {id(x): x for x in inputs}.values()}
+    return [results[id(x)] for x in inputs]
 
 
-def _additive(mask: Tensor | None, dtype: torch.dtype, shape: Callable[[Tensor], Tensor]) -> Tensor | None:
-    """A mask as what is added to scores, shaped to meet (images, heads, queries, keys)."""
+def _additive_mask(mask: Tensor | None, dtype: torch.dtype, shape: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """Convert a mask to values that are added to scores, broadcastable to (images, heads, queries, keys)."""
     if mask is None:
         return None
     if mask.dtype == torch.bool:
@@ -99,5 +115,5 @@ def _additive(mask: Tensor | None, dtype: torch.dtype, shape: Callable[[Tensor],
     return shape(mask)
 
 
-def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+def _add_masks(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     return second if first is None else first if second is None else first + second

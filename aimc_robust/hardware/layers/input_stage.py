@@ -1,4 +1,4 @@
-"""The input side of a layer on arrays: which ranges its converters have, and what drives the rows."""
+"""Input side of a layer in arrays: converter ranges and the inputs of the rows."""
 
 from __future__ import annotations
 
@@ -14,46 +14,57 @@ from aimc_robust.hardware.layers.stored_matrix import StoredMatrix
 from aimc_robust.hardware.programming.read_noise import ReadNoise
 
 Observer = Callable[[str, int, Tensor], None]
-"""Told of ("input", 0, inputs), ("input", 1, that of bias rows) and ("current", bank, column currents before the ADC),
-for calibration."""
+"""Callback for calibration. It receives ("input", 0, inputs), ("input", 1, the input of bias rows) and
+("current", bank, column currents before the ADC)."""
 
 
 class RowInputs(NamedTuple):
-    """What drives the rows: `x`, the layer's inputs; `one`, the input of bias rows; and, for read noise, squares."""
+    """Inputs that drive the rows of arrays.
 
-    x: Tensor
-    one: Tensor
+    Attributes:
+        inputs: Inputs of the layer.
+        bias_input: Input of bias rows, a scalar.
+        squares: Squares of both, needed for read noise only.
+    """
+
+    inputs: Tensor
+    bias_input: Tensor
     squares: RowInputs | None = None
 
     def with_squares(self) -> RowInputs:
-        return self._replace(squares=RowInputs(self.x.detach().square(), self.one.square()))
+        """Return a copy with `squares`."""
+        return self._replace(squares=RowInputs(self.inputs.detach().square(), self.bias_input.square()))
 
 
 class InputStage(StoredMatrix):
-    """A stored matrix whose inputs pass DACs."""
+    """A stored matrix whose inputs pass through DACs."""
 
     noise: ReadNoise | None = None
     observer: Observer | None = None
 
-    def drive(self, x: Tensor) -> Tensor:
-        """What the DACs convert, such as x padded; x itself, or a fresh tensor."""
+    def dac_inputs(self, x: Tensor) -> Tensor:
+        """Return what the DACs convert, such as padded inputs: `x` itself or a new tensor."""
         return x
 
-    def spread(self, x: Tensor) -> Tensor:
-        """Converted inputs as they lie on the rows, some of which may not be driven."""
+    def spread_inputs(self, x: Tensor) -> Tensor:
+        """Return converted inputs as applied to the rows, some of which may not be driven."""
         return x
 
     @property
     def ranges(self) -> LayerRanges | None:
-        """This layer's calibrated ranges. Raises InputError when they are needed and missing."""
-        found = (self.crossbar.ranges or {}).get(self.name)
-        if found is None and self.crossbar.needs_ranges and self.observer is None:
+        """Calibrated ranges of this layer.
+
+        Raises:
+            InputError: if they are needed and missing.
+        """
+        ranges = (self.crossbar.ranges or {}).get(self.name)
+        if ranges is None and self.crossbar.needs_ranges and self.observer is None:
             raise missing_ranges(self.name)
-        return found
+        return ranges
 
     @property
     def full_scale(self) -> float:
-        """The input that the DAC applies at full scale, in units of the layer's input."""
+        """Largest input of the DAC, in units of the layer's input."""
         dac = self.crossbar.dac
         if dac is not None and dac.full_scale is not None:
             return dac.full_scale
@@ -61,7 +72,7 @@ class InputStage(StoredMatrix):
 
     @property
     def dac_kind(self) -> str:
-        """The DAC's kind, `auto` resolved by this layer's calibrated inputs."""
+        """Kind of the DAC; `auto` is resolved by this layer's calibrated inputs."""
         dac = self.crossbar.dac
         if dac is None:
             return "ideal"
@@ -69,36 +80,61 @@ class InputStage(StoredMatrix):
             return dac.kind
         return "sign-magnitude" if self.ranges is None or self.ranges.signed else "unsigned"
 
-    def converted(self, x: Tensor) -> RowInputs:
-        """What drives the rows for these inputs."""
-        driven, one = self.drive(x), x.new_ones(())
+    @property
+    def is_calibrating(self) -> bool:
+        """Whether an observer is set and there are no ranges yet, so that converters are bypassed."""
+        return self.observer is not None and self.ranges is None
+
+    def convert_inputs(self, x: Tensor) -> RowInputs:
+        """Convert inputs by the DACs.
+
+        Args:
+            x: Inputs of the layer.
+
+        Returns:
+            The inputs of the rows.
+
+        Raises:
+            InputError: if converter ranges are missing, or if the DAC would clip the input of bias rows.
+        """
+        inputs, bias_input = self.dac_inputs(x), x.new_ones(())
         if self.observer is not None:
-            self.observer("input", 0, driven)
-            if self.extra_rows:
-                self.observer("input", 1, one)
-        if self.dac_kind == "ideal" or (self.observer is not None and self.ranges is None):
-            return self._on_rows(RowInputs(driven, one))
-        if self.extra_rows and self.full_scale < 1:
+            self.observer("input", 0, inputs)
+            if self.bias_rows:
+                self.observer("input", 1, bias_input)
+        dac = self.crossbar.dac
+        if dac is None or self.dac_kind == "ideal" or self.is_calibrating:
+            return self._on_rows(RowInputs(inputs, bias_input))
+        if self.bias_rows and self.full_scale < 1:
             raise InputError(
                 f"the layer {self.name!r} has bias rows, which are driven by 1, above the DAC's full scale of "
                 f"{self.full_scale:g}: their bias would be clipped. Use a full_scale of at least 1, or bias_rows=0."
             )
-        low, steps = input_levels(self.dac_kind, self.crossbar.dac.bits)
-        low, high = low * self.full_scale, self.full_scale
-        fresh = driven is not x  # the caller's tensor stays as it is
-        converted = quantised(driven, low, high, steps, overwrite=fresh), quantised(one, low, high, steps)
-        return self._on_rows(RowInputs(*converted))
-
-    def _on_rows(self, driven: RowInputs) -> RowInputs:
-        driven = driven._replace(x=self.spread(driven.x))
-        return driven if self.noise is None else driven.with_squares()
-
-    def output_ranges(self) -> tuple[tuple[float, float], ...]:
-        """Calibrated ranges of the ADCs of each weight slice. Raises InputError when they are another crossbar's."""
-        found, banks = self.ranges.outputs, len(self.factors)
-        if len(found) != banks:
-            raise InputError(
-                f"the layer {self.name!r} has ADC ranges for {len(found)} weight slices where this crossbar has "
-                f"{banks}; they were found for another crossbar: calibrate this one."
+        lowest, steps = input_levels(self.dac_kind, dac.bits)
+        low, high = lowest * self.full_scale, self.full_scale
+        is_copy = inputs is not x  # the caller's tensor must not be modified
+        return self._on_rows(
+            RowInputs(
+                quantised(inputs, low, high, steps, overwrite=is_copy),
+                quantised(bias_input, low, high, steps),
             )
-        return found
+        )
+
+    def _on_rows(self, rows: RowInputs) -> RowInputs:
+        rows = rows._replace(inputs=self.spread_inputs(rows.inputs))
+        return rows if self.noise is None else rows.with_squares()
+
+    def adc_ranges(self) -> tuple[tuple[float, float], ...]:
+        """Calibrated (low, high) of the ADCs of each weight slice.
+
+        Raises:
+            InputError: if the ranges were calibrated for another crossbar.
+        """
+        assert self.ranges is not None
+        ranges, banks = self.ranges.outputs, len(self.factors)
+        if len(ranges) != banks:
+            raise InputError(
+                f"the layer {self.name!r} has ADC ranges for {len(ranges)} weight slices where this crossbar has "
+                f"{banks}; they belong to another crossbar. Calibrate this one."
+            )
+        return ranges

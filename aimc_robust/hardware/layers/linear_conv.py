@@ -1,8 +1,9 @@
-"""The layers that arrays compute, in place of torch's own: linear, convolutions, transposed convolutions."""
+"""Analog replacements of torch's linear layers, convolutions and transposed convolutions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import EllipsisType
 
 import torch
 from torch import Tensor, nn
@@ -13,101 +14,165 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+TransposedConvolution = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+CONVOLVE: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
 
 
 class AnalogLinear(ArrayLayer):
-    """A linear layer on arrays: inputs are the rows, (..., inputs) -> (..., outputs)."""
+    """A linear layer in arrays, (..., inputs) -> (..., outputs). Rows are inputs."""
 
     outputs_last = True
 
-    def check(self, x: Tensor) -> Tensor:
+    def check_input(self, x: Tensor) -> Tensor:
+        """Return `x` with a batch dimension; see `ArrayLayer.check_input`."""
         if x.ndim == 0 or x.shape[-1] != self.shape[1]:
             raise InputError(f"the layer {self.name!r} takes {self.shape[1]} inputs last, got {tuple(x.shape)}.")
         return x if x.ndim > 1 else x.unsqueeze(0)
 
-    def contract(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
+    def partial_product(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
+        """Multiply a range of inputs; see `ArrayLayer.partial_product`."""
         return F.linear(x[..., first:last], weight)
 
 
 class AnalogConvolution(ArrayLayer):
-    """A convolution on arrays: rows are (input channel, kernel position) in that order, each group has its own arrays.
+    """A convolution in arrays.
 
-    The same arrays read one window after another. Padded inputs pass the DAC as any other, as in CrossSim 3.2.
+    Rows are (input channel, kernel position) in this order, and each group has its own arrays. The same arrays read one
+    window after another. Padded inputs pass through the DAC like all others, as in CrossSim 3.2.
+
+    Args:
+        name: Name of the layer.
+        crossbar: Crossbar that stores the matrix.
+        matrix: Programmed matrix.
+        layer: Layer to replace.
+        shape: Shape of the weight, filters first.
     """
 
-    def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, layer: nn.Module, shape: torch.Size):
+    def __init__(
+        self,
+        name: str,
+        crossbar: Crossbar,
+        matrix: ProgrammedMatrix,
+        layer: Convolution | TransposedConvolution,
+        shape: torch.Size,
+    ) -> None:
         super().__init__(name, crossbar, matrix, shape)
-        self.stride, self.dilation, self.groups = layer.stride, layer.dilation, layer.groups
-        self._step = layer.stride
-        self._edges = layer._reversed_padding_repeated_twice
-        self._edge_mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        self._convolve = (F.conv1d, F.conv2d, F.conv3d)[len(shape) - 3]
+        self.stride: tuple[int, ...] = layer.stride
+        self.dilation: tuple[int, ...] = layer.dilation
+        self.groups = layer.groups
+        self._window_stride: int | tuple[int, ...] = layer.stride
+        self._padding: list[int] = layer._reversed_padding_repeated_twice
+        self._padding_mode: str = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        self._convolve = CONVOLVE[len(shape) - 3]
 
-    def check(self, x: Tensor) -> Tensor:
-        places, channels = len(self.shape) - 2, self.shape[1] * self.groups
-        if x.ndim not in (places + 1, places + 2) or x.shape[-places - 1] != channels:
+    def check_input(self, x: Tensor) -> Tensor:
+        """Return `x` with a batch dimension; see `ArrayLayer.check_input`."""
+        spatial, channels = len(self.shape) - 2, self.shape[1] * self.groups
+        if x.ndim not in (spatial + 1, spatial + 2) or x.shape[-spatial - 1] != channels:
             raise InputError(
-                f"the layer {self.name!r} takes (images, {channels} channels, and {places} dimensions), got "
+                f"the layer {self.name!r} takes (images, {channels} channels, and {spatial} dimensions), got "
                 f"{tuple(x.shape)}."
             )
-        return x if x.ndim == places + 2 else x.unsqueeze(0)
+        return x if x.ndim == spatial + 2 else x.unsqueeze(0)
 
-    def drive(self, x: Tensor) -> Tensor:
-        padded = F.pad(x, self._edges, mode=self._edge_mode) if any(self._edges) else x
-        # Channels last is what makes slices of channels cheap: 2 to 3 times on a CPU.
+    def dac_inputs(self, x: Tensor) -> Tensor:
+        """Return padded inputs; see `InputStage.dac_inputs`."""
+        padded = F.pad(x, self._padding, mode=self._padding_mode) if any(self._padding) else x
+        # Channels last makes slices of channels cheap: 2 to 3 times faster on a CPU.
         return padded.contiguous(memory_format=CHANNELS_LAST.get(x.ndim, torch.contiguous_format))
 
-    def contract(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
+    def partial_product(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
+        """Convolve a range of channels; see `ArrayLayer.partial_product`."""
         if (first, last) != (0, self.shape[1]):
             x = (
                 x.unflatten(1, (self.groups, -1))[:, :, first:last].flatten(1, 2)
                 if self.groups > 1
                 else x[:, first:last]
             )
-        return self._convolve(x, weight, None, self._step, 0, self.dilation, self.groups)
+        return self._convolve(x, weight, None, self._window_stride, 0, self.dilation, self.groups)
 
 
 class AnalogTransposedConvolution(AnalogConvolution):
-    """A transposed convolution on arrays: the convolution of the input, spread by the stride, with the flipped kernel.
+    """A transposed convolution in arrays.
 
-    Rows are (input channel, kernel position); rows that meet a zero between inputs are not driven.
+    It is computed as the convolution of the input, spread by the stride, with the flipped kernel. Rows are (input
+    channel, kernel position); rows at a zero between inputs are not driven.
+
+    Args:
+        name: Name of the layer.
+        crossbar: Crossbar that stores the matrix.
+        matrix: Programmed matrix.
+        layer: Layer to replace.
+        shape: Shape of the weight, filters first.
     """
 
-    def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, layer: nn.Module, shape: torch.Size):
+    def __init__(
+        self,
+        name: str,
+        crossbar: Crossbar,
+        matrix: ProgrammedMatrix,
+        layer: TransposedConvolution,
+        shape: torch.Size,
+    ) -> None:
         super().__init__(name, crossbar, matrix, layer, shape)
-        self._step = 1
-        self.padding, self.output_padding = layer.padding, layer.output_padding
+        self._window_stride = 1
+        assert not isinstance(layer.padding, str)  # torch has text such as "same" for plain convolutions only
+        self.padding: tuple[int, ...] = layer.padding
+        self.output_padding: tuple[int, ...] = layer.output_padding
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        self._more = self.output_padding
+        """Compute the layer's output; see `ArrayLayer.forward`.
+
+        Args:
+            input: Inputs (images, channels, ...).
+            output_size: Spatial size of the output, as for torch's layer; None takes the smallest plus the layer's
+                `output_padding`.
+
+        Returns:
+            Outputs (images, channels, ...).
+        """
+        self._output_padding: Sequence[int] = self.output_padding
         if output_size is not None:
-            self._more = self._missing(input.shape[2 - len(self.shape) :], list(output_size))
+            self._output_padding = self._padding_for(input.shape[2 - len(self.shape) :], list(output_size))
         return super().forward(input)
 
-    def _missing(self, size: Sequence[int], wanted: list[int]) -> list[int]:
-        """What has to be added at the far edges for the wanted output size, as torch's `output_size` means it."""
-        parts = zip(size, self.stride, self.padding, self.dilation, self.shape[2:], strict=True)
-        least = [(n - 1) * step - 2 * cut + gap * (k - 1) + 1 for n, step, cut, gap, k in parts]
-        given = wanted[2:] if len(wanted) == len(least) + 2 else wanted
-        more = [target - low for target, low in zip(given, least, strict=False)]
-        if len(given) != len(least) or any(not 0 <= m < step for m, step in zip(more, self.stride, strict=True)):
-            most = [low + step - 1 for low, step in zip(least, self.stride, strict=True)]
-            raise InputError(f"output_size must lie between {least} and {most} for this input, got {wanted}.")
-        return more
+    def _padding_for(self, size: Sequence[int], output_size: list[int]) -> list[int]:
+        """Output padding that gives `output_size` for an input of this spatial size."""
+        geometry = zip(size, self.stride, self.padding, self.dilation, self.shape[2:], strict=True)
+        smallest = [
+            (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+            for n, stride, padding, dilation, kernel in geometry
+        ]
+        spatial = output_size[2:] if len(output_size) == len(smallest) + 2 else output_size
+        extra = [target - low for target, low in zip(spatial, smallest, strict=False)]
+        if len(spatial) != len(smallest) or any(
+            not 0 <= e < stride for e, stride in zip(extra, self.stride, strict=True)
+        ):
+            largest = [low + stride - 1 for low, stride in zip(smallest, self.stride, strict=True)]
+            raise InputError(f"output_size must be from {smallest} to {largest} for this input, got {output_size}.")
+        return extra
 
-    def drive(self, x: Tensor) -> Tensor:
+    def dac_inputs(self, x: Tensor) -> Tensor:
+        """Return `x`: padding is not driven; see `InputStage.dac_inputs`."""
         return x
 
-    def spread(self, x: Tensor) -> Tensor:
+    def spread_inputs(self, x: Tensor) -> Tensor:
+        """Return inputs spread by the stride and padded; see `InputStage.spread_inputs`."""
         images, channels, *size = x.shape
-        spread = [(n - 1) * step + 1 for n, step in zip(size, self.stride, strict=True)]
-        wide = x.new_zeros((images, channels, *spread))
-        wide[(..., *(slice(None, None, step) for step in self.stride))] = x
-        edges: list[int] = []
-        for gap, k, cut, more in zip(self.dilation, self.shape[2:], self.padding, self._more, strict=True):
-            edges = [gap * (k - 1) - cut, gap * (k - 1) - cut + more, *edges]
-        return F.pad(wide, edges)
+        spread_size = [(n - 1) * stride + 1 for n, stride in zip(size, self.stride, strict=True)]
+        spread = x.new_zeros((images, channels, *spread_size))
+        positions: list[EllipsisType | slice] = [..., *(slice(None, None, stride) for stride in self.stride)]
+        spread[tuple(positions)] = x
+        padding: list[int] = []
+        for dilation, kernel, cut, extra in zip(
+            self.dilation, self.shape[2:], self.padding, self._output_padding, strict=True
+        ):
+            padding = [dilation * (kernel - 1) - cut, dilation * (kernel - 1) - cut + extra, *padding]
+        return F.pad(spread, padding)
 
-    def contract(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
-        return super().contract(x, weight.flip(list(range(2, weight.ndim))), first, last)
+    def partial_product(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
+        """Convolve a range of channels with the flipped kernel; see `ArrayLayer.partial_product`."""
+        return super().partial_product(x, weight.flip(list(range(2, weight.ndim))), first, last)

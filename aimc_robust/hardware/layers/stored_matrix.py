@@ -1,4 +1,4 @@
-"""A layer's weight matrix as its devices hold it."""
+"""A layer's weight matrix as stored in devices."""
 
 from __future__ import annotations
 
@@ -11,19 +11,35 @@ from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 
 
 class StoredMatrix(nn.Module):
-    """Weights as parameters, and the signed states that stand for them.
+    """Weights as parameters, with the signed device states that represent them.
 
-    weight: what the devices stand for, filters first; when it is changed, by an optimizer or load_state_dict, the
-        states follow, and the errors of programming stay. bias: digital, or read back from its rows.
+    If `weight` changes, by an optimizer or load_state_dict, the states follow and the programming errors remain.
+
+    Args:
+        name: Name of the layer.
+        crossbar: Crossbar that stores the matrix.
+        matrix: Programmed matrix.
+        shape: Shape of the weight, filters first.
+
+    Attributes:
+        weight: Programmed weight, filters first.
+        bias: Digital bias, or the bias read back from its rows; None without bias.
+        input_rows: Number of rows for inputs.
+        bias_rows: Number of rows that store the bias.
+        factors: Factor of each bank of devices.
+        offset: Offset of the mapping.
+        scale: Weight at the end of the window, a scalar or (outputs, 1).
     """
 
-    running: ForwardDepth | None = None
+    forward_depth: ForwardDepth | None = None
+    bias: nn.Parameter | None
+    scale: Tensor
 
     def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, shape: torch.Size) -> None:
         super().__init__()
         self.name, self.crossbar, self.shape = name, crossbar, shape
-        self.rows = matrix.weight.shape[1]
-        self.extra_rows = matrix.bias_rows[0].shape[1] if matrix.bias_rows else 0
+        self.input_rows = matrix.weight.shape[1]
+        self.bias_rows = matrix.bias_rows[0].shape[1] if matrix.bias_rows else 0
         self.factors, self.offset = matrix.factors, matrix.offset
         self._parameters["weight"] = nn.Parameter(matrix.weight.reshape(shape), requires_grad=matrix.requires_grad)
         self.bias = None if matrix.bias is None else nn.Parameter(matrix.bias, requires_grad=matrix.requires_grad)
@@ -34,32 +50,47 @@ class StoredMatrix(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The parameter; while a programmed model runs, one that refuses to be multiplied with."""
+        """The parameter; while a programmed model is running, a `GuardedWeight`."""
+        parameter = self._weight
+        if self.forward_depth is None or not self.forward_depth.is_running:
+            return parameter
+        return guarded_weight(parameter, self.name)
+
+    @property
+    def _weight(self) -> nn.Parameter:
         parameter = self._parameters["weight"]
-        return parameter if self.running is None or not self.running.depth else guarded_weight(parameter, self.name)
+        assert parameter is not None
+        return parameter
 
     @property
     def precision(self) -> torch.dtype:
-        """The dtype that arrays compute in: the weight's, at least float32."""
-        return torch.promote_types(self._parameters["weight"].dtype, torch.float32)
+        """Data type that arrays compute in: the weight's, at least float32."""
+        return torch.promote_types(self._weight.dtype, torch.float32)
 
     def signed_states(self, bank: int) -> Tensor:
-        """Signed states of one bank as `weight` now is, (outputs, inputs and bias rows)."""
+        """Compute the signed states of one bank for the current `weight`.
+
+        Args:
+            bank: Index of the bank.
+
+        Returns:
+            States in units of the window's maximum, shape (outputs, input_rows + bias_rows).
+        """
         scale = self.scale.to(self.precision)
-        u = self._parameters["weight"].to(self.precision).flatten(1) / scale.clamp(min=torch.finfo(scale.dtype).tiny)
+        u = self._weight.to(self.precision).flatten(1) / scale.clamp(min=torch.finfo(self.precision).tiny)
         if len(self.factors) == 1:
             states = ((u - self.offset) if self.offset else u) * (1.0 / self.factors[0])
         else:
-            # What the weight has changed by since programming is spread over the banks; its gradient goes the same way.
+            # A change of the weight since programming is distributed over the banks, and so is the gradient.
             stored = [getattr(self, f"banks_{i}") for i in range(len(self.factors))]
             programmed = sum(factor * states for factor, states in zip(self.factors, stored, strict=True))
             states = stored[bank] + (u - self.offset - programmed) / (len(self.factors) * self.factors[bank])
-        if not self.extra_rows:
+        if not self.bias_rows:
             return states
         return torch.cat([states, getattr(self, f"bias_rows_{bank}")], dim=1)
 
     def programmed_bias(self) -> Tensor:
-        """The bias that its rows stand for."""
-        sums = [getattr(self, f"bias_rows_{i}").sum(dim=1) for i in range(len(self.factors))]
+        """Compute the bias that its rows represent, shape (outputs,)."""
+        sums: list[Tensor] = [getattr(self, f"bias_rows_{i}").sum(dim=1) for i in range(len(self.factors))]
         u = sum(factor * total for factor, total in zip(self.factors, sums, strict=True))
-        return (u + self.offset * self.extra_rows) * self.scale.flatten()
+        return (u + self.offset * self.bias_rows) * self.scale.flatten()
