@@ -23,17 +23,32 @@ from typer.main import get_command
 from aimc_robust.cli.app import app
 from aimc_robust.devices.card import Card
 from aimc_robust.devices.library import load_card
-from aimc_robust.experiments.spec.comparison import spec_from_dict
+from aimc_robust.experiments.spec.comparison import load_spec, spec_from_dict
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 LANGUAGES = {"python", "toml", "sh", "bash", "yaml"}
-OTHER_PROGRAMS = {".", "cd", "git", "mypy", "pip", "pytest", "python3", "ray", "ruff", "sleep", "srun", "torchrun"}
+OTHER_PROGRAMS = {
+    ".",
+    "cd",
+    "git",
+    "head",
+    "mypy",
+    "pip",
+    "pytest",
+    "python3",
+    "ray",
+    "ruff",
+    "sleep",
+    "srun",
+    "torchrun",
+}
 MINIMAL_SPEC = """
 name = "minimal"
 targets = ["digital"]
 data.name = "digits"
 model.name = "small-cnn"
+training.epochs = 1
 methods.sgd = {}
 """
 
@@ -117,6 +132,11 @@ def test_tables_are_cards_or_specs(page, tmp_path):
         table = tomllib.loads(block.text)
         if table.keys() <= Card.model_fields.keys():
             card = load_card((card or {}) | table) and (card or {}) | table
+        elif "methods" in table:
+            path = tmp_path / "spec.toml"
+            path.write_text(block.text, encoding="utf-8")
+            for scale in (None, *table.get("scale", {})):
+                load_spec(path, scale=scale)
         else:
             spec_from_dict(spec | table)
 
