@@ -17,8 +17,8 @@ from aimc_robust import Card, Crossbar, load_card, program
 from aimc_robust.data.sources.torchvision import DATASETS
 from aimc_robust.devices.states import cell_states
 from aimc_robust.experiments.spec.comparison import load_spec
-from aimc_robust.fitting.laws import DEGREES
-from aimc_robust.fitting.measurements import NEEDED, OPTIONAL
+from aimc_robust.fitting.measurements import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from aimc_robust.fitting.std_fit import DEGREES
 from aimc_robust.models.networks.registry import find_network
 from aimc_robust.report.write import write_report
 from aimc_robust.targets.target import build_targets
@@ -158,7 +158,7 @@ def test_networks_and_data_sets_have_these_names():
     assert sets <= set(DATASETS)
 
 
-@pytest.mark.parametrize("column", [*NEEDED, *OPTIONAL])
+@pytest.mark.parametrize("column", [*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS])
 def test_every_column_of_measurements_is_explained(column):
     assert f"| `{column}` |" in FITTING
 

@@ -1,12 +1,17 @@
 """The wheel and the editable install carry every card and find them, away from the source tree."""
 
+import contextlib
 import json
+import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
+from email import message_from_string
 from pathlib import Path
 
 import pytest
+from hatchling.build import build_editable, build_wheel
 
 ROOT = Path(__file__).parents[1]
 PROBE = """
@@ -17,9 +22,14 @@ print(json.dumps({"package": aimc_robust.__file__, "folder": str(cards_folder())
 """
 
 
-def pip(*arguments):
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *map(str, arguments)]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+def install(build: Callable[[str], str], folder: Path) -> Path:
+    """Build a wheel of the source tree with one of the build backend's hooks, and unpack it, as an installer does."""
+    with contextlib.chdir(ROOT):
+        wheel = folder / build(str(folder))
+    site = folder / "site"
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(site)
+    return site
 
 
 def probe(site, cwd):
@@ -31,39 +41,40 @@ def probe(site, cwd):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dist")
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
-    return next(folder.glob("*.whl"))
+def wheel_site(tmp_path_factory):
+    """The folder that the wheel is installed in."""
+    return install(build_wheel, tmp_path_factory.mktemp("wheel"))
 
 
 def source_cards():
     return {path.stem: path.read_bytes() for path in (ROOT / "device_models").glob("*.toml")}
 
 
-def test_the_wheel_holds_exactly_the_cards_of_the_folder_and_the_type_marker(wheel):
-    with zipfile.ZipFile(wheel) as file:
-        prefix = "aimc_robust/device_models/"
-        cards = {Path(n).stem: file.read(n) for n in file.namelist() if n.startswith(prefix)}
-        assert cards == source_cards()
-        assert "aimc_robust/py.typed" in file.namelist()
-        assert any(name.startswith("aimc_robust/report/templates/") for name in file.namelist())
-        assert not any(name.startswith(("tests/", "benchmarks/", "device_models/")) for name in file.namelist())
+def test_the_wheel_holds_exactly_the_cards_of_the_folder_and_the_type_marker(wheel_site):
+    cards = {path.stem: path.read_bytes() for path in (wheel_site / "aimc_robust" / "device_models").iterdir()}
+    assert cards == source_cards()
+    assert (wheel_site / "aimc_robust" / "py.typed").is_file()
+    assert list((wheel_site / "aimc_robust" / "report" / "templates").iterdir())
+    assert {path.name for path in wheel_site.iterdir() if path.suffix != ".dist-info"} == {"aimc_robust"}
 
 
-def test_an_installed_wheel_finds_its_own_cards(wheel, tmp_path):
-    site = tmp_path / "site"
-    pip("install", "--no-deps", "--target", site, wheel)
-    seen = probe(site, tmp_path)
-    assert seen["package"].startswith(str(site))
-    assert seen["folder"] == str(site / "aimc_robust" / "device_models")
+def test_the_wheel_names_the_command_and_the_dependencies(wheel_site):
+    (info,) = wheel_site.glob("*.dist-info")
+    assert "aimc-robust = aimc_robust.cli" in (info / "entry_points.txt").read_text()
+    metadata = message_from_string((info / "METADATA").read_text())
+    needed = {re.split(r"[<>=\[ ;@]", line)[0] for line in metadata.get_all("Requires-Dist")}
+    assert {"torch", "numpy", "pydantic", "typer"} <= needed
+
+
+def test_an_installed_wheel_finds_its_own_cards(wheel_site, tmp_path):
+    seen = probe(wheel_site, tmp_path)
+    assert seen["package"].startswith(str(wheel_site))
+    assert seen["folder"] == str(wheel_site / "aimc_robust" / "device_models")
     assert set(seen["cards"]) == set(source_cards())
 
 
 def test_an_editable_install_finds_the_cards_of_the_checkout(tmp_path):
-    pip("install", "--no-deps", "--no-build-isolation", "--ignore-installed", "--prefix", tmp_path, "--editable", ROOT)
-    site = next(tmp_path.rglob("site-packages"))
-    seen = probe(site, tmp_path)
+    seen = probe(install(build_editable, tmp_path), tmp_path)
     assert seen["folder"] == str(ROOT / "device_models")
     assert set(seen["cards"]) == set(source_cards())
 

@@ -26,10 +26,10 @@ def test_the_errors_are_those_of_programmed_chips():
     model, crossbar = net(), Crossbar("rram-wan2022", weight_percentile=0.8)
     clean = prepare(model)[0]
     errors = layer_errors(model, crossbar).set_index("layer")
+    chips = [program(model, crossbar, chip=chip) for chip in range(200)]
     for layer in ("0", "4"):
         w = clean.get_submodule(layer).weight.detach().flatten(1)
-        chips = [program(model, crossbar, chip=c).get_submodule(layer).weight.flatten(1) for c in range(200)]
-        drawn = torch.stack(chips).detach()
+        drawn = torch.stack([chip.get_submodule(layer).weight.flatten(1) for chip in chips]).detach()
         largest = w.abs().amax(dim=1, keepdim=True)
         for scale, size in (("layer_max", largest.max()), ("filter_max", largest)):
             rms = float(((drawn - w) / size).square().mean().sqrt())

@@ -19,7 +19,7 @@ from aimc_robust.noise.laplace import Laplace
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 
-CHIPS = 1000
+CHIPS = 400  # tolerances are in standard errors
 CASES = {
     "one-sided": Crossbar("rram-wan2022"),
     "two-sided": Crossbar("rram-wan2022", mapping="two-sided"),
@@ -99,7 +99,7 @@ def _shared():
 def test_a_model_has_moments_in_its_parameters_own_layout(name, rows):
     model, crossbar = NETS[name](), Crossbar("rram-milo2021", mapping="offset", bias_rows=rows)
     found = model_moments(prepare(model)[0], crossbar)
-    chips = [dict(program(model, crossbar, chip=chip).named_parameters()) for chip in range(100)]
+    chips = [dict(program(model, crossbar, chip=chip).named_parameters()) for chip in range(50)]
     for parameter, moments in found.items():
         now = torch.stack([chip[parameter].detach() for chip in chips]).double()
         assert moments.mean.shape == now.shape[1:]
@@ -126,7 +126,7 @@ class Coin(WeightNoise):
 )
 def test_gaussian_and_laplace_noise_have_the_moments_of_their_draws(noise, scale):
     noise, weight, generator = noise(scale), matrix(), torch.Generator().manual_seed(1)
-    drawn = torch.stack([noise.perturb("w", weight, generator) for _ in range(8 * CHIPS)])
+    drawn = noise.perturb("w", weight.repeat(8000, 1), generator).view(8000, *weight.shape)  # the same filters again
     found = noise_moments(noise, "w", weight, axes=Axes(0))
     assert max(worst(found, drawn)) < 4.5
     assert max(worst(Moments(found.mean, found.variance * 1.2), drawn)) > 6
@@ -156,5 +156,5 @@ def test_half_precision_has_moments_in_float32():
 
 
 def test_a_time_without_crossbar_is_refused():
-    with pytest.raises(InputError, match="belongs to a crossbar"):
+    with pytest.raises(InputError, match="time_s"):
         model_moments(small_model(), Gaussian(0.1), time_s=1.0)
