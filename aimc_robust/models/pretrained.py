@@ -113,7 +113,8 @@ def _read_torch_file(path: Path, data: bytes) -> tuple[Tensors, tuple[str, ...]]
         if isinstance(error, pickle.UnpicklingError) and data.startswith((b"PK", b"\x80")):
             raise CheckpointError(
                 f"{path} is a pickle of more than tensors; loading it could run code, so it is rejected. In the "
-                "program that made it, save only tensors: safetensors.torch.save_file(model.state_dict(), 'NAME.safetensors')."
+                "program that made it, save only tensors: "
+                "safetensors.torch.save_file(model.state_dict(), 'NAME.safetensors')."
             ) from None
         raise CheckpointError(
             f"{path} cannot be read as weights ({type(error).__name__}); expected a .safetensors file, or one "

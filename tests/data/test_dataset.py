@@ -128,7 +128,7 @@ def test_classes_keep_the_images_of_the_labels_below_and_no_other(tmp_path):
 
 
 def test_classes_that_the_file_does_not_hold_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"classes = 5 asks for labels 0 to 4; the training images have 0 to 3"):
+    with pytest.raises(DataError, match=r"classes = 5 selects the labels 0 to 4; the training images have 0 to 3"):
         from_npz(tmp_path, spec={"classes": 5})
     with pytest.raises(ValueError, match="classes"):
         DataSpec(name="npz:images.npz", classes=1)
@@ -169,5 +169,5 @@ def test_classes_also_cuts_the_digits_down():
     data = load_data(DataSpec(name="digits", classes=4), data_seed=0, folder=Path())
     assert data.classes == 4
     assert {int(label) for part in (data.training, data.validation, data.test) for label in part[1]} == {0, 1, 2, 3}
-    with pytest.raises(DataError, match=r"classes = 11 asks for labels 0 to 10; the training images have 0 to 9"):
+    with pytest.raises(DataError, match=r"classes = 11 selects the labels 0 to 10; the training images have 0 to 9"):
         load_data(DataSpec(name="digits", classes=11), data_seed=0, folder=Path())

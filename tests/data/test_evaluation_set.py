@@ -49,7 +49,8 @@ def by_hand(x, mean=MEAN, std=STD):
 class TestAsCompareTests:
     @pytest.mark.parametrize("seed", [0, 3])
     def test_digits(self, seed):
-        found, data = load_evaluation_images("digits", data_seed=seed), load_data(DataSpec(name="digits"), data_seed=seed, folder=Path())
+        found = load_evaluation_images("digits", data_seed=seed)
+        data = load_data(DataSpec(name="digits"), data_seed=seed, folder=Path())
         images, labels = whole(found)
         assert torch.equal(images, data.test[0])
         assert torch.equal(labels, data.test[1])
@@ -86,7 +87,7 @@ class TestNpz:
     @pytest.mark.parametrize("normalize", [None, "training"])
     def test_bytes_need_a_normalisation(self, tmp_path, normalize):
         name = npz(tmp_path, x=pixels(), y=np.arange(30) % 4)
-        with pytest.raises(InputError, match=r"brings no training split.*give --normalize none, imagenet or MEAN/STD"):
+        with pytest.raises(InputError, match=r"no training split.*--normalize none, imagenet or MEAN/STD"):
             load_evaluation_images(name, normalize=normalize)
 
     def test_bytes_without_normalisation_are_shares_of_255(self, tmp_path):
@@ -178,7 +179,7 @@ class TestNormalisation:
         ],
     )
     def test_what_is_none_is_refused_with_an_example(self, tmp_path, given):
-        with pytest.raises(InputError, match=r"--normalize is none, training, imagenet or MEAN/STD such as 0\.5"):
+        with pytest.raises(InputError, match=r"--normalize .*MEAN/STD"):
             load_evaluation_images(npz(tmp_path, x=pixels(), y=np.arange(30)), normalize=given)
 
     @pytest.mark.parametrize("given", ["imagenet", GIVEN])
@@ -187,7 +188,7 @@ class TestNormalisation:
             load_evaluation_images(npz(tmp_path, x=pixels(channels=1), y=np.arange(30)), normalize=given)
 
     def test_digits_have_their_own(self):
-        with pytest.raises(InputError, match="leave --normalize out"):
+        with pytest.raises(InputError, match="--normalize"):
             load_evaluation_images("digits", normalize="none")
 
 
@@ -245,7 +246,7 @@ class TestFolders:
         torch.testing.assert_close(whole(found)[0], expected, rtol=0, atol=1e-5)
 
     def test_unequal_sizes_need_one(self, tmp_path):
-        with pytest.raises(DataError, match=r"different sizes \(\(6, 5, 3\) and \(5, 6, 3\)\); give --size N"):
+        with pytest.raises(DataError, match=r"different sizes \(\(6, 5, 3\) and \(5, 6, 3\)\); .*--size N"):
             load_evaluation_images(folder_of(tmp_path, {"a": pictures((5, 6), (6, 5))}), normalize="none")
 
     def test_grey_images_and_images_with_transparency_are_read_as_rgb(self, tmp_path):
@@ -261,7 +262,7 @@ class TestFolders:
         name = folder_of(tmp_path, {"a": pictures((50, 60), (50, 60))})
         broken = tmp_path / "a" / "1.png"
         broken.write_bytes(broken.read_bytes()[:900] if content is None else content)
-        with pytest.raises(DataError, match=r"a/1\.png cannot be read as an image: .*; mend or remove it"):
+        with pytest.raises(DataError, match=r"a/1\.png cannot be read as an image"):
             load_evaluation_images(name, normalize="none")
 
     @pytest.mark.parametrize("made", [(), ("a",), ("a", "b")], ids=str)
@@ -272,16 +273,16 @@ class TestFolders:
             load_evaluation_images(f"folder:{tmp_path}", normalize="none")
 
     def test_a_missing_folder_and_a_missing_normalisation_are_refused(self, tmp_path):
-        with pytest.raises(DataError, match="there is no folder"):
+        with pytest.raises(DataError, match="none does not exist"):
             load_evaluation_images(f"folder:{tmp_path / 'none'}", normalize="none")
-        with pytest.raises(InputError, match="give --normalize"):
+        with pytest.raises(InputError, match="--normalize"):
             load_evaluation_images(folder_of(tmp_path, {"a": pictures((5, 6))}))
 
     def test_resize_needs_a_size_that_is_no_larger(self, tmp_path):
         name = folder_of(tmp_path, {"a": pictures((5, 6))})
-        with pytest.raises(InputError, match="--resize 4 leaves less than --size 8"):
+        with pytest.raises(InputError, match=r"--resize 4 .*--size 8"):
             load_evaluation_images(name, normalize="none", size=8, resize=4)
-        with pytest.raises(InputError, match="--resize 4 needs --size too"):
+        with pytest.raises(InputError, match="--resize 4 needs --size"):
             load_evaluation_images(name, normalize="none", resize=4)
 
     def test_images_for_calibration_are_of_every_class(self, tmp_path, monkeypatch):
@@ -426,5 +427,5 @@ class TestChoosing:
 
     @pytest.mark.parametrize("options", [{"size": 8}, {"size": 8, "resize": 9}], ids=str)
     def test_a_size_is_refused_for_images_that_are_used_as_they_are(self, options):
-        with pytest.raises(InputError, match="--size and --resize are for folders and torchvision"):
+        with pytest.raises(InputError, match=r"--size and --resize .*digits"):
             load_evaluation_images("digits", **options)

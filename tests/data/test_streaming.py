@@ -14,7 +14,7 @@ from torch import nn
 from aimc_robust.data import image_files as image_files_module
 from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.decoding import resize_and_center_crop, random_crop_box, resized_crop
+from aimc_robust.data.decoding import random_crop_box, resize_and_center_crop, resized_crop
 from aimc_robust.data.image_files import PREFETCH_BATCHES, ImageFiles
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LazyImages
@@ -194,13 +194,13 @@ def test_a_broken_and_a_lost_picture_are_named(small, tmp_path):
         else:
             (tmp_path / "broken.png").write_bytes(content)
         images = streamed(ImageFiles(str(tmp_path), paths, 8))
-        with pytest.raises(DataError, match=r"broken\.png cannot be read as an image: .*; mend or remove it") as caught:
+        with pytest.raises(DataError, match=r"broken\.png cannot be read as an image") as caught:
             whole(images)
         assert "\n" not in str(caught.value)
 
 
 def test_pictures_of_unequal_sizes_need_a_size(small, large):
-    with pytest.raises(DataError, match=r"different sizes \(\(40, 14, 3\) and .*give --size N"):
+    with pytest.raises(DataError, match=r"different sizes \(\(40, 14, 3\) and .*--size N"):
         ImageFiles(large.root, large.paths)[:]
     files, pixels, _ = small
     assert torch.equal(ImageFiles(files.root, files.paths)[:], pixels)  # of one size they are taken as they are
@@ -272,20 +272,20 @@ def test_what_cannot_be_right_is_refused(small):
         streamed(files, labels[:-1])
     with pytest.raises(DataError, match="labels must be whole numbers, got"):
         streamed(files, labels.float())
-    with pytest.raises(InputError, match="need the size"):
+    with pytest.raises(InputError, match="`size`"):
         streamed(ImageFiles(files.root, files.paths), labels)
-    with pytest.raises(InputError, match="3 processes cannot share batches of 4 images equally"):
+    with pytest.raises(InputError, match=r"4 images.*3 processes"):
         streamed(files, labels).epoch(1, batch_size=4, num_shards=3)  # before the first batch
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"area": (0.5,)}, r"area must be \[least, greatest\]"),
+        ({"area": (0.5,)}, r"area must be .* got \(0\.5,\)"),
         ({"area": (0.5, 1.5)}, "area must be a finite number within 0.001 and 1"),
         ({"area": (0.0, 1.0)}, "area must be a finite number"),
-        ({"area": (1.0, 0.5)}, "least, greatest"),
-        ({"area": 0.5}, "least, greatest"),
+        ({"area": (1.0, 0.5)}, r"area must be .* got \(1\.0, 0\.5\)"),
+        ({"area": 0.5}, r"area must be .* got 0\.5"),
         ({"ratio": ()}, "ratio must be"),
         ({"ratio": ("a", "b")}, "ratio must be a finite number"),
         ({"flip": 1}, "flip must be true or false"),

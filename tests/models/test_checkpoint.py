@@ -17,7 +17,8 @@ from aimc_robust.training.resumption import FINISHED, UNFINISHED
 
 IMAGES, LABELS = digits()
 DATA = {"training_set": (IMAGES[:80], LABELS[:80]), "validation_set": (IMAGES[80:120], LABELS[80:120])}
-RECIPE = {"method": RWP(sigma=0.1), "config": TrainingConfig(epochs=2, batch_size=40), "train_seed": 0, "data_id": "digits"}
+CONFIG = TrainingConfig(epochs=2, batch_size=40)
+RECIPE = {"method": RWP(sigma=0.1), "config": CONFIG, "train_seed": 0, "data_id": "digits"}
 
 
 class StopError(Exception):
@@ -85,7 +86,7 @@ def test_a_checkpoint_of_another_model_is_refused_with_the_tensors_at_fault(chec
 def test_a_refused_model_is_left_as_it_was(checkpoint):
     model = conv_net(seed=1)
     before = state_of(model)
-    refused(checkpoint, model, seed=1)
+    refused(checkpoint, model, train_seed=1)
     assert differing(state_of(model), before) == []
 
 
@@ -95,7 +96,7 @@ OTHER_QUESTIONS = {
     "another method seed": {"method": RWP(sigma=0.1, seed=1)},
     "another length": {"config": TrainingConfig(epochs=3, batch_size=40)},
     "another lr": {"config": TrainingConfig(epochs=2, batch_size=40, lr=0.01)},
-    "another seed": {"seed": 1},
+    "another seed": {"train_seed": 1},
     "other data": {"data_id": "letters"},
 }
 

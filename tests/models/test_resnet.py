@@ -111,8 +111,8 @@ def test_on_ideal_memory_it_computes_the_same():
 
 
 FAULTS = {
-    "no stage": ({"blocks": []}, r"blocks of resnet are 1 to 6 whole numbers.*got \[\]"),
-    "too many stages": ({"blocks": [1] * 7}, "blocks of resnet are 1 to 6"),
+    "no stage": ({"blocks": []}, r"blocks of resnet must be 1 to 6 whole numbers.*got \[\]"),
+    "too many stages": ({"blocks": [1] * 7}, "blocks of resnet must be 1 to 6"),
     "a number for a list": ({"blocks": 3}, "one for each stage, got 3"),
     "text": ({"blocks": "222"}, "one for each stage, got '222'"),
     "an empty stage": ({"blocks": [1, 0]}, "blocks of resnet must be a whole number from 1 to 100, got 0"),

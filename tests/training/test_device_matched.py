@@ -19,7 +19,7 @@ from aimc_robust.training.methods.rwp import RWP
 
 RANGES = {name: LayerRanges(inputs=(0.0, 1.0), outputs=((-4.0, 4.0),)) for name in ("0", "6")}
 # That converters and read noise are left out is meant here.
-pytestmark = pytest.mark.filterwarnings("ignore:training meets this crossbar's programming errors alone")
+pytestmark = pytest.mark.filterwarnings("ignore:training meets this crossbar's programming errors")
 
 CROSSBARS = {
     "one-sided": Crossbar("rram-milo2021"),
@@ -80,11 +80,11 @@ def test_weights_beyond_the_window_keep_their_gradient():
 
 @pytest.mark.parametrize("name", ["converters", "read noise"])
 def test_the_weights_met_are_those_without_converters_and_read_noise(name):
-    # They act at multiplies, not on weights: as a weight noise a crossbar is its programming errors alone.
+    # They act at multiplies, not on weights: as a weight noise a crossbar is its programming errors.
     crossbar = CROSSBARS[name]
     assert crossbar.computes_in_arrays
     plain = Crossbar(crossbar.device, read_noise=False)
-    with pytest.warns(UserWarning, match="programming errors alone"):
+    with pytest.warns(UserWarning, match="programming errors"):
         RWP(noise=crossbar)
     assert not plain.computes_in_arrays
     check(RWP(noise=crossbar), gradient_at(programmed(plain, step=1), batches()[0]))

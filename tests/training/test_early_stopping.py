@@ -51,7 +51,7 @@ def test_the_weights_of_the_best_epoch_under_noise_are_returned(sigma):
 
 
 def test_the_score_is_the_mean_accuracy_over_the_draws():
-    result, _ = trained(EarlyStopping(sigma=0.2, scale="layer_max", draws=3), seed=4)
+    result, _ = trained(EarlyStopping(sigma=0.2, scale="layer_max", draws=3), train_seed=4)
     row = result.history[result.epoch - 1]
     scores = []
     for draw in range(3):

@@ -169,7 +169,7 @@ def test_a_recipe_that_cannot_be_is_refused(settings, message):
 
 def test_what_a_fabric_cannot_do_is_refused():
     fabric = single_device_fabric(torch.device("cpu"), "32-true")
-    with pytest.raises(InputError, match=r"the recipe has precision bf16-mixed, the Fabric was made with 32-true"):
+    with pytest.raises(InputError, match=r"precision bf16-mixed, .*32-true"):
         check_fabric(fabric, "bf16-mixed", 8, 1)
     with pytest.raises(InputError, match=r"a batch of 9 cannot be shared out evenly among 2 processes"):
         check_fabric(fabric, "32-true", 9, 2)
@@ -182,7 +182,7 @@ def test_what_a_fabric_cannot_do_is_refused():
 
 
 def _train_without_a_fabric(rank):
-    with pytest.raises(InputError, match=r"2 processes work together and this training knows of 1; pass"):
+    with pytest.raises(InputError, match=r"2 processes, .* 1; pass"):
         train(conv_net(), SGD(), TrainingConfig(epochs=1), **DATA)
 
 
@@ -192,7 +192,7 @@ def test_processes_that_work_together_need_a_fabric(workers):
 
 def test_what_cannot_be_trained_is_refused():
     vectors = {"training_set": (torch.rand(64, 4), LABELS[:64]), "validation_set": (torch.rand(8, 4), LABELS[:8])}
-    with pytest.raises(InputError, match=r"channels_last takes images \(N, C, H, W\), got inputs of shape"):
+    with pytest.raises(InputError, match=r"channels_last needs images \(N, C, H, W\), got inputs of shape"):
         train(torch.nn.Linear(4, 10), SGD(), TrainingConfig(epochs=1, channels_last=True), **vectors)
     with pytest.raises(InputError, match="has no parameter in scope"):
         train(torch.nn.Flatten(), SGD(), TrainingConfig(epochs=1), **DATA)

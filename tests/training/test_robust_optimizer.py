@@ -395,7 +395,7 @@ def test_a_method_that_a_closure_cannot_serve_is_refused_with_the_mend(method, m
 def test_an_optimizer_that_cannot_be_the_base_is_refused():
     model = net()
     for optimizer, message in [
-        (torch.optim.SGD, "made already"),
+        (torch.optim.SGD, "torch.optim.Optimizer"),
         (torch.optim.LBFGS(model.parameters()), "LBFGS calls the closure itself"),
         (adapter(SGD()), "RobustOptimizer calls the closure itself"),
         (momentum(net()), "none of the model's parameters"),

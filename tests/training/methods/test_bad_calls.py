@@ -27,7 +27,7 @@ FIRST, SECOND = digit_batches(2)
     ids=["batches of two lengths", "too few targets", "targets in a list"],
 )
 def test_batches_that_m_cannot_cut_are_refused(batches, method):
-    with pytest.raises(InputError, match=r"m = 8 cuts each batch along its images: expected tensors of one length"):
+    with pytest.raises(InputError, match=r"m = 8 .*tensors of one length"):
         method.backward(conv_net(), LOSS, batches, step=1)
 
 
@@ -77,7 +77,7 @@ def test_a_seed_that_is_no_whole_number_is_refused(seed):
 
 
 def test_a_scale_beside_a_noise_is_refused():
-    with pytest.raises(InputError, match="scale belongs to sigma"):
+    with pytest.raises(InputError, match=r"scale .*sigma"):
         RWP(noise=Laplace(0.1), scale="layer_max")
 
 
