@@ -137,7 +137,7 @@ def test_two_devices_meet_the_same_chip():
 
 def test_another_process_programs_the_same_chip():
     script = (
-        "from aimc_robust import program; from hardware import models as m; "
+        "from aimc_robust import program; from support import models as m; "
         "print(m.digest(program(m.small_model(), m.MILO, chip=3)))"
     )
     folders = [Path(aimc_robust.__file__).parents[1], Path(__file__).parents[1]]

@@ -1,1 +1,1 @@
-"""Weights to device states, and the states of one chip."""
+"""Programming: weights to device states, and the states of one chip."""

@@ -1,4 +1,4 @@
-"""Mean and variance of a model's weights over chips: of programmed weights, and of weights under a plain noise."""
+"""Mean and variance over chips of a model's weights, when programmed or under a weight noise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ from aimc_robust.seeding import Axes
 
 
 def crossbar_table(crossbar: Crossbar, *, time_s: float = 0.0) -> MomentTable:
-    """The moments of the crossbar's devices over its window, `time_s` seconds after programming."""
+    """Tabulate the moments of the crossbar's devices over its window.
+
+    Args:
+        crossbar: Crossbar.
+        time_s: Time since programming [s].
+
+    Returns:
+        Table of mean and variance over the target state.
+    """
     return moment_table(
         crossbar.card,
         time_s=time_s,
@@ -36,23 +44,34 @@ def crossbar_table(crossbar: Crossbar, *, time_s: float = 0.0) -> MomentTable:
 def weight_moments(
     crossbar: Crossbar, matrix: Tensor, *, time_s: float = 0.0, layer: str = "", table: MomentTable | None = None
 ) -> Moments:
-    """Mean and variance over chips of the weights that are read back, without read noise and converters.
+    """Compute mean and variance over chips of the weights read back, without read noise and converters.
 
-    E w' = limit (sum_d f_d E g_d + offset), Var w' = limit^2 sum_d f_d^2 Var g_d over the weight's devices d, which
-    err independently; f_d is the device's sign times the factor of its bank (`Mapping.factors`).
-    matrix: (outputs, inputs) in units of the weight. table: from `crossbar_table`, to make it once for many layers.
-    Returns (outputs, inputs), in units of the weight and its square. Raises as `program_matrix`.
+    E w' = limit (sum_d f_d E g_d + offset), Var w' = limit^2 sum_d f_d^2 Var g_d over the weight's devices d, whose
+    errors are independent; f_d is the device's sign times the factor of its bank (`WeightMapping.factors`).
+
+    Args:
+        crossbar: Crossbar that stores the matrix.
+        matrix: Weights (outputs, inputs).
+        time_s: Time since programming [s].
+        layer: Name of the layer, for error messages.
+        table: Result of `crossbar_table`, to share it between layers.
+
+    Returns:
+        Moments of shape (outputs, inputs), in units of the weight and its square.
+
+    Raises:
+        InputError: see `program_matrix`.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     limit = matrix_limit(crossbar, exact, layer=layer)
     table = table or crossbar_table(crossbar, time_s=time_s)
-    (low, high), mapped = crossbar.programming_window, crossbar.mapping_object
+    (low, high), mapping = crossbar.programming_window, crossbar.mapping_object
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
     factors, offset = crossbar.factors
     mean, variance = torch.full_like(exact, offset), torch.zeros_like(exact)
-    per_bank = len(mapped.signs) // mapped.banks
-    for device, g in enumerate(mapped.to_states(u, low / high, crossbar.cell_bits)):
-        factor = mapped.signs[device] * factors[device // per_bank] / high
+    per_bank = len(mapping.signs) // mapping.banks
+    for device, g in enumerate(mapping.to_states(u, low / high, crossbar.cell_bits)):
+        factor = mapping.signs[device] * factors[device // per_bank] / high
         state = table.at(g.mul_(high))
         mean.add_(state.mean, alpha=factor)
         variance.add_(state.variance, alpha=factor**2)
@@ -60,10 +79,20 @@ def weight_moments(
 
 
 def noise_moments(noise: WeightNoise, name: str, weight: Tensor, *, axes: Axes, draws: int = 64) -> Moments:
-    """Mean and variance of a weight (filters along dimension 0) under a plain noise.
+    """Compute mean and variance of a weight under a weight noise.
 
-    Gaussian and Laplace: closed form. Any other: from `draws` draws, without bias; the mean of K draws scatters by the
-    variance over K. axes: of the draws, which add the name and their number.
+    Gaussian and Laplace noise have a closed form. For any other noise the moments are unbiased estimates from draws;
+    the mean of K draws has the variance divided by K.
+
+    Args:
+        noise: Weight noise.
+        name: Name of the layer.
+        weight: Weight with filters along dimension 0.
+        axes: Axes of the draws, to which the name and the number of the draw are added.
+        draws: Number of draws for a noise without closed form.
+
+    Returns:
+        Moments of the weight's shape.
     """
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
     match noise:
@@ -72,17 +101,17 @@ def noise_moments(noise: WeightNoise, name: str, weight: Tensor, *, axes: Axes, 
         case Laplace():
             std = weight_scale(weight, noise.scale) * (noise.b * (1.0 if noise.matched_std else 2.0**0.5))
         case _:
-            return _drawn(noise, name, weight, axes, draws)
+            return _sampled_moments(noise, name, weight, axes, draws)
     return Moments(weight.clone(), std.square().expand_as(weight).clone())
 
 
-def _drawn(noise: WeightNoise, name: str, weight: Tensor, axes: Axes, draws: int) -> Moments:
+def _sampled_moments(noise: WeightNoise, name: str, weight: Tensor, axes: Axes, draws: int) -> Moments:
     require_whole("draws (of a noise without closed form)", draws, low=2)
     mean, squares = torch.zeros_like(weight), torch.zeros_like(weight)
-    for k in range(draws):  # Welford: no draw is kept, nothing cancels
-        apart = noise.perturb(name, weight, axes.at(layer=name, draw=k).generator()).sub_(mean)
-        mean.add_(apart, alpha=1.0 / (k + 1))
-        squares.addcmul_(apart, apart, value=k / (k + 1))
+    for k in range(draws):  # Welford's algorithm: no draw is kept, and no cancellation
+        deviation = noise.perturb(name, weight, axes.at(layer=name, draw=k).generator()).sub_(mean)
+        mean.add_(deviation, alpha=1.0 / (k + 1))
+        squares.addcmul_(deviation, deviation, value=k / (k + 1))
     return Moments(mean, squares.div_(draws - 1))
 
 
@@ -90,51 +119,64 @@ def _drawn(noise: WeightNoise, name: str, weight: Tensor, axes: Axes, draws: int
 def model_moments(
     model: nn.Module, condition: WeightNoise | None, *, time_s: float = 0.0, seed: int = 0, draws: int = 64
 ) -> dict[str, Moments]:
-    """Parameter name -> mean and variance over chips, in the parameter's own layout, for all that a condition touches.
+    """Compute mean and variance over chips of all weights that a condition affects.
 
-    model: for a crossbar what `prepare` made, with BatchNorm folded; else the model itself. None touches nothing.
-    A crossbar with bias rows touches biases too; read noise, converters and compensations are no errors of weights and
-    have no part in it. seed, draws: of a noise without closed form. Half precision is computed in float32.
-    Raises InputError for a time without crossbar, and what programming refuses.
+    A crossbar with bias rows also affects biases. Read noise, converters and compensations are not errors of weights
+    and are not included. Half precision is computed in float32.
+
+    Args:
+        model: For a crossbar the result of `prepare`, with BatchNorm folded; otherwise the model itself.
+        condition: Crossbar or weight noise; None affects nothing.
+        time_s: Time since programming [s]; 0 without a crossbar.
+        seed: Root seed of the draws of a noise without closed form.
+        draws: Number of draws of a noise without closed form.
+
+    Returns:
+        Parameter name -> moments in the parameter's own layout.
+
+    Raises:
+        InputError: if a time is given without a crossbar, or the model cannot be programmed.
     """
-    if condition is None or not isinstance(condition, Crossbar):
+    if not isinstance(condition, Crossbar):
         if time_s:
-            raise InputError("a time belongs to a crossbar; there is none here.")
+            raise InputError(f"time_s belongs to a crossbar, got time_s={time_s:g} without a crossbar.")
+        if condition is None:
+            return {}
         axes = Axes(seed).at(use="moments")
-        found = {} if condition is None else analog_weights(model)
-        return {name: _under_noise(condition, weight, axes, draws) for name, weight in found.items()}
+        return {
+            name: _noise_moments_of(condition, weight, axes, draws) for name, weight in analog_weights(model).items()
+        }
     check_program(model, condition, time_s, stacklevel=3)
-    table, moments = crossbar_table(condition, time_s=time_s), {}
+    table = crossbar_table(condition, time_s=time_s)
+    moments: dict[str, Moments] = {}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for name, weight in analog_weights(model).items():
-        both = weight_moments(condition, with_bias_rows(condition, weight), layer=weight.layer, table=table)
-        first = weight.filters_first()
-        inputs = first[0].numel()
-        moments[name] = Moments(*(weight.to_parameter_layout(part[:, :inputs].reshape(first.shape)) for part in both))
-        if both.mean.shape[1] > inputs:
-            owner = _owner(weight)
-            whole = moments.setdefault(names[id(owner)], _certain(owner))
-            for part, values in zip(whole, both, strict=True):
-                _view_of_bias(part, owner, weight).copy_(values[:, inputs:].sum(dim=1))
+        matrix = weight_moments(condition, with_bias_rows(condition, weight), layer=weight.layer, table=table)
+        filters = weight.filters_first()
+        inputs = filters[0].numel()
+        moments[name] = Moments(
+            *(weight.to_parameter_layout(values[:, :inputs].reshape(filters.shape)) for values in matrix)
+        )
+        if weight.bias is not None and matrix.mean.shape[1] > inputs:
+            parameter = _bias_parameter(weight, weight.bias)
+            bias_moments = moments.setdefault(names[id(parameter)], _deterministic_moments(parameter))
+            start = int(weight.bias.storage_offset() - parameter.storage_offset())
+            for target, values in zip(bias_moments, matrix, strict=True):
+                target[start : start + len(weight.bias)].copy_(values[:, inputs:].sum(dim=1))
     return moments
 
 
-def _under_noise(noise: WeightNoise, weight: AnalogWeight, axes: Axes, draws: int) -> Moments:
-    found = noise_moments(noise, weight.layer, weight.filters_first(), axes=axes, draws=draws)
-    return Moments(*(weight.to_parameter_layout(part) for part in found))
+def _noise_moments_of(noise: WeightNoise, weight: AnalogWeight, axes: Axes, draws: int) -> Moments:
+    moments = noise_moments(noise, weight.layer, weight.filters_first(), axes=axes, draws=draws)
+    return Moments(*(weight.to_parameter_layout(values) for values in moments))
 
 
-def _owner(weight: AnalogWeight) -> nn.Parameter:
-    """The parameter that the bias is a view of; attention's holds those of three matrices."""
-    same = (p for p in weight.module._parameters.values() if p is not None and p.ndim == 1)
-    return next(p for p in same if p.untyped_storage().data_ptr() == weight.bias.untyped_storage().data_ptr())
+def _bias_parameter(weight: AnalogWeight, bias: Tensor) -> nn.Parameter:
+    """Parameter that `bias` is a view of; attention stores the biases of three matrices in one parameter."""
+    vectors = (p for p in weight.module._parameters.values() if p is not None and p.ndim == 1)
+    return next(p for p in vectors if p.untyped_storage().data_ptr() == bias.untyped_storage().data_ptr())
 
 
-def _certain(parameter: nn.Parameter) -> Moments:
+def _deterministic_moments(parameter: nn.Parameter) -> Moments:
     mean = parameter.detach().to(torch.promote_types(parameter.dtype, torch.float32), copy=True)
     return Moments(mean, torch.zeros_like(mean))
-
-
-def _view_of_bias(values: Tensor, owner: nn.Parameter, weight: AnalogWeight) -> Tensor:
-    first = weight.bias.storage_offset() - owner.storage_offset()
-    return values[first : first + len(weight.bias)]

@@ -1,4 +1,4 @@
-"""One weight matrix of a model on one chip: read back as weights, or as the signed states that arrays multiply with."""
+"""One weight matrix on one chip: read back as weights, or as the signed states that arrays multiply with."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ from aimc_robust.seeding import Axes
 
 @dataclass(frozen=True, kw_only=True)
 class Chip:
-    """Which chip, when, and what is corrected digitally.
+    """A chip at one time, with its digital correction.
 
-    axes: name the chip; every error derives from them and its layer's name. time_s: seconds since programming.
-    drift_compensation: multiply the currents of each matrix by one factor, their mean magnitude at time 0 over that
-        now, of the same chip (global drift compensation; V. Joshi et al., Nat. Commun. 11, 2473, 2020).
-    layers: arrays that are programmed, by their name; the others compute exactly. None: all.
+    Attributes:
+        axes: Axes that identify the chip; every error derives from them and the name of its layer.
+        time_s: Time since programming [s].
+        drift_compensation: Whether the currents of each matrix are multiplied by one factor: their mean magnitude at
+            time 0 over the present one, of the same chip (global drift compensation; V. Joshi et al., Nat. Commun. 11,
+            2473, 2020).
+        layers: Names of the layers whose arrays are programmed; all others compute exactly. None: all.
     """
 
     axes: Axes
@@ -38,27 +41,34 @@ class Chip:
     layers: frozenset[str] | None = None
 
     def holds(self, weight: AnalogWeight) -> bool:
-        """Whether a weight matrix is programmed."""
+        """Return whether a weight matrix is programmed."""
         return self.layers is None or weight.array_owner in self.layers
 
     @property
     def compensates(self) -> bool:
-        """Whether there is a drift to correct."""
+        """Whether a drift compensation is to be applied."""
         return self.drift_compensation and self.time_s > 0
 
     def draws(self, weight: AnalogWeight) -> LayerDraws:
-        """The random numbers of one weight matrix on this chip."""
+        """Return the random numbers of one weight matrix on this chip."""
         return layer_draws(self.axes.at(layer=weight.array_owner).generator())
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProgrammedMatrix:
-    """What a layer that computes in arrays is made of. R inputs, n bias rows, states in units of the window's maximum.
+    """State of a layer that computes in arrays, with R inputs and n bias rows; states in units of the window's maximum.
 
-    weight: (outputs, R) that the devices stand for. bias: (outputs,), digital or read back from its rows. scale: the
-    weight at the end of the window, a scalar or (outputs, 1). factors, offset: of the mapping, corrected for drift.
-    banks: signed states (outputs, R) of each bank, where there is more than one. bias_rows: signed states (outputs, n)
-    of each bank. variances: of read noise, (outputs, R + n) for each bank.
+    Attributes:
+        weight: Weights that the devices represent, (outputs, R).
+        bias: Digital bias, or bias read back from its rows, (outputs,).
+        scale: Weight at the end of the window, a scalar or (outputs, 1).
+        factors: Factor of each bank of devices, see `WeightMapping.factors`.
+        offset: Offset of the mapping, corrected for drift.
+        banks: Signed states (outputs, R) of each bank if there is more than one.
+        bias_rows: Signed states (outputs, n) of each bank.
+        variances: Variances of read noise, (outputs, R + n) for each bank.
+        noise: Random numbers of read noise, or None.
+        requires_grad: Whether the weight is trainable.
     """
 
     weight: Tensor
@@ -74,7 +84,18 @@ class ProgrammedMatrix:
 
 
 def with_bias_rows(crossbar: Crossbar, weight: AnalogWeight) -> Tensor:
-    """The matrix to be programmed, (outputs, inputs and bias rows); each of n bias rows holds 1/n of the bias."""
+    """Append bias rows to a weight matrix; each of n bias rows stores 1/n of the bias.
+
+    Args:
+        crossbar: Crossbar that stores the matrix.
+        weight: Weight matrix with its bias.
+
+    Returns:
+        The matrix to program, (outputs, inputs + bias rows).
+
+    Raises:
+        InputError: if the bias is not finite.
+    """
     matrix = weight.filters_first().flatten(1)
     if weight.bias is not None and not torch.isfinite(weight.bias).all():
         raise InputError(f"the bias of the layer {weight.layer!r} holds NaN or infinity.")
@@ -85,7 +106,15 @@ def with_bias_rows(crossbar: Crossbar, weight: AnalogWeight) -> Tensor:
 
 
 def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
-    """Replace a weight, and a bias that has rows, by what the chip's devices stand for: the weight-error path."""
+    """Replace a weight, and a bias stored in rows, by the values that the chip's devices represent.
+
+    This is the weight-error path, for crossbars without converters and read noise.
+
+    Args:
+        crossbar: Crossbar that stores the weight.
+        weight: Weight to replace in place.
+        chip: Chip to program.
+    """
     matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
     cells = program_matrix(crossbar, matrix, draws, time_s=chip.time_s, layer=weight.layer)
     now = read_back(crossbar, cells)
@@ -94,24 +123,33 @@ def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
         currents = now.sub_(zero)
         now = currents.mul_(_compensation(crossbar, matrix, draws, currents, zero)).add_(zero)
     inputs = weight.filters_first()[0].numel()
-    if now.shape[1] > inputs:
+    if weight.bias is not None and now.shape[1] > inputs:
         weight.bias.copy_(now[:, inputs:].sum(dim=1))
     weight.parameter.copy_(weight.to_parameter_layout(now[:, :inputs].reshape(weight.filters_first().shape)))
 
 
 def zero_weight(crossbar: Crossbar, cells: Cells) -> Tensor:
-    """What a column without current stands for: 0 for pairs, the lowest weight for the offset mapping."""
+    """Compute the weight of a column without current: 0 for pairs, the lowest weight for the offset mapping."""
     return crossbar.factors[1] * cells.limit
 
 
 def _compensation(crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, currents: Tensor, zero: Tensor) -> Tensor:
-    """The factor of global drift compensation. currents: of the aged columns, in units of the weight."""
+    """Factor of global drift compensation, for the currents of the drifted columns in units of the weight."""
     fresh = read_back(crossbar, program_matrix(crossbar, matrix, draws)) - zero
     return fresh.abs().mean() / currents.abs().mean().clamp(min=torch.finfo(currents.dtype).tiny)
 
 
 def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> ProgrammedMatrix:
-    """One weight matrix on the chip's arrays."""
+    """Program one weight matrix onto arrays.
+
+    Args:
+        crossbar: Crossbar that stores the weight.
+        weight: Weight to program; not modified.
+        chip: Chip to program.
+
+    Returns:
+        The programmed matrix.
+    """
     matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
     cells = program_matrix(crossbar, matrix, draws, time_s=chip.time_s, layer=weight.layer)
     banks, variances = _banks(crossbar, cells, chip)
@@ -141,12 +179,12 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
 
 
 def _banks(crossbar: Crossbar, cells: Cells, chip: Chip) -> tuple[list[Tensor], list[Tensor]]:
-    """Signed states and variances of read noise of each bank, in units of the window's maximum."""
-    mapped, high = crossbar.mapping_object, crossbar.programming_window[1]
-    per_bank = len(mapped.signs) // mapped.banks
+    """Signed states, and variances of read noise, of each bank, in units of the window's maximum."""
+    mapping, high = crossbar.mapping_object, crossbar.programming_window[1]
+    per_bank = len(mapping.signs) // mapping.banks
     banks: list[Tensor] = []
     variances: list[Tensor] = []
-    for device, (states, sign) in enumerate(zip(cells.states, mapped.signs, strict=True)):
+    for device, (states, sign) in enumerate(zip(cells.states, mapping.signs, strict=True)):
         signed = states.now * (sign / high)
         first = device % per_bank == 0
         banks = [*banks, signed] if first else [*banks[:-1], banks[-1].add_(signed)]

@@ -1,4 +1,4 @@
-"""Program one weight matrix: weights -> target states -> the states of one chip at one time -> weights."""
+"""Program one weight matrix: weights -> target states -> states of one chip at one time -> weights."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from aimc_robust.hardware.config.crossbar import Crossbar
 
 LayerDraws = Callable[[int], Draw]
-"""Device array number -> its random numbers: draw(effect, like) has the shape, dtype and device of `like`."""
+"""Number of a device in the mapping -> its random numbers: draw(effect, like), like `like`."""
 
 
 class Cells(NamedTuple):
-    """The devices of one matrix: `states` for each device of the mapping [card.unit], made one by one; `limit`, the
-    weight at the end of the window, a scalar or one per output (outputs, 1).
+    """Programmed devices of one matrix.
+
+    Attributes:
+        states: States for each device of the mapping [card.unit], computed lazily.
+        limit: Weight at the end of the window, a scalar or one per output (outputs, 1).
     """
 
     states: Iterator[CellStates]
@@ -33,11 +36,22 @@ class Cells(NamedTuple):
 def program_matrix(
     crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, *, time_s: float = 0.0, layer: str = ""
 ) -> Cells:
-    """The devices that hold `matrix` on one chip, `time_s` seconds after programming.
+    """Program a matrix onto devices of one chip.
 
-    Order: clip to the weight limit, map, round to levels, errors, clip (CrossSim 3.2). matrix: (outputs, inputs) in
-    units of the weight; half precision is computed in float32. draws: see `layer_draws`. layer: its name, for errors.
-    Raises InputError for weights that are not finite or that the percentile would wipe out.
+    Order of operations: clip to the weight limit, map, round to levels, errors, clip (CrossSim 3.2).
+
+    Args:
+        crossbar: Crossbar that stores the matrix.
+        matrix: Weights (outputs, inputs); half precision is computed in float32.
+        draws: Random numbers, see `layer_draws`.
+        time_s: Time since programming [s].
+        layer: Name of the layer, for error messages.
+
+    Returns:
+        The devices.
+
+    Raises:
+        InputError: if weights are not finite, or the weight percentile is 0.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     limit = matrix_limit(crossbar, exact, layer=layer)
@@ -45,17 +59,29 @@ def program_matrix(
 
 
 def matrix_limit(crossbar: Crossbar, exact: Tensor, *, layer: str = "") -> Tensor:
-    """The weight at the end of the window, a scalar or one per output (outputs, 1). Raises as `program_matrix`."""
+    """Compute the weight at the end of the window.
+
+    Args:
+        crossbar: Crossbar that stores the matrix.
+        exact: Weights (outputs, inputs), float32 or float64.
+        layer: Name of the layer, for error messages.
+
+    Returns:
+        A scalar, or one limit per output, shape (outputs, 1).
+
+    Raises:
+        InputError: if weights are not finite, or the weight percentile is 0.
+    """
     named = f"the layer {layer!r}" if layer else "this layer"
     if not torch.isfinite(exact).all():
         raise InputError(f"weights to be programmed must be finite; {named} holds NaN or infinity.")
     scale = weight_limit if crossbar.scaling == "layer" else column_limits
     limit = scale(exact, crossbar.weight_percentile)
-    lost = (limit == 0) & exact.any() if limit.ndim == 0 else (limit == 0) & exact.any(dim=1, keepdim=True)
-    if lost.any():
+    all_clipped = (limit == 0) & (exact.any() if limit.ndim == 0 else exact.any(dim=1, keepdim=True))
+    if all_clipped.any():
         raise InputError(
-            f"weight_percentile {crossbar.weight_percentile:g} of {named} is 0, since most of its weights are; all "
-            "of them would be lost. Raise it."
+            f"weight_percentile {crossbar.weight_percentile:g} of {named} is 0, since most of its weights are 0; "
+            "all weights would be clipped to 0. Use a higher percentile."
         )
     return limit
 
@@ -78,23 +104,37 @@ def _states(crossbar: Crossbar, exact: Tensor, limit: Tensor, draws: LayerDraws,
 
 
 def read_back(crossbar: Crossbar, cells: Cells) -> Tensor:
-    """The weights (outputs, inputs) that the cells stand for."""
+    """Compute the weights that devices represent.
+
+    Args:
+        crossbar: Crossbar that stores the matrix.
+        cells: Devices; their states are consumed.
+
+    Returns:
+        Weights (outputs, inputs).
+    """
     low, high = crossbar.programming_window
     states = (cell.now / high for cell in cells.states)
     return crossbar.mapping_object.to_weights(states, low / high, crossbar.cell_bits).mul_(cells.limit)
 
 
 def layer_draws(generator: torch.Generator) -> LayerDraws:
-    """Random numbers of one layer's devices, a stream for each (device array, effect).
+    """Create the random numbers of one layer's devices, with one stream per (device of the mapping, effect).
 
-    So no effect's numbers depend on whether another acts, and a chip is the same chip at every time. Drawn in float32
-    on the generator's device, whatever the weight's dtype and device: a float64 copy of a model, or one on a GPU,
-    meets the same chip.
+    The numbers of an effect do not depend on other effects, and a chip is the same at every time. They are drawn in
+    float32 on the generator's device, whatever the weight's dtype and device: a float64 copy of a model, or one on a
+    GPU, sees the same chip.
+
+    Args:
+        generator: Source of randomness of the layer.
+
+    Returns:
+        Function from the number of a device in the mapping to its random numbers.
     """
     device = str(generator.device)
     root = Axes(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
 
-    def of(array: int) -> Draw:
+    def device_draws(array: int) -> Draw:
         def draw(effect: str, like: Tensor) -> Tensor:
             stream = root.at(array=array, effect=effect).generator(device)
             uniform = effect in ("stuck", "programming-uniform")
@@ -105,4 +145,4 @@ def layer_draws(generator: torch.Generator) -> LayerDraws:
 
         return draw
 
-    return of
+    return device_draws
