@@ -32,8 +32,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.evaluation.prediction_check import validate_prediction as validate_prediction
     from aimc_robust.experiments.compare import compare as compare
     from aimc_robust.experiments.spec.comparison import load_spec as load_spec
-    from aimc_robust.fitting.fit import Fit as Fit
     from aimc_robust.fitting.fit import fit_card as fit_card
+    from aimc_robust.fitting.fit_result import Fit as Fit
     from aimc_robust.fitting.verify import Verification as Verification
     from aimc_robust.fitting.verify import verify_card as verify_card
     from aimc_robust.hardware.calibration.batchnorm import recalibrate_batchnorm as recalibrate_batchnorm
@@ -93,7 +93,8 @@ _MODULES = {
     "evaluation.prediction_check": ["Validity", "validate_prediction"],
     "experiments.compare": ["compare"],
     "experiments.spec.comparison": ["load_spec"],
-    "fitting.fit": ["Fit", "fit_card"],
+    "fitting.fit": ["fit_card"],
+    "fitting.fit_result": ["Fit"],
     "fitting.verify": ["Verification", "verify_card"],
     "hardware.calibration.batchnorm": ["recalibrate_batchnorm"],
     "hardware.calibration.converter_ranges": ["calibrate"],

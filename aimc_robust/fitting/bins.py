@@ -1,19 +1,26 @@
-"""Standard deviations bin by bin of the state, against a law."""
+"""Standard deviations in bins of the state, compared with a law."""
+
+from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-MOST_BINS, POINTS_PER_BIN = 10, 10
+MAX_BINS, MIN_POINTS_PER_BIN = 10, 10
 
 
 class Bin(NamedTuple):
-    """Cells of similar target, or reads of similar state.
+    """Cells of similar target, or reads of similar state. States and standard deviations in the card's unit.
 
-    target: mean target or state. points: how many. measured: their standard deviation, read noise taken off in the
-    card's proportion, with its 95 % chi^2 interval `low` to `high`. fitted: the card's. All [unit]. offset: mean
-    residual in standard deviations.
+    Attributes:
+        target: Mean target or state.
+        points: Number of cells or reads.
+        measured: Their standard deviation, with the read noise removed in the card's proportion.
+        low: Lower end of its 95 % chi^2 interval.
+        high: Upper end of the interval.
+        fitted: Standard deviation of the card.
+        offset: Mean residual, in standard deviations.
     """
 
     target: float
@@ -25,47 +32,73 @@ class Bin(NamedTuple):
     offset: float
 
 
-def bins_of(state: np.ndarray, z: np.ndarray, freedom: np.ndarray, std: np.ndarray) -> list[Bin]:
-    found = []
-    for index in _parts(state, freedom):
+def bin_residuals(state: np.ndarray, z: np.ndarray, freedom: np.ndarray, std: np.ndarray) -> list[Bin]:
+    """Sort standardized residuals into bins of the state.
+
+    Args:
+        state: Target or state of each residual (n,) [unit].
+        z: Standardized residuals (n,).
+        freedom: Degrees of freedom of each (n,).
+        std: Standard deviation of the law at each state (n,) [unit].
+    """
+    bins = []
+    for index in _bin_rows(state, freedom):
         count = float(freedom[index].sum())
         fitted = float(np.sqrt(np.average(std[index] ** 2, weights=freedom[index])))
         square = float((freedom[index] * z[index] ** 2).sum())
         low, high = (np.sqrt(square / stats.chi2.ppf(q, count)) * fitted for q in (0.975, 0.025))
         measured = np.sqrt(square / count) * fitted
-        offset = float(z[index].mean())
-        found.append(
-            Bin(float(state[index].mean()), len(index), float(measured), float(low), float(high), fitted, offset)
+        bins.append(
+            Bin(
+                target=float(state[index].mean()),
+                points=len(index),
+                measured=float(measured),
+                low=float(low),
+                high=float(high),
+                fitted=fitted,
+                offset=float(z[index].mean()),
+            )
         )
-    return found
+    return bins
 
 
-def _parts(state: np.ndarray, freedom: np.ndarray) -> list[np.ndarray]:
-    """Rows of each bin: a bin for each state where there are few, else about equally many in each."""
+def _bin_rows(state: np.ndarray, freedom: np.ndarray) -> list[np.ndarray]:
+    """Rows of each bin: one bin per state if there are few states, else about equally many rows in each."""
     distinct, index = np.unique(state, return_inverse=True)
-    each = [np.flatnonzero(index == i) for i in range(len(distinct))] if len(distinct) <= 2 * MOST_BINS else []
-    if each and min(freedom[rows].sum() for rows in each) >= POINTS_PER_BIN:
-        return each
-    count = int(np.clip(freedom.sum() / POINTS_PER_BIN, 1, MOST_BINS))
+    if len(distinct) <= 2 * MAX_BINS:
+        per_state = [np.flatnonzero(index == i) for i in range(len(distinct))]
+        if per_state and min(freedom[rows].sum() for rows in per_state) >= MIN_POINTS_PER_BIN:
+            return per_state
+    count = int(np.clip(freedom.sum() / MIN_POINTS_PER_BIN, 1, MAX_BINS))
     order = np.argsort(state, kind="stable")
     return np.array_split(order, min(count, len(order)))
 
 
-def p_law(bins: list[Bin], state: np.ndarray, freedom: np.ndarray, *, fitted: int) -> float:
-    """Likelihood ratio of a standard deviation of its own in every bin against the law: sum n (q - 1 - ln q), q the
-    measured variance over the law's, follows chi^2 with bins - parameters degrees of freedom."""
-    counts = [float(freedom[index].sum()) for index in _parts(state, freedom)]
+def law_p_value(bins: list[Bin], state: np.ndarray, freedom: np.ndarray, *, parameters: int) -> float:
+    """P value of the likelihood ratio test of a free standard deviation in every bin against the law.
+
+    The statistic sum n (q - 1 - ln q), q the measured variance divided by the law's, follows chi^2 with
+    bins - parameters degrees of freedom.
+
+    Args:
+        bins: From `bin_residuals`.
+        state: As for `bin_residuals`.
+        freedom: As for `bin_residuals`.
+        parameters: Number of fitted parameters of the law.
+    """
+    counts = [float(freedom[index].sum()) for index in _bin_rows(state, freedom)]
     ratios = [max(b.measured / b.fitted, 1e-12) ** 2 if b.fitted > 0 else 1.0 for b in bins]
     statistic = sum(n * (q - 1.0 - np.log(q)) for n, q in zip(counts, ratios, strict=True))
-    return float(stats.chi2.sf(statistic, max(len(bins) - fitted, 1)))
+    return float(stats.chi2.sf(statistic, max(len(bins) - parameters, 1)))
 
 
-def largest_miss(bins: list[Bin]) -> float:
+def largest_relative_error(bins: list[Bin]) -> float:
+    """Largest relative difference between measured and fitted standard deviation."""
     return max(abs(b.measured / b.fitted - 1.0) for b in bins if b.fitted > 0)
 
 
 def r_squared(bins: list[Bin]) -> float:
-    """1 - (squared misses of the bins' standard deviations) / (their squares around the mean), by numbers of cells."""
+    """Coefficient of determination of the fitted standard deviations, weighted by the number of points."""
     n = np.array([b.points for b in bins])
     measured, fitted = np.array([b.measured for b in bins]), np.array([b.fitted for b in bins])
     total = float(np.sum(n * (measured - np.average(measured, weights=n)) ** 2))

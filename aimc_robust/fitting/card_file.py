@@ -1,4 +1,4 @@
-"""A card as TOML text: only the few shapes that a card has."""
+"""Write a device card as TOML text."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,18 +8,23 @@ from aimc_robust.io.toml import toml_value
 
 
 def card_toml(card: Card, comments: Iterable[str] = ()) -> str:
-    """The card as TOML, after `comments`, one line each."""
+    """Format a card as TOML.
+
+    Args:
+        card: The card.
+        comments: Lines written before it as comments.
+    """
     lines = [f"# {_printable(comment)}".rstrip() for comment in comments]
     values = card.model_dump(exclude_none=True, exclude_defaults=True)
     lines += [f"{key} = {toml_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
     for key, table in values.items():
         if isinstance(table, dict):
-            lines += _table(key, table)
+            lines += _table_lines(key, table)
     return "\n".join(lines) + "\n"
 
 
-def _table(name: str, table: dict[str, Any]) -> list[str]:
-    """A table; a list of tables within it follows as an array of tables."""
+def _table_lines(name: str, table: dict[str, Any]) -> list[str]:
+    """Lines of a table; a list of tables within it follows as an array of tables."""
     table = {key: table[key] for key in sorted(table, key=lambda key: key != "kind")}
     arrays = {key: rows for key, rows in table.items() if isinstance(rows, tuple) and isinstance(rows[0], dict)}
     lines = ["", f"[{name}]", *[f"{key} = {toml_value(value)}" for key, value in table.items() if key not in arrays]]

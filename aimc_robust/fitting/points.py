@@ -1,4 +1,6 @@
-"""Measurements gathered into points: the reads of one cell at one time are one point, with a mean and a variance."""
+"""Measurements grouped into points: the reads of one cell at one time are one point with a mean and a variance."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
@@ -11,10 +13,17 @@ SAME_TIME = 1.05  # times within 5 % of each other are one
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """One point for each cell and time, each array (points,).
+    """One point for each cell and time.
 
-    target, state: target, and mean of the reads [unit]. reads: how many there are. variance: within them, of one read,
-    with reads - 1 degrees of freedom [unit^2]; 0 for a single read. cell: which cell; group: which of `times_s`.
+    Attributes:
+        target: Target state (points,) [unit].
+        state: Mean of the reads (points,) [unit].
+        reads: Number of reads (points,).
+        variance: Variance of one read within the point (points,) [unit^2], with reads - 1 degrees of freedom; 0 for
+            a single read.
+        cell: Number of the cell (points,).
+        group: Index into `times_s` (points,).
+        times_s: Times [s], rising.
     """
 
     target: np.ndarray
@@ -28,37 +37,40 @@ class Points:
     def __len__(self) -> int:
         return len(self.target)
 
-    def only(self, kept: np.ndarray) -> "Points":
-        """The points of a mask."""
+    def only(self, mask: np.ndarray) -> Points:
+        """The points of a mask (points,)."""
         arrays = ("target", "state", "reads", "variance", "cell", "group")
-        return replace(self, **{name: getattr(self, name)[kept] for name in arrays})
+        return replace(self, **{name: getattr(self, name)[mask] for name in arrays})
 
-    def at(self, group: int) -> "Points":
-        """The points of one time."""
+    def at(self, group: int) -> Points:
+        """The points of one time, by its index in `times_s`."""
         return self.only(self.group == group)
 
 
-def gather(found: Measurements) -> Points:
-    """Points of the measurements. Rows of one device and target are one cell; without devices each row is its own."""
-    group, times_s = time_groups(found.time_s)
-    if found.device is None:
-        count = len(found.target)
+def gather_points(measurements: Measurements) -> Points:
+    """Group measurements into points.
+
+    Rows of one device and one target are one cell. Without devices each row is a cell.
+    """
+    group, times_s = time_groups(measurements.time_s)
+    if measurements.device is None:
+        count = len(measurements.target)
         return Points(
-            target=found.target,
-            state=found.measured,
+            target=measurements.target,
+            state=measurements.measured,
             reads=np.ones(count, dtype=int),
             variance=np.zeros(count),
             cell=np.arange(count),
             group=group,
             times_s=times_s,
         )
-    cells, cell = np.unique(np.column_stack([found.device, found.target]), axis=0, return_inverse=True)
+    cells, cell = np.unique(np.column_stack([measurements.device, measurements.target]), axis=0, return_inverse=True)
     keys, index, reads = np.unique(
         np.column_stack([cell.ravel(), group]), axis=0, return_inverse=True, return_counts=True
     )
     index = index.ravel()
-    state = np.bincount(index, weights=found.measured) / reads
-    squares = np.bincount(index, weights=(found.measured - state[index]) ** 2)
+    state = np.bincount(index, weights=measurements.measured) / reads
+    squares = np.bincount(index, weights=(measurements.measured - state[index]) ** 2)
     return Points(
         target=cells[keys[:, 0], 1],
         state=state,
@@ -71,7 +83,14 @@ def gather(found: Measurements) -> Points:
 
 
 def time_groups(time_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(group of each row, time of each group [s]): times within 5 % are one group, at their median."""
+    """Group times that lie within 5 % of each other.
+
+    Args:
+        time_s: Time of each row (rows,) [s].
+
+    Returns:
+        Index of each row's group (rows,), and the median time of each group (groups,) [s].
+    """
     distinct, index = np.unique(time_s, return_inverse=True)
     starts = np.zeros(len(distinct), dtype=int)
     first = distinct[0]

@@ -1,111 +1,161 @@
-"""A fit in words: the card's `fit` and `note`, and the comments of its file."""
+"""Text about a fit: the card's `fit` and `note`, the comments of its file, and warnings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aimc_robust.devices.card import Card
 from aimc_robust.fitting.bins import Bin
 from aimc_robust.fitting.goodness import Goodness
-from aimc_robust.fitting.laws import family_text
 from aimc_robust.fitting.points import Points
-from aimc_robust.fitting.programming import Offset, ReadNoise, Stuck
+from aimc_robust.fitting.programming import MeanOffset
+from aimc_robust.fitting.read_noise import ReadNoise
+from aimc_robust.fitting.std_laws import law_name
+from aimc_robust.fitting.stuck_cells import StuckCells
 
-if TYPE_CHECKING:
-    from aimc_robust.fitting.fit import Fit
-CHANGES = 0.2  # of the logarithm of read noise, beyond which its change with time is told
-
-
-def fit_sentence(fit: Fit) -> str:
-    """The forms of the laws, and the p values."""
-    good = fit.goodness
-    parts = [f"programming: {family_text(fit.card.programming)}, {len(fit.points.at(0))} cells"]
-    if fit.card.drift is not None:
-        parts.append(f"drift: {fit.drift_text.split(';')[0]}")
-    if fit.read is not None:
-        parts.append(f"read noise: {family_text(fit.read.law)}")
-    parts.append(f"Kolmogorov-Smirnov D = {good.distance:.3f}, p = {good.p_distance:.2g}")
-    parts.append(f"law over the state p = {good.p_law:.2g}")
-    return "; ".join(parts) + ". Maximum likelihood, chosen by BIC."
+READ_NOISE_CHANGE = 0.2  # |ln factor| above which read noise is reported to change with time
+MIN_TABLE_CELLS = 20
 
 
-def note_sentence(fit: Fit) -> str:
-    """What the card's numbers contain, and what its time counts from."""
-    unit, offset = fit.card.unit, fit.offset
+def fit_sentence(card: Card, goodness: Goodness, *, cells: int, read_noise: ReadNoise | None, drift: str) -> str:
+    """The card's `fit`: the forms of the laws, and p values.
+
+    Args:
+        card: The fitted card.
+        goodness: Its goodness of fit.
+        cells: Number of cells at the earliest time.
+        read_noise: The read noise.
+        drift: Summary of the drift fit.
+    """
+    parts = [f"programming: {law_name(card.programming)}, {cells} cells"]
+    if card.drift is not None:
+        parts.append(f"drift: {drift.split(';')[0]}")
+    if read_noise is not None:
+        parts.append(f"read noise: {law_name(read_noise.law)}")
+    parts.append(f"Kolmogorov-Smirnov D = {goodness.distance:.3f}, p = {goodness.p_distance:.2g}")
+    parts.append(f"law over the state p = {goodness.p_law:.2g}")
+    return "; ".join(parts) + ". Maximum likelihood, selected by BIC."
+
+
+def note_sentence(
+    unit: str, offset: MeanOffset, *, has_read_noise: bool, time_zero_s: float, warnings: list[str]
+) -> str:
+    """The card's `note`: what its numbers include, and when its time is 0.
+
+    Args:
+        unit: Unit of states.
+        offset: Mean offset at the earliest time.
+        has_read_noise: Whether read noise was fitted.
+        time_zero_s: Time [s] of the measurements at which the card's time is 0.
+        warnings: Warnings about the fit.
+    """
     parts = [
-        f"Mean of measured - target {offset.mean:.3g} {unit} ({offset.low:.3g} to {offset.high:.3g}), contained in the "
+        f"Mean of measured - target {offset.mean:.3g} {unit} ({offset.low:.3g} to {offset.high:.3g}), included in the "
         "programming error."
     ]
-    if fit.read is None:
-        parts.append("No repeated reads: the programming error contains the read noise.")
-    if fit.clock_s > 0:
-        parts.append(f"Time counts from the earliest measurement, {fit.clock_s:g} s after programming.")
-    parts += [f"Warning: {warning}" for warning in fit.warnings]
+    if not has_read_noise:
+        parts.append("No repeated reads: the programming error includes the read noise.")
+    if time_zero_s > 0:
+        parts.append(f"Time counts from the earliest measurement, {time_zero_s:g} s after programming.")
+    parts += [f"Warning: {warning}" for warning in warnings]
     return " ".join(parts)
 
 
-def comments(fit: Fit) -> Iterator[str]:
-    """Lines on the goodness of fit."""
-    good, unit = fit.goodness, fit.card.unit
-    yield f"Goodness of fit. {fit.card.source.fit}"
-    yield f"R^2 of the standard deviation {good.r_squared:.3f}; Anderson-Darling p = {good.p_anderson:.2g}"
-    yield f"Drift: {fit.drift_text}"
-    yield f"Programming error [{unit}]: target, cells, measured (95 % interval), fitted"
-    yield from (bin_line(b) for b in good.bins)
-    if good.read_bins:
-        yield f"Read noise [{unit}]: state, cells, measured (95 % interval), fitted"
-        yield from (bin_line(b) for b in good.read_bins)
-    if len(good.times) > 1:
-        yield "Standardised residuals: time [s], cells, mean, standard deviation, Kolmogorov-Smirnov p"
-        yield from (f"  {t.time_s:10.4g} {t.points:7d} {t.mean:+8.3f} {t.std:8.3f} {t.p:9.2g}" for t in good.times)
+def comment_lines(card: Card, goodness: Goodness, drift: str) -> Iterator[str]:
+    """Comments of a card's file: the goodness of fit.
+
+    Args:
+        card: The fitted card.
+        goodness: Its goodness of fit.
+        drift: Summary of the drift fit.
+    """
+    yield f"Goodness of fit. {card.source.fit}"
+    yield f"R^2 of the standard deviation {goodness.r_squared:.3f}; Anderson-Darling p = {goodness.p_anderson:.2g}"
+    yield f"Drift: {drift}"
+    yield f"Programming error [{card.unit}]: target, cells, measured (95 % interval), fitted"
+    yield from (_bin_line(b) for b in goodness.bins)
+    if goodness.read_bins:
+        yield f"Read noise [{card.unit}]: state, cells, measured (95 % interval), fitted"
+        yield from (_bin_line(b) for b in goodness.read_bins)
+    if len(goodness.times) > 1:
+        yield "Standardized residuals: time [s], cells, mean, standard deviation, Kolmogorov-Smirnov p"
+        yield from (f"  {t.time_s:10.4g} {t.points:7d} {t.mean:+8.3f} {t.std:8.3f} {t.p:9.2g}" for t in goodness.times)
     yield ""
 
 
-def bin_line(b: Bin) -> str:
-    """One bin as a line of a table."""
+def _bin_line(b: Bin) -> str:
     return f"  {b.target:10.4g} {b.points:7d} {b.measured:10.4g} ({b.low:.4g} to {b.high:.4g}) {b.fitted:10.4g}"
 
 
-def warnings_of(
-    goodness: Goodness, offset: Offset, stuck: Stuck, points: Points, read: ReadNoise | None, unit: str
+def fit_warnings(
+    goodness: Goodness,
+    offset: MeanOffset,
+    stuck: StuckCells,
+    points: Points,
+    read_noise: ReadNoise | None,
+    unit: str,
 ) -> list[str]:
-    """What a user of the card should know first."""
-    found = []
+    """What a user of the card should know before using it.
+
+    Args:
+        goodness: Goodness of fit.
+        offset: Mean offset at the earliest time.
+        stuck: Stuck cells.
+        points: The fitted cells.
+        read_noise: Their read noise.
+        unit: Unit of states.
+    """
+    warnings = []
     faults = goodness.faults()
     if faults:
-        found.append("the card does not describe these measurements well: " + "; ".join(faults) + ".")
-    if offset.matters:
-        found.append(
-            f"states lie {offset.mean:+.4g} {unit} off their targets on average at the earliest time (95 % interval "
-            f"{offset.low:.4g} to {offset.high:.4g}); a card has no constant offset there, so it counts as error."
+        warnings.append("the card does not describe these measurements well: " + "; ".join(faults) + ".")
+    warnings += _offset_warnings(goodness, offset, unit)
+    warnings += _outlier_warnings(stuck)
+    warnings += _read_noise_warnings(points, read_noise)
+    sparse = [t for g, t in enumerate(points.times_s) if 0 < (points.group == g).sum() < MIN_TABLE_CELLS]
+    if sparse:
+        warnings.append(
+            f"fewer than {MIN_TABLE_CELLS} cells at {', '.join(f'{t:g}' for t in sparse[:5])} s: a drift table has no "
+            "row there."
         )
+    return warnings
+
+
+def _offset_warnings(goodness: Goodness, offset: MeanOffset, unit: str) -> Iterator[str]:
+    if offset.matters:
+        yield (
+            f"states lie {offset.mean:+.4g} {unit} off their targets on average at the earliest time (95 % interval "
+            f"{offset.low:.4g} to {offset.high:.4g}); a card has no constant offset, so it counts as error."
+        )
+        return
     off = [b for b in goodness.bins if abs(b.offset) > 0.5 and abs(b.offset) * np.sqrt(b.points) > 4.5]
-    if off and not offset.matters:
+    if off:
         where = ", ".join(f"{b.target:.4g} {unit} ({b.offset:+.2f} standard deviations)" for b in off)
-        found.append(f"states lie off their targets on average near {where}; the card counts that as error.")
+        yield f"states lie off their targets on average near {where}; the card counts that as error."
+
+
+def _outlier_warnings(stuck: StuckCells) -> Iterator[str]:
     low, high = int(stuck.low.sum()), int(stuck.high.sum())
     if low or high:
-        found.append(
-            f"{low} cells stay at the low and {high} at the high end of the window, whatever their target; they are "
-            "left out of the laws, and the card has them as [stuck]."
+        yield (
+            f"{low} cells stay at the low end and {high} at the high end of the window, whatever their target; they "
+            "are excluded from the laws, and the card lists them as [stuck]."
         )
-    if stuck.strays:
-        found.append(
-            f"{stuck.strays} cells lie more than 6 robust standard deviations off their targets without being stuck; "
+    if stuck.outliers:
+        yield (
+            f"{stuck.outliers} cells lie more than 6 robust standard deviations off their targets without being stuck; "
             "they are part of the fit and widen it."
         )
-    if read is not None and np.abs(np.log(np.maximum(read.factors, 1e-3))).max() > CHANGES:
-        least, most = int(np.argmin(read.factors)), int(np.argmax(read.factors))
-        found.append(
-            f"read noise changes with time, from {read.factors[least]:.2f} times the card's law at "
-            f"{points.times_s[least]:g} s to {read.factors[most]:.2f} times at {points.times_s[most]:g} s; the law is "
-            "that of all times together."
-        )
-    few = [t for g, t in enumerate(points.times_s) if 0 < (points.group == g).sum() < 20]
-    if few:
-        found.append(
-            f"fewer than 20 cells at {', '.join(f'{t:g}' for t in few[:5])} s: a drift table has no row there."
-        )
-    return found
+
+
+def _read_noise_warnings(points: Points, read_noise: ReadNoise | None) -> Iterator[str]:
+    if read_noise is None or np.abs(np.log(np.maximum(read_noise.factors, 1e-3))).max() <= READ_NOISE_CHANGE:
+        return
+    factors = read_noise.factors
+    least, most = int(np.argmin(factors)), int(np.argmax(factors))
+    yield (
+        f"read noise changes with time, from {factors[least]:.2f} times the card's law at {points.times_s[least]:g} s "
+        f"to {factors[most]:.2f} times at {points.times_s[most]:g} s; the law is that of all times together."
+    )

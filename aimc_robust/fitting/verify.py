@@ -1,4 +1,4 @@
-"""Check by simulation that the implementation reproduces a card's statistics, with a stated rate of false alarms."""
+"""Check by simulation that the implementation reproduces a card's statistics, with a stated false-alarm rate."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ from aimc_robust.devices.card import Card
 from aimc_robust.devices.library import load_card
 from aimc_robust.devices.limits import require_time, time_text
 from aimc_robust.errors import InputError, require_finite, require_whole
-from aimc_robust.fitting.checks import (
-    Check,
-    ageing_checks,
-    independence_checks,
-    read_checks,
-    state_checks,
-    stuck_checks,
-)
+from aimc_robust.fitting.checks import Check
+from aimc_robust.fitting.drift_checks import drift_checks
+from aimc_robust.fitting.read_checks import read_checks
 from aimc_robust.fitting.reference import Reference
-from aimc_robust.fitting.simulated import simulate
+from aimc_robust.fitting.simulated_cells import simulate_cells
+from aimc_robust.fitting.state_checks import independence_checks, state_checks, stuck_checks
 from aimc_robust.seeding import Axes
 
 CHIPS, TARGETS = 4, 7
+SHOWN_FAILURES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """All checks of a card; `failed` are those whose corrected p value (Bonferroni) is below alpha."""
+    """All checks of a card.
+
+    Attributes:
+        card: The card.
+        alpha: Probability that a right implementation fails, over all checks together.
+        cells: Number of cells for each target on each chip.
+        times_s: Times that were checked [s].
+        checks: The checks.
+    """
 
     card: Card
     alpha: float
@@ -40,39 +45,33 @@ class Verification:
 
     @property
     def smallest_p(self) -> float:
-        """The smallest p value, times the number of checks, at most 1."""
+        """Smallest p value with Bonferroni's correction, at most 1."""
         return min(1.0, min(check.p for check in self.checks) * len(self.checks))
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """The checks that failed; one whose p value is not a number did."""
+        """The checks whose corrected p value is below alpha, or NaN."""
         return tuple(check for check in self.checks if not check.p * len(self.checks) >= self.alpha)
 
     @property
     def verified(self) -> bool:
+        """Whether no check failed."""
         return not self.failed
 
     def sentence(self) -> str:
-        """The verdict in one sentence."""
+        """Summarize the result in one sentence."""
         count = len(self.checks)
         if self.verified:
             return (
                 f"{self.card.name} verified at alpha = {self.alpha:g}: {count} checks, smallest corrected p = "
                 f"{self.smallest_p:.2g}"
             )
-        named = "; ".join(check_text(check, self.card.unit) for check in self.failed[:5])
-        more = f"; and {len(self.failed) - 5} more" if len(self.failed) > 5 else ""
+        named = "; ".join(_check_text(check, self.card.unit) for check in self.failed[:SHOWN_FAILURES])
+        more = len(self.failed) - SHOWN_FAILURES
         return (
             f"{self.card.name} NOT verified at alpha = {self.alpha:g}: {len(self.failed)} of {count} checks failed: "
-            f"{named}{more}"
+            f"{named}{f'; and {more} more' if more > 0 else ''}"
         )
-
-
-def check_text(check: Check, unit: str) -> str:
-    """A check in words."""
-    where = f" of target {check.target:.4g} {unit}" if check.target is not None else ""
-    when = f" at {time_text(check.time_s)}" if check.time_s is not None else ""
-    return f"{check.what}{where}{when}: expected {check.expected:.5g}, found {check.found:.5g}"
 
 
 def verify_card(
@@ -81,52 +80,57 @@ def verify_card(
     alpha: float = 0.01,
     cells: int = 2000,
     times_s: Sequence[float] | None = None,
-    seed: int = 0,
+    chip_seed: int = 0,
 ) -> Verification:
-    """Hold simulated cells of a card against an independent reference of its formulas (`fitting.reference`).
+    """Compare simulated cells of a card with an independent implementation of its formulas (`fitting.reference`).
 
-    Cells are programmed by `program`, as any network is: `cells` for each of 7 targets on each of 4 chips. Checked at
-    each target and time: mean, variance (with the reference's own fourth moment), at time 0 and the last also the
-    distribution; read noise of every read; that cells, targets and chips are independent; that a chip ages on one
-    trajectory, drawn as the card says; the fractions of stuck cells.
-    alpha: the probability that a right implementation fails, over all checks together (Bonferroni's correction).
-    times_s: since programming [s]; None: times that the card's drift covers. seed: of the chips.
-    Raises InputError for arguments that cannot be.
+    Cells are programmed by `program`, as any network is: `cells` for each of 7 targets on each of 4 chips. Checked
+    at each target and time: mean and variance (with the reference's own fourth moment), at the first and last time
+    also the distribution; read noise of every read; independence of cells, targets and chips; that a chip drifts
+    along one trajectory, drawn as the card says; the fractions of stuck cells.
+
+    Args:
+        device: The card; see `load_card`.
+        alpha: Probability that a right implementation fails, over all checks together (Bonferroni's correction).
+        cells: Number of cells for each target on each chip.
+        times_s: Seconds since programming; None: times that the card's drift covers.
+        chip_seed: Root seed of the chips.
+
+    Returns:
+        All checks.
+
+    Raises:
+        InputError: If an argument is invalid, or the reference lacks a law of the card.
     """
     card = load_card(device)
     require_finite("alpha", alpha, low=1e-9, high=0.5)
     require_whole("cells", cells, low=200, high=1_000_000)
-    times = _times(card, times_s)
-    found = simulate(card, targets=TARGETS, cells=cells, chips=CHIPS, times_s=times, seed=seed)
-    rng = np.random.default_rng(Axes(seed).at(effect="verify").seed())
-    references = [[Reference(card, float(target), t) for target in found.targets] for t in times]
-    scores, checks = state_checks(found, references, rng)
+    times = _times_s(card, times_s)
+    simulated = simulate_cells(card, targets=TARGETS, cells=cells, chips=CHIPS, times_s=times, chip_seed=chip_seed)
+    rng = np.random.default_rng(Axes(chip_seed).at(effect="verify").seed())
+    references = [[Reference(card, float(target), t) for target in simulated.targets] for t in times]
+    scores, checks = state_checks(simulated, references, rng)
     checks += independence_checks(scores)
-    checks += ageing_checks(found, references, scores)
-    checks += read_checks(card, found)
-    checks += stuck_checks(card, found)
+    checks += drift_checks(simulated, references, scores)
+    checks += read_checks(card, simulated)
+    checks += stuck_checks(card, simulated)
     return Verification(card=card, alpha=alpha, cells=cells, times_s=times, checks=tuple(checks))
 
 
-def _read_noise_grows(card: Card) -> bool:
-    return hasattr(card.read, "t_read_s")
+def _check_text(check: Check, unit: str) -> str:
+    where = f" of target {check.target:.4g} {unit}" if check.target is not None else ""
+    when = f" at {time_text(check.time_s)}" if check.time_s is not None else ""
+    return f"{check.name}{where}{when}: expected {check.expected:.5g}, observed {check.observed:.5g}"
 
 
-def _times(card: Card, times_s: Sequence[float] | None) -> tuple[float, ...]:
+def _times_s(card: Card, times_s: Sequence[float] | None) -> tuple[float, ...]:
     """Time 0 and the others, rising."""
     if times_s is not None:
         for time_s in times_s:
             require_time(time_s)
-        if card.drift is None and not _read_noise_grows(card) and any(times_s):
-            raise InputError(f"{card.name} has no drift, so no time but 0 can be verified; leave times away.")
+        if not card.depends_on_time and any(times_s):
+            raise InputError(f"{card.name} has no drift, so only time 0 can be verified; leave out times_s.")
         return tuple(sorted({0.0, *map(float, times_s)}))
-    drift = card.drift
-    if drift is None:
-        return (0.0, 3600.0) if _read_noise_grows(card) else (0.0,)
-    if drift.kind == "table":
-        at = [row.time_s for row in drift.at]
-        log = drift.interpolation == "log"
-        between = [(a * b) ** 0.5 if log else (a + b) / 2.0 for a, b in (at[:2], at[-2:])]
-        return tuple(sorted({0.0, *between, at[len(at) // 2], at[-1]}))
-    last = drift.limits_s[1]
-    return (0.0, last ** (1.0 / 3.0), last ** (2.0 / 3.0), last)
+    if card.drift is None:
+        return (0.0, 3600.0) if card.depends_on_time else (0.0,)
+    return tuple(sorted({0.0, *card.drift.sample_times_s}))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aimc_robust.fitting.fit import Fit, check_out, fit_card
+from aimc_robust.fitting.drift_selection import DriftChoice
+from aimc_robust.fitting.fit import fit_card
+from aimc_robust.fitting.fit_result import Fit, check_card_path
 from aimc_robust.report.figures.device_card import check_figure_path
 from aimc_robust.report.figures.fit import save_fit_figure
 
@@ -18,7 +20,7 @@ def fit_and_write(
     unit: str = "uS",
     technology: str = "",
     citation: str = "",
-    drift: str = "auto",
+    drift: DriftChoice = "auto",
     t0_s: float | None = None,
     force: bool = False,
 ) -> Fit:
@@ -45,7 +47,7 @@ def fit_and_write(
         InputError: If a path or another argument is invalid, or `out` exists and `force` is not set.
         DataError: If the measurements are missing or cannot support a fit.
     """
-    check_out(out, force=force)
+    check_card_path(out, force=force)
     if plot is not None:
         check_figure_path(plot)
     fit = fit_card(measurements, name=name, unit=unit, drift=drift, t0_s=t0_s, technology=technology, citation=citation)

@@ -38,7 +38,7 @@ def test_the_fitted_card_programs_a_model(found):
 def test_a_card_that_is_there_is_kept_unless_forced(found, tmp_path):
     path = tmp_path / "my-rram.toml"
     path.write_text("precious")
-    with pytest.raises(InputError, match="there already; choose another file, or say --force"):
+    with pytest.raises(InputError, match="exists already; choose another file, or use --force"):
         found.write(path)
     assert path.read_text() == "precious"
     assert load_card(found.write(path, force=True)) == found.card

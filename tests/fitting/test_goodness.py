@@ -65,9 +65,9 @@ def test_the_wrong_drift_is_flagged():
 
 def test_the_choice_of_drift_says_why():
     rows = measure("pcm-nandakumar2019", times_s=(0.0, 1e3, 1e5), cells=500, window=(5.0, 25.0))
-    text = fit_card(rows, name="found").drift_text
+    text = fit_card(rows, name="found").drift_summary
     assert "BIC above the lowest: none" in text
     assert "power-law 0.0" in text
     without = fit_card(rows.drop(columns="device"), name="found")
     assert without.card.drift.kind == "table"
-    assert "a power law needs 30 cells" in without.drift_text
+    assert "a power law needs 30 cells" in without.drift_summary

@@ -9,9 +9,9 @@ from support.measurements import measure, noisy
 from aimc_robust.devices.checked_calls import programming_std
 from aimc_robust.devices.library import load_card
 from aimc_robust.fitting.fit import fit_card
-from aimc_robust.fitting.laws import std_at
-from aimc_robust.fitting.predictive import latent, moments
 from aimc_robust.fitting.reference import Reference
+from aimc_robust.fitting.state_distribution import state_distribution
+from aimc_robust.fitting.std_laws import std_at
 
 
 def fit(device, **options):
@@ -115,7 +115,7 @@ def test_a_power_law_counts_time_from_the_earliest_measurement():
     found = fit_card(rows, name="found")
     assert found.card.drift.kind == "power-law"
     assert found.card.drift.t0_s == 20.0
-    assert found.clock_s == 20.0
+    assert found.time_zero_s == 20.0
     assert "Time counts from the earliest measurement, 20 s after programming" in found.card.source.note
     assert found.goodness.p_times > 0.01
 
@@ -133,7 +133,7 @@ def test_a_table_of_drift_is_found_row_by_row(device, times_s):
     for time_s in times_s:
         truth = [Reference(load_card(device), float(target), time_s).moments for target in state]
         true_mean, true_width = np.array([m for m, _, _ in truth]), np.sqrt([v for _, v, _ in truth])
-        mean, std = moments(latent(found.card, state, time_s))
+        mean, std = state_distribution(found.card, state, time_s).moments()
         assert std == pytest.approx(true_width, rel=0.09)
         assert np.abs(mean - true_mean).max() < 0.25 * true_width.max()
 

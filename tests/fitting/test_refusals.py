@@ -10,7 +10,7 @@ from support.measurements import measure, noisy
 from aimc_robust.errors import AimcError, DataError, InputError
 from aimc_robust.fitting.fit import fit_card
 from aimc_robust.fitting.measurements import read_measurements
-from aimc_robust.fitting.points import gather, time_groups
+from aimc_robust.fitting.points import gather_points, time_groups
 
 ROWS = [f"{10 + i},{10 + i + 0.1 * (-1) ** i}" for i in range(40)]
 
@@ -28,7 +28,7 @@ TEXTS = {
     "no target": (csv(header="goal,measured"), "column target is missing; the columns present are 'goal', 'measured'"),
     "no columns": (csv(header="a,b"), "column target and measured is missing"),
     "semicolons": (csv().replace(",", ";"), "Separate fields by commas"),
-    "repeated column": (csv(header="target,measured,target", rows=[r + ",1" for r in ROWS]), "target is there 2 times"),
+    "repeated column": (csv(header="target,measured,target", rows=[r + ",1" for r in ROWS]), "target occurs 2 times"),
     "text": (csv((7, "twelve,12")), "line 7: expected a number in the column target, got 'twelve'"),
     "blank": (csv((7, "12,")), "line 7: expected a number in the column measured, got a blank"),
     "underscore": (csv((7, "1_2,12")), "line 7: expected a number in the column target, got '1_2'"),
@@ -83,8 +83,8 @@ def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"name": "My RRAM"}, "small letters, digits and hyphens"),
-        ({"name": ""}, "small letters"),
+        ({"name": "My RRAM"}, "lower-case letters, digits and hyphens"),
+        ({"name": ""}, "lower-case letters"),
         ({"unit": "mS"}, "unknown unit 'mS'"),
         ({"drift": "linear"}, "unknown drift 'linear'"),
         ({"drift": "table"}, "needs measurements at two times"),
@@ -122,7 +122,7 @@ def test_blank_times_are_0_blank_lines_and_further_columns_are_left_alone(tmp_pa
 
 def test_reads_of_one_cell_become_one_point():
     rows = pd.DataFrame({"device": [1, 1, 1, 2] * 10, "target": [5.0, 5.0, 6.0, 5.0] * 10, "measured": np.arange(40.0)})
-    points = gather(read_measurements(rows))
+    points = gather_points(read_measurements(rows))
     assert points.target.tolist() == [5.0, 6.0, 5.0]
     assert points.reads.tolist() == [20, 10, 10]
     assert points.variance == pytest.approx(

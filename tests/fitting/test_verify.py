@@ -10,7 +10,7 @@ from scipy import integrate, stats
 from aimc_robust.devices import states
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.errors import InputError
-from aimc_robust.fitting import simulated
+from aimc_robust.fitting import simulated_cells
 from aimc_robust.fitting.reference import Reference
 from aimc_robust.fitting.verify import verify_card
 from aimc_robust.hardware.programming import programmed_matrix
@@ -40,14 +40,14 @@ def test_stuck_cells_window_clips_and_uniform_errors_are_verified():
     card = changed("independent-uniform", programming=programming, **STUCK)
     verdict = verify_card(card, cells=CELLS)
     assert verdict.verified, verdict.sentence()
-    assert {"the fraction of cells stuck low", "the fraction of cells stuck high"} <= {c.what for c in verdict.checks}
+    assert {"the fraction of cells stuck low", "the fraction of cells stuck high"} <= {c.name for c in verdict.checks}
 
 
 def failed(name, **options):
     verdict = verify_card(name, cells=CELLS, **options)
     assert not verdict.verified
     assert "NOT verified" in verdict.sentence()
-    return {check.what for check in verdict.failed}
+    return {check.name for check in verdict.failed}
 
 
 def test_a_standard_deviation_that_is_10_percent_off_is_found(monkeypatch):
@@ -74,7 +74,7 @@ def test_a_chip_that_is_drawn_anew_at_each_time_is_found(monkeypatch):
     clock = iter(range(10**6))
     monkeypatch.setattr(PROGRAM, "chip_axes", lambda seed, chip: right(seed, chip).at(time=next(clock)))
     for name in ("rram-wan2022-drift", "pcm-nandakumar2019", "reram-cmo-falcone2025"):
-        assert any("draw of ageing, against an earlier time" in what for what in failed(name))
+        assert any("drift draw, against an earlier time" in what for what in failed(name))
 
 
 def test_chips_that_are_alike_are_found(monkeypatch):
@@ -98,7 +98,7 @@ def test_read_noise_that_is_5_percent_off_is_found(monkeypatch):
 
 
 def test_read_noise_that_is_frozen_is_found(monkeypatch):
-    right = simulated.program
+    right = simulated_cells.program
 
     def frozen(*args, **options):
         analog = right(*args, **options)
@@ -109,7 +109,7 @@ def test_read_noise_that_is_frozen_is_found(monkeypatch):
             crossbar = args[1]
             return frozen(*args, **options) if crossbar.read_noise else right(*args, **options)
 
-    monkeypatch.setattr(simulated, "program", Frozen())
+    monkeypatch.setattr(simulated_cells, "program", Frozen())
     assert "the correlation of one read and the next" in failed("sonos-agrawal2022")
 
 
@@ -126,8 +126,8 @@ def test_a_card_with_another_coefficient_is_told_from_the_reference(name, table,
     values = load_card(name).model_dump()
     values[table][key] *= factor
     other = load_card(values)
-    right = simulated.simulate
-    monkeypatch.setattr("aimc_robust.fitting.verify.simulate", lambda card, **options: right(other, **options))
+    right = simulated_cells.simulate_cells
+    monkeypatch.setattr("aimc_robust.fitting.verify.simulate_cells", lambda card, **options: right(other, **options))
     assert failed(name)
 
 
@@ -143,7 +143,9 @@ def test_wrong_fractions_of_stuck_cells_are_found(monkeypatch):
 
 def test_a_right_implementation_fails_as_often_as_alpha_says():
     alpha, runs = 0.3, 60
-    false = sum(not verify_card("pcm-joshi2020", cells=200, alpha=alpha, seed=seed).verified for seed in range(runs))
+    false = sum(
+        not verify_card("pcm-joshi2020", cells=200, alpha=alpha, chip_seed=seed).verified for seed in range(runs)
+    )
     assert stats.binomtest(false, runs, alpha, alternative="greater").pvalue > 0.001
     assert false > 0  # the corrected p values do reach alpha
 
@@ -158,7 +160,7 @@ def test_the_reference_agrees_with_itself(name):
         mean, variance, _ = reference.moments
         low, high = max(0.0, mean - 12 * variance**0.5), mean + 12 * variance**0.5
         state = np.linspace(low, high, 40001)
-        above = 1.0 - reference.below(state)
+        above = 1.0 - reference.cdf(state)
         first = low + integrate.trapezoid(above, state)
         second = low**2 + 2.0 * integrate.trapezoid(state * above, state)
         assert first == pytest.approx(mean, abs=1e-3 * variance**0.5)
@@ -170,7 +172,7 @@ def test_the_reference_agrees_with_itself(name):
     [
         ({"alpha": 0.0}, "alpha"),
         ({"cells": 10}, "cells"),
-        ({"times_s": [0.0, 60.0]}, "has no drift, so no time but 0"),
+        ({"times_s": [0.0, 60.0]}, "has no drift, so only time 0"),
         ({"times_s": [-1.0]}, "time_s"),
     ],
 )
@@ -196,5 +198,5 @@ def test_read_noise_that_grows_is_verified_over_time_without_a_drift():
     verdict = verify_card(card, cells=CELLS)
     assert verdict.times_s == (0.0, 3600.0)
     assert verdict.verified, verdict.sentence()
-    with pytest.raises(InputError, match="no drift, so no time but 0"):
+    with pytest.raises(InputError, match="no drift, so only time 0"):
         verify_card("rram-milo2021", cells=CELLS, times_s=[60.0])

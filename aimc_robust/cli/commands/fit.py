@@ -80,7 +80,7 @@ def verify(
     from aimc_robust.targets.command_line import times_from
 
     times_s = None if times is None else times_from(times)
-    verification = verify_card(card, alpha=alpha, cells=cells, times_s=times_s, seed=seed)
+    verification = verify_card(card, alpha=alpha, cells=cells, times_s=times_s, chip_seed=seed)
     show_verification(verification)
     if not verification.verified:
         raise typer.Exit(1)

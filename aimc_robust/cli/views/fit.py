@@ -8,8 +8,8 @@ from rich.table import Table
 
 from aimc_robust.devices.limits import time_text
 from aimc_robust.fitting.bins import Bin
-from aimc_robust.fitting.fit import Fit
-from aimc_robust.fitting.laws import family_text
+from aimc_robust.fitting.fit_result import Fit
+from aimc_robust.fitting.std_laws import law_name
 from aimc_robust.fitting.verify import Verification
 
 MIN_SHOWN_P = 1e-4
@@ -44,7 +44,7 @@ def _print_fit(console: Console, fit: Fit) -> None:
     card, goodness = fit.card, fit.goodness
     first = fit.points.at(0)
     console.print(card.name, style="bold")
-    console.print(f"programming error: {family_text(card.programming)}, from {len(first)} cells [{card.unit}]")
+    console.print(f"programming error: {law_name(card.programming)}, from {len(first)} cells [{card.unit}]")
     console.print(_bin_table("target", goodness.bins))
     console.print(
         f"normal residuals: Kolmogorov-Smirnov D = {goodness.distance:.3f}, p = {_p(goodness.p_distance)}; "
@@ -53,13 +53,13 @@ def _print_fit(console: Console, fit: Fit) -> None:
         f"mean of measured - target: {fit.offset.mean:.4g} ({fit.offset.low:.4g} to {fit.offset.high:.4g}) "
         f"{card.unit}, p = {_p(fit.offset.p)}"
     )
-    if fit.read is not None:
-        console.print(f"\nread noise: {family_text(fit.read.law)} of the present state [{card.unit}]")
+    if fit.read_noise is not None:
+        console.print(f"\nread noise: {law_name(fit.read_noise.law)} of the present state [{card.unit}]")
         console.print(_bin_table("state", goodness.read_bins))
         console.print(f"law over the state: p = {_p(goodness.p_read)}")
     else:
         console.print("\nread noise: no repeated reads of a cell; the programming error includes it")
-    console.print(f"\ndrift: {fit.drift_text}")
+    console.print(f"\ndrift: {fit.drift_summary}")
     if len(goodness.times) > 1:
         table = _table("standardized residuals at", "cells", "mean (0)", "sd (1)", "KS p")
         for t in goodness.times:
@@ -80,12 +80,12 @@ def _bin_table(state: str, bins: Iterable[Bin]) -> Table:
 
 def _check_table(verification: Verification) -> Table:
     """All checks; failed ones are marked."""
-    table = _table(f"target [{verification.card.unit}]", "time", "check", "expected", "found", "p", "")
+    table = _table(f"target [{verification.card.unit}]", "time", "check", "expected", "observed", "p", "")
     for check in verification.checks:
         target = "" if check.target is None else f"{check.target:.4g}"
         time = "" if check.time_s is None else time_text(round(check.time_s, 1))
         mark = "FAILED" if check in verification.failed else ""
-        table.add_row(target, time, check.what, f"{check.expected:.5g}", f"{check.found:.5g}", _p(check.p), mark)
+        table.add_row(target, time, check.name, f"{check.expected:.5g}", f"{check.observed:.5g}", _p(check.p), mark)
     return table
 
 

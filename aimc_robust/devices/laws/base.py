@@ -142,9 +142,10 @@ class DriftLaw(Law):
         return True
 
     @property
-    def knots_s(self) -> tuple[float, ...]:
-        """Times [s] at which the law is tabulated; empty for a law in closed form."""
-        return ()
+    def sample_times_s(self) -> tuple[float, ...]:
+        """A few times [s] that cover the law, rising, for checks by simulation."""
+        last = self.limits_s[1]
+        return last ** (1.0 / 3.0), last ** (2.0 / 3.0), last
 
     @abstractmethod
     def age(self, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:

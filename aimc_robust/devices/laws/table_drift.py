@@ -73,9 +73,12 @@ class TableDrift(DriftLaw):
         return False
 
     @property
-    def knots_s(self) -> tuple[float, ...]:
-        """Times [s] of the rows."""
-        return tuple(row.time_s for row in self.at)
+    def sample_times_s(self) -> tuple[float, ...]:
+        """Times [s] of a row in the middle and of the last, and between the first two and the last two rows."""
+        times = [row.time_s for row in self.at]
+        log = self.interpolation == "log"
+        between = [(a * b) ** 0.5 if log else (a + b) / 2.0 for a, b in (times[:2], times[-2:])]
+        return tuple(sorted({*between, times[len(times) // 2], times[-1]}))
 
     def interpolate(self, time_s: float) -> tuple[tuple[float, ...], StdLaw]:
         """Interpolate the rows at `time_s`.
@@ -90,7 +93,7 @@ class TableDrift(DriftLaw):
             Coefficients of the shift in ascending powers of the target, and the law of the standard deviation.
         """
         scale = math.log10 if self.interpolation == "log" else float
-        times = self.knots_s
+        times = [row.time_s for row in self.at]
         after = min(max(bisect.bisect_left(times, time_s), 1), len(times) - 1)
         a, b = self.at[after - 1], self.at[after]
         fraction = (scale(time_s) - scale(a.time_s)) / (scale(b.time_s) - scale(a.time_s))

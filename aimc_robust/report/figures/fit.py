@@ -12,11 +12,11 @@ from matplotlib.figure import Figure, SubFigure
 
 from aimc_robust.devices.limits import time_text
 from aimc_robust.fitting.bins import Bin
-from aimc_robust.fitting.fit import Fit
-from aimc_robust.fitting.laws import std_at
+from aimc_robust.fitting.fit_result import Fit
 from aimc_robust.fitting.points import Points
-from aimc_robust.fitting.predictive import latent, moments
-from aimc_robust.fitting.programming import known_variance
+from aimc_robust.fitting.read_noise import read_variance
+from aimc_robust.fitting.state_distribution import state_distribution
+from aimc_robust.fitting.std_laws import std_at
 from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.figures.device_card import check_figure_path, unit_label
 from aimc_robust.report.plot_style import COLORS, figure_style
@@ -51,7 +51,7 @@ def save_fit_figure(fit: Fit, path: Path) -> None:
 def draw_fit(fit: Fit) -> Figure:
     """Draw measurements, programming error, and read noise and drift if the card has them, in one panel each."""
     panels: list[Callable[[SubFigure, Fit], None]] = [_draw_measurements, _draw_programming_error]
-    if fit.read is not None:
+    if fit.read_noise is not None:
         panels.append(_draw_read_noise)
     if fit.card.drift is not None:
         panels.append(_draw_drift)
@@ -81,8 +81,8 @@ def _draw_measurements(subfigure: SubFigure, fit: Fit) -> None:
     }
     axes.plot(shown.target, shown.state - shown.target, color=DATA_COLOR, label="cells", **dots)
     two_sd = 2.0 * std_at(fit.card.programming, state)
-    if fit.read is not None:  # the mean over a cell's reads still contains some read noise
-        two_sd = 2.0 * np.sqrt((two_sd / 2.0) ** 2 + np.median(known_variance(first, fit.read)))
+    if fit.read_noise is not None:  # the mean over a cell's reads still contains some read noise
+        two_sd = 2.0 * np.sqrt((two_sd / 2.0) ** 2 + np.median(read_variance(first, fit.read_noise)))
     axes.plot(state, two_sd, color=FIT_COLOR, label="fit: 2 standard deviations")
     axes.plot(state, -two_sd, color=FIT_COLOR)
     axes.set_title(f"states at {time_text(float(fit.points.times_s[0]))}")
@@ -99,10 +99,10 @@ def _draw_programming_error(subfigure: SubFigure, fit: Fit) -> None:
 
 
 def _draw_read_noise(subfigure: SubFigure, fit: Fit) -> None:
-    assert fit.read is not None
+    assert fit.read_noise is not None
     axes, bins = subfigure.subplots(), fit.goodness.read_bins
     state = np.linspace(min(b.target for b in bins), max(b.target for b in bins), CURVE_POINTS)
-    _plot_std(axes, fit, bins, state, std_at(fit.read.law, state))
+    _plot_std(axes, fit, bins, state, std_at(fit.read_noise.law, state))
     axes.set_title("read noise")
     axes.set_xlabel(f"present {fit.card.state} [{unit_label(fit.card)}]")
 
@@ -159,8 +159,8 @@ def _plot_drift(axes: Axes, fit: Fit, low: float, high: float, curve_times: Floa
 
 def _fitted_deviation(fit: Fit, cells: Points, time_s: float) -> tuple[float, float]:
     """(mean, standard deviation) over `cells` of the card's state minus the target at `time_s` [s] as measured."""
-    mean, std = moments(latent(fit.card, cells.target, max(time_s - fit.clock_s, 0.0)))
-    known = known_variance(cells, fit.read)
+    mean, std = state_distribution(fit.card, cells.target, max(time_s - fit.time_zero_s, 0.0)).moments()
+    known = read_variance(cells, fit.read_noise)
     deviation = mean - cells.target
     return float(deviation.mean()), float(np.sqrt(np.mean(std**2 + known) + deviation.var()))
 

@@ -1,0 +1,59 @@
+"""Checks of the read noise of simulated cells."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+from scipy.special import ndtr
+
+from aimc_robust.devices.card import Card
+from aimc_robust.fitting.checks import (
+    EXACT_TOLERANCE,
+    MIN_VALUES,
+    Check,
+    correlation_checks,
+    equality_check,
+    mean_check,
+    uniformity_check,
+)
+from aimc_robust.fitting.reference_laws import reference_read_std
+from aimc_robust.fitting.simulated_cells import READS, SimulatedCells
+
+
+def read_checks(card: Card, cells: SimulatedCells) -> list[Check]:
+    """Check that reads, standardized by the reference's width for each cell, are normal, of width 1 and independent."""
+    if cells.reads is None or card.read is None:
+        return []
+    span, checks = float(np.ptp(cells.targets)), []
+    for i, time_s in enumerate(cells.times_s):
+        std = reference_read_std(card.read, cells.states[0], cells.states[i], time_s)
+        noise = cells.reads[i] - cells.states[i][:, None]
+        silent = std <= EXACT_TOLERANCE * span
+        if silent.any():
+            largest = float(np.abs(noise[np.broadcast_to(silent[:, None], noise.shape)]).max())
+            name = "the read of cells without read noise (largest noise)"
+            checks.append(equality_check(name, None, time_s, 0.0, largest, span * 10.0))
+        z = noise / np.where(silent, np.nan, std)[:, None]
+        for j, target in enumerate(cells.targets.tolist()):
+            checks += _moment_checks(z[..., j], target, time_s)
+        pooled = z[np.isfinite(z)]
+        if len(pooled) < MIN_VALUES:
+            continue
+        checks.append(uniformity_check("the distribution of read noise (distance)", None, time_s, ndtr(pooled)))
+        checks += correlation_checks("the correlation of one read and the next", z[:, 1:], z[:, : READS - 1])
+        checks += correlation_checks("the correlation of read noise between cells", z[:, :, 1:], z[:, :, :-1])
+    return checks
+
+
+def _moment_checks(z: np.ndarray, target: float, time_s: float) -> list[Check]:
+    """Width and mean of standardized reads of one target; nothing for too few values."""
+    z = z[np.isfinite(z)]
+    if len(z) < MIN_VALUES:
+        return []
+    square = float((z**2).sum())
+    p = min(1.0, 2.0 * float(min(stats.chi2.sf(square, len(z)), stats.chi2.cdf(square, len(z)))))
+    width, error = float(np.sqrt(square / len(z))), 1.0 / np.sqrt(len(z))
+    return [
+        Check("the width of read noise (relative)", target, time_s, 1.0, width, p),
+        mean_check("the mean of read noise (relative)", target, time_s, 0.0, float(z.mean()), error),
+    ]
