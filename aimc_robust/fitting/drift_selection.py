@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.fitting.card_draft import CardDraft
 from aimc_robust.fitting.drift_fit import DriftFit
 from aimc_robust.fitting.points import Points
@@ -20,6 +20,18 @@ DriftChoice = Literal["auto", "none", "table", "power-law"]
 """A drift law to fit, or `auto`: that with the lowest BIC."""
 
 DRIFT_CHOICES: tuple[DriftChoice, ...] = get_args(DriftChoice)
+
+
+def drift_choice(name: str) -> DriftChoice:
+    """Return `name` as a drift choice.
+
+    Raises:
+        UnknownNameError: If `name` is none of `DRIFT_CHOICES`.
+    """
+    for choice in DRIFT_CHOICES:
+        if choice == name:
+            return choice
+    raise unknown_name("drift", name, DRIFT_CHOICES)
 
 
 def select_drift(

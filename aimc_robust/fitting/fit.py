@@ -12,7 +12,7 @@ from aimc_robust import __version__
 from aimc_robust.devices.cell_model import NAME, UNITS
 from aimc_robust.errors import InputError, require_finite, require_known
 from aimc_robust.fitting.card_draft import CardDraft
-from aimc_robust.fitting.drift_selection import DRIFT_CHOICES, DriftChoice, select_drift
+from aimc_robust.fitting.drift_selection import DriftChoice, drift_choice, select_drift
 from aimc_robust.fitting.fit_result import Fit
 from aimc_robust.fitting.goodness import assess_fit
 from aimc_robust.fitting.measurements import read_measurements
@@ -112,7 +112,7 @@ def _check_arguments(name: str, unit: str, drift: str, t0_s: float | None, citat
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise InputError(f"name must be lower-case letters, digits and hyphens, such as my-rram, got {name!r}.")
     require_known("unit", unit, UNITS.values())
-    require_known("drift", drift, DRIFT_CHOICES)
+    drift_choice(drift)
     if t0_s is not None:
         require_finite("t0_s (seconds from the programming pulse to the earliest time)", t0_s, low=1e-12)
     if citation and len(citation) < 10:
