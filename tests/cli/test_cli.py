@@ -51,9 +51,12 @@ MISTAKES = {
     "missing spec": (["compare", "nothing.toml"], "there is no spec at nothing.toml"),
     "no comparison": (["report", "."], "holds no comparison"),
     # Told before the spec is read, so also where its answer is there already.
-    "part": (["compare", "nothing.toml", "--part", "4/3"], "--part takes I/N with I from 1 to N, such as 1/3 to 3/3"),
+    "part": (["compare", "nothing.toml", "--part", "4/3"], "--part must be I/N"),
     "engine": (["compare", "nothing.toml", "--engine", "slurm"], "unknown engine 'slurm'"),
-    "jobs on ray": (["compare", "nothing.toml", "--engine", "ray", "--jobs", "2"], "--jobs is for this machine alone"),
+    "jobs on ray": (
+        ["compare", "nothing.toml", "--engine", "ray", "--jobs", "2"],
+        "--jobs applies to --engine local only",
+    ),
     "ray's options": (["compare", "nothing.toml", "--gpus", "1"], "--ray-address, --cpus and --gpus need --engine ray"),
 }
 

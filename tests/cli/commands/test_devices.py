@@ -57,10 +57,10 @@ def test_a_plot_is_written_in_the_format_of_its_suffix(suffix, start, tmp_path):
 
 
 def test_the_plot_has_a_panel_per_effect_with_units():
-    from aimc_robust.report.figures.device_card import draw
+    from aimc_robust.report.figures.device_card import draw_card
 
     for name, panels, unit in (("ideal", 1, "share"), ("rram-wan2022-drift", 4, "µS"), ("sonos-agrawal2022", 5, "nA")):
-        axes = draw(load_card(name)).get_axes()
+        axes = draw_card(load_card(name)).get_axes()
         assert len(axes) == panels  # drift has three, one for each target
         assert unit in axes[0].get_xlabel()
         assert unit in axes[0].get_ylabel()
@@ -71,7 +71,7 @@ MISTAKES = {
     "suffix": (["ideal", "--plot", "plot.jpg"], ".png, .svg or .pdf, got 'plot.jpg'"),
     "no suffix": (["ideal", "--plot", "plot"], ".png, .svg or .pdf, got 'plot'"),
     "folder": (["ideal", "--plot", "gone/plot.png"], "gone/"),
-    "no device": (["--plot", "plot.png"], "name it"),
+    "no device": (["--plot", "plot.png"], "--plot needs a device"),
     "unknown device": (["sonos", "--plot", "plot.png"], "unknown device 'sonos'"),
     "missing card": (["my-cell.toml"], "no device card at my-cell.toml"),
 }

@@ -1,8 +1,10 @@
 """The command `evaluate`: the example of its help, and every bad input as one line that says how to mend it."""
 
+import json
 import os
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -98,6 +100,20 @@ def call(desk, monkeypatch, capsys):
     sys.modules.pop("desk_net", None)
 
 
+CELLS = """
+from aimc_robust import CellModel
+
+
+class Cell(CellModel):
+    name = "own-cell"
+    unit = "uS"
+    window = (1.0, 20.0)
+
+    def programming_std(self, target):
+        return 0.2 + 0.1 * target
+"""
+
+
 def command(tmp_path, *more, weights="good.safetensors", model="desk_net:build", data="npz:good.npz", device="ideal"):
     given = ["--model", model, "--data", data, "--device", device, "--out", tmp_path / "out", "--chips", 2, "--jobs", 1]
     return ["evaluate", weights, *given, *more]
@@ -126,6 +142,18 @@ def test_the_example_of_the_issue_runs_to_its_report(call, tmp_path):
         assert f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]" in line or target == "digital"
     code, out, _ = call("report", tmp_path / "out")
     assert (code, out) == (0, f"report: {tmp_path / 'out' / 'report.html'}\n")
+
+
+def test_a_cell_model_in_python_is_a_device(call, tmp_path):
+    Path("own_cells.py").write_text(CELLS)
+    code, _, err = call(*command(tmp_path, device="own_cells:Cell"))
+    assert (code, err) == (0, "")
+    table = pd.read_csv(tmp_path / "out" / "evaluations.csv")
+    assert table["target"].tolist() == ["digital", "own-cell", "own-cell"]
+    (target,) = json.loads((tmp_path / "out" / "question.json").read_text())["targets"]
+    assert target["device"] == "own_cells:Cell"
+    assert list(target["code_digests"]) == ["own_cells:Cell"]
+    assert "Cell model in Python: own_cells.Cell" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_checkpoint_of_a_comparison_is_deployed_with_its_model_and_data(call, done, tmp_path):
@@ -254,4 +282,4 @@ def test_a_user_who_stops_it_learns_that_the_same_command_goes_on(call, tmp_path
 
     monkeypatch.setattr("aimc_robust.experiments.results.evaluation.EvaluationResults.add_chip", stopped)
     code, _, err = call(*command(tmp_path))
-    assert (code, err) == (130, "stopped; the same command goes on from here.\n")
+    assert (code, err) == (130, "Interrupted. Run the same command again to continue.\n")

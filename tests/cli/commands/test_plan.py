@@ -43,9 +43,9 @@ def test_models_of_a_method_that_stand_alike_share_a_row(planned):
 def test_the_totals_say_what_they_are(planned):
     text = lines(planned)
     assert text[0] == "4 models: 1 done, 1 started, 2 to do."
-    whole, side = "about 4 h 10 min one after the other", "2 h 15 min with 2 side by side"
+    whole, side = "about 4 h 10 min one after the other", "2 h 15 min with 2 in parallel"
     assert text[1] == f"Time left: {whole}, {side}, on this machine (cpu)."
-    assert text[2] == "Checkpoints to come: 6 MB."
+    assert text[2] == "Disk space of new checkpoints: 6 MB."
     assert "  small-cnn, SGD: 0.1 s for an update" in text
 
 
@@ -89,7 +89,7 @@ def test_plan_tells_states_and_costs_and_writes_nothing(write_spec, tmp_path, mo
     assert "failed: not finite at update 7" in done.output
     assert "to do, 2 epochs" in done.output
     assert "Time left: about" in done.output
-    assert "Checkpoints to come:" in done.output
+    assert "Disk space of new checkpoints:" in done.output
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -65,7 +65,9 @@ def test_the_first_direction_goes_to_the_right(monkeypatch):
     monkeypatch.setattr(
         Axes, "contourf", lambda axes, *given, **how: seen.append(given) or contourf(axes, *given, **how)
     )
-    landscape_figure("plane", PLANE, {"sgd": LossSurface(np.array([[1.0, 1.0], [5.0, 9.0]]), 1)})  # rises along the first
+    landscape_figure(
+        "plane", PLANE, {"sgd": LossSurface(np.array([[1.0, 1.0], [5.0, 9.0]]), 1)}
+    )  # rises along the first
     across, up, values, _ = seen[0]
     assert (across, up) == ([-1.0, 1.0], [-1.0, 1.0])
     np.testing.assert_allclose(values, [[1.0, 5.0], [1.0, 9.0]])  # rows from below, columns from the left

@@ -70,11 +70,11 @@ def test_the_page_says_what_each_method_has_of_its_own(change_question):
     own = "data.test_share 0.2, model.options.channels 8, training.epochs 3, training.lr 0.2"
     assert page.count(own) >= 2  # in the table of trainings, and beside the accuracies
     assert f"| {own} |" in markdown
-    assert "<th scope="col">overrides</th>" in page
+    assert '<th scope="col">overrides</th>' in page
 
 
 def test_without_differences_the_page_has_no_such_column(done):
-    assert "overrides" not in (done / "report.html").read_text()
+    assert '<th scope="col">overrides</th>' not in (done / "report.html").read_text()
 
 
 def test_top5_is_shown_where_it_was_measured(change_question):

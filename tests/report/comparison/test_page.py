@@ -96,7 +96,7 @@ def test_both_reports_hold_question_tables_devices_source_and_versions(done):
 def test_the_best_is_marked_and_ties_are_those_the_paired_interval_cannot_tell_apart(folder):
     store = ComparisonResults.open(folder)
     # m-rwp beats sgd by exactly 5 points on every chip and seed: settled. Then only on average: tied.
-    rows = {(r["seed"], r["target"], r["chip"]): r["accuracy"] for c in store.cells[::2] for r in store.evaluations(c)}
+    rows = {(r["seed"], r["target"], r["chip"]): r["accuracy"] for c in store.trials[::2] for r in store.evaluations(c)}
     for seed in (0, 1):
         edit_rows(
             folder,
@@ -122,7 +122,9 @@ def cells_of(html, table):
 def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(done):
     html = (done / "report.html").read_text()
     markdown = (done / "report.md").read_text()
-    best = {t: max(s, key=lambda m: s[m].estimate.mean) for t, s in gather(ComparisonResults.open(done)).rankings.items()}
+    best = {
+        t: max(s, key=lambda m: s[m].estimate.mean) for t, s in gather(ComparisonResults.open(done)).rankings.items()
+    }
     summary = pd.read_csv(done / "summary.csv").set_index(["method", "target"])
     for table, targets in enumerate([["digital", "rram-wan2022"], ["gaussian-0.2"]], start=1):
         for method, cells in cells_of(html, table).items():

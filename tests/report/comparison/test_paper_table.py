@@ -31,7 +31,11 @@ def entry(ours, published, metric="accuracy"):
         (MeasuredValue(70.0, 3.0, 0.0), PublishedValue(75.0, 0.0, 4.0), True),  # 5 = sqrt(3^2 + 4^2), on the edge
         (MeasuredValue(70.0, 3.0, 0.0), PublishedValue(75.01, 0.0, 4.0), False),
         (MeasuredValue(70.0, 1.0, 1.0), PublishedValue(68.0, 1.0, 1.0), True),  # 2 = sqrt(4)
-        (MeasuredValue(70.0, 1.0, 1.0), PublishedValue(67.9, 1.0, 1.0), False),  # the sum of the two sides' would be 2.83
+        (
+            MeasuredValue(70.0, 1.0, 1.0),
+            PublishedValue(67.9, 1.0, 1.0),
+            False,
+        ),  # the sum of the two sides' would be 2.83
         (MeasuredValue(70.0, NAN, 0.3), PublishedValue(70.2, None, None), True),  # what is not given counts as 0
         (MeasuredValue(70.0, NAN, 0.1), PublishedValue(70.2, None, None), False),
         (MeasuredValue(70.0, NAN, NAN), PublishedValue(70.2, None, None), None),
@@ -100,7 +104,8 @@ def moved(folder, cell, points):
 
 
 @pytest.mark.parametrize(
-    ("points", "state"), [((5.0, 5.2), "held"), ((-5.0, -5.2), "did not with_fixed_strength"), ((5.0, -5.0), "not settled")]
+    ("points", "state"),
+    [((5.0, 5.2), "held"), ((-5.0, -5.2), "did not with_fixed_strength"), ((5.0, -5.0), "not settled")],
 )
 def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, state):
     folder = change_question(paper=PAPER)

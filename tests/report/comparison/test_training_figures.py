@@ -100,7 +100,10 @@ def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cos
     html, markdown = (watched / "report.html").read_text(), (watched / "report.md").read_text()
     assert '<details class="diagnostics">' in html
     means = means_of(watched)
-    assert html.count("<svg") == 4 + sum(len(g.panels) for g in diagnostics.panel_groups(diagnostics.diagnostics_rows(means))) + 2
+    assert (
+        html.count("<svg")
+        == 4 + sum(len(g.panels) for g in diagnostics.panel_groups(diagnostics.diagnostics_rows(means))) + 2
+    )
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     for what, key in (("test accuracy, sigma = 0.1 [%]", "test_accuracy@0.1"), ("gradient sharpness",) * 2):
