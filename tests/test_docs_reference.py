@@ -143,7 +143,7 @@ def test_the_example_spec_has_its_methods_targets_and_scale(tmp_path):
     path.write_text(block(COMPARING, "toml", "[methods"), encoding="utf-8")
     spec = load_spec(path)
     assert spec.labels == ["sgd", "rwp-0.05", "rwp-0.1", "wide-sgd"]
-    assert [target.split for target in spec.built_targets()] == ["test", "test", "test", "training"]
+    assert [target.split for target in spec.build_targets()] == ["test", "test", "test", "training"]
     small = load_spec(path, scale="small", overrides=["training.epochs=2"])
     assert (small.train_seeds, small.config().epochs) == ([0], 2)
 
