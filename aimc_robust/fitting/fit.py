@@ -12,12 +12,13 @@ from aimc_robust import __version__
 from aimc_robust.devices.cell_model import NAME, UNITS
 from aimc_robust.errors import InputError, require_finite, require_known
 from aimc_robust.fitting.card_draft import CardDraft
+from aimc_robust.fitting.drift_fit import DriftFit
 from aimc_robust.fitting.drift_selection import DriftChoice, drift_choice, select_drift
 from aimc_robust.fitting.fit_result import Fit
 from aimc_robust.fitting.goodness import assess_fit
 from aimc_robust.fitting.measurements import read_measurements
 from aimc_robust.fitting.points import Points, gather_points
-from aimc_robust.fitting.programming import check_earliest, deviations_from, mean_offset
+from aimc_robust.fitting.programming import MeanOffset, check_earliest, deviations_from, mean_offset
 from aimc_robust.fitting.read_noise import fit_read_noise, read_sample
 from aimc_robust.fitting.rounding import round_number
 from aimc_robust.fitting.std_fit import fit_best_family
@@ -76,31 +77,44 @@ def fit_card(
     )
     drift_fit = select_drift(drift, points, read_noise, programming, draft, reference=reference, t0_s=t0_s)
     source = {"citation": citation or f"Measurements in {table.origin}, fitted by aimc-robust {__version__}"}
-    card = draft.card(drift_fit, source)
+    return _assessed(draft, drift_fit, source, points, stuck, mean_offset(deviations))
+
+
+def _assessed(
+    draft: CardDraft,
+    drift: DriftFit,
+    source: dict[str, str],
+    points: Points,
+    stuck: StuckCells,
+    offset: MeanOffset,
+) -> Fit:
+    """The fit with its goodness, whose summary becomes part of the card's source."""
+    card, read_noise = draft.card(drift, source), draft.read_noise
     goodness = assess_fit(
         card,
         points,
         read_noise,
-        time_zero_s=drift_fit.time_zero_s,
-        parameters=drift_fit.programming.parameters,
+        time_zero_s=drift.time_zero_s,
+        parameters=drift.programming.parameters,
         reads=read_sample(points),
     )
-    offset = mean_offset(deviations)
-    warnings = fit_warnings(goodness, offset, stuck, points, read_noise, unit)
-    source["fit"] = fit_sentence(card, goodness, cells=len(first), read_noise=read_noise, drift=drift_fit.summary)
-    source["note"] = note_sentence(
-        unit,
-        offset,
-        has_read_noise=read_noise is not None,
-        time_zero_s=drift_fit.time_zero_s,
-        warnings=warnings,
-    )
+    warnings = fit_warnings(goodness, offset, stuck, points, read_noise, draft.unit)
+    summary = {
+        "fit": fit_sentence(card, goodness, cells=len(points.at(0)), read_noise=read_noise, drift=drift.summary),
+        "note": note_sentence(
+            draft.unit,
+            offset,
+            has_read_noise=read_noise is not None,
+            time_zero_s=drift.time_zero_s,
+            warnings=warnings,
+        ),
+    }
     return Fit(
-        card=draft.card(drift_fit, source),
+        card=draft.card(drift, source | summary),
         goodness=goodness,
         offset=offset,
-        time_zero_s=drift_fit.time_zero_s,
-        drift_summary=drift_fit.summary,
+        time_zero_s=drift.time_zero_s,
+        drift_summary=drift.summary,
         stuck=(int(stuck.low.sum()), int(stuck.high.sum())),
         warnings=tuple(warnings),
         points=points,

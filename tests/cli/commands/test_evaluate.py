@@ -145,15 +145,15 @@ def test_the_example_of_the_issue_runs_to_its_report(call, tmp_path):
 
 
 def test_a_cell_model_in_python_is_a_device(call, tmp_path):
-    Path("own_cells.py").write_text(CELLS)
-    code, _, err = call(*command(tmp_path, device="own_cells:Cell"))
+    Path("desk_cells.py").write_text(CELLS)
+    code, _, err = call(*command(tmp_path, device="desk_cells:Cell"))
     assert (code, err) == (0, "")
     table = pd.read_csv(tmp_path / "out" / "evaluations.csv")
     assert table["target"].tolist() == ["digital", "own-cell", "own-cell"]
     (target,) = json.loads((tmp_path / "out" / "question.json").read_text())["targets"]
-    assert target["device"] == "own_cells:Cell"
-    assert list(target["code_digests"]) == ["own_cells:Cell"]
-    assert "Cell model in Python: own_cells.Cell" in (tmp_path / "out" / "report.html").read_text()
+    assert target["device"] == "desk_cells:Cell"
+    assert list(target["code_digests"]) == ["desk_cells:Cell"]
+    assert "Cell model in Python: desk_cells.Cell" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_checkpoint_of_a_comparison_is_deployed_with_its_model_and_data(call, done, tmp_path):
