@@ -1,1 +1,1 @@
-"""CrossSim as a second backend."""
+"""CrossSim as a second backend: parameters, devices and layers."""

@@ -1,4 +1,4 @@
-"""Program a model onto CrossSim's cores: the reference simulation, with the parameters of a crossbar."""
+"""Program a model onto CrossSim's cores: a reference simulation with the parameters of a crossbar."""
 
 from __future__ import annotations
 
@@ -22,18 +22,30 @@ INSTALL = 'pip install "crosssim @ git+https://github.com/sandialabs/cross-sim@v
 
 @torch.no_grad()
 def program_on_crosssim(prepared: nn.Module, crossbar: Crossbar, axes: Axes, time_s: float = 0.0) -> nn.Module:
-    """Replace the layers of `prepared` by ones that CrossSim's cores compute, in place; returns the model.
+    """Replace the layers of a prepared model by ones that CrossSim's cores compute.
 
-    Linear layers, convolutions and the projections of MultiheadAttention; a module reached by several names becomes
-    one under all of them, layers that share a parameter get equal devices, and every group of a convolution has
-    arrays of its own, as in the native backend. What remains is frozen: no gradient passes CrossSim.
-    prepared: from `prepare`, on the CPU. axes: name the chip; the random numbers are CrossSim's own, so it is another
-    chip than the native one of these axes. time_s: since programming [s]; the same chip at every time.
-    Raises MissingDependencyError without CrossSim, InputError for what it cannot express.
+    Supported are linear layers, convolutions and the projections of MultiheadAttention. As in the native backend, a
+    module reached by several names becomes one module under all of them, layers that share a parameter get equal
+    devices, and every group of a convolution has its own arrays. All parameters are frozen, since no gradient passes
+    through CrossSim.
+
+    Args:
+        prepared: Result of `prepare`, on the CPU; modified in place.
+        crossbar: Crossbar to program.
+        axes: Axes that identify the chip. Random numbers are drawn by CrossSim, so the chip differs from the native one
+            of the same axes.
+        time_s: Time since programming [s]; a chip is the same at every time.
+
+    Returns:
+        The model, or its replacement if it is a single layer.
+
+    Raises:
+        MissingDependencyError: if CrossSim is not installed.
+        InputError: if CrossSim cannot express the model or the crossbar.
     """
     _require_crosssim()
-    _refuse(list(analog_weights(prepared, every_use=True).values()))
-    programmed = replace_layers(prepared, lambda weight: _layer(weight, crossbar, axes, time_s))
+    _check_supported(list(analog_weights(prepared, include_shared=True).values()))
+    programmed = replace_layers(prepared, lambda weight: _make_layer(weight, crossbar, axes, time_s))
     return programmed.requires_grad_(False)
 
 
@@ -44,32 +56,34 @@ def _require_crosssim() -> None:
         raise MissingDependencyError(f"the backend 'crosssim' needs CrossSim 3.2: {INSTALL}") from error
 
 
-def _refuse(uses: list[AnalogWeight]) -> None:
-    """Layers that CrossSim's cores cannot stand for, all of them by name."""
-    other = [use for use in uses if not isinstance(use.module, (nn.Linear, *CONVOLUTIONS, nn.MultiheadAttention))]
-    if other:
+def _check_supported(weights: list[AnalogWeight]) -> None:
+    """Raise `InputError` for layers that CrossSim's cores cannot compute, naming all of them."""
+    supported = (nn.Linear, *CONVOLUTIONS, nn.MultiheadAttention)
+    unsupported = [weight for weight in weights if not isinstance(weight.module, supported)]
+    if unsupported:
         raise InputError(
-            f"the backend 'crosssim' has no form of {_named(other)}; expected linear layers, convolutions and "
+            f"the backend 'crosssim' has no form of {_names(unsupported)}; expected linear layers, convolutions and "
             "attention. Use the native backend."
         )
-    own = [use for use in uses if has_own_forward(use.module)]
-    if own:
+    overridden = [weight for weight in weights if has_own_forward(weight.module)]
+    if overridden:
         raise InputError(
-            f"{_named(own)} has a forward of its own, which CrossSim's cores would not run. Use the native backend."
+            f"{_names(overridden)} has a forward of its own, which CrossSim's cores would not run. Use the native "
+            "backend."
         )
-    elsewhere = [use for use in uses if use.parameter.device.type != "cpu"]
-    if elsewhere:
+    not_on_cpu = [weight for weight in weights if weight.parameter.device.type != "cpu"]
+    if not_on_cpu:
         raise InputError(
-            f"the backend 'crosssim' computes on the CPU; {_named(elsewhere[:1])} is on "
-            f"{elsewhere[0].parameter.device}. Move the model with .cpu()."
+            f"the backend 'crosssim' computes on the CPU; {_names(not_on_cpu[:1])} is on "
+            f"{not_on_cpu[0].parameter.device}. Move the model with .cpu()."
         )
 
 
-def _named(uses: list[AnalogWeight]) -> str:
-    return ", ".join(f"{use.layer!r} ({type(use.module).__name__})" for use in uses)
+def _names(weights: list[AnalogWeight]) -> str:
+    return ", ".join(f"{weight.layer!r} ({type(weight.module).__name__})" for weight in weights)
 
 
-def _layer(weight: AnalogWeight, crossbar: Crossbar, axes: Axes, time_s: float) -> CrossSimLayer:
+def _make_layer(weight: AnalogWeight, crossbar: Crossbar, axes: Axes, time_s: float) -> CrossSimLayer:
     module, name = weight.module, weight.layer
     matrix = with_bias_rows(crossbar, weight)
     groups = module.groups if isinstance(module, CONVOLUTIONS) else 1
@@ -78,27 +92,30 @@ def _layer(weight: AnalogWeight, crossbar: Crossbar, axes: Axes, time_s: float) 
     ranges = (crossbar.ranges or {}).get(name)
     if ranges is None and crossbar.needs_ranges:
         raise missing_ranges(name)
-    tree = crosssim_parameters(crossbar, layer=ranges, time_s=time_s)
+    parameters = crosssim_parameters(crossbar, layer=ranges, time_s=time_s)
     limit = float(matrix_limit(crossbar, matrix.float(), layer=name)) or torch.finfo(torch.float32).eps
     if groups > 1:  # one limit for the layer, not one for each group's core
-        tree["core"]["mapping"]["weights"] |= {"percentile": None, "min": -limit, "max": limit}
+        parameters["core"]["mapping"]["weights"] |= {"percentile": None, "min": -limit, "max": limit}
     bias_rows = crossbar.bias_rows if weight.bias is not None else 0
-    arrays = CrossSimArrays(name, matrix, tree, bias_rows=bias_rows, groups=groups, axes=axes.at(layer=weight.array))
+    arrays = CrossSimArrays(
+        name, matrix, parameters, bias_rows=bias_rows, groups=groups, axes=axes.at(layer=weight.array_owner)
+    )
     bias = None if bias_rows else weight.bias
     if isinstance(module, CONVOLUTIONS):
         return CrossSimConvolution(arrays, bias, module)
     return CrossSimLinear(arrays, bias)
 
 
-def _check_sizes(name: str, count: int, limit: int, what: str, side: str) -> None:
-    """Refuse a cut into arrays that differs from ours, which keeps within the limit where CrossSim's does not."""
+def _check_sizes(name: str, count: int, limit: int, unit: str, option: str) -> None:
+    """Raise `InputError` if CrossSim's cut into arrays differs from `partition`, which never exceeds the limit."""
     if limit == 0 or count <= limit:
         return
     arrays = -(-count // limit)
     size = round(count / arrays)
-    theirs = [*[size] * (arrays - 1), count - size * (arrays - 1)]
-    if theirs != [stop - start for start, stop in partition(count, limit)]:
+    crosssim_sizes = [*[size] * (arrays - 1), count - size * (arrays - 1)]
+    if crosssim_sizes != [stop - start for start, stop in partition(count, limit)]:
         raise InputError(
-            f"the layer {name!r} has {count} {what}; CrossSim would cut them into arrays of {theirs[0]} and, the last, "
-            f"{theirs[-1]}, which exceeds {side}={limit}. Choose other {side}, or use the native backend."
+            f"the layer {name!r} has {count} {unit}; CrossSim would cut them into arrays of {crosssim_sizes[0]} and, "
+            f"the last, {crosssim_sizes[-1]}, which exceeds {option}={limit}. Choose another value of {option}, or "
+            "use the native backend."
         )

@@ -1,4 +1,4 @@
-"""Parameters of CrossSim's own, added to those that a crossbar gives: parasitic resistances, I-V curves, circuits."""
+"""Additional CrossSim parameters that a crossbar does not have: parasitic resistances, I-V curves, circuits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from aimc_robust.errors import InputError, unknown_name
 
-# Parameters of CrossSim's that would break the backend, which sets or relies on them, and why.
+# CrossSim parameters that the backend sets or relies on, with the reason.
 RESERVED = {
     "simulation.useGPU": "the backend computes on the CPU",
     "simulation.convolution": "the backend lays out convolutions itself",
@@ -22,23 +22,28 @@ RESERVED = {
 }
 
 
-def add_extra(tree: dict[str, Any], more: Mapping[str, Any], *, relative: bool) -> None:
-    """Merge `more` into `tree`, in place; both nest as CrossSim's parameters do.
+def add_extra(tree: dict[str, Any], extra: Mapping[str, Any], *, relative: bool) -> None:
+    """Merge additional parameters into `tree`, in place.
 
-    relative: whether the device's states have no unit, so that its resistances in `tree` mean nothing.
-    Raises InputError for what would break the backend or fail in CrossSim, UnknownNameError for a key that CrossSim
-    does not know, where it is installed.
+    Args:
+        tree: Parameters, nested as in CrossSim.
+        extra: Additional parameters, nested as in CrossSim.
+        relative: Whether the device's states have no unit, so that its resistances in `tree` are meaningless.
+
+    Raises:
+        InputError: if a parameter would break the backend or fail in CrossSim.
+        UnknownNameError: if CrossSim is installed and has no such parameter.
     """
-    if not more:
+    if not extra:
         return
-    _check_reserved(more)
-    _check_known(more)
-    _merge(tree, more)
-    _check_circuit(tree, relative and "Rmin" not in more.get("xbar", {}).get("device", {}))
+    _check_reserved(extra)
+    _check_known(extra)
+    _merge(tree, extra)
+    _check_circuit(tree, relative and "Rmin" not in extra.get("xbar", {}).get("device", {}))
 
 
-def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
-    for key, value in more.items():
+def _merge(tree: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    for key, value in extra.items():
         if isinstance(value, Mapping):
             inner = tree.setdefault(key, {})
             if not isinstance(inner, dict):
@@ -50,42 +55,42 @@ def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
             tree[key] = copy.deepcopy(value)
 
 
-def _check_reserved(more: Mapping[str, Any], above: str = "") -> None:
-    for key, value in more.items():
-        path = f"{above}{key}"
+def _check_reserved(extra: Mapping[str, Any], prefix: str = "") -> None:
+    for key, value in extra.items():
+        path = f"{prefix}{key}"
         if path in RESERVED or key == "_match":
-            reason = RESERVED.get(path, "mvm and vmm are the same")
+            reason = RESERVED.get(path, "the backend sets mvm and vmm to the same values")
             raise InputError(f"CrossSim's parameter {path} cannot be set here: {reason}.")
         if isinstance(value, Mapping):
             _check_reserved(value, f"{path}.")
 
 
-def _check_known(more: Mapping[str, Any]) -> None:
-    """Refuse a key that CrossSim's dataclasses lack, where CrossSim can be asked."""
+def _check_known(extra: Mapping[str, Any]) -> None:
+    """Raise `UnknownNameError` for a key that is not a field of CrossSim's dataclasses, if CrossSim is installed."""
     try:
         from simulator import CrossSimParameters
     except ImportError:
         return
-    _check_fields(more, CrossSimParameters(), "")
+    _check_fields(extra, CrossSimParameters(), "")
 
 
-def _check_fields(more: Mapping[str, Any], node: Any, above: str) -> None:
-    if hasattr(node, "get_adc_type") and "model" in more:
-        node = type(node).get_adc_type(more["model"])()
+def _check_fields(extra: Mapping[str, Any], node: Any, prefix: str) -> None:
+    if hasattr(node, "get_adc_type") and "model" in extra:
+        node = type(node).get_adc_type(extra["model"])()
     names = [field.name for field in dataclasses.fields(node)]
-    for key, value in more.items():
+    for key, value in extra.items():
         if key not in names:
-            raise unknown_name("CrossSim parameter", f"{above}{key}", [f"{above}{name}" for name in names])
+            raise unknown_name("CrossSim parameter", f"{prefix}{key}", [f"{prefix}{name}" for name in names])
         inner = getattr(node, key)
         if dataclasses.is_dataclass(inner) != isinstance(value, Mapping):
             expected = "a table" if dataclasses.is_dataclass(inner) else "a value"
-            raise InputError(f"CrossSim's parameter {above}{key} is {expected}, got {value!r}.")
+            raise InputError(f"CrossSim's parameter {prefix}{key} is {expected}, got {value!r}.")
         if isinstance(value, Mapping):
-            _check_fields(value, inner, f"{above}{key}.")
+            _check_fields(value, inner, f"{prefix}{key}.")
 
 
 def _check_circuit(tree: dict[str, Any], without_ohms: bool) -> None:
-    """Parasitic resistances and I-V curves: what CrossSim 3.2 fails on, or would pass over in silence."""
+    """Check parasitic resistances and I-V curves for what CrossSim 3.2 fails on or silently ignores."""
     curve = tree["xbar"]["device"].get("nonlinear_IV", {})
     curved = curve.get("enable", False)
     parasitic = tree["xbar"].get("array", {}).get("parasitics", {}).get("enable", False)
@@ -93,11 +98,10 @@ def _check_circuit(tree: dict[str, Any], without_ohms: bool) -> None:
         raise InputError("CrossSim 3.2 fails with parasitic resistances on a bit-sliced mapping; use another mapping.")
     if curved and curve.get("model", "IdealDevice") == "IdealDevice":
         raise InputError(
-            "xbar.device.nonlinear_IV.enable without a model leaves I-V curves straight in CrossSim; name one, such as "
-            "RRAMMilo."
+            "xbar.device.nonlinear_IV.enable without a model has no effect in CrossSim; name a model, such as RRAMMilo."
         )
     if (parasitic or curved) and without_ohms:
         raise InputError(
-            "parasitic resistances and I-V curves need ohms, and this card's states are relative; give "
-            "xbar.device.Rmin and Rmax beside them, or use another card."
+            "parasitic resistances and I-V curves need ohms, but this device's states are relative; set "
+            "xbar.device.Rmin and Rmax as well, or use another device."
         )

@@ -1,6 +1,6 @@
-"""A crossbar in the parameters of CrossSim 3.2 (BSD-3, sandialabs/cross-sim), as a plain nested dict.
+"""Translate a crossbar to the parameters of CrossSim 3.2 (BSD-3, sandialabs/cross-sim), as a nested dict.
 
-CrossSim need not be installed: `CrossSimParameters(**crosssim_parameters(crossbar))` makes its own object of them.
+CrossSim need not be installed. Where it is, `CrossSimParameters(**crosssim_parameters(crossbar))` creates its object.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping as Table
 from typing import Any
 
 from aimc_robust.errors import InputError
+from aimc_robust.hardware.config.converters import ADC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.mapping import BitSliced, Offset, OneSided, TwoSided
 from aimc_robust.hardware.config.ranges import LayerRanges
@@ -24,14 +25,23 @@ def crosssim_parameters(
     time_s: float = 0.0,
     extra: Table[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """CrossSim's parameters for one layer on `crossbar`: numbers, texts and lists; members of enums by their name.
+    """Translate a crossbar to CrossSim's parameters for one layer.
 
-    layer: the layer's calibrated converter ranges, where the crossbar needs some. time_s: since programming [s].
-    extra: parameters of CrossSim's own, such as {"xbar": {"array": {"parasitics": {...}}}}, merged last, after
-        `crossbar.crosssim`.
-    Bias rows are no parameter of CrossSim's: they are rows of the matrix.
-    Raises InputError for what CrossSim cannot express, UnknownNameError for an extra key that it does not know (where
-    CrossSim is installed, otherwise its own constructor refuses).
+    Bias rows are not a parameter of CrossSim: they are rows of the matrix.
+
+    Args:
+        crossbar: Crossbar to translate.
+        layer: Calibrated converter ranges of the layer, if the crossbar needs them.
+        time_s: Time since programming [s].
+        extra: Additional CrossSim parameters, such as {"xbar": {"array": {"parasitics": {...}}}}, merged last, after
+            `crossbar.crosssim`.
+
+    Returns:
+        Nested parameters of numbers, strings and lists; members of enums by name.
+
+    Raises:
+        InputError: if CrossSim cannot express the crossbar.
+        UnknownNameError: if CrossSim is installed and has no parameter of this name.
     """
     if crossbar.scaling != "layer":
         raise InputError(
@@ -54,10 +64,10 @@ def crosssim_parameters(
             "adc": {"mvm": _adc(crossbar, layer)},
         },
     }
-    for more in (getattr(crossbar, "crosssim", None), extra):
-        add_extra(tree, more or {}, relative=crossbar.card.state == "relative")
+    for additional in (crossbar.crosssim, extra):
+        add_extra(tree, additional or {}, relative=crossbar.card.state_kind == "relative")
     for pair in (tree["core"]["mapping"]["inputs"], tree["xbar"]["dac"], tree["xbar"]["adc"]):
-        pair["vmm"] = copy.deepcopy(pair["mvm"])  # CrossSim wants both the same
+        pair["vmm"] = copy.deepcopy(pair["mvm"])  # CrossSim requires equal values
     return tree
 
 
@@ -81,7 +91,7 @@ def _style(crossbar: Crossbar) -> dict[str, Any]:
 
 
 def _kind(crossbar: Crossbar, layer: LayerRanges | None) -> str:
-    """The DAC's kind; `auto` resolved by the layer's inputs."""
+    """Kind of the DAC; `auto` is resolved by the layer's inputs."""
     if crossbar.dac is None:
         return "ideal"
     if crossbar.dac.kind != "auto":
@@ -99,7 +109,7 @@ def _calibrated(crossbar: Crossbar, layer: LayerRanges | None) -> LayerRanges:
 
 
 def _inputs(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, float]:
-    """The inputs that span the DAC's range; they also set the unit of the ADC's range."""
+    """Range of the DAC's inputs, which also sets the unit of the ADC's range."""
     if crossbar.dac is not None and crossbar.dac.full_scale is not None:
         full_scale = crossbar.dac.full_scale
     elif layer is not None or crossbar.needs_ranges:
@@ -122,7 +132,7 @@ def _adc(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, Any]:
     adc = crossbar.adc
     if adc is None:
         return {"model": "IdealADC", "bits": 0}
-    ranges = _output_ranges(crossbar, layer)
+    ranges = _output_ranges(crossbar, adc, layer)
     if adc.kind == "sign-magnitude":
         _check_symmetric(crossbar, layer, ranges)
     values = {
@@ -135,13 +145,13 @@ def _adc(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, Any]:
     return values | ({"calibrated_range": ranges if sliced else ranges[0]} if ranges else {})
 
 
-def _output_ranges(crossbar: Crossbar, layer: LayerRanges | None) -> list[list[float]]:
-    """[low, high] of each weight slice; none for the worst case, which CrossSim takes from each array's size."""
-    option, banks = crossbar.adc.range, crossbar.mapping_object.banks
-    if option == "worst-case":
+def _output_ranges(crossbar: Crossbar, adc: ADC, layer: LayerRanges | None) -> list[list[float]]:
+    """[low, high] of each weight slice; empty for the worst case, which CrossSim derives from each array's size."""
+    banks = crossbar.mapping_object.banks
+    if adc.range == "worst-case":
         return []
-    if option != "calibrated":
-        return [list(option)] * banks
+    if not isinstance(adc.range, str):
+        return [list(adc.range)] * banks
     outputs = _calibrated(crossbar, layer).outputs
     if len(outputs) != banks:
         raise InputError(
