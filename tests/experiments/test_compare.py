@@ -155,9 +155,9 @@ def test_a_second_process_on_the_same_folder_is_refused(run, write_spec, done_co
 def test_every_model_starts_from_its_own_seed_and_the_same_seed_for_every_method(run, write_quick_spec, monkeypatch):
     started = []
 
-    def recording(model, method, *args, seed, **options):
-        started.append((method.seed, seed, model.features[0].weight.detach().clone()))
-        return train(model, method, *args, seed=seed, **options)
+    def recording(model, method, *args, train_seed, **options):
+        started.append((method.seed, train_seed, model.features[0].weight.detach().clone()))
+        return train(model, method, *args, train_seed=train_seed, **options)
 
     monkeypatch.setattr(trial_runner, "train", recording)
     run(write_quick_spec())

@@ -85,7 +85,7 @@ def evaluate_models(
     options, progress = options or RunOptions(), progress or EvaluationProgress()
     models = list(zip(spec.models, networks, strict=True))
     targets = spec.build_targets()
-    analog_part = coverage(networks[0], images.example).line()
+    analog_part = coverage(networks[0], images.example).summary()
     dry_run_warnings = _dry_run(networks[0], images, targets, options)
     with lock_folder(folder), warnings.catch_warnings():
         for text in dry_run_warnings:  # once is enough

@@ -11,10 +11,12 @@ import multiprocessing
 import os
 import sys
 from multiprocessing import forkserver
-from multiprocessing.context import BaseContext
 
 PRELOADED = ["aimc_robust.experiments.execution.trial_runner", "lightning_fabric"]
-mp_context: BaseContext = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+if sys.platform == "linux":
+    mp_context = multiprocessing.get_context("forkserver")
+else:
+    mp_context = multiprocessing.get_context("spawn")
 
 
 def begin_imports() -> None:

@@ -24,6 +24,7 @@ from aimc_robust.experiments.execution.trial_evaluation import TrialEvaluation
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.models.registry import build_model
+from aimc_robust.training.config import Precision
 from aimc_robust.training.epoch import loss_function
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.loop import train
@@ -111,7 +112,7 @@ class TrialRunner:
 
     # Shared resources ---------------------------------------------------------------------------------------------
 
-    def fabric(self, precision: str) -> Fabric:
+    def fabric(self, precision: Precision) -> Fabric:
         """Return the Fabric of a precision, created at first use: a finished comparison on one process needs none."""
         if precision not in self._fabrics:
             self._fabrics[precision] = self.machine.fabric(precision)

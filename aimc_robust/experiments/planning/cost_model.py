@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,7 +98,7 @@ class CostModel:
                 kind = target_kind(target)
                 cost = self._cached(
                     f"chip {network_key} {kind}",
-                    lambda target=target, kind=kind: self._time_chip(target, model, data, f"{name} on {kind}"),
+                    partial(self._time_chip, target, model, data, f"{name} on {kind}"),
                 )
                 chip_s[target.name] = cost.of(_count(data.test if target.split == "test" else data.training))
         return TrialCost(epoch_s, chip_s, sum(v.numel() * v.element_size() for v in model.state_dict().values()))
@@ -148,6 +149,7 @@ class CostModel:
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
         trained = torch.compile(model) if config.compile else model
+        assert isinstance(trained, nn.Module)
         optimizer = config.base_optimizer(model)
 
         def seconds(batch_size: int) -> float:

@@ -180,7 +180,7 @@ class ComparisonSpec(StrictModel):
         """
         table, code = self.method_table(label), self.model_of(label).source_digest
         content = {
-            "data": self.data_of(label).model_dump(mode="json", exclude_defaults=True, exclude=LOCATION_FIELDS),
+            "data": self.data_of(label).model_dump(mode="json", exclude_defaults=True, exclude=set(LOCATION_FIELDS)),
             "model": self.model_of(label).model_dump(mode="json", exclude_defaults=True),
             "training": deep_merge(self.training, self._method_override(label, "training")),
             "method": {"kind": label} | table,
@@ -194,7 +194,7 @@ class ComparisonSpec(StrictModel):
 
         Two results folders can be continued or merged if their specs have equal identities.
         """
-        values = self.model_dump(mode="json", exclude=DESCRIPTIVE_KEYS)
+        values = self.model_dump(mode="json", exclude=set(DESCRIPTIVE_KEYS))
         for table in (values["data"], *(method.get("data", {}) for method in values["methods"].values())):
             for key in LOCATION_FIELDS:
                 table.pop(key, None)

@@ -127,8 +127,16 @@ class EvaluationSpec(StrictModel):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for a run to continue in a folder; paths of weights and images may differ."""
-        locations = {"models": {"__all__": {"file"}}, "images": {"name"}}
-        return self.model_dump(mode="json", exclude={"chips": True, "precision": True, "threshold": True, **locations})
+        return self.model_dump(
+            mode="json",
+            exclude={
+                "chips": True,
+                "precision": True,
+                "threshold": True,
+                "models": {"__all__": {"file"}},
+                "images": {"name"},
+            },
+        )
 
 
 def parse_models(arguments: Sequence[str], ids: Sequence[str]) -> list[TrainedModel]:

@@ -114,15 +114,17 @@ def deep_merge(base: Values, override: Values, *, literal: bool = False) -> Valu
     result = dict(base)
     for key, value in override.items():
         previous = result.get(key)
-        is_merged = isinstance(previous, dict) and isinstance(value, dict)
-        if is_merged and not literal and key in REPLACED_TABLES:
-            is_merged = not _names_another(previous, value)
-        result[key] = deep_merge(previous, value, literal=literal) if is_merged else value
+        if isinstance(previous, dict) and isinstance(value, dict) and (literal or not _replaces(key, previous, value)):
+            value = deep_merge(previous, value, literal=literal)
+        result[key] = value
     return result
 
 
-def _names_another(base: Values, override: Values) -> bool:
-    return any(key in override and override[key] != base.get(key) for key in ("name", "shape"))
+def _replaces(table: str, base: Values, override: Values) -> bool:
+    """Return whether an override names another network or ramp than the table below it."""
+    return table in REPLACED_TABLES and any(
+        key in override and override[key] != base.get(key) for key in ("name", "shape")
+    )
 
 
 def parse_override(text: str) -> Values:

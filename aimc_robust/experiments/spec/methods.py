@@ -49,6 +49,6 @@ def _ramp_table(ramp: Any) -> Any:
         return ramp
     other_fields = {key: value for key, value in ramp.items() if key not in ("updates", "run")}
     require_whole("`run` of a ramp", ramp["run"], low=1)
-    updates = ramp.get("updates")
+    updates: Any = ramp.get("updates")
     require_whole("`updates` of a ramp", updates, low=1, high=ramp["run"])
     return other_fields | {"fraction": updates / ramp["run"]}

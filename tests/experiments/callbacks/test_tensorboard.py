@@ -149,7 +149,9 @@ def test_everything_is_passed_on(store):
         "finished": ((SGD, {"digital": 90.0}), {}),
         "failed": ((SGD, "why"), {}),
     }
-    methods = {name for name, _ in inspect.getmembers(ComparisonProgress, inspect.isfunction) if not name.startswith("_")}
+    methods = {
+        name for name, _ in inspect.getmembers(ComparisonProgress, inspect.isfunction) if not name.startswith("_")
+    }
     assert methods == set(calls)
     for name in calls:
         setattr(Listening, name, lambda self, *args, _name=name, **named: heard.append((_name, args, named)))

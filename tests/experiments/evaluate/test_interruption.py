@@ -51,7 +51,7 @@ def test_killed_in_the_middle_it_goes_on_and_no_chip_is_evaluated_twice(tmp_path
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr("aimc_robust.report.write_report", lambda folder: folder)  # its figures take a while
+    monkeypatch.setattr("aimc_robust.report.write.write_report", lambda folder: folder)  # its figures take a while
 
     def call(folder):
         monkeypatch.setattr(sys, "argv", ["aimc-robust", *arguments(folder)])

@@ -43,4 +43,6 @@ def test_want_of_memory_is_one_cells_failure(tmp_path, monkeypatch, engine):
     assert reason.endswith("use a smaller batch or network, or fewer jobs.")
     assert list(outcome.results.table()["method"]) == ["sgd"]
     assert "out of memory" in write_report(tmp_path / "out").read_text(encoding="utf-8")
-    assert compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **asked).failed == {trial: reason}  # not tried again
+    assert compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **asked).failed == {
+        trial: reason
+    }  # not tried again

@@ -9,7 +9,17 @@ import torch
 from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.planning import timer
 from aimc_robust.experiments.planning.cost_model import CostModel, TrialCost
-from aimc_robust.experiments.planning.plan import DONE, FAILED, SHARED, STARTED, TODO, TRAINED, makespan, plan, trial_states
+from aimc_robust.experiments.planning.plan import (
+    DONE,
+    FAILED,
+    SHARED,
+    STARTED,
+    TODO,
+    TRAINED,
+    makespan,
+    plan,
+    trial_states,
+)
 from aimc_robust.experiments.planning.timer import Cost, affordable_batch, median_s
 from aimc_robust.experiments.planning.workload import method_kind, target_kind
 from aimc_robust.experiments.results.comparison import ComparisonResults

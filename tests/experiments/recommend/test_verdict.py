@@ -84,7 +84,7 @@ def test_without_the_baseline_or_the_proposal_nothing_is_settled(lost):
 
 
 def test_a_rival_that_failed_has_no_say_and_a_sweep_that_failed_whole_has_no_best():
-    assert judged(sgd=several(80), new=several(85, draw=1)).word == "confirmed"
+    assert judged(sgd=several(80), new=several(85, draw=1)).judgement == "confirmed"
     verdict = judge("new", "sgd", DEVICE, {})
     assert (verdict.judgement, verdict.best) == ("not settled", "")
 
@@ -107,7 +107,7 @@ def wrongly_settled(trials, *, seeds, rivals, seed_sd=1.0):
             label: [list(80 + seed_sd * generator.normal() + chip + generator.normal(size=5)) for _ in range(seeds)]
             for label in ("sgd", "new", *(f"r{i}" for i in range(rivals)))
         }
-        words.append(judged(**draw).word)
+        words.append(judged(**draw).judgement)
     return words.count("confirmed") / trials, words.count("refuted") / trials
 
 

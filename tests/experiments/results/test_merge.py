@@ -163,9 +163,7 @@ def test_two_different_finished_trainings_are_refused_and_nothing_is_written(res
     one, two = results("one"), results("two")
     finished(one, SGD, value=1)
     finished(two, SGD, value=2)
-    with pytest.raises(
-        ResultsError, match=r"sgd-seed0 in .*one.* and .*two.*other weights.*leave one of the folders"
-    ):
+    with pytest.raises(ResultsError, match=r"sgd-seed0 in .*one.* and .*two.*other weights.*leave one of the folders"):
         merge([one.folder, two.folder], tmp_path / "all")
     assert not (tmp_path / "all").exists()
 

@@ -100,7 +100,10 @@ FAULTS = {
         ["diagnostics", "images", "from 1"],
     ),
     "a seed of diagnostics": (("[methods.sgd]", "[diagnostics]\nseed = 1\n[methods.sgd]"), ["diagnostics", "seed"]),
-    "diagnostics that are no table": (("train_seeds = [0, 1]", "train_seeds = [0, 1]\ndiagnostics = true"), ["diagnostics"]),
+    "diagnostics that are no table": (
+        ("train_seeds = [0, 1]", "train_seeds = [0, 1]\ndiagnostics = true"),
+        ["diagnostics"],
+    ),
     "not TOML": (("train_seeds = [0, 1]", "train_seeds = [0, 1"), ["TOML"]),
     "a label that is no file name": (("[methods.sgd]", '[methods."a/b"]\nkind = "sgd"'), ["methods", "a/b"]),
 }

@@ -109,7 +109,8 @@ class _RayRun:
             "expected": package_versions(),
             "threads": engine.cpus,
         }
-        self.task: Any = ray.remote(run_remote_trial)
+        remote: Any = ray.remote  # its type hints do not cover functions with keyword arguments
+        self.task = remote(run_remote_trial)
         self.options = {
             "num_cpus": engine.cpus,
             "num_gpus": gpus,

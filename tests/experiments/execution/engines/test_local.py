@@ -96,7 +96,8 @@ from support.engine_runs import waits
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    LocalEngine(2, run_trial=waits).run(RunContext(folder, folder), [Trial("sgd", 0), Trial("sgd", 1)], ComparisonProgress())
+    trials = [Trial("sgd", 0), Trial("sgd", 1)]
+    LocalEngine(2, run_trial=waits).run(RunContext(folder, folder), trials, ComparisonProgress())
 """
 
 
@@ -143,5 +144,7 @@ def test_numbers_that_cannot_be_right_are_refused(wrong):
 
 def test_the_serial_engine_runs_cells_here_in_their_order(tmp_path):
     heard = Heard()
-    assert SerialEngine(run_trial=engine_runs.tells_its_process).run(work_in(tmp_path), MIXED, heard) == dict.fromkeys(MIXED)
+    assert SerialEngine(run_trial=engine_runs.tells_its_process).run(work_in(tmp_path), MIXED, heard) == dict.fromkeys(
+        MIXED
+    )
     assert list(heard.calls) == ["m-rwp-seed0", "m-rwp-seed1"]
