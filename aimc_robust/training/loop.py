@@ -118,8 +118,8 @@ def train(
     weights_in_scope(model, "all")  # raises for a model without parameters
     if config.channels_last and len(images.shape) != 3:
         raise InputError(
-            f"channels_last needs images (N, C, H, W), got inputs of shape (N, {', '.join(map(str, images.shape))}); set it "
-            "to False."
+            f"channels_last needs images (N, C, H, W), got inputs of shape (N, {', '.join(map(str, images.shape))}); "
+            "set it to False."
         )
     fabric = fabric or single_device_fabric(next(model.parameters()).device, config.precision)
     check_fabric(fabric, config.precision, config.batch_size, shards=method.shard(*world()).num_shards)

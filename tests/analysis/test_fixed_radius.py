@@ -65,7 +65,7 @@ def test_drawn_noise_has_the_radius_that_was_asked_for(scale):
 def test_a_model_without_weights_has_no_sigma():
     for model in (nn.ReLU(), nn.Linear(3, 2)):
         nn.init.zeros_(getattr(model, "weight", torch.empty(1)))
-        with pytest.raises(InputError, match="has no length"):
+        with pytest.raises(InputError, match="filter_norm"):
             sigma_for_radius(model, 1.0, "filter_norm")
 
 
@@ -117,12 +117,12 @@ def test_a_frozen_layer_stays_and_a_frozen_model_is_refused():
     before = model[0].weight.clone()
     with perturbed(model, noise, generator=Axes(0)):
         assert torch.equal(model[0].weight, before)
-    with pytest.raises(InputError, match="no trainable weight"):
+    with pytest.raises(InputError, match="no trainable analog weight"):
         ascent_step(model.requires_grad_(False), inputs, labels, 0.3)
 
 
 def test_another_models_step_is_refused_by_name():
     inputs, labels = batch()
     noise = ascent_step(network(), inputs, labels, 0.3)
-    with pytest.raises(InputError, match="none of them"), perturbed(nn.Linear(3, 2), noise, generator=Axes(0)):
+    with pytest.raises(InputError, match="layers 0, 3, 5"), perturbed(nn.Linear(3, 2), noise, generator=Axes(0)):
         pass

@@ -171,7 +171,7 @@ def test_what_a_fabric_cannot_do_is_refused():
     fabric = single_device_fabric(torch.device("cpu"), "32-true")
     with pytest.raises(InputError, match=r"precision bf16-mixed, .*32-true"):
         check_fabric(fabric, "bf16-mixed", 8, 1)
-    with pytest.raises(InputError, match=r"a batch of 9 cannot be shared out evenly among 2 processes"):
+    with pytest.raises(InputError, match=r"a batch of 9 .*2 processes"):
         check_fabric(fabric, "32-true", 9, 2)
     with pytest.raises(InputError, match=r"parallel m-RWP needs an even number of processes, got 1"):
         train(conv_net(), MixedRWP(sigma=0.1, parallel=True), TrainingConfig(epochs=1), **DATA)
