@@ -23,13 +23,14 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.evaluation.attribution import attribute as attribute
     from aimc_robust.evaluation.equivalent_noise import EquivalentSigma as EquivalentSigma
     from aimc_robust.evaluation.equivalent_noise import equivalent_sigma as equivalent_sigma
-    from aimc_robust.evaluation.equivalent_noise import layer_errors as layer_errors
     from aimc_robust.evaluation.evaluate import evaluate as evaluate
-    from aimc_robust.evaluation.loss_prediction import Prediction as Prediction
+    from aimc_robust.evaluation.evaluation_grid import EvaluationGrid as EvaluationGrid
+    from aimc_robust.evaluation.evaluation_grid import evaluate_grid as evaluate_grid
+    from aimc_robust.evaluation.layer_errors import layer_errors as layer_errors
+    from aimc_robust.evaluation.loss_prediction import LossPrediction as LossPrediction
     from aimc_robust.evaluation.loss_prediction import predict_loss as predict_loss
-    from aimc_robust.evaluation.monte_carlo import Deployment as Deployment
-    from aimc_robust.evaluation.prediction_check import Validity as Validity
-    from aimc_robust.evaluation.prediction_check import validate_prediction as validate_prediction
+    from aimc_robust.evaluation.prediction_check import PredictionCheck as PredictionCheck
+    from aimc_robust.evaluation.prediction_check import check_prediction as check_prediction
     from aimc_robust.experiments.compare import compare as compare
     from aimc_robust.experiments.spec.comparison import load_spec as load_spec
     from aimc_robust.fitting.fit import fit_card as fit_card
@@ -41,9 +42,15 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.config.converters import ADC as ADC
     from aimc_robust.hardware.config.converters import DAC as DAC
     from aimc_robust.hardware.config.crossbar import Crossbar as Crossbar
-    from aimc_robust.hardware.config.mapping import BitSliced as BitSliced
+    from aimc_robust.hardware.config.deployment import Deployment as Deployment
+    from aimc_robust.hardware.config.device import Device as Device
     from aimc_robust.hardware.config.mapping import WeightMapping as WeightMapping
+    from aimc_robust.hardware.config.periphery import Periphery as Periphery
+    from aimc_robust.hardware.config.ranges import ConverterRanges as ConverterRanges
     from aimc_robust.hardware.config.ranges import LayerRanges as LayerRanges
+    from aimc_robust.hardware.config.standard_mappings import BitSliced as BitSliced
+    from aimc_robust.hardware.config.tiling import ArraySize as ArraySize
+    from aimc_robust.hardware.config.weight_layout import WeightLayout as WeightLayout
     from aimc_robust.hardware.conversion.coverage import Coverage as Coverage
     from aimc_robust.hardware.conversion.prepare import coverage as coverage
     from aimc_robust.hardware.program import program as program
@@ -86,11 +93,12 @@ _MODULES = {
     "devices.library": ["card_names", "load_card"],
     "errors": ["AimcError"],
     "evaluation.attribution": ["Attribution", "attribute"],
-    "evaluation.equivalent_noise": ["EquivalentSigma", "equivalent_sigma", "layer_errors"],
+    "evaluation.equivalent_noise": ["EquivalentSigma", "equivalent_sigma"],
     "evaluation.evaluate": ["evaluate"],
-    "evaluation.loss_prediction": ["Prediction", "predict_loss"],
-    "evaluation.monte_carlo": ["Deployment"],
-    "evaluation.prediction_check": ["Validity", "validate_prediction"],
+    "evaluation.evaluation_grid": ["EvaluationGrid", "evaluate_grid"],
+    "evaluation.layer_errors": ["layer_errors"],
+    "evaluation.loss_prediction": ["LossPrediction", "predict_loss"],
+    "evaluation.prediction_check": ["PredictionCheck", "check_prediction"],
     "experiments.compare": ["compare"],
     "experiments.spec.comparison": ["load_spec"],
     "fitting.fit": ["fit_card"],
@@ -100,8 +108,14 @@ _MODULES = {
     "hardware.calibration.converter_ranges": ["calibrate"],
     "hardware.config.converters": ["ADC", "DAC"],
     "hardware.config.crossbar": ["Crossbar"],
-    "hardware.config.mapping": ["BitSliced", "WeightMapping"],
-    "hardware.config.ranges": ["LayerRanges"],
+    "hardware.config.deployment": ["Deployment"],
+    "hardware.config.device": ["Device"],
+    "hardware.config.mapping": ["WeightMapping"],
+    "hardware.config.periphery": ["Periphery"],
+    "hardware.config.ranges": ["ConverterRanges", "LayerRanges"],
+    "hardware.config.standard_mappings": ["BitSliced"],
+    "hardware.config.tiling": ["ArraySize"],
+    "hardware.config.weight_layout": ["WeightLayout"],
     "hardware.conversion.coverage": ["Coverage"],
     "hardware.conversion.prepare": ["coverage"],
     "hardware.program": ["program"],

@@ -43,7 +43,7 @@ def scores(spec, label, seed):
     )
     batches = split_batches(data.validation, 512)
     conditions = (None, Gaussian(0.1), Gaussian(0.2))
-    return [evaluate(trained.model, batches, condition, chips=20, seed=1).mean for condition in conditions]
+    return [evaluate(trained.model, batches, condition, chips=20, chip_seed=1).mean for condition in conditions]
 
 
 def main():

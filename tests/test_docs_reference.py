@@ -13,7 +13,7 @@ from support.draws import draws
 from support.fixtures.comparison import run_spec
 from support.measurements import measure
 
-from aimc_robust import Card, Crossbar, load_card, program
+from aimc_robust import Card, Crossbar, Deployment, load_card, program
 from aimc_robust.data.sources.torchvision import DATASETS
 from aimc_robust.devices.states import cell_states
 from aimc_robust.experiments.spec.comparison import load_spec
@@ -21,7 +21,7 @@ from aimc_robust.fitting.measurements import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 from aimc_robust.fitting.std_fit import DEGREES
 from aimc_robust.models.networks.registry import find_network
 from aimc_robust.report.write import write_report
-from aimc_robust.targets.target import build_targets
+from aimc_robust.targets.build import build_targets
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,6 +62,7 @@ def test_the_example_is_short():
     assert len(block(README, "python").splitlines()) <= 17
 
 
+@pytest.mark.usefixtures("stub_figures")
 def test_the_quickstart_runs_from_end_to_end_when_shortened(tmp_path):
     text = text_of("benchmarks/quickstart.toml")
     changes = {"train_seeds = [0, 1, 2]": "train_seeds = [0]", "chips = 25": "chips = 2", "epochs = 60": "epochs = 1"}
@@ -74,6 +75,7 @@ def test_the_quickstart_runs_from_end_to_end_when_shortened(tmp_path):
     assert "rwp-quadratic" in write_report(tmp_path / "out").read_text()
 
 
+@pytest.mark.usefixtures("stub_figures")
 def test_the_evaluation_of_a_quickstart_model_runs(done, tmp_path):
     """As README has it, but for fewer chips and the small comparison's weights in place of the quickstart's."""
     _, *words = shlex.split(marked("evaluate").replace("\\\n", " "))
@@ -198,7 +200,9 @@ def test_what_crosssim_alone_has_is_reached_as_shown():
     torch.manual_seed(0)
     model, x = torch.nn.Linear(32, 8).eval(), torch.rand(4, 32)
     with torch.no_grad():
-        plain = program(model, Crossbar("rram-milo2021"), backend="crosssim")(x)
+        plain = program(model, Crossbar("rram-milo2021"), deployment=Deployment(backend="crosssim"))(x)
         for parameters in shown:
-            analog = program(model, Crossbar("rram-milo2021", crosssim=parameters), backend="crosssim")
+            analog = program(
+                model, Crossbar("rram-milo2021", crosssim=parameters), deployment=Deployment(backend="crosssim")
+            )
             assert not torch.allclose(analog(x), plain)

@@ -115,6 +115,6 @@ def test_programming_leaves_the_global_generators_alone_and_does_not_heed_them()
     for global_seed in (0, 1):
         torch.manual_seed(global_seed)
         before = torch.get_rng_state()
-        programmed.append(program(model, Crossbar("rram-milo2021"), seed=0, chip=3)[0].weight)
+        programmed.append(program(model, Crossbar("rram-milo2021"), chip_seed=0, chip=3)[0].weight)
         assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(*programmed)

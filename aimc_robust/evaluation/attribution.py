@@ -1,19 +1,19 @@
-"""Which error source and which layer costs how much accuracy: each alone, and all but each."""
+"""Error attribution: which error source and which layer costs how much accuracy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import nn
 
 from aimc_robust.errors import InputError, require_whole
-from aimc_robust.evaluation.error_sources import RANDOM, active_sources, with_sources
-from aimc_robust.evaluation.monte_carlo import ChipWork, Deployment, check_jobs, chip_work
+from aimc_robust.evaluation.error_sources import RANDOM_SOURCES, active_sources, with_sources
+from aimc_robust.evaluation.monte_carlo import ChipEvaluation, check_jobs, chip_evaluation
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch
 from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.parallel.process_pool import ordered_map
@@ -22,18 +22,21 @@ from aimc_robust.statistics.t_interval import t_interval
 
 @dataclass(frozen=True)
 class Attribution:
-    """What each source and layer costs, in points of accuracy.
+    """What each error source and each layer costs, in percentage points of accuracy.
 
-    exact: accuracy with every source off [percent]. whole: mean accuracy with all of them [percent].
-    table: a row per source and per layer, the dearest first within each kind, with
-        kind (`source` or `layer`), name, weights (of a layer);
-        alone: mean accuracy with this one alone; cost_alone = exact - alone, with its 95 % interval over chips;
-        without: mean accuracy with all but this one; saved = without - whole on the same chips, with its interval.
-        The two differ where errors add up or hide each other. No interval: nothing random was left, or one chip.
+    Attributes:
+        ideal_accuracy: Accuracy with every source off [percent].
+        crossbar_accuracy: Mean accuracy with all sources on [percent].
+        chips: Number of chips of each variant.
+        table: One row per source and per layer, sorted by decreasing `cost_alone` within each kind, with `kind`
+            (`source` or `layer`), `name`, and `weights` (number of weights of a layer). `alone`: mean accuracy with
+            only this one. `cost_alone` = ideal - alone, with its 95 % interval over chips. `without`: mean accuracy
+            with all but this one. `saved` = without - all, on the same chips, with its interval. The two costs differ
+            if errors add up or mask each other. An interval is NaN if nothing random is left, or for one chip.
     """
 
-    exact: float
-    whole: float
+    ideal_accuracy: float
+    crossbar_accuracy: float
     chips: int
     table: pd.DataFrame
 
@@ -44,7 +47,7 @@ def attribute(
     crossbar: Crossbar,
     *,
     chips: int = 10,
-    seed: int = 0,
+    chip_seed: int = 0,
     time_s: float = 0.0,
     deployment: Deployment | None = None,
     jobs: int | None = None,
@@ -53,96 +56,97 @@ def attribute(
 ) -> Attribution:
     """Attribute a model's loss of accuracy on a crossbar to error sources and layers.
 
-    A source alone: all others are off. A layer alone: it is programmed with all sources, the others compute exactly.
-    Without clipping the largest weight stands at the end of the window, so that the other errors grow with it: what
-    clipping saves may well be negative.
-    crossbar: with converter ranges where it needs them (`calibrate`). chips: the same for every variant.
-    jobs: as for `evaluate`. layers: whether to go through the layers too. on_chip: told (done, of how many) chips.
-    Costs 2 (sources + layers) + 1 evaluations of `chips` chips. Raises InputError as `evaluate` does.
+    A source alone: all other sources are off. A layer alone: it is programmed with all sources, the other layers
+    compute exactly. Without clipping the largest weight is at the end of the window, so that the other errors grow
+    relative to it: `saved` may be negative for clipping.
+
+    Costs 2 (sources + layers) + 1 evaluations of `chips` chips.
+
+    Args:
+        model: The trained model; not modified.
+        batches: (inputs, labels) pairs.
+        crossbar: The crossbar.
+        chips: Number of chips, the same for every variant.
+        chip_seed: Root seed of all chips.
+        time_s: Seconds since programming.
+        deployment: Converter ranges and compensation; the backend must be native.
+        jobs: As for `evaluate`.
+        layers: Whether to attribute to layers too.
+        on_chip: Called with (finished, total) numbers of chips after each chip.
+
+    Returns:
+        The attribution.
+
+    Raises:
+        InputError: if an argument is invalid, or no error source acts on the crossbar.
+        DataError: if there are no images, or labels do not match the outputs.
     """
     require_whole("chips", chips, low=1)
-    if deployment is not None and time_s:
-        raise InputError("the deployment has a time of its own; give time_s or deployment, not both.")
-    how = deployment or Deployment(time_s=time_s)
-    if not isinstance(crossbar, Crossbar) or how.backend != "native":
+    if not isinstance(crossbar, Crossbar) or (deployment is not None and deployment.backend != "native"):
         raise InputError("attribution switches the errors of a Crossbar on the native backend on and off; give one.")
-    work = chip_work(model, batches, crossbar, seed=seed, deployment=how)
-    check_jobs(work.model, jobs)
-    active = active_sources(crossbar, time_s=how.time_s)
-    if not active:
-        raise InputError(
-            "this crossbar has no source of error that could cost accuracy; there is nothing to attribute."
-        )
-    weights = {weight.array: weight for weight in analog_weights(work.model).values()} if layers else {}
-    variants = [_Variant(work, with_sources(crossbar, ())), _Variant(work, crossbar)]
-    for source in active:
-        variants += [_Variant(work, with_sources(crossbar, [source]))]
-        variants += [_Variant(work, with_sources(crossbar, [s for s in active if s != source]))]
+    base = chip_evaluation(
+        model, batches, crossbar, chip_seed=chip_seed, time_s=time_s, deployment=deployment, stacklevel=4
+    )
+    check_jobs(base.model, jobs)
+    sources = active_sources(crossbar, time_s=time_s)
+    if not sources:
+        raise InputError("no error source acts on this crossbar; there is no loss of accuracy to attribute.")
+    weights = {weight.array_owner: weight for weight in analog_weights(base.model).values()} if layers else {}
+    variants = [replace(base, condition=with_sources(crossbar, ())), base]
+    for source in sources:
+        variants += [replace(base, condition=with_sources(crossbar, [source]))]
+        variants += [replace(base, condition=with_sources(crossbar, [other for other in sources if other != source]))]
     names = frozenset(weights)
     for name in weights:
-        variants += [_Variant(work, crossbar, frozenset([name])), _Variant(work, crossbar, names - {name})]
-    accuracies = _measured(variants, chips, jobs, how, on_chip)
-    exact, whole = float(accuracies[0][0]), accuracies[1]
-    pairs = zip(accuracies[2::2], accuracies[3::2], strict=True)
-    labels = [("source", source, None) for source in active]
+        variants += [replace(base, layers=frozenset([name])), replace(base, layers=names - {name})]
+    ideal, whole, *accuracies = _accuracies(variants, chips, jobs, on_chip)
+    labels: list[tuple[str, str, int | None]] = [("source", source, None) for source in sources]
     labels += [("layer", name, weight.parameter.numel()) for name, weight in weights.items()]
     rows = [
-        {"kind": kind, "name": name, "weights": count} | _costs(exact, whole, alone, without)
-        for (kind, name, count), (alone, without) in zip(labels, pairs, strict=True)
+        {"kind": kind, "name": name, "weights": count} | _costs(float(ideal[0]), whole, alone, without)
+        for (kind, name, count), alone, without in zip(labels, accuracies[0::2], accuracies[1::2], strict=True)
     ]
     table = pd.DataFrame(rows).astype({"weights": "Int64"})
-    dearest = table.sort_values(["kind", "cost_alone"], ascending=[False, False], kind="stable")
-    return Attribution(exact, float(whole.mean()), chips, dearest.reset_index(drop=True))
+    table = table.sort_values(["kind", "cost_alone"], ascending=[False, False], kind="stable").reset_index(drop=True)
+    return Attribution(float(ideal[0]), float(whole.mean()), chips, table)
 
 
 @dataclass(frozen=True)
-class _Variant:
-    """One set of sources and layers."""
+class _VariantEvaluation:
+    """Measures any chip of any variant, so that one pool of processes serves all of them."""
 
-    base: ChipWork
-    crossbar: Crossbar
-    layers: frozenset[str] | None = None
-
-    def work(self) -> ChipWork:
-        return replace(self.base, condition=self.crossbar, layers=self.layers)
-
-    def is_random(self, time_s: float) -> bool:
-        acts = any(source in RANDOM for source in active_sources(self.crossbar, time_s=time_s))
-        return acts and (self.layers is None or bool(self.layers))
-
-
-@dataclass(frozen=True)
-class _Works:
-    """The work of any chip of any variant: one pool of processes for all of them."""
-
-    works: Sequence[ChipWork]
+    variants: Sequence[ChipEvaluation]
 
     def __call__(self, item: tuple[int, int]) -> float:
         variant, chip = item
-        return self.works[variant](chip).accuracy
+        return self.variants[variant](chip).accuracy
 
 
-def _measured(
-    variants: Sequence[_Variant],
-    chips: int,
-    jobs: int | None,
-    how: Deployment,
-    on_chip: Callable[[int, int], Any] | None,
+def _is_random(variant: ChipEvaluation) -> bool:
+    """Whether the accuracy differs from chip to chip."""
+    assert isinstance(variant.condition, Crossbar)
+    sources = active_sources(variant.condition, time_s=variant.time_s)
+    return any(source in RANDOM_SOURCES for source in sources) and variant.layers != frozenset()
+
+
+def _accuracies(
+    variants: Sequence[ChipEvaluation], chips: int, jobs: int | None, on_chip: Callable[[int, int], None] | None
 ) -> list[np.ndarray]:
-    """Accuracies [percent] of each variant's chips; of a single one where nothing is random."""
-    counts = [chips if variant.is_random(how.time_s) else 1 for variant in variants]
+    """Return the accuracies [percent] of each variant's chips; of a single chip if nothing is random."""
+    counts = [chips if _is_random(variant) else 1 for variant in variants]
     items = [(number, chip) for number, count in enumerate(counts) for chip in range(count)]
-    found: list[list[float]] = [[] for _ in variants]
-    works = _Works([variant.work() for variant in variants])
-    for done, (item, accuracy) in enumerate(zip(items, ordered_map(works, items, jobs=jobs), strict=True), start=1):
-        found[item[0]].append(accuracy)
+    accuracies: list[list[float]] = [[] for _ in variants]
+    evaluation = _VariantEvaluation(variants)
+    results = ordered_map(evaluation, items, jobs=jobs)
+    for finished, ((number, _), accuracy) in enumerate(zip(items, results, strict=True), start=1):
+        accuracies[number].append(accuracy)
         if on_chip is not None:
-            on_chip(done, len(items))
-    return [np.array(values) for values in found]
+            on_chip(finished, len(items))
+    return [np.array(values) for values in accuracies]
 
 
-def _costs(exact: float, whole: np.ndarray, alone: np.ndarray, without: np.ndarray) -> dict[str, float]:
-    cost, saved = exact - alone, without - whole
+def _costs(ideal: float, whole: np.ndarray, alone: np.ndarray, without: np.ndarray) -> dict[str, float]:
+    cost, saved = ideal - alone, without - whole
     low, high = t_interval(cost)
     saved_low, saved_high = t_interval(saved)
     return {

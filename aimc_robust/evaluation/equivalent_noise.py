@@ -1,44 +1,45 @@
-"""How large a device's errors are on a model's own weights, and the Gaussian noise that costs as much accuracy."""
+"""The Gaussian weight noise that costs as much accuracy as a device."""
 
-import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from torch import Tensor, nn
+from torch import nn
 
 from aimc_robust.data.batches import as_reiterable
 from aimc_robust.errors import InputError, require_whole
-from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
-from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.conversion.prepare import prepare
-from aimc_robust.hardware.programming.moments import model_moments
+from aimc_robust.evaluation.layer_errors import layer_errors, network_rms
+from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
+from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch
-from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.scales import SCALES, check_scale, weight_scale
-from aimc_robust.noise.unwrap import unwrapped
+from aimc_robust.noise.scales import NoiseScale, check_scale
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.t_interval import t_interval
 
-STEP = math.sqrt(2.0)  # from one sigma of the search to the next
-STEPS = 10  # the search ends at 32 times, and at 1/32 of, the measured error
+SIGMA_FACTOR = math.sqrt(2.0)  # between neighbouring sigmas of the search
+MAX_STEPS = 10  # the search ends at 32 times, and at 1/32 of, the measured error
 
 
 @dataclass(frozen=True)
 class EquivalentSigma:
     """The strength of Gaussian weight noise that costs as much accuracy as a condition.
 
-    sigma: where the mean accuracies agree, in units of `scale`; low, high: the sigmas whose difference from the
-        condition the chips cannot tell from 0 (95 %); high is inf where the search found no end.
-    identified: whether sigma is a measurement. When it is not, `reason` says why, sigma is the condition's root mean
-        square error `rms` instead, and low to high is still what the chips leave possible.
-    rms: of the weight errors, in units of `scale`, the systematic part included.
-    digital_accuracy [percent]; device: the condition's own accuracies.
-    curve: a row per sigma: `sigma`, its mean `accuracy`, the monotone `fitted` one, and the paired `difference`
-        condition minus noise with its interval `low` to `high` [percentage points].
+    Attributes:
+        sigma: Strength at which the mean accuracies agree, in units of `scale`.
+        low: Smallest sigma whose difference from the condition is not significant (95 %).
+        high: Largest such sigma; inf if the search did not find one.
+        identified: Whether sigma is a measurement. If not, sigma is the condition's root mean square error `rms`
+            instead, and low to high are the sigmas that the chips do not rule out.
+        reason: Why sigma is not identified; empty if it is.
+        rms: Root mean square of the weight errors, in units of `scale`, including the systematic part.
+        scale: What sigma is relative to, see `noise.scales.weight_scale`.
+        digital_accuracy: Accuracy with digital weights [percent].
+        device: Accuracy under the condition.
+        curve: One row per sigma: `sigma`, its mean `accuracy`, the monotone fit `fitted`, and the paired `difference`
+            condition minus noise with its interval `low` to `high` [percentage points].
     """
 
     sigma: float
@@ -47,46 +48,10 @@ class EquivalentSigma:
     identified: bool
     reason: str
     rms: float
-    scale: str
+    scale: NoiseScale
     digital_accuracy: float
     device: AccuracyEstimate
     curve: pd.DataFrame
-
-
-def layer_errors(model: nn.Module, condition: Condition, *, time_s: float = 0.0) -> pd.DataFrame:
-    """The errors of each weight matrix over chips: a row per layer, and no Monte Carlo.
-
-    Columns: `layer`, `weights`; for each scale of `weight_scale` but `absolute`, `std_<scale>`, the root mean variance,
-    and `rms_<scale>`, the root mean square error with the systematic part, both relative to that scale of the trained
-    weights. `rms_filter_max` compares with the sigma of RWP, `rms_layer_max` with error over max|W|. Filters of zeros
-    have no scale and are left out. Weights are those after BatchNorm folding for a crossbar, else as they stand.
-    time_s: since programming [s]. Raises as `program` does.
-    """
-    base = prepare(model)[0] if isinstance(condition, Crossbar) else copy.deepcopy(unwrapped(model)).eval()
-    moments = model_moments(base, condition, time_s=time_s)
-    rows = []
-    for name, weight in analog_weights(base).items():
-        matrix = weight.filters_first()
-        row = {"layer": weight.layer, "weights": matrix.numel()}
-        if name in moments:
-            mean, variance = (weight.filters_first(part) for part in moments[name])
-            square = variance + (mean - matrix).square()
-        else:
-            variance = square = matrix.new_zeros(matrix.shape)
-        for scale in SCALES:
-            if scale != "absolute":
-                row[f"std_{scale}"] = _relative(variance, matrix, scale)
-                row[f"rms_{scale}"] = _relative(square, matrix, scale)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def network_rms(errors: pd.DataFrame, scale: str) -> float:
-    """The root mean square error over all weights of `layer_errors`, in units of `scale`."""
-    found = errors[errors[f"rms_{scale}"].notna()]
-    if found.empty:
-        return math.nan
-    return float(np.sqrt(np.average(found[f"rms_{scale}"] ** 2, weights=found["weights"])))
 
 
 def equivalent_sigma(
@@ -95,20 +60,36 @@ def equivalent_sigma(
     condition: Condition,
     *,
     chips: int = 10,
-    seed: int = 0,
+    chip_seed: int = 0,
     time_s: float = 0.0,
+    deployment: Deployment | None = None,
     jobs: int | None = None,
-    scale: str = "filter_max",
+    scale: NoiseScale = "filter_max",
 ) -> EquivalentSigma:
-    """The sigma of `Gaussian(sigma, scale)` that yields the same expected accuracy as `condition`.
+    """Find the sigma of `Gaussian(sigma, scale)` that gives the same expected accuracy as a condition.
 
-    The search starts at the measured error and goes by factors of sqrt(2) both ways until the paired difference on the
-    same chip numbers leaves 0 out of its 95 % interval; all sigmas share their draws. Accuracies and limits are made
-    monotone in sigma (isotonic regression) and interpolated linearly. What is not told apart from digital weights, or
-    not bracketed, is not identified: see `EquivalentSigma`.
-    condition: with all that acts in it, read noise and converters too. time_s, jobs: as for `evaluate`.
-    scale: any of `weight_scale` but `absolute`.
-    Raises InputError or DataError for arguments that cannot be.
+    The search starts at the measured error and proceeds by factors of sqrt(2) in both directions until the 95 %
+    interval of the paired difference on the same chip numbers excludes 0; all sigmas share their draws. Accuracies and
+    limits are made monotone in sigma (isotonic regression) and interpolated linearly. If the condition is
+    indistinguishable from digital weights, or not bracketed, sigma is not identified, see `EquivalentSigma`.
+
+    Args:
+        model: The trained model; not modified.
+        batches: (inputs, labels) pairs.
+        condition: A Crossbar or a weight noise, with everything that acts in it, including read noise and converters.
+        chips: Number of chips, at least 2.
+        chip_seed: Root seed of all chips.
+        time_s: Seconds since programming of a crossbar.
+        deployment: Converter ranges, backend and compensation of a crossbar.
+        jobs: As for `evaluate`.
+        scale: Any scale of `weight_scale` except `absolute`.
+
+    Returns:
+        The equivalent noise.
+
+    Raises:
+        InputError: if an argument is invalid.
+        DataError: if there are no images, or labels do not match the outputs.
     """
     require_whole("chips", chips, low=2)
     check_scale(scale)
@@ -117,30 +98,26 @@ def equivalent_sigma(
     batches = as_reiterable(batches)
     rms = network_rms(layer_errors(model, condition, time_s=time_s), scale)
 
-    def accuracies(under: Condition, at_s: float = 0.0) -> np.ndarray:
-        how = Deployment(time_s=at_s)
-        found = evaluate_chips(model, batches, under, chips=range(chips), seed=seed, deployment=how, jobs=jobs)
-        return np.array([measured.accuracy for _, measured in found])
+    def accuracies(tested: Condition, at_s: float = 0.0, deployed: Deployment | None = None) -> np.ndarray:
+        measurements = evaluate_chips(
+            model,
+            batches,
+            tested,
+            chips=range(chips),
+            chip_seed=chip_seed,
+            time_s=at_s,
+            deployment=deployed,
+            jobs=jobs,
+        )
+        return np.array([measurement.accuracy for _, measurement in measurements])
 
-    device, digital = accuracies(condition, time_s), float(accuracies(None)[0])
-    rows = {0.0: _row(0.0, np.full(chips, digital), device)}
-
-    def measured(sigma: float) -> dict[str, float]:
-        if sigma not in rows:
-            rows[sigma] = _row(sigma, accuracies(Gaussian(sigma, scale)), device)
-        return rows[sigma]
-
-    steps = [rms * STEP**k for k in range(STEPS + 1)] if rms > 0 else []
-    _up_to(steps, lambda sigma: measured(sigma)["low"] > 0)
-    if rows[0.0]["high"] < 0:
-        _up_to([sigma / STEP ** (2 * k) for k, sigma in enumerate(steps)], lambda sigma: measured(sigma)["high"] < 0)
-    curve = pd.DataFrame([rows[sigma] for sigma in sorted(rows)])
-    curve.insert(2, "fitted", _monotone(curve["accuracy"], increasing=False))
+    device, digital = accuracies(condition, time_s, deployment), float(accuracies(None)[0])
+    curve = _accuracy_curve(lambda sigma: accuracies(Gaussian(sigma, scale)), rms, device, digital)
     sigma = _crossing(curve["sigma"], device.mean() - curve["fitted"])
-    reason = _unidentified(curve, digital, float(device.mean()))
+    reason = _reason_not_identified(curve, digital, float(device.mean()))
     return EquivalentSigma(
         sigma=rms if reason else sigma,
-        low=0.0 if rows[0.0]["high"] >= 0 else _crossing(curve["sigma"], curve["high"]),
+        low=0.0 if curve["high"].iloc[0] >= 0 else _crossing(curve["sigma"], curve["high"]),
         high=_crossing(curve["sigma"], curve["low"]),
         identified=not reason,
         reason=reason,
@@ -152,11 +129,25 @@ def equivalent_sigma(
     )
 
 
-def _relative(squares: Tensor, matrix: Tensor, scale: str) -> float:
-    """sqrt of the mean of squares / scale(w)^2; NaN where no filter has a scale."""
-    size = weight_scale(matrix, scale).double().expand_as(matrix)
-    kept = size > 0
-    return float((squares.double()[kept] / size[kept].square()).mean().sqrt())
+def _accuracy_curve(
+    accuracies: Callable[[float], np.ndarray], rms: float, device: np.ndarray, digital: float
+) -> pd.DataFrame:
+    """Measure sigmas until the condition is bracketed; return the rows of `EquivalentSigma.curve`, sigma 0 first."""
+    rows = {0.0: _row(0.0, np.full(len(device), digital), device)}
+
+    def row(sigma: float) -> dict[str, float]:
+        if sigma not in rows:
+            rows[sigma] = _row(sigma, accuracies(sigma), device)
+        return rows[sigma]
+
+    sigmas = [rms * SIGMA_FACTOR**k for k in range(MAX_STEPS + 1)] if rms > 0 else []
+    _measure_until(sigmas, lambda sigma: row(sigma)["low"] > 0)
+    if rows[0.0]["high"] < 0:
+        smaller = [sigma / SIGMA_FACTOR ** (2 * k) for k, sigma in enumerate(sigmas)]
+        _measure_until(smaller, lambda sigma: row(sigma)["high"] < 0)
+    curve = pd.DataFrame([rows[sigma] for sigma in sorted(rows)])
+    curve.insert(2, "fitted", _monotone(curve["accuracy"], increasing=False))
+    return curve
 
 
 def _row(sigma: float, accuracies: np.ndarray, device: np.ndarray) -> dict[str, float]:
@@ -171,21 +162,21 @@ def _row(sigma: float, accuracies: np.ndarray, device: np.ndarray) -> dict[str, 
 
 
 def _monotone(values: pd.Series, *, increasing: bool) -> np.ndarray:
-    """The nearest monotone values."""
-    from scipy.optimize import isotonic_regression  # slow to import, and seldom needed
+    """Return the nearest monotone values (isotonic regression)."""
+    from scipy.optimize import isotonic_regression  # slow to import, and rarely needed
 
     return isotonic_regression(values, increasing=increasing).x
 
 
-def _up_to(sigmas: Iterable[float], reached: Callable[[float], bool]) -> None:
-    """Measure one sigma after another until the paired difference is told apart from 0."""
+def _measure_until(sigmas: Iterable[float], is_significant: Callable[[float], bool]) -> None:
+    """Measure one sigma after another until the paired difference is significant."""
     for sigma in sigmas:
-        if reached(sigma):
+        if is_significant(sigma):
             return
 
 
 def _crossing(sigmas: pd.Series, differences: pd.Series) -> float:
-    """The sigma at which `differences`, made monotone, crosses 0 from below; 0 or inf where it lies above or below."""
+    """Return the sigma at which `differences`, made monotone, crosses 0 from below; 0 or inf if it does not."""
     rising = _monotone(differences, increasing=True)
     above = int(np.searchsorted(rising, 0.0, side="left"))
     if above == 0:
@@ -196,16 +187,16 @@ def _crossing(sigmas: pd.Series, differences: pd.Series) -> float:
     return float(x + (y - x) * -d / (e - d))
 
 
-def _unidentified(curve: pd.DataFrame, digital: float, device: float) -> str:
-    """Why no sigma can be named; empty where one can."""
+def _reason_not_identified(curve: pd.DataFrame, digital: float, device: float) -> str:
+    """Return why sigma is not identified; empty if it is."""
     if curve["high"].iloc[0] >= 0:
         return (
-            f"the accuracy under the condition, {device:.2f} %, is not told apart from that of digital weights, "
-            f"{digital:.2f} %; more chips, or harder images, may tell."
+            f"the accuracy under the condition, {device:.2f} %, does not differ significantly from that of digital "
+            f"weights, {digital:.2f} %; use more chips, or harder images."
         )
     if not curve["low"].gt(0).any():
         return (
             f"Gaussian noise up to sigma {curve['sigma'].iloc[-1]:.3g} never costs more than the condition, which "
-            f"leaves {device:.2f} %: it may leave nothing but chance."
+            f"leaves {device:.2f} %: that may be the accuracy of guessing."
         )
     return ""

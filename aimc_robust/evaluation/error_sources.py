@@ -1,14 +1,17 @@
-"""The sources of error of a crossbar, to be switched on and off one by one."""
+"""The error sources of a crossbar, to be switched on and off one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any, Literal
 
 from aimc_robust.hardware.config.converters import DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 
-SOURCES = {
-    "programming": "error of programming",
+ErrorSource = Literal["programming", "drift", "stuck", "read", "clipping", "quantisation", "dac", "adc"]
+
+SOURCES: dict[ErrorSource, str] = {
+    "programming": "programming error",
     "drift": "drift since programming",
     "stuck": "stuck cells",
     "read": "read noise at every multiply",
@@ -17,42 +20,57 @@ SOURCES = {
     "dac": "input converters",
     "adc": "output converters",
 }
-RANDOM = ("programming", "drift", "stuck", "read")  # the others are the same on every chip
+"""Error source -> description."""
+
+RANDOM_SOURCES: tuple[ErrorSource, ...] = ("programming", "drift", "stuck", "read")
+"""Sources that differ from chip to chip."""
 
 
-def active_sources(crossbar: Crossbar, *, time_s: float = 0.0) -> tuple[str, ...]:
-    """The keys of SOURCES that act on this crossbar at this time, in that order."""
-    card, stuck = crossbar.card, crossbar.stuck
-    if stuck is None:
-        stuck = card.stuck_fractions
-    acts = {
-        "programming": crossbar.programming and crossbar.error_scale > 0 and card.has_programming_error,
-        "drift": crossbar.drift and card.has_drift and time_s > card.drift_starts_s,
-        "stuck": sum(stuck) > 0,
-        "read": crossbar.reads_with_noise,
-        "clipping": crossbar.weight_percentile < 1.0,
-        "quantisation": crossbar.cell_bits > 0,
-        "dac": crossbar.dac is not None and crossbar.dac.kind != "ideal",
-        "adc": crossbar.adc is not None,
-    }
-    return tuple(source for source in SOURCES if acts[source])
+def active_sources(crossbar: Crossbar, *, time_s: float = 0.0) -> tuple[ErrorSource, ...]:
+    """Return the error sources that act on a crossbar, in the order of SOURCES.
 
-
-def with_sources(crossbar: Crossbar, kept: Collection[str]) -> Crossbar:
-    """`crossbar` with the sources in `kept` alone; mapping, window, arrays and converter ranges stay.
-
-    A DAC that is switched off drives its inputs exactly, at the same full scale, so that an ADC's range keeps its
-    meaning. The whole-number digits of a bit-sliced mapping belong to the mapping and stay.
+    Args:
+        crossbar: The crossbar.
+        time_s: Seconds since programming.
     """
-    off = {
+    device, weights, periphery = crossbar.device, crossbar.weights, crossbar.periphery
+    cell = device.cell
+    active: dict[ErrorSource, bool] = {
+        "programming": device.programming and device.error_scale > 0 and cell.has_programming_error,
+        "drift": device.drift and cell.has_drift and time_s > cell.drift_starts_s,
+        "stuck": sum(device.stuck_fractions) > 0,
+        "read": device.reads_with_noise,
+        "clipping": weights.weight_percentile < 1.0,
+        "quantisation": weights.cell_bits > 0,
+        "dac": periphery.dac is not None and periphery.dac.kind != "ideal",
+        "adc": periphery.adc is not None,
+    }
+    return tuple(source for source in SOURCES if active[source])
+
+
+def with_sources(crossbar: Crossbar, sources: Collection[str]) -> Crossbar:
+    """Return a crossbar on which only some error sources act; mapping, window and array size are the same.
+
+    A DAC that is switched off applies its inputs exactly, with the same full scale, so that an ADC's range keeps its
+    unit. The integer digits of a bit-sliced mapping belong to the mapping and remain.
+
+    Args:
+        crossbar: The crossbar.
+        sources: The sources that act.
+    """
+    dac = crossbar.periphery.dac
+    switched_off: dict[ErrorSource, dict[str, Any]] = {
         "programming": {"programming": False},
         "drift": {"drift": False},
         "stuck": {"stuck": (0.0, 0.0)},
         "read": {"read_noise": False},
         "clipping": {"weight_percentile": 1.0},
         "quantisation": {"cell_bits": 0},
-        "dac": {"dac": crossbar.dac and DAC(kind="ideal", full_scale=crossbar.dac.full_scale)},
+        "dac": {"dac": dac and DAC(kind="ideal", full_scale=dac.full_scale)},
         "adc": {"adc": None},
     }
-    changes = {key: value for source in SOURCES if source not in kept for key, value in off[source].items()}
-    return crossbar._replace_unchecked(**changes)
+    options: dict[str, Any] = {}
+    for source in SOURCES:
+        if source not in sources:
+            options |= switched_off[source]
+    return crossbar.replace(**options)

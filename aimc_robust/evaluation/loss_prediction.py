@@ -1,11 +1,11 @@
-"""The expected loss on a device without Monte Carlo: to second order around the weights that chips hold on average.
+"""The expected loss on a device without Monte Carlo, to second order around the mean weights over chips.
 
     E L(w') ~ L(E w') + 1/2 sum_i Var(w'_i) H_ii
 
-The first term takes what chips have in common (a drift of the mean, clipping, stuck cells) whole, by one inference; the
-second what is random, with Hutchinson's estimate of the diagonal of the loss's Hessian H at the trained weights: one
-pass serves every device and time. The errors of different weights are independent, so no other entry of H counts. Read
-noise and converters have no part in it.
+The first term contains what all chips have in common (a drift of the mean, clipping, stuck cells) exactly, by one
+inference. The second contains what is random, with Hutchinson's estimate of the diagonal of the loss's Hessian H at the
+trained weights: one pass serves every device and time. The errors of different weights are independent, so that no
+other entry of H contributes. Read noise and converters are not part of the prediction.
 """
 
 import copy
@@ -21,32 +21,33 @@ from torch import Tensor, nn
 
 from aimc_robust.analysis.hutchinson import Contraction, contract_hessian
 from aimc_robust.data.batches import as_reiterable
-from aimc_robust.errors import InputError, require_whole
+from aimc_robust.devices.limits import require_time
+from aimc_robust.errors import InputError, require_whole, unknown_name
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.programming.moments import model_moments
 from aimc_robust.metrics import Batch, measure
 from aimc_robust.noise.analog_weights import layer_name
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.unwrap import unwrapped
+from aimc_robust.noise.unwrap import unwrap_model
 
-Conditions = Mapping[str, Condition | tuple[Condition, float]]
-"""Name -> a crossbar, a weight noise or None; or a pair of it and the time since programming [s]."""
-
-PROBES = 2  # of the same images, whose difference tells the estimate's error
+PROBES_PER_IMAGE = 2  # their difference gives the error of the estimate
 
 
 @dataclass(frozen=True)
-class Prediction:
+class LossPrediction:
     """The expected loss under each condition; losses are mean cross-entropies [nats].
 
-    table: a row per condition: `condition`, `time_s`, `clean_loss`, `mean_weight_loss` L(E w'), `curvature`
-        1/2 sum_i Var_i H_ii with its standard error `curvature_se`, and `predicted`, the sum of the last two losses.
-    layers: a row per condition and weight matrix (a bias that has rows by its own name): `layer`, its part of the
-        `curvature`, and its `share` of the whole, which may be negative.
-    left_out: condition -> what of it the prediction does not hold: `read noise`, `DAC`, `ADC`.
-    seconds: wall time that it took.
+    Attributes:
+        table: One row per condition: `condition`, `time_s`, `clean_loss`, `mean_weight_loss` L(E w'), `curvature`
+            1/2 sum_i Var_i H_ii with its standard error `curvature_se`, and `predicted`, the sum of `mean_weight_loss`
+            and `curvature`.
+        layers: One row per condition and weight matrix (a bias that is stored in rows under its own name): `layer`,
+            its part of the `curvature`, and its `share` of the total, which may be negative.
+        left_out: Condition -> what the prediction does not contain: `read noise`, `DAC`, `ADC`.
+        seconds: Wall time [s].
     """
 
     table: pd.DataFrame
@@ -58,67 +59,106 @@ class Prediction:
 def predict_loss(
     model: nn.Module,
     batches: Iterable[Batch],
-    conditions: Conditions,
+    conditions: Mapping[str, Condition],
     *,
-    seed: int = 0,
+    time_s: float | Mapping[str, float] = 0.0,
+    deployment: Deployment | None = None,
+    chip_seed: int = 0,
     probes: int = 50,
     images: int = 2000,
-) -> Prediction:
-    """The expected loss of `model` under each condition, to second order, without Monte Carlo.
+) -> LossPrediction:
+    """Predict the expected loss of a model under each condition, to second order, without Monte Carlo.
 
-    The model is taken as `evaluate_chips` takes it: with BatchNorm folded for crossbars, as it stands for other noises.
-    images: the most that the curvature is taken from, spread evenly over the batches; its standard error covers what
-        that leaves out. The other losses are those of all images.
-    probes: of Hutchinson's estimate, about; each two have their part of the images, so that more cost little until
-        parts are of a few images. All conditions meet the same ones: their errors go the same way. seed: of the probes.
-    Raises InputError or DataError for arguments that cannot be.
+    The model is evaluated as in `evaluate`: with BatchNorm folded for crossbars, unchanged for other noises.
+
+    Args:
+        model: The trained model; not modified.
+        batches: (inputs, labels) pairs.
+        conditions: Name -> a Crossbar, a weight noise, or None for digital weights.
+        time_s: Seconds since programming: one time for all crossbars, or name -> time (names that are missing: 0).
+        deployment: Accepted for symmetry with `evaluate`: converters are not part of the prediction, so that ranges
+            have no effect; another backend than `native` or a compensation raises an error.
+        chip_seed: Root seed of the probes, and of the draws of a noise without closed form.
+        probes: Approximate number of probes of Hutchinson's estimate. Every two probes use their own part of the
+            images, so that more probes cost little until parts have a few images. All conditions use the same probes:
+            their errors are correlated.
+        images: Largest number of images for the curvature, spread evenly over the batches; its standard error covers
+            the images that are left out. The other losses are those of all images.
+
+    Returns:
+        The prediction.
+
+    Raises:
+        InputError: if an argument is invalid.
+        UnknownNameError: if `time_s` names a condition that does not exist.
+        DataError: if there are no images, or labels do not match the outputs.
     """
     began = time.perf_counter()
     require_whole("probes", probes, low=2)
     require_whole("images", images, low=2)
+    if deployment is not None and (deployment.backend != "native" or deployment.compensation):
+        raise InputError("the prediction covers the native backend without compensation; change the deployment.")
     batches = as_reiterable(batches)
-    asked, total = named_pairs(conditions), sum(len(labels) for _, labels in batches)
+    times_s, total = condition_times(conditions, time_s), sum(len(labels) for _, labels in batches)
     rows: dict[str, dict[str, Any]] = {}
     layers: dict[str, list[dict[str, Any]]] = {}
     for on_crossbars in (True, False):
-        group = {name: pair for name, pair in asked.items() if isinstance(pair[0], Crossbar) == on_crossbars}
+        group = {name: c for name, c in conditions.items() if isinstance(c, Crossbar) == on_crossbars}
         if not group:
             continue
-        base = prepare(model)[0] if on_crossbars else copy.deepcopy(unwrapped(model)).eval()
-        variances, losses, clean = [], [], measure(base, batches).loss
-        for condition, time_s in group.values():
-            moments = model_moments(base, condition, time_s=time_s, seed=seed)
-            losses.append(_loss_at(base, {name: found.mean for name, found in moments.items()}, batches))
-            variances.append({name: found.variance for name, found in moments.items()})
-        bent = contract_hessian(base, _parts_of(batches, probes, images), variances, seed=seed, probes=PROBES)
-        errors = 0.5 * bent.standard_error(share=float(bent.images.sum()) / total)
-        for number, ((name, (_, time_s)), loss) in enumerate(zip(group.items(), losses, strict=True)):
-            named = {"condition": name, "time_s": time_s}
-            rows[name] = named | _row(clean, loss, 0.5 * float(bent.total[number]), float(errors[number]))
-            layers[name] = [named | part for part in _parts(bent, number, variances[number])]
-    return Prediction(
-        pd.DataFrame([rows[name] for name in asked]),
-        pd.DataFrame(
-            [part for name in asked for part in layers[name]], columns=[*named, "layer", "curvature", "share"]
+        base = prepare(model)[0] if on_crossbars else copy.deepcopy(unwrap_model(model)).eval()
+        variances, losses, clean_loss = [], [], measure(base, batches).loss
+        for name, condition in group.items():
+            moments = model_moments(base, condition, time_s=times_s[name], chip_seed=chip_seed)
+            losses.append(_loss_at(base, {key: moment.mean for key, moment in moments.items()}, batches))
+            variances.append({key: moment.variance for key, moment in moments.items()})
+        parts = _image_parts(batches, probes, images)
+        hessian = contract_hessian(base, parts, variances, seed=chip_seed, probes=PROBES_PER_IMAGE)
+        errors = 0.5 * hessian.standard_error(sampled_fraction=float(hessian.images.sum()) / total)
+        for number, (name, loss) in enumerate(zip(group, losses, strict=True)):
+            key = {"condition": name, "time_s": times_s[name]}
+            rows[name] = key | _row(clean_loss, loss, 0.5 * float(hessian.total[number]), float(errors[number]))
+            layers[name] = [key | part for part in _layer_parts(hessian, number, variances[number])]
+    return LossPrediction(
+        table=pd.DataFrame([rows[name] for name in conditions]),
+        layers=pd.DataFrame(
+            [part for name in conditions for part in layers[name]],
+            columns=["condition", "time_s", "layer", "curvature", "share"],
         ),
-        {name: _left_out(condition) for name, (condition, _) in asked.items()},
-        time.perf_counter() - began,
+        left_out={name: _left_out(condition) for name, condition in conditions.items()},
+        seconds=time.perf_counter() - began,
     )
 
 
-def named_pairs(conditions: Conditions) -> dict[str, tuple[Condition, float]]:
-    """Name -> (condition, time [s]). Raises InputError for what is no condition."""
+def condition_times(conditions: Mapping[str, Condition], time_s: float | Mapping[str, float]) -> dict[str, float]:
+    """Return the time [s] of each condition, after a check of both arguments.
+
+    Args:
+        conditions: Name -> a Crossbar, a weight noise, or None.
+        time_s: One time for all crossbars, or name -> time. Other conditions have the time 0 unless they are named.
+
+    Raises:
+        InputError: if a condition or a time is invalid.
+        UnknownNameError: if `time_s` names a condition that does not exist.
+    """
     if not isinstance(conditions, Mapping) or not conditions:
-        raise InputError(f"conditions must be a mapping of at least one name to a condition, got {conditions!r}.")
-    pairs = {name: pair if isinstance(pair, tuple) else (pair, 0.0) for name, pair in conditions.items()}
-    for name, (condition, _) in pairs.items():
+        raise InputError(f"conditions must map at least one name to a condition, got {conditions!r}.")
+    for name, condition in conditions.items():
         if condition is not None and not isinstance(condition, WeightNoise):
             raise InputError(f"the condition {name!r} must be a Crossbar, a weight noise or None, got {condition!r}.")
-    return pairs
+    if isinstance(time_s, Mapping):
+        for name in time_s:
+            if name not in conditions:
+                raise unknown_name("condition of a time", name, conditions)
+        times_s = {name: time_s.get(name, 0.0) for name in conditions}
+    else:
+        require_time(time_s)
+        times_s = {name: time_s if isinstance(c, Crossbar) else 0.0 for name, c in conditions.items()}
+    return times_s
 
 
 def _loss_at(base: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Batch]) -> float:
-    """The loss of `base` with these weights in place of its own."""
+    """Return the loss of `base` with these parameters in place of its own."""
     twin = copy.deepcopy(base)
     with torch.no_grad():
         for name, parameter in twin.named_parameters():
@@ -137,12 +177,12 @@ def _row(clean: float, at_mean: float, curvature: float, error: float) -> dict[s
     }
 
 
-def _parts(bent: Contraction, number: int, variances: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    parts = dict(zip(bent.names, (0.5 * bent.per_parameter[number]).tolist(), strict=True))
-    whole = math.fsum(parts.values()) or math.nan
+def _layer_parts(hessian: Contraction, number: int, variances: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    parts = dict(zip(hessian.names, (0.5 * hessian.per_parameter[number]).tolist(), strict=True))
+    total = math.fsum(parts.values()) or math.nan
     return [
-        {"layer": layer_name(name), "curvature": parts[name], "share": parts[name] / whole}
-        for name in bent.names
+        {"layer": layer_name(name), "curvature": parts[name], "share": parts[name] / total}
+        for name in hessian.names
         if name in variances
     ]
 
@@ -150,15 +190,20 @@ def _parts(bent: Contraction, number: int, variances: Mapping[str, Tensor]) -> l
 def _left_out(condition: Condition) -> tuple[str, ...]:
     if not isinstance(condition, Crossbar):
         return ()
-    parts = {"read noise": condition.reads_with_noise, "DAC": condition.dac, "ADC": condition.adc}
+    periphery = condition.periphery
+    parts = {
+        "read noise": condition.device.reads_with_noise,
+        "DAC": periphery.dac is not None,
+        "ADC": periphery.adc is not None,
+    }
     return tuple(name for name, present in parts.items() if present)
 
 
-def _parts_of(batches: Iterable[Batch], probes: int, images: int) -> Iterator[Batch]:
-    """About `images` of the images at most, spread evenly over the batches, in equal parts for `probes` probes."""
+def _image_parts(batches: Iterable[Batch], probes: int, images: int) -> Iterator[Batch]:
+    """Yield at most about `images` images, spread evenly over the batches, in equal parts for `probes` probes."""
     total = sum(len(labels) for _, labels in batches)
     used = min(images, total)
-    size = max(1, used * PROBES // probes)
+    size = max(1, used * PROBES_PER_IMAGE // probes)
     for inputs, labels in batches:
         count = math.ceil(len(labels) * used / total)
         rows = torch.arange(count, device=labels.device) * len(labels) // count

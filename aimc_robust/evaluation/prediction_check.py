@@ -1,10 +1,10 @@
-"""Where the prediction of `predict_loss` holds and where it breaks: beside Monte Carlo, at several error strengths."""
+"""Where the prediction of `predict_loss` holds: comparison with Monte Carlo at several strengths of the error."""
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from aimc_robust.data.batches import as_reiterable
 from aimc_robust.errors import require_finite, require_whole
-from aimc_robust.evaluation.loss_prediction import Conditions, named_pairs, predict_loss
-from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
+from aimc_robust.evaluation.loss_prediction import condition_times, predict_loss
+from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.metrics import Batch
 from aimc_robust.noise.base import WeightNoise
@@ -22,21 +22,25 @@ from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
 from aimc_robust.statistics.t_interval import t_interval
 
-SCALES = (0.25, 0.5, 1.0, 2.0)
-NEAR = 0.10  # of the rise that Monte Carlo finds: a prediction this close holds, however small the interval
-COARSEST = 0.5  # of that rise: where the interval reaches further than this, agreement says nothing
-Z = 1.959964  # of a 95 % interval
+Verdict = Literal["holds", "breaks", "undecided"]
+
+DEFAULT_FACTORS = (0.25, 0.5, 1.0, 2.0)
+TOLERANCE = 0.10  # of the simulated rise of the loss: a prediction this close holds, however small the interval
+COARSEST_RESOLUTION = 0.5  # of that rise: agreement within a wider interval is no evidence
+NORMAL_QUANTILE = 1.959964  # of a two-sided 95 % interval
 
 
 @dataclass(frozen=True)
-class Validity:
-    """Prediction beside Monte Carlo at several strengths of the error, on the same images.
+class PredictionCheck:
+    """Prediction and Monte Carlo at several strengths of the error, on the same images.
 
-    table: a row per condition and scale: `condition`, `time_s`, `scale` (factor on the error), `clean_loss`,
-        `predicted`, `predicted_se`, `mc_loss` with its 95 % interval `mc_low` to `mc_high` over `chips`, `ratio`
-        (predicted over simulated rise of the loss), `resolution` (half-width of the interval of agreement over the
-        simulated rise) and `verdict`: `holds`, `breaks` or `undecided`, see `validate_prediction`.
-    prediction_s, monte_carlo_s: wall time of each.
+    Attributes:
+        table: One row per condition and factor: `condition`, `time_s`, `scale` (factor on the error), `clean_loss`,
+            `predicted`, `predicted_se`, `mc_loss` with its 95 % interval `mc_low` to `mc_high` over `chips`, `ratio`
+            (predicted over simulated rise of the loss), `resolution` (half-width of the interval of agreement over the
+            simulated rise) and `verdict`: `holds`, `breaks` or `undecided`, see `check_prediction`.
+        prediction_s: Wall time of the prediction [s].
+        monte_carlo_s: Wall time of the Monte Carlo simulation [s].
     """
 
     table: pd.DataFrame
@@ -44,111 +48,132 @@ class Validity:
     monte_carlo_s: float
 
 
-def validate_prediction(
+def check_prediction(
     model: nn.Module,
     batches: Iterable[Batch],
-    conditions: Conditions,
+    conditions: Mapping[str, Condition],
     *,
-    scales: Sequence[float] = SCALES,
+    time_s: float | Mapping[str, float] = 0.0,
+    scales: Sequence[float] = DEFAULT_FACTORS,
     chips: int = 10,
-    seed: int = 0,
+    chip_seed: int = 0,
     probes: int = 50,
     images: int = 2000,
     jobs: int | None = None,
-) -> Validity:
-    """Where the prediction holds: beside Monte Carlo over `chips`, at the error times each of `scales`.
+) -> PredictionCheck:
+    """Compare the prediction with Monte Carlo over `chips`, at the error times each of `scales`.
 
     For a crossbar the scale is a factor on its `error_scale`, and its read noise and converters are off in both; for
-    another noise it is a factor on the perturbation. A row's prediction agrees when it lies in the 95 % interval of the
-    chips, widened by that of Hutchinson's estimate, or when its rise is within 10 % of the simulated one. It `holds`
-    when it agrees and a difference of half the simulated rise would have shown, else it is `undecided`: more chips
-    tell. It `breaks` when it disagrees, or when a loss is not finite. jobs: as for
-    `evaluate`. The rest: as for `predict_loss`.
+    another noise it is a factor on the perturbation. A prediction agrees if it lies in the 95 % interval of the chips,
+    widened by that of Hutchinson's estimate, or if its rise is within 10 % of the simulated rise. It `holds` if it
+    agrees and a difference of half the simulated rise would have been detected; otherwise it is `undecided`: use more
+    chips. It `breaks` if it disagrees, or if a loss is not finite.
+
+    Args:
+        model: As for `predict_loss`, like the arguments that are not listed here.
+        batches: (inputs, labels) pairs.
+        conditions: Name -> a Crossbar, a weight noise, or None for digital weights.
+        time_s: Seconds since programming: one time for all crossbars, or name -> time.
+        scales: Factors on the error.
+        chips: Number of chips, at least 2.
+        chip_seed: Root seed of the chips and the probes.
+        probes: Approximate number of probes of Hutchinson's estimate.
+        images: Largest number of images for the curvature.
+        jobs: Number of processes for Monte Carlo, as for `evaluate`.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        InputError: if an argument is invalid.
+        DataError: if there are no images, or labels do not match the outputs.
     """
     require_whole("chips", chips, low=2)
     for scale in scales:
         require_finite("each of scales", scale)
     batches = as_reiterable(batches)
-    grid = {
-        (name, float(scale)): (scaled(condition, scale), time_s)
-        for name, (condition, time_s) in named_pairs(conditions).items()
-        for scale in scales
-    }
-    numbered = {str(number): pair for number, pair in enumerate(grid.values())}
-    predicted = predict_loss(model, batches, numbered, seed=seed, probes=probes, images=images)
+    times_s = condition_times(conditions, time_s)
+    cases = [(name, float(scale)) for name in conditions for scale in scales]
+    scaled = {str(number): scale_errors(conditions[name], scale) for number, (name, scale) in enumerate(cases)}
+    case_times_s = {str(number): times_s[name] for number, (name, _) in enumerate(cases)}
+    prediction = predict_loss(
+        model, batches, scaled, time_s=case_times_s, chip_seed=chip_seed, probes=probes, images=images
+    )
     began = time.perf_counter()
     rows = []
-    for ((name, scale), (condition, time_s)), found in zip(
-        grid.items(), predicted.table.itertuples(index=False), strict=True
-    ):
-        chips_of = evaluate_chips(
+    predicted_rows = prediction.table.itertuples(index=False)
+    for (name, scale), condition, predicted in zip(cases, scaled.values(), predicted_rows, strict=True):
+        measurements = evaluate_chips(
             model,
             batches,
             condition,
             chips=range(chips),
-            seed=seed,
-            deployment=Deployment(time_s=time_s),
+            chip_seed=chip_seed,
+            time_s=times_s[name],
             jobs=jobs,
         )
-        losses = np.array([measured.loss for _, measured in chips_of])
-        rows.append({"condition": name, "time_s": time_s, "scale": scale, **_compared(found, losses)})
-    return Validity(pd.DataFrame(rows), predicted.seconds, time.perf_counter() - began)
+        losses = np.array([measurement.loss for _, measurement in measurements])
+        rows.append({"condition": name, "time_s": times_s[name], "scale": scale, **_compare(predicted, losses)})
+    return PredictionCheck(pd.DataFrame(rows), prediction.seconds, time.perf_counter() - began)
 
 
-def scaled(condition: Condition, scale: float) -> Condition:
-    """The weight errors of a condition with `scale` times their strength; a crossbar's without read noise, converters.
+def scale_errors(condition: Condition, factor: float) -> Condition:
+    """Return a condition whose weight errors are `factor` times as strong; a crossbar loses read noise and converters.
 
-    A crossbar's `error_scale` acts as `devices.cell_states` says: on the widths of programming and of a drift table.
+    Args:
+        condition: A Crossbar, a weight noise, or None.
+        factor: On a crossbar's `error_scale`, which acts on the widths of programming error and of a drift table; on
+            the perturbation of another noise.
     """
     match condition:
         case None:
             return None
         case Crossbar():
-            return condition._replace_unchecked(
-                error_scale=condition.error_scale * scale, read_noise=False, dac=None, adc=None
+            return condition.replace(
+                error_scale=condition.device.error_scale * factor, read_noise=False, dac=None, adc=None
             )
         case Gaussian():
-            return replace(condition, sigma=condition.sigma * scale)
+            return replace(condition, sigma=condition.sigma * factor)
         case Laplace():
-            return replace(condition, b=condition.b * scale)
-    return _Scaled(condition, scale)
+            return replace(condition, b=condition.b * factor)
+    return _ScaledNoise(condition, factor)
 
 
 @dataclass(frozen=True)
-class _Scaled(WeightNoise):
-    """w + scale * (noise(w) - w)."""
+class _ScaledNoise(WeightNoise):
+    """w + factor * (noise(w) - w)."""
 
     noise: WeightNoise
-    scale: float
+    factor: float
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.lerp(weight, self.noise.perturb(name, weight, generator), self.scale)
+        return torch.lerp(weight, self.noise.perturb(name, weight, generator), self.factor)
 
 
-def _compared(found: Any, losses: np.ndarray) -> dict[str, Any]:
-    """One row of `Validity`, from a row of the prediction and the losses of the chips."""
+def _compare(predicted: Any, losses: np.ndarray) -> dict[str, Any]:
+    """Return a row of `PredictionCheck` from a row of the prediction and the losses of the chips."""
     simulated, (low, high) = float(losses.mean()), t_interval(losses)
-    rise, wanted = found.predicted - found.clean_loss, simulated - found.clean_loss
-    slack = Z * found.curvature_se
-    resolution = ((high - low) / 2 + slack) / abs(wanted) if wanted else math.nan
+    predicted_rise, simulated_rise = predicted.predicted - predicted.clean_loss, simulated - predicted.clean_loss
+    half_width = (high - low) / 2 + NORMAL_QUANTILE * predicted.curvature_se
+    resolution = half_width / abs(simulated_rise) if simulated_rise else math.nan
     return {
-        "clean_loss": found.clean_loss,
-        "predicted": found.predicted,
-        "predicted_se": found.curvature_se,
+        "clean_loss": predicted.clean_loss,
+        "predicted": predicted.predicted,
+        "predicted_se": predicted.curvature_se,
         "mc_loss": simulated,
         "mc_low": low,
         "mc_high": high,
         "chips": len(losses),
-        "ratio": rise / wanted if wanted else math.nan,
+        "ratio": predicted_rise / simulated_rise if simulated_rise else math.nan,
         "resolution": resolution,
-        "verdict": _verdict(rise, wanted, resolution),
+        "verdict": _verdict(predicted_rise, simulated_rise, resolution),
     }
 
 
-def _verdict(rise: float, wanted: float, resolution: float) -> str:
-    """`holds`, `breaks` or `undecided`, see `validate_prediction`."""
-    if not (math.isfinite(rise) and math.isfinite(wanted)):
+def _verdict(predicted_rise: float, simulated_rise: float, resolution: float) -> Verdict:
+    """Classify the agreement, see `check_prediction`."""
+    if not (math.isfinite(predicted_rise) and math.isfinite(simulated_rise)):
         return "breaks"
-    if not abs(rise - wanted) <= max(NEAR, resolution) * abs(wanted):
+    if not abs(predicted_rise - simulated_rise) <= max(TOLERANCE, resolution) * abs(simulated_rise):
         return "breaks"
-    return "holds" if resolution <= COARSEST else "undecided"
+    return "holds" if resolution <= COARSEST_RESOLUTION else "undecided"

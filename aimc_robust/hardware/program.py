@@ -1,109 +1,197 @@
 """Program a model onto simulated crossbars."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
-from aimc_robust.devices.limits import check_states, check_time
-from aimc_robust.errors import InputError, require_known
+from aimc_robust.devices.limits import check_time
+from aimc_robust.errors import InputError
+from aimc_robust.hardware.calibration.batchnorm import recalibrate_batchnorm
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.conversion.prepare import PROGRAMMED, prepare
 from aimc_robust.hardware.conversion.replace_layers import install_arrays
 from aimc_robust.hardware.programming.programmed_matrix import Chip, write_weights
 from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.seeding import Axes
 
-BACKENDS = ("native", "crosssim")
 
+def chip_axes(chip_seed: int, chip: int) -> Axes:
+    """Return the seeding axes of a chip: the error of every weight derives from them and its layer's name.
 
-def chip_axes(seed: int, chip: int) -> Axes:
-    """The axes that name a chip: every weight's error derives from them and its layer's name."""
-    return Axes(seed).at(chip=chip)
+    Args:
+        chip_seed: Root seed of all chips.
+        chip: Number of the chip.
+    """
+    return Axes(chip_seed).at(chip=chip)
 
 
 def program(
     model: nn.Module,
     crossbar: Crossbar,
     *,
-    seed: int = 0,
     chip: int = 0,
+    chip_seed: int = 0,
     time_s: float = 0.0,
-    backend: str = "native",
+    deployment: Deployment | None = None,
     strict: bool = False,
-    drift_compensation: bool = False,
 ) -> nn.Module:
-    """`model` as it stands on chip number `chip`, `time_s` seconds after programming: a new module, in evaluation form.
+    """Return `model` as it is on one chip, `time_s` seconds after programming, as a new module in evaluation mode.
 
     Weights of linear layers, convolutions (any groups; transposed too), attention projections and recurrent layers
-    are programmed; the rest stays digital (`ar.coverage(model)` names it). `model` is untouched. With converters or
-    read noise its layers compute in arrays; otherwise the errors of the weights are all, and the copy runs at plain
-    torch speed. The same seed and chip give the same devices, whatever the time, the batch size, the order of layers
-    or the process; read noise is fresh at every multiply and starts anew with each call of `program`.
+    are programmed; everything else stays digital (`ar.coverage(model)` lists it). With converters or read noise the
+    layers compute in arrays; without, only the weights change, and the copy runs at the speed of plain torch. The same
+    chip_seed and chip give the same devices, whatever the time, the batch size, the order of layers or the process;
+    read noise differs at every multiply and starts anew with each call of `program`.
 
-    time_s: since programming [s]; the chip's drift and widening errors up to then.
-    backend: `native`, or `crosssim`, which runs CrossSim's cores with the same parameters and its own random numbers.
-    strict: raise InputError when weights that a crossbar could hold stay digital.
-    drift_compensation: correct each layer's output by one factor, see `Chip`.
+    Args:
+        model: The trained model; not modified.
+        crossbar: The crossbar.
+        chip: Number of the chip.
+        chip_seed: Root seed of all chips.
+        time_s: Seconds since programming; the chip drifts until then.
+        deployment: Converter ranges, backend and compensation; None: none, on the native backend.
+        strict: Raise InputError if weights that a crossbar could hold stay digital.
+
+    Returns:
+        The programmed model.
+
+    Raises:
+        InputError: if an argument is invalid, or a layer is not supported.
+        MissingDependencyError: if the backend `crosssim` is not installed.
+
+    Example:
+        >>> import torch
+        >>> on_chip = program(torch.nn.Linear(4, 2), Crossbar("rram-wan2022"), chip=3, time_s=0.0)
+        >>> on_chip(torch.ones(1, 4)).shape
+        torch.Size([1, 2])
     """
+    if not isinstance(crossbar, Crossbar):
+        raise InputError(f"crossbar must be a Crossbar such as Crossbar('rram-wan2022'), got {crossbar!r}.")
+    if not isinstance(crossbar, Crossbar):
+        raise InputError(f"crossbar must be a Crossbar such as Crossbar('rram-wan2022'), got {crossbar!r}.")
+    deployment = deployment or Deployment()
     prepared, covered = prepare(model)
     if strict:
         covered.require_all_analog()
-    chip_now = Chip(axes=chip_axes(seed, chip), time_s=time_s, drift_compensation=drift_compensation)
-    check_program(prepared, crossbar, time_s, backend=backend, stacklevel=3)
-    return program_prepared(prepared, crossbar, chip_now, backend=backend)
+    check_program(prepared, crossbar, time_s, deployment=deployment, stacklevel=3)
+    return program_prepared(prepared, crossbar, chip_axes(chip_seed, chip), time_s=time_s, deployment=deployment)
 
 
 def check_program(
-    prepared: nn.Module, crossbar: Crossbar, time_s: float, *, backend: str = "native", stacklevel: int = 2
+    prepared: nn.Module,
+    crossbar: Crossbar,
+    time_s: float,
+    *,
+    deployment: Deployment | None = None,
+    stacklevel: int = 2,
 ) -> None:
-    """Refuse what cannot be programmed, and warn of what leaves the card's limits."""
-    require_known("backend", backend, BACKENDS)
-    check_time(crossbar.card, time_s, on_out_of_range=crossbar.on_out_of_range, stacklevel=stacklevel + 1)
+    """Check whether a model can be programmed, and warn if the limits of the device are exceeded.
+
+    Args:
+        prepared: The model, from `prepare`.
+        crossbar: The crossbar.
+        time_s: Seconds since programming.
+        deployment: As for `program`.
+        stacklevel: Of warnings, as in `warnings.warn`: 2 is the caller's line.
+
+    Raises:
+        InputError: if an argument is invalid, arguments contradict each other, or a limit is exceeded and the
+            crossbar's `on_out_of_range` is `error`.
+    """
+    deployment = deployment or Deployment()
+    device = crossbar.device
+    deployment.check_data()
+    check_time(device.cell, time_s, on_out_of_range=device.on_out_of_range, stacklevel=stacklevel + 1)
     if time_s > 0:
-        check_states(
-            crossbar.card,
-            crossbar.programming_window,
-            time_s=time_s,
-            on_out_of_range=crossbar.on_out_of_range,
-            stacklevel=stacklevel + 1,
-        )
-    if backend == "native" and crossbar.crosssim is not None:
+        device.check_window(time_s=time_s, stacklevel=stacklevel + 1)
+    if deployment.backend == "native" and crossbar.crosssim is not None:
         raise InputError("the crossbar's `crosssim` parameters act in CrossSim alone; use backend='crosssim'.")
-    if backend == "crosssim" and not (crossbar.programming and crossbar.drift):
-        raise InputError("programming=False and drift=False are not part of the crosssim backend; use 'native'.")
-    if crossbar.bias_rows:
-        _refuse_shared_with_biases(prepared)
+    if deployment.backend == "crosssim":
+        if not (device.programming and device.drift):
+            raise InputError("programming=False and drift=False are not part of the crosssim backend; use 'native'.")
+        if "drift" in deployment.compensation:
+            raise InputError("drift compensation is not part of the crosssim backend; use backend='native'.")
+    if crossbar.arrays.bias_rows:
+        _reject_shared_weights_with_biases(prepared)
 
 
-def _refuse_shared_with_biases(prepared: nn.Module) -> None:
+def _reject_shared_weights_with_biases(prepared: nn.Module) -> None:
     uses = analog_weights(prepared, include_shared=True).values()
-    shared = Counter(id(use.parameter) for use in uses)
+    count = Counter(id(use.parameter) for use in uses)
     for use in uses:
-        if shared[id(use.parameter)] > 1 and use.bias is not None:
+        if count[id(use.parameter)] > 1 and use.bias is not None:
             raise InputError(
-                f"the layer {use.layer!r} shares its weight with another and has a bias of its own, which cannot be "
-                "rows of the same arrays; use bias_rows=0."
+                f"the layer {use.layer!r} shares its weight with another layer and has its own bias, which cannot be "
+                "stored in rows of the same arrays; use bias_rows=0."
             )
 
 
 @torch.no_grad()
-def program_prepared(prepared: nn.Module, crossbar: Crossbar, chip: Chip, *, backend: str = "native") -> nn.Module:
-    """Program what `prepare` made and `check_program` let pass, in place; returns it, or its array form."""
-    if backend == "crosssim":
-        if chip.drift_compensation:
-            raise InputError("drift compensation is not part of the crosssim backend; use backend='native'.")
-        if chip.layers is not None:
-            raise InputError("single layers are programmed by the native backend alone; use backend='native'.")
-        from aimc_robust.hardware.crosssim.backend import program_on_crosssim  # an extra: imported when it is asked for
+def program_prepared(
+    prepared: nn.Module,
+    crossbar: Crossbar,
+    axes: Axes,
+    *,
+    time_s: float = 0.0,
+    deployment: Deployment | None = None,
+    layers: frozenset[str] | None = None,
+) -> nn.Module:
+    """Program a prepared and checked model, in place.
 
-        programmed = program_on_crosssim(prepared, crossbar, chip.axes, chip.time_s)
-    elif crossbar.computes_in_arrays:
-        programmed = install_arrays(prepared, crossbar, chip)
+    Args:
+        prepared: The model, from `prepare`, accepted by `check_program`.
+        crossbar: The crossbar.
+        axes: Seeding axes of the chip, see `chip_axes`.
+        time_s: Seconds since programming.
+        deployment: As for `program`.
+        layers: Names of the arrays that are programmed, the others compute exactly; None: all. Native backend only.
+
+    Returns:
+        `prepared`, or the layer that replaces it.
+
+    Raises:
+        InputError: if a layer is not supported.
+    """
+    deployment = deployment or Deployment()
+    if deployment.backend == "crosssim":
+        if layers is not None:
+            raise InputError("only the native backend can program single layers; use backend='native'.")
+        # An optional dependency, imported only if used.
+        from aimc_robust.hardware.crosssim.backend import program_on_crosssim
+
+        programmed = program_on_crosssim(prepared, crossbar, axes, time_s, deployment.ranges)
     else:
-        programmed = prepared
-        for weight in analog_weights(prepared).values():
-            if chip.holds(weight):
-                write_weights(crossbar, weight, chip)
+        compensates = "drift" in deployment.compensation
+        chip = Chip(axes=axes, time_s=time_s, drift_compensation=compensates, layers=layers)
+        programmed = program_natively(prepared, crossbar, chip, deployment.ranges)
     setattr(programmed, PROGRAMMED, True)
+    if "batchnorm" in deployment.compensation:
+        recalibrate_batchnorm(programmed, deployment.data)
     return programmed
+
+
+@torch.no_grad()
+def program_natively(
+    prepared: nn.Module, crossbar: Crossbar, chip: Chip, ranges: Mapping[str, LayerRanges] | None = None
+) -> nn.Module:
+    """Program a prepared and checked model on the native backend, in place.
+
+    Args:
+        prepared: The model, from `prepare`.
+        crossbar: The crossbar.
+        chip: The chip.
+        ranges: Converter ranges by layer.
+
+    Returns:
+        `prepared`, or the layer that replaces it.
+    """
+    if crossbar.computes_in_arrays:
+        return install_arrays(prepared, crossbar, chip, ranges)
+    for weight in analog_weights(prepared).values():
+        if chip.holds(weight):
+            write_weights(crossbar, weight, chip)
+    return prepared

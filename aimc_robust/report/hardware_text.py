@@ -2,7 +2,6 @@
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.config.mapping import BitSliced
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.targets.crossbar_options import time_label
 from aimc_robust.targets.target import Target
@@ -21,29 +20,34 @@ def describe_target(target: Target) -> str:
     """
     crossbar, deployment = target.condition, target.deployment
     assert isinstance(crossbar, Crossbar)
-    low, high = crossbar.programming_window
-    parts = [f"{_mapping(crossbar)} mapping", f"window {low:g} to {high:g} {crossbar.card.unit}"]
-    if crossbar.cell_bits:
-        parts.append(f"{crossbar.cell_bits} bits per cell")
-    if crossbar.weight_percentile < 1:
-        parts.append(f"weights clipped at the {crossbar.weight_percentile:g} quantile")
-    if crossbar.scaling == "column":
+    low, high = crossbar.device.programming_window
+    parts = [
+        f"{crossbar.weights.mapping.description} mapping",
+        f"window {low:g} to {high:g} {crossbar.device.cell.unit}",
+    ]
+    if crossbar.weights.cell_bits:
+        parts.append(f"{crossbar.weights.cell_bits} bits per cell")
+    if crossbar.weights.weight_percentile < 1:
+        parts.append(f"weights clipped at the {crossbar.weights.weight_percentile:g} quantile")
+    if crossbar.weights.scaling == "column":
         parts.append("one scale per output column")
-    if crossbar.bias_rows:
-        parts.append(f"biases in {crossbar.bias_rows} rows")
-    if crossbar.rows or crossbar.columns:
-        parts.append(f"arrays of at most {crossbar.rows or 'any'} rows and {crossbar.columns or 'any'} columns")
+    if crossbar.arrays.bias_rows:
+        parts.append(f"biases in {crossbar.arrays.bias_rows} rows")
+    if crossbar.arrays.rows or crossbar.arrays.columns:
+        parts.append(
+            f"arrays of at most {crossbar.arrays.rows or 'any'} rows and {crossbar.arrays.columns or 'any'} columns"
+        )
     parts += _converters(crossbar)
-    if crossbar.card.has_read_noise:
-        parts.append("read noise at every matrix-vector multiply" if crossbar.read_noise else "read noise off")
-    parts += [f"{name} off" for name in ("programming error", "drift") if not getattr(crossbar, name.split()[0])]
-    if crossbar.error_scale != 1:
-        parts.append(f"programming error scaled by {crossbar.error_scale:g}")
-    if crossbar.stuck is not None:
-        parts.append(f"{100 * crossbar.stuck[0]:g} % of cells stuck low, {100 * crossbar.stuck[1]:g} % stuck high")
-    parts.append(
-        f"{time_label(deployment.time_s)} after programming" if deployment.time_s else "right after programming"
-    )
+    if crossbar.device.cell.has_read_noise:
+        parts.append("read noise at every matrix-vector multiply" if crossbar.device.read_noise else "read noise off")
+    parts += [f"{name} off" for name in ("programming error", "drift") if not getattr(crossbar.device, name.split()[0])]
+    if crossbar.device.error_scale != 1:
+        parts.append(f"programming error scaled by {crossbar.device.error_scale:g}")
+    if crossbar.device.stuck is not None:
+        parts.append(
+            f"{100 * crossbar.device.stuck[0]:g} % of cells stuck low, {100 * crossbar.device.stuck[1]:g} % stuck high"
+        )
+    parts.append(f"{time_label(target.time_s)} after programming" if target.time_s else "right after programming")
     if deployment.backend != "native":
         parts.append(f"backend {deployment.backend}")
     if crossbar.crosssim:
@@ -55,25 +59,22 @@ def describe_target(target: Target) -> str:
     return text[0].upper() + text[1:]
 
 
-def _mapping(crossbar: Crossbar) -> str:
-    mapping = crossbar.mapping_object
-    if isinstance(mapping, BitSliced):
-        return f"bit-sliced ({mapping.weight_bits} bits in {mapping.slices} slices)"
-    return str(crossbar.mapping)
-
-
 def _converters(crossbar: Crossbar) -> list[str]:
     parts = []
-    if crossbar.dac is not None:
-        bits = f"{crossbar.dac.bits}-bit " if crossbar.dac.kind != "ideal" else ""
-        sliced = f", {crossbar.dac.slice_bits} bits per input slice" if crossbar.dac.slice_bits else ""
-        scale = "" if crossbar.dac.full_scale is None else f", full scale {crossbar.dac.full_scale:g}"
-        parts.append(f"{bits}{crossbar.dac.kind} DAC{scale}{sliced}")
-    if crossbar.adc is not None:
-        adc_range = crossbar.adc.range
+    if crossbar.periphery.dac is not None:
+        bits = f"{crossbar.periphery.dac.bits}-bit " if crossbar.periphery.dac.kind != "ideal" else ""
+        sliced = (
+            f", {crossbar.periphery.dac.slice_bits} bits per input slice" if crossbar.periphery.dac.slice_bits else ""
+        )
+        scale = (
+            "" if crossbar.periphery.dac.full_scale is None else f", full scale {crossbar.periphery.dac.full_scale:g}"
+        )
+        parts.append(f"{bits}{crossbar.periphery.dac.kind} DAC{scale}{sliced}")
+    if crossbar.periphery.adc is not None:
+        adc_range = crossbar.periphery.adc.range
         range_text = adc_range if isinstance(adc_range, str) else f"{adc_range[0]:g} to {adc_range[1]:g}"
-        sliced = " per input slice" if crossbar.adc.per_slice else ""
-        parts.append(f"{crossbar.adc.bits}-bit {crossbar.adc.kind} ADC, {range_text} range{sliced}")
+        sliced = " per input slice" if crossbar.periphery.adc.per_slice else ""
+        parts.append(f"{crossbar.periphery.adc.bits}-bit {crossbar.periphery.adc.kind} ADC, {range_text} range{sliced}")
     return parts
 
 

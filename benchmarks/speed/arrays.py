@@ -10,7 +10,7 @@ import argparse
 import torch
 from common import images, print_ratios, ratios, resnet18_cifar
 
-from aimc_robust import ADC, DAC, Crossbar, calibrate, program
+from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
 from aimc_robust.data.batches import split_batches
 from aimc_robust.metrics import measure
 
@@ -30,8 +30,8 @@ def main() -> None:
     }
     analog = {}
     for name, (crossbar, _) in crossbars.items():
-        calibrated = calibrate(model, crossbar, [batches[0][0]]) if crossbar.needs_ranges else crossbar
-        analog[name] = program(model, calibrated)
+        ranges = calibrate(model, crossbar, [batches[0][0]]) if crossbar.periphery.needs_calibration else None
+        analog[name] = program(model, crossbar, deployment=Deployment(ranges=ranges))
 
     def run(network):
         measure(network, batches)

@@ -15,7 +15,7 @@ from common import images, seconds
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from aimc_robust import ADC, DAC, Crossbar, calibrate, program
+from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
 from aimc_robust.data.batches import split_batches
 from aimc_robust.metrics import measure
 
@@ -43,11 +43,15 @@ def main() -> None:
     converters = {"rows": 256, "dac": DAC(bits=8, kind="sign-magnitude"), "adc": ADC(bits=8)}
     crossbars = {
         "weight errors": Crossbar("rram-milo2021"),
-        "8-bit DAC and ADC, 256 rows": calibrate(model, Crossbar("rram-milo2021", **converters), [batches[0][0]]),
+        "8-bit DAC and ADC, 256 rows": Crossbar("rram-milo2021", **converters),
     }
     print(f"{'CrossSim over native':<30}{'median':>8}{'min':>8}{'max':>8}{'claim':>10}")
     for name, crossbar in crossbars.items():
-        native, crosssim = (program(model, crossbar, backend=backend) for backend in ("native", "crosssim"))
+        ranges = calibrate(model, crossbar, [batches[0][0]]) if crossbar.periphery.needs_calibration else None
+        native, crosssim = (
+            program(model, crossbar, deployment=Deployment(ranges=ranges, backend=backend))
+            for backend in ("native", "crosssim")
+        )
         measure(native, batches)
         speedups = [
             seconds(lambda n=crosssim: measure(n, batches)) / seconds(lambda n=native: measure(n, batches))

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from common import images, resnet18_cifar
 
-from aimc_robust import ADC, DAC, Crossbar, calibrate, program
+from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
 from aimc_robust.metrics import measure
 
 CROSSBARS = {
@@ -53,9 +53,8 @@ def added_mib(kind: str) -> float:
     model = resnet18_cifar().eval()
     if kind != "plain":
         crossbar = CROSSBARS[kind]()
-        if crossbar.needs_ranges:
-            crossbar = calibrate(model, crossbar, [batch[0][:64]])
-        model_on_chip = program(model, crossbar)
+        ranges = calibrate(model, crossbar, [batch[0][:64]]) if crossbar.periphery.needs_calibration else None
+        model_on_chip = program(model, crossbar, deployment=Deployment(ranges=ranges))
         measure(model_on_chip, [batch])
     else:
         measure(model, [batch])

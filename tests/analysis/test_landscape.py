@@ -21,8 +21,8 @@ from aimc_robust.models.registry import build_model
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.report.write import write_report
 from aimc_robust.seeding import Axes
+from aimc_robust.targets.build import build_target
 from aimc_robust.targets.command_line import target_tables
-from aimc_robust.targets.target import build_target
 from aimc_robust.training.resumption import read_checkpoint
 
 PLANE = ('"gaussian-0.2"', '"gaussian-0.2", { name = "plane", landscape = 3, span = 0.5, split = "training" }')

@@ -17,8 +17,8 @@ from aimc_robust.devices.library import load_card, load_cell_model
 from aimc_robust.devices.moment_table import state_moments
 from aimc_robust.devices.states import cell_states
 from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.targets.build import build_target, self_contained_target
 from aimc_robust.targets.command_line import target_tables
-from aimc_robust.targets.target import build_target, self_contained_target
 
 DAY_S = 86400.0
 CARD = load_card(

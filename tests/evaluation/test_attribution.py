@@ -7,22 +7,27 @@ import pytest
 import torch
 from scipy import stats
 from support.error_sources import by_hand
-from support.nets import batches, everything, net
+from support.nets import batches, deployed, everything, net
 from torch import nn
 
 from aimc_robust import Crossbar, Gaussian, evaluate
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation.attribution import attribute
-from aimc_robust.evaluation.error_sources import RANDOM, SOURCES, active_sources
-from aimc_robust.evaluation.monte_carlo import Deployment
+from aimc_robust.evaluation.error_sources import RANDOM_SOURCES, SOURCES, active_sources
+from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import chip_axes, program_prepared
-from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.metrics import measure
 
 DAY_S = 86400.0
 LAYERS = ["0", "4", "6"]
 PCM = Crossbar("pcm-nandakumar2019", read_noise=False)
+
+
+OPTIONS = {"chips": 4, "chip_seed": 5, "time_s": DAY_S, "deployment": deployed(), "jobs": 1}
+
+
+OPTIONS = {"chips": 4, "chip_seed": 5, "time_s": DAY_S, "deployment": deployed(), "jobs": 1}
 
 
 def rows(found, kind):
@@ -32,10 +37,9 @@ def rows(found, kind):
 def directly(crossbar, chips, layers=None):
     """Accuracy [percent] of each chip."""
     ready, _ = prepare(net())
-    chip = lambda number: Chip(axes=chip_axes(5, number), time_s=DAY_S, layers=layers)  # noqa: E731
-    return np.array(
-        [measure(program_prepared(copy.deepcopy(ready), crossbar, chip(n)), batches()).accuracy for n in range(chips)]
-    )
+    options = {"time_s": DAY_S, "deployment": deployed(), "layers": layers}
+    on_chips = (program_prepared(copy.deepcopy(ready), crossbar, chip_axes(5, n), **options) for n in range(chips))
+    return np.array([measure(on_chip, batches()).accuracy for on_chip in on_chips])
 
 
 def interval(values):
@@ -46,15 +50,14 @@ def interval(values):
 def whole():
     """Everything, on 4 chips, and the progress that was told."""
     told = []
-    options = {"chips": 4, "seed": 5, "time_s": DAY_S, "jobs": 1}
-    return attribute(net(), batches(), everything(), on_chip=lambda *at: told.append(at), **options), told
+    return attribute(net(), batches(), everything(), on_chip=lambda *at: told.append(at), **OPTIONS), told
 
 
 def test_exact_is_the_digital_model_and_whole_is_what_evaluate_says(whole):
     found, _ = whole
-    assert found.exact == measure(net(), batches()).accuracy == 100.0
-    assert found.whole == evaluate(net(), batches(), everything(), chips=4, seed=5, time_s=DAY_S, jobs=1).mean
-    assert found.whole < 90.0
+    assert found.ideal_accuracy == measure(net(), batches()).accuracy == 100.0
+    assert found.crossbar_accuracy == evaluate(net(), batches(), everything(), **OPTIONS).mean
+    assert found.crossbar_accuracy < 90.0
     assert found.chips == 4
 
 
@@ -67,7 +70,7 @@ def test_there_is_a_row_for_each_source_and_each_layer_with_its_weights(whole):
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_costs_what_crossbars_built_by_hand_say(whole, source):
     row, full = rows(whole[0], "source").loc[source], directly(everything(), 4)
-    alone = directly(by_hand([source]), 4 if source in RANDOM else 1)
+    alone = directly(by_hand([source]), 4 if source in RANDOM_SOURCES else 1)
     without = directly(by_hand([other for other in SOURCES if other != source]), 4)
     assert row["alone"] == alone.mean()
     assert row["cost_alone"] == pytest.approx(100.0 - alone.mean())
@@ -75,7 +78,7 @@ def test_a_source_costs_what_crossbars_built_by_hand_say(whole, source):
     assert row["saved"] == pytest.approx((without - full).mean())
     np.testing.assert_allclose(row[["saved_low", "saved_high"]].astype(float), interval(without - full))
     bounds = row[["cost_alone_low", "cost_alone_high"]].astype(float)
-    if source not in RANDOM:
+    if source not in RANDOM_SOURCES:
         assert bounds.isna().all()
     elif alone.std() > 0:
         np.testing.assert_allclose(bounds, interval(100.0 - alone))
@@ -100,7 +103,7 @@ def test_the_dearest_come_first_within_each_kind(whole):
 
 
 def test_progress_counts_every_chip_of_every_variant_and_one_where_nothing_is_random(whole):
-    fixed = len(SOURCES) - len(RANDOM)
+    fixed = len(SOURCES) - len(RANDOM_SOURCES)
     variants = 2 * (len(SOURCES) + len(LAYERS)) + 1
     total = 4 * (variants - fixed) + fixed + 1  # and the exact model
     assert whole[1] == [(done, total) for done in range(1, total + 1)]
@@ -108,20 +111,19 @@ def test_progress_counts_every_chip_of_every_variant_and_one_where_nothing_is_ra
 
 @pytest.mark.parametrize("jobs", [2, 3])
 def test_the_number_of_jobs_changes_nothing(whole, jobs):
-    found = attribute(net(), batches(), everything(), chips=4, seed=5, time_s=DAY_S, jobs=jobs)
+    found = attribute(net(), batches(), everything(), **OPTIONS | {"jobs": jobs})
     assert found.table.equals(whole[0].table)
-    assert (found.exact, found.whole) == (whole[0].exact, whole[0].whole)
+    assert found.ideal_accuracy == whole[0].ideal_accuracy
+    assert found.crossbar_accuracy == whole[0].crossbar_accuracy
 
 
-def test_a_time_or_a_deployment_say_the_same():
-    one, other = (
-        attribute(net(), batches(), PCM, chips=2, jobs=1, layers=False, **how)
-        for how in ({"time_s": DAY_S}, {"deployment": Deployment(time_s=DAY_S)})
+def test_a_compensated_drift_costs_less():
+    plain, compensated = (
+        attribute(net(), batches(), PCM, chips=2, jobs=1, layers=False, time_s=DAY_S, deployment=deployment)
+        for deployment in (None, Deployment(compensation=("drift",)))
     )
-    assert one.table.equals(other.table)
-    assert set(one.table["name"]) == {"programming", "drift"}
-    with pytest.raises(InputError, match="time_s or deployment, not both"):
-        attribute(net(), batches(), PCM, time_s=DAY_S, deployment=Deployment())
+    assert set(plain.table["name"]) == set(compensated.table["name"]) == {"programming", "drift"}
+    assert rows(compensated, "source")["cost_alone"]["drift"] <= rows(plain, "source")["cost_alone"]["drift"]
 
 
 def sensitive(layer):
@@ -150,7 +152,7 @@ def labelled_by(model):
 def test_the_layer_that_drops_the_accuracy_is_ranked_first(layer, crossbar):
     model = sensitive(layer)
     found = attribute(model, labelled_by(model), crossbar, chips=5, jobs=1)
-    assert found.exact == 100.0
+    assert found.ideal_accuracy == 100.0
     table = rows(found, "layer")
     assert table.index[0] == layer
     first, rest = table.iloc[0], table.iloc[1:]
@@ -186,8 +188,8 @@ def test_one_layer_alone_is_the_whole_and_without_it_is_exact():
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 7))
     found = attribute(model, labelled_by(model), Crossbar("rram-wan2022"), chips=3, jobs=1)
     row = rows(found, "layer").iloc[0]
-    assert (row["alone"], row["without"]) == (found.whole, found.exact)
-    assert found.whole < found.exact == 100.0
+    assert (row["alone"], row["without"]) == (found.crossbar_accuracy, found.ideal_accuracy)
+    assert found.crossbar_accuracy < found.ideal_accuracy == 100.0
 
 
 def test_where_nothing_is_random_there_is_one_chip_and_no_interval():
@@ -195,7 +197,7 @@ def test_where_nothing_is_random_there_is_one_chip_and_no_interval():
     found = attribute(net(), batches(), crossbar, chips=5, jobs=1)
     assert set(rows(found, "source").index) == {"clipping", "quantisation"}
     assert found.table[["cost_alone_low", "cost_alone_high", "saved_low", "saved_high"]].isna().all(axis=None)
-    assert found.whole == evaluate(net(), batches(), crossbar, chips=1).mean < 100.0
+    assert found.crossbar_accuracy == evaluate(net(), batches(), crossbar, chips=1).mean < 100.0
 
 
 def test_one_chip_has_no_interval():
@@ -215,7 +217,7 @@ def test_one_chip_has_no_interval():
 )
 def test_a_crossbar_without_any_source_is_refused(crossbar):
     assert active_sources(crossbar) == ()
-    with pytest.raises(InputError, match="no source of error"):
+    with pytest.raises(InputError, match="no error source"):
         attribute(net(), batches(), crossbar)
 
 

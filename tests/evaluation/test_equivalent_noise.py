@@ -77,7 +77,7 @@ class OtherDraws(WeightNoise):
 
 def test_noise_of_a_known_sigma_is_found_again_within_its_interval():
     batches = [data(400)]
-    found = [equivalent_sigma(net(), batches, OtherDraws(0.3), chips=20, seed=seed) for seed in range(4)]
+    found = [equivalent_sigma(net(), batches, OtherDraws(0.3), chips=20, chip_seed=seed) for seed in range(4)]
     assert all(one.identified and not one.reason for one in found)
     assert sum(one.low <= 0.3 <= one.high for one in found) >= 3
     assert np.mean([one.sigma for one in found]) == pytest.approx(0.3, rel=0.15)
@@ -109,7 +109,7 @@ def test_a_device_has_an_equivalent_sigma_and_a_curve_that_brackets_it():
 def test_an_error_that_costs_nothing_is_not_identified():
     found = equivalent_sigma(net(), [data()], Crossbar("rram-milo2021", error_scale=0.01), chips=5)
     assert not found.identified
-    assert "not told apart from that of digital weights" in found.reason
+    assert "does not differ significantly from that of digital weights" in found.reason
     assert found.sigma == found.rms
     assert found.low == 0.0 < found.sigma < found.high
 

@@ -6,15 +6,14 @@ import itertools
 import pytest
 import torch
 from support.error_sources import by_hand
-from support.nets import everything, images, net
+from support.nets import deployed, everything, images, net
 from torch import nn
 
-from aimc_robust import ADC, DAC, BitSliced, Crossbar, program
+from aimc_robust import ADC, DAC, BitSliced, Crossbar, Deployment, program
 from aimc_robust.evaluation.error_sources import SOURCES, active_sources, with_sources
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.program import chip_axes, program_prepared
-from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.noise.analog_weights import analog_weights
 
 DAY_S = 86400.0
@@ -23,7 +22,7 @@ MAPPINGS = ["one-sided", "two-sided", "offset"]
 
 def outputs(crossbar, *, chip=3, time_s=DAY_S):
     with torch.no_grad():
-        return program(net(), crossbar, chip=chip, time_s=time_s)(images(20))
+        return program(net(), crossbar, chip=chip, time_s=time_s, deployment=deployed())(images(20))
 
 
 class TestSources:
@@ -68,11 +67,11 @@ class TestSources:
     def test_without_any_a_model_computes_as_digital(self, mapping, scaling, converters, bias_rows):
         options = {"mapping": mapping, "scaling": scaling, "bias_rows": bias_rows, "rows": 20, "columns": 5}
         crossbar = Crossbar("pcm-nandakumar2019", cell_bits=4, weight_percentile=0.99, **options, **converters)
-        exact = with_sources(crossbar._replace_unchecked(ranges=everything().ranges), ())
+        exact = with_sources(crossbar, ())
         with torch.no_grad():
             digital = net()(images(20))
         torch.testing.assert_close(outputs(exact), digital, rtol=1e-5, atol=1e-5)
-        noisy = with_sources(crossbar._replace_unchecked(ranges=everything().ranges), ["programming"])
+        noisy = with_sources(crossbar, ["programming"])
         assert not torch.allclose(outputs(noisy), digital, rtol=1e-3, atol=1e-3)  # control
 
     def test_the_digits_of_a_bit_sliced_mapping_stay(self):
@@ -91,7 +90,7 @@ class TestSources:
             adc=ADC(bits=10, range=(-3.0, 3.0)),
         )
         off = with_sources(crossbar, ["adc"])
-        assert (off.dac.kind, off.dac.full_scale) == ("ideal", 4.0)
+        assert (off.periphery.dac.kind, off.periphery.dac.full_scale) == ("ideal", 4.0)
         torch.testing.assert_close(
             outputs(off, time_s=0.0), outputs(crossbar, time_s=0.0), rtol=0.05, atol=0.05
         )  # 8 and 10 bits are fine
@@ -152,8 +151,7 @@ ARRAYS = Crossbar("pcm-nandakumar2019", rows=7, mapping="two-sided", dac=DAC(kin
 
 
 def on_chip(ready, crossbar, layers):
-    chip = Chip(axes=chip_axes(1, 2), time_s=DAY_S, layers=layers)
-    return program_prepared(copy.deepcopy(ready), crossbar, chip)
+    return program_prepared(copy.deepcopy(ready), crossbar, chip_axes(1, 2), time_s=DAY_S, layers=layers)
 
 
 def choices(ready):
@@ -172,7 +170,7 @@ class TestLayers:
             part = on_chip(ready, WEIGHTS, layers)
             triples = zip(*(analog_weights(m, include_shared=True).values() for m in (part, full, ready)), strict=True)
             for found, programmed, exact in triples:
-                wanted = programmed if found.array in layers else exact
+                wanted = programmed if found.array_owner in layers else exact
                 assert torch.equal(found.parameter, wanted.parameter)
                 assert not torch.equal(programmed.parameter, exact.parameter)
 
@@ -220,8 +218,8 @@ class TestLayers:
 
 def test_a_layer_that_is_left_out_is_not_compensated_for_drift():
     ready, _ = prepare(net())
-    chip = Chip(axes=chip_axes(1, 2), time_s=DAY_S, drift_compensation=True, layers=frozenset())
+    options = {"time_s": DAY_S, "deployment": Deployment(compensation=("drift",)), "layers": frozenset()}
     for crossbar in (WEIGHTS, ARRAYS):
         with torch.no_grad():
-            found = program_prepared(copy.deepcopy(ready), crossbar, chip)(images(5))
+            found = program_prepared(copy.deepcopy(ready), crossbar, chip_axes(1, 2), **options)(images(5))
             torch.testing.assert_close(found, net()(images(5)), rtol=1e-4, atol=1e-5)

@@ -8,21 +8,21 @@ import sys
 import textwrap
 import weakref
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
-from support.nets import CLASSES, batches, everything, images, net
+from support.nets import CLASSES, batches, deployed, everything, images, net
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from aimc_robust import Crossbar, Gaussian, evaluate, program
+from aimc_robust import Crossbar, Deployment, Gaussian, evaluate, evaluate_grid, program
 from aimc_robust.data.batches import split_batches
-from aimc_robust.errors import DataError, InputError
-from aimc_robust.evaluation.evaluate import until_precise
+from aimc_robust.errors import DataError, InputError, UnknownNameError
+from aimc_robust.evaluation.evaluate import evaluate_until_precise
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import chip_axes, program_prepared
-from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.metrics import measure
 from aimc_robust.statistics.t_interval import t_quantile
 from aimc_robust.statistics.two_stage import DEFAULT_PILOT, chips_needed
@@ -36,38 +36,58 @@ def flat(n=120):
     return batches(n, size=n)[0]
 
 
-class TestKeys:
+class TestGrid:
     def test_one_condition_and_time_is_one_estimate(self):
         assert evaluate(net(), batches(), PCM, chips=3, time_s=DAY_S).chips == 3
 
     def test_conditions_by_name_are_those_one_by_one(self):
         conditions = {"rram": RRAM, "noise": Gaussian(0.2), "exact": None}
-        found = evaluate(net(), batches(), conditions, chips=3)
-        assert list(found) == ["rram", "noise", "exact"]
+        found = evaluate_grid(net(), batches(), conditions, chips=3)
+        assert list(found) == [("rram", 0.0), ("noise", 0.0), ("exact", 0.0)]
         for name, condition in conditions.items():
-            assert found[name].table.equals(evaluate(net(), batches(), condition, chips=3).table)
+            assert found[name, 0.0].table.equals(evaluate(net(), batches(), condition, chips=3).table)
         assert [estimate.chips for estimate in found.values()] == [3, 3, 1]
 
     def test_times_are_those_one_by_one_and_the_same_chips(self):
-        found = evaluate(net(), batches(), PCM, chips=3, time_s=[0.0, DAY_S])
-        assert list(found) == [0.0, DAY_S]
-        for time_s, estimate in found.items():
+        found = evaluate_grid(net(), batches(), {"pcm": PCM}, chips=3, time_s=[0.0, DAY_S])
+        assert (found.conditions, found.times_s) == (["pcm"], [0.0, DAY_S])
+        for (_, time_s), estimate in found.items():
             assert estimate.table.equals(evaluate(net(), batches(), PCM, chips=3, time_s=time_s).table)
-        assert not found[0.0].table.equals(found[DAY_S].table)
-        for chip, row in found[DAY_S].table.set_index("chip").iterrows():
+        assert not found["pcm", 0.0].table.equals(found["pcm", DAY_S].table)
+        for chip, row in found["pcm", DAY_S].table.set_index("chip").iterrows():
             assert row["loss"] == measure(program(net(), PCM, chip=chip, time_s=DAY_S), batches()).loss
 
+    def test_a_frame_has_a_row_for_each_condition_and_time(self):
+        found = evaluate_grid(net(), batches(), {"pcm": PCM, "digital": None}, chips=3, time_s=[0.0, DAY_S])
+        frame = found.to_frame().set_index(["condition", "time_s"])
+        assert list(frame.index) == list(found)
+        assert list(frame.columns) == ["mean", "sd_noise", "sd_seed", "ci_low", "ci_high", "chips"]
+        for key, estimate in found.items():
+            row = frame.loc[key]
+            expected = [estimate.mean, estimate.sd_noise, estimate.sd_seed, *estimate.ci, estimate.chips]
+            np.testing.assert_array_equal(row.to_numpy(), expected)
+
+    def test_a_deployment_is_for_all_crossbars_or_for_those_that_are_named(self):
+        conditions, aged = {"everything": everything(), "pcm": PCM, "digital": None}, {"chips": 2, "time_s": DAY_S}
+        options = {"jobs": 1, **aged}
+        named = evaluate_grid(net(), batches(), conditions, deployment={"everything": deployed()}, **options)
+        shared = evaluate_grid(net(), batches(), conditions, deployment=deployed(), **options)
+        for found in (named, shared):
+            alone = evaluate(net(), batches(), everything(), deployment=deployed(), **options)
+            assert found["everything", DAY_S].table.equals(alone.table)
+            assert found["pcm", DAY_S].table.equals(evaluate(net(), batches(), PCM, **options).table)
+        with pytest.raises(UnknownNameError, match="'pmc'"):
+            evaluate_grid(net(), batches(), conditions, deployment={"pmc": deployed()}, **options)
+        with pytest.raises(InputError, match="'digital' must belong to a crossbar"):
+            evaluate_grid(net(), batches(), conditions, deployment={"digital": deployed()}, **options)
+
     def test_conditions_and_times_are_pairs_and_a_noise_has_no_time(self):
-        found = evaluate(net(), batches(), {"pcm": PCM, "noise": Gaussian(0.2)}, chips=2, time_s=(0.0, DAY_S))
+        found = evaluate_grid(net(), batches(), {"pcm": PCM, "noise": Gaussian(0.2)}, chips=2, time_s=(0.0, DAY_S))
         assert list(found) == [("pcm", 0.0), ("pcm", DAY_S), ("noise", 0.0), ("noise", DAY_S)]
         assert found["noise", 0.0].table.equals(found["noise", DAY_S].table)
         assert not found["pcm", 0.0].table.equals(found["pcm", DAY_S].table)
 
-    def test_a_mapping_of_one_and_a_list_of_one_time_keep_their_keys(self):
-        assert list(evaluate(net(), batches(), {"pcm": PCM}, chips=1)) == ["pcm"]
-        assert list(evaluate(net(), batches(), PCM, chips=1, time_s=[0.0])) == [0.0]
-
-    def test_a_time_without_a_crossbar_is_refused_unless_there_are_several_conditions(self):
+    def test_a_time_without_a_crossbar_is_refused(self):
         with pytest.raises(InputError, match="belong to a crossbar"):
             evaluate(net(), batches(), Gaussian(0.2), time_s=1.0)
 
@@ -79,26 +99,29 @@ class TestKeys:
             alone = evaluate(model, batches(), RRAM, chips=3).table
             assert list(table[table["seed"] == seed]["loss"]) == list(alone["loss"])
 
-    @pytest.mark.parametrize("given", [{"model": []}, {"condition": {}}, {"time_s": []}], ids=str)
+    @pytest.mark.parametrize("given", [{"model": []}, {"conditions": {}}, {"time_s": []}], ids=str)
     def test_nothing_to_evaluate_is_refused(self, given):
-        arguments = {"model": net(), "condition": RRAM} | given
-        with pytest.raises(InputError, match="got none"):
-            evaluate(arguments.pop("model"), batches(), **arguments)
+        arguments = {"model": net(), "conditions": {"rram": RRAM}} | given
+        with pytest.raises(InputError, match=r"at least one"):
+            evaluate_grid(arguments.pop("model"), batches(), **arguments)
 
 
 class TestBatches:
     def test_a_data_loader_gives_what_a_list_gives(self):
         loader = DataLoader(TensorDataset(*flat()), batch_size=50)
         for jobs in (1, 2):
-            found = evaluate([net(), net(3)], loader, {"a": RRAM, "b": None}, chips=2, jobs=jobs)
-            expected = evaluate([net(), net(3)], batches(), {"a": RRAM, "b": None}, chips=2, jobs=1)
-            assert all(found[key].table.equals(expected[key].table) for key in "ab")
+            found = evaluate_grid([net(), net(3)], loader, {"a": RRAM, "b": None}, chips=2, jobs=jobs)
+            expected = evaluate_grid([net(), net(3)], batches(), {"a": RRAM, "b": None}, chips=2, jobs=1)
+            assert all(found[key].table.equals(expected[key].table) for key in expected)
 
     def test_one_shot_iterators_last_for_all_models_conditions_times_and_chips(self):
         models, conditions = [net(), net(3)], {"pcm": PCM, "noise": Gaussian(0.1)}
-        options = {"chips": 2, "time_s": [0.0, DAY_S], "compensation": ("batchnorm",)}
-        expected = evaluate(models, batches(), conditions, data=[images(60)], **options)
-        found = evaluate(models, iter(batches()), conditions, data=iter([images(60)]), **options)
+        options = {"chips": 2, "time_s": [0.0, DAY_S]}
+        from_list, from_iterator = (
+            Deployment(compensation=("batchnorm",), data=data) for data in ([images(60)], iter([images(60)]))
+        )
+        expected = evaluate_grid(models, batches(), conditions, deployment=from_list, **options)
+        found = evaluate_grid(models, iter(batches()), conditions, deployment=from_iterator, **options)
         assert list(found) == list(expected)
         assert all(found[key].table.equals(expected[key].table) for key in expected)
 
@@ -145,10 +168,10 @@ class TestPrecision:
     @pytest.mark.parametrize("known", [range(4), range(DEFAULT_PILOT), range(14), [1, 5, 12], range(40)], ids=str)
     def test_what_is_known_is_not_measured_again_and_changes_nothing(self, known):
         full = dict(evaluate_chips(net(), batches(), RRAM, chips=range(40), jobs=1))
-        fresh = dict(until_precise(net(), batches(), RRAM, 40, 2.5, jobs=1))
+        fresh = dict(evaluate_until_precise(net(), batches(), RRAM, chips=40, precision=2.5, jobs=1))
         assert DEFAULT_PILOT < len(fresh) < 40
         accuracies = {chip: full[chip].accuracy for chip in known}
-        rest = dict(until_precise(net(), batches(), RRAM, 40, 2.5, known=accuracies, jobs=1))
+        rest = dict(evaluate_until_precise(net(), batches(), RRAM, chips=40, precision=2.5, known=accuracies, jobs=1))
         assert rest == {chip: measured for chip, measured in fresh.items() if chip not in accuracies}
 
     @pytest.mark.parametrize(("precision", "chips"), [(0.0, 25), (1.0, 1), (-1.0, 25), (float("nan"), 25), ("1", 25)])
@@ -348,7 +371,7 @@ def test_nothing_of_a_chip_is_left_when_it_is_done_with(model, crossbar):
     gc.collect()
     gc.disable()  # what waits for the collector may be gigabytes of weights
     try:
-        analog = program_prepared(copy.deepcopy(ready), crossbar, Chip(axes=chip_axes(0, 0), time_s=DAY_S))
+        analog = program_prepared(copy.deepcopy(ready), crossbar, chip_axes(0, 0), time_s=DAY_S)
         parts = [weakref.ref(module) for module in analog.modules()]
         parts += [weakref.ref(tensor) for tensor in (*analog.parameters(), *analog.buffers())]
         del analog
@@ -358,10 +381,12 @@ def test_nothing_of_a_chip_is_left_when_it_is_done_with(model, crossbar):
 
 
 def test_a_model_is_measured_with_every_error_as_program_builds_it():
-    table = evaluate(net(), batches(), everything(), chips=2, seed=4, time_s=DAY_S).table
+    table = evaluate(net(), batches(), everything(), chips=2, chip_seed=4, time_s=DAY_S, deployment=deployed()).table
     rows = [
         {"seed": 0, "chip": chip}
-        | measure(program(net(), everything(), seed=4, chip=chip, time_s=DAY_S), batches()).row()
+        | measure(
+            program(net(), everything(), chip_seed=4, chip=chip, time_s=DAY_S, deployment=deployed()), batches()
+        ).row()
         for chip in range(2)
     ]
     assert table.equals(pd.DataFrame(rows))

@@ -10,12 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from aimc_robust.data.batches import split_batches
-from aimc_robust.errors import DataError, InputError
+from aimc_robust.errors import DataError, InputError, UnknownNameError
 from aimc_robust.evaluation.loss_prediction import predict_loss
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
-from aimc_robust.evaluation.prediction_check import scaled, validate_prediction
+from aimc_robust.evaluation.prediction_check import check_prediction, scale_errors
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.programming.moments import model_moments
 from aimc_robust.metrics import measure
@@ -52,8 +53,9 @@ def row_of(prediction, name="it"):
 
 def test_on_real_digits_the_prediction_is_what_chips_score_and_breaks_at_large_errors(digits):
     model, batches = digits
-    conditions = {"drift": (Crossbar("pcm-nandakumar2019"), 3600.0), "gaussian": Gaussian(0.1), "rram": MILO}
-    found = validate_prediction(model, batches, conditions, scales=(0.25, 1.0, 5.0), chips=16, probes=60).table
+    conditions = {"drift": Crossbar("pcm-nandakumar2019"), "gaussian": Gaussian(0.1), "rram": MILO}
+    options = {"time_s": {"drift": 3600.0}, "scales": (0.25, 1.0, 5.0), "chips": 16, "probes": 60}
+    found = check_prediction(model, batches, conditions, **options).table
     rows = found.set_index(["condition", "scale"])
     assert rows.loc[("drift", 1.0), "verdict"] == "holds"  # the loss rises tenfold, and the prediction says so
     assert rows.loc[("drift", 1.0), "ratio"] == pytest.approx(1.0, abs=0.1)
@@ -82,7 +84,7 @@ def test_the_mean_weights_take_a_shared_drift_whole(digits):
     """PCM's weights shrink together by a third: no second-order term sees that, one inference does."""
     model, batches = digits
     aged = Crossbar("pcm-nandakumar2019")
-    row = row_of(predict_loss(model, batches, {"it": (aged, 3600.0)}))
+    row = row_of(predict_loss(model, batches, {"it": aged}, time_s=3600.0))
     assert row.mean_weight_loss > 2 * row.clean_loss
     moments = model_moments(prepare(model)[0], aged, time_s=3600.0)
     twin = prepare(model)[0]
@@ -116,6 +118,17 @@ def test_a_nearly_quadratic_loss_has_its_closed_form():
     assert row.mean_weight_loss == row.clean_loss == pytest.approx(measure(model, [(x, y)]).loss)
 
 
+def test_one_time_is_for_all_crossbars_and_a_mapping_for_those_that_it_names():
+    conditions = {"aged": Crossbar("pcm-nandakumar2019"), "noise": Gaussian(0.1), "fresh": Crossbar("rram-wan2022")}
+    batches = split_batches(data(), 50)
+    shared = predict_loss(net(), batches, {k: conditions[k] for k in ("aged", "noise")}, time_s=DAY_S).table
+    named = predict_loss(net(), batches, conditions, time_s={"aged": DAY_S}).table
+    assert shared.time_s.tolist() == [DAY_S, 0.0]
+    assert named.time_s.tolist() == [DAY_S, 0.0, 0.0]
+    for column in ("mean_weight_loss", "predicted"):
+        assert shared[column].tolist() == pytest.approx(named[column].tolist()[:2], rel=1e-12)
+
+
 def test_a_stronger_noise_has_the_same_curvature_times_its_variance():
     weak, strong = Gaussian(0.01), Gaussian(0.02)
     table = predict_loss(net(), split_batches(data(), 50), {"weak": weak, "strong": strong}).table
@@ -143,11 +156,11 @@ def test_a_prediction_is_a_function_of_its_seed_and_not_of_other_conditions():
     batches = split_batches(data(), 50)
 
     def found(conditions, seed=0):
-        row = row_of(predict_loss(net(), batches, conditions, seed=seed))
+        row = row_of(predict_loss(net(), batches, conditions, chip_seed=seed))
         return row.predicted, row.curvature_se
 
     alone = found({"it": MILO})
-    assert alone == pytest.approx(found({"other": Gaussian(0.3), "third": (MILO, 0.0), "it": MILO}), rel=1e-12)
+    assert alone == pytest.approx(found({"other": Gaussian(0.3), "third": MILO, "it": MILO}), rel=1e-12)
     assert alone != pytest.approx(found({"it": MILO}, seed=1), rel=1e-6)
 
 
@@ -180,7 +193,7 @@ class Exploding(WeightNoise):
 
 
 def test_losses_that_are_not_finite_break_and_are_told():
-    table = validate_prediction(net(), split_batches(data(), 50), {"it": Exploding()}, scales=(1.0,), chips=2).table
+    table = check_prediction(net(), split_batches(data(), 50), {"it": Exploding()}, scales=(1.0,), chips=2).table
     assert not math.isfinite(table.mc_loss[0]) or not math.isfinite(table.predicted[0])
     assert table.verdict[0] == "breaks"
 
@@ -194,7 +207,7 @@ class Coin(WeightNoise):
 def test_a_scaled_condition_errs_in_proportion(noise):
     weight, errors = net()[4].weight.detach(), []
     for scale in (1.0, 0.25):
-        moved = scaled(noise, scale).perturb("4", weight, torch.Generator().manual_seed(0))
+        moved = scale_errors(noise, scale).perturb("4", weight, torch.Generator().manual_seed(0))
         errors.append(moved - weight)
     torch.testing.assert_close(errors[1], 0.25 * errors[0], rtol=1e-3, atol=2e-7)
 
@@ -214,10 +227,14 @@ def test_the_model_is_left_bit_for_bit_and_in_its_mode(training):
     ("conditions", "options", "error", "message"),
     [
         ({}, {}, InputError, "at least one name"),
-        ([MILO], {}, InputError, "must be a mapping"),
+        ([MILO], {}, InputError, "conditions must map"),
         ({"it": "rram-milo2021"}, {}, InputError, "'it' must be a Crossbar"),
-        ({"it": (Gaussian(0.1), 5.0)}, {}, InputError, "belongs to a crossbar"),
-        ({"it": (MILO, -1.0)}, {}, InputError, "time_s"),
+        ({"it": Gaussian(0.1)}, {"time_s": {"it": 5.0}}, InputError, "belongs to a crossbar"),
+        ({"it": MILO}, {"time_s": {"other": 5.0}}, UnknownNameError, "'other'"),
+        ({"it": MILO}, {"time_s": {"it": -1.0}}, InputError, "time_s"),
+        ({"it": MILO}, {"time_s": -1.0}, InputError, "time_s"),
+        ({"it": MILO}, {"deployment": Deployment(compensation=("drift",))}, InputError, "compensation"),
+        ({"it": MILO}, {"deployment": Deployment(backend="crosssim")}, InputError, "native backend"),
         ({"it": MILO}, {"probes": 1}, InputError, "probes"),
         ({"it": MILO}, {"images": 0}, InputError, "images"),
     ],
@@ -231,4 +248,4 @@ def test_no_images_are_refused():
     with pytest.raises(DataError, match="at least one batch"):
         predict_loss(net(), [], {"it": MILO})
     with pytest.raises(InputError, match="chips"):
-        validate_prediction(net(), [data()], {"it": MILO}, chips=1)
+        check_prediction(net(), [data()], {"it": MILO}, chips=1)

@@ -23,9 +23,9 @@ CONDITIONS = {"crossbar": CROSSBAR, "gaussian": Gaussian(0.3), "laplace": Laplac
 
 def test_a_crossbar_is_evaluated_as_program_would_build_each_chip():
     model, batches = net(), split_batches(data(), 50)
-    table = evaluate(model, batches, CROSSBAR, chips=4, seed=9).table
+    table = evaluate(model, batches, CROSSBAR, chips=4, chip_seed=9).table
     for chip, row in table.set_index("chip").iterrows():
-        found = measure(program(model, CROSSBAR, seed=9, chip=chip), batches)
+        found = measure(program(model, CROSSBAR, chip_seed=9, chip=chip), batches)
         assert (row["accuracy"], row["loss"], row["n"]) == found[:3]
     assert table["loss"].nunique() == 4
 
@@ -33,7 +33,7 @@ def test_a_crossbar_is_evaluated_as_program_would_build_each_chip():
 @pytest.mark.parametrize("noise", [Gaussian(0.3), Laplace(0.2, "layer_max")])
 def test_a_weight_noise_is_evaluated_on_the_weights_as_they_stand(noise):
     model, batches = net().eval(), split_batches(data(), 50)
-    table = evaluate(model, batches, noise, chips=4, seed=9).table
+    table = evaluate(model, batches, noise, chips=4, chip_seed=9).table
     for chip, row in table.set_index("chip").iterrows():
         with perturbed(model, noise, generator=chip_axes(9, chip)):
             assert (row["accuracy"], row["loss"], row["n"]) == measure(model, batches)[:3]
@@ -63,7 +63,7 @@ def test_the_order_of_chips_does_not_change_a_chip(condition):
 
 
 def test_another_seed_is_another_set_of_chips():
-    first, second = (evaluate(net(), [data()], CROSSBAR, chips=3, seed=seed).table for seed in (0, 1))
+    first, second = (evaluate(net(), [data()], CROSSBAR, chips=3, chip_seed=seed).table for seed in (0, 1))
     assert set(first["loss"]).isdisjoint(second["loss"])
 
 

@@ -46,7 +46,7 @@ def test_the_rows_are_what_evaluate_finds_for_the_stored_models(done):
         load_model_tensors(model, read_checkpoint(done / "runs" / trial / "checkpoint.safetensors")[0], source=trial)
         method, seed = trial.split("-seed")[0], int(trial[-1])
         for name, condition in {"gaussian-0.2": Gaussian(0.2), "rram-wan2022": Crossbar("rram-wan2022")}.items():
-            found = evaluate(model, split_batches(data.test, 100), condition, chips=3, seed=spec.chip_seed)
+            found = evaluate(model, split_batches(data.test, 100), condition, chips=3, chip_seed=spec.chip_seed)
             mine = rows[(rows["method"] == method) & (rows["seed"] == seed) & (rows["target"] == name)]
             assert list(mine["accuracy"]) == pytest.approx(list(found.table["accuracy"]), rel=1e-12)
 

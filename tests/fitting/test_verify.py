@@ -107,7 +107,7 @@ def test_read_noise_that_is_frozen_is_found(monkeypatch):
     class Frozen:
         def __call__(self, *args, **options):
             crossbar = args[1]
-            return frozen(*args, **options) if crossbar.read_noise else right(*args, **options)
+            return frozen(*args, **options) if crossbar.device.read_noise else right(*args, **options)
 
     monkeypatch.setattr(simulated_cells, "program", Frozen())
     assert "the correlation of one read and the next" in failed("sonos-agrawal2022")

@@ -7,7 +7,7 @@ import torch
 from support.models import MILO, fill, images, small_model
 from torch import Tensor, nn
 
-from aimc_robust import ADC, DAC, BitSliced, Crossbar, LayerRanges, calibrate, coverage, evaluate, program
+from aimc_robust import ADC, DAC, BitSliced, Crossbar, Deployment, LayerRanges, calibrate, coverage, evaluate, program
 from aimc_robust.errors import InputError, UnknownNameError
 
 ARRAYS = Crossbar("rram-milo2021", dac=DAC(bits=8, kind="signed", full_scale=3.0))
@@ -31,7 +31,7 @@ def test_a_percentile_that_would_lose_the_weights_is_refused(crossbar):
     with torch.no_grad():
         layer.weight[0, 0] = 1.0
     for scaling in ("layer", "column"):
-        lossy = Crossbar("rram-milo2021", weight_percentile=0.9, scaling=scaling, dac=crossbar.dac)
+        lossy = crossbar.replace(weight_percentile=0.9, scaling=scaling)
         with pytest.raises(InputError, match=r"weight_percentile 0.9 of the layer 'weight' is 0"):
             program(layer, lossy)
 
@@ -180,5 +180,6 @@ def test_the_bias_in_rows_survives_a_small_calibrated_full_scale():
     model = nn.Sequential(nn.Linear(4, 3))
     nn.init.ones_(model[0].bias)
     x = 0.25 * torch.rand(8, 4, generator=torch.Generator().manual_seed(0))
-    calibrated = calibrate(model, Crossbar("ideal", bias_rows=2, dac=DAC(bits=8)), [x])
-    torch.testing.assert_close(program(model, calibrated)(x), model(x), rtol=0, atol=0.02)
+    crossbar = Crossbar("ideal", bias_rows=2, dac=DAC(bits=8))
+    deployment = Deployment(ranges=calibrate(model, crossbar, [x]))
+    torch.testing.assert_close(program(model, crossbar, deployment=deployment)(x), model(x), rtol=0, atol=0.02)

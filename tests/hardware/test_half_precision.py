@@ -8,7 +8,7 @@ import torch
 from support.models import MILO, fill, images, small_model
 from torch import Tensor, nn
 
-from aimc_robust import ADC, DAC, BitSliced, Crossbar, calibrate, program, recalibrate_batchnorm
+from aimc_robust import ADC, DAC, BitSliced, Crossbar, Deployment, calibrate, program, recalibrate_batchnorm
 
 # Fine ones: where an input of a layer is rounded to half precision, a coarse code would flip whole.
 CONVERTERS = {"dac": DAC(bits=14, kind="sign-magnitude", full_scale=4.0), "adc": ADC(bits=16, range=(-9.0, 8.9))}
@@ -55,10 +55,9 @@ def test_half_precision_gives_its_own_dtype_close_to_float32(name, dtype):
 @HALVES
 def test_half_precision_is_calibrated_and_reads_with_noise(dtype):
     model = fill(Mixed()).eval().to(dtype)
-    calibrated = calibrate(
-        model, Crossbar("sonos-agrawal2022", dac=DAC(bits=8), adc=ADC(bits=8)), [images(4).to(dtype)]
-    )
-    analog = program(model, calibrated)
+    crossbar = Crossbar("sonos-agrawal2022", dac=DAC(bits=8), adc=ADC(bits=8))
+    ranges = calibrate(model, crossbar, [images(4).to(dtype)])
+    analog = program(model, crossbar, deployment=Deployment(ranges=ranges))
     first, second = analog(images(4).to(dtype)), analog(images(4).to(dtype))
     assert first.dtype == dtype
     assert torch.isfinite(first).all()
@@ -100,9 +99,10 @@ def test_on_a_gpu_calibration_read_noise_and_recalibration_run():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model, x = small_model().cuda(), images(16).cuda()
-        crossbar = calibrate(model, Crossbar("sonos-agrawal2022", dac=DAC(bits=8), adc=ADC(bits=8)), [x])
-        analog = recalibrate_batchnorm(program(model, crossbar), [x])
+        crossbar = Crossbar("sonos-agrawal2022", dac=DAC(bits=8), adc=ADC(bits=8))
+        deployment = Deployment(ranges=calibrate(model, crossbar, [x]))
+        analog = recalibrate_batchnorm(program(model, crossbar, deployment=deployment), [x])
         first, second = analog(x), analog(x)
         assert not torch.equal(first, second)
-        again = recalibrate_batchnorm(program(model, crossbar), [x])
+        again = recalibrate_batchnorm(program(model, crossbar, deployment=deployment), [x])
         torch.testing.assert_close(again(x), first, rtol=1e-4, atol=1e-4)

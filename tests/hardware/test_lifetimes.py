@@ -59,7 +59,7 @@ def states_at(crossbar: Crossbar, time_s: float, chip: int = 0) -> list:
     matrix = weight.filters_first().flatten(1)
     return [
         type(cell)(cell.programmed.clone(), cell.now.clone())
-        for cell in program_matrix(crossbar, matrix, draws, time_s=time_s).states
+        for cell in program_matrix(crossbar.device, crossbar.weights, matrix, draws, time_s=time_s).states
     ]
 
 

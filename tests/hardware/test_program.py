@@ -12,7 +12,7 @@ from support.models import MILO, digest, fill, images, small_model
 from torch import Tensor, nn
 
 import aimc_robust
-from aimc_robust import Axes, Crossbar, evaluate, program
+from aimc_robust import Axes, Crossbar, Deployment, evaluate, program
 from aimc_robust.errors import InputError, UnknownNameError
 
 
@@ -39,7 +39,7 @@ def test_the_programmed_model_is_an_ordinary_module_in_evaluation_form():
 @pytest.mark.parametrize("seed", [0, 5])
 def test_it_equals_a_loop_over_the_layers_by_hand(seed):
     model = nn.ModuleDict({"conv": nn.Conv2d(2, 3, 3), "deep": nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))})
-    analog = program(fill(model), MILO, seed=seed, chip=3)
+    analog = program(fill(model), MILO, chip_seed=seed, chip=3)
     for name in ("conv", "deep.0", "deep.1"):
         layer, programmed = model.get_submodule(name), analog.get_submodule(name)
         generator = Axes(seed).at(chip=3, layer=name).generator()
@@ -105,15 +105,17 @@ def test_two_layers_of_one_shape_have_errors_of_their_own():
     assert not torch.equal(analog["a"].weight, analog["b"].weight)
 
 
-@pytest.mark.parametrize("other", [{"seed": 0, "chip": 4}, {"seed": 1, "chip": 3}, {"seed": 3, "chip": 0}], ids=str)
+@pytest.mark.parametrize(
+    "other", [{"chip_seed": 0, "chip": 4}, {"chip_seed": 1, "chip": 3}, {"chip_seed": 3, "chip": 0}], ids=str
+)
 def test_other_chips_and_seeds_differ_and_the_same_one_does_not(other):
-    reference = digest(program(small_model(), MILO, seed=0, chip=3))
-    assert digest(program(small_model(), MILO, seed=0, chip=3)) == reference
+    reference = digest(program(small_model(), MILO, chip_seed=0, chip=3))
+    assert digest(program(small_model(), MILO, chip_seed=0, chip=3)) == reference
     assert digest(program(small_model(), MILO, **other)) != reference
 
 
 def test_seed_0_and_chip_0_are_the_defaults():
-    assert digest(program(small_model(), MILO)) == digest(program(small_model(), MILO, seed=0, chip=0))
+    assert digest(program(small_model(), MILO)) == digest(program(small_model(), MILO, chip_seed=0, chip=0))
 
 
 def standard_errors(device: str, window: tuple[float, float], std: Callable[[Tensor], Tensor], chip: int) -> Tensor:
@@ -155,4 +157,4 @@ def test_a_model_without_a_layer_for_a_crossbar_is_refused():
 
 def test_an_unknown_backend_is_refused_with_the_known_ones():
     with pytest.raises(UnknownNameError, match=r"backend 'nativ': did you mean 'native'\? Known: .*native"):
-        program(small_model(), MILO, backend="nativ")
+        program(small_model(), MILO, deployment=Deployment(backend="nativ"))

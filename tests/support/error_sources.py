@@ -1,7 +1,5 @@
 """Crossbars with chosen error sources, built from their options one by one."""
 
-from support.nets import everything
-
 from aimc_robust import ADC, DAC, Crossbar
 from aimc_robust.evaluation.error_sources import SOURCES
 
@@ -32,4 +30,4 @@ def by_hand(kept):
     options = {}
     for source in SOURCES:
         options |= (ON if source in kept else OFF)[source]
-    return Crossbar("pcm-nandakumar2019", mapping="two-sided", rows=20, ranges=everything().ranges, **options)
+    return Crossbar("pcm-nandakumar2019", mapping="two-sided", rows=20, **options)

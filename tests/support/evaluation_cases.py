@@ -13,7 +13,7 @@ from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images, parse_models, split_label
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.spec import ModelSpec
-from aimc_robust.targets.command_line import options_from, target_tables
+from aimc_robust.targets.command_line import parse_settings, target_tables
 
 DAY_S = 86400.0
 
@@ -72,7 +72,7 @@ def asked(arguments, shown, *, devices=("rram-milo2021",), times_s=(0.0,), setti
         models=parse_models(arguments, [weights.id for weights in read]),
         model=ModelSpec(name="nets:net"),
         images=describe_images(shown),
-        targets=target_tables(devices, list(times_s), options_from(settings)),
+        targets=target_tables(devices, list(times_s), parse_settings(settings)),
         **{"chips": 4, **changes},
     )
     return question, models

@@ -5,7 +5,7 @@ import functools
 import torch
 from torch import nn
 
-from aimc_robust import ADC, DAC, Crossbar, calibrate
+from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate
 from aimc_robust.data.batches import split_batches
 
 CLASSES = 7
@@ -41,7 +41,7 @@ def batches(n: int = 120, size: int = 50) -> list:
 @functools.cache
 def everything() -> Crossbar:
     """Programming error, drift, read noise, stuck cells, clipping, rounding, and both converters."""
-    crossbar = Crossbar(
+    return Crossbar(
         "pcm-nandakumar2019",
         dac=DAC(bits=5),
         adc=ADC(bits=6),
@@ -51,4 +51,9 @@ def everything() -> Crossbar:
         mapping="two-sided",
         rows=20,
     )
-    return calibrate(net(), crossbar, [images()])
+
+
+@functools.cache
+def deployed() -> Deployment:
+    """The deployment of the net on `everything`: calibrated converter ranges."""
+    return Deployment(ranges=calibrate(net(), everything(), [images()]))

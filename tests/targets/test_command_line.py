@@ -4,8 +4,8 @@ import pytest
 
 from aimc_robust.devices.library import cards_folder, load_card
 from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.targets.command_line import options_from, target_tables, times_from
-from aimc_robust.targets.target import build_target
+from aimc_robust.targets.build import build_target
+from aimc_robust.targets.command_line import parse_settings, parse_times, target_tables
 
 
 @pytest.mark.parametrize(
@@ -22,43 +22,43 @@ from aimc_robust.targets.target import build_target
     ],
 )
 def test_times_are_seconds_that_rise(text, seconds):
-    assert times_from(text) == seconds
+    assert parse_times(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "1h,", "soon", "-1h", "1 week", "1h2min", "inf", "0x10"])
 def test_what_is_no_time_is_quoted_back(text):
     wrong = next(part.strip() for part in text.split(",") if part.strip() not in ("1h",))
     with pytest.raises(InputError, match=r"such as 0,1h,1d,5d; got ") as told:
-        times_from(text)
+        parse_times(text)
     assert repr(wrong) in str(told.value)
 
 
 def test_a_time_longer_than_any_memory_lives_is_refused():
     with pytest.raises(InputError, match="time_s"):
-        times_from("1e12")
+        parse_times("1e12")
 
 
 def test_options_are_nested_keys_with_values_in_toml():
     settings = ["rows=256", "adc.bits=8", "adc.range = static", "window=[1,30]", "read_noise=false", 'name="a=b"']
-    assert options_from(settings) == {
+    assert parse_settings(settings) == {
         "rows": 256,
         "adc": {"bits": 8, "range": "static"},
         "window": [1, 30],
         "read_noise": False,
         "name": "a=b",
     }
-    assert options_from([]) == {}
+    assert parse_settings([]) == {}
 
 
 @pytest.mark.parametrize("setting", ["rows", "=3", "adc..bits=3", "a b=3", "adc.=3"])
 def test_a_setting_without_a_key_or_a_value_is_refused(setting):
     with pytest.raises(InputError, match="expected KEY=VALUE"):
-        options_from([setting])
+        parse_settings([setting])
 
 
 def test_a_value_cannot_have_keys_too():
     with pytest.raises(InputError, match="adc has been given a value already"):
-        options_from(["adc=8", "adc.bits=8"])
+        parse_settings(["adc=8", "adc.bits=8"])
 
 
 def test_devices_that_age_are_evaluated_at_each_time_and_others_at_the_first():
@@ -72,7 +72,7 @@ def test_cards_are_written_out_so_that_the_question_needs_no_file():
     (table,) = target_tables(["rram-milo2021"], [0.0], {"rows": 64})
     assert table["device"] == load_card("rram-milo2021").model_dump(mode="json", exclude_none=True)
     built = build_target(table)
-    assert (built.condition.card, built.condition.rows) == (load_card("rram-milo2021"), 64)
+    assert (built.condition.device.cell, built.condition.arrays.rows) == (load_card("rram-milo2021"), 64)
 
 
 def test_a_card_of_the_users_own_is_read_from_its_path(tmp_path):
@@ -88,8 +88,9 @@ def test_a_table_in_toml_has_the_last_word_over_the_common_options():
     device = '{name = "small", device = "sonos-agrawal2022", rows = 64, adc = {bits = 6}, time_s = 60}'
     (table,) = target_tables([device], [0.0, 3600.0], {"rows": 256, "columns": 32})
     target = build_target(table)
-    assert (target.name, target.deployment.time_s) == ("small", 60)  # a time of its own is kept
-    assert (target.condition.rows, target.condition.columns, target.condition.adc.bits) == (64, 32, 6)
+    assert (target.name, target.time_s) == ("small", 60)  # a time of its own is kept
+    assert (target.condition.arrays.rows, target.condition.arrays.columns) == (64, 32)
+    assert target.condition.periphery.adc.bits == 6
 
 
 def test_noises_stay_names_and_digital_weights_are_there_anyway():

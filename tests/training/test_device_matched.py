@@ -8,8 +8,7 @@ from torch import nn
 
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.config.mapping import BitSliced
-from aimc_robust.hardware.config.ranges import LayerRanges
+from aimc_robust.hardware.config.standard_mappings import BitSliced
 from aimc_robust.hardware.program import program
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.seeding import Axes
@@ -17,7 +16,6 @@ from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.rwp import RWP
 
-RANGES = {name: LayerRanges(inputs=(0.0, 1.0), outputs=((-4.0, 4.0),)) for name in ("0", "6")}
 # That converters and read noise are left out is meant here.
 pytestmark = pytest.mark.filterwarnings("ignore:training meets this crossbar's programming errors")
 
@@ -30,7 +28,7 @@ CROSSBARS = {
     "columns": Crossbar("pcm-joshi2020", scaling="column"),
     "stuck": Crossbar("rram-milo2021", stuck=(0.05, 0.02)),
     "read noise": Crossbar("pcm-nandakumar2019"),
-    "converters": Crossbar("rram-milo2021", rows=16, dac=DAC(bits=4), adc=ADC(bits=4), ranges=RANGES),
+    "converters": Crossbar("rram-milo2021", rows=16, dac=DAC(bits=4), adc=ADC(bits=4)),
 }
 
 

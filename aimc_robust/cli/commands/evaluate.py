@@ -102,9 +102,9 @@ def evaluate(
     from aimc_robust.models.spec import ModelSpec
     from aimc_robust.parallel.cores import available_cpus
     from aimc_robust.report.write import write_report
-    from aimc_robust.targets.command_line import options_from, target_tables, times_from
+    from aimc_robust.targets.command_line import parse_settings, parse_times, target_tables
 
-    targets = target_tables(device, times_from(times), options_from(set_ or []))
+    targets = target_tables(device, parse_times(times), parse_settings(set_ or []))
     metrics = load_metrics(metric or [])
     test_images = load_evaluation_images(
         data,
@@ -117,7 +117,7 @@ def evaluate(
         data_seed=data_seed,
         batch_size=batch_size,
     )
-    network = ModelSpec(name=model, options=options_from(option or []))
+    network = ModelSpec(name=model, options=parse_settings(option or []))
     descriptions, models, notes = load_models(weights, network, test_images)
     values = {
         "models": descriptions,

@@ -47,10 +47,10 @@ def recommend(
     from aimc_robust.parallel.cores import available_cpus
     from aimc_robust.report.recommendation.page import write_recommendation
     from aimc_robust.report.write import write_report
-    from aimc_robust.targets.command_line import options_from, target_tables, times_from
+    from aimc_robust.targets.command_line import parse_settings, parse_times, target_tables
 
-    times_s = times_from(time)
-    tables = target_tables([device], times_s, options_from(set_ or []))
+    times_s = parse_times(time)
+    tables = target_tables([device], times_s, parse_settings(set_ or []))
     if len(times_s) != 1 or len(tables) != 1:
         raise InputError(f"a recommendation needs one device at one time, got --device {device} --time {time}.")
     comparison = load_spec(spec)

@@ -7,18 +7,18 @@ from dataclasses import replace
 from torch import nn
 
 from aimc_robust.data.evaluation_set import EvaluationImages
-from aimc_robust.evaluation.monte_carlo import Condition, Deployment
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.spec.evaluation import TrainedModel
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.targets.target import Target
 
 
 def calibrate_target(
     results: EvaluationResults, model: TrainedModel, network: nn.Module, images: EvaluationImages, target: Target
-) -> tuple[Condition, Deployment | None]:
-    """Return a target's condition with the model's converter ranges, and its deployment with data for compensation.
+) -> Deployment | None:
+    """Return a target's deployment with the model's converter ranges, and data for compensation.
 
     Args:
         results: Where the model's ranges are stored; they are calibrated at first use.
@@ -28,15 +28,15 @@ def calibrate_target(
         target: The target.
 
     Returns:
-        (condition, deployment); the deployment is None if the target is no crossbar.
+        The deployment; None if the target is no crossbar.
     """
     crossbar = target.condition
     if not isinstance(crossbar, Crossbar):
-        return crossbar, None
-    if crossbar.needs_ranges:
+        return None
+    ranges = None
+    if crossbar.periphery.needs_calibration:
         ranges = results.ranges(model, target.name)
         if ranges is None:
-            ranges = calibrate(network, crossbar, [images.calibration_inputs]).ranges
+            ranges = calibrate(network, crossbar, [images.calibration_inputs])
             results.save_ranges(model, target.name, ranges)
-        crossbar = crossbar._replace_unchecked(ranges=ranges)
-    return crossbar, replace(target.deployment, data=[images.calibration_inputs])
+    return replace(target.deployment, ranges=ranges, data=[images.calibration_inputs])

@@ -15,7 +15,7 @@ from aimc_robust.evaluation.attribution import attribute
 from aimc_robust.evaluation.error_sources import active_sources
 from aimc_robust.evaluation.loss_prediction import predict_loss
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
-from aimc_robust.evaluation.prediction_check import validate_prediction
+from aimc_robust.evaluation.prediction_check import check_prediction
 from aimc_robust.experiments.callbacks.evaluation import EvaluationProgress
 from aimc_robust.experiments.evaluate.calibrated_target import calibrate_target
 from aimc_robust.experiments.results.evaluation import EvaluationResults
@@ -69,7 +69,7 @@ def _attributable_devices(spec: EvaluationSpec) -> tuple[list[Target], list[str]
     """Return the devices whose loss can be attributed, and remarks on the others."""
     devices, remarks, compensated = [], [], []
     for target in last_crossbars(spec):
-        if isinstance(target.condition, Crossbar) and active_sources(target.condition, time_s=target.deployment.time_s):
+        if isinstance(target.condition, Crossbar) and active_sources(target.condition, time_s=target.time_s):
             devices.append(target)
         else:
             remarks.append(f"{target.name} has no error source to attribute the loss to.")
@@ -92,16 +92,16 @@ def _attribute_target(
     jobs: int | None,
     progress: EvaluationProgress,
 ) -> None:
-    crossbar, deployment = calibrate_target(results, model, network, images, target)
-    assert isinstance(crossbar, Crossbar)
+    assert isinstance(target.condition, Crossbar)
     description = f"{model} on {target.name}: error attribution"
     attribution = attribute(
         network,
         images,
-        crossbar,
+        target.condition,
         chips=chips,
-        seed=results.spec.chip_seed,
-        deployment=deployment,
+        chip_seed=results.spec.chip_seed,
+        time_s=target.time_s,
+        deployment=calibrate_target(results, model, network, images, target),
         jobs=jobs,
         on_chip=lambda done, total: progress.explaining(description, done=done, total=total),
     )
@@ -109,8 +109,8 @@ def _attribute_target(
         "model": str(model),
         "target": target.name,
         "chips": chips,
-        "exact": attribution.exact,
-        "whole": attribution.whole,
+        "exact": attribution.ideal_accuracy,
+        "whole": attribution.crossbar_accuracy,
     }
     table = attribution.table.astype({"weights": object}).where(attribution.table.notna(), None)
     results.add_explanation("attribution", [common | row for row in _rows(table)])
@@ -163,15 +163,21 @@ def _predict_model(
 ) -> None:
     seed = results.spec.chip_seed
     progress.explaining(f"{model}: prediction without Monte Carlo", done=0, total=2)
-    conditions = {
-        target.name: (calibrate_target(results, model, network, images, target)[0], target.deployment.time_s)
-        for target in targets
-    }
+    conditions = {target.name: target.condition for target in targets}
+    times_s = {target.name: target.time_s for target in targets}
     with single_thread() if jobs else nullcontext():
-        prediction = predict_loss(network, images, conditions, seed=seed)
+        prediction = predict_loss(network, images, conditions, time_s=times_s, chip_seed=seed)
     progress.explaining(f"{model}: Monte Carlo beside the prediction", done=1, total=2)
-    checked = {group[-1].name: conditions[group[-1].name] for group in group_by_device(targets)}
-    check = validate_prediction(network, images, checked, chips=chips, seed=seed, jobs=jobs)
+    names = [group[-1].name for group in group_by_device(targets)]
+    check = check_prediction(
+        network,
+        images,
+        {name: conditions[name] for name in names},
+        time_s={name: times_s[name] for name in names},
+        chips=chips,
+        chip_seed=seed,
+        jobs=jobs,
+    )
     common = {"model": str(model)}
     cost = prediction.seconds / _chip_s(results, model, network, images, targets[0], jobs)
     results.add_explanation("prediction_layers", [common | row for row in _rows(prediction.layers)])
@@ -194,12 +200,15 @@ def _chip_s(
     jobs: int | None,
 ) -> float:
     """Return the time of one chip [s] with the threads of the prediction: the shorter of two measurements."""
-    condition, deployment = calibrate_target(results, model, network, images, target)
+    deployment = calibrate_target(results, model, network, images, target)
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
         with single_thread() if jobs else nullcontext():
-            list(evaluate_chips(network, images, condition, chips=[0], deployment=deployment))
+            chip = evaluate_chips(
+                network, images, target.condition, chips=[0], time_s=target.time_s, deployment=deployment
+            )
+            list(chip)
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 

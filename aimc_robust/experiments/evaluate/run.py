@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from aimc_robust.data.evaluation_set import EvaluationImages
-from aimc_robust.evaluation.evaluate import until_precise
+from aimc_robust.evaluation.evaluate import evaluate_until_precise
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.experiments.callbacks.evaluation import EvaluationProgress
 from aimc_robust.experiments.evaluate.calibrated_target import calibrate_target
@@ -140,21 +140,22 @@ def _evaluate_target(
     chips = target.chips(spec.chips)
     known = {chip: accuracy for chip, accuracy in results.accuracies(model, target.name).items() if chip < chips}
     progress.evaluating(model, target.name, done=len(known), chips=chips)
-    condition, deployment = calibrate_target(results, model, network, images, target)
+    deployment = calibrate_target(results, model, network, images, target)
     accuracies = dict(known)
-    for chip, measured in until_precise(
+    for chip, measured in evaluate_until_precise(
         network,
         images,
-        condition,
-        chips,
-        None if target.condition is None else spec.precision,
+        target.condition,
+        chips=chips,
+        precision=None if target.condition is None else spec.precision,
         known=known,
-        seed=spec.chip_seed,
+        chip_seed=spec.chip_seed,
+        time_s=target.time_s,
         deployment=deployment,
         jobs=options.jobs,
         metrics=options.metrics,
     ):
-        results.add_chip(model, target.name, target.deployment.time_s, chip, measured)
+        results.add_chip(model, target.name, target.time_s, chip, measured)
         accuracies[chip] = measured.accuracy
         progress.chip(model, target.name, list(accuracies.values()))
     progress.finished(model, target.name, list(accuracies.values()))

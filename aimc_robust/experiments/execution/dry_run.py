@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.experiments.execution.trial_runner import TrialRunner
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.hardware.calibration.converter_ranges import calibrate
+from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.models.registry import build_model
@@ -81,6 +80,6 @@ def _dry_run_targets(targets: Iterable[Target], model: nn.Module, data: DataSet)
 
 def dry_run_crossbar(target: Target, crossbar: Crossbar, model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
     """Program one chip of `crossbar`, calibrated on `inputs` (N, ...), and evaluate it on them."""
-    calibrated = calibrate(model, crossbar, [inputs]) if crossbar.needs_ranges else crossbar
-    deployment = replace(target.deployment, data=[inputs])
-    list(evaluate_chips(model, [(inputs, labels)], calibrated, chips=[0], deployment=deployment))
+    deployment = calibrate_deployment(model, crossbar, target.deployment, [inputs])
+    batches = [(inputs, labels)]
+    list(evaluate_chips(model, batches, crossbar, chips=[0], time_s=target.time_s, deployment=deployment))

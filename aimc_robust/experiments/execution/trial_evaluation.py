@@ -12,11 +12,12 @@ from torch import nn
 from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
 from aimc_robust.analysis.landscape import Landscape, filter_directions
 from aimc_robust.data.dataset import DataSet
-from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
+from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.io.atomic import Row
 from aimc_robust.metrics import Batch, Measurement
 from aimc_robust.noise.gaussian import Gaussian
@@ -63,8 +64,15 @@ class TrialEvaluation:
         if target.direction == "ascent" and target.radius is not None:
             return self._measure_ascents(target.radius, chips, batches)
         condition, deployment = self._condition(target)
-        seed = self.results.spec.chip_seed
-        return evaluate_chips(self.model, batches, condition, chips=chips, seed=seed, deployment=deployment)
+        return evaluate_chips(
+            self.model,
+            batches,
+            condition,
+            chips=chips,
+            chip_seed=self.results.spec.chip_seed,
+            time_s=target.time_s,
+            deployment=deployment,
+        )
 
     def _measure_ascents(self, radius: float, chips: list[int], batches: Iterable[Batch]) -> ChipMeasurements:
         """Chip i is the step up the gradient of the i-th batch of training images, as SAM takes it."""
@@ -84,7 +92,7 @@ class TrialEvaluation:
                 yield chip, measured
 
     def _condition(self, target: Target) -> tuple[Condition, Deployment | None]:
-        """Return the target's condition for this model, with converter ranges, and its deployment with data."""
+        """Return the target's condition for this model, and its deployment with converter ranges and data."""
         condition = target.condition
         if target.direction == "random" and target.radius is not None and isinstance(condition, Gaussian):
             scale = condition.scale
@@ -96,13 +104,13 @@ class TrialEvaluation:
             .to(self.device)
             .split(UNLABELLED_BATCH)
         )
-        if condition.needs_ranges:
+        ranges = None
+        if condition.periphery.needs_calibration:
             ranges = self.results.ranges(self.trial, target.name)
             if ranges is None:
-                ranges = calibrate(self.model, condition, unlabelled).ranges
+                ranges = calibrate(self.model, condition, unlabelled)
                 self.results.save_ranges(self.trial, target.name, ranges)
-            condition = condition._replace_unchecked(ranges=ranges)
-        return condition, replace(target.deployment, data=unlabelled)
+        return condition, replace(target.deployment, ranges=ranges, data=unlabelled)
 
 
 def _row(trial: Trial, target: Target, chip: int, measured: Measurement) -> Row:
@@ -111,7 +119,7 @@ def _row(trial: Trial, target: Target, chip: int, measured: Measurement) -> Row:
         "seed": trial.seed,
         "target": target.name,
         "backend": target.backend,
-        "time_s": target.deployment.time_s,
+        "time_s": target.time_s,
         "chip": chip,
         "accuracy": measured.accuracy,
         # The loss can overflow under strong noise; JSON has no NaN.

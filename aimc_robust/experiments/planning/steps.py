@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import torch
 from torch import nn
@@ -15,7 +14,7 @@ from aimc_robust.data.in_memory import Images
 from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
 from aimc_robust.experiments.planning.timer import MAX_REPETITIONS
-from aimc_robust.hardware.calibration.converter_ranges import calibrate
+from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.metrics import Batch
 from aimc_robust.noise.gaussian import Gaussian
@@ -78,7 +77,10 @@ def chip_steps(model: nn.Module, target: Target, batch: Batch, example: Batch) -
     condition, deployment = _condition(model, target, example)
     if condition is not None:
         chips = range(1 + MAX_REPETITIONS)
-        yield from (None for _ in evaluate_chips(model, batches, condition, chips=chips, deployment=deployment))
+        measurements = evaluate_chips(
+            model, batches, condition, chips=chips, time_s=target.time_s, deployment=deployment
+        )
+        yield from (None for _ in measurements)
         return
     while True:
         noise = None
@@ -93,8 +95,7 @@ def _condition(model: nn.Module, target: Target, example: Batch) -> tuple[Condit
     condition = target.condition
     if isinstance(condition, Crossbar):
         inputs = [example[0]]
-        calibrated = calibrate(model, condition, inputs) if condition.needs_ranges else condition
-        return calibrated, replace(target.deployment, data=inputs)
+        return condition, calibrate_deployment(model, condition, target.deployment, inputs)
     if target.direction == "random" and target.radius is not None and isinstance(condition, Gaussian):
         return Gaussian(sigma_for_radius(model, target.radius, condition.scale), condition.scale), None
     if target.landscape is not None:

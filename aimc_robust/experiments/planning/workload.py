@@ -22,11 +22,11 @@ def target_kind(target: Target) -> str:
         return target.direction or "digital"
     if not isinstance(condition, Crossbar):
         return f"{type(condition).__name__} noise"
-    parts = [condition.card.name, deployment.backend, *deployment.compensation]
-    if deployment.time_s:
+    parts = [condition.device.cell.name, deployment.backend, *deployment.compensation]
+    if target.time_s:
         parts.append("drifting")
     if condition.computes_in_arrays:
-        parts.append(f"arrays of {condition.rows or 'unlimited'} rows")
-    if not isinstance(condition.mapping, str):
+        parts.append(f"arrays of {condition.arrays.rows or 'unlimited'} rows")
+    if condition.weights.mapping.banks > 1:
         parts.append("sliced")
     return ", ".join(parts)

@@ -9,9 +9,11 @@ from torch import nn
 
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import DataSet
-from aimc_robust.evaluation.equivalent_noise import equivalent_sigma, layer_errors
-from aimc_robust.hardware.calibration.converter_ranges import calibrate
+from aimc_robust.evaluation.equivalent_noise import equivalent_sigma
+from aimc_robust.evaluation.layer_errors import layer_errors
+from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.deployment import Deployment
 
 BATCH_SIZE = 500
 CHIPS = 20  # the interval of sigma shows whether they are enough
@@ -34,11 +36,19 @@ def measure_device(
         Plain values: the equivalent sigma (`sigma`, its interval `low` to `high`, `identified`, `reason`, `rms`),
         accuracies [percent], and `layers`, a list of rows of `layer_errors`.
     """
-    if crossbar.needs_ranges:
-        crossbar = calibrate(model, crossbar, [data.training[0][:BATCH_SIZE]])
+    deployment = calibrate_deployment(model, crossbar, Deployment(), [data.training[0][:BATCH_SIZE]])
     layers = layer_errors(model, crossbar, time_s=time_s)
     batches = split_batches(data.validation, BATCH_SIZE)
-    equivalent = equivalent_sigma(model, batches, crossbar, chips=CHIPS, seed=chip_seed, time_s=time_s, jobs=jobs)
+    equivalent = equivalent_sigma(
+        model,
+        batches,
+        crossbar,
+        chips=CHIPS,
+        chip_seed=chip_seed,
+        time_s=time_s,
+        deployment=deployment,
+        jobs=jobs,
+    )
     return {
         "sigma": equivalent.sigma,
         "low": _finite_or_none(equivalent.low),

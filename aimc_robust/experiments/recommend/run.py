@@ -26,7 +26,7 @@ from aimc_robust.io.atomic import atomic_write, read_json
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.registry import build_model
-from aimc_robust.targets.target import build_target
+from aimc_robust.targets.build import build_target
 from aimc_robust.training.resumption import FINISHED
 
 MEASUREMENT, RECOMMENDATION = "measurement.json", "advice.json"
@@ -119,8 +119,7 @@ def recommend(
         else:
             model = _load_model(spec, data, weights)
         on_status(f"measuring the errors of {device.name} on {'the trained model' if weights is None else weights}")
-        time_s = device.deployment.time_s
-        errors = measure_device(model, data, crossbar, time_s=time_s, chip_seed=spec.chip_seed, jobs=jobs)
+        errors = measure_device(model, data, crossbar, time_s=device.time_s, chip_seed=spec.chip_seed, jobs=jobs)
         measurement = {"question": identity, **errors}
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))

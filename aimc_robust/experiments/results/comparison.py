@@ -1,7 +1,7 @@
 """The results folder of a comparison: its spec, its runs and their rows."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from aimc_robust.experiments.results.dict_diff import dict_differences
 from aimc_robust.experiments.results.filenames import EVALUATIONS, FAILURE, HISTORY, QUESTION, RANGES, SPEC
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec, spec_from_dict
-from aimc_robust.hardware.config.ranges import LayerRanges, ranges_from_json, ranges_to_json
+from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.io.atomic import Row, append_rows, atomic_write, read_json, read_rows
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.targets.target import Target
@@ -167,15 +167,15 @@ class ComparisonResults:
 
     # Notes of a trial ---------------------------------------------------------------------------------------------
 
-    def ranges(self, trial: Trial, target: str) -> dict[str, LayerRanges] | None:
+    def ranges(self, trial: Trial, target: str) -> ConverterRanges | None:
         """Return a model's converter ranges under a target, or None if they are not calibrated yet."""
         stored = read_json(self.run_folder(trial) / RANGES) or {}
-        return ranges_from_json(stored[target]) if target in stored else None
+        return ConverterRanges.from_json(stored[target]) if target in stored else None
 
-    def save_ranges(self, trial: Trial, target: str, ranges: Mapping[str, LayerRanges]) -> None:
+    def save_ranges(self, trial: Trial, target: str, ranges: ConverterRanges) -> None:
         """Store a model's converter ranges under a target."""
         stored = read_json(self.run_folder(trial) / RANGES) or {}
-        atomic_write(self.run_folder(trial) / RANGES, json.dumps(stored | {target: ranges_to_json(ranges)}, indent=1))
+        atomic_write(self.run_folder(trial) / RANGES, json.dumps(stored | {target: ranges.to_json()}, indent=1))
 
     def record_failure(self, trial: Trial, reason: str) -> None:
         """Store why a trial has no result."""

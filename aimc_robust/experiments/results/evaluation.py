@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT, EVALUATIONS, QUESTION, RANGES
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
-from aimc_robust.hardware.config.ranges import LayerRanges, ranges_from_json, ranges_to_json
+from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.io.atomic import Row, append_rows, atomic_write, read_json, read_rows
 from aimc_robust.io.toml import parse
 from aimc_robust.metrics import Measurement
@@ -169,15 +169,15 @@ class EvaluationResults:
         """Which part of the network is analog, as a sentence."""
         return str((self.read_json_file(COVERAGE) or {}).get("line", ""))
 
-    def ranges(self, model: TrainedModel, target: str) -> dict[str, LayerRanges] | None:
+    def ranges(self, model: TrainedModel, target: str) -> ConverterRanges | None:
         """Return a model's converter ranges under a target, or None if they are not calibrated yet."""
         stored = (self.read_json_file(RANGES) or {}).get(f"{model}: {target}")
-        return None if stored is None else ranges_from_json(stored)
+        return None if stored is None else ConverterRanges.from_json(stored)
 
-    def save_ranges(self, model: TrainedModel, target: str, ranges: Mapping[str, LayerRanges]) -> None:
+    def save_ranges(self, model: TrainedModel, target: str, ranges: ConverterRanges) -> None:
         """Store a model's converter ranges under a target."""
         stored = self.read_json_file(RANGES) or {}
-        self.write_json_file(RANGES, stored | {f"{model}: {target}": ranges_to_json(ranges)})
+        self.write_json_file(RANGES, stored | {f"{model}: {target}": ranges.to_json()})
 
 
 def _is_finite(value: Any) -> bool:

@@ -105,7 +105,7 @@ def _pairs(spec: EvaluationSpec) -> Iterator[tuple[Key, Key]]:
     devices = [target for target in targets if target.condition is not None]
     for label in labels:
         for a, b in itertools.combinations(devices, 2):
-            if a.deployment.time_s == b.deployment.time_s:
+            if a.time_s == b.time_s:
                 yield (label, a.name), (label, b.name)
         for group in group_by_device(devices):
             yield from (((label, later.name), (label, group[0].name)) for later in group[1:])
@@ -114,7 +114,7 @@ def _pairs(spec: EvaluationSpec) -> Iterator[tuple[Key, Key]]:
 def group_by_device(targets: list[Target]) -> list[list[Target]]:
     """Group targets that differ by their time only, each group sorted by time."""
     groups: list[list[Target]] = []
-    for target in sorted(targets, key=lambda t: t.deployment.time_s):
+    for target in sorted(targets, key=lambda t: t.time_s):
         same = [group for group in groups if _key_without_time(group[0]) == _key_without_time(target)]
         if same and target.condition is not None:
             same[0].append(target)

@@ -22,7 +22,8 @@ from aimc_robust.experiments.spec.published_values import insert_published_value
 from aimc_robust.io.from_table import from_table
 from aimc_robust.io.toml import StrictModel, parse
 from aimc_robust.models.spec import ModelSpec
-from aimc_robust.targets.target import NAME, Target, build_targets, self_contained_target
+from aimc_robust.targets.build import build_targets, self_contained_target
+from aimc_robust.targets.target import NAME, Target
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.methods.base import Method
 

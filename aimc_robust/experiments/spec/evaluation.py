@@ -16,8 +16,9 @@ from aimc_robust.errors import InputError
 from aimc_robust.evaluation.evaluate import check_precision
 from aimc_robust.io.toml import StrictModel
 from aimc_robust.models.spec import ModelSpec
+from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.command_line import check_deployable
-from aimc_robust.targets.target import NAME, Target, build_targets
+from aimc_robust.targets.target import NAME, Target
 
 # File names that say nothing about the model; the name of the folder is the label instead.
 GENERIC_STEMS = ("checkpoint", "model", "best", "last", "weights", "pytorch_model")

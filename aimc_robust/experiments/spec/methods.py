@@ -4,7 +4,7 @@ from typing import Any
 
 from aimc_robust.errors import InputError, require_known, require_whole
 from aimc_robust.io.from_table import from_table
-from aimc_robust.targets.target import build_target
+from aimc_robust.targets.build import build_target
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.registry import METHODS
@@ -33,7 +33,7 @@ def build_method(label: str, table: dict[str, Any], *, seed: int) -> Method:
             raise InputError(
                 f"noise: `{noise.name}` is not a noise to train with; name one such as gaussian-0.1, or a device."
             )
-        if noise.deployment.time_s or noise.deployment.compensation or noise.deployment.backend != "native":
+        if noise.time_s or noise.deployment.compensation or noise.deployment.backend != "native":
             raise InputError(
                 "noise: training perturbs with programming errors only; remove time_s, backend and compensation."
             )

@@ -14,15 +14,24 @@ from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm
 
 
 class ChannelCorrection(nn.Module):
-    """Gives each channel the mean and spread that BatchNorm would have given it; in place of a folded BatchNorm.
+    """Gives each channel the mean and variance that BatchNorm would have given it; replaces a folded BatchNorm.
 
     out = (y - mean) / sqrt(var + eps gain^2) * |gamma| + beta, with mean and var of the chip's own outputs y, which
-    carry the BatchNorm's gain already: exactly the BatchNorm with statistics estimated anew.
+    already contain the BatchNorm's gain: exactly the BatchNorm with statistics estimated anew.
+
+    Args:
+        folded: The folded BatchNorm.
     """
+
+    gamma: Tensor
+    beta: Tensor
+    eps: Tensor
+    mean: Tensor
+    var: Tensor
 
     def __init__(self, folded: FoldedNorm) -> None:
         super().__init__()
-        self.__dict__["folded"] = folded  # to start anew from; not a part of this module
+        self.__dict__["folded"] = folded  # kept for another recalibration, without being registered as a submodule
         tensors = {"gamma": folded.gamma.abs(), "beta": folded.beta, "eps": folded.eps * folded.gain.square()}
         for name, values in tensors.items():
             self.register_buffer(name, values, persistent=False)
@@ -32,11 +41,19 @@ class ChannelCorrection(nn.Module):
         self.learning = True
 
     def forward(self, y: Tensor) -> Tensor:
+        """Normalize by the batch's statistics while learning, else by those of all images.
+
+        Args:
+            y: Outputs of the layer, (images, channels, ...).
+
+        Returns:
+            Corrected outputs of the same shape and dtype.
+        """
         shape = [1, -1, *[1] * (y.ndim - 2)]
         mean, var = self.mean, self.var
         if self.learning:
-            over = [d for d in range(y.ndim) if d != 1]
-            var, mean = torch.var_mean(y.to(self.mean.dtype), dim=over, correction=0)
+            dims = [d for d in range(y.ndim) if d != 1]
+            var, mean = torch.var_mean(y.to(self.mean.dtype), dim=dims, correction=0)
             self.images += len(y)
             share = len(y) / self.images
             # The spread of batch means belongs to the variance over all images.
@@ -49,36 +66,45 @@ class ChannelCorrection(nn.Module):
 
 @torch.no_grad()
 def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any]) -> nn.Module:
-    """Estimate the BatchNorms' statistics anew on the chip, in place; returns `analog`.
+    """Estimate the BatchNorm statistics anew on the chip, in place.
 
-    One pass over unlabelled inputs, each BatchNorm normalising by its batch's own statistics while it gathers the
-    mean and variance over all images, as in training. Batches of at least some dozen images are needed for that.
+    One pass over unlabelled inputs. Each BatchNorm normalizes by its batch's own statistics while it accumulates the
+    mean and variance over all images, as in training; batches should hold at least a few dozen images.
 
-    analog: what `program` returned. batches: inputs, or (inputs, labels) pairs whose labels are not used.
-    Raises InputError when no BatchNorm was folded, or without data. Source: V. Joshi et al., Nat. Commun. 11, 2473,
-    2020 (adaptive BatchNorm statistics update).
+    Args:
+        analog: A programmed model, from `program`.
+        batches: Inputs, or (inputs, labels) pairs whose labels are not used.
+
+    Returns:
+        `analog`.
+
+    Raises:
+        InputError: if the model has no BatchNorm, or there are no data.
+
+    References:
+        V. Joshi et al., Nat. Commun. 11, 2473, 2020 (adaptive BatchNorm statistics update).
     """
     folded = {
         name: module.folded if isinstance(module, ChannelCorrection) else module
         for name, module in analog.named_modules()
         if isinstance(module, FoldedNorm | ChannelCorrection)
     }
-    kept = [norm for norm in analog.modules() if isinstance(norm, _BatchNorm) and norm.running_mean is not None]
-    if not folded and not kept:
+    norms = [norm for norm in analog.modules() if isinstance(norm, _BatchNorm) and norm.running_mean is not None]
+    if not folded and not norms:
         raise InputError(f"{type(analog).__name__} has no BatchNorm to recalibrate.")
     inputs = [batch[0] if isinstance(batch, list | tuple) else batch for batch in batches]
     if not inputs or any(len(x) == 0 for x in inputs):
         raise InputError("recalibration needs at least one batch with at least one input, got none.")
     for name, module in folded.items():
         analog.set_submodule(name, ChannelCorrection(module))
-    momenta = [norm.momentum for norm in kept]
-    for norm in kept:  # those that stayed digital learn as in training
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:  # a BatchNorm that was not folded accumulates as in training
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
     for x in inputs:
         analog(x)
-    for norm, momentum in zip(kept, momenta, strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
     for module in analog.modules():

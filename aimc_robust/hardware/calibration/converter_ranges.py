@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, require_finite
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.config.ranges import LayerRanges
+from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.conversion.replace_layers import install_arrays
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
@@ -19,106 +20,144 @@ from aimc_robust.hardware.layers.input_stage import Observer
 from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.seeding import Axes
 
-# Values kept of each layer: dozens of them lie beyond a percentile of 0.9999.
-KEPT = 2**19
+# Largest sample of each layer's values: dozens of them lie beyond a percentile of 0.9999.
+MAX_SAMPLE = 2**19
 
 
-def calibrate(model: nn.Module, crossbar: Crossbar, batches: Iterable[Any], *, percentile: float = 0.9999) -> Crossbar:
-    """`crossbar` with the converter ranges of `model`'s layers, found from data on a chip without errors.
+def calibrate(
+    model: nn.Module, crossbar: Crossbar, batches: Iterable[Any], *, percentile: float = 0.9999
+) -> ConverterRanges:
+    """Find the converter ranges of a model's layers from data, on a chip without errors.
 
-    A first pass finds each layer's inputs, a second one the column currents that its ADCs would see behind the DACs.
-    A range spans the quantiles 1 - percentile and percentile of its values (percentile 1: all of them); the inputs'
-    keeps its lower end at 0 where no input was negative, and a sign-magnitude ADC's is made symmetric.
+    A first pass observes each layer's inputs, a second pass the column currents that its ADCs see behind the DACs. A
+    range spans the quantiles 1 - percentile and percentile of its values (percentile 1: all of them). The lower end
+    of an input range is 0 if no input was negative; the range of a sign-magnitude ADC is symmetric.
 
-    batches: inputs, or (inputs, labels) pairs whose labels are not used. Layers that the model does not call get no
-    ranges, and raise if they are called after all. Raises InputError when there are no batches.
+    Args:
+        model: The trained model; not modified.
+        crossbar: The crossbar whose converters are calibrated.
+        batches: Inputs, or (inputs, labels) pairs whose labels are not used.
+        percentile: Quantile, 0.5 to 1.
+
+    Returns:
+        The ranges, to be passed as `Deployment(ranges=...)`. A layer that the model does not call has none, and raises
+        an error if it is called later.
+
+    Raises:
+        InputError: if there are no batches, or values are not finite.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 2))
+        >>> crossbar = Crossbar("ideal", dac=DAC(bits=8), adc=ADC(bits=8))  # doctest: +SKIP
+        >>> ranges = calibrate(model, crossbar, [torch.rand(32, 4)])  # doctest: +SKIP
+        >>> on_chip = program(model, crossbar, deployment=Deployment(ranges=ranges))  # doctest: +SKIP
     """
     require_finite("percentile", percentile, low=0.5, high=1.0)
     inputs = [batch[0] if isinstance(batch, list | tuple) else batch for batch in batches]
     if not inputs or any(len(x) == 0 for x in inputs):
         raise InputError("calibration needs at least one batch with at least one input, got none.")
-    exact = crossbar._replace_unchecked(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False, ranges=None)
-    values = _observed(model, exact, inputs, "input")
-    ranges = {name: LayerRanges(inputs=_input_range(*parts, percentile=percentile)) for name, parts in values.items()}
-    if crossbar.adc is None or not crossbar.adc.needs_calibration:
-        return crossbar._replace_unchecked(ranges=ranges)
-    currents = _observed(model, exact._replace_unchecked(ranges=ranges), inputs, "current")
-    symmetric = crossbar.adc.kind == "sign-magnitude"
+    exact = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)
+    samples = _observe(model, exact, inputs, "input")
+    ranges = {name: LayerRanges(inputs=_input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
+    adc = crossbar.periphery.adc
+    if adc is None or not adc.needs_calibration:
+        return ConverterRanges(ranges)
+    currents = _observe(model, exact, inputs, "current", ranges)
+    symmetric = adc.kind == "sign-magnitude"
     outputs = {
-        name: tuple(_output_range(sample, percentile, symmetric) for sample in samples)
-        for name, samples in currents.items()
+        name: tuple(_output_range(sample, percentile, symmetric) for sample in banks)
+        for name, banks in currents.items()
     }
-    return crossbar._replace_unchecked(
-        ranges={name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()}
-    )
+    return ConverterRanges({name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()})
+
+
+def calibrate_deployment(
+    model: nn.Module, crossbar: Crossbar, deployment: Deployment, batches: Sequence[Tensor]
+) -> Deployment:
+    """Return a deployment with converter ranges, if the crossbar needs them, and data for compensation.
+
+    Args:
+        model: The trained model; not modified.
+        crossbar: The crossbar.
+        deployment: Its other fields are kept.
+        batches: Unlabelled batches of inputs.
+    """
+    ranges = calibrate(model, crossbar, batches) if crossbar.periphery.needs_calibration else None
+    return replace(deployment, ranges=ranges, data=batches)
 
 
 class _Sample:
-    """Values seen by a layer: their ends, and a random part of them to take quantiles of."""
+    """The extremes of the values at one point of a layer, and a random sample of them for quantiles."""
 
     def __init__(self) -> None:
         self.low, self.high = float("inf"), float("-inf")
         self._generator = torch.Generator().manual_seed(0)
-        self._rate, self._kept = 1.0, torch.empty(0)
+        self._rate, self._values = 1.0, torch.empty(0)
 
     def add(self, values: Tensor) -> None:
         flat = values.detach().flatten()
         if not torch.isfinite(flat).all():
             raise InputError("calibration met values that are not finite; check the data and the model.")
         self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
-        wanted = round(len(flat) * self._rate)
-        if wanted < len(flat):  # at random: evenly spaced ones would always come from the same columns
-            flat = flat[torch.randint(len(flat), (wanted,), generator=self._generator).to(flat.device)]
-        self._kept = torch.cat([self._kept, flat.float().cpu()])
-        while len(self._kept) > KEPT:
-            self._kept = self._kept[torch.rand(len(self._kept), generator=self._generator) < 0.5]
+        count = round(len(flat) * self._rate)
+        if count < len(flat):  # random, since evenly spaced values would always come from the same columns
+            flat = flat[torch.randint(len(flat), (count,), generator=self._generator).to(flat.device)]
+        self._values = torch.cat([self._values, flat.float().cpu()])
+        while len(self._values) > MAX_SAMPLE:
+            self._values = self._values[torch.rand(len(self._values), generator=self._generator) < 0.5]
             self._rate /= 2
 
     def span(self, percentile: float) -> tuple[float, float]:
-        """The quantiles 1 - percentile and percentile; for 1 the ends of all values, whether kept or not."""
+        """Return the quantiles 1 - percentile and percentile; for 1 the extremes of all values, sampled or not."""
         if percentile == 1.0:
             return self.low, self.high
-        ordered = self._kept.sort().values
+        ordered = self._values.sort().values
         last = len(ordered) - 1
         return float(ordered[round((1.0 - percentile) * last)]), float(ordered[round(percentile * last)])
 
 
 @torch.no_grad()
-def _observed(model: nn.Module, crossbar: Crossbar, inputs: list[Any], what: str) -> dict[str, list[_Sample]]:
-    """Layer -> what it saw of `what` over all inputs, for each bank (inputs: and, second, what drives bias rows)."""
-    analog = install_arrays(prepare(model)[0], crossbar, Chip(axes=Axes(0)))
+def _observe(
+    model: nn.Module,
+    crossbar: Crossbar,
+    inputs: list[Any],
+    quantity: Literal["input", "current"],
+    ranges: dict[str, LayerRanges] | None = None,
+) -> dict[str, list[_Sample]]:
+    """Run all inputs; return layer -> samples of each bank's currents, or of the inputs and the bias rows' input."""
+    analog = install_arrays(prepare(model)[0], crossbar, Chip(axes=Axes(0)), ranges)
     layers = {module.name: module for module in analog.modules() if isinstance(module, ArrayLayer)}
-    seen: dict[str, list[_Sample]] = {name: [] for name in layers}
+    samples: dict[str, list[_Sample]] = {name: [] for name in layers}
 
     def observer(name: str) -> Observer:
-        def note(kind: str, bank: int, values: Tensor) -> None:
-            if kind == what:
-                while len(seen[name]) <= bank:
-                    seen[name].append(_Sample())
-                seen[name][bank].add(values)
+        def record(kind: str, index: int, values: Tensor) -> None:
+            if kind == quantity:
+                while len(samples[name]) <= index:
+                    samples[name].append(_Sample())
+                samples[name][index].add(values)
 
-        return note
+        return record
 
     for name, layer in layers.items():
         layer.observer = observer(name)
     for x in inputs:
         analog(x)
-    called = {name: samples for name, samples in seen.items() if samples}
+    called = {name: parts for name, parts in samples.items() if parts}
     if not called:
         raise InputError("calibration saw no input of any layer; the model calls none of them.")
     return called
 
 
-def _input_range(seen: _Sample, *biases: _Sample, percentile: float) -> tuple[float, float]:
-    """Range of a layer's inputs; what drives its bias rows, where there are some, is never clipped."""
-    low, high = seen.span(percentile)
-    low = 0.0 if seen.low >= 0 else low
-    high = max([high, *(one.high for one in biases)])
-    return (low, high) if high > low else (low, low + 1.0)  # a layer that sees one value only
+def _input_range(values: _Sample, *bias_inputs: _Sample, percentile: float) -> tuple[float, float]:
+    """Return the range of a layer's inputs; the input of its bias rows is never clipped."""
+    low, high = values.span(percentile)
+    low = 0.0 if values.low >= 0 else low
+    high = max([high, *(sample.high for sample in bias_inputs)])
+    return (low, high) if high > low else (low, low + 1.0)  # a layer with a single input value
 
 
-def _output_range(seen: _Sample, percentile: float, symmetric: bool) -> tuple[float, float]:
-    low, high = seen.span(percentile)
+def _output_range(values: _Sample, percentile: float, symmetric: bool) -> tuple[float, float]:
+    low, high = values.span(percentile)
     if symmetric:
         high = max(abs(low), abs(high))
         low = -high

@@ -1,10 +1,10 @@
-"""A crossbar: a device card, how weights are laid on its arrays, and the converters around them."""
+"""A crossbar: a memory device, how weights are stored in it, how arrays are cut, and what stands around them."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping as Table
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
@@ -13,169 +13,164 @@ from torch import Tensor
 
 from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.library import load_cell_model
-from aimc_robust.devices.limits import check_states
-from aimc_robust.errors import InputError, require_finite, require_known, require_whole
+from aimc_robust.devices.limits import OutOfRange
+from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.hardware.config.converters import ADC, DAC
-from aimc_robust.hardware.config.mapping import Offset, WeightMapping, find_mapping
-from aimc_robust.hardware.config.ranges import LayerRanges
-from aimc_robust.hardware.config.tiling import partition
+from aimc_robust.hardware.config.device import Device
+from aimc_robust.hardware.config.mapping import WeightMapping
+from aimc_robust.hardware.config.periphery import Periphery
+from aimc_robust.hardware.config.standard_mappings import OneSided, find_mapping
+from aimc_robust.hardware.config.tiling import ArraySize, Interval
+from aimc_robust.hardware.config.weight_layout import Scaling, WeightLayout
 from aimc_robust.hardware.programming.weights_to_states import layer_draws, program_matrix, read_back
 from aimc_robust.noise.base import WeightNoise
 
-SCALINGS = ("layer", "column")
-BEYOND_LIMITS = ("warn", "error")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Crossbar(WeightNoise):
-    """Memory arrays and their mapping. As a weight noise it is the errors of programming, at time 0.
+    """Memory arrays with their device, weight layout, size and periphery.
 
-    device: a card, the name of one, the path of your own TOML, or a cell model in Python.
-    window: (min, max) state used for programming, in the card's unit; None takes the card's own.
-    mapping: `one-sided` or `two-sided` differential pairs, `offset`, `bit-sliced`; or a mapping such as
-        `BitSliced(weight_bits=8, slices=2)`.
-    cell_bits: levels per device as a power of 2, to which target states are rounded; 0 for continuous states.
-    weight_percentile: quantile of the weights mapped to the end of the window; 1.0 is max|W|, nothing is clipped.
-    scaling: one weight limit per `layer` or per output `column`.
-    bias_rows: rows of every array stack that hold the bias, driven by an input of 1; 0 keeps biases digital.
-    rows, columns: the most inputs and outputs that one array has; 0 is unlimited. What an array's converters see
-        depends on them; the errors of the weights do not.
-    dac, adc: converters; None is ideal.
-    read_noise: whether the card's read noise acts, at every multiply; without effect for a card that has none.
-    programming, drift: whether the card's error of programming, and its drift, act; see `devices.cell_states`. Switched
-        off to find what each costs (`attribute`).
-    error_scale: multiplies the card's programming error, and the widths of a drift table; 0 switches both off.
-    stuck: (low, high) fractions of cells stuck at the ends of the window; None takes the card's own.
-    on_out_of_range: `warn` or `error` when the window or a time leaves the limits of the card.
-    ranges: converter ranges by layer, from `calibrate`.
-    crosssim: parameters of CrossSim alone, such as parasitic resistances and I-V curves, as a nested dict that is
-        merged into the translated ones; for backend "crosssim".
-    Raises InputError or UnknownNameError for a value that cannot be.
+    As a weight noise it applies the errors of programming, at time 0.
+
+    Args:
+        device: A cell model: the name of a card of the library, the path of your own TOML card, a card, or a
+            `CellModel` in Python, as an object or as its import path `package.module:name`.
+        window: (min, max) target states used for programming, in the device's unit; None: the device's own window.
+        mapping: `one-sided` or `two-sided` differential pairs, `offset`, `bit-sliced`; or a `WeightMapping` such as
+            `BitSliced(weight_bits=8, slices=2)`, as an object or as its import path `package.module:name`.
+        cell_bits: Levels per device as a power of 2, to which target states are rounded; 0: continuous states.
+        weight_percentile: Quantile of the weights that is mapped to the end of the window; with 1.0 it is max|W| and
+            nothing is clipped.
+        scaling: One weight limit per `layer` or per output `column`.
+        bias_rows: Rows of every layer that hold its bias, driven by an input of 1; 0: biases are digital.
+        rows: Largest number of inputs of an array; 0: unlimited.
+        columns: Largest number of outputs of an array; 0: unlimited.
+        dac: Converter of the inputs; None: ideal.
+        adc: Converter of each array's column currents; None: ideal.
+        read_noise: Whether the device's read noise acts, at every multiply.
+        programming: Whether the device's programming error acts.
+        drift: Whether the device's drift acts.
+        error_scale: Factor on the device's programming error, and on the widths of a drift table; 0 switches both off.
+        stuck: (low, high) fractions of cells stuck at the ends of the window; None: the device's own fractions.
+        on_out_of_range: `warn` or `error` if the window or a time leaves the limits of the device.
+        crosssim: Parameters that only CrossSim has, such as parasitic resistances and I-V curves, as a nested
+            dictionary that is merged into the translated ones; for the backend `crosssim`.
+
+    Attributes:
+        device: What the memory is: the cell model, and which of its errors act.
+        weights: How weights are stored in devices.
+        arrays: Size of the arrays.
+        periphery: Converters around the arrays.
+        crosssim: Parameters that only CrossSim has, or None.
+
+    Raises:
+        InputError: if an argument is invalid.
+        UnknownNameError: if the device, the mapping or another name is unknown.
+
+    Example:
+        >>> crossbar = Crossbar("rram-wan2022", rows=256, adc=ADC(bits=8))
+        >>> crossbar.arrays.rows, crossbar.periphery.adc.bits
+        (256, 8)
     """
 
-    device: CellModel | str | Path
-    _: KW_ONLY
-    window: tuple[float, float] | None = None
-    mapping: str | WeightMapping = "one-sided"
-    cell_bits: int = 0
-    weight_percentile: float = 1.0
-    scaling: str = "layer"
-    bias_rows: int = 0
-    rows: int = 0
-    columns: int = 0
-    dac: DAC | None = None
-    adc: ADC | None = None
-    read_noise: bool = True
-    programming: bool = True
-    drift: bool = True
-    error_scale: float = 1.0
-    stuck: tuple[float, float] | None = None
-    on_out_of_range: str = "warn"
-    ranges: Table[str, LayerRanges] | None = field(default=None, hash=False, repr=False)
-    crosssim: Table[str, Any] | None = field(default=None, hash=False)
+    device: Device
+    weights: WeightLayout
+    arrays: ArraySize
+    periphery: Periphery
+    crosssim: Mapping[str, Any] | None = field(hash=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "device", load_cell_model(self.device))
-        require_whole("cell_bits (0: continuous)", self.cell_bits, low=0, high=16)
-        if isinstance(self.mapping_object, Offset) and self.cell_bits == 1:
-            raise InputError("an offset mapping needs at least 2 cell bits: 1 bit leaves no level for zero.")
-        require_finite("weight_percentile", self.weight_percentile, low=0.5, high=1.0)
-        require_known("scaling", self.scaling, SCALINGS)
-        require_whole("bias_rows (0: digital biases)", self.bias_rows, low=0, high=1024)
-        require_whole("rows (0: unlimited)", self.rows, low=0)
-        require_whole("columns (0: unlimited)", self.columns, low=0)
-        for name, kind in (("dac", DAC), ("adc", ADC)):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, kind):
-                raise InputError(f"{name} must be a {kind.__name__} such as {kind.__name__}(bits=8), got {value!r}.")
-        for name in ("read_noise", "programming", "drift"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}.")
-        require_finite("error_scale", self.error_scale)
-        require_known("on_out_of_range", self.on_out_of_range, BEYOND_LIMITS)
-        scale = None if self.dac is None or self.dac.kind == "ideal" else self.dac.full_scale
-        if self.bias_rows and scale is not None and scale < 1:
+    def __init__(
+        self,
+        device: CellModel | type[CellModel] | str | Path | dict[str, Any],
+        *,
+        window: tuple[float, float] | None = None,
+        mapping: str | WeightMapping | type[WeightMapping] = "one-sided",
+        cell_bits: int = 0,
+        weight_percentile: float = 1.0,
+        scaling: Scaling = "layer",
+        bias_rows: int = 0,
+        rows: int = 0,
+        columns: int = 0,
+        dac: DAC | None = None,
+        adc: ADC | None = None,
+        read_noise: bool = True,
+        programming: bool = True,
+        drift: bool = True,
+        error_scale: float = 1.0,
+        stuck: tuple[float, float] | None = None,
+        on_out_of_range: OutOfRange = "warn",
+        crosssim: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._set_parts(
+            device=Device(
+                cell=load_cell_model(device),
+                window=window,
+                programming=programming,
+                drift=drift,
+                read_noise=read_noise,
+                error_scale=error_scale,
+                stuck=stuck,
+                on_out_of_range=on_out_of_range,
+            ),
+            weights=WeightLayout(
+                mapping=find_mapping(mapping),
+                scaling=scaling,
+                weight_percentile=weight_percentile,
+                cell_bits=cell_bits,
+            ),
+            arrays=ArraySize(rows=rows, columns=columns, bias_rows=bias_rows),
+            periphery=Periphery(dac=dac, adc=adc),
+            crosssim=crosssim,
+        )
+        self.device.check_window(stacklevel=3)
+
+    def _set_parts(self, **parts: Any) -> None:
+        """Set the fields during construction; what depends on two parts is checked here."""
+        for name, part in parts.items():
+            object.__setattr__(self, name, part)
+        full_scale = self.periphery.fixed_full_scale
+        if self.arrays.bias_rows and full_scale is not None and full_scale < 1:
             raise InputError(
-                f"bias rows are driven by 1, above the DAC's full scale of {scale:g}: biases would be clipped. Use a "
-                "full_scale of at least 1, or bias_rows=0."
+                f"bias rows are driven by 1, above the DAC's full scale of {full_scale:g}: biases would be clipped. "
+                "Use a full_scale of at least 1, or bias_rows=0."
             )
-        self._check_stuck()
-        self._check_window()
 
-    def _check_stuck(self) -> None:
-        if self.stuck is None:
-            return
-        try:
-            low, high = self.stuck
-        except (TypeError, ValueError):
-            raise InputError(f"stuck must be the fractions (low, high), got {self.stuck!r}.") from None
-        object.__setattr__(self, "stuck", (low, high))
-        require_finite("stuck low", low, high=1.0)
-        require_finite("stuck high", high, high=1.0)
-        if low + high > 1.0:
-            raise InputError(f"the fractions of stuck cells add up to {low + high:g}; at most 1 is possible.")
+    def replace(self, **options: Any) -> Crossbar:
+        """Return a crossbar that differs in some options.
 
-    def _check_window(self) -> None:
-        try:
-            low, high = self.programming_window
-            valid = 0 <= low < high < float("inf")
-        except (TypeError, ValueError):
-            valid = False
-        if not valid:
-            raise InputError(f"window must be (min, max) with 0 <= min < max in {self.card.unit}, got {self.window!r}.")
-        if self.window is not None:
-            object.__setattr__(self, "window", (low, high))
-        check_states(self.card, self.programming_window, on_out_of_range=self.on_out_of_range, stacklevel=5)
+        Args:
+            **options: Keyword arguments of `Crossbar`.
 
-    @property
-    def programming_window(self) -> tuple[float, float]:
-        """(min, max) target state [card.unit]: `window`, or the card's own."""
-        return self.card.window if self.window is None else self.window
+        Raises:
+            InputError: if an option is invalid.
+            UnknownNameError: if an option is unknown.
 
-    @property
-    def card(self) -> CellModel:
-        """The device: a card, or a cell model in Python."""
-        return self.device
-
-    @property
-    def mapping_object(self) -> WeightMapping:
-        """The mapping itself."""
-        return find_mapping(self.mapping)
-
-    @property
-    def factors(self) -> tuple[tuple[float, ...], float]:
-        """Factor of each bank, and offset, of reading weights back; see `WeightMapping.factors`."""
-        low, high = self.programming_window
-        return self.mapping_object.factors(low / high, self.cell_bits)
-
-    @property
-    def reads_with_noise(self) -> bool:
-        """Whether each multiply carries fresh read noise."""
-        return self.read_noise and self.card.has_read_noise
-
-    @property
-    def computes_in_arrays(self) -> bool:
-        """Whether more happens than errors of weights: converters or read noise, which act at every multiply."""
-        return self.dac is not None or self.adc is not None or self.reads_with_noise
-
-    @property
-    def needs_ranges(self) -> bool:
-        """Whether `calibrate` must find converter ranges before a model can run."""
-        dac_open = self.dac is not None and self.dac.needs_calibration
-        unit_open = self.adc is not None and (self.dac is None or self.dac.full_scale is None)
-        return dac_open or unit_open or (self.adc is not None and self.adc.needs_calibration)
-
-    def _replace_unchecked(self, **fields: Any) -> Crossbar:
-        """A copy with other fields that need no check, and no second warning."""
-        twin = copy.copy(self)
-        for name, value in fields.items():
-            object.__setattr__(twin, name, value)
-        return twin
+        Example:
+            >>> Crossbar("rram-wan2022", rows=256).replace(read_noise=False).arrays.rows
+            256
+        """
+        if "device" in options:
+            options["cell"] = load_cell_model(options.pop("device"))
+        if "mapping" in options:
+            options["mapping"] = find_mapping(options["mapping"])
+        parts: dict[str, Any] = {"crosssim": options.pop("crosssim", self.crosssim)}
+        for name in ("device", "weights", "arrays", "periphery"):
+            part = getattr(self, name)
+            keys = [key.name for key in fields(part) if key.name in options]
+            parts[name] = replace_fields(part, **{key: options.pop(key) for key in keys}) if keys else part
+        if options:
+            raise unknown_name("option of a crossbar", next(iter(options)), Crossbar.__init__.__annotations__)
+        crossbar = object.__new__(Crossbar)
+        crossbar._set_parts(**parts)
+        checked = ("cell", "window", "on_out_of_range")
+        if any(getattr(crossbar.device, name) != getattr(self.device, name) for name in checked):
+            crossbar.device.check_window(stacklevel=3)  # otherwise the warning was given when `self` was made
+        return crossbar
 
     def ideal(self) -> Crossbar:
-        """The same card without any error, converter or cut: what it computes is the digital product."""
-        return self._replace_unchecked(
-            mapping="one-sided",
+        """Return the same device without any error, converter or cut: it computes the digital product."""
+        return self.replace(
+            mapping=OneSided(),
             cell_bits=0,
             weight_percentile=1.0,
             bias_rows=0,
@@ -189,16 +184,39 @@ class Crossbar(WeightNoise):
             stuck=(0.0, 0.0),
         )
 
-    def arrays(self, inputs: int, outputs: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-        """The arrays of a matrix: ([start, stop) of its inputs, of its outputs) for each, row by row of arrays.
+    @property
+    def factors(self) -> tuple[tuple[float, ...], float]:
+        """Factor of each bank and offset of reading weights back, see `WeightMapping.factors`."""
+        return self.weights.factors(self.device.programming_window)
 
-        inputs: of one group of a convolution times its kernel, and bias rows. outputs: of one group.
+    @property
+    def computes_in_arrays(self) -> bool:
+        """Whether converters or read noise act at every multiply, beyond the errors of the weights."""
+        return self.periphery.dac is not None or self.periphery.adc is not None or self.device.reads_with_noise
+
+    def tiles(self, inputs: int, outputs: int) -> list[tuple[Interval, Interval]]:
+        """Return the arrays of a weight matrix, see `ArraySize.tiles`.
+
+        Args:
+            inputs: Rows of the matrix: inputs of one group of a convolution times its kernel size, and bias rows.
+            outputs: Columns of the matrix: outputs of one group.
+
+        Returns:
+            ([start, stop) of the inputs, [start, stop) of the outputs) of each array, row by row of arrays.
         """
-        columns = partition(outputs, self.columns)
-        return [(rows, part) for rows in partition(inputs, self.rows) for part in columns]
+        return self.arrays.tiles(inputs, outputs)
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
-        """`weight` as read back right after programming; every device and effect has a random stream of its own."""
+        """Return `weight` as read back right after programming.
+
+        Args:
+            name: Name of the layer.
+            weight: Weights of any shape, outputs along dimension 0.
+            generator: Source of all random numbers; every device and effect has its own stream.
+
+        Returns:
+            Weights of the same shape and dtype.
+        """
         matrix = weight.flatten(1) if weight.ndim > 1 else weight.reshape(1, -1)
-        cells = program_matrix(self, matrix, layer_draws(generator))
-        return read_back(self, cells).reshape(weight.shape).to(weight.dtype)
+        cells = program_matrix(self.device, self.weights, matrix, layer_draws(generator))
+        return read_back(self.device, self.weights, cells).reshape(weight.shape).to(weight.dtype)

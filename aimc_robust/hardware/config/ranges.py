@@ -1,28 +1,34 @@
-"""Converter ranges of each layer, as `calibrate` finds them."""
+"""Converter ranges of a model's layers, the result of `calibrate`."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.config.converters import pair
+from aimc_robust.hardware.config.converters import parse_range
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRanges:
-    """Ranges of one layer.
+    """Converter ranges of one layer.
 
-    inputs: (low, high) of the layer's inputs, in their own unit; the DAC's full scale is the larger magnitude.
-    outputs: (low, high) of an array's column currents for each weight slice (one without bit slicing), in units of
-        the current of one device at the top of the window with a full-scale input.
+    Attributes:
+        inputs: (low, high) of the layer's inputs, in their own unit; the DAC's full scale is the larger magnitude.
+        outputs: (low, high) of an array's column currents for each weight slice (one without bit slicing), in units of
+            the current of one device at the top of the window with a full-scale input.
+
+    Raises:
+        InputError: if a range is not two finite numbers with low < high.
     """
 
     inputs: tuple[float, float]
     outputs: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", pair("inputs of a layer's ranges", self.inputs))
-        outputs = tuple(pair("outputs of a layer's ranges", output) for output in self.outputs)
+        object.__setattr__(self, "inputs", parse_range("inputs of a layer's ranges", self.inputs))
+        outputs = tuple(parse_range("outputs of a layer's ranges", output) for output in self.outputs)
         object.__setattr__(self, "outputs", outputs)
 
     @property
@@ -36,29 +42,77 @@ class LayerRanges:
         return self.inputs[0] < 0
 
 
-def missing_ranges(layer: str) -> InputError:
-    """The error for a layer whose converters have no ranges."""
-    return InputError(
-        f"no converter ranges for the layer {layer!r}; program with the crossbar that "
-        "`calibrate(model, crossbar, batches)` returns, or give the DAC a kind and full_scale and the ADC a range."
-    )
+class ConverterRanges(Mapping[str, LayerRanges]):
+    """Converter ranges by layer name; an immutable mapping.
 
+    Args:
+        layers: Layer name -> its ranges.
 
-def ranges_to_json(ranges: Mapping[str, LayerRanges]) -> dict[str, Any]:
-    """Plain lists and numbers, for files."""
-    return {
-        name: {"inputs": list(layer.inputs), "outputs": [list(output) for output in layer.outputs]}
-        for name, layer in ranges.items()
-    }
+    Raises:
+        InputError: if `layers` is not such a mapping.
 
+    Example:
+        >>> ranges = ConverterRanges({"fc": LayerRanges(inputs=(0.0, 2.0))})
+        >>> ranges["fc"].full_scale
+        2.0
+        >>> ConverterRanges.from_json(ranges.to_json()) == ranges
+        True
+    """
 
-def ranges_from_json(values: Mapping[str, Any]) -> dict[str, LayerRanges]:
-    """What `ranges_to_json` wrote. Raises InputError for anything else."""
-    try:
+    def __init__(self, layers: Mapping[str, LayerRanges]) -> None:
+        valid = isinstance(layers, Mapping) and all(isinstance(layer, LayerRanges) for layer in layers.values())
+        if not valid:
+            raise InputError(f"ranges must map layer names to LayerRanges, got {layers!r}.")
+        self._layers = dict(layers)
+
+    def __getitem__(self, layer: str) -> LayerRanges:
+        return self._layers[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __repr__(self) -> str:
+        return f"ConverterRanges({self._layers!r})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain dictionaries, lists and numbers: layer -> {inputs: [low, high], outputs: [[low, high], ...]}."""
         return {
-            name: LayerRanges(inputs=layer["inputs"], outputs=tuple(layer["outputs"])) for name, layer in values.items()
+            name: {"inputs": list(layer.inputs), "outputs": [list(output) for output in layer.outputs]}
+            for name, layer in self._layers.items()
         }
-    except (TypeError, KeyError, AttributeError):
-        raise InputError(
-            "ranges must map a layer's name to {inputs: [low, high], outputs: [[low, high], ...]}."
-        ) from None
+
+    @classmethod
+    def from_json(cls, values: Any) -> ConverterRanges:
+        """Read what `to_json` returned.
+
+        Args:
+            values: Layer -> {inputs: [low, high], outputs: [[low, high], ...]}.
+
+        Raises:
+            InputError: if `values` has another form.
+        """
+        try:
+            layers = {
+                name: LayerRanges(inputs=layer["inputs"], outputs=tuple(layer["outputs"]))
+                for name, layer in values.items()
+            }
+        except (TypeError, KeyError, AttributeError):
+            raise InputError(
+                "ranges must map a layer's name to {inputs: [low, high], outputs: [[low, high], ...]}."
+            ) from None
+        return cls(layers)
+
+
+def missing_ranges(layer: str) -> InputError:
+    """Return the error for a layer whose converters have no ranges.
+
+    Args:
+        layer: Name of the layer.
+    """
+    return InputError(
+        f"no converter ranges for the layer {layer!r}; pass the result of `calibrate(model, crossbar, batches)` as "
+        "Deployment(ranges=...), or set kind and full_scale of the DAC and range of the ADC."
+    )

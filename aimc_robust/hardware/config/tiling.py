@@ -1,14 +1,64 @@
-"""How a matrix is cut into arrays of limited size."""
+"""The size of the arrays, and how a weight matrix is cut into them."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
+from aimc_robust.errors import require_whole
 
-def partition(count: int, limit: int) -> list[tuple[int, int]]:
-    """[start, stop) of each array along one side: every index once, in order, and never more than `limit` in one.
+Interval = tuple[int, int]
+"""[start, stop) of rows or columns."""
 
-    count: rows (inputs) or columns (outputs) of the matrix. limit: the most that one array has; 0 is unlimited.
-    The cut is CrossSim 3.2's, ceil(count / limit) arrays of round(count / arrays) with the rest in the last, wherever
-    that keeps within the limit; where its last array would exceed it, sizes differ by one at most.
+
+@dataclass(frozen=True, kw_only=True)
+class ArraySize:
+    """Size of the arrays that a layer is cut into.
+
+    What an array's converters see depends on its size; the errors of the weights do not.
+
+    Attributes:
+        rows: Largest number of inputs of an array; 0: unlimited.
+        columns: Largest number of outputs of an array; 0: unlimited.
+        bias_rows: Rows of every layer that hold its bias and are driven by an input of 1; 0: biases are digital.
+
+    Raises:
+        InputError: if a value is invalid.
+    """
+
+    rows: int = 0
+    columns: int = 0
+    bias_rows: int = 0
+
+    def __post_init__(self) -> None:
+        require_whole("bias_rows (0: digital biases)", self.bias_rows, low=0, high=1024)
+        require_whole("rows (0: unlimited)", self.rows, low=0)
+        require_whole("columns (0: unlimited)", self.columns, low=0)
+
+    def tiles(self, inputs: int, outputs: int) -> list[tuple[Interval, Interval]]:
+        """Return the arrays of a weight matrix.
+
+        Args:
+            inputs: Rows of the matrix: inputs of one group of a convolution times its kernel size, and bias rows.
+            outputs: Columns of the matrix: outputs of one group.
+
+        Returns:
+            ([start, stop) of the inputs, [start, stop) of the outputs) of each array, row by row of arrays.
+        """
+        columns = partition(outputs, self.columns)
+        return [(rows, part) for rows in partition(inputs, self.rows) for part in columns]
+
+
+def partition(count: int, limit: int) -> list[Interval]:
+    """Cut one side of a matrix into arrays.
+
+    The cut is CrossSim 3.2's, ceil(count / limit) arrays of round(count / arrays) with the remainder in the last,
+    unless its last array would exceed the limit; then the sizes differ by at most one.
+
+    Args:
+        count: Rows (inputs) or columns (outputs) of the matrix.
+        limit: Largest number of rows or columns of an array; 0: unlimited.
+
+    Returns:
+        [start, stop) of each array; every index appears once, in order, and no array exceeds `limit`.
     """
     if limit == 0 or count <= limit:
         return [(0, count)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.attention import AnalogAttention
 from aimc_robust.hardware.layers.bypass_guard import ForwardDepth
@@ -27,13 +28,16 @@ HOOKS = (
 
 
 @torch.no_grad()
-def install_arrays(model: nn.Module, crossbar: Crossbar, chip: Chip) -> nn.Module:
+def install_arrays(
+    model: nn.Module, crossbar: Crossbar, chip: Chip, ranges: Mapping[str, LayerRanges] | None = None
+) -> nn.Module:
     """Replace every layer with weight matrices by one that computes in arrays.
 
     Args:
         model: Prepared model; modified in place.
         crossbar: Crossbar that stores the weights.
         chip: Chip to program.
+        ranges: Converter ranges by layer; None: none.
 
     Returns:
         The model, or its replacement if it is a single layer.
@@ -41,7 +45,8 @@ def install_arrays(model: nn.Module, crossbar: Crossbar, chip: Chip) -> nn.Modul
     Raises:
         InputError: if a layer has no array form.
     """
-    analog = replace_layers(model, lambda weight: _array_layer(weight, crossbar, chip))
+    ranges = ranges or {}
+    analog = replace_layers(model, lambda weight: _array_layer(weight, crossbar, chip, ranges.get(weight.layer)))
     if not isinstance(analog, ArrayLayer):
         forward_depth = ForwardDepth()
         forward_depth.attach(analog)
@@ -112,7 +117,7 @@ def has_own_forward(layer: nn.Module) -> bool:
     return any(overridden) or any(name in vars(layer) for name in methods)
 
 
-def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip) -> ArrayLayer:
+def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip, ranges: LayerRanges | None) -> ArrayLayer:
     layer = weight.module
     if isinstance(layer, (*ANALOG_LAYERS, nn.MultiheadAttention)):
         if has_own_forward(layer):
@@ -128,11 +133,15 @@ def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip) -> ArrayL
     if not chip.holds(weight):
         crossbar = crossbar.ideal()
     matrix, shape = program_arrays(crossbar, weight, chip), weight.filters_first().shape
+    replacement: ArrayLayer
     if isinstance(layer, TRANSPOSED):
-        return AnalogTransposedConvolution(weight.layer, crossbar, matrix, layer, shape)
-    if isinstance(layer, CONVOLUTIONS):
-        return AnalogConvolution(weight.layer, crossbar, matrix, layer, shape)
-    return AnalogLinear(weight.layer, crossbar, matrix, shape)
+        replacement = AnalogTransposedConvolution(weight.layer, crossbar, matrix, layer, shape)
+    elif isinstance(layer, CONVOLUTIONS):
+        replacement = AnalogConvolution(weight.layer, crossbar, matrix, layer, shape)
+    else:
+        replacement = AnalogLinear(weight.layer, crossbar, matrix, shape)
+    replacement.calibrated = ranges
+    return replacement
 
 
 def _copy_attributes(replacement: nn.Module, layer: nn.Module) -> None:

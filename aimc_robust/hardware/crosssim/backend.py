@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from aimc_robust.errors import InputError, MissingDependencyError
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.config.ranges import missing_ranges
+from aimc_robust.hardware.config.ranges import LayerRanges, missing_ranges
 from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.conversion.replace_layers import has_own_forward, replace_layers
 from aimc_robust.hardware.crosssim.layers import CrossSimArrays, CrossSimConvolution, CrossSimLayer, CrossSimLinear
@@ -21,7 +23,13 @@ INSTALL = 'pip install "crosssim @ git+https://github.com/sandialabs/cross-sim@v
 
 
 @torch.no_grad()
-def program_on_crosssim(prepared: nn.Module, crossbar: Crossbar, axes: Axes, time_s: float = 0.0) -> nn.Module:
+def program_on_crosssim(
+    prepared: nn.Module,
+    crossbar: Crossbar,
+    axes: Axes,
+    time_s: float = 0.0,
+    ranges: Mapping[str, LayerRanges] | None = None,
+) -> nn.Module:
     """Replace the layers of a prepared model by ones that CrossSim's cores compute.
 
     Supported are linear layers, convolutions and the projections of MultiheadAttention. As in the native backend, a
@@ -35,6 +43,7 @@ def program_on_crosssim(prepared: nn.Module, crossbar: Crossbar, axes: Axes, tim
         axes: Axes that identify the chip. Random numbers are drawn by CrossSim, so the chip differs from the native one
             of the same axes.
         time_s: Time since programming [s]; a chip is the same at every time.
+        ranges: Converter ranges by layer; None: none.
 
     Returns:
         The model, or its replacement if it is a single layer.
@@ -45,7 +54,8 @@ def program_on_crosssim(prepared: nn.Module, crossbar: Crossbar, axes: Axes, tim
     """
     _require_crosssim()
     _check_supported(list(analog_weights(prepared, include_shared=True).values()))
-    programmed = replace_layers(prepared, lambda weight: _make_layer(weight, crossbar, axes, time_s))
+    ranges = ranges or {}
+    programmed = replace_layers(prepared, lambda weight: _make_layer(weight, crossbar, axes, time_s, ranges))
     return programmed.requires_grad_(False)
 
 
@@ -83,20 +93,22 @@ def _names(weights: list[AnalogWeight]) -> str:
     return ", ".join(f"{weight.layer!r} ({type(weight.module).__name__})" for weight in weights)
 
 
-def _make_layer(weight: AnalogWeight, crossbar: Crossbar, axes: Axes, time_s: float) -> CrossSimLayer:
+def _make_layer(
+    weight: AnalogWeight, crossbar: Crossbar, axes: Axes, time_s: float, ranges: Mapping[str, LayerRanges]
+) -> CrossSimLayer:
     module, name = weight.module, weight.layer
     matrix = with_bias_rows(crossbar, weight)
     groups = module.groups if isinstance(module, CONVOLUTIONS) else 1
-    _check_sizes(name, matrix.shape[1], crossbar.rows, "inputs", "rows")
-    _check_sizes(name, matrix.shape[0] // groups, crossbar.columns, "outputs", "columns")
-    ranges = (crossbar.ranges or {}).get(name)
-    if ranges is None and crossbar.needs_ranges:
+    _check_sizes(name, matrix.shape[1], crossbar.arrays.rows, "inputs", "rows")
+    _check_sizes(name, matrix.shape[0] // groups, crossbar.arrays.columns, "outputs", "columns")
+    layer_ranges = ranges.get(name)
+    if layer_ranges is None and crossbar.periphery.needs_calibration:
         raise missing_ranges(name)
-    parameters = crosssim_parameters(crossbar, layer=ranges, time_s=time_s)
-    limit = float(matrix_limit(crossbar, matrix.float(), layer=name)) or torch.finfo(torch.float32).eps
+    parameters = crosssim_parameters(crossbar, layer=layer_ranges, time_s=time_s)
+    limit = float(matrix_limit(crossbar.weights, matrix.float(), layer=name)) or torch.finfo(torch.float32).eps
     if groups > 1:  # one limit for the layer, not one for each group's core
         parameters["core"]["mapping"]["weights"] |= {"percentile": None, "min": -limit, "max": limit}
-    bias_rows = crossbar.bias_rows if weight.bias is not None else 0
+    bias_rows = crossbar.arrays.bias_rows if weight.bias is not None else 0
     arrays = CrossSimArrays(
         name, matrix, parameters, bias_rows=bias_rows, groups=groups, axes=axes.at(layer=weight.array_owner)
     )

@@ -51,21 +51,22 @@ def device_parameters(crossbar: Crossbar, *, time_s: float = 0.0) -> dict[str, A
     require_finite("time_s (seconds since programming)", time_s)
     _check_not_stuck(crossbar)
     model, magnitude = _programming(crossbar)
-    programming = "IdealDevice" if crossbar.error_scale == 0 else model
-    if crossbar.error_scale != 1 and magnitude is None and (programming == model or time_s > 0):
+    programming = "IdealDevice" if crossbar.device.error_scale == 0 else model
+    scale = crossbar.device.error_scale
+    if scale != 1 and magnitude is None and (programming == model or time_s > 0):
         raise InputError(
-            f"error_scale {crossbar.error_scale:g}: CrossSim's {model} has no factor on its error. Leave it at 1, or "
+            f"error_scale {scale:g}: CrossSim's {model} has no factor on its error. Leave it at 1, or "
             "use the native backend."
         )
     drift = model if time_s > 0 else "IdealDevice"
-    read = model if crossbar.reads_with_noise else "IdealDevice"
+    read = model if crossbar.device.reads_with_noise else "IdealDevice"
     for model_name in (programming, drift, read):
         _check_window(crossbar, model_name)
     if time_s > 0:
         _check_drift(crossbar, time_s)
     return {
-        "cell_bits": crossbar.cell_bits,
-        **_resistances(card, crossbar.programming_window),
+        "cell_bits": crossbar.weights.cell_bits,
+        **_resistances(card, crossbar.device.programming_window),
         "Vread": READ_VOLTAGE_V,
         "time": time_s / DAY_S,
         # The library cards that CrossSim knows clip states at 0 only; a generic one may clip to its window.
@@ -78,12 +79,12 @@ def device_parameters(crossbar: Crossbar, *, time_s: float = 0.0) -> dict[str, A
 
 def _card(crossbar: Crossbar) -> Card:
     """The crossbar's device, which must be a card."""
-    if not isinstance(crossbar.card, Card):
+    cell = crossbar.device.cell
+    if not isinstance(cell, Card):
         raise InputError(
-            f"{crossbar.card.name} is a cell model in Python, which CrossSim cannot run. Use a card, or the native "
-            "backend."
+            f"{cell.name} is a cell model in Python, which CrossSim cannot run. Use a card, or the native backend."
         )
-    return crossbar.card
+    return cell
 
 
 def _effect(model: str, magnitude: float = 0.0) -> dict[str, Any]:
@@ -97,10 +98,10 @@ def _programming(crossbar: Crossbar) -> tuple[str, float | None]:
     if generic is None:
         return _model(card), None
     model, std = generic
-    full_scale = 1.0 if "Proportional" in model else crossbar.programming_window[1]
+    full_scale = 1.0 if "Proportional" in model else crossbar.device.programming_window[1]
     # CrossSim's uniform error of magnitude m is spread over [-m/2, m/2].
     spread = math.sqrt(12.0) if "Uniform" in model else 1.0
-    return model, std * crossbar.error_scale * spread / full_scale
+    return model, std * crossbar.device.error_scale * spread / full_scale
 
 
 def _generic(card: Card) -> tuple[str, float] | None:
@@ -147,35 +148,35 @@ def _different_laws(card: Card, other: Card) -> list[str]:
 
 
 def _check_window(crossbar: Crossbar, model: str) -> None:
-    low, high = crossbar.programming_window
+    low, high = crossbar.device.programming_window
     for known, (least, most) in MODELS.values():
         if known == model and not (least <= low and high <= most):
             raise InputError(
-                f"{_window_text(crossbar)} is outside the range {least:g} to {most:g} {crossbar.card.unit} that "
+                f"{_window_text(crossbar)} is outside the range {least:g} to {most:g} {crossbar.device.cell.unit} that "
                 f"CrossSim's {model} accepts."
             )
 
 
 def _check_drift(crossbar: Crossbar, time_s: float) -> None:
-    card = crossbar.card
+    card = crossbar.device.cell
     if not card.has_drift:
         raise InputError(
             f"{card.name}: the card has no drift, and CrossSim ignores the programming error at time_s = {time_s:g} s. "
             "Use time_s = 0."
         )
-    if crossbar.programming_window[1] >= MAX_DRIFTING_NA:
+    if crossbar.device.programming_window[1] >= MAX_DRIFTING_NA:
         raise InputError(
             f"{_window_text(crossbar)} must end below {MAX_DRIFTING_NA:g} {card.unit}, the limit of CrossSim's drift."
         )
 
 
 def _window_text(crossbar: Crossbar) -> str:
-    low, high = crossbar.programming_window
-    return f"{crossbar.card.name}: the window {low:g} to {high:g} {crossbar.card.unit}"
+    low, high = crossbar.device.programming_window
+    return f"{crossbar.device.cell.name}: the window {low:g} to {high:g} {crossbar.device.cell.unit}"
 
 
 def _check_not_stuck(crossbar: Crossbar) -> None:
-    low, high = crossbar.card.stuck_fractions if crossbar.stuck is None else crossbar.stuck
+    low, high = crossbar.device.stuck_fractions
     if low or high:
         raise InputError(
             f"CrossSim cannot simulate stuck cells ({low:g} low, {high:g} high). Set stuck=(0, 0), or use the native "

@@ -12,8 +12,8 @@ from typing import Any
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.converters import ADC
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.config.mapping import BitSliced, Offset, OneSided, TwoSided
 from aimc_robust.hardware.config.ranges import LayerRanges
+from aimc_robust.hardware.config.standard_mappings import BitSliced, Offset, OneSided, TwoSided
 from aimc_robust.hardware.crosssim.devices import device_parameters
 from aimc_robust.hardware.crosssim.extra import add_extra
 
@@ -43,18 +43,23 @@ def crosssim_parameters(
         InputError: if CrossSim cannot express the crossbar.
         UnknownNameError: if CrossSim is installed and has no parameter of this name.
     """
-    if crossbar.scaling != "layer":
+    if crossbar.weights.scaling != "layer":
         raise InputError(
-            f"scaling {crossbar.scaling!r}: CrossSim has one weight limit per layer. Use scaling='layer', or the "
-            "native backend."
+            f"scaling {crossbar.weights.scaling!r}: CrossSim has one weight limit per layer. Use scaling='layer', or "
+            "the native backend."
         )
     tree: dict[str, Any] = {
         "core": {
             **_style(crossbar),
-            "rows_max": crossbar.rows,
-            "cols_max": crossbar.columns,
+            "rows_max": crossbar.arrays.rows,
+            "cols_max": crossbar.arrays.columns,
             "mapping": {
-                "weights": {"clipping": True, "min": None, "max": None, "percentile": crossbar.weight_percentile},
+                "weights": {
+                    "clipping": True,
+                    "min": None,
+                    "max": None,
+                    "percentile": crossbar.weights.weight_percentile,
+                },
                 "inputs": {"mvm": _inputs(crossbar, layer)},
             },
         },
@@ -65,14 +70,14 @@ def crosssim_parameters(
         },
     }
     for additional in (crossbar.crosssim, extra):
-        add_extra(tree, additional or {}, relative=crossbar.card.state_kind == "relative")
+        add_extra(tree, additional or {}, relative=crossbar.device.cell.state_kind == "relative")
     for pair in (tree["core"]["mapping"]["inputs"], tree["xbar"]["dac"], tree["xbar"]["adc"]):
         pair["vmm"] = copy.deepcopy(pair["mvm"])  # CrossSim requires equal values
     return tree
 
 
 def _style(crossbar: Crossbar) -> dict[str, Any]:
-    mapping = crossbar.mapping_object
+    mapping = crossbar.weights.mapping
     if type(mapping) is BitSliced:
         sliced = {"style": "BALANCED", "num_slices": mapping.slices}
         balanced = {"style": "ONE_SIDED"}
@@ -92,27 +97,27 @@ def _style(crossbar: Crossbar) -> dict[str, Any]:
 
 def _kind(crossbar: Crossbar, layer: LayerRanges | None) -> str:
     """Kind of the DAC; `auto` is resolved by the layer's inputs."""
-    if crossbar.dac is None:
+    if crossbar.periphery.dac is None:
         return "ideal"
-    if crossbar.dac.kind != "auto":
-        return crossbar.dac.kind
+    if crossbar.periphery.dac.kind != "auto":
+        return crossbar.periphery.dac.kind
     return "sign-magnitude" if _calibrated(crossbar, layer).signed else "unsigned"
 
 
 def _calibrated(crossbar: Crossbar, layer: LayerRanges | None) -> LayerRanges:
     if layer is None:
         raise InputError(
-            "the crossbar's converters need this layer's calibrated ranges; use the crossbar that `calibrate` returns, "
-            "or give the DAC a kind and full_scale and the ADC a range."
+            "the crossbar's converters need this layer's calibrated ranges; pass the result of `calibrate` as "
+            "Deployment(ranges=...), or set kind and full_scale of the DAC and range of the ADC."
         )
     return layer
 
 
 def _inputs(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, float]:
     """Range of the DAC's inputs, which also sets the unit of the ADC's range."""
-    if crossbar.dac is not None and crossbar.dac.full_scale is not None:
-        full_scale = crossbar.dac.full_scale
-    elif layer is not None or crossbar.needs_ranges:
+    if crossbar.periphery.dac is not None and crossbar.periphery.dac.full_scale is not None:
+        full_scale = crossbar.periphery.dac.full_scale
+    elif layer is not None or crossbar.periphery.needs_calibration:
         full_scale = _calibrated(crossbar, layer).full_scale
     else:
         full_scale = 1.0
@@ -120,7 +125,7 @@ def _inputs(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, float]:
 
 
 def _dac(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, Any]:
-    kind, dac = _kind(crossbar, layer), crossbar.dac
+    kind, dac = _kind(crossbar, layer), crossbar.periphery.dac
     if dac is None or kind == "ideal":
         return {"model": "IdealDAC", "bits": 0, "signed": True, "input_bitslicing": False}
     model = "SignMagnitudeDAC" if kind == "sign-magnitude" else "QuantizerDAC"
@@ -129,7 +134,7 @@ def _dac(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, Any]:
 
 
 def _adc(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, Any]:
-    adc = crossbar.adc
+    adc = crossbar.periphery.adc
     if adc is None:
         return {"model": "IdealADC", "bits": 0}
     ranges = _output_ranges(crossbar, adc, layer)
@@ -138,16 +143,16 @@ def _adc(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, Any]:
     values = {
         "model": "SignMagnitudeADC" if adc.kind == "sign-magnitude" else "QuantizerADC",
         "bits": adc.bits,
-        "adc_per_ibit": adc.per_slice and crossbar.dac is not None and crossbar.dac.slice_bits > 0,
+        "adc_per_ibit": adc.per_slice and crossbar.periphery.dac is not None and crossbar.periphery.dac.slice_bits > 0,
         "adc_range_option": "CALIBRATED" if ranges else "MAX",
     }
-    sliced = isinstance(crossbar.mapping_object, BitSliced)
+    sliced = isinstance(crossbar.weights.mapping, BitSliced)
     return values | ({"calibrated_range": ranges if sliced else ranges[0]} if ranges else {})
 
 
 def _output_ranges(crossbar: Crossbar, adc: ADC, layer: LayerRanges | None) -> list[list[float]]:
     """[low, high] of each weight slice; empty for the worst case, which CrossSim derives from each array's size."""
-    banks = crossbar.mapping_object.banks
+    banks = crossbar.weights.mapping.banks
     if adc.range == "worst-case":
         return []
     if not isinstance(adc.range, str):
@@ -167,7 +172,7 @@ def _check_symmetric(crossbar: Crossbar, layer: LayerRanges | None, ranges: list
                 f"a sign-magnitude ADC in CrossSim needs a range around 0, got {low:g} to {high:g}; use "
                 "kind='uniform', or a symmetric range."
             )
-    if not ranges and isinstance(crossbar.mapping_object, Offset) and _kind(crossbar, layer) == "unsigned":
+    if not ranges and isinstance(crossbar.weights.mapping, Offset) and _kind(crossbar, layer) == "unsigned":
         raise InputError(
             "a sign-magnitude ADC in CrossSim needs a range around 0; the worst case of an offset mapping with "
             "unsigned inputs starts at 0. Use kind='uniform'."

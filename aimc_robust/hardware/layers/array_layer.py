@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.config.converters import ADC, DAC, input_slices
+from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.quantization import input_slices
 from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.layers.input_stage import InputStage, RowInputs
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
@@ -46,7 +47,7 @@ class ArrayLayer(InputStage):
     def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, shape: torch.Size) -> None:
         super().__init__(name, crossbar, matrix, shape)
         self.noise = matrix.noise
-        self.tiles = partition(self.input_rows + self.bias_rows, crossbar.rows)
+        self.tiles = partition(self.input_rows + self.bias_rows, crossbar.arrays.rows)
 
     @abstractmethod
     def check_input(self, x: Tensor) -> Tensor:
@@ -132,7 +133,7 @@ class ArrayLayer(InputStage):
 
     def _read_array(self, rows: RowInputs, matrix: Tensor, bank: int, tile: int) -> Tensor:
         """Contribution of one array to the digital sum: its current, in units of one device times the layer's input."""
-        dac = self.crossbar.dac
+        dac = self.crossbar.periphery.dac
         if dac is None or not dac.slice_bits or self.is_calibrating:
             return self._convert_output(self._column_currents(rows, matrix, bank, tile), bank, tile, self.full_scale)
         result = self._read_sliced(dac, rows, matrix, bank, tile)
@@ -143,7 +144,7 @@ class ArrayLayer(InputStage):
 
     @torch.no_grad()
     def _read_sliced(self, dac: DAC, rows: RowInputs, matrix: Tensor, bank: int, tile: int) -> Tensor:
-        adc, kind = self.crossbar.adc, self.dac_kind
+        adc, kind = self.crossbar.periphery.adc, self.dac_kind
         per_slice = adc is not None and adc.per_slice
         slices, factor = input_slices(rows.inputs, self.full_scale, kind, dac.bits, dac.slice_bits)
         bias_slices, _ = input_slices(rows.bias_input, self.full_scale, kind, dac.bits, dac.slice_bits)
@@ -195,7 +196,7 @@ class ArrayLayer(InputStage):
 
     def _convert_output(self, current: Tensor, bank: int, tile: int, unit: float) -> Tensor:
         """Apply the ADC; `unit` is the unit of its range."""
-        adc = self.crossbar.adc
+        adc = self.crossbar.periphery.adc
         if self.observer is not None:
             self.observer("current", bank, current / unit)
             return current
@@ -211,7 +212,7 @@ class ArrayLayer(InputStage):
             return self.adc_ranges()[bank]
         start, stop = self.tiles[tile]
         limit = float(stop - start)
-        nonnegative = len(self.crossbar.mapping_object.signs) == 1 and self.dac_kind == "unsigned"
+        nonnegative = len(self.crossbar.weights.mapping.signs) == 1 and self.dac_kind == "unsigned"
         return (0.0 if nonnegative else -limit), limit
 
     def _per_output(self, values: Tensor, like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.config.converters import input_levels, quantised
+from aimc_robust.hardware.config.quantization import input_levels, quantize
 from aimc_robust.hardware.config.ranges import LayerRanges, missing_ranges
 from aimc_robust.hardware.layers.stored_matrix import StoredMatrix
 from aimc_robust.hardware.programming.read_noise import ReadNoise
@@ -41,6 +41,7 @@ class InputStage(StoredMatrix):
 
     noise: ReadNoise | None = None
     observer: Observer | None = None
+    calibrated: LayerRanges | None = None  # this layer's entry of the deployment's converter ranges
 
     def dac_inputs(self, x: Tensor) -> Tensor:
         """Return what the DACs convert, such as padded inputs: `x` itself or a new tensor."""
@@ -57,15 +58,14 @@ class InputStage(StoredMatrix):
         Raises:
             InputError: if they are needed and missing.
         """
-        ranges = (self.crossbar.ranges or {}).get(self.name)
-        if ranges is None and self.crossbar.needs_ranges and self.observer is None:
+        if self.calibrated is None and self.crossbar.periphery.needs_calibration and self.observer is None:
             raise missing_ranges(self.name)
-        return ranges
+        return self.calibrated
 
     @property
     def full_scale(self) -> float:
         """Largest input of the DAC, in units of the layer's input."""
-        dac = self.crossbar.dac
+        dac = self.crossbar.periphery.dac
         if dac is not None and dac.full_scale is not None:
             return dac.full_scale
         return 1.0 if self.ranges is None else self.ranges.full_scale
@@ -73,7 +73,7 @@ class InputStage(StoredMatrix):
     @property
     def dac_kind(self) -> str:
         """Kind of the DAC; `auto` is resolved by this layer's calibrated inputs."""
-        dac = self.crossbar.dac
+        dac = self.crossbar.periphery.dac
         if dac is None:
             return "ideal"
         if dac.kind != "auto":
@@ -102,7 +102,7 @@ class InputStage(StoredMatrix):
             self.observer("input", 0, inputs)
             if self.bias_rows:
                 self.observer("input", 1, bias_input)
-        dac = self.crossbar.dac
+        dac = self.crossbar.periphery.dac
         if dac is None or self.dac_kind == "ideal" or self.is_calibrating:
             return self._on_rows(RowInputs(inputs, bias_input))
         if self.bias_rows and self.full_scale < 1:
@@ -115,8 +115,8 @@ class InputStage(StoredMatrix):
         is_copy = inputs is not x  # the caller's tensor must not be modified
         return self._on_rows(
             RowInputs(
-                quantised(inputs, low, high, steps, overwrite=is_copy),
-                quantised(bias_input, low, high, steps),
+                quantize(inputs, low, high, steps, overwrite=is_copy),
+                quantize(bias_input, low, high, steps),
             )
         )
 

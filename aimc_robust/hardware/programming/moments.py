@@ -31,13 +31,13 @@ def crossbar_table(crossbar: Crossbar, *, time_s: float = 0.0) -> MomentTable:
         Table of mean and variance over the target state.
     """
     return moment_table(
-        crossbar.card,
+        crossbar.device.cell,
         time_s=time_s,
-        window=crossbar.programming_window,
-        error_scale=crossbar.error_scale,
-        stuck=crossbar.stuck,
-        programming=crossbar.programming,
-        drift=crossbar.drift,
+        window=crossbar.device.programming_window,
+        error_scale=crossbar.device.error_scale,
+        stuck=crossbar.device.stuck,
+        programming=crossbar.device.programming,
+        drift=crossbar.device.drift,
     )
 
 
@@ -63,14 +63,14 @@ def weight_moments(
         InputError: see `program_matrix`.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    limit = matrix_limit(crossbar, exact, layer=layer)
+    limit = matrix_limit(crossbar.weights, exact, layer=layer)
     table = table or crossbar_table(crossbar, time_s=time_s)
-    (low, high), mapping = crossbar.programming_window, crossbar.mapping_object
+    (low, high), mapping = crossbar.device.programming_window, crossbar.weights.mapping
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
     factors, offset = crossbar.factors
     mean, variance = torch.full_like(exact, offset), torch.zeros_like(exact)
     per_bank = len(mapping.signs) // mapping.banks
-    for device, g in enumerate(mapping.to_states(u, low / high, crossbar.cell_bits)):
+    for device, g in enumerate(mapping.to_states(u, low / high, crossbar.weights.cell_bits)):
         factor = mapping.signs[device] * factors[device // per_bank] / high
         state = table.at(g.mul_(high))
         mean.add_(state.mean, alpha=factor)
@@ -117,7 +117,7 @@ def _sampled_moments(noise: WeightNoise, name: str, weight: Tensor, axes: Axes, 
 
 @torch.no_grad()
 def model_moments(
-    model: nn.Module, condition: WeightNoise | None, *, time_s: float = 0.0, seed: int = 0, draws: int = 64
+    model: nn.Module, condition: WeightNoise | None, *, time_s: float = 0.0, chip_seed: int = 0, draws: int = 64
 ) -> dict[str, Moments]:
     """Compute mean and variance over chips of all weights that a condition affects.
 
@@ -128,7 +128,7 @@ def model_moments(
         model: For a crossbar the result of `prepare`, with BatchNorm folded; otherwise the model itself.
         condition: Crossbar or weight noise; None affects nothing.
         time_s: Time since programming [s]; 0 without a crossbar.
-        seed: Root seed of the draws of a noise without closed form.
+        chip_seed: Root seed of the draws of a noise without closed form.
         draws: Number of draws of a noise without closed form.
 
     Returns:
@@ -142,7 +142,7 @@ def model_moments(
             raise InputError(f"time_s belongs to a crossbar, got time_s={time_s:g} without a crossbar.")
         if condition is None:
             return {}
-        axes = Axes(seed).at(use="moments")
+        axes = Axes(chip_seed).at(use="moments")
         return {
             name: _noise_moments_of(condition, weight, axes, draws) for name, weight in analog_weights(model).items()
         }

@@ -99,9 +99,9 @@ def with_bias_rows(crossbar: Crossbar, weight: AnalogWeight) -> Tensor:
     matrix = weight.filters_first().flatten(1)
     if weight.bias is not None and not torch.isfinite(weight.bias).all():
         raise InputError(f"the bias of the layer {weight.layer!r} holds NaN or infinity.")
-    if not crossbar.bias_rows or weight.bias is None:
+    if not crossbar.arrays.bias_rows or weight.bias is None:
         return matrix
-    rows = (weight.bias / crossbar.bias_rows).unsqueeze(1).expand(-1, crossbar.bias_rows)
+    rows = (weight.bias / crossbar.arrays.bias_rows).unsqueeze(1).expand(-1, crossbar.arrays.bias_rows)
     return torch.cat([matrix, rows], dim=1)
 
 
@@ -116,8 +116,8 @@ def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
         chip: Chip to program.
     """
     matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
-    cells = program_matrix(crossbar, matrix, draws, time_s=chip.time_s, layer=weight.layer)
-    now = read_back(crossbar, cells)
+    cells = program_matrix(crossbar.device, crossbar.weights, matrix, draws, time_s=chip.time_s, layer=weight.layer)
+    now = read_back(crossbar.device, crossbar.weights, cells)
     if chip.compensates:
         zero = zero_weight(crossbar, cells)
         currents = now.sub_(zero)
@@ -135,7 +135,8 @@ def zero_weight(crossbar: Crossbar, cells: Cells) -> Tensor:
 
 def _compensation(crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, currents: Tensor, zero: Tensor) -> Tensor:
     """Factor of global drift compensation, for the currents of the drifted columns in units of the weight."""
-    fresh = read_back(crossbar, program_matrix(crossbar, matrix, draws)) - zero
+    device, layout = crossbar.device, crossbar.weights
+    fresh = read_back(device, layout, program_matrix(device, layout, matrix, draws)) - zero
     return fresh.abs().mean() / currents.abs().mean().clamp(min=torch.finfo(currents.dtype).tiny)
 
 
@@ -151,7 +152,7 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
         The programmed matrix.
     """
     matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
-    cells = program_matrix(crossbar, matrix, draws, time_s=chip.time_s, layer=weight.layer)
+    cells = program_matrix(crossbar.device, crossbar.weights, matrix, draws, time_s=chip.time_s, layer=weight.layer)
     banks, variances = _banks(crossbar, cells, chip)
     factors, offset = crossbar.factors
     currents = sum(factor * states for factor, states in zip(factors, banks, strict=True))
@@ -180,7 +181,7 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
 
 def _banks(crossbar: Crossbar, cells: Cells, chip: Chip) -> tuple[list[Tensor], list[Tensor]]:
     """Signed states, and variances of read noise, of each bank, in units of the window's maximum."""
-    mapping, high = crossbar.mapping_object, crossbar.programming_window[1]
+    mapping, high = crossbar.weights.mapping, crossbar.device.programming_window[1]
     per_bank = len(mapping.signs) // mapping.banks
     banks: list[Tensor] = []
     variances: list[Tensor] = []
@@ -188,7 +189,7 @@ def _banks(crossbar: Crossbar, cells: Cells, chip: Chip) -> tuple[list[Tensor], 
         signed = states.now * (sign / high)
         first = device % per_bank == 0
         banks = [*banks, signed] if first else [*banks[:-1], banks[-1].add_(signed)]
-        if crossbar.reads_with_noise:
-            variance = (read_std(crossbar.card, states, time_s=chip.time_s) / high).square_()
+        if crossbar.device.reads_with_noise:
+            variance = (read_std(crossbar.device.cell, states, time_s=chip.time_s) / high).square_()
             variances = [*variances, variance] if first else [*variances[:-1], variances[-1].add_(variance)]
     return banks, variances

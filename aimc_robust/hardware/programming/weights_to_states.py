@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,11 +11,10 @@ from torch import Tensor
 from aimc_robust.devices.cells import CellStates, Draw
 from aimc_robust.devices.states import cell_states
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.config.mapping import column_limits, weight_limit
+from aimc_robust.hardware.config.device import Device
+from aimc_robust.hardware.config.weight_layout import WeightLayout
+from aimc_robust.hardware.config.weight_limit import column_limits, weight_limit
 from aimc_robust.seeding import Axes
-
-if TYPE_CHECKING:
-    from aimc_robust.hardware.config.crossbar import Crossbar
 
 LayerDraws = Callable[[int], Draw]
 """Number of a device in the mapping -> its random numbers: draw(effect, like), like `like`."""
@@ -34,14 +33,15 @@ class Cells(NamedTuple):
 
 
 def program_matrix(
-    crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, *, time_s: float = 0.0, layer: str = ""
+    device: Device, layout: WeightLayout, matrix: Tensor, draws: LayerDraws, *, time_s: float = 0.0, layer: str = ""
 ) -> Cells:
     """Program a matrix onto devices of one chip.
 
     Order of operations: clip to the weight limit, map, round to levels, errors, clip (CrossSim 3.2).
 
     Args:
-        crossbar: Crossbar that stores the matrix.
+        device: Device that stores the matrix.
+        layout: How weights are stored in devices.
         matrix: Weights (outputs, inputs); half precision is computed in float32.
         draws: Random numbers, see `layer_draws`.
         time_s: Time since programming [s].
@@ -54,15 +54,15 @@ def program_matrix(
         InputError: if weights are not finite, or the weight percentile is 0.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    limit = matrix_limit(crossbar, exact, layer=layer)
-    return Cells(_states(crossbar, exact, limit, draws, time_s), limit)
+    limit = matrix_limit(layout, exact, layer=layer)
+    return Cells(_states(device, layout, exact, limit, draws, time_s), limit)
 
 
-def matrix_limit(crossbar: Crossbar, exact: Tensor, *, layer: str = "") -> Tensor:
+def matrix_limit(layout: WeightLayout, exact: Tensor, *, layer: str = "") -> Tensor:
     """Compute the weight at the end of the window.
 
     Args:
-        crossbar: Crossbar that stores the matrix.
+        layout: How weights are stored in devices.
         exact: Weights (outputs, inputs), float32 or float64.
         layer: Name of the layer, for error messages.
 
@@ -75,47 +75,50 @@ def matrix_limit(crossbar: Crossbar, exact: Tensor, *, layer: str = "") -> Tenso
     named = f"the layer {layer!r}" if layer else "this layer"
     if not torch.isfinite(exact).all():
         raise InputError(f"weights to be programmed must be finite; {named} holds NaN or infinity.")
-    scale = weight_limit if crossbar.scaling == "layer" else column_limits
-    limit = scale(exact, crossbar.weight_percentile)
+    scale = weight_limit if layout.scaling == "layer" else column_limits
+    limit = scale(exact, layout.weight_percentile)
     all_clipped = (limit == 0) & (exact.any() if limit.ndim == 0 else exact.any(dim=1, keepdim=True))
     if all_clipped.any():
         raise InputError(
-            f"weight_percentile {crossbar.weight_percentile:g} of {named} is 0, since most of its weights are 0; "
+            f"weight_percentile {layout.weight_percentile:g} of {named} is 0, since most of its weights are 0; "
             "all weights would be clipped to 0. Use a higher percentile."
         )
     return limit
 
 
-def _states(crossbar: Crossbar, exact: Tensor, limit: Tensor, draws: LayerDraws, time_s: float) -> Iterator[CellStates]:
-    low, high = crossbar.programming_window
+def _states(
+    device: Device, layout: WeightLayout, exact: Tensor, limit: Tensor, draws: LayerDraws, time_s: float
+) -> Iterator[CellStates]:
+    low, high = device.programming_window
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
-    for device, g in enumerate(crossbar.mapping_object.to_states(u, low / high, crossbar.cell_bits)):
+    for number, g in enumerate(layout.mapping.to_states(u, low / high, layout.cell_bits)):
         yield cell_states(
-            crossbar.card,
+            device.cell,
             g.mul_(high),
-            draws(device),
+            draws(number),
             time_s=time_s,
             window=(low, high),
-            error_scale=crossbar.error_scale,
-            stuck=crossbar.stuck,
-            programming=crossbar.programming,
-            drift=crossbar.drift,
+            error_scale=device.error_scale,
+            stuck=device.stuck,
+            programming=device.programming,
+            drift=device.drift,
         )
 
 
-def read_back(crossbar: Crossbar, cells: Cells) -> Tensor:
+def read_back(device: Device, layout: WeightLayout, cells: Cells) -> Tensor:
     """Compute the weights that devices represent.
 
     Args:
-        crossbar: Crossbar that stores the matrix.
+        device: Device that stores the matrix.
+        layout: How weights are stored in devices.
         cells: Devices; their states are consumed.
 
     Returns:
         Weights (outputs, inputs).
     """
-    low, high = crossbar.programming_window
+    low, high = device.programming_window
     states = (cell.now / high for cell in cells.states)
-    return crossbar.mapping_object.to_weights(states, low / high, crossbar.cell_bits).mul_(cells.limit)
+    return layout.mapping.to_weights(states, low / high, layout.cell_bits).mul_(cells.limit)
 
 
 def layer_draws(generator: torch.Generator) -> LayerDraws:

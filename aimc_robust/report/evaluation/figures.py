@@ -24,13 +24,13 @@ def accuracy_over_time(content: EvaluationContent) -> str | None:
     if not families:
         return None
     labels = content.results.spec.labels
-    times = sorted({target.deployment.time_s for family in families for target in family})
+    times = sorted({target.time_s for family in families for target in family})
     curves = [(label, family) for label in labels for family in families]
     with figure_style():
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.subplots()
         for number, (label, family) in enumerate(curves):
-            by_time = [(target.deployment.time_s, content.row(label, target.name)) for target in family]
+            by_time = [(target.time_s, content.row(label, target.name)) for target in family]
             points = [(times.index(time_s), row) for time_s, row in by_time if row is not None]
             shift = 0.16 * (number / max(len(curves) - 1, 1) - 0.5)
             name = family[0].name if len(labels) == 1 else f"{label}, {family[0].name}"

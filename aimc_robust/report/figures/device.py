@@ -21,9 +21,9 @@ def programming_error_curve(crossbar: Crossbar) -> tuple[torch.Tensor, torch.Ten
         (states, standard deviations), both of shape (POINTS,) in the cell's unit. The states span the cell's limits,
         and the programming window where it exceeds them.
     """
-    low, high = crossbar.card.limits
-    state = torch.linspace(low, max(high, crossbar.programming_window[1]), POINTS, dtype=torch.float64)
-    return state, programming_std(crossbar.card, state)
+    low, high = crossbar.device.cell.limits
+    state = torch.linspace(low, max(high, crossbar.device.programming_window[1]), POINTS, dtype=torch.float64)
+    return state, programming_std(crossbar.device.cell, state)
 
 
 def device_figure_svg(name: str, crossbar: Crossbar) -> str:
@@ -47,10 +47,10 @@ def device_figure(name: str, crossbar: Crossbar) -> RenderedFigure:
 
 
 def _draw_device(crossbar: Crossbar) -> Figure:
-    cell = crossbar.card
+    cell = crossbar.device.cell
     figure = Figure(figsize=(4.2, 2.6), layout="constrained")
     axes = figure.subplots()
-    axes.axvspan(*crossbar.programming_window, color="#dcebf7", label="programming window")
+    axes.axvspan(*crossbar.device.programming_window, color="#dcebf7", label="programming window")
     state, std = programming_error_curve(crossbar)
     axes.plot(state.numpy(), std.numpy(), color="#0072b2", linewidth=1.8)
     axes.set_xlabel(f"target {cell.state_kind} [{unit_label(cell)}]")

@@ -48,7 +48,7 @@ def test_every_table_is_there_and_the_rows_are_in_the_order_of_the_question(fini
 def test_the_rows_are_those_of_evaluate_bit_for_bit(finished, target):
     built = {t.name: t for t in finished.question.build_targets()}[target]
     for model, trained in zip(finished.question.models, finished.models, strict=True):
-        condition, time_s = built.condition, built.deployment.time_s
+        condition, time_s = built.condition, built.time_s
         if target.startswith("wan"):
             condition = calibrate(trained, condition, [finished.images.calibration_inputs])
         with warnings.catch_warnings():

@@ -25,7 +25,7 @@ from aimc_robust.experiments.planning.workload import method_kind, target_kind
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import load_spec
-from aimc_robust.targets.target import build_target
+from aimc_robust.targets.build import build_target
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp

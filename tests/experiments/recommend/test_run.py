@@ -80,7 +80,9 @@ def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(ad
     model.eval()
     layers = layer_errors(model, Crossbar(DEVICE))
     pd.testing.assert_frame_equal(pd.DataFrame(measured["layers"]), layers, check_exact=False, rtol=1e-9)
-    found = equivalent_sigma(model, split_batches(data.validation, 500), Crossbar(DEVICE), chips=20, seed=0, jobs=1)
+    found = equivalent_sigma(
+        model, split_batches(data.validation, 500), Crossbar(DEVICE), chips=20, chip_seed=0, jobs=1
+    )
     assert (measured["sigma"], measured["rms"], measured["identified"]) == (found.sigma, found.rms, found.identified)
     assert (measured["device_accuracy"], measured["digital_accuracy"]) == (found.device.mean, found.digital_accuracy)
     assert measured["images"] == len(data.validation[1])

@@ -7,9 +7,8 @@ import torch
 from support.models import fill, images, small_model
 from torch import Tensor, nn
 
-from aimc_robust import ADC, DAC, BitSliced, Crossbar, LayerRanges, calibrate, program
+from aimc_robust import ADC, DAC, BitSliced, ConverterRanges, Crossbar, Deployment, LayerRanges, calibrate, program
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.config.ranges import ranges_from_json, ranges_to_json
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 
 OPEN = Crossbar("rram-milo2021", rows=7, dac=DAC(bits=8), adc=ADC(bits=8))
@@ -19,18 +18,15 @@ def layers(model: nn.Module) -> dict[str, ArrayLayer]:
     return {module.name: module for module in model.modules() if isinstance(module, ArrayLayer)}
 
 
-def observed(model: nn.Module, crossbar: Crossbar, x: Tensor) -> dict[tuple[str, str, int], Tensor]:
+def programmed(model: nn.Module, crossbar: Crossbar, ranges: ConverterRanges) -> nn.Module:
+    return program(model, crossbar, deployment=Deployment(ranges=ranges))
+
+
+def observed(
+    model: nn.Module, crossbar: Crossbar, x: Tensor, ranges: ConverterRanges | None = None
+) -> dict[tuple[str, str, int], Tensor]:
     """All that the arrays of a chip without errors see: behind DACs where there are ranges, without where not."""
-    exact = Crossbar(
-        "rram-milo2021",
-        mapping=crossbar.mapping,
-        rows=crossbar.rows,
-        dac=crossbar.dac,
-        adc=crossbar.adc,
-        ranges=crossbar.ranges,
-        error_scale=0.0,
-    )
-    analog, seen = program(model, exact), {}
+    analog, seen = programmed(model, crossbar.replace(error_scale=0.0), ranges), {}
 
     def note(name: str):
         def observer(kind: str, bank: int, values: Tensor) -> None:
@@ -49,12 +45,12 @@ def test_percentile_1_covers_everything_and_no_more(mapping):
     crossbar = Crossbar("rram-milo2021", mapping=mapping, rows=7, dac=DAC(bits=8), adc=ADC(bits=8))
     model, x = small_model(), images(20)
     calibrated = calibrate(model, crossbar, [x[:8], x[8:]], percentile=1.0)
-    seen, undisturbed = observed(model, calibrated, x), observed(model, crossbar, x)
-    for name, ranges in calibrated.ranges.items():
+    seen, undisturbed = observed(model, crossbar, x, calibrated), observed(model, crossbar, x)
+    for name, ranges in calibrated.items():
         values = undisturbed[name, "input", 0]
         low, high = float(values.min()), float(values.max())
         assert ranges.inputs == pytest.approx((0.0 if low >= 0 else low, high), rel=1e-5)
-        assert len(ranges.outputs) == calibrated.mapping_object.banks
+        assert len(ranges.outputs) == crossbar.weights.mapping.banks
         for bank, output in enumerate(ranges.outputs):
             values = seen[name, "current", bank]
             assert output == pytest.approx((float(values.min()), float(values.max())), rel=1e-4)
@@ -62,7 +58,7 @@ def test_percentile_1_covers_everything_and_no_more(mapping):
 
 def test_a_smaller_percentile_gives_narrower_ranges():
     model, x = small_model(), images(50)
-    wide, narrow = (calibrate(model, OPEN, [x], percentile=p).ranges for p in (1.0, 0.95))
+    wide, narrow = (calibrate(model, OPEN, [x], percentile=p) for p in (1.0, 0.95))
     for name, ranges in narrow.items():
         assert ranges.full_scale < wide[name].full_scale
         (low, high), (least, most) = ranges.outputs[0], wide[name].outputs[0]
@@ -75,42 +71,40 @@ def test_the_ranges_are_used():
     calibrated = calibrate(model, crossbar, [x], percentile=1.0)
     with torch.no_grad():
         want = model.eval()(x)
-        error = (program(model, calibrated)(x) - want).abs().max() / want.abs().max()
+        error = (programmed(model, crossbar, calibrated)(x) - want).abs().max() / want.abs().max()
         assert float(error) < 0.02
         squeezed = {
             name: LayerRanges(inputs=(ranges.inputs[0] / 3, ranges.inputs[1] / 3), outputs=ranges.outputs)
-            for name, ranges in calibrated.ranges.items()
+            for name, ranges in calibrated.items()
         }
-        other = Crossbar("ideal", dac=DAC(bits=10), adc=ADC(bits=10), ranges=squeezed)
-        assert float((program(model, other)(x) - want).abs().max() / want.abs().max()) > 0.2
+        assert float((programmed(model, crossbar, squeezed)(x) - want).abs().max() / want.abs().max()) > 0.2
 
 
 def test_auto_dac_is_unsigned_where_no_input_was_negative_and_sign_magnitude_elsewhere():
     model, x = small_model(), images(20)
     calibrated = calibrate(model, OPEN, [x])
-    assert not calibrated.needs_ranges or calibrated.ranges
-    found = layers(program(model, calibrated))
+    found = layers(programmed(model, OPEN, calibrated))
     assert {name: layer.dac_kind for name, layer in found.items()} == {"0": "sign-magnitude", "4": "unsigned"}
-    positive = layers(program(model, calibrate(model, OPEN, [x.abs()])))
+    positive = layers(programmed(model, OPEN, calibrate(model, OPEN, [x.abs()])))
     assert positive["0"].dac_kind == "unsigned"
 
 
 def test_a_sign_magnitude_adc_gets_a_symmetric_range():
     crossbar = Crossbar("rram-milo2021", dac=DAC(bits=8), adc=ADC(bits=8, kind="sign-magnitude"))
-    for ranges in calibrate(small_model(), crossbar, [images(20)]).ranges.values():
+    for ranges in calibrate(small_model(), crossbar, [images(20)]).values():
         low, high = ranges.outputs[0]
         assert low == -high
 
 
 def test_a_fixed_dac_and_adc_need_no_calibration_and_a_worst_case_adc_only_its_unit():
     fixed = Crossbar("ideal", dac=DAC(bits=8, kind="signed", full_scale=4.0), adc=ADC(bits=8, range=(-1.0, 1.0)))
-    assert not fixed.needs_ranges
+    assert not fixed.periphery.needs_calibration
     program(small_model(), fixed)(images(2))
     unit_open = Crossbar("ideal", adc=ADC(bits=8, range="worst-case"))
-    assert unit_open.needs_ranges
+    assert unit_open.periphery.needs_calibration
     calibrated = calibrate(small_model(), unit_open, [images(5)])
-    assert all(ranges.outputs == () for ranges in calibrated.ranges.values())
-    program(small_model(), calibrated)(images(2))
+    assert all(ranges.outputs == () for ranges in calibrated.values())
+    programmed(small_model(), unit_open, calibrated)(images(2))
 
 
 @pytest.mark.parametrize("mapping", ["one-sided", "two-sided", "offset", BitSliced(weight_bits=8, slices=2)], ids=str)
@@ -124,7 +118,7 @@ def test_a_worst_case_adc_never_clips(mapping, dac):
         x = torch.full((4, 12), sign)
         data = torch.cat([x, -x]) if dac.kind == "signed" or sign < 0 else x
         crossbar = Crossbar("ideal", mapping=mapping, rows=5, dac=dac, adc=ADC(bits=12, range="worst-case"))
-        y = program(model, calibrate(model, crossbar, [data], percentile=1.0))(x)
+        y = programmed(model, crossbar, calibrate(model, crossbar, [data], percentile=1.0))(x)
         torch.testing.assert_close(y, model(x), rtol=0, atol=0.02)
 
 
@@ -144,8 +138,8 @@ def test_a_layer_that_never_runs_gets_no_ranges_and_raises_when_it_is_called():
             return self.used(x)
 
     ready = calibrate(Idle(), OPEN, [torch.randn(3, 4)])
-    assert list(ready.ranges) == ["used"]
-    analog = program(Idle(), ready)
+    assert list(ready) == ["used"]
+    analog = programmed(Idle(), OPEN, ready)
     analog(torch.randn(3, 4))
     with pytest.raises(InputError, match=r"no converter ranges for the layer 'spare'"):
         analog.spare(torch.randn(3, 4))
@@ -156,14 +150,14 @@ def test_every_column_is_sampled():
     x[:, 1::16] *= 20  # outlier channels, as transformers have them
     ready = calibrate(nn.Linear(1024, 2), Crossbar("ideal", dac=DAC(bits=8)), [x])
     exact = float(x.flatten().sort().values[round(0.9999 * (x.numel() - 1))])
-    assert ready.ranges["weight"].inputs[1] == pytest.approx(exact, rel=0.1)
+    assert ready["weight"].inputs[1] == pytest.approx(exact, rel=0.1)
 
 
 def test_ranges_of_another_crossbar_are_refused():
-    found = calibrate(nn.Linear(8, 2), OPEN, [torch.randn(9, 8)]).ranges
-    sliced = Crossbar("ideal", mapping="bit-sliced", dac=DAC(bits=8), adc=ADC(bits=8), ranges=found)
+    found = calibrate(nn.Linear(8, 2), OPEN, [torch.randn(9, 8)])
+    sliced = Crossbar("ideal", mapping="bit-sliced", dac=DAC(bits=8), adc=ADC(bits=8))
     with pytest.raises(InputError, match=r"for 1 weight slices where this crossbar has 2"):
-        program(nn.Linear(8, 2), sliced)(torch.randn(3, 8))
+        programmed(nn.Linear(8, 2), sliced, found)(torch.randn(3, 8))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -187,14 +181,14 @@ def test_missing_ranges_name_the_layer():
     calibrated = calibrate(model, OPEN, [images(4)])
     renamed = fill(nn.ModuleDict({"body": model}))["body"]
     with pytest.raises(InputError, match=r"the layer 'body.0'"):
-        program(nn.ModuleDict({"body": renamed}), calibrated)["body"](images(2))
+        programmed(nn.ModuleDict({"body": renamed}), OPEN, calibrated)["body"](images(2))
 
 
 def test_pairs_of_inputs_and_labels_and_a_generator_of_batches_do():
     model, x = small_model(), images(6)
     plain = calibrate(model, OPEN, [x[:3], x[3:]])
     pairs = calibrate(model, OPEN, ((part, torch.zeros(3)) for part in x.split(3)))
-    assert plain.ranges == pairs.ranges
+    assert plain == pairs
 
 
 def test_calibration_is_the_same_for_every_chip_and_leaves_the_model_alone():
@@ -202,24 +196,24 @@ def test_calibration_is_the_same_for_every_chip_and_leaves_the_model_alone():
     first = calibrate(model, OPEN, [images(6)])
     assert model.training
     assert calibrate(model, Crossbar("sonos-agrawal2022", stuck=(0.1, 0.1), rows=7, dac=DAC(bits=8), adc=ADC(bits=8)),
-                     [images(6)]).ranges["0"].inputs == first.ranges["0"].inputs  # fmt: skip
-    assert calibrate(model, OPEN, [images(6)]).ranges == first.ranges
+                     [images(6)])["0"].inputs == first["0"].inputs  # fmt: skip
+    assert calibrate(model, OPEN, [images(6)]) == first
 
 
 def test_ranges_survive_json():
-    ranges = calibrate(small_model(), OPEN, [images(6)]).ranges
-    assert ranges_from_json(json.loads(json.dumps(ranges_to_json(ranges)))) == ranges
+    ranges = calibrate(small_model(), OPEN, [images(6)])
+    assert ConverterRanges.from_json(json.loads(json.dumps(ranges.to_json()))) == ranges
     for bad in ({"0": 3}, {"0": {"inputs": [0, 1]}}, [1], {"0": {"inputs": [1, 0], "outputs": []}}):
         with pytest.raises(InputError):
-            ranges_from_json(bad)
+            ConverterRanges.from_json(bad)
 
 
 def test_a_layer_that_sees_one_value_only_has_a_range():
     model = nn.Sequential(nn.Linear(4, 3))
     for x in (torch.zeros(2, 4), torch.full((2, 4), -2.0)):
         calibrated = calibrate(model, OPEN, [x])
-        assert calibrated.ranges["0"].full_scale > 0
-        assert torch.isfinite(program(model, calibrated)(x)).all()
+        assert calibrated["0"].full_scale > 0
+        assert torch.isfinite(programmed(model, OPEN, calibrated)(x)).all()
 
 
 def test_the_input_of_bias_rows_is_never_clipped():
@@ -229,7 +223,7 @@ def test_the_input_of_bias_rows_is_never_clipped():
     inputs = torch.rand(4096, 64) / 4  # a percentile of these many values leaves a single 1 out
     crossbar = Crossbar("ideal", bias_rows=2, dac=DAC(bits=8))
     ready = calibrate(nn.Sequential(layer), crossbar, [inputs])
-    assert ready.ranges["0"].inputs == (0.0, 1.0)
+    assert ready["0"].inputs == (0.0, 1.0)
     with torch.no_grad():
-        out = program(nn.Sequential(layer), ready)(inputs)
+        out = programmed(nn.Sequential(layer), crossbar, ready)(inputs)
         assert torch.allclose(out, layer(inputs), atol=0.05)

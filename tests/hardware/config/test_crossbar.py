@@ -18,11 +18,11 @@ def test_a_window_beyond_the_limits_warns_where_the_crossbar_is_made(window):
 def test_a_window_up_to_the_limits_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert Crossbar("sonos-agrawal2022", window=(0, 3200)).window == (0.0, 3200.0)
+        assert Crossbar("sonos-agrawal2022", window=(0, 3200)).device.window == (0.0, 3200.0)
 
 
 def test_the_cards_own_window_is_the_default():
-    assert Crossbar("rram-milo2021").programming_window == (50.0, 225.0)
+    assert Crossbar("rram-milo2021").device.programming_window == (50.0, 225.0)
 
 
 BAD = [

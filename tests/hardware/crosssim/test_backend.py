@@ -9,16 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from aimc_robust import Crossbar
+from aimc_robust import Crossbar, Deployment
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.converters import ADC, DAC
-from aimc_robust.hardware.config.mapping import BitSliced
+from aimc_robust.hardware.config.standard_mappings import BitSliced
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.crosssim import layers
 from aimc_robust.hardware.crosssim.backend import program_on_crosssim
 from aimc_robust.hardware.program import program
 from aimc_robust.hardware.programming.weights_to_states import LayerDraws, program_matrix, read_back
 from aimc_robust.seeding import Axes
+
+CROSSSIM = Deployment(backend="crosssim")
+
+CROSSSIM = Deployment(backend="crosssim")
 
 pytest.importorskip("simulator", reason="CrossSim 3.2 is not installed; the backend that runs it cannot be tested")
 
@@ -33,10 +37,10 @@ def crosssims_draws(crossbar: Crossbar, axes: Axes, time_s: float) -> LayerDraws
     array whose devices all have none draws nothing.
     """
     source = np.random.RandomState(axes.at(effect="crosssim").seed() % 2**32)
-    draw = source.uniform if crossbar.card.programming.distribution == "uniform" else source.normal
-    silent_at_zero = crossbar.card.state == "current"
+    draw = source.uniform if crossbar.device.cell.programming.distribution == "uniform" else source.normal
+    silent_at_zero = crossbar.device.cell.state == "current"
     if not silent_at_zero:
-        draw(size=len(crossbar.mapping_object.signs))
+        draw(size=len(crossbar.weights.mapping.signs))
 
     def numbers(effect: str, targets: Tensor) -> Tensor:
         if silent_at_zero and time_s == 0 and not targets.any():
@@ -70,16 +74,20 @@ def both(crossbar: Crossbar, matrix: Tensor, time_s: float, draws_of: Axes) -> t
     layer.weight.data = matrix.float()
     theirs = program_on_crosssim(nn.Sequential(layer), crossbar, CHIP, time_s)[0].arrays.programmed
     draws = crosssims_draws(crossbar, draws_of, time_s)
-    ours = read_back(crossbar, program_matrix(crossbar, layer.weight.detach().double(), draws, time_s=time_s))
+    ours = read_back(
+        crossbar.device,
+        crossbar.weights,
+        program_matrix(crossbar.device, crossbar.weights, layer.weight.detach().double(), draws, time_s=time_s),
+    )
     scale = matrix.abs().max()
     return ours / scale, theirs / scale
 
 
 def steps_of(crossbar: Crossbar) -> float:
     """The largest step between neighbouring levels, in units of max|W|: how far an element on a tie may be off."""
-    sliced = isinstance(crossbar.mapping_object, BitSliced)
-    step = 2.0 / (2**crossbar.cell_bits - 2) if crossbar.cell_bits else 0.0
-    return step + (2.0 / (2 ** (crossbar.mapping_object.weight_bits - 1) - 1) if sliced else 0.0)
+    sliced = isinstance(crossbar.weights.mapping, BitSliced)
+    step = 2.0 / (2**crossbar.weights.cell_bits - 2) if crossbar.weights.cell_bits else 0.0
+    return step + (2.0 / (2 ** (crossbar.weights.mapping.weight_bits - 1) - 1) if sliced else 0.0)
 
 
 @settings(derandomize=True)
@@ -120,12 +128,12 @@ def test_with_another_chips_random_numbers_they_are_not(device):
 def test_numpys_global_stream_is_left_as_it_was_found_when_programming_and_when_reading():
     np.random.seed(11)
     expected = np.random.RandomState(11).normal(size=3)
-    model = program(nn.Linear(4, 3), Crossbar("sonos-agrawal2022"), backend="crosssim")
+    model = program(nn.Linear(4, 3), Crossbar("sonos-agrawal2022"), deployment=CROSSSIM)
     with torch.no_grad():
         model(torch.ones(2, 4))
     assert np.array_equal(np.random.normal(size=3), expected)
     with pytest.raises(InputError):
-        program(nn.Linear(4, 3), Crossbar("ideal", dac=DAC(bits=3)), backend="crosssim")
+        program(nn.Linear(4, 3), Crossbar("ideal", dac=DAC(bits=3)), deployment=CROSSSIM)
     np.random.seed(11)
     model.arrays.cores[0].matmul = None  # whatever fails within CrossSim
     with torch.no_grad(), pytest.raises(TypeError):
@@ -140,10 +148,10 @@ def weights_of(model: nn.Module) -> list[Tensor]:
 def test_a_chip_is_the_same_wherever_it_is_made_and_another_chip_is_another():
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(12, 4))
     crossbar = Crossbar("rram-milo2021")
-    first = weights_of(program(model, crossbar, seed=1, chip=5, backend="crosssim"))
+    first = weights_of(program(model, crossbar, chip_seed=1, chip=5, deployment=CROSSSIM))
     np.random.seed(99)
-    again = weights_of(program(model, crossbar, seed=1, chip=5, backend="crosssim"))
-    other = weights_of(program(model, crossbar, seed=1, chip=6, backend="crosssim"))
+    again = weights_of(program(model, crossbar, chip_seed=1, chip=5, deployment=CROSSSIM))
+    other = weights_of(program(model, crossbar, chip_seed=1, chip=6, deployment=CROSSSIM))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
@@ -151,7 +159,7 @@ def test_a_chip_is_the_same_wherever_it_is_made_and_another_chip_is_another():
 def test_a_chip_ages_instead_of_being_drawn_anew():
     model, crossbar = nn.Linear(40, 20, bias=False), Crossbar("sonos-agrawal2022", read_noise=False)
     error = [
-        weights_of(program(model, crossbar, time_s=time_s, backend="crosssim"))[0] - model.weight.detach()
+        weights_of(program(model, crossbar, time_s=time_s, deployment=CROSSSIM))[0] - model.weight.detach()
         for time_s in (0.0, DAY_S)
     ]
     assert float(torch.corrcoef(torch.stack([part.flatten() for part in error]))[0, 1]) > 0.8
@@ -162,7 +170,7 @@ def test_a_chip_ages_instead_of_being_drawn_anew():
 
 def test_read_noise_is_fresh_at_every_multiply_and_starts_anew_with_each_programming():
     layer = nn.Linear(6, 5)
-    one, two = (program(layer, Crossbar("sonos-agrawal2022"), backend="crosssim") for _ in range(2))
+    one, two = (program(layer, Crossbar("sonos-agrawal2022"), deployment=CROSSSIM) for _ in range(2))
     x = torch.randn(1, 6).repeat(2, 1)
     with torch.no_grad():
         reads = [one(x), one(x)]
@@ -173,7 +181,7 @@ def test_read_noise_is_fresh_at_every_multiply_and_starts_anew_with_each_program
 
 
 def test_a_copy_goes_on_by_itself_with_the_same_numbers():
-    model = program(nn.Linear(6, 5), Crossbar("sonos-agrawal2022"), backend="crosssim")
+    model = program(nn.Linear(6, 5), Crossbar("sonos-agrawal2022"), deployment=CROSSSIM)
     x = torch.randn(3, 6)
     with torch.no_grad():
         twin = copy.deepcopy(model)
@@ -184,7 +192,7 @@ def test_a_copy_goes_on_by_itself_with_the_same_numbers():
 def test_the_spread_of_reads_is_that_of_the_devices():
     layer = nn.Linear(30, 4, bias=False)
     crossbar = Crossbar("sonos-agrawal2022")
-    model = program(layer, crossbar, backend="crosssim")
+    model = program(layer, crossbar, deployment=CROSSSIM)
     x = torch.rand(1, 30)
     with torch.no_grad():
         reads = model(x.repeat(4000, 1)).double()
@@ -222,7 +230,7 @@ def test_without_errors_every_layer_computes_what_torch_does(name, mapping, bias
     layer = layer.eval()
     many = BitSliced(16, 2) if mapping == "bit-sliced" else mapping
     crossbar = Crossbar("ideal", window=(0.2, 1.0), mapping=many, bias_rows=bias_rows, rows=50)
-    model = program(layer, crossbar, backend="crosssim")
+    model = program(layer, crossbar, deployment=CROSSSIM)
     with torch.no_grad():
         expected = layer(x)
         assert torch.allclose(model(x), expected, atol=1e-3 if mapping == "bit-sliced" else 1e-5, rtol=0)
@@ -236,7 +244,7 @@ def test_without_errors_every_layer_computes_what_torch_does(name, mapping, bias
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_other_dtypes_come_back_as_they_went_in(dtype):
     layer, x = nn.Conv2d(2, 3, 3).to(dtype), torch.randn(2, 2, 5, 5)
-    model = program(layer, Crossbar("ideal"), backend="crosssim")
+    model = program(layer, Crossbar("ideal"), deployment=CROSSSIM)
     with torch.no_grad():
         out = model(x.to(dtype))
         assert out.dtype == dtype
@@ -248,7 +256,7 @@ def test_a_convolution_in_pieces_is_the_convolution(monkeypatch):
     layer, x = nn.Conv2d(2, 3, 3), torch.randn(5, 2, 6, 6)
     curved = {"xbar": {"device": {"nonlinear_IV": {"enable": True, "model": "RRAMMilo"}}}}
     crossbar = Crossbar("rram-milo2021", crosssim=curved)
-    whole = program(layer, crossbar, backend="crosssim")
+    whole = program(layer, crossbar, deployment=CROSSSIM)
     with torch.no_grad():
         expected = whole(x)
         monkeypatch.setattr(layers, "STEP_NUMBERS", 700)
@@ -258,7 +266,7 @@ def test_a_convolution_in_pieces_is_the_convolution(monkeypatch):
 def test_the_groups_of_a_convolution_share_one_weight_limit():
     layer = nn.Conv2d(4, 4, 1, groups=2, bias=False)
     layer.weight.data = torch.tensor([0.1, 0.2, 1.0, -0.5]).reshape(4, 1, 1, 1).repeat(1, 2, 1, 1)
-    model = program(layer, Crossbar("ideal", cell_bits=2), backend="crosssim")  # levels 0, 1/3, 2/3, 1
+    model = program(layer, Crossbar("ideal", cell_bits=2), deployment=CROSSSIM)  # levels 0, 1/3, 2/3, 1
     assert torch.allclose(model.arrays.programmed[:, 0], torch.tensor([0.0, 1 / 3, 1.0, -1 / 3]), atol=0.34)
     assert float(model.arrays.programmed[:2].abs().max()) == pytest.approx(1 / 3)
 
@@ -266,7 +274,9 @@ def test_the_groups_of_a_convolution_share_one_weight_limit():
 def test_a_module_under_two_names_becomes_one_and_layers_that_share_a_weight_share_devices():
     shared, tied = nn.Linear(4, 4), nn.Linear(4, 4)
     tied.weight = shared.weight
-    model = program(nn.ModuleDict({"a": shared, "b": shared, "c": tied}), Crossbar("rram-milo2021"), backend="crosssim")
+    model = program(
+        nn.ModuleDict({"a": shared, "b": shared, "c": tied}), Crossbar("rram-milo2021"), deployment=CROSSSIM
+    )
     assert model["a"] is model["b"]
     assert torch.equal(model["a"].arrays.programmed, model["c"].arrays.programmed)
 
@@ -275,7 +285,7 @@ def test_hooks_of_a_layer_stay():
     layer, seen = nn.Linear(4, 3), []
     layer.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
     with torch.no_grad():
-        program(layer, Crossbar("ideal"), backend="crosssim")(torch.ones(2, 4))
+        program(layer, Crossbar("ideal"), deployment=CROSSSIM)(torch.ones(2, 4))
     assert seen == [torch.Size([2, 3])]
 
 
@@ -283,12 +293,12 @@ def test_a_bias_in_rows_carries_their_errors_and_a_layer_without_bias_has_no_row
     crossbar = Crossbar("rram-milo2021", bias_rows=3)
     layer = nn.Linear(6, 4)
     layer.bias.data = torch.tensor([0.3, -0.3, 0.2, 0.1])
-    model = program(layer, crossbar, backend="crosssim")
+    model = program(layer, crossbar, deployment=CROSSSIM)
     assert model.bias is None
     rows = model.arrays.programmed[:, 6:]
     assert rows.shape == (4, 3)
     assert 0 < float((rows.sum(dim=1) - layer.bias.detach()).abs().max()) < 0.3
-    bare = program(nn.Linear(6, 4, bias=False), crossbar, backend="crosssim")
+    bare = program(nn.Linear(6, 4, bias=False), crossbar, deployment=CROSSSIM)
     assert bare.arrays.programmed.shape == (4, 6)
 
 
@@ -320,7 +330,7 @@ def test_what_crosssims_cores_cannot_do_is_refused_by_the_layers_name(model, cro
 def test_what_crosssim_itself_refuses_is_told_with_the_layers_name():
     bad = {"xbar": {"array": {"parasitics": {"enable": True, "current_from_input": False}}}}
     with pytest.raises(InputError, match=r"CrossSim refuses the layer 'fc': .*input bit slicing"):
-        program(nn.ModuleDict({"fc": nn.Linear(3, 2)}), Crossbar("rram-milo2021", crosssim=bad), backend="crosssim")
+        program(nn.ModuleDict({"fc": nn.Linear(3, 2)}), Crossbar("rram-milo2021", crosssim=bad), deployment=CROSSSIM)
 
 
 def test_weights_that_are_not_finite_or_that_the_percentile_would_wipe_out_are_refused():
@@ -328,14 +338,14 @@ def test_weights_that_are_not_finite_or_that_the_percentile_would_wipe_out_are_r
     layer.weight.data = torch.zeros(10, 10)
     layer.weight.data[0, 0] = 1.0
     with pytest.raises(InputError, match=r"weight_percentile 0\.9 of the layer"):
-        program(layer, Crossbar("ideal", weight_percentile=0.9), backend="crosssim")
+        program(layer, Crossbar("ideal", weight_percentile=0.9), deployment=CROSSSIM)
     layer.weight.data[0, 0] = float("nan")
     with pytest.raises(InputError, match="finite"):
-        program(layer, Crossbar("ideal"), backend="crosssim")
+        program(layer, Crossbar("ideal"), deployment=CROSSSIM)
 
 
 def test_gradients_are_refused():
-    model = program(nn.Linear(4, 3), Crossbar("ideal"), backend="crosssim")
+    model = program(nn.Linear(4, 3), Crossbar("ideal"), deployment=CROSSSIM)
     with pytest.raises(InputError, match="no gradient passes"):
         model(torch.ones(2, 4, requires_grad=True))
     assert not model(torch.ones(2, 4)).requires_grad
@@ -344,7 +354,7 @@ def test_gradients_are_refused():
 @pytest.mark.parametrize(("layer", "x"), [(nn.Linear(4, 3), (2, 5)), (nn.Conv2d(4, 3, 3), (2, 3, 5, 5))])
 @pytest.mark.parametrize("bias_rows", [0, 1])
 def test_an_input_of_the_wrong_size_is_refused(layer, x, bias_rows):
-    model = program(layer, Crossbar("ideal", bias_rows=bias_rows), backend="crosssim")
+    model = program(layer, Crossbar("ideal", bias_rows=bias_rows), deployment=CROSSSIM)
     with torch.no_grad(), pytest.raises(InputError, match=r"takes \d+ inputs, got \d+"):
         model(torch.ones(x))
 
@@ -352,7 +362,7 @@ def test_an_input_of_the_wrong_size_is_refused(layer, x, bias_rows):
 def test_a_layer_of_zeros_stays_zero_without_errors():
     layer = nn.Conv2d(4, 4, 3, groups=2)
     layer.weight.data.zero_()
-    model = program(layer, Crossbar("ideal"), backend="crosssim")
+    model = program(layer, Crossbar("ideal"), deployment=CROSSSIM)
     with torch.no_grad():
         assert torch.allclose(model(torch.randn(2, 4, 5, 5)), layer.bias.reshape(1, -1, 1, 1).expand(2, 4, 3, 3))
 
@@ -360,8 +370,8 @@ def test_a_layer_of_zeros_stays_zero_without_errors():
 def test_parasitic_resistances_reach_crosssims_circuit_solver():
     layer, x = nn.Linear(64, 16), torch.rand(4, 64)
     parasitics = {"xbar": {"array": {"parasitics": {"enable": True, "Rp_row": 2.0, "Rp_col": 2.0}}}}
-    plain = program(layer, Crossbar("rram-milo2021", error_scale=0.0), backend="crosssim")
-    wired = program(layer, Crossbar("rram-milo2021", error_scale=0.0, crosssim=parasitics), backend="crosssim")
+    plain = program(layer, Crossbar("rram-milo2021", error_scale=0.0), deployment=CROSSSIM)
+    wired = program(layer, Crossbar("rram-milo2021", error_scale=0.0, crosssim=parasitics), deployment=CROSSSIM)
     with torch.no_grad():
         ideal = layer(x)
         assert torch.allclose(plain(x), ideal, atol=1e-5)

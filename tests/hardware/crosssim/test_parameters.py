@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from aimc_robust import Crossbar, load_card
+from aimc_robust import Crossbar, Deployment, load_card
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
 from aimc_robust.hardware.config.converters import ADC, DAC
-from aimc_robust.hardware.config.mapping import BitSliced, WeightMapping
+from aimc_robust.hardware.config.mapping import WeightMapping
 from aimc_robust.hardware.config.ranges import LayerRanges
+from aimc_robust.hardware.config.standard_mappings import BitSliced
 from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
 from aimc_robust.hardware.program import program
 
@@ -385,7 +386,7 @@ def test_without_crosssim_the_backend_says_how_to_install_it(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "simulator", None)
     with pytest.raises(MissingDependencyError, match=r"pip install .*sandialabs/cross-sim@v3\.2\.0"):
-        program(nn.Linear(3, 2), Crossbar("ideal"), backend="crosssim")
+        program(nn.Linear(3, 2), Crossbar("ideal"), deployment=Deployment(backend="crosssim"))
     assert crosssim_parameters(Crossbar("ideal"), extra={"core": {"later_version": 1}})["core"]["later_version"] == 1
 
 

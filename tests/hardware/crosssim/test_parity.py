@@ -12,10 +12,10 @@ from scipy import stats
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from aimc_robust import Crossbar
-from aimc_robust.hardware.calibration.converter_ranges import calibrate
+from aimc_robust import Crossbar, Deployment
+from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.config.converters import ADC, DAC
-from aimc_robust.hardware.config.mapping import BitSliced
+from aimc_robust.hardware.config.standard_mappings import BitSliced
 from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
 from aimc_robust.hardware.program import program
 from aimc_robust.seeding import Axes
@@ -32,10 +32,10 @@ def differing(native: Tensor, crosssim: Tensor) -> float:
 
 def both(layer: nn.Module, crossbar: Crossbar, x: Tensor) -> tuple[Tensor, Tensor]:
     """(native, CrossSim) outputs; calibrated natively where the crossbar needs it."""
-    if crossbar.needs_ranges:
-        crossbar = calibrate(layer, crossbar, [x])
+    deployment = calibrate_deployment(layer, crossbar, Deployment(), [x])
+    crosssim = dataclasses.replace(deployment, backend="crosssim")
     with torch.no_grad():
-        return program(layer, crossbar)(x), program(layer, crossbar, backend="crosssim")(x)
+        return program(layer, crossbar, deployment=deployment)(x), program(layer, crossbar, deployment=crosssim)(x)
 
 
 DACS = st.one_of(
@@ -165,7 +165,7 @@ def test_with_the_same_random_numbers_our_layers_are_crosssims_own(layer, shape,
         dac=DAC(bits=6, kind="sign-magnitude", full_scale=2.0),
         adc=ADC(bits=8, range=(-1.8, 1.9)),
     )
-    ours = program(layer, crossbar, seed=3, chip=1, backend="crosssim")
+    ours = program(layer, crossbar, chip_seed=3, chip=1, deployment=Deployment(backend="crosssim"))
     before = np.random.get_state()
     theirs = from_torch(layer, CrossSimParameters(**crosssim_parameters(crossbar)))
     np.random.seed(Axes(3).at(chip=1, layer="weight", effect="crosssim").seed() % 2**32)
@@ -207,12 +207,12 @@ def scores(device: str, backend: str, time_s: float = 0.0) -> tuple[np.ndarray, 
     network, images, labels = digits_network()
     # Levels, cuts into arrays and converters take part.
     crossbar = Crossbar(device, cell_bits=5, rows=64, dac=DAC(bits=6), adc=ADC(bits=8))
-    crossbar = calibrate(network, crossbar, [images])
+    deployment = dataclasses.replace(calibrate_deployment(network, crossbar, Deployment(), [images]), backend=backend)
     accuracies, errors = [], []
     with torch.no_grad():
         exact = network(images)
         for chip in range(CHIPS):
-            outputs = program(network, crossbar, seed=5, chip=chip, time_s=time_s, backend=backend)(images)
+            outputs = program(network, crossbar, chip_seed=5, chip=chip, time_s=time_s, deployment=deployment)(images)
             accuracies.append(100.0 * float((outputs.argmax(dim=1) == labels).float().mean()))
             errors.append(float((outputs - exact).square().mean().sqrt()))
     return np.array(accuracies), np.array(errors)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from aimc_robust import Crossbar
 from aimc_robust.hardware.conversion.prepare import prepare
-from aimc_robust.hardware.program import chip_axes, program_prepared
+from aimc_robust.hardware.program import chip_axes, program_natively
 from aimc_robust.hardware.programming.programmed_matrix import Chip
 
 
@@ -67,7 +67,7 @@ def crossbar_of(case: dict, **changes: object) -> Crossbar:
 def programmed(case: dict, dtype: torch.dtype, **changes: object) -> nn.Module:
     prepared, _ = prepare(torch_layer(case, dtype))
     chip = ReplayedChip(axes=chip_axes(0, 0), time_s=case["time_days"] * DAY_S).replaying(case)
-    return program_prepared(prepared, crossbar_of(case, **changes), chip)
+    return program_natively(prepared, crossbar_of(case, **changes), chip)
 
 
 @PRECISIONS

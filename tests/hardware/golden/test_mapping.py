@@ -4,7 +4,9 @@ import pytest
 from support.golden import ARRAYS, CASES, PRECISIONS, by_id, stored_array
 from torch import Tensor
 
-from aimc_robust.hardware.config.mapping import MAPPINGS, BitSliced, WeightMapping, weight_limit
+from aimc_robust.hardware.config.mapping import WeightMapping
+from aimc_robust.hardware.config.standard_mappings import MAPPINGS, BitSliced
+from aimc_robust.hardware.config.weight_limit import weight_limit
 
 UNSLICED = ("one-sided", "two-sided", "offset")
 

@@ -17,7 +17,11 @@ def difference(
         case["device"], window=tuple(case["window"]), mapping=case["mapping"], cell_bits=case["cell_bits"]
     )
     weight, time_s = ARRAYS["programming_W"].to(dtype), (case["time_days"] + days) * DAY_S
-    ours = read_back(crossbar, program_matrix(crossbar, weight, replayed(case, names), time_s=time_s))
+    ours = read_back(
+        crossbar.device,
+        crossbar.weights,
+        program_matrix(crossbar.device, crossbar.weights, weight, replayed(case, names), time_s=time_s),
+    )
     assert ours.dtype == dtype
     return float((ours - stored_array(case, "w_prog")).abs().max()) / case["w_max"]
 

@@ -70,20 +70,26 @@ def test_with_errors_and_ideal_converters_the_arrays_compute_what_the_weight_pat
             assert float((arrays(x) - layer(x)).detach().abs().max()) > 1e-2
 
 
-def oracle_of_chip(layer: nn.Linear, crossbar: Crossbar, number: int) -> Oracle:
+def oracle_of_chip(layer: nn.Linear, crossbar: Crossbar, mapping: str | BitSliced, number: int) -> Oracle:
     """The oracle with the states that the chip's devices have."""
     weight = analog_weights(layer)["weight"]
     chip = Chip(axes=chip_axes(0, number))
-    cells = program_matrix(crossbar, with_bias_rows(crossbar, weight), chip.draws(weight))
-    low, high = crossbar.programming_window
+    cells = program_matrix(crossbar.device, crossbar.weights, with_bias_rows(crossbar, weight), chip.draws(weight))
+    low, high = crossbar.device.programming_window
     states = [cell.now.clone().numpy() / high for cell in cells.states]
-    signed = [state * sign for state, sign in zip(states, crossbar.mapping_object.signs, strict=True)]
-    per_bank = len(signed) // crossbar.mapping_object.banks
+    signed = [state * sign for state, sign in zip(states, crossbar.weights.mapping.signs, strict=True)]
+    per_bank = len(signed) // crossbar.weights.mapping.banks
     banks = [sum(signed[i : i + per_bank]) for i in range(0, len(signed), per_bank)]
-    factors, offset = weights_of_banks(crossbar.mapping, low / high, crossbar.cell_bits)
+    factors, offset = weights_of_banks(mapping, low / high, crossbar.weights.cell_bits)
     limit = np.broadcast_to(cells.limit.numpy().reshape(-1), layer.out_features)
     return Oracle(
-        banks=banks, factors=factors, offset=offset, limit=limit, rows=crossbar.rows, dac=crossbar.dac, adc=crossbar.adc
+        banks=banks,
+        factors=factors,
+        offset=offset,
+        limit=limit,
+        rows=crossbar.arrays.rows,
+        dac=crossbar.periphery.dac,
+        adc=crossbar.periphery.adc,
     )
 
 
@@ -105,8 +111,8 @@ def test_with_device_errors_arrays_equal_the_oracle(mapping, scaling, slice_bits
     )
     rows = np.concatenate([x.numpy(), np.ones((5, 2))], axis=1)
     y = program(layer, crossbar, chip=2)(x).numpy()
-    assert np.abs(y - oracle_of_chip(layer, crossbar, 2)(rows)).max() < 1e-9
-    assert np.abs(y - oracle_of_chip(layer, crossbar, 3)(rows)).max() > 1e-2
+    assert np.abs(y - oracle_of_chip(layer, crossbar, mapping, 2)(rows)).max() < 1e-9
+    assert np.abs(y - oracle_of_chip(layer, crossbar, mapping, 3)(rows)).max() > 1e-2
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS[:3])

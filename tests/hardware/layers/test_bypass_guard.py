@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aimc_robust import ADC, DAC, Crossbar, calibrate, program
+from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
 from aimc_robust.errors import InputError
 
 NOISY = Crossbar("sonos-agrawal2022")
@@ -119,8 +119,8 @@ def test_a_loaded_state_is_the_whole_chip():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(16, 8)), torch.randn(5, 16)
     crossbar = Crossbar("sonos-agrawal2022", mapping="bit-sliced", bias_rows=1, dac=DAC(bits=6), adc=ADC(bits=4))
-    crossbar = calibrate(model, crossbar, [x])
-    first, second = (program(model, crossbar, chip=chip) for chip in (0, 1))
+    deployment = Deployment(ranges=calibrate(model, crossbar, [x]))
+    first, second = (program(model, crossbar, chip=chip, deployment=deployment) for chip in (0, 1))
     second.load_state_dict(first.state_dict())
     for name, values in first.state_dict().items():
         assert torch.equal(values, second.state_dict()[name])

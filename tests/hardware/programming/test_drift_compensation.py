@@ -9,10 +9,11 @@ from support.models import fill
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from aimc_robust import DAC, Crossbar, evaluate, program, recalibrate_batchnorm
+from aimc_robust import DAC, Crossbar, Deployment, evaluate, program, recalibrate_batchnorm
 from aimc_robust.errors import InputError, UnknownNameError
 
 DAY_S = 86400.0
+COMPENSATED = Deployment(compensation=("drift",))
 PCM = Crossbar("pcm-nandakumar2019", read_noise=False)
 
 
@@ -25,10 +26,10 @@ def test_one_factor_per_layer_undoes_most_of_a_days_drift(arrays):
         analog = program(model, crossbar, **options)
         return sum(float((analog[i].weight - model[i].weight).detach().square().mean().sqrt()) for i in (0, 1))
 
-    fresh, aged, corrected = error(), error(time_s=DAY_S), error(time_s=DAY_S, drift_compensation=True)
+    fresh, aged, corrected = error(), error(time_s=DAY_S), error(time_s=DAY_S, deployment=COMPENSATED)
     assert aged > 3.0 * fresh
     assert corrected < 0.5 * aged  # exponents differ from cell to cell, which no factor undoes
-    assert error(drift_compensation=True) == fresh  # nothing to correct at time 0
+    assert error(deployment=COMPENSATED) == fresh  # nothing to correct at time 0
 
 
 @pytest.mark.parametrize("scaling", ["layer", "column"])
@@ -38,7 +39,7 @@ def test_the_factor_is_mean_magnitude_before_over_after(scaling):
     fresh, aged = program(layer, crossbar).weight, program(layer, crossbar, time_s=DAY_S).weight
     want = aged * fresh.abs().mean() / aged.abs().mean()
     for arrays in (crossbar, Crossbar("pcm-nandakumar2019", read_noise=False, scaling=scaling, dac=DAC(kind="ideal"))):
-        got = program(layer, arrays, time_s=DAY_S, drift_compensation=True)
+        got = program(layer, arrays, time_s=DAY_S, deployment=COMPENSATED)
         torch.testing.assert_close(got.weight, want, rtol=1e-9, atol=0)
 
 
@@ -48,7 +49,7 @@ def test_compensated_arrays_compute_what_compensated_weights_do(mapping):
     x = torch.randn(5, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     options = {"mapping": mapping, "read_noise": False, "bias_rows": 1}
     both = [
-        program(layer, Crossbar("pcm-nandakumar2019", dac=dac, **options), time_s=DAY_S, drift_compensation=True)(x)
+        program(layer, Crossbar("pcm-nandakumar2019", dac=dac, **options), time_s=DAY_S, deployment=COMPENSATED)(x)
         for dac in (None, DAC(kind="ideal"))
     ]
     torch.testing.assert_close(both[0], both[1], rtol=0, atol=1e-12)
@@ -62,11 +63,11 @@ def test_compensation_helps_every_mapping(mapping, path):
     dac = DAC(kind="ideal") if path == "arrays" else None
     crossbar = Crossbar("pcm-nandakumar2019", read_noise=False, mapping=mapping, dac=dac)
 
-    def error(**options: bool) -> float:
+    def error(**options: object) -> float:
         y = program(layer, crossbar, time_s=1e6, **options)(x)
         return float((y - layer(x)).norm() / layer(x).norm())
 
-    assert error(drift_compensation=True) < 0.7 * error()
+    assert error(deployment=COMPENSATED) < 0.7 * error()
 
 
 def test_an_all_zero_layer_is_not_divided_by_zero():
@@ -74,7 +75,7 @@ def test_an_all_zero_layer_is_not_divided_by_zero():
     nn.init.zeros_(layer.weight)
     for dac in (None, DAC(kind="ideal")):
         crossbar = Crossbar("pcm-nandakumar2019", read_noise=False, dac=dac)
-        analog = program(layer, crossbar, time_s=DAY_S, drift_compensation=True)
+        analog = program(layer, crossbar, time_s=DAY_S, deployment=COMPENSATED)
         assert torch.equal(analog(torch.randn(2, 4)), layer.bias.expand(2, 3))
 
 
@@ -150,14 +151,19 @@ def test_kept_norms_learn_statistics_and_nothing_else_changes():
 @pytest.mark.parametrize("compensation", [(), ("drift",), ("batchnorm",), ("drift", "batchnorm")], ids=str)
 def test_evaluate_compensates_each_chip_as_by_hand(compensation):
     model, labels = network(kept=False), torch.arange(40) % 5
-    estimate = evaluate(
-        model, [(data(40), labels)], PCM, chips=2, time_s=DAY_S, compensation=compensation, data=[data(30)]
-    )
+    deployment = Deployment(compensation=compensation, data=[data(30)])
+    estimate = evaluate(model, [(data(40), labels)], PCM, chips=2, time_s=DAY_S, deployment=deployment)
     losses = []
     for number in range(2):
-        chip = program(model, PCM, chip=number, time_s=DAY_S, drift_compensation="drift" in compensation)
+        chip = program(
+            model, PCM, chip=number, time_s=DAY_S, deployment=COMPENSATED if "drift" in compensation else None
+        )
         if "batchnorm" in compensation:
             recalibrate_batchnorm(chip, [data(30)])
+        by_deployment = program(model, PCM, chip=number, time_s=DAY_S, deployment=deployment)
+        assert torch.equal(by_deployment(data(40)), chip(data(40)))
+        by_deployment = program(model, PCM, chip=number, time_s=DAY_S, deployment=deployment)
+        assert torch.equal(by_deployment(data(40)), chip(data(40)))
         losses.append(float(nn.functional.cross_entropy(chip(data(40)), labels).detach()))
     assert estimate.table["loss"].tolist() == pytest.approx(losses, rel=1e-6)
 
@@ -177,6 +183,6 @@ def test_a_model_without_batchnorm_is_refused():
 def test_an_unknown_compensation_and_missing_data_are_refused():
     batches = [(data(4), torch.zeros(4, dtype=torch.long))]
     with pytest.raises(UnknownNameError, match="compensation 'drfit': did you mean 'drift'"):
-        evaluate(network(kept=False), batches, PCM, compensation=("drfit",))
+        evaluate(network(kept=False), batches, PCM, deployment=Deployment(compensation=("drfit",)))
     with pytest.raises(InputError, match="needs unlabelled batches"):
-        evaluate(network(kept=False), batches, PCM, compensation=("batchnorm",))
+        evaluate(network(kept=False), batches, PCM, deployment=Deployment(compensation=("batchnorm",)))

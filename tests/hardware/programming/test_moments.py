@@ -8,7 +8,7 @@ from torch import nn
 from aimc_robust.devices.moments import Moments
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.config.mapping import BitSliced
+from aimc_robust.hardware.config.standard_mappings import BitSliced
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import program
 from aimc_robust.hardware.programming.moments import model_moments, noise_moments, weight_moments
@@ -42,7 +42,16 @@ def matrix():
 def chips_of(crossbar, weight, time_s):
     axes = Axes(0)
     draws = [layer_draws(axes.at(chip=chip).generator()) for chip in range(CHIPS)]
-    return torch.stack([read_back(crossbar, program_matrix(crossbar, weight, d, time_s=time_s)) for d in draws])
+    return torch.stack(
+        [
+            read_back(
+                crossbar.device,
+                crossbar.weights,
+                program_matrix(crossbar.device, crossbar.weights, weight, d, time_s=time_s),
+            )
+            for d in draws
+        ]
+    )
 
 
 def worst(found, chips):

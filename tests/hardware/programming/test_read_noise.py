@@ -36,17 +36,19 @@ def slow_reads(crossbar: Crossbar, x: Tensor, time_s: float, *, factor: float = 
     model, generator = layer(), torch.Generator().manual_seed(2)
     weight = analog_weights(model)["weight"]
     chip = Chip(axes=chip_axes(0, 0), time_s=time_s)
-    cells = program_matrix(crossbar, with_bias_rows(crossbar, weight), chip.draws(weight), time_s=time_s)
+    cells = program_matrix(
+        crossbar.device, crossbar.weights, with_bias_rows(crossbar, weight), chip.draws(weight), time_s=time_s
+    )
     states = [type(cell)(cell.programmed.clone(), cell.now.clone()) for cell in cells.states]
-    low, high = crossbar.programming_window
+    low, high = crossbar.device.programming_window
     outputs = torch.zeros(READS, 3, dtype=torch.float64)
-    rows = torch.cat([x, x.new_ones(crossbar.bias_rows)])
+    rows = torch.cat([x, x.new_ones(crossbar.arrays.bias_rows)])
     noisy = []
     for state in states:
-        std = factor * read_std(crossbar.card, state, time_s=time_s)
+        std = factor * read_std(crossbar.device.cell, state, time_s=time_s)
         noise = torch.randn((READS, *std.shape), generator=generator, dtype=torch.float64)
         noisy.append((state.now + std * noise) / high)
-    u = crossbar.mapping_object.to_weights(iter(noisy), low / high, crossbar.cell_bits)
+    u = crossbar.weights.mapping.to_weights(iter(noisy), low / high, crossbar.weights.cell_bits)
     outputs = (u * cells.limit * rows).sum(dim=-1)
     return outputs.numpy()
 
@@ -54,7 +56,7 @@ def slow_reads(crossbar: Crossbar, x: Tensor, time_s: float, *, factor: float = 
 def fast_reads(crossbar: Crossbar, x: Tensor, time_s: float) -> np.ndarray:
     model = layer()
     y = program(model, crossbar, time_s=time_s)(x.expand(READS, -1))
-    return (y - (0.0 if crossbar.bias_rows else model.bias)).numpy()
+    return (y - (0.0 if crossbar.arrays.bias_rows else model.bias)).numpy()
 
 
 def p_values(fast: np.ndarray, slow: np.ndarray) -> list[float]:

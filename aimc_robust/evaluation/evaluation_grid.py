@@ -1,0 +1,157 @@
+"""The accuracy of trained models under several conditions and times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import pandas as pd
+from torch import nn
+
+from aimc_robust.data.batches import as_reiterable
+from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.evaluation.evaluate import evaluate
+from aimc_robust.evaluation.monte_carlo import Condition
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.metrics import Batch, Metric
+from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+
+GridKey = tuple[str, float]
+"""(name of the condition, seconds since programming)."""
+
+
+class EvaluationGrid(Mapping[GridKey, AccuracyEstimate]):
+    """Estimates by (condition, time_s): an immutable mapping in the order of conditions, then of times.
+
+    Args:
+        estimates: (condition, time_s) -> estimate.
+
+    Example:
+        >>> grid = evaluate_grid(model, batches, {"rram": rram}, time_s=[0.0, 3600.0])  # doctest: +SKIP
+        >>> grid["rram", 3600.0].mean  # doctest: +SKIP
+        >>> grid.to_frame()  # doctest: +SKIP
+    """
+
+    def __init__(self, estimates: Mapping[GridKey, AccuracyEstimate]) -> None:
+        self._estimates = dict(estimates)
+
+    def __getitem__(self, key: GridKey) -> AccuracyEstimate:
+        return self._estimates[key]
+
+    def __iter__(self) -> Iterator[GridKey]:
+        return iter(self._estimates)
+
+    def __len__(self) -> int:
+        return len(self._estimates)
+
+    @property
+    def conditions(self) -> list[str]:
+        """Names of the conditions, in order."""
+        return list(dict.fromkeys(condition for condition, _ in self))
+
+    @property
+    def times_s(self) -> list[float]:
+        """Times [s], in order."""
+        return list(dict.fromkeys(time_s for _, time_s in self))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per (condition, time_s), in order.
+
+        Returns:
+            Columns `condition`, `time_s` [s]; `mean`, `sd_noise`, `sd_seed`, `ci_low`, `ci_high` of the accuracy
+            [percent], see `AccuracyEstimate`; and the number of `chips`.
+        """
+        rows = [
+            {
+                "condition": condition,
+                "time_s": time_s,
+                "mean": estimate.mean,
+                "sd_noise": estimate.sd_noise,
+                "sd_seed": estimate.sd_seed,
+                "ci_low": estimate.ci[0],
+                "ci_high": estimate.ci[1],
+                "chips": estimate.chips,
+            }
+            for (condition, time_s), estimate in self.items()
+        ]
+        return pd.DataFrame(rows)
+
+    def __repr__(self) -> str:
+        return f"EvaluationGrid(conditions={self.conditions}, times_s={self.times_s})"
+
+
+def evaluate_grid(
+    model: nn.Module | Sequence[nn.Module],
+    batches: Iterable[Batch],
+    conditions: Mapping[str, Condition],
+    *,
+    chips: int = 25,
+    chip_seed: int = 0,
+    time_s: float | Sequence[float] = 0.0,
+    deployment: Deployment | Mapping[str, Deployment] | None = None,
+    jobs: int | None = None,
+    precision: float | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+) -> EvaluationGrid:
+    """Estimate the accuracy of a model under several conditions and times, on the same chips.
+
+    Conditions other than crossbars do not depend on time: they are evaluated once and appear at every time.
+
+    Args:
+        model: A trained model, or several that were trained with the same recipe.
+        batches: (inputs, labels) pairs, such as a list or a DataLoader; an iterator is kept as a list.
+        conditions: Name -> a Crossbar, a weight noise, or None for digital weights.
+        chips: As for `evaluate`.
+        chip_seed: Root seed of all chips.
+        time_s: Seconds since programming of the crossbars, one time or several.
+        deployment: One deployment for all crossbars, or name of a crossbar -> its deployment.
+        jobs: As for `evaluate`.
+        precision: As for `evaluate`.
+        metrics: As for `evaluate`.
+
+    Returns:
+        The estimates.
+
+    Raises:
+        InputError: if an argument is invalid.
+        UnknownNameError: if `deployment` names a condition that does not exist.
+        DataError: if there are no images, or labels do not match the outputs.
+    """
+    times_s = [float(t) for t in time_s] if isinstance(time_s, Sequence) else [time_s]
+    if not isinstance(conditions, Mapping) or not conditions:
+        raise InputError(f"conditions must map at least one name to a condition, got {conditions!r}.")
+    if not times_s:
+        raise InputError("time_s must be at least one time, got none.")
+    if isinstance(deployment, Mapping):
+        for name in deployment:
+            if name not in conditions:
+                raise unknown_name("condition of a deployment", name, conditions)
+            if not isinstance(conditions[name], Crossbar):
+                raise InputError(f"the deployment {name!r} must belong to a crossbar, got {conditions[name]!r}.")
+            if not isinstance(conditions[name], Crossbar):
+                raise InputError(f"the deployment {name!r} must belong to a crossbar, got {conditions[name]!r}.")
+    models = [model] if isinstance(model, nn.Module) else list(model)
+    batches = as_reiterable(batches)
+
+    def estimate(condition: Condition, time_s: float, deployed: Deployment | None) -> AccuracyEstimate:
+        return evaluate(
+            models,
+            batches,
+            condition,
+            chips=chips,
+            chip_seed=chip_seed,
+            time_s=time_s,
+            deployment=deployed,
+            jobs=jobs,
+            precision=precision,
+            metrics=metrics,
+        )
+
+    estimates: dict[GridKey, AccuracyEstimate] = {}
+    for name, condition in conditions.items():
+        if isinstance(condition, Crossbar):
+            deployed = deployment.get(name) if isinstance(deployment, Mapping) else deployment
+            estimates |= {(name, t): estimate(condition, t, deployed) for t in times_s}
+        else:
+            estimates |= dict.fromkeys([(name, t) for t in times_s], estimate(condition, 0.0, None))
+    return EvaluationGrid(estimates)

@@ -1,0 +1,56 @@
+"""How a model is deployed on a crossbar, beyond the crossbar itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from aimc_robust.errors import InputError, require_known
+from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
+
+Backend = Literal["native", "crosssim"]
+Compensation = Literal["drift", "batchnorm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """How a model is deployed on a crossbar, beyond the crossbar itself.
+
+    Attributes:
+        ranges: Converter ranges of the model's layers, from `calibrate`; None: none are needed.
+        backend: `native`, or `crosssim`, which runs CrossSim's cores with the same parameters and its own random
+            numbers.
+        compensation: Digital corrections, none by default. `drift`: each matrix's output is multiplied by one factor
+            (global drift compensation, see `hardware.programming.programmed_matrix.Chip`). `batchnorm`: BatchNorm
+            statistics are estimated anew on each chip (`recalibrate_batchnorm`).
+        data: Unlabelled batches of inputs for `batchnorm`; an iterator is kept as a list.
+
+    Raises:
+        InputError: if a value is invalid.
+        UnknownNameError: if the backend or a compensation is unknown.
+
+    Example:
+        >>> Deployment(compensation=("drift",))
+        Deployment(ranges=None, backend='native', compensation=('drift',))
+    """
+
+    ranges: Mapping[str, LayerRanges] | None = None
+    backend: Backend = "native"
+    compensation: tuple[Compensation, ...] = ()
+    data: Iterable[Any] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        require_known("backend", self.backend, get_args(Backend))
+        if isinstance(self.compensation, str):
+            raise InputError(f"compensation is a tuple of names, such as ({self.compensation!r},).")
+        for name in self.compensation:
+            require_known("compensation", name, get_args(Compensation))
+        if self.ranges is not None and not isinstance(self.ranges, ConverterRanges):
+            object.__setattr__(self, "ranges", ConverterRanges(self.ranges))
+        object.__setattr__(self, "data", list(self.data))
+
+    def check_data(self) -> None:
+        """Raise InputError if a compensation lacks its data."""
+        if "batchnorm" in self.compensation and not self.data:
+            raise InputError("the compensation 'batchnorm' needs unlabelled batches: pass data=[inputs, ...].")

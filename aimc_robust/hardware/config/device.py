@@ -1,0 +1,104 @@
+"""What the memory is: its cell model, and which of the cell's errors act."""
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from aimc_robust.devices.cell_model import CellModel
+from aimc_robust.devices.limits import OutOfRange, check_states
+from aimc_robust.errors import InputError, require_finite, require_known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """What the memory is: its cell model, the programming window, and which of the cell's errors act.
+
+    Attributes:
+        cell: The device, a card or another cell model.
+        window: (min, max) target states used for programming, in the cell's unit; None: the cell's own window.
+        programming: Whether the cell's programming error acts.
+        drift: Whether the cell's drift acts.
+        read_noise: Whether the cell's read noise acts, at every multiply; no effect for a cell without read noise.
+        error_scale: Factor on the cell's programming error, and on the widths of a drift table; 0 switches both off.
+        stuck: (low, high) fractions of cells stuck at the ends of the window; None: the cell's own fractions.
+        on_out_of_range: `warn` or `error` if the window or a time leaves the limits of the cell model.
+
+    Raises:
+        InputError: if a value is invalid.
+        UnknownNameError: if `on_out_of_range` is unknown.
+    """
+
+    cell: CellModel
+    window: tuple[float, float] | None = None
+    programming: bool = True
+    drift: bool = True
+    read_noise: bool = True
+    error_scale: float = 1.0
+    stuck: tuple[float, float] | None = None
+    on_out_of_range: OutOfRange = "warn"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cell, CellModel):
+            raise InputError(f"cell must be a CellModel such as load_card('rram-wan2022'), got {self.cell!r}.")
+        for name in ("read_noise", "programming", "drift"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}.")
+        require_finite("error_scale", self.error_scale)
+        require_known("on_out_of_range", self.on_out_of_range, get_args(OutOfRange))
+        if self.stuck is not None:
+            object.__setattr__(self, "stuck", _parse_fractions(self.stuck))
+        window = _parse_window(self.programming_window, self.window, self.cell.unit)
+        if self.window is not None:
+            object.__setattr__(self, "window", window)
+
+    @property
+    def programming_window(self) -> tuple[float, float]:
+        """(min, max) target states in the cell's unit: `window`, or the cell's own."""
+        return self.cell.window if self.window is None else self.window
+
+    @property
+    def stuck_fractions(self) -> tuple[float, float]:
+        """(low, high) fractions of stuck cells: `stuck`, or the cell's own."""
+        return self.cell.stuck_fractions if self.stuck is None else self.stuck
+
+    @property
+    def reads_with_noise(self) -> bool:
+        """Whether each multiply has its own read noise."""
+        return self.read_noise and self.cell.has_read_noise
+
+    def check_window(self, *, time_s: float = 0.0, stacklevel: int = 2) -> None:
+        """Warn, or raise InputError (see `on_out_of_range`), if the window leaves the limits of the cell model.
+
+        Args:
+            time_s: Seconds since programming; above 0 the limits of the cell's drift count too.
+            stacklevel: Of the warning, as in `warnings.warn`: 2 is the caller's line.
+        """
+        check_states(
+            self.cell,
+            self.programming_window,
+            time_s=time_s,
+            on_out_of_range=self.on_out_of_range,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def _parse_window(window: Any, given: Any, unit: str) -> tuple[float, float]:
+    try:
+        low, high = window
+        valid = 0 <= low < high < float("inf")
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise InputError(f"window must be (min, max) with 0 <= min < max in {unit}, got {given!r}.")
+    return low, high
+
+
+def _parse_fractions(stuck: Any) -> tuple[float, float]:
+    try:
+        low, high = stuck
+    except (TypeError, ValueError):
+        raise InputError(f"stuck must be the fractions (low, high), got {stuck!r}.") from None
+    require_finite("stuck low", low, high=1.0)
+    require_finite("stuck high", high, high=1.0)
+    if low + high > 1.0:
+        raise InputError(f"the fractions of stuck cells add up to {low + high:g}; at most 1 is possible.")
+    return low, high

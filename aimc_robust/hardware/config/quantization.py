@@ -1,0 +1,121 @@
+"""Rounding to the levels of a converter, and input bit slicing.
+
+After CrossSim 3.2 (BSD-3, sandialabs/cross-sim): values are clipped to the range, then rounded to the nearest level,
+ties to even. Gradients pass straight through the rounding and are 0 where a value was clipped.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aimc_robust.errors import InputError
+
+
+def input_levels(kind: str, bits: int) -> tuple[float, int]:
+    """Return the levels of a DAC.
+
+    Args:
+        kind: `unsigned`, `signed` or `sign-magnitude`.
+        bits: Resolution.
+
+    Returns:
+        The lowest input in units of full scale, and the number of intervals between levels.
+
+    Raises:
+        InputError: if the kind has no levels (`auto`, `ideal`).
+    """
+    match kind:
+        case "unsigned":
+            return 0.0, 2**bits - 1
+        case "signed":
+            return -1.0, 2**bits - 1
+        case "sign-magnitude":
+            return -1.0, 2**bits - 2
+    raise InputError(f"a DAC of kind {kind!r} has no levels before calibration.")
+
+
+def quantize(x: Tensor, low: float, high: float, steps: int, *, overwrite: bool = False) -> Tensor:
+    """Clip x to [low, high] and round it to the nearest of steps + 1 equally spaced levels, ties to even.
+
+    Args:
+        x: Values, any shape.
+        low: Lower end of the range.
+        high: Upper end of the range.
+        steps: Number of intervals between levels.
+        overwrite: Allow x's memory to be reused for the result if no gradient is recorded.
+
+    Returns:
+        Rounded values of x's shape and dtype.
+    """
+    if torch.is_grad_enabled() and x.requires_grad:
+        rounded: Tensor = _StraightThrough.apply(x, low, high, steps)
+        return rounded
+    return _round_(x.clamp_(low, high) if overwrite else x.clamp(low, high), low, high, steps)
+
+
+def _round_(x: Tensor, low: float, high: float, steps: int) -> Tensor:
+    """Round x, which lies within [low, high], in place and in as few passes as possible.
+
+    On a symmetric range levels are counted from its middle: a level at 0 is exactly 0, and if 0 lies between two
+    levels it is rounded up, whatever the range (as in CrossSim).
+    """
+    step = (high - low) / steps
+    if low == 0 or (low == -high and steps % 2 == 0):
+        return x.mul_(1.0 / step).round_().mul_(step)
+    levels_below_zero = steps / 2 if low == -high else -low / step  # may be fractional
+    _affine_(x, 1.0 / step, levels_below_zero).round_()
+    return _affine_(x, step, -levels_below_zero * step)
+
+
+def _affine_(x: Tensor, factor: float, shift: float) -> Tensor:
+    """Compute factor * x + shift in one pass, in place."""
+    return torch.add(torch.full((), shift, dtype=x.dtype, device=x.device), x, alpha=factor, out=x)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The gradient of rounding is taken as 1 within the range, 0 outside (Bengio et al., arXiv 1308.3432)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float, steps: int) -> Tensor:
+        ctx.save_for_backward((x >= low) & (x <= high))
+        return _round_(x.clamp(low, high), low, high, steps)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (inside,) = ctx.saved_tensors
+        return grads[0] * inside, None, None, None
+
+
+def input_slices(x: Tensor, full_scale: float, kind: str, bits: int, slice_bits: int) -> tuple[list[Tensor], float]:
+    """Cut quantized inputs into slices of `slice_bits` bits, least significant first.
+
+    Each slice is digit / (2^slice_bits - 1) with x's sign. The results y_k of the slices are combined as
+    acc = (acc + y_k) / 2^slice_bits, from the first slice on.
+
+    Args:
+        x: Quantized inputs, any shape.
+        full_scale: Largest input, in x's unit.
+        kind: Kind of the DAC, `unsigned` or `sign-magnitude`.
+        bits: Resolution of the DAC.
+        slice_bits: Bits of a slice.
+
+    Returns:
+        The slices in units of full scale, each of x's shape, and the factor that multiplies the combined result.
+
+    References:
+        CrossSim 3.2, input bit slicing.
+    """
+    magnitude_bits = bits if kind == "unsigned" else bits - 1
+    top = 2**magnitude_bits - 1
+    code = x.abs().mul_(top / full_scale).round_()
+    sign = x.sign()
+    count = -(-magnitude_bits // slice_bits)
+    base = 2.0**slice_bits
+    slices = []
+    for _ in range(count):
+        digit = torch.remainder(code, base)
+        code = code.sub_(digit).div_(base)
+        slices.append(digit.div_(base - 1.0).mul_(sign))
+    factor = (base - 1.0) * 2.0 ** (slice_bits * count - magnitude_bits) * 2.0**magnitude_bits / top
+    return slices, factor

@@ -1,0 +1,182 @@
+"""The weight mappings of CrossSim 3.2 (BSD-3, sandialabs/cross-sim), and how a mapping is found by name."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aimc_robust.errors import InputError, require_known, require_whole
+from aimc_robust.hardware.config.mapping import WeightMapping, quantize_states
+from aimc_robust.io.user_code import construct, is_reference
+
+
+class _DifferentialPair(WeightMapping):
+    """Two devices, u = (g_plus - g_minus) / (1 - g_min)."""
+
+    @property
+    def signs(self) -> tuple[float, ...]:
+        return (1.0, -1.0)
+
+    def factors(self, g_min: float, cell_bits: int) -> tuple[tuple[float, ...], float]:
+        return (1.0 / (1.0 - g_min),), 0.0
+
+
+@dataclass(frozen=True)
+class OneSided(_DifferentialPair):
+    """Differential pair: the device of the weight's sign holds |u|, the other stays at g_min.
+
+    CrossSim: BALANCED, ONE_SIDED.
+    """
+
+    description = "one-sided"
+
+    def to_states(self, u: Tensor, g_min: float, cell_bits: int) -> Iterator[Tensor]:
+        """Yield the states of the positive, then of the negative device."""
+        yield quantize_states(u.clamp(min=0.0).mul_(1.0 - g_min).add_(g_min), g_min, cell_bits)
+        yield quantize_states(u.clamp(max=0.0).mul_(g_min - 1.0).add_(g_min), g_min, cell_bits)
+
+
+@dataclass(frozen=True)
+class TwoSided(_DifferentialPair):
+    """Differential pair: both devices move around the middle of the window.
+
+    CrossSim: BALANCED, TWO_SIDED.
+    """
+
+    description = "two-sided"
+
+    def to_states(self, u: Tensor, g_min: float, cell_bits: int) -> Iterator[Tensor]:
+        """Yield the states of the positive, then of the negative device."""
+        half = (1.0 - g_min) / 2.0
+        yield quantize_states(u.mul(half).add_(half + g_min), g_min, cell_bits)
+        yield quantize_states(u.mul(-half).add_(half + g_min), g_min, cell_bits)
+
+
+@dataclass(frozen=True)
+class Offset(WeightMapping):
+    """One device per weight; zero is a state in the middle of the range, subtracted digitally.
+
+    With b cell bits the range is (2^b - 2) / (2^b - 1) of the window, so that zero is a level. Reading back uses the
+    same range; CrossSim's multiply uses the whole window there and is off by that factor. CrossSim: OFFSET.
+    """
+
+    description = "offset"
+
+    @property
+    def signs(self) -> tuple[float, ...]:
+        """One device."""
+        return (1.0,)
+
+    @staticmethod
+    def _range(g_min: float, cell_bits: int) -> float:
+        return (1.0 - g_min) * ((2**cell_bits - 2) / (2**cell_bits - 1) if cell_bits else 1.0)
+
+    def to_states(self, u: Tensor, g_min: float, cell_bits: int) -> Iterator[Tensor]:
+        """Yield the states of the device."""
+        span = self._range(g_min, cell_bits)
+        yield quantize_states(u.add(1.0).mul_(span / 2.0).add_(1.0 - span), g_min, cell_bits)
+
+    def factors(self, g_min: float, cell_bits: int) -> tuple[tuple[float, ...], float]:
+        """Return the factor of the single bank, and the offset of zero."""
+        span = self._range(g_min, cell_bits)
+        return (2.0 / span,), -2.0 * (1.0 - span) / span - 1.0
+
+    def check_cell_bits(self, cell_bits: int) -> None:
+        """Raise InputError for 1 bit."""
+        if cell_bits == 1:
+            raise InputError("an offset mapping needs at least 2 cell bits: with 1 bit, zero is not a level.")
+
+
+@dataclass(frozen=True)
+class BitSliced(WeightMapping):
+    """Digits of an integer weight, each on its own one-sided pair (CrossSim: BITSLICED, BALANCED).
+
+    n = round(u (2^(B-1) - 1)) with B `weight_bits`; |n| in base 2^k, with k = B / S if that is an integer, else
+    ceil((B - 1) / S), S `slices`. Slice i holds digit i / (2^k - 1) on the device of n's sign, least significant first.
+
+    Attributes:
+        weight_bits: Bits of the integer weight, sign included, 2 to 24.
+        slices: Number of slices, each a bank.
+
+    Raises:
+        InputError: if a value is invalid or the last slice would be empty.
+    """
+
+    weight_bits: int = 8
+    slices: int = 2
+
+    def __post_init__(self) -> None:
+        require_whole("weight_bits of a bit-sliced mapping", self.weight_bits, low=2, high=24)
+        require_whole("slices of a bit-sliced mapping", self.slices, low=1, high=self.weight_bits - 1)
+        if self.bits_per_slice * (self.slices - 1) >= self.weight_bits - 1:
+            raise InputError(
+                f"{self.weight_bits} weight bits in {self.slices} slices leave the last slice empty; use fewer slices."
+            )
+
+    @property
+    def description(self) -> str:
+        """Name with the numbers of bits and slices."""
+        return f"bit-sliced ({self.weight_bits} bits in {self.slices} slices)"
+
+    @property
+    def bits_per_slice(self) -> int:
+        """k: bits that one device holds."""
+        if self.weight_bits % self.slices == 0:
+            return self.weight_bits // self.slices
+        return -(-(self.weight_bits - 1) // self.slices)
+
+    @property
+    def banks(self) -> int:
+        """One bank per slice."""
+        return self.slices
+
+    @property
+    def signs(self) -> tuple[float, ...]:
+        """A pair per slice."""
+        return (1.0, -1.0) * self.slices
+
+    def to_states(self, u: Tensor, g_min: float, cell_bits: int) -> Iterator[Tensor]:
+        """Yield the states of the positive and the negative device of each slice."""
+        code = u.mul(2 ** (self.weight_bits - 1) - 1).round_()
+        magnitude, base = code.abs(), 2.0**self.bits_per_slice
+        for _ in range(self.slices):
+            digit = torch.remainder(magnitude, base)
+            magnitude = magnitude.sub_(digit).div_(base)
+            g = digit.mul_((1.0 - g_min) / (base - 1.0))
+            yield quantize_states(torch.where(code >= 0, g, 0.0).add_(g_min), g_min, cell_bits)
+            yield quantize_states(torch.where(code < 0, g, 0.0).add_(g_min), g_min, cell_bits)
+
+    def factors(self, g_min: float, cell_bits: int) -> tuple[tuple[float, ...], float]:
+        """Return the weight of each slice's digit; the offset is 0."""
+        k, top = self.bits_per_slice, 2 ** (self.weight_bits - 1) - 1
+        return tuple(2.0 ** (k * i) * (2**k - 1) / top / (1.0 - g_min) for i in range(self.slices)), 0.0
+
+
+MAPPINGS: dict[str, WeightMapping] = {
+    "one-sided": OneSided(),
+    "two-sided": TwoSided(),
+    "offset": Offset(),
+    "bit-sliced": BitSliced(),
+}
+
+
+def find_mapping(mapping: str | WeightMapping | type[WeightMapping]) -> WeightMapping:
+    """Return the mapping that a name, an import path or an object stands for.
+
+    Args:
+        mapping: A key of MAPPINGS; a mapping or its class; or the import path `package.module:name` of a class or a
+            function without arguments that returns one.
+
+    Raises:
+        UnknownNameError: if the name is unknown.
+        InputError: if the import path does not lead to a mapping.
+    """
+    if isinstance(mapping, WeightMapping):
+        return mapping
+    if isinstance(mapping, type) and issubclass(mapping, WeightMapping):
+        return mapping()
+    if isinstance(mapping, str) and is_reference(mapping):
+        return construct(mapping, WeightMapping, what="mapping")
+    require_known("mapping", mapping, MAPPINGS)
+    return MAPPINGS[mapping]
