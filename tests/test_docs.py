@@ -54,11 +54,11 @@ methods.sgd = {}
 
 
 class Block(NamedTuple):
-    """A fenced block of a page; comment: the HTML comment above it, or ""."""
+    """A fenced block of a page, and the number of its first line."""
 
     language: str
     text: str
-    comment: str
+    line: int
 
 
 @functools.cache
@@ -67,9 +67,13 @@ def text_of(page: str) -> str:
 
 
 def blocks(page: str, *languages: str) -> list[Block]:
-    found = re.findall(r"(?:<!-- *([^>]*?) *-->\n)?^```(\w+)\n(.*?)^```$", text_of(page), re.DOTALL | re.MULTILINE)
-    every = [Block(language, text, comment) for comment, language, text in found]
-    return [b for b in every if b.language in languages and b.comment != "test: skip"]
+    pattern = r"(?:<!-- *([^>]*?) *-->\n)?^```(\w+)\n(.*?)^```$"
+    found = []
+    for match in re.finditer(pattern, text_of(page), re.DOTALL | re.MULTILINE):
+        comment, language, text = match.groups()
+        if language in languages and comment != "test: skip":
+            found.append(Block(language, text, text_of(page).count("\n", 0, match.start(3)) + 1))
+    return found
 
 
 def commands(page: str) -> list[list[str]]:
@@ -110,7 +114,8 @@ def run_page(page: str) -> tuple[str, Path]:
         warnings.simplefilter("error", UserWarning)
         warnings.filterwarnings("ignore", module=r"lightning|torch\.")  # of small loaders, and of their own future
         for block in blocks(page, "python"):
-            exec(compile(block.text, page, "exec"), namespace)
+            lines_before = "\n" * (block.line - 1)  # so that a traceback has the page's line
+            exec(compile(lines_before + block.text, str(ROOT / page), "exec"), namespace)
     return printed.getvalue(), folder
 
 
