@@ -6,9 +6,9 @@ from typing import Any
 
 from aimc_robust.devices.card import Card
 from aimc_robust.devices.cell_model import CellModel, check_cell_model
-from aimc_robust.errors import AimcError, InputError, unknown_name
+from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.io.toml import parse, read_toml
-from aimc_robust.io.user_code import import_callable, is_reference
+from aimc_robust.io.user_code import construct, is_reference
 
 DEVICE_ADVICE = "Or give the path of your own card, ending in .toml, or a cell model as package.module:name."
 
@@ -66,26 +66,15 @@ def load_cell_model(device: str | Path | dict[str, Any] | CellModel | type[CellM
         InputError: If the card is not valid, the import path names no cell model, or the cell model lacks an attribute.
     """
     if isinstance(device, type) and issubclass(device, CellModel):
-        return _construct(device, f"{device.__module__}:{device.__qualname__}")
+        return check_cell_model(device())
     if isinstance(device, str) and is_reference(device):
-        return _construct(import_callable(device, what="device"), device)
+        cell = construct(device, CellModel, what="device")  # type: ignore[type-abstract]  # as isinstance() accepts it
+        return cell if isinstance(cell, Card) else check_cell_model(cell)
     if isinstance(device, CellModel) and not isinstance(device, Card):
         return check_cell_model(device)
     if not isinstance(device, str | Path | dict | Card):
         raise InputError(
-            f"a device is the name of a card, the path of one, a table of its keys, a CellModel, or "
+            "a device is the name of a card, the path of one, a table of its keys, a CellModel, or "
             f"package.module:name, got {device!r}."
         )
     return load_card(device)
-
-
-def _construct(function: Any, reference: str) -> CellModel:
-    try:
-        cell = function()
-    except AimcError:
-        raise
-    except Exception as error:  # whatever a user's function raises
-        raise InputError(f"device {reference} cannot be built without arguments: {error}.") from None
-    if not isinstance(cell, CellModel):
-        raise InputError(f"device {reference} returned {type(cell).__name__}; expected a CellModel.")
-    return cell if isinstance(cell, Card) else check_cell_model(cell)

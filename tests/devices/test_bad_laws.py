@@ -1,4 +1,4 @@
-"""Drift, read noise and stuck cells that cannot be are refused in the reader's words."""
+"""Invalid drift, read noise and stuck cells raise InputError that names file, key and remedy."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The contract of a device card: the library's cards meet it, and a bad card is refused in the reader's words."""
+"""The contract of a device card: the library's cards meet it, and an invalid card raises InputError."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Times and windows: refused where they cannot be, told where the card's source does not cover them."""
+"""Times and windows: invalid ones raise, those outside the device's limits warn or raise."""
 
 import warnings
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A fitted card is written whole, reads back as it was, and works in a crossbar."""
+"""A fitted card is written atomically, reads back equal, and works in a crossbar."""
 
 import tomllib
 

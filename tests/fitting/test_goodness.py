@@ -1,4 +1,4 @@
-"""A bad fit is said to be bad, and a good one is not."""
+"""A bad fit is reported as bad, and a good one is not."""
 
 import numpy as np
 import pytest

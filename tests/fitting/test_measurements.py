@@ -1,4 +1,4 @@
-"""Measurements that cannot support a fit are refused in one sentence."""
+"""Measurements that cannot support a fit raise DataError."""
 
 import numpy as np
 import pandas as pd

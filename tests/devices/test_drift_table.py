@@ -1,4 +1,4 @@
-"""Drift tables against float64 numbers worked out apart: SONOS in linear time, Wan's RRAM in its logarithm."""
+"""Drift tables against independently computed float64 numbers: SONOS in linear time, Wan's RRAM in its logarithm."""
 
 import math
 
