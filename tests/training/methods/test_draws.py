@@ -51,8 +51,11 @@ DISTRIBUTIONS = {
 }
 
 
-@pytest.mark.parametrize("scale", ["filter_max", "filter_norm", "layer_max", "absolute"])
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [(name, "filter_max") for name in DISTRIBUTIONS]
+    + [(name, scale) for name in ("gaussian", "laplace") for scale in ("filter_norm", "layer_max", "absolute")],
+)
 def test_over_steps_it_is_distributed_as_stated_in_units_of_each_filters_scale(name, scale):
     make, cdf = DISTRIBUTIONS[name]
     model = layer()
