@@ -64,12 +64,12 @@ def simulate_cells(
 
     def states(chip: int, time_s: float, stuck: tuple[float, float] | None) -> np.ndarray:
         crossbar = Crossbar(card, mapping="offset", read_noise=False, stuck=stuck)
-        programmed = program(model, crossbar, seed=chip_seed, chip=chip, time_s=time_s)
+        programmed = program(model, crossbar, chip_seed=chip_seed, chip=chip, time_s=time_s)
         return states_of(next(programmed.parameters()).detach().numpy())
 
     def reads(chip: int, time_s: float) -> np.ndarray:
         crossbar = Crossbar(card, mapping="offset", stuck=(0.0, 0.0))
-        programmed = program(model, crossbar, seed=chip_seed, chip=chip, time_s=time_s)
+        programmed = program(model, crossbar, chip_seed=chip_seed, chip=chip, time_s=time_s)
         outputs = programmed(inputs).detach().numpy().reshape(READS, targets, cells)
         return states_of(outputs.transpose(0, 2, 1))
 

@@ -157,7 +157,7 @@ def test_its_defaults_have_no_drift_and_no_read_noise():
 @pytest.mark.parametrize("name", ["make", "Cell"])
 def test_it_is_found_by_its_import_path(module, name):
     assert load_cell_model(f"own_cells:{name}").name == "from-a-file"
-    assert ar.Crossbar(f"own_cells:{name}").reads_with_noise is False
+    assert ar.Crossbar(f"own_cells:{name}").device.cell.name == "from-a-file"
     for target in (f"own_cells:{name}", {"device": f"own_cells:{name}", "rows": 64}):
         assert build_target(target).name == "from-a-file"
 

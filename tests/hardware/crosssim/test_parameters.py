@@ -233,7 +233,7 @@ def test_a_generic_card_has_the_magnitude_of_its_error_and_scale(name, model, ma
 
 
 def test_a_users_card_of_constant_error_in_microsiemens_is_generic_in_units_of_its_full_scale():
-    card = changed("rram-milo2021", name="ours", programming={"coefficients": [3.0], "clip": "window"}).card
+    card = changed("rram-milo2021", name="ours", programming={"coefficients": [3.0], "clip": "window"}).device.cell
     device = crosssim_parameters(Crossbar(card, window=(60.0, 150.0)))["xbar"]["device"]
     assert device["programming_error"]["model"] == "NormalIndependentDevice"
     assert device["programming_error"]["magnitude"] == pytest.approx(3.0 / 150.0)
@@ -243,7 +243,7 @@ def test_a_users_card_of_constant_error_in_microsiemens_is_generic_in_units_of_i
 
 def test_a_proportional_error_is_relative_whatever_reference_the_card_uses():
     law = {"coefficients": [0.0, 2.0], "reference": 100.0}
-    card = changed("rram-milo2021", name="ours", programming=law).card
+    card = changed("rram-milo2021", name="ours", programming=law).device.cell
     error = crosssim_parameters(Crossbar(card))["xbar"]["device"]["programming_error"]
     assert (error["model"], error["magnitude"]) == ("NormalProportionalDevice", pytest.approx(0.02))
 
