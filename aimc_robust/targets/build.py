@@ -148,8 +148,9 @@ def _from_table(table: dict[str, Any]) -> Target:
 def _noise_target(options: dict[str, Any]) -> Target:
     kind = options.pop("noise")
     if isinstance(kind, str) and is_reference(kind):
-        name = options.pop("name", kind.partition(":")[2])
-        return Target(_check_name(name), construct(kind, WeightNoise, what="noise", options=options))
+        name = _check_name(options.pop("name", kind.partition(":")[2]))
+        noise = construct(kind, WeightNoise, what="noise", options=options)  # type: ignore[type-abstract]  # python/mypy#4717
+        return Target(name, noise)
     require_known("noise", kind, (*NOISES, "ascent"))
     if "radius" in options or kind == "ascent":
         return _radius_target(kind, options)
@@ -163,13 +164,14 @@ def _noise_target(options: dict[str, Any]) -> Target:
 def _radius_target(kind: str, options: dict[str, Any]) -> Target:
     """Build a perturbation of given length: Gaussian of some `scale`, or along the gradient."""
     check_keys(options, ("name", "radius", *(() if kind == "ascent" else ("scale",))), name="a target of a radius")
-    require_finite("radius", options.get("radius"))
+    radius: Any = options.get("radius")
+    require_finite("radius", radius)
     if kind == "laplace":
         raise InputError("radius is for noise = gaussian or ascent; laplace needs b.")
-    name, radius = _check_name(options.get("name")), float(options["radius"])
+    name = _check_name(options.get("name"))
     if kind == "ascent":
-        return Target(name, None, direction="ascent", radius=radius)
-    return Target(name, Gaussian(1.0, options.get("scale", "filter_norm")), direction="random", radius=radius)
+        return Target(name, None, direction="ascent", radius=float(radius))
+    return Target(name, Gaussian(1.0, options.get("scale", "filter_norm")), direction="random", radius=float(radius))
 
 
 def _landscape_target(options: dict[str, Any]) -> Target:

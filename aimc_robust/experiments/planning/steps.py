@@ -12,10 +12,11 @@ from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.streaming import StreamedImages
-from aimc_robust.evaluation.monte_carlo import Condition, Deployment, evaluate_chips
+from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.experiments.planning.timer import MAX_REPETITIONS
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.targets.target import Target

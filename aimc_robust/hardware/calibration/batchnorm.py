@@ -23,6 +23,7 @@ class ChannelCorrection(nn.Module):
         folded: The folded BatchNorm.
     """
 
+    folded: FoldedNorm
     gamma: Tensor
     beta: Tensor
     eps: Tensor

@@ -177,6 +177,6 @@ def find_mapping(mapping: str | WeightMapping | type[WeightMapping]) -> WeightMa
     if isinstance(mapping, type) and issubclass(mapping, WeightMapping):
         return mapping()
     if isinstance(mapping, str) and is_reference(mapping):
-        return construct(mapping, WeightMapping, what="mapping")
+        return construct(mapping, WeightMapping, what="mapping")  # type: ignore[type-abstract]  # python/mypy#4717
     require_known("mapping", mapping, MAPPINGS)
     return MAPPINGS[mapping]

@@ -53,7 +53,7 @@ def test_the_model_is_left_untouched():
 @pytest.mark.parametrize("mapping", ["offset", BitSliced(weight_bits=8, slices=2)], ids=str)
 @pytest.mark.parametrize("way", ["copy", "file"])
 def test_a_copy_continues_with_the_same_chip_and_the_same_noise(way, mapping):
-    crossbar = Crossbar("sonos-agrawal2022", mapping=mapping, bias_rows=1, dac=ARRAYS.dac)
+    crossbar = Crossbar("sonos-agrawal2022", mapping=mapping, bias_rows=1, dac=ARRAYS.periphery.dac)
     analog = program(small_model(), crossbar)
     analog(images(3))
     if way == "copy":
