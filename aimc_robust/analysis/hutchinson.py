@@ -36,19 +36,19 @@ class Contraction:
     images: Tensor
 
     @property
-    def shares(self) -> Tensor:
+    def batch_fractions(self) -> Tensor:
         """(batches,): fraction of the images in each batch."""
         return self.images / self.images.sum()
 
     @property
     def loss(self) -> float:
         """Mean loss over all images."""
-        return float(self.losses @ self.shares)
+        return float(self.losses @ self.batch_fractions)
 
     @property
     def per_parameter(self) -> Tensor:
         """(weightings, parameters): sum_i a_i H_ii within each parameter."""
-        return self.values.mean(dim=-1) @ self.shares
+        return self.values.mean(dim=-1) @ self.batch_fractions
 
     @property
     def total(self) -> Tensor:
@@ -65,14 +65,14 @@ class Contraction:
         Args:
             sampled_fraction: Fraction, 0 to 1, of the images of interest that these are.
         """
-        draws, shares = self.values.sum(dim=1), self.shares
-        probes, squares = draws.shape[-1], shares.square()
+        draws, fractions = self.values.sum(dim=1), self.batch_fractions
+        probes, squares = draws.shape[-1], fractions.square()
         means = draws.mean(dim=-1)
-        spread = (means - self.total.unsqueeze(1)).square() @ shares / (1.0 - squares.sum())  # NaN for one batch
+        spread = (means - self.total.unsqueeze(1)).square() @ fractions / (1.0 - squares.sum())  # NaN for one batch
         if probes == 1:
             return (spread * squares.sum()).sqrt()
         within = draws.var(dim=-1) / probes
-        image_variance = (spread - within @ shares).clamp(min=0.0) * squares.sum()
+        image_variance = (spread - within @ fractions).clamp(min=0.0) * squares.sum()
         return (within @ squares + (image_variance * (1.0 - sampled_fraction) if sampled_fraction < 1 else 0.0)).sqrt()
 
 

@@ -62,18 +62,7 @@ def train_epoch(
         DivergenceError: If a loss is not finite, on all workers alike.
     """
     updates = config.updates_per_epoch(len(images))
-    data_shard = method.shard(*world())
-    streams = [
-        images.epoch(
-            epoch,
-            batch_size=config.batch_size,
-            seed=train_seed,
-            stream=stream,
-            shard=data_shard.shard,
-            num_shards=data_shard.num_shards,
-        )
-        for stream in data_shard.streams
-    ]
+    streams = _batch_streams(images, method, config.batch_size, train_seed, epoch)
     loss_fn = loss_function(config)
     losses: list[Tensor] = []
     model.train()
@@ -101,6 +90,17 @@ def train_epoch(
         "strength": method.strength(step),
         "train_loss": float(mean_losses.mean()),
     }
+
+
+def _batch_streams(
+    images: Images | StreamedImages, method: Method, batch_size: int, seed: int, epoch: int
+) -> list[Iterator[Batch]]:
+    """Return the batches of this process, one stream for each batch of an update."""
+    streams, shard, num_shards = method.shard(*world())
+    return [
+        images.epoch(epoch, batch_size=batch_size, seed=seed, stream=stream, shard=shard, num_shards=num_shards)
+        for stream in streams
+    ]
 
 
 def _backward(

@@ -116,13 +116,8 @@ def train(
             epoch = load_finished(folder, model, recipe)
             return TrainingResult(model.eval(), epoch, read_rows(folder / HISTORY))
     weights_in_scope(model, "all")  # raises for a model without parameters
-    if config.channels_last and len(images.shape) != 3:
-        raise InputError(
-            f"channels_last needs images (N, C, H, W), got inputs of shape (N, {', '.join(map(str, images.shape))}); "
-            "set it to False."
-        )
     fabric = fabric or single_device_fabric(next(model.parameters()).device, config.precision)
-    check_fabric(fabric, config.precision, config.batch_size, shards=method.shard(*world()).num_shards)
+    _check_settings(config, images, method, fabric)
     inputs, labels = validation_set
     run = _Run(
         model=model,
@@ -137,6 +132,15 @@ def train(
         fabric=fabric,
     )
     return run.train(on_epoch)
+
+
+def _check_settings(config: TrainingConfig, images: Images | StreamedImages, method: Method, fabric: Fabric) -> None:
+    if config.channels_last and len(images.shape) != 3:
+        raise InputError(
+            f"channels_last needs images (N, C, H, W), got inputs of shape (N, {', '.join(map(str, images.shape))}); "
+            "set it to False."
+        )
+    check_fabric(fabric, config.precision, config.batch_size, shards=method.shard(*world()).num_shards)
 
 
 @dataclass(frozen=True, kw_only=True)

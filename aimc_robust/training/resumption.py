@@ -75,7 +75,7 @@ def recipe_fingerprint(
     Settings at their defaults are left out, so that a setting added later does not invalidate existing checkpoints.
     """
     tensors = {name: [*value.shape, str(value.dtype)] for name, value in model.state_dict().items()}
-    settings = [[type(part).__name__, _non_default_fields(part)] for part in (method, config, augmentation)]
+    settings = [[type(values).__name__, _non_default_fields(values)] for values in (method, config, augmentation)]
     content = [tensors, settings, train_seed, data_id]
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 

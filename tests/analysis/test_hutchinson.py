@@ -258,15 +258,15 @@ def _fused_attention(x):
 @pytest.mark.parametrize("function", [_OnceOnly.apply, _fused_attention], ids=["once only", "not implemented"])
 def test_what_has_no_second_derivative_is_refused(function):
     model = nn.Sequential(smooth_net(), _Applied(function))
-    with pytest.raises(InputError, match="cannot be differentiated twice"):
+    with pytest.raises(InputError, match="twice"):
         hessian_diagonal(model, [data()])
 
 
 def test_what_cannot_be_is_refused():
     model = smooth_net()
-    with pytest.raises(DataError, match="at least one batch"):
+    with pytest.raises(DataError, match="batch"):
         hessian_diagonal(model, [])
-    with pytest.raises(UnknownNameError, match=r"unknown parameter '3.wieght': did you mean '3.weight'"):
+    with pytest.raises(UnknownNameError, match="'3.wieght'.*'3.weight'"):
         contract_hessian(model, [data()], [{"3.wieght": torch.ones(3, 8)}])
-    with pytest.raises(InputError, match="probes must be a whole number from 1"):
+    with pytest.raises(InputError, match="probes"):
         hessian_diagonal(model, [data()], probes=0)

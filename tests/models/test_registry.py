@@ -56,13 +56,13 @@ def test_torchvision_models_can_be_named(tmp_path):
     np.savez(tmp_path / "rgb.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     data = load_data(DataSpec(name="npz:rgb.npz"), data_seed=0, folder=tmp_path)
     assert build(data, "torchvision:squeezenet1_1")(data.test[0][:2]).shape == (2, 5)
-    with pytest.raises(UnknownNameError, match="did you mean 'resnet18'"):
+    with pytest.raises(UnknownNameError, match="'resnet18'"):
         build(data, "torchvision:resnt18")
 
 
 def test_timm_models_can_be_named_with_their_own_options(digits):
     pytest.importorskip("timm")
-    with pytest.raises(InputError, match="multiple values for keyword argument 'pretrained'"):
+    with pytest.raises(InputError, match="'pretrained'"):
         build(digits, "timm:resnet10t", pretrained=True)
     model = build(digits, "timm:resnet10t", stem_width=8, block_args={"attn_layer": None})
     assert model(digits.test[0][:3]).shape == (3, 10)
@@ -81,7 +81,7 @@ def test_a_transformer_of_timm_is_all_analog():
 
 def test_a_miss_among_timms_models_lists_the_nearest_few(digits):
     pytest.importorskip("timm")
-    with pytest.raises(UnknownNameError, match=r"unknown timm model 'resnet_18': did you mean 'resnet18'\?") as caught:
+    with pytest.raises(UnknownNameError, match="'resnet_18'.*'resnet18'") as caught:
         build(digits, "timm:resnet_18")
     assert 5 < str(caught.value).count(",") < 20
     assert "timm.list_models() has all" in str(caught.value)
@@ -113,5 +113,5 @@ def test_a_model_that_cannot_serve_is_refused(name, digits):
 def test_unknown_options_and_images_that_do_not_fit_are_refused(digits):
     with pytest.raises(InputError, match=r"cannot be built with the options.*depth"):
         build(digits, "small-cnn", depth=3)
-    with pytest.raises(InputError, match="does not take images of shape"):
+    with pytest.raises(InputError, match="images"):
         build(digits, "small-cnn", stages=6)

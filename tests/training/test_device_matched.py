@@ -82,7 +82,7 @@ def test_the_weights_met_are_those_without_converters_and_read_noise(name):
     crossbar = CROSSBARS[name]
     assert crossbar.computes_in_arrays
     plain = Crossbar(crossbar.device, read_noise=False)
-    with pytest.warns(UserWarning, match="programming errors"):
+    with pytest.warns(UserWarning, match="programming"):
         RWP(noise=crossbar)
     assert not plain.computes_in_arrays
     check(RWP(noise=crossbar), gradient_at(programmed(plain, step=1), batches()[0]))

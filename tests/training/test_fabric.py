@@ -152,14 +152,14 @@ def test_a_probe_is_called_after_each_epoch_and_its_numbers_are_kept(name, tmp_p
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"precision": "16-mixed"}, "precision 16-mixed needs loss scaling; use bf16-mixed"),
-        ({"precision": "half"}, "unknown precision 'half'"),
-        ({"optimizer": "lion"}, "unknown optimizer 'lion'"),
-        ({"schedule": "cosin"}, "unknown schedule 'cosin': did you mean 'cosine'"),
-        ({"clip_norm": -1.0}, "clip_norm must be a finite number at least 0"),
-        ({"warmup_epochs": 9.0}, "warmup_epochs must be a finite number within 0 and 2"),
-        ({"channels_last": 1}, "channels_last must be true or false"),
-        ({"clip_norm": 0.0}, "clip_norm must be above 0"),
+        ({"precision": "16-mixed"}, "16.*bf16-mixed"),
+        ({"precision": "half"}, "'half'"),
+        ({"optimizer": "lion"}, "'lion'"),
+        ({"schedule": "cosin"}, "'cosin'.*'cosine'"),
+        ({"clip_norm": -1.0}, "clip_norm"),
+        ({"warmup_epochs": 9.0}, "warmup_epochs"),
+        ({"channels_last": 1}, "channels_last"),
+        ({"clip_norm": 0.0}, "clip_norm.*0"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(settings, message):
@@ -169,15 +169,15 @@ def test_a_recipe_that_cannot_be_is_refused(settings, message):
 
 def test_what_a_fabric_cannot_do_is_refused():
     fabric = single_device_fabric(torch.device("cpu"), "32-true")
-    with pytest.raises(InputError, match=r"precision bf16-mixed, .*32-true"):
+    with pytest.raises(InputError, match="bf16-mixed.*32"):
         check_fabric(fabric, "bf16-mixed", 8, 1)
-    with pytest.raises(InputError, match=r"a batch of 9 .*2 processes"):
+    with pytest.raises(InputError, match="batch of 9 .*2"):
         check_fabric(fabric, "32-true", 9, 2)
-    with pytest.raises(InputError, match=r"parallel m-RWP needs an even number of processes, got 1"):
+    with pytest.raises(InputError, match="m-RWP.*got 1"):
         train(conv_net(), MixedRWP(sigma=0.1, parallel=True), TrainingConfig(epochs=1), **DATA)
-    with pytest.raises(InputError, match=r"devices must be a whole number from 1"):
+    with pytest.raises(InputError, match="devices"):
         Machine(devices=0)
-    with pytest.raises(InputError, match=r"cannot train on 1 device.*'no-such'"):
+    with pytest.raises(InputError, match="1.*'no-such'"):
         Machine(accelerator="cpu", strategy="no-such").fabric("32-true")
 
 
@@ -192,11 +192,11 @@ def test_processes_that_work_together_need_a_fabric(workers):
 
 def test_what_cannot_be_trained_is_refused():
     vectors = {"training_set": (torch.rand(64, 4), LABELS[:64]), "validation_set": (torch.rand(8, 4), LABELS[:8])}
-    with pytest.raises(InputError, match=r"channels_last needs images \(N, C, H, W\), got inputs of shape"):
+    with pytest.raises(InputError, match="channels_last.*got inputs"):
         train(torch.nn.Linear(4, 10), SGD(), TrainingConfig(epochs=1, channels_last=True), **vectors)
-    with pytest.raises(InputError, match="has no parameter in scope"):
+    with pytest.raises(InputError, match="scope"):
         train(torch.nn.Flatten(), SGD(), TrainingConfig(epochs=1), **DATA)
-    with pytest.raises(DataError, match="labels must be whole numbers"):
+    with pytest.raises(DataError, match="labels"):
         Images(IMAGES[:8], LABELS[:8].float())
 
 
@@ -204,7 +204,7 @@ def test_a_ramp_longer_than_the_run_warns_once():
     from aimc_robust.training.methods.ramp import Ramp
 
     method = RWP(sigma=0.1, ramp=Ramp(shape="linear", updates=1000))
-    with pytest.warns(UserWarning, match=r"ramp of 1000 updates is longer than the run of 10") as caught:
+    with pytest.warns(UserWarning, match="1000.*10") as caught:
         train(conv_net(), method, TrainingConfig(epochs=1, batch_size=40), **DATA)
     assert len([w for w in caught if "ramp" in str(w.message)]) == 1
 

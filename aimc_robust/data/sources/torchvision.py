@@ -107,11 +107,11 @@ def open_split(name: str, root: Path, split: dict[str, Any], *, download: bool |
     raise DataError(f"the data set {name} is not complete in {root} ({reason}): expected {FILES[name]}; {remedy}.")
 
 
-def torchvision_datasets(what: str) -> Any:
+def torchvision_datasets(feature: str) -> Any:
     """Import torchvision's module of data sets.
 
     Args:
-        what: What needs torchvision, for the message.
+        feature: What needs torchvision, for the message.
 
     Raises:
         MissingDependencyError: If torchvision is not installed.
@@ -120,7 +120,7 @@ def torchvision_datasets(what: str) -> Any:
         from torchvision import datasets
     except ImportError as error:
         raise MissingDependencyError(
-            f"{what} needs torchvision ({error}); install it with: pip install 'aimc-robust[vision]'"
+            f"{feature} needs torchvision ({error}); install it with: pip install 'aimc-robust[vision]'"
         ) from None
     return datasets
 

@@ -20,21 +20,21 @@ class RandomPerturbation(Method):
     """Base class of RWP and m-RWP: the perturbation eps is a draw of a weight noise.
 
     Args:
+        draws: Perturbed passes per update, over the same batch, whose gradients are averaged.
         sigma: Strength of Gaussian noise (`noise.Gaussian`). Give either `sigma` or `noise`.
         scale: Scale of the Gaussian noise; None means `filter_max`.
         noise: Any other weight noise. A crossbar gives device-matched training with its programming errors; its
             converters and read noise act on products, not on weights, and are left out.
-        draws: Perturbed passes per update, over the same batch, whose gradients are averaged.
 
     Raises:
         InputError: If an argument is invalid.
         UnknownNameError: If the scale is unknown.
     """
 
+    draws: int = 1  # first, because recipe fingerprints hash the fields in this order
     sigma: float | None = None
     scale: NoiseScale | None = None
     noise: WeightNoise | None = None
-    draws: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()

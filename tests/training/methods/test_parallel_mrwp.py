@@ -84,19 +84,19 @@ def test_the_clean_pass_alone_would_be_seen(workers):
 
 
 def test_one_process_is_told_that_it_needs_another():
-    with pytest.raises(InputError, match="even number of processes, got 1"):
+    with pytest.raises(InputError, match="got 1"):
         MixedRWP(sigma=0.1, parallel=True).backward(conv_net(), LOSS, digit_batches(1), step=1)
 
 
 def test_an_odd_number_of_processes_is_refused(monkeypatch):
     monkeypatch.setattr(module, "world", lambda: (2, 3))
-    with pytest.raises(InputError, match="even number of processes, got 3"):
+    with pytest.raises(InputError, match="got 3"):
         MixedRWP(sigma=0.1, parallel=True).backward(conv_net(), LOSS, digit_batches(1), step=1)
 
 
 @pytest.mark.parametrize("lam", [0.0, 1.0])
 def test_a_share_of_nothing_is_refused(lam):
-    with pytest.raises(InputError, match="needs both"):
+    with pytest.raises(InputError, match="both"):
         MixedRWP(sigma=0.1, lam=lam, parallel=True, bn_stats="perturbed" if lam else "clean")
 
 
@@ -106,5 +106,5 @@ def test_more_workers_share_each_of_the_two_batches_in_pairs():
 
 
 def test_a_worker_brings_one_batch():
-    with pytest.raises(InputError, match=r"takes 1 batch\(es\) per update"):
+    with pytest.raises(InputError, match="1 batch"):
         MixedRWP(sigma=0.1, parallel=True).backward(conv_net(), LOSS, digit_batches(2), step=1)

@@ -22,46 +22,46 @@ EVERY = [SGD(), SAM(rho=0.1), SAM(rho=0.1, m=16), AdaptiveSAM(rho=0.1), RWP(sigm
 @pytest.mark.parametrize(
     ("method", "settings", "error", "message"),
     [
-        (RWP, {"sigma": -0.1}, InputError, r"sigma must be a finite number at least 0, got -0\.1"),
-        (RWP, {"sigma": NAN}, InputError, r"sigma must be a finite number.*nan"),
-        (RWP, {"sigma": INF}, InputError, r"sigma must be a finite number.*inf"),
-        (RWP, {"sigma": "0.1"}, InputError, r"sigma must be a finite number.*'0\.1'"),
-        (RWP, {"sigma": 0.1, "noise": Gaussian(0.1)}, InputError, r"RWP takes either sigma or noise"),
-        (RWP, {}, InputError, r"RWP takes either sigma or noise"),
-        (RWP, {"noise": 0.1}, InputError, r"noise must be a WeightNoise.*got 0\.1"),
-        (RWP, {"sigma": 0.1, "scale": "filter_maxx"}, UnknownNameError, r"unknown scale.*mean 'filter_max'"),
-        (RWP, {"sigma": 0.1, "bn_stats": "clean"}, InputError, r"no clean pass.*'perturbed'"),
-        (RWP, {"sigma": 0.1, "scope": "wieghts"}, UnknownNameError, r"unknown scope 'wieghts'.*mean 'weights'"),
+        (RWP, {"sigma": -0.1}, InputError, r"sigma.*got -0\.1"),
+        (RWP, {"sigma": NAN}, InputError, "sigma"),
+        (RWP, {"sigma": INF}, InputError, "sigma"),
+        (RWP, {"sigma": "0.1"}, InputError, r"sigma.*'0\.1'"),
+        (RWP, {"sigma": 0.1, "noise": Gaussian(0.1)}, InputError, "RWP"),
+        (RWP, {}, InputError, "RWP"),
+        (RWP, {"noise": 0.1}, InputError, r"WeightNoise.*got 0\.1"),
+        (RWP, {"sigma": 0.1, "scale": "filter_maxx"}, UnknownNameError, "'filter_max'"),
+        (RWP, {"sigma": 0.1, "bn_stats": "clean"}, InputError, "'perturbed'"),
+        (RWP, {"sigma": 0.1, "scope": "wieghts"}, UnknownNameError, "'wieghts'.*'weights'"),
         (RWP, {"sigma": 0.1, "ramp": "quadratic"}, InputError, r"ramp.*'quadratic'"),
-        (SAM, {"rho": -1.0}, InputError, r"rho must be a finite number at least 0"),
-        (SAM, {"rho": NAN}, InputError, r"rho must be a finite number"),
-        (SAM, {"rho": 0.1, "bn_stats": "noisy"}, UnknownNameError, r"unknown bn_stats 'noisy'.*clean, perturbed"),
-        (SAM, {"rho": 0.1, "scope": "wieghts"}, UnknownNameError, r"unknown scope 'wieghts'.*mean 'weights'"),
-        (SGD, {"scope": "wieghts"}, UnknownNameError, r"unknown scope 'wieghts'.*mean 'weights'"),
-        (MixedRWP, {}, InputError, r"MixedRWP takes either sigma or noise"),
-        (MixedRWP, {"sigma": -0.1}, InputError, r"sigma must be"),
-        (MixedRWP, {"sigma": 0.1, "parallel": "no"}, InputError, r"parallel must be true or false, got 'no'"),
-        (MixedRWP, {"sigma": 0.1, "lam": 1.5}, InputError, r"lam must be .* within 0 and 1, got 1\.5"),
-        (MixedRWP, {"sigma": 0.1, "lam": -0.5}, InputError, r"lam must be .* within 0 and 1"),
-        (MixedRWP, {"sigma": 0.1, "lam": NAN}, InputError, r"lam must be"),
-        (MixedRWP, {"sigma": 0.1, "lam": 0.0, "parallel": True}, InputError, r"lam 0 .*parallel"),
-        (MixedRWP, {"sigma": 0.1, "lam": 1.0, "parallel": True, "bn_stats": "perturbed"}, InputError, r"lam 1 "),
-        (MixedRWP, {"sigma": 0.1, "batches": "both"}, UnknownNameError, r"unknown batches 'both'.*different, same"),
-        (MixedRWP, {"sigma": 0.1, "draws": 0}, InputError, r"draws must be a whole number from 1, got 0"),
-        (RWP, {"sigma": 0.1, "draws": 0}, InputError, r"draws must be a whole number from 1, got 0"),
-        (RWP, {"sigma": 0.1, "draws": 1.5}, InputError, r"draws must be a whole number from 1, got 1\.5"),
-        (RWP, {"sigma": 0.1, "draws": True}, InputError, r"draws must be a whole number"),
-        (RWP, {"sigma": 0.1, "per_worker": 1}, InputError, r"per_worker must be true or false, got 1"),
-        (SGD, {"per_worker": "yes"}, InputError, r"per_worker must be true or false, got 'yes'"),
-        (SAM, {"rho": INF}, InputError, r"rho must be a finite number"),
-        (SAM, {"rho": 0.1, "batches": "both"}, UnknownNameError, r"unknown batches 'both'.*different, same"),
-        (SAM, {"rho": 0.1, "m": 0}, InputError, r"m must be a whole number from 1, got 0"),
-        (SAM, {"rho": 0.1, "m": 2.5}, InputError, r"m must be a whole number from 1, got 2\.5"),
-        (SAM, {"rho": 0.1, "m": True}, InputError, r"m must be a whole number"),
-        (AdaptiveSAM, {"rho": -1.0}, InputError, r"rho must be a finite number at least 0"),
-        (AdaptiveSAM, {"rho": 1.0, "eta": -0.01}, InputError, r"eta must be a finite number at least 0, got -0\.01"),
-        (AdaptiveSAM, {"rho": 1.0, "eta": NAN}, InputError, r"eta must be a finite number"),
-        (AdaptiveSAM, {"rho": 1.0, "m": -1}, InputError, r"m must be a whole number from 1, got -1"),
+        (SAM, {"rho": -1.0}, InputError, "rho"),
+        (SAM, {"rho": NAN}, InputError, "rho"),
+        (SAM, {"rho": 0.1, "bn_stats": "noisy"}, UnknownNameError, "bn_stats.*'noisy'"),
+        (SAM, {"rho": 0.1, "scope": "wieghts"}, UnknownNameError, "'wieghts'.*'weights'"),
+        (SGD, {"scope": "wieghts"}, UnknownNameError, "'wieghts'.*'weights'"),
+        (MixedRWP, {}, InputError, "MixedRWP"),
+        (MixedRWP, {"sigma": -0.1}, InputError, "sigma"),
+        (MixedRWP, {"sigma": 0.1, "parallel": "no"}, InputError, "parallel.*got 'no'"),
+        (MixedRWP, {"sigma": 0.1, "lam": 1.5}, InputError, r"lam.*0.*1.*got 1\.5"),
+        (MixedRWP, {"sigma": 0.1, "lam": -0.5}, InputError, "lam.*0.*1"),
+        (MixedRWP, {"sigma": 0.1, "lam": NAN}, InputError, "lam"),
+        (MixedRWP, {"sigma": 0.1, "lam": 0.0, "parallel": True}, InputError, "lam 0"),
+        (MixedRWP, {"sigma": 0.1, "lam": 1.0, "parallel": True, "bn_stats": "perturbed"}, InputError, "lam 1"),
+        (MixedRWP, {"sigma": 0.1, "batches": "both"}, UnknownNameError, "'both'"),
+        (MixedRWP, {"sigma": 0.1, "draws": 0}, InputError, "draws.*got 0"),
+        (RWP, {"sigma": 0.1, "draws": 0}, InputError, "draws.*got 0"),
+        (RWP, {"sigma": 0.1, "draws": 1.5}, InputError, r"draws.*got 1\.5"),
+        (RWP, {"sigma": 0.1, "draws": True}, InputError, "draws"),
+        (RWP, {"sigma": 0.1, "per_worker": 1}, InputError, "per_worker.*got 1"),
+        (SGD, {"per_worker": "yes"}, InputError, "per_worker.*got 'yes'"),
+        (SAM, {"rho": INF}, InputError, "rho"),
+        (SAM, {"rho": 0.1, "batches": "both"}, UnknownNameError, "'both'"),
+        (SAM, {"rho": 0.1, "m": 0}, InputError, r"^m\\b.*got 0"),
+        (SAM, {"rho": 0.1, "m": 2.5}, InputError, r"^m\\b.*got 2\.5"),
+        (SAM, {"rho": 0.1, "m": True}, InputError, r"^m\\b"),
+        (AdaptiveSAM, {"rho": -1.0}, InputError, "rho"),
+        (AdaptiveSAM, {"rho": 1.0, "eta": -0.01}, InputError, r"eta.*got -0\.01"),
+        (AdaptiveSAM, {"rho": 1.0, "eta": NAN}, InputError, "eta"),
+        (AdaptiveSAM, {"rho": 1.0, "m": -1}, InputError, r"^m\\b.*got -1"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_when_the_method_is_made(method, settings, error, message):
@@ -103,21 +103,21 @@ def test_a_wrong_number_of_batches_is_refused(method, count, expected):
 @pytest.mark.parametrize("method", EVERY)
 def test_a_loss_that_is_not_a_scalar_is_refused(method):
     each = nn.CrossEntropyLoss(reduction="none")
-    with pytest.raises(InputError, match=r"must return a scalar, got a tensor of shape \(16,\)"):
+    with pytest.raises(InputError, match="got a.*16"):
         method.backward(conv_net(), each, digit_batches(method.batches_per_update), step=1)
 
 
 @pytest.mark.parametrize("method", EVERY[1:])
 def test_a_model_without_a_weight_in_scope_is_refused(method):
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten())
-    with pytest.raises(InputError, match=r"Sequential has no parameter in scope 'weights'"):
+    with pytest.raises(InputError, match="Sequential.*'weights'"):
         method.backward(model, nn.CrossEntropyLoss(), digit_batches(method.batches_per_update), step=1)
 
 
 @pytest.mark.parametrize("method", EVERY[1:])
 def test_a_scope_that_picks_nothing_is_refused(method):
     nothing = replace(method, scope=lambda name, parameter: False)
-    with pytest.raises(InputError, match=r"Sequential has no parameter in scope"):
+    with pytest.raises(InputError, match="Sequential"):
         nothing.backward(conv_net(), nn.CrossEntropyLoss(), digit_batches(method.batches_per_update), step=1)
 
 
