@@ -2,7 +2,11 @@
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.device import Device
+from aimc_robust.hardware.config.periphery import Periphery
 from aimc_robust.hardware.config.ranges import LayerRanges
+from aimc_robust.hardware.config.tiling import ArraySize
+from aimc_robust.hardware.config.weight_layout import WeightLayout
 from aimc_robust.targets.crossbar_options import time_label
 from aimc_robust.targets.target import Target
 
@@ -20,61 +24,67 @@ def describe_target(target: Target) -> str:
     """
     crossbar, deployment = target.condition, target.deployment
     assert isinstance(crossbar, Crossbar)
-    low, high = crossbar.device.programming_window
+    names = {"drift": "global drift compensation", "batchnorm": "BatchNorm recalibrated on the chip"}
     parts = [
-        f"{crossbar.weights.mapping.description} mapping",
-        f"window {low:g} to {high:g} {crossbar.device.cell.unit}",
+        *_layout(crossbar.weights, crossbar.arrays, crossbar.device),
+        *_converters(crossbar.periphery),
+        *_errors(crossbar.device),
+        f"{time_label(target.time_s)} after programming" if target.time_s else "right after programming",
     ]
-    if crossbar.weights.cell_bits:
-        parts.append(f"{crossbar.weights.cell_bits} bits per cell")
-    if crossbar.weights.weight_percentile < 1:
-        parts.append(f"weights clipped at the {crossbar.weights.weight_percentile:g} quantile")
-    if crossbar.weights.scaling == "column":
-        parts.append("one scale per output column")
-    if crossbar.arrays.bias_rows:
-        parts.append(f"biases in {crossbar.arrays.bias_rows} rows")
-    if crossbar.arrays.rows or crossbar.arrays.columns:
-        parts.append(
-            f"arrays of at most {crossbar.arrays.rows or 'any'} rows and {crossbar.arrays.columns or 'any'} columns"
-        )
-    parts += _converters(crossbar)
-    if crossbar.device.cell.has_read_noise:
-        parts.append("read noise at every matrix-vector multiply" if crossbar.device.read_noise else "read noise off")
-    parts += [f"{name} off" for name in ("programming error", "drift") if not getattr(crossbar.device, name.split()[0])]
-    if crossbar.device.error_scale != 1:
-        parts.append(f"programming error scaled by {crossbar.device.error_scale:g}")
-    if crossbar.device.stuck is not None:
-        parts.append(
-            f"{100 * crossbar.device.stuck[0]:g} % of cells stuck low, {100 * crossbar.device.stuck[1]:g} % stuck high"
-        )
-    parts.append(f"{time_label(target.time_s)} after programming" if target.time_s else "right after programming")
     if deployment.backend != "native":
         parts.append(f"backend {deployment.backend}")
     if crossbar.crosssim:
         parts.append(f"CrossSim parameters {dict(crossbar.crosssim)}")
     if deployment.compensation:
-        names = {"drift": "global drift compensation", "batchnorm": "BatchNorm recalibrated on the chip"}
         parts.append("with " + " and ".join(names[name] for name in deployment.compensation))
     text = ", ".join(parts)
     return text[0].upper() + text[1:]
 
 
-def _converters(crossbar: Crossbar) -> list[str]:
+def _layout(weights: WeightLayout, arrays: ArraySize, device: Device) -> list[str]:
+    low, high = device.programming_window
+    parts = [f"{weights.mapping.description} mapping", f"window {low:g} to {high:g} {device.cell.unit}"]
+    if weights.cell_bits:
+        parts.append(f"{weights.cell_bits} bits per cell")
+    if weights.weight_percentile < 1:
+        parts.append(f"weights clipped at the {weights.weight_percentile:g} quantile")
+    if weights.scaling == "column":
+        parts.append("one scale per output column")
+    if arrays.bias_rows:
+        parts.append(f"biases in {arrays.bias_rows} rows")
+    if arrays.rows or arrays.columns:
+        parts.append(f"arrays of at most {arrays.rows or 'any'} rows and {arrays.columns or 'any'} columns")
+    return parts
+
+
+def _converters(periphery: Periphery) -> list[str]:
     parts = []
-    if crossbar.periphery.dac is not None:
-        bits = f"{crossbar.periphery.dac.bits}-bit " if crossbar.periphery.dac.kind != "ideal" else ""
-        sliced = (
-            f", {crossbar.periphery.dac.slice_bits} bits per input slice" if crossbar.periphery.dac.slice_bits else ""
-        )
-        scale = (
-            "" if crossbar.periphery.dac.full_scale is None else f", full scale {crossbar.periphery.dac.full_scale:g}"
-        )
-        parts.append(f"{bits}{crossbar.periphery.dac.kind} DAC{scale}{sliced}")
-    if crossbar.periphery.adc is not None:
-        adc_range = crossbar.periphery.adc.range
-        range_text = adc_range if isinstance(adc_range, str) else f"{adc_range[0]:g} to {adc_range[1]:g}"
-        sliced = " per input slice" if crossbar.periphery.adc.per_slice else ""
-        parts.append(f"{crossbar.periphery.adc.bits}-bit {crossbar.periphery.adc.kind} ADC, {range_text} range{sliced}")
+    dac, adc = periphery.dac, periphery.adc
+    if dac is not None:
+        bits = f"{dac.bits}-bit " if dac.kind != "ideal" else ""
+        sliced = f", {dac.slice_bits} bits per input slice" if dac.slice_bits else ""
+        scale = "" if dac.full_scale is None else f", full scale {dac.full_scale:g}"
+        parts.append(f"{bits}{dac.kind} DAC{scale}{sliced}")
+    if adc is not None:
+        range_text = adc.range if isinstance(adc.range, str) else f"{adc.range[0]:g} to {adc.range[1]:g}"
+        sliced = " per input slice" if adc.per_slice else ""
+        parts.append(f"{adc.bits}-bit {adc.kind} ADC, {range_text} range{sliced}")
+    return parts
+
+
+def _errors(device: Device) -> list[str]:
+    parts = []
+    if device.cell.has_read_noise:
+        parts.append("read noise at every matrix-vector multiply" if device.read_noise else "read noise off")
+    if not device.programming:
+        parts.append("programming error off")
+    if not device.drift:
+        parts.append("drift off")
+    if device.error_scale != 1:
+        parts.append(f"programming error scaled by {device.error_scale:g}")
+    if device.stuck is not None:
+        low, high = device.stuck
+        parts.append(f"{100 * low:g} % of cells stuck low, {100 * high:g} % stuck high")
     return parts
 
 

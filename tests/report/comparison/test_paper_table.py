@@ -81,17 +81,17 @@ def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(papere
     content = gather(ComparisonResults.open(papered))
     rows = pd.read_csv(papered / "evaluations.csv")
     noisy = rows[rows["target"] == "gaussian-0.2"].pivot(index=["seed", "chip"], columns="method", values="accuracy")
-    better, free = content.check_claims
+    better, free = content.claims
     assert better.difference == pytest.approx((noisy["m-rwp"] - noisy["sgd"]).groupby("seed").mean().mean())
     digital = rows[rows["target"] == "digital"].pivot(index="seed", columns="method", values="accuracy")
     models = noisy["sgd"].groupby("seed").mean() - digital["sgd"]
     assert free.difference == pytest.approx(models.mean())
     half = 12.7062 * models.std() / math.sqrt(2)  # Student's t with one degree of freedom
     assert free.ci == pytest.approx((models.mean() - half, models.mean() + half), rel=1e-4)
-    for verdict in content.verdicts:
-        low, high = verdict.ci
-        assert verdict.state == ("held" if low > 0 else "did not with_fixed_strength" if high < 0 else "not settled")
-        assert verdict.covers == "models"
+    for claim in content.claims:
+        low, high = claim.ci
+        assert claim.state == ("held" if low > 0 else "did not hold" if high < 0 else "not settled")
+        assert claim.covers == "models"
 
 
 def moved(folder, cell, points):
@@ -105,7 +105,7 @@ def moved(folder, cell, points):
 
 @pytest.mark.parametrize(
     ("points", "state"),
-    [((5.0, 5.2), "held"), ((-5.0, -5.2), "did not with_fixed_strength"), ((5.0, -5.0), "not settled")],
+    [((5.0, 5.2), "held"), ((-5.0, -5.2), "did not hold"), ((5.0, -5.0), "not settled")],
 )
 def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, state):
     folder = change_question(paper=PAPER)
