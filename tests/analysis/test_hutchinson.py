@@ -266,7 +266,7 @@ def test_what_cannot_be_is_refused():
     model = smooth_net()
     with pytest.raises(DataError, match="batch"):
         hessian_diagonal(model, [])
-    with pytest.raises(UnknownNameError, match="'3.wieght'.*'3.weight'"):
+    with pytest.raises(UnknownNameError, match=r"'3.wieght'.*'3.weight'"):
         contract_hessian(model, [data()], [{"3.wieght": torch.ones(3, 8)}])
     with pytest.raises(InputError, match="probes"):
         hessian_diagonal(model, [data()], probes=0)

@@ -103,7 +103,7 @@ def test_missing_files_and_arrays_are_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.npz.*x_train"):
         load_data(DataSpec(name="npz:gone.npz"), data_seed=0, folder=tmp_path)
     np.savez(tmp_path / "part.npz", x_train=np.zeros((2, 4, 4)))
-    with pytest.raises(DataError, match="y_train.*x_test.*y_test.*x_train"):
+    with pytest.raises(DataError, match=r"y_train.*x_test.*y_test.*x_train"):
         load_data(DataSpec(name="npz:part.npz"), data_seed=0, folder=tmp_path)
     (tmp_path / "text.npz").write_text("not a zip")
     with pytest.raises(DataError, match=r"\.npz"):
@@ -128,7 +128,7 @@ def test_classes_keep_the_images_of_the_labels_below_and_no_other(tmp_path):
 
 
 def test_classes_that_the_file_does_not_hold_are_refused(tmp_path):
-    with pytest.raises(DataError, match="classes = 5.*0.*4.*0.*3"):
+    with pytest.raises(DataError, match=r"classes = 5.*0.*4.*0.*3"):
         from_npz(tmp_path, spec={"classes": 5})
     with pytest.raises(ValueError, match="classes"):
         DataSpec(name="npz:images.npz", classes=1)
@@ -169,5 +169,5 @@ def test_classes_also_cuts_the_digits_down():
     data = load_data(DataSpec(name="digits", classes=4), data_seed=0, folder=Path())
     assert data.classes == 4
     assert {int(label) for part in (data.training, data.validation, data.test) for label in part[1]} == {0, 1, 2, 3}
-    with pytest.raises(DataError, match="classes = 11.*0.*10.*0.*9"):
+    with pytest.raises(DataError, match=r"classes = 11.*0.*10.*0.*9"):
         load_data(DataSpec(name="digits", classes=11), data_seed=0, folder=Path())

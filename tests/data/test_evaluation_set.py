@@ -246,7 +246,7 @@ class TestFolders:
         torch.testing.assert_close(whole(found)[0], expected, rtol=0, atol=1e-5)
 
     def test_unequal_sizes_need_one(self, tmp_path):
-        with pytest.raises(DataError, match="6.*5.*3.*5.*6.*3.*--size"):
+        with pytest.raises(DataError, match=r"6.*5.*3.*5.*6.*3.*--size"):
             load_evaluation_images(folder_of(tmp_path, {"a": pictures((5, 6), (6, 5))}), normalize="none")
 
     def test_grey_images_and_images_with_transparency_are_read_as_rgb(self, tmp_path):
@@ -280,9 +280,9 @@ class TestFolders:
 
     def test_resize_needs_a_size_that_is_no_larger(self, tmp_path):
         name = folder_of(tmp_path, {"a": pictures((5, 6))})
-        with pytest.raises(InputError, match="--resize.*4.*--size.*8"):
+        with pytest.raises(InputError, match=r"--resize.*4.*--size.*8"):
             load_evaluation_images(name, normalize="none", size=8, resize=4)
-        with pytest.raises(InputError, match="--resize.*4.*--size"):
+        with pytest.raises(InputError, match=r"--resize.*4.*--size"):
             load_evaluation_images(name, normalize="none", resize=4)
 
     def test_images_for_calibration_are_of_every_class(self, tmp_path, monkeypatch):
@@ -389,7 +389,7 @@ class TestChoosing:
 
     @pytest.mark.parametrize("images", [0, -1, 31])
     def test_a_number_that_there_is_not_is_refused(self, tmp_path, images):
-        with pytest.raises(InputError, match="--images.*1.*30"):
+        with pytest.raises(InputError, match=r"--images.*1.*30"):
             load_evaluation_images(npz(tmp_path, x=pixels(), y=np.arange(30)), normalize="none", images=images)
 
     @pytest.mark.parametrize("size", [1, 7, 30, 1000])
@@ -422,10 +422,10 @@ class TestChoosing:
 
     @pytest.mark.parametrize("name", ["mnist", "npz", "npz:", "folder:", "csv:x.csv", "", "torchvision:"])
     def test_an_unknown_kind_is_refused_with_the_known_ones(self, name):
-        with pytest.raises(UnknownNameError, match="digits.*folder:FOLDER.*npz:FILE.*torchvision:NAME"):
+        with pytest.raises(UnknownNameError, match=r"digits.*folder:FOLDER.*npz:FILE.*torchvision:NAME"):
             load_evaluation_images(name)
 
     @pytest.mark.parametrize("options", [{"size": 8}, {"size": 8, "resize": 9}], ids=str)
     def test_a_size_is_refused_for_images_that_are_used_as_they_are(self, options):
-        with pytest.raises(InputError, match="--size.*--resize"):
+        with pytest.raises(InputError, match=r"--size.*--resize"):
             load_evaluation_images("digits", **options)

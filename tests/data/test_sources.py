@@ -267,7 +267,7 @@ class TestMissing:
         with pytest.raises(UnknownNameError, match="'CIFAR10'"):
             load(tmp_path, "torchvision:CIFAR-10")
         for name in ("torchvision:", "folder:", "npz:", "csv:x"):
-            with pytest.raises(UnknownNameError, match="digits.*folder:FOLDER.*npz:FILE.*torchvision:NAME"):
+            with pytest.raises(UnknownNameError, match=r"digits.*folder:FOLDER.*npz:FILE.*torchvision:NAME"):
                 load(tmp_path, name)
 
 

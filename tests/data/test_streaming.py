@@ -200,7 +200,7 @@ def test_a_broken_and_a_lost_picture_are_named(small, tmp_path):
 
 
 def test_pictures_of_unequal_sizes_need_a_size(small, large):
-    with pytest.raises(DataError, match="40.*14.*3.*--size"):
+    with pytest.raises(DataError, match=r"40.*14.*3.*--size"):
         ImageFiles(large.root, large.paths)[:]
     files, pixels, _ = small
     assert torch.equal(ImageFiles(files.root, files.paths)[:], pixels)  # of one size they are taken as they are
@@ -268,13 +268,13 @@ def test_a_training_is_the_same_from_files_and_from_memory_and_goes_on_after_a_s
 
 def test_what_cannot_be_right_is_refused(small):
     files, _, labels = small
-    with pytest.raises(DataError, match="got 23.*22"):
+    with pytest.raises(DataError, match=r"got 23.*22"):
         streamed(files, labels[:-1])
     with pytest.raises(DataError, match="labels"):
         streamed(files, labels.float())
     with pytest.raises(InputError, match="`size`"):
         streamed(ImageFiles(files.root, files.paths), labels)
-    with pytest.raises(InputError, match="4 images.*3"):
+    with pytest.raises(InputError, match=r"4 images.*3"):
         streamed(files, labels).epoch(1, batch_size=4, num_shards=3)  # before the first batch
 
 

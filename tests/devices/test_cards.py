@@ -196,7 +196,7 @@ def test_a_file_that_is_not_text_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", ["rram-milo", "rram-milo2012", Path("rram-milo2021x")])
 def test_an_unknown_device_is_answered_with_the_nearest_and_the_way_to_ones_own(name):
-    with pytest.raises(UnknownNameError, match=r"did you mean 'rram-milo2021'\?") as caught:
+    with pytest.raises(UnknownNameError, match="'rram-milo2021'") as caught:
         load_card(name)
     assert all(part in str(caught.value) for part in [repr(str(name)), *card_names(), "path", ".toml"])
 

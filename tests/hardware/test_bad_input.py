@@ -20,7 +20,7 @@ def test_weights_that_are_not_finite_are_refused(bad, crossbar):
     model = small_model()
     with torch.no_grad():
         model[4].weight[1, 2] = bad
-    with pytest.raises(InputError, match="must be finite"):
+    with pytest.raises(InputError, match="finite"):
         program(model, crossbar)
 
 
@@ -32,7 +32,7 @@ def test_a_percentile_that_would_lose_the_weights_is_refused(crossbar):
         layer.weight[0, 0] = 1.0
     for scaling in ("layer", "column"):
         lossy = crossbar.replace(weight_percentile=0.9, scaling=scaling)
-        with pytest.raises(InputError, match=r"weight_percentile 0.9 of the layer 'weight' is 0"):
+        with pytest.raises(InputError, match=r"weight_percentile.*0.9.*'weight'.*0"):
             program(layer, lossy)
 
 
@@ -45,11 +45,11 @@ def test_a_time_that_cannot_be_is_refused(time_s):
 
 def test_a_time_beyond_the_cards_limits_warns_or_is_refused():
     day_s = 86400.0
-    with pytest.warns(UserWarning, match=r"time_s = 864000 s is outside the limits 0 to 432000 s") as caught:
+    with pytest.warns(UserWarning, match=r"time_s = 864000.*0.*432000") as caught:
         program(small_model(), Crossbar("sonos-agrawal2022"), time_s=10 * day_s)
     assert [warning.filename for warning in caught] == [__file__]
     strict = Crossbar("sonos-agrawal2022", on_out_of_range="error")
-    with pytest.raises(InputError, match=r"outside the limits"):
+    with pytest.raises(InputError, match="limits"):
         program(small_model(), strict, time_s=10 * day_s)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -57,23 +57,23 @@ def test_a_time_beyond_the_cards_limits_warns_or_is_refused():
 
 
 def test_a_time_for_a_card_without_drift_is_told():
-    with pytest.warns(UserWarning, match=r"rram-milo2021: the device has no drift"):
+    with pytest.warns(UserWarning, match="rram-milo2021"):
         program(small_model(), MILO, time_s=60.0)
-    with pytest.raises(InputError, match="has no drift"):
+    with pytest.raises(InputError, match="drift"):
         program(small_model(), Crossbar("rram-milo2021", on_out_of_range="error"), time_s=60.0)
 
 
 def test_a_window_beyond_the_limits_warns_or_is_refused():
-    with pytest.warns(UserWarning, match="outside the limits"):
+    with pytest.warns(UserWarning, match="limits"):
         Crossbar("rram-milo2021", window=(50.0, 300.0))
-    with pytest.raises(InputError, match="outside the limits"):
+    with pytest.raises(InputError, match="limits"):
         Crossbar("rram-milo2021", window=(50.0, 300.0), on_out_of_range="error")
     # SONOS: up to 3200 nA at time 0, up to 1800 nA later.
     wide = Crossbar("sonos-agrawal2022", window=(0.0, 2500.0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         program(small_model(), wide)
-    with pytest.warns(UserWarning, match=r"outside the limits 0 to 1800 nA of the device's drift"):
+    with pytest.warns(UserWarning, match=r"0.*1800"):
         program(small_model(), wide, time_s=86400.0)
 
 
@@ -116,7 +116,7 @@ def test_a_converter_that_cannot_be_is_refused(error, kind, arguments, wanted):
 
 def test_a_model_without_a_layer_for_a_crossbar_is_refused():
     for run in (lambda model: program(model, MILO), lambda model: program(model, ARRAYS), coverage):
-        with pytest.raises(InputError, match="Sequential has no layer that a crossbar can hold"):
+        with pytest.raises(InputError, match="Sequential"):
             run(nn.Sequential(nn.Embedding(3, 4), nn.LayerNorm(4)))
 
 
@@ -124,11 +124,11 @@ def test_a_model_without_a_layer_for_a_crossbar_is_refused():
 @pytest.mark.parametrize("again", [MILO, ARRAYS], ids=["weights", "arrays"])
 def test_a_programmed_model_is_not_programmed_again(crossbar, again):
     analog = program(small_model(), crossbar)
-    with pytest.raises(InputError, match="this Sequential has been programmed already"):
+    with pytest.raises(InputError, match="Sequential"):
         program(analog, again)
-    with pytest.raises(InputError, match="has been programmed already"):
+    with pytest.raises(InputError, match="programmed"):
         program(nn.Sequential(analog, nn.Linear(4, 2)), again)  # as a part of another
-    with pytest.raises(InputError, match="has been programmed already"):
+    with pytest.raises(InputError, match="programmed"):
         evaluate(analog, [(images(2), torch.zeros(2, dtype=torch.long))], again, chips=1)
 
 
@@ -143,7 +143,7 @@ class Renamed(nn.Conv2d):
 
 def test_a_subclass_with_a_forward_of_its_own_is_refused_by_arrays_by_name():
     model = fill(nn.Sequential(nn.Linear(4, 4), Doubling(4, 3)))
-    with pytest.raises(InputError, match=r"the layer '1' \(Doubling\) has a forward of its own"):
+    with pytest.raises(InputError, match=r"'1'.*Doubling"):
         program(model, ARRAYS)
     x = torch.randn(2, 4)
     torch.testing.assert_close(program(model, Crossbar("ideal"))(x), model(x))
@@ -161,12 +161,12 @@ def test_a_conv_forward_of_its_own_is_refused_too():
         def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             return super()._conv_forward(x, weight - weight.mean(), bias)
 
-    with pytest.raises(InputError, match="has a forward of its own"):
+    with pytest.raises(InputError, match="forward"):
         program(fill(nn.Sequential(Standardised(1, 2, 3))), ARRAYS)
 
 
 def test_parameters_of_crosssim_alone_are_refused_natively():
-    with pytest.raises(InputError, match="`crosssim` parameters act in CrossSim alone"):
+    with pytest.raises(InputError, match=r"`crosssim`.*CrossSim"):
         program(small_model(), Crossbar("rram-milo2021", crosssim={"xbar": {}}))
 
 

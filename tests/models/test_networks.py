@@ -371,7 +371,7 @@ def test_options_that_cannot_be_right_are_refused(fault):
 
 
 def test_images_too_small_for_five_poolings_are_refused():
-    with pytest.raises(InputError, match="vgg16-bn.*1.*8.*8"):
+    with pytest.raises(InputError, match=r"vgg16-bn.*1.*8.*8"):
         built("vgg16-bn", Images((1, 8, 8)), channels=2)
 
 

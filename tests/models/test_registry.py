@@ -81,7 +81,7 @@ def test_a_transformer_of_timm_is_all_analog():
 
 def test_a_miss_among_timms_models_lists_the_nearest_few(digits):
     pytest.importorskip("timm")
-    with pytest.raises(UnknownNameError, match="'resnet_18'.*'resnet18'") as caught:
+    with pytest.raises(UnknownNameError, match=r"'resnet_18'.*'resnet18'") as caught:
         build(digits, "timm:resnet_18")
     assert 5 < str(caught.value).count(",") < 20
     assert "timm.list_models() has all" in str(caught.value)

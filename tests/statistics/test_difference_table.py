@@ -107,7 +107,7 @@ def test_what_shares_no_model_has_an_empty_row_that_does_not_count(target):
 
 
 def test_an_unknown_key_is_named_with_the_nearest():
-    with pytest.raises(UnknownNameError, match="'sgd on ram': did you mean 'sgd on rram'"):
+    with pytest.raises(UnknownNameError, match=r"'sgd on ram'.*'sgd on rram'"):
         difference_table(ESTIMATES, [(("sgd", "ram"), ("rwp", "rram"))])
 
 

@@ -92,7 +92,7 @@ def test_times_in_names(time_s, label):
 
 def test_training_noise_takes_no_time():
     table = {"noise": {"device": "sonos-agrawal2022", "time_s": 3600.0}}
-    with pytest.raises(InputError, match="noise.*programming"):
+    with pytest.raises(InputError, match=r"noise.*programming"):
         build_method("rwp", table, seed=0)
 
 

@@ -169,15 +169,15 @@ def test_a_recipe_that_cannot_be_is_refused(settings, message):
 
 def test_what_a_fabric_cannot_do_is_refused():
     fabric = single_device_fabric(torch.device("cpu"), "32-true")
-    with pytest.raises(InputError, match="bf16-mixed.*32"):
+    with pytest.raises(InputError, match=r"bf16-mixed.*32"):
         check_fabric(fabric, "bf16-mixed", 8, 1)
-    with pytest.raises(InputError, match="batch of 9 .*2"):
+    with pytest.raises(InputError, match=r"batch of 9 .*2"):
         check_fabric(fabric, "32-true", 9, 2)
-    with pytest.raises(InputError, match="m-RWP.*got 1"):
+    with pytest.raises(InputError, match=r"m-RWP.*got 1"):
         train(conv_net(), MixedRWP(sigma=0.1, parallel=True), TrainingConfig(epochs=1), **DATA)
     with pytest.raises(InputError, match="devices"):
         Machine(devices=0)
-    with pytest.raises(InputError, match="1.*'no-such'"):
+    with pytest.raises(InputError, match=r"1.*'no-such'"):
         Machine(accelerator="cpu", strategy="no-such").fabric("32-true")
 
 
@@ -192,7 +192,7 @@ def test_processes_that_work_together_need_a_fabric(workers):
 
 def test_what_cannot_be_trained_is_refused():
     vectors = {"training_set": (torch.rand(64, 4), LABELS[:64]), "validation_set": (torch.rand(8, 4), LABELS[:8])}
-    with pytest.raises(InputError, match="channels_last.*got inputs"):
+    with pytest.raises(InputError, match=r"channels_last.*got inputs"):
         train(torch.nn.Linear(4, 10), SGD(), TrainingConfig(epochs=1, channels_last=True), **vectors)
     with pytest.raises(InputError, match="scope"):
         train(torch.nn.Flatten(), SGD(), TrainingConfig(epochs=1), **DATA)
@@ -204,7 +204,7 @@ def test_a_ramp_longer_than_the_run_warns_once():
     from aimc_robust.training.methods.ramp import Ramp
 
     method = RWP(sigma=0.1, ramp=Ramp(shape="linear", updates=1000))
-    with pytest.warns(UserWarning, match="1000.*10") as caught:
+    with pytest.warns(UserWarning, match=r"1000.*10") as caught:
         train(conv_net(), method, TrainingConfig(epochs=1, batch_size=40), **DATA)
     assert len([w for w in caught if "ramp" in str(w.message)]) == 1
 

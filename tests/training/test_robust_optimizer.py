@@ -355,7 +355,7 @@ def test_gradients_of_the_last_update_need_no_clearing_and_those_in_the_way_are_
 
 
 def test_a_step_without_a_closure_says_why():
-    with pytest.raises(InputError, match="GradScaler.*bf16-mixed"):
+    with pytest.raises(InputError, match=r"GradScaler.*bf16-mixed"):
         adapter(SGD()).step()
 
 

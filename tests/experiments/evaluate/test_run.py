@@ -126,26 +126,26 @@ def test_another_question_in_the_same_folder_is_refused_and_its_rows_are_kept(sm
     question, models = small
     run(tmp_path / "out", question, models, shown)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    with pytest.raises(ResultsError, match=r"another question \(different: chip_seed\); give --out another folder"):
+    with pytest.raises(ResultsError, match=r"chip_seed.*--out"):
         run(tmp_path / "out", question.model_copy(update={"chip_seed": 1}), models, shown)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_the_folder_of_a_comparison_is_refused(small, shown, done):
     before = (done / "question.json").read_bytes()
-    with pytest.raises(ResultsError, match="holds a comparison, not an evaluation"):
+    with pytest.raises(ResultsError, match="comparison"):
         run(done, *small, shown)
     assert (done / "question.json").read_bytes() == before
 
 
 def test_a_folder_that_another_holds_is_refused(small, shown, tmp_path):
-    with lock_folder(tmp_path / "out"), pytest.raises(ResultsError, match="another process works on"):
+    with lock_folder(tmp_path / "out"), pytest.raises(ResultsError, match="process"):
         run(tmp_path / "out", *small, shown)
 
 
 def test_a_folder_that_holds_no_evaluation_is_not_opened(done, tmp_path):
     for folder in (done, tmp_path):
-        with pytest.raises(InputError, match="holds no evaluation"):
+        with pytest.raises(InputError, match="evaluation"):
             EvaluationResults.open(folder)
 
 

@@ -106,7 +106,7 @@ def test_other_images_under_the_same_name_are_refused(tmp_path, shared, monkeypa
         return data
 
     monkeypatch.setattr(trial_runner, "load_data", changed)
-    with pytest.raises(CheckpointError, match="another recipe"):
+    with pytest.raises(CheckpointError, match="recipe"):
         run(OTHER, tmp_path, "other", **shared)
 
 

@@ -173,7 +173,7 @@ def test_another_specs_folder_is_refused_naming_the_key(store, write_spec, tmp_p
     store.folder.mkdir()
     ComparisonResults.create(store.folder, store.spec, "")
     other = load_spec(write_spec(("epochs = 3", "epochs = 4")))
-    with pytest.raises(ResultsError, match=r"another spec.*training\.epochs: 3 and 4"):
+    with pytest.raises(ResultsError, match=r"training\.epochs.*3.*4"):
         plan(other, store.folder, data_folder=tmp_path, machine=CPU)
 
 

@@ -34,14 +34,14 @@ def test_a_label_given_again_is_another_seed_of_the_same_recipe():
 
 
 def test_the_same_weights_twice_under_one_label_are_refused_whatever_the_file_is_called():
-    with pytest.raises(InputError, match=r"2\.pt is given twice under 'a'"):
+    with pytest.raises(InputError, match=r"2\.pt.*'a'"):
         parse_models(["a=1.pt", "a=2.pt"], ["x", "x"])
     assert len(parse_models(["a=1.pt", "b=1.pt"], ["x", "x"])) == 2
 
 
 @pytest.mark.parametrize("argument", ["digital=w.pt", "-a=w.pt", "_x.pt", "a b=w.pt", "=w.pt", f"{'a' * 81}=w.pt"])
 def test_a_label_that_cannot_head_a_table_is_refused_with_an_example(argument):
-    with pytest.raises(InputError, match=r"give LABEL=FILE, such as rwp="):
+    with pytest.raises(InputError, match="LABEL=FILE"):
         parse_models([argument], ["x"])
 
 
@@ -84,9 +84,9 @@ def test_a_question_is_read_back_as_it_was_written(question):
     ("changes", "words"),
     [
         ({"chips": 0}, "chips"),
-        ({"precision": 0.0}, "half-width above 0"),
+        ({"precision": 0.0}, "half-width"),
         ({"precision": -1.0}, "precision"),
-        ({"precision": 0.2, "chips": 1}, "at least 2 chips"),
+        ({"precision": 0.2, "chips": 1}, "chips"),
         ({"threshold": float("nan")}, "threshold"),
         ({"targets": []}, "targets"),
         ({"models": []}, "models"),

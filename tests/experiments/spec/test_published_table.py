@@ -53,7 +53,7 @@ def test_a_cell_joins_its_row_its_column_and_the_figure_that_answers(tmp_path):
 
 def test_a_figure_that_nothing_tells_apart_is_refused(tmp_path):
     rows = [{"title": "SAM", "method": "small-sam-1", "published": {"method": "SAM"}}]
-    with pytest.raises(InputError, match="2 published figures match"):
+    with pytest.raises(InputError, match="2 published"):
         paper(tmp_path, rows=rows).cells(LABELS)
 
 
@@ -66,7 +66,7 @@ def test_a_claim_knows_the_labels_of_both_sides(tmp_path):
 def test_methods_and_targets_that_are_not_there_are_told_unless_a_scale_left_them_out(tmp_path):
     made = paper(tmp_path)
     made.check_references(LABELS, TARGETS, partial=False)
-    with pytest.raises(InputError, match="matches none of the methods"):
+    with pytest.raises(InputError, match="methods"):
         made.check_references(["sgd"], TARGETS, partial=False)
     with pytest.raises(UnknownNameError, match=r"gaussian-0\.2"):
         made.check_references(LABELS, TARGETS[:1], partial=False)
@@ -76,8 +76,8 @@ def test_methods_and_targets_that_are_not_there_are_told_unless_a_scale_left_the
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows": [{"method": "small-sam-1"}]}, "needs a `title`"),
-        ({"columns": [{"title": "x"}]}, "needs `target`"),
+        ({"rows": [{"method": "small-sam-1"}]}, "`title`"),
+        ({"columns": [{"title": "x"}]}, "`target`"),
         ({"columns": [{"title": "x", "cost": "money"}]}, "cost"),
         ({"metric": "beauty"}, "metric"),
         ({"where": {"tabel": "1"}}, "tabel"),
@@ -90,10 +90,10 @@ def test_a_layout_that_cannot_be_is_told(tmp_path, changes, message):
 
 
 def test_a_missing_or_other_file_of_figures_is_told(tmp_path):
-    with pytest.raises(DataError, match=r"gone\.csv cannot be read"):
+    with pytest.raises(DataError, match=r"gone\.csv"):
         paper(tmp_path, published="gone.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n", encoding="utf-8")
-    with pytest.raises(DataError, match="must have the columns"):
+    with pytest.raises(DataError, match="columns"):
         paper(tmp_path, published="other.csv")
 
 

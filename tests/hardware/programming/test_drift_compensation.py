@@ -170,19 +170,19 @@ def test_evaluate_compensates_each_chip_as_by_hand(compensation):
 
 @pytest.mark.parametrize("batches", [[], [torch.zeros(0, 2, 6, 6)]])
 def test_no_data_is_refused(batches):
-    with pytest.raises(InputError, match="recalibration needs at least one batch"):
+    with pytest.raises(InputError, match="recalibration"):
         recalibrate_batchnorm(program(network(kept=False).float(), Crossbar("rram-milo2021")), batches)
 
 
 def test_a_model_without_batchnorm_is_refused():
     chip = program(nn.Sequential(nn.Linear(3, 2)), Crossbar("rram-milo2021"))
-    with pytest.raises(InputError, match="Sequential has no BatchNorm to recalibrate"):
+    with pytest.raises(InputError, match=r"Sequential.*BatchNorm"):
         recalibrate_batchnorm(chip, [torch.randn(4, 3)])
 
 
 def test_an_unknown_compensation_and_missing_data_are_refused():
     batches = [(data(4), torch.zeros(4, dtype=torch.long))]
-    with pytest.raises(UnknownNameError, match="compensation 'drfit': did you mean 'drift'"):
+    with pytest.raises(UnknownNameError, match=r"'drfit'.*'drift'"):
         evaluate(network(kept=False), batches, PCM, deployment=Deployment(compensation=("drfit",)))
-    with pytest.raises(InputError, match="needs unlabelled batches"):
+    with pytest.raises(InputError, match="batches"):
         evaluate(network(kept=False), batches, PCM, deployment=Deployment(compensation=("batchnorm",)))

@@ -40,7 +40,7 @@ def test_an_ascent_without_a_gradient_is_refused():
 
 
 def test_a_loss_that_is_a_number_is_refused():
-    with pytest.raises(InputError, match="loss_fn.*got a"):
+    with pytest.raises(InputError, match=r"loss_fn.*got a"):
         SGD().backward(conv_net(), lambda output, target: LOSS(output, target).item(), [FIRST], step=1)
 
 

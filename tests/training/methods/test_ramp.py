@@ -67,7 +67,7 @@ def test_before_the_first_update_there_is_no_perturbation(shape):
 
 
 def test_an_unknown_shape_is_refused_with_the_known_ones():
-    with pytest.raises(UnknownNameError, match="'quadratc'.*'quadratic'"):
+    with pytest.raises(UnknownNameError, match=r"'quadratc'.*'quadratic'"):
         Ramp(shape="quadratc", updates=10)
 
 
@@ -83,7 +83,7 @@ def test_a_constant_ramp_takes_no_length():
 
 
 def test_a_length_is_given_once():
-    with pytest.raises(InputError, match="`updates`.*`fraction`"):
+    with pytest.raises(InputError, match=r"`updates`.*`fraction`"):
         Ramp(shape="linear", updates=10, fraction=0.5)
 
 
@@ -94,7 +94,7 @@ def test_a_fraction_is_a_share_of_the_run(fraction):
 
 
 def test_a_fraction_of_nothing_is_refused():
-    with pytest.raises(InputError, match="`fraction`.*0.*`constant`"):
+    with pytest.raises(InputError, match=r"`fraction`.*0.*`constant`"):
         Ramp(shape="linear", fraction=0.0)
 
 
@@ -121,7 +121,7 @@ def test_a_fraction_keeps_its_shape():
 @pytest.mark.parametrize("make", [lambda r: RWP(sigma=0.1, ramp=r), lambda r: SAM(rho=0.1, ramp=r)])
 def test_a_fraction_without_a_run_is_refused_with_the_call_that_gives_it(ask, make):
     method = make(Ramp(shape="linear", fraction=0.5))
-    with pytest.raises(InputError, match=r"method = method\.for_run\.*total_updates"):
+    with pytest.raises(InputError, match=r"method = method\.for_run.*total_updates"):
         ask(method)
     ask(method.for_run(10))
 

@@ -52,7 +52,7 @@ def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(do
 
 def test_what_a_cell_raises_is_raised_after_the_others_are_done(tmp_path):
     heard = Heard()
-    with pytest.raises(OSError, match="No space left on device") as caught:
+    with pytest.raises(OSError, match="No space left") as caught:
         LocalEngine(1, run_trial=engine_runs.with_full_disk).run(work_in(tmp_path), [SGD[0], *MIXED], heard)
     assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path))
     assert any("with_full_disk" in note for note in caught.value.__notes__)  # where it happened, for --debug
@@ -63,7 +63,7 @@ def test_what_a_cell_raises_is_raised_after_the_others_are_done(tmp_path):
 
 def test_after_three_cells_that_raise_no_further_one_begins(tmp_path):
     heard, trials = Heard(), [*SGD, *MIXED]
-    with pytest.raises(WorkerError, match="sgd-seed0: KeyError: 'a key'; finished work is kept"):
+    with pytest.raises(WorkerError, match=r"sgd-seed0.*KeyError.*'a key'"):
         LocalEngine(1, run_trial=engine_runs.with_a_bug).run(work_in(tmp_path), trials, heard)
     assert list(heard.calls) == ["sgd-seed0", "sgd-seed1", "m-rwp-seed0"]
 
@@ -132,7 +132,7 @@ def test_workers_end_with_their_parent(number, tmp_path):
 
 
 def test_several_devices_for_one_training_are_the_serial_engines_work(tmp_path):
-    with pytest.raises(InputError, match="one process each, got 2"):
+    with pytest.raises(InputError, match="got 2"):
         LocalEngine(2).run(work_in(tmp_path, devices=2), SGD, ComparisonProgress())
 
 
