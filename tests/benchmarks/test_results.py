@@ -1,12 +1,18 @@
 """The results kept in benchmarks/results are whole, answer the specs as they are, and say what their README says."""
 
+import atexit
 import re
+import shutil
+import tempfile
 from functools import cache
+from pathlib import Path
 
 import pytest
 from support.paper_specs import BENCHMARKS, NAMES, loaded
 
+from aimc_robust.experiments.results.archive import ARCHIVE, READABLE, unpack
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.comparison_tables import summary
 from aimc_robust.report.comparison.claims import HELD, NOT_HELD, NOT_SETTLED
 from aimc_robust.report.comparison.content import ComparisonContent, gather
 from aimc_robust.statistics.paired_difference import paired_difference
@@ -20,8 +26,17 @@ ROW = re.compile(rf"^\| {LINK} \| {CLAIM} \| {STATE}: (\S+) \[(\S+), (\S+)\]", r
 
 
 @cache
+def unpacked(name: str) -> Path:
+    """A copy of the packed results with their rows restored."""
+    folder = Path(shutil.copytree(FOLDERS[name], Path(tempfile.mkdtemp()) / FOLDERS[name].name))
+    atexit.register(shutil.rmtree, folder.parent)
+    unpack(folder)
+    return folder
+
+
+@cache
 def kept(name: str) -> ComparisonContent:
-    return gather(ComparisonResults.open(FOLDERS[name]))
+    return gather(ComparisonResults.open(unpacked(name)))
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +50,20 @@ def test_the_tables_named_are_there():
 
 @pytest.mark.parametrize("name", KEPT)
 def test_rows_are_whole_and_of_the_spec_as_it_is(name):
-    ComparisonResults(FOLDERS[name], loaded(name, "mini")).check()  # raises where they are another question's
+    ComparisonResults(unpacked(name), loaded(name, "mini")).check()  # raises where they are another question's
     assert (kept(name).missing, kept(name).failures) == (0, {})
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in RESULTS.iterdir() if path.is_dir()))
+def test_a_folder_holds_what_a_reader_needs_and_the_archive(folder):
+    assert {path.name for path in (RESULTS / folder).iterdir()} == {ARCHIVE, *READABLE}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_the_summary_follows_from_the_archived_rows(name):
+    content = kept(name)
+    expected = (FOLDERS[name] / "summary.csv").read_text(encoding="utf-8")
+    assert summary(content.estimates).to_csv(index=False) == expected
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -76,4 +103,6 @@ def test_the_flatness_that_is_stated_is_the_rows(text):
     sam = [plane[f"sam-{rho}"].flat_percent for plane in (training, test) for rho in (0.2, 0.3, 0.5)]
     assert f"SAM's is {min(sam):.1f} to {max(sam):.1f} % on both" in said
     assert f"RWP 0.05 ({test['rwp-0.05'].flat_percent:.1f} %)" in said
-    assert {f"{surface.flat_percent:.1f}" for surface in six["plane"].values()} == {re.search(r"(\S+) % for SAM", said)[1]}
+    assert {f"{surface.flat_percent:.1f}" for surface in six["plane"].values()} == {
+        re.search(r"(\S+) % for SAM", said)[1]
+    }
