@@ -12,7 +12,7 @@ from support.paper_specs import BENCHMARKS, NAMES, loaded
 
 from aimc_robust.experiments.results.archive import ARCHIVE, READABLE, unpack
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.comparison_tables import summary
+from aimc_robust.experiments.results.comparison_tables import summary_table
 from aimc_robust.report.comparison.claims import HELD, NOT_HELD, NOT_SETTLED
 from aimc_robust.report.comparison.content import ComparisonContent, gather
 from aimc_robust.statistics.paired_difference import paired_difference
@@ -63,7 +63,7 @@ def test_a_folder_holds_what_a_reader_needs_and_the_archive(folder):
 def test_the_summary_follows_from_the_archived_rows(name):
     content = kept(name)
     expected = (FOLDERS[name] / "summary.csv").read_text(encoding="utf-8")
-    assert summary(content.estimates).to_csv(index=False) == expected
+    assert summary_table(content.estimates).to_csv(index=False) == expected
 
 
 @pytest.mark.parametrize("name", KEPT)
