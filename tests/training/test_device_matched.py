@@ -81,7 +81,7 @@ def test_the_weights_met_are_those_without_converters_and_read_noise(name):
     # They act at multiplies, not on weights: as a weight noise a crossbar is its programming errors.
     crossbar = CROSSBARS[name]
     assert crossbar.computes_in_arrays
-    plain = Crossbar(crossbar.device, read_noise=False)
+    plain = Crossbar(crossbar.device.cell, read_noise=False)
     with pytest.warns(UserWarning, match="programming"):
         RWP(noise=crossbar)
     assert not plain.computes_in_arrays
