@@ -90,7 +90,7 @@ def messages(source: str, path: str) -> Iterator[Message]:
 def faults(message: Message) -> list[str]:
     """What is wrong with the style of a message."""
     text, found = message.text, []
-    part = message.kind in ("ValueError", "TypeError")  # becomes a part of another message, such as pydantic's
+    part = message.kind == "ValueError"  # becomes a part of another message, such as pydantic's
     if re.match(r"[A-Z]", text) and not re.match(NAMES, text):
         found.append("begins with a capital letter that is no name's")
     if part and text.endswith("."):

@@ -93,8 +93,10 @@ def equivalent_sigma(
     """
     require_whole("chips", chips, low=2)
     check_scale(scale)
-    if condition is None or scale == "absolute":
-        raise InputError("expected a crossbar or a weight noise to compare with, and a scale relative to the weights.")
+    if condition is None:
+        raise InputError("condition must be a Crossbar or a weight noise, got None.")
+    if scale == "absolute":
+        raise InputError("scale must be relative to the weights, such as 'layer_max', got 'absolute'.")
     batches = as_reiterable(batches)
     rms = network_rms(layer_errors(model, condition, time_s=time_s), scale)
 

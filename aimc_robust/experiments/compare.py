@@ -86,7 +86,9 @@ def compare(
     """
     machine, engine, progress = machine or Machine(), engine or SerialEngine(), progress or ComparisonProgress()
     if machine.processes > 1 and not isinstance(engine, SerialEngine):
-        raise InputError("use either several devices per model or several trials at a time, not both.")
+        raise InputError(
+            f"a machine of {machine.processes} processes trains one model at a time; use the serial engine."
+        )
     cache = None if model_cache is None else model_cache.absolute()
     context = RunContext(folder.absolute(), data_folder.absolute(), cache, machine, retry_failed)
     runner = TrialRunner(ComparisonResults(folder, spec), context)

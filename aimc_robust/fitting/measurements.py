@@ -114,6 +114,8 @@ def _check(measurements: Measurements) -> None:
             f"a fit needs at least two target states, and every row's is {target[0]:g}; measure over the window."
         )
     if np.all(measured == 0):
-        raise DataError("every measured state is 0, so nothing can be fitted.")
+        raise DataError("every measured state is 0, so nothing can be fitted; check the column `measured`.")
     if np.all(measured == target):
-        raise DataError("every measured state equals its target, so there is no error to fit; are these the targets?")
+        raise DataError(
+            "every measured state equals its target, so there is no error to fit; check the column `measured`."
+        )

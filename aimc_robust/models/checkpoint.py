@@ -87,7 +87,7 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = json.loads(header["__metadata__"]["aimc_robust"])
         if "recipe" not in metadata:
-            raise ValueError("its metadata has no recipe")
+            raise ValueError("its metadata lacks `recipe`")
     except Exception as error:  # safetensors raises a bare Exception of its own
         raise CheckpointError(
             f"{path} is not a checkpoint of aimc-robust ({type(error).__name__}: {error}); delete it to train again."

@@ -84,7 +84,7 @@ def variance_components(models: np.ndarray | Sequence[ArrayLike]) -> VarianceCom
     """
     values = [np.asarray(model, dtype=float) for model in models]
     if not values or any(model.ndim != 1 or len(model) == 0 for model in values):
-        raise InputError("models must be a list of models, each a list of at least one accuracy.")
+        raise InputError(f"models must be a list of models, each a list of at least one accuracy, got {models!r:.80}.")
     counts = np.array([len(model) for model in values])
     means = np.array([model.mean() for model in values])
     total, degrees_of_freedom = counts.sum(), int(counts.sum()) - len(values)

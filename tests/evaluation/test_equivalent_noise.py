@@ -148,8 +148,8 @@ def test_the_model_is_left_bit_for_bit():
 @pytest.mark.parametrize(
     ("condition", "options", "message"),
     [
-        (None, {}, "compare"),
-        (WAN, {"scale": "absolute"}, "relative"),
+        (None, {}, "condition"),
+        (WAN, {"scale": "absolute"}, "scale"),
         (WAN, {"chips": 1}, "chips"),
         (Gaussian(0.1), {"time_s": 1.0}, "crossbar"),
     ],

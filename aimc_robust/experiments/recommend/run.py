@@ -106,7 +106,10 @@ def recommend(
     if not isinstance(crossbar, Crossbar):
         raise InputError(f"a recommendation needs a device, got the target {device.name!r}.")
     if device.deployment.compensation or device.deployment.backend != "native":
-        raise InputError("a recommendation is for a device on the native backend: remove compensation and backend.")
+        raise InputError(
+            f"a recommendation is for a device on the native backend: remove `compensation` and `backend` from "
+            f"{device.name!r}."
+        )
     progress = progress or ComparisonProgress()
     data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder)
     identity = _measurement_identity(spec, target, epochs, weights)

@@ -85,7 +85,7 @@ class Offset(WeightMapping):
     def check_cell_bits(self, cell_bits: int) -> None:
         """Raise InputError for 1 bit."""
         if cell_bits == 1:
-            raise InputError("an offset mapping needs at least 2 cell bits: with 1 bit, zero is not a level.")
+            raise InputError("an offset mapping needs cell_bits of at least 2, or 0: with 1 bit, zero is not a level.")
 
 
 @dataclass(frozen=True)

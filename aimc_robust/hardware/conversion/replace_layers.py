@@ -122,8 +122,8 @@ def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip, ranges: L
     if isinstance(layer, (*ANALOG_LAYERS, nn.MultiheadAttention)):
         if has_own_forward(layer):
             raise InputError(
-                f"the layer {weight.layer!r} ({type(layer).__name__}) has a forward of its own, which arrays would not "
-                "run; without converters and read noise its weights can be programmed."
+                f"the layer {weight.layer!r} ({type(layer).__name__}) overrides forward, which arrays would not run; "
+                "without converters and read noise its weights can be programmed."
             )
     else:
         raise InputError(

@@ -78,8 +78,7 @@ def _check_supported(weights: list[AnalogWeight]) -> None:
     overridden = [weight for weight in weights if has_own_forward(weight.module)]
     if overridden:
         raise InputError(
-            f"{_names(overridden)} has a forward of its own, which CrossSim's cores would not run. Use the native "
-            "backend."
+            f"{_names(overridden)} overrides forward, which CrossSim's cores would not run. Use the native backend."
         )
     not_on_cpu = [weight for weight in weights if weight.parameter.device.type != "cpu"]
     if not_on_cpu:
