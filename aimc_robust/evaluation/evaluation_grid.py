@@ -117,7 +117,7 @@ def evaluate_grid(
         UnknownNameError: if `deployment` names a condition that does not exist.
         DataError: if there are no images, or labels do not match the outputs.
     """
-    times_s = [float(t) for t in time_s] if isinstance(time_s, Sequence) else [time_s]
+    times_s = [time_s] if isinstance(time_s, float | int) else [float(t) for t in time_s]
     if not isinstance(conditions, Mapping) or not conditions:
         raise InputError(f"conditions must map at least one name to a condition, got {conditions!r}.")
     if not times_s:
@@ -126,8 +126,6 @@ def evaluate_grid(
         for name in deployment:
             if name not in conditions:
                 raise unknown_name("condition of a deployment", name, conditions)
-            if not isinstance(conditions[name], Crossbar):
-                raise InputError(f"the deployment {name!r} must belong to a crossbar, got {conditions[name]!r}.")
             if not isinstance(conditions[name], Crossbar):
                 raise InputError(f"the deployment {name!r} must belong to a crossbar, got {conditions[name]!r}.")
     models = [model] if isinstance(model, nn.Module) else list(model)

@@ -29,7 +29,8 @@ def test_the_smoke_scale_fills_every_place_whose_methods_it_keeps(name, models, 
     if name != WATCHED:
         spec = spec.model_copy(update={"diagnostics": None})
     text = resolved_toml(path, scale="smoke")
-    done = compare(spec, out, spec_text=text, data_folder=path.parent, progress=ComparisonProgress(), model_cache=models)
+    options = {"data_folder": path.parent, "progress": ComparisonProgress(), "model_cache": models}
+    done = compare(spec, out, spec_text=text, **options)
     assert done.failed == {}
     page = write_report(out).read_text(encoding="utf-8")
     assert spec.paper.place in page

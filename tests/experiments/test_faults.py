@@ -76,7 +76,10 @@ from pathlib import Path
 from aimc_robust.io.atomic import append_rows, atomic_write
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-writes = [lambda: append_rows(Path("rows.jsonl"), [{"more": "x" * 400}]), lambda: atomic_write(Path("file"), "x" * 2000)]
+writes = [
+    lambda: append_rows(Path("rows.jsonl"), [{"more": "x" * 400}]),
+    lambda: atomic_write(Path("file"), "x" * 2000),
+]
 for write in writes:
     try:
         for _ in range(9):

@@ -108,7 +108,7 @@ def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any]) -> nn.Modul
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
-    for module in analog.modules():
-        if isinstance(module, ChannelCorrection):
-            module.learning = False
+    for correction in analog.modules():
+        if isinstance(correction, ChannelCorrection):
+            correction.learning = False
     return analog
