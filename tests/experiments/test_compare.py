@@ -89,7 +89,7 @@ def test_a_diverging_run_fails_alone_with_its_reason(run, write_quick_spec, tmp_
     assert set(rows_of(tmp_path / "out")["method"]) == {"sgd", "m-rwp"}
 
 
-def test_a_failed_cell_is_tried_again_only_on_request(run, write_spec, done_copy):
+def test_a_failed_trial_is_tried_again_only_on_request(run, write_spec, done_copy):
     path, failed = write_spec(), done_copy / "runs" / "sgd-seed0"
     for name in ("checkpoint.safetensors", "history.jsonl", "evaluations.jsonl"):
         (failed / name).unlink()

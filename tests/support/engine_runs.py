@@ -1,4 +1,4 @@
-"""Trials that meet with an accident, and what the engine tests look at. Importable by worker processes."""
+"""Trials that fail in various ways, and helpers of the engine tests. Importable by worker processes."""
 
 import os
 import signal
@@ -16,8 +16,8 @@ SGD = [Trial("sgd", 0), Trial("sgd", 1)]
 MIXED = [Trial("m-rwp", 0), Trial("m-rwp", 1)]
 
 
-class Dying(ComparisonProgress):
-    """Passes on what it hears, and kills its process after the trial's second epoch."""
+class DyingProgress(ComparisonProgress):
+    """Forward every call, and kill this process after the trial's second epoch."""
 
     def __init__(self, progress):
         self.progress = progress
@@ -31,30 +31,30 @@ class Dying(ComparisonProgress):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def with_one_death(work, trial, progress):
-    """A real trial; that of m-rwp, seed 1, dies in its first attempt, mid-training."""
-    started = (work.folder / "runs" / str(trial) / "history.jsonl").exists()
-    return run_trial(work, trial, Dying(progress) if trial == MIXED[1] and not started else progress)
+def die_once(context, trial, progress):
+    """Run a real trial; that of m-rwp, seed 1, dies in its first attempt, during training."""
+    started = (context.folder / "runs" / str(trial) / "history.jsonl").exists()
+    return run_trial(context, trial, DyingProgress(progress) if trial == MIXED[1] and not started else progress)
 
 
-def with_deaths(work, trial, progress):
-    """The same, and that of sgd, seed 0, always dies."""
+def die_repeatedly(context, trial, progress):
+    """Run trials as `die_once`; that of sgd, seed 0, always dies."""
     if trial == SGD[0]:
         os.kill(os.getpid(), signal.SIGKILL)
-    return with_one_death(work, trial, progress)
+    return die_once(context, trial, progress)
 
 
-def with_full_disk(work, trial, progress):
+def raise_disk_full(context, trial, progress):
     if trial == SGD[0]:
-        raise OSError(28, "No space left on device", str(work.folder))
+        raise OSError(28, "No space left on device", str(context.folder))
     progress.finished(trial, {"pid": os.getpid()})
 
 
-def with_a_bug(work, trial, progress):
+def raise_key_error(context, trial, progress):
     return {}["a key"]
 
 
-def tells_its_process(work, trial, progress):
+def report_process(context, trial, progress):
     import torch
 
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
@@ -63,47 +63,47 @@ def tells_its_process(work, trial, progress):
     progress.finished(trial, {"threads": torch.get_num_threads(), "cores": cores, "gpu": gpu, "sum": float(x.sum())})
 
 
-def waits(work, trial, progress):
-    """Says which process it is in, and stays there."""
-    path = work.folder / f"pid-{trial}"
+def sleep_forever(context, trial, progress):
+    """Write the id of this process, and wait."""
+    path = context.folder / f"pid-{trial}"
     path.with_suffix(".part").write_text(str(os.getpid()))
     path.with_suffix(".part").rename(path)
     time.sleep(600)
 
 
-class Heard(ComparisonProgress):
-    """What a comparison told, by trial."""
+class RecordedProgress(ComparisonProgress):
+    """Record the calls of a comparison, by trial."""
 
     def __init__(self):
         self.calls = {}
 
-    def _hear(self, trial, *what):
-        self.calls.setdefault(str(trial), []).append(what)
+    def _record(self, trial, *call):
+        self.calls.setdefault(str(trial), []).append(call)
 
     def training(self, trial, *, done):
-        self._hear(trial, "training", done)
+        self._record(trial, "training", done)
 
     def epoch(self, trial, row):
-        self._hear(trial, "epoch", row["epoch"])
+        self._record(trial, "epoch", row["epoch"])
 
     def evaluating(self, trial, target):
-        self._hear(trial, "evaluating", target)
+        self._record(trial, "evaluating", target)
 
     def finished(self, trial, accuracies):
-        self._hear(trial, "finished", accuracies)
+        self._record(trial, "finished", accuracies)
 
     def failed(self, trial, reason):
-        self._hear(trial, "failed", reason)
+        self._record(trial, "failed", reason)
 
 
-def a_store(path, folder):
-    """The store of a spec's file in a new folder."""
+def create_results(path, folder):
+    """Create the results folder of a spec file."""
     folder.mkdir(parents=True)
     return ComparisonResults.create(folder, load_spec(path), path.read_text())
 
 
 def assert_same_rows(folder, other, trials):
-    """Some trials have the same evaluation rows and epochs (but for their seconds) in both folders, to the last bit."""
+    """Check that trials have the same evaluation rows and epochs (except seconds) in both folders, bit for bit."""
     here, there = ComparisonResults.open(folder), ComparisonResults.open(other)
     for trial in trials:
         assert here.evaluations(trial) == there.evaluations(trial) != []
@@ -111,8 +111,8 @@ def assert_same_rows(folder, other, trials):
         pd.testing.assert_frame_equal(*histories, check_exact=True)
 
 
-def ends(pid, *, within_s=20.0):
-    """Whether a process is gone, or a zombie, within the time."""
+def process_ends(pid, *, within_s=20.0):
+    """Return whether a process ends, or is a zombie, within the time."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:
@@ -125,18 +125,18 @@ def ends(pid, *, within_s=20.0):
     return False
 
 
-def stalls_on_a_node(work, trial, progress):
-    """A real trial; on the node whose id the folder names, it stays in its second epoch for ever."""
+def stall_on_node(context, trial, progress):
+    """Run a real trial; on the node whose id the folder names, it hangs in its second epoch."""
     import ray
 
-    there = (work.folder / "stalling-node").read_text()
+    there = (context.folder / "stalling-node").read_text()
     if ray.get_runtime_context().get_node_id() == there:
-        return run_trial(work, trial, Stalling(progress, work.folder))
-    return run_trial(work, trial, progress)
+        return run_trial(context, trial, StallingProgress(progress, context.folder))
+    return run_trial(context, trial, progress)
 
 
-class Stalling(Dying):
-    """Passes on what it hears, and says so and stays after the trial's second epoch."""
+class StallingProgress(DyingProgress):
+    """Forward every call, and hang after the trial's second epoch."""
 
     def __init__(self, progress, folder):
         super().__init__(progress)

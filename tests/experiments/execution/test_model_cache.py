@@ -123,7 +123,7 @@ def test_a_target_is_evaluated_at_the_epoch_that_suits_it(tmp_path):
     assert [note["epoch"] for note in notes] == [clean["epoch"], best["epoch"]]
 
 
-def test_engines_that_run_several_cells_at_a_time_begin_with_the_costliest(tmp_path):
+def test_engines_that_run_several_trials_at_a_time_begin_with_the_costliest(tmp_path):
     class Noting(SerialEngine):
         def run(self, work, trials, progress):
             order.extend(str(trial) for trial in trials)
@@ -145,7 +145,7 @@ def test_engines_that_run_several_cells_at_a_time_begin_with_the_costliest(tmp_p
     assert order == ["sgd-seed0", "sam-seed0", "rwp-seed0", "sgd-seed1", "sam-seed1", "rwp-seed1"]
 
 
-def test_a_part_runs_its_share_of_the_cells(tmp_path):
+def test_a_part_runs_its_share_of_the_trials(tmp_path):
     first, trained = run(ONE, tmp_path, "one", part=(1, 2))
     assert trained == {"sgd": 2}
     assert not first.complete

@@ -29,7 +29,7 @@ model = { name = "user_models:Hungry" }
 
 
 @pytest.mark.parametrize("engine", [None, LocalEngine(1, threads=1)], ids=["serial", "jobs"])
-def test_want_of_memory_is_one_cells_failure(tmp_path, monkeypatch, engine):
+def test_want_of_memory_is_one_trials_failure(tmp_path, monkeypatch, engine):
     folder = user_models.__file__.rpartition("/")[0]
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", folder)

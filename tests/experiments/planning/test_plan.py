@@ -151,7 +151,7 @@ def test_estimates_are_epochs_and_chips_times_their_cost(write_spec, tmp_path, m
     assert found.disk_bytes == 3 * 2 * 7  # three trainings with two selections each
 
 
-def test_missing_data_leave_the_cells_without_an_estimate_and_give_the_reason_once(write_spec, tmp_path):
+def test_missing_data_leave_the_trials_without_an_estimate_and_give_the_reason_once(write_spec, tmp_path):
     spec = load_spec(write_spec(('name = "digits"', 'name = "npz:missing.npz"'), ("test_share = 0.1", "")))
     found = plan(spec, tmp_path / "out", data_folder=tmp_path, machine=CPU)
     assert [planned.state for planned in found.trials] == [TODO] * 4

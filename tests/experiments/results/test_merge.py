@@ -72,7 +72,7 @@ def finished(store, trial, value=1.0, numbers=(0, 1, 2), **more):
     put(store, trial, history=epochs(3), weights=value, rows=chips(trial, numbers), **more)
 
 
-def test_cells_of_two_machines_come_together(results, tmp_path):
+def test_trials_of_two_machines_come_together(results, tmp_path):
     one, two = results("one"), results("two")
     finished(one, SGD, other=5)
     finished(two, MRWP, value=2)
@@ -132,7 +132,7 @@ def test_a_training_that_can_go_on_wins_over_more_epochs_that_cannot(results, tm
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_a_failed_cell_loses_to_a_finished_one_and_keeps_its_reason_alone(order, results, tmp_path):
+def test_a_failed_trial_loses_to_a_finished_one_and_keeps_its_reason_alone(order, results, tmp_path):
     stores = [results("one"), results("two")]
     put(stores[0], SGD, history=epochs(1), failed="not finite")
     finished(stores[1], SGD)

@@ -55,7 +55,7 @@ FAULTS = {
     "same target twice": (('"rram-wan2022"]', '"digital"]'), ["digital", "twice"]),
     "target table without device": (
         ('"rram-wan2022"]', '{ mapping = "offset" }]'),
-        ["targets", "holds one of device, noise, landscape, got the keys"],
+        ["targets", "exactly one of device, noise, landscape", "mapping"],
     ),
     "unknown mapping": (
         ('"rram-wan2022"]', '{ device = "ideal", mapping = "one" }]'),
@@ -78,7 +78,7 @@ FAULTS = {
     "an impossible target name": (('"rram-wan2022"]', '{ name = "a|b", device = "ideal" }]'), ["targets", "'a|b'"]),
     "a noise posing as digital": (
         ('"digital", "gaussian-0.2", "rram-wan2022"]', '{ name = "digital", noise = "gaussian", sigma = 0.1 }]'),
-        ["targets", "is taken"],
+        ["targets", "is reserved"],
     ),
     "an empty window": (('"rram-wan2022"]', '{ device = "rram-wan2022", window = [] }]'), ["targets", "window"]),
     "a missing card": (('"rram-wan2022"]', '"gone.toml"]'), ["gone.toml", "device card"]),

@@ -43,7 +43,7 @@ def paper(folder, **changes):
     return parse(insert_published_values(TABLE | changes, folder), PaperSpec, source="paper")
 
 
-def test_a_cell_joins_its_row_its_column_and_the_figure_that_answers(tmp_path):
+def test_a_trial_joins_its_row_its_column_and_the_figure_that_answers(tmp_path):
     first, second, cost = paper(tmp_path).cells(LABELS)[0]
     assert (first.methods, first.target, first.metric) == (("small-sam-1", "small-sam-2"), "gaussian-0.1", "accuracy")
     assert first.published == PublishedValue(71.5, 0.5, 0.2)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import engine_runs
-from support.engine_runs import MIXED, SGD, Heard, a_store, assert_same_rows, ends
+from support.engine_runs import MIXED, SGD, RecordedProgress, assert_same_rows, create_results, process_ends
 
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
@@ -24,15 +24,15 @@ from aimc_robust.training.fabric import Machine
 TESTS = Path(__file__).parents[3]
 
 
-def work_in(folder, **machine):
+def context_in(folder, **machine):
     return RunContext(folder, folder, machine=Machine(**machine))
 
 
 @pytest.mark.slow
 def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(done, write_spec, tmp_path):
-    store, heard = a_store(write_spec(), tmp_path / "out"), Heard()
-    engine = LocalEngine(2, threads=torch.get_num_threads(), retries=1, run_trial=engine_runs.with_deaths)
-    found = engine.run(work_in(store.folder), store.trials, heard)
+    store, heard = create_results(write_spec(), tmp_path / "out"), RecordedProgress()
+    engine = LocalEngine(2, threads=torch.get_num_threads(), retries=1, run_trial=engine_runs.die_repeatedly)
+    found = engine.run(context_in(store.folder), store.trials, heard)
     healthy = [SGD[1], *MIXED]
     # The trial that always dies is recorded, and the others went on.
     reason = "its process died 2 times, the last time by SIGKILL, perhaps out of memory"
@@ -50,21 +50,21 @@ def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(do
         assert [*calls[:-1], calls[-1][0]] == [*training, *end]
 
 
-def test_what_a_cell_raises_is_raised_after_the_others_are_done(tmp_path):
-    heard = Heard()
+def test_what_a_trial_raises_is_raised_after_the_others_are_done(tmp_path):
+    heard = RecordedProgress()
     with pytest.raises(OSError, match="No space left") as caught:
-        LocalEngine(1, run_trial=engine_runs.with_full_disk).run(work_in(tmp_path), [SGD[0], *MIXED], heard)
+        LocalEngine(1, run_trial=engine_runs.raise_disk_full).run(context_in(tmp_path), [SGD[0], *MIXED], heard)
     assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path))
-    assert any("with_full_disk" in note for note in caught.value.__notes__)  # where it happened, for --debug
+    assert any("raise_disk_full" in note for note in caught.value.__notes__)  # where it happened, for --debug
     assert heard.calls["sgd-seed0"][0][0] == "failed"
     pids = [heard.calls[str(trial)][0][1]["pid"] for trial in MIXED]
     assert pids[0] == pids[1] != os.getpid()  # a worker lives for many trials
 
 
-def test_after_three_cells_that_raise_no_further_one_begins(tmp_path):
-    heard, trials = Heard(), [*SGD, *MIXED]
+def test_after_three_trials_that_raise_no_further_one_begins(tmp_path):
+    heard, trials = RecordedProgress(), [*SGD, *MIXED]
     with pytest.raises(WorkerError, match=r"sgd-seed0.*KeyError.*'a key'"):
-        LocalEngine(1, run_trial=engine_runs.with_a_bug).run(work_in(tmp_path), trials, heard)
+        LocalEngine(1, run_trial=engine_runs.raise_key_error).run(context_in(tmp_path), trials, heard)
     assert list(heard.calls) == ["sgd-seed0", "sgd-seed1", "m-rwp-seed0"]
 
 
@@ -74,8 +74,8 @@ def test_workers_compute_on_their_share_of_the_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     before = os.sched_getaffinity(0), dict(os.environ)
-    heard = Heard()
-    LocalEngine(2, threads=2, run_trial=engine_runs.tells_its_process).run(work_in(tmp_path), SGD + MIXED, heard)
+    heard = RecordedProgress()
+    LocalEngine(2, threads=2, run_trial=engine_runs.report_process).run(context_in(tmp_path), SGD + MIXED, heard)
     told = [calls[0][1] for calls in heard.calls.values()]
     assert all((one["threads"], one["sum"]) == (2, 64.0**3) for one in told)
     half = len(available_cpus()) // 2
@@ -92,12 +92,12 @@ from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.experiments.execution.engines.local import LocalEngine
 from aimc_robust.experiments.results.trial import Trial
-from support.engine_runs import waits
+from support.engine_runs import sleep_forever
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     trials = [Trial("sgd", 0), Trial("sgd", 1)]
-    LocalEngine(2, run_trial=waits).run(RunContext(folder, folder), trials, ComparisonProgress())
+    LocalEngine(2, run_trial=sleep_forever).run(RunContext(folder, folder), trials, ComparisonProgress())
 """
 
 
@@ -127,13 +127,13 @@ def test_workers_end_with_their_parent(number, tmp_path):
         parent.kill()
     _, errors = parent.communicate(timeout=60)  # until no process holds the pipe any more
     assert parent.returncode == -number
-    assert all(ends(int(file.read_text())) for file in files)
+    assert all(process_ends(int(file.read_text())) for file in files)
     assert errors.count("Traceback") == (number == signal.SIGINT)  # the parent's; workers say nothing
 
 
 def test_several_devices_for_one_training_are_the_serial_engines_work(tmp_path):
     with pytest.raises(InputError, match="got 2"):
-        LocalEngine(2).run(work_in(tmp_path, devices=2), SGD, ComparisonProgress())
+        LocalEngine(2).run(context_in(tmp_path, devices=2), SGD, ComparisonProgress())
 
 
 @pytest.mark.parametrize("wrong", [{"jobs": 0}, {"jobs": 1.5}, {"jobs": 1, "threads": 0}, {"jobs": 1, "retries": -1}])
@@ -142,9 +142,9 @@ def test_numbers_that_cannot_be_right_are_refused(wrong):
         LocalEngine(**wrong)
 
 
-def test_the_serial_engine_runs_cells_here_in_their_order(tmp_path):
-    heard = Heard()
-    assert SerialEngine(run_trial=engine_runs.tells_its_process).run(work_in(tmp_path), MIXED, heard) == dict.fromkeys(
+def test_the_serial_engine_runs_trials_here_in_their_order(tmp_path):
+    heard = RecordedProgress()
+    assert SerialEngine(run_trial=engine_runs.report_process).run(context_in(tmp_path), MIXED, heard) == dict.fromkeys(
         MIXED
     )
     assert list(heard.calls) == ["m-rwp-seed0", "m-rwp-seed1"]

@@ -4,7 +4,7 @@ import pickle
 from collections import Counter
 
 import pytest
-from support.engine_runs import MIXED, SGD, Heard, a_store
+from support.engine_runs import MIXED, SGD, RecordedProgress, create_results
 
 from aimc_robust.errors import DataError
 from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
@@ -15,7 +15,7 @@ from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.parallel.process_pool import WorkerError
 
-CELLS = [Trial(name, 0) for name in "abcd"]
+TRIALS = [Trial(name, 0) for name in "abcd"]
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_a_death_is_told_in_words(code, told):
     assert describe_exit(code) == told
 
 
-def test_a_cell_is_begun_again_as_often_as_allowed_and_then_recorded(write_spec, tmp_path):
-    store, heard = a_store(write_spec(), tmp_path / "out"), Heard()
+def test_a_trial_is_begun_again_as_often_as_allowed_and_then_recorded(write_spec, tmp_path):
+    store, heard = create_results(write_spec(), tmp_path / "out"), RecordedProgress()
     book = OutcomeTracker(RunContext(store.folder, tmp_path), heard, retries=2)
     assert [book.should_retry(SGD[0], "by SIGKILL") for _ in range(3)] == [True, True, False]
     assert book.should_retry(MIXED[0], "by SIGSEGV")  # deaths count for each trial
@@ -61,11 +61,11 @@ class AwkwardError(DataError):
         (ZeroDivisionError("x"), WorkerError, "a-seed0: ZeroDivisionError: x; finished work is kept"),
     ],
 )
-def test_what_a_cell_raises_reaches_another_process(error, kind, told):
+def test_what_a_trial_raises_reaches_another_process(error, kind, told):
     def raises(work, trial, progress):
         raise error
 
-    reason, found = pickle.loads(pickle.dumps(attempt(raises, None, CELLS[0], ComparisonProgress())))
+    reason, found = pickle.loads(pickle.dumps(attempt(raises, None, TRIALS[0], ComparisonProgress())))
     assert reason is None
     assert type(found) is kind
     assert told in str(found)
@@ -81,10 +81,10 @@ def test_every_call_of_progress_crosses_as_it_was_made():
         setattr(All, name, lambda self, *args, name=name, **named: heard.append((name, args, named)))
     relay = ForwardingProgress(lambda call: made.append(pickle.dumps(call)))
     for name in CALLS:
-        getattr(relay, name)(CELLS[0], name, done=3)
+        getattr(relay, name)(TRIALS[0], name, done=3)
     for call in made:
         replay(All(), pickle.loads(call))
-    assert heard == [(name, (CELLS[0], name), {"done": 3}) for name in CALLS]
+    assert heard == [(name, (TRIALS[0], name), {"done": 3}) for name in CALLS]
     assert {"started", "training", "epoch", "evaluating", "finished", "failed"} <= set(CALLS)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support import engine_runs
-from support.engine_runs import MIXED, SGD, Heard, a_store, assert_same_rows
+from support.engine_runs import MIXED, SGD, RecordedProgress, assert_same_rows, create_results
 
 from aimc_robust.errors import InputError, MissingDependencyError, ResultsError
 from aimc_robust.experiments.execution.engines import ray as ray_engine
@@ -42,14 +42,14 @@ def cluster():
             found.shutdown()
 
 
-def work_in(folder):
+def context_in(folder):
     return RunContext(folder, folder, machine=Machine(accelerator="cpu"))
 
 
 @pytest.mark.slow
 def test_a_cluster_leaves_the_rows_of_a_serial_run_also_when_a_worker_is_killed(cluster, done, write_spec, tmp_path):
-    store, heard = a_store(write_spec(), tmp_path / "out"), Heard()
-    found = RayEngine(retries=1, run_trial=engine_runs.with_one_death).run(work_in(store.folder), store.trials, heard)
+    store, heard = create_results(write_spec(), tmp_path / "out"), RecordedProgress()
+    found = RayEngine(retries=1, run_trial=engine_runs.die_once).run(context_in(store.folder), store.trials, heard)
     assert found == dict.fromkeys(store.trials)
     assert list(found) == store.trials
     assert_same_rows(store.folder, done, store.trials)
@@ -65,9 +65,9 @@ def test_a_cluster_leaves_the_rows_of_a_serial_run_also_when_a_worker_is_killed(
 
 
 @pytest.mark.slow
-def test_the_cell_of_a_node_that_is_gone_goes_on_elsewhere(cluster, done, write_spec, tmp_path):
+def test_the_trial_of_a_node_that_is_gone_goes_on_elsewhere(cluster, done, write_spec, tmp_path):
     node = cluster.add_node(**LIGHT)
-    store = a_store(write_spec(), tmp_path / "out")
+    store = create_results(write_spec(), tmp_path / "out")
     (store.folder / "stalling-node").write_text(node.node_id)
 
     def remove():
@@ -79,7 +79,7 @@ def test_the_cell_of_a_node_that_is_gone_goes_on_elsewhere(cluster, done, write_
     removal = threading.Thread(target=remove)
     removal.start()
     trials = [SGD[0], *MIXED]
-    found = RayEngine(run_trial=engine_runs.stalls_on_a_node).run(work_in(store.folder), trials, Heard())
+    found = RayEngine(run_trial=engine_runs.stall_on_node).run(context_in(store.folder), trials, RecordedProgress())
     removal.join()
     assert found == dict.fromkeys(trials)
     assert len(list(store.folder.glob("stalled-*"))) == 1
@@ -87,12 +87,12 @@ def test_the_cell_of_a_node_that_is_gone_goes_on_elsewhere(cluster, done, write_
 
 
 @pytest.mark.slow
-def test_what_a_cell_raises_is_raised_after_the_others_are_done(cluster, tmp_path):
-    heard = Heard()
+def test_what_a_trial_raises_is_raised_after_the_others_are_done(cluster, tmp_path):
+    heard = RecordedProgress()
     with pytest.raises(OSError, match="No space left") as caught:
-        RayEngine(run_trial=engine_runs.with_full_disk).run(work_in(tmp_path), [SGD[0], *MIXED], heard)
+        RayEngine(run_trial=engine_runs.raise_disk_full).run(context_in(tmp_path), [SGD[0], *MIXED], heard)
     assert caught.value.filename == str(tmp_path)
-    assert any("with_full_disk" in note for note in caught.value.__notes__)
+    assert any("raise_disk_full" in note for note in caught.value.__notes__)
     assert [heard.calls[str(trial)][0][0] for trial in [SGD[0], *MIXED]] == ["failed", "finished", "finished"]
 
 
@@ -100,12 +100,12 @@ def test_what_a_cell_raises_is_raised_after_the_others_are_done(cluster, tmp_pat
 def test_a_node_that_does_not_see_the_folder_ends_the_run_with_one_sentence(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "touch", lambda self: None)  # of the token: no node sees it
     with pytest.raises(ResultsError, match="--out"):
-        RayEngine(run_trial=engine_runs.waits).run(work_in(tmp_path), SGD + MIXED, Heard())
+        RayEngine(run_trial=engine_runs.sleep_forever).run(context_in(tmp_path), SGD + MIXED, RecordedProgress())
     assert not list(tmp_path.iterdir())  # no trial began
 
 
 @pytest.mark.slow
-def test_a_cell_that_no_node_has_room_for_is_told(cluster):
+def test_a_trial_that_no_node_has_room_for_is_told(cluster):
     with pytest.warns(UserWarning, match="no node of the Ray cluster has 64 CPUs and 1 GPUs for a trial"):
         ray_cluster.warn_if_no_node_fits(cpus=64, gpus=1)
     with warnings.catch_warnings(action="error"):
@@ -116,9 +116,9 @@ def test_a_cell_that_no_node_has_room_for_is_told(cluster):
 
 def test_another_version_on_a_node_is_told(tmp_path):
     (tmp_path / "token").touch()
-    check_node(work_in(tmp_path), "token", package_versions())
+    check_node(context_in(tmp_path), "token", package_versions())
     with pytest.raises(ResultsError, match=r"0\.0\.1"):
-        check_node(work_in(tmp_path), "token", package_versions() | {"aimc-robust": "0.0.1"})
+        check_node(context_in(tmp_path), "token", package_versions() | {"aimc-robust": "0.0.1"})
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_an_address_that_nobody_answers_at_is_an_error_and_no_local_ray(inits, m
 def test_without_ray_the_command_that_installs_it_is_told(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"'aimc-robust\[cluster\]'"):
-        RayEngine().run(work_in(tmp_path), SGD, Heard())
+        RayEngine().run(context_in(tmp_path), SGD, RecordedProgress())
 
 
 @pytest.mark.parametrize("wrong", [{"cpus": 0}, {"cpus": 0.5}, {"gpus": -1}, {"retries": -1}])
