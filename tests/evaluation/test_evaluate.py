@@ -102,7 +102,7 @@ class TestGrid:
     @pytest.mark.parametrize("given", [{"model": []}, {"conditions": {}}, {"time_s": []}], ids=str)
     def test_nothing_to_evaluate_is_refused(self, given):
         arguments = {"model": net(), "conditions": {"rram": RRAM}} | given
-        with pytest.raises(InputError, match="none"):
+        with pytest.raises(InputError, match="at least one"):
             evaluate_grid(arguments.pop("model"), batches(), **arguments)
 
 

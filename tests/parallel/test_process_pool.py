@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from support.nets import batches, everything, net
+from support.nets import batches, deployed, everything, net
 from torch import nn
 
 from aimc_robust import Gaussian, evaluate
@@ -46,17 +46,16 @@ def all_end(pids, within_s=20.0):
 
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_chips_are_the_same_bit_for_bit_whatever_the_number_of_jobs(name):
-    found = [
-        list(evaluate_chips(net(), batches(), CONDITIONS[name](), chips=range(5), jobs=jobs)) for jobs in (1, 2, 3)
-    ]
+    options = {"chips": range(5), "deployment": deployed() if name == "everything" else None}
+    found = [list(evaluate_chips(net(), batches(), CONDITIONS[name](), jobs=jobs, **options)) for jobs in (1, 2, 3)]
     assert found[0] == found[1] == found[2]
     assert len({measured.loss for _, measured in found[0]}) == (1 if name == "digital" else 5)
 
 
 def test_without_jobs_and_with_one_thread_the_numbers_are_those_of_one_job():
     with single_thread():
-        alone = list(evaluate_chips(net(), batches(), everything(), chips=range(3)))
-    assert alone == list(evaluate_chips(net(), batches(), everything(), chips=range(3), jobs=2))
+        alone = list(evaluate_chips(net(), batches(), everything(), chips=range(3), deployment=deployed()))
+    assert alone == list(evaluate_chips(net(), batches(), everything(), chips=range(3), deployment=deployed(), jobs=2))
 
 
 @pytest.mark.parametrize("jobs", [None, 1, 2, 3, 8])
@@ -300,10 +299,10 @@ def test_work_with_torch_is_done_after_torch_has_used_threads_here():
         large = torch.randn(600, 600)
         here = nn.functional.conv2d((large @ large)[None, None], torch.ones(1, 1, 3, 3)).sum()
         assert math.isfinite(float(here))
-        table = evaluate(net(), batches(), everything(), chips=4, jobs=2).table
+        table = evaluate(net(), batches(), everything(), chips=4, deployment=deployed(), jobs=2).table
     finally:
         torch.set_num_threads(before)
-    assert table.equals(evaluate(net(), batches(), everything(), chips=4, jobs=1).table)
+    assert table.equals(evaluate(net(), batches(), everything(), chips=4, deployment=deployed(), jobs=1).table)
 
 
 @pytest.mark.parametrize("jobs", [None, 1, 2])
