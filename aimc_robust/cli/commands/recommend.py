@@ -8,7 +8,12 @@ import typer
 
 def recommend(
     spec: Annotated[Path, typer.Option(help="Spec of a comparison, a TOML file; its data, model and recipe are used.")],
-    device: Annotated[str, typer.Option(help="A card of the library, the path of your own card, or a table.")],
+    device: Annotated[
+        str,
+        typer.Option(
+            help="A card of the library, the path of your own card, a cell model package.module:name, or a table."
+        ),
+    ],
     weights: Annotated[
         Path | None, typer.Option(help="Trained weights to measure on. Default: train with plain SGD first.")
     ] = None,

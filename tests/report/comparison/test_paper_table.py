@@ -136,7 +136,7 @@ def test_models_that_share_no_seed_are_not_paired(change_question):
     folder = change_question(paper=PAPER)
     (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
     (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
-    assert gather(ComparisonResults.open(folder)).claims[0].reason == "not paired: the two share no seed"
+    assert gather(ComparisonResults.open(folder)).claims[0].reason == "not paired: no training seed in common"
 
 
 def test_a_scale_or_an_override_is_said_on_top_of_the_page(change_question):
@@ -149,17 +149,17 @@ def test_a_scale_or_an_override_is_said_on_top_of_the_page(change_question):
         page, markdown = write_report(folder).read_text(), (folder / "report.md").read_text()
         assert f"Run {words}" in page.split('<section id="paper">')[0]
         assert f"**Run {words}:**" in markdown
-        assert "only trends compare with the published figures" in page
+        assert "Compare trends with the published values" in page
 
 
 def test_as_written_the_page_says_nothing_of_a_scale(papered):
-    assert "only trends compare" not in (papered / "report.html").read_text()
+    assert "Compare trends" not in (papered / "report.html").read_text()
 
 
 def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(papered):
     page, markdown = (papered / "report.html").read_text(), (papered / "report.md").read_text()
     section = page.split('<section id="paper">')[1].split("</section>")[0]
-    assert page.index('<section id="paper">') < page.index("What came out")
+    assert page.index('<section id="paper">') < page.index("<h2>Accuracy</h2>")
     assert "Table 7 of A. Author et al., Noise &amp; &lt;nets&gt;_100%" in section
     assert "lr: The paper has no learning rate; settled: 0.1." in section
     assert "lr: The paper has no learning rate; settled: 0.1." in markdown
