@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.fitting.fit_result import Fit as Fit
     from aimc_robust.fitting.verify import Verification as Verification
     from aimc_robust.fitting.verify import verify_card as verify_card
-    from aimc_robust.hardware.calibration.batchnorm import recalibrate_batchnorm as recalibrate_batchnorm
+    from aimc_robust.hardware.calibration.batchnorm_recalibration import recalibrate_batchnorm as recalibrate_batchnorm
     from aimc_robust.hardware.calibration.converter_ranges import calibrate as calibrate
     from aimc_robust.hardware.config.converters import ADC as ADC
     from aimc_robust.hardware.config.converters import DAC as DAC
@@ -104,7 +104,7 @@ _MODULES = {
     "fitting.fit": ["fit_card"],
     "fitting.fit_result": ["Fit"],
     "fitting.verify": ["Verification", "verify_card"],
-    "hardware.calibration.batchnorm": ["recalibrate_batchnorm"],
+    "hardware.calibration.batchnorm_recalibration": ["recalibrate_batchnorm"],
     "hardware.calibration.converter_ranges": ["calibrate"],
     "hardware.config.converters": ["ADC", "DAC"],
     "hardware.config.crossbar": ["Crossbar"],

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.image_files import ImageFiles
+from aimc_robust.data.image_files import ImageFiles, read_into_memory
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages, LazyImages
 from aimc_robust.data.normalization import channel_statistics, normalize_array
-from aimc_robust.data.sources.arrays import read_into_memory, torchvision_files, torchvision_images
 from aimc_robust.data.sources.digits import load_digits_images
 from aimc_robust.data.sources.folders import folder_splits
 from aimc_robust.data.sources.npz import npz_splits
+from aimc_robust.data.sources.torchvision import torchvision_files, torchvision_images
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.streaming import StreamedAugmentation, StreamedImages
 from aimc_robust.errors import DataError, InputError, require_known, unknown_name

@@ -15,8 +15,9 @@ from aimc_robust.data.dataset import DATA_NAMES, load_data
 from aimc_robust.data.in_memory import MAX_FLOAT_BYTES
 from aimc_robust.data.lazy import normalize_bytes
 from aimc_robust.data.normalization import normalize_array, resolve_normalization, scale_bytes
-from aimc_robust.data.sources.arrays import folder_images, has_training_split, npz_images, torchvision_images
-from aimc_robust.data.sources.npz import Arrays
+from aimc_robust.data.sources.folders import folder_images
+from aimc_robust.data.sources.npz import Arrays, has_training_split, npz_images
+from aimc_robust.data.sources.torchvision import torchvision_images
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import InputError, require_whole, unknown_name
 from aimc_robust.metrics import Batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PREFETCH_BATCHES = 3  # batches that are read while one is in use
+MAX_BYTES_IN_MEMORY = 2**33  # of the pixels of one split
 IMAGES_PER_TASK = 8  # images that a thread reads at a time
 Transform = Callable[["Image", int], "Image"]
 """(image, its index) -> the image in its final size."""
@@ -131,3 +133,19 @@ def _wait(pixels: Tensor, tasks: list[Future[None]]) -> Tensor:
     for task in tasks:
         task.result()
     return pixels
+
+
+def read_into_memory(split: tuple[ImageFiles, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Read all images of a split as (N, H, W, C) uint8.
+
+    Raises:
+        DataError: If they would take more than MAX_BYTES_IN_MEMORY, or an image cannot be read.
+    """
+    files, labels = split
+    size = math.prod(files.shape)
+    if size > MAX_BYTES_IN_MEMORY:
+        raise DataError(
+            f"{len(files)} images of {files.root} take {size / 2**30:.0f} GiB in memory; set stream = true (or a "
+            "smaller size) to read them during training."
+        )
+    return np.moveaxis(files[:].numpy(), 1, -1), labels

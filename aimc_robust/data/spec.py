@@ -20,7 +20,7 @@ class DataSpec(StrictModel):
 
     Attributes:
         name: `digits` (scikit-learn's, 8 x 8); `npz:FILE` with x_train, y_train, x_test, y_test; `torchvision:NAME`,
-            one of `data.sources.torchvision.DATASETS`, in the folder `root`; or `folder:FOLDER`
+            one of `data.sources.torchvision_catalog.DATASETS`, in the folder `root`; or `folder:FOLDER`
             (`data.sources.folders`: train/ and test/ or val/ with a folder for each class, or Tiny-ImageNet's layout).
         root: Folder of torchvision's data sets.
         download: Let torchvision download missing files.

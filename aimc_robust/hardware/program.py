@@ -8,7 +8,7 @@ from torch import nn
 
 from aimc_robust.devices.limits import check_time
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.calibration.batchnorm import recalibrate_batchnorm
+from aimc_robust.hardware.calibration.batchnorm_recalibration import recalibrate_batchnorm
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.ranges import LayerRanges

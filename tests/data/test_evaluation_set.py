@@ -12,7 +12,7 @@ from torch import nn
 from aimc_robust.data import evaluation_set
 from aimc_robust.data.dataset import load_data
 from aimc_robust.data.evaluation_set import CALIBRATION_IMAGES, load_evaluation_images
-from aimc_robust.data.sources.arrays import DATASETS
+from aimc_robust.data.sources.torchvision_catalog import DATASETS
 from aimc_robust.errors import DataError, InputError, UnknownNameError
 from aimc_robust.experiments.spec.comparison import DataSpec
 from aimc_robust.metrics import measure

@@ -14,11 +14,11 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from aimc_robust.data import image_files
 from aimc_robust.data import in_memory as images_module
 from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.dataset import load_data
-from aimc_robust.data.sources import arrays
-from aimc_robust.data.sources.torchvision import DATASETS, FILES
+from aimc_robust.data.sources.torchvision_catalog import DATASETS, FILES
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.streaming import StreamedAugmentation, StreamedImages
 from aimc_robust.errors import AimcError, DataError, InputError, UnknownNameError
@@ -446,7 +446,7 @@ class TestFolders:
 
     def test_an_image_set_that_memory_does_not_hold_is_to_be_streamed(self, tmp_path, monkeypatch):
         class_folders(tmp_path)
-        monkeypatch.setattr(arrays, "MAX_BYTES_IN_MEMORY", 60 * 192 - 1)
+        monkeypatch.setattr(image_files, "MAX_BYTES_IN_MEMORY", 60 * 192 - 1)
         assert "60 images of" in (text := told(DataError, tmp_path, "folder:."))
         assert "set stream = true" in text
         assert load(tmp_path, "folder:.", size=8, stream=True).classes == 10

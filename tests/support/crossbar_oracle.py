@@ -1,7 +1,7 @@
 """A slow float64 implementation of arrays in plain loops, the oracle of the tests: one output, tile and bank at a time.
 
 It follows the documented formulas and shares no code with the package but its arguments and the tile borders, which
-`test_partition.py` checks.
+`test_tiling.py` checks.
 """
 
 import math

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aimc_robust.data.image_files import ImageFiles
+from aimc_robust.data.image_files import ImageFiles, read_into_memory
+from aimc_robust.data.sources.npz import Arrays
 from aimc_robust.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision
@@ -41,6 +42,15 @@ def labelled_files(path: Path, size: int | None, resize: int | None, classes: li
     if not names:
         raise DataError(f"{path} holds no images in a folder for each class; expected at least one class.")
     return ImageFiles(str(path), paths, size, resize), np.asarray(labels, dtype=np.int64)
+
+
+def folder_images(path: Path, size: int | None, resize: int | None) -> Arrays:
+    """Return the images (N, H, W, 3) uint8 in a folder for each class, numbered in sorted order, and their labels.
+
+    Raises:
+        DataError: If the folder is missing, a class has no images, or an image cannot be read.
+    """
+    return read_into_memory(labelled_files(path, size, resize))
 
 
 def folder_splits(path: Path, size: int | None, resize: int | None) -> tuple[Files, Files]:

@@ -7,6 +7,7 @@ import numpy as np
 from aimc_robust.errors import DataError
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+TEST_ARRAYS = (("x_test", "y_test"), ("x", "y"), ("images", "labels"))
 Arrays = tuple[np.ndarray, np.ndarray]
 """Images (N, H, W, C) and labels (N,)."""
 
@@ -67,6 +68,22 @@ def npz_splits(path: Path) -> tuple[Arrays, Arrays]:
     """
     arrays = npz_arrays(path, ARRAYS)
     return labelled(arrays, "x_train", "y_train", path), labelled(arrays, "x_test", "y_test", path)
+
+
+def npz_images(path: Path) -> Arrays:
+    """Return the test images (N, H, W, C) of an .npz file, uint8 or float32, and their labels.
+
+    Raises:
+        DataError: If the file is missing or damaged, or an array is missing or invalid.
+    """
+    arrays = npz_arrays(path, *TEST_ARRAYS)
+    images, labels = arrays
+    return labelled(arrays, images, labels, path, keep_bytes=True)
+
+
+def has_training_split(path: Path) -> bool:
+    """Whether an .npz file has a training split."""
+    return set(npz_arrays(path, ARRAYS, *TEST_ARRAYS)) == set(ARRAYS)
 
 
 def _images(array: np.ndarray, name: str, keep_bytes: bool) -> np.ndarray:

@@ -10,7 +10,7 @@ from functools import partial
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.report.comparison import diagnostics_figures, figures, landscapes, training_figures
+from aimc_robust.report.comparison import accuracy_figures, diagnostics_figures, landscapes, training_figures
 from aimc_robust.report.comparison.content import ComparisonContent, device_targets
 from aimc_robust.report.comparison.training_figures import MeanRows
 from aimc_robust.report.figures.device import device_figure
@@ -39,8 +39,8 @@ def training_and_device_figures(results: ComparisonResults, means: MeanRows) -> 
 def accuracy_figures(content: ComparisonContent) -> FigureFunctions:
     """Return the figures of the evaluation: accuracy by target and by sigma, and loss landscapes."""
     functions: FigureFunctions = [
-        partial(figures.accuracy_by_target, content),
-        partial(figures.accuracy_by_sigma, content),
+        partial(accuracy_figures.accuracy_by_target, content),
+        partial(accuracy_figures.accuracy_by_sigma, content),
     ]
     for name, surfaces in content.landscapes.items():
         landscape = content.results.landscapes[name].landscape
