@@ -76,14 +76,14 @@ def test_the_quickstart_runs_from_end_to_end_when_shortened(tmp_path):
 
 
 @pytest.mark.usefixtures("stub_figures")
-def test_the_evaluation_of_a_quickstart_model_runs(done, tmp_path):
+def test_the_evaluation_of_a_quickstart_model_runs(finished_comparison, tmp_path):
     """As README has it, but for fewer chips and the small comparison's weights in place of the quickstart's."""
     _, *words = shlex.split(marked("evaluate").replace("\\\n", " "))
     name = Path(words[1])
     assert name.parts[:3] == ("results", "quickstart", "runs")
     assert name.parts[3].removesuffix("-seed0") in text_of("benchmarks/quickstart.toml")
     changed = {
-        words[1]: str(done / "runs" / "m-rwp-seed0" / name.name),
+        words[1]: str(finished_comparison / "runs" / "m-rwp-seed0" / name.name),
         "channels=8": "channels=4",
         "stages=3": "stages=2",
         "results/rwp": str(tmp_path / "rwp"),
@@ -96,8 +96,8 @@ def test_the_evaluation_of_a_quickstart_model_runs(done, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.md", "summary.csv", "evaluations.csv", "spec.toml"])
-def test_readme_names_what_a_comparison_writes(name, done):
-    assert (done / name).is_file()
+def test_readme_names_what_a_comparison_writes(name, finished_comparison):
+    assert (finished_comparison / name).is_file()
     assert name in README
 
 

@@ -126,7 +126,7 @@ def part_times(folder: Path) -> dict[str, float]:
         "figures": lambda: run_parallel(
             [
                 *figure_list.training_and_device_figures(results, mean_rows(results.spec, results.histories())),
-                *figure_list.accuracy_figures(gathered["content"]),
+                *figure_list.evaluation_figures(gathered["content"]),
             ]
         ),
     }

@@ -153,8 +153,8 @@ def test_evaluate_refuses_what_only_a_comparison_knows(table):
         target_tables(["rram-wan2022", table], [0.0], {})
 
 
-def test_the_report_says_how_many_models_it_rests_on(landed, tmp_path):
-    folder = shutil.copytree(landed, tmp_path / "out")
+def test_the_report_says_how_many_models_it_rests_on(comparison_with_landscape, tmp_path):
+    folder = shutil.copytree(comparison_with_landscape, tmp_path / "out")
     shutil.rmtree(folder / "runs" / "sgd-seed1")
     html = write_report(folder).read_text()
     section = html[html.index("Loss landscape</h2>") : html.index("<h2>Training</h2>")]
@@ -177,12 +177,12 @@ rows = [{ title = "SGD", method = "sgd" }]
 
 
 @pytest.fixture(scope="module")
-def landed(tiny, models, tmp_path_factory):
+def comparison_with_landscape(tiny, trained_models, tmp_path_factory):
     """A finished comparison with a landscape on training images."""
     folder = tmp_path_factory.mktemp("landed")
     path = folder / "spec.toml"
     path.write_text(tiny.replace(*PLANE))
-    run_spec(path, folder / "out", model_cache=models)
+    run_spec(path, folder / "out", model_cache=trained_models)
     write_report(folder / "out")
     return folder / "out"
 
@@ -201,15 +201,17 @@ def plane_rows(folder, trial):
     return [row for row in read_rows(folder / "runs" / trial / "evaluations.jsonl") if row["target"] == "plane"]
 
 
-def test_rows_hold_the_loss_of_the_weights_moved_by_hand(landed):
-    store = ComparisonResults.open(landed)
+def test_rows_hold_the_loss_of_the_weights_moved_by_hand(comparison_with_landscape):
+    store = ComparisonResults.open(comparison_with_landscape)
     trial = store.trials[0]
-    data = load_data(store.spec.data_of(trial.method), data_seed=store.spec.data_seed, folder=landed)
+    data = load_data(store.spec.data_of(trial.method), data_seed=store.spec.data_seed, folder=comparison_with_landscape)
     model = build_model(store.spec.model_of(trial.method), data, seed=trial.seed).eval()
-    model.load_state_dict(read_checkpoint(landed / "runs" / str(trial) / "checkpoint.safetensors")[0])
+    model.load_state_dict(
+        read_checkpoint(comparison_with_landscape / "runs" / str(trial) / "checkpoint.safetensors")[0]
+    )
     model, (images, labels) = model.double(), data.training
     directions = filter_directions(model, seed=store.spec.chip_seed)
-    rows = plane_rows(landed, str(trial))
+    rows = plane_rows(comparison_with_landscape, str(trial))
     assert [row["chip"] for row in rows] == list(range(9))
     weights = {name.removesuffix(".weight"): p for name, p in model.named_parameters()}
     for row, (a, b) in zip(rows, [(a, b) for a in (-0.5, 0.0, 0.5) for b in (-0.5, 0.0, 0.5)], strict=True):
@@ -225,37 +227,47 @@ def test_rows_hold_the_loss_of_the_weights_moved_by_hand(landed):
     assert len({row["loss"] for row in rows}) == 9
 
 
-def test_tables_and_accuracies_leave_it_out_and_all_rows_keep_it(landed, done):
+def test_tables_and_accuracies_leave_it_out_and_all_rows_keep_it(comparison_with_landscape, finished_comparison):
     for name in ("summary.csv", "tables/accuracy.csv", "tables/accuracy.md"):
-        assert (landed / name).read_bytes() == (done / name).read_bytes()
-    kept = [line for line in (landed / "evaluations.csv").read_text().splitlines() if ",plane," not in line]
-    assert kept == (done / "evaluations.csv").read_text().splitlines()
-    store = ComparisonResults.open(landed)
+        assert (comparison_with_landscape / name).read_bytes() == (finished_comparison / name).read_bytes()
+    kept = [
+        line
+        for line in (comparison_with_landscape / "evaluations.csv").read_text().splitlines()
+        if ",plane," not in line
+    ]
+    assert kept == (finished_comparison / "evaluations.csv").read_text().splitlines()
+    store = ComparisonResults.open(comparison_with_landscape)
     assert "plane" not in store.mean_accuracies(store.trials[0])
 
 
-def test_the_report_has_a_picture_the_numbers_and_how_flat_each_is(landed):
-    html, markdown = (landed / "report.html").read_text(), (landed / "report.md").read_text()
+def test_the_report_has_a_picture_the_numbers_and_how_flat_each_is(comparison_with_landscape):
+    html, markdown = (
+        (comparison_with_landscape / "report.html").read_text(),
+        (comparison_with_landscape / "report.md").read_text(),
+    )
     assert "Loss landscape" in html
-    assert (landed / "figures" / "landscape-plane.svg").read_text().split("<svg")[1][-200:] in html
-    assert (landed / "figures" / "landscape-plane.png").read_bytes().startswith(b"\x89PNG")
-    head, *lines = (landed / "tables" / "landscape-plane.csv").read_text().splitlines()
+    assert (comparison_with_landscape / "figures" / "landscape-plane.svg").read_text().split("<svg")[1][-200:] in html
+    assert (comparison_with_landscape / "figures" / "landscape-plane.png").read_bytes().startswith(b"\x89PNG")
+    head, *lines = (comparison_with_landscape / "tables" / "landscape-plane.csv").read_text().splitlines()
     assert head == "method,models,first,second,loss"
     for method, nine in (("sgd", lines[:9]), ("m-rwp", lines[9:])):
-        expected = np.mean([[row["loss"] for row in plane_rows(landed, f"{method}-seed{s}")] for s in (0, 1)], axis=0)
+        expected = np.mean(
+            [[row["loss"] for row in plane_rows(comparison_with_landscape, f"{method}-seed{s}")] for s in (0, 1)],
+            axis=0,
+        )
         assert [line.split(",")[:2] for line in nine] == [[method, "2"]] * 9
         assert [float(line.split(",")[4]) for line in nine] == expected.tolist()
         share = 100.0 * np.mean(expected <= expected.min() + 1.0)
         assert f"| plane | training | {method} | 2 | {expected.min():.3f} | {share:.1f} |" in markdown
 
 
-def test_places_that_are_missing_are_counted_and_made_again(landed, tmp_path, run):
-    folder = shutil.copytree(landed, tmp_path / "out")
+def test_places_that_are_missing_are_counted_and_made_again(comparison_with_landscape, tmp_path, run):
+    folder = shutil.copytree(comparison_with_landscape, tmp_path / "out")
     path = folder / "runs" / "sgd-seed0" / "evaluations.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     last_three = [line for line in lines if '"plane"' in line][-3:]
     path.write_text("".join(line for line in lines if line not in last_three))
     (planned,) = [trial for trial in trial_states(ComparisonResults.open(folder)) if trial.missing]
     assert planned.missing == {"plane": 3}
-    run(landed.parent / "spec.toml", folder)
+    run(comparison_with_landscape.parent / "spec.toml", folder)
     assert sorted(path.read_text().splitlines(keepends=True)) == sorted(lines)

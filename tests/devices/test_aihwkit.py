@@ -1,4 +1,4 @@
-"""Programming, drift and 1/f noise of PCM and CMO/HfOx against recorded statistics of aihwkit: tests/golden/README.md."""
+"""Programming, drift and 1/f noise of PCM and CMO/HfOx against recorded statistics of aihwkit: see tests/golden."""
 
 import json
 from pathlib import Path

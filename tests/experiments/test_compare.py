@@ -28,8 +28,8 @@ def rows_of(folder):
     return pd.read_csv(folder / "evaluations.csv")
 
 
-def test_every_method_seed_target_and_chip_has_one_row(done):
-    rows = rows_of(done)
+def test_every_method_seed_target_and_chip_has_one_row(finished_comparison):
+    rows = rows_of(finished_comparison)
     assert list(rows.columns) == ["method", "seed", "target", "backend", "time_s", "chip", "accuracy", "loss", "n"]
     counts = rows.groupby(["method", "seed", "target"])["chip"].apply(list)
     assert len(counts) == 2 * 2 * 3
@@ -37,13 +37,15 @@ def test_every_method_seed_target_and_chip_has_one_row(done):
     assert set(rows["n"]) == {180}
 
 
-def test_the_rows_are_what_evaluate_finds_for_the_stored_models(done):
-    spec = load_spec(done / "spec.toml")
-    data = load_data(spec.data, data_seed=spec.data_seed, folder=done)
-    rows = rows_of(done)
+def test_the_rows_are_what_evaluate_finds_for_the_stored_models(finished_comparison):
+    spec = load_spec(finished_comparison / "spec.toml")
+    data = load_data(spec.data, data_seed=spec.data_seed, folder=finished_comparison)
+    rows = rows_of(finished_comparison)
     for trial in ("sgd-seed1", "m-rwp-seed0"):
         model = build_model(spec.model, data, seed=7)
-        load_model_tensors(model, read_checkpoint(done / "runs" / trial / "checkpoint.safetensors")[0], source=trial)
+        load_model_tensors(
+            model, read_checkpoint(finished_comparison / "runs" / trial / "checkpoint.safetensors")[0], source=trial
+        )
         method, seed = trial.split("-seed")[0], int(trial[-1])
         for name, condition in {"gaussian-0.2": Gaussian(0.2), "rram-wan2022": Crossbar("rram-wan2022")}.items():
             found = evaluate(model, split_batches(data.test, 100), condition, chips=3, chip_seed=spec.chip_seed)
@@ -51,10 +53,12 @@ def test_the_rows_are_what_evaluate_finds_for_the_stored_models(done):
             assert list(mine["accuracy"]) == pytest.approx(list(found.table["accuracy"]), rel=1e-12)
 
 
-def test_summary_holds_mean_deviations_and_interval_of_the_rows(done):
-    summary = pd.read_csv(done / "summary.csv").set_index(["method", "target"])
+def test_summary_holds_mean_deviations_and_interval_of_the_rows(finished_comparison):
+    summary = pd.read_csv(finished_comparison / "summary.csv").set_index(["method", "target"])
     assert list(summary.columns) == ["time_s", "mean", "sd_noise", "sd_seed", "ci_low", "ci_high", "chips", "seeds"]
-    group = rows_of(done).query("method == 'sgd' and target == 'rram-wan2022'").groupby("seed")["accuracy"]
+    group = (
+        rows_of(finished_comparison).query("method == 'sgd' and target == 'rram-wan2022'").groupby("seed")["accuracy"]
+    )
     row = summary.loc["sgd", "rram-wan2022"]
     assert row["mean"] == pytest.approx(group.mean().mean())
     assert row["sd_seed"] == pytest.approx(group.mean().std())
@@ -63,20 +67,20 @@ def test_summary_holds_mean_deviations_and_interval_of_the_rows(done):
     assert row["ci_high"] - row["mean"] == pytest.approx(12.706 * group.mean().std() / 2**0.5, rel=1e-4)
 
 
-def test_a_second_call_redoes_nothing_and_changes_nothing(run, write_spec, done_copy):
-    stamps = {p: p.stat().st_mtime_ns for p in (done_copy / "runs").rglob("*") if p.is_file()}
-    tables = (done_copy / "evaluations.csv").read_bytes()
+def test_a_second_call_redoes_nothing_and_changes_nothing(run, write_spec, comparison_copy):
+    stamps = {p: p.stat().st_mtime_ns for p in (comparison_copy / "runs").rglob("*") if p.is_file()}
+    tables = (comparison_copy / "evaluations.csv").read_bytes()
     run(write_spec())
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
-    assert (done_copy / "evaluations.csv").read_bytes() == tables
+    assert (comparison_copy / "evaluations.csv").read_bytes() == tables
 
 
-def test_missing_chips_are_added_to_those_that_are_there(run, write_spec, done_copy, done):
-    rows = done_copy / "runs" / "sgd-seed0" / "evaluations.jsonl"
+def test_missing_chips_are_added_to_those_that_are_there(run, write_spec, comparison_copy, finished_comparison):
+    rows = comparison_copy / "runs" / "sgd-seed0" / "evaluations.jsonl"
     whole = rows.read_bytes()
     rows.write_bytes(whole[: len(whole) * 2 // 3])  # cut in the middle of a row
     run(write_spec())
-    assert rows_of(done_copy).equals(rows_of(done))
+    assert rows_of(comparison_copy).equals(rows_of(finished_comparison))
 
 
 def test_a_diverging_run_fails_alone_with_its_reason(run, write_quick_spec, tmp_path):
@@ -89,31 +93,31 @@ def test_a_diverging_run_fails_alone_with_its_reason(run, write_quick_spec, tmp_
     assert set(rows_of(tmp_path / "out")["method"]) == {"sgd", "m-rwp"}
 
 
-def test_a_failed_trial_is_tried_again_only_on_request(run, write_spec, done_copy):
-    path, failed = write_spec(), done_copy / "runs" / "sgd-seed0"
+def test_a_failed_trial_is_tried_again_only_on_request(run, write_spec, comparison_copy):
+    path, failed = write_spec(), comparison_copy / "runs" / "sgd-seed0"
     for name in ("checkpoint.safetensors", "history.jsonl", "evaluations.jsonl"):
         (failed / name).unlink()
     (failed / "failed.json").write_text('{"reason": "as if"}')
     assert list(run(path).failed.values()) == ["as if"]
     assert not run(path, retry_failed=True).failed
-    assert len(rows_of(done_copy).query("method == 'sgd' and seed == 0")) == 7
+    assert len(rows_of(comparison_copy).query("method == 'sgd' and seed == 0")) == 7
 
 
-def test_another_specs_folder_is_refused_and_left_alone(run, write_spec, done_copy):
-    before = {p: p.read_bytes() for p in done_copy.rglob("*") if p.is_file()}
+def test_another_specs_folder_is_refused_and_left_alone(run, write_spec, comparison_copy):
+    before = {p: p.read_bytes() for p in comparison_copy.rglob("*") if p.is_file()}
     with pytest.raises(ResultsError, match="spec"):
         run(write_spec(("chips = 3", "chips = 4"), name="other.toml"))
-    assert {p: p.read_bytes() for p in done_copy.rglob("*") if p.is_file()} == before
+    assert {p: p.read_bytes() for p in comparison_copy.rglob("*") if p.is_file()} == before
 
 
-def test_a_comment_in_the_spec_is_not_another_question(run, write_spec, done_copy):
+def test_a_comment_in_the_spec_is_not_another_question(run, write_spec, comparison_copy):
     assert not run(write_spec(("chips = 3", "chips = 3  # as before"))).failed
 
 
-def test_a_changed_card_is_another_question(run, write_spec, done_copy):
-    question = json.loads((done_copy / "question.json").read_text())
+def test_a_changed_card_is_another_question(run, write_spec, comparison_copy):
+    question = json.loads((comparison_copy / "question.json").read_text())
     question["targets"][2]["device"]["programming"]["coefficients"][0] = 9.0
-    (done_copy / "question.json").write_text(json.dumps(question))
+    (comparison_copy / "question.json").write_text(json.dumps(question))
     with pytest.raises(ResultsError, match="targets"):
         run(write_spec())
 
@@ -146,8 +150,8 @@ def test_a_read_only_folder_is_refused(write_spec, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_second_process_on_the_same_folder_is_refused(run, write_spec, done_copy):
-    with lock_folder(done_copy), pytest.raises(ResultsError, match="process"):
+def test_a_second_process_on_the_same_folder_is_refused(run, write_spec, comparison_copy):
+    with lock_folder(comparison_copy), pytest.raises(ResultsError, match="process"):
         run(write_spec())
     assert not run(write_spec()).failed
 
@@ -180,20 +184,20 @@ def test_a_card_beside_the_spec_is_found_from_anywhere_and_kept_with_the_results
     assert "W. Wan et al." in write_report(tmp_path / "out").read_text()
 
 
-def test_damaged_results_are_named(run, write_spec, done_copy):
-    path = done_copy / "runs" / "sgd-seed0" / "evaluations.jsonl"
+def test_damaged_results_are_named(run, write_spec, comparison_copy):
+    path = comparison_copy / "runs" / "sgd-seed0" / "evaluations.jsonl"
     path.write_bytes(b"\0" * 20 + b"\n")
     with pytest.raises(ResultsError, match=r"evaluations\.jsonl"):
         run(write_spec())
 
 
-def test_the_models_have_learned_so_that_equal_rows_mean_something(done):
-    digital = rows_of(done).query("target == 'digital'")["accuracy"]
+def test_the_models_have_learned_so_that_equal_rows_mean_something(finished_comparison):
+    digital = rows_of(finished_comparison).query("target == 'digital'")["accuracy"]
     assert digital.min() > 60
 
 
-def test_a_checkpoint_of_another_model_is_refused_and_kept(run, write_spec, done_copy):
-    path = done_copy / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+def test_a_checkpoint_of_another_model_is_refused_and_kept(run, write_spec, comparison_copy):
+    path = comparison_copy / "runs" / "sgd-seed0" / "checkpoint.safetensors"
     tensors, notes = read_checkpoint(path)
     tensors["classifier.bias"] = tensors["classifier.bias"][:3]
     write_checkpoint(path, tensors, notes)

@@ -107,11 +107,11 @@ def test_a_comparison_on_a_full_disk_stops_with_one_sentence_and_goes_on_from_th
     assert len(ComparisonResults.open(small_disk / "out").table()) == 14
 
 
-def test_a_merge_onto_a_full_disk_keeps_what_it_has(done, small_disk, tmp_path):
+def test_a_merge_onto_a_full_disk_keeps_what_it_has(finished_comparison, small_disk, tmp_path):
     with pytest.raises(ResultsError, match="No space left"):
-        merge([done, shutil.copytree(done, tmp_path / "copy")], small_disk / "out")
+        merge([finished_comparison, shutil.copytree(finished_comparison, tmp_path / "copy")], small_disk / "out")
     for path in (small_disk / "out" / "runs").rglob("*.jsonl"):
-        assert read_rows(path) == read_rows(done / path.relative_to(small_disk / "out"))
+        assert read_rows(path) == read_rows(finished_comparison / path.relative_to(small_disk / "out"))
 
 
 def test_a_half_written_last_row_is_dropped_with_a_notice_that_names_file_and_count(write_spec, tmp_path):
@@ -126,8 +126,8 @@ def test_a_half_written_last_row_is_dropped_with_a_notice_that_names_file_and_co
         assert store.evaluations(trial) == rows
 
 
-def test_a_chip_that_two_processes_wrote_counts_once(done, tmp_path):
-    store = ComparisonResults.open(shutil.copytree(done, tmp_path / "copy"))
+def test_a_chip_that_two_processes_wrote_counts_once(finished_comparison, tmp_path):
+    store = ComparisonResults.open(shutil.copytree(finished_comparison, tmp_path / "copy"))
     before, trial = store.table(), store.trials[0]
     rows = store.evaluations(trial)
     store.add_evaluations(trial, rows[1:3])
@@ -135,8 +135,8 @@ def test_a_chip_that_two_processes_wrote_counts_once(done, tmp_path):
     assert store.table().equals(before)
 
 
-def test_an_epoch_that_two_processes_wrote_counts_once(done, tmp_path):
-    store = ComparisonResults.open(shutil.copytree(done, tmp_path / "copy"))
+def test_an_epoch_that_two_processes_wrote_counts_once(finished_comparison, tmp_path):
+    store = ComparisonResults.open(shutil.copytree(finished_comparison, tmp_path / "copy"))
     trial = store.trials[0]
     rows = store.history(trial)
     append_rows(store.run_folder(trial) / "history.jsonl", rows[:1])

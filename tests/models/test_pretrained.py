@@ -301,12 +301,14 @@ class TestWhatIsNoWeights:
 
 
 @pytest.mark.parametrize("run", ["sgd-seed0", "m-rwp-seed1"])
-def test_a_checkpoint_of_compare_reproduces_its_digital_accuracy_exactly(done, run):
-    spec = load_spec(done / "spec.toml")
-    data = load_data(spec.data, data_seed=spec.data_seed, folder=done)
-    model, notes = loaded(done / "runs" / run / "checkpoint.safetensors", build_model(spec.model, data, seed=9))
+def test_a_checkpoint_of_compare_reproduces_its_digital_accuracy_exactly(finished_comparison, run):
+    spec = load_spec(finished_comparison / "spec.toml")
+    data = load_data(spec.data, data_seed=spec.data_seed, folder=finished_comparison)
+    model, notes = loaded(
+        finished_comparison / "runs" / run / "checkpoint.safetensors", build_model(spec.model, data, seed=9)
+    )
     found = measure(model.eval(), split_batches(data.test, 500))
-    table = pd.read_csv(done / "evaluations.csv")
+    table = pd.read_csv(finished_comparison / "evaluations.csv")
     method, _, seed = run.partition("-seed")
     row = table[(table["method"] == method) & (table["seed"] == int(seed)) & (table["target"] == "digital")].iloc[0]
     assert (found.accuracy, found.n) == (row["accuracy"], row["n"])

@@ -17,11 +17,11 @@ def _figures_are_drawn_on_request(request):
 
 
 @pytest.fixture
-def change_question(done, tmp_path):
+def change_question(finished_comparison, tmp_path):
     """A copy of the finished comparison whose question has other keys; `methods` are laid over each method's table."""
 
     def change(methods=None, **keys):
-        folder = shutil.copytree(done, tmp_path / "changed", dirs_exist_ok=True)
+        folder = shutil.copytree(finished_comparison, tmp_path / "changed", dirs_exist_ok=True)
         path = folder / "question.json"
         question = json.loads(path.read_text())
         for label, table in (methods or {}).items():
@@ -33,11 +33,11 @@ def change_question(done, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def papered(done, tmp_path_factory):
+def comparison_with_paper(finished_comparison, tmp_path_factory):
     """The finished comparison with PAPER, and its report; to be read only."""
 
     def build(folder):
-        shutil.copytree(done, folder, dirs_exist_ok=True)
+        shutil.copytree(finished_comparison, folder, dirs_exist_ok=True)
         path = folder / "question.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"paper": PAPER}))
         write_report(folder)

@@ -63,16 +63,16 @@ def many(tiny, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def evaluation(finished, tmp_path_factory):
+def evaluation(finished_evaluation, tmp_path_factory):
     """The page of a finished evaluation."""
     copy = tmp_path_factory.mktemp("evaluation") / "out"
-    shutil.copytree(finished.folder, copy)
+    shutil.copytree(finished_evaluation.folder, copy)
     return write_report(copy)
 
 
 @pytest.fixture
-def pages(many, papered, evaluation):
-    return {"many": many, "paper": papered / "report.html", "evaluation": evaluation}
+def pages(many, comparison_with_paper, evaluation):
+    return {"many": many, "paper": comparison_with_paper / "report.html", "evaluation": evaluation}
 
 
 @pytest.fixture
@@ -153,8 +153,8 @@ def test_a_table_sorts_by_keyboard(many, opened):
         assert values == sorted(values, reverse=reverse)
 
 
-def test_numbers_sort_by_value_and_what_is_missing_comes_last(papered, opened):
-    page = opened(papered / "report.html")
+def test_numbers_sort_by_value_and_what_is_missing_comes_last(comparison_with_paper, opened):
+    page = opened(comparison_with_paper / "report.html")
     for table, number in (("table.paper", 2), ("table.sortable >> nth=3", 6)):
         button = page.locator(table).locator("thead th button").nth(number)
         for reverse in (False, True):

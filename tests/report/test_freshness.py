@@ -11,8 +11,8 @@ from aimc_robust.report.write import write_report
 
 
 @pytest.fixture
-def folder(done, tmp_path):
-    copy = shutil.copytree(done, tmp_path / "copy")
+def folder(finished_comparison, tmp_path):
+    copy = shutil.copytree(finished_comparison, tmp_path / "copy")
     assert report_is_current(copy)  # also after a move: contents count, not times or places
     return copy
 

@@ -18,7 +18,7 @@ from aimc_robust.targets.command_line import parse_settings, target_tables
 DAY_S = 86400.0
 
 
-class Heard(EvaluationProgress):
+class RecordingProgress(EvaluationProgress):
     """Keeps what an evaluation tells."""
 
     def __init__(self):
@@ -60,7 +60,7 @@ def loaded(path: Path) -> EvaluationImages:
     return load_evaluation_images(f"npz:{path}")
 
 
-def asked(arguments, shown, *, devices=("rram-milo2021",), times_s=(0.0,), settings=(), **changes):
+def evaluation_inputs(arguments, shown, *, devices=("rram-milo2021",), times_s=(0.0,), settings=(), **changes):
     """(question, models) of weights `FILE` or `LABEL=FILE` on devices."""
     read = [read_weights(split_label(argument)[1]) for argument in arguments]
     models = []

@@ -97,12 +97,12 @@ def test_training_noise_takes_no_time():
 
 
 @pytest.fixture(scope="module")
-def compared(tiny, models, tmp_path_factory):
+def compared(tiny, trained_models, tmp_path_factory):
     """The folder of a comparison on converters, at a time, with compensation."""
     folder = tmp_path_factory.mktemp("converters")
     text = tiny.replace('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', CONVERTERS.strip())
     (folder / "spec.toml").write_text(text)
-    run_spec(folder / "spec.toml", folder / "out", model_cache=models)
+    run_spec(folder / "spec.toml", folder / "out", model_cache=trained_models)
     write_report(folder / "out")
     return folder / "out"
 
@@ -185,9 +185,9 @@ def write_crosssim_spec(folder, tiny):
     return path
 
 
-def test_the_crosssim_backend_in_a_comparison(tmp_path, tiny, models):
+def test_the_crosssim_backend_in_a_comparison(tmp_path, tiny, trained_models):
     pytest.importorskip("simulator", reason="CrossSim 3.2 is not installed; comparisons on it cannot run")
-    run_spec(write_crosssim_spec(tmp_path, tiny), tmp_path / "out", model_cache=models)
+    run_spec(write_crosssim_spec(tmp_path, tiny), tmp_path / "out", model_cache=trained_models)
     rows = rows_of(tmp_path / "out").reset_index()
     assert rows.groupby("target")["backend"].unique().map(list).to_dict() == {
         "ours": ["native"],

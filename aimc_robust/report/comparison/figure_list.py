@@ -36,7 +36,7 @@ def training_and_device_figures(results: ComparisonResults, means: MeanRows) -> 
     return functions
 
 
-def accuracy_figures(content: ComparisonContent) -> FigureFunctions:
+def evaluation_figures(content: ComparisonContent) -> FigureFunctions:
     """Return the figures of the evaluation: accuracy by target and by sigma, and loss landscapes."""
     functions: FigureFunctions = [
         partial(accuracy_figures.accuracy_by_target, content),

@@ -44,7 +44,7 @@ def report_files(results: ComparisonResults) -> Files:
             lambda: {"report.md": _render("comparison.md.j2", content, means, {})},
         ]
         rendered = run_parallel(
-            [*figure_list.accuracy_figures(content), *figure_list.diagnostics_panels(means), *texts]
+            [*figure_list.evaluation_figures(content), *figure_list.diagnostics_panels(means), *texts]
         )
         figures = {f.name: f for f in [*early_result(), *rendered] if isinstance(f, RenderedFigure)}
     files: Files = {}

@@ -156,8 +156,10 @@ def test_a_cell_model_in_python_is_a_device(call, tmp_path):
     assert "Cell model in Python: desk_cells.Cell" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_checkpoint_of_a_comparison_is_deployed_with_its_model_and_data(call, done, tmp_path):
-    runs = [(label, done / "runs" / f"{label}-seed{seed}") for label in ("sgd", "m-rwp") for seed in (0, 1)]
+def test_a_checkpoint_of_a_comparison_is_deployed_with_its_model_and_data(call, finished_comparison, tmp_path):
+    runs = [
+        (label, finished_comparison / "runs" / f"{label}-seed{seed}") for label in ("sgd", "m-rwp") for seed in (0, 1)
+    ]
     checkpoints = [f"{label}={folder / 'checkpoint.safetensors'}" for label, folder in runs]
     model = ["--model", "small-cnn", "--option", "channels=4", "--option", "stages=2", "--data", "digits"]
     given = ["--device", "gaussian-0.2", "--chips", 2, "--jobs", 1, "--out", tmp_path / "out"]

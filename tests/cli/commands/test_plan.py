@@ -101,16 +101,16 @@ def test_plan_without_data_lists_the_models_and_gives_the_datas_sentence(write_s
     assert "Costs cannot be estimated: there is no data file" in done.output
 
 
-def test_merge_joins_writes_the_report_and_says_what_there_is(done, tmp_path):
+def test_merge_joins_writes_the_report_and_says_what_there_is(finished_comparison, tmp_path):
     for name, seed in (("one", 0), ("two", 1)):
-        shutil.copytree(done, tmp_path / name)
+        shutil.copytree(finished_comparison, tmp_path / name)
         for folder in (tmp_path / name / "runs").glob(f"*-seed{seed}"):
             shutil.rmtree(folder)
     merged = invoke("merge", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "all")
     assert merged.exit_code == 0, merged.output
     assert "4 of 4 models trained; 28 evaluation rows." in merged.output
     assert (tmp_path / "all" / "report.html").exists()
-    assert (tmp_path / "all" / "evaluations.csv").read_bytes() == (done / "evaluations.csv").read_bytes()
+    assert (tmp_path / "all" / "evaluations.csv").read_bytes() == (finished_comparison / "evaluations.csv").read_bytes()
 
 
 def test_merge_of_other_questions_ends_with_one_sentence(write_spec, tmp_path):

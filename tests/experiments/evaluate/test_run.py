@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from support.evaluation_cases import Heard, asked, run
+from support.evaluation_cases import RecordingProgress, evaluation_inputs, run
 
 import aimc_robust as ar
 from aimc_robust.errors import InputError, ResultsError
@@ -34,9 +34,9 @@ def rows_of(folder):
 # Rows ---------------------------------------------------------------------------------------------------------------
 
 
-def test_every_table_is_there_and_the_rows_are_in_the_order_of_the_question(finished):
-    assert {path.stem for path in finished.folder.glob("*.csv")} == set(TABLES)
-    table = table_of(finished.folder)
+def test_every_table_is_there_and_the_rows_are_in_the_order_of_the_question(finished_evaluation):
+    assert {path.stem for path in finished_evaluation.folder.glob("*.csv")} == set(TABLES)
+    table = table_of(finished_evaluation.folder)
     targets = ["digital", "rram-milo2021", "wan", "wan-1d", "gaussian-0.1"]
     order = itertools.product([("exact", 0), ("near", 0), ("near", 1)], targets)
     chips = {target: 1 if target == "digital" else 4 for target in targets}
@@ -45,107 +45,111 @@ def test_every_table_is_there_and_the_rows_are_in_the_order_of_the_question(fini
 
 
 @pytest.mark.parametrize("target", ["digital", "rram-milo2021", "wan", "wan-1d", "gaussian-0.1"])
-def test_the_rows_are_those_of_evaluate_bit_for_bit(finished, target):
-    built = {t.name: t for t in finished.question.build_targets()}[target]
-    for model, trained in zip(finished.question.models, finished.models, strict=True):
+def test_the_rows_are_those_of_evaluate_bit_for_bit(finished_evaluation, target):
+    built = {t.name: t for t in finished_evaluation.question.build_targets()}[target]
+    for model, trained in zip(finished_evaluation.question.models, finished_evaluation.models, strict=True):
         condition, options = built.condition, {"chips": 4, "time_s": built.time_s, "jobs": 1}
         if target.startswith("wan"):
-            ranges = calibrate(trained, condition, [finished.images.calibration_inputs])
+            ranges = calibrate(trained, condition, [finished_evaluation.images.calibration_inputs])
             options["deployment"] = ar.Deployment(ranges=ranges)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            expected = ar.evaluate(trained, finished.images, condition, **options).table
-        rows = [r for r in rows_of(finished.folder) if (r["model"], r["seed"]) == (model.label, model.seed)]
+            expected = ar.evaluate(trained, finished_evaluation.images, condition, **options).table
+        rows = [r for r in rows_of(finished_evaluation.folder) if (r["model"], r["seed"]) == (model.label, model.seed)]
         found = pd.DataFrame([row for row in rows if row["target"] == target])
         for column in ("chip", "accuracy", "loss", "n", "top5"):
             assert list(found[column]) == list(expected[column])
         assert set(found["time_s"]) == {built.time_s}
 
 
-def test_any_number_of_processes_writes_the_same_bytes(files, shown, tmp_path):
-    question, models = asked([str(files / "near.safetensors")], shown, devices=["rram-wan2022", "gaussian-0.1"])
+def test_any_number_of_processes_writes_the_same_bytes(files, evaluation_images, tmp_path):
+    question, models = evaluation_inputs(
+        [str(files / "near.safetensors")], evaluation_images, devices=["rram-wan2022", "gaussian-0.1"]
+    )
     for jobs in (1, 3):
-        run(tmp_path / str(jobs), question, models, shown, jobs=jobs)
+        run(tmp_path / str(jobs), question, models, evaluation_images, jobs=jobs)
     one, three = ((tmp_path / str(jobs) / "evaluations.csv").read_bytes() for jobs in (1, 3))
     assert one == three
     assert len(one.splitlines()) == 1 + 1 + 2 * 4
 
 
-def test_what_ran_is_noted(finished):
-    (environment,) = json.loads((finished.folder / "environment.json").read_text())
+def test_what_ran_is_noted(finished_evaluation):
+    (environment,) = json.loads((finished_evaluation.folder / "environment.json").read_text())
     assert (environment["threads"], environment["processes"], environment["aimc_robust"]) == (1, 1, ar.__version__)
-    assert "analog" in finished.results.coverage
+    assert "analog" in finished_evaluation.results.coverage
 
 
 # Going on -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_second_run_evaluates_and_explains_nothing_again(finished, tmp_path):
-    before = {path.name: path.read_bytes() for path in finished.folder.iterdir() if path.suffix != ".lock"}
-    folder, heard = shutil.copytree(finished.folder, tmp_path / "out"), Heard()
+def test_a_second_run_evaluates_and_explains_nothing_again(finished_evaluation, tmp_path):
+    before = {path.name: path.read_bytes() for path in finished_evaluation.folder.iterdir() if path.suffix != ".lock"}
+    folder, heard = shutil.copytree(finished_evaluation.folder, tmp_path / "out"), RecordingProgress()
     again = {"attribution_chips": 2, "prediction_chips": 2, "progress": heard}
-    run(folder, finished.question, finished.models, finished.images, **again)
+    run(folder, finished_evaluation.question, finished_evaluation.models, finished_evaluation.images, **again)
     assert (heard.chips, heard.explained) == ([], [])
     assert {done for _, _, done, _ in heard.began} == {1, 4}
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"} == before
 
 
 @pytest.fixture
-def small(files, shown):
+def small(files, evaluation_images):
     """(question, models) of one model on one device."""
-    return asked([str(files / "exact.safetensors")], shown, chips=3)
+    return evaluation_inputs([str(files / "exact.safetensors")], evaluation_images, chips=3)
 
 
-def test_more_chips_are_added_to_those_that_are_there(small, shown, tmp_path):
+def test_more_chips_are_added_to_those_that_are_there(small, evaluation_images, tmp_path):
     question, models = small
-    run(tmp_path / "few", question, models, shown)
+    run(tmp_path / "few", question, models, evaluation_images)
     before = (tmp_path / "few" / "evaluations.jsonl").read_bytes()
     more = question.model_copy(update={"chips": 6})
-    run(tmp_path / "few", more, models, shown)
+    run(tmp_path / "few", more, models, evaluation_images)
     assert (tmp_path / "few" / "evaluations.jsonl").read_bytes().startswith(before)
-    run(tmp_path / "whole", more, models, shown)
+    run(tmp_path / "whole", more, models, evaluation_images)
     few, whole = (tmp_path / name / "evaluations.csv" for name in ("few", "whole"))
     assert few.read_bytes() == whole.read_bytes()
-    run(tmp_path / "few", question, models, shown)  # fewer again: the rows stay, the estimates are of those asked for
+    run(
+        tmp_path / "few", question, models, evaluation_images
+    )  # fewer again: the rows stay, the estimates are of those asked for
     assert few.read_bytes() == whole.read_bytes()
     assert table_of(tmp_path / "few", "summary")["chips"].tolist() == [1, 3]
 
 
-def test_a_half_written_last_row_is_evaluated_again(small, shown, tmp_path):
+def test_a_half_written_last_row_is_evaluated_again(small, evaluation_images, tmp_path):
     question, models = small
-    run(tmp_path / "out", question, models, shown)
+    run(tmp_path / "out", question, models, evaluation_images)
     whole, path = (tmp_path / "out" / "evaluations.csv").read_bytes(), tmp_path / "out" / "evaluations.jsonl"
     path.write_bytes(path.read_bytes()[:-30])
-    heard = Heard()
-    run(tmp_path / "out", question, models, shown, progress=heard)
+    heard = RecordingProgress()
+    run(tmp_path / "out", question, models, evaluation_images, progress=heard)
     assert heard.chips == [("exact-0", "rram-milo2021", 3)]
     assert (tmp_path / "out" / "evaluations.csv").read_bytes() == whole
     assert len(rows_of(tmp_path / "out")) == 4
 
 
-def test_another_question_in_the_same_folder_is_refused_and_its_rows_are_kept(small, shown, tmp_path):
+def test_another_question_in_the_same_folder_is_refused_and_its_rows_are_kept(small, evaluation_images, tmp_path):
     question, models = small
-    run(tmp_path / "out", question, models, shown)
+    run(tmp_path / "out", question, models, evaluation_images)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     with pytest.raises(ResultsError, match=r"chip_seed.*--out"):
-        run(tmp_path / "out", question.model_copy(update={"chip_seed": 1}), models, shown)
+        run(tmp_path / "out", question.model_copy(update={"chip_seed": 1}), models, evaluation_images)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
-def test_the_folder_of_a_comparison_is_refused(small, shown, done):
-    before = (done / "question.json").read_bytes()
+def test_the_folder_of_a_comparison_is_refused(small, evaluation_images, finished_comparison):
+    before = (finished_comparison / "question.json").read_bytes()
     with pytest.raises(ResultsError, match="comparison"):
-        run(done, *small, shown)
-    assert (done / "question.json").read_bytes() == before
+        run(finished_comparison, *small, evaluation_images)
+    assert (finished_comparison / "question.json").read_bytes() == before
 
 
-def test_a_folder_that_another_holds_is_refused(small, shown, tmp_path):
+def test_a_folder_that_another_holds_is_refused(small, evaluation_images, tmp_path):
     with lock_folder(tmp_path / "out"), pytest.raises(ResultsError, match="process"):
-        run(tmp_path / "out", *small, shown)
+        run(tmp_path / "out", *small, evaluation_images)
 
 
-def test_a_folder_that_holds_no_evaluation_is_not_opened(done, tmp_path):
-    for folder in (done, tmp_path):
+def test_a_folder_that_holds_no_evaluation_is_not_opened(finished_comparison, tmp_path):
+    for folder in (finished_comparison, tmp_path):
         with pytest.raises(InputError, match="evaluation"):
             EvaluationResults.open(folder)
 
@@ -153,12 +157,12 @@ def test_a_folder_that_holds_no_evaluation_is_not_opened(done, tmp_path):
 # Stopping at a half-width -------------------------------------------------------------------------------------------
 
 
-def test_a_precision_stops_as_evaluate_does_and_goes_on_where_it_stopped(files, shown, tmp_path):
+def test_a_precision_stops_as_evaluate_does_and_goes_on_where_it_stopped(files, evaluation_images, tmp_path):
     arguments, chips = [str(files / "exact.safetensors")], {"chips": 60, "devices": ["gaussian-0.1"]}
-    question, models = asked(arguments, shown, precision=2.0, **chips)
-    results = run(tmp_path / "out", question, models, shown)
+    question, models = evaluation_inputs(arguments, evaluation_images, precision=2.0, **chips)
+    results = run(tmp_path / "out", question, models, evaluation_images)
     condition = question.build_targets()[1].condition
-    expected = ar.evaluate(models[0], shown, condition, chips=60, precision=2.0, jobs=1)
+    expected = ar.evaluate(models[0], evaluation_images, condition, chips=60, precision=2.0, jobs=1)
     found = results.estimates()["exact", "gaussian-0.1"]
     assert 10 < found.chips < 60
     assert list(found.table["accuracy"]) == list(expected.table["accuracy"])
@@ -168,32 +172,36 @@ def test_a_precision_stops_as_evaluate_does_and_goes_on_where_it_stopped(files, 
     whole = (tmp_path / "out" / "evaluations.csv").read_bytes()
     for kept in (5, 15):  # within the pilot, and after it
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
-        run(tmp_path / "out", question, models, shown)
+        run(tmp_path / "out", question, models, evaluation_images)
         assert (tmp_path / "out" / "evaluations.csv").read_bytes() == whole
     finer = question.model_copy(update={"precision": 1.5})
-    assert found.chips < run(tmp_path / "out", finer, models, shown).estimates()["exact", "gaussian-0.1"].chips
+    assert (
+        found.chips < run(tmp_path / "out", finer, models, evaluation_images).estimates()["exact", "gaussian-0.1"].chips
+    )
 
 
 # Converters, warnings, notes ----------------------------------------------------------------------------------------
 
 
-def test_converter_ranges_are_found_once_for_each_model_and_kept(finished, tmp_path, monkeypatch):
-    kept = json.loads((finished.folder / "ranges.json").read_text())
+def test_converter_ranges_are_found_once_for_each_model_and_kept(finished_evaluation, tmp_path, monkeypatch):
+    kept = json.loads((finished_evaluation.folder / "ranges.json").read_text())
     assert set(kept) == {f"{m}: {t}" for m in ("exact-0", "near-0", "near-1") for t in ("wan", "wan-1d")}
-    trained, crossbar = finished.models[1], finished.question.build_targets()[2].condition
-    expected = calibrate(trained, crossbar, [finished.images.calibration_inputs])
-    assert finished.results.ranges(finished.question.models[1], "wan") == expected
+    trained, crossbar = finished_evaluation.models[1], finished_evaluation.question.build_targets()[2].condition
+    expected = calibrate(trained, crossbar, [finished_evaluation.images.calibration_inputs])
+    assert finished_evaluation.results.ranges(finished_evaluation.question.models[1], "wan") == expected
     monkeypatch.setattr(
         "aimc_robust.experiments.evaluate.calibrated_target.calibrate", lambda *_: pytest.fail("found again")
     )
-    folder = shutil.copytree(finished.folder, tmp_path / "out")
-    run(folder, finished.question, finished.models, finished.images)
+    folder = shutil.copytree(finished_evaluation.folder, tmp_path / "out")
+    run(folder, finished_evaluation.question, finished_evaluation.models, finished_evaluation.images)
 
 
-def test_what_leaves_a_cards_limits_is_told_once_and_kept(files, shown, tmp_path, recwarn):
-    question, models = asked([str(files / "exact.safetensors")], shown, devices=["sonos-agrawal2022"], times_s=[1e9])
-    heard = Heard()
-    run(tmp_path / "out", question, models, shown, progress=heard, notes=["read with care"])
+def test_what_leaves_a_cards_limits_is_told_once_and_kept(files, evaluation_images, tmp_path, recwarn):
+    question, models = evaluation_inputs(
+        [str(files / "exact.safetensors")], evaluation_images, devices=["sonos-agrawal2022"], times_s=[1e9]
+    )
+    heard = RecordingProgress()
+    run(tmp_path / "out", question, models, evaluation_images, progress=heard, notes=["read with care"])
     limits = [note for note in heard.notes if "outside the limits" in note]
     assert len(limits) == 1
     assert heard.notes == ["read with care", *limits]
@@ -201,42 +209,44 @@ def test_what_leaves_a_cards_limits_is_told_once_and_kept(files, shown, tmp_path
     assert not [one for one in recwarn.list if one.category is UserWarning]
 
 
-def test_weights_that_guess_are_told_and_those_that_do_not_are_not(files, shown, tmp_path):
-    question, models = asked([f"{label}={files / 'exact.safetensors'}" for label in ("fine", "wrong")], shown)
+def test_weights_that_guess_are_told_and_those_that_do_not_are_not(files, evaluation_images, tmp_path):
+    question, models = evaluation_inputs(
+        [f"{label}={files / 'exact.safetensors'}" for label in ("fine", "wrong")], evaluation_images
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models[1][-1], "bias", None)
         patch.setattr(models[1][-1], "weight", type(models[1][-1].weight)(-models[1][-1].weight.detach()))
-        heard = Heard()
-        run(tmp_path / "out", question, models, shown, progress=heard)
+        heard = RecordingProgress()
+        run(tmp_path / "out", question, models, evaluation_images, progress=heard)
     (note,) = heard.notes
     assert note.startswith("wrong-0 scores ")
     assert "chance (16.7 %)" in note
 
 
-def test_notes_are_kept_while_the_work_goes_on(files, shown, tmp_path):
-    question, models = asked([str(files / "exact.safetensors")], shown)
+def test_notes_are_kept_while_the_work_goes_on(files, evaluation_images, tmp_path):
+    question, models = evaluation_inputs([str(files / "exact.safetensors")], evaluation_images)
 
-    class Stops(Heard):
+    class Stops(RecordingProgress):
         def chip(self, model, target, accuracies):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "out", question, models, shown, progress=Stops(), notes=["read with care"])
+        run(tmp_path / "out", question, models, evaluation_images, progress=Stops(), notes=["read with care"])
     assert json.loads((tmp_path / "out" / "notes.json").read_text()) == ["read with care"]
 
 
-def test_a_label_beyond_the_outputs_is_told_before_anything_is_written(small, shown, tmp_path):
-    labels = shown.labels.clone()
+def test_a_label_beyond_the_outputs_is_told_before_anything_is_written(small, evaluation_images, tmp_path):
+    labels = evaluation_images.labels.clone()
     labels[40] = 99  # in the middle
     with pytest.raises(ar.errors.DataError, match="labels run from 0 to 99, but the model has 7 outputs"):
-        run(tmp_path / "out", *small, replace(shown, labels=labels))
+        run(tmp_path / "out", *small, replace(evaluation_images, labels=labels))
     assert not (tmp_path / "out").exists()
 
 
-def test_a_metric_of_the_users_is_a_column(files, shown, tmp_path):
-    question, models = asked([str(files / "exact.safetensors")], shown, metrics=["margin"])
+def test_a_metric_of_the_users_is_a_column(files, evaluation_images, tmp_path):
+    question, models = evaluation_inputs([str(files / "exact.safetensors")], evaluation_images, metrics=["margin"])
     metrics = {"margin": lambda outputs, labels: (outputs.gather(1, labels[:, None])).mean()}
-    run(tmp_path / "out", question, models, shown, metrics=metrics)
+    run(tmp_path / "out", question, models, evaluation_images, metrics=metrics)
     summary, rows = table_of(tmp_path / "out", "summary"), table_of(tmp_path / "out")
     assert rows["margin"].nunique() == 5
     assert summary["margin"].tolist() == pytest.approx(rows.groupby("target", sort=False)["margin"].mean().tolist())
@@ -245,8 +255,8 @@ def test_a_metric_of_the_users_is_a_column(files, shown, tmp_path):
 # Tables -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_summary_is_recomputed_from_the_rows(finished):
-    rows, summary = table_of(finished.folder), table_of(finished.folder, "summary")
+def test_the_summary_is_recomputed_from_the_rows(finished_evaluation):
+    rows, summary = table_of(finished_evaluation.folder), table_of(finished_evaluation.folder, "summary")
     assert len(summary) == 10
     for row in summary.to_dict("records"):
         mine = rows[(rows["model"] == row["model"]) & (rows["target"] == row["target"])]
@@ -286,8 +296,8 @@ def test_the_summary_is_recomputed_from_the_rows(finished):
         assert worst["accuracy"].tolist() == [row["worst"]]
 
 
-def test_intervals_cover_models_where_a_label_has_several(finished):
-    summary = table_of(finished.folder, "summary").set_index(["model", "target"])
+def test_intervals_cover_models_where_a_label_has_several(finished_evaluation):
+    summary = table_of(finished_evaluation.folder, "summary").set_index(["model", "target"])
     assert summary.loc[("exact", "wan"), "covers"] == "chips"
     assert summary.loc[("near", "wan"), "covers"] == "models"
     assert summary.loc[("near", "digital"), "covers"] == "models"  # two trainings, a single chip each
@@ -298,8 +308,8 @@ def pairs_of(differences):
     return list(differences[columns].itertuples(index=False, name=None))
 
 
-def test_models_are_compared_on_each_target_devices_at_the_same_time_and_each_with_its_youth(finished):
-    differences = table_of(finished.folder, "differences")
+def test_models_are_compared_on_each_target_devices_at_the_same_time_and_each_with_its_youth(finished_evaluation):
+    differences = table_of(finished_evaluation.folder, "differences")
     targets = ["digital", "rram-milo2021", "wan", "wan-1d", "gaussian-0.1"]
     within = [("rram-milo2021", "wan"), ("rram-milo2021", "gaussian-0.1"), ("wan", "gaussian-0.1"), ("wan-1d", "wan")]
     expected = {("exact", target, "near", target) for target in targets}
@@ -309,8 +319,8 @@ def test_models_are_compared_on_each_target_devices_at_the_same_time_and_each_wi
     assert len(found) == len(expected)
 
 
-def test_differences_are_recomputed_from_the_rows(finished):
-    rows, differences = table_of(finished.folder), table_of(finished.folder, "differences")
+def test_differences_are_recomputed_from_the_rows(finished_evaluation):
+    rows, differences = table_of(finished_evaluation.folder), table_of(finished_evaluation.folder, "differences")
     by = rows.set_index(["model", "target", "seed", "chip"])["accuracy"].sort_index()
     for row, (model, target, other, beside) in zip(differences.to_dict("records"), pairs_of(differences), strict=True):
         both = (by.loc[model, target] - by.loc[other, beside]).dropna()
@@ -330,14 +340,14 @@ def test_differences_are_recomputed_from_the_rows(finished):
     assert len(tested) > 8
 
 
-def test_an_attribution_is_that_of_attribute(finished):
-    question, target = finished.question, finished.question.build_targets()[3]
-    ranges = calibrate(finished.models[0], target.condition, [finished.images.calibration_inputs])
+def test_an_attribution_is_that_of_attribute(finished_evaluation):
+    question, target = finished_evaluation.question, finished_evaluation.question.build_targets()[3]
+    ranges = calibrate(finished_evaluation.models[0], target.condition, [finished_evaluation.images.calibration_inputs])
     options = {"chips": 2, "time_s": 86400.0, "deployment": ar.Deployment(ranges=ranges), "jobs": 1}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        expected = ar.attribute(finished.models[0], finished.images, target.condition, **options)
-    rows = table_of(finished.folder, "attribution")
+        expected = ar.attribute(finished_evaluation.models[0], finished_evaluation.images, target.condition, **options)
+    rows = table_of(finished_evaluation.folder, "attribution")
     mine = rows[(rows["model"] == "exact-0") & (rows["target"] == "wan-1d")]
     assert set(rows["target"]) == {"rram-milo2021", "wan-1d"}  # each device at its last time
     assert set(rows["model"]) == {"exact-0", "near-0"}  # the first of each label
@@ -347,12 +357,16 @@ def test_an_attribution_is_that_of_attribute(finished):
     assert question.chips == 4
 
 
-def test_what_cannot_be_explained_is_left_out_with_a_remark_and_the_rest_goes_on(files, shown, tmp_path):
+def test_what_cannot_be_explained_is_left_out_with_a_remark_and_the_rest_goes_on(files, evaluation_images, tmp_path):
     """A device without error, and one with a compensation only: nothing to blame, nothing to predict for it."""
     devices = ["ideal", '{name = "old", device = "pcm-nandakumar2019", time_s = 86400.0, compensation = ["drift"]}']
-    question, models = asked([str(files / "exact.safetensors")], shown, devices=devices, chips=2)
-    heard = Heard()
-    results = run(tmp_path / "out", question, models, shown, progress=heard, attribution_chips=2, prediction_chips=2)
+    question, models = evaluation_inputs(
+        [str(files / "exact.safetensors")], evaluation_images, devices=devices, chips=2
+    )
+    heard = RecordingProgress()
+    results = run(
+        tmp_path / "out", question, models, evaluation_images, progress=heard, attribution_chips=2, prediction_chips=2
+    )
     assert any(note.startswith("ideal has no error source") for note in heard.notes)
     assert any(note.startswith("old-drift is not attributed") for note in heard.notes)
     assert set(results.explanation("attribution")["target"]) == {"old"}
@@ -360,10 +374,10 @@ def test_what_cannot_be_explained_is_left_out_with_a_remark_and_the_rest_goes_on
     assert (tmp_path / "out" / "differences.csv").is_file()
 
 
-def test_a_prediction_that_was_asked_for_again_stands_once_and_costs_what_it_took(small, shown, tmp_path):
+def test_a_prediction_that_was_asked_for_again_stands_once_and_costs_what_it_took(small, evaluation_images, tmp_path):
     folder, (question, models) = tmp_path / "out", small
     for chips in (2, 3):
-        results = run(folder, question, models, shown, prediction_chips=chips)
+        results = run(folder, question, models, evaluation_images, prediction_chips=chips)
     rows = results.explanation("prediction")
     assert list(rows["target"]) == ["rram-milo2021"]
     assert len(pd.read_csv(folder / "prediction.csv")) == 1

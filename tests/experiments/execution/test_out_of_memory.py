@@ -35,14 +35,14 @@ def test_want_of_memory_is_one_trials_failure(tmp_path, monkeypatch, engine):
     monkeypatch.setenv("PYTHONPATH", folder)
     path = tmp_path / "spec.toml"
     path.write_text(SPEC, encoding="utf-8")
-    asked = {"data_folder": tmp_path, "progress": ComparisonProgress(), "engine": engine}
-    outcome = compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **asked)
+    evaluation_inputs = {"data_folder": tmp_path, "progress": ComparisonProgress(), "engine": engine}
+    outcome = compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **evaluation_inputs)
     ((trial, reason),) = outcome.failed.items()
     assert trial.method == "hungry"
     assert reason.startswith("out of memory (")
     assert reason.endswith("use a smaller batch or network, or fewer jobs.")
     assert list(outcome.results.table()["method"]) == ["sgd"]
     assert "out of memory" in write_report(tmp_path / "out").read_text(encoding="utf-8")
-    assert compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **asked).failed == {
+    assert compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **evaluation_inputs).failed == {
         trial: reason
     }  # not tried again

@@ -53,7 +53,7 @@ def spec_file(tmp_path_factory, tiny):
 
 
 @pytest.fixture(scope="module")
-def advised(spec_file):
+def recommendation(spec_file):
     """The folder of finished advice, and what the command printed."""
     folder = spec_file.parent / "out"
     with pytest.MonkeyPatch.context() as patch:
@@ -67,12 +67,12 @@ def advised(spec_file):
     return folder, "\n".join(lines)
 
 
-def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(advised, spec_file):
+def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(recommendation, spec_file):
     from aimc_robust.data.dataset import load_data
     from aimc_robust.models.checkpoint import read_checkpoint
     from aimc_robust.models.registry import build_model
 
-    folder, _ = advised
+    folder, _ = recommendation
     measured, spec = json.loads((folder / "measurement.json").read_text()), load_spec(spec_file)
     data = load_data(spec.data, data_seed=spec.data_seed, folder=folder)
     model = build_model(spec.model, data, seed=0)
@@ -88,8 +88,8 @@ def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(ad
     assert measured["images"] == len(data.validation[1])
 
 
-def test_the_proposal_follows_from_the_measurement_and_the_verdict_from_the_sweep(advised):
-    folder, out = advised
+def test_the_proposal_follows_from_the_measurement_and_the_verdict_from_the_sweep(recommendation):
+    folder, out = recommendation
     measured, written = (json.loads((folder / f"{name}.json").read_text()) for name in ("measurement", "advice"))
     proposal = propose(measured["sigma"], identified=measured["identified"])
     assert written["proposal"]["label"] == proposal.label
@@ -104,24 +104,24 @@ def test_the_proposal_follows_from_the_measurement_and_the_verdict_from_the_swee
     assert f"report: {folder / 'advice.html'}" not in out  # it is the last line, which is not rich's
 
 
-def test_the_sweep_has_the_same_baseline_not_another_one(advised):
-    folder, _ = advised
+def test_the_sweep_has_the_same_baseline_not_another_one(recommendation):
+    folder, _ = recommendation
     baseline, sweep = (folder / name / "runs" / "sgd-seed0" for name in ("baseline", "sweep"))
     for name in ("checkpoint.safetensors", "history.jsonl"):
         assert (sweep / name).read_bytes() == (baseline / name).read_bytes()
     assert not list(folder.glob("sweep/runs/.*"))
 
 
-def test_the_spec_of_the_sweep_asks_the_same_question_again(advised):
-    folder, _ = advised
+def test_the_spec_of_the_sweep_asks_the_same_question_again(recommendation):
+    folder, _ = recommendation
     again = load_spec(folder / "sweep" / "spec.toml")
     assert again == ComparisonResults.open(folder / "sweep").spec
     text = tomllib.loads((folder / "sweep" / "spec.toml").read_text())
     assert (text["chips"], text["train_seeds"], text["training"]["epochs"]) == (2, [0], 1)
 
 
-def test_the_page_says_what_was_measured_proposed_and_judged(advised):
-    folder, _ = advised
+def test_the_page_says_what_was_measured_proposed_and_judged(recommendation):
+    folder, _ = recommendation
     page = (folder / "advice.html").read_text()
     measured, written = (json.loads((folder / f"{name}.json").read_text()) for name in ("measurement", "advice"))
     text = " ".join(Text(page).text.split())
@@ -145,8 +145,8 @@ def test_the_page_says_what_was_measured_proposed_and_judged(advised):
     assert (folder / "sweep" / "report.html").is_file()  # which the page links to
 
 
-def test_the_same_command_trains_and_measures_nothing_again(advised, spec_file, capsys, monkeypatch):
-    folder, _ = advised
+def test_the_same_command_trains_and_measures_nothing_again(recommendation, spec_file, capsys, monkeypatch):
+    folder, _ = recommendation
     kept = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"]
     before, runs = {path: path.read_bytes() for path in kept}, [path for path in kept if "runs" in path.parts]
     written = {path: path.stat().st_mtime_ns for path in runs}
@@ -164,8 +164,8 @@ def test_the_same_command_trains_and_measures_nothing_again(advised, spec_file, 
 @pytest.mark.parametrize(
     "change", [["--device", "rram-milo2021"], ["--epochs", 2], ["--time", "1h", "--device", "pcm-joshi2020"]]
 )
-def test_another_question_in_the_same_folder_is_refused(advised, spec_file, capsys, change):
-    folder, _ = advised
+def test_another_question_in_the_same_folder_is_refused(recommendation, spec_file, capsys, change):
+    folder, _ = recommendation
     before = (folder / "measurement.json").read_bytes()
     arguments = ["recommend", "--spec", spec_file, "--device", DEVICE, "--out", folder, *SHORT, *change]
     code, _, err = call(capsys, *arguments)
@@ -175,8 +175,8 @@ def test_another_question_in_the_same_folder_is_refused(advised, spec_file, caps
     assert (folder / "measurement.json").read_bytes() == before
 
 
-def test_weights_that_are_given_are_measured_and_not_trained(done, spec_file, tmp_path, capsys):
-    weights = done / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+def test_weights_that_are_given_are_measured_and_not_trained(finished_comparison, spec_file, tmp_path, capsys):
+    weights = finished_comparison / "runs" / "sgd-seed0" / "checkpoint.safetensors"
     given = ["recommend", "--spec", spec_file, "--device", DEVICE, "--out", tmp_path / "out", "--jobs", 1]
     code, out, err = call(capsys, *given, "--weights", weights, "--no-sweep")
     assert (code, err) == (0, "")
@@ -188,7 +188,7 @@ def test_weights_that_are_given_are_measured_and_not_trained(done, spec_file, tm
     assert json.loads((tmp_path / "out" / "advice.json").read_text())["verdict"] is None
     assert "Equivalent Gaussian noise: sigma = " in out
     assert "Confirmation by a sweep" not in (tmp_path / "out" / "advice.html").read_text()
-    other = done / "runs" / "sgd-seed1" / "checkpoint.safetensors"
+    other = finished_comparison / "runs" / "sgd-seed1" / "checkpoint.safetensors"
     code, _, err = call(capsys, *given, "--weights", other, "--no-sweep")
     assert code == 2
     assert "another question" in err
@@ -216,8 +216,8 @@ def test_a_bad_input_is_one_line_and_nothing_is_written(mistake, spec_file, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_a_device_without_error_needs_no_advice(done, spec_file, tmp_path, capsys):
-    weights = done / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+def test_a_device_without_error_needs_no_advice(finished_comparison, spec_file, tmp_path, capsys):
+    weights = finished_comparison / "runs" / "sgd-seed0" / "checkpoint.safetensors"
     given = ["--out", tmp_path / "out", "--jobs", 1, "--weights", weights]
     code, _, err = call(capsys, "recommend", "--spec", spec_file, "--device", "ideal", *given)
     assert code == 2

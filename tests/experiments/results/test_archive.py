@@ -19,21 +19,21 @@ def contents(folder):
     }
 
 
-def test_a_packed_folder_gives_the_same_rows_and_report_again(done, tmp_path):
-    archive = pack(done, tmp_path / "packed")
+def test_a_packed_folder_gives_the_same_rows_and_report_again(finished_comparison, tmp_path):
+    archive = pack(finished_comparison, tmp_path / "packed")
     assert {path.name for path in archive.parent.iterdir()} == {ARCHIVE, *READABLE}
     write_report(archive.parent)
-    expected = contents(done)
+    expected = contents(finished_comparison)
     assert {name: content for name, content in contents(archive.parent).items() if name in expected} == expected
 
 
-def test_packing_twice_gives_the_same_bytes(done, tmp_path):
-    first, second = (pack(done, tmp_path / name).read_bytes() for name in "ab")
+def test_packing_twice_gives_the_same_bytes(finished_comparison, tmp_path):
+    first, second = (pack(finished_comparison, tmp_path / name).read_bytes() for name in "ab")
     assert first == second
 
 
-def test_unpacking_leaves_rows_that_are_in_place(done, tmp_path):
-    archive = pack(done, tmp_path / "packed")
+def test_unpacking_leaves_rows_that_are_in_place(finished_comparison, tmp_path):
+    archive = pack(finished_comparison, tmp_path / "packed")
     unpack(archive.parent)
     rows = next(archive.parent.glob("runs/*/evaluations.jsonl"))
     rows.write_text("changed")
@@ -41,19 +41,19 @@ def test_unpacking_leaves_rows_that_are_in_place(done, tmp_path):
     assert rows.read_text() == "changed"
 
 
-def test_a_damaged_archive_is_an_error_that_names_it(done, tmp_path):
-    archive = pack(done, tmp_path / "packed")
+def test_a_damaged_archive_is_an_error_that_names_it(finished_comparison, tmp_path):
+    archive = pack(finished_comparison, tmp_path / "packed")
     archive.write_bytes(archive.read_bytes()[:-100])
     with pytest.raises(ResultsError, match=ARCHIVE):
         unpack(archive.parent)
     assert not (archive.parent / "question.json").exists()
 
 
-def test_only_a_folder_with_a_report_is_packed(done, tmp_path):
+def test_only_a_folder_with_a_report_is_packed(finished_comparison, tmp_path):
     with pytest.raises(ResultsError, match=r"summary\.csv"):
         pack(tmp_path, tmp_path / "packed")
     with pytest.raises(ResultsError, match="--out"):
-        pack(done, done)
+        pack(finished_comparison, finished_comparison)
 
 
 def test_a_path_outside_the_folder_is_not_written(tmp_path):

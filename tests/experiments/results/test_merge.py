@@ -84,15 +84,15 @@ def test_trials_of_two_machines_come_together(results, tmp_path):
     assert (tmp_path / "all" / "spec.toml").read_text() == "# one"
 
 
-def test_a_real_comparison_cut_in_two_is_whole_again(done, tmp_path):
+def test_a_real_comparison_cut_in_two_is_whole_again(finished_comparison, tmp_path):
     for name, seed in (("one", 0), ("two", 1)):
-        shutil.copytree(done, tmp_path / name)
+        shutil.copytree(finished_comparison, tmp_path / name)
         for folder in (tmp_path / name / "runs").glob(f"*-seed{seed}"):
             shutil.rmtree(folder)
     merge([tmp_path / "one", tmp_path / "two"], tmp_path / "all")
-    assert content(tmp_path / "all") == content(done)
+    assert content(tmp_path / "all") == content(finished_comparison)
     for name in ("evaluations.csv", "summary.csv", "question.json", "environment.json", "coverage.json"):
-        assert (tmp_path / "all" / name).read_bytes() == (done / name).read_bytes()
+        assert (tmp_path / "all" / name).read_bytes() == (finished_comparison / name).read_bytes()
 
 
 def test_committed_rows_without_checkpoints_come_together_and_weights_join_their_rows(results, tmp_path):

@@ -1,7 +1,7 @@
 """Which weights a question is about, and what makes it the same question."""
 
 import pytest
-from support.evaluation_cases import asked
+from support.evaluation_cases import evaluation_inputs
 
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, parse_models, split_label
@@ -46,8 +46,8 @@ def test_a_label_that_cannot_head_a_table_is_refused_with_an_example(argument):
 
 
 @pytest.fixture
-def question(files, shown):
-    return asked([str(files / "exact.safetensors")], shown)[0]
+def question(files, evaluation_images):
+    return evaluation_inputs([str(files / "exact.safetensors")], evaluation_images)[0]
 
 
 @pytest.mark.parametrize("change", [{"chips": 99}, {"precision": 0.5}, {"threshold": 90.0}])

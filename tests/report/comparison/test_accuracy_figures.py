@@ -33,8 +33,8 @@ def test_a_mean_without_an_interval_is_drawn_alone():
 
 
 @pytest.mark.parametrize("key", ["train_loss", "accuracy", "perturbed_accuracy"])
-def test_training_curves_are_the_means_over_seeds_of_the_history_rows(done, key):
-    store = ComparisonResults.open(done)
+def test_training_curves_are_the_means_over_seeds_of_the_history_rows(finished_comparison, key):
+    store = ComparisonResults.open(finished_comparison)
     means = mean_rows(store.spec, store.histories())
     for method in store.spec.labels:
         rows = [store.history(trial) for trial in store.trials if trial.method == method]
@@ -51,12 +51,12 @@ def test_a_device_curve_spans_the_limits_and_follows_the_card():
 
 
 @pytest.mark.drawn_figures
-def test_all_files_are_the_same_bytes_for_any_number_of_processes(done, monkeypatch):
+def test_all_files_are_the_same_bytes_for_any_number_of_processes(finished_comparison, monkeypatch):
     found = []
     for cores in ([0], [0, 1, 2]):
         for module in (process_pool, parallel):
             monkeypatch.setattr(module, "available_cpus", lambda cores=cores: cores)
-        found.append(page.report_files(ComparisonResults.open(done)))
+        found.append(page.report_files(ComparisonResults.open(finished_comparison)))
     assert found[0] == found[1]
     assert {"figures/targets.png", "figures/training.svg", "tables/accuracy.tex", "evaluations.csv"} < set(found[0])
     for name, content in found[0].items():

@@ -12,8 +12,8 @@ OTHER = {"data": {"test_share": 0.2}}
 LARGE = {"model": {"options": {"channels": 8}}}
 
 
-def test_methods_with_other_images_are_neither_best_nor_tied_nor_findings(done, change_question):
-    together = gather(ComparisonResults.open(done))
+def test_methods_with_other_images_are_neither_best_nor_tied_nor_findings(finished_comparison, change_question):
+    together = gather(ComparisonResults.open(finished_comparison))
     assert sorted(s.status for s in together.rankings["gaussian-0.2"].values()) != ["", ""]
     assert together.baseline_comparisons
     apart = gather(ComparisonResults.open(change_question(methods={"m-rwp": OTHER})))
@@ -73,8 +73,8 @@ def test_the_page_says_what_each_method_has_of_its_own(change_question):
     assert '<th scope="col">overrides</th>' in page
 
 
-def test_without_differences_the_page_has_no_such_column(done):
-    assert '<th scope="col">overrides</th>' not in (done / "report.html").read_text()
+def test_without_differences_the_page_has_no_such_column(finished_comparison):
+    assert '<th scope="col">overrides</th>' not in (finished_comparison / "report.html").read_text()
 
 
 def test_top5_is_shown_where_it_was_measured(change_question):

@@ -101,25 +101,25 @@ def test_costs_relative_to_another_method_that_is_not_there_are_not_known():
     assert training_costs(spec(rwp={"sigma": 0.1}), {}, "sam")["rwp"].flops is None
 
 
-def test_every_report_has_the_costs_of_its_trainings(done, tmp_path):
+def test_every_report_has_the_costs_of_its_trainings(finished_comparison, tmp_path):
     seconds = {
         method: sorted(
             json.loads(line)["seconds"]
-            for path in done.glob(f"runs/{method}-seed*/history.jsonl")
+            for path in finished_comparison.glob(f"runs/{method}-seed*/history.jsonl")
             for line in path.read_text().splitlines()
         )
         for method in ("sgd", "m-rwp")
     }
     medians = {method: (values[2] + values[3]) / 2 for method, values in seconds.items()}  # 2 seeds of 3 epochs
-    found = gather(ComparisonResults.open(done)).costs
+    found = gather(ComparisonResults.open(finished_comparison)).costs
     assert found["m-rwp"].time == pytest.approx(medians["m-rwp"] / medians["sgd"])
     assert (found["m-rwp"].flops, found["sgd"].flops) == (2.0, 1.0)
     text = f"2 × | {found['m-rwp'].time:.3g} × ({medians['m-rwp']:.3g} s) |"
-    assert text in (done / "report.md").read_text()
-    assert "2 passes per update" in (done / "report.html").read_text()
+    assert text in (finished_comparison / "report.md").read_text()
+    assert "2 passes per update" in (finished_comparison / "report.html").read_text()
 
 
-def test_a_paper_has_its_columns_of_costs_relative_to_its_own_reference(papered):
-    plain, mixed, best = gather(ComparisonResults.open(papered)).paper.entries
+def test_a_paper_has_its_columns_of_costs_relative_to_its_own_reference(comparison_with_paper):
+    plain, mixed, best = gather(ComparisonResults.open(comparison_with_paper)).paper.entries
     assert [row[3].measured.value for row in (plain, mixed, best)] == [1.0, 2.0, 1.5]  # of several the median
     assert plain[4].measured.value == 1.0

@@ -37,9 +37,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def folder(done, tmp_path):
+def folder(finished_comparison, tmp_path):
     """A copy of a finished comparison, to be changed."""
-    return shutil.copytree(done, tmp_path / "copy")
+    return shutil.copytree(finished_comparison, tmp_path / "copy")
 
 
 def edit_rows(folder, cell, change):
@@ -48,8 +48,8 @@ def edit_rows(folder, cell, change):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_the_page_needs_no_network_and_no_other_file(done):
-    html = (done / "report.html").read_text()
+def test_the_page_needs_no_network_and_no_other_file(finished_comparison):
+    html = (finished_comparison / "report.html").read_text()
     page = Page(html)
     assert not {"link", "iframe", "img", "object"} & {tag for tag, _ in page.tags}
     assert [attributes for tag, attributes in page.tags if tag == "script"] == [{}]  # its own, in the page
@@ -60,8 +60,8 @@ def test_the_page_needs_no_network_and_no_other_file(done):
     assert len(outside) == 1
 
 
-def test_ids_are_unique_and_every_reference_inside_the_page_resolves(done):
-    html = (done / "report.html").read_text()
+def test_ids_are_unique_and_every_reference_inside_the_page_resolves(finished_comparison):
+    html = (finished_comparison / "report.html").read_text()
     page = Page(html)
     inside = {link[1:] for link in page.links if link.startswith("#")} | set(re.findall(r"url\(#([^)]+)\)", html))
     assert inside
@@ -79,18 +79,18 @@ def test_the_report_is_a_pure_function_of_the_rows(folder):
     assert {name: (folder / name).read_bytes() for name in names} == first
 
 
-def test_both_reports_hold_question_tables_devices_source_and_versions(done):
-    html = Page((done / "report.html").read_text()).text
-    markdown = (done / "report.md").read_text()
-    summary = (done / "summary.csv").read_text().splitlines()[1:]
-    spec = ComparisonResults.open(done).spec
+def test_both_reports_hold_question_tables_devices_source_and_versions(finished_comparison):
+    html = Page((finished_comparison / "report.html").read_text()).text
+    markdown = (finished_comparison / "report.md").read_text()
+    summary = (finished_comparison / "summary.csv").read_text().splitlines()[1:]
+    spec = ComparisonResults.open(finished_comparison).spec
     for text in (html, markdown):
         for word in [spec.question, *spec.labels, "rram-wan2022", "10.1038/s41586-022-04992-8", "torch", "seeds"]:
             assert word in text
         for line in summary:
             assert f"{float(line.split(',')[3]):.2f}" in text
     assert html.count("<svg") == 0  # figures are elements, not escaped text
-    assert (done / "report.html").read_text().count("<svg") == 4
+    assert (finished_comparison / "report.html").read_text().count("<svg") == 4
 
 
 def test_the_best_is_marked_and_ties_are_those_the_paired_interval_cannot_tell_apart(folder):
@@ -119,13 +119,14 @@ def cells_of(html, table):
     return {m: [re.sub(r"<[^>]+>", " ", c).split() for c in re.findall(r"<td.*?</td>", r, re.DOTALL)] for m, r in rows}
 
 
-def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(done):
-    html = (done / "report.html").read_text()
-    markdown = (done / "report.md").read_text()
+def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(finished_comparison):
+    html = (finished_comparison / "report.html").read_text()
+    markdown = (finished_comparison / "report.md").read_text()
     best = {
-        t: max(s, key=lambda m: s[m].estimate.mean) for t, s in gather(ComparisonResults.open(done)).rankings.items()
+        t: max(s, key=lambda m: s[m].estimate.mean)
+        for t, s in gather(ComparisonResults.open(finished_comparison)).rankings.items()
     }
-    summary = pd.read_csv(done / "summary.csv").set_index(["method", "target"])
+    summary = pd.read_csv(finished_comparison / "summary.csv").set_index(["method", "target"])
     for table, targets in enumerate([["digital", "rram-wan2022"], ["gaussian-0.2"]], start=1):
         for method, cells in cells_of(html, table).items():
             for target, cell in zip(targets, cells, strict=True):
@@ -255,10 +256,10 @@ def test_a_folder_without_a_comparison_is_refused(tmp_path):
 
 
 @pytest.mark.drawn_figures
-def test_the_order_in_which_rows_were_written_is_in_no_file_of_the_report(done, tmp_path):
-    folder = shutil.copytree(done, tmp_path / "out")
+def test_the_order_in_which_rows_were_written_is_in_no_file_of_the_report(finished_comparison, tmp_path):
+    folder = shutil.copytree(finished_comparison, tmp_path / "out")
     for path in folder.glob("runs/*/evaluations.jsonl"):
         path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
     write_report(folder)
     for name in ("evaluations.csv", "summary.csv", "report.md", "report.html"):
-        assert (folder / name).read_bytes() == (done / name).read_bytes()
+        assert (folder / name).read_bytes() == (finished_comparison / name).read_bytes()

@@ -47,10 +47,10 @@ def test_a_difference_is_within_both_deviations_by_their_sum_in_quadrature(ours,
     assert entry(ours, published).within is within
 
 
-def test_every_cell_is_that_of_the_rows_and_of_the_published_figures(papered):
-    table = gather(ComparisonResults.open(papered)).paper
+def test_every_cell_is_that_of_the_rows_and_of_the_published_figures(comparison_with_paper):
+    table = gather(ComparisonResults.open(comparison_with_paper)).paper
     assert table.column_titles == ["training", "digital", "sigma 0.2", "loss", "FLOPs", "time"]
-    rows = pd.read_csv(papered / "evaluations.csv")
+    rows = pd.read_csv(comparison_with_paper / "evaluations.csv")
     for entries in table.entries[:2]:
         method = {"plain": "sgd", "mixed": "m-rwp"}[entries[0].cell.row]
         for e, column in ((entries[0], "accuracy"), (entries[1], "accuracy"), (entries[2], "loss")):
@@ -67,8 +67,8 @@ def test_every_cell_is_that_of_the_rows_and_of_the_published_figures(papered):
     assert table.within_counts[1] == 3
 
 
-def test_of_several_methods_the_best_is_shown_with_its_name(papered):
-    content = gather(ComparisonResults.open(papered))
+def test_of_several_methods_the_best_is_shown_with_its_name(comparison_with_paper):
+    content = gather(ComparisonResults.open(comparison_with_paper))
     best = content.paper.entries[2]
     for e, target in zip(best[:2], ("digital", "gaussian-0.2"), strict=True):
         means = {method: content.estimates[method, target].mean for method in ("sgd", "m-rwp")}
@@ -77,9 +77,9 @@ def test_of_several_methods_the_best_is_shown_with_its_name(papered):
     assert (best[2].measured.label, best[2].measured.value) == min(losses.items(), key=lambda item: item[1])
 
 
-def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(papered):
-    content = gather(ComparisonResults.open(papered))
-    rows = pd.read_csv(papered / "evaluations.csv")
+def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(comparison_with_paper):
+    content = gather(ComparisonResults.open(comparison_with_paper))
+    rows = pd.read_csv(comparison_with_paper / "evaluations.csv")
     noisy = rows[rows["target"] == "gaussian-0.2"].pivot(index=["seed", "chip"], columns="method", values="accuracy")
     better, free = content.claims
     assert better.difference == pytest.approx((noisy["m-rwp"] - noisy["sgd"]).groupby("seed").mean().mean())
@@ -152,18 +152,21 @@ def test_a_scale_or_an_override_is_said_on_top_of_the_page(change_question):
         assert "Compare trends with the published values" in page
 
 
-def test_as_written_the_page_says_nothing_of_a_scale(papered):
-    assert "Compare trends" not in (papered / "report.html").read_text()
+def test_as_written_the_page_says_nothing_of_a_scale(comparison_with_paper):
+    assert "Compare trends" not in (comparison_with_paper / "report.html").read_text()
 
 
-def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(papered):
-    page, markdown = (papered / "report.html").read_text(), (papered / "report.md").read_text()
+def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(comparison_with_paper):
+    page, markdown = (
+        (comparison_with_paper / "report.html").read_text(),
+        (comparison_with_paper / "report.md").read_text(),
+    )
     section = page.split('<section id="paper">')[1].split("</section>")[0]
     assert page.index('<section id="paper">') < page.index("<h2>Accuracy</h2>")
     assert "Table 7 of A. Author et al., Noise &amp; &lt;nets&gt;_100%" in section
     assert "lr: The paper has no learning rate; settled: 0.1." in section
     assert "lr: The paper has no learning rate; settled: 0.1." in markdown
-    plain = gather(ComparisonResults.open(papered)).paper.entries[0]
+    plain = gather(ComparisonResults.open(comparison_with_paper)).paper.entries[0]
     ours = plain[1].measured
     assert f"{ours.value:.2f} ± {ours.sd_noise:.2f} ± {ours.sd_seed:.2f} (40.00 ± 300.00 ± 4.00)" in markdown
     for text in (
@@ -178,16 +181,16 @@ def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(papered):
     assert f" ± {digital.sd_seed:.2f}<" in section  # one chip: the deviation over models alone
 
 
-def test_tables_as_files_hold_the_same(papered):
-    table = gather(ComparisonResults.open(papered)).paper
-    rows = list(csv.DictReader(io.StringIO((papered / "tables" / "paper.csv").read_text())))
+def test_tables_as_files_hold_the_same(comparison_with_paper):
+    table = gather(ComparisonResults.open(comparison_with_paper)).paper
+    rows = list(csv.DictReader(io.StringIO((comparison_with_paper / "tables" / "paper.csv").read_text())))
     entries = [e for row in table.entries for e in row]
     assert [(row["row"], row["column"]) for row in rows] == [(e.cell.row, e.cell.column) for e in entries]
     for row, e in zip(rows, entries, strict=True):
         assert row["ours"] == ("" if e.measured is None else repr(e.measured.value))
         assert row["within"] == {None: "", True: "yes", False: "no"}[e.within]
         assert (row["difference"] == "") == (e.difference is None)
-    latex = (papered / "tables" / "paper.tex").read_text()
+    latex = (comparison_with_paper / "tables" / "paper.tex").read_text()
     ours = table.entries[0][1].measured
     assert rf"${ours.value:.2f} \pm {ours.sd_noise:.2f} \pm {ours.sd_seed:.2f}$" in latex
     assert r"($40.00 \pm 300.00 \pm 4.00$)" in latex

@@ -16,9 +16,9 @@ from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.write import write_report
 
 
-def test_the_wide_table_holds_the_summary_in_full(done):
-    summary = pd.read_csv(done / "summary.csv").set_index(["method", "target"])
-    with (done / "tables" / "accuracy.csv").open(newline="") as file:
+def test_the_wide_table_holds_the_summary_in_full(finished_comparison):
+    summary = pd.read_csv(finished_comparison / "summary.csv").set_index(["method", "target"])
+    with (finished_comparison / "tables" / "accuracy.csv").open(newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["sgd", "m-rwp"]
     for (method, target), expected in summary.iterrows():
@@ -27,9 +27,9 @@ def test_the_wide_table_holds_the_summary_in_full(done):
             assert text == "" if pd.isna(expected[key]) else float(text) == pytest.approx(expected[key], rel=1e-14)
 
 
-def test_markdown_and_latex_hold_mean_and_both_deviations_with_the_best_in_bold(done):
-    content = gather(ComparisonResults.open(done))
-    markdown, latex = ((done / "tables" / f"accuracy.{kind}").read_text() for kind in ("md", "tex"))
+def test_markdown_and_latex_hold_mean_and_both_deviations_with_the_best_in_bold(finished_comparison):
+    content = gather(ComparisonResults.open(finished_comparison))
+    markdown, latex = ((finished_comparison / "tables" / f"accuracy.{kind}").read_text() for kind in ("md", "tex"))
     for target, rankings in content.rankings.items():
         for s in rankings.values():
             e, best = s.estimate, s.status == "best"
@@ -53,37 +53,37 @@ def test_a_bar_in_a_title_does_not_end_a_cell_of_markdown():
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
-def test_latex_compiles(papered, tmp_path):
-    body = "\n".join((papered / "tables" / f"{name}.tex").read_text() for name in ("accuracy", "paper"))
+def test_latex_compiles(comparison_with_paper, tmp_path):
+    body = "\n".join((comparison_with_paper / "tables" / f"{name}.tex").read_text() for name in ("accuracy", "paper"))
     document = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{body}\end{{document}}"
     (tmp_path / "t.tex").write_text(document)
     subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True, capture_output=True)
 
 
-def test_every_row_of_latex_has_as_many_cells_as_the_tabular_has_columns(papered):
+def test_every_row_of_latex_has_as_many_cells_as_the_tabular_has_columns(comparison_with_paper):
     for name in ("accuracy", "paper"):
-        latex = (papered / "tables" / f"{name}.tex").read_text()
+        latex = (comparison_with_paper / "tables" / f"{name}.tex").read_text()
         columns = re.search(r"\\begin\{tabular\}\{(l?r*)\}", latex)[1]
         cells = [re.sub(r"\\&", "", line).count("&") for line in latex.splitlines() if line.endswith(r"\\")]
         assert set(cells) == {len(columns) - 1}
 
 
-def test_figures_are_files_too_the_very_drawings_of_the_page(done):
-    page = (done / "report.html").read_text()
-    drawn = sorted(path.stem for path in (done / "figures").glob("*.svg"))
+def test_figures_are_files_too_the_very_drawings_of_the_page(finished_comparison):
+    page = (finished_comparison / "report.html").read_text()
+    drawn = sorted(path.stem for path in (finished_comparison / "figures").glob("*.svg"))
     assert drawn == ["device-rram-wan2022", "sigma", "targets", "training"]
     for name in drawn:
-        svg = (done / "figures" / f"{name}.svg").read_text()
+        svg = (finished_comparison / "figures" / f"{name}.svg").read_text()
         assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
         assert svg.split(">", 2)[2] in page  # after the element's own head, which the page gives a description
-        png = (done / "figures" / f"{name}.png").read_bytes()
+        png = (finished_comparison / "figures" / f"{name}.png").read_bytes()
         assert png.startswith(b"\x89PNG")
         assert int.from_bytes(png[16:20], "big") in (630, 960)  # 4.2 and 6.4 inches at 150 dots
 
 
 @pytest.mark.drawn_figures
-def test_all_files_are_the_same_bytes_for_the_same_rows(papered, tmp_path):
-    folder = Path(shutil.copytree(papered, tmp_path / "copy"))
+def test_all_files_are_the_same_bytes_for_the_same_rows(comparison_with_paper, tmp_path):
+    folder = Path(shutil.copytree(comparison_with_paper, tmp_path / "copy"))
     made = [path for kind in ("tables/*", "figures/*", "report.*", "*.csv") for path in folder.glob(kind)]
     assert len(made) == 6 + 8 + 2 + 2
     before = {path: path.read_bytes() for path in made}

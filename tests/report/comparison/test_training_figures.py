@@ -17,7 +17,7 @@ DIAGNOSTICS = "[diagnostics]\nsigmas = [0.1, 0.02]\ndraws = 2\nimages = 40\nbatc
 
 
 @pytest.fixture(scope="module")
-def watched(tiny, tmp_path_factory):
+def comparison_with_diagnostics(tiny, tmp_path_factory):
     """The folder of the small comparison with diagnostics."""
     folder = tmp_path_factory.mktemp("watched")
     path = folder / "spec.toml"
@@ -40,13 +40,19 @@ def checkpoints(folder):
     return {path.parent.name: path.read_bytes() for path in folder.glob("runs/*/checkpoint.safetensors")}
 
 
-def test_models_and_their_evaluations_are_bitwise_those_of_a_comparison_without_diagnostics(watched, done):
-    assert checkpoints(watched) == checkpoints(done)
-    assert len(checkpoints(done)) == 4
-    assert (watched / "evaluations.csv").read_bytes() == (done / "evaluations.csv").read_bytes()
+def test_models_and_their_evaluations_are_bitwise_those_of_a_comparison_without_diagnostics(
+    comparison_with_diagnostics, finished_comparison
+):
+    assert checkpoints(comparison_with_diagnostics) == checkpoints(finished_comparison)
+    assert len(checkpoints(finished_comparison)) == 4
+    assert (comparison_with_diagnostics / "evaluations.csv").read_bytes() == (
+        finished_comparison / "evaluations.csv"
+    ).read_bytes()
     plain = {"epoch", "train_loss", "accuracy", "loss", "strength", "distance"}
-    for cell in checkpoints(done):
-        for with_keys, without in zip(rows_of(watched, cell), rows_of(done, cell), strict=True):
+    for cell in checkpoints(finished_comparison):
+        for with_keys, without in zip(
+            rows_of(comparison_with_diagnostics, cell), rows_of(finished_comparison, cell), strict=True
+        ):
             assert {key: with_keys[key] for key in plain} == {key: without[key] for key in plain}
             assert set(without) == set(with_keys) - {key for key in with_keys if key not in without}
             assert "gradient_norm" in with_keys
@@ -62,16 +68,16 @@ def test_models_and_their_evaluations_are_bitwise_those_of_a_comparison_without_
         ("epoch", "distance"),
     ],
 )
-def test_curves_are_the_means_over_seeds_of_the_rows(watched, x, y):
-    rows = [rows_of(watched, f"m-rwp-seed{seed}") for seed in (0, 1)]
+def test_curves_are_the_means_over_seeds_of_the_rows(comparison_with_diagnostics, x, y):
+    rows = [rows_of(comparison_with_diagnostics, f"m-rwp-seed{seed}") for seed in (0, 1)]
     expected = [[(first[key] + second[key]) / 2 for first, second in zip(*rows, strict=True)] for key in (x, y)]
-    means = diagnostics.diagnostics_rows(means_of(watched))
+    means = diagnostics.diagnostics_rows(means_of(comparison_with_diagnostics))
     places, values = training.curve_points(means["m-rwp"], x, y)
     assert (places, values) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
 
 
-def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(watched):
-    means = diagnostics.diagnostics_rows(means_of(watched))
+def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(comparison_with_diagnostics):
+    means = diagnostics.diagnostics_rows(means_of(comparison_with_diagnostics))
     assert diagnostics.noise_sigmas(means) == ["0", "0.02", "0.1"]
     panels = {(panel.x, panel.y) for group in diagnostics.panel_groups(means) for panel in group.panels}
     expected = {("epoch", f"{split}_accuracy@{s}") for split in ("train", "test") for s in ("0", "0.02", "0.1")}
@@ -85,8 +91,8 @@ def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(watched):
 
 
 @pytest.mark.drawn_figures
-def test_a_panel_draws_the_methods_that_have_numbers(watched):
-    means = diagnostics.diagnostics_rows(means_of(watched))
+def test_a_panel_draws_the_methods_that_have_numbers(comparison_with_diagnostics):
+    means = diagnostics.diagnostics_rows(means_of(comparison_with_diagnostics))
     colors = [diagnostics.method_color(number) for number in range(2)]  # sgd, m-rwp
     for key, shown in (("gradient_norm", [True, True]), ("gradient_cosine", [False, True])):
         picture = diagnostics.panel_figure(diagnostics.Panel("title", key), means).svg
@@ -96,10 +102,13 @@ def test_a_panel_draws_the_methods_that_have_numbers(watched):
     assert ("epoch", "gradient_cosine") not in {(p.x, p.y) for g in diagnostics.panel_groups(alone) for p in g.panels}
 
 
-def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cost(watched):
-    html, markdown = (watched / "report.html").read_text(), (watched / "report.md").read_text()
+def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cost(comparison_with_diagnostics):
+    html, markdown = (
+        (comparison_with_diagnostics / "report.html").read_text(),
+        (comparison_with_diagnostics / "report.md").read_text(),
+    )
     assert '<details class="diagnostics">' in html
-    means = means_of(watched)
+    means = means_of(comparison_with_diagnostics)
     assert (
         html.count("<svg")
         == 4 + sum(len(g.panels) for g in diagnostics.panel_groups(diagnostics.diagnostics_rows(means))) + 2
@@ -108,28 +117,33 @@ def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cos
     assert len(ids) == len(set(ids))
     for what, key in (("test accuracy, sigma = 0.1 [%]", "test_accuracy@0.1"), ("gradient sharpness",) * 2):
         key = key.replace(" ", "_")
-        last = [[rows_of(watched, f"{m}-seed{seed}")[-1][key] for seed in (0, 1)] for m in ("sgd", "m-rwp")]
+        last = [
+            [rows_of(comparison_with_diagnostics, f"{m}-seed{seed}")[-1][key] for seed in (0, 1)]
+            for m in ("sgd", "m-rwp")
+        ]
         texts = ["–" if None in values else f"{sum(values) / 2:.3g}" for values in last]
         assert f"| {what} | {texts[0]} | {texts[1]} |" in markdown
         cells = f'<td data-method="sgd">{texts[0]}</td><td data-method="m-rwp">{texts[1]}</td>'
         assert f'<th scope="row">{what}</th>{cells}' in html
-    rows = [row for cell in checkpoints(watched) for row in rows_of(watched, cell)]
+    rows = [
+        row for cell in checkpoints(comparison_with_diagnostics) for row in rows_of(comparison_with_diagnostics, cell)
+    ]
     probing, seconds = (sum(row[key] for row in rows) for key in ("probe_seconds", "seconds"))
     line = f"{probing:.1f} s in addition to {seconds:.1f} s of training ({100 * probing / seconds:.0f} % more)"
     assert line in html
     assert line in markdown
 
 
-def test_without_diagnostics_there_is_no_section(done):
-    content = gather(ComparisonResults.open(done))
-    assert diagnostics.diagnostics_rows(means_of(done)) == {}
+def test_without_diagnostics_there_is_no_section(finished_comparison):
+    content = gather(ComparisonResults.open(finished_comparison))
+    assert diagnostics.diagnostics_rows(means_of(finished_comparison)) == {}
     assert diagnostics.diagnostics_cost(content) is None
-    assert "iagnostics" not in (done / "report.md").read_text()
-    assert "<details class" not in (done / "report.html").read_text()
+    assert "iagnostics" not in (finished_comparison / "report.md").read_text()
+    assert "<details class" not in (finished_comparison / "report.html").read_text()
 
 
-def test_diagnostics_may_be_switched_on_and_off_over_finished_models(tiny, done, tmp_path):
-    folder = shutil.copytree(done, tmp_path / "out")
+def test_diagnostics_may_be_switched_on_and_off_over_finished_models(tiny, finished_comparison, tmp_path):
+    folder = shutil.copytree(finished_comparison, tmp_path / "out")
     for text in (tiny + DIAGNOSTICS, tiny):
         path = tmp_path / "spec.toml"
         path.write_text(text)
@@ -138,10 +152,10 @@ def test_diagnostics_may_be_switched_on_and_off_over_finished_models(tiny, done,
         assert {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/*")} == stamps
 
 
-def test_a_training_that_was_watched_for_some_epochs_is_drawn_for_those(watched, tmp_path):
-    folder = shutil.copytree(watched, tmp_path / "out")
+def test_a_training_that_was_watched_for_some_epochs_is_drawn_for_those(comparison_with_diagnostics, tmp_path):
+    folder = shutil.copytree(comparison_with_diagnostics, tmp_path / "out")
     path = folder / "runs" / "sgd-seed0" / "history.jsonl"
-    first, *others = rows_of(watched, "sgd-seed0")
+    first, *others = rows_of(comparison_with_diagnostics, "sgd-seed0")
     plain = {key: value for key, value in first.items() if "@" not in key and key not in ("gradient_norm", "seconds")}
     path.write_text("".join(json.dumps(row) + "\n" for row in (plain | {"seconds": 1.0}, *others)))
     shutil.rmtree(folder / "runs" / "sgd-seed1")

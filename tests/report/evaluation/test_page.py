@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from support.evaluation_cases import asked, run
+from support.evaluation_cases import evaluation_inputs, run
 
 from aimc_robust.cli.app import main
 from aimc_robust.evaluation.error_sources import SOURCES
@@ -98,10 +98,10 @@ def frame(folder, name):
 
 
 @pytest.fixture(scope="module")
-def folder(finished, tmp_path_factory):
+def folder(finished_evaluation, tmp_path_factory):
     """A copy of the finished evaluation, with its report."""
     copy = tmp_path_factory.mktemp("report") / "out"
-    shutil.copytree(finished.folder, copy)
+    shutil.copytree(finished_evaluation.folder, copy)
     write_report(copy)
     return copy
 
@@ -233,12 +233,12 @@ def test_the_page_says_nothing_of_nan(page, folder):
 
 
 @pytest.fixture
-def small(files, shown, tmp_path):
+def small(files, evaluation_images, tmp_path):
     """(folder, question, models, images) of one model on one device, with its report."""
-    question, models = asked([str(files / "exact.safetensors")], shown, chips=3)
-    run(tmp_path / "out", question, models, shown, notes=["<b>read</b> & weep"])
+    question, models = evaluation_inputs([str(files / "exact.safetensors")], evaluation_images, chips=3)
+    run(tmp_path / "out", question, models, evaluation_images, notes=["<b>read</b> & weep"])
     write_report(tmp_path / "out")
-    return tmp_path / "out", question, models, shown
+    return tmp_path / "out", question, models, evaluation_images
 
 
 def pages(folder):

@@ -29,7 +29,9 @@ def context_in(folder, **machine):
 
 
 @pytest.mark.slow
-def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(done, write_spec, tmp_path):
+def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(
+    finished_comparison, write_spec, tmp_path
+):
     store, heard = create_results(write_spec(), tmp_path / "out"), RecordedProgress()
     engine = LocalEngine(2, threads=torch.get_num_threads(), retries=1, run_trial=engine_runs.die_repeatedly)
     found = engine.run(context_in(store.folder), store.trials, heard)
@@ -40,7 +42,7 @@ def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(do
     assert list(found) == store.trials
     assert store.failure(SGD[0]) == reason
     assert heard.calls["sgd-seed0"] == [("failed", reason)]
-    assert_same_rows(store.folder, done, healthy)
+    assert_same_rows(store.folder, finished_comparison, healthy)
     # ComparisonProgress comes in the order in which it happened; a trial that died goes on after its last whole epoch.
     end = [*(("evaluating", target.name) for target in store.spec.build_targets()), "finished"]
     once = [("training", 0), ("epoch", 1), ("epoch", 2), ("epoch", 3)]

@@ -47,12 +47,14 @@ def context_in(folder):
 
 
 @pytest.mark.slow
-def test_a_cluster_leaves_the_rows_of_a_serial_run_also_when_a_worker_is_killed(cluster, done, write_spec, tmp_path):
+def test_a_cluster_leaves_the_rows_of_a_serial_run_also_when_a_worker_is_killed(
+    cluster, finished_comparison, write_spec, tmp_path
+):
     store, heard = create_results(write_spec(), tmp_path / "out"), RecordedProgress()
     found = RayEngine(retries=1, run_trial=engine_runs.die_once).run(context_in(store.folder), store.trials, heard)
     assert found == dict.fromkeys(store.trials)
     assert list(found) == store.trials
-    assert_same_rows(store.folder, done, store.trials)
+    assert_same_rows(store.folder, finished_comparison, store.trials)
     end = [*(("evaluating", target.name) for target in store.spec.build_targets()), "finished"]
     once = [("training", 0), ("epoch", 1), ("epoch", 2), ("epoch", 3)]
     for trial in (*SGD, MIXED[0]):
@@ -65,7 +67,7 @@ def test_a_cluster_leaves_the_rows_of_a_serial_run_also_when_a_worker_is_killed(
 
 
 @pytest.mark.slow
-def test_the_trial_of_a_node_that_is_gone_goes_on_elsewhere(cluster, done, write_spec, tmp_path):
+def test_the_trial_of_a_node_that_is_gone_goes_on_elsewhere(cluster, finished_comparison, write_spec, tmp_path):
     node = cluster.add_node(**LIGHT)
     store = create_results(write_spec(), tmp_path / "out")
     (store.folder / "stalling-node").write_text(node.node_id)
@@ -83,7 +85,7 @@ def test_the_trial_of_a_node_that_is_gone_goes_on_elsewhere(cluster, done, write
     removal.join()
     assert found == dict.fromkeys(trials)
     assert len(list(store.folder.glob("stalled-*"))) == 1
-    assert_same_rows(store.folder, done, trials)
+    assert_same_rows(store.folder, finished_comparison, trials)
 
 
 @pytest.mark.slow
@@ -124,40 +126,40 @@ def test_another_version_on_a_node_is_told(tmp_path):
 @pytest.fixture
 def inits(monkeypatch):
     """The addresses that Ray is asked to connect to, none of which answers but the last of `answering`."""
-    asked, answering = [], ["local"]
+    evaluation_inputs, answering = [], ["local"]
 
     def init(address, **options):
-        asked.append(address)
+        evaluation_inputs.append(address)
         if address not in answering:
             raise ConnectionError("nobody there")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr(ray, "shutdown", lambda: asked.append("shutdown"))
+    monkeypatch.setattr(ray, "shutdown", lambda: evaluation_inputs.append("shutdown"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    return asked, answering
+    return evaluation_inputs, answering
 
 
 def test_without_an_address_a_running_cluster_comes_before_a_local_ray(inits, monkeypatch):
-    asked, answering = inits
+    evaluation_inputs, answering = inits
     with ray_cluster.connect(None):
         pass
-    assert asked == ["auto", "local", "shutdown"]
+    assert evaluation_inputs == ["auto", "local", "shutdown"]
     answering.append("auto")
-    asked.clear()
+    evaluation_inputs.clear()
     with ray_cluster.connect(None):
         pass
-    assert asked == ["auto", "shutdown"]
+    assert evaluation_inputs == ["auto", "shutdown"]
 
 
 def test_an_address_that_nobody_answers_at_is_an_error_and_no_local_ray(inits, monkeypatch):
-    asked, _ = inits
+    evaluation_inputs, _ = inits
     with pytest.raises(InputError, match=r"10\.0\.0\.1.*6379"):
         ray_cluster.connect("10.0.0.1:6379").__enter__()
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
     with pytest.raises(InputError, match=r"10\.0\.0\.2"):
         ray_cluster.connect(None).__enter__()
-    assert asked == ["10.0.0.1:6379", "10.0.0.2:6379"]
+    assert evaluation_inputs == ["10.0.0.1:6379", "10.0.0.2:6379"]
 
 
 def test_without_ray_the_command_that_installs_it_is_told(monkeypatch, tmp_path):
