@@ -32,7 +32,7 @@ BAD = [
     (InputError, {"cell_bits": -1}, ["cell_bits", "0", "16", "-1"]),
     (InputError, {"cell_bits": 17}, ["cell_bits", "16", "17"]),
     (InputError, {"cell_bits": 4.0}, ["cell_bits", "whole number", "4.0"]),
-    (InputError, {"mapping": "offset", "cell_bits": 1}, ["offset", "at least 2 cell bits"]),
+    (InputError, {"mapping": "offset", "cell_bits": 1}, ["offset", "cell_bits"]),
     (InputError, {"weight_percentile": 99.9}, ["weight_percentile", "0.5 and 1", "99.9"]),
     (InputError, {"weight_percentile": float("nan")}, ["weight_percentile", "finite", "nan"]),
     (InputError, {"window": (225.0, 50.0)}, ["window", "min < max", "uS", "(225.0, 50.0)"]),
