@@ -56,13 +56,13 @@ def calibrate(
     inputs = [batch[0] if isinstance(batch, list | tuple) else batch for batch in batches]
     if not inputs or any(len(x) == 0 for x in inputs):
         raise InputError("calibration needs at least one batch with at least one input, got none.")
-    exact = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)
-    samples = _observe(model, exact, inputs, "input")
+    error_free = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)
+    samples = _observe(model, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=_input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
     adc = crossbar.periphery.adc
     if adc is None or not adc.needs_calibration:
         return ConverterRanges(ranges)
-    currents = _observe(model, exact, inputs, "current", ranges)
+    currents = _observe(model, error_free, inputs, "current", ranges)
     symmetric = adc.kind == "sign-magnitude"
     outputs = {
         name: tuple(_output_range(sample, percentile, symmetric) for sample in banks)

@@ -1,4 +1,4 @@
-"""What stands at the edges of the arrays."""
+"""Periphery of the arrays: what acts at their edges."""
 
 from dataclasses import dataclass
 
