@@ -1,4 +1,4 @@
-"""A crossbar: a memory device, how weights are stored in it, how arrays are cut, and what stands around them."""
+"""A crossbar: a memory device, how weights are stored in it, how arrays are cut, and the periphery."""
 
 from __future__ import annotations
 

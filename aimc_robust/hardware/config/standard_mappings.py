@@ -162,7 +162,7 @@ MAPPINGS: dict[str, WeightMapping] = {
 
 
 def find_mapping(mapping: str | WeightMapping | type[WeightMapping]) -> WeightMapping:
-    """Return the mapping that a name, an import path or an object stands for.
+    """Return a mapping by its name, its import path, its class, or the mapping itself.
 
     Args:
         mapping: A key of MAPPINGS; a mapping or its class; or the import path `package.module:name` of a class or a
