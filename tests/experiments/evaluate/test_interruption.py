@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from support.evaluation_cases import write_images, write_weights
 
 from aimc_robust.cli.app import main
@@ -34,6 +35,7 @@ def arguments(folder):
     return [*given, "--metric", "slow_net:slow", "--chips", str(CHIPS), "--jobs", "2", "--out", str(folder)]
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_and_no_chip_is_evaluated_twice(tmp_path, monkeypatch, capsys):
     write_weights(tmp_path / "w.safetensors")
     write_images(tmp_path / "i.npz")
