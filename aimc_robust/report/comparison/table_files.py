@@ -138,10 +138,10 @@ def paper_latex(table: PaperTable) -> str:
     for entries in table.entries:
         measured, published = [], []
         for entry in entries:
-            ours, theirs = entry.measured, entry.cell.published
-            measured.append("--" if ours is None else _latex_value(*_value_and_deviations(ours), digits=entry.digits))
-            text = "" if theirs is None else _latex_value(*_value_and_deviations(theirs), digits=entry.digits)
-            published.append(text and f"({text})")
+            text = _latex_value(*_value_and_deviations(entry.measured), digits=entry.digits)
+            measured.append("--" if entry.measured is None else text)
+            text = _latex_value(*_value_and_deviations(entry.cell.published), digits=entry.digits)
+            published.append("" if entry.cell.published is None else f"({text})")
         rows.append([escape_latex(entries[0].cell.row), *measured])
         if any(published):
             rows.append(["", *published])
