@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.evaluation.prediction_check import PredictionCheck as PredictionCheck
     from aimc_robust.evaluation.prediction_check import check_prediction as check_prediction
     from aimc_robust.experiments.compare import compare as compare
-    from aimc_robust.experiments.spec.comparison import load_spec as load_spec
+    from aimc_robust.experiments.spec.loading import load_spec as load_spec
     from aimc_robust.fitting.fit import fit_card as fit_card
     from aimc_robust.fitting.fit_result import Fit as Fit
     from aimc_robust.fitting.verify import Verification as Verification
@@ -69,7 +69,6 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.training.config import EarlyStopping as EarlyStopping
     from aimc_robust.training.config import TrainingConfig as TrainingConfig
     from aimc_robust.training.fabric import Machine as Machine
-    from aimc_robust.training.loop import TrainingResult as TrainingResult
     from aimc_robust.training.loop import train as train
     from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM as AdaptiveSAM
     from aimc_robust.training.methods.base import Method as Method
@@ -78,6 +77,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.training.methods.rwp import RWP as RWP
     from aimc_robust.training.methods.sam import SAM as SAM
     from aimc_robust.training.methods.sgd import SGD as SGD
+    from aimc_robust.training.result import TrainingResult as TrainingResult
     from aimc_robust.training.robust_optimizer import RobustOptimizer as RobustOptimizer
 
 __version__ = "0.1.0"
@@ -100,7 +100,7 @@ _MODULES = {
     "evaluation.loss_prediction": ["LossPrediction", "predict_loss"],
     "evaluation.prediction_check": ["PredictionCheck", "check_prediction"],
     "experiments.compare": ["compare"],
-    "experiments.spec.comparison": ["load_spec"],
+    "experiments.spec.loading": ["load_spec"],
     "fitting.fit": ["fit_card"],
     "fitting.fit_result": ["Fit"],
     "fitting.verify": ["Verification", "verify_card"],
@@ -132,7 +132,8 @@ _MODULES = {
     "statistics.variance_components": ["VarianceComponents"],
     "training.config": ["EarlyStopping", "TrainingConfig"],
     "training.fabric": ["Machine"],
-    "training.loop": ["TrainingResult", "train"],
+    "training.loop": ["train"],
+    "training.result": ["TrainingResult"],
     "training.methods.adaptive_sam": ["AdaptiveSAM"],
     "training.methods.base": ["Method"],
     "training.methods.mixed_rwp": ["MixedRWP"],

@@ -23,7 +23,7 @@ from typer.main import get_command
 from aimc_robust.cli.app import app
 from aimc_robust.devices.card import Card
 from aimc_robust.devices.library import load_card
-from aimc_robust.experiments.spec.comparison import load_spec, spec_from_dict
+from aimc_robust.experiments.spec.loading import load_spec, spec_from_dict
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]

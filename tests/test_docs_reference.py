@@ -16,7 +16,7 @@ from support.measurements import measure
 from aimc_robust import Card, Crossbar, Deployment, load_card, program
 from aimc_robust.data.sources.torchvision_catalog import DATASETS
 from aimc_robust.devices.states import cell_states
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.fitting.measurements import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 from aimc_robust.fitting.std_fit import DEGREES
 from aimc_robust.models.networks.registry import find_network

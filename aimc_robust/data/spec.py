@@ -9,7 +9,7 @@ import pydantic
 from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.streaming import StreamedAugmentation
 from aimc_robust.errors import InputError
-from aimc_robust.io.from_table import from_table
+from aimc_robust.io.dataclass_from_table import from_table
 from aimc_robust.io.toml import StrictModel
 
 LOCATION_FIELDS = frozenset({"root", "download"})  # fields that say where images come from, not which they are

@@ -8,10 +8,10 @@ import pydantic
 
 from aimc_robust.devices.cell_model import NAME, UNITS, CellModel
 from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
+from aimc_robust.devices.citation import Source
 from aimc_robust.devices.laws.base import Pair
 from aimc_robust.devices.laws.registry import Drift, Programming, Read
 from aimc_robust.devices.laws.stuck import Stuck
-from aimc_robust.devices.source import Source
 from aimc_robust.io.toml import StrictModel
 
 if TYPE_CHECKING:

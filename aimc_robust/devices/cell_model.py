@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
-from aimc_robust.devices.source import Source
+from aimc_robust.devices.citation import Source
 from aimc_robust.errors import InputError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aimc_robust.devices.cell_model import CellModel
-from aimc_robust.devices.checked_calls import programming_std, read_std
+from aimc_robust.devices.cell_model_checks import programming_std, read_std
 from aimc_robust.devices.limits import DAY_S, YEAR_S
 from aimc_robust.devices.moments import integrated_moments
 from aimc_robust.devices.states import cell_states

@@ -8,8 +8,8 @@ from typing import TypedDict
 from torch import Tensor
 
 from aimc_robust.devices.cell_model import CellModel
+from aimc_robust.devices.cell_model_checks import age, programming_std
 from aimc_robust.devices.cells import CellStates, Draw, ProgrammedCells, clip_, spread_
-from aimc_robust.devices.checked_calls import age, programming_std
 from aimc_robust.errors import InputError, require_finite
 
 

@@ -13,7 +13,7 @@ from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch, Measurement, Metric
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.two_stage import DEFAULT_PILOT, chips_needed
+from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT, chips_needed
 
 
 def evaluate(
@@ -42,7 +42,7 @@ def evaluate(
         jobs: Number of processes with one thread each; any number gives the same results. None: this process with
             torch's number of threads.
         precision: Half-width of the 95 % interval over one model's chips [percentage points] at which to stop, see
-            `statistics.two_stage`; None: all chips.
+            `statistics.two_stage_sampling`; None: all chips.
         metrics: Name -> function of the (outputs, labels) of all images; further columns of the table, see
             `AccuracyEstimate.of`.
 

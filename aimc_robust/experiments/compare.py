@@ -10,7 +10,8 @@ from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.execution.dry_run import dry_run
 from aimc_robust.experiments.execution.engines.base import Engine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
-from aimc_robust.experiments.execution.trial_runner import RunContext, TrialRunner, use_runner
+from aimc_robust.experiments.execution.run_context import RunContext
+from aimc_robust.experiments.execution.trial_runner import TrialRunner, use_runner
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.environment import describe_environment
 from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT

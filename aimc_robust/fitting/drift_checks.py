@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 
 from aimc_robust.fitting.checks import EXACT_TOLERANCE, Check, correlation_checks, equality_check, uniformity_check
-from aimc_robust.fitting.reference import Reference
 from aimc_robust.fitting.reference_drift import RandomDriftReference
+from aimc_robust.fitting.reference_implementation import Reference
 from aimc_robust.fitting.simulated_cells import SimulatedCells
 
 

@@ -15,7 +15,7 @@ from aimc_robust.fitting.checks import (
     mean_check,
     uniformity_check,
 )
-from aimc_robust.fitting.reference import Reference
+from aimc_robust.fitting.reference_implementation import Reference
 from aimc_robust.fitting.simulated_cells import SimulatedCells
 
 

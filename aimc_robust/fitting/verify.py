@@ -16,7 +16,7 @@ from aimc_robust.errors import InputError, require_finite, require_whole
 from aimc_robust.fitting.checks import Check
 from aimc_robust.fitting.drift_checks import drift_checks
 from aimc_robust.fitting.read_checks import read_checks
-from aimc_robust.fitting.reference import Reference
+from aimc_robust.fitting.reference_implementation import Reference
 from aimc_robust.fitting.simulated_cells import simulate_cells
 from aimc_robust.fitting.state_checks import independence_checks, state_checks, stuck_checks
 from aimc_robust.seeding import Axes

@@ -39,7 +39,7 @@ class AccuracyEstimate:
     Attributes:
         table: One row per (seed, chip) with `accuracy` [percent]; a seed identifies one trained model. Models may have
             different numbers of chips; each model has the same weight in means and intervals.
-        pilot: Number of first chips of each model that decided how many followed (see `two_stage`); None for a fixed
+        pilot: Number of first chips of each model that decided how many followed (`two_stage_sampling`); None for a fixed
             number of chips. `ci` accounts for it; the intervals of `components` and `yield_above` are exact for a
             fixed number only.
     """
@@ -154,7 +154,7 @@ class AccuracyEstimate:
         Trained models are the unit of replication: with S > 1 models it is the t interval of the S model means, whose
         squared half-width estimates t^2 (v_seed / S + v_noise / (S N)), where v_seed is the variance between models
         beyond what N noisy chips leave in their means. With one model it is the t interval of its chips (after a
-        pilot: `two_stage.stein_interval`) and covers chips only (see `ci_covers`).
+        pilot: `two_stage_sampling.stein_interval`) and covers chips only (see `ci_covers`).
         """
         if self.seeds > 1:
             return t_interval(self._model_means)

@@ -11,7 +11,7 @@ from aimc_robust.devices.library import DEVICE_ADVICE, card_names, load_card
 from aimc_robust.devices.limits import check_time
 from aimc_robust.errors import InputError, require_finite, require_known, unknown_name
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.io.from_table import check_keys
+from aimc_robust.io.dataclass_from_table import check_keys
 from aimc_robust.io.user_code import construct, is_reference, source_digest
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.gaussian import Gaussian

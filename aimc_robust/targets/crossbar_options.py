@@ -8,7 +8,7 @@ from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.standard_mappings import BitSliced
-from aimc_robust.io.from_table import check_keys, from_table
+from aimc_robust.io.dataclass_from_table import check_keys, from_table
 
 CROSSBAR_KEYS = tuple(name for name in inspect.signature(Crossbar).parameters)
 DEPLOYMENT_KEYS = ("backend", "compensation")

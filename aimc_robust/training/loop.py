@@ -27,6 +27,7 @@ from aimc_robust.training.fabric import check_fabric, single_device_fabric
 from aimc_robust.training.methods.ascent import global_norm
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import share_buffers, world
+from aimc_robust.training.result import TrainingResult
 from aimc_robust.training.resumption import (
     FINISHED,
     HISTORY,
@@ -45,22 +46,6 @@ if TYPE_CHECKING:
 
 Probe = Callable[[nn.Module, Method, int], Row]
 """(model, method, update) -> further columns of an epoch's row. It must not change the model or any generator."""
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """Result of `train`.
-
-    Attributes:
-        model: The model with the selected weights, in evaluation mode. For early stopping with several sigmas these are
-            the weights of the first; `load_selection` loads the others.
-        epoch: Epoch that the weights come from.
-        history: One row per epoch.
-    """
-
-    model: nn.Module
-    epoch: int
-    history: list[Row]
 
 
 def train(

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 
 # Runs the command, and prints the time of the parts that are not the harness.
 TIMED_COMMAND = """

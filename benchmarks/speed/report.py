@@ -20,7 +20,7 @@ import pandas as pd
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT, EVALUATIONS, HISTORY
-from aimc_robust.experiments.spec.comparison import spec_from_dict
+from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.io.atomic import read_rows
 
 CLAIM_S = 5.0

@@ -15,7 +15,7 @@ from aimc_robust.data.dataset import load_data
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.planning.plan import trial_states
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.io.atomic import read_rows
 from aimc_robust.models.registry import build_model
 from aimc_robust.noise.perturbation import perturbed

@@ -8,7 +8,7 @@ from support.paper_specs import BENCHMARKS, NAMES, loaded
 from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.spec.loading import resolved_toml
+from aimc_robust.experiments.spec.inheritance import resolved_toml
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.write import write_report
 

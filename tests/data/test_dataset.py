@@ -12,7 +12,8 @@ from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.dataset import load_data
 from aimc_robust.data.in_memory import Images
 from aimc_robust.errors import DataError, InputError, UnknownNameError
-from aimc_robust.experiments.spec.comparison import DataSpec, load_spec
+from aimc_robust.experiments.spec.comparison import DataSpec
+from aimc_robust.experiments.spec.loading import load_spec
 
 
 def arrays(n=40, shape=(6, 5, 3), classes=4, seed=0):

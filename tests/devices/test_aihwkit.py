@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from aimc_robust.devices.cell_model_checks import programming_std, read_std
 from aimc_robust.devices.cells import CellStates
-from aimc_robust.devices.checked_calls import programming_std, read_std
 from aimc_robust.devices.library import load_card
 from aimc_robust.devices.states import cell_states
 

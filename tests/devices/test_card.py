@@ -10,7 +10,7 @@ import torch
 from support.draws import draws
 
 from aimc_robust import Card, card_names, load_card
-from aimc_robust.devices.checked_calls import programming_std, read_std
+from aimc_robust.devices.cell_model_checks import programming_std, read_std
 from aimc_robust.devices.library import cards_folder
 from aimc_robust.devices.states import cell_states
 from aimc_robust.errors import InputError, UnknownNameError

@@ -12,7 +12,7 @@ from torch import nn
 
 import aimc_robust as ar
 from aimc_robust.devices.cell_model import CellModel
-from aimc_robust.devices.checked_calls import read_std
+from aimc_robust.devices.cell_model_checks import read_std
 from aimc_robust.devices.library import load_card, load_cell_model
 from aimc_robust.devices.moment_table import state_moments
 from aimc_robust.devices.states import cell_states

@@ -10,7 +10,7 @@ from scipy import stats
 from support.draws import draws
 
 from aimc_robust import Crossbar
-from aimc_robust.devices.checked_calls import programming_std
+from aimc_robust.devices.cell_model_checks import programming_std
 from aimc_robust.devices.laws.polynomial import polynomial
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.devices.states import cell_states

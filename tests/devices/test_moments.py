@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from support.draws import draws
 
-from aimc_robust.devices.checked_calls import programming_std
+from aimc_robust.devices.cell_model_checks import programming_std
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.devices.moment_table import moment_table, state_moments
 from aimc_robust.devices.moments import integrated_moments

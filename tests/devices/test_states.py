@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from support.draws import draws, fixed
 
-from aimc_robust.devices.checked_calls import programming_std, read_std
+from aimc_robust.devices.cell_model_checks import programming_std, read_std
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.devices.states import cell_states
 from aimc_robust.errors import InputError

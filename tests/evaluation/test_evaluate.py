@@ -25,7 +25,7 @@ from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import chip_axes, program_prepared
 from aimc_robust.metrics import measure
 from aimc_robust.statistics.t_interval import t_quantile
-from aimc_robust.statistics.two_stage import DEFAULT_PILOT, chips_needed
+from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT, chips_needed
 
 DAY_S = 86400.0
 RRAM, PCM = Crossbar("rram-wan2022"), Crossbar("pcm-nandakumar2019", read_noise=False)

@@ -15,7 +15,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.merge import merge
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.io.atomic import append_rows, atomic_link, atomic_write, read_rows
 
 ROWS = [{"chip": n, "accuracy": 90.5 + n} for n in range(3)]

@@ -6,10 +6,10 @@ import pytest
 import torch
 from support.measurements import measure, noisy
 
-from aimc_robust.devices.checked_calls import programming_std
+from aimc_robust.devices.cell_model_checks import programming_std
 from aimc_robust.devices.library import load_card
 from aimc_robust.fitting.fit import fit_card
-from aimc_robust.fitting.reference import Reference
+from aimc_robust.fitting.reference_implementation import Reference
 from aimc_robust.fitting.state_distribution import state_distribution
 from aimc_robust.fitting.std_laws import std_at
 

@@ -11,7 +11,7 @@ from aimc_robust.devices import states
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.errors import InputError
 from aimc_robust.fitting import simulated_cells
-from aimc_robust.fitting.reference import Reference
+from aimc_robust.fitting.reference_implementation import Reference
 from aimc_robust.fitting.verify import verify_card
 from aimc_robust.hardware.programming import programmed_matrix
 

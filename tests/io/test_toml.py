@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.spec.comparison import load_spec, spec_from_dict
+from aimc_robust.experiments.spec.loading import load_spec, spec_from_dict
 from aimc_robust.io.toml import to_toml, toml_key, toml_value
 
 # TOML's text is Unicode without surrogates; what else it forbids in a file must be escaped.

@@ -11,7 +11,7 @@ from torch import nn
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import load_data
 from aimc_robust.errors import CheckpointError
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.metrics import measure
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.registry import build_model

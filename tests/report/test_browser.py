@@ -11,7 +11,7 @@ import pytest
 
 from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.report.write import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")

@@ -10,7 +10,7 @@ from support.estimates import estimate
 
 from aimc_robust.statistics.paired_difference import paired_difference
 from aimc_robust.statistics.t_interval import t_interval
-from aimc_robust.statistics.two_stage import chips_needed, stein_interval
+from aimc_robust.statistics.two_stage_sampling import chips_needed, stein_interval
 from aimc_robust.statistics.variance_components import variance_components
 
 REPETITIONS = 2000

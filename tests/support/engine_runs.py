@@ -10,7 +10,7 @@ from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.execution.trial_runner import run_trial
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 
 SGD = [Trial("sgd", 0), Trial("sgd", 1)]
 MIXED = [Trial("m-rwp", 0), Trial("m-rwp", 1)]

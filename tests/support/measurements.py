@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from aimc_robust.devices.checked_calls import read_std
+from aimc_robust.devices.cell_model_checks import read_std
 from aimc_robust.devices.library import load_card
 from aimc_robust.devices.states import cell_states
 

@@ -3,7 +3,8 @@
 from functools import cache
 from pathlib import Path
 
-from aimc_robust.experiments.spec.comparison import ComparisonSpec, load_spec
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.loading import load_spec
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SPECS = sorted(

@@ -14,7 +14,7 @@ from aimc_robust import ADC, DAC, BitSliced, ConverterRanges, Crossbar, Deployme
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import load_data
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.experiments.spec.methods import build_method
 from aimc_robust.models.checkpoint import load_model_tensors, read_checkpoint
 from aimc_robust.models.registry import build_model

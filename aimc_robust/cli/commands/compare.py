@@ -78,7 +78,7 @@ def compare(
 
     Example: aimc-robust compare benchmarks/quickstart.toml --out results/quickstart
     """
-    from aimc_robust.experiments.spec.loading import read_spec
+    from aimc_robust.experiments.spec.inheritance import read_spec
     from aimc_robust.report.comparison.run import ComparisonRun
 
     trial_part = parse_part(part)

@@ -24,7 +24,7 @@ def plan(
     """
     from aimc_robust.cli.views.plan import show, timing_status
     from aimc_robust.experiments.planning.plan import plan as plan_comparison
-    from aimc_robust.experiments.spec.comparison import load_spec
+    from aimc_robust.experiments.spec.loading import load_spec
     from aimc_robust.training.fabric import Machine
 
     comparison = load_spec(spec, scale=scale, overrides=overrides or [])

@@ -8,7 +8,8 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
-from aimc_robust.experiments.planning.plan import DONE, FAILED, SHARED, STARTED, TODO, TRAINED, Plan, PlannedTrial
+from aimc_robust.experiments.planning.plan import Plan, PlannedTrial
+from aimc_robust.experiments.planning.trial_state import DONE, FAILED, SHARED, STARTED, TODO, TRAINED
 
 FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where nothing needs to wrap [characters]
 BYTE_UNITS = (("B", 1.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9))

@@ -20,15 +20,14 @@ from aimc_robust.experiments.evaluate.explain import attribute_models, predict_m
 from aimc_robust.experiments.execution.dry_run import dry_run_crossbar
 from aimc_robust.experiments.results.environment import describe_environment
 from aimc_robust.experiments.results.evaluation import NOTES, EvaluationResults
-from aimc_robust.experiments.results.evaluation_tables import paired_differences, summary_table
+from aimc_robust.experiments.results.evaluation_tables import write_tables
 from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import coverage
-from aimc_robust.io.atomic import atomic_write
 from aimc_robust.metrics import Metric, measure
-from aimc_robust.statistics.two_stage import DEFAULT_PILOT
+from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT
 from aimc_robust.targets.target import Target
 from aimc_robust.training.fabric import Machine
 
@@ -107,23 +106,6 @@ def evaluate_models(
             remarks.add(predict_models(results, models, images, options.prediction_chips, options.jobs, progress))
         write_tables(results)
     return results
-
-
-def write_tables(results: EvaluationResults) -> None:
-    """Write every table that has rows, such as evaluations.csv and summary.csv, computed from the rows alone."""
-    estimates = results.estimates()
-    tables = {
-        "evaluations": results.table(),
-        "summary": summary_table(estimates, results.spec.threshold),
-        "differences": paired_differences(results.spec, estimates),
-        "attribution": results.explanation("attribution"),
-        "prediction": results.explanation("prediction"),
-        "prediction_layers": results.explanation("prediction_layers"),
-        "validity": results.explanation("validity"),
-    }
-    for name, table in tables.items():
-        if len(table):
-            atomic_write(results.folder / f"{name}.csv", table.to_csv(index=False))
 
 
 def _evaluate_target(

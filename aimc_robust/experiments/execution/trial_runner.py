@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -20,13 +19,13 @@ from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import DivergenceError
 from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.execution.model_cache import training_folder
+from aimc_robust.experiments.execution.run_context import RunContext
 from aimc_robust.experiments.execution.trial_evaluation import TrialEvaluation
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.models.registry import build_model
 from aimc_robust.training.config import Precision
 from aimc_robust.training.epoch import loss_function
-from aimc_robust.training.fabric import Machine
 from aimc_robust.training.loop import train
 from aimc_robust.training.resumption import load_selection
 
@@ -36,25 +35,6 @@ if TYPE_CHECKING:
 MAX_DATA_SETS = 2  # that are kept in memory
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """Everything that a process needs to run trials of one comparison. Can be sent to other processes and machines.
-
-    Attributes:
-        folder: The results folder; it must hold the spec.
-        data_folder: Where relative data paths start.
-        model_cache: Folder of trained models that several comparisons share; None: each trial is trained anew.
-        machine: Devices and processes that train one model.
-        retry_failed: Run failed trials again.
-    """
-
-    folder: Path
-    data_folder: Path
-    model_cache: Path | None = None
-    machine: Machine = field(default_factory=Machine)
-    retry_failed: bool = False
 
 
 def run_trial(context: RunContext, trial: Trial, progress: ComparisonProgress) -> str | None:

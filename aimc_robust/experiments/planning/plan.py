@@ -6,7 +6,6 @@ import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
 
 import torch
 
@@ -14,19 +13,12 @@ from aimc_robust.errors import AimcError
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import available_gpus
 from aimc_robust.experiments.execution.engines.local import threads_per_job
 from aimc_robust.experiments.planning.cost_model import CostModel, TrialCost
+from aimc_robust.experiments.planning.trial_state import DONE, FAILED, SHARED, STARTED, TODO, TRAINED, TrialState
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
-
-TrialState = Literal["done", "failed", "trained", "shared", "started", "to do"]
-DONE: Final = "done"
-FAILED: Final = "failed"  # not run again by itself
-TRAINED: Final = "trained"  # but not evaluated on all chips
-SHARED: Final = "shared"  # its training exists, or an earlier trial makes it; only the evaluation is left
-STARTED: Final = "started"
-TODO: Final = "to do"
 
 
 @dataclass(frozen=True)

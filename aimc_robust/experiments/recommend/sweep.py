@@ -10,7 +10,8 @@ from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import ComparisonSpec, spec_from_dict
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.io.toml import to_toml
 from aimc_robust.training.resumption import FINISHED
 

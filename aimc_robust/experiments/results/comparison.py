@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from aimc_robust.errors import InputError, ResultsError
-from aimc_robust.experiments.results.comparison_tables import COLUMNS, group_estimates, summary_table
+from aimc_robust.experiments.results.comparison_tables import COLUMNS, group_estimates, write_tables
 from aimc_robust.experiments.results.dict_diff import dict_differences
 from aimc_robust.experiments.results.filenames import EVALUATIONS, FAILURE, HISTORY, QUESTION, RANGES, SPEC
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import ComparisonSpec, spec_from_dict
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.io.atomic import Row, append_rows, atomic_write, read_json, read_rows
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
@@ -219,8 +220,7 @@ class ComparisonResults:
     def write_tables(self) -> None:
         """Write evaluations.csv and summary.csv, computed from the rows alone."""
         frame = self.table()
-        atomic_write(self.folder / "evaluations.csv", frame.to_csv(index=False))
-        atomic_write(self.folder / "summary.csv", summary_table(self.estimates(frame)).to_csv(index=False))
+        write_tables(self.folder, frame, self.estimates(frame))
 
     def write_json_file(self, name: str, value: Any) -> None:
         """Write a JSON file into the results folder."""

@@ -1,14 +1,28 @@
-"""Tables of a comparison, computed from its rows."""
+"""Tables of a comparison: evaluations.csv and summary.csv, computed from the rows."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from aimc_robust.io.atomic import atomic_write
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 
 COLUMNS = ["method", "seed", "target", "backend", "time_s", "chip", "accuracy", "loss", "n"]
 SUMMARY_COLUMNS = ["method", "target", "time_s", "mean", "sd_noise", "sd_seed", "ci_low", "ci_high", "chips", "seeds"]
+
+
+def write_tables(folder: Path, frame: pd.DataFrame, estimates: Mapping[tuple[str, str], AccuracyEstimate]) -> None:
+    """Write evaluations.csv and summary.csv.
+
+    Args:
+        folder: The results folder.
+        frame: A row per method, seed, target and chip, with COLUMNS.
+        estimates: (method, target) -> estimate, of the rows of `frame`.
+    """
+    atomic_write(folder / "evaluations.csv", frame.to_csv(index=False))
+    atomic_write(folder / "summary.csv", summary_table(estimates).to_csv(index=False))
 
 
 def group_estimates(frame: pd.DataFrame) -> dict[tuple[str, str], AccuracyEstimate]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aimc_robust
 from aimc_robust.devices.library import cards_folder
-from aimc_robust.experiments.spec.loading import resolved_toml
+from aimc_robust.experiments.spec.inheritance import resolved_toml
 from aimc_robust.io.atomic import atomic_write
 
 MARKER = ".answered.json"
@@ -21,12 +21,12 @@ def spec_digest(spec: Path, *, scale: str | None = None, overrides: Sequence[str
 
     Args:
         spec: The TOML file of a comparison.
-        scale: See `spec.loading.read_spec`.
-        overrides: See `spec.loading.read_spec`.
+        scale: See `spec.inheritance.read_spec`.
+        overrides: See `spec.inheritance.read_spec`.
 
     Raises:
-        InputError: see `spec.loading.read_spec`.
-        UnknownNameError: see `spec.loading.read_spec`.
+        InputError: see `spec.inheritance.read_spec`.
+        UnknownNameError: see `spec.inheritance.read_spec`.
     """
     text = resolved_toml(spec, scale=scale, overrides=overrides)
     named = (spec.parent / name for name in re.findall(r"""["']([^"'\n]+\.toml)["']""", text))

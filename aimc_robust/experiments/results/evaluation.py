@@ -18,7 +18,7 @@ from aimc_robust.io.atomic import Row, append_rows, atomic_write, read_json, rea
 from aimc_robust.io.toml import parse
 from aimc_robust.metrics import Measurement
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.two_stage import DEFAULT_PILOT
+from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT
 
 NOTES = "notes.json"
 # Columns that identify a row of each explanation; of several rows, say with more chips, the last one counts.

@@ -1,4 +1,4 @@
-"""Tables of an evaluation: the score of each model under each target, and paired differences."""
+"""Tables of an evaluation: evaluations.csv, summary.csv, differences.csv and others, computed from the rows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.results.evaluation import Estimates
+from aimc_robust.experiments.results.evaluation import Estimates, EvaluationResults
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
+from aimc_robust.io.atomic import atomic_write
 from aimc_robust.metrics import BUILT_IN_METRICS
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.difference_table import difference_table
@@ -20,6 +21,23 @@ from aimc_robust.targets.target import Target
 Key = tuple[str, str]
 """(label of a model, name of a target)."""
 STANDARD_COLUMNS = ("model", "seed", "target", "time_s", "chip", *BUILT_IN_METRICS)
+
+
+def write_tables(results: EvaluationResults) -> None:
+    """Write every table that has rows, such as evaluations.csv and summary.csv, computed from the rows alone."""
+    estimates = results.estimates()
+    tables = {
+        "evaluations": results.table(),
+        "summary": summary_table(estimates, results.spec.threshold),
+        "differences": paired_differences(results.spec, estimates),
+        "attribution": results.explanation("attribution"),
+        "prediction": results.explanation("prediction"),
+        "prediction_layers": results.explanation("prediction_layers"),
+        "validity": results.explanation("validity"),
+    }
+    for name, table in tables.items():
+        if len(table):
+            atomic_write(results.folder / f"{name}.csv", table.to_csv(index=False))
 
 
 def summary_table(estimates: Estimates, threshold: float | None) -> pd.DataFrame:

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
@@ -15,14 +14,13 @@ import pydantic
 from aimc_robust.analysis.diagnostics import DiagnosticsConfig
 from aimc_robust.data.spec import LOCATION_FIELDS, DataSpec
 from aimc_robust.errors import AimcError, InputError
-from aimc_robust.experiments.spec.loading import deep_merge, read_spec
+from aimc_robust.experiments.spec.inheritance import deep_merge
 from aimc_robust.experiments.spec.methods import build_method
 from aimc_robust.experiments.spec.published_table import PaperSpec
-from aimc_robust.experiments.spec.published_values import insert_published_values
-from aimc_robust.io.from_table import from_table
+from aimc_robust.io.dataclass_from_table import from_table
 from aimc_robust.io.toml import StrictModel, parse
 from aimc_robust.models.spec import ModelSpec
-from aimc_robust.targets.build import build_targets, self_contained_target
+from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.target import NAME, Target
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.methods.base import Method
@@ -53,7 +51,7 @@ class ComparisonSpec(StrictModel):
         methods: Label -> table of a method, see `spec.methods.build_method`.
         diagnostics: Fields of `DiagnosticsConfig`; None: no diagnostics.
         paper: The published table that the comparison reproduces.
-        scale: Name of the scale that was applied, see `spec.loading.read_spec`.
+        scale: Name of the scale that was applied, see `spec.inheritance.read_spec`.
         multiply: Factors of strengths that the scale applied.
         overrides: Overrides that were applied, as `KEY=VALUE`.
     """
@@ -216,62 +214,3 @@ def _error_prefix(location: str) -> Iterator[None]:
         yield
     except AimcError as error:
         raise ValueError(f"{location}: {error}") from None
-
-
-def load_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> ComparisonSpec:
-    """Load the spec of a comparison from a TOML file.
-
-    Inheritance, sweeps and device cards are resolved. The result needs no other file than the data, and does not
-    change when a card does.
-
-    Args:
-        path: The TOML file. Relative paths of cards and published values start from its folder.
-        scale: Name of a table `[scale.NAME]` of the spec, whose keys override those of the spec.
-        overrides: Texts `KEY=VALUE` with a dotted key, such as `training.epochs=2`; applied after `scale`.
-
-    Returns:
-        The validated spec.
-
-    Raises:
-        InputError: if the file is missing or invalid; names the file, the key and the allowed values.
-
-    Example:
-        >>> from pathlib import Path
-        >>> import aimc_robust as ar
-        >>> spec = ar.load_spec(Path("benchmarks/quickstart.toml"), overrides=["training.epochs=1"])
-        >>> spec.train_seeds
-        [0, 1, 2]
-    """
-    return spec_from_dict(read_spec(path, scale=scale, overrides=overrides), source=str(path), folder=path.parent)
-
-
-def spec_from_dict(values: dict[str, Any], *, source: str = "spec", folder: Path = Path()) -> ComparisonSpec:
-    """Validate a spec that is given as a dictionary with the keys of the TOML file.
-
-    Args:
-        values: The keys of the spec.
-        source: Origin of the values, named in errors.
-        folder: Where relative paths of cards and published values start.
-
-    Raises:
-        InputError: if a key or value is invalid.
-    """
-    values = dict(values)
-    try:
-        if isinstance(values.get("targets"), list):
-            values["targets"] = [self_contained_target(target, folder) for target in values["targets"]]
-        if isinstance(values.get("methods"), dict):
-            methods = values["methods"].items()
-            values["methods"] = {label: _self_contained_noise(table, folder) for label, table in methods}
-        if isinstance(values.get("paper"), dict):
-            values["paper"] = insert_published_values(values["paper"], folder)
-    except AimcError as error:
-        raise InputError(f"{source}: {error}") from None
-    return parse(values, ComparisonSpec, source=source)
-
-
-def _self_contained_noise(table: Any, folder: Path) -> Any:
-    """Return a method's table with the card of its noise written out."""
-    if isinstance(table, dict) and "noise" in table:
-        return table | {"noise": self_contained_target(table["noise"], folder)}
-    return table

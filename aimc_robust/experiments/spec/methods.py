@@ -3,7 +3,7 @@
 from typing import Any
 
 from aimc_robust.errors import InputError, require_known, require_whole
-from aimc_robust.io.from_table import from_table
+from aimc_robust.io.dataclass_from_table import from_table
 from aimc_robust.targets.build import build_target
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.ramp import Ramp

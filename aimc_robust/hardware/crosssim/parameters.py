@@ -15,7 +15,7 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.standard_mappings import BitSliced, Offset, OneSided, TwoSided
 from aimc_robust.hardware.crosssim.devices import device_parameters
-from aimc_robust.hardware.crosssim.extra import add_extra
+from aimc_robust.hardware.crosssim.extra_parameters import add_extra
 
 
 def crosssim_parameters(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aimc_robust.devices.checked_calls import read_std
+from aimc_robust.devices.cell_model_checks import read_std
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.programming.read_noise import ReadNoise

@@ -89,8 +89,8 @@ class ComparisonRun:
         """
         from aimc_robust.experiments.compare import compare
         from aimc_robust.experiments.results.comparison import ComparisonResults
-        from aimc_robust.experiments.spec.comparison import load_spec
-        from aimc_robust.experiments.spec.loading import resolved_toml
+        from aimc_robust.experiments.spec.inheritance import resolved_toml
+        from aimc_robust.experiments.spec.loading import load_spec
         from aimc_robust.report.write import write_report
 
         digest = self._digest  # of the files as they are now: they may change during the run

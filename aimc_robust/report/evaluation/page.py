@@ -6,8 +6,8 @@ from pathlib import Path
 
 import aimc_robust
 from aimc_robust.devices.limits import time_text
-from aimc_robust.experiments.evaluate.run import write_tables
 from aimc_robust.experiments.results.evaluation import EvaluationResults
+from aimc_robust.experiments.results.evaluation_tables import write_tables
 from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent, gather

@@ -3,7 +3,7 @@
 import torch
 from matplotlib.figure import Figure
 
-from aimc_robust.devices.checked_calls import programming_std
+from aimc_robust.devices.cell_model_checks import programming_std
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.report.figures.device_card import unit_label
 from aimc_robust.report.plot_style import RenderedFigure, figure_style, render_figure, svg_element

@@ -8,10 +8,11 @@ from typer.testing import CliRunner
 from aimc_robust.cli.app import app
 from aimc_robust.cli.views.plan import duration, lines, rows, size
 from aimc_robust.experiments.planning import timer
-from aimc_robust.experiments.planning.plan import DONE, FAILED, STARTED, TODO, Estimate, Plan, PlannedTrial
+from aimc_robust.experiments.planning.plan import Estimate, Plan, PlannedTrial
+from aimc_robust.experiments.planning.trial_state import DONE, FAILED, STARTED, TODO
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 
 
 def invoke(*arguments):

@@ -9,7 +9,7 @@ from support.draws import draws
 from torch import nn
 
 import aimc_robust as ar
-from aimc_robust.devices.checked_calls import read_std
+from aimc_robust.devices.cell_model_checks import read_std
 from aimc_robust.devices.curves import drift_curves, programming_curve, read_curve, read_times_s, round_times_s
 from aimc_robust.devices.laws.base import DriftLaw, ProgrammingLaw, ReadLaw
 from aimc_robust.devices.library import load_card

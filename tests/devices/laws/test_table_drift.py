@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.draws import draws, fixed
 
-from aimc_robust.devices.checked_calls import programming_std, read_std
+from aimc_robust.devices.cell_model_checks import programming_std, read_std
 from aimc_robust.devices.library import load_card
 from aimc_robust.devices.states import cell_states
 

@@ -11,7 +11,7 @@ from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.callbacks.tensorboard import FOLDER, TensorBoard
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 
 SGD, MRWP = Trial("sgd", 0), Trial("m-rwp", 0)
 

@@ -10,7 +10,7 @@ from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.execution import trial_runner
 from aimc_robust.experiments.execution.engines.local import LocalEngine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.metrics import measure
 from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
 

@@ -6,7 +6,7 @@ from support import user_models
 from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.execution.engines.local import LocalEngine
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.report.write import write_report
 
 SPEC = """

@@ -9,22 +9,13 @@ import torch
 from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.planning import timer
 from aimc_robust.experiments.planning.cost_model import CostModel, TrialCost
-from aimc_robust.experiments.planning.plan import (
-    DONE,
-    FAILED,
-    SHARED,
-    STARTED,
-    TODO,
-    TRAINED,
-    makespan,
-    plan,
-    trial_states,
-)
+from aimc_robust.experiments.planning.plan import makespan, plan, trial_states
 from aimc_robust.experiments.planning.timer import Cost, affordable_batch, median_s
+from aimc_robust.experiments.planning.trial_state import DONE, FAILED, SHARED, STARTED, TODO, TRAINED
 from aimc_robust.experiments.planning.workload import method_kind, target_kind
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.targets.build import build_target
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.methods.mixed_rwp import MixedRWP

@@ -17,7 +17,7 @@ from aimc_robust.experiments.recommend.proposal import propose
 from aimc_robust.experiments.recommend.verdict import judge
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.comparison_tables import group_estimates
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.hardware.config.crossbar import Crossbar
 
 DEVICE = "rram-wan2022"

@@ -12,7 +12,7 @@ from aimc_robust.experiments.results.dict_diff import dict_differences
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.merge import merge
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.io.atomic import read_rows
 from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
 

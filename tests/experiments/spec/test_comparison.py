@@ -4,7 +4,7 @@ import pytest
 
 from aimc_robust.analysis.diagnostics import DiagnosticsConfig
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.spec.comparison import load_spec
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.training.methods.mixed_rwp import MixedRWP

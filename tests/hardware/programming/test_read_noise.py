@@ -11,7 +11,7 @@ from support.models import fill
 from torch import Tensor, nn
 
 from aimc_robust import ADC, DAC, BitSliced, Crossbar, program
-from aimc_robust.devices.checked_calls import read_std
+from aimc_robust.devices.cell_model_checks import read_std
 from aimc_robust.hardware.program import chip_axes
 from aimc_robust.hardware.programming.programmed_matrix import Chip, with_bias_rows
 from aimc_robust.hardware.programming.weights_to_states import program_matrix

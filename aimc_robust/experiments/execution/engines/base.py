@@ -10,7 +10,7 @@ from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.trial_runner import RunContext
+    from aimc_robust.experiments.execution.run_context import RunContext
 
 RunTrial = Callable[["RunContext", Trial, ComparisonProgress], str | None]
 """Trains and evaluates one trial, skipping what is done; returns why it failed, or None."""

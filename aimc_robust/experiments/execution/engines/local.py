@@ -23,7 +23,7 @@ from aimc_robust.parallel.cores import available_cpus
 from aimc_robust.parallel.process_pool import WorkerError
 
 if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.trial_runner import RunContext
+    from aimc_robust.experiments.execution.run_context import RunContext
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from aimc_robust.experiments.execution.forkserver import begin_imports, mp_conte
 from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.trial_runner import RunContext
+    from aimc_robust.experiments.execution.run_context import RunContext
 
 READY, PROGRESS, ATTEMPT = "ready", "progress", "attempt"  # kinds of messages
 GRACE_S = 10.0  # time for an idle worker to end by itself

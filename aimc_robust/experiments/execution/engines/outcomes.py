@@ -18,7 +18,7 @@ from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.parallel.process_pool import WorkerError
 
 if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.trial_runner import RunContext
+    from aimc_robust.experiments.execution.run_context import RunContext
 
 RETRIES = 2  # restarts of a trial whose process died
 # Trials that raise an error before no further one starts. One error concerns its trial only; a full disk or a broken

@@ -25,7 +25,7 @@ from aimc_robust.experiments.execution.engines.ray_task import package_versions,
 from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.trial_runner import RunContext
+    from aimc_robust.experiments.execution.run_context import RunContext
 
 POLL_S = 0.5  # between two reads of the mailbox
 

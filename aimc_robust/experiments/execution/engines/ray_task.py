@@ -15,7 +15,7 @@ from aimc_robust.experiments.execution.engines.progress_relay import Call, Forwa
 from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.trial_runner import RunContext
+    from aimc_robust.experiments.execution.run_context import RunContext
 
 
 def package_versions() -> dict[str, str]:

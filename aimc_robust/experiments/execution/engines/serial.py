@@ -10,7 +10,7 @@ from aimc_robust.experiments.execution.engines.base import RunTrial, run_in_proc
 from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.trial_runner import RunContext
+    from aimc_robust.experiments.execution.run_context import RunContext
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 import pytest
 
 from aimc_robust.errors import AimcError, InputError, UnknownNameError
-from aimc_robust.experiments.spec.comparison import load_spec
-from aimc_robust.experiments.spec.loading import parse_override, resolved_toml
+from aimc_robust.experiments.spec.inheritance import parse_override, resolved_toml
+from aimc_robust.experiments.spec.loading import load_spec
 
 BASE = """
 name = "base"

@@ -10,7 +10,7 @@ from support.estimates import estimate
 from aimc_robust.errors import InputError
 from aimc_robust.statistics.paired_difference import paired_difference
 from aimc_robust.statistics.t_interval import t_interval
-from aimc_robust.statistics.two_stage import DEFAULT_PILOT, chips_needed, stein_interval
+from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT, chips_needed, stein_interval
 
 
 def accuracies(n, seed=0):

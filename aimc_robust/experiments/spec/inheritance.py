@@ -1,0 +1,160 @@
+"""Read a spec file into one dictionary: inheritance, scale, overrides and sweeps."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.experiments.spec.published_values import insert_published_values
+from aimc_robust.experiments.spec.sweeps import expand_methods, scale_strengths
+from aimc_robust.io.toml import read_values, to_toml
+
+Values = dict[str, Any]
+REPLACED_TABLES = ("model", "ramp")  # keys of two different networks or ramps must not be mixed
+
+
+def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> Values:
+    """Read the keys of a spec: what it extends, its own keys, then `scale`, then `overrides`; sweeps are expanded.
+
+    Args:
+        path: The TOML file.
+        scale: Name of a table `[scale.NAME]` whose keys override those of the spec.
+        overrides: Texts `KEY=VALUE` with a dotted key and a value in TOML.
+
+    Returns:
+        The keys of a `ComparisonSpec`. `scale` and `overrides` are recorded among them.
+
+    Raises:
+        InputError: if a file is missing or not TOML, if files extend each other in a circle, or if an override has no
+            key or value.
+        UnknownNameError: if the spec has no such scale.
+    """
+    values = _read_inherited(path, ())
+    scales = values.get("scale", {})
+    is_resolved = isinstance(scales, str)  # written by `resolved_toml`: strengths are multiplied already
+    changes = [parse_override(text) for text in overrides]
+    if scale is None and any(keys.get("multiply") for keys in ([] if is_resolved else [values]) + changes):
+        raise InputError(f"{path}: `multiply` belongs to a scale, as in [scale.mini]; choose one by --scale.")
+    if not is_resolved:
+        values.pop("scale", None)
+    if scale is not None:
+        values = deep_merge(values, _scale_table(path, scales, scale)) | {"scale": scale}
+    for change in changes:
+        values = deep_merge(values, change, literal=True)
+    if overrides:
+        values["overrides"] = list(overrides)
+    if isinstance(values.get("methods"), dict):
+        values["methods"] = expand_methods(values["methods"])
+    return scale_strengths(values, values["multiply"]) if scale is not None and "multiply" in values else values
+
+
+def _scale_table(path: Path, scales: Any, scale: str) -> Values:
+    if not isinstance(scales, dict) or scale not in scales:
+        raise unknown_name(f"scale of {path}", scale, list(scales) if isinstance(scales, dict) else [])
+    table = scales[scale]
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: scale.{scale} must be a table of keys of a spec, got {table!r}.")
+    return table
+
+
+def resolved_toml(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> str:
+    """Return the spec as one TOML text that needs no other file but its data and cards.
+
+    The author's own text is returned if it is complete. Otherwise inheritance, scale, overrides and published values
+    are written out.
+
+    Args:
+        path: The TOML file.
+        scale: See `read_spec`.
+        overrides: See `read_spec`.
+
+    Raises:
+        InputError: see `read_spec`.
+        UnknownNameError: see `read_spec`.
+    """
+    text = path.read_text(encoding="utf-8-sig")
+    own = read_values(path, kind="spec")
+    if scale is None and not overrides and "extends" not in own and "published" not in own.get("paper", {}):
+        return text
+    values = read_spec(path, scale=scale, overrides=overrides)
+    if "paper" in values:
+        values["paper"] = insert_published_values(values["paper"], path.parent)
+    changes = "".join([f" at scale {scale}" if scale else "", f" with {', '.join(overrides)}" if overrides else ""])
+    return f"# {path.name}{changes}, written out whole by aimc-robust.\n{to_toml(values)}"
+
+
+def _read_inherited(path: Path, children: tuple[Path, ...]) -> Values:
+    """Merge the keys of the file over those of the file that it extends. `children` extend this file."""
+    resolved = path.resolve()
+    if resolved in children:
+        circle = " -> ".join(file.name for file in (*children[children.index(resolved) :], resolved))
+        raise InputError(f"{path}: `extends` forms a circle ({circle}); remove one of them.")
+    values = read_values(path, kind="spec")
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise InputError(f"{path}: `extends` must be the path of another spec, got {base!r}.")
+    return deep_merge(_read_inherited(path.parent / base, (*children, resolved)), values)
+
+
+def deep_merge(base: Values, override: Values, *, literal: bool = False) -> Values:
+    """Return `base` updated with `override`: tables key by key, any other value replaced.
+
+    A table of REPLACED_TABLES that names another network or ramp replaces the whole table of `base`.
+
+    Args:
+        base: The lower layer.
+        override: The upper layer.
+        literal: Merge tables of REPLACED_TABLES too, key by key.
+    """
+    result = dict(base)
+    for key, value in override.items():
+        previous = result.get(key)
+        if isinstance(previous, dict) and isinstance(value, dict) and (literal or not _replaces(key, previous, value)):
+            value = deep_merge(previous, value, literal=literal)
+        result[key] = value
+    return result
+
+
+def _replaces(table: str, base: Values, override: Values) -> bool:
+    """Return whether an override names another network or ramp than the table below it."""
+    return table in REPLACED_TABLES and any(
+        key in override and override[key] != base.get(key) for key in ("name", "shape")
+    )
+
+
+def parse_override(text: str) -> Values:
+    """Parse `training.epochs=2` into nested tables. A value that is not TOML is taken as text.
+
+    Raises:
+        InputError: if the text has no key or no `=`.
+    """
+    key, equals, value = text.partition("=")
+    parts = [part.strip().strip('"') for part in _key_parts(key)]
+    if not equals or not all(parts):
+        raise InputError(f"--set takes KEY=VALUE, such as training.epochs=2, got {text!r}.")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for part in reversed(parts):
+        parsed = {part: parsed}
+    nested: Values = parsed
+    return nested
+
+
+def _key_parts(key: str) -> list[str]:
+    """Split a dotted key; a quoted part may contain dots: methods."rwp-0.05".sigma."""
+    parts, quoted = [""], False
+    for character in key.strip():
+        if character == '"':
+            quoted = not quoted
+        if character == "." and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
