@@ -39,7 +39,7 @@ class AccuracyEstimate:
     Attributes:
         table: One row per (seed, chip) with `accuracy` [percent]; a seed identifies one trained model. Models may have
             different numbers of chips; each model has the same weight in means and intervals.
-        pilot: Number of first chips of each model that decided how many followed (`two_stage_sampling`); None for a fixed
+        pilot: Number of first chips of each model that decided how many followed; None for a fixed
             number of chips. `ci` accounts for it; the intervals of `components` and `yield_above` are exact for a
             fixed number only.
     """

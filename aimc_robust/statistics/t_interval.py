@@ -43,7 +43,7 @@ def mean_with_error(values: ArrayLike, pilot: int | None = None) -> MeanWithErro
 
     Args:
         values: Independent values, shape (n,).
-        pilot: Number of first values that decided how many followed (`two_stage_sampling`); only these then estimate the
+        pilot: Number of first values that decided how many followed; only these then estimate the
             standard deviation. None: all values do.
 
     Returns:

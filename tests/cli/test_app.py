@@ -47,17 +47,17 @@ def test_devices_lists_every_card_and_shows_each_with_source_and_curve():
 
 
 MISTAKES = {
-    "unknown device": (["devices", "rram-milo"], "did you mean 'rram-milo2021'"),
-    "missing spec": (["compare", "nothing.toml"], "there is no spec at nothing.toml"),
-    "no comparison": (["report", "."], "holds no comparison"),
+    "unknown device": (["devices", "rram-milo"], "'rram-milo2021'"),
+    "missing spec": (["compare", "nothing.toml"], "nothing.toml"),
+    "no comparison": (["report", "."], "comparison"),
     # Told before the spec is read, so also where its answer is there already.
-    "part": (["compare", "nothing.toml", "--part", "4/3"], "--part must be I/N"),
-    "engine": (["compare", "nothing.toml", "--engine", "slurm"], "unknown engine 'slurm'"),
+    "part": (["compare", "nothing.toml", "--part", "4/3"], "--part"),
+    "engine": (["compare", "nothing.toml", "--engine", "slurm"], "'slurm'"),
     "jobs on ray": (
         ["compare", "nothing.toml", "--engine", "ray", "--jobs", "2"],
-        "--jobs applies to --engine local only",
+        "--jobs",
     ),
-    "ray's options": (["compare", "nothing.toml", "--gpus", "1"], "--ray-address, --cpus and --gpus need --engine ray"),
+    "ray's options": (["compare", "nothing.toml", "--gpus", "1"], "--engine ray"),
 }
 
 

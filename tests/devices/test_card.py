@@ -129,9 +129,9 @@ MILO = (cards_folder() / "rram-milo2021.toml").read_text(encoding="utf-8")
 
 # what is wrong -> (text of the card, its replacement, what the message must hold besides the file)
 BAD_CARDS = {
-    "unknown key": ("technology", "tecnology", ["'tecnology'", "did you mean 'technology'?"]),
-    "unknown key in a table": ('figure = "', 'figur = "', ["source", "'figur'", "did you mean 'figure'?"]),
-    "unknown key in the error": ("clip =", "clipp =", ["programming", "'clipp'", "did you mean 'clip'?"]),
+    "unknown key": ("technology", "tecnology", ["'tecnology'", "'technology'"]),
+    "unknown key in a table": ('figure = "', 'figur = "', ["source", "'figur'", "'figure'"]),
+    "unknown key in the error": ("clip =", "clipp =", ["programming", "'clipp'", "'clip'"]),
     "wrong unit": ('unit = "uS"', 'unit = "S"', ["unit", "'S'", "'uS' for conductance", "'nA' for current"]),
     "unknown state": ('state = "conductance"', 'state = "charge"', ["state", "'conductance'", "'current'", "'charge'"]),
     "missing key": ("max = 225.0\n", "", ["range.max", "required and missing"]),

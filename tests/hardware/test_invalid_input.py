@@ -83,7 +83,7 @@ BAD_CONVERTERS = [
     (InputError, DAC, {"bits": 1, "kind": "sign-magnitude"}, ["bits", "2", "1"]),
     (InputError, DAC, {"bits": 8.0, "kind": "signed"}, ["whole number", "8.0"]),
     (InputError, DAC, {"bits": 8, "kind": "ideal"}, ["bits", "ideal", "8"]),
-    (UnknownNameError, DAC, {"bits": 8, "kind": "sign magnitude"}, ["did you mean 'sign-magnitude'"]),
+    (UnknownNameError, DAC, {"bits": 8, "kind": "sign magnitude"}, ["'sign-magnitude'"]),
     (InputError, DAC, {"bits": 8, "kind": "signed", "full_scale": 0.0}, ["full_scale", "above 0"]),
     (InputError, DAC, {"bits": 8, "kind": "signed", "full_scale": -1.0}, ["full_scale", "-1"]),
     (InputError, DAC, {"bits": 8, "kind": "signed", "full_scale": float("nan")}, ["full_scale", "nan"]),

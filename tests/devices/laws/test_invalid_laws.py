@@ -11,7 +11,7 @@ PCM, WAN = "pcm-nandakumar2019", "rram-wan2022-drift"
 BAD = {
     "unknown kind of drift": (PCM, '"power-law"', '"power"', ["drift", "'table'", "'power-law'", "'logarithmic'"]),
     "unknown kind of read noise": (PCM, '"one-over-f"', '"1/f"', ["read", "'one-over-f'", "'log10-one-over-f'"]),
-    "unknown key of drift": (PCM, "t0_s = 20.0\nref", "t0 = 20.0\nref", ["drift", "'t0'", "did you mean 't0_s'?"]),
+    "unknown key of drift": (PCM, "t0_s = 20.0\nref", "t0 = 20.0\nref", ["drift", "'t0'", "'t0_s'"]),
     "no limits": (PCM, "limits_s = [0.0, 31536000.0]\n", "", ["drift", "limits_s", "required and missing"]),
     "limits upside down": (PCM, "[0.0, 31536000.0]", "[5.0, 1.0]", ["limits_s", "low < high", "[5, 1]"]),
     "t0 of 0": (PCM, "t0_s = 20.0\nref", "t0_s = 0.0\nref", ["drift.power-law.t0_s", "greater than 0"]),
@@ -37,7 +37,7 @@ BAD = {
     "unknown interpolation": (WAN, '"log"', '"cubic"', ["interpolation", "'linear'", "'log'", "'cubic'"]),
     "stuck above 1": (PCM, "[read]", "[stuck]\nlow = 1.5\n[read]", ["stuck.low", "less than or equal to 1", "1.5"]),
     "stuck above 1 together": (PCM, "[read]", "[stuck]\nlow = 0.6\nhigh = 0.6\n[read]", ["stuck", "<= 1", "0.6 + 0.6"]),
-    "unknown key of stuck": (PCM, "[read]", "[stuck]\nlo = 0.6\n[read]", ["stuck", "'lo'", "did you mean 'low'?"]),
+    "unknown key of stuck": (PCM, "[read]", "[stuck]\nlo = 0.6\n[read]", ["stuck", "'lo'", "'low'"]),
 }
 
 

@@ -195,7 +195,7 @@ def test_weights_that_are_given_are_measured_and_not_trained(finished_comparison
 
 
 BAD = {
-    "unknown device": (["--device", "rram-wan"], "did you mean 'rram-wan2022'"),
+    "unknown device": (["--device", "rram-wan"], "'rram-wan2022'"),
     "a noise": (["--device", "gaussian-0.1"], "got the target 'gaussian-0.1'"),
     "digital weights": (["--device", "digital"], "at least one --device"),
     "two times": (["--device", "pcm-joshi2020", "--time", "0,1h"], "one device at one time"),

@@ -26,7 +26,7 @@ def test_the_cards_own_window_is_the_default():
 
 
 BAD = [
-    (UnknownNameError, {"device": "rram-milo"}, ["'rram-milo'", "did you mean 'rram-milo2021'?"]),
+    (UnknownNameError, {"device": "rram-milo"}, ["'rram-milo'", "'rram-milo2021'"]),
     (InputError, {"device": "nowhere.toml"}, ["nowhere.toml", "path of an existing TOML file"]),
     (UnknownNameError, {"mapping": "onesided"}, ["mapping 'onesided'", "'one-sided'", "offset", "two-sided"]),
     (InputError, {"cell_bits": -1}, ["cell_bits", "0", "16", "-1"]),
@@ -43,7 +43,7 @@ BAD = [
     (InputError, {"window": (50.0, 100.0, 200.0)}, ["window", "(min, max)"]),
     (InputError, {"window": 225.0}, ["window", "(min, max)", "225"]),
     (InputError, {"window": ("low", "high")}, ["window", "(min, max)", "low"]),
-    (UnknownNameError, {"scaling": "columns"}, ["scaling 'columns'", "did you mean 'column'", "layer"]),
+    (UnknownNameError, {"scaling": "columns"}, ["scaling 'columns'", "'column'", "layer"]),
     (UnknownNameError, {"on_out_of_range": "ignore"}, ["on_out_of_range 'ignore'", "error", "warn"]),
     (InputError, {"bias_rows": -1}, ["bias_rows", "0", "1024", "-1"]),
     (InputError, {"bias_rows": True}, ["bias_rows", "whole number", "True"]),
