@@ -14,7 +14,7 @@ pytest_plugins = ["support.fixtures.comparison", "support.fixtures.evaluation", 
 # Tests by properties: a few examples, the same at every run, unless `HYPOTHESIS_PROFILE=long` or `--hypothesis-profile
 # long` asks for many new ones.
 settings.register_profile("short", max_examples=15, deadline=None, derandomize=True)
-settings.register_profile("long", max_examples=300, deadline=None, print_blob=True)
+settings.register_profile("long", max_examples=100, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
