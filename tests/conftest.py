@@ -12,7 +12,7 @@ from hypothesis import settings
 pytest_plugins = ["support.fixtures.comparison", "support.fixtures.evaluation", "support.fixtures.report"]
 
 # Tests by properties: a few examples, the same at every run, unless `HYPOTHESIS_PROFILE=long` or `--hypothesis-profile
-# long` asks for many new ones.
+# long` asks for more of them.
 settings.register_profile("short", max_examples=15, deadline=None, derandomize=True)
 settings.register_profile("long", max_examples=100, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
