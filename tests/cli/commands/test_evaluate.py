@@ -197,7 +197,7 @@ BAD = {
     "images with NaN": ({"data": "npz:nan.npz"}, (), ["NaN"]),
     "labels that are shares": ({"data": "npz:shares.npz"}, (), ["float64"]),
     "labels that are too few": ({"data": "npz:few-labels.npz"}, (), ["(60)"]),
-    "no images": ({"data": "npz:empty.npz"}, (), ["(0, 6, 6)"]),
+    "no images": ({"data": "npz:empty.npz"}, (), ["(0, 6, 6, 1)"]),
     "other arrays": ({"data": "npz:other-names.npz"}, (), ["images", "pictures"]),
     "pickled arrays": ({"data": "npz:objects.npz"}, (), ["objects.npz"]),
     "bytes without a normalisation": ({"data": "npz:bytes.npz"}, (), ["--normalize"]),
