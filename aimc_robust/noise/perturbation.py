@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from aimc_robust.errors import InputError
 from aimc_robust.noise.analog_weights import Scope, analog_weights, layer_name, weights_in_scope
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.unwrap import unwrap_model
@@ -34,7 +35,7 @@ def perturb_weights(
             numbers differ from the CPU's: for training, not for chips that must be equal on every machine.
 
     Raises:
-        InputError: if no parameter is in scope.
+        InputError: if no parameter is in scope, or the noise returns a wrong shape.
     """
     model, draw_on_device = unwrap_model(model), draw_on_device and noise.supports_any_device
     matrices = {id(matrix.parameter): matrix for matrix in analog_weights(model).values()}
@@ -46,10 +47,15 @@ def perturb_weights(
             else:
                 source = generator
             matrix = matrices.get(id(weight))
-            if matrix is None:
-                noisy = noise.perturb(layer, weight.detach(), source)
-            else:
-                noisy = matrix.to_parameter_layout(noise.perturb(matrix.layer, matrix.filters_first(), source))
+            values = weight.detach() if matrix is None else matrix.filters_first()
+            noisy = noise.perturb(layer if matrix is None else matrix.layer, values, source)
+            if not isinstance(noisy, torch.Tensor) or noisy.shape != values.shape:
+                got = tuple(noisy.shape) if isinstance(noisy, torch.Tensor) else type(noisy).__name__
+                raise InputError(
+                    f"{type(noise).__name__}.perturb must return a tensor of the weight's shape {tuple(values.shape)}, "
+                    f"got {got} for {layer!r}."
+                )
+            noisy = noisy if matrix is None else matrix.to_parameter_layout(noisy)
             weight.copy_(noisy if strength == 1.0 else torch.lerp(weight, noisy, strength))
     # Autocast caches low-precision copies of weights and does not notice a change in place.
     torch.clear_autocast_cache()

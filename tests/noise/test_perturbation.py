@@ -195,3 +195,16 @@ def test_any_layer_shape_is_perturbed_as_by_hand_and_restored(layer, scale):
         assert torch.equal(layer.weight, expected)
         assert changed(model, before) == {"1.weight"}
     assert bits(model) == before
+
+
+@pytest.mark.parametrize("wrong", [lambda w: w[:1].clone(), lambda w: w.sum(), lambda w: None])
+def test_a_noise_that_returns_another_shape_is_refused_by_name(wrong):
+    class Broadcast(WeightNoise):
+        def perturb(self, name, weight, generator):
+            return wrong(weight)
+
+    model = torch.nn.Linear(3, 2)
+    before = model.weight.detach().clone()
+    with pytest.raises(InputError, match="Broadcast"), perturbed(model, Broadcast(), generator=Axes(0)):
+        pass
+    assert torch.equal(model.weight, before)

@@ -11,6 +11,7 @@ from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.experiments.spec.methods import build_method
 from aimc_robust.hardware.config.mapping import WeightMapping
 from aimc_robust.noise.base import WeightNoise
+from aimc_robust.report.comparison.text import method_settings
 from aimc_robust.targets.build import build_target, self_contained_target
 from aimc_robust.targets.command_line import target_tables
 
@@ -190,3 +191,11 @@ def test_a_results_folder_records_a_digest_of_the_users_code(module):
     changed = self_contained_target({"noise": "own_code:Noise"}, module.parent)
     assert changed["code_digests"] != tables[1]["code_digests"]
     assert build_target(changed).name == "Noise"
+
+
+def test_a_methods_noise_by_import_path_is_shown_by_its_reference(tiny, tmp_path):
+    path = tmp_path / "spec.toml"
+    text = tiny.replace("[methods.m-rwp]\nsigma = 0.1\n", '[methods.m-rwp]\nnoise = "own_code:Noise"\n')
+    assert text != tiny
+    path.write_text(text)
+    assert "noise own_code:Noise" in method_settings(ar.load_spec(str(path)), "m-rwp")

@@ -14,7 +14,7 @@ from aimc_robust.io.toml import parse
 from aimc_robust.targets.build import self_contained_target
 
 
-def load_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> ComparisonSpec:
+def load_spec(path: str | Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> ComparisonSpec:
     """Load the spec of a comparison from a TOML file.
 
     Inheritance, sweeps and device cards are resolved. The result needs no other file than the data, and does not
@@ -32,12 +32,12 @@ def load_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
         InputError: if the file is missing or invalid; names the file, the key and the allowed values.
 
     Example:
-        >>> from pathlib import Path
         >>> import aimc_robust as ar
-        >>> spec = ar.load_spec(Path("benchmarks/quickstart.toml"), overrides=["training.epochs=1"])
+        >>> spec = ar.load_spec("benchmarks/quickstart.toml", overrides=["training.epochs=1"])
         >>> spec.train_seeds
         [0, 1, 2]
     """
+    path = Path(path)
     return spec_from_dict(read_spec(path, scale=scale, overrides=overrides), source=str(path), folder=path.parent)
 
 

@@ -139,7 +139,8 @@ class Crossbar(WeightNoise):
         """Return a crossbar that differs in some options.
 
         Args:
-            **options: Keyword arguments of `Crossbar`.
+            **options: Keyword arguments of `Crossbar`. With another `device`, `window` and `stuck` are the device's own
+                unless they are given.
 
         Raises:
             InputError: if an option is invalid.
@@ -149,7 +150,8 @@ class Crossbar(WeightNoise):
             >>> Crossbar("rram-wan2022", rows=256).replace(read_noise=False).arrays.rows
             256
         """
-        if "device" in options:
+        if "device" in options:  # the window and the stuck cells of another device are its own, unless given
+            options = {"window": None, "stuck": None} | options
             options["cell"] = load_cell_model(options.pop("device"))
         if "mapping" in options:
             options["mapping"] = find_mapping(options["mapping"])
@@ -159,7 +161,9 @@ class Crossbar(WeightNoise):
             keys = [key.name for key in fields(part) if key.name in options]
             parts[name] = replace_fields(part, **{key: options.pop(key) for key in keys}) if keys else part
         if options:
-            raise unknown_name("option of a crossbar", next(iter(options)), Crossbar.__init__.__annotations__)
+            raise unknown_name(
+                "option of a crossbar", next(iter(options)), set(Crossbar.__init__.__annotations__) - {"return"}
+            )
         crossbar = object.__new__(Crossbar)
         crossbar._set_parts(**parts)
         checked = ("cell", "window", "on_out_of_range")

@@ -51,7 +51,9 @@ def method_settings(spec: ComparisonSpec, label: str) -> str:
         table["ramp"] = ramp["shape"] + length
     if isinstance(table.get("noise"), dict):
         noise = table["noise"]
-        table["noise"] = noise.get("name") or noise["device"]["name"]  # not the whole card
+        device = noise.get("device")
+        # The name of a card or noise; of user code its reference, a text.
+        table["noise"] = noise.get("name") or (device["name"] if isinstance(device, dict) else device or noise["noise"])
     return ", ".join(f"{key} {value}" for key, value in table.items()) or MISSING
 
 

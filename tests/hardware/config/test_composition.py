@@ -153,3 +153,16 @@ def test_a_deployment_takes_any_mapping_of_ranges_and_names_what_is_wrong():
         with pytest.raises((InputError, UnknownNameError), match=name):
             Deployment(**options)
     assert BitSliced(weight_bits=6, slices=2).description == "bit-sliced (6 bits in 2 slices)"
+
+
+def test_another_device_has_its_own_window_and_stuck_cells():
+    crossbar = Crossbar("rram-wan2022", window=(5.0, 20.0), stuck=(0.1, 0.0), rows=64)
+    other = crossbar.replace(device="sonos-agrawal2022")
+    assert (other.device.window, other.device.stuck, other.arrays.rows) == (None, None, 64)
+    assert crossbar.replace(device="sonos-agrawal2022", window=(0.0, 800.0)).device.window == (0.0, 800.0)
+
+
+def test_an_unknown_option_of_replace_names_the_known_ones():
+    with pytest.raises(UnknownNameError, match="rows") as caught:
+        Crossbar("ideal").replace(row=3)
+    assert "return" not in str(caught.value)
