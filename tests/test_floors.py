@@ -1,6 +1,7 @@
 """Each floor of the package imports only what lies below it, and no files import each other in a circle."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -33,12 +34,16 @@ def module_name(path: str) -> str:
     return ".".join(("aimc_robust", *Path(path).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def imports(source: str, path: str) -> Iterator[tuple[int, str]]:
+@functools.cache
+def imports(source: str, path: str) -> tuple[tuple[int, str], ...]:
     """(line, dotted name) of each import from aimc_robust, wherever it stands in the file `path`.
 
-    `from a import b` yields `a.b`. Attributes of the package itself count as imported.
+    `from a import b` gives `a.b`. Attributes of the package itself count as imported.
     """
-    tree = ast.parse(source)
+    return tuple(_imports(ast.parse(source), path))
+
+
+def _imports(tree: ast.Module, path: str) -> Iterator[tuple[int, str]]:
     package = ("aimc_robust", *Path(path).parts[:-1])
     aliases = set()
     for node in ast.walk(tree):

@@ -259,6 +259,7 @@ def start_script(folder):
     return process, [int(path.name) for path in folder.iterdir()]
 
 
+@pytest.mark.slow
 @LINUX
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     process, workers = start_script(tmp_path)
@@ -269,6 +270,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     process.communicate()
 
 
+@pytest.mark.slow
 @LINUX
 def test_control_c_ends_parent_and_workers_at_once_with_one_traceback(tmp_path):
     process, workers = start_script(tmp_path)

@@ -1,6 +1,7 @@
 """Two real processes that work together over gloo. They start once and then do one job after the other."""
 
 import datetime
+import importlib
 import queue
 import traceback
 from collections.abc import Callable
@@ -40,8 +41,9 @@ class Workers:
         return [results[rank] for rank in range(self.size)]
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("forkserver")  # imports torch once for all, in a process without threads
-        context.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "aimc_robust.training"])
+        importlib.import_module("lightning_fabric")  # once here, and not in each process
+        # A fork has torch imported already; with a GPU, torch has threads that do not survive it.
+        context = multiprocessing.get_context("forkserver" if torch.cuda.is_available() else "fork")
         self.starts += 1
         meeting = self.folder / f"meeting-{self.starts}"
         self.inboxes, self.outbox = [context.Queue() for _ in range(self.size)], context.Queue()

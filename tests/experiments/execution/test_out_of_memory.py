@@ -28,21 +28,23 @@ model = { name = "user_models:Hungry" }
 """
 
 
-@pytest.mark.parametrize("engine", [None, LocalEngine(1, threads=1)], ids=["serial", "jobs"])
+@pytest.mark.parametrize(
+    "engine", [None, pytest.param(LocalEngine(1, threads=1), marks=pytest.mark.slow)], ids=["serial", "jobs"]
+)
 def test_want_of_memory_is_one_trials_failure(tmp_path, monkeypatch, engine):
     folder = user_models.__file__.rpartition("/")[0]
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", folder)
     path = tmp_path / "spec.toml"
     path.write_text(SPEC, encoding="utf-8")
-    evaluation_inputs = {"data_folder": tmp_path, "progress": ComparisonProgress(), "engine": engine}
-    outcome = compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **evaluation_inputs)
+    options = {"data_folder": tmp_path, "progress": ComparisonProgress(), "engine": engine}
+    outcome = compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **options)
     ((trial, reason),) = outcome.failed.items()
     assert trial.method == "hungry"
     assert reason.startswith("out of memory (")
     assert reason.endswith("use a smaller batch or network, or fewer jobs.")
     assert list(outcome.results.table()["method"]) == ["sgd"]
     assert "out of memory" in write_report(tmp_path / "out").read_text(encoding="utf-8")
-    assert compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **evaluation_inputs).failed == {
+    assert compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **options).failed == {
         trial: reason
     }  # not tried again

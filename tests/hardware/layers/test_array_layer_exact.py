@@ -35,10 +35,16 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("bias_rows", [0, 2])
-@pytest.mark.parametrize("scaling", ["layer", "column"])
+# Every combination for three kinds of layer; half of them, each value once, for the others.
+LAYOUTS = [("layer", 2), ("column", 0), ("layer", 0), ("column", 2)]
+EVERY_LAYOUT = ("linear", "conv2d grouped", "transposed 2d")
+
+
 @pytest.mark.parametrize("mapping", MAPPINGS, ids=str)
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    ("name", "scaling", "bias_rows"),
+    [(name, *layout) for name in LAYERS for layout in LAYOUTS[: 4 if name in EVERY_LAYOUT else 2]],
+)
 def test_without_errors_every_layer_is_torchs(name, mapping, scaling, bias_rows):
     layer, shape = copy.deepcopy(LAYERS[name][0]).double(), LAYERS[name][1]
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
