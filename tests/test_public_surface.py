@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+from support.for_each import for_each
 
 import aimc_robust as ar
 
@@ -43,7 +44,7 @@ def test_editors_read_the_same_names_from_the_same_modules():
     assert imports_for_editors() == {name: f"aimc_robust.{module}" for name, module in ar._MODULE_OF.items()}
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@for_each("name", OBJECTS)
 def test_a_name_is_the_object_of_its_defining_module_and_documented(name):
     thing, module = getattr(ar, name), f"aimc_robust.{ar._MODULE_OF[name]}"
     assert thing is getattr(importlib.import_module(module), name)
@@ -55,7 +56,7 @@ def test_a_name_is_the_object_of_its_defining_module_and_documented(name):
         assert thing.__doc__ is not None
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@for_each("name", OBJECTS)
 def test_every_public_method_is_documented_and_every_argument_has_a_type(name):
     thing = getattr(ar, name)
     members = [thing]

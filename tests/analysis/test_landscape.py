@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from support.fixtures.comparison import run_spec
+from support.fixtures.report import figures_as_stubs
 from torch import nn
 from torch.nn import functional as F
 
@@ -153,6 +154,7 @@ def test_evaluate_refuses_what_only_a_comparison_knows(table):
         target_tables(["rram-wan2022", table], [0.0], {})
 
 
+@pytest.mark.usefixtures("stub_figures")
 def test_the_report_says_how_many_models_it_rests_on(comparison_with_landscape, tmp_path):
     folder = shutil.copytree(comparison_with_landscape, tmp_path / "out")
     shutil.rmtree(folder / "runs" / "sgd-seed1")
@@ -183,7 +185,8 @@ def comparison_with_landscape(tiny, trained_models, tmp_path_factory):
     path = folder / "spec.toml"
     path.write_text(tiny.replace(*PLANE))
     run_spec(path, folder / "out", model_cache=trained_models)
-    write_report(folder / "out")
+    with figures_as_stubs():
+        write_report(folder / "out")
     return folder / "out"
 
 

@@ -4,6 +4,7 @@ import csv
 import re
 
 import pytest
+from support.for_each import for_each
 from support.paper_specs import BENCHMARKS, NAMES, loaded, recipes
 
 from aimc_robust.experiments.spec.published_table import PaperCell
@@ -50,7 +51,7 @@ def test_a_spec_loads_at_every_scale_and_says_what_it_reproduces(name):
         assert len(loaded(name, scale).build_targets()) == len(spec.build_targets())
 
 
-@pytest.mark.parametrize("name", TABLES)
+@for_each("name", TABLES)
 def test_every_place_of_a_table_has_its_published_figure(name):
     assert [(cell.row, cell.column) for cell in cells(name) if cell.published is None] == []
 
@@ -75,7 +76,7 @@ def test_together_the_specs_cover_everything_that_is_published():
     assert len(published) > 360
 
 
-@pytest.mark.parametrize(("place", "printed"), PRINTED.items(), ids=lambda value: "-".join(map(str, value)))
+@for_each(("place", "printed"), PRINTED.items())
 def test_a_place_has_the_figure_that_is_printed_there(place, printed):
     name, method, target, metric = place
     found = [c for c in cells(name) if (c.methods, c.target, c.metric, c.cost) == ((method,), target, metric, None)]

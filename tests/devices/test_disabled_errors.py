@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from support.draws import draws
+from support.for_each import for_each
 
 from aimc_robust import Crossbar
 from aimc_robust.devices.cell_model_checks import programming_std
@@ -41,8 +42,8 @@ def test_every_kind_of_drift_is_tried():
     assert LOGARITHMIC
 
 
-@pytest.mark.parametrize("name", card_names())
-@pytest.mark.parametrize("time_s", [0.0, 1.5 * DAY_S])
+@for_each("name", card_names())
+@for_each("time_s", [0.0, 1.5 * DAY_S])
 def test_without_both_a_cell_holds_its_target(name, time_s):
     card = load_card(name)
     target = torch.linspace(card.range.min, card.range.max, 200, dtype=torch.float64)
@@ -64,9 +65,9 @@ def test_without_drift_a_cell_stays_as_it_was_programmed(name, error_scale):
     assert not torch.allclose(aged, fresh.now, rtol=1e-3)  # control: it would age
 
 
-@pytest.mark.parametrize("name", TABLES)
-@pytest.mark.parametrize("days", [0.0, 0.3, 1.0, 2.5])
-@pytest.mark.parametrize("error_scale", [1.0, 0.25])
+@for_each("name", TABLES)
+@for_each("days", [0.0, 0.3, 1.0, 2.5])
+@for_each("error_scale", [1.0, 0.25])
 def test_of_a_table_the_two_alone_add_up_to_both(name, days, error_scale):
     target = middle(load_card(name))
     options = {"time_s": days * DAY_S, "error_scale": error_scale}
@@ -126,8 +127,8 @@ def test_of_a_logarithm_the_two_alone_add_up_to_both(name):
     assert stats.kstest(drift.numpy(), stats.norm(mean, 1.1 * std).cdf).pvalue < 1e-6  # control
 
 
-@pytest.mark.parametrize("name", DRIFTING)
-@pytest.mark.parametrize("switches", [{}, {"programming": False}, {"drift": False}, BOTH_OFF], ids=str)
+@for_each("name", DRIFTING)
+@for_each("switches", [{}, {"programming": False}, {"drift": False}, BOTH_OFF])
 def test_stuck_cells_stay_stuck_and_are_the_same_cells(name, switches):
     card, target = load_card(name), middle(load_card(name))
     free = now(name, target, time_s=DAY_S, **switches)

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from support.for_each import for_each
 
 from aimc_robust.io.atomic import append_rows, atomic_write, read_rows
 
@@ -34,7 +35,7 @@ def test_floats_come_back_bit_for_bit(tmp_path):
     assert [row["value"].hex() for row in read_rows(tmp_path / "rows.jsonl")] == [value.hex() for value in values]
 
 
-@pytest.mark.parametrize("cut", range(len(lines(ROWS)) + 1))
+@for_each("cut", range(len(lines(ROWS)) + 1))
 def test_a_file_cut_anywhere_loses_its_last_incomplete_row_alone(cut, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(lines(ROWS)[:cut])

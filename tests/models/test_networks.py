@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from support.for_each import for_each
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -94,7 +95,7 @@ WRN_MILLIONS = {"40-1": 0.6, "40-2": 2.2, "40-4": 8.9, "16-8": 11.0, "16-10": 17
 PYRAMIDNET_110 = {48: 1_772_706, 84: 3_904_446, 270: 28_485_477}
 
 
-@pytest.mark.parametrize("size", WRN_MILLIONS)
+@for_each("size", WRN_MILLIONS)
 def test_wide_residual_networks_have_the_weights_of_their_papers_tables(size):
     assert round(weights(f"wrn-{size}", 10) / 1e6, 1) == WRN_MILLIONS[size]
 

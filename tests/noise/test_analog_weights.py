@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.for_each import for_each
 from torch import Tensor, nn
 
 from aimc_robust import Crossbar, Gaussian, program
@@ -51,8 +52,8 @@ def test_a_filter_is_what_its_output_depends_on(name):
         assert others.nonzero().flatten().tolist() == [output]
 
 
-@pytest.mark.parametrize("scale", ["filter_max", "filter_norm"])
-@pytest.mark.parametrize("name", LAYERS)
+@for_each("scale", ["filter_max", "filter_norm"])
+@for_each("name", LAYERS)
 def test_noise_relative_to_a_filter_is_relative_to_its_output(name, scale):
     layer = LAYERS[name]
     weight = weight_of(layer)

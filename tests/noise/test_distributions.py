@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from support.for_each import for_each
 from torch import Tensor
 
 from aimc_robust import Gaussian, Laplace, WeightNoise
@@ -59,16 +60,16 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("case", CASES)
+@for_each("shape", SHAPES.values())
+@for_each("scale", SCALES)
+@for_each("case", CASES)
 def test_each_filter_has_the_promised_std(case, scale, shape):
     make, std, kurtosis = CASES[case]
     weight = weights(shape)
     assert worst_std_error(make(scale), weight, std * scale_of_each_filter(weight, scale), kurtosis) < LIMIT
 
 
-@pytest.mark.parametrize(("right", "wrong"), list(itertools.permutations(SCALES, 2)))
+@for_each(("right", "wrong"), list(itertools.permutations(SCALES, 2)))
 def test_the_std_check_fails_for_the_wrong_scale(right, wrong):
     weight = weights(SHAPES["conv2d"])
     assert worst_std_error(Gaussian(0.1, wrong), weight, 0.1 * scale_of_each_filter(weight, right), 3.0) > 2 * LIMIT

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from support.fixtures.report import figures_as_stubs
 from support.published_tables import PAPER
 from support.shared_build import build_once
 
@@ -40,6 +41,7 @@ def comparison_with_paper(finished_comparison, tmp_path_factory):
         shutil.copytree(finished_comparison, folder, dirs_exist_ok=True)
         path = folder / "question.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"paper": PAPER}))
-        write_report(folder)
+        with figures_as_stubs():
+            write_report(folder)
 
     return build_once(tmp_path_factory, "comparison-with-paper", build)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.for_each import for_each
 from torch import Tensor
 
 from aimc_robust import Crossbar
@@ -21,8 +22,8 @@ PRECISIONS = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], id
 DAY_S = 86400.0
 
 
-def by_id(cases: list[dict]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("case", cases, ids=[case["id"] for case in cases])
+def by_id(cases: list[dict]) -> Callable[[Callable], Callable]:
+    return for_each("case", cases)
 
 
 def stored_array(case: dict, name: str) -> Tensor | None:

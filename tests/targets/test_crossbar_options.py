@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from support import user_models
 from support.fixtures.comparison import run_spec
+from support.fixtures.report import figures_as_stubs
 
 from aimc_robust import ADC, DAC, BitSliced, ConverterRanges, Crossbar, Deployment, calibrate, evaluate
 from aimc_robust.data.batches import split_batches
@@ -103,7 +104,8 @@ def compared(tiny, trained_models, tmp_path_factory):
     text = tiny.replace('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', CONVERTERS.strip())
     (folder / "spec.toml").write_text(text)
     run_spec(folder / "spec.toml", folder / "out", model_cache=trained_models)
-    write_report(folder / "out")
+    with figures_as_stubs():
+        write_report(folder / "out")
     return folder / "out"
 
 

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from support.for_each import for_each
 from support.training_examples import conv_net, digit_batches, gradients_of, state_of
 from torch import nn
 from torch.optim import lr_scheduler
@@ -136,7 +137,7 @@ WRAPPERS = {
 
 
 @every_method
-@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+@for_each("wrap", WRAPPERS.values())
 def test_a_wrapped_model_meets_the_noise_of_the_model_itself(method, wrap):
     expected, model = gradients(method, conv_net()), conv_net()
     before, wrapped = state_of(model), wrap(model)

@@ -15,6 +15,7 @@ from support.nets import images, net
 
 from aimc_robust.cli.app import main
 
+pytestmark = pytest.mark.usefixtures("stub_figures")
 MODULE = """
 import torch
 from torch import nn

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.draws import draws, fixed
+from support.for_each import for_each
 
 from aimc_robust.devices.cell_model_checks import programming_std, read_std
 from aimc_robust.devices.library import load_card
@@ -52,8 +53,8 @@ def sonos(current, xi, days):
     return np.maximum(centre + sigma * xi, 0)
 
 
-@pytest.mark.parametrize("days", [0, 0.3, 1, 2, 2.5, 4.999, 5, 7])
-@pytest.mark.parametrize("xi", [-2.0, 0.0, 1.0])
+@for_each("days", [0, 0.3, 1, 2, 2.5, 4.999, 5, 7])
+@for_each("xi", [-2.0, 0.0, 1.0])
 def test_sonos_is_the_published_fit_at_every_time(days, xi):
     current = np.linspace(0, 1800, 721)
     draw = fixed(programming=torch.tensor(xi))

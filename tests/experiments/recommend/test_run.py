@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from support.fixtures.report import figures_as_stubs
 
 from aimc_robust.cli.app import main
 from aimc_robust.data.batches import split_batches
@@ -20,6 +21,7 @@ from aimc_robust.experiments.results.comparison_tables import group_estimates
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.hardware.config.crossbar import Crossbar
 
+pytestmark = pytest.mark.usefixtures("stub_figures")
 DEVICE = "rram-wan2022"
 SHORT = ["--epochs", 1, "--seeds", 1, "--chips", 2, "--jobs", 1]
 
@@ -56,7 +58,7 @@ def spec_file(tmp_path_factory, tiny):
 def recommendation(spec_file):
     """The folder of finished advice, and what the command printed."""
     folder = spec_file.parent / "out"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, figures_as_stubs():
         arguments = ["recommend", "--spec", spec_file, "--device", DEVICE, "--out", folder, *SHORT]
         patch.setattr(sys, "argv", ["aimc-robust", *map(str, arguments)])
         lines = []

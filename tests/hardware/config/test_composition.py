@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from support.for_each import for_each
 from torch import nn
 
 from aimc_robust import (
@@ -73,7 +74,7 @@ def test_equal_crossbars_are_equal_and_hashable_also_after_a_copy():
         crossbar.arrays.rows = 3
 
 
-@pytest.mark.parametrize("option", [*OPTIONS, "device", "crosssim"])
+@for_each("option", [*OPTIONS, "device", "crosssim"])
 def test_replace_changes_one_option_and_keeps_the_others(option):
     plain, values = Crossbar("rram-milo2021"), {"device": "rram-wan2022", "crosssim": {"xbar": {}}, **OPTIONS}
     changed = plain.replace(**{option: values[option]})

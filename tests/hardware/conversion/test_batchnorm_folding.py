@@ -3,6 +3,7 @@
 import pytest
 import torch
 from support.folding import TOLERANCE, folded_and_difference, noise_inputs, stirred
+from support.for_each import for_each
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -18,9 +19,9 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-@pytest.mark.parametrize("layer", LAYERS)
+@for_each("affine", [True, False])
+@for_each("bias", [True, False])
+@for_each("layer", LAYERS)
 def test_a_batchnorm_after_a_layer_is_folded_exactly(layer, bias, affine):
     make_layer, make_norm, shape = LAYERS[layer]
     conv = make_layer(bias)

@@ -3,9 +3,11 @@
 import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.for_each import for_each
 
 from aimc_robust import Crossbar, Deployment, load_card
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
@@ -28,10 +30,10 @@ CARDS = {
 DAY_S = 86400.0
 
 
-def recorded(section: str) -> pytest.MarkDecorator:
+def recorded(section: str) -> Callable[[Callable], Callable]:
     table = TABLES[section]
     cases = [table["always"] | dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
-    return pytest.mark.parametrize("case", cases, ids=[str(number) for number in range(len(cases))])
+    return for_each("case", cases)
 
 
 def crossbar_of(case: dict, **more) -> Crossbar:

@@ -1,7 +1,7 @@
 """Products behind converters agree with CrossSim 3.2.0: every DAC, ADC, array height and input slicing recorded."""
 
-import pytest
 import torch
+from support.for_each import for_each
 from support.golden import ARRAYS, CASES, PRECISIONS, by_id, converting_crossbar, disagreement
 from torch import Tensor, nn
 
@@ -48,14 +48,13 @@ def test_the_stored_cases_cover_every_kind_of_converter_height_and_slicing():
     assert slicings == {(1, True), (2, True), (1, False)}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "change",
     [
         lambda case: {"rows": 0},
         lambda case: {"adc": case["adc"] | {"bits": case["adc"]["bits"] - 1}},
         lambda case: {"adc": case["adc"] | {"range": [2.0 * end for end in case["adc"]["range"]]}},
     ],
-    ids=["one array", "one ADC bit less", "twice the ADC range"],
 )
 @by_id(PLAIN[::5])
 def test_with_other_arrays_or_converters_it_does_not_agree(case, change):

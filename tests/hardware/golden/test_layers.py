@@ -1,7 +1,7 @@
 """Whole layers agree with CrossSim 3.2.0: folded BatchNorm, device errors, arrays of 32 rows, converters."""
 
-import pytest
 import torch
+from support.for_each import for_each
 from support.golden import (
     ARRAYS,
     CASES,
@@ -96,7 +96,7 @@ def test_the_arrays_are_crosssims(case):
     assert [stop - start for start, stop in tiles] == case["tiles"]
 
 
-@pytest.mark.parametrize("bits", [7, 6])
+@for_each("bits", [7, 6])
 @by_id(CASES["layers"][::4])
 def test_with_fewer_adc_bits_a_layer_does_not_agree(case, bits):
     analog = programmed(case, torch.float64, adc=case["adc"] | {"bits": bits})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.crossbar_oracle import Oracle, weights_of_banks
+from support.for_each import for_each
 from support.models import fill
 from torch import nn
 
@@ -40,8 +41,8 @@ LAYOUTS = [("layer", 2), ("column", 0), ("layer", 0), ("column", 2)]
 EVERY_LAYOUT = ("linear", "conv2d grouped", "transposed 2d")
 
 
-@pytest.mark.parametrize("mapping", MAPPINGS, ids=str)
-@pytest.mark.parametrize(
+@for_each("mapping", MAPPINGS)
+@for_each(
     ("name", "scaling", "bias_rows"),
     [(name, *layout) for name in LAYERS for layout in LAYOUTS[: 4 if name in EVERY_LAYOUT else 2]],
 )
@@ -99,9 +100,9 @@ def oracle_of_chip(layer: nn.Linear, crossbar: Crossbar, mapping: str | BitSlice
     )
 
 
-@pytest.mark.parametrize("slice_bits", [0, 2])
-@pytest.mark.parametrize("scaling", ["layer", "column"])
-@pytest.mark.parametrize("mapping", [*MAPPINGS[:3], BitSliced(weight_bits=7, slices=3)], ids=str)
+@for_each("slice_bits", [0, 2])
+@for_each("scaling", ["layer", "column"])
+@for_each("mapping", [*MAPPINGS[:3], BitSliced(weight_bits=7, slices=3)])
 def test_with_device_errors_arrays_equal_the_oracle(mapping, scaling, slice_bits):
     layer = fill(nn.Linear(13, 4)).double().requires_grad_(False)
     x = torch.randn(5, 13, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -129,9 +130,9 @@ def test_one_row_per_array_is_right(mapping):
     torch.testing.assert_close(exact(x), layer(x), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("mapping", MAPPINGS, ids=str)
-@pytest.mark.parametrize("bias_rows", [0, 1])
-@pytest.mark.parametrize("scaling", ["layer", "column"])
+@for_each("mapping", MAPPINGS)
+@for_each("bias_rows", [0, 1])
+@for_each("scaling", ["layer", "column"])
 def test_an_all_zero_layer_gives_its_bias(mapping, bias_rows, scaling):
     layer = nn.Linear(6, 4)
     nn.init.zeros_(layer.weight)

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from support.for_each import for_each
 from support.models import fill
 from torch import Tensor, nn
 
@@ -52,8 +53,8 @@ def memory(options: dict) -> tuple[Tensor, Tensor]:
 
 
 @NEEDS
-@pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("name", LAYERS)
+@for_each("batch_first", [True, False])
+@for_each("name", LAYERS)
 def test_cross_attention_is_torchs(name, batch_first, need):
     tensors = (inputs(IMAGES, QUERIES, WIDTH), *memory(LAYERS[name]))
     if not batch_first:
@@ -97,8 +98,8 @@ def masks() -> dict[str, dict[str, Tensor]]:
 
 
 @NEEDS
-@pytest.mark.parametrize("extended", [False, True])
-@pytest.mark.parametrize("name", masks())
+@for_each("extended", [False, True])
+@for_each("name", masks())
 def test_masks_are_torchs(name, extended, need):
     layer = attention(batch_first=True, add_bias_kv=extended, add_zero_attn=extended)
     assert_same(layer, inputs(IMAGES, QUERIES, WIDTH), *memory({}), **masks()[name], **need)
@@ -119,8 +120,8 @@ def test_a_causal_hint_with_its_mask_is_torchs(need):
 
 
 @NEEDS
-@pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("mask", ["none", "padding", "pairs", "each head"])
+@for_each("batch_first", [True, False])
+@for_each("mask", ["none", "padding", "pairs", "each head"])
 def test_unbatched_inputs_are_torchs(mask, batch_first, need):
     full = {
         "none": {},

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.for_each import for_each
 from support.models import MILO, digest, fill
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -61,16 +62,15 @@ def test_bias_rows_program_the_bias_of_each_matrix(name):
         assert not torch.equal(analog.get_parameter(name), parameter)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "crossbar",
     [
         Crossbar("ideal", dac=DAC(bits=8, kind="signed", full_scale=1.0)),
         Crossbar("ideal", dac=DAC(kind="ideal", full_scale=1.0), adc=ADC(bits=8, range="worst-case")),
         Crossbar("sonos-agrawal2022"),
     ],
-    ids=["dac", "adc", "read noise"],
 )
-@pytest.mark.parametrize("name", LAYERS)
+@for_each("name", LAYERS)
 def test_arrays_refuse_recurrent_layers_by_name(name, crossbar):
     model = nn.ModuleDict({"head": nn.Linear(5, 2), "memory": LAYERS[name]()})
     kind = type(model["memory"]).__name__

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from support.for_each import for_each
 from support.models import fill
 from torch import Tensor, nn
 
@@ -25,10 +26,10 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("slice_bits", [0, 1])
-@pytest.mark.parametrize("bias_rows", [0, 2])
-@pytest.mark.parametrize("mapping", MAPPINGS, ids=str)
-@pytest.mark.parametrize("name", LAYERS)
+@for_each("slice_bits", [0, 1])
+@for_each("bias_rows", [0, 2])
+@for_each("mapping", MAPPINGS)
+@for_each("name", LAYERS)
 def test_the_gradient_is_that_of_the_unquantised_layer(name, mapping, bias_rows, slice_bits):
     layer, shape = fill(copy.deepcopy(LAYERS[name][0])).double(), LAYERS[name][1]
     dac = DAC(bits=8, kind="sign-magnitude", full_scale=4.0, slice_bits=slice_bits)
@@ -85,8 +86,8 @@ def test_it_is_zero_where_an_input_or_a_current_was_clipped():
     assert float(analog.weight.grad[0].abs().sum()) == pytest.approx(0.4, abs=0.01)  # row 1 alone
 
 
-@pytest.mark.parametrize("bias_rows", [0, 1])
-@pytest.mark.parametrize("mapping", MAPPINGS, ids=str)
+@for_each("bias_rows", [0, 1])
+@for_each("mapping", MAPPINGS)
 def test_a_few_steps_through_8_bit_converters_reduce_a_loss(mapping, bias_rows):
     model = fill(nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2)))
     converters = {
@@ -105,8 +106,8 @@ def test_a_few_steps_through_8_bit_converters_reduce_a_loss(mapping, bias_rows):
     assert losses[-1] < 0.5 * losses[0]
 
 
-@pytest.mark.parametrize("bias_rows", [0, 2])
-@pytest.mark.parametrize("mapping", MAPPINGS, ids=str)
+@for_each("bias_rows", [0, 2])
+@for_each("mapping", MAPPINGS)
 def test_the_arrays_follow_a_changed_weight_and_bias(mapping, bias_rows):
     layer, other = fill(nn.Linear(6, 4)).double(), nn.Linear(6, 4).double()
     analog = program(
@@ -121,8 +122,8 @@ def test_the_arrays_follow_a_changed_weight_and_bias(mapping, bias_rows):
         torch.testing.assert_close(analog(x), 0.5 * x @ other.weight.T + other.bias + 1.0, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("bias_rows", [0, 2])
-@pytest.mark.parametrize("mapping", MAPPINGS, ids=str)
+@for_each("bias_rows", [0, 2])
+@for_each("mapping", MAPPINGS)
 def test_saved_arrays_come_back(mapping, bias_rows):
     crossbar = Crossbar("rram-milo2021", mapping=mapping, bias_rows=bias_rows, rows=4, **FINE)
     layer, x = fill(nn.Linear(6, 4)).double(), inputs(3, 6)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from support.for_each import for_each
 from support.models import fill
 from torch import Tensor, nn
 
@@ -146,9 +147,9 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("mapping", ["one-sided", BitSliced(weight_bits=8, slices=2)], ids=str)
-@pytest.mark.parametrize("rows", [0, 4])
-@pytest.mark.parametrize("name", LAYERS)
+@for_each("mapping", ["one-sided", BitSliced(weight_bits=8, slices=2)])
+@for_each("rows", [0, 4])
+@for_each("name", LAYERS)
 def test_the_noise_of_an_image_does_not_depend_on_its_batch(name, rows, mapping):
     model, shape = fill(LAYERS[name][0]), LAYERS[name][1]
     x = torch.randn(shape, generator=torch.Generator().manual_seed(3))

@@ -255,11 +255,11 @@ def test_a_folder_without_a_comparison_is_refused(tmp_path):
         write_report(tmp_path)
 
 
-@pytest.mark.drawn_figures
 def test_the_order_in_which_rows_were_written_is_in_no_file_of_the_report(finished_comparison, tmp_path):
-    folder = shutil.copytree(finished_comparison, tmp_path / "out")
-    for path in folder.glob("runs/*/evaluations.jsonl"):
+    first, second = (shutil.copytree(finished_comparison, tmp_path / name) for name in ("first", "second"))
+    for path in second.glob("runs/*/evaluations.jsonl"):
         path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
-    write_report(folder)
+    for folder in (first, second):
+        write_report(folder)
     for name in ("evaluations.csv", "summary.csv", "report.md", "report.html"):
-        assert (folder / name).read_bytes() == (finished_comparison / name).read_bytes()
+        assert (first / name).read_bytes() == (second / name).read_bytes()

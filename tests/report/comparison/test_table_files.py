@@ -81,7 +81,6 @@ def test_figures_are_files_too_the_very_drawings_of_the_page(finished_comparison
         assert int.from_bytes(png[16:20], "big") in (630, 960)  # 4.2 and 6.4 inches at 150 dots
 
 
-@pytest.mark.drawn_figures
 def test_all_files_are_the_same_bytes_for_the_same_rows(comparison_with_paper, tmp_path):
     folder = Path(shutil.copytree(comparison_with_paper, tmp_path / "copy"))
     made = [path for kind in ("tables/*", "figures/*", "report.*", "*.csv") for path in folder.glob(kind)]

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from support.fixtures.comparison import run_spec
+from support.fixtures.report import figures_as_stubs
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison import diagnostics_figures as diagnostics
@@ -23,7 +24,8 @@ def comparison_with_diagnostics(tiny, tmp_path_factory):
     path = folder / "spec.toml"
     path.write_text(tiny + DIAGNOSTICS)
     run_spec(path, folder / "out")
-    write_report(folder / "out")
+    with figures_as_stubs():
+        write_report(folder / "out")
     return folder / "out"
 
 

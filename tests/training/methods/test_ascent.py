@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.for_each import for_each
 from support.training_oracles import LOSS, ascended, batches, check, gradient_at, loss_at, mix, net, weights
 from torch import nn
 
@@ -60,9 +61,9 @@ def mean_over_parts(ascent, descent, m, eta):
     return mix(*[(len(on[1]) / 32, gradient_at(ascended(0.5, up, eta=eta), on)) for up, on in pairs])
 
 
-@pytest.mark.parametrize("different", [False, True], ids=["same", "different"])
-@pytest.mark.parametrize("m", [8, 12, 31, 32, 100])
-@pytest.mark.parametrize(("kind", "eta"), METHODS[:2], ids=IDS[:2])
+@for_each("different", [False, True])
+@for_each("m", [8, 12, 31, 32, 100])
+@for_each(("kind", "eta"), METHODS[:2])
 def test_m_cuts_the_batch_and_weighs_each_part_by_its_images(kind, eta, m, different):
     # 32 images in parts of 12: 12, 12 and 8. A mean over parts would weigh the last one too much.
     pair = batches(2) if different else batches(1) * 2

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+from support.for_each import for_each
 from support.training_oracles import unit_noise
 from torch import nn
 
@@ -29,8 +30,8 @@ def linear_variance(t):
 EQUATIONS = {"quadratic": quadratic_variance, "linear": linear_variance}
 
 
-@pytest.mark.parametrize("shape", EQUATIONS)
-@pytest.mark.parametrize("t", [0, 1, 2, 10, 20, 39, 40, 41, 4000])
+@for_each("shape", EQUATIONS)
+@for_each("t", [0, 1, 2, 10, 20, 39, 40, 41, 4000])
 def test_the_variance_follows_the_paper(shape, t):
     variance = RWP(sigma=0.1, ramp=Ramp(shape=shape, updates=UPDATES)).strength(t) ** 2
     assert variance == pytest.approx(0.1**2 * float(EQUATIONS[shape](t)), rel=1e-12, abs=0.0)
@@ -164,9 +165,9 @@ def backward(method, step=1):
 STEPS = [1, UPDATES // 2, UPDATES, 2 * UPDATES]
 
 
-@pytest.mark.parametrize("shape", EQUATIONS)
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("make", [RWP, MixedRWP])
+@for_each("shape", EQUATIONS)
+@for_each("step", STEPS)
+@for_each("make", [RWP, MixedRWP])
 def test_the_noise_in_training_is_sigma_of_the_equation_times_the_drawn_one(make, shape, step):
     before, met = backward(make(sigma=0.1, scale="absolute", ramp=Ramp(shape=shape, updates=UPDATES)), step)
     sigma = 0.1 * float(EQUATIONS[shape](step)) ** 0.5
@@ -174,9 +175,9 @@ def test_the_noise_in_training_is_sigma_of_the_equation_times_the_drawn_one(make
     torch.testing.assert_close(met - before, sigma * noise, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", EQUATIONS)
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("kind", [SAM, AdaptiveSAM])
+@for_each("shape", EQUATIONS)
+@for_each("step", STEPS)
+@for_each("kind", [SAM, AdaptiveSAM])
 def test_the_ascent_in_training_has_the_radius_of_the_equation(kind, shape, step):
     before, met = backward(kind(rho=2.0, ramp=Ramp(shape=shape, updates=UPDATES)), step)
     sizes = before.abs() + 0.01 if kind is AdaptiveSAM else 1.0
