@@ -6,6 +6,7 @@ message states what is wrong with which value, what is allowed and what to do, i
 
 import difflib
 import numbers
+import reprlib
 from collections.abc import Collection, Iterable
 
 
@@ -63,6 +64,12 @@ def require_known(kind: str, name: object, known: Collection[str]) -> None:
     """Raise `UnknownNameError` unless `name` is a string in `known`; see `unknown_name`."""
     if not isinstance(name, str) or name not in known:
         raise unknown_name(kind, name, known)
+
+
+def require_type(name: str, value: object, kind: type | tuple[type, ...], *, example: str) -> None:
+    """Raise `InputError` unless `value` is an instance of `kind`; `example` describes what is expected."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name} must be {example}, got {reprlib.repr(value)}.")
 
 
 def require_finite(name: str, value: float, *, low: float = 0.0, high: float = float("inf")) -> None:

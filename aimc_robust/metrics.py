@@ -1,6 +1,7 @@
 """Accuracy, loss and user-defined metrics of a model on labelled batches."""
 
 import math
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -59,7 +60,7 @@ def measure(model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Me
     """
     correct, top5_correct, loss, n, classes = 0, 0, 0.0, 0, 0
     scored: list[Batch] = []
-    for inputs, labels in batches:
+    for inputs, labels in map(labelled, batches):
         scores = model(inputs)
         labels = _checked_labels(scores, labels)
         correct += int((scores.argmax(dim=1) == labels).sum())
@@ -78,6 +79,17 @@ def measure(model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Me
         values = tuple((name, _evaluate_metric(name, metric, outputs, targets)) for name, metric in metrics.items())
     top5 = 100.0 * top5_correct / n if classes > TOP_K else None
     return Measurement(100.0 * correct / n, loss / n, n, top5, values)
+
+
+def labelled(batch: Any) -> Batch:
+    """Return a batch after a check that it is a pair of inputs and labels.
+
+    Raises:
+        DataError: if it is not.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise DataError(f"expected an (inputs, labels) pair as each batch, got {reprlib.repr(batch)}.")
+    return batch[0], batch[1]
 
 
 def check_metrics(metrics: Mapping[str, Metric] | None) -> None:

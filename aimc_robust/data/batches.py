@@ -1,6 +1,6 @@
 """Batches of images: split, checked, and re-iterable."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import overload
 
 from torch import Tensor
@@ -18,8 +18,12 @@ def as_reiterable(batches: Iterable[Batch]) -> Iterable[Batch]:
     can be compared. Random transforms of a DataLoader's data set are not detected.
 
     Raises:
-        DataError: If `batches` is a DataLoader that shuffles.
+        DataError: If `batches` is not iterable, or a DataLoader that shuffles.
     """
+    if isinstance(batches, str | Tensor | Mapping) or not isinstance(batches, Iterable):
+        raise DataError(
+            f"expected (inputs, labels) batches, such as a list or a DataLoader; got {type(batches).__name__}."
+        )
     if isinstance(getattr(batches, "sampler", None), RandomSampler):
         raise DataError(
             "expected the same order of images in every iteration, got a DataLoader that shuffles; use shuffle=False."

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from types import NoneType
 
 import numpy as np
 import pandas as pd
 from torch import nn
 
-from aimc_robust.errors import InputError, require_whole
+from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.evaluation.error_sources import RANDOM_SOURCES, active_sources, with_sources
 from aimc_robust.evaluation.monte_carlo import ChipEvaluation, check_jobs, chip_evaluation
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -82,6 +83,7 @@ def attribute(
         DataError: if there are no images, or labels do not match the outputs.
     """
     require_whole("chips", chips, low=1)
+    require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
     if not isinstance(crossbar, Crossbar) or (deployment is not None and deployment.backend != "native"):
         raise InputError("attribution switches the errors of a Crossbar on the native backend on and off; give one.")
     base = chip_evaluation(

@@ -8,7 +8,7 @@ import pandas as pd
 from torch import nn
 
 from aimc_robust.data.batches import as_reiterable
-from aimc_robust.errors import InputError, require_finite, require_whole
+from aimc_robust.errors import InputError, require_finite, require_type, require_whole
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch, Measurement, Metric
@@ -59,9 +59,7 @@ def evaluate(
     """
     require_whole("chips", chips, low=1)
     check_precision(precision, chips)
-    models = [model] if isinstance(model, nn.Module) else list(model)
-    if not models:
-        raise InputError("expected at least one model, got none.")
+    models = as_models(model)
     batches = as_reiterable(batches)
     rows = [
         {"seed": number, "chip": chip, **measurement.row()}
@@ -80,6 +78,25 @@ def evaluate(
         )
     ]
     return AccuracyEstimate(pd.DataFrame(rows), pilot=None if precision is None else DEFAULT_PILOT)
+
+
+def as_models(model: nn.Module | Iterable[nn.Module]) -> list[nn.Module]:
+    """Return one or several models as a list.
+
+    Args:
+        model: A model, or several.
+
+    Raises:
+        InputError: if there is none, or something else than a model.
+    """
+    if not isinstance(model, Iterable) or isinstance(model, nn.Module):
+        model = [model]
+    models = list(model)
+    for each in models:
+        require_type("model", each, nn.Module, example="a torch.nn.Module, or a list of them")
+    if not models:
+        raise InputError("expected at least one model, got none.")
+    return models
 
 
 def check_precision(precision: float | None, chips: int) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 from torch import nn
 
 from aimc_robust.data.batches import as_reiterable
+from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, unknown_name
-from aimc_robust.evaluation.evaluate import evaluate
+from aimc_robust.evaluation.evaluate import as_models, evaluate
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
@@ -117,18 +120,16 @@ def evaluate_grid(
         UnknownNameError: if `deployment` names a condition that does not exist.
         DataError: if there are no images, or labels do not match the outputs.
     """
-    times_s = [time_s] if isinstance(time_s, float | int) else [float(t) for t in time_s]
     if not isinstance(conditions, Mapping) or not conditions:
         raise InputError(f"conditions must map at least one name to a condition, got {conditions!r}.")
-    if not times_s:
-        raise InputError("time_s must be at least one time, got none.")
+    times_s = _times(time_s)
     if isinstance(deployment, Mapping):
         for name in deployment:
             if name not in conditions:
                 raise unknown_name("condition of a deployment", name, conditions)
             if not isinstance(conditions[name], Crossbar):
                 raise InputError(f"the deployment {name!r} must belong to a crossbar, got {conditions[name]!r}.")
-    models = [model] if isinstance(model, nn.Module) else list(model)
+    models = as_models(model)
     batches = as_reiterable(batches)
 
     def estimate(condition: Condition, time_s: float, deployed: Deployment | None) -> AccuracyEstimate:
@@ -153,3 +154,13 @@ def evaluate_grid(
         else:
             estimates |= dict.fromkeys([(name, t) for t in times_s], estimate(condition, 0.0, None))
     return EvaluationGrid(estimates)
+
+
+def _times(time_s: float | Sequence[float]) -> list[float]:
+    """Return one or several times as a list, after a check."""
+    times_s: list[Any] = [time_s] if np.ndim(time_s) == 0 else list(cast(Sequence[float], time_s))
+    if not times_s:
+        raise InputError("time_s must be at least one time, got none.")
+    for value in times_s:
+        require_time(value)
+    return [float(value) for value in times_s]

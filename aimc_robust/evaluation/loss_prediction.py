@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import pandas as pd
@@ -22,13 +23,13 @@ from torch import Tensor, nn
 from aimc_robust.analysis.hutchinson import Contraction, contract_hessian
 from aimc_robust.data.batches import as_reiterable
 from aimc_robust.devices.limits import require_time
-from aimc_robust.errors import InputError, require_whole, unknown_name
+from aimc_robust.errors import InputError, require_type, require_whole, unknown_name
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.programming.moments import model_moments
-from aimc_robust.metrics import Batch, measure
+from aimc_robust.metrics import Batch, labelled, measure
 from aimc_robust.noise.analog_weights import layer_name
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.unwrap import unwrap_model
@@ -96,10 +97,13 @@ def predict_loss(
     began = time.perf_counter()
     require_whole("probes", probes, low=2)
     require_whole("images", images, low=2)
+    require_whole("chip_seed", chip_seed, low=0)
+    require_type("model", model, nn.Module, example="a torch.nn.Module")
+    require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
     if deployment is not None and (deployment.backend != "native" or deployment.compensation):
         raise InputError("the prediction covers the native backend without compensation; change the deployment.")
     batches = as_reiterable(batches)
-    times_s, total = condition_times(conditions, time_s), sum(len(labels) for _, labels in batches)
+    times_s, total = condition_times(conditions, time_s), sum(len(labelled(batch)[1]) for batch in batches)
     rows: dict[str, dict[str, Any]] = {}
     layers: dict[str, list[dict[str, Any]]] = {}
     for on_crossbars in (True, False):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 
 from torch import nn
 
 from aimc_robust.data.batches import as_reiterable
 from aimc_robust.devices.limits import require_time
-from aimc_robust.errors import InputError, require_whole
+from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import prepare
@@ -152,6 +153,9 @@ def chip_evaluation(
     """
     batches = as_reiterable(batches)
     check_metrics(metrics)
+    require_whole("chip_seed", chip_seed, low=0)
+    require_type("model", model, nn.Module, example="a torch.nn.Module")
+    require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
     require_time(time_s)
     if condition is not None and not isinstance(condition, WeightNoise):
         raise InputError(f"expected a Crossbar, a weight noise or None to evaluate under, got {condition!r}.")

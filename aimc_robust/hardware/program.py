@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from types import NoneType
 
 import torch
 from torch import nn
 
 from aimc_robust.devices.limits import check_time
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, require_type, require_whole, unknown_name
 from aimc_robust.hardware.calibration.batchnorm_recalibration import recalibrate_batchnorm
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
@@ -25,7 +26,12 @@ def chip_axes(chip_seed: int, chip: int) -> Axes:
     Args:
         chip_seed: Root seed of all chips.
         chip: Number of the chip.
+
+    Raises:
+        InputError: if a number is not whole, or below 0.
     """
+    require_whole("chip_seed", chip_seed, low=0)
+    require_whole("chip", chip, low=0)
     return Axes(chip_seed).at(chip=chip)
 
 
@@ -69,11 +75,6 @@ def program(
         >>> on_chip(torch.ones(1, 4)).shape
         torch.Size([1, 2])
     """
-    if not isinstance(crossbar, Crossbar):
-        raise InputError(f"crossbar must be a Crossbar such as Crossbar('rram-wan2022'), got {crossbar!r}.")
-    if not isinstance(crossbar, Crossbar):
-        raise InputError(f"crossbar must be a Crossbar such as Crossbar('rram-wan2022'), got {crossbar!r}.")
-    deployment = deployment or Deployment()
     prepared, covered = prepare(model)
     if strict:
         covered.require_all_analog()
@@ -102,6 +103,8 @@ def check_program(
         InputError: if an argument is invalid, arguments contradict each other, or a limit is exceeded and the
             crossbar's `on_out_of_range` is `error`.
     """
+    require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
+    require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
     deployment = deployment or Deployment()
     device = crossbar.device
     deployment.check_data()
@@ -115,8 +118,17 @@ def check_program(
             raise InputError("programming=False and drift=False are not part of the crosssim backend; use 'native'.")
         if "drift" in deployment.compensation:
             raise InputError("drift compensation is not part of the crosssim backend; use backend='native'.")
+    if deployment.ranges is not None:
+        _reject_ranges_of_another_model(deployment.ranges, prepared)
     if crossbar.arrays.bias_rows:
         _reject_shared_weights_with_biases(prepared)
+
+
+def _reject_ranges_of_another_model(ranges: Mapping[str, LayerRanges], prepared: nn.Module) -> None:
+    layers = {weight.layer for weight in analog_weights(prepared, include_shared=True).values()}
+    for name in ranges:
+        if name not in layers:
+            raise unknown_name("layer of the converter ranges", name, layers, advice="Calibrate this very model.")
 
 
 def _reject_shared_weights_with_biases(prepared: nn.Module) -> None:

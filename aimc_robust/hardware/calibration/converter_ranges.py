@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.errors import InputError, require_finite
+from aimc_robust.errors import InputError, require_finite, require_type
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
@@ -53,7 +53,11 @@ def calibrate(
         >>> on_chip = program(model, crossbar, deployment=Deployment(ranges=ranges))  # doctest: +SKIP
     """
     require_finite("percentile", percentile, low=0.5, high=1.0)
+    require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
+    require_type("batches", batches, Iterable, example="batches of inputs, such as a list of tensors")
     inputs = [batch[0] if isinstance(batch, list | tuple) else batch for batch in batches]
+    for x in inputs:
+        require_type("a batch of inputs", x, Tensor, example="a tensor (images, ...)")
     if not inputs or any(len(x) == 0 for x in inputs):
         raise InputError("calibration needs at least one batch with at least one input, got none.")
     error_free = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)

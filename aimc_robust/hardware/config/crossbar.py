@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from dataclasses import replace as replace_fields
@@ -18,6 +19,7 @@ from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.mapping import WeightMapping
+from aimc_robust.hardware.config.mapping_check import check_mapping
 from aimc_robust.hardware.config.periphery import Periphery
 from aimc_robust.hardware.config.standard_mappings import OneSided, find_mapping
 from aimc_robust.hardware.config.tiling import ArraySize, Interval
@@ -127,7 +129,9 @@ class Crossbar(WeightNoise):
     def _set_parts(self, **parts: Any) -> None:
         """Set the fields during construction; what depends on two parts is checked here."""
         for name, part in parts.items():
-            object.__setattr__(self, name, part)
+            object.__setattr__(self, name, copy.deepcopy(part) if name == "crosssim" else part)
+        low, high = self.device.programming_window
+        check_mapping(self.weights.mapping, low / high, self.weights.cell_bits)
         full_scale = self.periphery.fixed_full_scale
         if self.arrays.bias_rows and full_scale is not None and full_scale < 1:
             raise InputError(
@@ -150,6 +154,10 @@ class Crossbar(WeightNoise):
             >>> Crossbar("rram-wan2022", rows=256).replace(read_noise=False).arrays.rows
             256
         """
+        known = set(Crossbar.__init__.__annotations__) - {"return"}
+        for name in options:
+            if name not in known:
+                raise unknown_name("option of a crossbar", name, known)
         if "device" in options:  # the window and the stuck cells of another device are its own, unless given
             options = {"window": None, "stuck": None} | options
             options["cell"] = load_cell_model(options.pop("device"))
@@ -160,10 +168,6 @@ class Crossbar(WeightNoise):
             part = getattr(self, name)
             keys = [key.name for key in fields(part) if key.name in options]
             parts[name] = replace_fields(part, **{key: options.pop(key) for key in keys}) if keys else part
-        if options:
-            raise unknown_name(
-                "option of a crossbar", next(iter(options)), set(Crossbar.__init__.__annotations__) - {"return"}
-            )
         crossbar = object.__new__(Crossbar)
         crossbar._set_parts(**parts)
         checked = ("cell", "window", "on_out_of_range")

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from torch import Tensor
+
 from aimc_robust.errors import InputError, require_known
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 
@@ -42,12 +44,17 @@ class Deployment:
 
     def __post_init__(self) -> None:
         require_known("backend", self.backend, get_args(Backend))
-        if isinstance(self.compensation, str):
-            raise InputError(f"compensation is a tuple of names, such as ({self.compensation!r},).")
+        if isinstance(self.compensation, str) or not isinstance(self.compensation, Iterable):
+            raise InputError(f"compensation must be a tuple of names, such as ('drift',); got {self.compensation!r}.")
+        object.__setattr__(self, "compensation", tuple(self.compensation))
         for name in self.compensation:
             require_known("compensation", name, get_args(Compensation))
         if self.ranges is not None and not isinstance(self.ranges, ConverterRanges):
             object.__setattr__(self, "ranges", ConverterRanges(self.ranges))
+        if isinstance(self.data, str | Tensor) or not isinstance(self.data, Iterable):
+            raise InputError(
+                f"data must be batches of inputs, such as a list of tensors; got {type(self.data).__name__}."
+            )
         object.__setattr__(self, "data", list(self.data))
 
     def check_data(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, require_type
 from aimc_robust.hardware.conversion.batchnorm_folding import fold_batchnorm
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.mac_count import count_macs
@@ -33,6 +33,7 @@ def prepare(model: nn.Module) -> tuple[nn.Module, Coverage]:
     Raises:
         InputError: if the model has no layer for a crossbar, has already been programmed, or cannot be copied.
     """
+    require_type("model", model, nn.Module, example="a torch.nn.Module")
     if any(PROGRAMMED in vars(module) for module in model.modules()):
         raise InputError(
             f"this {type(model).__name__} has been programmed already; program the original trained model instead."

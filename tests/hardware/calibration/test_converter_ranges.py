@@ -8,7 +8,7 @@ from support.models import fill, images, small_model
 from torch import Tensor, nn
 
 from aimc_robust import ADC, DAC, BitSliced, ConverterRanges, Crossbar, Deployment, LayerRanges, calibrate, program
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 
 OPEN = Crossbar("rram-milo2021", rows=7, dac=DAC(bits=8), adc=ADC(bits=8))
@@ -180,7 +180,7 @@ def test_missing_ranges_name_the_layer():
     model = fill(nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten(), nn.Linear(48, 4)))
     calibrated = calibrate(model, OPEN, [images(4)])
     renamed = fill(nn.ModuleDict({"body": model}))["body"]
-    with pytest.raises(InputError, match=r"'body.0'"):
+    with pytest.raises(UnknownNameError, match=r"'0'.*body"):
         programmed(nn.ModuleDict({"body": renamed}), OPEN, calibrated)["body"](images(2))
 
 

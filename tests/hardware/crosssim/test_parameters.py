@@ -397,7 +397,7 @@ def test_a_mapping_of_ones_own_is_refused():
         signs = (1.0,)
 
         def to_states(self, u, g_min, cell_bits):
-            yield u
+            yield u.abs()
 
         def factors(self, g_min, cell_bits):
             return (1.0,), 0.0
