@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aimc_robust import Gaussian, evaluate
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.dataset import load_data
+from aimc_robust.data.loading import load_data
 from aimc_robust.experiments.spec.loading import load_spec, spec_from_dict
 from aimc_robust.models.registry import build_model
 from aimc_robust.training.loop import train

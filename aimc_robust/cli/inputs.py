@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from aimc_robust.data.evaluation_set import EvaluationImages
+from aimc_robust.data.dataset import DataSet
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, split_label
 from aimc_robust.io.user_code import import_callable
@@ -15,14 +15,14 @@ from aimc_robust.models.spec import ModelSpec
 
 
 def load_models(
-    arguments: Sequence[str], spec: ModelSpec, images: EvaluationImages
+    arguments: Sequence[str], spec: ModelSpec, data: DataSet
 ) -> tuple[list[TrainedModel], list[nn.Module], list[str]]:
     """Build one model per file of weights, and load the weights.
 
     Args:
         arguments: `FILE` or `LABEL=FILE`, each a file of weights.
         spec: The network.
-        images: The test images, which determine the shapes of inputs and outputs.
+        data: The test images, which determine the shapes of inputs and outputs.
 
     Returns:
         (descriptions, models in evaluation mode, notes on how the files were read).
@@ -36,7 +36,7 @@ def load_models(
     models: list[nn.Module] = []
     notes: list[str] = []
     for description, weights in zip(descriptions, files, strict=True):
-        model = build_model(spec, images, seed=0)
+        model = build_model(spec, data, seed=0)
         file_notes = (*weights.notes, *load_weights(model, weights, source=description.file))
         notes += [f"{description.file}: {note}." for note in file_notes]
         models.append(model.eval())

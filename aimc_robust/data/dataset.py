@@ -1,71 +1,77 @@
-"""Image data sets: training, validation and test split, normalized, and identified by their content."""
+"""Image data sets: normalized splits, identified by their content."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.image_files import ImageFiles, read_into_memory
+from aimc_robust.data.image_files import ImageFiles
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages, LazyImages
-from aimc_robust.data.normalization import channel_statistics, normalize_array
-from aimc_robust.data.sources.digits import load_digits_images
-from aimc_robust.data.sources.folders import folder_splits
-from aimc_robust.data.sources.npz import npz_splits
-from aimc_robust.data.sources.torchvision import torchvision_files, torchvision_images
-from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.streaming import StreamedAugmentation, StreamedImages
-from aimc_robust.errors import DataError, InputError, require_known, unknown_name
+from aimc_robust.errors import InputError, require_known
 from aimc_robust.metrics import Batch
-from aimc_robust.seeding import Axes
 
-DATA_NAMES = ["digits", "folder:FOLDER", "npz:FILE", "torchvision:NAME"]
 Split = Literal["training", "validation", "test"]
-RawSplit = tuple[np.ndarray | ImageFiles, np.ndarray]
-"""Images and labels (N,): an array (N, H, W, C) of floats in 0 to 1 or of bytes, or files."""
+CALIBRATION_IMAGES, CALIBRATION_BATCH = 512, 128
+BY_TRAINING = "by the mean and standard deviation of the training split"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """Training, validation and test split, normalized by the statistics of the training split.
+    """Normalized images and labels: a test split, and where a model is trained on them a training and validation split.
 
     Images are float32 tensors where the source has floats, and `LazyImages` where it has bytes or files. The splits are
     disjoint, unless a spec validates on the test split.
 
     Attributes:
-        training: (images (N, C, H, W), labels (N,) int64).
-        validation: As `training`.
-        test: As `training`.
+        name: Name of the data, as in a spec.
+        test: (images (N, C, H, W), labels (N,) int64).
+        training: As `test`; None where only test images were loaded.
+        validation: As `test`; None where only test images were loaded.
         classes: Number of classes.
         id: Hash of all pixels and labels; for files, of their names and sizes.
-        black: (C,), the normalized value of a pixel of 0.
+        calibration_images: Images (n, C, H, W) to calibrate converter ranges and BatchNorm statistics on.
+        calibration_source: Description of where the calibration images come from.
+        normalization: Description of the normalization.
+        black: (C,), the normalized value of a pixel of 0; None where only test images were loaded.
     """
 
-    training: LabelledImages
-    validation: LabelledImages
+    name: str
     test: LabelledImages
+    training: LabelledImages | None = None
+    validation: LabelledImages | None = None
     classes: int
     id: str
-    black: Tensor
+    calibration_images: Tensor | LazyImages
+    calibration_source: str = "training images"
+    normalization: str = BY_TRAINING
+    black: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, H, W) of one image."""
-        return tuple(self.training[0].shape[1:])
+        return tuple(self.test[0].shape[1:])
+
+    @property
+    def count(self) -> int:
+        """Number of test images."""
+        return len(self.test[1])
 
     @property
     def example(self) -> Tensor:
         """Two images (2, C, H, W) as a model takes them."""
         return self.test[0][:2]
+
+    def calibration_batches(self, device: torch.device | str = "cpu") -> list[Tensor]:
+        """Return the unlabelled batches to calibrate converter ranges and BatchNorm statistics on."""
+        return list(self.calibration_images[:].to(device).split(CALIBRATION_BATCH))
 
     def training_images(self, augmentation: Augmentation | StreamedAugmentation) -> Images | StreamedImages:
         """Return the training split for `train`.
@@ -76,7 +82,7 @@ class DataSet:
         Raises:
             InputError: If the augmentation is of the other type.
         """
-        images, labels = self.training
+        images, labels = self.split("training")
         if isinstance(images, LazyImages) and isinstance(images.pixels, ImageFiles):
             if not isinstance(augmentation, StreamedAugmentation):
                 raise InputError(f"images in files need a StreamedAugmentation, got {augmentation!r}.")
@@ -88,6 +94,22 @@ class DataSet:
             return Images(images.pixels, labels, mean=images.mean, std=images.std, augmentation=augmentation)
         return Images(images, labels, black=self.black, augmentation=augmentation)
 
+    def split(self, name: Split) -> LabelledImages:
+        """Return the images and labels of a split.
+
+        Args:
+            name: `training`, `validation` or `test`.
+
+        Raises:
+            UnknownNameError: If the split is unknown.
+            InputError: If only test images were loaded.
+        """
+        require_known("split", name, get_args(Split))
+        images: LabelledImages | None = getattr(self, name)
+        if images is None:
+            raise InputError(f"expected the {name} split of {self.name}, but only its test images were loaded.")
+        return images
+
     def batches(self, split: Split, size: int, device: torch.device | str = "cpu") -> Iterable[Batch]:
         """Return the (inputs, labels) batches of a split without augmentation; they can be iterated repeatedly.
 
@@ -98,140 +120,7 @@ class DataSet:
 
         Raises:
             UnknownNameError: If the split is unknown.
+            InputError: If only test images were loaded.
         """
-        require_known("split", split, get_args(Split))
-        images, labels = getattr(self, split)
+        images, labels = self.split(split)
         return split_batches((images.to(device), labels.to(device)), size)
-
-    def first_training_images(self, n: int) -> Tensor:
-        """Return the first n training images (n, C, H, W) without augmentation; the split is in random order."""
-        return self.training[0][:n]
-
-
-def load_data(spec: DataSpec, *, data_seed: int, folder: Path) -> DataSet:
-    """Load the data set of a spec.
-
-    Args:
-        spec: Which images.
-        data_seed: Root seed of the split, the same for all runs of a comparison.
-        folder: Folder that relative paths start from.
-
-    Raises:
-        DataError: If a file is missing or damaged, or its content is invalid.
-        UnknownNameError: If a name is unknown.
-    """
-    train, test = _load_source(spec, data_seed, folder)
-    if spec.classes is not None:
-        train = _restrict_classes(train, spec.classes, "training")
-        test = _restrict_classes(test, spec.classes, "test")
-    classes = _count_classes(train, test)
-    train = _subsample(train, spec.train_images, "training", data_seed)
-    test = _subsample(test, spec.test_images, "test", data_seed)
-    return _build(train, test, classes, spec, data_seed)
-
-
-def _load_source(spec: DataSpec, seed: int, folder: Path) -> tuple[RawSplit, RawSplit]:
-    """Return (training, test)."""
-    kind, _, location = spec.name.partition(":")
-    if spec.name == "digits":
-        images, labels = load_digits_images(spec.size, spec.resize)
-        order = _permutation(seed, "test split", len(labels))
-        test_count = max(1, round(spec.test_share * len(labels)))
-        return (
-            (images[order[test_count:]], labels[order[test_count:]]),
-            (images[order[:test_count]], labels[order[:test_count]]),
-        )
-    if kind == "npz" and location:
-        return npz_splits(folder / location)
-    if kind == "folder" and location:
-        train, test = folder_splits(folder / Path(location).expanduser(), spec.size, spec.resize)
-        return (train, test) if spec.stream else (read_into_memory(train), read_into_memory(test))
-    if kind == "torchvision" and location:
-        root, crop = folder / Path(spec.root).expanduser(), (spec.size, spec.resize)
-        if spec.stream:
-            test, train = torchvision_files(location, root, *crop, download=spec.download)
-            return train, test
-        test_arrays, train_arrays = torchvision_images(location, root, *crop, training=True, download=spec.download)
-        assert train_arrays is not None
-        return train_arrays, test_arrays
-    raise unknown_name("data set", spec.name, DATA_NAMES)
-
-
-def _restrict_classes(split: RawSplit, classes: int, name: str) -> RawSplit:
-    """Return the images whose label is below `classes`."""
-    labels = split[1]
-    selected = labels < classes
-    if not selected.any() or (name == "training" and labels.max() + 1 < classes):
-        raise DataError(
-            f"classes = {classes} selects the labels 0 to {classes - 1}; the {name} images have {labels.min()} to "
-            f"{labels.max()}. Choose classes within them."
-        )
-    return _select(split, selected.nonzero()[0])
-
-
-def _count_classes(train: RawSplit, test: RawSplit) -> int:
-    if train[0].shape[1:] != test[0].shape[1:]:
-        raise DataError(
-            f"training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}; expected the same shape."
-        )
-    classes = int(train[1].max()) + 1
-    if test[1].max() >= classes:
-        raise DataError(
-            f"the test split has the label {test[1].max()}, which no training image has (0 to {classes - 1})."
-        )
-    if classes > len(train[1]):
-        raise DataError(f"the label {classes - 1} implies more classes than the {len(train[1])} training images.")
-    return classes
-
-
-def _subsample(split: RawSplit, images: int | None, name: str, seed: int) -> RawSplit:
-    """Return a random subset of `images` images in their original order, or all if None."""
-    available = len(split[1])
-    if images is None:
-        return split
-    if images > available:
-        key = "train_images" if name == "training" else "test_images"
-        raise DataError(f"{key} = {images} is more than the {available} {name} images; use at most that.")
-    return _select(split, np.sort(_permutation(seed, f"{name} images", available)[:images]))
-
-
-def _build(train: RawSplit, test: RawSplit, classes: int, spec: DataSpec, seed: int) -> DataSet:
-    """Split validation images off, hash all splits, and normalize them."""
-    n = len(train[1])
-    order, validation_count, validation = _permutation(seed, "validation split", n), 0, test
-    if spec.validation == "split":
-        validation_count = round(spec.validation_share * n)
-        if not 0 < validation_count < n:
-            raise DataError(f"{n} training images leave no validation split at a share of {spec.validation_share:g}.")
-        validation = _select(train, order[:validation_count])
-    splits = [_select(train, order[validation_count:]), validation, test]
-    digest = hashlib.blake2b(digest_size=16)
-    for images, labels in splits:
-        digest.update(images.fingerprint() if isinstance(images, ImageFiles) else np.ascontiguousarray(images).data)
-        digest.update(np.ascontiguousarray(labels).data)
-    mean, std = channel_statistics(splits[0][0], spec.mean, spec.std)
-    if spec.mean is not None:
-        digest.update(mean.tobytes() + std.tobytes())
-    training, validating, testing = (
-        (_normalized(images, mean, std), torch.from_numpy(labels)) for images, labels in splits
-    )
-    black = torch.from_numpy((-mean / std).astype(np.float32))
-    return DataSet(training, validating, testing, classes, digest.hexdigest(), black)
-
-
-def _normalized(images: np.ndarray | ImageFiles, mean: np.ndarray, std: np.ndarray) -> Tensor | LazyImages:
-    if isinstance(images, ImageFiles):
-        return LazyImages(images, mean=mean, std=std)
-    if images.dtype != np.uint8:
-        return normalize_array(images, mean, std)
-    return LazyImages(torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1))), mean=mean, std=std)
-
-
-def _select(split: RawSplit, indices: np.ndarray) -> RawSplit:
-    """Return the images with these indices and their labels."""
-    images, labels = split
-    return (images.select(indices) if isinstance(images, ImageFiles) else images[indices]), labels[indices]
-
-
-def _permutation(seed: int, use: str, n: int) -> np.ndarray:
-    return torch.randperm(n, generator=Axes(seed).at(use=use).generator()).numpy()

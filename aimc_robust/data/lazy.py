@@ -65,6 +65,15 @@ class LazyImages:
             moved.pixels = self.pixels.to(device)
         return moved
 
+    def select(self, indices: Tensor) -> LazyImages:
+        """Return the images with these indices as they are stored."""
+        selected = copy.copy(self)
+        if isinstance(self.pixels, Tensor):
+            selected.pixels = self.pixels[indices]
+        else:
+            selected.pixels = self.pixels.select(indices.numpy())
+        return selected
+
     def __getitem__(self, indices: slice | Tensor) -> Tensor:
         """Return the images (n, C, H, W) with these indices."""
         if isinstance(self.pixels, ImageFiles) and isinstance(indices, Tensor):
@@ -80,6 +89,11 @@ class LazyImages:
 
     def _normalize(self, pixels: Tensor) -> Tensor:
         return normalize_bytes(pixels.to(self.device, non_blocking=True), self.mean, self.std)
+
+
+def select_images(images: Tensor | LazyImages, indices: Tensor) -> Tensor | LazyImages:
+    """Return the images with these indices, as they are stored."""
+    return images[indices] if isinstance(images, Tensor) else images.select(indices)
 
 
 LabelledImages = tuple[Tensor | LazyImages, Tensor]

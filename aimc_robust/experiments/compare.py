@@ -3,10 +3,9 @@
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.dry_run import dry_run
 from aimc_robust.experiments.execution.engines.base import Engine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
@@ -14,7 +13,6 @@ from aimc_robust.experiments.execution.run_context import RunContext
 from aimc_robust.experiments.execution.trial_runner import TrialRunner, use_runner
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.environment import describe_environment
-from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
@@ -44,7 +42,7 @@ def compare(
     spec_text: str | None = None,
     data_folder: Path = Path(),
     model_cache: Path | None = None,
-    progress: ComparisonProgress | None = None,
+    progress: ExperimentProgress | None = None,
     machine: Machine | None = None,
     engine: Engine | None = None,
     part: tuple[int, int] = (1, 1),
@@ -85,7 +83,7 @@ def compare(
         >>> outcome = ar.compare(spec, Path("results/quickstart"))  # doctest: +SKIP
         >>> outcome.results.table()  # a row per model, target and chip  # doctest: +SKIP
     """
-    machine, engine, progress = machine or Machine(), engine or SerialEngine(), progress or ComparisonProgress()
+    machine, engine, progress = machine or Machine(), engine or SerialEngine(), progress or ExperimentProgress()
     if machine.processes > 1 and not isinstance(engine, SerialEngine):
         raise InputError(
             f"a machine of {machine.processes} processes trains one model at a time; use the serial engine."
@@ -102,10 +100,10 @@ def compare(
     coverage_lines = dry_run(runner, pending if runner.writes else results.trials)
     with lock_folder(folder) if runner.writes else nullcontext():
         if runner.writes:
-            ComparisonResults.create(folder, spec, spec_text or _toml(spec))
+            ComparisonResults.create(folder, spec).write_spec_text(spec_text or _toml(spec))
             if coverage_lines:
-                _record_environment(results, describe_environment(machine, engine.threads))
-                results.write_json_file(COVERAGE, {"line": "; ".join(coverage_lines)})
+                results.record_environment(describe_environment(machine, engine.threads))
+                results.record_coverage("; ".join(coverage_lines))
         failures = _report_known_outcomes(runner, trials, pending, progress)
         with use_runner(runner) if isinstance(engine, SerialEngine) else nullcontext():
             failures |= engine.run(context, _schedule(spec, _broadcast_trials(runner, pending), engine), progress)
@@ -129,13 +127,13 @@ def _is_complete(results: ComparisonResults, trial: Trial) -> bool:
 
 
 def _report_known_outcomes(
-    runner: TrialRunner, trials: list[Trial], pending: list[Trial], progress: ComparisonProgress
+    runner: TrialRunner, trials: list[Trial], pending: list[Trial], progress: ExperimentProgress
 ) -> dict[Trial, str | None]:
     """Report the start, and the trials that finished or failed earlier. Return the failure reason of every trial."""
     results, spec = runner.results, runner.results.spec
-    coverage = (results.read_json_file(COVERAGE) or {}).get("line", "") if runner.writes else ""
     epochs = max(spec.config_of(label).epochs for label in spec.labels)
-    progress.started(trials=len(trials), epochs=epochs, coverage=coverage)
+    coverage = results.coverage if runner.writes else ""
+    progress.started(trials=len(trials), epochs=epochs, targets=len(results.targets), coverage=coverage)
     if not runner.writes:
         return {}
     failures = {trial: results.failure(trial) for trial in results.trials}
@@ -165,13 +163,6 @@ def _schedule(spec: ComparisonSpec, trials: list[Trial], engine: Engine) -> list
         label: spec.method(label, seed=0).passes_per_update * spec.config_of(label).epochs for label in spec.labels
     }
     return sorted(trials, key=lambda trial: -costs[trial.method])
-
-
-def _record_environment(results: ComparisonResults, environment: dict[str, Any]) -> None:
-    """Keep every distinct environment that computed these results, in order."""
-    known = results.read_json_file(ENVIRONMENT) or []
-    if environment not in known:
-        results.write_json_file(ENVIRONMENT, [*known, environment])
 
 
 def _toml(spec: ComparisonSpec) -> str:

@@ -70,7 +70,7 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
     with _os_errors_as_results_error(path), path.open("ab+", buffering=0) as file:
         if file.tell() and not _ends_with_newline(file):
             file.seek(0)
-            file.truncate(_complete_length(file.read()))
+            file.truncate(complete_length(file.read()))
         length = file.seek(0, os.SEEK_END)
         try:
             remaining = memoryview(lines)
@@ -97,15 +97,35 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.exists():
         return []
-    data = path.read_bytes()
-    length = _complete_length(data)
+    return parse_rows(path, path.read_bytes())
+
+
+def parse_rows(path: Path, data: bytes, *, first: int = 1) -> list[Row]:
+    """Parse the complete rows in `data`, which was read from `path`; see `read_rows`.
+
+    Args:
+        path: The file, for messages.
+        data: Its content, from the beginning of a row.
+        first: Number of the first row.
+
+    Raises:
+        ResultsError: if a complete row is damaged.
+    """
+    length = complete_length(data)
     lines = data[:length].splitlines()
     rows = _parse_lines(lines)
     if rows is None:
-        rows = [_parse_json(path, line, f"row {number}: ") for number, line in enumerate(lines, start=1)]
+        rows = [_parse_json(path, line, f"row {number}: ") for number, line in enumerate(lines, start=first)]
     if length < len(data):
-        warnings.warn(f"{path} ends in a half-written row, which is dropped; {len(rows)} rows are kept.", stacklevel=2)
+        warnings.warn(
+            f"{path} ends in a half-written row, which is dropped; {first - 1 + len(rows)} rows are kept.", stacklevel=3
+        )
     return rows
+
+
+def complete_length(data: bytes) -> int:
+    """Return the number of bytes up to and including the last newline."""
+    return data.rfind(b"\n") + 1
 
 
 def read_json(path: Path) -> Any:
@@ -172,8 +192,3 @@ def _os_errors_as_results_error(path: Path) -> Iterator[None]:
 def _ends_with_newline(file: BinaryIO) -> bool:
     file.seek(-1, os.SEEK_END)
     return file.read(1) == b"\n"
-
-
-def _complete_length(data: bytes) -> int:
-    """Number of bytes up to and including the last newline."""
-    return data.rfind(b"\n") + 1

@@ -79,7 +79,8 @@ def write_results(folder: Path, methods: int, seeds: int, targets: int, chips: i
         "methods": {"sgd": {}} | {f"rwp-{i}": {"kind": "rwp", "sigma": 0.01 * i} for i in range(1, methods)},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    results = ComparisonResults.create(folder, spec_from_dict(values), "# made by benchmarks/speed/report.py\n")
+    results = ComparisonResults.create(folder, spec_from_dict(values))
+    results.write_spec_text("# made by benchmarks/speed/report.py\n")
     results.write_json_file(ENVIRONMENT, [{"python": sys.version.split()[0]}])
     results.write_json_file(COVERAGE, {"line": "every weight"})
     rng, written = np.random.default_rng(0), 0
@@ -89,7 +90,7 @@ def write_results(folder: Path, methods: int, seeds: int, targets: int, chips: i
         lines = []
         for target in results.spec.build_targets():
             for chip in range(target.chips(chips)):
-                row = {"method": trial.method, "seed": trial.seed, "target": target.name, "backend": target.backend}
+                row = {"model": trial.method, "seed": trial.seed, "target": target.name, "backend": target.backend}
                 accuracy, loss = rng.normal(70.0 + trial.seed, 2.0), rng.gamma(2.0)
                 row |= {"time_s": 0.0, "chip": chip, "accuracy": round(accuracy, 2), "loss": loss, "n": 10_000}
                 lines.append(json.dumps(row))
@@ -107,7 +108,7 @@ def read_with_pandas(folder: Path) -> float:
     """Time that pandas takes to read the rows, file by file, and to average them [s]."""
     start = time.perf_counter()
     frame = pd.concat([pd.read_json(path, lines=True) for path in sorted(folder.glob(f"runs/*/{EVALUATIONS}"))])
-    frame.groupby(["method", "target"])["accuracy"].mean()
+    frame.groupby(["model", "target"])["accuracy"].mean()
     return time.perf_counter() - start
 
 

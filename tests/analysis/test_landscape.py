@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aimc_robust.analysis.landscape import Landscape, filter_directions
-from aimc_robust.data.dataset import load_data
+from aimc_robust.data.loading import load_data
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.planning.plan import trial_states
 from aimc_robust.experiments.results.comparison import ComparisonResults

@@ -12,7 +12,7 @@ from support.paper_specs import BENCHMARKS, NAMES, loaded
 
 from aimc_robust.experiments.results.archive import ARCHIVE, READABLE, unpack
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.comparison_tables import summary_table
+from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.report.comparison.claims import HELD, NOT_HELD, NOT_SETTLED
 from aimc_robust.report.comparison.content import ComparisonContent, gather
 from aimc_robust.statistics.paired_difference import paired_difference

@@ -5,7 +5,7 @@ import math
 import pytest
 from support.paper_specs import BENCHMARKS, NAMES, loaded
 
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.inheritance import resolved_toml
@@ -29,7 +29,7 @@ def test_the_smoke_scale_fills_every_place_whose_methods_it_keeps(name, models, 
     if name != WATCHED:
         spec = spec.model_copy(update={"diagnostics": None})
     text = resolved_toml(path, scale="smoke")
-    options = {"data_folder": path.parent, "progress": ComparisonProgress(), "model_cache": models}
+    options = {"data_folder": path.parent, "progress": ExperimentProgress(), "model_cache": models}
     done = compare(spec, out, spec_text=text, **options)
     assert done.failed == {}
     page = write_report(out).read_text(encoding="utf-8")

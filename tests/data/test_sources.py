@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from aimc_robust.data import image_files
 from aimc_robust.data import in_memory as images_module
 from aimc_robust.data.augmentation import Augmentation
-from aimc_robust.data.dataset import load_data
+from aimc_robust.data.loading import load_data
 from aimc_robust.data.sources.torchvision_catalog import DATASETS, FILES
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.streaming import StreamedAugmentation, StreamedImages
@@ -468,7 +468,7 @@ class TestStreaming:
         memory = load(tmp_path, "folder:.", **GIVEN, **options)
         streamed = load(tmp_path, "folder:.", stream=True, size=8, **GIVEN, **options)
         assert same(streamed, memory)
-        assert torch.equal(streamed.first_training_images(9), memory.first_training_images(9))
+        assert torch.equal(streamed.calibration_images[:9], memory.calibration_images[:9])
         for split in ("training", "validation", "test"):
             mine, theirs = (data.batches(split, 7, "cpu") for data in (streamed, memory))
             for _ in range(2):  # as often as needed

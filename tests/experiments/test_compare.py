@@ -12,7 +12,7 @@ import torch
 
 from aimc_robust import Crossbar, Gaussian, evaluate
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.dataset import load_data
+from aimc_robust.data.loading import load_data
 from aimc_robust.devices.library import cards_folder
 from aimc_robust.errors import CheckpointError, InputError, ResultsError
 from aimc_robust.experiments.execution import trial_runner
@@ -30,8 +30,8 @@ def rows_of(folder):
 
 def test_every_method_seed_target_and_chip_has_one_row(finished_comparison):
     rows = rows_of(finished_comparison)
-    assert list(rows.columns) == ["method", "seed", "target", "backend", "time_s", "chip", "accuracy", "loss", "n"]
-    counts = rows.groupby(["method", "seed", "target"])["chip"].apply(list)
+    assert list(rows.columns) == ["model", "seed", "target", "backend", "time_s", "chip", "accuracy", "loss", "n"]
+    counts = rows.groupby(["model", "seed", "target"])["chip"].apply(list)
     assert len(counts) == 2 * 2 * 3
     assert all(chips == ([0] if key[2] == "digital" else [0, 1, 2]) for key, chips in counts.items())
     assert set(rows["n"]) == {180}
@@ -49,15 +49,15 @@ def test_the_rows_are_what_evaluate_finds_for_the_stored_models(finished_compari
         method, seed = trial.split("-seed")[0], int(trial[-1])
         for name, condition in {"gaussian-0.2": Gaussian(0.2), "rram-wan2022": Crossbar("rram-wan2022")}.items():
             found = evaluate(model, split_batches(data.test, 100), condition, chips=3, chip_seed=spec.chip_seed)
-            mine = rows[(rows["method"] == method) & (rows["seed"] == seed) & (rows["target"] == name)]
+            mine = rows[(rows["model"] == method) & (rows["seed"] == seed) & (rows["target"] == name)]
             assert list(mine["accuracy"]) == pytest.approx(list(found.table["accuracy"]), rel=1e-12)
 
 
 def test_summary_holds_mean_deviations_and_interval_of_the_rows(finished_comparison):
-    summary = pd.read_csv(finished_comparison / "summary.csv").set_index(["method", "target"])
-    assert list(summary.columns) == ["time_s", "mean", "sd_noise", "sd_seed", "ci_low", "ci_high", "chips", "seeds"]
+    summary = pd.read_csv(finished_comparison / "summary.csv").set_index(["model", "target"])
+    assert list(summary.columns)[:7] == ["time_s", "mean", "ci_low", "ci_high", "covers", "sd_noise", "sd_seed"]
     group = (
-        rows_of(finished_comparison).query("method == 'sgd' and target == 'rram-wan2022'").groupby("seed")["accuracy"]
+        rows_of(finished_comparison).query("model == 'sgd' and target == 'rram-wan2022'").groupby("seed")["accuracy"]
     )
     row = summary.loc["sgd", "rram-wan2022"]
     assert row["mean"] == pytest.approx(group.mean().mean())
@@ -90,7 +90,7 @@ def test_a_diverging_run_fails_alone_with_its_reason(run, write_quick_spec, tmp_
     note = json.loads((tmp_path / "out" / "runs" / "wild-seed0" / "failed.json").read_text())
     assert "not finite at update 1" in note["reason"]
     assert "RWP at strength 1e+39" in note["reason"]
-    assert set(rows_of(tmp_path / "out")["method"]) == {"sgd", "m-rwp"}
+    assert set(rows_of(tmp_path / "out")["model"]) == {"sgd", "m-rwp"}
 
 
 def test_a_failed_trial_is_tried_again_only_on_request(run, write_spec, comparison_copy):
@@ -100,7 +100,7 @@ def test_a_failed_trial_is_tried_again_only_on_request(run, write_spec, comparis
     (failed / "failed.json").write_text('{"reason": "as if"}')
     assert list(run(path).failed.values()) == ["as if"]
     assert not run(path, retry_failed=True).failed
-    assert len(rows_of(comparison_copy).query("method == 'sgd' and seed == 0")) == 7
+    assert len(rows_of(comparison_copy).query("model == 'sgd' and seed == 0")) == 7
 
 
 def test_another_specs_folder_is_refused_and_left_alone(run, write_spec, comparison_copy):

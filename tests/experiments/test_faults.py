@@ -115,7 +115,7 @@ def test_a_merge_onto_a_full_disk_keeps_what_it_has(finished_comparison, small_d
 
 
 def test_a_half_written_last_row_is_dropped_with_a_notice_that_names_file_and_count(write_spec, tmp_path):
-    store = ComparisonResults.create(tmp_path, load_spec(write_spec()), "")
+    store = ComparisonResults.create(tmp_path, load_spec(write_spec()))
     trial = Trial("sgd", 0)
     store.run_folder(trial).mkdir(parents=True)
     rows = [row | {"target": "digital"} for row in ROWS]

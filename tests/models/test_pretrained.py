@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.dataset import load_data
+from aimc_robust.data.loading import load_data
 from aimc_robust.errors import CheckpointError
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.metrics import measure

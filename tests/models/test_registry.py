@@ -7,7 +7,7 @@ import torch
 from support import user_models
 
 from aimc_robust import coverage
-from aimc_robust.data.dataset import load_data
+from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
 from aimc_robust.experiments.spec.comparison import DataSpec
 from aimc_robust.models.registry import build_model

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.report.write import write_report
@@ -55,7 +55,7 @@ def many(tiny, tmp_path_factory):
         text = text.replace(old, new)
     path = folder / "spec.toml"
     path.write_text(text)
-    compare(load_spec(path), folder / "out", spec_text=text, data_folder=folder, progress=ComparisonProgress())
+    compare(load_spec(path), folder / "out", spec_text=text, data_folder=folder, progress=ExperimentProgress())
     for path in (folder / "out").glob("runs/*/history.jsonl"):
         row = json.loads(path.read_text())
         path.write_text(json.dumps(row | {"gradient_norm": 1.0, "test_accuracy@0": 50.0}) + "\n")

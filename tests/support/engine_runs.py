@@ -6,7 +6,7 @@ import time
 
 import pandas as pd
 
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.trial_runner import run_trial
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
@@ -16,7 +16,7 @@ SGD = [Trial("sgd", 0), Trial("sgd", 1)]
 MIXED = [Trial("m-rwp", 0), Trial("m-rwp", 1)]
 
 
-class DyingProgress(ComparisonProgress):
+class DyingProgress(ExperimentProgress):
     """Forward every call, and kill this process after the trial's second epoch."""
 
     def __init__(self, progress):
@@ -71,7 +71,7 @@ def sleep_forever(context, trial, progress):
     time.sleep(600)
 
 
-class RecordedProgress(ComparisonProgress):
+class RecordedProgress(ExperimentProgress):
     """Record the calls of a comparison, by trial."""
 
     def __init__(self):
@@ -99,7 +99,9 @@ class RecordedProgress(ComparisonProgress):
 def create_results(path, folder):
     """Create the results folder of a spec file."""
     folder.mkdir(parents=True)
-    return ComparisonResults.create(folder, load_spec(path), path.read_text())
+    results = ComparisonResults.create(folder, load_spec(path))
+    results.write_spec_text(path.read_text())
+    return results
 
 
 def assert_same_rows(folder, other, trials):

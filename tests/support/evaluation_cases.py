@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import save_file
 from support.nets import images, net
 
-from aimc_robust.data.evaluation_set import EvaluationImages, load_evaluation_images
-from aimc_robust.experiments.callbacks.evaluation import EvaluationProgress
+from aimc_robust.data.dataset import DataSet
+from aimc_robust.data.evaluation_images import load_evaluation_images
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images, parse_models, split_label
 from aimc_robust.models.pretrained import load_weights, read_weights
@@ -18,7 +19,7 @@ from aimc_robust.targets.command_line import parse_settings, target_tables
 DAY_S = 86400.0
 
 
-class RecordingProgress(EvaluationProgress):
+class RecordingProgress(ExperimentProgress):
     """Keeps what an evaluation tells."""
 
     def __init__(self):
@@ -56,7 +57,7 @@ def write_images(path: Path, n: int = 80) -> Path:
     return path
 
 
-def loaded(path: Path) -> EvaluationImages:
+def loaded(path: Path) -> DataSet:
     return load_evaluation_images(f"npz:{path}")
 
 
@@ -82,5 +83,5 @@ def run(folder, question, models, shown, *, progress=None, notes=(), **options):
     """The evaluation, in this process with one thread unless `jobs` says otherwise."""
     options = RunOptions(**{"jobs": 1, **options})
     return evaluate_models(
-        question, models, shown, folder, options=options, progress=progress or EvaluationProgress(), notes=notes
+        question, models, shown, folder, options=options, progress=progress or ExperimentProgress(), notes=notes
     )

@@ -13,7 +13,7 @@ from support.fixtures.report import figures_as_stubs
 
 from aimc_robust import ADC, DAC, BitSliced, ConverterRanges, Crossbar, Deployment, calibrate, evaluate
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.dataset import load_data
+from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.experiments.spec.methods import build_method
@@ -110,7 +110,7 @@ def compared(tiny, trained_models, tmp_path_factory):
 
 
 def rows_of(folder):
-    return pd.read_csv(folder / "evaluations.csv").set_index(["method", "seed", "target"]).sort_index()
+    return pd.read_csv(folder / "evaluations.csv").set_index(["model", "seed", "target"]).sort_index()
 
 
 def test_rows_carry_time_and_backend(compared):
@@ -142,7 +142,7 @@ def test_the_rows_are_what_evaluate_finds_with_the_kept_ranges(compared):
 
 
 def test_compensation_brings_accuracy_back_and_the_report_says_by_how_much(compared):
-    means = rows_of(compared).groupby(["method", "target"])["accuracy"].mean()
+    means = rows_of(compared).groupby(["model", "target"])["accuracy"].mean()
     without, with_it = (means["sgd", f"pcm-nandakumar2019-1d{end}"] for end in ("", "-drift-batchnorm"))
     assert with_it > without + 10
     for page in ("report.html", "report.md"):

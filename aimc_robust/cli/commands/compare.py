@@ -94,12 +94,12 @@ def compare(
         return
 
     engine_options.preload()
-    from aimc_robust.cli.views.compare import progress_display
-    from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+    from aimc_robust.cli.progress_display import progress_display
+    from aimc_robust.experiments.callbacks.progress import ExperimentProgress
     from aimc_robust.training.fabric import Machine
 
     machine = Machine(devices=devices, nodes=nodes, accelerator=accelerator, strategy=strategy)
-    with progress_display() if machine.is_first else nullcontext(ComparisonProgress()) as progress:
+    with progress_display() if machine.is_first else nullcontext(ExperimentProgress()) as progress:
         reported = comparison.run(
             progress=progress,
             machine=machine,

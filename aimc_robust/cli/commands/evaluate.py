@@ -68,8 +68,9 @@ def evaluate(
     --device sonos-agrawal2022 --times 0,1h,1d,5d --chips 25 --out results/rwp
     """
     from aimc_robust.cli.inputs import load_metrics, load_models
-    from aimc_robust.cli.views.evaluate import progress_display, show
-    from aimc_robust.data.evaluation_set import load_evaluation_images
+    from aimc_robust.cli.progress_display import progress_display
+    from aimc_robust.cli.views.evaluate import show
+    from aimc_robust.data.evaluation_images import load_evaluation_images
     from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
     from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
     from aimc_robust.io.toml import parse
@@ -89,7 +90,6 @@ def evaluate(
         classes=classes,
         root=data_root,
         data_seed=data_seed,
-        batch_size=batch_size,
     )
     network = ModelSpec(name=model, options=parse_settings(option or []))
     descriptions, models, notes = load_models(weights, network, test_images)
@@ -107,6 +107,7 @@ def evaluate(
     spec = parse(values, EvaluationSpec, source="evaluate")
     options = RunOptions(
         jobs=jobs or len(available_cpus()),
+        batch_size=batch_size,
         metrics=metrics,
         attribution_chips=explain_chips if attribute else None,
         prediction_chips=explain_chips if predict else None,

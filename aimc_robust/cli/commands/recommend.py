@@ -43,7 +43,7 @@ def recommend(
 
     Example: aimc-robust recommend --device rram-wan2022 --spec benchmarks/quickstart.toml --out results/advice
     """
-    from aimc_robust.cli.views.compare import progress_display
+    from aimc_robust.cli.progress_display import progress_display
     from aimc_robust.cli.views.recommend import show
     from aimc_robust.errors import InputError
     from aimc_robust.experiments.recommend.run import recommend as recommend_method

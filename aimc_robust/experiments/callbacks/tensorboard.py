@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aimc_robust.errors import MissingDependencyError
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row, atomic_write
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 FOLDER, COMPLETE = "tensorboard", "complete.txt"
 
 
-class TensorBoard(ComparisonProgress):
-    """Write event files into `tensorboard/<trial>/` of the results folder, and forward every call.
+class TensorBoard(ExperimentProgress):
+    """Write event files into `tensorboard/<trial>/` of the results folder.
 
     Tags: `history/KEY` holds each number of the training history over the epochs; `accuracy/TARGET` holds the mean
     accuracy over the chips [percent] at the last epoch.
@@ -32,7 +32,6 @@ class TensorBoard(ComparisonProgress):
     resumed training shows each epoch once. Complete events of a finished trial are kept.
 
     Args:
-        progress: Receives every call too.
         results: The results folder.
         model_cache: Folder of shared trained models, where the history of a training is until it is finished.
 
@@ -40,38 +39,22 @@ class TensorBoard(ComparisonProgress):
         MissingDependencyError: if TensorBoard is not installed.
     """
 
-    def __init__(
-        self, progress: ComparisonProgress, results: ComparisonResults, *, model_cache: Path | None = None
-    ) -> None:
+    def __init__(self, results: ComparisonResults, *, model_cache: Path | None = None) -> None:
         self._writer_class = _summary_writer_class()
-        self._progress, self._results, self._model_cache = progress, results, model_cache
+        self._results, self._model_cache = results, model_cache
         self._writers: dict[Trial, SummaryWriter] = {}
         self._written: dict[Trial, list[Row]] = {}
 
-    def started(self, *, trials: int, epochs: int, coverage: str) -> None:
-        """Forward the call."""
-        self._progress.started(trials=trials, epochs=epochs, coverage=coverage)
-
-    def training(self, trial: Trial, *, done: int) -> None:
-        """Forward the call."""
-        self._progress.training(trial, done=done)
-
     def epoch(self, trial: Trial, row: Row) -> None:
         """Write the numbers of an epoch."""
-        self._progress.epoch(trial, row)
         written = self._written.get(trial)
         if written is None or written[-1]["epoch"] != row["epoch"] - 1:
             self._rewrite(trial, [earlier for earlier in self._history(trial) if earlier["epoch"] < row["epoch"]])
         self._write(trial, row)
         self._writers[trial].flush()
 
-    def evaluating(self, trial: Trial, target: str) -> None:
-        """Forward the call."""
-        self._progress.evaluating(trial, target)
-
     def finished(self, trial: Trial, accuracies: dict[str, float]) -> None:
         """Write the accuracies and mark the events as complete."""
-        self._progress.finished(trial, accuracies)
         history = self._results.history(trial)
         content = hashlib.blake2b(json.dumps([history, accuracies]).encode(), digest_size=16).hexdigest()
         complete = self._folder(trial) / COMPLETE
@@ -87,7 +70,6 @@ class TensorBoard(ComparisonProgress):
 
     def failed(self, trial: Trial, reason: str) -> None:
         """Close the trial's event file."""
-        self._progress.failed(trial, reason)
         self._close(trial)
 
     def _folder(self, trial: Trial) -> Path:

@@ -8,61 +8,50 @@ from contextlib import nullcontext
 from typing import Any
 
 import pandas as pd
-from torch import nn
 
-from aimc_robust.data.evaluation_set import EvaluationImages
 from aimc_robust.evaluation.attribution import attribute
 from aimc_robust.evaluation.error_sources import active_sources
 from aimc_robust.evaluation.loss_prediction import predict_loss
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.evaluation.prediction_check import check_prediction
-from aimc_robust.experiments.callbacks.evaluation import EvaluationProgress
-from aimc_robust.experiments.evaluate.calibrated_target import calibrate_target
-from aimc_robust.experiments.results.evaluation import EvaluationResults
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.evaluation_tables import group_by_device
-from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import Row
 from aimc_robust.parallel.process_pool import single_thread
 from aimc_robust.targets.target import Target
 
-Models = Sequence[tuple[TrainedModel, nn.Module]]
-"""Trained models with their networks."""
 
-
-def attribute_models(
-    results: EvaluationResults,
-    models: Models,
-    images: EvaluationImages,
-    chips: int,
-    jobs: int | None,
-    progress: EvaluationProgress,
-) -> list[str]:
-    """Attribute the loss of the first model of each label on each device, at its last time.
+def attribute_models(runners: Sequence[TargetRunner], chips: int, progress: ExperimentProgress) -> list[str]:
+    """Attribute the loss of each model on each device, at its last time.
 
     Rows are stored as the explanation `attribution`.
 
     Args:
-        results: The results folder.
-        models: The models.
-        images: The evaluation images.
+        runners: The models.
         chips: Chips per variant of a crossbar.
-        jobs: Processes, as for `ar.evaluate`.
         progress: Callbacks.
 
     Returns:
         Remarks on devices that are left out.
     """
-    devices, remarks = _attributable_devices(results.spec)
-    finished = results.explanation("attribution")
-    for model, network in _first_of_each_label(models):
+    devices, remarks = _attributable_devices(runners[0].results.spec)
+    for runner in runners:
         for target in devices:
-            if len(finished):
-                same = (finished["model"] == str(model)) & (finished["target"] == target.name)
-                if (same & (finished["chips"] == chips)).any():
-                    continue
-            _attribute_target(results, model, network, images, target, chips, jobs, progress)
+            if not _is_explained(runner, "attribution", chips, target.name):
+                _attribute_target(runner, target, chips, progress)
     return remarks
+
+
+def _is_explained(runner: TargetRunner, name: str, chips: int, target: str | None = None) -> bool:
+    """Return whether rows of an explanation with this number of chips are stored."""
+    rows = runner.results.explanation(name)
+    if rows.empty:
+        return False
+    same = (rows["model"] == runner.trial.method) & (rows["seed"] == runner.trial.seed) & (rows["chips"] == chips)
+    return bool((same if target is None else same & (rows["target"] == target)).any())
 
 
 def _attributable_devices(spec: EvaluationSpec) -> tuple[list[Target], list[str]]:
@@ -82,104 +71,73 @@ def _attributable_devices(spec: EvaluationSpec) -> tuple[list[Target], list[str]
     return devices, remarks + compensated
 
 
-def _attribute_target(
-    results: EvaluationResults,
-    model: TrainedModel,
-    network: nn.Module,
-    images: EvaluationImages,
-    target: Target,
-    chips: int,
-    jobs: int | None,
-    progress: EvaluationProgress,
-) -> None:
+def _attribute_target(runner: TargetRunner, target: Target, chips: int, progress: ExperimentProgress) -> None:
     assert isinstance(target.condition, Crossbar)
-    description = f"{model} on {target.name}: error attribution"
+    description = f"{runner.trial} on {target.name}: error attribution"
     attribution = attribute(
-        network,
-        images,
+        runner.model,
+        runner.batches(target),
         target.condition,
         chips=chips,
-        chip_seed=results.spec.chip_seed,
+        chip_seed=runner.results.spec.chip_seed,
         time_s=target.time_s,
-        deployment=calibrate_target(results, model, network, images, target),
-        jobs=jobs,
+        deployment=runner.deployment(target),
+        jobs=runner.jobs,
         on_chip=lambda done, total: progress.explaining(description, done=done, total=total),
     )
-    common = {
-        "model": str(model),
+    common = _names(runner) | {
         "target": target.name,
         "chips": chips,
         "exact": attribution.ideal_accuracy,
         "whole": attribution.crossbar_accuracy,
     }
     table = attribution.table.astype({"weights": object}).where(attribution.table.notna(), None)
-    results.add_explanation("attribution", [common | row for row in _rows(table)])
+    runner.results.add_explanation("attribution", [common | row for row in _rows(table)])
 
 
-def predict_models(
-    results: EvaluationResults,
-    models: Models,
-    images: EvaluationImages,
-    chips: int,
-    jobs: int | None,
-    progress: EvaluationProgress,
-) -> list[str]:
-    """Predict the loss of the first model of each label under each target, and compare some with Monte Carlo.
+def predict_models(runners: Sequence[TargetRunner], chips: int, progress: ExperimentProgress) -> list[str]:
+    """Predict the loss of each model under each target, and compare some with Monte Carlo.
 
     Rows are stored as the explanations `prediction` (each target), `prediction_layers`, and `validity` (each device at
     its last time, and the noises, beside Monte Carlo at several strengths of the error).
 
     Args:
-        results: The results folder.
-        models: The models.
-        images: The evaluation images.
+        runners: The models.
         chips: Chips of the Monte Carlo evaluation.
-        jobs: Processes, as for `ar.evaluate`.
         progress: Callbacks.
 
     Returns:
         A remark if there is nothing to predict.
     """
-    targets = _predictable(results.spec)
+    targets = _predictable(runners[0].results.spec)
     if not targets:
         return ["No loss is predicted: this needs a noise, or a device on the native backend without compensation."]
-    finished = results.explanation("validity")
-    for model, network in _first_of_each_label(models):
-        if len(finished) and ((finished["model"] == str(model)) & (finished["chips"] == chips)).any():
-            continue
-        _predict_model(results, model, network, images, targets, chips, jobs, progress)
+    for runner in runners:
+        if not _is_explained(runner, "validity", chips):
+            _predict_model(runner, targets, chips, progress)
     return []
 
 
-def _predict_model(
-    results: EvaluationResults,
-    model: TrainedModel,
-    network: nn.Module,
-    images: EvaluationImages,
-    targets: list[Target],
-    chips: int,
-    jobs: int | None,
-    progress: EvaluationProgress,
-) -> None:
-    seed = results.spec.chip_seed
-    progress.explaining(f"{model}: prediction without Monte Carlo", done=0, total=2)
+def _predict_model(runner: TargetRunner, targets: list[Target], chips: int, progress: ExperimentProgress) -> None:
+    seed, batches = runner.results.spec.chip_seed, runner.batches(targets[0])
+    progress.explaining(f"{runner.trial}: prediction without Monte Carlo", done=0, total=2)
     conditions = {target.name: target.condition for target in targets}
     times_s = {target.name: target.time_s for target in targets}
-    with single_thread() if jobs else nullcontext():
-        prediction = predict_loss(network, images, conditions, time_s=times_s, chip_seed=seed)
-    progress.explaining(f"{model}: Monte Carlo beside the prediction", done=1, total=2)
+    with single_thread() if runner.jobs else nullcontext():
+        prediction = predict_loss(runner.model, batches, conditions, time_s=times_s, chip_seed=seed)
+    progress.explaining(f"{runner.trial}: Monte Carlo beside the prediction", done=1, total=2)
     names = [group[-1].name for group in group_by_device(targets)]
     check = check_prediction(
-        network,
-        images,
+        runner.model,
+        batches,
         {name: conditions[name] for name in names},
         time_s={name: times_s[name] for name in names},
         chips=chips,
         chip_seed=seed,
-        jobs=jobs,
+        jobs=runner.jobs,
     )
-    common = {"model": str(model)}
-    cost = prediction.seconds / _chip_s(results, model, network, images, targets[0], jobs)
+    common, results = _names(runner), runner.results
+    cost = prediction.seconds / _chip_s(runner, targets[0])
     results.add_explanation("prediction_layers", [common | row for row in _rows(prediction.layers)])
     results.add_explanation(
         "prediction",
@@ -191,26 +149,23 @@ def _predict_model(
     results.add_explanation("validity", [common | row for row in _rows(check.table)])
 
 
-def _chip_s(
-    results: EvaluationResults,
-    model: TrainedModel,
-    network: nn.Module,
-    images: EvaluationImages,
-    target: Target,
-    jobs: int | None,
-) -> float:
+def _chip_s(runner: TargetRunner, target: Target) -> float:
     """Return the time of one chip [s] with the threads of the prediction: the shorter of two measurements."""
-    deployment = calibrate_target(results, model, network, images, target)
+    batches, deployment = runner.batches(target), runner.deployment(target)
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
-        with single_thread() if jobs else nullcontext():
+        with single_thread() if runner.jobs else nullcontext():
             chip = evaluate_chips(
-                network, images, target.condition, chips=[0], time_s=target.time_s, deployment=deployment
+                runner.model, batches, target.condition, chips=[0], time_s=target.time_s, deployment=deployment
             )
             list(chip)
         seconds.append(time.perf_counter() - start)
     return min(seconds)
+
+
+def _names(runner: TargetRunner) -> Row:
+    return {"model": runner.trial.method, "seed": runner.trial.seed}
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -231,7 +186,3 @@ def last_crossbars(spec: EvaluationSpec) -> list[Target]:
     """Return each device at its last time, without targets that use compensation or another backend."""
     crossbars = [target for target in _predictable(spec) if isinstance(target.condition, Crossbar)]
     return [group[-1] for group in group_by_device(crossbars)]
-
-
-def _first_of_each_label(models: Models) -> Models:
-    return [(model, network) for model, network in models if model.seed == 0]

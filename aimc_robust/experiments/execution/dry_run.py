@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from aimc_robust.analysis.landscape import filter_directions
-from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
@@ -51,7 +50,8 @@ def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> list[str]:
         runner.images(data_spec)  # raises for an augmentation that does not fit the images
         model = build_model(model_spec, data, seed=spec.train_seeds[0])
         lines.append(coverage(model, data.example[:1]).summary())
-        _dry_run_targets(spec.build_targets(), model, data)
+        inputs, labels = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
+        dry_run_targets(spec.build_targets(), model, inputs, labels)
     has_several_models = len({model_spec.model_dump_json() for _, model_spec in combinations}) > 1
     if not has_several_models:
         return lines[:1]
@@ -67,19 +67,13 @@ def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> Non
         raise InputError(f"methods.{label}: {error}") from None
 
 
-def _dry_run_targets(targets: Iterable[Target], model: nn.Module, data: DataSet) -> None:
-    """Evaluate the model on one chip of every crossbar and at one point of every landscape."""
-    inputs, labels = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
+def dry_run_targets(targets: Iterable[Target], model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
+    """Evaluate the model on one chip of every target, calibrated on `inputs` (N, ...), and at one landscape point."""
     for target in targets:
-        if isinstance(target.condition, Crossbar):
-            dry_run_crossbar(target, target.condition, model, inputs, labels)
+        condition, deployment = target.condition, None
+        if isinstance(condition, Crossbar):
+            deployment = calibrate_deployment(model, condition, target.deployment, [inputs])
         elif target.landscape is not None:
-            step = target.landscape.step(filter_directions(model, seed=0), 0)
-            list(evaluate_chips(model, [(inputs, labels)], step, chips=[0]))
-
-
-def dry_run_crossbar(target: Target, crossbar: Crossbar, model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
-    """Program one chip of `crossbar`, calibrated on `inputs` (N, ...), and evaluate it on them."""
-    deployment = calibrate_deployment(model, crossbar, target.deployment, [inputs])
-    batches = [(inputs, labels)]
-    list(evaluate_chips(model, batches, crossbar, chips=[0], time_s=target.time_s, deployment=deployment))
+            condition = target.landscape.step(filter_directions(model, seed=0), 0)
+        batches = [(inputs, labels)]
+        list(evaluate_chips(model, batches, condition, chips=[0], time_s=target.time_s, deployment=deployment))

@@ -12,15 +12,16 @@ import torch
 from torch import nn
 
 from aimc_robust.analysis.diagnostics import Diagnostics
-from aimc_robust.data.dataset import DataSet, load_data
+from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.in_memory import Images
+from aimc_robust.data.loading import load_data
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import DivergenceError
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.model_cache import training_folder
 from aimc_robust.experiments.execution.run_context import RunContext
-from aimc_robust.experiments.execution.trial_evaluation import TrialEvaluation
+from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.models.registry import build_model
@@ -37,7 +38,7 @@ MAX_DATA_SETS = 2  # that are kept in memory
 Value = TypeVar("Value")
 
 
-def run_trial(context: RunContext, trial: Trial, progress: ComparisonProgress) -> str | None:
+def run_trial(context: RunContext, trial: Trial, progress: ExperimentProgress) -> str | None:
     """Train and evaluate one trial, skipping what is done.
 
     Data and spec are kept in memory for the next call with the same context.
@@ -140,7 +141,7 @@ class TrialRunner:
 
     # One trial ----------------------------------------------------------------------------------------------------
 
-    def run(self, trial: Trial, progress: ComparisonProgress) -> str | None:
+    def run(self, trial: Trial, progress: ExperimentProgress) -> str | None:
         """Train and evaluate a trial, see `run_trial`."""
         reason = self._known_failure(trial)
         if reason is None:
@@ -167,26 +168,31 @@ class TrialRunner:
             reason = self.results.failure(trial)
         return self.broadcast(reason)
 
-    def _train_and_evaluate(self, trial: Trial, progress: ComparisonProgress) -> None:
+    def _train_and_evaluate(self, trial: Trial, progress: ExperimentProgress) -> None:
         model = self._train(trial, progress)
         if not self.writes:
             return
         results, spec = self.results, self.results.spec
         config = spec.config_of(trial.method)
-        missing = {target.name: results.missing_chips(trial, target) for target in results.targets}
         device = self.fabric(config.precision).device
-        evaluation = TrialEvaluation(results, trial, model.to(device), self.data(spec.data_of(trial.method)), device)
+        runner = TargetRunner(
+            results=results,
+            trial=trial,
+            model=model.to(device),
+            data=self.data(spec.data_of(trial.method)),
+            device=device,
+            top5=spec.top5,
+        )
         loaded = 0  # the selection that training returns
         for target in results.targets:
-            if not missing[target.name]:
+            if target.name not in results.missing_chips(trial):
                 continue
-            progress.evaluating(trial, target.name)
             if target.selection(config) != loaded:
                 loaded = target.selection(config)
                 load_selection(results.run_folder(trial), model, config.selections, loaded)
-            evaluation.run(target, missing[target.name])
+            runner.run(target, progress)
 
-    def _train(self, trial: Trial, progress: ComparisonProgress) -> nn.Module:
+    def _train(self, trial: Trial, progress: ExperimentProgress) -> nn.Module:
         """Return the trial's model with the weights of its first selection."""
         results, spec, label = self.results, self.results.spec, trial.method
         data, config = self.data(spec.data_of(label)), spec.config_of(label)
@@ -198,7 +204,7 @@ class TrialRunner:
                 spec.method(label, seed=trial.seed),
                 config,
                 training_set=self.images(spec.data_of(label)),
-                validation_set=data.validation,
+                validation_set=data.split("validation"),
                 train_seed=trial.seed,
                 folder=folder,
                 data_id=data.id,
@@ -213,7 +219,7 @@ class TrialRunner:
         if config is None:
             return None
         loss_fn = loss_function(self.results.spec.config_of(label))
-        return Diagnostics(config, training=data.training, test=data.test, loss_fn=loss_fn)
+        return Diagnostics(config, training=data.split("training"), test=data.test, loss_fn=loss_fn)
 
 
 @contextmanager

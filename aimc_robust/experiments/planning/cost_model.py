@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from aimc_robust.analysis.diagnostics import Diagnostics
-from aimc_robust.data.dataset import DataSet, load_data
+from aimc_robust.data.dataset import DataSet
+from aimc_robust.data.loading import load_data
 from aimc_robust.errors import AimcError
 from aimc_robust.experiments.planning.steps import chip_steps, repeat, update_steps
 from aimc_robust.experiments.planning.timer import Cost, affordable_batch, median_s, torch_threads
@@ -100,7 +101,7 @@ class CostModel:
                     f"chip {network_key} {kind}",
                     partial(self._time_chip, target, model, data, f"{name} on {kind}"),
                 )
-                chip_s[target.name] = cost.of(_count(data.test if target.split == "test" else data.training))
+                chip_s[target.name] = cost.of(_count(data.split(target.split)))
         return TrialCost(epoch_s, chip_s, sum(v.numel() * v.element_size() for v in model.state_dict().values()))
 
     def _epoch_s(self, label: str, network_key: str, model: nn.Module, data: DataSet) -> float:
@@ -115,11 +116,11 @@ class CostModel:
             f"validation {network_key} {config.early_stopping}",
             lambda: self._time_validation(label, model, data, name),
         )
-        updates = config.updates_per_epoch(_count(data.training))
+        updates = config.updates_per_epoch(_count(data.split("training")))
         diagnostics_s = self._cached(
             f"diagnostics {network_key} {kind}", lambda: self._time_diagnostics(label, model, data)
         )
-        return updates * update_s + validation.of(_count(data.validation)) + diagnostics_s
+        return updates * update_s + validation.of(_count(data.split("validation"))) + diagnostics_s
 
     def _cached(self, key: str, compute: Callable[[], Value]) -> Value:
         """Return the value of `key`, computed at first use; an AimcError is cached too, and raised again."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.evaluation.equivalent_noise import equivalent_sigma
 from aimc_robust.evaluation.layer_errors import layer_errors
@@ -36,9 +35,9 @@ def measure_device(
         Plain values: the equivalent sigma (`sigma`, its interval `low` to `high`, `identified`, `reason`, `rms`),
         accuracies [percent], and `layers`, a list of rows of `layer_errors`.
     """
-    deployment = calibrate_deployment(model, crossbar, Deployment(), [data.training[0][:BATCH_SIZE]])
+    deployment = calibrate_deployment(model, crossbar, Deployment(), [data.split("training")[0][:BATCH_SIZE]])
     layers = layer_errors(model, crossbar, time_s=time_s)
-    batches = split_batches(data.validation, BATCH_SIZE)
+    batches = data.batches("validation", BATCH_SIZE)
     equivalent = equivalent_sigma(
         model,
         batches,
@@ -60,7 +59,7 @@ def measure_device(
         "device_interval": list(equivalent.device.ci),
         "rms": equivalent.rms,
         "chips": CHIPS,
-        "images": len(data.validation[1]),
+        "images": len(data.split("validation")[1]),
         "layers": json.loads(layers.to_json(orient="records")),
     }
 

@@ -11,14 +11,15 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from aimc_robust.data.dataset import DataSet, load_data
+from aimc_robust.data.dataset import DataSet
+from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, ResultsError
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.recommend.measurement import measure_device
 from aimc_robust.experiments.recommend.proposal import Proposal, propose
 from aimc_robust.experiments.recommend.sweep import BASELINE, reuse_baseline, run_sweep, sweep_spec
 from aimc_robust.experiments.recommend.verdict import Verdict, judge
-from aimc_robust.experiments.results.comparison_tables import group_estimates
+from aimc_robust.experiments.results.summary import group_estimates
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -73,7 +74,7 @@ def recommend(
     chips: int | None = None,
     sweep: bool = True,
     jobs: int | None = None,
-    progress: ComparisonProgress | None = None,
+    progress: ExperimentProgress | None = None,
     on_status: Callable[[str], None] = lambda text: None,
 ) -> Recommendation:
     """Recommend a training method so that the model of `spec` keeps its accuracy on a device.
@@ -110,7 +111,7 @@ def recommend(
             f"a recommendation is for a device on the native backend: remove `compensation` and `backend` from "
             f"{device.name!r}."
         )
-    progress = progress or ComparisonProgress()
+    progress = progress or ExperimentProgress()
     data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder)
     identity = _measurement_identity(spec, target, epochs, weights)
     measurement = read_json(folder / MEASUREMENT)
@@ -150,7 +151,7 @@ def _train_baseline(
     folder: Path,
     data_folder: Path,
     epochs: int | None,
-    progress: ComparisonProgress,
+    progress: ExperimentProgress,
 ) -> nn.Module:
     baseline_spec = sweep_spec(spec, "digital", {BASELINE: {}}, seeds=1, epochs=epochs, chips=1)
     results = run_sweep(baseline_spec, folder, data_folder=data_folder, progress=progress)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
@@ -56,7 +56,7 @@ def sweep_spec(
 
 
 def run_sweep(
-    spec: ComparisonSpec, folder: Path, *, data_folder: Path, progress: ComparisonProgress
+    spec: ComparisonSpec, folder: Path, *, data_folder: Path, progress: ExperimentProgress
 ) -> ComparisonResults:
     """Run a comparison and return its results."""
     return compare(spec, folder, data_folder=data_folder, progress=progress).results
@@ -74,7 +74,8 @@ def reuse_baseline(baseline_folder: Path, sweep_folder: Path, spec: ComparisonSp
     source, destination = baseline_folder / "runs" / run, sweep_folder / "runs" / run
     if (source / FINISHED).exists() and not destination.exists():
         destination.parent.mkdir(parents=True, exist_ok=True)
-        ComparisonResults.create(sweep_folder, spec, to_toml(spec.model_dump(mode="json", exclude_none=True)))
+        text = to_toml(spec.model_dump(mode="json", exclude_none=True))
+        ComparisonResults.create(sweep_folder, spec).write_spec_text(text)
         copy = destination.with_name(f".{run}")
         shutil.rmtree(copy, ignore_errors=True)  # of an interrupted copy
         shutil.copytree(source, copy)

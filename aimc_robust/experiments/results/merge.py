@@ -87,7 +87,8 @@ def merge(folders: Sequence[Path], out: Path) -> MergeResult:
         if not out_has_results:
             stack.enter_context(lock_folder(out))
         notes = {name: _merged_note(sources, name) for name in (ENVIRONMENT, COVERAGE)}
-        results = ComparisonResults.create(out, sources[0].spec, spec_text)
+        results = ComparisonResults.create(out, sources[0].spec)
+        results.write_spec_text(spec_text)
         for name, note in notes.items():
             if note is not None:
                 results.write_json_file(name, note)

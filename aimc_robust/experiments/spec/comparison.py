@@ -7,18 +7,20 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 
 from aimc_robust.analysis.diagnostics import DiagnosticsConfig
 from aimc_robust.data.spec import LOCATION_FIELDS, DataSpec
 from aimc_robust.errors import AimcError, InputError
+from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.experiments.spec.inheritance import deep_merge
 from aimc_robust.experiments.spec.methods import build_method
 from aimc_robust.experiments.spec.published_table import PaperSpec
 from aimc_robust.io.dataclass_from_table import from_table
-from aimc_robust.io.toml import StrictModel, parse
+from aimc_robust.io.toml import parse
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.target import NAME, Target
@@ -30,7 +32,7 @@ DESCRIPTIVE_KEYS = frozenset({"diagnostics", "paper", "question", "scale", "mult
 METHOD_TABLES = ("data", "model", "training")  # tables that a method may override
 
 
-class ComparisonSpec(StrictModel):
+class ComparisonSpec(ExperimentSpec):
     """Methods x training seeds x targets x chips.
 
     `data`, `model` and `training` apply to every method. A method's table may contain tables of these names; their
@@ -40,9 +42,7 @@ class ComparisonSpec(StrictModel):
         name: Name of the comparison.
         question: The question that the comparison answers; shown in the report.
         data_seed: Root seed of the data split and of the diagnostics.
-        chip_seed: Root seed of the simulated chips.
         train_seeds: One model of each method is trained per seed.
-        chips: Chips per model and target.
         top5: Record the top-5 accuracy of each row too.
         targets: Names and tables, see `targets.target.build_target`.
         data: The data set.
@@ -56,12 +56,11 @@ class ComparisonSpec(StrictModel):
         overrides: Overrides that were applied, as `KEY=VALUE`.
     """
 
+    kind: Literal["comparison"] = "comparison"
     name: str = pydantic.Field(pattern=NAME)
     question: str = "Which training method keeps the most accuracy when its weights are stored in analog memory?"
     data_seed: int = 0
-    chip_seed: int = 0
     train_seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(default=[0, 1, 2], min_length=1)
-    chips: int = pydantic.Field(default=25, ge=1)
     top5: bool = False
     targets: list[Any] = pydantic.Field(min_length=1)
     data: DataSpec
@@ -121,6 +120,11 @@ class ComparisonSpec(StrictModel):
     def labels(self) -> list[str]:
         """Labels of the methods, in the order of the spec."""
         return list(self.methods)
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials, seed by seed, so that an early look compares all methods."""
+        return [Trial(label, seed) for seed in self.train_seeds for label in self.labels]
 
     def config(self) -> TrainingConfig:
         """Return the training configuration that all methods share."""

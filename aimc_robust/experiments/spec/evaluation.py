@@ -11,9 +11,11 @@ from typing import Any, Literal
 
 import pydantic
 
-from aimc_robust.data.evaluation_set import EvaluationImages
+from aimc_robust.data.dataset import DataSet
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation.evaluate import check_precision
+from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.io.toml import StrictModel
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.build import build_targets
@@ -39,8 +41,10 @@ class TrainedModel(StrictModel):
     file: str
     id: str
 
-    def __str__(self) -> str:
-        return f"{self.label}-{self.seed}"
+    @property
+    def trial(self) -> Trial:
+        """The model's name in rows and folders."""
+        return Trial(self.label, self.seed)
 
 
 class ImagesInfo(StrictModel):
@@ -51,7 +55,7 @@ class ImagesInfo(StrictModel):
         id: Hash of their content.
         count: Number of images.
         classes: Number of classes.
-        normalisation: How they are normalized, as text.
+        normalization: How they are normalized, as text.
         calibrated_on: The images that converter ranges and compensations are estimated on, as text.
     """
 
@@ -59,37 +63,35 @@ class ImagesInfo(StrictModel):
     id: str
     count: int
     classes: int
-    normalisation: str
+    normalization: str
     calibrated_on: str
 
 
-def describe_images(images: EvaluationImages) -> ImagesInfo:
-    """Return the name and identity of evaluation images."""
+def describe_images(data: DataSet) -> ImagesInfo:
+    """Return the name and identity of test images."""
     return ImagesInfo(
-        name=images.name,
-        id=images.id,
-        count=images.count,
-        classes=images.classes,
-        normalisation=images.normalization,
-        calibrated_on=images.calibration_source,
+        name=data.name,
+        id=data.id,
+        count=data.count,
+        classes=data.classes,
+        normalization=data.normalization,
+        calibrated_on=data.calibration_source,
     )
 
 
-class EvaluationSpec(StrictModel):
+class EvaluationSpec(ExperimentSpec):
     """Trained models x targets x chips on one set of images.
 
     An evaluation can be continued with other values of `chips`, `precision` and `threshold`.
 
     Attributes:
-        kind: Distinguishes the stored file from a comparison's.
         models: The trained models.
         model: Their network.
         images: The test images.
         targets: Tables as in a comparison's spec, with cards written out.
-        chip_seed: Root seed of the simulated chips.
         metrics: Names of further metrics.
-        chips: Chips per model and target, or the largest number of them if `precision` is set.
-        precision: Half-width [points] of the 95 % interval over chips at which a model's evaluation stops.
+        precision: Half-width [points] of the 95 % interval over chips at which a model's evaluation stops; `chips` is
+            then the largest number of them.
         threshold: Accuracy [percent] from which a chip counts for the yield.
     """
 
@@ -98,9 +100,7 @@ class EvaluationSpec(StrictModel):
     model: ModelSpec
     images: ImagesInfo
     targets: list[Any] = pydantic.Field(min_length=1)
-    chip_seed: int = 0
     metrics: list[str] = pydantic.Field(default_factory=list)
-    chips: int = pydantic.Field(default=25, ge=1)
     precision: float | None = None
     threshold: float | None = None
 
@@ -110,9 +110,9 @@ class EvaluationSpec(StrictModel):
         return self
 
     @property
-    def labels(self) -> list[str]:
-        """Labels of the models, each once."""
-        return list(dict.fromkeys(model.label for model in self.models))
+    def trials(self) -> list[Trial]:
+        """The trained models, in their order."""
+        return [model.trial for model in self.models]
 
     def build_targets(self) -> list[Target]:
         """Return digital weights, then the targets in their order.

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT, SPEC
+from aimc_robust.experiments.results.filenames import SPEC
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import Row
@@ -141,8 +141,8 @@ def gather(
         failures={str(trial): reason for trial, reason in failures.items()},
         missing=len(_unfinished_trials(results, frame) - set(failures)),
         landscapes=loss_surfaces(results, frame),
-        coverage=(results.read_json_file(COVERAGE) or {}).get("line", ""),
-        environments=results.read_json_file(ENVIRONMENT) or [],
+        coverage=results.coverage,
+        environments=results.environments,
         spec_text=(results.folder / SPEC).read_text(encoding="utf-8"),
         images=_images(results, targets, frame),
         scale_note=scale_note(spec),
@@ -158,7 +158,7 @@ def _unfinished_trials(results: ComparisonResults, frame: pd.DataFrame) -> set[T
     """The trials that lack rows of the spec's targets and chips."""
     chips = {target.name: target.chips(results.spec.chips) for target in results.targets}
     requested = frame[frame["chip"] < frame["target"].map(chips).fillna(0)]
-    rows = requested.groupby(["method", "seed"]).size().to_dict()
+    rows = requested.groupby(["model", "seed"]).size().to_dict()
     return {trial for trial in results.trials if rows.get((trial.method, trial.seed), 0) < sum(chips.values())}
 
 
@@ -176,14 +176,14 @@ def _top5(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
     """Mean over models of their chip means, as for the accuracy."""
     if "top5" not in frame:
         return {}
-    models = frame.dropna(subset="top5").groupby(["method", "target", "seed"])["top5"].mean()
-    return models.groupby(["method", "target"]).mean().to_dict()
+    models = frame.dropna(subset="top5").groupby(["model", "target", "seed"])["top5"].mean()
+    return models.groupby(["model", "target"]).mean().to_dict()
 
 
 def _images(results: ComparisonResults, targets: Mapping[str, Target], frame: pd.DataFrame) -> list[tuple[str, int]]:
     """(name, number of test images) of each data set; 0 for one without rows yet."""
     test = [name for name, target in targets.items() if target.split == "test"]
-    counts = frame[frame["target"].isin(test)].groupby("method")["n"].max()
+    counts = frame[frame["target"].isin(test)].groupby("model")["n"].max()
     pairs = [(results.spec.data_of(label).name, int(counts.get(label, 0))) for label in results.spec.labels]
     counted = {name for name, count in pairs if count}
     return list(dict.fromkeys((name, count) for name, count in pairs if count or name not in counted))

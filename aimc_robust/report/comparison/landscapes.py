@@ -67,7 +67,7 @@ def loss_surfaces(results: ComparisonResults, frame: pd.DataFrame) -> dict[str, 
             continue
         points = target.landscape.points
         models: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
-        for (method, _), rows in frame[frame["target"] == name].groupby(["method", "seed"], sort=False):
+        for (method, _), rows in frame[frame["target"] == name].groupby(["model", "seed"], sort=False):
             losses = rows.loc[rows["chip"] < points**2].sort_values("chip")["loss"].to_numpy(dtype=float)
             if len(losses) == points**2:
                 models[method].append(losses.reshape(points, points))

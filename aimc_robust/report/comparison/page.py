@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import aimc_robust
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.comparison_tables import summary_table
+from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.parallel.process_pool import background_call
 from aimc_robust.report.comparison import diagnostics_figures, figure_list, table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent, gather

@@ -14,7 +14,7 @@ from aimc_robust.experiments.results.completion import read_marker, spec_digest,
 from aimc_robust.report.freshness import report_is_current
 
 if TYPE_CHECKING:
-    from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+    from aimc_robust.experiments.callbacks.progress import ExperimentProgress
     from aimc_robust.experiments.execution.engines.base import Engine
     from aimc_robust.training.fabric import Machine
 
@@ -64,7 +64,7 @@ class ComparisonRun:
     def run(
         self,
         *,
-        progress: ComparisonProgress,
+        progress: ExperimentProgress,
         machine: Machine,
         engine: Engine,
         part: tuple[int, int] = (1, 1),
@@ -96,9 +96,11 @@ class ComparisonRun:
         digest = self._digest  # of the files as they are now: they may change during the run
         spec = load_spec(self.spec, scale=self.scale, overrides=self.overrides)
         if tensorboard and machine.is_first:
+            from aimc_robust.experiments.callbacks.progress import ProgressGroup
             from aimc_robust.experiments.callbacks.tensorboard import TensorBoard
 
-            progress = TensorBoard(progress, ComparisonResults(self.folder, spec), model_cache=self.model_cache)
+            events = TensorBoard(ComparisonResults(self.folder, spec), model_cache=self.model_cache)
+            progress = ProgressGroup([progress, events])
         outcome = compare(
             spec,
             self.folder,

@@ -9,13 +9,10 @@ from typing import Any
 import pandas as pd
 
 from aimc_robust.evaluation.error_sources import SOURCES
-from aimc_robust.experiments.results.evaluation import NOTES, Estimates, EvaluationResults
-from aimc_robust.experiments.results.evaluation_tables import (
-    extra_metrics,
-    group_by_device,
-    paired_differences,
-    summary_table,
-)
+from aimc_robust.experiments.results.evaluation import NOTES, EvaluationResults
+from aimc_robust.experiments.results.evaluation_tables import group_by_device, paired_differences
+from aimc_robust.experiments.results.folder import Estimates
+from aimc_robust.experiments.results.summary import extra_metrics, summary_table
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.statistics.difference_table import DIGITAL, difference_table
 from aimc_robust.targets.target import Target
@@ -118,7 +115,7 @@ def gather(results: EvaluationResults) -> EvaluationContent:
         estimates=estimates,
         targets=targets,
         families=group_by_device(targets),
-        rows=[row | _seed_text(estimates, row) for row in _rows(summary_table(estimates, spec.threshold))],
+        rows=[row | _seed_text(estimates, row) for row in _rows(summary_table(estimates, threshold=spec.threshold))],
         metrics=extra_metrics(table) if len(table) else [],
         losses=_losses(estimates),
         differences=_rows(paired_differences(spec, estimates)),
@@ -162,11 +159,10 @@ def _predictions(frame: pd.DataFrame, estimates: Estimates) -> Rows:
     """Each prediction with the mean loss over the chips of the same model."""
     rows = []
     for row in _rows(frame):
-        label, _, seed = row["model"].rpartition("-")
         chips, simulated = 0, None
-        estimate = estimates.get((label, row["target"]))
+        estimate = estimates.get((row["model"], row["target"]))
         if estimate is not None:
-            losses = estimate.table.query("seed == @seed", local_dict={"seed": int(seed)})["loss"]
+            losses = estimate.table.loc[estimate.table["seed"] == row["seed"], "loss"]
             if len(losses) > 0 and losses.notna().all():
                 chips, simulated = len(losses), float(losses.mean())
         rows.append(row | {"chips": chips, "simulated": simulated})

@@ -284,6 +284,6 @@ def test_a_user_who_stops_it_learns_that_the_same_command_goes_on(call, tmp_path
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("aimc_robust.experiments.results.evaluation.EvaluationResults.add_chip", stopped)
+    monkeypatch.setattr("aimc_robust.experiments.results.evaluation.EvaluationResults.add_evaluations", stopped)
     code, _, err = call(*command(tmp_path))
     assert (code, err) == (130, "Interrupted. Run the same command again to continue.\n")

@@ -119,7 +119,7 @@ def test_merge_joins_writes_the_report_and_says_what_there_is(finished_compariso
 def test_merge_of_other_questions_ends_with_one_sentence(write_spec, tmp_path):
     for name, chips in (("one", 3), ("two", 4)):
         (tmp_path / name).mkdir()
-        ComparisonResults.create(tmp_path / name, load_spec(write_spec(("chips = 3", f"chips = {chips}"))), "")
+        ComparisonResults.create(tmp_path / name, load_spec(write_spec(("chips = 3", f"chips = {chips}"))))
     merged = invoke("merge", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "all")
     assert merged.exit_code == 2
     assert "different questions (chips: 3 and 4)" in merged.output

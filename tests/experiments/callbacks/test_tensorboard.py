@@ -1,13 +1,11 @@
 """TensorBoard's files hold the rows: every number once, however often the work was interrupted."""
 
-import inspect
 import json
 import sys
 
 import pytest
 
 from aimc_robust.errors import MissingDependencyError
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
 from aimc_robust.experiments.callbacks.tensorboard import FOLDER, TensorBoard
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
@@ -60,7 +58,7 @@ def train(board, store, trial, *epochs):
 
 
 def test_every_number_of_the_rows_and_the_mean_accuracies_are_in_the_files(store):
-    board = TensorBoard(ComparisonProgress(), store)
+    board = TensorBoard(store)
     train(board, store, SGD, 1, 2)
     board.finished(SGD, {"digital": 91.5, "gaussian-0.2": 60.25})
     found = events(store, SGD)
@@ -75,7 +73,7 @@ def test_every_number_of_the_rows_and_the_mean_accuracies_are_in_the_files(store
 
 
 def test_models_that_train_at_the_same_time_have_files_of_their_own(store):
-    board = TensorBoard(ComparisonProgress(), store)
+    board = TensorBoard(store)
     for epoch in (1, 2, 3):
         for trial in (SGD, MRWP):
             train(board, store, trial, epoch)
@@ -83,25 +81,25 @@ def test_models_that_train_at_the_same_time_have_files_of_their_own(store):
 
 
 def test_epochs_are_there_before_the_training_ends(store):
-    board = TensorBoard(ComparisonProgress(), store)
+    board = TensorBoard(store)
     train(board, store, SGD, 1)
     assert steps(store, SGD) == [1]
 
 
 def test_a_resumed_training_shows_each_epoch_once(store):
-    train(TensorBoard(ComparisonProgress(), store), store, SGD, 1, 2)
+    train(TensorBoard(store), store, SGD, 1, 2)
     written(store, SGD, row(3))  # a kill came before TensorBoard heard of it
-    board = TensorBoard(ComparisonProgress(), store)
+    board = TensorBoard(store)
     board.training(SGD, done=3)
     train(board, store, SGD, 4)
     assert steps(store, SGD) == [1, 2, 3, 4]
 
 
 def test_an_epoch_that_is_made_again_shows_once(store):
-    train(TensorBoard(ComparisonProgress(), store), store, SGD, 1, 2)
+    train(TensorBoard(store), store, SGD, 1, 2)
     path = store.run_folder(SGD) / "history.jsonl"
     path.write_text(json.dumps(row(1)) + "\n")  # the row was ahead of its checkpoint
-    train(TensorBoard(ComparisonProgress(), store), store, SGD, 2, 3)
+    train(TensorBoard(store), store, SGD, 2, 3)
     assert steps(store, SGD) == [1, 2, 3]
 
 
@@ -109,24 +107,24 @@ def test_a_training_among_shared_models_goes_on_from_the_history_there(store, tm
     models = tmp_path / "models"
     shared = models / store.spec.recipe("sgd", 0)
     written(store, SGD, row(1), row(2), row(3), folder=shared)
-    TensorBoard(ComparisonProgress(), store, model_cache=models).epoch(SGD, row(3))
+    TensorBoard(store, model_cache=models).epoch(SGD, row(3))
     assert steps(store, SGD) == [1, 2, 3]
 
 
 def test_results_from_before_are_written_when_they_are_asked_for_and_only_once(store):
     written(store, SGD, row(1), row(2))
-    TensorBoard(ComparisonProgress(), store).finished(SGD, {"digital": 91.5})
+    TensorBoard(store).finished(SGD, {"digital": 91.5})
     assert steps(store, SGD) == [1, 2]
     files = {path: path.stat().st_mtime_ns for path in (store.folder / FOLDER).rglob("*") if path.is_file()}
-    TensorBoard(ComparisonProgress(), store).finished(SGD, {"digital": 91.5})
+    TensorBoard(store).finished(SGD, {"digital": 91.5})
     assert {path: path.stat().st_mtime_ns for path in (store.folder / FOLDER).rglob("*") if path.is_file()} == files
-    TensorBoard(ComparisonProgress(), store).finished(SGD, {"digital": 91.5, "gaussian-0.2": 60.0})
+    TensorBoard(store).finished(SGD, {"digital": 91.5, "gaussian-0.2": 60.0})
     assert steps(store, SGD) == [1, 2]
     assert steps(store, SGD, "accuracy/digital") == steps(store, SGD, "accuracy/gaussian-0.2") == [2]
 
 
 def test_a_failed_model_keeps_its_epochs_and_a_new_try_starts_afresh(store):
-    board = TensorBoard(ComparisonProgress(), store)
+    board = TensorBoard(store)
     train(board, store, SGD, 1, 2)
     board.failed(SGD, "the loss is not finite")
     assert steps(store, SGD) == [1, 2]
@@ -135,39 +133,12 @@ def test_a_failed_model_keeps_its_epochs_and_a_new_try_starts_afresh(store):
     assert steps(store, SGD) == [1]
 
 
-def test_everything_is_passed_on(store):
-    heard = []
-
-    class Listening(ComparisonProgress):
-        pass
-
-    calls = {
-        "started": ((), {"trials": 4, "epochs": 3, "coverage": "all"}),
-        "training": ((SGD,), {"done": 0}),
-        "epoch": ((SGD, row(1)), {}),
-        "evaluating": ((SGD, "digital"), {}),
-        "finished": ((SGD, {"digital": 90.0}), {}),
-        "failed": ((SGD, "why"), {}),
-    }
-    methods = {
-        name for name, _ in inspect.getmembers(ComparisonProgress, inspect.isfunction) if not name.startswith("_")
-    }
-    assert methods == set(calls)
-    for name in calls:
-        setattr(Listening, name, lambda self, *args, _name=name, **named: heard.append((_name, args, named)))
-    board = TensorBoard(Listening(), store)
-    written(store, SGD, row(1))
-    for name, (args, named) in calls.items():
-        getattr(board, name)(*args, **named)
-    assert heard == [(name, args, named) for name, (args, named) in calls.items()]
-
-
 def test_without_the_package_it_says_how_to_install_it_before_any_training(store, monkeypatch):
     for name in [name for name in sys.modules if name.startswith(("tensorboard", "torch.utils.tensorboard"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(MissingDependencyError, match=r"'aimc-robust\[tensorboard\]'"):
-        TensorBoard(ComparisonProgress(), store)
+        TensorBoard(store)
     assert not store.folder.exists()
 
 
@@ -175,7 +146,7 @@ def test_without_the_package_it_says_how_to_install_it_before_any_training(store
 def test_a_whole_comparison_shows_what_its_rows_say(run, write_spec, tmp_path):
     path = write_spec()
     store = ComparisonResults(tmp_path / "out", load_spec(path))
-    run(path, progress=TensorBoard(ComparisonProgress(), store))
+    run(path, progress=TensorBoard(store))
     assert len(list((tmp_path / "out" / FOLDER).iterdir())) == len(store.trials) == 4
     for trial in store.trials:
         found, history = events(store, trial), store.history(trial)

@@ -41,7 +41,7 @@ def test_killed_in_the_middle_it_goes_on_and_no_chip_is_evaluated_twice(tmp_path
     write_images(tmp_path / "i.npz")
     (tmp_path / "slow_net.py").write_text(MODULE)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    rows = killed / "evaluations.jsonl"
+    rows = killed / "runs" / "w-seed0" / "evaluations.jsonl"
     process = subprocess.Popen(
         [sys.executable, "-m", "aimc_robust", *arguments(killed)],
         cwd=tmp_path,

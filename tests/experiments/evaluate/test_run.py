@@ -28,7 +28,13 @@ def table_of(folder, name="evaluations"):
 
 
 def rows_of(folder):
-    return read_rows(folder / "evaluations.jsonl")
+    return [row for path in sorted(folder.glob("runs/*/evaluations.jsonl")) for row in read_rows(path)]
+
+
+def files_of(folder):
+    """Content of every file, by its path."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 # Rows ---------------------------------------------------------------------------------------------------------------
@@ -50,11 +56,11 @@ def test_the_rows_are_those_of_evaluate_bit_for_bit(finished_evaluation, target)
     for model, trained in zip(finished_evaluation.question.models, finished_evaluation.models, strict=True):
         condition, options = built.condition, {"chips": 4, "time_s": built.time_s, "jobs": 1}
         if target.startswith("wan"):
-            ranges = calibrate(trained, condition, [finished_evaluation.images.calibration_inputs])
+            ranges = calibrate(trained, condition, finished_evaluation.images.calibration_batches())
             options["deployment"] = ar.Deployment(ranges=ranges)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            expected = ar.evaluate(trained, finished_evaluation.images, condition, **options).table
+            expected = ar.evaluate(trained, finished_evaluation.batches, condition, **options).table
         rows = [r for r in rows_of(finished_evaluation.folder) if (r["model"], r["seed"]) == (model.label, model.seed)]
         found = pd.DataFrame([row for row in rows if row["target"] == target])
         for column in ("chip", "accuracy", "loss", "n", "top5"):
@@ -83,13 +89,13 @@ def test_what_ran_is_noted(finished_evaluation):
 
 
 def test_a_second_run_evaluates_and_explains_nothing_again(finished_evaluation, tmp_path):
-    before = {path.name: path.read_bytes() for path in finished_evaluation.folder.iterdir() if path.suffix != ".lock"}
+    before = files_of(finished_evaluation.folder)
     folder, heard = shutil.copytree(finished_evaluation.folder, tmp_path / "out"), RecordingProgress()
     again = {"attribution_chips": 2, "prediction_chips": 2, "progress": heard}
     run(folder, finished_evaluation.question, finished_evaluation.models, finished_evaluation.images, **again)
     assert (heard.chips, heard.explained) == ([], [])
     assert {done for _, _, done, _ in heard.began} == {1, 4}
-    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"} == before
+    assert files_of(folder) == before
 
 
 @pytest.fixture
@@ -101,10 +107,11 @@ def small(files, evaluation_images):
 def test_more_chips_are_added_to_those_that_are_there(small, evaluation_images, tmp_path):
     question, models = small
     run(tmp_path / "few", question, models, evaluation_images)
-    before = (tmp_path / "few" / "evaluations.jsonl").read_bytes()
+    rows = tmp_path / "few" / "runs" / "exact-seed0" / "evaluations.jsonl"
+    before = rows.read_bytes()
     more = question.model_copy(update={"chips": 6})
     run(tmp_path / "few", more, models, evaluation_images)
-    assert (tmp_path / "few" / "evaluations.jsonl").read_bytes().startswith(before)
+    assert rows.read_bytes().startswith(before)
     run(tmp_path / "whole", more, models, evaluation_images)
     few, whole = (tmp_path / name / "evaluations.csv" for name in ("few", "whole"))
     assert few.read_bytes() == whole.read_bytes()
@@ -118,11 +125,12 @@ def test_more_chips_are_added_to_those_that_are_there(small, evaluation_images, 
 def test_a_half_written_last_row_is_evaluated_again(small, evaluation_images, tmp_path):
     question, models = small
     run(tmp_path / "out", question, models, evaluation_images)
-    whole, path = (tmp_path / "out" / "evaluations.csv").read_bytes(), tmp_path / "out" / "evaluations.jsonl"
+    whole = (tmp_path / "out" / "evaluations.csv").read_bytes()
+    path = tmp_path / "out" / "runs" / "exact-seed0" / "evaluations.jsonl"
     path.write_bytes(path.read_bytes()[:-30])
     heard = RecordingProgress()
     run(tmp_path / "out", question, models, evaluation_images, progress=heard)
-    assert heard.chips == [("exact-0", "rram-milo2021", 3)]
+    assert heard.chips == [("exact-seed0", "rram-milo2021", 3)]
     assert (tmp_path / "out" / "evaluations.csv").read_bytes() == whole
     assert len(rows_of(tmp_path / "out")) == 4
 
@@ -130,10 +138,10 @@ def test_a_half_written_last_row_is_evaluated_again(small, evaluation_images, tm
 def test_another_question_in_the_same_folder_is_refused_and_its_rows_are_kept(small, evaluation_images, tmp_path):
     question, models = small
     run(tmp_path / "out", question, models, evaluation_images)
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    before = files_of(tmp_path / "out")
     with pytest.raises(ResultsError, match=r"chip_seed.*--out"):
         run(tmp_path / "out", question.model_copy(update={"chip_seed": 1}), models, evaluation_images)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert files_of(tmp_path / "out") == before
 
 
 def test_the_folder_of_a_comparison_is_refused(small, evaluation_images, finished_comparison):
@@ -149,9 +157,10 @@ def test_a_folder_that_another_holds_is_refused(small, evaluation_images, tmp_pa
 
 
 def test_a_folder_that_holds_no_evaluation_is_not_opened(finished_comparison, tmp_path):
-    for folder in (finished_comparison, tmp_path):
-        with pytest.raises(InputError, match="evaluation"):
-            EvaluationResults.open(folder)
+    with pytest.raises(InputError, match="evaluation"):
+        EvaluationResults.open(tmp_path)
+    with pytest.raises(ResultsError, match="comparison"):
+        EvaluationResults.open(finished_comparison)
 
 
 # Stopping at a half-width -------------------------------------------------------------------------------------------
@@ -162,13 +171,15 @@ def test_a_precision_stops_as_evaluate_does_and_goes_on_where_it_stopped(files, 
     question, models = evaluation_inputs(arguments, evaluation_images, precision=2.0, **chips)
     results = run(tmp_path / "out", question, models, evaluation_images)
     condition = question.build_targets()[1].condition
-    expected = ar.evaluate(models[0], evaluation_images, condition, chips=60, precision=2.0, jobs=1)
+    expected = ar.evaluate(
+        models[0], evaluation_images.batches("test", 500), condition, chips=60, precision=2.0, jobs=1
+    )
     found = results.estimates()["exact", "gaussian-0.1"]
     assert 10 < found.chips < 60
     assert list(found.table["accuracy"]) == list(expected.table["accuracy"])
     assert found.ci == expected.ci  # Stein's: of the pilot
     assert (found.ci[1] - found.ci[0]) / 2 <= 2.0
-    path = tmp_path / "out" / "evaluations.jsonl"
+    path = tmp_path / "out" / "runs" / "exact-seed0" / "evaluations.jsonl"
     whole = (tmp_path / "out" / "evaluations.csv").read_bytes()
     for kept in (5, 15):  # within the pilot, and after it
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
@@ -184,13 +195,14 @@ def test_a_precision_stops_as_evaluate_does_and_goes_on_where_it_stopped(files, 
 
 
 def test_converter_ranges_are_found_once_for_each_model_and_kept(finished_evaluation, tmp_path, monkeypatch):
-    kept = json.loads((finished_evaluation.folder / "ranges.json").read_text())
-    assert set(kept) == {f"{m}: {t}" for m in ("exact-0", "near-0", "near-1") for t in ("wan", "wan-1d")}
+    for model in finished_evaluation.question.models:
+        kept = json.loads((finished_evaluation.results.run_folder(model.trial) / "ranges.json").read_text())
+        assert set(kept) == {"wan", "wan-1d"}
     trained, crossbar = finished_evaluation.models[1], finished_evaluation.question.build_targets()[2].condition
-    expected = calibrate(trained, crossbar, [finished_evaluation.images.calibration_inputs])
-    assert finished_evaluation.results.ranges(finished_evaluation.question.models[1], "wan") == expected
+    expected = calibrate(trained, crossbar, finished_evaluation.images.calibration_batches())
+    assert finished_evaluation.results.ranges(finished_evaluation.question.models[1].trial, "wan") == expected
     monkeypatch.setattr(
-        "aimc_robust.experiments.evaluate.calibrated_target.calibrate", lambda *_: pytest.fail("found again")
+        "aimc_robust.experiments.execution.target_runner.calibrate", lambda *_: pytest.fail("found again")
     )
     folder = shutil.copytree(finished_evaluation.folder, tmp_path / "out")
     run(folder, finished_evaluation.question, finished_evaluation.models, finished_evaluation.images)
@@ -219,7 +231,7 @@ def test_weights_that_guess_are_told_and_those_that_do_not_are_not(files, evalua
         heard = RecordingProgress()
         run(tmp_path / "out", question, models, evaluation_images, progress=heard)
     (note,) = heard.notes
-    assert note.startswith("wrong-0 scores ")
+    assert note.startswith("wrong-seed0 scores ")
     assert "chance (16.7 %)" in note
 
 
@@ -236,10 +248,10 @@ def test_notes_are_kept_while_the_work_goes_on(files, evaluation_images, tmp_pat
 
 
 def test_a_label_beyond_the_outputs_is_told_before_anything_is_written(small, evaluation_images, tmp_path):
-    labels = evaluation_images.labels.clone()
+    images, labels = evaluation_images.test[0], evaluation_images.test[1].clone()
     labels[40] = 99  # in the middle
     with pytest.raises(ar.errors.DataError, match="labels run from 0 to 99, but the model has 7 outputs"):
-        run(tmp_path / "out", *small, replace(evaluation_images, labels=labels))
+        run(tmp_path / "out", *small, replace(evaluation_images, test=(images, labels)))
     assert not (tmp_path / "out").exists()
 
 
@@ -342,15 +354,18 @@ def test_differences_are_recomputed_from_the_rows(finished_evaluation):
 
 def test_an_attribution_is_that_of_attribute(finished_evaluation):
     question, target = finished_evaluation.question, finished_evaluation.question.build_targets()[3]
-    ranges = calibrate(finished_evaluation.models[0], target.condition, [finished_evaluation.images.calibration_inputs])
+    ranges = calibrate(
+        finished_evaluation.models[0], target.condition, finished_evaluation.images.calibration_batches()
+    )
     options = {"chips": 2, "time_s": 86400.0, "deployment": ar.Deployment(ranges=ranges), "jobs": 1}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        expected = ar.attribute(finished_evaluation.models[0], finished_evaluation.images, target.condition, **options)
+        expected = ar.attribute(finished_evaluation.models[0], finished_evaluation.batches, target.condition, **options)
     rows = table_of(finished_evaluation.folder, "attribution")
-    mine = rows[(rows["model"] == "exact-0") & (rows["target"] == "wan-1d")]
+    mine = rows[(rows["model"] == "exact") & (rows["target"] == "wan-1d")]
     assert set(rows["target"]) == {"rram-milo2021", "wan-1d"}  # each device at its last time
-    assert set(rows["model"]) == {"exact-0", "near-0"}  # the first of each label
+    assert set(rows["model"]) == {"exact", "near"}
+    assert set(rows["seed"]) == {0}  # the first of each label
     assert mine["name"].tolist() == expected.table["name"].tolist()
     assert mine["cost_alone"].tolist() == expected.table["cost_alone"].tolist()
     assert mine["exact"].iloc[0] == expected.ideal_accuracy

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from aimc_robust.errors import CheckpointError, InputError
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.execution import trial_runner
 from aimc_robust.experiments.execution.engines.local import LocalEngine
@@ -38,7 +38,7 @@ OTHER = ONE.replace('name = "one"', 'name = "other"').replace("[methods.rwp]", '
 OTHER = OTHER.replace('"gaussian-0.2"', '"gaussian-0.1"') + '[methods.more]\nkind = "rwp"\nsigma = 0.3\n'
 
 
-class Trainings(ComparisonProgress):
+class Trainings(ExperimentProgress):
     """Counts epochs by label."""
 
     def __init__(self):

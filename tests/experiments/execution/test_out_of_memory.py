@@ -3,7 +3,7 @@
 import pytest
 from support import user_models
 
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.execution.engines.local import LocalEngine
 from aimc_robust.experiments.spec.loading import load_spec
@@ -38,13 +38,13 @@ def test_want_of_memory_is_one_trials_failure(tmp_path, monkeypatch, engine):
     monkeypatch.setenv("PYTHONPATH", folder)
     path = tmp_path / "spec.toml"
     path.write_text(SPEC, encoding="utf-8")
-    options = {"data_folder": tmp_path, "progress": ComparisonProgress(), "engine": engine}
+    options = {"data_folder": tmp_path, "progress": ExperimentProgress(), "engine": engine}
     outcome = compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **options)
     ((trial, reason),) = outcome.failed.items()
     assert trial.method == "hungry"
     assert reason.startswith("out of memory (")
     assert reason.endswith("use a smaller batch or network, or fewer jobs.")
-    assert list(outcome.results.table()["method"]) == ["sgd"]
+    assert list(outcome.results.table()["model"]) == ["sgd"]
     assert "out of memory" in write_report(tmp_path / "out").read_text(encoding="utf-8")
     assert compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **options).failed == {
         trial: reason

@@ -117,7 +117,7 @@ def test_what_is_left_is_estimated_from_a_timed_step_and_chip(write_spec, tmp_pa
 
 
 def _network(spec, folder):
-    from aimc_robust.data.dataset import load_data
+    from aimc_robust.data.loading import load_data
     from aimc_robust.models.registry import build_model
 
     return build_model(spec.model, load_data(spec.data, data_seed=0, folder=folder), seed=0)
@@ -162,7 +162,7 @@ def test_a_finished_comparison_needs_neither_data_nor_time(store, tmp_path, monk
 
 def test_another_specs_folder_is_refused_naming_the_key(store, write_spec, tmp_path):
     store.folder.mkdir()
-    ComparisonResults.create(store.folder, store.spec, "")
+    ComparisonResults.create(store.folder, store.spec)
     other = load_spec(write_spec(("epochs = 3", "epochs = 4")))
     with pytest.raises(ResultsError, match=r"training\.epochs.*3.*4"):
         plan(other, store.folder, data_folder=tmp_path, machine=CPU)

@@ -17,7 +17,7 @@ from aimc_robust.evaluation.equivalent_noise import equivalent_sigma, layer_erro
 from aimc_robust.experiments.recommend.proposal import propose
 from aimc_robust.experiments.recommend.verdict import judge
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.comparison_tables import group_estimates
+from aimc_robust.experiments.results.summary import group_estimates
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.hardware.config.crossbar import Crossbar
 
@@ -70,7 +70,7 @@ def recommendation(spec_file):
 
 
 def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(recommendation, spec_file):
-    from aimc_robust.data.dataset import load_data
+    from aimc_robust.data.loading import load_data
     from aimc_robust.models.checkpoint import read_checkpoint
     from aimc_robust.models.registry import build_model
 

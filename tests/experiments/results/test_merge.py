@@ -24,7 +24,7 @@ def epochs(count, start=40.0):
 
 
 def chips(trial, numbers, target="gaussian-0.2", accuracy=60.0):
-    names = {"method": trial.method, "seed": trial.seed, "target": target, "backend": "noise", "time_s": 0.0}
+    names = {"model": trial.method, "seed": trial.seed, "target": target, "backend": "noise", "time_s": 0.0}
     return [{**names, "chip": n, "accuracy": accuracy + n, "loss": 1.25, "n": 180} for n in numbers]
 
 
@@ -35,7 +35,9 @@ def results(write_spec, tmp_path):
 
     def make(name, spec=spec):
         (tmp_path / name).mkdir()
-        return ComparisonResults.create(tmp_path / name, spec, f"# {name}")
+        made = ComparisonResults.create(tmp_path / name, spec)
+        made.write_spec_text(f"# {name}")
+        return made
 
     return make
 

@@ -30,7 +30,7 @@ def test_a_label_given_again_is_another_seed_of_the_same_recipe():
         ("b", 0, "2.pt", "y"),
         ("a", 1, "3.pt", "z"),
     ]
-    assert [str(model) for model in models] == ["a-0", "b-0", "a-1"]
+    assert [str(model.trial) for model in models] == ["a-seed0", "b-seed0", "a-seed1"]
 
 
 def test_the_same_weights_twice_under_one_label_are_refused_whatever_the_file_is_called():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from aimc_robust import Crossbar, program
-from aimc_robust.data.dataset import load_data
+from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.spec.comparison import DataSpec
 from aimc_robust.models.networks.resnet import ResNet

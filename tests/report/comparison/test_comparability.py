@@ -34,7 +34,7 @@ def with_two_more(folder):
             run = folder / "runs" / f"{label}-seed{seed}"
             run.mkdir()
             moved = [json.loads(row) for row in rows]
-            moved = [row | {"method": label, "accuracy": row["accuracy"] + points, "n": 360} for row in moved]
+            moved = [row | {"model": label, "accuracy": row["accuracy"] + points, "n": 360} for row in moved]
             (run / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in moved))
     return folder
 

@@ -17,7 +17,7 @@ PLANE = Landscape(2)
 def frame(losses):
     """losses: (method, seed) -> the loss at each place."""
     rows = [
-        {"method": m, "seed": s, "target": "plane", "chip": chip, "loss": loss}
+        {"model": m, "seed": s, "target": "plane", "chip": chip, "loss": loss}
         for (m, s), values in losses.items()
         for chip, loss in enumerate(values)
     ]

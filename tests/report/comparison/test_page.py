@@ -126,7 +126,7 @@ def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(finished_
         t: max(s, key=lambda m: s[m].estimate.mean)
         for t, s in gather(ComparisonResults.open(finished_comparison)).rankings.items()
     }
-    summary = pd.read_csv(finished_comparison / "summary.csv").set_index(["method", "target"])
+    summary = pd.read_csv(finished_comparison / "summary.csv").set_index(["model", "target"])
     for table, targets in enumerate([["digital", "rram-wan2022"], ["gaussian-0.2"]], start=1):
         for method, cells in cells_of(html, table).items():
             for target, cell in zip(targets, cells, strict=True):
@@ -246,7 +246,7 @@ def test_failures_are_listed_with_their_reason_and_text_is_escaped(folder):
 def test_a_half_written_last_row_is_left_out(folder):
     before = write_report(folder).read_bytes()
     with (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").open("a") as file:
-        file.write('{"method": "sgd", "seed": 0, "target": "rram')
+        file.write('{"model": "sgd", "seed": 0, "target": "rram')
     assert write_report(folder).read_bytes() == before
 
 

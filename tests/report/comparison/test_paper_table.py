@@ -54,7 +54,7 @@ def test_every_cell_is_that_of_the_rows_and_of_the_published_figures(comparison_
     for entries in table.entries[:2]:
         method = {"plain": "sgd", "mixed": "m-rwp"}[entries[0].cell.row]
         for e, column in ((entries[0], "accuracy"), (entries[1], "accuracy"), (entries[2], "loss")):
-            models = rows[(rows["method"] == method) & (rows["target"] == e.cell.target)].groupby("seed")[column]
+            models = rows[(rows["model"] == method) & (rows["target"] == e.cell.target)].groupby("seed")[column]
             assert e.measured.value == pytest.approx(models.mean().mean())
             assert e.measured.sd_seed == pytest.approx(models.mean().std())
             assert e.measured.sd_noise == pytest.approx(models.std().mean(), nan_ok=True)
@@ -80,10 +80,10 @@ def test_of_several_methods_the_best_is_shown_with_its_name(comparison_with_pape
 def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(comparison_with_paper):
     content = gather(ComparisonResults.open(comparison_with_paper))
     rows = pd.read_csv(comparison_with_paper / "evaluations.csv")
-    noisy = rows[rows["target"] == "gaussian-0.2"].pivot(index=["seed", "chip"], columns="method", values="accuracy")
+    noisy = rows[rows["target"] == "gaussian-0.2"].pivot(index=["seed", "chip"], columns="model", values="accuracy")
     better, free = content.claims
     assert better.difference == pytest.approx((noisy["m-rwp"] - noisy["sgd"]).groupby("seed").mean().mean())
-    digital = rows[rows["target"] == "digital"].pivot(index="seed", columns="method", values="accuracy")
+    digital = rows[rows["target"] == "digital"].pivot(index="seed", columns="model", values="accuracy")
     models = noisy["sgd"].groupby("seed").mean() - digital["sgd"]
     assert free.difference == pytest.approx(models.mean())
     half = 12.7062 * models.std() / math.sqrt(2)  # Student's t with one degree of freedom
@@ -98,7 +98,7 @@ def moved(folder, cell, points):
     """Set a cell's accuracies to those of sgd's same seed plus so many points."""
     seed = cell[-1]
     rows = (folder / "runs" / f"sgd-seed{seed}" / "evaluations.jsonl").read_text().splitlines()
-    changed = [json.loads(row) | {"method": "m-rwp"} for row in rows]
+    changed = [json.loads(row) | {"model": "m-rwp"} for row in rows]
     changed = [row | {"accuracy": row["accuracy"] + points} for row in changed]
     (folder / "runs" / cell / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
 

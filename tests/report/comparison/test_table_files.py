@@ -17,7 +17,7 @@ from aimc_robust.report.write import write_report
 
 
 def test_the_wide_table_holds_the_summary_in_full(finished_comparison):
-    summary = pd.read_csv(finished_comparison / "summary.csv").set_index(["method", "target"])
+    summary = pd.read_csv(finished_comparison / "summary.csv").set_index(["model", "target"])
     with (finished_comparison / "tables" / "accuracy.csv").open(newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["sgd", "m-rwp"]

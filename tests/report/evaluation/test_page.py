@@ -182,8 +182,7 @@ def test_every_prediction_of_the_page_stands_beside_the_chips_of_its_model(folde
     rows, chips = frame(folder, "prediction"), frame(folder, "evaluations")
     expected, short = [], []
     for r in rows.to_dict("records"):
-        label, _, seed = r["model"].rpartition("-")
-        mine = chips[(chips["model"] == label) & (chips["seed"] == int(seed)) & (chips["target"] == r["target"])]
+        mine = chips[(chips[["model", "seed", "target"]] == [r["model"], r["seed"], r["target"]]).all(axis=1)]
         simulated = f"{mine['loss'].mean():.4f}"
         names, left_out = [r["model"], r["target"]], r["left_out"] if isinstance(r["left_out"], str) else "nothing"
         clean, mean, predicted = (f"{r[key]:.4f}" for key in ("clean_loss", "mean_weight_loss", "predicted"))
@@ -248,7 +247,7 @@ def pages(folder):
 def test_report_rebuilds_the_same_bytes_from_the_rows_and_another_row_makes_another_page(small, monkeypatch, capsys):
     folder, *_ = small
     before = pages(folder)
-    kept = {"question.json", "evaluations.jsonl", "notes.json", "coverage.json", "environment.json"}
+    kept = {"question.json", "runs", "notes.json", "coverage.json", "environment.json"}
     for path in folder.iterdir():
         if path.name not in kept:
             path.unlink()
@@ -258,7 +257,7 @@ def test_report_rebuilds_the_same_bytes_from_the_rows_and_another_row_makes_anot
     assert not stopped.value.code
     assert capsys.readouterr().out == f"report: {folder / 'report.html'}\n"
     assert pages(folder) == before
-    rows = folder / "evaluations.jsonl"
+    rows = folder / "runs" / "exact-seed0" / "evaluations.jsonl"
     first, second, *others = rows.read_text().splitlines()
     lower = json.loads(second) | {"accuracy": 12.5}
     rows.write_text("\n".join([first, json.dumps(lower), *others]) + "\n")
@@ -285,7 +284,7 @@ def test_text_of_the_users_is_escaped(small):
 @pytest.mark.parametrize("rows", [0, 1, 2])
 def test_an_unfinished_evaluation_has_a_report_that_says_so(small, rows):
     folder, *_ = small
-    path = folder / "evaluations.jsonl"
+    path = folder / "runs" / "exact-seed0" / "evaluations.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:rows]))
     page = Page(write_report(folder).read_text())
     missing = {0: 2, 1: 1}.get(rows)

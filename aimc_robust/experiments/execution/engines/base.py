@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:
     from aimc_robust.experiments.execution.run_context import RunContext
 
-RunTrial = Callable[["RunContext", Trial, ComparisonProgress], str | None]
+RunTrial = Callable[["RunContext", Trial, ExperimentProgress], str | None]
 """Trains and evaluates one trial, skipping what is done; returns why it failed, or None."""
 
 
@@ -24,7 +24,7 @@ class Engine(Protocol):
         """Threads of torch per trial; None: as many as this process has."""
         ...
 
-    def run(self, context: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
+    def run(self, context: RunContext, trials: list[Trial], progress: ExperimentProgress) -> dict[Trial, str | None]:
         """Run trials; their rows and models are stored in `context.folder`.
 
         Args:
@@ -38,7 +38,7 @@ class Engine(Protocol):
         ...
 
 
-def run_in_process(context: RunContext, trial: Trial, progress: ComparisonProgress) -> str | None:
+def run_in_process(context: RunContext, trial: Trial, progress: ExperimentProgress) -> str | None:
     """Call `trial_runner.run_trial`, imported here: a process that only listens does not need torch."""
     from aimc_robust.experiments.execution.trial_runner import run_trial
 

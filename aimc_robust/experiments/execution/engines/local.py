@@ -8,7 +8,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from aimc_robust.errors import require_whole
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress, replay
 from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process, run_in_process
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import (
     ResourceAllocation,
@@ -17,7 +17,6 @@ from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import (
 )
 from aimc_robust.experiments.execution.engines.local_worker import ATTEMPT, GRACE_S, PROGRESS, READY, Worker
 from aimc_robust.experiments.execution.engines.outcomes import RETRIES, Attempt, OutcomeTracker, describe_exit
-from aimc_robust.experiments.execution.engines.progress_relay import replay
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.parallel.cores import available_cpus
 from aimc_robust.parallel.process_pool import WorkerError
@@ -53,7 +52,7 @@ class LocalEngine:
         else:
             require_whole("threads", self.threads, low=1)
 
-    def run(self, context: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
+    def run(self, context: RunContext, trials: list[Trial], progress: ExperimentProgress) -> dict[Trial, str | None]:
         """Run trials, see `Engine.run`.
 
         An error that a trial raises is raised here after all other trials are done; after the third such error no
@@ -90,7 +89,7 @@ class _WorkerPool:
     """The workers of one run, and the queue of trials."""
 
     def __init__(
-        self, engine: LocalEngine, context: RunContext, progress: ComparisonProgress, queue: deque[Trial]
+        self, engine: LocalEngine, context: RunContext, progress: ExperimentProgress, queue: deque[Trial]
     ) -> None:
         self.engine, self.context, self.progress, self.queue = engine, context, progress, queue
         self.tracker = OutcomeTracker(context, progress, engine.retries)

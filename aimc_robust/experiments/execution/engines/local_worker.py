@@ -10,10 +10,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
+from aimc_robust.experiments.callbacks.progress import ForwardingProgress
 from aimc_robust.experiments.execution.engines.base import RunTrial
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation
 from aimc_robust.experiments.execution.engines.outcomes import attempt
-from aimc_robust.experiments.execution.engines.progress_relay import ForwardingProgress
 from aimc_robust.experiments.execution.forkserver import begin_imports, mp_context
 from aimc_robust.experiments.results.trial import Trial
 

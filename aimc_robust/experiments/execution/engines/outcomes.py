@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aimc_robust.errors import AimcError
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.engines.base import RunTrial
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
@@ -43,7 +43,7 @@ class OutcomeTracker:
     """
 
     context: RunContext
-    progress: ComparisonProgress
+    progress: ExperimentProgress
     retries: int
     outcomes: dict[Trial, str | None] = field(default_factory=dict)
     deaths: Counter[Trial] = field(default_factory=Counter)
@@ -94,7 +94,7 @@ class OutcomeTracker:
         return {trial: self.outcomes[trial] for trial in trials}
 
 
-def attempt(run_trial: RunTrial, context: RunContext, trial: Trial, progress: ComparisonProgress) -> Attempt:
+def attempt(run_trial: RunTrial, context: RunContext, trial: Trial, progress: ExperimentProgress) -> Attempt:
     """Run a trial; an error that it raises is returned in a form that can be sent to another process."""
     try:
         return run_trial(context, trial, progress), None

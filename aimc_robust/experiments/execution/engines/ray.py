@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aimc_robust.errors import ResultsError, require_finite, require_whole
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress, replay
 from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process, run_in_process
 from aimc_robust.experiments.execution.engines.outcomes import RETRIES, OutcomeTracker
-from aimc_robust.experiments.execution.engines.progress_relay import replay
 from aimc_robust.experiments.execution.engines.ray_cluster import (
     connect,
     create_mailbox,
@@ -61,7 +60,7 @@ class RayEngine:
         """Threads of torch per trial."""
         return self.cpus
 
-    def run(self, context: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
+    def run(self, context: RunContext, trials: list[Trial], progress: ExperimentProgress) -> dict[Trial, str | None]:
         """Run trials, see `Engine.run`. All nodes must see `context.folder` at the same path.
 
         An error that a trial raises is raised here after all other trials are done; after the third such error no
@@ -91,7 +90,7 @@ class RayEngine:
 class _RayRun:
     """The tasks of one run."""
 
-    def __init__(self, engine: RayEngine, context: RunContext, progress: ComparisonProgress, token: str) -> None:
+    def __init__(self, engine: RayEngine, context: RunContext, progress: ExperimentProgress, token: str) -> None:
         import ray
 
         accelerator = context.machine.accelerator

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from aimc_robust import __version__
 from aimc_robust.errors import ResultsError
+from aimc_robust.experiments.callbacks.progress import Call, ForwardingProgress
 from aimc_robust.experiments.execution.engines.base import RunTrial
 from aimc_robust.experiments.execution.engines.outcomes import Attempt, attempt
-from aimc_robust.experiments.execution.engines.progress_relay import Call, ForwardingProgress
 from aimc_robust.experiments.results.trial import Trial
 
 if TYPE_CHECKING:

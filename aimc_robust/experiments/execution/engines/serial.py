@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.engines.base import RunTrial, run_in_process
 from aimc_robust.experiments.results.trial import Trial
 
@@ -29,6 +29,6 @@ class SerialEngine:
     def threads(self) -> None:
         """As many as this process has."""
 
-    def run(self, context: RunContext, trials: list[Trial], progress: ComparisonProgress) -> dict[Trial, str | None]:
+    def run(self, context: RunContext, trials: list[Trial], progress: ExperimentProgress) -> dict[Trial, str | None]:
         """Run trials, see `Engine.run`."""
         return {trial: self.run_trial(context, trial, progress) for trial in trials}

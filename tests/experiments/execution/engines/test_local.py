@@ -13,7 +13,7 @@ from support import engine_runs
 from support.engine_runs import MIXED, SGD, RecordedProgress, assert_same_rows, create_results, process_ends
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.engines.local import LocalEngine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
 from aimc_robust.experiments.execution.run_context import RunContext
@@ -43,7 +43,7 @@ def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(
     assert store.failure(SGD[0]) == reason
     assert heard.calls["sgd-seed0"] == [("failed", reason)]
     assert_same_rows(store.folder, finished_comparison, healthy)
-    # ComparisonProgress comes in the order in which it happened; a trial that died goes on after its last whole epoch.
+    # ExperimentProgress comes in the order in which it happened; a trial that died goes on after its last whole epoch.
     end = [*(("evaluating", target.name) for target in store.spec.build_targets()), "finished"]
     once = [("training", 0), ("epoch", 1), ("epoch", 2), ("epoch", 3)]
     again = [("training", 0), ("epoch", 1), ("epoch", 2), ("training", 2), ("epoch", 3)]
@@ -90,7 +90,7 @@ def test_workers_compute_on_their_share_of_the_machine(tmp_path, monkeypatch):
 SCRIPT = """
 import sys
 from pathlib import Path
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.experiments.execution.engines.local import LocalEngine
 from aimc_robust.experiments.results.trial import Trial
@@ -99,7 +99,7 @@ from support.engine_runs import sleep_forever
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     trials = [Trial("sgd", 0), Trial("sgd", 1)]
-    LocalEngine(2, run_trial=sleep_forever).run(RunContext(folder, folder), trials, ComparisonProgress())
+    LocalEngine(2, run_trial=sleep_forever).run(RunContext(folder, folder), trials, ExperimentProgress())
 """
 
 
@@ -135,7 +135,7 @@ def test_workers_end_with_their_parent(number, tmp_path):
 
 def test_several_devices_for_one_training_are_the_serial_engines_work(tmp_path):
     with pytest.raises(InputError, match="got 2"):
-        LocalEngine(2).run(context_in(tmp_path, devices=2), SGD, ComparisonProgress())
+        LocalEngine(2).run(context_in(tmp_path, devices=2), SGD, ExperimentProgress())
 
 
 @pytest.mark.parametrize("wrong", [{"jobs": 0}, {"jobs": 1.5}, {"jobs": 1, "threads": 0}, {"jobs": 1, "retries": -1}])

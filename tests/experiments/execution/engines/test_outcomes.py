@@ -7,14 +7,14 @@ import pytest
 from support.engine_runs import MIXED, SGD, RecordedProgress, create_results
 
 from aimc_robust.errors import DataError
-from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ForwardingProgress, replay
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation, allocate_resources
 from aimc_robust.experiments.execution.engines.outcomes import OutcomeTracker, attempt, describe_exit
-from aimc_robust.experiments.execution.engines.progress_relay import CALLS, ForwardingProgress, replay
 from aimc_robust.experiments.execution.run_context import RunContext
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.parallel.process_pool import WorkerError
 
+CALLS = [name for name in vars(ExperimentProgress) if not name.startswith("_")]
 TRIALS = [Trial(name, 0) for name in "abcd"]
 
 
@@ -65,7 +65,7 @@ def test_what_a_trial_raises_reaches_another_process(error, kind, told):
     def raises(work, trial, progress):
         raise error
 
-    reason, found = pickle.loads(pickle.dumps(attempt(raises, None, TRIALS[0], ComparisonProgress())))
+    reason, found = pickle.loads(pickle.dumps(attempt(raises, None, TRIALS[0], ExperimentProgress())))
     assert reason is None
     assert type(found) is kind
     assert told in str(found)
@@ -73,7 +73,7 @@ def test_what_a_trial_raises_reaches_another_process(error, kind, told):
 
 
 def test_every_call_of_progress_crosses_as_it_was_made():
-    class All(ComparisonProgress):
+    class All(ExperimentProgress):
         pass
 
     made, heard = [], []
@@ -85,7 +85,6 @@ def test_every_call_of_progress_crosses_as_it_was_made():
     for call in made:
         replay(All(), pickle.loads(call))
     assert heard == [(name, (TRIALS[0], name), {"done": 3}) for name in CALLS]
-    assert {"started", "training", "epoch", "evaluating", "finished", "failed"} <= set(CALLS)
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 5, 8])

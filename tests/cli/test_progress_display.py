@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress as Bars
 
-from aimc_robust.cli.views.compare import PlainProgress, RichProgress
+from aimc_robust.cli.progress_display import PlainProgress, RichProgress
 from aimc_robust.experiments.results.trial import Trial
 
 FIRST, SECOND, THIRD = (Trial("sgd", seed) for seed in range(3))
@@ -25,7 +25,10 @@ def test_the_bar_of_all_models_never_goes_back_with_two_under_way(console):
     steps = [lambda: view.training(FIRST, done=0), lambda: view.training(SECOND, done=2)]
     for epoch in (1, 2):
         steps += [lambda e=epoch: view.epoch(FIRST, {"epoch": e}), lambda e=epoch: view.epoch(SECOND, {"epoch": e + 2})]
-    steps += [lambda: view.evaluating(SECOND, "digital"), lambda: view.finished(SECOND, {"digital": 90.0})]
+    steps += [
+        lambda: view.evaluating(SECOND, "digital", done=0, chips=1),
+        lambda: view.finished(SECOND, {"digital": 90.0}),
+    ]
     steps += [lambda: view.failed(FIRST, "no memory")]
     reached = []
     for step in steps:
@@ -38,7 +41,7 @@ def test_the_bar_of_all_models_never_goes_back_with_two_under_way(console):
 
 def test_the_time_that_is_left_counts_only_models_that_were_worked_on(console, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("aimc_robust.cli.views.compare.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("aimc_robust.cli.progress_display.time.monotonic", lambda: now[0])
     view = PlainProgress(console)
     view.started(trials=3, epochs=4, coverage="")
     view.finished(FIRST, {"digital": 90.0})  # by an earlier call

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aimc_robust.data.augmentation import Augmentation
-from aimc_robust.data.dataset import load_data
 from aimc_robust.data.in_memory import Images
+from aimc_robust.data.loading import load_data
 from aimc_robust.errors import DataError, InputError, UnknownNameError
 from aimc_robust.experiments.spec.comparison import DataSpec
 from aimc_robust.experiments.spec.loading import load_spec

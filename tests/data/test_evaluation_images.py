@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from aimc_robust.data import evaluation_set
-from aimc_robust.data.dataset import load_data
-from aimc_robust.data.evaluation_set import CALIBRATION_IMAGES, load_evaluation_images
+from aimc_robust.data import evaluation_images
+from aimc_robust.data.evaluation_images import CALIBRATION_IMAGES, load_evaluation_images
+from aimc_robust.data.loading import load_data
 from aimc_robust.data.sources.torchvision_catalog import DATASETS
 from aimc_robust.errors import DataError, InputError, UnknownNameError
 from aimc_robust.experiments.spec.comparison import DataSpec
@@ -35,9 +35,9 @@ def npz(folder, **arrays):
     return f"npz:{folder / 'images.npz'}"
 
 
-def whole(found):
-    """(images, labels) of all batches."""
-    images, labels = zip(*found, strict=True)
+def whole(found, batch_size=7):
+    """(images, labels) of all test batches."""
+    images, labels = zip(*found.batches("test", batch_size), strict=True)
     return torch.cat(images), torch.cat(labels)
 
 
@@ -55,7 +55,7 @@ class TestAsCompareTests:
         assert torch.equal(images, data.test[0])
         assert torch.equal(labels, data.test[1])
         assert (found.classes, found.shape, found.id, found.count) == (10, (1, 8, 8), data.id, 599)
-        assert torch.equal(found.calibration_inputs, data.training[0][:CALIBRATION_IMAGES])
+        assert torch.equal(found.calibration_images, data.training[0][:CALIBRATION_IMAGES])
 
     @pytest.mark.parametrize("kind", [np.uint8, np.float32])
     def test_an_npz_with_a_training_split(self, tmp_path, kind):
@@ -196,13 +196,13 @@ class TestBytesStayBytes:
     @pytest.mark.parametrize("normalize", ["none", "imagenet", GIVEN])
     def test_what_a_model_gets_is_bit_for_bit_the_same(self, tmp_path, monkeypatch, normalize):
         name = npz(tmp_path, x=pixels(), y=np.arange(30) % 4)
-        floats = load_evaluation_images(name, normalize=normalize, batch_size=7)
-        monkeypatch.setattr(evaluation_set, "MAX_FLOAT_BYTES", 100)
-        stored = load_evaluation_images(name, normalize=normalize, batch_size=7)
-        assert (stored.images.dtype, floats.images.dtype) == (torch.uint8, torch.float32)
+        floats = load_evaluation_images(name, normalize=normalize)
+        monkeypatch.setattr(evaluation_images, "MAX_FLOAT_BYTES", 100)
+        stored = load_evaluation_images(name, normalize=normalize)
+        assert (stored.test[0].pixels.dtype, floats.test[0].dtype) == (torch.uint8, torch.float32)
         assert torch.equal(whole(stored)[0], whole(floats)[0])
         assert torch.equal(stored.example, floats.example)
-        assert torch.equal(stored.calibration_inputs, floats.calibration_inputs)
+        assert torch.equal(stored.calibration_images, floats.calibration_images)
         assert stored.id == floats.id
         few = [load_evaluation_images(name, normalize=normalize, images=5, data_seed=1)]
         monkeypatch.undo()
@@ -286,14 +286,14 @@ class TestFolders:
             load_evaluation_images(name, normalize="none", resize=4)
 
     def test_images_for_calibration_are_of_every_class(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(evaluation_set, "CALIBRATION_IMAGES", 6)
+        monkeypatch.setattr(evaluation_images, "CALIBRATION_IMAGES", 6)
         shades = {
             label: [Image.new("RGB", (2, 2), (value,) * 3)] * 8
             for label, value in zip("abc", (0, 51, 255), strict=True)
         }
         found = load_evaluation_images(folder_of(tmp_path, shades), normalize="none")
-        assert len(found.calibration_inputs) == 6
-        assert {round(float(image.mean()), 2) for image in found.calibration_inputs} == {0.0, 0.2, 1.0}
+        assert len(found.calibration_images) == 6
+        assert {round(float(image.mean()), 2) for image in found.calibration_images} == {0.0, 0.2, 1.0}
 
 
 def idx_files(root, name="MNIST", test=12, train=20, zipped=False):
@@ -325,7 +325,7 @@ class TestTorchvision:
         torch.testing.assert_close(images.double(), expected, rtol=0, atol=1e-5)
         assert labels.tolist() == made["t10k"][1].tolist()
         assert (found.shape, found.classes, found.calibration_source) == ((1, 28, 28), 10, "training images")
-        assert len(found.calibration_inputs) == 20
+        assert len(found.calibration_images) == 20
 
     def test_with_a_given_normalisation_the_training_split_is_not_read(self, tmp_path):
         made = idx_files(tmp_path)
@@ -396,16 +396,12 @@ class TestChoosing:
     def test_the_batch_size_changes_nothing(self, tmp_path, size):
         name = npz(tmp_path, x=pixels(), y=np.arange(30) % 4)
         model = nn.Sequential(nn.Flatten(), nn.Linear(90, 4))
-        expected, found = (load_evaluation_images(name, normalize=GIVEN, batch_size=b) for b in (500, size))
+        data = load_evaluation_images(name, normalize=GIVEN)
+        found = data.batches("test", size)
         assert max(len(labels) for _, labels in found) == min(size, 30)
-        assert all(torch.equal(a, b) for a, b in zip(whole(found), whole(expected), strict=True))
-        assert found.id == expected.id
-        assert measure(model, found).accuracy == measure(model, expected).accuracy
+        assert all(torch.equal(a, b) for a, b in zip(whole(data, size), whole(data, 500), strict=True))
+        assert measure(model, found).accuracy == measure(model, data.batches("test", 500)).accuracy
         assert measure(model, found) == measure(model, found)  # as often as needed
-
-    def test_a_batch_without_images_is_refused(self):
-        with pytest.raises(InputError, match="batch_size"):
-            load_evaluation_images("digits", batch_size=0)
 
     def test_a_model_may_have_more_classes_than_the_data(self, tmp_path):
         name = npz(tmp_path, x=pixels(), y=np.arange(30) % 4)

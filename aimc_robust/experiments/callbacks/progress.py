@@ -1,0 +1,100 @@
+"""Progress callbacks of experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.io.atomic import Row
+
+
+class ExperimentProgress:
+    """Callbacks of comparisons and evaluations. Each does nothing by default; override those that are needed."""
+
+    def started(
+        self, *, trials: int, epochs: int = 0, targets: int = 0, coverage: str = "", pilot: int | None = None
+    ) -> None:
+        """Called when an experiment begins.
+
+        Args:
+            trials: Number of models.
+            epochs: Largest number of epochs that a model is trained for; 0: nothing is trained.
+            targets: Number of targets.
+            coverage: Which part of the network is analog, as a sentence.
+            pilot: Number of chips after which the number of further chips is decided; None: it is fixed.
+        """
+
+    def note(self, text: str) -> None:
+        """Called with a remark for the user."""
+
+    def training(self, trial: Trial, *, done: int) -> None:
+        """Called when a model's training begins, or resumes after `done` epochs."""
+
+    def epoch(self, trial: Trial, row: Row) -> None:
+        """Called after an epoch; `row` is its row of the training history."""
+
+    def evaluating(self, trial: Trial, target: str, *, done: int, chips: int) -> None:
+        """Called when a model's evaluation under a target begins; `done` of at most `chips` chips are finished."""
+
+    def chip(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
+        """Called after each chip, with the accuracies of all chips up to now [percent]."""
+
+    def evaluated(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
+        """Called when a model's evaluation under a target is finished."""
+
+    def explaining(self, description: str, *, done: int, total: int) -> None:
+        """Called when `done` of `total` steps of an attribution or a prediction are finished."""
+
+    def finished(self, trial: Trial, accuracies: dict[str, float]) -> None:
+        """Called when a model is evaluated under all targets; `accuracies` is target -> mean accuracy [percent]."""
+
+    def failed(self, trial: Trial, reason: str) -> None:
+        """Called when a model has no result."""
+
+
+Call = tuple[str, tuple[Any, ...], dict[str, Any]]
+"""(name of the callback, arguments, keyword arguments)."""
+
+
+class ForwardingProgress(ExperimentProgress):
+    """Pass every callback to `send` as a `Call`, for example to another process.
+
+    Args:
+        send: Receives each call.
+    """
+
+    def __init__(self, send: Callable[[Call], None]) -> None:
+        self._send = send
+
+
+class ProgressGroup(ForwardingProgress):
+    """Pass every callback to each of several.
+
+    Args:
+        members: They receive each call, in this order.
+    """
+
+    def __init__(self, members: Sequence[ExperimentProgress]) -> None:
+        def send(call: Call) -> None:
+            for member in members:
+                replay(member, call)
+
+        super().__init__(send)
+
+
+def replay(progress: ExperimentProgress, call: Call) -> None:
+    """Call on `progress` what a `ForwardingProgress` has sent."""
+    name, args, kwargs = call
+    getattr(progress, name)(*args, **kwargs)
+
+
+def _forwarding(name: str) -> Callable[..., None]:
+    def forward(self: ForwardingProgress, *args: Any, **kwargs: Any) -> None:
+        self._send((name, args, kwargs))
+
+    return forward
+
+
+for _name in [name for name in vars(ExperimentProgress) if not name.startswith("_")]:
+    setattr(ForwardingProgress, _name, _forwarding(_name))

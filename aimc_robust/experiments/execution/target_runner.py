@@ -1,0 +1,155 @@
+"""Evaluate one trained model under targets: calibrate, measure the chips that have no row yet, store each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
+from aimc_robust.analysis.landscape import Landscape, filter_directions
+from aimc_robust.data.dataset import CALIBRATION_BATCH, DataSet
+from aimc_robust.evaluation.evaluate import evaluate_until_precise
+from aimc_robust.evaluation.monte_carlo import evaluate_chips
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.results.folder import ResultsFolder
+from aimc_robust.experiments.results.rows import evaluation_row
+from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.hardware.calibration.converter_ranges import calibrate
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.metrics import Batch, Measurement, Metric
+from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.targets.target import Target
+from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
+
+ChipMeasurements = Iterator[tuple[int, Measurement]]
+"""(chip, what was measured on it)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetRunner:
+    """Evaluates one trained model under targets.
+
+    Attributes:
+        results: Receives the rows and the converter ranges.
+        trial: The model's name.
+        model: The trained model.
+        data: Its data set.
+        device: Device of the model.
+        batch_size: Images per batch.
+        jobs: Processes, as for `ar.evaluate`.
+        precision: Half-width [points] of the interval over chips at which to stop; None: all chips.
+        metrics: Name -> further metric.
+        top5: Whether rows have the top-5 accuracy.
+    """
+
+    results: ResultsFolder[Any]
+    trial: Trial
+    model: nn.Module
+    data: DataSet
+    device: torch.device | str = "cpu"
+    batch_size: int = EVALUATION_BATCH_SIZE
+    jobs: int | None = None
+    precision: float | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    top5: bool = True
+
+    @cached_property
+    def _accuracies(self) -> dict[str, dict[int, float]]:
+        """Target -> chip -> accuracy [percent], of all stored rows."""
+        accuracies: dict[str, dict[int, float]] = {}
+        for row in self.results.evaluations(self.trial):
+            accuracies.setdefault(row["target"], {})[row["chip"]] = row["accuracy"]
+        return accuracies
+
+    def accuracies(self, target: Target) -> dict[int, float]:
+        """Return chip -> accuracy [percent] of the target's chips that have a row."""
+        chips = target.chips(self.results.spec.chips)
+        return {chip: value for chip, value in self._accuracies.get(target.name, {}).items() if chip < chips}
+
+    def run(self, target: Target, progress: ExperimentProgress) -> list[float]:
+        """Measure the chips of a target that have no row, and append a row as each is done.
+
+        Args:
+            target: The target.
+            progress: Callbacks.
+
+        Returns:
+            Accuracies of all chips [percent].
+        """
+        chips = target.chips(self.results.spec.chips)
+        progress.evaluating(self.trial, target.name, done=len(self.accuracies(target)), chips=chips)
+        for chip, measured in self._measure(target):
+            measured = measured if self.top5 else measured._replace(top5=None)
+            self.results.add_evaluations(self.trial, [evaluation_row(self.trial, target, chip, measured)])
+            self._accuracies.setdefault(target.name, {})[chip] = measured.accuracy
+            progress.chip(self.trial, target.name, list(self.accuracies(target).values()))
+        accuracies = list(self.accuracies(target).values())
+        progress.evaluated(self.trial, target.name, accuracies)
+        return accuracies
+
+    def deployment(self, target: Target) -> Deployment | None:
+        """Return a crossbar's deployment with converter ranges, calibrated at first use, and data for compensation."""
+        crossbar = target.condition
+        if not isinstance(crossbar, Crossbar):
+            return None
+        unlabelled = self.data.calibration_batches(self.device)
+        ranges = None
+        if crossbar.periphery.needs_calibration:
+            ranges = self.results.ranges(self.trial, target.name)
+            if ranges is None:
+                ranges = calibrate(self.model, crossbar, unlabelled)
+                self.results.save_ranges(self.trial, target.name, ranges)
+        return replace(target.deployment, ranges=ranges, data=unlabelled)
+
+    def batches(self, target: Target) -> Iterable[Batch]:
+        """Return the labelled batches that a target is evaluated on."""
+        return self.data.batches(target.split, self.batch_size, self.device)
+
+    def _measure(self, target: Target) -> ChipMeasurements:
+        chips, known = target.chips(self.results.spec.chips), self.accuracies(target)
+        missing = [chip for chip in range(chips) if chip not in known]
+        if not missing:
+            return iter(())
+        if target.landscape is not None:
+            return self._measure_landscape(target, target.landscape, missing)
+        if target.direction == "ascent" and target.radius is not None:
+            return self._measure_ascents(target, target.radius, missing)
+        condition = target.condition
+        if target.direction == "random" and target.radius is not None and isinstance(condition, Gaussian):
+            condition = Gaussian(sigma_for_radius(self.model, target.radius, condition.scale), condition.scale)
+        return evaluate_until_precise(
+            self.model,
+            self.batches(target),
+            condition,
+            chips=chips,
+            precision=None if target.condition is None else self.precision,
+            known=known,
+            chip_seed=self.results.spec.chip_seed,
+            time_s=target.time_s,
+            deployment=self.deployment(target),
+            jobs=self.jobs,
+            metrics=self.metrics,
+        )
+
+    def _measure_ascents(self, target: Target, radius: float, chips: list[int]) -> ChipMeasurements:
+        """Chip i is the step up the gradient of the i-th batch of training images, as SAM takes it."""
+        training_batches = self.data.batches("training", CALIBRATION_BATCH, self.device)
+        ascent_batches = [batch for _, batch in zip(range(max(chips) + 1), training_batches, strict=False)]
+        for chip in chips:
+            noise = ascent_step(self.model, *ascent_batches[chip % len(ascent_batches)], radius)
+            for _, measured in evaluate_chips(self.model, self.batches(target), noise, chips=[0]):
+                yield chip, measured
+
+    def _measure_landscape(self, target: Target, landscape: Landscape, chips: list[int]) -> ChipMeasurements:
+        """Chip i is the i-th point of the landscape."""
+        directions = filter_directions(self.model, seed=self.results.spec.chip_seed)
+        for chip in chips:
+            step = landscape.step(directions, chip)
+            for _, measured in evaluate_chips(self.model, self.batches(target), step, chips=[0]):
+                yield chip, measured

@@ -1,0 +1,244 @@
+"""A results folder: the spec, the rows of each trained model, and notes. Rows are the only source of every table."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import pandas as pd
+
+from aimc_robust.errors import InputError, ResultsError
+from aimc_robust.experiments.results.dict_diff import dict_differences
+from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT, EVALUATIONS, QUESTION, RANGES
+from aimc_robust.experiments.results.rows import COLUMNS, finite
+from aimc_robust.experiments.results.summary import group_estimates
+from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.base import ExperimentSpec
+from aimc_robust.hardware.config.ranges import ConverterRanges
+from aimc_robust.io.atomic import Row, append_rows, atomic_write, read_json, read_rows
+from aimc_robust.io.row_file import RowFile
+from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.targets.target import Target
+
+Spec = TypeVar("Spec", bound=ExperimentSpec)
+Estimates = dict[tuple[str, str], AccuracyEstimate]
+"""(label of a model, name of a target) -> estimate."""
+
+
+# Columns that identify a row of each explanation; of several rows, say with more chips, the last one counts.
+EXPLANATION_KEYS = {
+    "attribution": ["model", "seed", "target", "kind", "name"],
+    "prediction": ["model", "seed", "target"],
+    "prediction_layers": ["model", "seed", "target", "layer"],
+    "validity": ["model", "seed", "target", "scale"],
+}
+
+
+@dataclass(frozen=True)
+class ResultsFolder(ABC, Generic[Spec]):
+    """Read and write a results folder. `create` starts or continues one, `open` reads an existing one.
+
+    Attributes:
+        folder: The results folder.
+        spec: The spec of the experiment.
+    """
+
+    kind: ClassVar[str]
+    command: ClassVar[str]
+
+    folder: Path
+    spec: Spec
+    _row_files: dict[Path, RowFile] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    @abstractmethod
+    def parse_spec(cls, stored: dict[str, Any], source: str) -> Spec:
+        """Validate a stored spec: keys that a later version added get their defaults.
+
+        Args:
+            stored: Content of the stored file.
+            source: Its path, for messages.
+        """
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open an existing folder.
+
+        Raises:
+            InputError: if the folder holds no results.
+            ResultsError: if it holds those of another kind of experiment.
+        """
+        stored = cls._stored_spec(folder)
+        if stored is None:
+            raise InputError(f"{folder} holds no {cls.kind} (no {QUESTION}); give a folder that `{cls.command}` wrote.")
+        return cls(folder, stored)
+
+    @classmethod
+    def create(cls, folder: Path, spec: Spec) -> Self:
+        """Write the spec into a new folder, or one that is continued.
+
+        Raises:
+            ResultsError: see `check`.
+        """
+        results = cls(folder, spec)
+        results.check()
+        results.write_json_file(QUESTION, spec.model_dump(mode="json"))
+        return results
+
+    @classmethod
+    def _stored_spec(cls, folder: Path) -> Spec | None:
+        stored = read_json(folder / QUESTION)
+        if stored is None:
+            return None
+        kind = stored.get("kind") if isinstance(stored, dict) else None
+        if kind != cls.kind:
+            raise ResultsError(
+                f"{folder} holds results of another kind ({kind}), not of `{cls.command}`; give another."
+            )
+        return cls.parse_spec(stored, str(folder / QUESTION))
+
+    def check(self) -> None:
+        """Check that the folder is new or holds results of the same spec.
+
+        Raises:
+            ResultsError: if it holds the results of another spec, or of another kind of experiment.
+        """
+        stored = self._stored_spec(self.folder)
+        if stored is None:
+            return
+        differences = list(dict_differences(stored.identity(), self.spec.identity()))
+        if differences:
+            raise ResultsError(
+                f"{self.folder} holds the results of another spec, or of device cards that have changed since "
+                f"(different: {'; '.join(differences[:3])}); give --out another folder."
+            )
+
+    # Spec ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The trained models, in the order in which they are evaluated."""
+        return self.spec.trials
+
+    @cached_property
+    def targets(self) -> list[Target]:
+        """The targets, in the order of the spec."""
+        return self.spec.build_targets()
+
+    @property
+    def pilot(self) -> int | None:
+        """Number of pilot chips that decided the number of chips; None: it is fixed."""
+        return None
+
+    # Rows ---------------------------------------------------------------------------------------------------------
+
+    def run_folder(self, trial: Trial) -> Path:
+        """Return the folder of a trained model's rows, and of its checkpoint if it was trained here."""
+        return self.folder / "runs" / str(trial)
+
+    def add_evaluations(self, trial: Trial, rows: Iterable[Row]) -> None:
+        """Append evaluation rows, each whole or not at all."""
+        folder = self.run_folder(trial)
+        folder.mkdir(parents=True, exist_ok=True)
+        append_rows(folder / EVALUATIONS, rows)
+
+    def evaluations(self, trial: Trial) -> list[Row]:
+        """Return a trained model's evaluation rows, one per target and chip, see `results.rows`.
+
+        A chip can be stored twice, if a cluster node that was considered dead continued; both rows are equal.
+        """
+        rows = self._read(self.run_folder(trial) / EVALUATIONS)
+        return list({(row["target"], row["chip"]): row for row in rows}.values())
+
+    def _read(self, path: Path) -> list[Row]:
+        return self._row_files.setdefault(path, RowFile(path)).read()
+
+    def accuracies(self, trial: Trial, target: str) -> dict[int, float]:
+        """Return chip -> accuracy [percent] of a trained model under a target, for the chips that have a row."""
+        return {row["chip"]: row["accuracy"] for row in self.evaluations(trial) if row["target"] == target}
+
+    def table(self) -> pd.DataFrame:
+        """Return all evaluation rows, ordered by model, seed and target as in the spec, then by chip."""
+        rank = {target.name: number for number, target in enumerate(self.targets)}
+        trials = sorted(self.trials, key=lambda trial: self.spec.labels.index(trial.method))  # stable
+        rows = [
+            row
+            for trial in trials
+            for row in sorted(
+                self.evaluations(trial), key=lambda row: (rank.get(row["target"], len(rank)), row["chip"])
+            )
+        ]
+        frame = pd.DataFrame(rows, columns=None if rows else list(COLUMNS))
+        return frame[[*COLUMNS, *(name for name in frame if name not in COLUMNS)]]
+
+    def estimates(self, frame: pd.DataFrame | None = None) -> Estimates:
+        """Return (label, target) -> estimate over the spec's chips, where there are rows.
+
+        Args:
+            frame: Result of `table`, if already read.
+        """
+        frame = self.table() if frame is None else frame
+        return group_estimates(frame[frame["chip"] < self.spec.chips], pilot=self.pilot)
+
+    # Explanations -------------------------------------------------------------------------------------------------
+
+    def add_explanation(self, name: str, rows: Iterable[Row]) -> None:
+        """Append rows to NAME.jsonl. Values that are not finite are stored as null.
+
+        Args:
+            name: One of EXPLANATION_KEYS.
+            rows: The rows.
+        """
+        append_rows(self.folder / f"{name}.jsonl", map(finite, rows))
+
+    def explanation(self, name: str) -> pd.DataFrame:
+        """Return the rows of NAME.jsonl; of rows with equal keys (see EXPLANATION_KEYS) the last one."""
+        frame = pd.DataFrame(read_rows(self.folder / f"{name}.jsonl"))
+        return (
+            frame if frame.empty else frame.drop_duplicates(EXPLANATION_KEYS[name], keep="last").reset_index(drop=True)
+        )
+
+    # Notes --------------------------------------------------------------------------------------------------------
+
+    def ranges(self, trial: Trial, target: str) -> ConverterRanges | None:
+        """Return a model's converter ranges under a target, or None if they are not calibrated yet."""
+        stored = read_json(self.run_folder(trial) / RANGES) or {}
+        return ConverterRanges.from_json(stored[target]) if target in stored else None
+
+    def save_ranges(self, trial: Trial, target: str, ranges: ConverterRanges) -> None:
+        """Store a model's converter ranges under a target."""
+        path = self.run_folder(trial) / RANGES
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, json.dumps((read_json(path) or {}) | {target: ranges.to_json()}, indent=1))
+
+    @property
+    def environments(self) -> list[dict[str, Any]]:
+        """The environments that computed these results, in order."""
+        return self.read_json_file(ENVIRONMENT) or []
+
+    def record_environment(self, environment: Mapping[str, Any]) -> None:
+        """Keep every distinct environment that computed these results, in order."""
+        if environment not in self.environments:
+            self.write_json_file(ENVIRONMENT, [*self.environments, environment])
+
+    @property
+    def coverage(self) -> str:
+        """Which part of the network is analog, as a sentence; empty if unknown."""
+        return str((self.read_json_file(COVERAGE) or {}).get("line", ""))
+
+    def record_coverage(self, sentence: str) -> None:
+        """Store which part of the network is analog."""
+        self.write_json_file(COVERAGE, {"line": sentence})
+
+    def write_json_file(self, name: str, value: Any) -> None:
+        """Write a JSON file into the results folder."""
+        atomic_write(self.folder / name, json.dumps(value, indent=1))
+
+    def read_json_file(self, name: str) -> Any:
+        """Return the value of a JSON file in the results folder, or None if it does not exist."""
+        return read_json(self.folder / name)

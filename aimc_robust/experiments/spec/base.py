@@ -1,0 +1,44 @@
+"""What the specs of a comparison and of an evaluation have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import pydantic
+
+from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.io.toml import StrictModel
+from aimc_robust.targets.target import Target
+
+
+class ExperimentSpec(StrictModel):
+    """Trained models x targets x chips.
+
+    Attributes:
+        kind: `comparison` or `evaluation`: distinguishes the stored files.
+        chip_seed: Root seed of the simulated chips.
+        chips: Chips per model and target.
+    """
+
+    kind: str
+    chip_seed: int = 0
+    chips: int = pydantic.Field(default=25, ge=1)
+
+    @property
+    @abstractmethod
+    def trials(self) -> list[Trial]:
+        """The trained models, in the order in which they are evaluated."""
+
+    @abstractmethod
+    def build_targets(self) -> list[Target]:
+        """Build the targets, in order."""
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for a run to continue in a folder, as plain values."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the models, each once, in order."""
+        return list(dict.fromkeys(trial.method for trial in self.trials))
