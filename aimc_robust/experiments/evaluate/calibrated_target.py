@@ -10,9 +10,8 @@ from aimc_robust.data.evaluation_set import EvaluationImages
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.spec.evaluation import TrainedModel
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget, Target
 
 
 def calibrate_target(
@@ -30,13 +29,12 @@ def calibrate_target(
     Returns:
         The deployment; None if the target is no crossbar.
     """
-    crossbar = target.condition
-    if not isinstance(crossbar, Crossbar):
+    if not isinstance(target, CrossbarTarget):
         return None
     ranges = None
-    if crossbar.periphery.needs_calibration:
+    if target.crossbar.periphery.needs_calibration:
         ranges = results.ranges(model, target.name)
         if ranges is None:
-            ranges = calibrate(network, crossbar, [images.calibration_inputs])
+            ranges = calibrate(network, target.crossbar, [images.calibration_inputs])
             results.save_ranges(model, target.name, ranges)
     return replace(target.deployment, ranges=ranges, data=[images.calibration_inputs])

@@ -21,10 +21,9 @@ from aimc_robust.experiments.evaluate.calibrated_target import calibrate_target
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.evaluation_tables import group_by_device
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import Row
 from aimc_robust.parallel.process_pool import single_thread
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget
 
 Models = Sequence[tuple[TrainedModel, nn.Module]]
 """Trained models with their networks."""
@@ -65,18 +64,18 @@ def attribute_models(
     return remarks
 
 
-def _attributable_devices(spec: EvaluationSpec) -> tuple[list[Target], list[str]]:
+def _attributable_devices(spec: EvaluationSpec) -> tuple[list[CrossbarTarget], list[str]]:
     """Return the devices whose loss can be attributed, and remarks on the others."""
     devices, remarks, compensated = [], [], []
     for target in last_crossbars(spec):
-        if isinstance(target.condition, Crossbar) and active_sources(target.condition, time_s=target.time_s):
+        if active_sources(target.crossbar, time_s=target.time_s):
             devices.append(target)
         else:
             remarks.append(f"{target.name} has no error source to attribute the loss to.")
-    for target in spec.build_targets():
-        if isinstance(target.condition, Crossbar) and not _is_plain(target):
+    for built in spec.build_targets():
+        if isinstance(built, CrossbarTarget) and not built.is_plain:
             compensated.append(
-                f"{target.name} is not attributed: error sources are switched off one by one on the native backend, "
+                f"{built.name} is not attributed: error sources are switched off one by one on the native backend, "
                 "without compensation."
             )
     return devices, remarks + compensated
@@ -87,17 +86,16 @@ def _attribute_target(
     model: TrainedModel,
     network: nn.Module,
     images: EvaluationImages,
-    target: Target,
+    target: CrossbarTarget,
     chips: int,
     jobs: int | None,
     progress: EvaluationProgress,
 ) -> None:
-    assert isinstance(target.condition, Crossbar)
     description = f"{model} on {target.name}: error attribution"
     attribution = attribute(
         network,
         images,
-        target.condition,
+        target.crossbar,
         chips=chips,
         chip_seed=results.spec.chip_seed,
         time_s=target.time_s,
@@ -156,7 +154,7 @@ def _predict_model(
     model: TrainedModel,
     network: nn.Module,
     images: EvaluationImages,
-    targets: list[Target],
+    targets: list[DeployableTarget],
     chips: int,
     jobs: int | None,
     progress: EvaluationProgress,
@@ -196,7 +194,7 @@ def _chip_s(
     model: TrainedModel,
     network: nn.Module,
     images: EvaluationImages,
-    target: Target,
+    target: DeployableTarget,
     jobs: int | None,
 ) -> float:
     """Return the time of one chip [s] with the threads of the prediction: the shorter of two measurements."""
@@ -219,17 +217,14 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _predictable(spec: EvaluationSpec) -> list[Target]:
-    return [target for target in spec.build_targets() if target.condition is not None and _is_plain(target)]
+def _predictable(spec: EvaluationSpec) -> list[DeployableTarget]:
+    targets = [target for target in spec.build_targets() if not isinstance(target, DigitalTarget)]
+    return [target for target in targets if not isinstance(target, CrossbarTarget) or target.is_plain]
 
 
-def _is_plain(target: Target) -> bool:
-    return target.deployment.backend == "native" and not target.deployment.compensation
-
-
-def last_crossbars(spec: EvaluationSpec) -> list[Target]:
+def last_crossbars(spec: EvaluationSpec) -> list[CrossbarTarget]:
     """Return each device at its last time, without targets that use compensation or another backend."""
-    crossbars = [target for target in _predictable(spec) if isinstance(target.condition, Crossbar)]
+    crossbars = [target for target in _predictable(spec) if isinstance(target, CrossbarTarget)]
     return [group[-1] for group in group_by_device(crossbars)]
 
 

@@ -24,11 +24,10 @@ from aimc_robust.experiments.results.evaluation_tables import write_tables
 from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, TrainedModel
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.metrics import Metric, measure
 from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget, DeployableTarget
 from aimc_robust.training.fabric import Machine
 
 CHANCE_FACTOR = 1.5  # an accuracy below this multiple of chance is reported
@@ -113,7 +112,7 @@ def _evaluate_target(
     model: TrainedModel,
     network: nn.Module,
     images: EvaluationImages,
-    target: Target,
+    target: DeployableTarget,
     options: RunOptions,
     progress: EvaluationProgress,
 ) -> list[str]:
@@ -165,7 +164,9 @@ class _Remarks:
             self.progress.note(text)
 
 
-def _dry_run(model: nn.Module, images: EvaluationImages, targets: Sequence[Target], options: RunOptions) -> list[str]:
+def _dry_run(
+    model: nn.Module, images: EvaluationImages, targets: Sequence[DeployableTarget], options: RunOptions
+) -> list[str]:
     """Evaluate two images under every target, so that errors surface at once.
 
     Returns the warnings, such as that of a time outside the range that a card's source covers.
@@ -174,8 +175,8 @@ def _dry_run(model: nn.Module, images: EvaluationImages, targets: Sequence[Targe
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for target in targets:
-            if isinstance(target.condition, Crossbar):
-                dry_run_crossbar(target, target.condition, model, inputs, labels)
+            if isinstance(target, CrossbarTarget):
+                dry_run_crossbar(target, model, inputs, labels)
             else:
                 list(evaluate_chips(model, [(inputs, labels)], target.condition, chips=[0]))
     if options.metrics:

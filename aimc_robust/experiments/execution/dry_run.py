@@ -15,11 +15,10 @@ from aimc_robust.experiments.execution.trial_runner import TrialRunner
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.models.registry import build_model
 from aimc_robust.models.spec import ModelSpec
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget
 from aimc_robust.training.fabric import Machine, check_even_split
 
 IMAGES = 8
@@ -51,7 +50,7 @@ def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> list[str]:
         runner.images(data_spec)  # raises for an augmentation that does not fit the images
         model = build_model(model_spec, data, seed=spec.train_seeds[0])
         lines.append(coverage(model, data.example[:1]).summary())
-        _dry_run_targets(spec.build_targets(), model, data)
+        _dry_run_targets(spec, model, data)
     has_several_models = len({model_spec.model_dump_json() for _, model_spec in combinations}) > 1
     if not has_several_models:
         return lines[:1]
@@ -67,19 +66,19 @@ def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> Non
         raise InputError(f"methods.{label}: {error}") from None
 
 
-def _dry_run_targets(targets: Iterable[Target], model: nn.Module, data: DataSet) -> None:
+def _dry_run_targets(spec: ComparisonSpec, model: nn.Module, data: DataSet) -> None:
     """Evaluate the model on one chip of every crossbar and at one point of every landscape."""
     inputs, labels = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
-    for target in targets:
-        if isinstance(target.condition, Crossbar):
-            dry_run_crossbar(target, target.condition, model, inputs, labels)
-        elif target.landscape is not None:
-            step = target.landscape.step(filter_directions(model, seed=0), 0)
-            list(evaluate_chips(model, [(inputs, labels)], step, chips=[0]))
+    for target in spec.build_targets():
+        if isinstance(target, CrossbarTarget):
+            dry_run_crossbar(target, model, inputs, labels)
+    for landscape in spec.landscapes:
+        step = landscape.grid.step(filter_directions(model, seed=0), 0)
+        list(evaluate_chips(model, [(inputs, labels)], step, chips=[0]))
 
 
-def dry_run_crossbar(target: Target, crossbar: Crossbar, model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
-    """Program one chip of `crossbar`, calibrated on `inputs` (N, ...), and evaluate it on them."""
-    deployment = calibrate_deployment(model, crossbar, target.deployment, [inputs])
+def dry_run_crossbar(target: CrossbarTarget, model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
+    """Program one chip of `target`, calibrated on `inputs` (N, ...), and evaluate it on them."""
+    deployment = calibrate_deployment(model, target.crossbar, target.deployment, [inputs])
     batches = [(inputs, labels)]
-    list(evaluate_chips(model, batches, crossbar, chips=[0], time_s=target.time_s, deployment=deployment))
+    list(evaluate_chips(model, batches, target.crossbar, chips=[0], time_s=target.time_s, deployment=deployment))

@@ -9,19 +9,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
-from aimc_robust.analysis.landscape import Landscape, filter_directions
 from aimc_robust.data.dataset import DataSet
-from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
+from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.io.atomic import Row
 from aimc_robust.metrics import Batch, Measurement
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import AscentTarget, CrossbarTarget, RadiusTarget, Target
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
 # Unlabelled training images that converter ranges and BatchNorm statistics on the chip are estimated from.
@@ -59,11 +55,10 @@ class TrialEvaluation:
             self.results.add_evaluations(self.trial, [row])
 
     def _measure(self, target: Target, chips: list[int], batches: Iterable[Batch]) -> ChipMeasurements:
-        if target.landscape is not None:
-            return self._measure_landscape(target.landscape, chips, batches)
-        if target.direction == "ascent" and target.radius is not None:
-            return self._measure_ascents(target.radius, chips, batches)
-        condition, deployment = self._condition(target)
+        if isinstance(target, AscentTarget):
+            return self._measure_ascents(target, chips, batches)
+        condition = target.noise(self.model) if isinstance(target, RadiusTarget) else target.condition
+        deployment = self._deployment(target) if isinstance(target, CrossbarTarget) else None
         return evaluate_chips(
             self.model,
             batches,
@@ -74,43 +69,29 @@ class TrialEvaluation:
             deployment=deployment,
         )
 
-    def _measure_ascents(self, radius: float, chips: list[int], batches: Iterable[Batch]) -> ChipMeasurements:
+    def _measure_ascents(self, target: AscentTarget, chips: list[int], batches: Iterable[Batch]) -> ChipMeasurements:
         """Chip i is the step up the gradient of the i-th batch of training images, as SAM takes it."""
         training_batches = self.data.batches("training", UNLABELLED_BATCH, self.device)
         ascent_batches = [batch for _, batch in zip(range(max(chips) + 1), training_batches, strict=False)]
         for chip in chips:
-            noise = ascent_step(self.model, *ascent_batches[chip % len(ascent_batches)], radius)
+            noise = target.step(self.model, ascent_batches[chip % len(ascent_batches)])
             for _, measured in evaluate_chips(self.model, batches, noise, chips=[0]):
                 yield chip, measured
 
-    def _measure_landscape(self, landscape: Landscape, chips: list[int], batches: Iterable[Batch]) -> ChipMeasurements:
-        """Chip i is the i-th point of the landscape."""
-        directions = filter_directions(self.model, seed=self.results.spec.chip_seed)
-        for chip in chips:
-            step = landscape.step(directions, chip)
-            for _, measured in evaluate_chips(self.model, batches, step, chips=[0]):
-                yield chip, measured
-
-    def _condition(self, target: Target) -> tuple[Condition, Deployment | None]:
-        """Return the target's condition for this model, and its deployment with converter ranges and data."""
-        condition = target.condition
-        if target.direction == "random" and target.radius is not None and isinstance(condition, Gaussian):
-            scale = condition.scale
-            return Gaussian(sigma_for_radius(self.model, target.radius, scale), scale), None
-        if not isinstance(condition, Crossbar):
-            return condition, None
+    def _deployment(self, target: CrossbarTarget) -> Deployment:
+        """Return the target's deployment with this model's converter ranges and data."""
         unlabelled = (
             self.data.first_training_images(UNLABELLED_BATCH * UNLABELLED_BATCHES)
             .to(self.device)
             .split(UNLABELLED_BATCH)
         )
         ranges = None
-        if condition.periphery.needs_calibration:
+        if target.crossbar.periphery.needs_calibration:
             ranges = self.results.ranges(self.trial, target.name)
             if ranges is None:
-                ranges = calibrate(self.model, condition, unlabelled)
+                ranges = calibrate(self.model, target.crossbar, unlabelled)
                 self.results.save_ranges(self.trial, target.name, ranges)
-        return condition, replace(target.deployment, ranges=ranges, data=unlabelled)
+        return replace(target.deployment, ranges=ranges, data=unlabelled)
 
 
 def _row(trial: Trial, target: Target, chip: int, measured: Measurement) -> Row:

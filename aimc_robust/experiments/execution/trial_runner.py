@@ -18,12 +18,15 @@ from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import DivergenceError
 from aimc_robust.experiments.callbacks.comparison import ComparisonProgress
+from aimc_robust.experiments.execution.landscape_evaluation import evaluate_landscape
 from aimc_robust.experiments.execution.model_cache import training_folder
 from aimc_robust.experiments.execution.run_context import RunContext
 from aimc_robust.experiments.execution.trial_evaluation import TrialEvaluation
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.models.registry import build_model
+from aimc_robust.targets.target import Target
 from aimc_robust.training.config import Precision
 from aimc_robust.training.epoch import loss_function
 from aimc_robust.training.loop import train
@@ -174,17 +177,23 @@ class TrialRunner:
         results, spec = self.results, self.results.spec
         config = spec.config_of(trial.method)
         missing = {target.name: results.missing_chips(trial, target) for target in results.targets}
+        missing |= results.missing_points(trial)
         device = self.fabric(config.precision).device
-        evaluation = TrialEvaluation(results, trial, model.to(device), self.data(spec.data_of(trial.method)), device)
+        data = self.data(spec.data_of(trial.method))
+        evaluation = TrialEvaluation(results, trial, model.to(device), data, device)
         loaded = 0  # the selection that training returns
-        for target in results.targets:
+        measured: list[Target | LandscapeSpec] = [*results.targets, *spec.landscapes]
+        for target in measured:
             if not missing[target.name]:
                 continue
             progress.evaluating(trial, target.name)
             if target.selection(config) != loaded:
                 loaded = target.selection(config)
                 load_selection(results.run_folder(trial), model, config.selections, loaded)
-            evaluation.run(target, missing[target.name])
+            if isinstance(target, LandscapeSpec):
+                evaluate_landscape(results, trial, model, data, target, missing[target.name])
+            else:
+                evaluation.run(target, missing[target.name])
 
     def _train(self, trial: Trial, progress: ComparisonProgress) -> nn.Module:
         """Return the trial's model with the weights of its first selection."""

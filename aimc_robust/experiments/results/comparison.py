@@ -13,8 +13,10 @@ from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.comparison_tables import COLUMNS, group_estimates, write_tables
 from aimc_robust.experiments.results.dict_diff import dict_differences
 from aimc_robust.experiments.results.filenames import EVALUATIONS, FAILURE, HISTORY, QUESTION, RANGES, SPEC
+from aimc_robust.experiments.results.landscape_rows import missing_points, read_points
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.io.atomic import Row, append_rows, atomic_write, read_json, read_rows
@@ -99,10 +101,10 @@ class ComparisonResults:
         """The targets, in the order of the spec."""
         return self.spec.build_targets()
 
-    @cached_property
-    def landscapes(self) -> dict[str, Target]:
-        """Name -> target, of the targets whose rows are points around the weights instead of chips."""
-        return {target.name: target for target in self.targets if target.landscape is not None}
+    @property
+    def landscapes(self) -> dict[str, LandscapeSpec]:
+        """Name -> loss landscape."""
+        return {landscape.name: landscape for landscape in self.spec.landscapes}
 
     # Rows of a trial ----------------------------------------------------------------------------------------------
 
@@ -127,19 +129,24 @@ class ComparisonResults:
     def is_evaluated(self, trial: Trial) -> bool:
         """Return whether a trial has every row that the spec requires."""
         done = {(row["target"], row["chip"]) for row in self.evaluations(trial)}
-        return all((t.name, chip) in done for t in self.targets for chip in range(t.chips(self.spec.chips)))
+        return all(
+            (t.name, chip) in done for t in self.targets for chip in range(t.chips(self.spec.chips))
+        ) and not any(self.missing_points(trial).values())
 
     def missing_chips(self, trial: Trial, target: Target) -> list[int]:
         """Return the chips of a target that a trial has no row of."""
         done = {row["chip"] for row in self.evaluations(trial) if row["target"] == target.name}
         return [chip for chip in range(target.chips(self.spec.chips)) if chip not in done]
 
+    def missing_points(self, trial: Trial) -> dict[str, list[int]]:
+        """Return landscape -> the points of it that a trial has no row of."""
+        rows = read_points(self.run_folder(trial)) if self.spec.landscapes else []
+        return {landscape.name: missing_points(rows, landscape) for landscape in self.spec.landscapes}
+
     def mean_accuracies(self, trial: Trial) -> dict[str, float]:
-        """Return target -> mean accuracy over a trial's chips [percent], without landscapes."""
+        """Return target -> mean accuracy over a trial's chips [percent]."""
         accuracies: dict[str, list[float]] = {}
         for row in self.evaluations(trial):
-            if row["target"] in self.landscapes:
-                continue
             accuracies.setdefault(row["target"], []).append(row["accuracy"])
         return {name: sum(values) / len(values) for name, values in accuracies.items()}
 
@@ -210,12 +217,12 @@ class ComparisonResults:
         return pd.DataFrame(rows, columns=COLUMNS + (["top5"] if self.spec.top5 else []))
 
     def estimates(self, frame: pd.DataFrame) -> dict[tuple[str, str], AccuracyEstimate]:
-        """Return (method, target) -> estimate, without landscapes.
+        """Return (method, target) -> estimate.
 
         Args:
             frame: Result of `table`.
         """
-        return group_estimates(frame[~frame["target"].isin(list(self.landscapes))] if self.landscapes else frame)
+        return group_estimates(frame)
 
     def write_tables(self) -> None:
         """Write evaluations.csv and summary.csv, computed from the rows alone."""

@@ -16,9 +16,8 @@ from aimc_robust.experiments.results.evaluation_tables import (
     paired_differences,
     summary_table,
 )
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.statistics.difference_table import DIGITAL, difference_table
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget, DeployableTarget
 
 Rows = list[dict[str, Any]]
 
@@ -85,8 +84,8 @@ class EvaluationContent:
 
     results: EvaluationResults
     estimates: Estimates
-    targets: list[Target]
-    families: list[list[Target]]
+    targets: list[DeployableTarget]
+    families: list[list[DeployableTarget]]
     rows: Rows
     metrics: list[str]
     losses: dict[tuple[str, str], dict[str, Any]]
@@ -98,9 +97,9 @@ class EvaluationContent:
     missing: int
 
     @property
-    def devices(self) -> list[Target]:
+    def devices(self) -> list[CrossbarTarget]:
         """One crossbar target per device."""
-        return [family[0] for family in self.families if isinstance(family[0].condition, Crossbar)]
+        return [first for first, *_ in self.families if isinstance(first, CrossbarTarget)]
 
     def row(self, label: str, target: str) -> dict[str, Any] | None:
         """Return the summary row of a label on a target; None without rows."""
