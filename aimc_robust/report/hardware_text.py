@@ -1,29 +1,27 @@
 """Description of a crossbar target in words, and the calibrated converter ranges of a comparison's models."""
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.periphery import Periphery
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout
 from aimc_robust.targets.crossbar_options import time_label
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget, Target
 
 Range = tuple[float, float]
 
 
-def describe_target(target: Target) -> str:
+def describe_target(target: CrossbarTarget) -> str:
     """Describe a crossbar target in one sentence: mapping, window, arrays, converters, errors, time, compensation.
 
     Args:
-        target: A target whose condition is a crossbar.
+        target: The target.
 
     Returns:
         The settings, separated by commas; those at their defaults are left out.
     """
-    crossbar, deployment = target.condition, target.deployment
-    assert isinstance(crossbar, Crossbar)
+    crossbar, deployment = target.crossbar, target.deployment
     names = {"drift": "global drift compensation", "batchnorm": "BatchNorm recalibrated on the chip"}
     parts = [
         *_layout(crossbar.weights, crossbar.arrays, crossbar.device),

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from aimc_robust.analysis.landscape import Landscape
 from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.library import DEVICE_ADVICE, card_names, load_card
 from aimc_robust.devices.limits import check_time
@@ -16,6 +15,7 @@ from aimc_robust.io.user_code import construct, is_reference, source_digest
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.scales import NoiseScale
 from aimc_robust.targets.crossbar_options import (
     CROSSBAR_KEYS,
     DEPLOYMENT_KEYS,
@@ -23,7 +23,16 @@ from aimc_robust.targets.crossbar_options import (
     parse_deployment,
     time_label,
 )
-from aimc_robust.targets.target import NAME, Split, Target
+from aimc_robust.targets.target import (
+    NAME,
+    AscentTarget,
+    CrossbarTarget,
+    DigitalTarget,
+    NoiseTarget,
+    RadiusTarget,
+    Split,
+    Target,
+)
 
 NOISES = {"gaussian": Gaussian, "laplace": Laplace}
 NOISE_KEYS = {"gaussian": ("sigma", "scale"), "laplace": ("b", "scale", "matched_std")}
@@ -64,7 +73,7 @@ def build_targets(target: Any) -> list[Target]:
         target: As for `build_target`.
     """
     built = build_target(target)
-    if not built.deployment.compensation:
+    if not isinstance(built, CrossbarTarget) or not built.deployment.compensation:
         return [built]
     uncompensated = replace(built, deployment=replace(built.deployment, compensation=()))
     name = "-".join([built.name, *built.deployment.compensation])
@@ -86,7 +95,6 @@ def build_target(target: Any) -> Target:
             - {name, noise = "package.module:name", ...}: a weight noise of the user's own; further keys are passed to
               the function as keyword arguments.
             - {name, noise = "gaussian" or "ascent", radius}: a perturbation of that L2 length.
-            - {name, landscape = N, span}: N x N points around the weights (`Landscape`).
             - {name, split = "training"}: digital weights on other images.
 
     Raises:
@@ -98,16 +106,16 @@ def build_target(target: Any) -> Target:
     if not isinstance(target, str):
         raise InputError(f"a target must be a name or a table, got {target!r}.")
     if target == "digital":
-        return Target(target, None)
+        return DigitalTarget()
     if is_reference(target):
         return _from_table(reference_table(target))
     noise = re.fullmatch(r"(gaussian|laplace)-(\d+(?:\.\d+)?)", target)
     if noise:
-        return Target(target, NOISES[noise[1]](float(noise[2])))
+        return NoiseTarget(target, NOISES[noise[1]](float(noise[2])))
     if target not in card_names():
         known = ["digital", "gaussian-0.1", "laplace-0.1", *card_names()]
         raise unknown_name("target", target, known, advice=DEVICE_ADVICE)
-    return Target(target, Crossbar(target))
+    return CrossbarTarget(target, Crossbar(target))
 
 
 def reference_table(reference: str) -> dict[str, Any]:
@@ -141,7 +149,7 @@ def _from_table(table: dict[str, Any]) -> Target:
         require_finite("selected_at", common["selected_at"])
     if not kinds:
         check_keys(options, ("name",), name="a target of digital weights")
-        return replace(Target(_check_name(options.get("name"), digital=True), None), **common)
+        return DigitalTarget(_check_name(options.get("name"), digital=True), **common)
     return replace(BUILDERS[kinds[0]](options), **common)
 
 
@@ -150,7 +158,7 @@ def _noise_target(options: dict[str, Any]) -> Target:
     if isinstance(kind, str) and is_reference(kind):
         name = _check_name(options.pop("name", kind.partition(":")[2]))
         noise = construct(kind, WeightNoise, what="noise", options=options)  # type: ignore[type-abstract]  # python/mypy#4717
-        return Target(name, noise)
+        return NoiseTarget(name, noise)
     require_known("noise", kind, (*NOISES, "ascent"))
     if "radius" in options or kind == "ascent":
         return _radius_target(kind, options)
@@ -158,7 +166,7 @@ def _noise_target(options: dict[str, Any]) -> Target:
     name, strength = options.pop("name", None), NOISE_KEYS[kind][0]
     if name is None or strength not in options:
         raise InputError(f"a {kind} target needs `name` and `{strength}`.")
-    return Target(_check_name(name), NOISES[kind](**options))
+    return NoiseTarget(_check_name(name), NOISES[kind](**options))
 
 
 def _radius_target(kind: str, options: dict[str, Any]) -> Target:
@@ -170,14 +178,10 @@ def _radius_target(kind: str, options: dict[str, Any]) -> Target:
         raise InputError("radius is for noise = gaussian or ascent; laplace needs b.")
     name = _check_name(options.get("name"))
     if kind == "ascent":
-        return Target(name, None, direction="ascent", radius=float(radius))
-    return Target(name, Gaussian(1.0, options.get("scale", "filter_norm")), direction="random", radius=float(radius))
-
-
-def _landscape_target(options: dict[str, Any]) -> Target:
-    check_keys(options, ("name", "landscape", "span"), name="a landscape")
-    landscape = Landscape(options["landscape"], options.get("span", 1.0))
-    return Target(_check_name(options.get("name")), None, direction="plane", landscape=landscape)
+        return AscentTarget(name, float(radius))
+    scale = options.get("scale", "filter_norm")
+    require_known("scale", scale, get_args(NoiseScale))
+    return RadiusTarget(name, float(radius), scale)
 
 
 def _crossbar_target(options: dict[str, Any]) -> Target:
@@ -189,7 +193,7 @@ def _crossbar_target(options: dict[str, Any]) -> Target:
     name = options.get("name")
     if name is None:
         name = crossbar.device.cell.name + (f"-{time_label(time_s)}" if time_s else "")
-    return Target(_check_name(name), crossbar, deployment, time_s)
+    return CrossbarTarget(_check_name(name), crossbar, deployment, time_s)
 
 
 def _check_name(name: Any, *, digital: bool = False) -> str:
@@ -202,4 +206,4 @@ def _check_name(name: Any, *, digital: bool = False) -> str:
 
 
 # Key that identifies the kind of a table -> builder of its target.
-BUILDERS = {"device": _crossbar_target, "noise": _noise_target, "landscape": _landscape_target}
+BUILDERS = {"device": _crossbar_target, "noise": _noise_target}

@@ -17,7 +17,7 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.user_code import is_reference
 from aimc_robust.targets.build import build_target, build_targets, reference_table, self_contained_target
 from aimc_robust.targets.crossbar_options import time_label
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget, Target
 
 UNITS_S = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": DAY_S, "y": YEAR_S}
 
@@ -95,11 +95,10 @@ def _target_tables(devices: Sequence[str], times_s: Sequence[float], options: di
     tables: list[Any] = []
     for device in devices:
         table = self_contained_target(_target_table(device, options), Path())
-        target = build_target(table)
-        check_deployable(target)
-        if isinstance(target.condition, Crossbar) and isinstance(table, dict) and "time_s" not in table:
-            tables += _tables_over_times(table, target.name, target.condition, times_s)
-        elif target.condition is not None:  # digital weights are always evaluated
+        target = deployable(build_target(table))
+        if isinstance(target, CrossbarTarget) and isinstance(table, dict) and "time_s" not in table:
+            tables += _tables_over_times(table, target.name, target.crossbar, times_s)
+        elif not isinstance(target, DigitalTarget):  # digital weights are always evaluated
             tables.append(table)
     if not tables:
         raise InputError("expected at least one --device to evaluate on: a card's name, your own .toml, or a noise.")
@@ -121,17 +120,21 @@ def _target_table(device: str, options: dict[str, Any]) -> Any:
     return device
 
 
-def check_deployable(target: Target) -> None:
-    """Raise InputError for a target that only a comparison can evaluate.
+def deployable(target: Target) -> DeployableTarget:
+    """Return the target, if trained weights can be evaluated under it.
 
     Args:
         target: The target.
+
+    Raises:
+        InputError: if only a comparison can evaluate it.
     """
-    if target.direction is not None or target.split != "test":
+    if not isinstance(target, DeployableTarget) or target.split != "test":
         raise InputError(
-            f"the target {target.name} has a radius, a landscape or training images, which only `compare` supports; "
-            "use a device, or a noise of a given strength."
+            f"the target {target.name} has a radius or training images, which only `compare` supports; use a device, "
+            "or a noise of a given strength."
         )
+    return target
 
 
 def _tables_over_times(

@@ -1,84 +1,71 @@
-"""Targets: the named conditions that every trained model is evaluated under."""
+"""Targets: the named conditions that every trained model is evaluated under, one class per kind."""
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, final
 
-from aimc_robust.analysis.landscape import Landscape
+from torch import nn
+
+from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
+from aimc_robust.analysis.weight_step import WeightStep
 from aimc_robust.errors import InputError
-from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.metrics import Batch
+from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.scales import NoiseScale
 from aimc_robust.training.config import TrainingConfig
 
 Split = Literal["test", "training"]
-Direction = Literal["random", "ascent", "plane"]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 """Pattern of labels and target names, which also name folders and columns."""
 
 
 @dataclass(frozen=True)
-class Target:
-    """A named condition, and for a crossbar the time and the deployment.
+class TargetBase:
+    """What all kinds of targets share.
 
     Attributes:
         name: Unique name, see NAME.
-        condition: A crossbar, a weight noise, or None for digital weights.
-        deployment: Backend and compensation of a crossbar.
-        time_s: Seconds since programming of a crossbar.
-        corrects: Name of the same target without compensation; None if this one does not compensate.
         split: Images that are evaluated.
         selected_at: Sigma of early stopping whose selected epoch is evaluated; None: the one that fits best, see
             `selection`.
-        direction: Of a perturbation whose length is fixed and whose scale is found for each model: `random`, or
-            `ascent` along the loss gradient. `plane` for a landscape.
-        radius: L2 length of such a perturbation.
-        landscape: Points around the weights that take the place of chips; they give a picture instead of a mean.
     """
 
     name: str
-    condition: Condition
-    deployment: Deployment = field(default_factory=Deployment)
-    time_s: float = 0.0
-    corrects: str | None = None
-    split: Split = "test"
-    selected_at: float | None = None
-    direction: Direction | None = None
-    radius: float | None = None
-    landscape: Landscape | None = None
+    split: Split = field(default="test", kw_only=True)
+    selected_at: float | None = field(default=None, kw_only=True)
 
     @property
     def backend(self) -> str:
         """What computes the condition: `native` or `crosssim` for crossbars, `noise` for weight noise, or `digital`."""
-        if self.direction is not None:
-            return "noise"
-        if self.condition is None:
-            return "digital"
-        return self.deployment.backend if isinstance(self.condition, Crossbar) else "noise"
+        return "noise"
+
+    @property
+    def time_s(self) -> float:
+        """Seconds since programming of a crossbar; 0 for everything else."""
+        return 0.0
 
     @property
     def sigma(self) -> float | None:
-        """Strength of Gaussian noise of scale filter_max, for plots over sigma (0 for digital weights); else None."""
-        if self.split != "test" or self.direction is not None:
-            return None
-        if self.condition is None:
-            return 0.0
-        if isinstance(self.condition, Gaussian) and self.condition.scale == "filter_max":
-            return self.condition.sigma
+        """Strength of Gaussian noise of scale filter_max; 0 for digital weights, None for every other condition."""
         return None
 
+    @property
+    def filter_max_std(self) -> float | None:
+        """Standard deviation of the noise relative to each filter's maximum; None if it has none."""
+        return self.sigma
+
     def chips(self, chips: int) -> int:
-        """Return how many chips to evaluate: 1 if nothing is random; the number of points of a landscape.
+        """Return how many chips to evaluate: 1 if nothing is random.
 
         Args:
             chips: Number of chips of a random condition.
         """
-        if self.landscape is not None:
-            return self.landscape.num_points
-        return 1 if self.condition is None and self.direction is None else chips
+        return chips
 
     def selection(self, config: TrainingConfig) -> int:
         """Return which of the epochs that training selects is evaluated, as an index of `config.selections`.
@@ -91,31 +78,159 @@ class Target:
         Raises:
             InputError: if training does not select at `selected_at`, or the noise has no standard deviation to compare.
         """
-        selections = config.selections
-        known = ", ".join(map(str, selections))
-        if self.selected_at is not None:
-            if self.selected_at not in selections:
-                raise InputError(f"selected_at = {self.selected_at:g} is not a sigma of early stopping ({known}).")
-            return selections.index(self.selected_at)
-        if len(selections) == 1:
-            return 0
-        std = _filter_max_std(self)
-        if std is None:
-            raise InputError(
-                f"training selects {len(selections)} epochs; choose one with `selected_at`, one of {known}."
-            )
-        return min(range(len(selections)), key=lambda i: abs((selections[i] or 0.0) - std))
+        return select_epoch(config, self.selected_at, self.filter_max_std)
 
 
-def _filter_max_std(target: Target) -> float | None:
-    """Return the standard deviation of a target's noise relative to each filter's maximum; None if it has none."""
-    noise = target.condition
-    if target.direction is not None:
-        return None
-    if noise is None:
+def select_epoch(config: TrainingConfig, selected_at: float | None, std: float | None) -> int:
+    """Return the index of `config.selections` that is named by `selected_at`, else of the sigma nearest to `std`.
+
+    Args:
+        config: The training configuration.
+        selected_at: Sigma of early stopping, or None.
+        std: Standard deviation relative to each filter's maximum; None if there is none to compare.
+
+    Raises:
+        InputError: if training does not select at `selected_at`, or nothing names one of several selections.
+    """
+    selections = config.selections
+    known = ", ".join(map(str, selections))
+    if selected_at is not None:
+        if selected_at not in selections:
+            raise InputError(f"selected_at = {selected_at:g} is not a sigma of early stopping ({known}).")
+        return selections.index(selected_at)
+    if len(selections) == 1:
+        return 0
+    if std is None:
+        raise InputError(f"training selects {len(selections)} epochs; choose one with `selected_at`, one of {known}.")
+    return min(range(len(selections)), key=lambda i: abs((selections[i] or 0.0) - std))
+
+
+@final
+@dataclass(frozen=True)
+class DigitalTarget(TargetBase):
+    """Exact digital weights."""
+
+    name: str = "digital"
+
+    @property
+    def backend(self) -> str:
+        """Nothing but the model: `digital`."""
+        return "digital"
+
+    @property
+    def condition(self) -> None:
+        """None: nothing perturbs the weights."""
+        return
+
+    @property
+    def sigma(self) -> float:
+        """0, as nothing perturbs the weights."""
         return 0.0
-    if isinstance(noise, Gaussian) and noise.scale == "filter_max":
-        return noise.sigma
-    if isinstance(noise, Laplace) and noise.scale == "filter_max":
-        return noise.b if noise.matched_std else math.sqrt(2) * noise.b
-    return None
+
+    def chips(self, chips: int) -> int:
+        """Return 1: all chips are the same."""
+        return 1
+
+
+@final
+@dataclass(frozen=True)
+class NoiseTarget(TargetBase):
+    """Weights perturbed by a weight noise.
+
+    Attributes:
+        noise: The noise; each chip is one draw.
+    """
+
+    noise: WeightNoise
+
+    @property
+    def condition(self) -> WeightNoise:
+        """The noise."""
+        return self.noise
+
+    @property
+    def sigma(self) -> float | None:
+        """Strength of Gaussian noise of scale filter_max; None of any other noise."""
+        noise = self.noise
+        return noise.sigma if isinstance(noise, Gaussian) and noise.scale == "filter_max" else None
+
+    @property
+    def filter_max_std(self) -> float | None:
+        """Standard deviation relative to each filter's maximum; None of a noise of another scale."""
+        noise = self.noise
+        if isinstance(noise, Laplace) and noise.scale == "filter_max":
+            return noise.b if noise.matched_std else math.sqrt(2) * noise.b
+        return self.sigma
+
+
+@final
+@dataclass(frozen=True)
+class RadiusTarget(TargetBase):
+    """Gaussian noise of a given L2 length, whose sigma is found for each model.
+
+    Attributes:
+        radius: Root mean square L2 length over all analog weights.
+        scale: Scale of the noise, see `noise.Gaussian`.
+    """
+
+    radius: float
+    scale: NoiseScale = "filter_norm"
+
+    def noise(self, model: nn.Module) -> Gaussian:
+        """Return the noise that has this length on `model`."""
+        return Gaussian(sigma_for_radius(model, self.radius, self.scale), self.scale)
+
+
+@final
+@dataclass(frozen=True)
+class AscentTarget(TargetBase):
+    """A step of a given L2 length along the loss gradient of one training batch per chip, as SAM takes it.
+
+    Attributes:
+        radius: L2 length over all analog weights.
+    """
+
+    radius: float
+
+    def step(self, model: nn.Module, batch: Batch) -> WeightStep:
+        """Return the step along the loss gradient of `batch`."""
+        return ascent_step(model, *batch, self.radius)
+
+
+@final
+@dataclass(frozen=True)
+class CrossbarTarget(TargetBase):
+    """Weights programmed onto a crossbar.
+
+    Attributes:
+        crossbar: The crossbar.
+        deployment: Backend and compensation.
+        time_s: Seconds since programming.
+        corrects: Name of the same target without compensation; None if this one does not compensate.
+    """
+
+    crossbar: Crossbar
+    deployment: Deployment = field(default_factory=Deployment)
+    time_s: float = 0.0
+    corrects: str | None = None
+
+    @property
+    def backend(self) -> str:
+        """What computes the products: `native` or `crosssim`."""
+        return self.deployment.backend
+
+    @property
+    def condition(self) -> Crossbar:
+        """The crossbar."""
+        return self.crossbar
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the native backend computes it without compensation."""
+        return self.deployment.backend == "native" and not self.deployment.compensation
+
+
+Target = DigitalTarget | NoiseTarget | RadiusTarget | AscentTarget | CrossbarTarget
+
+DeployableTarget = DigitalTarget | NoiseTarget | CrossbarTarget
+"""What `evaluate` takes too: its condition is the same for all models."""

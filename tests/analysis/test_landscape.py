@@ -22,11 +22,10 @@ from aimc_robust.models.registry import build_model
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.report.write import write_report
 from aimc_robust.seeding import Axes
-from aimc_robust.targets.build import build_target
 from aimc_robust.targets.command_line import target_tables
 from aimc_robust.training.resumption import read_checkpoint
 
-PLANE = ('"gaussian-0.2"', '"gaussian-0.2", { name = "plane", landscape = 3, span = 0.5, split = "training" }')
+PLANE = ("[data]", '[[landscapes]]\nname = "plane"\npoints = 3\nspan = 0.5\nsplit = "training"\n\n[data]')
 
 
 def net(seed=0):
@@ -118,37 +117,21 @@ def test_a_filter_of_zeros_stays():
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({"name": "plane", "landscape": 1}, "landscape"),
-        ({"name": "plane", "landscape": "9"}, "landscape"),
-        ({"name": "plane", "landscape": 9, "span": -1.0}, "span"),
-        ({"name": "plane", "landscape": 9, "sigma": 0.1}, "sigma"),
-        ({"landscape": 9}, "name"),
-        ({"name": "plane", "landscape": 9, "device": "ideal"}, "noise"),
+        ('name = "plane"\npoints = 1', "landscapes.0.points: .* greater than or equal to 2, got 1"),
+        ('name = "plane"\npoints = "9"', "landscapes.0.points: .* integer, got '9'"),
+        ('name = "plane"\npoints = 9\nspan = -1.0', "landscapes.0.span"),
+        ('name = "plane"\npoints = 9\nsigma = 0.1', "unknown key 'sigma'"),
+        ("points = 9", "landscapes.0.name: .* missing"),
+        ('name = "plane"\npoints = 9\nselected_at = 0.5', r"landscapes.plane: selected_at = 0.5"),
+        ('name = "digital"\npoints = 9', "digital appears twice"),
     ],
 )
-def test_a_landscape_that_cannot_be_is_refused_in_a_sentence(table, words):
+def test_a_landscape_that_cannot_be_is_refused_in_a_sentence(table, words, write_spec):
     with pytest.raises(AimcError, match=words):
-        build_target(table)
+        load_spec(write_spec(("[data]", f"[[landscapes]]\n{table}\n[data]")))
 
 
-def test_landscapes_alone_are_refused(write_spec):
-    path = write_spec()
-    targets = re.search(r"targets = \[.*?\]\n", path.read_text(), flags=re.DOTALL)[0]
-    path.write_text(path.read_text().replace(targets, 'targets = [{ name = "plane", landscape = 3 }]\n'))
-    with pytest.raises(AimcError, match="landscape"):
-        load_spec(path)
-
-
-def test_a_landscape_is_none_to_train_with(write_spec):
-    noise = '[methods.sgd]\n[methods.odd]\nkind = "rwp"\nnoise = { name = "plane", landscape = 3 }'
-    with pytest.raises(AimcError, match="`plane`"):
-        load_spec(write_spec(("[methods.sgd]", noise)))
-
-
-@pytest.mark.parametrize(
-    "table",
-    ['{name = "p", landscape = 3}', '{name = "p", noise = "ascent", radius = 0.1}', '{name = "p", split = "training"}'],
-)
+@pytest.mark.parametrize("table", ['{name = "p", noise = "ascent", radius = 0.1}', '{name = "p", split = "training"}'])
 def test_evaluate_refuses_what_only_a_comparison_knows(table):
     with pytest.raises(AimcError, match="`compare`"):
         target_tables(["rram-wan2022", table], [0.0], {})
@@ -201,7 +184,7 @@ def test_what_has_no_directions_is_told_before_anything_is_written(write_spec, r
 
 
 def plane_rows(folder, trial):
-    return [row for row in read_rows(folder / "runs" / trial / "evaluations.jsonl") if row["target"] == "plane"]
+    return read_rows(folder / "runs" / trial / "landscape.jsonl")
 
 
 def test_rows_hold_the_loss_of_the_weights_moved_by_hand(comparison_with_landscape):
@@ -215,7 +198,7 @@ def test_rows_hold_the_loss_of_the_weights_moved_by_hand(comparison_with_landsca
     model, (images, labels) = model.double(), data.training
     directions = filter_directions(model, seed=store.spec.chip_seed)
     rows = plane_rows(comparison_with_landscape, str(trial))
-    assert [row["chip"] for row in rows] == list(range(9))
+    assert [(row["landscape"], row["point"]) for row in rows] == [("plane", point) for point in range(9)]
     weights = {name.removesuffix(".weight"): p for name, p in model.named_parameters()}
     for row, (a, b) in zip(rows, [(a, b) for a in (-0.5, 0.0, 0.5) for b in (-0.5, 0.0, 0.5)], strict=True):
         with torch.no_grad():
@@ -230,17 +213,9 @@ def test_rows_hold_the_loss_of_the_weights_moved_by_hand(comparison_with_landsca
     assert len({row["loss"] for row in rows}) == 9
 
 
-def test_tables_and_accuracies_leave_it_out_and_all_rows_keep_it(comparison_with_landscape, finished_comparison):
-    for name in ("summary.csv", "tables/accuracy.csv", "tables/accuracy.md"):
+def test_it_changes_no_table_of_accuracies(comparison_with_landscape, finished_comparison):
+    for name in ("evaluations.csv", "summary.csv", "tables/accuracy.csv", "tables/accuracy.md"):
         assert (comparison_with_landscape / name).read_bytes() == (finished_comparison / name).read_bytes()
-    kept = [
-        line
-        for line in (comparison_with_landscape / "evaluations.csv").read_text().splitlines()
-        if ",plane," not in line
-    ]
-    assert kept == (finished_comparison / "evaluations.csv").read_text().splitlines()
-    store = ComparisonResults.open(comparison_with_landscape)
-    assert "plane" not in store.mean_accuracies(store.trials[0])
 
 
 def test_the_report_has_a_picture_the_numbers_and_how_flat_each_is(comparison_with_landscape):
@@ -266,10 +241,9 @@ def test_the_report_has_a_picture_the_numbers_and_how_flat_each_is(comparison_wi
 
 def test_places_that_are_missing_are_counted_and_made_again(comparison_with_landscape, tmp_path, run):
     folder = shutil.copytree(comparison_with_landscape, tmp_path / "out")
-    path = folder / "runs" / "sgd-seed0" / "evaluations.jsonl"
+    path = folder / "runs" / "sgd-seed0" / "landscape.jsonl"
     lines = path.read_text().splitlines(keepends=True)
-    last_three = [line for line in lines if '"plane"' in line][-3:]
-    path.write_text("".join(line for line in lines if line not in last_three))
+    path.write_text("".join(lines[:-3]))
     (planned,) = [trial for trial in trial_states(ComparisonResults.open(folder)) if trial.missing]
     assert planned.missing == {"plane": 3}
     run(comparison_with_landscape.parent / "spec.toml", folder)

@@ -18,10 +18,9 @@ from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.evaluation_tables import group_by_device
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import Row
 from aimc_robust.parallel.process_pool import single_thread
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget
 
 
 def attribute_models(runners: Sequence[TargetRunner], chips: int, progress: ExperimentProgress) -> list[str]:
@@ -54,30 +53,29 @@ def _is_explained(runner: TargetRunner, name: str, chips: int, target: str | Non
     return bool((same if target is None else same & (rows["target"] == target)).any())
 
 
-def _attributable_devices(spec: EvaluationSpec) -> tuple[list[Target], list[str]]:
+def _attributable_devices(spec: EvaluationSpec) -> tuple[list[CrossbarTarget], list[str]]:
     """Return the devices whose loss can be attributed, and remarks on the others."""
     devices, remarks, compensated = [], [], []
     for target in last_crossbars(spec):
-        if isinstance(target.condition, Crossbar) and active_sources(target.condition, time_s=target.time_s):
+        if active_sources(target.crossbar, time_s=target.time_s):
             devices.append(target)
         else:
             remarks.append(f"{target.name} has no error source to attribute the loss to.")
-    for target in spec.build_targets():
-        if isinstance(target.condition, Crossbar) and not _is_plain(target):
+    for built in spec.build_targets():
+        if isinstance(built, CrossbarTarget) and not built.is_plain:
             compensated.append(
-                f"{target.name} is not attributed: error sources are switched off one by one on the native backend, "
+                f"{built.name} is not attributed: error sources are switched off one by one on the native backend, "
                 "without compensation."
             )
     return devices, remarks + compensated
 
 
-def _attribute_target(runner: TargetRunner, target: Target, chips: int, progress: ExperimentProgress) -> None:
-    assert isinstance(target.condition, Crossbar)
+def _attribute_target(runner: TargetRunner, target: CrossbarTarget, chips: int, progress: ExperimentProgress) -> None:
     description = f"{runner.trial} on {target.name}: error attribution"
     attribution = attribute(
         runner.model,
         runner.batches(target),
-        target.condition,
+        target.crossbar,
         chips=chips,
         chip_seed=runner.results.spec.chip_seed,
         time_s=target.time_s,
@@ -118,7 +116,9 @@ def predict_models(runners: Sequence[TargetRunner], chips: int, progress: Experi
     return []
 
 
-def _predict_model(runner: TargetRunner, targets: list[Target], chips: int, progress: ExperimentProgress) -> None:
+def _predict_model(
+    runner: TargetRunner, targets: list[DeployableTarget], chips: int, progress: ExperimentProgress
+) -> None:
     seed, batches = runner.results.spec.chip_seed, runner.batches(targets[0])
     progress.explaining(f"{runner.trial}: prediction without Monte Carlo", done=0, total=2)
     conditions = {target.name: target.condition for target in targets}
@@ -149,7 +149,7 @@ def _predict_model(runner: TargetRunner, targets: list[Target], chips: int, prog
     results.add_explanation("validity", [common | row for row in _rows(check.table)])
 
 
-def _chip_s(runner: TargetRunner, target: Target) -> float:
+def _chip_s(runner: TargetRunner, target: DeployableTarget) -> float:
     """Return the time of one chip [s] with the threads of the prediction: the shorter of two measurements."""
     batches, deployment = runner.batches(target), runner.deployment(target)
     seconds = []
@@ -174,15 +174,12 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _predictable(spec: EvaluationSpec) -> list[Target]:
-    return [target for target in spec.build_targets() if target.condition is not None and _is_plain(target)]
+def _predictable(spec: EvaluationSpec) -> list[DeployableTarget]:
+    targets = [target for target in spec.build_targets() if not isinstance(target, DigitalTarget)]
+    return [target for target in targets if not isinstance(target, CrossbarTarget) or target.is_plain]
 
 
-def _is_plain(target: Target) -> bool:
-    return target.deployment.backend == "native" and not target.deployment.compensation
-
-
-def last_crossbars(spec: EvaluationSpec) -> list[Target]:
+def last_crossbars(spec: EvaluationSpec) -> list[CrossbarTarget]:
     """Return each device at its last time, without targets that use compensation or another backend."""
-    crossbars = [target for target in _predictable(spec) if isinstance(target.condition, Crossbar)]
+    crossbars = [target for target in _predictable(spec) if isinstance(target, CrossbarTarget)]
     return [group[-1] for group in group_by_device(crossbars)]

@@ -24,7 +24,7 @@ from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.metrics import Metric, measure
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import DeployableTarget, DigitalTarget
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 from aimc_robust.training.fabric import Machine
 
@@ -109,7 +109,7 @@ def evaluate_models(
         for runner in runners:
             for target in targets:
                 accuracies = runner.run(target, progress)
-                if target.condition is None:
+                if isinstance(target, DigitalTarget):
                     remarks.add(_near_chance(runner, accuracies[0]))
         write_tables(results)
         explained = _first_of_each_label(runners)
@@ -154,7 +154,7 @@ class _Remarks:
             self.progress.note(text)
 
 
-def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[Target], options: RunOptions) -> list[str]:
+def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget], options: RunOptions) -> list[str]:
     """Evaluate two images under every target, so that errors surface at once.
 
     Returns the warnings, such as that of a time outside the range that a card's source covers.

@@ -10,15 +10,15 @@ from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
+from aimc_robust.experiments.execution.target_runner import condition_of
 from aimc_robust.experiments.execution.trial_runner import TrialRunner
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.models.registry import build_model
 from aimc_robust.models.spec import ModelSpec
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget, Target
 from aimc_robust.training.fabric import Machine, check_even_split
 
 IMAGES = 8
@@ -52,6 +52,9 @@ def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> list[str]:
         lines.append(coverage(model, data.example[:1]).summary())
         inputs, labels = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
         dry_run_targets(spec.build_targets(), model, inputs, labels)
+        for landscape in spec.landscapes:
+            step = landscape.grid.step(filter_directions(model, seed=0), 0)
+            list(evaluate_chips(model, [(inputs, labels)], step, chips=[0]))
     has_several_models = len({model_spec.model_dump_json() for _, model_spec in combinations}) > 1
     if not has_several_models:
         return lines[:1]
@@ -68,12 +71,10 @@ def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> Non
 
 
 def dry_run_targets(targets: Iterable[Target], model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
-    """Evaluate the model on one chip of every target, calibrated on `inputs` (N, ...), and at one landscape point."""
+    """Evaluate the model on one chip of every target, calibrated on `inputs` (N, ...)."""
+    batches = [(inputs, labels)]
     for target in targets:
-        condition, deployment = target.condition, None
-        if isinstance(condition, Crossbar):
-            deployment = calibrate_deployment(model, condition, target.deployment, [inputs])
-        elif target.landscape is not None:
-            condition = target.landscape.step(filter_directions(model, seed=0), 0)
-        batches = [(inputs, labels)]
+        condition, deployment = condition_of(target, model, batches), None
+        if isinstance(target, CrossbarTarget):
+            deployment = calibrate_deployment(model, target.crossbar, target.deployment, [inputs])
         list(evaluate_chips(model, batches, condition, chips=[0], time_s=target.time_s, deployment=deployment))

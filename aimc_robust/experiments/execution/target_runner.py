@@ -10,21 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
-from aimc_robust.analysis.landscape import Landscape, filter_directions
 from aimc_robust.data.dataset import CALIBRATION_BATCH, DataSet
 from aimc_robust.evaluation.evaluate import evaluate_until_precise
-from aimc_robust.evaluation.monte_carlo import evaluate_chips
+from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.results.folder import ResultsFolder
 from aimc_robust.experiments.results.rows import evaluation_row
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch, Measurement, Metric
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, RadiusTarget, Target
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
 ChipMeasurements = Iterator[tuple[int, Measurement]]
@@ -95,15 +91,14 @@ class TargetRunner:
 
     def deployment(self, target: Target) -> Deployment | None:
         """Return a crossbar's deployment with converter ranges, calibrated at first use, and data for compensation."""
-        crossbar = target.condition
-        if not isinstance(crossbar, Crossbar):
+        if not isinstance(target, CrossbarTarget):
             return None
         unlabelled = self.data.calibration_batches(self.device)
         ranges = None
-        if crossbar.periphery.needs_calibration:
+        if target.crossbar.periphery.needs_calibration:
             ranges = self.results.ranges(self.trial, target.name)
             if ranges is None:
-                ranges = calibrate(self.model, crossbar, unlabelled)
+                ranges = calibrate(self.model, target.crossbar, unlabelled)
                 self.results.save_ranges(self.trial, target.name, ranges)
         return replace(target.deployment, ranges=ranges, data=unlabelled)
 
@@ -113,22 +108,14 @@ class TargetRunner:
 
     def _measure(self, target: Target) -> ChipMeasurements:
         chips, known = target.chips(self.results.spec.chips), self.accuracies(target)
-        missing = [chip for chip in range(chips) if chip not in known]
-        if not missing:
-            return iter(())
-        if target.landscape is not None:
-            return self._measure_landscape(target, target.landscape, missing)
-        if target.direction == "ascent" and target.radius is not None:
-            return self._measure_ascents(target, target.radius, missing)
-        condition = target.condition
-        if target.direction == "random" and target.radius is not None and isinstance(condition, Gaussian):
-            condition = Gaussian(sigma_for_radius(self.model, target.radius, condition.scale), condition.scale)
+        if isinstance(target, AscentTarget):
+            return self._measure_ascents(target, [chip for chip in range(chips) if chip not in known])
         return evaluate_until_precise(
             self.model,
             self.batches(target),
-            condition,
+            condition_of(target, self.model, ()),
             chips=chips,
-            precision=None if target.condition is None else self.precision,
+            precision=None if isinstance(target, DigitalTarget) else self.precision,
             known=known,
             chip_seed=self.results.spec.chip_seed,
             time_s=target.time_s,
@@ -137,19 +124,24 @@ class TargetRunner:
             metrics=self.metrics,
         )
 
-    def _measure_ascents(self, target: Target, radius: float, chips: list[int]) -> ChipMeasurements:
+    def _measure_ascents(self, target: AscentTarget, chips: list[int]) -> ChipMeasurements:
         """Chip i is the step up the gradient of the i-th batch of training images, as SAM takes it."""
         training_batches = self.data.batches("training", CALIBRATION_BATCH, self.device)
-        ascent_batches = [batch for _, batch in zip(range(max(chips) + 1), training_batches, strict=False)]
+        ascent_batches = [batch for _, batch in zip(range(max(chips, default=0) + 1), training_batches, strict=False)]
         for chip in chips:
-            noise = ascent_step(self.model, *ascent_batches[chip % len(ascent_batches)], radius)
-            for _, measured in evaluate_chips(self.model, self.batches(target), noise, chips=[0]):
-                yield chip, measured
-
-    def _measure_landscape(self, target: Target, landscape: Landscape, chips: list[int]) -> ChipMeasurements:
-        """Chip i is the i-th point of the landscape."""
-        directions = filter_directions(self.model, seed=self.results.spec.chip_seed)
-        for chip in chips:
-            step = landscape.step(directions, chip)
+            step = condition_of(target, self.model, ascent_batches[chip % len(ascent_batches) :])
             for _, measured in evaluate_chips(self.model, self.batches(target), step, chips=[0]):
                 yield chip, measured
+
+
+def condition_of(target: Target, model: nn.Module, batches: Iterable[Batch]) -> Condition:
+    """Return what a model is evaluated under.
+
+    Args:
+        target: The target.
+        model: The trained model, which decides the scale of a noise of given length.
+        batches: Training batches; the gradient of the first one directs an ascent.
+    """
+    if isinstance(target, AscentTarget):
+        return target.step(model, next(iter(batches)))
+    return target.noise(model) if isinstance(target, RadiusTarget) else target.condition

@@ -19,12 +19,15 @@ from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import DivergenceError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.execution.landscape_evaluation import evaluate_landscape
 from aimc_robust.experiments.execution.model_cache import training_folder
 from aimc_robust.experiments.execution.run_context import RunContext
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.models.registry import build_model
+from aimc_robust.targets.target import Target
 from aimc_robust.training.config import Precision
 from aimc_robust.training.epoch import loss_function
 from aimc_robust.training.loop import train
@@ -184,13 +187,18 @@ class TrialRunner:
             top5=spec.top5,
         )
         loaded = 0  # the selection that training returns
-        for target in results.targets:
-            if target.name not in results.missing_chips(trial):
+        missing = results.missing_chips(trial) | results.missing_points(trial)
+        measured: list[Target | LandscapeSpec] = [*results.targets, *spec.landscapes]
+        for target in measured:
+            if target.name not in missing:
                 continue
             if target.selection(config) != loaded:
                 loaded = target.selection(config)
                 load_selection(results.run_folder(trial), model, config.selections, loaded)
-            runner.run(target, progress)
+            if isinstance(target, LandscapeSpec):
+                evaluate_landscape(results, trial, model, runner.data, target, missing[target.name])
+            else:
+                runner.run(target, progress)
 
     def _train(self, trial: Trial, progress: ExperimentProgress) -> nn.Module:
         """Return the trial's model with the weights of its first selection."""

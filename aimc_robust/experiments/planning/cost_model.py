@@ -19,6 +19,7 @@ from aimc_robust.experiments.planning.steps import chip_steps, repeat, update_st
 from aimc_robust.experiments.planning.timer import Cost, affordable_batch, median_s, torch_threads
 from aimc_robust.experiments.planning.workload import method_kind, target_kind
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.metrics import Batch
 from aimc_robust.models.registry import build_model
 from aimc_robust.targets.target import Target
@@ -40,7 +41,7 @@ class TrialCost:
 
     Attributes:
         epoch_s: Time of an epoch with its validation and diagnostics [s].
-        chip_s: Target -> time of a chip [s].
+        chip_s: Target or landscape -> time of a chip or point [s].
         weights_bytes: Size of the model's state.
     """
 
@@ -81,8 +82,8 @@ class CostModel:
         self.lines: list[str] = []
         self._cache: dict[str, object] = {}
 
-    def cost(self, label: str, targets: Sequence[Target]) -> TrialCost:
-        """Return the cost of a model of the method `label`, and of a chip of each of `targets`.
+    def cost(self, label: str, targets: Sequence[Target | LandscapeSpec]) -> TrialCost:
+        """Return the cost of a model of the method `label`, and of a chip (or point) of each of `targets`.
 
         Raises:
             AimcError: what loading its data or building its network raises; again at every call.
@@ -175,7 +176,7 @@ class CostModel:
         self._note(f"{name}: {cost.of(1000):.2g} s to validate 1000 images after an epoch")
         return cost
 
-    def _time_chip(self, target: Target, model: nn.Module, data: DataSet, description: str) -> Cost:
+    def _time_chip(self, target: Target | LandscapeSpec, model: nn.Module, data: DataSet, description: str) -> Cost:
         self.on_status(f"timing a chip: {description}")
         model.eval()
         example = self._batch(data, FEW)

@@ -17,6 +17,8 @@ from aimc_robust.experiments.planning.trial_state import DONE, FAILED, SHARED, S
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
+from aimc_robust.targets.target import Target
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
 
@@ -45,7 +47,7 @@ class PlannedTrial:
         state: One of the states above.
         epochs: Epochs that are done, if the training started.
         all_epochs: Epochs of the training.
-        missing: Target -> number of chips without a row.
+        missing: Target or landscape -> number of chips or points without a row.
         reason: Why it failed, or None.
         estimate: Cost of what is left; None if it cannot be estimated, or nothing is left.
     """
@@ -178,6 +180,7 @@ def _planned_trial(
         for target in results.targets
         if (count := sum((target.name, chip) not in done for chip in range(target.chips(results.spec.chips))))
     }
+    missing |= {name: len(points) for name, points in results.missing_points(trial).items() if points}
     recipe = results.spec.recipe(trial.method, trial.seed)
     run_folder, shared = results.run_folder(trial), None if model_cache is None else model_cache / recipe
     if shared is not None and (run_folder / UNFINISHED).exists():
@@ -209,7 +212,8 @@ def _with_estimate(
     if not planned.is_pending:
         return planned
     label = planned.trial.method
-    targets = [target for target in spec.build_targets() if target.name in planned.missing]
+    measured: list[Target | LandscapeSpec] = [*spec.build_targets(), *spec.landscapes]
+    targets = [target for target in measured if target.name in planned.missing]
     try:
         serial_cost, parallel_cost = (cost_model.cost(label, targets) for cost_model in (serial, parallel))
     except AimcError as error:

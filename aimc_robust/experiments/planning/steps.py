@@ -7,19 +7,17 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
 from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.streaming import StreamedImages
-from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
+from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.experiments.planning.timer import MAX_REPETITIONS
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
-from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.targets.target import Target
+from aimc_robust.noise.base import WeightNoise
+from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, RadiusTarget, Target
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE, loss_function
 from aimc_robust.training.methods.base import Method
@@ -65,40 +63,30 @@ def update_steps(
         yield
 
 
-def chip_steps(model: nn.Module, target: Target, batch: Batch, example: Batch) -> Iterator[None]:
-    """Evaluate one chip of a target on `batch` per step.
+def chip_steps(model: nn.Module, target: Target | LandscapeSpec, batch: Batch, example: Batch) -> Iterator[None]:
+    """Evaluate one chip of a target, or one point of a landscape, on `batch` per step.
 
     Args:
         model: The network, in evaluation mode.
-        target: The target.
+        target: The target or landscape.
         batch: (inputs, labels) of the evaluation.
         example: A few images for calibration, compensation and ascent directions.
     """
     batches = split_batches(batch, EVALUATION_BATCH_SIZE)
-    condition, deployment = _condition(model, target, example)
-    if condition is not None:
-        chips = range(1 + MAX_REPETITIONS)
-        measurements = evaluate_chips(
-            model, batches, condition, chips=chips, time_s=target.time_s, deployment=deployment
-        )
-        yield from (None for _ in measurements)
-        return
-    while True:
-        noise = None
-        if target.direction == "ascent" and target.radius is not None:
-            noise = ascent_step(model, *example, target.radius)
-        list(evaluate_chips(model, batches, noise, chips=[0]))
+    if isinstance(target, DigitalTarget | AscentTarget):  # one chip only, or another step for each
+        while True:
+            noise = target.step(model, example) if isinstance(target, AscentTarget) else None
+            list(evaluate_chips(model, batches, noise, chips=[0]))
+            yield
+    condition: WeightNoise
+    deployment, time_s = None, 0.0
+    if isinstance(target, LandscapeSpec):
+        condition = target.grid.step(filter_directions(model, seed=0), 0)
+    elif isinstance(target, CrossbarTarget):
+        condition, time_s = target.crossbar, target.time_s
+        deployment = calibrate_deployment(model, target.crossbar, target.deployment, [example[0]])
+    else:
+        condition = target.noise(model) if isinstance(target, RadiusTarget) else target.noise
+    chips = range(1 + MAX_REPETITIONS)
+    for _ in evaluate_chips(model, batches, condition, chips=chips, time_s=time_s, deployment=deployment):
         yield
-
-
-def _condition(model: nn.Module, target: Target, example: Batch) -> tuple[Condition, Deployment | None]:
-    """Return the condition of a target for an untrained model; None for digital weights and ascent directions."""
-    condition = target.condition
-    if isinstance(condition, Crossbar):
-        inputs = [example[0]]
-        return condition, calibrate_deployment(model, condition, target.deployment, inputs)
-    if target.direction == "random" and target.radius is not None and isinstance(condition, Gaussian):
-        return Gaussian(sigma_for_radius(model, target.radius, condition.scale), condition.scale), None
-    if target.landscape is not None:
-        return target.landscape.step(filter_directions(model, seed=0), 0), None
-    return condition, None

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.targets.target import Target
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
+from aimc_robust.targets.target import (
+    AscentTarget,
+    CrossbarTarget,
+    DigitalTarget,
+    NoiseTarget,
+    RadiusTarget,
+    Target,
+)
 from aimc_robust.training.methods.base import Method
 
 
@@ -15,18 +22,20 @@ def method_kind(method: Method) -> str:
     return f"{type(method).__name__}{by_noise} ({' and '.join(method.passes)} pass{draws})"
 
 
-def target_kind(target: Target) -> str:
-    """Return what decides the time of a chip as text."""
-    condition, deployment = target.condition, target.deployment
-    if target.direction is not None or condition is None:
-        return target.direction or "digital"
-    if not isinstance(condition, Crossbar):
-        return f"{type(condition).__name__} noise"
-    parts = [condition.device.cell.name, deployment.backend, *deployment.compensation]
+def target_kind(target: Target | LandscapeSpec) -> str:
+    """Return what decides the time of a chip, or of a point of a landscape, as text."""
+    if isinstance(target, LandscapeSpec):
+        return "plane"
+    if isinstance(target, NoiseTarget):
+        return f"{type(target.noise).__name__} noise"
+    if not isinstance(target, CrossbarTarget):
+        return {DigitalTarget: "digital", RadiusTarget: "random", AscentTarget: "ascent"}[type(target)]
+    crossbar, deployment = target.crossbar, target.deployment
+    parts = [crossbar.device.cell.name, deployment.backend, *deployment.compensation]
     if target.time_s:
         parts.append("drifting")
-    if condition.computes_in_arrays:
-        parts.append(f"arrays of {condition.arrays.rows or 'unlimited'} rows")
-    if condition.weights.mapping.banks > 1:
+    if crossbar.computes_in_arrays:
+        parts.append(f"arrays of {crossbar.arrays.rows or 'unlimited'} rows")
+    if crossbar.weights.mapping.banks > 1:
         parts.append("sliced")
     return ", ".join(parts)

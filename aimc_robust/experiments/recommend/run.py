@@ -22,12 +22,12 @@ from aimc_robust.experiments.recommend.verdict import Verdict, judge
 from aimc_robust.experiments.results.summary import group_estimates
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import atomic_write, read_json
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.registry import build_model
 from aimc_robust.targets.build import build_target
+from aimc_robust.targets.target import CrossbarTarget
 from aimc_robust.training.resumption import FINISHED
 
 MEASUREMENT, RECOMMENDATION = "measurement.json", "advice.json"
@@ -103,10 +103,9 @@ def recommend(
         AimcError: see `compare`.
     """
     device = build_target(target)
-    crossbar = device.condition
-    if not isinstance(crossbar, Crossbar):
+    if not isinstance(device, CrossbarTarget):
         raise InputError(f"a recommendation needs a device, got the target {device.name!r}.")
-    if device.deployment.compensation or device.deployment.backend != "native":
+    if not device.is_plain:
         raise InputError(
             f"a recommendation is for a device on the native backend: remove `compensation` and `backend` from "
             f"{device.name!r}."
@@ -123,7 +122,7 @@ def recommend(
         else:
             model = _load_model(spec, data, weights)
         on_status(f"measuring the errors of {device.name} on {'the trained model' if weights is None else weights}")
-        errors = measure_device(model, data, crossbar, time_s=device.time_s, chip_seed=spec.chip_seed, jobs=jobs)
+        errors = measure_device(model, data, device.crossbar, time_s=device.time_s, chip_seed=spec.chip_seed, jobs=jobs)
         measurement = {"question": identity, **errors}
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))

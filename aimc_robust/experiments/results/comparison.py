@@ -6,16 +6,15 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pandas as pd
-
 from aimc_robust.experiments.results.filenames import FAILURE, HISTORY, SPEC
-from aimc_robust.experiments.results.folder import Estimates, ResultsFolder
+from aimc_robust.experiments.results.folder import ResultsFolder
+from aimc_robust.experiments.results.landscape_rows import missing_points, read_points
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.io.atomic import Row, atomic_write, read_json, read_rows
-from aimc_robust.targets.target import Target
 from aimc_robust.training.resumption import FINISHED
 
 
@@ -35,9 +34,9 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
         atomic_write(self.folder / SPEC, text)
 
     @property
-    def landscapes(self) -> dict[str, Target]:
-        """Name -> target, of the targets whose rows are points around the weights instead of chips."""
-        return {target.name: target for target in self.targets if target.landscape is not None}
+    def landscapes(self) -> dict[str, LandscapeSpec]:
+        """Name -> loss landscape."""
+        return {landscape.name: landscape for landscape in self.spec.landscapes}
 
     # Rows of a trial ----------------------------------------------------------------------------------------------
 
@@ -50,22 +49,22 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
         }
         return {name: chips for name, chips in missing.items() if chips}
 
+    def missing_points(self, trial: Trial) -> dict[str, list[int]]:
+        """Return landscape -> points that a trial has no row of; only landscapes that lack some."""
+        rows = read_points(self.run_folder(trial)) if self.spec.landscapes else []
+        missing = {landscape.name: missing_points(rows, landscape) for landscape in self.spec.landscapes}
+        return {name: points for name, points in missing.items() if points}
+
     def is_evaluated(self, trial: Trial) -> bool:
         """Return whether a trial has every row that the spec requires."""
-        return not self.missing_chips(trial)
+        return not self.missing_chips(trial) and not self.missing_points(trial)
 
     def mean_accuracies(self, trial: Trial) -> dict[str, float]:
-        """Return target -> mean accuracy over a trial's chips [percent], without landscapes."""
+        """Return target -> mean accuracy over a trial's chips [percent]."""
         accuracies: dict[str, list[float]] = {}
         for row in self.evaluations(trial):
-            if row["target"] not in self.landscapes:
-                accuracies.setdefault(row["target"], []).append(row["accuracy"])
+            accuracies.setdefault(row["target"], []).append(row["accuracy"])
         return {name: sum(values) / len(values) for name, values in accuracies.items()}
-
-    def estimates(self, frame: pd.DataFrame | None = None) -> Estimates:
-        """Return (method, target) -> estimate, without landscapes; see `ResultsFolder.estimates`."""
-        frame = self.table() if frame is None else frame
-        return super().estimates(frame[~frame["target"].isin(list(self.landscapes))])
 
     def is_trained(self, trial: Trial, folder: Path | None = None) -> bool:
         """Return whether a trial's training is finished.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -14,7 +14,9 @@ from aimc_robust.experiments.results.summary import Key, summary_table
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.io.atomic import atomic_write
 from aimc_robust.statistics.difference_table import difference_table
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget
+
+Deployable = TypeVar("Deployable", bound=DeployableTarget)
 
 
 def write_tables(results: EvaluationResults) -> None:
@@ -52,7 +54,7 @@ def _pairs(spec: EvaluationSpec) -> Iterator[tuple[Key, Key]]:
     labels, targets = spec.labels, spec.build_targets()
     for target in targets:
         yield from (((a, target.name), (b, target.name)) for a, b in itertools.combinations(labels, 2))
-    devices = [target for target in targets if target.condition is not None]
+    devices = [target for target in targets if not isinstance(target, DigitalTarget)]
     for label in labels:
         for a, b in itertools.combinations(devices, 2):
             if a.time_s == b.time_s:
@@ -61,12 +63,12 @@ def _pairs(spec: EvaluationSpec) -> Iterator[tuple[Key, Key]]:
             yield from (((label, later.name), (label, group[0].name)) for later in group[1:])
 
 
-def group_by_device(targets: list[Target]) -> list[list[Target]]:
+def group_by_device(targets: Sequence[Deployable]) -> list[list[Deployable]]:
     """Group targets that differ by their time only, each group sorted by time."""
-    groups: list[list[Target]] = []
+    groups: list[list[Deployable]] = []
     for target in sorted(targets, key=lambda t: t.time_s):
         same = [group for group in groups if _key_without_time(group[0]) == _key_without_time(target)]
-        if same and target.condition is not None:
+        if same and not isinstance(target, DigitalTarget):
             same[0].append(target)
         else:
             groups.append([target])
@@ -74,5 +76,6 @@ def group_by_device(targets: list[Target]) -> list[list[Target]]:
     return sorted(groups, key=lambda group: order[group[0].name])
 
 
-def _key_without_time(target: Target) -> tuple[Any, ...]:
-    return target.condition, target.deployment.backend, target.deployment.compensation
+def _key_without_time(target: DeployableTarget) -> tuple[Any, ...]:
+    compensation = target.deployment.compensation if isinstance(target, CrossbarTarget) else ()
+    return target.condition, target.backend, compensation

@@ -128,7 +128,7 @@ class ResultsFolder(ABC, Generic[Spec]):
     @cached_property
     def targets(self) -> list[Target]:
         """The targets, in the order of the spec."""
-        return self.spec.build_targets()
+        return list(self.spec.build_targets())
 
     @property
     def pilot(self) -> int | None:

@@ -24,6 +24,7 @@ from aimc_robust.experiments.results.filenames import (
     RANGES,
     SPEC,
 )
+from aimc_robust.experiments.results.landscape_rows import LANDSCAPE
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.merge_runs import MergedTrial, TrialRun, merge_trial_runs
 from aimc_robust.experiments.results.trial import Trial
@@ -191,7 +192,7 @@ def _write_trial(folder: Path, merged: MergedTrial) -> None:
     has_same_weights = any(run.folder.samefile(folder) for run in merged.runs)
     # Everything is read before anything is written: `folder` may be one of the runs.
     history = max((run.history for run in merged.runs), key=len)
-    evaluations, failure = merged.evaluations, merged.failure
+    evaluations, points, failure = merged.evaluations, merged.points, merged.failure
     ranges = {
         name: stored for run in reversed(merged.runs) for name, stored in (read_json(run.folder / RANGES) or {}).items()
     }
@@ -210,6 +211,7 @@ def _write_trial(folder: Path, merged: MergedTrial) -> None:
         atomic_link(best.folder / UNFINISHED, folder / UNFINISHED)
     if failure is not None:
         atomic_write(folder / FAILURE, json.dumps({"reason": failure}))
+    _write_rows(folder / LANDSCAPE, points)
     _write_rows(folder / EVALUATIONS, evaluations)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from aimc_robust.experiments.results.filenames import EVALUATIONS, FAILURE, HISTORY
+from aimc_robust.experiments.results.landscape_rows import read_points
 from aimc_robust.io.atomic import Row, read_json, read_rows
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
@@ -38,6 +39,11 @@ class TrialRun:
         return read_rows(self.folder / EVALUATIONS)
 
     @cached_property
+    def points(self) -> list[Row]:
+        """Points of the loss landscapes."""
+        return read_points(self.folder)
+
+    @cached_property
     def checkpoints(self) -> list[Path]:
         """Files of trained weights, one per selected epoch; empty in results that were published without weights."""
         return sorted(self.folder.glob("checkpoint*.safetensors"))
@@ -50,7 +56,7 @@ class TrialRun:
     @property
     def finished(self) -> bool:
         """Whether the training is finished. Only a finished one is evaluated."""
-        return (self.folder / FINISHED).exists() or bool(self.evaluations)
+        return (self.folder / FINISHED).exists() or bool(self.evaluations or self.points)
 
     @property
     def rank(self) -> tuple[bool, bool, bool, int, bool]:
@@ -77,11 +83,12 @@ class MergedTrial:
     @cached_property
     def evaluations(self) -> list[Row]:
         """Rows of all runs; if several have the same target and chip, the first one's."""
-        rows: dict[tuple[str, int], Row] = {}
-        for run in self.runs:
-            for row in run.evaluations:
-                rows.setdefault((row["target"], row["chip"]), row)
-        return list(rows.values())
+        return list(_by_key((row for run in self.runs for row in run.evaluations), "target", "chip").values())
+
+    @cached_property
+    def points(self) -> list[Row]:
+        """Points of the loss landscapes of all runs; of the same point, the first one's."""
+        return list(_by_key((row for run in self.runs for row in run.points), "landscape", "point").values())
 
     @property
     def failure(self) -> str | None:
@@ -120,12 +127,25 @@ def find_difference(first: TrialRun, second: TrialRun) -> str | None:
         keys = [key for key in row if key in other and key not in MACHINE_DEPENDENT and row[key] != other[key]]
         if keys:
             return f"epoch {row['epoch']} has another {keys[0]}"
-    rows = {(row["target"], row["chip"]): row for row in first.evaluations}
-    chips = [(rows[key], row) for row in second.evaluations if (key := (row["target"], row["chip"])) in rows]
-    for row, other in chips:
-        if row != other:
-            return f"chip {row['chip']} of {row['target']} has other numbers"
-    return None if epochs or chips else "they have no epochs, chips or weights in common to compare"
+    common = 0
+    for (name, number), ours, theirs in (
+        (("target", "chip"), first.evaluations, second.evaluations),
+        (("landscape", "point"), first.points, second.points),
+    ):
+        known, others = _by_key(ours, name, number), _by_key(theirs, name, number)
+        for key in (key for key in known if key in others):
+            common += 1
+            if known[key] != others[key]:
+                return f"{number} {key[1]} of {key[0]} has other numbers"
+    return None if epochs or common else "they have no epochs, chips or weights in common to compare"
+
+
+def _by_key(rows: Iterable[Row], name: str, number: str) -> dict[tuple[str, int], Row]:
+    """Return (name, number) -> row, the first one of each."""
+    unique: dict[tuple[str, int], Row] = {}
+    for row in rows:
+        unique.setdefault((row[name], row[number]), row)
+    return unique
 
 
 def _same_weights(first: Path, second: Path) -> bool:

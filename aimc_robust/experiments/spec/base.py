@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import pydantic
@@ -31,7 +32,7 @@ class ExperimentSpec(StrictModel):
         """The trained models, in the order in which they are evaluated."""
 
     @abstractmethod
-    def build_targets(self) -> list[Target]:
+    def build_targets(self) -> Sequence[Target]:
         """Build the targets, in order."""
 
     @abstractmethod

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.experiments.spec.inheritance import deep_merge
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.experiments.spec.methods import build_method
 from aimc_robust.experiments.spec.published_table import PaperSpec
 from aimc_robust.io.dataclass_from_table import from_table
@@ -45,6 +47,7 @@ class ComparisonSpec(ExperimentSpec):
         train_seeds: One model of each method is trained per seed.
         top5: Record the top-5 accuracy of each row too.
         targets: Names and tables, see `targets.target.build_target`.
+        landscapes: Loss landscapes around every trained model.
         data: The data set.
         model: The network.
         training: Fields of `TrainingConfig`.
@@ -63,6 +66,7 @@ class ComparisonSpec(ExperimentSpec):
     train_seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(default=[0, 1, 2], min_length=1)
     top5: bool = False
     targets: list[Any] = pydantic.Field(min_length=1)
+    landscapes: list[LandscapeSpec] = pydantic.Field(default_factory=list)
     data: DataSpec
     model: ModelSpec
     training: dict[str, Any]
@@ -89,9 +93,9 @@ class ComparisonSpec(ExperimentSpec):
             targets = self.build_targets()
         self._check_targets(targets)
         if self.paper is not None:
-            scored = [target.name for target in targets if target.landscape is None]
             with _error_prefix("paper"):
-                self.paper.check_references(self.labels, scored, partial=self.scale is not None)
+                names = [target.name for target in targets]
+                self.paper.check_references(self.labels, names, partial=self.scale is not None)
         return self
 
     def _check_methods(self) -> None:
@@ -105,16 +109,15 @@ class ComparisonSpec(ExperimentSpec):
                 self.data_of(label).build_augmentation()
 
     def _check_targets(self, targets: Sequence[Target]) -> None:
-        names = [target.name for target in targets]
+        names = [target.name for target in targets] + [landscape.name for landscape in self.landscapes]
         duplicates = sorted({name for name in names if names.count(name) > 1})
         if duplicates:
             raise ValueError(f"targets: {', '.join(duplicates)} appears twice; give each its own name")
-        if targets and all(target.landscape is not None for target in targets):
-            raise ValueError('targets: a landscape has no accuracy to compare; add another target, such as "digital"')
         for label in self.methods:
-            for target in targets:
-                with _error_prefix(f"targets.{target.name}"):
-                    target.selection(self.config_of(label))
+            measured: Iterable[Target | LandscapeSpec] = itertools.chain(targets, self.landscapes)
+            for one in measured:
+                with _error_prefix(f"{'landscapes' if isinstance(one, LandscapeSpec) else 'targets'}.{one.name}"):
+                    one.selection(self.config_of(label))
 
     @property
     def labels(self) -> list[str]:

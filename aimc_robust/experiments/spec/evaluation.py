@@ -19,8 +19,8 @@ from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.io.toml import StrictModel
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.build import build_targets
-from aimc_robust.targets.command_line import check_deployable
-from aimc_robust.targets.target import NAME, Target
+from aimc_robust.targets.command_line import deployable
+from aimc_robust.targets.target import NAME, DeployableTarget, DigitalTarget
 
 # File names that say nothing about the model; the name of the folder is the label instead.
 GENERIC_STEMS = ("checkpoint", "model", "best", "last", "weights", "pytorch_model")
@@ -114,17 +114,14 @@ class EvaluationSpec(ExperimentSpec):
         """The trained models, in their order."""
         return [model.trial for model in self.models]
 
-    def build_targets(self) -> list[Target]:
+    def build_targets(self) -> list[DeployableTarget]:
         """Return digital weights, then the targets in their order.
 
         Warnings about values outside a card's limits are suppressed: the evaluation issues them once, before it starts.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            targets = [built for target in self.targets for built in build_targets(target)]
-            for target in targets:
-                check_deployable(target)
-            return [Target("digital", None), *targets]
+            return [DigitalTarget(), *(deployable(built) for target in self.targets for built in build_targets(target))]
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for a run to continue in a folder; paths of weights and images may differ."""

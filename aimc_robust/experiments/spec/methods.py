@@ -5,6 +5,7 @@ from typing import Any
 from aimc_robust.errors import InputError, require_known, require_whole
 from aimc_robust.io.dataclass_from_table import from_table
 from aimc_robust.targets.build import build_target
+from aimc_robust.targets.target import CrossbarTarget, NoiseTarget
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.registry import METHODS
@@ -29,11 +30,11 @@ def build_method(label: str, table: dict[str, Any], *, seed: int) -> Method:
         options["ramp"] = from_table(Ramp, _ramp_table(options["ramp"]), name="ramp")
     if "noise" in options:
         noise = build_target(options["noise"])
-        if noise.condition is None or noise.direction is not None:
+        if not isinstance(noise, NoiseTarget | CrossbarTarget):
             raise InputError(
                 f"noise: `{noise.name}` is not a noise to train with; name one such as gaussian-0.1, or a device."
             )
-        if noise.time_s or noise.deployment.compensation or noise.deployment.backend != "native":
+        if isinstance(noise, CrossbarTarget) and (noise.time_s or not noise.is_plain):
             raise InputError(
                 "noise: training perturbs with programming errors only; remove time_s, backend and compensation."
             )

@@ -60,7 +60,8 @@ def estimates_by_sigma(content: ComparisonContent) -> dict[str, list[tuple[float
     Returns:
         Method label -> (sigma, estimate), in ascending order of sigma.
     """
-    sigmas = [(target.sigma, target.name) for target in content.targets.values() if target.sigma is not None]
+    targets = [target for target in content.targets.values() if target.split == "test"]
+    sigmas = [(target.sigma, target.name) for target in targets if target.sigma is not None]
     return {
         method: [
             (sigma, content.estimates[method, name])

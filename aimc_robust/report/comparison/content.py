@@ -12,7 +12,6 @@ import pandas as pd
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.filenames import SPEC
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import Row
 from aimc_robust.report.comparison.claims import ClaimResult, check_claims
 from aimc_robust.report.comparison.costs import MethodCost, training_costs
@@ -27,7 +26,7 @@ from aimc_robust.report.comparison.rankings import (
     rank_methods,
 )
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget, Target
 
 MAX_TARGETS_PER_TABLE = 6  # columns that fit a printed page
 Estimates = dict[tuple[str, str], AccuracyEstimate]
@@ -40,7 +39,7 @@ class ComparisonContent:
 
     Attributes:
         results: The results folder.
-        targets: Name -> target, without loss landscapes.
+        targets: Name -> target.
         history: Trial -> one row per epoch of its training.
         estimates: (label, target) -> accuracy.
         top5: (label, target) -> mean top-5 accuracy [percent], where it was measured.
@@ -54,7 +53,7 @@ class ComparisonContent:
         compensation_effects: Accuracy with and without each compensation.
         failures: Trial -> reason.
         missing: Number of models that lack rows and have not failed.
-        landscapes: Target -> label -> loss surface.
+        landscapes: Name of a landscape -> label -> loss surface.
         coverage: Which weights are analog, in one sentence.
         environments: Versions and threads of every environment that produced rows.
         spec_text: The spec as TOML.
@@ -73,7 +72,7 @@ class ComparisonContent:
     costs: dict[str, MethodCost]
     paper: PaperTable | None
     claims: list[ClaimResult]
-    devices: list[Target]
+    devices: list[CrossbarTarget]
     compensation_effects: list[CompensationEffect]
     failures: dict[str, str]
     missing: int
@@ -117,7 +116,7 @@ def gather(
     frame = results.table() if frame is None else frame
     history = results.histories() if history is None else history
     spec, estimates = results.spec, results.estimates(frame)
-    targets = {target.name: target for target in results.targets if target.landscape is None}
+    targets = {target.name: target for target in results.targets}
     ranked = {name: rank_methods(spec, estimates, name) for name in targets}
     failures = {trial: reason for trial in results.trials if (reason := results.failure(trial)) is not None}
     costs = training_costs(spec, history)
@@ -140,7 +139,7 @@ def gather(
         ],
         failures={str(trial): reason for trial, reason in failures.items()},
         missing=len(_unfinished_trials(results, frame) - set(failures)),
-        landscapes=loss_surfaces(results, frame),
+        landscapes=loss_surfaces(results),
         coverage=results.coverage,
         environments=results.environments,
         spec_text=(results.folder / SPEC).read_text(encoding="utf-8"),
@@ -149,9 +148,9 @@ def gather(
     )
 
 
-def device_targets(targets: Iterable[Target]) -> list[Target]:
+def device_targets(targets: Iterable[Target]) -> list[CrossbarTarget]:
     """Return the crossbar targets, without those that only add a compensation."""
-    return [t for t in targets if isinstance(t.condition, Crossbar) and t.corrects is None]
+    return [t for t in targets if isinstance(t, CrossbarTarget) and t.corrects is None]
 
 
 def _unfinished_trials(results: ComparisonResults, frame: pd.DataFrame) -> set[Trial]:

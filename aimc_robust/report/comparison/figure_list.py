@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.report.comparison import accuracy_figures, diagnostics_figures, landscapes, training_figures
 from aimc_robust.report.comparison.content import ComparisonContent, device_targets
 from aimc_robust.report.comparison.training_figures import MeanRows
@@ -31,8 +30,7 @@ def training_and_device_figures(results: ComparisonResults, means: MeanRows) -> 
     """
     functions: FigureFunctions = [partial(training_figures.training_curves, results.spec, means)]
     for target in device_targets(results.targets):
-        if isinstance(target.condition, Crossbar):
-            functions.append(partial(device_figure, target.name, target.condition))
+        functions.append(partial(device_figure, target.name, target.crossbar))
     return functions
 
 
@@ -43,9 +41,8 @@ def evaluation_figures(content: ComparisonContent) -> FigureFunctions:
         partial(accuracy_figures.accuracy_by_sigma, content),
     ]
     for name, surfaces in content.landscapes.items():
-        landscape = content.results.landscapes[name].landscape
-        if landscape is not None:
-            functions.append(partial(landscapes.landscape_figure, name, landscape, surfaces))
+        grid = content.results.landscapes[name].grid
+        functions.append(partial(landscapes.landscape_figure, name, grid, surfaces))
     return functions
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from aimc_robust.analysis.landscape import Landscape
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.landscape_rows import missing_points, read_points
 from aimc_robust.report.plot_style import RenderedFigure, figure_style, render_figure
 
 CONTOUR_LEVELS = 13
@@ -51,28 +50,30 @@ SurfacesByMethod = dict[str, LossSurface]
 """Method label -> surface."""
 
 
-def loss_surfaces(results: ComparisonResults, frame: pd.DataFrame) -> dict[str, SurfacesByMethod]:
+def loss_surfaces(results: ComparisonResults) -> dict[str, SurfacesByMethod]:
     """Average the loss landscapes over the trained models of each method.
 
     Args:
         results: The comparison.
-        frame: Its evaluation rows.
 
     Returns:
-        Target -> method label -> surface, from the models that have a row for every point.
+        Landscape -> method label -> surface, from the models that have a row for every point.
     """
-    surfaces: dict[str, SurfacesByMethod] = {}
-    for name, target in results.landscapes.items():
-        if target.landscape is None:
-            continue
-        points = target.landscape.points
-        models: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
-        for (method, _), rows in frame[frame["target"] == name].groupby(["model", "seed"], sort=False):
-            losses = rows.loc[rows["chip"] < points**2].sort_values("chip")["loss"].to_numpy(dtype=float)
-            if len(losses) == points**2:
-                models[method].append(losses.reshape(points, points))
-        surfaces[name] = {method: LossSurface(np.mean(grids, axis=0), len(grids)) for method, grids in models.items()}
-    return {name: by_method for name, by_method in surfaces.items() if by_method}
+    grids: dict[str, dict[str, list[npt.NDArray[np.float64]]]] = {
+        name: {label: [] for label in results.spec.labels} for name in results.landscapes
+    }
+    for trial in results.trials if results.landscapes else ():
+        rows = read_points(results.run_folder(trial))
+        for name, landscape in results.landscapes.items():
+            losses = {row["point"]: row["loss"] for row in rows if row["landscape"] == name}
+            if not missing_points(rows, landscape):
+                values = np.array([losses[point] for point in range(landscape.points**2)], dtype=float)
+                grids[name][trial.method].append(values.reshape(landscape.points, landscape.points))
+    return {
+        name: {label: LossSurface(np.mean(models, axis=0), len(models)) for label, models in methods.items() if models}
+        for name, methods in grids.items()
+        if any(methods.values())
+    }
 
 
 def surface_rows(landscape: Landscape, surfaces: SurfacesByMethod) -> list[tuple[str, int, float, float, float]]:
@@ -96,7 +97,7 @@ def landscape_figure(name: str, landscape: Landscape, surfaces: SurfacesByMethod
     """Draw one contour panel per method, with the same logarithmic levels in all panels.
 
     Args:
-        name: Name of the target.
+        name: Name of the landscape.
         landscape: The plane.
         surfaces: Method label -> surface.
 

@@ -13,7 +13,7 @@ from aimc_robust.errors import InputError
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.paired_difference import PairedDifference, paired_difference
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget, Target
 
 Estimates = Mapping[tuple[str, str], AccuracyEstimate]
 """(label, target) -> estimate."""
@@ -152,7 +152,7 @@ def compensation_effects(estimates: Estimates, labels: Sequence[str], target: Ta
     Returns:
         One effect per method.
     """
-    if target.corrects is None:
+    if not isinstance(target, CrossbarTarget) or target.corrects is None:
         return []
     names = " and ".join(target.deployment.compensation)
     effects = []

@@ -39,9 +39,8 @@ def table_files(content: ComparisonContent) -> dict[str, str]:
         "tables/accuracy.tex": accuracy_latex(content),
     }
     for name, surfaces in content.landscapes.items():
-        landscape = content.results.landscapes[name].landscape
-        if landscape is not None:
-            files[f"tables/landscape-{name}.csv"] = landscape_csv(landscape, surfaces)
+        grid = content.results.landscapes[name].grid
+        files[f"tables/landscape-{name}.csv"] = landscape_csv(grid, surfaces)
     if content.paper is not None:
         files["tables/paper.csv"] = paper_csv(content.paper)
         files["tables/paper.md"] = paper_markdown(content.paper)

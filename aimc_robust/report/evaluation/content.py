@@ -13,9 +13,8 @@ from aimc_robust.experiments.results.evaluation import NOTES, EvaluationResults
 from aimc_robust.experiments.results.evaluation_tables import group_by_device, paired_differences
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.results.summary import extra_metrics, summary_table
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.statistics.difference_table import DIGITAL, difference_table
-from aimc_robust.targets.target import Target
+from aimc_robust.targets.target import CrossbarTarget, DeployableTarget
 
 Rows = list[dict[str, Any]]
 
@@ -82,8 +81,8 @@ class EvaluationContent:
 
     results: EvaluationResults
     estimates: Estimates
-    targets: list[Target]
-    families: list[list[Target]]
+    targets: list[DeployableTarget]
+    families: list[list[DeployableTarget]]
     rows: Rows
     metrics: list[str]
     losses: dict[tuple[str, str], dict[str, Any]]
@@ -95,9 +94,9 @@ class EvaluationContent:
     missing: int
 
     @property
-    def devices(self) -> list[Target]:
+    def devices(self) -> list[CrossbarTarget]:
         """One crossbar target per device."""
-        return [family[0] for family in self.families if isinstance(family[0].condition, Crossbar)]
+        return [first for first, *_ in self.families if isinstance(first, CrossbarTarget)]
 
     def row(self, label: str, target: str) -> dict[str, Any] | None:
         """Return the summary row of a label on a target; None without rows."""

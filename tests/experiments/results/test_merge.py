@@ -9,6 +9,7 @@ import torch
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.dict_diff import dict_differences
+from aimc_robust.experiments.results.landscape_rows import LANDSCAPE, read_points
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.merge import merge
 from aimc_robust.experiments.results.trial import Trial
@@ -316,3 +317,21 @@ def test_a_half_written_row_is_dropped_with_a_notice(results, tmp_path):
     with pytest.warns(UserWarning, match=r"evaluations\.jsonl.*2"):
         merge([one.folder, two.folder], tmp_path / "all")
     assert [row["chip"] for row in read_rows(tmp_path / "all" / "runs" / str(SGD) / "evaluations.jsonl")] == [0, 1]
+
+
+def test_points_of_a_landscape_come_together_and_differing_ones_are_refused(results, write_spec, tmp_path):
+    spec = load_spec(write_spec(("[data]", '[[landscapes]]\nname = "plane"\npoints = 2\n\n[data]')))
+    one, two = results("one", spec), results("two", spec)
+    for store, points in ((one, (0, 1)), (two, (1, 2))):
+        finished(store, SGD)
+        rows = [{"landscape": "plane", "point": n, "accuracy": 10.0, "loss": 1.0 + n, "n": 180} for n in points]
+        (store.run_folder(SGD) / LANDSCAPE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    merged = merge([one.folder, two.folder], tmp_path / "all").results
+    assert [row["point"] for row in read_points(merged.run_folder(SGD))] == [0, 1, 2]
+    assert merged.missing_points(SGD) == {"plane": [3]}
+    for store in (one, two):
+        (store.run_folder(SGD) / "checkpoint.safetensors").unlink()  # then only the rows can tell
+    path = two.run_folder(SGD) / LANDSCAPE
+    path.write_text(path.read_text().replace("2.0", "2.5"))
+    with pytest.raises(ResultsError, match="point 1 of plane has other numbers"):
+        merge([one.folder, two.folder], tmp_path / "other")

@@ -1,35 +1,44 @@
 """What is said and drawn of landscapes: only of whole ones, and nothing of what overflowed."""
 
+import json
 import math
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
 from aimc_robust.analysis.landscape import Landscape
+from aimc_robust.experiments.results.landscape_rows import LANDSCAPE
+from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.report.comparison.landscapes import LossSurface, landscape_figure, loss_surfaces
 
 PLANE = Landscape(2)
 
 
-def frame(losses):
-    """losses: (method, seed) -> the loss at each place."""
-    rows = [
-        {"model": m, "seed": s, "target": "plane", "chip": chip, "loss": loss}
-        for (m, s), values in losses.items()
-        for chip, loss in enumerate(values)
-    ]
-    return pd.DataFrame(rows).sample(frac=1.0, random_state=0)
+@pytest.fixture
+def gathered(tmp_path):
+    """The surfaces of a folder with the loss at each place of each (method, seed), in any order."""
+
+    def surfaces(losses):
+        for trial, values in losses.items():
+            folder = tmp_path / "-".join(map(str, trial))
+            folder.mkdir(exist_ok=True)
+            rows = [{"landscape": "plane", "point": point, "loss": loss} for point, loss in enumerate(values)]
+            (folder / LANDSCAPE).write_text("".join(json.dumps(row) + "\n" for row in reversed(rows)))
+        results = SimpleNamespace(
+            landscapes={"plane": LandscapeSpec(name="plane", points=2)},
+            spec=SimpleNamespace(labels=["sgd", "rwp"]),
+            trials=[Trial(*trial) for trial in losses],
+            run_folder=lambda trial: tmp_path / f"{trial.method}-{trial.seed}",
+        )
+        return loss_surfaces(results)
+
+    return surfaces
 
 
-def gathered(losses):
-    store = SimpleNamespace(landscapes={"plane": SimpleNamespace(landscape=PLANE)})
-    return loss_surfaces(store, frame(losses))
-
-
-def test_a_grid_is_the_mean_over_models_that_have_every_place():
+def test_a_grid_is_the_mean_over_models_that_have_every_place(gathered):
     found = gathered({("sgd", 0): [1, 2, 3, 4], ("sgd", 1): [3, 4, 5, 6], ("sgd", 2): [9, 9], ("rwp", 0): [1.0]})
     assert list(found["plane"]) == ["sgd"]
     assert found["plane"]["sgd"].loss.tolist() == [[2.0, 3.0], [4.0, 5.0]]
@@ -37,7 +46,7 @@ def test_a_grid_is_the_mean_over_models_that_have_every_place():
     assert gathered({("rwp", 0): [1.0]}) == {}
 
 
-def test_a_place_where_one_model_overflowed_has_no_mean():
+def test_a_place_where_one_model_overflowed_has_no_mean(gathered):
     surface = gathered({("sgd", 0): [1, 2, 3, None], ("sgd", 1): [3, 4, 5, 6]})["plane"]["sgd"]
     np.testing.assert_array_equal(surface.loss, [[2.0, 3.0], [4.0, math.nan]])
     assert surface.lowest == 2.0
