@@ -10,12 +10,13 @@ import pandas as pd
 
 from aimc_robust.errors import InputError, require_finite, require_whole, unknown_name
 from aimc_robust.statistics.chip_yield import Yield, clopper_pearson
-from aimc_robust.statistics.grouping import ModelValues, group_by_model, model_means, model_stds
-from aimc_robust.statistics.t_interval import t_interval
+from aimc_robust.statistics.crossed_effects import CrossedEffects, chip_matrix
+from aimc_robust.statistics.skewed_interval import hall_interval, skewness
+from aimc_robust.statistics.t_interval import mean_error
 from aimc_robust.statistics.test_set_error import sampling_half_width
 from aimc_robust.statistics.variance_components import VarianceComponents, variance_components
 
-BINOMIAL_COLUMNS = ("accuracy", "top5")  # percentages of images: their sampling error is binomial
+PERCENTAGES = ("accuracy", "top5")  # of images: their sampling error is binomial
 
 
 class WorstChip(NamedTuple):
@@ -42,10 +43,12 @@ class AccuracyEstimate:
         pilot: Number of first chips of each model that decided how many followed; None for a fixed
             number of chips. `ci` accounts for it; the intervals of `components` and `yield_above` are exact for a
             fixed number only.
+        bounds: Lowest and highest possible value; `ci` ends there.
     """
 
     table: pd.DataFrame
     pilot: int | None = None
+    bounds: tuple[float, float] = (0.0, 100.0)
 
     def __post_init__(self) -> None:
         missing = {"seed", "chip", "accuracy"} - set(self.table.columns)
@@ -60,6 +63,12 @@ class AccuracyEstimate:
             raise InputError("an estimate needs an accuracy in every row; some rows hold NaN.")
         if ((seeds[1:] == seeds[:-1]) & (chips[1:] == chips[:-1])).any():
             raise InputError("an estimate needs unique (seed, chip) pairs; some occur more than once.")
+        low, high = self.bounds
+        if accuracies.min() < low - 1e-6 or accuracies.max() > high + 1e-6:
+            raise InputError(
+                f"accuracies must be in percent, {low:g} to {high:g}; the table holds {accuracies.min():g} to "
+                f"{accuracies.max():g}. For another quantity, add its column and use for_column(NAME)."
+            )
         if self.pilot is not None:
             require_whole("pilot", self.pilot, low=2)
 
@@ -82,8 +91,10 @@ class AccuracyEstimate:
         values = self.table[column]
         if not pd.api.types.is_numeric_dtype(values) or values.isna().any():
             raise InputError(f"the column {column!r} must hold a number in every row; some are missing, NaN or text.")
-        table = self.table if column in BINOMIAL_COLUMNS else self.table.drop(columns="n", errors="ignore")
-        return AccuracyEstimate(table.assign(accuracy=values), self.pilot)
+        if column in PERCENTAGES:
+            return AccuracyEstimate(self.table.assign(accuracy=values), self.pilot)
+        table = self.table.drop(columns="n", errors="ignore").assign(accuracy=values)
+        return AccuracyEstimate(table, self.pilot, (-math.inf, math.inf))
 
     @cached_property
     def sorted_rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -93,14 +104,9 @@ class AccuracyEstimate:
         return seeds[order], chips[order], self.table["accuracy"].to_numpy(dtype=float)[order]
 
     @cached_property
-    def _models(self) -> ModelValues:
-        """Accuracies of each model's chips [percent]."""
-        seeds, _, accuracies = self.sorted_rows
-        return group_by_model(seeds, accuracies)
-
-    @cached_property
-    def _model_means(self) -> np.ndarray:
-        return model_means(self._models)
+    def effects(self) -> CrossedEffects:
+        """Accuracies [percent] as a matrix of models and chips, with the analysis of its variance."""
+        return CrossedEffects(chip_matrix(*self.sorted_rows))
 
     @property
     def accuracies(self) -> pd.Series:
@@ -111,36 +117,33 @@ class AccuracyEstimate:
     @cached_property
     def mean(self) -> float:
         """Mean over models of their chip means [percent]."""
-        return float(self._model_means.mean())
+        return float(self.effects.model_means.mean())
 
     @cached_property
     def sd_noise(self) -> float:
         """Standard deviation over chips of one model, averaged over models [points]; NaN with a single chip."""
-        stds = model_stds(self._models)
-        return float(stds.mean()) if len(stds) else math.nan
+        stds = [row.std(ddof=1) for row in self.effects.rows if len(row) > 1]
+        return float(np.mean(stds)) if stds else math.nan
 
     @cached_property
     def sd_seed(self) -> float:
         """Standard deviation over the models' chip means [points]; NaN with a single model."""
-        return float(self._model_means.std(ddof=1)) if self.seeds > 1 else math.nan
+        return float(self.effects.model_means.std(ddof=1)) if self.seeds > 1 else math.nan
 
     @property
     def components(self) -> VarianceComponents:
-        """Variance between chips (v_noise) and between models beyond that (v_seed), with intervals.
-
-        sd_seed^2 = v_seed + v_noise / N; v_seed may be negative.
-        """
-        return variance_components(self._models)
+        """Variances between models, between chips, and beyond both, with the interval of the variance over chips."""
+        return variance_components(self.effects)
 
     @property
     def seeds(self) -> int:
         """Number of trained models."""
-        return len(self._models)
+        return len(self.effects.matrix)
 
     @property
     def chips(self) -> int:
         """Number of chips per model; the largest if models differ."""
-        return len(np.unique(self.sorted_rows[1]))
+        return self.effects.matrix.shape[1]
 
     @property
     def ci_covers(self) -> Literal["models", "chips"]:
@@ -151,14 +154,39 @@ class AccuracyEstimate:
     def ci(self) -> tuple[float, float]:
         """95 % interval of the mean [percent]; NaN without replication.
 
-        Trained models are the unit of replication: with S > 1 models it is the t interval of the S model means, whose
-        squared half-width estimates t^2 (v_seed / S + v_noise / (S N)), where v_seed is the variance between models
-        beyond what N noisy chips leave in their means. With one model it is the t interval of its chips (after a
-        pilot: `two_stage_sampling.stein_interval`) and covers chips only (see `ci_covers`).
+        With several trained models it covers newly trained models and further chips: all models meet the same chips,
+        so that what a chip costs every model does not average out over the models (`crossed_effects`). With a single
+        chip per model it is the t interval of the models, on that chip. With one model it is the t interval of its
+        chips (after a pilot Stein's, see `two_stage_sampling`) and covers chips only, see `ci_covers`.
+
+        It ends at `bounds`, where the mean ends too: that shortens the interval and changes no coverage.
         """
-        if self.seeds > 1:
-            return t_interval(self._model_means)
-        return t_interval(self._models[0], self.pilot)  # rows are sorted, so the pilot chips come first
+        half_width = self.effects.mean_error(self.pilot).half_width()
+        return self._within_bounds(self.mean - half_width, self.mean + half_width)
+
+    @property
+    def skewness(self) -> float:
+        """Skewness over the chips of one model, averaged over models; NaN with fewer than three chips."""
+        return float(np.mean([skewness(row) for row in self.effects.rows]))
+
+    @property
+    def skewed_ci(self) -> tuple[float, float]:
+        """95 % interval of one model's mean [percent] that allows for skewed chips (`skewed_interval.hall_interval`).
+
+        NaN with several models, whose chip means are hardly skewed, with fewer than five chips, and after a pilot.
+        """
+        if self.seeds > 1 or self.pilot is not None:
+            return math.nan, math.nan
+        return self._within_bounds(*hall_interval(self.effects.rows[0]))
+
+    def _within_bounds(self, low: float, high: float) -> tuple[float, float]:
+        low, high = np.clip([low, high], *self.bounds)
+        return float(low), float(high)
+
+    @property
+    def half_width_over_chips(self) -> float:
+        """95 % half-width over the chips of one model, the largest of the models [points]: what `precision` requests."""
+        return max(mean_error(row, self.pilot).half_width() for row in self.effects.rows)
 
     @property
     def worst(self) -> WorstChip:
@@ -189,6 +217,8 @@ class AccuracyEstimate:
     def yield_above(self, threshold: float) -> Yield:
         """Percentage of chips, over all models, that reach an accuracy, with its interval.
 
+        With a single chip per model there is no interval: digital weights, for example, have nothing random.
+
         Args:
             threshold: Lowest accuracy that counts as success [percent].
 
@@ -200,6 +230,6 @@ class AccuracyEstimate:
         """
         require_finite("threshold", threshold, low=-math.inf)
         above, chips = int((self.table["accuracy"] >= threshold).sum()), len(self.table)
-        low, high = clopper_pearson(above, chips)
+        low, high = clopper_pearson(above, chips) if self.chips > 1 else (math.nan, math.nan)
         covers = "chips of this model" if self.seeds == 1 else "chips of these models"
         return Yield(100.0 * above / chips, (100.0 * low, 100.0 * high), above, chips, float(threshold), covers)

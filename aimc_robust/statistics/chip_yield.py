@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from scipy import special
-
 from aimc_robust.errors import require_whole
 from aimc_robust.statistics.t_interval import CONFIDENCE
 
@@ -20,7 +18,7 @@ class Yield:
 
     Attributes:
         share: Yield [percent].
-        ci: 95 % interval of the yield [percent].
+        ci: 95 % interval of the yield [percent]; NaN with a single chip per model.
         above: Number of chips that reach the threshold.
         chips: Number of chips of all models.
         threshold: Lowest accuracy that counts as success [percent].
@@ -38,9 +36,6 @@ class Yield:
 def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
     """Exact two-sided 95 % interval of a binomial proportion.
 
-    Each limit is the proportion at which a count at least as extreme as `successes` has probability 2.5 %: a quantile
-    of a beta distribution.
-
     Args:
         successes: Number of successes, from 0 to `trials`.
         trials: Number of trials, at least 1.
@@ -56,7 +51,7 @@ def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
     """
     require_whole("trials", trials, low=1)
     require_whole("successes", successes, low=0, high=trials)
-    tail = (1.0 - CONFIDENCE) / 2
-    low = special.betaincinv(successes, trials - successes + 1, tail) if successes > 0 else 0.0
-    high = special.betaincinv(successes + 1, trials - successes, 1.0 - tail) if successes < trials else 1.0
+    from scipy import stats  # takes a second to import
+
+    low, high = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="exact")
     return float(low), float(high)

@@ -1,14 +1,16 @@
-"""Table of paired differences between models and targets, with p values corrected for multiple testing."""
+"""All paired comparisons that a page makes, and which of them are settled."""
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
-from aimc_robust.errors import unknown_name
+from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.multiple_testing import holm
-from aimc_robust.statistics.paired_difference import paired_difference
+from aimc_robust.statistics.paired_difference import PairedDifference, paired_difference
+from aimc_robust.statistics.t_interval import LEVEL
 
 Key = tuple[str, str]
 """(label of a model or method, name of a target)"""
@@ -16,15 +18,72 @@ Key = tuple[str, str]
 DIGITAL = "digital"  # this target is equal on every chip, so it has one row per model
 COLUMNS = [
     "first_model", "first_target", "second_model", "second_target",
-    "difference", "ci_low", "ci_high", "p", "p_holm", "pairs", "covers",
+    "difference", "ci_low", "ci_high", "p", "p_holm", "settled", "pairs", "covers",
 ]  # fmt: skip
 
 
-def difference_table(estimates: Mapping[Key, AccuracyEstimate], comparisons: Iterable[tuple[Key, Key]]) -> pd.DataFrame:
-    """Compute a table of paired differences; see `paired_difference`.
+@dataclass(frozen=True)
+class Comparison:
+    """A paired difference as one of all comparisons that a page makes.
 
-    The target `digital` is paired with every chip of the other side. A comparison without a common (seed, chip) pair
-    gets a row with 0 pairs and NaN.
+    Attributes:
+        difference: first - second; None if the two are unpaired, without a (seed, chip) pair in common.
+        p_holm: Its p value, corrected for all comparisons of the page; NaN if it could not be tested.
+    """
+
+    difference: PairedDifference | None
+    p_holm: float
+
+    @property
+    def settled(self) -> bool:
+        """Whether the two differ: the corrected p value is below 0.05.
+
+        Of all differences that a page calls settled, not a single one is due to chance with 95 % confidence.
+        """
+        return self.p_holm < LEVEL
+
+    @property
+    def sign(self) -> int:
+        """1 if first is settled to be higher than second, -1 if lower, 0 if nothing is settled."""
+        if self.difference is None or not self.settled:
+            return 0
+        return 1 if self.difference.mean > 0 else -1
+
+
+def compare_pairs(
+    estimates: Mapping[Key, AccuracyEstimate], pairs: Iterable[tuple[Key, Key]]
+) -> dict[tuple[Key, Key], Comparison]:
+    """Compare pairs of estimates: the one definition of "settled" of all reports.
+
+    Differences are paired by trained model and chip (`paired_difference`) and their p values are corrected for all
+    comparisons together by Holm's method, which is valid whatever their dependence. So give all comparisons of a page
+    in one call. A statement about a pair that was selected by its results, such as the best of M methods against the
+    baseline, is valid if every pair that could have been selected is among `pairs`.
+
+    The target `digital` is paired with every chip of the other side.
+
+    Args:
+        estimates: Estimate of each (model, target).
+        pairs: Pairs (first, second) of keys of `estimates`. A pair that occurs twice, in whatever order, counts once.
+
+    Returns:
+        (first, second) -> comparison.
+
+    Raises:
+        UnknownNameError: if a key has no estimate.
+    """
+    pairs = list(dict.fromkeys(pairs))
+    differences = {pair: _difference(estimates, *pair) for pair in pairs}
+    tested = {frozenset(pair): d.p_value for pair, d in differences.items() if d is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return {
+        pair: Comparison(difference, float(corrected.get(frozenset(pair), math.nan)))
+        for pair, difference in differences.items()
+    }
+
+
+def difference_table(estimates: Mapping[Key, AccuracyEstimate], comparisons: Iterable[tuple[Key, Key]]) -> pd.DataFrame:
+    """Compute a table of paired differences; see `compare_pairs`.
 
     Args:
         estimates: Estimate of each (model, target).
@@ -32,23 +91,23 @@ def difference_table(estimates: Mapping[Key, AccuracyEstimate], comparisons: Ite
 
     Returns:
         One row per comparison. `difference`, `ci_low`, `ci_high`: first - second [percentage points] and its 95 %
-        interval, not corrected for the other rows. `p`: two-sided p value of the paired t test. `p_holm`: p value
-        corrected over the table (`multiple_testing.holm`). `pairs`: number of (seed, chip) pairs that both have.
-        `covers`: population of the interval, `models`, or `chips` with a single model.
+        interval, not corrected for the other rows. `p`: its two-sided p value. `p_holm`: p value corrected over the
+        table. `settled`: whether `p_holm` is below 0.05. `pairs`: number of (seed, chip) pairs that both have; with 0
+        the other numbers are NaN. `covers`: population of the interval, `models`, or `chips` with a single model.
 
     Raises:
         UnknownNameError: if a key has no estimate.
     """
-    rows = [[*first, *second, *_difference(estimates, first, second)] for first, second in comparisons]
-    table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
-    table["p_holm"] = holm(table["p"].to_numpy(dtype=float))
-    return table[COLUMNS]
+    rows = []
+    for (first, second), comparison in compare_pairs(estimates, comparisons).items():
+        d, settled = comparison.difference, comparison.settled
+        unpaired = [math.nan, math.nan, math.nan, math.nan, math.nan, False, 0, ""]
+        values = unpaired if d is None else [d.mean, *d.ci, d.p_value, comparison.p_holm, settled, d.pairs, d.covers]
+        rows.append([*first, *second, *values])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _difference(
-    estimates: Mapping[Key, AccuracyEstimate], first: Key, second: Key
-) -> tuple[float, float, float, float, int, str]:
-    """Columns difference, ci_low, ci_high, p, pairs and covers of one row."""
+def _difference(estimates: Mapping[Key, AccuracyEstimate], first: Key, second: Key) -> PairedDifference | None:
     for key in (first, second):
         if key not in estimates:
             raise unknown_name("model and target", " on ".join(key), [" on ".join(known) for known in estimates])
@@ -58,14 +117,10 @@ def _difference(
         minuend = _repeat_for_chips(estimates[first], estimates[second])
     elif second[1] == DIGITAL and first[1] != DIGITAL:
         subtrahend = _repeat_for_chips(estimates[second], estimates[first])
-    if (
-        minuend is None
-        or subtrahend is None
-        or minuend.accuracies.index.intersection(subtrahend.accuracies.index).empty
-    ):
-        return math.nan, math.nan, math.nan, math.nan, 0, ""
-    result = paired_difference(minuend, subtrahend)
-    return result.mean, *result.ci, result.p_value, result.pairs, "models" if result.seeds > 1 else "chips"
+    try:
+        return None if minuend is None or subtrahend is None else paired_difference(minuend, subtrahend)
+    except InputError:  # failed trainings left no (seed, chip) pair in common
+        return None
 
 
 def _repeat_for_chips(digital: AccuracyEstimate, other: AccuracyEstimate) -> AccuracyEstimate | None:

@@ -1,49 +1,49 @@
 """Paired difference of two methods on the same seeds, chips and images."""
 
-import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from aimc_robust.errors import InputError
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.grouping import group_by_model, model_means
-from aimc_robust.statistics.t_interval import t_interval, t_p_value
+from aimc_robust.statistics.crossed_effects import CrossedEffects, chip_matrix
 
 
 @dataclass(frozen=True)
 class PairedDifference:
     """Difference first - second with its 95 % interval.
 
+    Whether it is settled depends on all comparisons that are made beside it: see `compare_pairs`.
+
     Attributes:
         mean: Mean difference [percentage points].
         ci: 95 % interval of the mean [percentage points]; NaN without replication.
         seeds: Number of trained models of each.
-        p_value: Two-sided p value of the paired t test over the units of `ci` (models, or the chips of one model); NaN
-            without an interval or without spread.
+        p_value: Two-sided p value of a true difference of 0: below 0.05 exactly where `ci` excludes 0. NaN without an
+            interval or without spread.
         pairs: Number of (seed, chip) pairs that both have.
     """
 
     mean: float
     ci: tuple[float, float]
     seeds: int
-    p_value: float = math.nan
-    pairs: int = 0
+    p_value: float
+    pairs: int
 
     @property
-    def settled(self) -> bool:
-        """Whether the interval excludes 0; False without an interval or if its width is 0."""
-        low, high = self.ci
-        return low < high and (low > 0 or high < 0)
+    def covers(self) -> Literal["models", "chips"]:
+        """Population of `ci`: `models`, or `chips` if there is a single model."""
+        return "models" if self.seeds > 1 else "chips"
 
 
 def paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> PairedDifference:
     """Compute the difference of two estimates paired by (seed, chip), so that shared effects cancel.
 
-    The interval is that of `AccuracyEstimate.ci`, applied to the differences: over models, or over chips with one
-    model. If a pilot decided the number of chips of either, the differences of the (smaller) pilot give the standard
-    deviation. This is exact as for one estimate: what two pilots decide from their spreads is independent of the mean
-    difference.
+    The interval is that of `AccuracyEstimate.ci`, applied to the differences: over models that meet the same chips, or
+    over chips with one model. If a pilot decided the number of chips of either, the differences of the (smaller) pilot
+    give the standard deviation over the chips of one model. This is exact as for one estimate: what two pilots decide
+    from their spreads is independent of the mean difference.
 
     Args:
         first: Minuend.
@@ -58,29 +58,23 @@ def paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> Pair
     References:
         Miller, Adding error bars to evals, arXiv 2411.00640.
     """
-    seeds, differences = _pairs(first, second)
+    seeds, chips, differences = _pairs(first, second)
     if len(seeds) == 0:
         raise InputError("the two estimates share no (seed, chip) pair; evaluate both on the same seeds and chips.")
-    means = model_means(group_by_model(seeds, differences))
-    several_models = len(means) > 1
-    values = means if several_models else differences
-    pilots = [estimate.pilot for estimate in (first, second) if estimate.pilot is not None]
-    pilot = None if several_models else min(pilots, default=None)
-    return PairedDifference(
-        mean=float(means.mean()),
-        ci=t_interval(values, pilot),
-        seeds=len(means),
-        p_value=t_p_value(values, pilot),
-        pairs=len(differences),
-    )
+    effects = CrossedEffects(chip_matrix(seeds, chips, differences))
+    error = effects.mean_error(min((e.pilot for e in (first, second) if e.pilot is not None), default=None))
+    mean, half_width = float(effects.model_means.mean()), error.half_width()
+    lowest, highest = first.bounds[0] - second.bounds[1], first.bounds[1] - second.bounds[0]
+    low, high = np.clip([mean - half_width, mean + half_width], lowest, highest)
+    return PairedDifference(mean, (float(low), float(high)), len(effects.matrix), error.p_value(mean), len(differences))
 
 
-def _pairs(first: AccuracyEstimate, second: AccuracyEstimate) -> tuple[np.ndarray, np.ndarray]:
-    """Seeds, and first - second, of the (seed, chip) pairs that both have, in ascending order."""
+def _pairs(first: AccuracyEstimate, second: AccuracyEstimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Seeds, chips, and first - second, of the (seed, chip) pairs that both have, in ascending order."""
     (seeds1, chips1, values1), (seeds2, chips2, values2) = first.sorted_rows, second.sorted_rows
     span = 1 + max(chips1.max(), chips2.max())
     keys1, keys2 = seeds1 * span + chips1, seeds2 * span + chips2
     if np.array_equal(keys1, keys2):  # the common case
-        return seeds1, values1 - values2
+        return seeds1, chips1, values1 - values2
     _, rows1, rows2 = np.intersect1d(keys1, keys2, assume_unique=True, return_indices=True)
-    return seeds1[rows1], values1[rows1] - values2[rows2]
+    return seeds1[rows1], chips1[rows1], values1[rows1] - values2[rows2]

@@ -1,6 +1,5 @@
-"""Student's t interval and t test for the mean of independent values."""
+"""Sampling error of a mean: 95 % intervals and p values of means over chips or trained models."""
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -9,27 +8,75 @@ from numpy.typing import ArrayLike
 from scipy import special  # scipy.stats has the same quantiles but takes a second to import
 
 CONFIDENCE = 0.95
+LEVEL = 1.0 - CONFIDENCE  # of a two-sided interval or test
 ROUNDING_TOLERANCE = 1e-9  # a spread below this fraction of the largest value is rounding error of equal values
 
 
-class MeanWithError(NamedTuple):
-    """A mean with its standard error.
+class MeanError(NamedTuple):
+    """Estimated sampling variance of a mean, and the intervals and p values that follow from it.
+
+    A mean over independent values has one part, and its interval is Student's t. A mean over trained models that share
+    their chips has a second part, since the chips do not average out over the models (`crossed_effects.mean_error`).
+    The parts are independent, so their squared half-widths add (MOVER)::
+
+        half_width(level)^2 = t(df)^2 variance + t(chip_df)^2 max(chip_variance - q noise_variance, 0)
+
+    `noise_variance` is what `chip_variance` would be without a chip effect. q is the quantile of F(chip_df, noise_df)
+    at level / 0.1, at most its median: a chip effect counts beyond what noise alone produces at that level. Without q,
+    tests at small levels would reject too often, because a chip effect can look like noise by chance.
+
+    Arrays in place of numbers give arrays.
 
     Attributes:
-        mean: Sample mean.
-        standard_error: Standard error of the mean; NaN if it cannot be estimated.
-        degrees_of_freedom: Degrees of freedom of the standard error.
+        variance: Estimated variance of the mean of independent values; NaN if it cannot be estimated.
+        df: Its degrees of freedom.
+        chip_variance: Estimated variance due to shared chips and noise.
+        chip_df: Its degrees of freedom; 0 without shared chips.
+        noise_variance: The part of `chip_variance` that is noise.
+        noise_df: Its degrees of freedom.
+
+    References:
+        Zou and Donner, Statistics in Medicine 27, 1693 (2008). Burdick and Graybill, Confidence Intervals on Variance
+        Components (1992). The choice of q by simulation: benchmarks/statistics/coverage.py.
     """
 
-    mean: float
-    standard_error: float
-    degrees_of_freedom: int
+    variance: float
+    df: int
+    chip_variance: float = 0.0
+    chip_df: int = 0
+    noise_variance: float = 0.0
+    noise_df: int = 0
+
+    def half_width(self, level: float = LEVEL) -> float:
+        """Half-width of the two-sided interval of confidence 1 - level; NaN without replication."""
+        square = t_quantile(self.df, level) ** 2 * self.variance
+        if self.chip_df:
+            quantile = special.fdtri(self.chip_df, self.noise_df, min(10.0 * level, 0.5))
+            chips = np.maximum(self.chip_variance - quantile * self.noise_variance, 0.0)
+            square = square + t_quantile(self.chip_df, level) ** 2 * chips
+        return np.sqrt(square)
+
+    def p_value(self, mean: float) -> float:
+        """Two-sided p value of a true mean of 0: the level whose interval ends at 0.
+
+        NaN without replication or without spread, where no test is possible.
+        """
+        if not self.variance > 0.0:
+            return math.nan
+        lowest = float(2.0 * special.stdtr(self.df, -abs(mean) / math.sqrt(self.variance)))
+        if self.chip_df == 0 or self.half_width(lowest) <= abs(mean):
+            return lowest
+        from scipy import optimize  # slow to import
+
+        # The second part only widens the interval, so that the level at which it ends at 0 lies above `lowest`.
+        start = math.log(max(lowest, 1e-300))
+        root = optimize.brentq(lambda x: float(self.half_width(math.exp(x))) - abs(mean), start, 0.0, rtol=1e-12)
+        return math.exp(root)
 
 
-@functools.cache
-def t_quantile(degrees_of_freedom: int) -> float:
-    """Quantile of Student's t at which a two-sided 95 % interval ends."""
-    return float(special.stdtrit(degrees_of_freedom, 0.5 + CONFIDENCE / 2))
+def t_quantile(df: int, level: float = LEVEL) -> float:
+    """Quantile of Student's t at which a two-sided interval of confidence 1 - level ends; NaN without df."""
+    return float(-special.stdtrit(df, level / 2)) if df > 0 else math.nan
 
 
 def sample_std(values: np.ndarray) -> float:
@@ -38,8 +85,8 @@ def sample_std(values: np.ndarray) -> float:
     return std if std > ROUNDING_TOLERANCE * float(np.max(np.abs(values))) else 0.0
 
 
-def mean_with_error(values: ArrayLike, pilot: int | None = None) -> MeanWithError:
-    """Compute the mean and its standard error from independent values.
+def mean_error(values: ArrayLike, pilot: int | None = None) -> MeanError:
+    """Estimate the sampling error of the mean of independent values.
 
     Args:
         values: Independent values, shape (n,).
@@ -47,12 +94,12 @@ def mean_with_error(values: ArrayLike, pilot: int | None = None) -> MeanWithErro
             standard deviation. None: all values do.
 
     Returns:
-        Mean and standard error; the error is NaN for fewer than two values.
+        The error; its variance is NaN for fewer than two values.
     """
     values = np.asarray(values, dtype=float)
     pilot_values = values if pilot is None else values[:pilot]
-    error = sample_std(pilot_values) / math.sqrt(len(values)) if len(pilot_values) > 1 else math.nan
-    return MeanWithError(float(np.mean(values)), error, len(pilot_values) - 1)
+    df = len(pilot_values) - 1
+    return MeanError(sample_std(pilot_values) ** 2 / len(values) if df > 0 else math.nan, df)
 
 
 def t_interval(values: ArrayLike, pilot: int | None = None) -> tuple[float, float]:
@@ -60,29 +107,10 @@ def t_interval(values: ArrayLike, pilot: int | None = None) -> tuple[float, floa
 
     Args:
         values: Independent values, shape (n,).
-        pilot: See `mean_with_error`.
+        pilot: See `mean_error`.
 
     Returns:
         Lower and upper limit; NaN for fewer than two values.
     """
-    mean, error, degrees_of_freedom = mean_with_error(values, pilot)
-    half_width = t_quantile(degrees_of_freedom) * error if degrees_of_freedom > 0 else math.nan
+    mean, half_width = float(np.mean(values)), mean_error(values, pilot).half_width()
     return mean - half_width, mean + half_width
-
-
-def t_p_value(values: ArrayLike, pilot: int | None = None) -> float:
-    """Two-sided p value of Student's t test of a mean of 0.
-
-    It is below 0.05 exactly when `t_interval` excludes 0.
-
-    Args:
-        values: Independent values, shape (n,).
-        pilot: See `mean_with_error`.
-
-    Returns:
-        The p value; NaN for fewer than two values and for values without spread.
-    """
-    mean, error, degrees_of_freedom = mean_with_error(values, pilot)
-    if degrees_of_freedom < 1 or error == 0.0:
-        return math.nan
-    return float(2.0 * special.stdtr(degrees_of_freedom, -abs(mean) / error))

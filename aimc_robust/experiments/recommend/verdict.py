@@ -12,7 +12,6 @@ import pandas as pd
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.difference_table import difference_table
 
-LEVEL = 0.05  # of corrected p values
 Judgement = Literal["confirmed", "refuted", "not settled"]
 
 
@@ -38,7 +37,7 @@ def judge(proposal: str, baseline: str, target: str, estimates: Mapping[tuple[st
     """Compare the proposal with every rival on the device, on the same chips.
 
     `confirmed`: above the baseline, and below no rival. `refuted`: below the baseline or some rival. Both require
-    corrected p values below LEVEL; anything else is `not settled`.
+    differences that are settled among all rows of the table; anything else is `not settled`.
 
     Args:
         proposal: Label of the proposed method.
@@ -54,14 +53,13 @@ def judge(proposal: str, baseline: str, target: str, estimates: Mapping[tuple[st
         return Verdict("not settled", f"{absent} has no result: its training failed.", best, pd.DataFrame())
     rivals = [label for label in labels if label != proposal]
     table = difference_table(estimates, [((proposal, target), (rival, target)) for rival in rivals])
-    is_significant = table["p_holm"] < LEVEL
-    better_rivals = table[is_significant & (table["difference"] < 0)].sort_values("difference")
+    better_rivals = table[table["settled"] & (table["difference"] < 0)].sort_values("difference")
     over_baseline = table[table["second_model"] == baseline].iloc[0]
     if len(better_rivals):
         rival = better_rivals.iloc[0]
         sentence = f"{rival['second_model']} is better on the device by {_gain_text(rival, sign=-1)}."
         return Verdict("refuted", sentence, best, table)
-    if over_baseline["p_holm"] < LEVEL:
+    if over_baseline["settled"]:
         gain = _gain_text(over_baseline)
         sentence = f"{proposal} is better than {baseline} on the device by {gain}, and no rival is shown to be better."
         return Verdict("confirmed", sentence, best, table)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,14 +11,12 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.published_table import Claim
 from aimc_robust.report.comparison.paper_table import best_label
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import difference_table
+from aimc_robust.statistics.difference_table import Comparison, Key
 
 ClaimState = Literal["held", "did not hold", "not settled"]
 HELD: ClaimState = "held"
 NOT_HELD: ClaimState = "did not hold"
 NOT_SETTLED: ClaimState = "not settled"
-Key = tuple[str, str]
-"""(method label, target)."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class ClaimResult:
 
     Attributes:
         text: The claim.
-        state: `HELD` if the 95 % interval of the difference lies above 0, `NOT_HELD` if it lies below, else
+        state: `HELD` if the difference is settled and positive, `NOT_HELD` if settled and negative, else
             `NOT_SETTLED`.
         better: The (label, target) that the claim says scores higher; of several methods the best. None without rows.
         than: The (label, target) that it is compared with; None without rows.
@@ -48,25 +47,45 @@ class ClaimResult:
     reason: str = ""
 
 
-def check_claims(spec: ComparisonSpec, estimates: Mapping[Key, AccuracyEstimate]) -> list[ClaimResult]:
+def claim_pairs(spec: ComparisonSpec, estimates: Mapping[Key, AccuracyEstimate]) -> Iterator[tuple[Key, Key]]:
+    """Yield every (better, than) pair that a claim may come to: each side may name several methods."""
+    for claim in spec.paper.build_claims(spec.labels) if spec.paper is not None else ():
+        sides = [
+            [(label, target) for label in labels if (label, target) in estimates]
+            for labels, target in (claim.better, claim.than)
+        ]
+        for better, than in itertools.product(*sides):
+            if spec.data_of(better[0]) == spec.data_of(than[0]):
+                yield better, than
+
+
+def check_claims(
+    spec: ComparisonSpec,
+    estimates: Mapping[Key, AccuracyEstimate],
+    comparisons: Mapping[tuple[Key, Key], Comparison],
+) -> list[ClaimResult]:
     """Test each claim of the spec's paper on the results.
 
-    If a side of a claim names several methods, the one with the highest mean on its target represents it. It is
-    selected on the same rows, which favors the side with more methods.
+    If a side of a claim names several methods, the one with the highest mean on its target represents it.
 
     Args:
         spec: The spec of the comparison.
         estimates: (label, target) -> estimate.
+        comparisons: All comparisons of the page, with those of `claim_pairs`.
 
     Returns:
         One result per claim; empty if the spec reproduces no paper.
     """
     if spec.paper is None:
         return []
-    return [_check_claim(claim, spec, estimates) for claim in spec.paper.build_claims(spec.labels)]
+    return [_check_claim(claim, estimates, comparisons) for claim in spec.paper.build_claims(spec.labels)]
 
 
-def _check_claim(claim: Claim, spec: ComparisonSpec, estimates: Mapping[Key, AccuracyEstimate]) -> ClaimResult:
+def _check_claim(
+    claim: Claim,
+    estimates: Mapping[Key, AccuracyEstimate],
+    comparisons: Mapping[tuple[Key, Key], Comparison],
+) -> ClaimResult:
     sides: list[Key] = []
     for labels, target in (claim.better, claim.than):
         label = best_label(labels, target, estimates)
@@ -76,15 +95,12 @@ def _check_claim(claim: Claim, spec: ComparisonSpec, estimates: Mapping[Key, Acc
         sides.append((label, target))
     better, than = sides
     means = estimates[better].mean, estimates[than].mean
-    if spec.data_of(better[0]) != spec.data_of(than[0]):
+    comparison = comparisons.get((better, than))
+    if comparison is None:
         return ClaimResult(claim.text, NOT_SETTLED, better, than, means, reason="not paired: different data sets")
-    row = difference_table(estimates, [(better, than)]).iloc[0]
-    if row["pairs"] == 0:
-        return ClaimResult(
-            claim.text, NOT_SETTLED, better, than, means, reason="not paired: no training seed in common"
-        )
-    low, high = float(row["ci_low"]), float(row["ci_high"])
-    settled = low < high and (low > 0 or high < 0)  # an interval of width 0 comes from too few values
-    state = NOT_SETTLED if not settled else HELD if low > 0 else NOT_HELD
-    difference, covers = float(row["difference"]), str(row["covers"])
-    return ClaimResult(claim.text, state, better, than, means, difference, (low, high), covers)
+    found = comparison.difference
+    if found is None:
+        reason = "not paired: no training seed in common"
+        return ClaimResult(claim.text, NOT_SETTLED, better, than, means, reason=reason)
+    state: ClaimState = {1: HELD, -1: NOT_HELD}.get(comparison.sign, NOT_SETTLED)
+    return ClaimResult(claim.text, state, better, than, means, found.mean, found.ci, found.covers)

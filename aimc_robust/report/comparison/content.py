@@ -13,7 +13,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.filenames import SPEC
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
-from aimc_robust.report.comparison.claims import ClaimResult, check_claims
+from aimc_robust.report.comparison.claims import ClaimResult, check_claims, claim_pairs
 from aimc_robust.report.comparison.costs import MethodCost, training_costs
 from aimc_robust.report.comparison.landscapes import SurfacesByMethod, loss_surfaces
 from aimc_robust.report.comparison.paper_table import PaperTable, paper_table, scale_note
@@ -21,11 +21,14 @@ from aimc_robust.report.comparison.rankings import (
     BaselineComparison,
     CompensationEffect,
     Ranking,
+    baseline_pairs,
     compare_with_baseline,
     compensation_effects,
+    compensation_pairs,
     rank_methods,
 )
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.difference_table import compare_pairs
 from aimc_robust.targets.target import CrossbarTarget, Target
 
 MAX_TARGETS_PER_TABLE = 6  # columns that fit a printed page
@@ -46,6 +49,7 @@ class ComparisonContent:
         target_groups: Names of the targets, in groups that fit one table.
         rankings: Target -> label -> ranking.
         baseline_comparisons: The best method against the baseline, per target.
+        comparisons: Number of comparisons that the page makes, for which their p values are corrected.
         costs: Label -> training cost.
         paper: The reproduced table; None if the spec has none.
         claims: Results of the paper's claims.
@@ -69,6 +73,7 @@ class ComparisonContent:
     target_groups: list[list[str]]
     rankings: dict[str, dict[str, Ranking]]
     baseline_comparisons: list[BaselineComparison]
+    comparisons: int
     costs: dict[str, MethodCost]
     paper: PaperTable | None
     claims: list[ClaimResult]
@@ -117,7 +122,12 @@ def gather(
     history = results.histories() if history is None else history
     spec, estimates = results.spec, results.estimates(frame)
     targets = {target.name: target for target in results.targets}
-    ranked = {name: rank_methods(spec, estimates, name) for name in targets}
+    pairs = [
+        *baseline_pairs(spec, estimates, targets),
+        *claim_pairs(spec, estimates),
+        *compensation_pairs(estimates, spec.labels, targets.values()),
+    ]
+    comparisons = compare_pairs(estimates, pairs)
     failures = {trial: reason for trial in results.trials if (reason := results.failure(trial)) is not None}
     costs = training_costs(spec, history)
     paper_costs = costs if spec.paper is None else training_costs(spec, history, spec.paper.relative_to)
@@ -128,15 +138,14 @@ def gather(
         estimates=estimates,
         top5=_top5(frame),
         target_groups=_target_groups(list(targets.values())),
-        rankings=ranked,
-        baseline_comparisons=compare_with_baseline(spec, ranked),
+        rankings=rank_methods(spec, estimates, comparisons, targets),
+        baseline_comparisons=compare_with_baseline(spec, estimates, comparisons, targets),
+        comparisons=len({frozenset(pair) for pair in comparisons}),
         costs=costs,
         paper=paper_table(spec, estimates, paper_costs),
-        claims=check_claims(spec, estimates),
+        claims=check_claims(spec, estimates, comparisons),
         devices=device_targets(targets.values()),
-        compensation_effects=[
-            effect for target in targets.values() for effect in compensation_effects(estimates, spec.labels, target)
-        ],
+        compensation_effects=compensation_effects(estimates, comparisons, spec.labels, targets.values()),
         failures={str(trial): reason for trial, reason in failures.items()},
         missing=len(_unfinished_trials(results, frame) - set(failures)),
         landscapes=loss_surfaces(results),

@@ -1,36 +1,39 @@
-"""Ranking of the methods on each target, and comparison of the best method with the baseline.
+"""Comparison of every method with the baseline on each target, and of targets with and without compensation.
 
 Only methods with the same images are compared: accuracies on different test sets are different quantities.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from aimc_robust.errors import InputError
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.paired_difference import PairedDifference, paired_difference
+from aimc_robust.statistics.difference_table import Comparison, Key
 from aimc_robust.targets.target import CrossbarTarget, Target
 
-Estimates = Mapping[tuple[str, str], AccuracyEstimate]
+Estimates = Mapping[Key, AccuracyEstimate]
 """(label, target) -> estimate."""
-Status = Literal["best", "tied", "unpaired", ""]
+Comparisons = Mapping[tuple[Key, Key], Comparison]
+"""(first, second) -> comparison, of all comparisons of the page."""
+Status = Literal["above", "below", "unpaired", ""]
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Rank of a method on one target, among the methods with the same images.
+    """Place of a method on one target.
 
     Attributes:
         estimate: The method's accuracy.
-        status: `best`: highest mean. `tied`: the 95 % interval of the paired difference from the best includes 0.
-            `unpaired`: no training seed in common with the best. Empty: worse than the best, or the only method.
+        is_best: Whether it has the highest mean of the methods with the same images, if there are several.
+        status: `above`, `below`: its difference from the baseline is settled. `unpaired`: no training seed in common
+            with the baseline. Empty: not settled, or nothing to compare with.
     """
 
     estimate: AccuracyEstimate
+    is_best: bool
     status: Status
 
 
@@ -44,7 +47,7 @@ class BaselineComparison:
         baseline: Label of the baseline.
         best_mean: Mean accuracy of the best method [percent].
         baseline_mean: Mean accuracy of the baseline [percent].
-        difference: best - baseline, paired over models and chips; None without a training seed in common.
+        comparison: best - baseline; None if the baseline itself is the best.
     """
 
     target: str
@@ -52,12 +55,12 @@ class BaselineComparison:
     baseline: str
     best_mean: float
     baseline_mean: float
-    difference: PairedDifference | None
+    comparison: Comparison | None
 
     @property
     def settled(self) -> bool:
-        """Whether the interval of the difference excludes 0."""
-        return self.difference is not None and self.difference.settled
+        """Whether the best method is settled to be above the baseline."""
+        return self.comparison is not None and self.comparison.settled
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class CompensationEffect:
         compensation: Names of the compensations, joined by "and".
         before: Accuracy without compensation.
         after: Accuracy with compensation.
-        difference: after - before, paired; None without a training seed in common.
+        comparison: after - before.
     """
 
     target: str
@@ -78,47 +81,107 @@ class CompensationEffect:
     compensation: str
     before: AccuracyEstimate
     after: AccuracyEstimate
-    difference: PairedDifference | None
+    comparison: Comparison
 
 
-def rank_methods(spec: ComparisonSpec, estimates: Estimates, target: str) -> dict[str, Ranking]:
-    """Rank the methods that have rows on a target.
+def baseline_pairs(spec: ComparisonSpec, estimates: Estimates, targets: Iterable[str]) -> Iterator[tuple[Key, Key]]:
+    """Yield every (method, baseline) pair on each target.
+
+    A statement about the best method is among them whichever method is the best.
+    """
+    for target in targets:
+        for label, baseline in _baselines(spec).items():
+            if label != baseline and (label, target) in estimates and (baseline, target) in estimates:
+                yield (label, target), (baseline, target)
+
+
+def rank_methods(
+    spec: ComparisonSpec, estimates: Estimates, comparisons: Comparisons, targets: Iterable[str]
+) -> dict[str, dict[str, Ranking]]:
+    """Rank the methods that have rows on each target.
 
     Args:
         spec: The spec of the comparison.
         estimates: (label, target) -> estimate.
-        target: Name of the target.
+        comparisons: All comparisons of the page, with those of `baseline_pairs`.
+        targets: Names of the targets.
 
     Returns:
-        Label -> ranking, in the order of the spec.
+        Target -> label -> ranking, in the order of the spec.
     """
+    baselines = _baselines(spec)
     groups = _group_labels(spec.labels, lambda label: spec.data_of(label).model_dump_json())
-    ranked: dict[str, Ranking] = {}
-    for labels in groups:
-        group = {label: estimates[label, target] for label in labels if (label, target) in estimates}
-        if group:
-            best = max(group, key=lambda label: group[label].mean)
-            only_method = len(labels) == 1 and len(groups) > 1
-            for label, estimate in group.items():
-                status = ("" if only_method else "best") if label == best else _status(group[best], estimate)
-                ranked[label] = Ranking(estimate, status)
-    return {label: ranked[label] for label in spec.labels if label in ranked}
+    rankings: dict[str, dict[str, Ranking]] = {}
+    for target in targets:
+        means = {label: estimates[label, target].mean for label in spec.labels if (label, target) in estimates}
+        measured = [[label for label in group if label in means] for group in groups if len(group) > 1]
+        best = {max(group, key=means.__getitem__) for group in measured if group}
+        rankings[target] = {
+            label: Ranking(
+                estimates[label, target],
+                label in best,
+                _status(comparisons.get(((label, target), (baselines[label], target)))),
+            )
+            for label in means
+        }
+    return rankings
 
 
 def compare_with_baseline(
-    spec: ComparisonSpec, rankings: Mapping[str, Mapping[str, Ranking]]
+    spec: ComparisonSpec, estimates: Estimates, comparisons: Comparisons, targets: Iterable[str]
 ) -> list[BaselineComparison]:
     """Compare the best method with the baseline, for each target and each group of comparable methods.
 
-    Methods of a group have the same images and the same network. If no two methods share a network, the networks are
-    the subject of the comparison, and the same images suffice.
-
     Args:
         spec: The spec of the comparison.
-        rankings: Target -> label -> ranking.
+        estimates: (label, target) -> estimate.
+        comparisons: All comparisons of the page, with those of `baseline_pairs`.
+        targets: Names of the targets.
 
     Returns:
         The comparisons; none for a group with fewer than two methods that have rows, or without its baseline.
+    """
+    baselines, found = _baselines(spec), []
+    for target in targets:
+        for baseline in dict.fromkeys(baselines.values()):
+            group = [label for label in spec.labels if baselines[label] == baseline and (label, target) in estimates]
+            if baseline in group and len(group) > 1:
+                means = {label: estimates[label, target].mean for label in group}
+                best = max(means, key=means.__getitem__)
+                comparison = comparisons.get(((best, target), (baseline, target)))
+                found.append(BaselineComparison(target, best, baseline, means[best], means[baseline], comparison))
+    return found
+
+
+def compensation_pairs(
+    estimates: Estimates, labels: Sequence[str], targets: Iterable[Target]
+) -> Iterator[tuple[Key, Key]]:
+    """Yield (with compensation, without) for each target with compensation and each method with rows of both."""
+    for target in targets:
+        if isinstance(target, CrossbarTarget) and target.corrects is not None:
+            pairs = [((label, target.name), (label, target.corrects)) for label in labels]
+            yield from (pair for pair in pairs if pair[0] in estimates and pair[1] in estimates)
+
+
+def compensation_effects(
+    estimates: Estimates, comparisons: Comparisons, labels: Sequence[str], targets: Iterable[Target]
+) -> list[CompensationEffect]:
+    """Return the effect of each target's compensation on each method that has rows with and without it."""
+    crossbars = [target for target in targets if isinstance(target, CrossbarTarget)]
+    names = {target.name: " and ".join(target.deployment.compensation) for target in crossbars}
+    return [
+        CompensationEffect(
+            before[1], before[0], names[after[1]], estimates[before], estimates[after], comparisons[after, before]
+        )
+        for after, before in compensation_pairs(estimates, labels, targets)
+    ]
+
+
+def _baselines(spec: ComparisonSpec) -> dict[str, str]:
+    """Return the baseline of each method, which has the same images and the same network.
+
+    If no two methods share a network, the networks are the subject of the comparison, and the same images suffice.
+    The baseline of a group is `sgd`, else the first method of kind sgd, else the first.
     """
 
     def data(label: str) -> str:
@@ -127,49 +190,10 @@ def compare_with_baseline(
     groups = _group_labels(spec.labels, lambda label: (data(label), spec.model_of(label).model_dump_json()))
     if max(len(group) for group in groups) == 1:
         groups = _group_labels(spec.labels, data)
-    comparisons = [
-        _compare_best_with_baseline(spec, group, target, ranked)
-        for target, ranked in rankings.items()
-        for group in groups
-    ]
-    return [comparison for comparison in comparisons if comparison is not None]
-
-
-def baseline_of(spec: ComparisonSpec, labels: Sequence[str]) -> str:
-    """Return the baseline among `labels`: `sgd`, else the first method of kind sgd, else the first."""
-    kinds = {label: spec.methods[label].get("kind", label) for label in labels}
-    return min(labels, key=lambda label: (label != "sgd", kinds[label] != "sgd"))
-
-
-def compensation_effects(estimates: Estimates, labels: Sequence[str], target: Target) -> list[CompensationEffect]:
-    """Return the effect of a target's compensation on each method that has rows with and without it.
-
-    Args:
-        estimates: (label, target) -> estimate.
-        labels: The methods.
-        target: A target with compensation.
-
-    Returns:
-        One effect per method.
-    """
-    if not isinstance(target, CrossbarTarget) or target.corrects is None:
-        return []
-    names = " and ".join(target.deployment.compensation)
-    effects = []
-    for label in labels:
-        before, after = estimates.get((label, target.corrects)), estimates.get((label, target.name))
-        if before is not None and after is not None:
-            difference = _paired_difference(after, before)
-            effects.append(CompensationEffect(target.corrects, label, names, before, after, difference))
-    return effects
-
-
-def _paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> PairedDifference | None:
-    """The paired difference; None if failed trainings left no seed in common."""
-    try:
-        return paired_difference(first, second)
-    except InputError:
-        return None
+    kinds = {label: spec.methods[label].get("kind", label) for label in spec.labels}
+    return {
+        label: min(group, key=lambda label: (label != "sgd", kinds[label] != "sgd")) for group in groups for label in group
+    }
 
 
 def _group_labels(labels: Sequence[str], key: Callable[[str], Hashable]) -> list[list[str]]:
@@ -180,20 +204,9 @@ def _group_labels(labels: Sequence[str], key: Callable[[str], Hashable]) -> list
     return list(groups.values())
 
 
-def _status(best: AccuracyEstimate, other: AccuracyEstimate) -> Status:
-    difference = _paired_difference(best, other)
-    if difference is None:
+def _status(comparison: Comparison | None) -> Status:
+    if comparison is None:
+        return ""
+    if comparison.difference is None:
         return "unpaired"
-    return "" if difference.settled else "tied"
-
-
-def _compare_best_with_baseline(
-    spec: ComparisonSpec, labels: Sequence[str], target: str, ranked: Mapping[str, Ranking]
-) -> BaselineComparison | None:
-    estimates = {label: ranked[label].estimate for label in labels if label in ranked}
-    baseline = baseline_of(spec, labels)
-    if baseline not in estimates or len(estimates) < 2:
-        return None
-    best = max(estimates, key=lambda label: estimates[label].mean)
-    top, base = estimates[best], estimates[baseline]
-    return BaselineComparison(target, best, baseline, top.mean, base.mean, _paired_difference(top, base))
+    return {1: "above", -1: "below"}.get(comparison.sign, "")

@@ -74,7 +74,7 @@ def accuracy_markdown(content: ComparisonContent) -> str:
             return MISSING
         estimate = ranking.estimate
         mean = format_number(estimate.mean)
-        mean = f"**{mean}**" if ranking.status == "best" else mean
+        mean = f"**{mean}**" if ranking.is_best else mean
         return mean + format_deviations(estimate.sd_noise, estimate.sd_seed)
 
     return _markdown(["method", *content.targets], _method_rows(content, cell))
@@ -88,7 +88,7 @@ def accuracy_latex(content: ComparisonContent) -> str:
         if ranking is None:
             return "--"
         estimate = ranking.estimate
-        return _latex_value(estimate.mean, estimate.sd_noise, estimate.sd_seed, bold=ranking.status == "best")
+        return _latex_value(estimate.mean, estimate.sd_noise, estimate.sd_seed, bold=ranking.is_best)
 
     rows = [[escape_latex(method), *cells] for method, *cells in _method_rows(content, cell)]
     return _tabular(["method", *content.targets], rows)
