@@ -2,6 +2,8 @@
 
 import html
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jinja2
 
@@ -9,6 +11,11 @@ from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.paired_difference import PairedDifference
 
 MISSING = "–"
+SETTLED = (
+    "A difference is settled if its p value is below 0.05 after Holm's correction for all comparisons of the page, so "
+    "that with 95 % confidence none of the settled differences is due to chance. Differences are paired by training "
+    "seed and chip."
+)
 
 
 def template_environment(template: str) -> jinja2.Environment:
@@ -29,11 +36,13 @@ def template_environment(template: str) -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.globals["SETTLED"] = SETTLED
     environment.filters |= {
         "number": format_number,
         "significant": format_significant,
         "ratio": format_ratio,
         "interval": format_interval,
+        "chips": chips_text,
         "ci": format_ci,
         "deviations": format_deviations,
         "p_value": format_p_value,
@@ -62,6 +71,13 @@ def format_interval(low: float | None, high: float | None, digits: int = 1) -> s
     if low is None or high is None or math.isnan(low):
         return ""
     return f"[{low:z.{digits}f}, {high:z.{digits}f}]"
+
+
+def chips_text(row: Mapping[str, Any], precision: float | None) -> str:
+    """Format the number of models and chips of a summary row, with the half-width where it misses `precision`."""
+    chips = str(row["chips"]) if row["models"] == 1 else f"{row['models']} x {row['chips']}"
+    missed = precision is not None and row["half_width"] > precision * (1.0 + 1e-9)
+    return f"{chips}, only ±{row['half_width']:.2g}" if missed else chips
 
 
 def format_ci(estimate: AccuracyEstimate | PairedDifference, digits: int = 1) -> str:

@@ -4,8 +4,8 @@ Stopping as soon as the interval is narrow enough selects moments at which the s
 intervals cover less than 95 %. In Stein's method the standard deviation of the pilot alone decides the number of chips
 and alone gives the interval. For normally distributed accuracies it is independent of the mean, so the coverage is
 exactly 95 % whatever number of chips follows, also if a cap ends sampling early (the interval is then wider than
-requested). Skewed accuracies reduce the coverage as for a t interval of 10 chips: about 94 % at a skewness of 1, 93 %
-at 1.4, 91 % at 2.
+requested). Skewed accuracies reduce the coverage: to about 93 % at a skewness of 1 and 88 to 90 % at 2
+(docs/statistics.md). For such devices a fixed number of chips and `AccuracyEstimate.skewed_ci` cover better.
 
 References:
     C. Stein, A two-sample test for a linear hypothesis whose power is independent of the variance, Ann. Math. Statist.
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from aimc_robust.errors import InputError, require_finite, require_whole
-from aimc_robust.statistics.t_interval import sample_std, t_interval, t_quantile
+from aimc_robust.statistics.t_interval import mean_error, sample_std, t_interval, t_quantile
 
 DEFAULT_PILOT = 10  # chips; fewer make t, and so the number of chips, large; more are wasted on devices with low noise
 
@@ -67,3 +67,18 @@ def stein_interval(values: ArrayLike, pilot: int = DEFAULT_PILOT) -> tuple[float
     """
     require_whole("pilot", pilot, low=2)
     return t_interval(values, pilot)
+
+
+def cap_note(values: ArrayLike, half_width: float, pilot: int = DEFAULT_PILOT) -> str | None:
+    """Say which half-width was reached if a cap ended sampling early; None if the requested one was.
+
+    Args:
+        values: Accuracies [percent] in the order of the chips, at least 2.
+        half_width: Requested half-width [percentage points].
+        pilot: Number of pilot chips.
+    """
+    values = np.asarray(values, dtype=float)
+    needed, reached = chips_needed(values[:pilot], half_width), mean_error(values, pilot).half_width()
+    if needed <= len(values):
+        return None
+    return f"±{reached:.2g} points with {len(values)} chips; ±{half_width:g} needs {needed} chips"

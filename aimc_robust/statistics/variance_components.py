@@ -28,7 +28,7 @@ class VarianceComponents:
             is chip + residual.
         seed: Variance between models beyond what a finite number of chips leaves in their means; NaN with a single
             model or without `noise`.
-        chip: Variance of the chip effects; 0 with a single model and where models share no chips, because it is then
+        chip: Variance of the chip effects; NaN with a single model and where models share no chips, because it is then
             part of `residual`.
         residual: Variance beyond both.
         noise_ci: 95 % interval of `noise` for normally distributed accuracies and a number of chips fixed in advance:
@@ -68,7 +68,7 @@ def variance_components(effects: CrossedEffects) -> VarianceComponents:
     return VarianceComponents(
         noise=noise,
         seed=effects.model_variance,
-        chip=effects.chip_variance,
+        chip=effects.chip_variance if residual_df > 0 else math.nan,
         residual=effects.residual_variance,
         noise_ci=(noise - float(np.linalg.norm(low)), noise + float(np.linalg.norm(high))),
     )

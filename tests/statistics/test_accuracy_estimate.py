@@ -1,4 +1,4 @@
-"""Means, spreads and intervals against closed forms, and the interval's coverage by simulation."""
+"""Means, spreads and intervals against closed forms."""
 
 import itertools
 import math
@@ -9,7 +9,9 @@ import pytest
 from scipy import stats
 
 from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate, WorstChip, t_interval
+from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate, WorstChip
+from aimc_robust.statistics.crossed_effects import CrossedEffects
+from aimc_robust.statistics.skewed_interval import hall_interval
 from aimc_robust.statistics.test_set_error import sampling_half_width
 
 SHAPES = [(1, 1), (1, 25), (3, 1), (3, 25)]
@@ -64,52 +66,62 @@ def test_sd_seed_is_the_spread_of_model_means(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_interval_is_students_over_models_or_over_the_chips_of_one(shape):
+def test_the_interval_is_students_over_chips_or_models_and_that_of_crossed_effects_over_both(shape):
     values = accuracies(*shape)
     found = estimate(values)
     repeated = values.mean(1) if shape[0] > 1 else values[0]
     if len(repeated) == 1:
         assert all(map(math.isnan, found.ci))
-    else:
+    elif min(shape) == 1:
         expected = stats.t.interval(0.95, len(repeated) - 1, loc=repeated.mean(), scale=stats.sem(repeated))
         assert found.ci == pytest.approx(expected)
+    else:
+        half_width = CrossedEffects(values).mean_error().half_width()
+        assert found.ci == pytest.approx((values.mean() - half_width, values.mean() + half_width))
     assert found.ci_covers == ("models" if shape[0] > 1 else "chips")
+
+
+def test_a_chip_effect_that_all_models_share_widens_the_interval():
+    chip_effects = np.random.default_rng(0).normal(0.0, 3.0, (1, 10))
+    alone, shared = estimate(accuracies(10, 10)), estimate(accuracies(10, 10) + chip_effects)
+    assert shared.sd_seed == pytest.approx(alone.sd_seed)  # it does not show between models
+    assert np.ptp(shared.ci) > 1.3 * np.ptp(alone.ci)
+
+
+@pytest.mark.parametrize(("accuracies", "end"), [([[99.0, 99.9], [100.0, 98.0]], 1), ([[1.0, 0.0], [0.1, 2.0]], 0)])
+def test_the_interval_of_an_accuracy_ends_at_0_and_100(accuracies, end):
+    found = estimate(np.array(accuracies))
+    assert found.ci[end] == (0.0, 100.0)[end]
+    assert 0.0 <= found.ci[0] < found.mean < found.ci[1] <= 100.0
+    assert found.effects.mean_error().half_width() > abs(found.mean - found.ci[end])
+
+
+@pytest.mark.parametrize("accuracy", [-0.1, 100.1, 1e4])
+def test_what_is_no_percentage_is_refused(accuracy):
+    with pytest.raises(InputError, match="in percent, 0 to 100.*for_column"):
+        estimate(np.array([[50.0, accuracy]]))
+
+
+def test_the_half_width_over_chips_is_the_largest_of_the_models():
+    values = accuracies(3, 10)
+    halves = [stats.t.ppf(0.975, 9) * stats.sem(row) for row in values]
+    assert estimate(values).half_width_over_chips == pytest.approx(max(halves))
+
+
+def test_skewness_and_its_interval_are_those_of_one_models_chips():
+    values = 90.0 - np.random.default_rng(3).gamma(1.0, 2.0, (1, 25))
+    found = estimate(values)
+    assert found.skewness == pytest.approx(stats.skew(values[0], bias=False))
+    assert found.skewed_ci == pytest.approx(hall_interval(values[0]))
+    assert found.skewed_ci[0] < found.ci[0]  # the longer arm points to the bad chips
+    for other in (estimate(accuracies(2, 25)), AccuracyEstimate(found.table, pilot=10), estimate(values[:, :4])):
+        assert all(map(math.isnan, other.skewed_ci))
 
 
 def test_the_half_width_over_25_chips_is_0_41_sd():
     found = estimate(accuracies(1, 25))
     low, high = found.ci
     assert (high - low) / 2 / found.sd_noise == pytest.approx(0.413, abs=0.001)
-
-
-def coverage(seeds, interval_of):
-    """Share of 4000 repetitions of nested models whose interval holds the true mean; standard error 0.35 %."""
-    rng = np.random.default_rng(seeds)
-    hits = 0
-    for _ in range(4000):
-        low, high = interval_of(accuracies(seeds, 10, rng=rng))
-        hits += low <= 70.0 <= high
-    return hits / 4000
-
-
-@pytest.mark.parametrize("seeds", [3, 4, 5])
-def test_the_interval_over_models_covers_95_percent(seeds):
-    assert 0.935 <= coverage(seeds, lambda values: t_interval(values.mean(1))) <= 0.965
-
-
-def test_pooling_chips_as_if_independent_would_cover_too_little():
-    assert coverage(5, lambda values: t_interval(values.ravel())) < 0.80
-
-
-def test_the_squared_half_width_holds_both_variances():
-    # Mean over repetitions of (half / t)^2 against v_seed / S + v_noise / (S N), as the docstring has it.
-    rng, seeds, chips = np.random.default_rng(0), 4, 10
-    t = stats.t.ppf(0.975, seeds - 1)
-    squares = []
-    for _ in range(4000):
-        low, high = t_interval(accuracies(seeds, chips, rng=rng).mean(1))
-        squares.append(((high - low) / 2 / t) ** 2)
-    assert np.mean(squares) == pytest.approx(2.0**2 / seeds + 3.0**2 / (seeds * chips), rel=0.05)
 
 
 @pytest.mark.parametrize("q", [0.0, 0.05, 0.5, 1.0])
@@ -149,7 +161,8 @@ def test_models_may_have_different_numbers_of_chips():
     found = AccuracyEstimate(pd.DataFrame(rows, columns=["seed", "chip", "accuracy"]))
     means = np.array([values.mean() for values in models])
     assert found.mean == pytest.approx(means.mean())
-    assert found.ci == pytest.approx(stats.t.interval(0.95, 2, loc=means.mean(), scale=stats.sem(means)))
+    half_width = found.effects.mean_error().half_width()
+    assert found.ci == pytest.approx((means.mean() - half_width, means.mean() + half_width))
     assert found.sd_noise == pytest.approx(np.mean([values.std(ddof=1) for values in models]))
     assert (found.seeds, found.chips) == (3, 25)
 
@@ -171,7 +184,8 @@ MEASURED = pd.DataFrame(
 def test_another_column_has_the_same_statistics():
     found = AccuracyEstimate(MEASURED).for_column("loss")
     alone = AccuracyEstimate(MEASURED[["seed", "chip"]].assign(accuracy=MEASURED["loss"]))
-    for statistic in ("mean", "sd_noise", "sd_seed", "ci", "components"):
+    assert found.ci[0] < 0.0  # only percentages end at 0 and 100
+    for statistic in ("mean", "sd_noise", "sd_seed", "components"):
         assert getattr(found, statistic) == getattr(alone, statistic)
     assert found.quantile(0.5) == pytest.approx(0.5)
     assert found.mean == pytest.approx(0.55)

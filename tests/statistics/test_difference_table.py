@@ -8,7 +8,7 @@ from support.estimates import estimate
 
 from aimc_robust.errors import UnknownNameError
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import difference_table
+from aimc_robust.statistics.difference_table import compare_pairs, difference_table
 from aimc_robust.statistics.multiple_testing import holm
 from aimc_robust.statistics.paired_difference import paired_difference
 
@@ -46,6 +46,34 @@ def test_the_p_values_are_corrected_over_the_whole_table():
     table = difference_table(ESTIMATES, COMPARISONS)
     assert list(table["p_holm"]) == list(holm(table["p"]))
     assert table["p_holm"].min() == pytest.approx(3 * table["p"].min())
+    assert list(table["settled"]) == list(table["p_holm"] < 0.05)
+    assert set(table["settled"]) == {True, False}
+
+
+def test_a_pair_that_occurs_twice_counts_once_in_either_direction():
+    once = compare_pairs(ESTIMATES, COMPARISONS)
+    twice = compare_pairs(ESTIMATES, [*COMPARISONS, *COMPARISONS, *[pair[::-1] for pair in COMPARISONS]])
+    for first, second in COMPARISONS:
+        here, back = twice[first, second], twice[second, first]
+        assert here == once[first, second]
+        assert (back.p_holm, back.settled, back.sign) == (here.p_holm, here.settled, -here.sign)
+
+
+def test_a_difference_that_cannot_be_tested_is_not_settled():
+    estimates = {("a", "x"): estimate([[80.0]]), ("b", "x"): estimate([[70.0]])}
+    comparison = compare_pairs(estimates, [(("a", "x"), ("b", "x"))])[("a", "x"), ("b", "x")]
+    assert comparison.difference.mean == 10.0
+    assert (comparison.settled, comparison.sign) == (False, 0)
+
+
+def test_what_is_settled_alone_may_not_be_among_many():
+    rng = np.random.default_rng(0)
+    estimates = {(f"m{i}", "x"): estimate(rng.normal(80.0, 1.0, (1, 10))) for i in range(20)}
+    estimates["good", "x"] = estimate(rng.normal(81.5, 1.0, (1, 10)))
+    pairs = [(key, ("m0", "x")) for key in estimates if key != ("m0", "x")]
+    good = ("good", "x"), ("m0", "x")
+    assert compare_pairs(estimates, [good])[good].settled
+    assert not compare_pairs(estimates, pairs)[good].settled
 
 
 def test_a_large_difference_among_thirty_of_none_is_the_one_that_stays():
@@ -71,7 +99,7 @@ def test_digital_is_paired_with_every_chip(turned):
 
 
 def test_digital_is_paired_within_each_trained_model():
-    digital, analog = np.array([[90.0], [92.0], [91.0]]), accuracies(5, seeds=3)
+    digital, analog = np.array([[90.0], [92.0], [91.0]]), accuracies(5, seeds=3, mean=-10.0)
     analog += digital  # a model that is better digitally is better on every chip
     estimates = {("a", "digital"): estimate(digital), ("b", "rram"): estimate(analog)}
     (_, row), *_ = difference_table(estimates, [(("b", "rram"), ("a", "digital"))]).iterrows()

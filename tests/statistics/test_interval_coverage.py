@@ -3,16 +3,21 @@
 A share of 2000 repetitions has a standard error of 0.5 points.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
+from support.benchmark_scripts import load_script
 from support.estimates import estimate
 
 from aimc_robust.statistics.paired_difference import paired_difference
-from aimc_robust.statistics.t_interval import t_interval
+from aimc_robust.statistics.crossed_effects import CrossedEffects
+from aimc_robust.statistics.skewed_interval import hall_interval
+from aimc_robust.statistics.t_interval import MeanError, t_interval
 from aimc_robust.statistics.two_stage_sampling import chips_needed, stein_interval
-from aimc_robust.statistics.variance_components import variance_components
 
+script = load_script("statistics/coverage.py")
 REPETITIONS = 2000
 TRUTH = 80.0
 
@@ -49,26 +54,76 @@ def test_over_chips(draw, chips):
     assert honest(coverage([t_interval(row) for row in draw(np.random.default_rng(chips), chips)]))
 
 
+@pytest.mark.parametrize("chips", [10, 25])
+def test_over_strongly_skewed_chips_halls_interval_covers_and_students_does_not(chips):
+    values = skewed(np.random.default_rng(chips), chips, sd=6.0, shape=1.0)
+    assert honest(coverage([hall_interval(row) for row in values]))
+    assert coverage([t_interval(row) for row in values]) < 0.93
+
+
 def test_a_normal_quantile_in_place_of_students_would_cover_too_little():
     values = normal(np.random.default_rng(5), 5)
     half = 1.96 * values.std(axis=1, ddof=1) / np.sqrt(5)
     assert coverage(np.stack([values.mean(1) - half, values.mean(1) + half], axis=1)) < 0.90
 
 
-@pytest.mark.parametrize(("sd_seed", "sd_noise"), [(1.0, 0.3), (1.0, 8.0), (0.0, 2.0)])
-@pytest.mark.parametrize("seeds", [3, 4, 5])
-def test_over_models(seeds, sd_seed, sd_noise):
-    values = nested(np.random.default_rng(seeds), seeds, 10, sd_seed, sd_noise)
-    assert honest(coverage([t_interval(means) for means in values.mean(2)]))
+SHARES = list(itertools.product((0.0, 0.05, 0.2, 0.5), (0.0, 0.14, 0.3)))  # of the variance: models, chips
+
+
+@pytest.mark.parametrize("chips", [5, 10, 50])
+@pytest.mark.parametrize("models", [2, 3, 10, 20])
+def test_over_models_that_share_their_chips(models, chips):
+    coverages = [
+        1.0 - script.miss_rate(MeanError.half_width, models, chips, model_share=a, chip_share=b) for a, b in SHARES
+    ]
+    assert min(coverages) > 0.938
+    assert max(coverages) < 0.981
+
+
+@pytest.mark.parametrize("level", [1e-3, 1e-5])
+@pytest.mark.parametrize(("models", "chips"), [(2, 50), (3, 25), (10, 5), (20, 10)])
+def test_tests_at_the_small_levels_of_a_correction_keep_them(models, chips, level):
+    for a, b in SHARES:
+        rate = script.miss_rate(MeanError.half_width, models, chips, model_share=a, chip_share=b, level=level)
+        assert rate < 1.05 * level
+
+
+def test_chips_taken_for_independent_between_models_would_cover_far_too_little():
+    def student(models, chips):
+        return 1.0 - script.miss_rate(script.student_over_models, models, chips, model_share=0.09, chip_share=0.14)
+
+    assert student(3, 10) == pytest.approx(0.941, abs=0.003)
+    assert student(10, 10) == pytest.approx(0.868, abs=0.003)
+    assert student(20, 5) < 0.80
+
+
+def crossed(rng, models, chips, sd_model, sd_chip, sd_residual, repetitions=1000):
+    effects = rng.normal(0, sd_model, (repetitions, models, 1)) + rng.normal(0, sd_chip, (repetitions, 1, chips))
+    return TRUTH + effects + rng.normal(0, sd_residual, (repetitions, models, chips))
+
+
+@pytest.mark.parametrize("sds", [(1.0, 0.0, 2.0), (0.5, 1.0, 2.0), (0.0, 1.0, 0.5)])
+def test_the_quadrature_agrees_with_simulated_tables(sds):
+    values = crossed(np.random.default_rng(1), 4, 10, *sds)
+    shares = np.square(sds) / np.square(sds).sum()
+    expected = 1.0 - script.miss_rate(MeanError.half_width, 4, 10, model_share=shares[0], chip_share=shares[1])
+    assert coverage([estimate(each).ci for each in values[:20]]) >= 0.8  # the same through tables
+    assert coverage([crossed_interval(each) for each in values]) == pytest.approx(expected, abs=0.022)
 
 
 def test_over_models_that_stopped_after_different_numbers_of_chips():
-    rng = np.random.default_rng(8)
-    intervals = []
-    for models in nested(rng, 4, 80, 0.5, 2.0):
-        stopped = [chips[: min(chips_needed(chips[:10], 1.0), 80)] for chips in models]
-        intervals.append(t_interval(np.array([chips.mean() for chips in stopped])))
-    assert honest(coverage(intervals))
+    for sd_chip in (0.0, 1.0):
+        intervals = []
+        for table in crossed(np.random.default_rng(8), 4, 80, 0.5, sd_chip, 2.0):
+            stopped = [min(chips_needed(row[:10], 1.0), 80) for row in table]
+            intervals.append(crossed_interval(np.where(np.arange(80) < np.array(stopped)[:, None], table, np.nan)))
+        assert 0.93 <= coverage(intervals) <= 0.98
+
+
+def crossed_interval(matrix):
+    effects = CrossedEffects(matrix[:, ~np.isnan(matrix).all(axis=0)])
+    mean, half_width = effects.model_means.mean(), effects.mean_error().half_width()
+    return mean - half_width, mean + half_width
 
 
 def test_pooled_chips_of_few_models_would_cover_far_too_little_for_new_models():
@@ -82,13 +137,11 @@ def test_paired_differences_with_chips_that_are_bad_for_both(shape):
     shared = rng.normal(0, 5.0, (REPETITIONS, 1, shape[1]))
     first, second = (nested(rng, *shape, (shape[0] > 1) * 1.0, 0.5) + shared for _ in range(2))
     first += 0.7
-    differences = first - second
     # `paired_difference` through its tables for some, the interval it comes to for all.
-    values = differences.mean(2) if shape[0] > 1 else differences[:, 0]
-    intervals = np.array([t_interval(row) for row in values])
+    intervals = np.array([crossed_interval(each) for each in first - second])
     for i in range(20):
         assert paired_difference(estimate(first[i]), estimate(second[i])).ci == pytest.approx(intervals[i])
-    assert honest(coverage(intervals, truth=0.7))
+    assert 0.93 <= coverage(intervals, truth=0.7) <= 0.98
 
 
 def test_unpaired_the_chips_that_are_bad_for_both_would_only_widen_the_interval():
@@ -142,18 +195,3 @@ def test_a_look_after_every_chip_would_cover_too_little(pilot):
     for row in values:
         intervals.append(stein_interval(row[: min(chips_needed(row[:pilot], 0.9), 200)], pilot))
     assert honest(coverage(intervals))
-
-
-@pytest.mark.parametrize("counts", [(10, 10, 10), (25, 4, 8, 15)], ids=["balanced", "unbalanced"])
-def test_the_variance_components(counts):
-    # 2000 repetitions: a standard error of 0.5 points.
-    rng = np.random.default_rng(len(counts))
-    found = [variance_components([rng.normal(0, 1.0) + rng.normal(TRUTH, 2.0, n) for n in counts]) for _ in range(2000)]
-    assert honest(coverage([each.noise_ci for each in found], truth=2.0**2))
-    assert honest(coverage([each.share_ci for each in found], truth=1.0 / (1.0 + 4.0)))
-
-
-def test_the_interval_of_the_noise_would_cover_too_little_if_models_were_pooled():
-    rng = np.random.default_rng(4)
-    pooled = nested(rng, 3, 10, 2.0, 2.0)[:1000].reshape(1000, 1, 30)
-    assert coverage([variance_components(models).noise_ci for models in pooled], truth=2.0**2) < 0.70

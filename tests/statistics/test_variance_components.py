@@ -67,16 +67,17 @@ def test_the_interval_of_one_models_noise_is_chi_squares():
     assert stats.chi2.cdf(11 * found.noise / found.noise_ci[0], 11) == pytest.approx(0.975)
     assert stats.chi2.cdf(11 * found.noise / found.noise_ci[1], 11) == pytest.approx(0.025)
     assert math.isnan(found.seed)
-    assert (found.seed_text, found.chip, found.residual) == ("–", 0.0, found.noise)
+    assert math.isnan(found.chip)
+    assert (found.seed_text, found.residual) == ("–", found.noise)
 
 
 @pytest.mark.parametrize("sd_chip", [0.0, 1.0, 3.0])
 @pytest.mark.parametrize(("models", "chips"), [(3, 10), (8, 25)])
 def test_the_interval_of_the_noise_covers_95_percent(models, chips, sd_chip):
-    found = [components(accuracies(models, chips, sd_chip=sd_chip, seed=seed)).noise_ci for seed in range(1500)]
+    found = [components(accuracies(models, chips, sd_chip=sd_chip, seed=seed)).noise_ci for seed in range(800)]
     low, high = np.transpose(found)
     truth = sd_chip**2 + 1.5**2
-    assert 0.935 <= np.mean((low <= truth) & (truth <= high)) <= 0.975
+    assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.98
 
 
 def test_chips_taken_for_independent_would_cover_too_little():
@@ -87,7 +88,7 @@ def test_chips_taken_for_independent_would_cover_too_little():
 
 def test_one_chip_per_model_tells_nothing_apart():
     found = components([[1.0], [2.0], [4.0]])
-    assert all(map(math.isnan, (found.noise, found.seed, found.residual, *found.noise_ci)))
+    assert all(map(math.isnan, (found.noise, found.seed, found.chip, found.residual, *found.noise_ci)))
 
 
 def test_chips_that_are_all_equal_leave_the_models_alone():

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.summary import summary_table
-from aimc_robust.report.formatting import format_interval, format_number
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec
+from aimc_robust.report.formatting import MISSING, chips_text, format_interval, format_number
 
 FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where nothing needs to wrap [characters]
 
@@ -27,7 +28,7 @@ def show(results: EvaluationResults) -> None:
         else:
             table.add_column(column, overflow="fold", justify="right", no_wrap=True)
     for row in summary.to_dict("records"):
-        table.add_row(*_cells(row, has_seeds=has_seeds, has_yield=spec.threshold is not None))
+        table.add_row(*_cells(row, spec, has_seeds=has_seeds))
     console = Console()
     (console if console.is_terminal else Console(width=FILE_WIDTH)).print(table)
     if len(summary):
@@ -39,11 +40,11 @@ def show(results: EvaluationResults) -> None:
         )
 
 
-def _cells(row: Mapping[str, Any], *, has_seeds: bool, has_yield: bool) -> list[str]:
+def _cells(row: Mapping[str, Any], spec: EvaluationSpec, *, has_seeds: bool) -> list[str]:
     cells = [row["model"], row["target"], format_number(row["mean"]), format_interval(row["ci_low"], row["ci_high"], 2)]
     cells += [format_number(row["sd_noise"]), *([format_number(row["sd_seed"])] if has_seeds else [])]
     cells += [format_number(row["quantile_05"]), format_number(row["worst"])]
-    if has_yield:
-        interval = format_interval(row["yield_low"], row["yield_high"], 0)
+    if spec.threshold is not None:
+        interval = format_interval(row["yield_low"], row["yield_high"], 0) or MISSING
         cells.append(f"{format_number(row['yield'], 0)} {interval}")
-    return [*cells, str(row["chips"]) if row["models"] == 1 else f"{row['models']} x {row['chips']}"]
+    return [*cells, chips_text(row, spec.precision)]

@@ -111,6 +111,9 @@ def evaluate_models(
                 accuracies = runner.run(target, progress)
                 if isinstance(target, DigitalTarget):
                     remarks.add(_near_chance(runner, accuracies[0]))
+                elif spec.precision is not None:
+                    note = cap_note(list(accuracies), spec.precision)
+                    remarks.add([f"{runner.trial} on {target.name}: {note} (more --chips)."] if note else [])
         write_tables(results)
         explained = _first_of_each_label(runners)
         if options.attribution_chips is not None:

@@ -39,9 +39,14 @@ def summary_table(estimates: Mapping[Key, AccuracyEstimate], *, threshold: float
     Columns that need explanation:
 
     - covers: what the interval generalizes to, new `models` or new `chips`.
-    - var_noise, var_seed: variance components [points^2]; var_seed is negative where its estimate is.
+    - half_width: half-width of the 95 % interval over the chips of one model, the largest of the models [points];
+      more than `--precision` where `--chips` ended the evaluation early.
+    - skewness, skewed_low, skewed_high: skewness over chips, and the 95 % interval of one model that allows for it.
+    - var_noise, var_seed, var_chip: variance between chips of one model, between models, and of what a chip does to all
+      models [points^2]; the latter two are negative where their estimates are.
     - sampling: half-width of the 95 % interval of the mean due to the finite test set.
-    - yield: share of chips [percent] with an accuracy of at least `threshold`, with its exact binomial interval.
+    - yield: share of chips [percent] with an accuracy of at least `threshold`, with its exact binomial interval;
+      none with a single chip, as of digital weights.
     - loss, top5 and user metrics: means, if every chip has a finite value.
 
     Args:
@@ -61,12 +66,17 @@ def _summary_row(key: Key, estimate: AccuracyEstimate, threshold: float | None) 
         "ci_low": estimate.ci[0],
         "ci_high": estimate.ci[1],
         "covers": estimate.ci_covers if not math.isnan(estimate.ci[0]) else "",
+        "half_width": estimate.half_width_over_chips,
+        "skewness": estimate.skewness,
+        "skewed_low": estimate.skewed_ci[0],
+        "skewed_high": estimate.skewed_ci[1],
         "sd_noise": estimate.sd_noise,
         "sd_seed": estimate.sd_seed,
         "var_noise": components.noise,
         "var_noise_low": components.noise_ci[0],
         "var_noise_high": components.noise_ci[1],
         "var_seed": components.seed,
+        "var_chip": components.chip,
         "quantile_05": estimate.quantile(0.05),
         "median": estimate.quantile(0.5),
         "worst": worst.accuracy,

@@ -100,8 +100,7 @@ def _plot_intervals(
 ) -> None:
     """Plot means with 95 % intervals; an estimate without an interval is a mean alone."""
     means = np.array([estimate.mean for estimate in estimates])
-    half = np.nan_to_num(np.array([estimate.ci[1] - estimate.mean for estimate in estimates]))
-    half = half.clip(min=0.0)  # equal values differ from their mean by rounding
+    arms = np.abs(np.nan_to_num(np.array([estimate.ci for estimate in estimates]).T - means))
     options: dict[str, Any] = {
         "color": method_color(number),
         "marker": MARKERS[number % len(MARKERS)],
@@ -111,6 +110,6 @@ def _plot_intervals(
         "elinewidth": 1.1,
     }
     if value_axis == "x":
-        axes.errorbar(means, positions, xerr=half, linestyle="none", **options)
+        axes.errorbar(means, positions, xerr=arms, linestyle="none", **options)
     else:
-        axes.errorbar(positions, means, yerr=half, linewidth=1.4, **options)
+        axes.errorbar(positions, means, yerr=arms, linewidth=1.4, **options)

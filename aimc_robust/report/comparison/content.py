@@ -96,6 +96,11 @@ class ComparisonContent:
         return (min(widths), max(widths)) if widths else None
 
     @property
+    def baselines(self) -> list[str]:
+        """Labels of the baselines, each once."""
+        return list(dict.fromkeys(comparison.baseline for comparison in self.baseline_comparisons))
+
+    @property
     def covers(self) -> str:
         """What the intervals generalize to: `models`, `chips`, or `mixed` if some methods have a single model."""
         kinds = {estimate.ci_covers for estimate in self.estimates.values()}

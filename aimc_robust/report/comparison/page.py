@@ -58,7 +58,7 @@ def report_files(results: ComparisonResults) -> Files:
 
 def _render(template: str, content: ComparisonContent, means: MeanRows, figures: dict[str, RenderedFigure]) -> str:
     environment = template_environment(template)
-    environment.filters["difference"] = text.format_difference
+    environment.filters |= {"difference": text.format_difference, "comparison": text.format_comparison}
     return environment.get_template(template).render(
         content=content,
         spec=content.results.spec,

@@ -36,6 +36,11 @@ class Ranking:
     is_best: bool
     status: Status
 
+    @property
+    def tags(self) -> list[str]:
+        """Words that mark the method in a table."""
+        return [tag for tag in ("best" if self.is_best else "", self.status) if tag]
+
 
 @dataclass(frozen=True)
 class BaselineComparison:

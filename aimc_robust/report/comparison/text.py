@@ -9,12 +9,20 @@ from aimc_robust.experiments.spec.comparison import METHOD_TABLES, ComparisonSpe
 from aimc_robust.report.comparison.claims import ClaimResult
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.formatting import MISSING, format_ci, format_interval
+from aimc_robust.statistics.difference_table import Comparison
 from aimc_robust.statistics.paired_difference import PairedDifference
 
 
 def format_difference(difference: PairedDifference) -> str:
     """Format a paired difference with its sign and interval."""
     return f"{difference.mean:+.2f} points {format_ci(difference, 2)}".rstrip()
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """Format a comparison: its difference and whether it is settled."""
+    if comparison.difference is None:
+        return "unpaired"
+    return f"{format_difference(comparison.difference)}, {'' if comparison.settled else 'not '}settled"
 
 
 def model_count_note(content: ComparisonContent, difference: PairedDifference) -> str:

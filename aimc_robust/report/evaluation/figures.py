@@ -35,9 +35,9 @@ def accuracy_over_time(content: EvaluationContent) -> str | None:
             shift = 0.16 * (number / max(len(curves) - 1, 1) - 0.5)
             name = family[0].name if len(labels) == 1 else f"{label}, {family[0].name}"
             x, means = [index + shift for index, _ in points], [row["mean"] for _, row in points]
-            half = _ci_half_widths([row for _, row in points])
+            arms = _ci_arms([row for _, row in points])
             options = _marker_options(number) | {"capsize": 2.5, "linewidth": 1.4, "label": name}
-            axes.errorbar(x, means, yerr=half, **options)
+            axes.errorbar(x, means, yerr=arms, **options)
         axes.set_xticks(range(len(times)), [time_text(time_s) if time_s else "0" for time_s in times])
         axes.set_xlabel("time since programming")
         axes.set_ylabel("accuracy [%]")
@@ -65,7 +65,7 @@ def chip_accuracies(content: EvaluationContent) -> str | None:
                 values = estimate.table["accuracy"]
                 axes.plot(values, np.full(len(values), y + offset), "|", color=color, alpha=0.45, markersize=9)
                 options = _marker_options(number) | {"capsize": 3, "label": legend_label, "linestyle": "none"}
-                axes.errorbar(row["mean"], y + offset, xerr=_ci_half_widths([row]), **options)
+                axes.errorbar(row["mean"], y + offset, xerr=_ci_arms([row]), **options)
                 legend_label = None
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.45, -0.55)
@@ -134,9 +134,10 @@ def _marker_options(number: int) -> dict[str, Any]:
     return {"color": method_color(number), "marker": MARKERS[number % len(MARKERS)], "markersize": 5}
 
 
-def _ci_half_widths(rows: Rows) -> npt.NDArray[np.float64]:
-    """Half-widths of the rows' intervals; 0 without an interval."""
-    return np.nan_to_num(np.array([row["ci_high"] - row["mean"] for row in rows])).clip(min=0.0)
+def _ci_arms(rows: Rows) -> npt.NDArray[np.float64]:
+    """Distances of the means from the lower and upper ends of their intervals, shape (2, rows); 0 without one."""
+    ends = np.array([[row[key] - row["mean"] for row in rows] for key in ("ci_low", "ci_high")])
+    return np.abs(np.nan_to_num(ends))
 
 
 def _half_widths(rows: Rows, key: str) -> npt.NDArray[np.float64]:
