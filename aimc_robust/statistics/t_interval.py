@@ -64,12 +64,12 @@ class MeanError(NamedTuple):
         if not self.variance > 0.0:
             return math.nan
         lowest = float(2.0 * special.stdtr(self.df, -abs(mean) / math.sqrt(self.variance)))
-        if self.chip_df == 0 or self.half_width(lowest) <= abs(mean):
+        start = math.log(max(lowest, 1e-300))
+        # The second part only widens the interval: the level at which it ends at 0 is `lowest` or above.
+        if self.chip_df == 0 or self.half_width(math.exp(start)) <= abs(mean) * (1.0 + 1e-9):
             return lowest
         from scipy import optimize  # slow to import
 
-        # The second part only widens the interval, so that the level at which it ends at 0 lies above `lowest`.
-        start = math.log(max(lowest, 1e-300))
         root = optimize.brentq(lambda x: float(self.half_width(math.exp(x))) - abs(mean), start, 0.0, rtol=1e-12)
         return math.exp(root)
 

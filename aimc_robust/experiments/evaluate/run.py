@@ -24,6 +24,7 @@ from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.metrics import Metric, measure
+from aimc_robust.statistics.two_stage_sampling import cap_note
 from aimc_robust.targets.target import DeployableTarget, DigitalTarget
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 from aimc_robust.training.fabric import Machine

@@ -1,5 +1,6 @@
 """A run leaves the numbers of `ar.evaluate`, once each, however often and in whatever way it is interrupted."""
 
+import html
 import itertools
 import json
 import math
@@ -18,7 +19,11 @@ from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
-from aimc_robust.io.atomic import read_rows
+from aimc_robust.io.atomic import read_json, read_rows
+from aimc_robust.report.write import write_report
+from aimc_robust.statistics.crossed_effects import CrossedEffects
+from aimc_robust.statistics.skewed_interval import hall_interval
+from aimc_robust.statistics.two_stage_sampling import chips_needed
 
 TABLES = ("evaluations", "summary", "differences", "attribution", "prediction", "prediction_layers", "validity")
 
@@ -191,6 +196,28 @@ def test_a_precision_stops_as_evaluate_does_and_goes_on_where_it_stopped(files, 
     )
 
 
+def test_a_precision_that_the_number_of_chips_ended_early_is_said(files, evaluation_images, tmp_path, monkeypatch):
+    arguments = [str(files / "exact.safetensors")]
+    question, models = evaluation_inputs(
+        arguments, evaluation_images, precision=0.5, chips=12, devices=["gaussian-0.1"], threshold=80.0
+    )
+    results = run(tmp_path / "out", question, models, evaluation_images)
+    reached = results.estimates()["exact", "gaussian-0.1"].half_width_over_chips
+    assert reached > 0.5
+    (note,) = read_json(tmp_path / "out" / "notes.json")
+    needed = chips_needed(results.estimates()["exact", "gaussian-0.1"].table["accuracy"][:10], 0.5)
+    assert note == (
+        f"exact-seed0 on gaussian-0.1: ±{reached:.2g} points with 12 chips; ±0.5 needs {needed} chips (more --chips)."
+    )
+    page = write_report(tmp_path / "out").read_text()
+    assert f"<td>12, only ±{reached:.2g}</td>" in page
+    assert f"| 12, only ±{reached:.2g} |" in (tmp_path / "out" / "report.md").read_text()
+    assert note in html.unescape(page)
+    met = question.model_copy(update={"precision": 60.0})
+    run(tmp_path / "out", met, models, evaluation_images)
+    assert read_json(tmp_path / "out" / "notes.json") == []
+
+
 # Converters, warnings, notes ----------------------------------------------------------------------------------------
 
 
@@ -273,21 +300,26 @@ def test_the_summary_is_recomputed_from_the_rows(finished_evaluation):
     for row in summary.to_dict("records"):
         mine = rows[(rows["model"] == row["model"]) & (rows["target"] == row["target"])]
         means = mine.groupby("seed")["accuracy"].mean()
-        units = means if len(means) > 1 else mine["accuracy"]
-        low = high = math.nan
-        if len(units) > 1:
-            low, high = stats.t.interval(0.95, len(units) - 1, units.mean(), stats.sem(units))
-        within = mine.groupby("seed")["accuracy"].var().mean()
+        effects = CrossedEffects(mine.pivot(index="seed", columns="chip", values="accuracy").to_numpy())
+        half = effects.mean_error().half_width()
+        chips = mine.groupby("seed")["accuracy"]
+        half_over_chips = (stats.t.ppf(0.975, chips.count() - 1) * chips.sem()).max()
+        skewed = hall_interval(mine["accuracy"]) if len(means) == 1 else (math.nan, math.nan)
         share = mine["accuracy"].mean() / 100
         share = min(max(share, 1 / 80), 1 - 1 / 80)
         expected = {
             "mean": means.mean(),
-            "ci_low": low,
-            "ci_high": high,
+            "ci_low": max(means.mean() - half, 0.0) if half == half else half,
+            "ci_high": min(means.mean() + half, 100.0) if half == half else half,
+            "half_width": half_over_chips,
+            "skewness": chips.apply(lambda values: values.skew()).mean(),
+            "skewed_low": np.clip(skewed[0], 0.0, 100.0),
+            "skewed_high": np.clip(skewed[1], 0.0, 100.0),
             "sd_noise": mine.groupby("seed")["accuracy"].std().mean(),
             "sd_seed": means.std(),
-            "var_noise": within,
-            "var_seed": means.var() - within / row["chips"],
+            "var_noise": chips.var().mean(),
+            "var_seed": means.var() - effects.residual_variance / row["chips"],
+            "var_chip": chips.var().mean() - effects.residual_variance if len(means) > 1 else math.nan,
             "quantile_05": mine["accuracy"].quantile(0.05),
             "median": mine["accuracy"].median(),
             "worst": mine["accuracy"].min(),
@@ -303,7 +335,8 @@ def test_the_summary_is_recomputed_from_the_rows(finished_evaluation):
         for name, value in expected.items():
             assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-9, nan_ok=True), (row, name)
         exact = stats.binomtest(int((mine["accuracy"] >= 80.0).sum()), len(mine)).proportion_ci(method="exact")
-        assert (row["yield_low"], row["yield_high"]) == pytest.approx((100 * exact.low, 100 * exact.high))
+        bounds = (100 * exact.low, 100 * exact.high) if row["chips"] > 1 else (math.nan, math.nan)
+        assert (row["yield_low"], row["yield_high"]) == pytest.approx(bounds, nan_ok=True)
         worst = mine[(mine["seed"] == row["worst_seed"]) & (mine["chip"] == row["worst_chip"])]
         assert worst["accuracy"].tolist() == [row["worst"]]
 
@@ -340,9 +373,11 @@ def test_differences_are_recomputed_from_the_rows(finished_evaluation):
         units = means if len(means) > 1 else both
         expected = {"difference": means.mean(), "pairs": len(both)}
         if len(units) > 1 and units.std() > 0:
-            found = stats.ttest_1samp(units, 0.0)
-            low, high = found.confidence_interval()
-            expected |= {"p": found.pvalue, "ci_low": low, "ci_high": high}
+            error = CrossedEffects(both.unstack().to_numpy()).mean_error()
+            low, high = np.clip(means.mean() + np.array([-1, 1]) * error.half_width(), -100.0, 100.0)
+            expected |= {"p": error.p_value(means.mean()), "ci_low": low, "ci_high": high}
+            if len(means) == 1:
+                assert row["p"] == pytest.approx(stats.ttest_1samp(units, 0.0).pvalue, rel=1e-7)
         for name, value in expected.items():
             assert row[name] == pytest.approx(value, rel=1e-7, abs=1e-9), (model, target, other, beside, name)
     tested = differences["p"].dropna().sort_values()

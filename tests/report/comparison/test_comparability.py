@@ -12,13 +12,13 @@ OTHER = {"data": {"test_share": 0.2}}
 LARGE = {"model": {"options": {"channels": 8}}}
 
 
-def test_methods_with_other_images_are_neither_best_nor_tied_nor_findings(finished_comparison, change_question):
+def test_methods_with_other_images_are_neither_best_nor_settled_nor_findings(finished_comparison, change_question):
     together = gather(ComparisonResults.open(finished_comparison))
-    assert sorted(s.status for s in together.rankings["gaussian-0.2"].values()) != ["", ""]
+    assert sorted(s.is_best for s in together.rankings["gaussian-0.2"].values()) == [False, True]
     assert together.baseline_comparisons
     apart = gather(ComparisonResults.open(change_question(methods={"m-rwp": OTHER})))
     for rankings in apart.rankings.values():
-        assert [s.status for s in rankings.values()] == ["", ""]
+        assert [s.tags for s in rankings.values()] == [[], []]
     assert apart.baseline_comparisons == []
 
 
@@ -42,12 +42,12 @@ def with_two_more(folder):
 def test_each_group_of_equal_images_has_its_best_its_baseline_and_its_finding(change_question):
     folder = with_two_more(change_question())
     content = gather(ComparisonResults.open(folder))
-    placed = {method: s.status for method, s in content.rankings["gaussian-0.2"].items()}
-    assert (placed["b-sgd"], placed["b-rwp"]) == ("", "best")
-    assert "best" in (placed["sgd"], placed["m-rwp"])
+    placed = content.rankings["gaussian-0.2"]
+    assert (placed["b-sgd"].tags, placed["b-rwp"].tags) == ([], ["best", "above"])
+    assert placed["sgd"].is_best != placed["m-rwp"].is_best
     found = {(f.target, f.baseline): f for f in content.baseline_comparisons}
     assert found["gaussian-0.2", "b-sgd"].best == "b-rwp"
-    assert found["gaussian-0.2", "b-sgd"].difference.mean == pytest.approx(5.05)
+    assert found["gaussian-0.2", "b-sgd"].comparison.difference.mean == pytest.approx(5.05)
     assert found["gaussian-0.2", "sgd"].best in ("sgd", "m-rwp")
     page = write_report(folder).read_text()
     assert "among the methods with the same images" in page

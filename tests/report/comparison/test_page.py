@@ -93,9 +93,9 @@ def test_both_reports_hold_question_tables_devices_source_and_versions(finished_
     assert (finished_comparison / "report.html").read_text().count("<svg") == 4
 
 
-def test_the_best_is_marked_and_ties_are_those_the_paired_interval_cannot_tell_apart(folder):
+def test_the_best_is_marked_and_what_is_settled_against_the_baseline(folder):
     store = ComparisonResults.open(folder)
-    # m-rwp beats sgd by exactly 5 points on every chip and seed: settled. Then only on average: tied.
+    # m-rwp beats sgd by 5 points on every chip and seed: settled. Then only on average: not settled.
     rows = {(r["seed"], r["target"], r["chip"]): r["accuracy"] for c in store.trials[::2] for r in store.evaluations(c)}
     for seed in (0, 1):
         edit_rows(
@@ -104,12 +104,21 @@ def test_the_best_is_marked_and_ties_are_those_the_paired_interval_cannot_tell_a
             lambda row: row | {"accuracy": rows[row["seed"], row["target"], row["chip"]] + 5.0 + 0.1 * row["seed"]},
         )
     rankings = gather(store).rankings["rram-wan2022"]
-    assert {m: s.status for m, s in rankings.items()} == {"sgd": "", "m-rwp": "best"}
+    assert {m: s.tags for m, s in rankings.items()} == {"sgd": [], "m-rwp": ["best", "above"]}
+    assert all(c.settled for c in gather(store).baseline_comparisons)  # the summary says the same
+    write_report(folder)
+    assert '<span class="tag">above</span>' in (folder / "report.html").read_text()
+    assert "** ↑" in (folder / "report.md").read_text()
     edit_rows(folder, "m-rwp-seed1", lambda row: row | {"accuracy": row["accuracy"] - 8.0})
     rankings = gather(store).rankings["rram-wan2022"]
-    assert {m: s.status for m, s in rankings.items()} == {"sgd": "tied", "m-rwp": "best"}
+    assert {m: s.tags for m, s in rankings.items()} == {"sgd": [], "m-rwp": ["best"]}
+    assert not any(c.settled for c in gather(store).baseline_comparisons)
     write_report(folder)
-    assert "tied" in (folder / "report.html").read_text()
+    html, markdown = (folder / "report.html").read_text(), (folder / "report.md").read_text()
+    assert '<span class="tag">above</span>' not in html
+    assert "This page makes 3 comparisons" in html
+    assert "no method is settled to be above sgd" in markdown
+    assert "** ↑" not in markdown
 
 
 def cells_of(html, table):

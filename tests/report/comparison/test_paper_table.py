@@ -13,10 +13,11 @@ from support.published_tables import PAPER
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.published_table import PaperCell
 from aimc_robust.experiments.spec.published_values import PublishedValue
-from aimc_robust.report.comparison.claims import check_claims
+from aimc_robust.report.comparison.claims import claim_pairs
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.comparison.paper_table import MeasuredValue, PaperTableEntry
 from aimc_robust.report.write import write_report
+from aimc_robust.statistics.crossed_effects import CrossedEffects
 
 NAN = math.nan
 
@@ -86,12 +87,31 @@ def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(compar
     digital = rows[rows["target"] == "digital"].pivot(index="seed", columns="model", values="accuracy")
     models = noisy["sgd"].groupby("seed").mean() - digital["sgd"]
     assert free.difference == pytest.approx(models.mean())
-    half = 12.7062 * models.std() / math.sqrt(2)  # Student's t with one degree of freedom
-    assert free.ci == pytest.approx((models.mean() - half, models.mean() + half), rel=1e-4)
-    for claim in content.claims:
-        low, high = claim.ci
-        assert claim.state == ("held" if low > 0 else "did not hold" if high < 0 else "not settled")
-        assert claim.covers == "models"
+    chips = noisy["sgd"] - digital["sgd"].reindex(noisy.index, level="seed")
+    half = CrossedEffects(chips.unstack().to_numpy()).mean_error().half_width()
+    assert free.ci == pytest.approx((models.mean() - half, models.mean() + half))
+    assert {claim.covers for claim in content.claims} == {"models"}
+
+
+def test_claims_are_corrected_with_all_comparisons_of_the_page(change_question):
+    folder = change_question(paper=PAPER)
+    for seed, points in enumerate((5.0, 5.6)):  # p = 0.036 alone
+        moved(folder, f"m-rwp-seed{seed}", points)
+    content = gather(ComparisonResults.open(folder))
+    claim, low = content.claims[0], content.claims[0].ci[0]
+    assert content.comparisons == 4  # m-rwp and sgd on three targets, and sgd on two
+    assert low > 0.0
+    assert claim.state == "not settled"
+    assert not content.rankings["gaussian-0.2"]["m-rwp"].status  # the mark in the table agrees
+
+
+def test_a_claim_about_the_best_of_several_methods_is_corrected_for_each_of_them(change_question):
+    any_method = {"method": "*", "target": "gaussian-0.2"}
+    claim = {"text": "Noise costs", "better": {"method": "sgd", "target": "digital"}, "than": any_method}
+    content = gather(ComparisonResults.open(change_question(paper=PAPER | {"claims": [claim]})))
+    found = set(claim_pairs(content.results.spec, content.estimates))
+    assert found == {(("sgd", "digital"), (label, "gaussian-0.2")) for label in ("sgd", "m-rwp")}
+    assert content.comparisons == 3 + 2
 
 
 def moved(folder, cell, points):
@@ -126,7 +146,7 @@ def test_a_claim_about_other_images_or_without_rows_says_why_it_is_not_settled(c
     (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
     (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
     store = ComparisonResults.open(folder)
-    assert check_claims(store.spec, gather(store).estimates)[0].reason == "not paired: different data sets"
+    assert gather(store).claims[0].reason == "not paired: different data sets"
     (folder / "runs" / "sgd-seed1" / "evaluations.jsonl").unlink()
     assert gather(store).claims[0].reason == "no rows of sgd on gaussian-0.2"
     assert "no rows of sgd" in write_report(folder).read_text()

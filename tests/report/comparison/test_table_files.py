@@ -32,7 +32,7 @@ def test_markdown_and_latex_hold_mean_and_both_deviations_with_the_best_in_bold(
     markdown, latex = ((finished_comparison / "tables" / f"accuracy.{kind}").read_text() for kind in ("md", "tex"))
     for target, rankings in content.rankings.items():
         for s in rankings.values():
-            e, best = s.estimate, s.status == "best"
+            e, best = s.estimate, s.is_best
             sds = [e.sd_seed] if target == "digital" else [e.sd_noise, e.sd_seed]
             spread = "".join(f" ± {sd:.2f}" for sd in sds)
             mean = f"**{e.mean:.2f}**" if best else f"{e.mean:.2f}"

@@ -20,6 +20,7 @@ from aimc_robust.evaluation.error_sources import SOURCES
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.report.evaluation.content import gather
 from aimc_robust.report.write import write_report
+from aimc_robust.statistics.crossed_effects import CrossedEffects
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "path", "use"}
 
@@ -129,16 +130,17 @@ def beyond_noise(variance):
 def test_every_accuracy_of_the_page_is_the_summary(folder, page, markdown):
     expected, short = [], []
     for r in frame(folder, "summary").to_dict("records"):
-        chips = f"{r['models']} × {r['chips']}" if r["models"] > 1 else str(r["chips"])
-        share = joined(f"{r['yield']:.0f} %", bounds(r["yield_low"], r["yield_high"], 0))
+        chips = f"{r['models']} x {r['chips']}" if r["models"] > 1 else str(r["chips"])
+        share = joined(f"{r['yield']:.0f} %", bounds(r["yield_low"], r["yield_high"], 0) or "–")
         interval, last = bounds(r["ci_low"], r["ci_high"]), [number(r["loss"], 3), number(r["top5"])]
         worst = joined(number(r["worst"]), f"no. {r['worst_chip']}" if r["chips"] > 1 else "")
         seeds = f"{number(r['sd_seed'])} {beyond_noise(r['var_seed'])}"
         names, low = [r["model"], r["target"]], number(r["quantile_05"])
-        mean = joined(number(r["mean"]), interval)
+        skewed = f"skewed {bounds(r['skewed_low'], r['skewed_high'])}" if abs(r["skewness"]) > 1 else ""
+        mean = joined(number(r["mean"]), interval, skewed if r["skewed_low"] > 0 else "")
         expected.append([*names, mean, number(r["sd_noise"]), seeds, low, worst, share, *last, chips])
         short.append([*names, number(r["mean"]), interval, number(r["sd_noise"]), number(r["sd_seed"]), low])
-        short[-1] += [number(r["worst"]), share, *last, f"{r['models']} x {r['chips']}"]
+        short[-1] += [number(r["worst"]), share, *last, chips]
     assert page.tables[0][1:] == expected
     assert markdown[0][1:] == short
 
@@ -152,7 +154,7 @@ def test_every_difference_of_the_page_is_in_the_table(folder, page, markdown):
         expected.append(
             [*names, both, f"{r['covers']} {r['pairs']} in all", p_text(r["p"]), p_text(r["p_holm"]), settled]
         )
-        short.append([*names, number(r["difference"]), interval, p_text(r["p_holm"])])
+        short.append([*names, number(r["difference"]), interval, p_text(r["p_holm"]), settled])
     assert page.tables[1][1:] == expected
     assert markdown[1][1:] == short
 
@@ -199,9 +201,10 @@ def test_the_findings_name_the_loss_to_digital_weights_on_the_same_chips(folder,
     exact = rows.loc["exact", "digital"].iloc[0] - rows.loc["exact", "wan-1d"]
     low, high = stats.t.interval(0.95, len(exact) - 1, exact.mean(), stats.sem(exact))
     assert f"{exact.mean():.2f} points [{low:.2f}, {high:.2f}] below digital weights" in page.text
-    near = [(rows.loc["near", "digital", k, 0] - rows.loc["near", "gaussian-0.1", k]).mean() for k in (0, 1)]
-    low, high = stats.t.interval(0.95, 1, np.mean(near), stats.sem(near))
-    assert f"{np.mean(near):.2f} points [{low:.2f}, {high:.2f}] below digital weights" in page.text
+    near = np.array([rows.loc["near", "digital", k, 0] - rows.loc["near", "gaussian-0.1", k] for k in (0, 1)])
+    half = CrossedEffects(near).mean_error().half_width()
+    mean = near.mean()
+    assert f"{mean:.2f} points [{mean - half:.2f}, {mean + half:.2f}] below digital weights" in page.text
 
 
 # The page as a file -------------------------------------------------------------------------------------------------
