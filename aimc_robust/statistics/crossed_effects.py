@@ -72,6 +72,9 @@ class CrossedEffects:
     @cached_property
     def residual(self) -> tuple[float, int]:
         """Sum of squares beyond both effects, with its degrees of freedom; 0 of them if no chip is shared."""
+        if self.present.all():  # the common case; the general one gives the same in three times the time
+            fitted = self.model_means[:, None] + self.matrix.mean(axis=0) - self.model_means.mean()
+            return self._sum_of_squares(self.matrix - fitted), (len(self.matrix) - 1) * (self.matrix.shape[1] - 1)
         counts = self.present.sum(axis=0)
         centered = np.where(self.present, self.matrix - np.nansum(self.matrix, axis=0) / counts, 0.0)
         # Normal equations of the model effects after chip means are removed; one rank is lost per connected block.

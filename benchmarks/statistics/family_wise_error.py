@@ -37,7 +37,9 @@ def accuracies(rng: np.random.Generator, reports: int, seeds: int, chips: int, s
         return sd * rng.standard_normal([n if axis in axes else 1 for axis, n in zip("rmtsc", shape, strict=True)])
 
     models = effect(spread.model, "rms") + effect(spread.model_on_target, "rmts")
-    return models + effect(spread.chip, "rtc") + effect(spread.chip_of_method, "rmtc") + effect(spread.residual, "rmtsc")
+    return (
+        models + effect(spread.chip, "rtc") + effect(spread.chip_of_method, "rmtc") + effect(spread.residual, "rmtsc")
+    )
 
 
 def mean_errors(differences: np.ndarray) -> tuple[np.ndarray, MeanError]:

@@ -197,7 +197,9 @@ def _baselines(spec: ComparisonSpec) -> dict[str, str]:
         groups = _group_labels(spec.labels, data)
     kinds = {label: spec.methods[label].get("kind", label) for label in spec.labels}
     return {
-        label: min(group, key=lambda label: (label != "sgd", kinds[label] != "sgd")) for group in groups for label in group
+        label: min(group, key=lambda label: (label != "sgd", kinds[label] != "sgd"))
+        for group in groups
+        for label in group
     }
 
 
