@@ -185,7 +185,7 @@ class AccuracyEstimate:
 
     @property
     def half_width_over_chips(self) -> float:
-        """95 % half-width over the chips of one model, the largest of the models [points]: what `precision` requests."""
+        """95 % half-width over the chips of one model, the largest of the models [points]; `precision` is its limit."""
         return max(mean_error(row, self.pilot).half_width() for row in self.effects.rows)
 
     @property

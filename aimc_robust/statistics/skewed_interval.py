@@ -23,8 +23,8 @@ def skewness(values: ArrayLike) -> float:
 def hall_interval(values: ArrayLike) -> tuple[float, float]:
     """Two-sided 95 % interval of the mean of independent, possibly skewed values.
 
-    With g the skewness of n values, the transformed statistic T + g T^2 / (3 sqrt n) + g^2 T^3 / (27 n) + g / (6 sqrt n)
-    of Student's T is nearly free of skewness; the interval is where it lies within the quantiles of Student's t. Its
+    With a = g / (3 sqrt n) and g the skewness of n values, the transformed statistic T + a T^2 + a^2 T^3 / 3 + a / 2 of
+    Student's T is nearly free of skewness; the interval is where it lies within the quantiles of Student's t. Its
     longer arm lies on the side of the longer tail.
 
     It covers better than the t interval where values are skewed and worse where they have long tails on both sides

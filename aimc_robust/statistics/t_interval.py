@@ -112,5 +112,5 @@ def t_interval(values: ArrayLike, pilot: int | None = None) -> tuple[float, floa
     Returns:
         Lower and upper limit; NaN for fewer than two values.
     """
-    mean, half_width = float(np.mean(values)), mean_error(values, pilot).half_width()
+    mean, half_width = float(np.mean(np.asarray(values))), mean_error(values, pilot).half_width()
     return mean - half_width, mean + half_width

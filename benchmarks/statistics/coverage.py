@@ -85,7 +85,9 @@ def main() -> None:
             for name, rule in RULES.items()
         }
         last = rates.pop("aimc-robust")
-        cells = [percent_range(sum(each, [])) for each in rates.values()] + [percent_range(each) for each in last]
+        cells = [percent_range(list(itertools.chain(*each))) for each in rates.values()] + [
+            percent_range(each) for each in last
+        ]
         print(f"| {models} | {chips} | " + " | ".join(cells) + " |", flush=True)
     print("\nHighest ratio of the true to the nominal error rate of tests, over all cases\n")
     print("| level | " + " | ".join(RULES) + " |\n|---|" + "---|" * len(RULES))

@@ -29,7 +29,10 @@ class Spread(NamedTuple):
     residual: float = 1.5
 
 
-def accuracies(rng: np.random.Generator, reports: int, seeds: int, chips: int, spread: Spread = Spread()) -> np.ndarray:
+TYPICAL = Spread()
+
+
+def accuracies(rng: np.random.Generator, reports: int, seeds: int, chips: int, spread: Spread = TYPICAL) -> np.ndarray:
     """Accuracies of equally good methods, shape (reports, methods, targets, seeds, chips)."""
     shape = (reports, METHODS, TARGETS, seeds, chips)
 
@@ -59,7 +62,7 @@ def mean_errors(differences: np.ndarray) -> tuple[np.ndarray, MeanError]:
 
 def settled(mean: np.ndarray, error: MeanError) -> np.ndarray:
     """Which differences of shape (reports, comparisons) Holm's method settles in each report."""
-    reports, comparisons = mean.shape
+    comparisons = mean.shape[1]
     found = np.zeros(mean.shape, dtype=bool)
     while True:
         counts, before = found.sum(axis=1), found.copy()

@@ -98,7 +98,7 @@ def test_the_interval_of_an_accuracy_ends_at_0_and_100(accuracies, end):
 
 @pytest.mark.parametrize("accuracy", [-0.1, 100.1, 1e4])
 def test_what_is_no_percentage_is_refused(accuracy):
-    with pytest.raises(InputError, match="in percent, 0 to 100.*for_column"):
+    with pytest.raises(InputError, match=r"in percent, 0 to 100.*for_column"):
         estimate(np.array([[50.0, accuracy]]))
 
 

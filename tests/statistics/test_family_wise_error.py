@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from support.benchmark_scripts import load_script
+from support.estimates import estimate
 
 from aimc_robust.statistics.crossed_effects import CrossedEffects
 from aimc_robust.statistics.difference_table import compare_pairs
-from support.estimates import estimate
 
 script = load_script("statistics/family_wise_error.py")
 REPORTS = 600
@@ -31,7 +31,7 @@ def test_single_comparisons_of_the_best_with_the_baseline_settle_some_in_a_third
     assert single.mean() > 0.055  # the best of six is no single comparison
 
 
-def test_without_shared_chip_effects_and_with_one_model_the_rule_holds_too():
+def test_the_rule_holds_without_shared_effects_too():
     rng = np.random.default_rng(1)
     spread = script.Spread(model=0.3, model_on_target=0.0, chip=0.0, chip_of_method=0.0)
     values = script.accuracies(rng, 300, 5, 10, spread)
@@ -49,7 +49,7 @@ def test_the_vectorized_rule_is_that_of_the_reports():
     values = script.accuracies(np.random.default_rng(3), 4, 4, 8) * 0.3 + 50.0
     values[:, -1] += 4.0
     differences = values[:, 1:] - values[:, :1]
-    means, errors = script.mean_errors(differences)
+    _, errors = script.mean_errors(differences)
     assert tuple(part if np.ndim(part) == 0 else part[1, 2, 3] for part in errors) == pytest.approx(
         CrossedEffects(differences[1, 2, 3]).mean_error()
     )

@@ -11,8 +11,8 @@ from scipy import stats
 from support.benchmark_scripts import load_script
 from support.estimates import estimate
 
-from aimc_robust.statistics.paired_difference import paired_difference
 from aimc_robust.statistics.crossed_effects import CrossedEffects
+from aimc_robust.statistics.paired_difference import paired_difference
 from aimc_robust.statistics.skewed_interval import hall_interval
 from aimc_robust.statistics.t_interval import MeanError, t_interval
 from aimc_robust.statistics.two_stage_sampling import chips_needed, stein_interval

@@ -216,4 +216,4 @@ def _status(comparison: Comparison | None) -> Status:
         return ""
     if comparison.difference is None:
         return "unpaired"
-    return {1: "above", -1: "below"}.get(comparison.sign, "")
+    return "above" if comparison.sign > 0 else "below" if comparison.sign < 0 else ""
