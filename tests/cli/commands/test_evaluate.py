@@ -145,6 +145,17 @@ def test_the_example_of_the_issue_runs_to_its_report(call, tmp_path):
     assert (code, out) == (0, f"report: {tmp_path / 'out' / 'report.html'}\n")
 
 
+def test_a_precision_that_is_not_reached_and_a_yield_without_chips_are_said(call, tmp_path):
+    given = ["--precision", 0.01, "--chips", 3, "--above", 90]
+    code, out, err = call(*command(tmp_path, *given, device="gaussian-0.8"))
+    assert (code, err) == (0, "")
+    reached = pd.read_csv(tmp_path / "out" / "summary.csv").set_index("target").loc["gaussian-0.8", "half_width"]
+    assert f"note: good-seed0 on gaussian-0.8: ±{reached:.2g} points with 3 chips; ±0.01 needs " in out
+    lines = {line.split()[1]: line for line in out.splitlines() if line.startswith("good ")}
+    assert lines["gaussian-0.8"].rstrip().endswith(f"3, only ±{reached:.2g}")
+    assert "100 –" in lines["digital"]
+
+
 def test_a_cell_model_in_python_is_a_device(call, tmp_path):
     Path("desk_cells.py").write_text(CELLS)
     code, _, err = call(*command(tmp_path, device="desk_cells:Cell"))
