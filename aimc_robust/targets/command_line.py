@@ -11,37 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from aimc_robust.devices.library import card_names
-from aimc_robust.devices.limits import DAY_S, YEAR_S, require_time
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.user_code import is_reference
-from aimc_robust.targets.build import build_target, build_targets, reference_table, self_contained_target
-from aimc_robust.targets.crossbar_options import time_label
+from aimc_robust.targets.build import build_target, build_targets, self_contained_target
+from aimc_robust.targets.entries import reference_table
 from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget, Target
-
-UNITS_S = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": DAY_S, "y": YEAR_S}
-
-
-def parse_times(text: str) -> list[float]:
-    """Parse a list of times such as 0,1h,1d,5d.
-
-    Args:
-        text: Numbers with an optional unit s, min, h, d or y, separated by commas.
-
-    Returns:
-        Seconds since programming, ascending, without duplicates.
-
-    Raises:
-        InputError: if the text is invalid.
-    """
-    times_s = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*(s|min|h|d|y)?", part.strip())
-        if match is None:
-            raise InputError(f"times are numbers with s, min, h, d or y, such as 0,1h,1d,5d; got {part.strip()!r}.")
-        times_s.append(float(match[1]) * UNITS_S[match[2] or ""])
-        require_time(times_s[-1])
-    return sorted(set(times_s))
+from aimc_robust.targets.times import time_label
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def recommend(
     from aimc_robust.parallel.cores import available_cpus
     from aimc_robust.report.recommendation.page import write_recommendation
     from aimc_robust.report.write import write_report
-    from aimc_robust.targets.command_line import parse_settings, parse_times, target_tables
+    from aimc_robust.targets.command_line import parse_settings, target_tables
+    from aimc_robust.targets.times import parse_times
 
     times_s = parse_times(time)
     tables = target_tables([device], times_s, parse_settings(set_ or []))

@@ -20,6 +20,7 @@ from aimc_robust.io.toml import StrictModel
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.command_line import deployable
+from aimc_robust.targets.entries import Entry
 from aimc_robust.targets.target import NAME, DeployableTarget, DigitalTarget
 
 # File names that say nothing about the model; the name of the folder is the label instead.
@@ -99,7 +100,7 @@ class EvaluationSpec(ExperimentSpec):
     models: list[TrainedModel] = pydantic.Field(min_length=1)
     model: ModelSpec
     images: ImagesInfo
-    targets: list[Any] = pydantic.Field(min_length=1)
+    targets: list[Entry] = pydantic.Field(min_length=1)
     metrics: list[str] = pydantic.Field(default_factory=list)
     precision: float | None = None
     threshold: float | None = None

@@ -137,7 +137,7 @@ def compare_with_baseline(
 
 def baseline_of(spec: ComparisonSpec, labels: Sequence[str]) -> str:
     """Return the baseline among `labels`: `sgd`, else the first method of kind sgd, else the first."""
-    kinds = {label: spec.methods[label].get("kind", label) for label in labels}
+    kinds = {label: spec.methods[label].kind for label in labels}
     return min(labels, key=lambda label: (label != "sgd", kinds[label] != "sgd"))
 
 
