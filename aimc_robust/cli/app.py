@@ -14,6 +14,7 @@ from aimc_robust.cli.commands.merge import merge
 from aimc_robust.cli.commands.pack import pack
 from aimc_robust.cli.commands.plan import plan
 from aimc_robust.cli.commands.recommend import recommend
+from aimc_robust.cli.commands.schema import schema
 from aimc_robust.cli.error_handling import handle_errors, set_debug
 from aimc_robust.errors import InputError
 
@@ -44,7 +45,7 @@ def _options(
     set_debug(debug)
 
 
-for command in (compare, plan, merge, pack, evaluate, recommend, fit, verify):
+for command in (compare, plan, merge, pack, evaluate, recommend, fit, verify, schema):
     app.command()(handle_errors(command))
 
 

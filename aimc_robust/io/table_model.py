@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 import pydantic
@@ -136,8 +137,13 @@ def toml_type(annotation: Any) -> Any:
             return Annotated[list[item], pydantic.Field(min_length=len(arguments), max_length=len(arguments))]
         return list[item]
     if isinstance(annotation, type) and is_dataclass(annotation):
-        return table_model(annotation, annotation.__name__)
+        return _nested_table(annotation)
     return annotation
+
+
+@lru_cache
+def _nested_table(target: type) -> Any:
+    return table_model(target, target.__name__)
 
 
 def by_toml_type(*kinds: Any) -> Any:

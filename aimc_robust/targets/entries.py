@@ -136,7 +136,7 @@ class UserNoiseTable(TargetTable):
     model_config = pydantic.ConfigDict(extra="allow")
 
     name: Name | None = None
-    noise: str
+    noise: Annotated[str, pydantic.Field(json_schema_extra={"pattern": ":"})]
 
     def build(self, **fixed: Any) -> Target:
         """Return the target."""

@@ -46,9 +46,12 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
         values = deep_merge(values, change, literal=True)
     if overrides:
         values["overrides"] = list(overrides)
-    if isinstance(values.get("methods"), dict):
-        values["methods"] = expand_methods(values["methods"])
-    return scale_strengths(values, values["multiply"]) if scale is not None and "multiply" in values else values
+    try:
+        if isinstance(values.get("methods"), dict):
+            values["methods"] = expand_methods(values["methods"])
+        return scale_strengths(values, values["multiply"]) if scale is not None and "multiply" in values else values
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _scale_table(path: Path, scales: Any, scale: str) -> Values:
