@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ import pydantic  # validates schema and types of cards and specs
 import pydantic_core
 
 from aimc_robust.errors import InputError, nearest_name, short_repr, unknown_name
+from aimc_robust.io.toml_values import load_toml
 
 
 class StrictModel(pydantic.BaseModel):
@@ -64,11 +64,12 @@ def read_values(path: Path, *, kind: str) -> dict[str, Any]:
         InputError: if the file is missing or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"there is no {kind} at {path}; give the path of an existing TOML file.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a {kind} in TOML: {error}.") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a null character
+        raise InputError(f"{short_repr(str(path))} cannot be read as a {kind} in TOML: {error}.") from None
+    return load_toml(text, source=str(path))
 
 
 def parse(values: dict[str, Any], model: type[Model], *, source: str) -> Model:

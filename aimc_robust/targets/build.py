@@ -9,7 +9,7 @@ from typing import Any
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.io.toml import parse_value
 from aimc_robust.io.user_code import is_reference, source_digest
-from aimc_robust.targets.entries import Entry, TargetTable, build_named, check_name, reference_table
+from aimc_robust.targets.entries import Entry, TargetTable, build_named, reference_table
 from aimc_robust.targets.target import CrossbarTarget, Target
 
 
@@ -51,8 +51,8 @@ def build_targets(target: Any) -> list[Target]:
     if not isinstance(built, CrossbarTarget) or not built.deployment.compensation:
         return [built]
     uncompensated = replace(built, deployment=replace(built.deployment, compensation=()))
-    name = "-".join([built.name, *built.deployment.compensation])
-    return [uncompensated, replace(built, name=check_name(name), corrects=uncompensated.name)]
+    suffix = "".join(f"-{name}" for name in built.deployment.compensation)
+    return [uncompensated, replace(built, name=built.name[: 80 - len(suffix)] + suffix, corrects=uncompensated.name)]
 
 
 def build_target(target: Any) -> Target:

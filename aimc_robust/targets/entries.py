@@ -29,6 +29,7 @@ from aimc_robust.targets.target import (
     RadiusTarget,
     Split,
     Target,
+    as_name,
 )
 from aimc_robust.targets.times import time_label
 
@@ -144,7 +145,7 @@ class UserNoiseTable(TargetTable):
             require_known("noise", self.noise, (*NOISES, "ascent"))
         options = self.model_extra
         noise = construct(self.noise, WeightNoise, what="noise", options=options)  # type: ignore[type-abstract]  # python/mypy#4717
-        return NoiseTarget(self.name or check_name(self.noise.partition(":")[2]), noise, **self.common)
+        return NoiseTarget(self.name or as_name(self.noise.partition(":")[2], "noise"), noise, **self.common)
 
 
 CROSSBAR_TYPES = {
@@ -167,7 +168,7 @@ class CrossbarTable(table_model(Crossbar, "CrossbarOptions", types=CROSSBAR_TYPE
         crossbar = Crossbar(**self.arguments(without=(*CrossbarTable.__annotations__, *TargetTable.model_fields)))
         check_time(crossbar.device.cell, self.time_s, on_out_of_range=crossbar.device.on_out_of_range)
         label = f"-{time_label(self.time_s)}" if self.time_s else ""
-        name = self.name or check_name(crossbar.device.cell.name + label)
+        name = self.name or as_name(crossbar.device.cell.name + label, "device")
         deployment = Deployment(backend=self.backend, compensation=tuple(self.compensation))
         return CrossbarTarget(name, crossbar, deployment, self.time_s, **self.common)
 

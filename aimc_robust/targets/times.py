@@ -41,7 +41,5 @@ def time_label(time_s: float) -> str:
     Args:
         time_s: The time [s].
     """
-    for unit in LABELS:
-        if time_s >= UNITS_S[unit] and time_s % UNITS_S[unit] == 0:
-            return f"{exact_text(time_s / UNITS_S[unit])}{unit}"
-    return f"{exact_text(time_s)}s"
+    unit = next((unit for unit in LABELS if time_s >= UNITS_S[unit] and time_s % UNITS_S[unit] == 0), "s")
+    return f"{exact_text(time_s / UNITS_S[unit])}{unit}".replace("+", "")  # 1e+09 is no name

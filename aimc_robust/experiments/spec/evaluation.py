@@ -21,7 +21,7 @@ from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.command_line import deployable
 from aimc_robust.targets.entries import Entry
-from aimc_robust.targets.target import NAME, DeployableTarget, DigitalTarget
+from aimc_robust.targets.target import NAME, DeployableTarget, DigitalTarget, as_name
 
 # File names that say nothing about the model; the name of the folder is the label instead.
 GENERIC_STEMS = ("checkpoint", "model", "best", "last", "weights", "pytorch_model")
@@ -175,4 +175,4 @@ def split_label(argument: str) -> tuple[str, Path]:
     path = Path(argument)
     folder = path.resolve().parent.name
     name = folder if path.stem.lower() in GENERIC_STEMS and folder else path.stem
-    return re.sub(r"[^A-Za-z0-9._-]", "-", name), path
+    return as_name(name, "model"), path
