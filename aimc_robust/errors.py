@@ -7,6 +7,7 @@ message states what is wrong with which value, what is allowed and what to do, i
 import difflib
 import numbers
 import reprlib
+import sys
 from collections.abc import Collection, Iterable
 
 MAX_LENGTH = 160  # of a value in a message
@@ -56,7 +57,10 @@ def exact_text(value: float) -> str:
 
 def short_repr(value: object) -> str:
     """Return a value for a message; one that is too long for a sentence is shortened."""
-    text = _SHORT.repr(value)
+    try:
+        text = _SHORT.repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list of lists of lists
+        return f"a {type(value).__name__} that is too long to print"
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 4]} ..."
 
 
@@ -98,7 +102,7 @@ def require_type(name: str, value: object, kind: type | tuple[type, ...], *, exa
 def require_finite(name: str, value: float, *, low: float = 0.0, high: float = float("inf")) -> None:
     """Raise `InputError` unless `value` is a finite real number in [low, high]."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high or value in (float("inf"), float("-inf")):
+    if not is_number or not low <= value <= high or not -sys.float_info.max <= value <= sys.float_info.max:
         bound = f"at least {low:g}" if high == float("inf") else f"within {low:g} and {high:g}"
         raise InputError(f"{name} must be a finite number {bound}, got {short_repr(value)}.")
 

@@ -148,7 +148,7 @@ BAD_CARDS = {
     "unknown kind": ('"polynomial"', '"polynom"', ["programming", "'polynomial'", "'saturating-exponential'"]),
     "unknown clip": ('"nonnegative"', '"positive"', ["clip", "'nonnegative'", "'window'", "'positive'"]),
     "unknown distribution": ("clip =", 'distribution = "beta"\nclip =', ["distribution", "'normal'", "'uniform'"]),
-    "reference of 0": ("clip =", "reference = 0.0\nclip =", ["programming.reference", "greater than 0"]),
+    "reference of 0": ("clip =", "reference = 0.0\nclip =", ["programming.reference", "greater than"]),
     "name with capitals": ('"rram-milo2021"', '"RRAM Milo"', ["name", "RRAM Milo"]),
     "text for a number": ("min = 50.0", 'min = "fifty"', ["range.min", "number", "'fifty'"]),
     "not TOML": ("[source]", "[source", ["TOML", "line 6"]),
