@@ -1,8 +1,7 @@
-"""Read TOML files into pydantic models, with errors that name the file, the key and the allowed values; write TOML."""
+"""Read TOML files into pydantic models, with errors that name the file, the key and the allowed values."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -146,62 +145,3 @@ def _key_parts(location: tuple[int | str, ...], value: Any) -> Iterator[str]:
         elif number < len(location) or not re.fullmatch(r"\w+", str(part)):
             continue  # a member of a union, or [key]
         yield str(part) if re.fullmatch(r"[\w.-]+", str(part)) else short_repr(part)
-
-
-def to_toml(values: Mapping[str, Any]) -> str:
-    """Format values as TOML text.
-
-    Args:
-        values: Keys and values. A table becomes a section; a table of tables becomes a section for each inner table;
-            deeper tables become inline tables.
-
-    Returns:
-        The text.
-
-    Raises:
-        InputError: if a value cannot be expressed in TOML, such as None.
-    """
-    lines = [f"{toml_key(key)} = {toml_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
-    for key, table in values.items():
-        if not isinstance(table, dict):
-            continue
-        nested = bool(table) and all(isinstance(value, dict) for value in table.values())
-        for name, section in (
-            {f"{toml_key(key)}.{toml_key(k)}": v for k, v in table.items()} if nested else {toml_key(key): table}
-        ).items():
-            lines += ["", f"[{name}]", *(f"{toml_key(k)} = {toml_value(v)}" for k, v in section.items())]
-    return "\n".join(lines) + "\n"
-
-
-def toml_key(key: str) -> str:
-    """Format a key as TOML: bare if allowed, otherwise quoted."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _quoted(key)
-
-
-def toml_value(value: Any) -> str:
-    """Format a value as TOML on one line.
-
-    Args:
-        value: A string, number, bool, list, tuple or dict of these.
-
-    Returns:
-        The text.
-
-    Raises:
-        InputError: if the value cannot be expressed in TOML.
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return _quoted(value)
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{toml_key(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    if isinstance(value, int | float):
-        return repr(float(value) if isinstance(value, float) else int(value))  # converts numpy's numbers
-    raise InputError(f"TOML cannot express {value!r}; expected a string, a number, true, false, a list or a table.")
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

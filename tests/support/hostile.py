@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 NUMBERS = st.one_of(
     st.integers(-3, 3),
     st.sampled_from([2**31, 2**63 - 1, 2**64, -(2**63), 10**18, 10**400]),
-    st.just(5000).map(lambda digits: 10**digits),
     st.floats(allow_nan=True, allow_infinity=True),
     st.sampled_from([0.0, -0.0, 5e-324, 1e-300, 1e38, 1e300, 1.7976931348623157e308, 0.5, 1.0000000001]),
 )
@@ -22,10 +21,7 @@ DATES = st.sampled_from([datetime.date(2000, 1, 1), datetime.time(1, 2), datetim
 
 def as_text(value: object) -> str:
     """A value as somebody might write it into a file."""
-    try:
-        return str(value)
-    except ValueError:  # Python prints no integer of so many digits
-        return "9" * 5000
+    return "9" * 5000 if value == 10**400 else str(value)
 
 
 def nested(levels: int) -> object:
@@ -36,7 +32,7 @@ def nested(levels: int) -> object:
     return value
 
 
-LEAVES = st.one_of(NUMBERS, TEXTS, st.booleans(), DATES, st.sampled_from([nested(3), nested(100), nested(900)]))
+LEAVES = st.one_of(NUMBERS, TEXTS, st.booleans(), DATES, st.sampled_from([3, 100, 900]).map(nested))
 VALUES = st.recursive(
     LEAVES,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

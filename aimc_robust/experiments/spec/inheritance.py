@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.experiments.spec.published_values import insert_published_values
 from aimc_robust.experiments.spec.sweeps import expand_methods, scale_strengths
-from aimc_robust.io.toml import read_values, to_toml
+from aimc_robust.io.toml import read_values
 from aimc_robust.io.toml_values import parse_setting
 
 Values = dict[str, Any]
@@ -86,7 +88,7 @@ def resolved_toml(path: Path, *, scale: str | None = None, overrides: Sequence[s
     if "paper" in values:
         values["paper"] = insert_published_values(values["paper"], path.parent)
     changes = "".join([f" at scale {scale}" if scale else "", f" with {', '.join(overrides)}" if overrides else ""])
-    return f"# {path.name}{changes}, written out whole by aimc-robust.\n{to_toml(values)}"
+    return f"# {path.name}{changes}, written out whole by aimc-robust.\n{tomli_w.dumps(values)}"
 
 
 def _read_inherited(path: Path, children: tuple[Path, ...]) -> Values:
