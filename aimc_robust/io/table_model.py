@@ -38,8 +38,6 @@ class Table(StrictModel):
             and cannot be built.
     """
 
-    _keys: tuple[str, ...] = ()  # in the order in which they are written
-
     target: ClassVar[Any]
     fixed: ClassVar[Mapping[str, Any] | None] = {}
 
@@ -63,6 +61,12 @@ class Table(StrictModel):
         values = {key: getattr(self, key) for key in self._keys if key not in without}
         return {key: value.build() if isinstance(value, Table) else value for key, value in values.items()}
 
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        """The keys that are set, in the order in which they are written."""
+        order: tuple[str, ...] = self.__dict__.get("_order", ())
+        return order
+
     @pydantic.model_serializer
     def _as_written(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in self._keys}
@@ -73,7 +77,7 @@ class Table(StrictModel):
         """Keep the order of the keys, and build the object once, so that invalid values are told."""
         table = validate(values)
         if isinstance(values, dict):
-            table._keys = tuple(values)
+            table.__dict__["_order"] = tuple(values)  # no field: tables in another order are equal
         with as_validation_error(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # given when the object is built to be used
             if cls.fixed is not None:

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
-from aimc_robust.errors import InputError, short_repr
+from aimc_robust.errors import MAX_LENGTH, InputError, short_repr
 
 MAX_DEPTH = 32  # of nested tables and lists
 MAX_INTEGER = 2**63  # TOML's integers have 64 bits
@@ -43,7 +43,8 @@ def check_values(value: Any, *, source: str) -> None:
     pending: list[tuple[str, Any, int]] = [("", value, 0)]
     while pending:
         key, value, depth = pending.pop()
-        prefix = f"{source}: {key}: " if key else f"{source}: "
+        shown = key if len(key) <= MAX_LENGTH else f"{key[:MAX_LENGTH]} ..."
+        prefix = f"{source}: {shown}: " if key else f"{source}: "
         if depth > MAX_DEPTH:
             raise InputError(f"{prefix}values are nested too deeply; at most {MAX_DEPTH} levels are read.")
         if isinstance(value, dict):
