@@ -80,8 +80,10 @@ def parse_setting(setting: str) -> dict[str, Any]:
     if not equals or not key or not value or "\n" in setting or "\r" in setting:
         raise InputError(f"--set takes KEY=VALUE, such as training.epochs=2 or adc.bits=8, got {what}.")
     try:
-        tomllib.loads(f"{key} = 0")
+        is_key = bool(tomllib.loads(f"{key} = 0"))  # a comment is none
     except ValueError:
+        is_key = False
+    if not is_key:
         raise InputError(f"--set takes KEY=VALUE with a dotted key of TOML, got {what}.") from None
     try:
         tomllib.loads(f"value = {value}")
