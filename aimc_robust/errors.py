@@ -7,7 +7,14 @@ message states what is wrong with which value, what is allowed and what to do, i
 import difflib
 import numbers
 import reprlib
+import sys
 from collections.abc import Collection, Iterable
+
+MAX_LENGTH = 160  # of a value in a message
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = MAX_LENGTH
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
+_SHORT.maxlevel = 4
 
 
 class AimcError(Exception):
@@ -42,6 +49,21 @@ class MissingDependencyError(AimcError, ImportError):
     """An optional package is not installed; the message holds the command that installs it."""
 
 
+def exact_text(value: float) -> str:
+    """Return a number for a name: as short as it can be without printing like another number."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def short_repr(value: object) -> str:
+    """Return a value for a message; one that is too long for a sentence is shortened."""
+    try:
+        text = _SHORT.repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list of lists of lists
+        return f"a {type(value).__name__} that is too long to print"
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 4]} ..."
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str], *, advice: str = "") -> UnknownNameError:
     """Create the exception for a name that is not known; the message suggests the nearest known name.
 
@@ -55,9 +77,14 @@ def unknown_name(kind: str, name: object, known: Iterable[str], *, advice: str =
         The exception, to be raised by the caller.
     """
     known = sorted(known)
-    nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    suggestion = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return UnknownNameError(f"unknown {kind} {name!r}: {suggestion}Known: {', '.join(known)}.{advice and ' ' + advice}")
+    parts = [f"unknown {kind} {short_repr(name)}:", nearest_name(name, known), f"Known: {', '.join(known)}.", advice]
+    return UnknownNameError(" ".join(filter(None, parts)))
+
+
+def nearest_name(name: object, known: Iterable[str]) -> str:
+    """Return the question whether a name of `known` was meant; empty if none is near."""
+    nearest = difflib.get_close_matches(str(name)[:MAX_LENGTH], list(known), n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def require_known(kind: str, name: object, known: Collection[str]) -> None:
@@ -69,15 +96,15 @@ def require_known(kind: str, name: object, known: Collection[str]) -> None:
 def require_type(name: str, value: object, kind: type | tuple[type, ...], *, example: str) -> None:
     """Raise `InputError` unless `value` is an instance of `kind`; `example` describes what is expected."""
     if not isinstance(value, kind):
-        raise InputError(f"{name} must be {example}, got {reprlib.repr(value)}.")
+        raise InputError(f"{name} must be {example}, got {short_repr(value)}.")
 
 
 def require_finite(name: str, value: float, *, low: float = 0.0, high: float = float("inf")) -> None:
     """Raise `InputError` unless `value` is a finite real number in [low, high]."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high or value in (float("inf"), float("-inf")):
+    if not is_number or not low <= value <= high or not -sys.float_info.max <= value <= sys.float_info.max:
         bound = f"at least {low:g}" if high == float("inf") else f"within {low:g} and {high:g}"
-        raise InputError(f"{name} must be a finite number {bound}, got {value!r}.")
+        raise InputError(f"{name} must be a finite number {bound}, got {short_repr(value)}.")
 
 
 def require_whole(name: str, value: int, *, low: int, high: int | None = None) -> None:
@@ -85,4 +112,4 @@ def require_whole(name: str, value: int, *, low: int, high: int | None = None) -
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not is_whole or value < low or (high is not None and value > high):
         bound = f"from {low}" if high is None else f"from {low} to {high}"
-        raise InputError(f"{name} must be a whole number {bound}, got {value!r}.")
+        raise InputError(f"{name} must be a whole number {bound}, got {short_repr(value)}.")

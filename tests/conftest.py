@@ -15,6 +15,8 @@ pytest_plugins = ["support.fixtures.comparison", "support.fixtures.evaluation", 
 # long` asks for more of them.
 settings.register_profile("short", max_examples=15, deadline=None, derandomize=True)
 settings.register_profile("long", max_examples=100, deadline=None, derandomize=True, print_blob=True)
+# For tests/test_hostile_input.py alone: 12 000 inputs that are new at every run.
+settings.register_profile("fuzz", max_examples=1500, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 

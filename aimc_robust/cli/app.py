@@ -14,8 +14,10 @@ from aimc_robust.cli.commands.merge import merge
 from aimc_robust.cli.commands.pack import pack
 from aimc_robust.cli.commands.plan import plan
 from aimc_robust.cli.commands.recommend import recommend
+from aimc_robust.cli.commands.schema import schema
 from aimc_robust.cli.error_handling import handle_errors, set_debug
 from aimc_robust.errors import InputError
+from aimc_robust.io.user_code import user_code
 
 app = typer.Typer(
     name="aimc-robust",
@@ -36,15 +38,25 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    no_user_code: Annotated[
+        bool,
+        typer.Option(
+            "--no-user-code",
+            help="Refuse every package.module:name before it is imported: for specs of others, which could run "
+            "anything. --debug and this option may also follow the command.",
+        ),
+    ] = False,
 ) -> None:
     set_debug(debug)
+    context.with_resource(user_code(not no_user_code))
 
 
-for command in (compare, plan, merge, pack, evaluate, recommend, fit, verify):
+for command in (compare, plan, merge, pack, evaluate, recommend, fit, verify, schema):
     app.command()(handle_errors(command))
 
 
@@ -93,6 +105,5 @@ def devices(
 def main() -> None:
     """Run the command line; entry point of `aimc-robust`."""
     arguments = sys.argv[1:]
-    if "--debug" in arguments:  # at any position: it is an option of the app, not of a command
-        arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
-    app(arguments)
+    anywhere = [option for option in ("--debug", "--no-user-code") if option in arguments]  # options of the app
+    app([*anywhere, *(argument for argument in arguments if argument not in anywhere)])

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import pydantic
 
 from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.streaming import StreamedAugmentation
 from aimc_robust.errors import InputError
-from aimc_robust.io.dataclass_from_table import from_table
+from aimc_robust.io.table_model import as_validation_error, table_model
 from aimc_robust.io.toml import StrictModel
 
 LOCATION_FIELDS = frozenset({"root", "download"})  # fields that say where images come from, not which they are
+
+
+class AugmentationTable(table_model(StreamedAugmentation, "StreamedKeys", partial=True)):  # type: ignore[misc]
+    """Fields of both augmentations; `DataSpec.stream` says which one is built."""
+
+    crop: int = 0
+    cutout: int = 0
 
 
 class DataSpec(StrictModel):
@@ -55,7 +62,7 @@ class DataSpec(StrictModel):
     mean: list[float] | None = pydantic.Field(default=None, min_length=1)
     std: list[pydantic.PositiveFloat] | None = pydantic.Field(default=None, min_length=1)
     stream: bool = False
-    augmentation: dict[str, Any] = pydantic.Field(default_factory=dict)
+    augmentation: AugmentationTable = pydantic.Field(default_factory=AugmentationTable)
 
     @pydantic.model_validator(mode="after")
     def _fits_together(self) -> DataSpec:
@@ -72,6 +79,8 @@ class DataSpec(StrictModel):
                 "stream = true applies to image files, of a folder: or torchvision: data set, and needs the size that "
                 "each image is cropped to"
             )
+        with as_validation_error("augmentation"):
+            self.build_augmentation()
         return self
 
     def build_augmentation(self) -> Augmentation | StreamedAugmentation:
@@ -85,11 +94,9 @@ class DataSpec(StrictModel):
             UnknownNameError: If a field is unknown.
         """
         cls, other = (Augmentation, StreamedAugmentation)[:: -1 if self.stream else 1]
-        table, own_fields = dict(self.augmentation), set(cls.__dataclass_fields__)
+        table, own_fields = self.augmentation.arguments(), set(cls.__dataclass_fields__)
         for key in sorted((set(table) & set(other.__dataclass_fields__)) - own_fields):
             if table.pop(key) and key != "ratio":  # `ratio` has no effect without `area`
                 kind = "in memory (stream = false)" if self.stream else "streamed (stream = true)"
                 raise InputError(f"augmentation: {key} applies to images that are {kind}; remove it here.")
-        if self.stream:
-            return from_table(StreamedAugmentation, table, name="augmentation")
-        return from_table(Augmentation, table, name="augmentation")
+        return StreamedAugmentation(**table) if self.stream else Augmentation(**table)

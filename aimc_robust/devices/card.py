@@ -9,7 +9,7 @@ import pydantic
 from aimc_robust.devices.cell_model import NAME, UNITS, CellModel
 from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
 from aimc_robust.devices.citation import Source
-from aimc_robust.devices.laws.base import Pair
+from aimc_robust.devices.laws.base import Nonnegative, Pair, Positive
 from aimc_robust.devices.laws.registry import Drift, Programming, Read
 from aimc_robust.devices.laws.stuck import Stuck
 from aimc_robust.io.toml import StrictModel
@@ -27,8 +27,8 @@ class Range(StrictModel):
         limits: (low, high) states between which the card's fit is valid.
     """
 
-    min: float = pydantic.Field(ge=0)
-    max: float = pydantic.Field(gt=0)
+    min: Nonnegative
+    max: Positive
     limits: Pair
 
     @pydantic.model_validator(mode="after")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
 from aimc_robust.devices.citation import Source
-from aimc_robust.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -189,41 +186,3 @@ class CellModel(ABC):
     def depends_on_time(self) -> bool:
         """Whether the device behaves differently at different times after programming."""
         return self.has_drift or self.read_noise_depends_on_time
-
-
-def check_cell_model(cell: CellModel) -> CellModel:
-    """Return `cell` after a check of its attributes.
-
-    Raises:
-        InputError: If `name`, `unit`, `window`, `limits` or `stuck_fractions` is missing or invalid.
-    """
-    kind = type(cell).__qualname__
-    name = getattr(cell, "name", None)
-    if not isinstance(name, str) or not re.fullmatch(NAME, name):
-        raise InputError(f"cell model {kind}: name must be lower-case letters, digits and hyphens, got {name!r}.")
-    if getattr(cell, "unit", None) not in UNITS.values():
-        known = ", ".join(map(repr, UNITS.values()))
-        raise InputError(f"cell model {name}: unit must be one of {known}, got {getattr(cell, 'unit', None)!r}.")
-    low, high = _pair(cell, "window")
-    least, most = _pair(cell, "limits")
-    if not 0 <= least <= low < high <= most < float("inf"):
-        raise InputError(
-            f"cell model {name}: expected 0 <= limits[0] <= window[0] < window[1] <= limits[1], got a window of "
-            f"{low:g} to {high:g} and limits of {least:g} to {most:g}."
-        )
-    stuck = _pair(cell, "stuck_fractions")
-    if min(stuck) < 0 or sum(stuck) > 1:
-        raise InputError(f"cell model {name}: stuck_fractions must be at least 0 and add up to at most 1, got {stuck}.")
-    return cell
-
-
-def _pair(cell: CellModel, attribute: str) -> tuple[float, float]:
-    """Two finite numbers."""
-    value = getattr(cell, attribute, None)
-    try:
-        low, high = value  # type: ignore[misc]  # a value of any type is refused below
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise ValueError
-    except (TypeError, ValueError):
-        raise InputError(f"cell model {cell.name}: {attribute} must be two finite numbers, got {value!r}.") from None
-    return float(low), float(high)

@@ -10,6 +10,7 @@ from torch import Tensor
 from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.cells import CellStates, Draw, ProgrammedCells
 from aimc_robust.errors import InputError
+from aimc_robust.io.user_code import call as call_user_code
 
 
 def programming_std(cell: CellModel, target: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ def _checked(
 ) -> Tensor:
     """A copy of what `call` returns, in the arguments' dtype, so that it may be overwritten."""
     name, like, versions = f"cell model {cell.name}: {method}", arguments[0], _versions(arguments)
-    result: object = call()
+    result: object = call_user_code(call, what=name)
     if not isinstance(result, Tensor) or result.shape != like.shape:
         shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise InputError(f"{name} must return a tensor of its argument's shape {tuple(like.shape)}, got {shape}.")

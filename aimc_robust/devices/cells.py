@@ -40,20 +40,18 @@ class ProgrammedCells(NamedTuple):
     Attributes:
         target: Target states, in the device's unit.
         programmed: States right after programming, in the device's unit.
-        error: Programming error of each cell in units of its standard deviation.
+        error: Programming error of each cell in units of its standard deviation, times `error_scale` of the crossbar.
         removed_std: Standard deviation of the programming error if that error is switched off, else None. A drift law
             that states the whole width of the distribution subtracts it.
-        error_scale: Factor on the standard deviation of the programming error.
     """
 
     target: Tensor
     programmed: Tensor
     error: Tensor
     removed_std: Tensor | None = None
-    error_scale: float = 1.0
 
 
-def spread_(std: Tensor, center: Tensor, error: Tensor, error_scale: float) -> Tensor:
+def spread_(std: Tensor, center: Tensor, error: Tensor, error_scale: float = 1.0) -> Tensor:
     """Compute center + error_scale * std * error in place of `std`.
 
     Args:

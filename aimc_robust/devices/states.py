@@ -69,7 +69,8 @@ def cell_states(
     clip_(programmed, cell.programming_clip, bounds)
     now = programmed
     if drift and cell.has_drift and time_s > 0 and time_s > cell.drift_starts_s:
-        cells = ProgrammedCells(target, programmed, error, removed_std, error_scale)
+        scaled_error = error if error_scale == 1.0 else error * error_scale
+        cells = ProgrammedCells(target, programmed, scaled_error, removed_std)
         now = clip_(age(cell, cells, draw, time_s), cell.drift_clip, cell.limits)
     _set_stuck(
         (programmed,) if now is programmed else (programmed, now),

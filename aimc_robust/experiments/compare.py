@@ -4,6 +4,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import tomli_w
+
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.dry_run import dry_run
@@ -16,7 +18,6 @@ from aimc_robust.experiments.results.environment import describe_environment
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.io.toml import to_toml
 from aimc_robust.training.fabric import Machine
 
 
@@ -166,4 +167,4 @@ def _schedule(spec: ComparisonSpec, trials: list[Trial], engine: Engine) -> list
 
 
 def _toml(spec: ComparisonSpec) -> str:
-    return to_toml(spec.model_dump(mode="json", exclude_none=True))
+    return tomli_w.dumps(spec.model_dump(mode="json", exclude_none=True))

@@ -1,16 +1,16 @@
-"""Read TOML files into pydantic models, with errors that name the file, the key and the allowed values; write TOML."""
+"""Read TOML files into pydantic models, with errors that name the file, the key and the allowed values."""
 
-import json
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic  # validates schema and types of cards and specs
 import pydantic_core
 
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.errors import InputError, nearest_name, short_repr, unknown_name
+from aimc_robust.io.toml_values import load_toml
 
 
 class StrictModel(pydantic.BaseModel):
@@ -21,7 +21,7 @@ class StrictModel(pydantic.BaseModel):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _known_keys(cls, values: Any) -> Any:
-        if isinstance(values, dict):
+        if isinstance(values, dict) and cls.model_config.get("extra") == "forbid":
             names = {field.alias or name for name, field in cls.model_fields.items()}
             for key in values:
                 if key not in names:
@@ -63,11 +63,12 @@ def read_values(path: Path, *, kind: str) -> dict[str, Any]:
         InputError: if the file is missing or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"there is no {kind} at {path}; give the path of an existing TOML file.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a {kind} in TOML: {error}.") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a null character
+        raise InputError(f"{short_repr(str(path))} cannot be read as a {kind} in TOML: {error}.") from None
+    return load_toml(text, source=str(path))
 
 
 def parse(values: dict[str, Any], model: type[Model], *, source: str) -> Model:
@@ -84,78 +85,63 @@ def parse(values: dict[str, Any], model: type[Model], *, source: str) -> Model:
     Raises:
         InputError: if a value is invalid; the message names every invalid key.
     """
+    parsed: Model = parse_value(values, model, source=source)
+    return parsed
+
+
+def parse_value(value: Any, kind: Any, *, source: str) -> Any:
+    """Validate a value against a type.
+
+    Args:
+        value: Values as in TOML.
+        kind: A model, or any type that pydantic validates.
+        source: Origin of the value, for error messages.
+
+    Returns:
+        The validated value.
+
+    Raises:
+        InputError: if it is invalid; the message names every invalid key.
+    """
     try:
-        return model.model_validate(values)
+        return _adapter(kind).validate_python(value)
     except pydantic.ValidationError as error:
-        errors = [_error_text(detail) for detail in error.errors()]
-        raise InputError(f"{source}: " + "; ".join(errors)) from None
+        texts = dict.fromkeys(_error_text(detail, value) for detail in error.errors())
+        raise InputError(f"{source}: " + "; ".join(texts)) from None
 
 
-def _error_text(detail: pydantic_core.ErrorDetails) -> str:
+@lru_cache
+def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(kind)
+
+
+def _error_text(detail: pydantic_core.ErrorDetails, value: Any) -> str:
     """One validation error as a clause: key, expected value, actual value."""
-    key = ".".join(str(part) for part in detail["loc"])
+    key = ".".join(_key_parts(detail["loc"], value))
+    prefix = f"{key}: " if key else ""
     message = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    context = detail.get("ctx", {})
     if detail["type"] == "value_error":
-        return f"{key}: {message}" if key else message
+        return prefix + message
     if detail["type"] == "missing":
-        return f"{key}: this key is required and missing"
-    return f"{key}: {message[:1].lower()}{message[1:]}, got {detail['input']!r}"
+        return f"{prefix}this key is required and missing"
+    got = detail["input"]
+    if detail["type"] == "union_tag_invalid":
+        prefix = f"{prefix}{context['discriminator'].strip(chr(39))}: "
+        message, got = f"expected one of {context['expected_tags']}", context["tag"]
+    suggestion = ""
+    if isinstance(got, str) and detail["type"] in ("union_tag_invalid", "literal_error"):
+        suggestion = nearest_name(got, re.findall(r"'([^']*)'", message))
+    return f"{prefix}{message[:1].lower()}{message[1:]}, got {short_repr(got)}{suggestion and f' ({suggestion})'}"
 
 
-def to_toml(values: Mapping[str, Any]) -> str:
-    """Format values as TOML text.
-
-    Args:
-        values: Keys and values. A table becomes a section; a table of tables becomes a section for each inner table;
-            deeper tables become inline tables.
-
-    Returns:
-        The text.
-
-    Raises:
-        InputError: if a value cannot be expressed in TOML, such as None.
-    """
-    lines = [f"{toml_key(key)} = {toml_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
-    for key, table in values.items():
-        if not isinstance(table, dict):
-            continue
-        nested = bool(table) and all(isinstance(value, dict) for value in table.values())
-        for name, section in (
-            {f"{toml_key(key)}.{toml_key(k)}": v for k, v in table.items()} if nested else {toml_key(key): table}
-        ).items():
-            lines += ["", f"[{name}]", *(f"{toml_key(k)} = {toml_value(v)}" for k, v in section.items())]
-    return "\n".join(lines) + "\n"
-
-
-def toml_key(key: str) -> str:
-    """Format a key as TOML: bare if allowed, otherwise quoted."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _quoted(key)
-
-
-def toml_value(value: Any) -> str:
-    """Format a value as TOML on one line.
-
-    Args:
-        value: A string, number, bool, list, tuple or dict of these.
-
-    Returns:
-        The text.
-
-    Raises:
-        InputError: if the value cannot be expressed in TOML.
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return _quoted(value)
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{toml_key(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    if isinstance(value, int | float):
-        return repr(float(value) if isinstance(value, float) else int(value))  # converts numpy's numbers
-    raise InputError(f"TOML cannot express {value!r}; expected a string, a number, true, false, a list or a table.")
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _key_parts(location: tuple[int | str, ...], value: Any) -> Iterator[str]:
+    """Yield the keys that lead to an error, without pydantic's names of the members of a union."""
+    for number, part in enumerate(location, start=1):
+        is_key = isinstance(value, dict) and part in value
+        is_index = isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
+        if is_key or is_index:
+            value = value[part]
+        elif number < len(location) or not re.fullmatch(r"\w+", str(part)):
+            continue  # a member of a union, or [key]
+        yield str(part) if re.fullmatch(r"[\w.-]+", str(part)) else short_repr(part)

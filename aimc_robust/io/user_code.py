@@ -1,4 +1,7 @@
-"""Code of the user's own, named by an import path `package.module:name`."""
+"""Code of the user's own, named by an import path `package.module:name`.
+
+Importing and calling it runs it with the rights of the user: a spec of somebody else is a program of somebody else.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aimc_robust.errors import AimcError, InputError
+from aimc_robust.errors import AimcError, InputError, short_repr
 
 Built = TypeVar("Built")
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -22,6 +27,31 @@ def is_reference(text: str) -> bool:
     return _REFERENCE.fullmatch(text) is not None
 
 
+_allowed: ContextVar[bool] = ContextVar("user_code_allowed", default=True)
+
+
+@contextmanager
+def user_code(allowed: bool) -> Iterator[None]:
+    """Whether code of the user's own may be imported inside the block; otherwise its name is refused before that.
+
+    Args:
+        allowed: Whether it may. Not even then if an enclosing block forbids it.
+    """
+    token = _allowed.set(allowed and _allowed.get())
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def _require_allowed(reference: str, what: str) -> None:
+    if not _allowed.get():
+        raise InputError(
+            f"{what} {short_repr(reference)} is code to import and run, which --no-user-code (user_code=False) "
+            "refuses; name something of this package, or allow it."
+        )
+
+
 def add_cwd_to_path() -> None:
     """Put the working directory on the module search path, as `python -m` does."""
     here = str(Path.cwd())
@@ -29,12 +59,13 @@ def add_cwd_to_path() -> None:
         sys.path.insert(0, here)
 
 
-def import_callable(reference: str, *, what: str) -> Callable[..., Any]:
+def import_callable(reference: str, *, what: str, kind: type = object) -> Callable[..., Any]:
     """Import the function or class that `package.module:name` names.
 
     Args:
         reference: The import path; modules in the working directory are found too.
         what: What it is imported for, for error messages.
+        kind: What a call must return; a class of another kind is refused before it is called.
 
     Returns:
         The function or class.
@@ -42,14 +73,19 @@ def import_callable(reference: str, *, what: str) -> Callable[..., Any]:
     Raises:
         InputError: If the module cannot be imported or has no such function or class.
     """
+    _require_allowed(reference, what)
     module, _, name = reference.partition(":")
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise InputError(f"{what} {reference}: {module} is part of Python's standard library; name a module of yours.")
     add_cwd_to_path()
     try:
         function = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # whatever a user's module raises
-        raise InputError(f"{what} {reference}: the module cannot be imported: {error}.") from None
+        raise InputError(f"{what} {reference}: the module cannot be imported: {told(error)}.") from None
     if not callable(function):
         raise InputError(f"{what} {reference}: the module {module} has no function {name}.")
+    if isinstance(function, type) and not issubclass(function, kind):
+        raise InputError(f"{what} {reference} is a class, but no {kind.__name__}.")
     return function
 
 
@@ -68,17 +104,41 @@ def construct(reference: str, kind: type[Built], *, what: str, options: Mapping[
     Raises:
         InputError: If it cannot be imported, raises an error, or returns another type.
     """
-    function, options = import_callable(reference, what=what), options or {}
+    function, options = import_callable(reference, what=what, kind=kind), options or {}
     try:
         built = function(**options)
     except AimcError:
         raise
     except Exception as error:  # whatever a user's function raises
         arguments = f"with the options {dict(options)}" if options else "without arguments"
-        raise InputError(f"{what} {reference} cannot be built {arguments}: {error}.") from None
+        raise InputError(f"{what} {reference} cannot be built {arguments}: {told(error)}.") from None
     if not isinstance(built, kind):
         raise InputError(f"{what} {reference} returned {type(built).__name__}; expected a {kind.__name__}.")
     return built
+
+
+def call(function: Callable[..., Any], *arguments: Any, what: str) -> Any:
+    """Call a user's function; whatever it raises becomes an InputError that names it.
+
+    Args:
+        function: The function.
+        *arguments: Its arguments.
+        what: What it is, for error messages.
+
+    Raises:
+        InputError: If it raises.
+    """
+    try:
+        return function(*arguments)
+    except AimcError:
+        raise
+    except Exception as error:  # whatever a user's function raises
+        raise InputError(f"{what} raised {told(error)}.") from error
+
+
+def told(error: Exception) -> str:
+    """Return an exception as a part of a sentence."""
+    return f"{type(error).__name__}: {error}".rstrip(": .")
 
 
 def source_digest(reference: str) -> str | None:
@@ -96,6 +156,7 @@ def source_digest(reference: str) -> str | None:
     module, _, name = reference.partition(":")
     if not name:
         return None
+    _require_allowed(reference, "the source of")
     add_cwd_to_path()
     try:
         spec = importlib.util.find_spec(module)

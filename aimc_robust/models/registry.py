@@ -79,7 +79,7 @@ def construct(spec: ModelSpec, data: DataInfo) -> nn.Module:
         return _torchvision(name, spec, data)
     if source == "timm":
         return _timm(name, spec, data)
-    model = _call(import_callable(spec.name, what="model"), spec)
+    model = _call(import_callable(spec.name, what="model", kind=nn.Module), spec)
     if not isinstance(model, nn.Module):
         raise InputError(f"model {spec.name} returned {type(model).__name__}; expected a torch.nn.Module.")
     return model

@@ -39,4 +39,4 @@ class Gaussian(WeightNoise):
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
         """Return a perturbed copy of `weight`; see `WeightNoise.perturb`."""
         noise = standard_normal(weight, generator)
-        return noise.mul_(weight_scale(weight, self.scale) * self.sigma).add_(weight)
+        return noise.mul_(weight_scale(weight, self.scale) * float(self.sigma)).add_(weight)

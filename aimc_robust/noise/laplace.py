@@ -48,5 +48,5 @@ class Laplace(WeightNoise):
         draws = torch.empty((2, *weight.shape), device=generator.device, dtype=torch.float32)
         draws.exponential_(generator=generator)
         noise = (draws[0] - draws[1]).to(device=weight.device, dtype=weight.dtype)
-        b = self.b / math.sqrt(2) if self.matched_std else self.b
+        b = self.b / math.sqrt(2) if self.matched_std else float(self.b)
         return noise.mul_(weight_scale(weight, self.scale) * b).add_(weight)

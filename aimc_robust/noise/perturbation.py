@@ -35,9 +35,10 @@ def perturb_weights(
             numbers differ from the CPU's: for training, not for chips that must be equal on every machine.
 
     Raises:
-        InputError: if no parameter is in scope, or the noise returns a wrong shape.
+        InputError: if no parameter is in scope, or the noise returns a wrong shape, NaN or infinity.
     """
-    model, draw_on_device = unwrap_model(model), draw_on_device and noise.supports_any_device
+    model, in_training = unwrap_model(model), draw_on_device
+    draw_on_device = draw_on_device and noise.supports_any_device
     matrices = {id(matrix.parameter): matrix for matrix in analog_weights(model).values()}
     with torch.no_grad():
         for name, weight in weights_in_scope(model, scope).items():
@@ -55,10 +56,20 @@ def perturb_weights(
                     f"{type(noise).__name__}.perturb must return a tensor of the weight's shape {tuple(values.shape)}, "
                     f"got {got} for {layer!r}."
                 )
+            if not in_training:  # training finds by its loss that it diverged, and does not wait for the device here
+                _check_finite(noise, layer, values, noisy)
             noisy = noisy if matrix is None else matrix.to_parameter_layout(noisy)
             weight.copy_(noisy if strength == 1.0 else torch.lerp(weight, noisy, strength))
     # Autocast caches low-precision copies of weights and does not notice a change in place.
     torch.clear_autocast_cache()
+
+
+def _check_finite(noise: WeightNoise, layer: str, weight: torch.Tensor, noisy: torch.Tensor) -> None:
+    """Raise InputError if a noise makes finite weights infinite or NaN; weights that were so before are training's."""
+    if bool(torch.isfinite(noisy.sum())):  # a sum may overflow where all weights are finite
+        return
+    if bool(torch.isfinite(weight).all()) and not bool(torch.isfinite(noisy).all()):
+        raise InputError(f"the noise {noise!r} makes weights of the layer {layer!r} NaN or infinite; weaken it.")
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from aimc_robust.hardware.config.periphery import Periphery
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout
-from aimc_robust.targets.crossbar_options import time_label
 from aimc_robust.targets.target import CrossbarTarget, Target
+from aimc_robust.targets.times import time_label
 
 Range = tuple[float, float]
 

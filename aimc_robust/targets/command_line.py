@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -11,64 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from aimc_robust.devices.library import card_names
-from aimc_robust.devices.limits import DAY_S, YEAR_S, require_time
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, short_repr
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.io.toml_values import load_toml
 from aimc_robust.io.user_code import is_reference
-from aimc_robust.targets.build import build_target, build_targets, reference_table, self_contained_target
-from aimc_robust.targets.crossbar_options import time_label
+from aimc_robust.targets.build import build_target, build_targets, self_contained_target
+from aimc_robust.targets.entries import reference_table
 from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget, Target
-
-UNITS_S = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": DAY_S, "y": YEAR_S}
-
-
-def parse_times(text: str) -> list[float]:
-    """Parse a list of times such as 0,1h,1d,5d.
-
-    Args:
-        text: Numbers with an optional unit s, min, h, d or y, separated by commas.
-
-    Returns:
-        Seconds since programming, ascending, without duplicates.
-
-    Raises:
-        InputError: if the text is invalid.
-    """
-    times_s = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*(s|min|h|d|y)?", part.strip())
-        if match is None:
-            raise InputError(f"times are numbers with s, min, h, d or y, such as 0,1h,1d,5d; got {part.strip()!r}.")
-        times_s.append(float(match[1]) * UNITS_S[match[2] or ""])
-        require_time(times_s[-1])
-    return sorted(set(times_s))
-
-
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Parse settings such as rows=256 and adc.bits=8.
-
-    Args:
-        settings: Texts KEY=VALUE; dots in the key nest, values are TOML (bare words are texts).
-
-    Returns:
-        Nested tables.
-
-    Raises:
-        InputError: if a setting is invalid.
-    """
-    options: dict[str, Any] = {}
-    for setting in settings:
-        key, sign, value = setting.partition("=")
-        if not sign or not re.fullmatch(r"\w+(\.\w+)*", key.strip()):
-            raise InputError(f"expected KEY=VALUE, such as rows=256 or adc.bits=8, got {setting!r}.")
-        *tables, last = key.strip().split(".")
-        table = options
-        for name in tables:
-            table = table.setdefault(name, {})
-            if not isinstance(table, dict):
-                raise InputError(f"{setting}: {name} already has a value and cannot have keys too.")
-        table[last] = _parse_value(value.strip())
-    return options
+from aimc_robust.targets.times import time_label
 
 
 def target_tables(devices: Sequence[str], times_s: Sequence[float], options: dict[str, Any]) -> list[Any]:
@@ -141,24 +89,14 @@ def _tables_over_times(
     table: dict[str, Any], name: str, crossbar: Crossbar, times_s: Sequence[float]
 ) -> list[dict[str, Any]]:
     return [
-        {**table, "name": name + (f"-{time_label(time_s)}" if time_s else "").replace("+", ""), "time_s": time_s}
+        {**table, "name": name + (f"-{time_label(time_s)}" if time_s else ""), "time_s": time_s}
         for time_s in (times_s if crossbar.device.cell.depends_on_time else times_s[:1])
     ]
 
 
-def _parse_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
 def _parse_inline_table(text: str) -> dict[str, Any]:
-    try:
-        table: dict[str, Any] = tomllib.loads(f"target = {text}")["target"]
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(
-            f"{text} is not an inline TOML table ({error}); expected for example "
-            '{name = "small", device = "sonos-agrawal2022", rows = 64}.'
-        ) from None
+    """Parse {name = "small", device = "sonos-agrawal2022", rows = 64}."""
+    table = load_toml(f"target = {text}", source=f"--device {short_repr(text)}")["target"]
+    if not isinstance(table, dict):
+        raise InputError(f"--device {short_repr(text)} is not an inline TOML table.")
     return table

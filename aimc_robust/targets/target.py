@@ -1,6 +1,7 @@
 """Targets: the named conditions that every trained model is evaluated under, one class per kind."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Literal, final
 
@@ -22,6 +23,11 @@ Split = Literal["test", "training"]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 """Pattern of labels and target names, which also name folders and columns."""
+
+
+def as_name(text: str, default: str) -> str:
+    """Return a name, see NAME, that is made from any text; `default` if nothing of it can be one."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text).lstrip("._-")[:80] or default
 
 
 @dataclass(frozen=True)

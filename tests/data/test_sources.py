@@ -581,4 +581,4 @@ def test_augmentation_is_of_the_kind_of_the_set():
     assert DataSpec(**files, augmentation=off).build_augmentation() == StreamedAugmentation(flip=True)
     for table, options in (({"crop": 4}, files), ({"area": [0.1, 1.0]}, {"name": "digits"}), ({"crops": 1}, files)):
         with pytest.raises(AimcError, match=next(iter(table))):
-            DataSpec(**options, augmentation=table).build_augmentation()
+            parse(options | {"augmentation": table}, DataSpec, source="data")

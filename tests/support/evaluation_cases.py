@@ -12,9 +12,10 @@ from aimc_robust.data.evaluation_images import load_evaluation_images
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images, parse_models, split_label
+from aimc_robust.io.toml_values import parse_settings
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.spec import ModelSpec
-from aimc_robust.targets.command_line import parse_settings, target_tables
+from aimc_robust.targets.command_line import target_tables
 
 DAY_S = 86400.0
 

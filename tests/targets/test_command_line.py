@@ -3,9 +3,11 @@
 import pytest
 
 from aimc_robust.devices.library import cards_folder, load_card
-from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.errors import AimcError, InputError
+from aimc_robust.io.toml_values import parse_settings
 from aimc_robust.targets.build import build_target
-from aimc_robust.targets.command_line import parse_settings, parse_times, target_tables
+from aimc_robust.targets.command_line import target_tables
+from aimc_robust.targets.times import parse_times
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_a_compensated_target_comes_with_the_plain_one_and_both_names_count():
     ],
 )
 def test_an_unknown_name_says_what_there_is(device, words):
-    with pytest.raises(UnknownNameError, match=words):
+    with pytest.raises(AimcError, match=words):
         target_tables([device], [0.0], {})
 
 

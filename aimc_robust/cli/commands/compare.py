@@ -74,7 +74,8 @@ def compare(
 ) -> None:
     """Train every method and seed of SPEC, evaluate each model on every target, write tables and a report.
 
-    Interrupt it at any time: run the same command again to continue. Exit code 3: some trials failed.
+    Interrupt it at any time: run the same command again to continue. Exit code 3: some trials failed. Code that SPEC
+    names as package.module:name is imported and run; --no-user-code refuses it.
 
     Example: aimc-robust compare benchmarks/quickstart.toml --out results/quickstart
     """

@@ -74,10 +74,12 @@ def evaluate(
     from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
     from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
     from aimc_robust.io.toml import parse
+    from aimc_robust.io.toml_values import parse_settings
     from aimc_robust.models.spec import ModelSpec
     from aimc_robust.parallel.cores import available_cpus
     from aimc_robust.report.write import write_report
-    from aimc_robust.targets.command_line import parse_settings, parse_times, target_tables
+    from aimc_robust.targets.command_line import target_tables
+    from aimc_robust.targets.times import parse_times
 
     targets = target_tables(device, parse_times(times), parse_settings(set_ or []))
     metrics = load_metrics(metric or [])

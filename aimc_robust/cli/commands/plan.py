@@ -18,7 +18,8 @@ def plan(
 ) -> None:
     """List the trials of SPEC with their state, and estimate time and disk space of the pending ones on this machine.
 
-    Times one training step and one chip of each kind, which takes seconds to minutes. Writes nothing.
+    Times one training step and one chip of each kind, which takes seconds to minutes. Writes nothing. Code that SPEC
+    names as package.module:name is imported and run; --no-user-code refuses it.
 
     Example: aimc-robust plan benchmarks/quickstart.toml --jobs 2
     """

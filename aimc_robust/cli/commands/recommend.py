@@ -49,10 +49,12 @@ def recommend(
     from aimc_robust.experiments.recommend.run import recommend as recommend_method
     from aimc_robust.experiments.recommend.run import target_name
     from aimc_robust.experiments.spec.loading import load_spec
+    from aimc_robust.io.toml_values import parse_settings
     from aimc_robust.parallel.cores import available_cpus
     from aimc_robust.report.recommendation.page import write_recommendation
     from aimc_robust.report.write import write_report
-    from aimc_robust.targets.command_line import parse_settings, parse_times, target_tables
+    from aimc_robust.targets.command_line import target_tables
+    from aimc_robust.targets.times import parse_times
 
     times_s = parse_times(time)
     tables = target_tables([device], times_s, parse_settings(set_ or []))

@@ -16,10 +16,12 @@ from aimc_robust.io.toml import StrictModel
 if TYPE_CHECKING:
     from torch import Tensor
 
-Numbers = tuple[float, ...]
-Pair = Annotated[tuple[float, float], pydantic.Field(strict=False)]  # TOML has arrays only
-Positive = Annotated[float, pydantic.Field(gt=0)]
-Nonnegative = Annotated[float, pydantic.Field(ge=0)]
+LARGEST = 1e30  # of a number in a card: far from every device, and far from what float32 holds
+Number = Annotated[float, pydantic.Field(ge=-LARGEST, le=LARGEST)]
+Numbers = tuple[Number, ...]
+Pair = Annotated[tuple[Number, Number], pydantic.Field(strict=False)]  # TOML has arrays only
+Positive = Annotated[float, pydantic.Field(ge=1 / LARGEST, le=LARGEST)]
+Nonnegative = Annotated[float, pydantic.Field(ge=0, le=LARGEST)]
 
 
 class Law(StrictModel, ABC):

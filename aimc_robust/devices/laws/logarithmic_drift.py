@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from aimc_robust.devices.cells import Draw, ProgrammedCells
-from aimc_robust.devices.laws.base import DriftLaw
+from aimc_robust.devices.laws.base import DriftLaw, Number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,9 +27,9 @@ class LogarithmicDrift(DriftLaw):
     )
 
     kind: Literal["logarithmic"]
-    mean_ln: float
-    std_ln: float
-    std_offset: float
+    mean_ln: Number
+    std_ln: Number
+    std_offset: Number
 
     def age(self, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:
         """Return the states at `time_s`; see `DriftLaw.age`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import pydantic
 
-from aimc_robust.devices.laws.base import Numbers, Positive, ProgrammingLaw, StdLaw
+from aimc_robust.devices.laws.base import LARGEST, Numbers, Positive, ProgrammingLaw, StdLaw
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,15 @@ class Polynomial(StdLaw):
     kind: Literal["polynomial"]
     coefficients: Annotated[Numbers, pydantic.Field(strict=False, min_length=1, max_length=12)]
     reference: Positive = 1.0
+
+    @pydantic.model_validator(mode="after")
+    def _finite(self) -> Self:
+        powers = [self.reference**power for power in range(len(self.coefficients))]
+        if 0.0 in powers or any(abs(c / p) > LARGEST for c, p in zip(self.coefficients, powers, strict=True)):
+            raise ValueError(
+                f"coefficients[i] / reference**i must be at most {LARGEST:g}, got a reference of {self.reference:g}"
+            )
+        return self
 
     def std(self, state: Tensor) -> Tensor:
         """Return the standard deviation at `state`; see `StdLaw.std`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import pydantic
 
 from aimc_robust.devices.cells import Draw, ProgrammedCells
-from aimc_robust.devices.laws.base import DriftLaw, Nonnegative, Positive
+from aimc_robust.devices.laws.base import DriftLaw, Nonnegative, Number, Positive
 from aimc_robust.io.toml import StrictModel
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ class ClippedLog(StrictModel):
         max: Upper bound.
     """
 
-    slope_ln: float
-    offset: float
+    slope_ln: Number
+    offset: Number
     min: Nonnegative
     max: Nonnegative
 

@@ -110,7 +110,7 @@ class TableDrift(DriftLaw):
         std = law.std(center)
         if cells.removed_std is not None:
             std.sub_(cells.removed_std)
-        return spread_(std, center, cells.error, cells.error_scale)
+        return spread_(std, center, cells.error)
 
 
 def _interpolated(a: StdLaw, b: StdLaw, fraction: float) -> StdLaw:

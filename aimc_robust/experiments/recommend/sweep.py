@@ -6,13 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.loading import spec_from_dict
-from aimc_robust.io.toml import to_toml
 from aimc_robust.training.resumption import FINISHED
 
 BASELINE = "sgd"
@@ -74,7 +75,7 @@ def reuse_baseline(baseline_folder: Path, sweep_folder: Path, spec: ComparisonSp
     source, destination = baseline_folder / "runs" / run, sweep_folder / "runs" / run
     if (source / FINISHED).exists() and not destination.exists():
         destination.parent.mkdir(parents=True, exist_ok=True)
-        text = to_toml(spec.model_dump(mode="json", exclude_none=True))
+        text = tomli_w.dumps(spec.model_dump(mode="json", exclude_none=True))
         ComparisonResults.create(sweep_folder, spec).write_spec_text(text)
         copy = destination.with_name(f".{run}")
         shutil.rmtree(copy, ignore_errors=True)  # of an interrupted copy

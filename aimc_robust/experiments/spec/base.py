@@ -24,7 +24,7 @@ class ExperimentSpec(StrictModel):
 
     kind: str
     chip_seed: int = 0
-    chips: int = pydantic.Field(default=25, ge=1)
+    chips: int = pydantic.Field(default=25, ge=1, le=1_000_000)
 
     @property
     @abstractmethod

@@ -6,32 +6,46 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
 from aimc_robust.analysis.diagnostics import DiagnosticsConfig
 from aimc_robust.data.spec import LOCATION_FIELDS, DataSpec
-from aimc_robust.errors import AimcError, InputError
+from aimc_robust.errors import short_repr
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.experiments.spec.inheritance import deep_merge
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
-from aimc_robust.experiments.spec.methods import build_method
+from aimc_robust.experiments.spec.methods import OVERRIDES, MethodEntry, TrainingTable
 from aimc_robust.experiments.spec.published_table import PaperSpec
-from aimc_robust.io.dataclass_from_table import from_table
+from aimc_robust.io.table_model import Table, as_validation_error, table_model
 from aimc_robust.io.toml import parse
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.build import build_targets
+from aimc_robust.targets.entries import Entry
 from aimc_robust.targets.target import NAME, Target
-from aimc_robust.training.config import EarlyStopping, TrainingConfig
+from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
 
 # Keys that change no number: diagnostics only observe a training, the others describe the spec.
 DESCRIPTIVE_KEYS = frozenset({"diagnostics", "paper", "question", "scale", "multiply", "overrides"})
-METHOD_TABLES = ("data", "model", "training")  # tables that a method may override
+
+if TYPE_CHECKING:
+    DiagnosticsTable = Table
+else:
+    DiagnosticsTable = table_model(DiagnosticsConfig, "DiagnosticsTable", fixed={"seed": 0})
+
+
+def _check_label(label: str) -> str:
+    if not re.fullmatch(NAME, label):
+        raise ValueError(f"a label is up to 80 letters, digits, '.', '_' and '-', got {short_repr(label)}")
+    return label
+
+
+Label = Annotated[str, pydantic.AfterValidator(_check_label)]
 
 
 class ComparisonSpec(ExperimentSpec):
@@ -51,7 +65,7 @@ class ComparisonSpec(ExperimentSpec):
         data: The data set.
         model: The network.
         training: Fields of `TrainingConfig`.
-        methods: Label -> table of a method, see `spec.methods.build_method`.
+        methods: Label -> method, see `spec.methods`; `kind` is the label where it is left out.
         diagnostics: Fields of `DiagnosticsConfig`; None: no diagnostics.
         paper: The published table that the comparison reproduces.
         scale: Name of the scale that was applied, see `spec.inheritance.read_spec`.
@@ -65,48 +79,45 @@ class ComparisonSpec(ExperimentSpec):
     data_seed: int = 0
     train_seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(default=[0, 1, 2], min_length=1)
     top5: bool = False
-    targets: list[Any] = pydantic.Field(min_length=1)
+    targets: list[Entry] = pydantic.Field(min_length=1)
     landscapes: list[LandscapeSpec] = pydantic.Field(default_factory=list)
     data: DataSpec
     model: ModelSpec
-    training: dict[str, Any]
-    methods: dict[str, dict[str, Any]] = pydantic.Field(min_length=1)
-    diagnostics: dict[str, Any] | None = None
+    training: TrainingTable
+    methods: dict[Label, MethodEntry] = pydantic.Field(min_length=1)
+    diagnostics: DiagnosticsTable | None = None
     paper: PaperSpec | None = None
     scale: str | None = None
     multiply: dict[str, float] = pydantic.Field(default_factory=dict)
     overrides: list[str] = pydantic.Field(default_factory=list)
 
+    @pydantic.field_validator("methods", mode="before")
+    @classmethod
+    def _default_kinds(cls, methods: Any) -> Any:
+        if not isinstance(methods, dict):
+            return methods
+        tables = {label: table for label, table in methods.items() if isinstance(table, dict)}
+        return methods | {label: {"kind": label} | table for label, table in tables.items()}
+
     @pydantic.model_validator(mode="after")
     def _check_components(self) -> ComparisonSpec:
-        """Build every component eagerly so that configuration errors surface before training starts."""
+        """Check what several parts say together, so that errors surface before training starts."""
         if len(set(self.train_seeds)) != len(self.train_seeds):
             raise ValueError(f"train_seeds: each seed may appear once, got {self.train_seeds}")
-        with _error_prefix("training"):
-            self.config()
-        with _error_prefix("data"):
-            self.data.build_augmentation()
-        with _error_prefix("diagnostics"):
-            self.build_diagnostics()
-        self._check_methods()
-        with _error_prefix("targets"):
+        for label in self.methods:
+            with as_validation_error(f"methods.{label}"):
+                self.config_of(label)
+                self.model_of(label)
+                self.data_of(label)
+        with as_validation_error("targets"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # given when they are built to be used
             targets = self.build_targets()
         self._check_targets(targets)
         if self.paper is not None:
-            with _error_prefix("paper"):
+            with as_validation_error("paper"):
                 names = [target.name for target in targets]
                 self.paper.check_references(self.labels, names, partial=self.scale is not None)
         return self
-
-    def _check_methods(self) -> None:
-        for label in self.methods:
-            if not re.fullmatch(NAME, label):
-                raise ValueError(f"methods: a label is up to 80 letters, digits, '.', '_' and '-', got {label!r}")
-            with _error_prefix(f"methods.{label}"):
-                self.method(label, seed=0)
-                self.config_of(label)
-                self.model_of(label)
-                self.data_of(label).build_augmentation()
 
     def _check_targets(self, targets: Sequence[Target]) -> None:
         names = [target.name for target in targets] + [landscape.name for landscape in self.landscapes]
@@ -116,7 +127,7 @@ class ComparisonSpec(ExperimentSpec):
         for label in self.methods:
             measured: Iterable[Target | LandscapeSpec] = itertools.chain(targets, self.landscapes)
             for one in measured:
-                with _error_prefix(f"{'landscapes' if isinstance(one, LandscapeSpec) else 'targets'}.{one.name}"):
+                with as_validation_error(f"{'landscapes' if isinstance(one, LandscapeSpec) else 'targets'}.{one.name}"):
                     one.selection(self.config_of(label))
 
     @property
@@ -131,38 +142,42 @@ class ComparisonSpec(ExperimentSpec):
 
     def config(self) -> TrainingConfig:
         """Return the training configuration that all methods share."""
-        return _training_config(self.training)
+        config: TrainingConfig = self.training.build()
+        return config
 
     def config_of(self, label: str) -> TrainingConfig:
         """Return the training configuration of the method `label`."""
-        return _training_config(deep_merge(self.training, self._method_override(label, "training")))
+        config: TrainingConfig = parse(self._merged(label, "training"), TrainingTable, source="training").build()
+        return config
 
     def data_of(self, label: str) -> DataSpec:
         """Return the data set of the method `label`."""
-        override = self._method_override(label, "data")
-        return parse(deep_merge(self.data.model_dump(), override), DataSpec, source="data") if override else self.data
+        return parse(self._merged(label, "data"), DataSpec, source="data")
 
     def model_of(self, label: str) -> ModelSpec:
         """Return the network of the method `label`."""
-        override = self._method_override(label, "model")
-        common = self.model.model_dump()
-        if override.get("name", common["name"]) != common["name"]:
-            common = {}  # another network has other options
-        return parse(deep_merge(common, override), ModelSpec, source="model") if override else self.model
+        return parse(self._merged(label, "model"), ModelSpec, source="model")
 
-    def _method_override(self, label: str, table: str) -> dict[str, Any]:
-        override = self.methods[label].get(table, {})
-        if not isinstance(override, dict):
-            raise InputError(f"{table} of a method must be a table of the keys that differ, got {override!r}.")
-        return override
+    def _merged(self, label: str, table: str) -> dict[str, Any]:
+        """Return the keys of a table of the spec with those that the method overrides."""
+        common = {table: getattr(self, table).model_dump(mode="json")}
+        merged: dict[str, Any] = deep_merge(common, self.overrides_of(label))[table]
+        return merged
+
+    def overrides_of(self, label: str) -> dict[str, dict[str, Any]]:
+        """Return the keys of `data`, `model` and `training` that the method `label` overrides."""
+        table = self.methods[label].model_dump(mode="json")
+        return {key: table[key] for key in OVERRIDES if key in table}
 
     def method_table(self, label: str) -> dict[str, Any]:
-        """Return the method's table without the tables that override `data`, `model` or `training`."""
-        return {key: value for key, value in self.methods[label].items() if key not in METHOD_TABLES}
+        """Return the method's keys as they are written, without the tables that override others."""
+        table = self.methods[label].model_dump(mode="json")
+        return {key: value for key, value in table.items() if key not in OVERRIDES}
 
     def method(self, label: str, *, seed: int) -> Method:
         """Build the method `label`. `seed` is the root of its random draws."""
-        return build_method(label, self.method_table(label), seed=seed)
+        method: Method = self.methods[label].build(seed=seed)
+        return method
 
     def build_targets(self) -> list[Target]:
         """Build the targets, in the order of the spec."""
@@ -172,7 +187,8 @@ class ComparisonSpec(ExperimentSpec):
         """Return what is measured after each epoch, with the same images and draws for every training, or None."""
         if self.diagnostics is None:
             return None
-        return from_table(DiagnosticsConfig, self.diagnostics, name="diagnostics", fixed={"seed": self.data_seed})
+        config: DiagnosticsConfig = self.diagnostics.build(seed=self.data_seed)
+        return config
 
     def recipe(self, label: str, seed: int) -> str:
         """Return a hash of everything that decides a trained model: its key in a shared model folder.
@@ -184,13 +200,13 @@ class ComparisonSpec(ExperimentSpec):
             label: Label of the method.
             seed: Training seed.
         """
-        table, code = self.method_table(label), self.model_of(label).source_digest
+        code = self.model_of(label).source_digest
         content = {
             "data": self.data_of(label).model_dump(mode="json", exclude_defaults=True, exclude=set(LOCATION_FIELDS)),
             "model": self.model_of(label).model_dump(mode="json", exclude_defaults=True),
-            "training": deep_merge(self.training, self._method_override(label, "training")),
-            "method": {"kind": label} | table,
-            "diagnostics": self.diagnostics,
+            "training": self._merged(label, "training"),
+            "method": self.method_table(label),
+            "diagnostics": None if self.diagnostics is None else self.diagnostics.model_dump(mode="json"),
             "seeds": [self.data_seed, seed],
         } | ({} if code is None else {"code": code})
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=12).hexdigest()
@@ -201,23 +217,7 @@ class ComparisonSpec(ExperimentSpec):
         Two results folders can be continued or merged if their specs have equal identities.
         """
         values = self.model_dump(mode="json", exclude=set(DESCRIPTIVE_KEYS))
-        for table in (values["data"], *(method.get("data", {}) for method in values["methods"].values())):
+        for table in (values["data"], *(method.get("data") or {} for method in values["methods"].values())):
             for key in LOCATION_FIELDS:
                 table.pop(key, None)
         return values
-
-
-def _training_config(table: dict[str, Any]) -> TrainingConfig:
-    table = dict(table)
-    if "early_stopping" in table:
-        table["early_stopping"] = from_table(EarlyStopping, table["early_stopping"], name="early_stopping")
-    return from_table(TrainingConfig, table, name="training")
-
-
-@contextmanager
-def _error_prefix(location: str) -> Iterator[None]:
-    """Turn an AimcError into a ValueError, as pydantic expects, that starts with the location in the spec."""
-    try:
-        yield
-    except AimcError as error:
-        raise ValueError(f"{location}: {error}") from None

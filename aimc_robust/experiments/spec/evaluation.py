@@ -20,7 +20,8 @@ from aimc_robust.io.toml import StrictModel
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.command_line import deployable
-from aimc_robust.targets.target import NAME, DeployableTarget, DigitalTarget
+from aimc_robust.targets.entries import Entry
+from aimc_robust.targets.target import NAME, DeployableTarget, DigitalTarget, as_name
 
 # File names that say nothing about the model; the name of the folder is the label instead.
 GENERIC_STEMS = ("checkpoint", "model", "best", "last", "weights", "pytorch_model")
@@ -99,7 +100,7 @@ class EvaluationSpec(ExperimentSpec):
     models: list[TrainedModel] = pydantic.Field(min_length=1)
     model: ModelSpec
     images: ImagesInfo
-    targets: list[Any] = pydantic.Field(min_length=1)
+    targets: list[Entry] = pydantic.Field(min_length=1)
     metrics: list[str] = pydantic.Field(default_factory=list)
     precision: float | None = None
     threshold: float | None = None
@@ -174,4 +175,4 @@ def split_label(argument: str) -> tuple[str, Path]:
     path = Path(argument)
     folder = path.resolve().parent.name
     name = folder if path.stem.lower() in GENERIC_STEMS and folder else path.stem
-    return re.sub(r"[^A-Za-z0-9._-]", "-", name), path
+    return as_name(name, "model"), path

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.experiments.spec.published_values import insert_published_values
 from aimc_robust.experiments.spec.sweeps import expand_methods, scale_strengths
-from aimc_robust.io.toml import read_values, to_toml
+from aimc_robust.io.toml import read_values
+from aimc_robust.io.toml_values import parse_setting
 
 Values = dict[str, Any]
 REPLACED_TABLES = ("model", "ramp")  # keys of two different networks or ramps must not be mixed
@@ -35,7 +37,7 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
     values = _read_inherited(path, ())
     scales = values.get("scale", {})
     is_resolved = isinstance(scales, str)  # written by `resolved_toml`: strengths are multiplied already
-    changes = [parse_override(text) for text in overrides]
+    changes = [parse_setting(text) for text in overrides]
     if scale is None and any(keys.get("multiply") for keys in ([] if is_resolved else [values]) + changes):
         raise InputError(f"{path}: `multiply` belongs to a scale, as in [scale.mini]; choose one by --scale.")
     if not is_resolved:
@@ -46,9 +48,12 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
         values = deep_merge(values, change, literal=True)
     if overrides:
         values["overrides"] = list(overrides)
-    if isinstance(values.get("methods"), dict):
-        values["methods"] = expand_methods(values["methods"])
-    return scale_strengths(values, values["multiply"]) if scale is not None and "multiply" in values else values
+    try:
+        if isinstance(values.get("methods"), dict):
+            values["methods"] = expand_methods(values["methods"])
+        return scale_strengths(values, values["multiply"]) if scale is not None and "multiply" in values else values
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _scale_table(path: Path, scales: Any, scale: str) -> Values:
@@ -83,7 +88,7 @@ def resolved_toml(path: Path, *, scale: str | None = None, overrides: Sequence[s
     if "paper" in values:
         values["paper"] = insert_published_values(values["paper"], path.parent)
     changes = "".join([f" at scale {scale}" if scale else "", f" with {', '.join(overrides)}" if overrides else ""])
-    return f"# {path.name}{changes}, written out whole by aimc-robust.\n{to_toml(values)}"
+    return f"# {path.name}{changes}, written out whole by aimc-robust.\n{tomli_w.dumps(values)}"
 
 
 def _read_inherited(path: Path, children: tuple[Path, ...]) -> Values:
@@ -125,36 +130,3 @@ def _replaces(table: str, base: Values, override: Values) -> bool:
     return table in REPLACED_TABLES and any(
         key in override and override[key] != base.get(key) for key in ("name", "shape")
     )
-
-
-def parse_override(text: str) -> Values:
-    """Parse `training.epochs=2` into nested tables. A value that is not TOML is taken as text.
-
-    Raises:
-        InputError: if the text has no key or no `=`.
-    """
-    key, equals, value = text.partition("=")
-    parts = [part.strip().strip('"') for part in _key_parts(key)]
-    if not equals or not all(parts):
-        raise InputError(f"--set takes KEY=VALUE, such as training.epochs=2, got {text!r}.")
-    try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    for part in reversed(parts):
-        parsed = {part: parsed}
-    nested: Values = parsed
-    return nested
-
-
-def _key_parts(key: str) -> list[str]:
-    """Split a dotted key; a quoted part may contain dots: methods."rwp-0.05".sigma."""
-    parts, quoted = [""], False
-    for character in key.strip():
-        if character == '"':
-            quoted = not quoted
-        if character == "." and not quoted:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts

@@ -11,10 +11,14 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.inheritance import read_spec
 from aimc_robust.experiments.spec.published_values import insert_published_values
 from aimc_robust.io.toml import parse
+from aimc_robust.io.toml_values import check_values
+from aimc_robust.io.user_code import user_code as allow_user_code
 from aimc_robust.targets.build import self_contained_target
 
 
-def load_spec(path: str | Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> ComparisonSpec:
+def load_spec(
+    path: str | Path, *, scale: str | None = None, overrides: Sequence[str] = (), user_code: bool = True
+) -> ComparisonSpec:
     """Load the spec of a comparison from a TOML file.
 
     Inheritance, sweeps and device cards are resolved. The result needs no other file than the data, and does not
@@ -24,6 +28,8 @@ def load_spec(path: str | Path, *, scale: str | None = None, overrides: Sequence
         path: The TOML file. Relative paths of cards and published values start from its folder.
         scale: Name of a table `[scale.NAME]` of the spec, whose keys override those of the spec.
         overrides: Texts `KEY=VALUE` with a dotted key, such as `training.epochs=2`; applied after `scale`.
+        user_code: Whether the spec may name functions as `package.module:name`, which are then imported and called.
+            False refuses every such name before anything is imported; for specs of others.
 
     Returns:
         The validated spec.
@@ -38,7 +44,13 @@ def load_spec(path: str | Path, *, scale: str | None = None, overrides: Sequence
         [0, 1, 2]
     """
     path = Path(path)
-    return spec_from_dict(read_spec(path, scale=scale, overrides=overrides), source=str(path), folder=path.parent)
+    values = read_spec(path, scale=scale, overrides=overrides)
+    with allow_user_code(user_code):
+        spec = spec_from_dict(values, source=str(path), folder=path.parent)
+        if not user_code:
+            for label in spec.labels:
+                _ = spec.model_of(label).source_digest  # raises for a network of the user's own
+    return spec
 
 
 def spec_from_dict(values: dict[str, Any], *, source: str = "spec", folder: Path = Path()) -> ComparisonSpec:
@@ -52,6 +64,7 @@ def spec_from_dict(values: dict[str, Any], *, source: str = "spec", folder: Path
     Raises:
         InputError: if a key or value is invalid.
     """
+    check_values(values, source=source)
     values = dict(values)
     try:
         if isinstance(values.get("targets"), list):

@@ -1,14 +1,108 @@
-"""Build a training method from its table in a spec. The fields of the method classes are the schema."""
+"""The methods of a spec: one model per kind of table, made from the class of the method, whose fields are its keys."""
 
-from typing import Any
+from __future__ import annotations
 
-from aimc_robust.errors import InputError, require_known, require_whole
-from aimc_robust.io.dataclass_from_table import from_table
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
+
+import pydantic
+
+from aimc_robust.data.spec import DataSpec
+from aimc_robust.errors import InputError, require_whole
+from aimc_robust.io.table_model import Table, by_toml_type, partial_model, table_model
+from aimc_robust.io.toml import parse_value
+from aimc_robust.models.spec import ModelSpec
+from aimc_robust.noise.base import WeightNoise
 from aimc_robust.targets.build import build_target
+from aimc_robust.targets.entries import Entry
 from aimc_robust.targets.target import CrossbarTarget, NoiseTarget
+from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
-from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.ramp import Ramp, RampShape
 from aimc_robust.training.methods.registry import METHODS
+
+OVERRIDES = ("data", "model", "training")  # tables that a method may override
+
+if TYPE_CHECKING:
+    TrainingTable = Table
+else:
+    TrainingTable = table_model(TrainingConfig, "TrainingTable")
+
+
+class RampTable(table_model(Ramp, "RampKeys", partial=True)):  # type: ignore[misc]
+    """A ramp: the fields of `Ramp`, or `updates` out of a `run` of so many updates, a fraction of any run."""
+
+    run: int | None = None
+    fixed: ClassVar[dict[str, Any]] = {}
+
+    def build(self, **fixed: Any) -> Ramp:
+        """Return the ramp."""
+        options = self.arguments()
+        if "run" in options:
+            run = options.pop("run")
+            require_whole("`run` of a ramp", run, low=1)
+            require_whole("`updates` of a ramp", options.get("updates"), low=1, high=run)
+            options["fraction"] = options.pop("updates") / run
+        return Ramp(**options)
+
+
+class MethodTable(Table):
+    """What the tables of all methods share.
+
+    Attributes:
+        kind: A name of `METHODS`.
+        data: Keys of the spec's `data` that this method overrides.
+        model: Keys of the spec's `model`.
+        training: Keys of the spec's `training`.
+    """
+
+    data: partial_model(DataSpec, "DataOverride") | None = None  # type: ignore[valid-type]
+    kind: str = ""
+    model: partial_model(ModelSpec, "ModelOverride") | None = None  # type: ignore[valid-type]
+    training: table_model(TrainingConfig, "TrainingOverride", partial=True) | None = None  # type: ignore[valid-type]
+
+    def build(self, **fixed: Any) -> Method:
+        """Return the method.
+
+        Args:
+            **fixed: `seed`, the root seed of its random draws.
+        """
+        options = self.arguments(without=("kind", "noise", *OVERRIDES))
+        if isinstance(options.get("ramp"), str):
+            options["ramp"] = Ramp(shape=options["ramp"])
+        noise = getattr(self, "noise", None)
+        if noise is not None:
+            options["noise"] = _training_noise(noise)
+        method: Method = self.target(**options, **fixed)
+        return method
+
+
+def _training_noise(entry: Any) -> WeightNoise:
+    """Return the noise that a method trains with."""
+    noise = build_target(entry)
+    if not isinstance(noise, NoiseTarget | CrossbarTarget):
+        raise InputError(
+            f"noise: `{noise.name}` is not a noise to train with; name one such as gaussian-0.1, or a device."
+        )
+    if isinstance(noise, CrossbarTarget) and (noise.time_s or not noise.is_plain):
+        raise InputError(
+            "noise: training perturbs with programming errors only; remove time_s, backend and compensation."
+        )
+    return noise.condition
+
+
+def _table_of(kind: str) -> Any:
+    """Return the model of the tables of one kind of method."""
+    types: dict[str, Any] = {"scope": Literal["weights", "all"]}
+    types |= {"ramp": by_toml_type(RampShape, RampTable), "noise": Entry | None}
+    own_kind: Any = (Literal[kind], kind)
+    base = pydantic.create_model(f"{kind} kind", __base__=MethodTable, kind=own_kind)
+    return table_model(METHODS[kind], kind, fixed={"seed": 0}, types=types, base=base)
+
+
+if TYPE_CHECKING:
+    MethodEntry = MethodTable
+else:
+    MethodEntry = Annotated[Union[tuple(map(_table_of, METHODS))], pydantic.Discriminator("kind")]  # noqa: UP007
 
 
 def build_method(label: str, table: dict[str, Any], *, seed: int) -> Method:
@@ -21,35 +115,6 @@ def build_method(label: str, table: dict[str, Any], *, seed: int) -> Method:
 
     Raises:
         InputError: if a key is missing or a value is invalid.
-        UnknownNameError: if the kind or a key is unknown.
     """
-    options = dict(table)
-    kind = options.pop("kind", label)
-    require_known("method", kind, METHODS)
-    if "ramp" in options:
-        options["ramp"] = from_table(Ramp, _ramp_table(options["ramp"]), name="ramp")
-    if "noise" in options:
-        noise = build_target(options["noise"])
-        if not isinstance(noise, NoiseTarget | CrossbarTarget):
-            raise InputError(
-                f"noise: `{noise.name}` is not a noise to train with; name one such as gaussian-0.1, or a device."
-            )
-        if isinstance(noise, CrossbarTarget) and (noise.time_s or not noise.is_plain):
-            raise InputError(
-                "noise: training perturbs with programming errors only; remove time_s, backend and compensation."
-            )
-        options["noise"] = noise.condition
-    return from_table(METHODS[kind], options, name=f"method {kind}", fixed={"seed": seed})
-
-
-def _ramp_table(ramp: Any) -> Any:
-    """Return the fields of a Ramp. `updates` out of a `run` of so many updates become a fraction of any run."""
-    if not isinstance(ramp, dict):
-        return {"shape": ramp}
-    if "run" not in ramp:
-        return ramp
-    other_fields = {key: value for key, value in ramp.items() if key not in ("updates", "run")}
-    require_whole("`run` of a ramp", ramp["run"], low=1)
-    updates: Any = ramp.get("updates")
-    require_whole("`updates` of a ramp", updates, low=1, high=ramp["run"])
-    return other_fields | {"fraction": updates / ramp["run"]}
+    entry: MethodTable = parse_value({"kind": label} | table, MethodEntry, source=f"method {label}")
+    return entry.build(seed=seed)

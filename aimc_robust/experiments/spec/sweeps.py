@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from aimc_robust.errors import InputError, require_finite
+from aimc_robust.errors import InputError, exact_text, require_finite
 
 Values = dict[str, Any]
 STRENGTHS = ("rho", "sigma", "b")
@@ -71,7 +71,7 @@ def _set_nested(table: Values, path: list[str], value: Any) -> None:
 
 def _label_text(value: Any) -> str:
     """Format a swept value for a label: short numbers, and only characters that a label may contain."""
-    text = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    text = exact_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
 
 

@@ -122,10 +122,29 @@ def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
         zero = zero_weight(crossbar, cells)
         currents = now.sub_(zero)
         now = currents.mul_(_compensation(crossbar, matrix, draws, currents, zero)).add_(zero)
+    check_states(crossbar, weight, chip, now)
     inputs = weight.filters_first()[0].numel()
     if weight.bias is not None and now.shape[1] > inputs:
         weight.bias.copy_(now[:, inputs:].sum(dim=1))
     weight.parameter.copy_(weight.to_parameter_layout(now[:, :inputs].reshape(weight.filters_first().shape)))
+
+
+def check_states(crossbar: Crossbar, weight: AnalogWeight, chip: Chip, *values: Tensor) -> None:
+    """Raise InputError if what was programmed is NaN or infinite, which a card with extreme numbers can cause.
+
+    Args:
+        crossbar: Crossbar that stores the weight.
+        weight: The weight.
+        chip: The chip.
+        *values: Weights read back, and variances of read noise.
+    """
+    for tensor in values:
+        # The sum is three times as fast as a test of every element, but may overflow where all are finite.
+        if not bool(torch.isfinite(tensor.sum())) and not bool(torch.isfinite(tensor).all()):
+            raise InputError(
+                f"{crossbar.device.cell.name}: at time_s = {chip.time_s:g} s the layer {weight.layer!r} has NaN or "
+                "infinite states; check the numbers of the device's programming error, drift and read noise."
+            )
 
 
 def zero_weight(crossbar: Crossbar, cells: Cells) -> Tensor:
@@ -162,6 +181,7 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
         alpha = _compensation(crossbar, matrix, draws, currents * cells.limit, zero)
         scale, offset = cells.limit * alpha, offset / float(alpha)  # the currents are corrected, not the offset
     now = (currents + offset) * scale
+    check_states(crossbar, weight, chip, now, *variances)
     inputs = weight.filters_first()[0].numel()
     has_rows = now.shape[1] > inputs
     bias = None if weight.bias is None else weight.bias.to(now.dtype).clone()

@@ -78,7 +78,7 @@ def find_reference(spec: ComparisonSpec, label: str, pattern: str) -> str | None
         for other in spec.labels
         if (spec.model_of(other), spec.data_of(other)) == (spec.model_of(label), spec.data_of(label))
     ]
-    kinds = {other: spec.methods[other].get("kind", other) for other in candidates}
+    kinds = {other: spec.methods[other].kind for other in candidates}
     rules: list[Callable[[str], bool]] = [
         lambda other: other == pattern,
         lambda other: fnmatchcase(other, pattern),

@@ -195,7 +195,7 @@ def _baselines(spec: ComparisonSpec) -> dict[str, str]:
     groups = _group_labels(spec.labels, lambda label: (data(label), spec.model_of(label).model_dump_json()))
     if max(len(group) for group in groups) == 1:
         groups = _group_labels(spec.labels, data)
-    kinds = {label: spec.methods[label].get("kind", label) for label in spec.labels}
+    kinds = {label: spec.methods[label].kind for label in spec.labels}
     return {
         label: min(group, key=lambda label: (label != "sgd", kinds[label] != "sgd"))
         for group in groups

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from aimc_robust.experiments.spec.comparison import METHOD_TABLES, ComparisonSpec
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.report.comparison.claims import ClaimResult
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.formatting import MISSING, format_ci, format_interval
@@ -67,8 +67,7 @@ def method_settings(spec: ComparisonSpec, label: str) -> str:
 
 def method_overrides(spec: ComparisonSpec, label: str) -> str:
     """Return the data, model and training settings that a method overrides; empty if it shares all of them."""
-    tables = {part: spec.methods[label][part] for part in METHOD_TABLES if part in spec.methods[label]}
-    return ", ".join(f"{key} {value}" for key, value in _flatten(tables))
+    return ", ".join(f"{key} {value}" for key, value in _flatten(spec.overrides_of(label)))
 
 
 def has_method_overrides(spec: ComparisonSpec) -> bool:
@@ -79,8 +78,7 @@ def has_method_overrides(spec: ComparisonSpec) -> bool:
 def method_summary(spec: ComparisonSpec, label: str) -> dict[str, str]:
     """Return `kind`, `batches` per update and `bn_stats` (the pass that updates BatchNorm statistics) of a method."""
     method = spec.method(label, seed=0)
-    kind = spec.methods[label].get("kind", label)
-    return {"kind": kind, "batches": str(method.batches_per_update), "bn_stats": method.bn_stats}
+    return {"kind": spec.methods[label].kind, "batches": str(method.batches_per_update), "bn_stats": method.bn_stats}
 
 
 def network_names(spec: ComparisonSpec) -> list[str]:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import tomli_w
 from matplotlib.figure import Figure
 
 import aimc_robust
 from aimc_robust.experiments.recommend.run import Recommendation
 from aimc_robust.io.atomic import atomic_write
-from aimc_robust.io.toml import to_toml
 from aimc_robust.report.formatting import template_environment
 from aimc_robust.report.plot_style import COLORS, figure_style, svg_element
 
@@ -35,7 +35,7 @@ def write_recommendation(recommendation: Recommendation) -> Path:
             measured=recommendation.measurement,
             layers=recommendation.layers.to_dict("records"),
             proposal=proposal,
-            settings=to_toml({"methods": {proposal.label: proposal.settings}}).strip(),
+            settings=tomli_w.dumps({"methods": {proposal.label: proposal.settings}}).strip(),
             verdict=verdict,
             rows=[] if verdict is None else verdict.table.to_dict("records"),
             plot=difference_figure(verdict.table) if verdict is not None and len(verdict.table) else None,

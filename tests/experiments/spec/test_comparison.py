@@ -46,7 +46,7 @@ FAULTS = {
     "unknown method": (("[methods.sgd]", '[methods.x]\nkind = "sdg"'), ["methods.x", "sdg", "'sgd'"]),
     "unknown method by label": (("[methods.sgd]", "[methods.smm]"), ["methods.smm", "sam"]),
     "unknown key of a method": (("sigma = 0.1\nramp", "sgma = 0.1\nramp"), ["methods.m-rwp", "'sigma'"]),
-    "missing strength": (("[methods.sgd]", "[methods.sam]"), ["methods.sam", "`rho`"]),
+    "missing strength": (("[methods.sgd]", "[methods.sam]"), ["methods.sam.rho", "required"]),
     "negative strength": (("sigma = 0.1\nramp", "sigma = -1\nramp"), ["methods.m-rwp", "sigma", "-1"]),
     "strength as text": (("sigma = 0.1\nramp", 'sigma = "big"\nramp'), ["methods.m-rwp", "sigma", "'big'"]),
     "wrong type": (("chips = 3", 'chips = "many"'), ["chips", "'many'"]),

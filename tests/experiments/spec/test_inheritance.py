@@ -3,8 +3,9 @@
 import pytest
 
 from aimc_robust.errors import AimcError, InputError, UnknownNameError
-from aimc_robust.experiments.spec.inheritance import parse_override, resolved_toml
+from aimc_robust.experiments.spec.inheritance import resolved_toml
 from aimc_robust.experiments.spec.loading import load_spec
+from aimc_robust.io.toml_values import parse_setting
 
 BASE = """
 name = "base"
@@ -117,7 +118,7 @@ def test_overrides_come_last_and_are_kept(child):
 
 
 def test_an_override_reaches_a_label_with_dots(child):
-    assert parse_override('methods."rwp-0.05".sigma=0.2') == {"methods": {"rwp-0.05": {"sigma": 0.2}}}
+    assert parse_setting('methods."rwp-0.05".sigma=0.2') == {"methods": {"rwp-0.05": {"sigma": 0.2}}}
     spec = load_spec(child, overrides=['methods."rwp-{sigma}".sweep.sigma=[0.3]'])
     assert "rwp-0.3" in spec.labels
     assert "rwp-0.05" not in spec.labels
@@ -126,7 +127,7 @@ def test_an_override_reaches_a_label_with_dots(child):
 @pytest.mark.parametrize("text", ["epochs", "=2", "a..b=2"])
 def test_an_override_that_says_nothing_is_refused(text):
     with pytest.raises(InputError, match="KEY=VALUE"):
-        parse_override(text)
+        parse_setting(text)
 
 
 def test_inheritance_in_a_circle_is_told_with_its_way(tmp_path):

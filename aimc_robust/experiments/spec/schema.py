@@ -1,0 +1,66 @@
+"""The JSON schema of spec files, for editors: what `ComparisonSpec` accepts, and what a file may say beyond it.
+
+A file may leave keys to the spec that it `extends` or that extends it, so no key of a table is required; entries of
+lists are whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.training.methods.registry import METHODS
+
+Schema = dict[str, Any]
+STORED_KEYS = ("kind", "overrides")  # written by the tool, in a results folder
+MERGED = ("DataSpec", "ModelSpec", "TrainingTable", "EarlyStopping", "PaperSpec")  # tables that files merge key by key
+SWEEP = {
+    "type": "object",
+    "description": "One method per combination of values; keys may be dotted, and the label contains {key}.",
+    "additionalProperties": {"type": "array", "minItems": 1},
+}
+
+
+def spec_schema() -> Schema:
+    """Return the JSON schema (draft 2020-12) of the spec of a comparison."""
+    schema: Schema = ComparisonSpec.model_json_schema()
+    definitions: dict[str, Schema] = schema.pop("$defs")
+    keys: dict[str, Schema] = {key: value for key, value in schema["properties"].items() if key not in STORED_KEYS}
+    for name in definitions.keys() & {*MERGED, *METHODS}:
+        definitions[name].pop("required", None)
+    for kind in METHODS:
+        definitions[kind]["properties"]["sweep"] = SWEEP
+    keys["methods"] = _methods()
+    if "PaperSpec" in definitions:
+        definitions["PaperSpec"]["properties"]["published"] = {"type": "string"}
+    scale_keys = {key: value for key, value in keys.items() if key != "scale"}
+    definitions["Scale"] = {"type": "object", "properties": scale_keys, "additionalProperties": False}
+    extends = {"type": "string", "description": "Path of another spec, whose keys this file overrides."}
+    scales = {"type": "object", "additionalProperties": {"$ref": "#/$defs/Scale"}}
+    keys = {"extends": extends} | keys | {"scale": {"anyOf": [scales, {"type": "string"}]}}
+    whole: Schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Spec of a comparison by aimc-robust",
+        "type": "object",
+        "properties": keys,
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+    simplified: Schema = _any_of(whole)
+    return simplified
+
+
+def _methods() -> Schema:
+    """Return the schema of the methods: a table without `kind` is of the kind that its label names."""
+    any_kind = {"anyOf": [{"$ref": f"#/$defs/{kind}"} for kind in METHODS]}
+    of_label = {kind: {"anyOf": [{"$ref": f"#/$defs/{kind}"}, any_kind | {"required": ["kind"]}]} for kind in METHODS}
+    return {"type": "object", "properties": of_label, "additionalProperties": any_kind}
+
+
+def _any_of(node: Any) -> Any:
+    """Return a schema without `discriminator`, and with anyOf for oneOf: members of a union may overlap."""
+    if isinstance(node, list):
+        return [_any_of(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {"anyOf" if key == "oneOf" else key: _any_of(item) for key, item in node.items() if key != "discriminator"}

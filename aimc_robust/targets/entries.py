@@ -1,0 +1,250 @@
+"""Entries of a spec's targets: one model per kind of table, which builds its target."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from aimc_robust.devices.cell_model import CellModel
+from aimc_robust.devices.library import DEVICE_ADVICE, card_names
+from aimc_robust.devices.limits import check_time
+from aimc_robust.errors import InputError, require_known, unknown_name
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.deployment import Backend, Compensation, Deployment
+from aimc_robust.hardware.config.standard_mappings import BitSliced
+from aimc_robust.io.table_model import Table, as_validation_error, by_toml_type, table_model
+from aimc_robust.io.user_code import construct, is_reference
+from aimc_robust.noise.base import WeightNoise
+from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.scales import NoiseScale
+from aimc_robust.targets.target import (
+    NAME,
+    AscentTarget,
+    CrossbarTarget,
+    DigitalTarget,
+    NoiseTarget,
+    RadiusTarget,
+    Split,
+    Target,
+    as_name,
+)
+from aimc_robust.targets.times import time_label
+
+NOISES: dict[str, type[Gaussian] | type[Laplace]] = {"gaussian": Gaussian, "laplace": Laplace}
+NAMED_NOISE = re.compile(r"(gaussian|laplace)-(\d+(?:\.\d+)?)")
+
+
+def check_name(name: str) -> str:
+    """Return the name of a target. Raise InputError if it cannot be one, or is reserved."""
+    if not re.fullmatch(NAME, name) or name == "digital":
+        raise InputError(
+            f"the name of a target must be up to 80 letters, digits, '.', '_' and '-' (`digital` is reserved), got "
+            f"{name!r}."
+        )
+    return name
+
+
+Name = Annotated[str, pydantic.AfterValidator(check_name)]
+
+
+class TargetTable(Table):
+    """What all tables of targets share.
+
+    Attributes:
+        split: Images that are evaluated.
+        selected_at: Sigma of early stopping whose selected epoch is evaluated.
+        code_digests: Digests of the user's code, recorded with results.
+    """
+
+    split: Split = "test"
+    selected_at: pydantic.NonNegativeFloat | None = None
+    code_digests: dict[str, str] = pydantic.Field(default_factory=dict)
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """Arguments that all targets share."""
+        return {"split": self.split, "selected_at": self.selected_at}
+
+
+class DigitalTable(TargetTable):
+    """Digital weights, on the images of `split`."""
+
+    name: str = pydantic.Field(pattern=NAME)
+
+    def build(self, **fixed: Any) -> Target:
+        """Return the target."""
+        return DigitalTarget(self.name, **self.common)
+
+
+class GaussianTable(TargetTable):
+    """Gaussian noise of strength `sigma`."""
+
+    name: Name
+    noise: Literal["gaussian"]
+    sigma: float
+    scale: NoiseScale = "filter_max"
+
+    def build(self, **fixed: Any) -> Target:
+        """Return the target."""
+        return NoiseTarget(self.name, Gaussian(self.sigma, self.scale), **self.common)
+
+
+class LaplaceTable(TargetTable):
+    """Laplace noise of strength `b`."""
+
+    name: Name
+    noise: Literal["laplace"]
+    b: float
+    scale: NoiseScale = "filter_max"
+    matched_std: bool = False
+
+    def build(self, **fixed: Any) -> Target:
+        """Return the target."""
+        return NoiseTarget(self.name, Laplace(self.b, self.scale, self.matched_std), **self.common)
+
+
+class RadiusTable(TargetTable):
+    """Gaussian noise of L2 length `radius`."""
+
+    name: Name
+    noise: Literal["gaussian"]
+    radius: pydantic.NonNegativeFloat
+    scale: NoiseScale = "filter_norm"
+
+    def build(self, **fixed: Any) -> Target:
+        """Return the target."""
+        return RadiusTarget(self.name, self.radius, self.scale, **self.common)
+
+
+class AscentTable(TargetTable):
+    """A step of L2 length `radius` along the loss gradient."""
+
+    name: Name
+    noise: Literal["ascent"]
+    radius: pydantic.NonNegativeFloat
+
+    def build(self, **fixed: Any) -> Target:
+        """Return the target."""
+        return AscentTarget(self.name, self.radius, **self.common)
+
+
+class UserNoiseTable(TargetTable):
+    """A weight noise of the user's own; all further keys are arguments of its function."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    name: Name | None = None
+    noise: Annotated[str, pydantic.Field(json_schema_extra={"pattern": ":"})]
+
+    def build(self, **fixed: Any) -> Target:
+        """Return the target."""
+        if not is_reference(self.noise):
+            require_known("noise", self.noise, (*NOISES, "ascent"))
+        options = self.model_extra
+        noise = construct(self.noise, WeightNoise, what="noise", options=options)  # type: ignore[type-abstract]  # python/mypy#4717
+        return NoiseTarget(self.name or as_name(self.noise.partition(":")[2], "noise"), noise, **self.common)
+
+
+CROSSBAR_TYPES = {
+    "device": by_toml_type(str, dict[str, Any]),
+    "mapping": by_toml_type(str, table_model(BitSliced, "BitSlicedMapping")),
+    "crosssim": dict[str, Any],
+}
+
+
+class CrossbarTable(table_model(Crossbar, "CrossbarOptions", types=CROSSBAR_TYPES, base=TargetTable)):  # type: ignore[misc]
+    """Weights programmed onto a crossbar: the arguments of `Crossbar`, and how it is deployed."""
+
+    name: Name | None = None
+    time_s: float = 0.0
+    backend: Backend = "native"
+    compensation: list[Compensation] = pydantic.Field(default_factory=list)
+
+    def build(self, **fixed: Any) -> Target:
+        """Return the target. Raise InputError, or warn, if its time leaves the limits of the device."""
+        crossbar = Crossbar(**self.arguments(without=(*CrossbarTable.__annotations__, *TargetTable.model_fields)))
+        check_time(crossbar.device.cell, self.time_s, on_out_of_range=crossbar.device.on_out_of_range)
+        label = f"-{time_label(self.time_s)}" if self.time_s else ""
+        name = self.name or as_name(crossbar.device.cell.name + label, "device")
+        deployment = Deployment(backend=self.backend, compensation=tuple(self.compensation))
+        return CrossbarTarget(name, crossbar, deployment, self.time_s, **self.common)
+
+
+def build_named(name: str) -> Target:
+    """Build a target that is only a name: `digital`, a noise and its strength, a device of the library."""
+    noise = NAMED_NOISE.fullmatch(name)
+    if name == "digital":
+        return DigitalTarget()
+    if noise:
+        return NoiseTarget(name, NOISES[noise[1]](float(noise[2])))
+    if is_reference(name):
+        table = reference_table(name)
+        return (CrossbarTable if "device" in table else UserNoiseTable).model_validate(table).build()
+    if name not in card_names():
+        known = ["digital", "gaussian-0.1", "laplace-0.1", *card_names()]
+        raise unknown_name("target", name, known, advice=DEVICE_ADVICE)
+    return CrossbarTarget(name, Crossbar(name))
+
+
+def reference_table(reference: str) -> dict[str, Any]:
+    """Return the table of a target that is only an import path.
+
+    Args:
+        reference: Import path of a cell model or a weight noise, or of a function without arguments that returns one.
+
+    Returns:
+        {device} for a cell model, {noise} for a weight noise.
+
+    Raises:
+        InputError: if the import path leads to neither.
+    """
+    built = construct(reference, object, what="target")
+    if isinstance(built, CellModel):
+        return {"device": reference}
+    if isinstance(built, WeightNoise):
+        return {"noise": reference}
+    raise InputError(f"target {reference} returned {type(built).__name__}; expected a CellModel or a WeightNoise.")
+
+
+def _known_target(name: str) -> str:
+    with as_validation_error():
+        build_named(name)
+    return name
+
+
+def _kind(entry: Any) -> str:
+    """Return the tag of a target's entry."""
+    if isinstance(entry, str):
+        return "<name>"
+    table = entry if isinstance(entry, dict) else entry.__dict__ if isinstance(entry, Table) else None
+    if table is None:
+        return ""
+    if "device" in table:
+        return "<device>"
+    noise = table.get("noise")
+    if noise is None:
+        return "<digital>" if "split" in table or table.get("name") == "digital" else ""
+    if noise == "gaussian" and "radius" in table:
+        return "<radius>"
+    return f"<{noise}>" if noise in ("gaussian", "laplace", "ascent") else "<user noise>"
+
+
+Entry = Annotated[
+    Annotated[str, pydantic.AfterValidator(_known_target), pydantic.Tag("<name>")]
+    | Annotated[CrossbarTable, pydantic.Tag("<device>")]
+    | Annotated[GaussianTable, pydantic.Tag("<gaussian>")]
+    | Annotated[LaplaceTable, pydantic.Tag("<laplace>")]
+    | Annotated[RadiusTable, pydantic.Tag("<radius>")]
+    | Annotated[AscentTable, pydantic.Tag("<ascent>")]
+    | Annotated[UserNoiseTable, pydantic.Tag("<user noise>")]
+    | Annotated[DigitalTable, pydantic.Tag("<digital>")],
+    pydantic.Discriminator(
+        _kind,
+        custom_error_type="target",
+        custom_error_message="expected a name, or a table with `device`, `noise` or `split`",
+    ),
+]
+"""An entry of a spec's targets."""
