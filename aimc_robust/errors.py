@@ -86,3 +86,8 @@ def require_whole(name: str, value: int, *, low: int, high: int | None = None) -
     if not is_whole or value < low or (high is not None and value > high):
         bound = f"from {low}" if high is None else f"from {low} to {high}"
         raise InputError(f"{name} must be a whole number {bound}, got {value!r}.")
+
+
+def exact_text(number: float) -> str:
+    """Return the short form of a number (0.05, 1e-05, 2) if it is exact, else all digits: no two numbers share it."""
+    return short if float(short := f"{number:g}") == number else repr(float(number))

@@ -18,6 +18,7 @@ from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.toml import to_toml
 from aimc_robust.training.fabric import Machine
+from aimc_robust.training.resumption import restore_history
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ def compare(
     with lock_folder(folder) if runner.writes else nullcontext():
         if runner.writes:
             ComparisonResults.create(folder, spec).write_spec_text(spec_text or _toml(spec))
+            for trial in filter(results.is_trained, results.trials):
+                restore_history(results.run_folder(trial), results.history(trial))
             if coverage_lines:
                 results.record_environment(describe_environment(machine, engine.threads))
                 results.record_coverage("; ".join(coverage_lines))

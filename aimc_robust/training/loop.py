@@ -17,7 +17,7 @@ from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages
 from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import InputError
-from aimc_robust.io.atomic import Row, append_rows, read_rows
+from aimc_robust.io.atomic import Row, append_rows
 from aimc_robust.metrics import Batch
 from aimc_robust.models.checkpoint import load_model_tensors, model_tensors
 from aimc_robust.noise.analog_weights import weights_in_scope
@@ -34,9 +34,10 @@ from aimc_robust.training.resumption import (
     Progress,
     SelectedWeights,
     load_finished,
-    load_history,
     load_progress,
+    read_history,
     recipe_fingerprint,
+    restore_history,
     save_finished,
     save_progress,
 )
@@ -98,8 +99,10 @@ def train(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / FINISHED).exists():
-            epoch = load_finished(folder, model, recipe)
-            return TrainingResult(model.eval(), epoch, read_rows(folder / HISTORY))
+            epoch, history = load_finished(folder, model, recipe), read_history(folder)
+            if world()[0] == 0:
+                restore_history(folder, history)
+            return TrainingResult(model.eval(), epoch, history)
     weights_in_scope(model, "all")  # raises for a model without parameters
     fabric = fabric or single_device_fabric(next(model.parameters()).device, config.precision)
     _check_settings(config, images, method, fabric)
@@ -150,17 +153,17 @@ class _Run:
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
         optimizer = config.base_optimizer(model)
-        progress, history = Progress(), []
+        progress = Progress()
         if folder is not None:
             progress = load_progress(folder, model, optimizer, self.recipe)
-            history = load_history(folder, progress.epoch, truncate_file=fabric.is_global_zero)
+            if fabric.is_global_zero:
+                restore_history(folder, progress.history)
             fabric.barrier()  # no process writes before all have read
         wrapped = self._wrapped_model()
         while progress.epoch < config.epochs:
-            row = self._epoch(wrapped, optimizer, progress.epoch + 1, history)
-            progress.epoch += 1
+            row = self._epoch(wrapped, optimizer, progress.epoch + 1, progress.history)
+            progress.history.append(row)
             _select(progress, row, config, model)
-            history.append(row)
             if fabric.is_global_zero:
                 if folder is not None:
                     append_rows(folder / HISTORY, [row])
@@ -171,7 +174,7 @@ class _Run:
         if folder is not None and fabric.is_global_zero:
             save_finished(folder, progress, self.recipe, config.selections)
         fabric.barrier()
-        return TrainingResult(model.eval(), progress.selected[0].epoch, history)
+        return TrainingResult(model.eval(), progress.selected[0].epoch, progress.history)
 
     def _wrapped_model(self) -> nn.Module:
         """Return the model, compiled and in DDP's wrapper where these apply."""

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import torch
 
-from aimc_robust.experiments.results.filenames import EVALUATIONS, FAILURE, HISTORY
+from aimc_robust.experiments.results.filenames import EVALUATIONS, FAILURE
 from aimc_robust.experiments.results.landscape_rows import read_points
 from aimc_robust.io.atomic import Row, read_json, read_rows
 from aimc_robust.models.checkpoint import read_checkpoint
-from aimc_robust.training.resumption import FINISHED, UNFINISHED
-
-MACHINE_DEPENDENT = ("seconds", "probe_seconds")  # columns in which two runs of one training may differ
+from aimc_robust.training.resumption import FINISHED, MACHINE_DEPENDENT, UNFINISHED, read_history
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class TrialRun:
     @cached_property
     def history(self) -> list[Row]:
         """Training rows, one per epoch."""
-        return read_rows(self.folder / HISTORY)
+        return read_history(self.folder)
 
     @cached_property
     def evaluations(self) -> list[Row]:
