@@ -7,7 +7,11 @@ message states what is wrong with which value, what is allowed and what to do, i
 import difflib
 import numbers
 import reprlib
-from collections.abc import Collection, Iterable
+import sysconfig
+import traceback
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class AimcError(Exception):
@@ -91,3 +95,38 @@ def require_whole(name: str, value: int, *, low: int, high: int | None = None) -
 def exact_text(number: float) -> str:
     """Return the short form of a number (0.05, 1e-05, 2) if it is exact, else all digits: no two numbers share it."""
     return short if float(short := f"{number:g}") == number else repr(float(number))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory is exhausted; torch's allocator on a CPU raises a plain RuntimeError."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+    )
+
+
+@contextmanager
+def exits_as_errors() -> Iterator[None]:
+    """Turn SystemExit and the like, raised by a user's function, into an InputError that names the function.
+
+    They are no `Exception`: nothing else would report them, and the process would end without a word.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        # The innermost frame that belongs neither to Python, nor to an installed package, nor to this one.
+        libraries = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<frozen")
+        frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+        own = [
+            (code, line)
+            for code, line in frames
+            if not code.co_filename.startswith(libraries) and "site-packages" not in code.co_filename
+        ]
+        function, line = (own or frames)[-1]
+        raise InputError(
+            f"{function.co_qualname} ({function.co_filename}, line {line}) raised {type(error).__name__}({error}), "
+            "which would end the process; return a value or raise an Exception."
+        ) from error

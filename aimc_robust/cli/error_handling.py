@@ -11,7 +11,7 @@ from typing import ParamSpec, TextIO
 
 import typer
 
-from aimc_robust.errors import AimcError
+from aimc_robust.errors import AimcError, exits_as_errors, is_out_of_memory
 
 EXIT_UNEXPECTED, EXIT_BAD_INPUT, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
 RESUMABLE_COMMANDS = ("compare", "evaluate", "recommend")
@@ -42,7 +42,7 @@ def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, Non
     @functools.wraps(command)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
-            with warnings.catch_warnings(), _interruption_as_keyboard_interrupt():
+            with warnings.catch_warnings(), _interruption_as_keyboard_interrupt(), exits_as_errors():
                 warnings.showwarning = _show_warning
                 command(*args, **kwargs)
         except KeyboardInterrupt:
@@ -105,7 +105,7 @@ def _message_and_code(error: Exception) -> tuple[str, int]:
         return str(error), EXIT_BAD_INPUT
     if isinstance(error, OSError) and error.strerror:
         return f"cannot read or write {error.filename or 'a file'}: {error.strerror}.", EXIT_BAD_INPUT
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return "out of memory; use fewer jobs, a smaller --batch-size or fewer images.", EXIT_UNEXPECTED
     name = type(error).__name__
     return f"{name}: {error}. Unexpected error. Re-run with --debug for the traceback.", EXIT_UNEXPECTED

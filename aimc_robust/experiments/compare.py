@@ -98,7 +98,7 @@ def compare(
     if runner.writes:
         results.check()
         pending = [trial for trial in trials if retry_failed or not _is_complete(results, trial)]
-    coverage_lines = dry_run(runner, pending if runner.writes else results.trials)
+    coverage_lines, unfit = dry_run(runner, pending if runner.writes else results.trials)
     with lock_folder(folder) if runner.writes else nullcontext():
         if runner.writes:
             ComparisonResults.create(folder, spec).write_spec_text(spec_text or _toml(spec))
@@ -107,10 +107,14 @@ def compare(
             if coverage_lines:
                 results.record_environment(describe_environment(machine, engine.threads))
                 results.record_coverage("; ".join(coverage_lines))
+            for trial in pending:
+                if trial.method in unfit:
+                    results.record_failure(trial, unfit[trial.method])
+            pending = [trial for trial in pending if trial.method not in unfit]
         failures = _report_known_outcomes(runner, trials, pending, progress)
         with use_runner(runner) if isinstance(engine, SerialEngine) else nullcontext():
             failures |= engine.run(context, _schedule(spec, _broadcast_trials(runner, pending), engine), progress)
-        if runner.writes and (pending or not (folder / "summary.csv").exists()):
+        if runner.writes and (pending or unfit or not (folder / "summary.csv").exists()):
             results.write_tables()
         runner.wait_for_all()
     failed = {trial: reason for trial, reason in failures.items() if reason}

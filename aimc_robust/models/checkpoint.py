@@ -124,8 +124,8 @@ def load_verified(data: bytes) -> Tensors:
         SafetensorError: If these are no safetensors.
     """
     tensors, metadata = load(data), _metadata(data)
-    if metadata is not None and metadata["weights"] != tensor_digest(tensors):
-        raise ValueError("its weights are not those that were written")
+    if metadata is not None and metadata["weights"] != (digest := tensor_digest(tensors)):
+        raise ValueError(f"expected weights of checksum {metadata['weights']}, got {digest}")
     return tensors
 
 
@@ -136,15 +136,15 @@ def _metadata(data: bytes) -> dict[str, Any] | None:
     if stored is None:
         return None
     metadata: dict[str, Any] = json.loads(stored)
-    if metadata.pop("checksum", None) != _checksum(metadata):
-        raise ValueError("its metadata are not those that were written")
+    if (expected := metadata.pop("checksum", None)) != _checksum(metadata):
+        raise ValueError(f"expected metadata of checksum {expected}, got {_checksum(metadata)}")
     return metadata
 
 
 def _required_metadata(data: bytes) -> dict[str, Any]:
     metadata = _metadata(data)
     if metadata is None:
-        raise ValueError("another program wrote it")
+        raise ValueError(f"expected metadata under {METADATA_KEY!r}, got none")
     return metadata
 
 

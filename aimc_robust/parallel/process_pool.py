@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from aimc_robust.errors import AimcError, require_whole
+from aimc_robust.errors import AimcError, exits_as_errors, require_whole
 from aimc_robust.parallel.cores import available_cpus
 
 Item = TypeVar("Item")
@@ -186,7 +186,8 @@ def _exit_with_parent(lifeline: Connection) -> None:
 def _call_worker_function(item: Any) -> Any:
     assert _worker_function is not None
     try:
-        return _worker_function(item)
+        with exits_as_errors():
+            return _worker_function(item)
     except Exception as error:
         if not _can_be_pickled(error):  # the parent would take it for a dead worker
             raise WorkerError(f"{type(error).__name__} in a worker process: {error}") from None

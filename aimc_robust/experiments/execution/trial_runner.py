@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-import torch
 from torch import nn
 
 from aimc_robust.analysis.diagnostics import Diagnostics
@@ -17,7 +16,7 @@ from aimc_robust.data.in_memory import Images
 from aimc_robust.data.loading import load_data
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.streaming import StreamedImages
-from aimc_robust.errors import DivergenceError
+from aimc_robust.errors import DivergenceError, is_out_of_memory
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.landscape_evaluation import evaluate_landscape
 from aimc_robust.experiments.execution.model_cache import training_folder
@@ -149,7 +148,7 @@ class TrialRunner:
         reason = self._known_failure(trial)
         if reason is None:
             try:
-                with _out_of_memory_as_divergence():
+                with out_of_memory_as_divergence():
                     if not self.broadcast(self.results.is_evaluated(trial) if self.writes else False):
                         self._train_and_evaluate(trial, progress)
                 if self.writes:
@@ -231,17 +230,12 @@ class TrialRunner:
 
 
 @contextmanager
-def _out_of_memory_as_divergence() -> Iterator[None]:
+def out_of_memory_as_divergence() -> Iterator[None]:
     """Turn an out-of-memory error into a DivergenceError: a failure of this trial only, as others may fit."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        message = str(error)
-    except RuntimeError as error:
-        if "allocate memory" not in str(error):  # torch's allocator on a CPU raises a plain RuntimeError
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
-        message = str(error)
-    else:
-        return
-    first_line = message.strip().splitlines()[0] if message.strip() else "no memory left"
-    raise DivergenceError(f"out of memory ({first_line}); use a smaller batch or network, or fewer jobs.") from None
+        first_line = (str(error).strip() or "no memory left").splitlines()[0]
+        raise DivergenceError(f"out of memory ({first_line}); use a smaller batch or network, or fewer jobs.") from None
