@@ -61,7 +61,7 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: 
         yield from map(work, items)
     elif jobs == 1:
         for item in items:
-            with single_thread():
+            with use_threads(1):
                 result = work(item)
             yield result
     else:
@@ -121,10 +121,10 @@ def _send_result(work: Callable[[], Any], sender: Connection, lifeline: Connecti
 
 
 @contextmanager
-def single_thread() -> Iterator[None]:
-    """Context manager in which torch computes with one thread."""
+def use_threads(threads: int | None) -> Iterator[None]:
+    """Context manager in which torch computes with this number of threads; None: as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads or before)
     try:
         yield
     finally:

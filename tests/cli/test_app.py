@@ -60,6 +60,7 @@ MISTAKES = {
         ["compare", "nothing.toml", "--engine", "ray", "--jobs", "2"],
         "--jobs",
     ),
+    "threads on ray": (["compare", "nothing.toml", "--engine", "ray", "--threads", "1"], "--threads"),
     "ray's options": (["compare", "nothing.toml", "--gpus", "1"], "--engine ray"),
 }
 

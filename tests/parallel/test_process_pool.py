@@ -21,7 +21,7 @@ from aimc_robust.parallel.process_pool import (
     WorkerError,
     background_call,
     ordered_map,
-    single_thread,
+    use_threads,
 )
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="forked workers, /proc")
@@ -53,7 +53,7 @@ def test_chips_are_the_same_bit_for_bit_whatever_the_number_of_jobs(name):
 
 
 def test_without_jobs_and_with_one_thread_the_numbers_are_those_of_one_job():
-    with single_thread():
+    with use_threads(1):
         alone = list(evaluate_chips(net(), batches(), everything(), chips=range(3), deployment=deployed()))
     assert alone == list(evaluate_chips(net(), batches(), everything(), chips=range(3), deployment=deployed(), jobs=2))
 

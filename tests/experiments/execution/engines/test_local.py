@@ -182,3 +182,11 @@ def test_the_serial_engine_runs_trials_here_in_their_order(tmp_path):
         MIXED
     )
     assert list(heard.calls) == ["m-rwp-seed0", "m-rwp-seed1"]
+
+
+@pytest.mark.parametrize("threads", [1, 3, None])
+def test_the_serial_engine_computes_with_its_number_of_threads(threads, tmp_path):
+    before, heard = torch.get_num_threads(), RecordedProgress()
+    SerialEngine(threads=threads, run_trial=engine_runs.report_process).run(context_in(tmp_path), SGD[:1], heard)
+    assert heard.calls["sgd-seed0"][0][1]["threads"] == (threads or before)
+    assert torch.get_num_threads() == before
