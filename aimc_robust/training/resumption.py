@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from inspect import isfunction
@@ -212,17 +213,20 @@ def read_history(folder: Path) -> list[Row]:
     """Return the rows of a training, one per epoch.
 
     Rows that are missing in a finished training's history.jsonl come from its checkpoint, without the times that they
-    took. Of several rows of an epoch the last counts.
+    took. Of several rows of an epoch the last counts. A damaged checkpoint gives a warning: rows can be read without.
 
     Args:
         folder: The training's folder.
 
     Raises:
-        CheckpointError: If the checkpoint is damaged.
         ResultsError: If the history is damaged.
     """
     checkpoint = folder / FINISHED
-    stored: list[Row] = read_metadata(checkpoint)["history"] if checkpoint.exists() else []
+    stored: list[Row] = []
+    try:
+        stored = read_metadata(checkpoint)["history"] if checkpoint.exists() else []
+    except CheckpointError as error:
+        warnings.warn(str(error), stacklevel=2)
     rows = {row["epoch"]: row for row in [*stored, *read_rows(folder / HISTORY)]}
     return [rows[epoch] for epoch in sorted(rows)]
 

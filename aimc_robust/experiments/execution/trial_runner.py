@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +23,7 @@ from aimc_robust.experiments.execution.model_cache import training_folder
 from aimc_robust.experiments.execution.run_context import RunContext
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.origin import record_spec
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.models.registry import build_model
@@ -194,7 +195,10 @@ class TrialRunner:
             if target.selection(config) != loaded:
                 loaded = target.selection(config)
                 load_selection(results.run_folder(trial), model, config.selections, loaded)
+                runner = replace(runner)  # what it keeps belongs to the weights
             if isinstance(target, LandscapeSpec):
+                has_points = len(missing[target.name]) < target.grid.num_points
+                runner.bind(f"landscape {target.name}", has_rows=has_points)
                 evaluate_landscape(results, trial, model, runner.data, target, missing[target.name])
             else:
                 runner.run(target, progress)
@@ -203,6 +207,8 @@ class TrialRunner:
         """Return the trial's model with the weights of its first selection."""
         results, spec, label = self.results, self.results.spec, trial.method
         data, config = self.data(spec.data_of(label)), spec.config_of(label)
+        if self.writes:
+            record_spec(results.run_folder(trial), spec)
         with training_folder(results, trial, self.context.model_cache, writes=self.writes) as folder:
             finished = self.broadcast(results.is_trained(trial, folder) if self.writes else False)
             progress.training(trial, done=len(results.history(trial, folder)))
