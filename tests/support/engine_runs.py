@@ -115,7 +115,7 @@ class RecordedProgress(ExperimentProgress):
     def epoch(self, trial, row):
         self._record(trial, "epoch", row["epoch"])
 
-    def evaluating(self, trial, target):
+    def evaluating(self, trial, target, **_):
         self._record(trial, "evaluating", target)
 
     def finished(self, trial, accuracies):

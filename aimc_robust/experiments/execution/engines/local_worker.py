@@ -83,15 +83,19 @@ class Worker:
         exit_code = self.process.exitcode
         assert exit_code is not None
         self.process.close()
+        if exit_code == LOST:
+            self._await_orphan()
+        self.pipe.close()
+        return exit_code
+
+    def _await_orphan(self) -> None:
         try:
             while self.pipe.poll(GRACE_S):
                 self.pipe.recv()
             if self._pid is not None:
                 os.kill(self._pid, signal.SIGKILL)
-        except (EOFError, OSError):  # no process holds the other end
+        except (EOFError, OSError):  # no process holds the other end of the pipe
             pass
-        self.pipe.close()
-        return exit_code
 
     def dismiss(self) -> None:
         """Let it end after its current trial."""
