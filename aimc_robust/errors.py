@@ -8,7 +8,11 @@ import difflib
 import numbers
 import reprlib
 import sys
-from collections.abc import Collection, Iterable
+import sysconfig
+import traceback
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 MAX_LENGTH = 160  # of a value in a message
 _SHORT = reprlib.Repr()
@@ -113,3 +117,38 @@ def require_whole(name: str, value: int, *, low: int, high: int | None = None) -
     if not is_whole or value < low or (high is not None and value > high):
         bound = f"from {low}" if high is None else f"from {low} to {high}"
         raise InputError(f"{name} must be a whole number {bound}, got {short_repr(value)}.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory is exhausted; torch's allocator on a CPU raises a plain RuntimeError."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+    )
+
+
+@contextmanager
+def exits_as_errors() -> Iterator[None]:
+    """Turn SystemExit and the like, raised by a user's function, into an InputError that names the function.
+
+    They are no `Exception`: nothing else would report them, and the process would end without a word.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        # The innermost frame that belongs neither to Python, nor to an installed package, nor to this one.
+        libraries = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<frozen")
+        frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+        own = [
+            (code, line)
+            for code, line in frames
+            if not code.co_filename.startswith(libraries) and "site-packages" not in code.co_filename
+        ]
+        function, line = (own or frames)[-1]
+        raise InputError(
+            f"{function.co_qualname} ({function.co_filename}, line {line}) raised {type(error).__name__}({error}), "
+            "which would end the process; return a value or raise an Exception."
+        ) from error

@@ -5,6 +5,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -89,6 +90,9 @@ def labelled(batch: Any) -> Batch:
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise DataError(f"expected an (inputs, labels) pair as each batch, got {reprlib.repr(batch)}.")
+    for part in batch:
+        if isinstance(part, np.ndarray | list | str | float):
+            raise DataError(f"expected tensors as inputs and labels of each batch, got {type(part).__name__}.")
     return batch[0], batch[1]
 
 

@@ -60,7 +60,7 @@ def test_the_wheel_holds_exactly_the_cards_of_the_folder_and_the_type_marker(whe
 
 def test_the_wheel_names_the_command_and_the_dependencies(wheel_site):
     (info,) = wheel_site.glob("*.dist-info")
-    assert "aimc-robust = aimc_robust.cli" in (info / "entry_points.txt").read_text()
+    assert "aimc-robust = aimc_robust.__main__:main" in (info / "entry_points.txt").read_text()
     metadata = message_from_string((info / "METADATA").read_text())
     needed = {re.split(r"[<>=\[ ;@]", line)[0] for line in metadata.get_all("Requires-Dist")}
     assert {"torch", "numpy", "pydantic", "typer"} <= needed

@@ -31,7 +31,7 @@ from torch import nn
 
 from aimc_robust.analysis.sharpness import ascent_sharpness
 from aimc_robust.analysis.update_gradients import measure_updates
-from aimc_robust.data.batches import check_data, split_batches
+from aimc_robust.data.batches import as_labelled, split_batches
 from aimc_robust.data.lazy import LabelledImages
 from aimc_robust.errors import InputError, require_finite, require_whole
 from aimc_robust.io.atomic import Row
@@ -139,7 +139,7 @@ class Diagnostics:
 
     def _subset(self, split: str, data: LabelledImages) -> Batch:
         """Return the config's number of random images of a split."""
-        check_data(f"the {split} images of diagnostics", data)
+        data = as_labelled(f"the {split} images of diagnostics", data)
         order = torch.randperm(len(data[1]), generator=self.axes.at(split=split).generator())
         indices = order[: self.config.images].to(data[1].device)
         return data[0][indices], data[1][indices]

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from aimc_robust.data.batches import split_whole
 from aimc_robust.errors import DataError, require_whole
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import perturbed
@@ -43,7 +44,7 @@ def average_sharpness(
     require_whole("draws", draws, low=1)
     increases = []
     with frozen_buffers(model), torch.no_grad():
-        for number, batch in enumerate(batches):
+        for number, batch in enumerate(split_whole(batches)):
             clean = scalar_loss(model, loss_fn, batch)
             for draw in range(draws):
                 axes = Axes(seed).at(use="sharpness", batch=number, draw=draw)
@@ -70,7 +71,7 @@ def ascent_sharpness(model: nn.Module, loss_fn: LossFunction, batches: Iterable[
     method = SAM(rho=rho, per_worker=True)  # without communication: other processes may not call this
     increases = []
     with frozen_buffers(model):
-        for batch in batches:
+        for batch in split_whole(batches):
             clean = scalar_loss(model, loss_fn, batch).detach()
             with method.perturbation(model, LossPasses(model, loss_fn, [batch]), step=1), torch.no_grad():
                 increases.append(float(scalar_loss(model, loss_fn, batch) - clean))

@@ -20,6 +20,7 @@ class EngineOptions:
     Attributes:
         name: `local` or `ray`.
         jobs: Number of trials that run at a time on this machine; None: one, in this process.
+        threads: Threads of torch per trial; None: as many as the cores allow.
         ray_address: Address of the Ray cluster.
         cpus: Cores of each trial on Ray.
         gpus: GPUs of each trial on Ray.
@@ -31,6 +32,7 @@ class EngineOptions:
 
     name: str
     jobs: int | None = None
+    threads: int | None = None
     ray_address: str | None = None
     cpus: int = 1
     gpus: float | None = None
@@ -38,8 +40,8 @@ class EngineOptions:
     def __post_init__(self) -> None:
         """Check the options."""
         require_known("engine", self.name, get_args(EngineName))
-        if self.name == "ray" and self.jobs is not None:
-            raise InputError("--jobs applies to --engine local only; on Ray, set --cpus and --gpus of each trial.")
+        if self.name == "ray" and (self.jobs is not None or self.threads is not None):
+            raise InputError("--jobs and --threads need --engine local; on Ray, set --cpus and --gpus of each trial.")
         if self.name != "ray" and (self.ray_address is not None or self.cpus != 1 or self.gpus is not None):
             raise InputError("--ray-address, --cpus and --gpus need --engine ray.")
 
@@ -58,7 +60,7 @@ class EngineOptions:
 
         if self.name == "ray":
             return RayEngine(address=self.ray_address, cpus=self.cpus, gpus=self.gpus)
-        return SerialEngine() if self.jobs is None else LocalEngine(self.jobs)
+        return SerialEngine(threads=self.threads) if self.jobs is None else LocalEngine(self.jobs, self.threads)
 
 
 def parse_part(text: str) -> tuple[int, int]:

@@ -1,13 +1,17 @@
 """How a command ends: errors become one line on standard error and an exit code."""
 
 import functools
+import signal
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import ParamSpec, TextIO
 
 import typer
 
-from aimc_robust.errors import AimcError
+from aimc_robust.errors import AimcError, exits_as_errors, is_out_of_memory
 
 EXIT_UNEXPECTED, EXIT_BAD_INPUT, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
 RESUMABLE_COMMANDS = ("compare", "evaluate", "recommend")
@@ -38,7 +42,7 @@ def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, Non
     @functools.wraps(command)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _interruption_as_keyboard_interrupt(), exits_as_errors():
                 warnings.showwarning = _show_warning
                 command(*args, **kwargs)
         except KeyboardInterrupt:
@@ -57,6 +61,34 @@ def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, Non
     return run
 
 
+@contextmanager
+def _interruption_as_keyboard_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt for any error that follows Ctrl-C.
+
+    An import that Ctrl-C interrupts may turn it into an error of its own: numpy and torch do.
+    """
+    was_interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal was_interrupted
+        was_interrupted = True
+        signal.default_int_handler(number, frame)
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    is_default = in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_default:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception:
+        if was_interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if is_default:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _show_warning(
     message: Warning | str,
     category: type[Warning],
@@ -73,7 +105,7 @@ def _message_and_code(error: Exception) -> tuple[str, int]:
         return str(error), EXIT_BAD_INPUT
     if isinstance(error, OSError) and error.strerror:
         return f"cannot read or write {error.filename or 'a file'}: {error.strerror}.", EXIT_BAD_INPUT
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return "out of memory; use fewer jobs, a smaller --batch-size or fewer images.", EXIT_UNEXPECTED
     name = type(error).__name__
     return f"{name}: {error}. Unexpected error. Re-run with --debug for the traceback.", EXIT_UNEXPECTED

@@ -1,34 +1,123 @@
-"""Batches of images: split, checked, and re-iterable."""
+"""Data in the forms that users have them: batches, (inputs, labels), training sets; checked, split, re-iterable."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import overload
+from typing import Any, Protocol, TypeGuard, overload, runtime_checkable
 
 from torch import Tensor
 from torch.utils.data import RandomSampler
 
-from aimc_robust.data.lazy import LabelledImages
+from aimc_robust.data.lazy import LabelledImages, LazyImages
 from aimc_robust.errors import DataError
 from aimc_robust.metrics import Batch
 
+BATCH_SIZE = 512  # of data that are given as a whole
 
-def as_reiterable(batches: Iterable[Batch]) -> Iterable[Batch]:
-    """Return batches that can be iterated more than once: an iterator becomes a list, anything else stays.
+
+@runtime_checkable
+class LabelledSet(Protocol):
+    """A set of labelled images: `Images` or `StreamedImages`."""
+
+    def unaugmented(self) -> LabelledImages:
+        """Return all images without augmentation, and their labels."""
+
+
+Batches = Iterable[Batch] | LabelledImages | LabelledSet
+"""Labelled data: (inputs, labels) batches, one (inputs, labels) pair of all data, `Images` or `StreamedImages`."""
+
+
+def as_reiterable(data: Batches) -> Iterable[Batch]:
+    """Return (inputs, labels) batches that can be iterated more than once: an iterator becomes a list.
 
     Every iteration should give the same images in the same order, so that results of chips, models and numbers of jobs
     can be compared. Random transforms of a DataLoader's data set are not detected.
 
+    Args:
+        data: Labelled data. Training sets give their images without augmentation.
+
     Raises:
-        DataError: If `batches` is not iterable, or a DataLoader that shuffles.
+        DataError: If `data` is of another kind, or a DataLoader that shuffles.
     """
-    if isinstance(batches, str | Tensor | Mapping) or not isinstance(batches, Iterable):
-        raise DataError(
-            f"expected (inputs, labels) batches, such as a list or a DataLoader; got {type(batches).__name__}."
-        )
+    batches = split_whole(data)
     if isinstance(getattr(batches, "sampler", None), RandomSampler):
         raise DataError(
             "expected the same order of images in every iteration, got a DataLoader that shuffles; use shuffle=False."
         )
     return list(batches) if iter(batches) is batches else batches
+
+
+def split_whole(data: Any) -> Iterable[Any]:
+    """Return data that are given as a whole in batches; batches are returned as they are.
+
+    Raises:
+        DataError: If `data` is of another kind.
+    """
+    if isinstance(data, LabelledSet):
+        data = data.unaugmented()
+    if is_labelled(data):
+        return split_batches(data, BATCH_SIZE)
+    if isinstance(data, str | Tensor | Mapping | LazyImages) or not isinstance(data, Iterable):
+        raise DataError(
+            "expected batches such as a list or a DataLoader, one (inputs, labels) pair, Images or StreamedImages; got "
+            f"{type(data).__name__}."
+        )
+    return data
+
+
+def input_batches(data: Any) -> list[Tensor]:
+    """Return unlabelled batches of inputs, from batches of inputs or from labelled data of any kind.
+
+    Raises:
+        DataError: If `data` is of another kind, or there is no input.
+    """
+    inputs = [batch[0] if isinstance(batch, list | tuple) and len(batch) == 2 else batch for batch in split_whole(data)]
+    for batch in inputs:
+        if not isinstance(batch, Tensor) or batch.ndim != inputs[0].ndim:
+            got = f"a tensor of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else type(batch).__name__
+            raise DataError(
+                f"expected batches of inputs (images, ...) or (inputs, labels) pairs, all alike; got {got}."
+            )
+    if not inputs or any(len(batch) == 0 for batch in inputs):
+        raise DataError("expected at least one batch of inputs and one input in each, got none.")
+    return inputs
+
+
+def is_labelled(data: object) -> TypeGuard[LabelledImages]:
+    """Return whether `data` are all inputs and their labels, and not two batches."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        return False
+    inputs, labels = data
+    return (
+        isinstance(inputs, Tensor | LazyImages)
+        and isinstance(labels, Tensor)
+        and not labels.is_floating_point()
+        and (labels.ndim < len(inputs.shape) or labels.ndim == 1)
+    )
+
+
+def as_labelled(name: str, data: Any) -> LabelledImages:
+    """Return all inputs and their labels, after a check.
+
+    Args:
+        name: What the data are, for messages.
+        data: (inputs, labels), or a training set, whose images are taken without augmentation.
+
+    Raises:
+        DataError: If `data` is of another kind, or there is not one label for each of at least one input.
+    """
+    labelled = data.unaugmented() if isinstance(data, LabelledSet) else data
+    if not is_labelled(labelled):
+        parts = f" of {', '.join(type(part).__name__ for part in data)}" if _is_short_sequence(data) else ""
+        raise DataError(
+            f"{name} must be (inputs, labels) with whole numbers as labels, Images or StreamedImages; got "
+            f"{type(data).__name__}{parts}."
+        )
+    inputs, labels = labelled
+    check_data(name, (inputs, labels))
+    return inputs, labels
+
+
+def _is_short_sequence(data: object) -> TypeGuard[tuple[object, ...]]:
+    return isinstance(data, tuple | list) and 0 < len(data) <= 3
 
 
 def check_data(name: str, data: tuple[Sized, Sized]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import NoneType
 
@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from aimc_robust.data.batches import Batches
 from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.evaluation.error_sources import RANDOM_SOURCES, active_sources, with_sources
 from aimc_robust.evaluation.monte_carlo import ChipEvaluation, check_jobs, chip_evaluation
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.metrics import Batch
 from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.parallel.process_pool import ordered_map
 from aimc_robust.statistics.t_interval import t_interval
@@ -44,7 +44,7 @@ class Attribution:
 
 def attribute(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: Batches,
     crossbar: Crossbar,
     *,
     chips: int = 10,
@@ -65,7 +65,7 @@ def attribute(
 
     Args:
         model: The trained model; not modified.
-        batches: (inputs, labels) pairs.
+        batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
         crossbar: The crossbar.
         chips: Number of chips, the same for every variant.
         chip_seed: Root seed of all chips.

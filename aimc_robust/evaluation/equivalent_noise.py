@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from aimc_robust.data.batches import as_reiterable
+from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, require_whole
 from aimc_robust.evaluation.layer_errors import layer_errors, network_rms
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.metrics import Batch
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.scales import NoiseScale, check_scale
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
@@ -56,7 +55,7 @@ class EquivalentSigma:
 
 def equivalent_sigma(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: Batches,
     condition: Condition,
     *,
     chips: int = 10,
@@ -75,7 +74,7 @@ def equivalent_sigma(
 
     Args:
         model: The trained model; not modified.
-        batches: (inputs, labels) pairs.
+        batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
         condition: A Crossbar or a weight noise, with everything that acts in it, including read noise and converters.
         chips: Number of chips, at least 2.
         chip_seed: Root seed of all chips.

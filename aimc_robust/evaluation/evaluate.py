@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import pandas as pd
 from torch import nn
 
-from aimc_robust.data.batches import as_reiterable
+from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, require_finite, require_type, require_whole
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.metrics import Batch, Measurement, Metric
+from aimc_robust.metrics import Measurement, Metric
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT, chips_needed
 
 
 def evaluate(
     model: nn.Module | Sequence[nn.Module],
-    batches: Iterable[Batch],
+    batches: Batches,
     condition: Condition,
     *,
     chips: int = 25,
@@ -33,7 +33,7 @@ def evaluate(
 
     Args:
         model: A trained model, or several that were trained with the same recipe: the interval is then over models.
-        batches: (inputs, labels) pairs, such as a list or a DataLoader.
+        batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
         condition: A Crossbar, a weight noise, or None for digital weights (1 chip).
         chips: Number of chips, from chip 0; with `precision` the largest number.
         chip_seed: Root seed of all chips.
@@ -115,7 +115,7 @@ def check_precision(precision: float | None, chips: int) -> None:
 
 def evaluate_until_precise(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: Batches,
     condition: Condition,
     *,
     chips: int,

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from torch import nn
 
-from aimc_robust.data.batches import as_reiterable
+from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.evaluation.evaluate import as_models, evaluate
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.metrics import Batch, Metric
+from aimc_robust.metrics import Metric
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 
 GridKey = tuple[str, float]
@@ -85,7 +85,7 @@ class EvaluationGrid(Mapping[GridKey, AccuracyEstimate]):
 
 def evaluate_grid(
     model: nn.Module | Sequence[nn.Module],
-    batches: Iterable[Batch],
+    batches: Batches,
     conditions: Mapping[str, Condition],
     *,
     chips: int = 25,
@@ -102,7 +102,7 @@ def evaluate_grid(
 
     Args:
         model: A trained model, or several that were trained with the same recipe.
-        batches: (inputs, labels) pairs, such as a list or a DataLoader; an iterator is kept as a list.
+        batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
         conditions: Name -> a Crossbar, a weight noise, or None for digital weights.
         chips: As for `evaluate`.
         chip_seed: Root seed of all chips.

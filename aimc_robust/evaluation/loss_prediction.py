@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.analysis.hutchinson import Contraction, contract_hessian
-from aimc_robust.data.batches import as_reiterable
+from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, require_type, require_whole, unknown_name
 from aimc_robust.evaluation.monte_carlo import Condition
@@ -59,7 +59,7 @@ class LossPrediction:
 
 def predict_loss(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: Batches,
     conditions: Mapping[str, Condition],
     *,
     time_s: float | Mapping[str, float] = 0.0,
@@ -74,7 +74,7 @@ def predict_loss(
 
     Args:
         model: The trained model; not modified.
-        batches: (inputs, labels) pairs.
+        batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
         conditions: Name -> a Crossbar, a weight noise, or None for digital weights.
         time_s: Seconds since programming: one time for all crossbars, or name -> time (names that are missing: 0).
         deployment: Accepted for symmetry with `evaluate`: converters are not part of the prediction, so that ranges

@@ -9,7 +9,7 @@ from types import NoneType
 
 from torch import nn
 
-from aimc_robust.data.batches import as_reiterable
+from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -31,7 +31,7 @@ class ChipEvaluation:
 
     Attributes:
         model: The model; for a crossbar, from `prepare`.
-        batches: (inputs, labels) pairs.
+        batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
         condition: What the model is evaluated under.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming of a crossbar.
@@ -74,7 +74,7 @@ class ChipEvaluation:
 
 def evaluate_chips(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: Batches,
     condition: Condition,
     *,
     chips: Iterable[int],
@@ -92,7 +92,7 @@ def evaluate_chips(
 
     Args:
         model: The trained model; not modified.
-        batches: (inputs, labels) pairs. A DataLoader is iterated once per chip, an iterator is kept as a list.
+        batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
         condition: What the model is evaluated under.
         chips: Numbers of the chips.
         chip_seed: Root seed of all chips.
@@ -127,7 +127,7 @@ def evaluate_chips(
 
 def chip_evaluation(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: Batches,
     condition: Condition,
     *,
     chip_seed: int = 0,
@@ -140,7 +140,7 @@ def chip_evaluation(
 
     Args:
         model: As for `evaluate_chips`, like the arguments below.
-        batches: (inputs, labels) pairs.
+        batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
         condition: What the model is evaluated under.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming of a crossbar.

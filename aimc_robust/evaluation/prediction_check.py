@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,12 +11,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.data.batches import as_reiterable
+from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import require_finite, require_whole
 from aimc_robust.evaluation.loss_prediction import condition_times, predict_loss
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.metrics import Batch
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
@@ -50,7 +49,7 @@ class PredictionCheck:
 
 def check_prediction(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: Batches,
     conditions: Mapping[str, Condition],
     *,
     time_s: float | Mapping[str, float] = 0.0,
@@ -71,7 +70,7 @@ def check_prediction(
 
     Args:
         model: As for `predict_loss`, like the arguments that are not listed here.
-        batches: (inputs, labels) pairs.
+        batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
         conditions: Name -> a Crossbar, a weight noise, or None for digital weights.
         time_s: Seconds since programming: one time for all crossbars, or name -> time.
         scales: Factors on the error.

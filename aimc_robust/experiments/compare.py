@@ -13,12 +13,15 @@ from aimc_robust.experiments.execution.engines.base import Engine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
 from aimc_robust.experiments.execution.run_context import RunContext
 from aimc_robust.experiments.execution.trial_runner import TrialRunner, use_runner
+from aimc_robust.experiments.results.archive import check_not_packed
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.environment import describe_environment
+from aimc_robust.experiments.results.folder import UNKNOWN_COVERAGE
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.training.fabric import Machine
+from aimc_robust.training.resumption import restore_history
 
 
 @dataclass(frozen=True)
@@ -98,17 +101,26 @@ def compare(
     if runner.writes:
         results.check()
         pending = [trial for trial in trials if retry_failed or not _is_complete(results, trial)]
-    coverage_lines = dry_run(runner, pending if runner.writes else results.trials)
+        check_not_packed(folder, pending)
+    knows_coverage = runner.writes and results.coverage != UNKNOWN_COVERAGE
+    coverage_lines, unfit = dry_run(runner, pending if knows_coverage else trials)
     with lock_folder(folder) if runner.writes else nullcontext():
         if runner.writes:
             ComparisonResults.create(folder, spec).write_spec_text(spec_text or _toml(spec))
+            for trial in filter(results.is_trained, results.trials):
+                restore_history(results.run_folder(trial), results.history(trial))
             if coverage_lines:
-                results.record_environment(describe_environment(machine, engine.threads))
                 results.record_coverage("; ".join(coverage_lines))
+            if pending:
+                results.record_environment(describe_environment(machine, engine.threads))
+            for trial in pending:
+                if trial.method in unfit:
+                    results.record_failure(trial, unfit[trial.method])
+            pending = [trial for trial in pending if trial.method not in unfit]
         failures = _report_known_outcomes(runner, trials, pending, progress)
         with use_runner(runner) if isinstance(engine, SerialEngine) else nullcontext():
             failures |= engine.run(context, _schedule(spec, _broadcast_trials(runner, pending), engine), progress)
-        if runner.writes and (pending or not (folder / "summary.csv").exists()):
+        if runner.writes and (pending or unfit or not (folder / "summary.csv").exists()):
             results.write_tables()
         runner.wait_for_all()
     failed = {trial: reason for trial, reason in failures.items() if reason}

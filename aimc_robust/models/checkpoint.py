@@ -1,6 +1,9 @@
 """Checkpoints of models and unfinished trainings as safetensors: no pickle, written atomically, checked on loading."""
 
+import hashlib
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from aimc_robust.errors import CheckpointError
 from aimc_robust.io.atomic import atomic_write
 
 Tensors = dict[str, Tensor]
+
+METADATA_KEY = "aimc_robust"
 
 
 def model_tensors(model: nn.Module) -> Tensors:
@@ -70,29 +75,92 @@ def load_model_tensors(model: nn.Module, tensors: Tensors, *, source: str) -> No
     model.load_state_dict(tensors)
 
 
+def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return a hash of names, types, shapes and values; equal weights have equal digests, whatever file holds them."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def write_checkpoint(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
-    """Write tensors and JSON-serializable metadata as one file."""
-    atomic_write(path, save(tensors, metadata={"aimc_robust": json.dumps(metadata)}))
+    """Write tensors and JSON-serializable metadata as one file, with checksums of both."""
+    content = metadata | {"weights": tensor_digest(tensors)}
+    # One entry: safetensors writes several in random order, and equal trainings give equal files.
+    stored = json.dumps(content | {"checksum": _checksum(content)})
+    atomic_write(path, save(tensors, metadata={METADATA_KEY: stored}))
 
 
 def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Return the tensors and metadata of a file.
+    """Return the tensors and metadata of a file, after a check that neither has changed since it was written.
 
     Raises:
-        CheckpointError: If the file is not a checkpoint written by this package.
+        CheckpointError: If the file is not a checkpoint written by this package, or is damaged.
     """
     data = path.read_bytes()
+    with _damage_as_checkpoint_error(path):
+        metadata = _required_metadata(data)
+        return load_verified(data), metadata
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of a file without reading its tensors.
+
+    Raises:
+        CheckpointError: If the file is not a checkpoint written by this package, or its header is damaged.
+    """
+    with path.open("rb") as file, _damage_as_checkpoint_error(path):
+        length = file.read(8)
+        return _required_metadata(length + file.read(int.from_bytes(length, "little")))
+
+
+def load_verified(data: bytes) -> Tensors:
+    """Return the tensors in the bytes of a safetensors file; those that `write_checkpoint` wrote are verified.
+
+    Raises:
+        ValueError: If tensors or metadata are not what was written.
+        SafetensorError: If these are no safetensors.
+    """
+    tensors, metadata = load(data), _metadata(data)
+    if metadata is not None and metadata["weights"] != (digest := tensor_digest(tensors)):
+        raise ValueError(f"expected weights of checksum {metadata['weights']}, got {digest}")
+    return tensors
+
+
+def _metadata(data: bytes) -> dict[str, Any] | None:
+    """Return the metadata that `write_checkpoint` stored; None in a file of another program."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    stored = header.get("__metadata__", {}).get(METADATA_KEY)
+    if stored is None:
+        return None
+    metadata: dict[str, Any] = json.loads(stored)
+    if (expected := metadata.pop("checksum", None)) != _checksum(metadata):
+        raise ValueError(f"expected metadata of checksum {expected}, got {_checksum(metadata)}")
+    return metadata
+
+
+def _required_metadata(data: bytes) -> dict[str, Any]:
+    metadata = _metadata(data)
+    if metadata is None:
+        raise ValueError(f"expected metadata under {METADATA_KEY!r}, got none")
+    return metadata
+
+
+def _checksum(metadata: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(metadata).encode(), digest_size=16).hexdigest()
+
+
+@contextmanager
+def _damage_as_checkpoint_error(path: Path) -> Iterator[None]:
     try:
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata = json.loads(header["__metadata__"]["aimc_robust"])
-        if "recipe" not in metadata:
-            raise ValueError("its metadata lacks `recipe`")
+        yield
     except Exception as error:  # safetensors raises a bare Exception of its own
         raise CheckpointError(
-            f"{path} is not a checkpoint of aimc-robust ({type(error).__name__}: {error}); delete it to train again."
+            f"{path} is not a checkpoint of aimc-robust, or is damaged ({type(error).__name__}: {error}); delete it to "
+            "train again."
         ) from None
-    return tensors, metadata
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:

@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from aimc_robust.errors import CheckpointError
-from aimc_robust.models.checkpoint import Tensors, check_fits
+from aimc_robust.models.checkpoint import Tensors, check_fits, load_verified
 
 # Keys of training checkpoints that hold a state_dict, and prefixes that wrappers add to its keys.
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights", "ema")
@@ -100,8 +99,8 @@ def load_weights(model: nn.Module, weights: PretrainedWeights, *, source: str) -
 
 def _read_safetensors(path: Path, data: bytes) -> tuple[Tensors, tuple[str, ...]]:
     try:
-        return load(data), ()
-    except (SafetensorError, ValueError, KeyError) as error:
+        return load_verified(data), ()
+    except (SafetensorError, ValueError, LookupError, AttributeError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}.") from None
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.errors import InputError, MissingDependencyError, unknown_name
+from aimc_robust.errors import InputError, MissingDependencyError, is_out_of_memory, unknown_name
 from aimc_robust.io.user_code import import_callable
 from aimc_robust.models.networks.registry import NETWORK_NAMES, find_network
 from aimc_robust.models.networks.vit import ViT
@@ -118,6 +118,8 @@ def _call(function: Any, spec: ModelSpec, *args: Any, **kwargs: Any) -> Any:
     try:
         return function(*args, **kwargs, **spec.options)
     except Exception as error:  # a user's function may raise anything
+        if is_out_of_memory(error):
+            raise
         raise InputError(f"model {spec.name} cannot be built with the options {spec.options}: {error}.") from None
 
 
@@ -127,6 +129,8 @@ def _check_outputs(model: nn.Module, name: str, data: DataInfo) -> None:
         with torch.no_grad():
             scores = model.eval()(data.example)
     except Exception as error:  # a user's forward may raise anything
+        if is_out_of_memory(error):
+            raise
         raise InputError(f"model {name} does not take images of shape {data.shape} (C, H, W): {error}.") from None
     model.train(was_training)
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != 2 or scores.shape[1] < data.classes:

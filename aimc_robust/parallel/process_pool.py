@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from aimc_robust.errors import AimcError, require_whole
+from aimc_robust.errors import AimcError, exits_as_errors, require_whole
 from aimc_robust.parallel.cores import available_cpus
 
 Item = TypeVar("Item")
@@ -61,7 +61,7 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: 
         yield from map(work, items)
     elif jobs == 1:
         for item in items:
-            with single_thread():
+            with use_threads(1):
                 result = work(item)
             yield result
     else:
@@ -121,10 +121,10 @@ def _send_result(work: Callable[[], Any], sender: Connection, lifeline: Connecti
 
 
 @contextmanager
-def single_thread() -> Iterator[None]:
-    """Context manager in which torch computes with one thread."""
+def use_threads(threads: int | None) -> Iterator[None]:
+    """Context manager in which torch computes with this number of threads; None: as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads or before)
     try:
         yield
     finally:
@@ -186,7 +186,8 @@ def _exit_with_parent(lifeline: Connection) -> None:
 def _call_worker_function(item: Any) -> Any:
     assert _worker_function is not None
     try:
-        return _worker_function(item)
+        with exits_as_errors():
+            return _worker_function(item)
     except Exception as error:
         if not _can_be_pickled(error):  # the parent would take it for a dead worker
             raise WorkerError(f"{type(error).__name__} in a worker process: {error}") from None

@@ -10,7 +10,7 @@ from aimc_robust.data.batches import split_batches
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages
 from aimc_robust.data.streaming import StreamedImages
-from aimc_robust.errors import DivergenceError, InputError
+from aimc_robust.errors import DivergenceError, InputError, exact_text
 from aimc_robust.io.atomic import Row
 from aimc_robust.metrics import Batch, measure
 from aimc_robust.noise.gaussian import Gaussian
@@ -179,4 +179,4 @@ def validate(model: nn.Module, stopping: EarlyStopping | None, data: LabelledIma
 
 def score_column(sigma: float) -> str:
     """Return the history column with the accuracy that selects the epoch for `sigma`, one of several."""
-    return f"perturbed_accuracy_{sigma:g}"
+    return f"perturbed_accuracy_{exact_text(sigma)}"

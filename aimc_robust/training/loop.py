@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.data.batches import check_data
+from aimc_robust.data.batches import LabelledSet, as_labelled
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages
 from aimc_robust.data.streaming import StreamedImages
-from aimc_robust.errors import InputError
-from aimc_robust.io.atomic import Row, append_rows, read_rows
+from aimc_robust.errors import DataError, InputError
+from aimc_robust.io.atomic import Row, append_rows
 from aimc_robust.metrics import Batch
 from aimc_robust.models.checkpoint import load_model_tensors, model_tensors
 from aimc_robust.noise.analog_weights import weights_in_scope
@@ -34,9 +34,10 @@ from aimc_robust.training.resumption import (
     Progress,
     SelectedWeights,
     load_finished,
-    load_history,
     load_progress,
+    read_history,
     recipe_fingerprint,
+    restore_history,
     save_finished,
     save_progress,
 )
@@ -54,7 +55,7 @@ def train(
     config: TrainingConfig,
     *,
     training_set: Batch | Images | StreamedImages,
-    validation_set: LabelledImages,
+    validation_set: LabelledImages | LabelledSet,
     train_seed: int = 0,
     folder: Path | None = None,
     data_id: str = "",
@@ -69,7 +70,8 @@ def train(
         method: Training method.
         config: Training settings.
         training_set: All training data, as `Images`, `StreamedImages` or (inputs, labels).
-        validation_set: All validation data, as (inputs, labels); the inputs may be `LazyImages`.
+        validation_set: All validation data, as (inputs, labels), where the inputs may be `LazyImages`, or as `Images`
+            or `StreamedImages`, whose augmentation is left out.
         train_seed: Root seed of the image order and of random numbers inside the model (dropout). The method draws from
             its own seed.
         folder: Folder for checkpoint.safetensors and history.jsonl. A finished training in it is loaded, an unfinished
@@ -91,19 +93,20 @@ def train(
         DataError: If images and labels do not match.
         InputError: If the settings do not match the data or the Fabric.
     """
-    images = training_set if isinstance(training_set, Images | StreamedImages) else Images(*training_set)
-    check_data("validation_set", validation_set)
+    images = _training_images(training_set)
+    inputs, labels = as_labelled("validation_set", validation_set)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
     recipe = recipe_fingerprint(model, method, config, train_seed, data_id, images.augmentation)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / FINISHED).exists():
-            epoch = load_finished(folder, model, recipe)
-            return TrainingResult(model.eval(), epoch, read_rows(folder / HISTORY))
+            epoch, history = load_finished(folder, model, recipe), read_history(folder)
+            if world()[0] == 0:
+                restore_history(folder, history)
+            return TrainingResult(model.eval(), epoch, history)
     weights_in_scope(model, "all")  # raises for a model without parameters
     fabric = fabric or single_device_fabric(next(model.parameters()).device, config.precision)
     _check_settings(config, images, method, fabric)
-    inputs, labels = validation_set
     run = _Run(
         model=model,
         method=method,
@@ -117,6 +120,15 @@ def train(
         fabric=fabric,
     )
     return run.train(on_epoch)
+
+
+def _training_images(training_set: Batch | Images | StreamedImages) -> Images | StreamedImages:
+    if isinstance(training_set, Images | StreamedImages):
+        return training_set
+    inputs, labels = as_labelled("training_set", training_set)
+    if not isinstance(inputs, Tensor):
+        raise DataError("training_set must hold a tensor of inputs, got LazyImages; pass StreamedImages or a tensor.")
+    return Images(inputs, labels)
 
 
 def _check_settings(config: TrainingConfig, images: Images | StreamedImages, method: Method, fabric: Fabric) -> None:
@@ -150,17 +162,17 @@ class _Run:
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
         optimizer = config.base_optimizer(model)
-        progress, history = Progress(), []
+        progress = Progress()
         if folder is not None:
             progress = load_progress(folder, model, optimizer, self.recipe)
-            history = load_history(folder, progress.epoch, truncate_file=fabric.is_global_zero)
+            if fabric.is_global_zero:
+                restore_history(folder, progress.history)
             fabric.barrier()  # no process writes before all have read
         wrapped = self._wrapped_model()
         while progress.epoch < config.epochs:
-            row = self._epoch(wrapped, optimizer, progress.epoch + 1, history)
-            progress.epoch += 1
+            row = self._epoch(wrapped, optimizer, progress.epoch + 1, progress.history)
+            progress.history.append(row)
             _select(progress, row, config, model)
-            history.append(row)
             if fabric.is_global_zero:
                 if folder is not None:
                     append_rows(folder / HISTORY, [row])
@@ -171,7 +183,7 @@ class _Run:
         if folder is not None and fabric.is_global_zero:
             save_finished(folder, progress, self.recipe, config.selections)
         fabric.barrier()
-        return TrainingResult(model.eval(), progress.selected[0].epoch, history)
+        return TrainingResult(model.eval(), progress.selected[0].epoch, progress.history)
 
     def _wrapped_model(self) -> nn.Module:
         """Return the model, compiled and in DDP's wrapper where these apply."""

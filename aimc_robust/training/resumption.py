@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from inspect import isfunction
@@ -14,7 +15,7 @@ from torch import nn
 
 from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.streaming import StreamedAugmentation
-from aimc_robust.errors import CheckpointError
+from aimc_robust.errors import CheckpointError, exact_text
 from aimc_robust.io.atomic import Row, atomic_write, read_rows
 from aimc_robust.models.checkpoint import (
     Tensors,
@@ -24,6 +25,7 @@ from aimc_robust.models.checkpoint import (
     model_tensors,
     optimizer_tensors,
     read_checkpoint,
+    read_metadata,
     write_checkpoint,
 )
 from aimc_robust.training.config import TrainingConfig
@@ -31,7 +33,8 @@ from aimc_robust.training.methods.base import Method
 
 FINISHED = "checkpoint.safetensors"
 UNFINISHED = "unfinished.safetensors"
-HISTORY = "history.jsonl"
+HISTORY = "history.jsonl"  # rows for readers; the checkpoints hold them too
+MACHINE_DEPENDENT = ("seconds", "probe_seconds")  # columns in which two runs of one training may differ
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,17 @@ class Progress:
     """State of a training beside the weights and the optimizer's state.
 
     Attributes:
-        epoch: Epochs done.
+        history: A row for each epoch that is done.
         selected: One entry for each of the config's `selections`.
     """
 
-    epoch: int = 0
+    history: list[Row] = field(default_factory=list)
     selected: list[SelectedWeights] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history)
 
 
 def recipe_fingerprint(
@@ -107,7 +115,8 @@ def _check_recipe(path: Path, recipe: str | None, expected: str) -> None:
 
 def selection_file(selections: Sequence[float | None], index: int) -> str:
     """Return the checkpoint name of selection `index`: `checkpoint` for the first, the others with their sigma."""
-    return FINISHED if index == 0 else f"checkpoint-{selections[index]:g}.safetensors"
+    sigma = selections[index]
+    return FINISHED if index == 0 or sigma is None else f"checkpoint-{exact_text(sigma)}.safetensors"
 
 
 def load_finished(folder: Path, model: nn.Module, recipe: str) -> int:
@@ -150,11 +159,13 @@ def _load(path: Path, model: nn.Module, recipe: str) -> int:
 def save_finished(folder: Path, progress: Progress, recipe: str, selections: Sequence[float | None]) -> None:
     """Write the selected weights, then delete the unfinished state.
 
-    The first selection's file is written last, because its presence marks the training as finished.
+    The first selection's file is written last, because its presence marks the training as finished. Equal trainings
+    give equal files: columns that depend on the machine are left out of the history in them.
     """
+    history = [{key: row[key] for key in row if key not in MACHINE_DEPENDENT} for row in progress.history]
     for index in reversed(range(len(selections))):
         selected = progress.selected[index]
-        metadata = {"recipe": recipe, "epoch": selected.epoch}
+        metadata = {"recipe": recipe, "epoch": selected.epoch, "history": history}
         write_checkpoint(folder / selection_file(selections, index), selected.tensors, metadata)
     (folder / UNFINISHED).unlink(missing_ok=True)
 
@@ -174,13 +185,11 @@ def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     _check_recipe(path, metadata.get("recipe"), recipe)
     load_model_tensors(model, model_state, source=str(path))
     load_optimizer_tensors(optimizer, _with_prefix(tensors, "optimizer"))
-    if "kept" not in metadata:
-        raise CheckpointError(f"{path} was written by an older version of aimc-robust; delete it to train again.")
     selected = [
         SelectedWeights(epoch, -math.inf if score is None else score, _with_prefix(tensors, f"epoch{epoch}"))
         for epoch, score in metadata["kept"]
     ]
-    return Progress(metadata["epoch"], selected)
+    return Progress(metadata["history"], selected)
 
 
 def save_progress(
@@ -191,7 +200,7 @@ def save_progress(
     groups |= {f"epoch{s.epoch}": s.tensors for s in progress.selected}  # once where selections share an epoch
     tensors = {f"{prefix}/{name}": value for prefix, group in groups.items() for name, value in group.items()}
     scores = [[s.epoch, s.score if math.isfinite(s.score) else None] for s in progress.selected]
-    metadata = {"recipe": recipe, "epoch": progress.epoch, "kept": scores}
+    metadata = {"recipe": recipe, "history": progress.history, "kept": scores}
     write_checkpoint(folder / UNFINISHED, tensors, metadata)
 
 
@@ -200,18 +209,34 @@ def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
     return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
 
 
-def load_history(folder: Path, epoch: int, *, truncate_file: bool) -> list[Row]:
-    """Return the history rows up to the checkpoint's epoch.
+def read_history(folder: Path) -> list[Row]:
+    """Return the rows of a training, one per epoch.
 
-    A row after it was written by a process that was killed before its checkpoint; that epoch is trained again.
+    Rows that are missing in a finished training's history.jsonl come from its checkpoint, without the times that they
+    took. Of several rows of an epoch the last counts. A damaged checkpoint gives a warning: rows can be read without.
 
     Args:
         folder: The training's folder.
-        epoch: Epoch of the checkpoint.
-        truncate_file: Also drop later rows from the file. Only one process may do this.
+
+    Raises:
+        ResultsError: If the history is damaged.
+    """
+    checkpoint = folder / FINISHED
+    stored: list[Row] = []
+    try:
+        stored = read_metadata(checkpoint)["history"] if checkpoint.exists() else []
+    except CheckpointError as error:
+        warnings.warn(str(error), stacklevel=2)
+    rows = {row["epoch"]: row for row in [*stored, *read_rows(folder / HISTORY)]}
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def restore_history(folder: Path, rows: list[Row]) -> None:
+    """Write history.jsonl again if it does not hold exactly these rows. Only one process may do this.
+
+    A row may be one too many, written by a process that was killed before its checkpoint; that epoch is trained again.
     """
     path = folder / HISTORY
-    rows = [row for row in read_rows(path) if row["epoch"] <= epoch]
-    if truncate_file:
-        atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows))
-    return rows
+    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    if not path.exists() or path.read_bytes() != text:
+        atomic_write(path, text)

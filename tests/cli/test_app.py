@@ -2,10 +2,13 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from support import user_models
 from support.command_line import invoke, run_process
 from typer.main import get_command
 
@@ -57,6 +60,7 @@ MISTAKES = {
         ["compare", "nothing.toml", "--engine", "ray", "--jobs", "2"],
         "--jobs",
     ),
+    "threads on ray": (["compare", "nothing.toml", "--engine", "ray", "--threads", "1"], "--threads"),
     "ray's options": (["compare", "nothing.toml", "--gpus", "1"], "--engine ray"),
 }
 
@@ -92,6 +96,23 @@ def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(wr
     assert "left" in lines[1]
     assert lines[-1] == "report: results/tiny/report.html"
     assert (tmp_path / "results" / "tiny" / "report.html").is_file()
+
+
+NETWORK = 'name = "small-cnn"\noptions = { channels = 4, stages = 2 }'
+USER_FUNCTIONS_THAT_LEAVE = {
+    "network": ("leaves", (NETWORK, 'name = "user_models:leaves"')),
+    "forward": ("Leaves.forward", (NETWORK, 'name = "user_models:Leaves"')),
+    "cell model": ("LeavingCells.programming_std", ('"rram-wan2022"', '"user_models:LeavingCells"')),
+}
+
+
+@pytest.mark.parametrize("case", USER_FUNCTIONS_THAT_LEAVE)
+def test_a_function_of_the_user_that_leaves_is_named(case, write_quick_spec, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(user_models.__file__).parent)
+    name, change = USER_FUNCTIONS_THAT_LEAVE[case]
+    done = invoke("compare", write_quick_spec(change), cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.search(rf"error: {name} \(.*user_models\.py, line \d+\) raised SystemExit\(0\)", done.stderr)
 
 
 @pytest.mark.usefixtures("stub_figures")

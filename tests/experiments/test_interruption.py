@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from support.command_line import invoke
@@ -14,15 +15,16 @@ from aimc_robust.experiments.execution import trial_runner
 COMMAND = [sys.executable, "-m", "aimc_robust", "compare"]
 
 
-def start(path, folder):
+def start(path, folder, *options, **more):
     return subprocess.Popen(
-        [*COMMAND, str(path), "--out", str(folder)],
+        [*COMMAND, str(path), "--out", str(folder), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         # A shell's background jobs ignore Ctrl-C, and so would what they start.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **more,
     )
 
 
@@ -75,6 +77,25 @@ def test_ctrl_c_in_a_process_says_how_to_go_on_and_leaves_what_is_done(write_spe
     assert "Run the same command again to continue" in output
     assert "Traceback" not in output
     assert (tmp_path / "out" / "runs" / "sgd-seed0" / "history.jsonl").read_text().count("\n") >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="there is a fork server on Linux only")
+@pytest.mark.parametrize("delay_s", [0.0, 0.3, 1.0, 2.0])
+def test_ctrl_c_while_processes_import_is_one_line(delay_s, write_quick_spec, tmp_path):
+    """As a terminal sends it, to all processes, at moments after the fork server has begun."""
+    process = start(write_quick_spec(), tmp_path / "out", "--jobs", "2", start_new_session=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not any(
+        b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children.read_text().split()
+    ):
+        assert process.poll() is None
+        time.sleep(0.002)
+    time.sleep(delay_s)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)  # until no process holds the pipe any more
+    assert process.returncode in (130, -signal.SIGINT)  # the same to a shell
+    assert output == "Interrupted. Run the same command again to continue.\n"
 
 
 def test_ctrl_c_says_how_to_go_on(write_quick_spec, tmp_path, monkeypatch):

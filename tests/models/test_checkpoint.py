@@ -127,6 +127,23 @@ def test_a_damaged_checkpoint_is_refused(damage, checkpoint):
     refused(checkpoint, conv_net(seed=1), "is not a checkpoint of aimc-robust", "delete it to train again")
 
 
+def test_one_flipped_bit_anywhere_is_refused(checkpoint):
+    whole = checkpoint.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    number = whole.index(b'\\"loss\\": ') + len(b'\\"loss\\": 2.')  # a digit of the history
+    for position in (number, header, (header + len(whole)) // 2, len(whole) - 1):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        checkpoint.write_bytes(damaged)
+        refused(
+            checkpoint,
+            conv_net(seed=1),
+            "is damaged",
+            "expected (metadata|weights) of checksum",
+            "delete it to train again",
+        )
+
+
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"aimc_robust": "{}"}])
 def test_safetensors_of_another_program_are_refused(metadata, tmp_path):
     path = tmp_path / FINISHED

@@ -13,6 +13,7 @@ from aimc_robust.data.loading import load_data
 from aimc_robust.errors import CheckpointError
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.metrics import measure
+from aimc_robust.models.checkpoint import write_checkpoint
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.registry import build_model
 
@@ -261,6 +262,16 @@ class TestWhatIsNoWeights:
         data = path.read_bytes()
         path.write_bytes(data[: int(share * len(data))])
         with pytest.raises(CheckpointError, match="read"):
+            read_weights(path)
+
+    def test_a_flipped_bit_in_a_checkpoint_of_this_package_is_told(self, tmp_path):
+        path = tmp_path / "checkpoint.safetensors"
+        write_checkpoint(path, STATE, {"recipe": "r"})
+        assert same(loaded(path)[0])
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors.*expected weights of checksum"):
             read_weights(path)
 
     def test_a_file_with_flipped_bytes_raises_nothing_else(self, tmp_path):

@@ -14,14 +14,14 @@ from support.nets import batches, deployed, everything, net
 from torch import nn
 
 from aimc_robust import Gaussian, evaluate
-from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.errors import InputError, UnknownNameError, exits_as_errors
 from aimc_robust.evaluation.monte_carlo import check_jobs, evaluate_chips
 from aimc_robust.parallel.process_pool import (
     QUEUED_PER_WORKER,
     WorkerError,
     background_call,
     ordered_map,
-    single_thread,
+    use_threads,
 )
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="forked workers, /proc")
@@ -53,7 +53,7 @@ def test_chips_are_the_same_bit_for_bit_whatever_the_number_of_jobs(name):
 
 
 def test_without_jobs_and_with_one_thread_the_numbers_are_those_of_one_job():
-    with single_thread():
+    with use_threads(1):
         alone = list(evaluate_chips(net(), batches(), everything(), chips=range(3), deployment=deployed()))
     assert alone == list(evaluate_chips(net(), batches(), everything(), chips=range(3), deployment=deployed(), jobs=2))
 
@@ -164,6 +164,19 @@ def test_a_metric_that_raises_in_a_worker_is_named():
 
     with pytest.raises(InputError, match="the metric 'broken' failed with ZeroDivisionError: no positives"):
         evaluate(net(), batches(), Gaussian(0.1), chips=4, jobs=2, metrics={"broken": broken})
+
+
+@LINUX
+@pytest.mark.parametrize("jobs", [2, None])
+def test_work_that_leaves_is_named(jobs):
+    def leave(item):
+        raise SystemExit(0)
+
+    with (
+        pytest.raises(InputError, match=r"\.leave \(.*test_process_pool\.py, line \d+\) raised SystemExit\(0\)"),
+        exits_as_errors(),
+    ):
+        next(ordered_map(leave, range(4), jobs=jobs))
 
 
 @LINUX

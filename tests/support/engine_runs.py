@@ -3,10 +3,13 @@
 import os
 import signal
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation
 from aimc_robust.experiments.execution.trial_runner import run_trial
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
@@ -71,6 +74,32 @@ def sleep_forever(context, trial, progress):
     time.sleep(600)
 
 
+@dataclass(frozen=True)
+class DeadlyAllocation(ResourceAllocation):
+    """Kills the first `deaths` processes that it is applied to, before they can take a trial."""
+
+    folder: Path = Path()
+    deaths: int = 0
+
+    def apply(self):
+        attempts = self.folder / "attempts"
+        attempts.open("a").write("x")
+        if attempts.stat().st_size <= self.deaths:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().apply()
+
+
+def kill_fork_server(context, trial, progress):
+    """Kill the fork server in the first attempt, and go on writing; say in a second attempt whether that one ended."""
+    pid_file = context.folder / f"pid-{trial}"
+    if pid_file.exists():
+        progress.finished(trial, {"first has ended": process_ends(int(pid_file.read_text()), within_s=0.0)})
+        return
+    pid_file.write_text(str(os.getpid()))
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(600)
+
+
 class RecordedProgress(ExperimentProgress):
     """Record the calls of a comparison, by trial."""
 
@@ -86,7 +115,7 @@ class RecordedProgress(ExperimentProgress):
     def epoch(self, trial, row):
         self._record(trial, "epoch", row["epoch"])
 
-    def evaluating(self, trial, target):
+    def evaluating(self, trial, target, **_):
         self._record(trial, "evaluating", target)
 
     def finished(self, trial, accuracies):
@@ -116,15 +145,16 @@ def assert_same_rows(folder, other, trials):
 def process_ends(pid, *, within_s=20.0):
     """Return whether a process ends, or is a zombie, within the time."""
     deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
+    while True:
         try:
             with open(f"/proc/{pid}/stat") as file:
                 if file.read().rpartition(")")[2].split()[0] == "Z":
                     return True
         except (FileNotFoundError, ProcessLookupError):
             return True
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.05)
-    return False
 
 
 def stall_on_node(context, trial, progress):

@@ -106,6 +106,15 @@ def test_several_sigmas_keep_an_epoch_each(tmp_path):
     assert [row["perturbed_accuracy_0"] for row in result.history] == [row["accuracy"] for row in result.history]
 
 
+def test_strengths_that_print_alike_keep_files_and_columns_of_their_own(tmp_path):
+    alike = 0.1000001
+    stopping = EarlyStopping(sigma=[0.3, 0.1, alike], draws=1)
+    result, _ = trained(stopping, folder=tmp_path)
+    names = {"checkpoint.safetensors", "checkpoint-0.1.safetensors", "checkpoint-0.1000001.safetensors"}
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == names
+    assert {f"perturbed_accuracy_{text}" for text in ("0.3", "0.1", "0.1000001")} <= result.history[0].keys()
+
+
 def test_an_interrupted_training_keeps_the_same_epochs(tmp_path):
     class StopError(Exception):
         pass

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,6 +143,26 @@ def test_finished_training_is_loaded_and_not_done_again(whole_runs):
     assert (result.epoch, result.history) == (whole.epoch, whole.history)
     assert not result.model.training
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == files
+
+
+@pytest.mark.parametrize("lines", [0, 1])
+@pytest.mark.parametrize("epoch", [2, EPOCHS])
+def test_a_history_that_was_deleted_or_cut_is_made_again(lines, epoch, whole_runs, tmp_path):
+    stop(tmp_path, METHODS["sam"], epoch)
+    rows = (tmp_path / HISTORY).read_bytes().splitlines(keepends=True)
+    (tmp_path / HISTORY).write_bytes(b"".join(rows[1 : 1 + lines]))
+    check_same_end(run(tmp_path, METHODS["sam"]), tmp_path, *whole_runs["sam"])
+    assert read_rows(tmp_path / HISTORY)[:epoch] == [json.loads(row) for row in rows]  # seconds too
+
+
+def test_the_history_of_a_finished_training_is_in_its_checkpoint(whole_runs, tmp_path):
+    whole, folder = whole_runs["rwp"]
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / HISTORY).write_text(json.dumps(whole.history[2]) + "\n")
+    result = run(tmp_path, METHODS["rwp"], stop_after=1)
+    assert untimed(result.history) == untimed(whole.history)
+    assert result.history[2] == whole.history[2]
+    assert read_rows(tmp_path / HISTORY) == result.history
 
 
 def tied_net(seed):

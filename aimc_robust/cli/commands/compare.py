@@ -45,6 +45,12 @@ def compare(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Number of trials to run at a time; they share cores and GPUs.")
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Threads of each trial; 1 is fastest beside other programs.", show_default="cores / jobs"
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option(help="Where trials run: local, or ray for a Ray cluster.")] = "local",
     ray_address: Annotated[
         str | None,
@@ -83,7 +89,7 @@ def compare(
     from aimc_robust.report.comparison.run import ComparisonRun
 
     trial_part = parse_part(part)
-    engine_options = EngineOptions(engine, jobs, ray_address, cpus, gpus)
+    engine_options = EngineOptions(engine, jobs, threads, ray_address, cpus, gpus)
     values = tuple(overrides or ())
     name = str(read_spec(spec, scale=scale, overrides=values).get("name"))
     folder, model_cache = result_folders(name, scale, out, models)

@@ -19,7 +19,7 @@ from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.evaluation_tables import group_by_device
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.io.atomic import Row
-from aimc_robust.parallel.process_pool import single_thread
+from aimc_robust.parallel.process_pool import use_threads
 from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget
 
 
@@ -123,7 +123,7 @@ def _predict_model(
     progress.explaining(f"{runner.trial}: prediction without Monte Carlo", done=0, total=2)
     conditions = {target.name: target.condition for target in targets}
     times_s = {target.name: target.time_s for target in targets}
-    with single_thread() if runner.jobs else nullcontext():
+    with use_threads(1) if runner.jobs else nullcontext():
         prediction = predict_loss(runner.model, batches, conditions, time_s=times_s, chip_seed=seed)
     progress.explaining(f"{runner.trial}: Monte Carlo beside the prediction", done=1, total=2)
     names = [group[-1].name for group in group_by_device(targets)]
@@ -155,7 +155,7 @@ def _chip_s(runner: TargetRunner, target: DeployableTarget) -> float:
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
-        with single_thread() if runner.jobs else nullcontext():
+        with use_threads(1) if runner.jobs else nullcontext():
             chip = evaluate_chips(
                 runner.model, batches, target.condition, chips=[0], time_s=target.time_s, deployment=deployment
             )

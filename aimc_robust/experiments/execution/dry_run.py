@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.spec import DataSpec
-from aimc_robust.errors import AimcError, InputError
+from aimc_robust.errors import AimcError, DivergenceError, InputError
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.experiments.execution.target_runner import condition_of
-from aimc_robust.experiments.execution.trial_runner import TrialRunner
+from aimc_robust.experiments.execution.trial_runner import TrialRunner, out_of_memory_as_divergence
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
@@ -24,7 +24,7 @@ from aimc_robust.training.fabric import Machine, check_even_split
 IMAGES = 8
 
 
-def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> list[str]:
+def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> tuple[list[str], dict[str, str]]:
     """Load the data and build, program and evaluate the untrained network of each trial, each combination once.
 
     Args:
@@ -32,33 +32,46 @@ def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> list[str]:
         trials: The trials.
 
     Returns:
-        Which part of each network is analog: a sentence, or one per network with its name.
+        Which part of each network is analog: a sentence, or one per network with its name. And why methods cannot run,
+        by label: their networks do not fit in memory. The others may.
 
     Raises:
         AimcError: what training or evaluation would raise later for this spec and machine.
     """
     spec = runner.results.spec
-    combinations: list[tuple[DataSpec, ModelSpec]] = []
-    lines = []
+    outcomes: list[tuple[DataSpec, ModelSpec, str | None, str]] = []  # with why it failed, and its coverage
+    failures: dict[str, str] = {}
     for label in dict.fromkeys(trial.method for trial in trials):
         _check_batch_size(spec, label, runner.machine)
         data_spec, model_spec = spec.data_of(label), spec.model_of(label)
-        if (data_spec, model_spec) in combinations:
-            continue
-        combinations.append((data_spec, model_spec))
-        data = runner.data(data_spec)
-        runner.images(data_spec)  # raises for an augmentation that does not fit the images
-        model = build_model(model_spec, data, seed=spec.train_seeds[0])
-        lines.append(coverage(model, data.example[:1]).summary())
-        inputs, labels = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
-        dry_run_targets(spec.build_targets(), model, inputs, labels)
-        for landscape in spec.landscapes:
-            step = landscape.grid.step(filter_directions(model, seed=0), 0)
-            list(evaluate_chips(model, [(inputs, labels)], step, chips=[0]))
-    has_several_models = len({model_spec.model_dump_json() for _, model_spec in combinations}) > 1
-    if not has_several_models:
-        return lines[:1]
-    return [f"{model_spec.name}: {line}" for (_, model_spec), line in zip(combinations, lines, strict=True)]
+        known = [reason for data, model, reason, _ in outcomes if (data, model) == (data_spec, model_spec)]
+        reason, line = known[0] if known else None, ""
+        if not known:
+            try:
+                with out_of_memory_as_divergence():
+                    line = _dry_run_network(runner, data_spec, model_spec)
+            except DivergenceError as error:
+                reason = str(error)
+            outcomes.append((data_spec, model_spec, reason, line))
+        if reason is not None:
+            failures[label] = reason
+    lines = [(model_spec, line) for _, model_spec, reason, line in outcomes if reason is None]
+    if len({model_spec.model_dump_json() for model_spec, _ in lines}) > 1:
+        return [f"{model_spec.name}: {line}" for model_spec, line in lines], failures
+    return [line for _, line in lines[:1]], failures
+
+
+def _dry_run_network(runner: TrialRunner, data_spec: DataSpec, model_spec: ModelSpec) -> str:
+    """Evaluate one untrained network under every target; return which part of it is analog."""
+    spec, data = runner.results.spec, runner.data(data_spec)
+    runner.images(data_spec)  # raises for an augmentation that does not fit the images
+    model = build_model(model_spec, data, seed=spec.train_seeds[0])
+    inputs, labels = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
+    dry_run_targets(spec.build_targets(), model, inputs, labels)
+    for landscape in spec.landscapes:
+        step = landscape.grid.step(filter_directions(model, seed=0), 0)
+        list(evaluate_chips(model, [(inputs, labels)], step, chips=[0]))
+    return coverage(model, data.example[:1]).summary()
 
 
 def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> None:

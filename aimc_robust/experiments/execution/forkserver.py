@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 
-PRELOADED = ["aimc_robust.experiments.execution.trial_runner", "lightning_fabric"]
+PRELOADED = [
+    "aimc_robust.experiments.execution.fork_server_signals",
+    "aimc_robust.experiments.execution.trial_runner",
+    "lightning_fabric",
+]
 if sys.platform == "linux":
     mp_context = multiprocessing.get_context("forkserver")
 else:
@@ -24,6 +29,9 @@ def begin_imports() -> None:
     if sys.platform != "linux":
         return
     mp_context.set_forkserver_preload(PRELOADED)
+    resource_tracker.ensure_running()  # which the fork server would start, and with it unblock Ctrl-C
+    # Ctrl-C reaches every process of a terminal; the server inherits that it is blocked until `fork_server_signals`.
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     previous = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # no thread pools of linear algebra, which a fork of the server would lose
     try:
@@ -33,3 +41,4 @@ def begin_imports() -> None:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = previous
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)

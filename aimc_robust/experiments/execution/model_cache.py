@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 from aimc_robust.errors import CheckpointError, ResultsError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.io.atomic import atomic_link, atomic_write
-from aimc_robust.training.resumption import FINISHED, HISTORY, UNFINISHED, selection_file
+from aimc_robust.io.atomic import atomic_link
+from aimc_robust.training.resumption import FINISHED, UNFINISHED, read_history, restore_history, selection_file
 
 LOCK_TIMEOUT_S = 2.0  # a lock that is held for longer belongs to a running training
 
@@ -63,7 +63,7 @@ def training_folder(
         if writes and (shared / FINISHED).exists():
             selections = results.spec.config_of(trial.method).selections
             other_selections = [selection_file(selections, i) for i in range(1, len(selections))]
-            atomic_write(run_folder / HISTORY, (shared / HISTORY).read_bytes())  # not linked: rows are appended
+            restore_history(run_folder, read_history(shared))  # not linked: rows are appended
             for name in (*other_selections, FINISHED):  # the file that marks the training as finished comes last
                 atomic_link(shared / name, run_folder / name)
 

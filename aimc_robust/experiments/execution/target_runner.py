@@ -15,11 +15,13 @@ from aimc_robust.evaluation.evaluate import evaluate_until_precise
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.results.folder import ResultsFolder
+from aimc_robust.experiments.results.origin import bind_weights, record_spec
 from aimc_robust.experiments.results.rows import evaluation_row
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch, Measurement, Metric
+from aimc_robust.models.checkpoint import tensor_digest
 from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, RadiusTarget, Target
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
@@ -78,6 +80,7 @@ class TargetRunner:
         Returns:
             Accuracies of all chips [percent].
         """
+        self.bind(target.name, has_rows=target.name in self._accuracies)
         chips = target.chips(self.results.spec.chips)
         progress.evaluating(self.trial, target.name, done=len(self.accuracies(target)), chips=chips)
         for chip, measured in self._measure(target):
@@ -88,6 +91,16 @@ class TargetRunner:
         accuracies = list(self.accuracies(target).values())
         progress.evaluated(self.trial, target.name, accuracies)
         return accuracies
+
+    def bind(self, name: str, *, has_rows: bool) -> None:
+        """Note that rows are of this spec and these weights, see `origin.bind_weights`."""
+        run_folder = self.results.run_folder(self.trial)
+        record_spec(run_folder, self.results.spec)
+        bind_weights(run_folder, name, self._weights, has_rows=has_rows)
+
+    @cached_property
+    def _weights(self) -> str:
+        return tensor_digest(self.model.state_dict())
 
     def deployment(self, target: Target) -> Deployment | None:
         """Return a crossbar's deployment with converter ranges, calibrated at first use, and data for compensation."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-import torch
 from torch import nn
 
 from aimc_robust.analysis.diagnostics import Diagnostics
@@ -17,13 +16,14 @@ from aimc_robust.data.in_memory import Images
 from aimc_robust.data.loading import load_data
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.streaming import StreamedImages
-from aimc_robust.errors import DivergenceError
+from aimc_robust.errors import DivergenceError, is_out_of_memory
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.landscape_evaluation import evaluate_landscape
 from aimc_robust.experiments.execution.model_cache import training_folder
 from aimc_robust.experiments.execution.run_context import RunContext
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.origin import record_spec
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.models.registry import build_model
@@ -149,7 +149,7 @@ class TrialRunner:
         reason = self._known_failure(trial)
         if reason is None:
             try:
-                with _out_of_memory_as_divergence():
+                with out_of_memory_as_divergence():
                     if not self.broadcast(self.results.is_evaluated(trial) if self.writes else False):
                         self._train_and_evaluate(trial, progress)
                 if self.writes:
@@ -195,7 +195,10 @@ class TrialRunner:
             if target.selection(config) != loaded:
                 loaded = target.selection(config)
                 load_selection(results.run_folder(trial), model, config.selections, loaded)
+                runner = replace(runner)  # what it keeps belongs to the weights
             if isinstance(target, LandscapeSpec):
+                has_points = len(missing[target.name]) < target.grid.num_points
+                runner.bind(f"landscape {target.name}", has_rows=has_points)
                 evaluate_landscape(results, trial, model, runner.data, target, missing[target.name])
             else:
                 runner.run(target, progress)
@@ -204,6 +207,8 @@ class TrialRunner:
         """Return the trial's model with the weights of its first selection."""
         results, spec, label = self.results, self.results.spec, trial.method
         data, config = self.data(spec.data_of(label)), spec.config_of(label)
+        if self.writes:
+            record_spec(results.run_folder(trial), spec)
         with training_folder(results, trial, self.context.model_cache, writes=self.writes) as folder:
             finished = self.broadcast(results.is_trained(trial, folder) if self.writes else False)
             progress.training(trial, done=len(results.history(trial, folder)))
@@ -231,17 +236,12 @@ class TrialRunner:
 
 
 @contextmanager
-def _out_of_memory_as_divergence() -> Iterator[None]:
+def out_of_memory_as_divergence() -> Iterator[None]:
     """Turn an out-of-memory error into a DivergenceError: a failure of this trial only, as others may fit."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        message = str(error)
-    except RuntimeError as error:
-        if "allocate memory" not in str(error):  # torch's allocator on a CPU raises a plain RuntimeError
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
-        message = str(error)
-    else:
-        return
-    first_line = message.strip().splitlines()[0] if message.strip() else "no memory left"
-    raise DivergenceError(f"out of memory ({first_line}); use a smaller batch or network, or fewer jobs.") from None
+        first_line = (str(error).strip() or "no memory left").splitlines()[0]
+        raise DivergenceError(f"out of memory ({first_line}); use a smaller batch or network, or fewer jobs.") from None

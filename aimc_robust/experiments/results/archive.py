@@ -6,7 +6,7 @@ import io
 import lzma
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from aimc_robust.errors import ResultsError
@@ -32,13 +32,15 @@ def pack(folder: Path, out: Path) -> Path:
         The path of the archive.
 
     Raises:
-        ResultsError: if `folder` has no report or no rows, or is `out` itself.
+        ResultsError: if `folder` does not exist, has no report or no rows, or `out` is in it.
     """
+    if not folder.is_dir():
+        raise ResultsError(f"there is no folder {folder}; give one that `compare` wrote.")
     missing = [name for name in (*READABLE, "question.json") if not (folder / name).is_file()]
     if missing:
         raise ResultsError(f"{folder} has no {', '.join(missing)}; run `aimc-robust report {folder}` first.")
-    if out.resolve() == folder.resolve():
-        raise ResultsError(f"expected an output folder other than {folder}; give another --out.")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise ResultsError(f"expected an output folder outside {folder}, got {out}; give another --out.")
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for path in _members(folder):
@@ -50,6 +52,15 @@ def pack(folder: Path, out: Path) -> Path:
         shutil.copyfile(folder / name, out / name)
     atomic_write(out / ARCHIVE, lzma.compress(content.getvalue(), preset=9))
     return out / ARCHIVE
+
+
+def check_not_packed(folder: Path, pending: Collection[object]) -> None:
+    """Raise ResultsError if models would have to be trained again because a packed folder lacks their weights."""
+    if pending and (folder / ARCHIVE).exists():
+        raise ResultsError(
+            f"{folder} is packed: it has rows but no weights, so that {len(pending)} models would be trained anew; "
+            f"`aimc-robust report {folder}` shows its results, and --out another folder computes them again."
+        )
 
 
 def unpack(folder: Path) -> None:

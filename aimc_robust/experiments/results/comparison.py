@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from aimc_robust.experiments.results.filenames import FAILURE, HISTORY, SPEC
+from aimc_robust.experiments.results.filenames import FAILURE, SPEC
 from aimc_robust.experiments.results.folder import ResultsFolder
 from aimc_robust.experiments.results.landscape_rows import missing_points, read_points
 from aimc_robust.experiments.results.summary import summary_table
@@ -14,8 +14,8 @@ from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.experiments.spec.loading import spec_from_dict
-from aimc_robust.io.atomic import Row, atomic_write, read_json, read_rows
-from aimc_robust.training.resumption import FINISHED
+from aimc_robust.io.atomic import Row, atomic_write, read_json
+from aimc_robust.training.resumption import FINISHED, read_history
 
 
 class ComparisonResults(ResultsFolder[ComparisonSpec]):
@@ -76,14 +76,13 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
         return ((folder or self.run_folder(trial)) / FINISHED).exists()
 
     def history(self, trial: Trial, folder: Path | None = None) -> list[Row]:
-        """Return a trial's training rows, one per epoch; of two rows of an epoch the later.
+        """Return a trial's training rows, one per epoch.
 
         Args:
             trial: The trial.
             folder: Where it is trained, if not in its run folder.
         """
-        rows = read_rows((folder or self.run_folder(trial)) / HISTORY)
-        return list({row["epoch"]: row for row in rows}.values())
+        return read_history(folder or self.run_folder(trial))
 
     def histories(self) -> dict[Trial, list[Row]]:
         """Return the training rows of every trial."""

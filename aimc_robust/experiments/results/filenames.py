@@ -3,3 +3,4 @@
 SPEC, QUESTION, ENVIRONMENT, COVERAGE = "spec.toml", "question.json", "environment.json", "coverage.json"
 # Of each run:
 EVALUATIONS, HISTORY, FAILURE, RANGES = "evaluations.jsonl", "history.jsonl", "failed.json", "ranges.json"
+ORIGIN = "origin.json"

@@ -15,6 +15,7 @@ import pandas as pd
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.dict_diff import dict_differences
 from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT, EVALUATIONS, QUESTION, RANGES
+from aimc_robust.experiments.results.origin import check_runs, has_rows
 from aimc_robust.experiments.results.rows import COLUMNS, finite
 from aimc_robust.experiments.results.summary import group_estimates
 from aimc_robust.experiments.results.trial import Trial
@@ -29,6 +30,8 @@ Spec = TypeVar("Spec", bound=ExperimentSpec)
 Estimates = dict[tuple[str, str], AccuracyEstimate]
 """(label of a model, name of a target) -> estimate."""
 
+UNKNOWN_COVERAGE = f"not recorded (no {COVERAGE}; the same command writes it)"
+UNKNOWN_ENVIRONMENT = {"environment": f"not recorded (no {ENVIRONMENT})"}
 
 # Columns that identify a row of each explanation; of several rows, say with more chips, the last one counts.
 EXPLANATION_KEYS = {
@@ -75,7 +78,9 @@ class ResultsFolder(ABC, Generic[Spec]):
         """
         stored = cls._stored_spec(folder)
         if stored is None:
-            raise InputError(f"{folder} holds no {cls.kind} (no {QUESTION}); give a folder that `{cls.command}` wrote.")
+            raise InputError(
+                f"{folder} holds no {cls.kind} (no {QUESTION}); `{cls.command}` writes it, or give another."
+            )
         return cls(folder, stored)
 
     @classmethod
@@ -110,6 +115,7 @@ class ResultsFolder(ABC, Generic[Spec]):
         """
         stored = self._stored_spec(self.folder)
         if stored is None:
+            check_runs(self.folder, self.spec)
             return
         differences = list(dict_differences(stored.identity(), self.spec.identity()))
         if differences:
@@ -219,7 +225,7 @@ class ResultsFolder(ABC, Generic[Spec]):
     @property
     def environments(self) -> list[dict[str, Any]]:
         """The environments that computed these results, in order."""
-        return self.read_json_file(ENVIRONMENT) or []
+        return self.read_json_file(ENVIRONMENT) or ([UNKNOWN_ENVIRONMENT] if has_rows(self.folder) else [])
 
     def record_environment(self, environment: Mapping[str, Any]) -> None:
         """Keep every distinct environment that computed these results, in order."""
@@ -228,8 +234,8 @@ class ResultsFolder(ABC, Generic[Spec]):
 
     @property
     def coverage(self) -> str:
-        """Which part of the network is analog, as a sentence; empty if unknown."""
-        return str((self.read_json_file(COVERAGE) or {}).get("line", ""))
+        """Which part of the network is analog, as a sentence."""
+        return str((self.read_json_file(COVERAGE) or {}).get("line", UNKNOWN_COVERAGE))
 
     def record_coverage(self, sentence: str) -> None:
         """Store which part of the network is analog."""

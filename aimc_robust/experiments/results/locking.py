@@ -8,6 +8,7 @@ from filelock import FileLock, Timeout  # the operating system frees the lock wh
 
 from aimc_robust.errors import AimcError, ResultsError
 from aimc_robust.experiments.results.filenames import QUESTION
+from aimc_robust.experiments.results.origin import has_runs
 
 
 @contextmanager
@@ -19,7 +20,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / QUESTION).exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        is_known = (folder / QUESTION).exists() or has_runs(folder)
+        if not is_known and any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise ResultsError(f"{folder} holds other files; give --out an empty or new folder.")
         with FileLock(folder / ".lock", timeout=0):
             yield

@@ -27,6 +27,7 @@ from aimc_robust.experiments.results.filenames import (
 from aimc_robust.experiments.results.landscape_rows import LANDSCAPE
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.merge_runs import MergedTrial, TrialRun, merge_trial_runs
+from aimc_robust.experiments.results.origin import merge_origins
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row, atomic_link, atomic_write, read_json, read_rows
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
@@ -201,6 +202,7 @@ def _write_trial(folder: Path, merged: MergedTrial) -> None:
     if failure is None:
         (folder / FAILURE).unlink(missing_ok=True)
     _write_rows(folder / HISTORY, history)
+    merge_origins([run.folder for run in merged.runs], folder)
     if ranges and ranges != read_json(folder / RANGES):
         atomic_write(folder / RANGES, json.dumps(ranges, indent=1))
     checkpoints = {path.name: path for run in reversed(merged.runs) for path in run.checkpoints}

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 
-from aimc_robust.experiments.results.filenames import EVALUATIONS, FAILURE, HISTORY
+from aimc_robust.experiments.results.filenames import EVALUATIONS, FAILURE
 from aimc_robust.experiments.results.landscape_rows import read_points
+from aimc_robust.experiments.results.origin import differing_weights
 from aimc_robust.io.atomic import Row, read_json, read_rows
 from aimc_robust.models.checkpoint import read_checkpoint
-from aimc_robust.training.resumption import FINISHED, UNFINISHED
-
-MACHINE_DEPENDENT = ("seconds", "probe_seconds")  # columns in which two runs of one training may differ
+from aimc_robust.training.resumption import FINISHED, MACHINE_DEPENDENT, UNFINISHED, read_history
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class TrialRun:
     @cached_property
     def history(self) -> list[Row]:
         """Training rows, one per epoch."""
-        return read_rows(self.folder / HISTORY)
+        return read_history(self.folder)
 
     @cached_property
     def evaluations(self) -> list[Row]:
@@ -122,6 +121,8 @@ def find_difference(first: TrialRun, second: TrialRun) -> str | None:
         names = {path.name for path in first.checkpoints} & {path.name for path in second.checkpoints}
         differing = [name for name in sorted(names) if not _same_weights(first.folder / name, second.folder / name)]
         return f"{differing[0]} has other weights" if differing else None
+    if (target := differing_weights(first.folder, second.folder)) is not None:
+        return f"{target} was measured on other weights"
     epochs = list(zip(first.history, second.history, strict=False))
     for row, other in epochs:
         keys = [key for key in row if key in other and key not in MACHINE_DEPENDENT and row[key] != other[key]]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from aimc_robust.data.batches import input_batches
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm
 
@@ -80,7 +81,8 @@ def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any]) -> nn.Modul
         `analog`.
 
     Raises:
-        InputError: if the model has no BatchNorm, or there are no data.
+        DataError: if there are no inputs, or they are of another kind.
+        InputError: if the model has no BatchNorm.
 
     References:
         V. Joshi et al., Nat. Commun. 11, 2473, 2020 (adaptive BatchNorm statistics update).
@@ -93,9 +95,7 @@ def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any]) -> nn.Modul
     norms = [norm for norm in analog.modules() if isinstance(norm, _BatchNorm) and norm.running_mean is not None]
     if not folded and not norms:
         raise InputError(f"{type(analog).__name__} has no BatchNorm to recalibrate.")
-    inputs = [batch[0] if isinstance(batch, list | tuple) else batch for batch in batches]
-    if not inputs or any(len(x) == 0 for x in inputs):
-        raise InputError("recalibration needs at least one batch with at least one input, got none.")
+    inputs = input_batches(batches)
     for name, module in folded.items():
         analog.set_submodule(name, ChannelCorrection(module))
     momenta = [norm.momentum for norm in norms]

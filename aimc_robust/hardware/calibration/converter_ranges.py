@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from aimc_robust.data.batches import input_batches
 from aimc_robust.errors import InputError, require_finite, require_type
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
@@ -44,7 +45,8 @@ def calibrate(
         an error if it is called later.
 
     Raises:
-        InputError: if there are no batches, or values are not finite.
+        DataError: if there are no inputs, or they are of another kind.
+        InputError: if another argument is invalid, or values are not finite.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 2))
@@ -54,12 +56,7 @@ def calibrate(
     """
     require_finite("percentile", percentile, low=0.5, high=1.0)
     require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
-    require_type("batches", batches, Iterable, example="batches of inputs, such as a list of tensors")
-    inputs = [batch[0] if isinstance(batch, list | tuple) else batch for batch in batches]
-    for x in inputs:
-        require_type("a batch of inputs", x, Tensor, example="a tensor (images, ...)")
-    if not inputs or any(len(x) == 0 for x in inputs):
-        raise InputError("calibration needs at least one batch with at least one input, got none.")
+    inputs = input_batches(batches)
     error_free = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)
     samples = _observe(model, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=_input_range(*parts, percentile=percentile)) for name, parts in samples.items()}

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from torch import Tensor
-
-from aimc_robust.errors import InputError, require_known
+from aimc_robust.data.batches import input_batches
+from aimc_robust.errors import DataError, InputError, require_known
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 
 Backend = Literal["native", "crosssim"]
@@ -51,11 +50,11 @@ class Deployment:
             require_known("compensation", name, get_args(Compensation))
         if self.ranges is not None and not isinstance(self.ranges, ConverterRanges):
             object.__setattr__(self, "ranges", ConverterRanges(self.ranges))
-        if isinstance(self.data, str | Tensor) or not isinstance(self.data, Iterable):
-            raise InputError(
-                f"data must be batches of inputs, such as a list of tensors; got {type(self.data).__name__}."
-            )
-        object.__setattr__(self, "data", list(self.data))
+        is_given = not isinstance(self.data, list | tuple) or len(self.data) > 0
+        try:
+            object.__setattr__(self, "data", input_batches(self.data) if is_given else [])
+        except DataError as error:
+            raise InputError(f"data: {error}") from None
 
     def check_data(self) -> None:
         """Raise InputError if a compensation lacks its data."""

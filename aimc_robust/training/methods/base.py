@@ -160,10 +160,11 @@ class Method(ABC):
             InputError: If the number of batches is wrong or the loss is not a scalar.
         """
         require_whole("step", step, low=1)
-        if len(batches) != self.batches_per_update:
+        if not isinstance(batches, Sequence) or len(batches) != self.batches_per_update:
+            got = len(batches) if isinstance(batches, Sequence) else f"a {type(batches).__name__}"
             raise InputError(
                 f"{type(self).__name__} takes {self.batches_per_update} batch(es) per update, each an (input, target) "
-                f"pair in a list; got {len(batches)}."
+                f"pair in a list; got {got}."
             )
         micro_batches = self.micro_batches(batches)
         losses = []

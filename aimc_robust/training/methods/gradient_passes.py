@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -150,6 +151,9 @@ def scalar_loss(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Tensor
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise InputError(f"a batch is a pair (input, target), got {_describe(batch)}; pass a list of such pairs.")
     inputs, targets = batch
+    wrong = next((part for part in batch if isinstance(part, np.ndarray | list | str | float)), None)
+    if wrong is not None:
+        raise InputError(f"a batch is a pair (input, target) of tensors, got {_describe(wrong)} in it; convert it.")
     loss = loss_fn(model(inputs), targets)
     if not isinstance(loss, Tensor) or loss.ndim != 0:
         remedy = "take its mean" if isinstance(loss, Tensor) else "return the tensor itself"

@@ -1,5 +1,6 @@
 """A run leaves the numbers of `ar.evaluate`, once each, however often and in whatever way it is interrupted."""
 
+import copy
 import html
 import itertools
 import json
@@ -11,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 from support.evaluation_cases import RecordingProgress, evaluation_inputs, run
 
@@ -154,6 +156,30 @@ def test_the_folder_of_a_comparison_is_refused(small, evaluation_images, finishe
     with pytest.raises(ResultsError, match="comparison"):
         run(finished_comparison, *small, evaluation_images)
     assert (finished_comparison / "question.json").read_bytes() == before
+
+
+def test_a_deleted_question_is_written_again_for_the_same_question_only(files, evaluation_images, small, tmp_path):
+    folder = run(tmp_path / "out", *small, evaluation_images).folder
+    before, table = (folder / "question.json").read_bytes(), (folder / "evaluations.csv").read_bytes()
+    for name in ("question.json", "coverage.json", "notes.json", "evaluations.csv", "summary.csv"):
+        (folder / name).unlink()
+    other = evaluation_inputs([f"exact={files / 'near.safetensors'}"], evaluation_images, devices=["gaussian-0.1"])
+    with pytest.raises(ResultsError, match=r"no question\.json.*rows of another spec"):
+        run(folder, *other, evaluation_images)
+    run(folder, *small, evaluation_images)
+    assert (folder / "question.json").read_bytes() == before
+    assert (folder / "evaluations.csv").read_bytes() == table
+    assert {"coverage.json", "notes.json", "summary.csv"} <= {path.name for path in folder.iterdir()}
+
+
+def test_rows_of_other_weights_are_not_continued(small, evaluation_images, tmp_path):
+    question, (model, *_) = small
+    folder = run(tmp_path / "out", question, [model], evaluation_images).folder
+    with torch.no_grad():
+        moved = copy.deepcopy(model)
+        next(moved.parameters()).add_(1e-6)
+    with pytest.raises(ResultsError, match=r"runs/.* holds rows of digital that were measured on other weights"):
+        run(folder, question, [moved], evaluation_images)
 
 
 def test_a_folder_that_another_holds_is_refused(small, evaluation_images, tmp_path):

@@ -29,15 +29,17 @@ model = { name = "user_models:Hungry" }
 """
 
 
+@pytest.mark.parametrize("network", ["Hungry", "HungryWhenBuilt"])
 @pytest.mark.parametrize(
     "engine", [None, pytest.param(LocalEngine(1, threads=1), marks=pytest.mark.slow)], ids=["serial", "jobs"]
 )
-def test_want_of_memory_is_one_trials_failure(tmp_path, monkeypatch, engine):
+def test_want_of_memory_is_one_trials_failure(tmp_path, monkeypatch, engine, network):
+    """In training, and in the dry run before it."""
     folder = user_models.__file__.rpartition("/")[0]
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", folder)
     path = tmp_path / "spec.toml"
-    path.write_text(SPEC, encoding="utf-8")
+    path.write_text(SPEC.replace("Hungry", network), encoding="utf-8")
     options = {"data_folder": tmp_path, "progress": ExperimentProgress(), "engine": engine}
     outcome = compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **options)
     ((trial, reason),) = outcome.failed.items()

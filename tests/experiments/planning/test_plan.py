@@ -53,9 +53,14 @@ def rows(*targets, chips=3):
     return [{"target": t, "chip": n} for t in targets for n in range(1 if t == "digital" else chips)]
 
 
+def created(tmp_path, spec):
+    (tmp_path / "out").mkdir()
+    return ComparisonResults.create(tmp_path / "out", spec)
+
+
 @pytest.fixture
 def store(write_spec, tmp_path):
-    return ComparisonResults(tmp_path / "out", load_spec(write_spec()))
+    return created(tmp_path, load_spec(write_spec()))
 
 
 def test_each_state_is_told_from_the_files(store, tmp_path):
@@ -96,7 +101,7 @@ def test_models_that_are_shared_are_not_trained_again(write_spec, tmp_path):
 
 def test_what_is_left_is_estimated_from_a_timed_step_and_chip(write_spec, tmp_path):
     spec = load_spec(write_spec())
-    store = ComparisonResults(tmp_path / "out", spec)
+    store = created(tmp_path, spec)
     touch(store, Trial("sgd", 0), "checkpoint.safetensors", rows=rows("digital", "rram-wan2022"))
     touch(store, Trial("sgd", 1), "unfinished.safetensors", epochs=2)
     found = plan(spec, store.folder, data_folder=tmp_path, machine=CPU)
@@ -127,7 +132,7 @@ def test_estimates_are_epochs_and_chips_times_their_cost(write_spec, tmp_path, m
     device = 'targets = ["digital", "gaussian-0.2", { device = "rram-wan2022", selected_at = 0.1 }]'
     two = ("sigma = 0.1, draws", "sigma = [0.0, 0.1], draws")
     spec = load_spec(write_spec(two, ('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', device)))
-    store = ComparisonResults(tmp_path / "out", spec)
+    store = created(tmp_path, spec)
     touch(store, Trial("sgd", 0), "unfinished.safetensors", epochs=2)
     touch(store, Trial("sgd", 1), "checkpoint.safetensors", rows=rows("digital", "gaussian-0.2"))
     chip_s = {"digital": 1.0, "gaussian-0.2": 10.0, "rram-wan2022": 100.0}
@@ -161,8 +166,6 @@ def test_a_finished_comparison_needs_neither_data_nor_time(store, tmp_path, monk
 
 
 def test_another_specs_folder_is_refused_naming_the_key(store, write_spec, tmp_path):
-    store.folder.mkdir()
-    ComparisonResults.create(store.folder, store.spec)
     other = load_spec(write_spec(("epochs = 3", "epochs = 4")))
     with pytest.raises(ResultsError, match=r"training\.epochs.*3.*4"):
         plan(other, store.folder, data_folder=tmp_path, machine=CPU)

@@ -54,7 +54,9 @@ def put(store, trial, *, history=(), rows=(), weights=None, unfinished=None, fai
     }
     for name, value in kept.items():
         if value is not None:
-            write_checkpoint(folder / name, {"w": torch.full((3,), float(value))}, {"recipe": "r", "epoch": 2})
+            write_checkpoint(
+                folder / name, {"w": torch.full((3,), float(value))}, {"recipe": "r", "epoch": 2, "history": []}
+            )
     for name, content in (("history.jsonl", history), ("evaluations.jsonl", rows)):
         if content:
             (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content))

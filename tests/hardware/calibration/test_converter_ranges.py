@@ -8,7 +8,7 @@ from support.models import fill, images, small_model
 from torch import Tensor, nn
 
 from aimc_robust import ADC, DAC, BitSliced, ConverterRanges, Crossbar, Deployment, LayerRanges, calibrate, program
-from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.errors import DataError, InputError, UnknownNameError
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 
 OPEN = Crossbar("rram-milo2021", rows=7, dac=DAC(bits=8), adc=ADC(bits=8))
@@ -124,7 +124,7 @@ def test_a_worst_case_adc_never_clips(mapping, dac):
 
 @pytest.mark.parametrize("batches", [[], [torch.zeros(0, 1, 6, 6)], [torch.zeros(2, 1, 6, 6), torch.zeros(0, 1, 6, 6)]])
 def test_no_data_is_refused(batches):
-    with pytest.raises(InputError, match="calibration"):
+    with pytest.raises(DataError, match="at least one batch of inputs"):
         calibrate(small_model(), OPEN, batches)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aimc_robust import DAC, Crossbar, Deployment, evaluate, program, recalibrate_batchnorm
-from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.errors import DataError, InputError, UnknownNameError
 
 DAY_S = 86400.0
 COMPENSATED = Deployment(compensation=("drift",))
@@ -170,7 +170,7 @@ def test_evaluate_compensates_each_chip_as_by_hand(compensation):
 
 @pytest.mark.parametrize("batches", [[], [torch.zeros(0, 2, 6, 6)]])
 def test_no_data_is_refused(batches):
-    with pytest.raises(InputError, match="recalibration"):
+    with pytest.raises(DataError, match="at least one batch of inputs"):
         recalibrate_batchnorm(program(network(kept=False).float(), Crossbar("rram-milo2021")), batches)
 
 

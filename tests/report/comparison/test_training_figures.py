@@ -9,6 +9,7 @@ from support.fixtures.comparison import run_spec
 from support.fixtures.report import figures_as_stubs
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.report.comparison import diagnostics_figures as diagnostics
 from aimc_robust.report.comparison import training_figures as training
 from aimc_robust.report.comparison.content import gather
@@ -39,7 +40,9 @@ def means_of(folder):
 
 
 def checkpoints(folder):
-    return {path.parent.name: path.read_bytes() for path in folder.glob("runs/*/checkpoint.safetensors")}
+    """Digests of the trained weights, by trial."""
+    paths = folder.glob("runs/*/checkpoint.safetensors")
+    return {path.parent.name: read_checkpoint(path)[1]["weights"] for path in paths}
 
 
 def test_models_and_their_evaluations_are_bitwise_those_of_a_comparison_without_diagnostics(

@@ -15,7 +15,7 @@ from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import (
     allocate_resources,
     available_gpus,
 )
-from aimc_robust.experiments.execution.engines.local_worker import ATTEMPT, GRACE_S, PROGRESS, READY, Worker
+from aimc_robust.experiments.execution.engines.local_worker import ATTEMPT, GRACE_S, LOST, PROGRESS, READY, Worker
 from aimc_robust.experiments.execution.engines.outcomes import RETRIES, Attempt, OutcomeTracker, describe_exit
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.parallel.cores import available_cpus
@@ -95,9 +95,15 @@ class _WorkerPool:
         self.tracker = OutcomeTracker(context, progress, engine.retries)
         self.workers: list[Worker] = []
         self.dismissed: list[Worker] = []
+        self.failed_starts = 0  # since the last worker that was ready
 
     def start(self, allocation: ResourceAllocation) -> None:
-        self.workers.append(Worker(allocation, self.engine.run_trial, self.context))
+        while True:
+            try:
+                self.workers.append(Worker(allocation, self.engine.run_trial, self.context))
+                return
+            except (EOFError, ConnectionError) as error:  # the fork server died; the next attempt starts another
+                self.count_failed_start(f"with its fork server ({type(error).__name__})", can_retry=True)
 
     def process_messages(self) -> None:
         """Wait until a worker sends a message or dies, and act on it."""
@@ -108,7 +114,7 @@ class _WorkerPool:
                 if kind == PROGRESS:
                     replay(self.progress, content)
                 elif kind == READY:
-                    worker.is_ready = True
+                    worker.is_ready, self.failed_starts = True, 0
                     self.assign(worker)
                 elif kind == ATTEMPT:
                     self.finish_trial(worker, content)
@@ -141,23 +147,32 @@ class _WorkerPool:
     def replace(self, worker: Worker) -> None:
         """Dismiss a worker, and start a fresh one with its allocation if trials are left."""
         self.dismiss(worker)
+        self.start_next(worker.allocation)
+
+    def start_next(self, allocation: ResourceAllocation) -> None:
         if self.queue and self.tracker.accepts_more:
-            self.start(worker.allocation)
+            self.start(allocation)
 
     def handle_death(self, worker: Worker) -> None:
         """Replace a worker whose process died, and retry its trial or record it as failed."""
-        worker.process.join()
-        exit_code = worker.process.exitcode
-        assert exit_code is not None
+        self.workers.remove(worker)
+        exit_code = worker.bury()
         death = describe_exit(exit_code)
         if not worker.is_ready:
-            raise WorkerError(
-                f"a worker process ended {death} before its first trial; a script that starts workers needs "
-                '`if __name__ == "__main__":` around its code, and each worker needs the memory to import torch.'
-            )
+            self.count_failed_start(death, can_retry=exit_code < 0 or exit_code == LOST)
         if worker.trial is not None and self.tracker.should_retry(worker.trial, death):
             self.queue.appendleft(worker.trial)
-        self.replace(worker)
+        self.start_next(worker.allocation)
+
+    def count_failed_start(self, death: str, *, can_retry: bool) -> None:
+        """Raise WorkerError for a worker that died before its first trial, unless another is to be tried."""
+        self.failed_starts += 1
+        if self.failed_starts > self.engine.retries * self.engine.jobs or not can_retry:
+            raise WorkerError(
+                f"a worker process ended {death} before its first trial; a script that starts workers needs "
+                '`if __name__ == "__main__":` around its code, and each worker needs the memory to import torch. '
+                "Finished work is kept."
+            )
 
     def end(self, *, grace_s: float) -> None:
         """End all workers, each within `grace_s` seconds."""

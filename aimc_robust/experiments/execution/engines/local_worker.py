@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 READY, PROGRESS, ATTEMPT = "ready", "progress", "attempt"  # kinds of messages
 GRACE_S = 10.0  # time for an idle worker to end by itself
+LOST = 255  # what multiprocessing gives as the exit code of a worker whose fork server died
 
 
 class Worker:
@@ -52,6 +53,7 @@ class Worker:
         begin_imports()
         self.process.start()
         child_pipe.close()
+        self._pid = self.process.pid
 
     def assign(self, trial: Trial) -> None:
         """Send it a trial. If it has died meanwhile, that counts as a death in this trial."""
@@ -70,6 +72,30 @@ class Worker:
         except (EOFError, OSError):
             pass
         return messages
+
+    def bury(self) -> int:
+        """Return the exit code of a process that died, once it is gone.
+
+        If the fork server died, its workers count as dead while they still run and write. They end with the pipe that
+        `_end_with_parent` waits for, which is closed here.
+        """
+        self.process.join()
+        exit_code = self.process.exitcode
+        assert exit_code is not None
+        self.process.close()
+        if exit_code == LOST:
+            self._await_orphan()
+        self.pipe.close()
+        return exit_code
+
+    def _await_orphan(self) -> None:
+        try:
+            while self.pipe.poll(GRACE_S):
+                self.pipe.recv()
+            if self._pid is not None:
+                os.kill(self._pid, signal.SIGKILL)
+        except (EOFError, OSError):  # no process holds the other end of the pipe
+            pass
 
     def dismiss(self) -> None:
         """Let it end after its current trial."""

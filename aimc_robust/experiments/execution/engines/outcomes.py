@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aimc_robust.errors import AimcError
+from aimc_robust.errors import AimcError, exits_as_errors
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.engines.base import RunTrial
 from aimc_robust.experiments.results.comparison import ComparisonResults
@@ -97,7 +97,8 @@ class OutcomeTracker:
 def attempt(run_trial: RunTrial, context: RunContext, trial: Trial, progress: ExperimentProgress) -> Attempt:
     """Run a trial; an error that it raises is returned in a form that can be sent to another process."""
     try:
-        return run_trial(context, trial, progress), None
+        with exits_as_errors():
+            return run_trial(context, trial, progress), None
     except Exception as error:
         return None, _sendable(trial, error)
 

@@ -19,7 +19,7 @@ def connect(address: str | None) -> Iterator[None]:
 
     Args:
         address: As `ray.init` takes it. None: the value of RAY_ADDRESS; else the cluster that runs on this machine, as
-            under `ray symmetric-run`; else a local Ray, which ends with the block.
+            under `ray symmetric-run`; else a local Ray on the loopback interface, which ends with the block.
 
     Raises:
         MissingDependencyError: if Ray is not installed.
@@ -43,13 +43,43 @@ def connect(address: str | None) -> Iterator[None]:
         except ConnectionError:
             if requested:
                 raise
-            ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+            with _loopback_only():
+                ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(f"cannot join a Ray cluster at {requested or 'this machine'}: {error}") from None
     try:
         yield
     finally:
         ray.shutdown()  # ends the tasks of this driver, and a Ray that was started here
+
+
+@contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Make a Ray that is started in the block listen on the loopback interface alone.
+
+    Who reaches the ports of a Ray can run code on it. On macOS and Windows Ray does this by default; elsewhere it
+    listens on every interface, and replaces a loopback address that it is given.
+    """
+    import ray
+    from ray._private import ray_constants
+
+    variable = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # for its processes; this one has read it
+    before = os.environ.get(variable), getattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
+    os.environ[variable], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        os.environ.pop(variable)
+        if before[0] is not None:
+            os.environ[variable] = before[0]
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+    address = ray.util.get_node_ip_address()
+    if not address.startswith("127."):
+        warnings.warn(
+            f"this version of Ray listens on the network ({address}), where others may reach it; block its ports, or "
+            "use --jobs instead of --engine ray.",
+            stacklevel=2,
+        )
 
 
 def gpus_per_trial(requested: float | None, *, accelerator: str) -> float:

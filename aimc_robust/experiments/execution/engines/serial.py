@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aimc_robust.errors import require_whole
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.engines.base import RunTrial, run_in_process
 from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.parallel.process_pool import use_threads
 
 if TYPE_CHECKING:
     from aimc_robust.experiments.execution.run_context import RunContext
@@ -20,15 +22,18 @@ class SerialEngine:
     An error that a trial raises ends the run at once.
 
     Attributes:
+        threads: Threads of torch; None: as many as this process has.
         run_trial: What runs a trial.
     """
 
+    threads: int | None = None
     run_trial: RunTrial = run_in_process
 
-    @property
-    def threads(self) -> None:
-        """As many as this process has."""
+    def __post_init__(self) -> None:
+        if self.threads is not None:
+            require_whole("threads", self.threads, low=1)
 
     def run(self, context: RunContext, trials: list[Trial], progress: ExperimentProgress) -> dict[Trial, str | None]:
         """Run trials, see `Engine.run`."""
-        return {trial: self.run_trial(context, trial, progress) for trial in trials}
+        with use_threads(self.threads):
+            return {trial: self.run_trial(context, trial, progress) for trial in trials}

@@ -14,6 +14,7 @@ from support.engine_runs import MIXED, SGD, RecordedProgress, assert_same_rows, 
 
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.execution.engines import local
 from aimc_robust.experiments.execution.engines.local import LocalEngine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
 from aimc_robust.experiments.execution.run_context import RunContext
@@ -70,6 +71,37 @@ def test_after_three_trials_that_raise_no_further_one_begins(tmp_path):
     assert list(heard.calls) == ["sgd-seed0", "sgd-seed1", "m-rwp-seed0"]
 
 
+def allocations_that_kill(monkeypatch, folder, deaths):
+    allocation = engine_runs.DeadlyAllocation((available_cpus()[0],), threads=1, folder=folder, deaths=deaths)
+    monkeypatch.setattr(local, "allocate_resources", lambda jobs, **_: [allocation] * jobs)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_before_its_first_trial_is_replaced(tmp_path, monkeypatch):
+    allocations_that_kill(monkeypatch, tmp_path, deaths=2)
+    heard = RecordedProgress()
+    found = LocalEngine(1, run_trial=engine_runs.report_process).run(context_in(tmp_path), MIXED, heard)
+    assert found == dict.fromkeys(MIXED)
+    assert [calls[0][0] for calls in heard.calls.values()] == ["finished", "finished"]
+
+
+@pytest.mark.slow
+def test_workers_that_always_die_before_their_first_trial_end_the_run(tmp_path, monkeypatch):
+    allocations_that_kill(monkeypatch, tmp_path, deaths=99)
+    with pytest.raises(WorkerError, match=r"by SIGKILL.* before its first trial.*Finished work is kept"):
+        LocalEngine(1, run_trial=engine_runs.report_process).run(context_in(tmp_path), MIXED, RecordedProgress())
+    assert (tmp_path / "attempts").stat().st_size == 3  # the first, and two retries
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="there is a fork server on Linux only")
+def test_when_the_fork_server_dies_trials_begin_again_and_none_runs_twice_at_a_time(tmp_path):
+    heard = RecordedProgress()
+    found = LocalEngine(2, run_trial=engine_runs.kill_fork_server).run(context_in(tmp_path), SGD, heard)
+    assert found == dict.fromkeys(SGD)
+    assert heard.calls == {str(trial): [("finished", {"first has ended": True})] for trial in SGD}
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not let a process choose its cores")
 def test_workers_compute_on_their_share_of_the_machine(tmp_path, monkeypatch):
     # Two GPUs that only a count and their names tell of: enough, as nothing is computed on them.
@@ -113,7 +145,7 @@ def test_workers_end_with_their_parent(number, tmp_path):
         [sys.executable, str(script), str(tmp_path)],
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -150,3 +182,11 @@ def test_the_serial_engine_runs_trials_here_in_their_order(tmp_path):
         MIXED
     )
     assert list(heard.calls) == ["m-rwp-seed0", "m-rwp-seed1"]
+
+
+@pytest.mark.parametrize("threads", [1, 3, None])
+def test_the_serial_engine_computes_with_its_number_of_threads(threads, tmp_path):
+    before, heard = torch.get_num_threads(), RecordedProgress()
+    SerialEngine(threads=threads, run_trial=engine_runs.report_process).run(context_in(tmp_path), SGD[:1], heard)
+    assert heard.calls["sgd-seed0"][0][1]["threads"] == (threads or before)
+    assert torch.get_num_threads() == before

@@ -1,0 +1,182 @@
+"""Every public function that takes data: each kind of data gives the numbers of a list of batches, or one sentence."""
+
+import inspect
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import aimc_robust as ar
+from aimc_robust.data.lazy import LazyImages
+
+BYTES = torch.randint(0, 256, (24, 1, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+LABELS = torch.arange(24) % 3
+INPUTS = BYTES.float() / 255
+LOSS = nn.CrossEntropyLoss()
+CROSSBAR = ar.Crossbar("rram-wan2022", adc=ar.ADC(bits=8))
+
+
+def net():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)).eval()
+
+
+def batches():
+    return [(INPUTS[:12], LABELS[:12]), (INPUTS[12:], LABELS[12:])]
+
+
+def train(data, validation):
+    config = ar.TrainingConfig(epochs=1, batch_size=12)
+    return ar.train(net(), ar.SGD(), config, training_set=data, validation_set=validation).history[0]["loss"]
+
+
+def diagnose(training):
+    probe = ar.Diagnostics(
+        ar.DiagnosticsConfig(sigmas=(0.1,), batch_size=12), training=training, test=training, loss_fn=LOSS
+    )
+    return probe(net(), ar.SGD(), 1)["train_loss@0.1"]
+
+
+def recalibrate(data):
+    on_chip = ar.program(net(), CROSSBAR.replace(adc=None), chip=0)
+    return ar.recalibrate_batchnorm(on_chip, data)(INPUTS).abs().sum().item()
+
+
+def compensate(data):
+    deployment = ar.Deployment(compensation=("batchnorm",), data=data)
+    on_chip = ar.program(net(), CROSSBAR.replace(adc=None), chip=0, deployment=deployment)
+    return on_chip(INPUTS).abs().sum().item()
+
+
+NOISE = ar.Gaussian(0.1)
+LABELLED = {  # functions of labelled batches
+    "evaluate": lambda data: ar.evaluate(net(), data, NOISE, chips=2).mean,
+    "evaluate_grid": lambda data: ar.evaluate_grid(net(), data, {"noise": NOISE}, chips=2).to_frame()["mean"][0],
+    "attribute": lambda data: ar.attribute(net(), data, CROSSBAR.replace(adc=None), chips=2).crossbar_accuracy,
+    "equivalent_sigma": lambda data: ar.equivalent_sigma(net(), data, NOISE, chips=2).digital_accuracy,
+    "predict_loss": lambda data: ar.predict_loss(net(), data, {"noise": NOISE}).table["clean_loss"][0],
+    "check_prediction": lambda data: ar.check_prediction(net(), data, {"noise": NOISE}, scales=[1.0], chips=2).table[
+        "mc_loss"
+    ][0],
+    "average_sharpness": lambda data: ar.average_sharpness(net(), LOSS, data, NOISE),
+    "ascent_sharpness": lambda data: ar.ascent_sharpness(net(), LOSS, data, rho=0.05),
+}
+WHOLE = {  # functions of all data at once
+    "train": lambda data: train(data, (INPUTS, LABELS)),
+    "train, validation": lambda data: train((INPUTS, LABELS), data),
+    "Diagnostics": diagnose,
+}
+UNLABELLED = {  # functions of inputs alone
+    "calibrate": lambda data: ar.calibrate(net(), CROSSBAR, data)["0"].inputs[1],
+    "recalibrate_batchnorm": recalibrate,
+    "Deployment": compensate,
+}
+METHOD = {"Method.backward": lambda data: float(ar.SGD().backward(net(), LOSS, data, step=1))}
+
+ONE_BATCH = {
+    "Images": lambda: ar.Images(INPUTS, LABELS),
+    "augmented Images": lambda: ar.Images(INPUTS, LABELS, augmentation=ar.Augmentation(crop=1, flip=True)),
+    "pair": lambda: (INPUTS, LABELS),
+    "list of two tensors": lambda: [INPUTS, LABELS],
+    "lazy pair": lambda: (LazyImages(BYTES, mean=[0.0], std=[1.0]), LABELS),
+    "one batch": lambda: [(INPUTS, LABELS)],
+}
+SEVERAL_BATCHES = {
+    "list": batches,
+    "tuple": lambda: tuple(batches()),
+    "generator": lambda: iter(batches()),
+    "DataLoader": lambda: DataLoader(TensorDataset(INPUTS, LABELS), batch_size=12),
+}
+INPUTS_ONLY = {"list of inputs": lambda: [INPUTS[:12], INPUTS[12:]], "inputs alone": lambda: iter([INPUTS])}
+OTHER = {
+    "None": lambda: None,
+    "text": lambda: "digits",
+    "number": lambda: 3,
+    "tensor": lambda: INPUTS,
+    "lazy images": lambda: LazyImages(BYTES, mean=[0.0], std=[1.0]),
+    "dict": lambda: {"x": INPUTS, "y": LABELS},
+    "nothing": list,
+    "empty pair": lambda: (INPUTS[:0], LABELS[:0]),
+    "triple": lambda: (INPUTS, LABELS, LABELS),
+    "triples": lambda: [(INPUTS, LABELS, LABELS)],
+    "unequal pair": lambda: (INPUTS, LABELS[:5]),
+    "arrays": lambda: (INPUTS.numpy(), LABELS.numpy()),
+    "batches of arrays": lambda: [(INPUTS.numpy(), LABELS.numpy())],
+    "lists": lambda: [(INPUTS.tolist(), LABELS.tolist())],
+    "texts": lambda: ["digits", "letters"],
+    "numbers": lambda: [1, 2],
+    "None in a list": lambda: [None],
+    "object": object,
+    "frame": lambda: pd.DataFrame({"x": [1.0]}),
+    "array": lambda: INPUTS.numpy(),
+}
+KINDS = {**ONE_BATCH, **SEVERAL_BATCHES, **INPUTS_ONLY, **OTHER}
+TAKEN = {
+    "labelled": {*ONE_BATCH, *SEVERAL_BATCHES},
+    "whole": {"Images", "pair", "list of two tensors", "lazy pair"},
+    "unlabelled": {*ONE_BATCH, *SEVERAL_BATCHES, *INPUTS_ONLY},
+    "method": {"one batch"},
+}
+FUNCTIONS = {
+    name: (group, function)
+    for group, functions in zip(TAKEN, (LABELLED, WHOLE, UNLABELLED, METHOD), strict=True)
+    for name, function in functions.items()
+}
+DATA_PARAMETERS = {"batches", "training_set", "validation_set", "training", "test", "data"}
+
+
+def taken(name, kind):
+    """Whether a function takes a kind of data."""
+    if (name, kind) == ("train", "lazy pair"):
+        return False  # training draws images in random order: `StreamedImages` reads them ahead
+    if kind == "augmented Images":
+        return FUNCTIONS[name][0] != "method"
+    return kind in TAKEN[FUNCTIONS[name][0]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_kind_of_data_is_taken_or_refused_in_a_sentence(name, kind):
+    group, function = FUNCTIONS[name]
+    if not taken(name, kind):
+        with pytest.raises(ar.AimcError, match=r"expected|must|needs|takes|a batch is") as refusal:
+            function(KINDS[kind]())
+        assert "\n" not in str(refusal.value)
+        return
+    value = function(KINDS[kind]())
+    assert math.isfinite(value)
+    reference = {"labelled": "list" if kind in SEVERAL_BATCHES else "one batch", "whole": "pair"}.get(
+        group, "one batch"
+    )
+    if not (name == "train" and kind == "augmented Images") and (group != "unlabelled" or kind not in SEVERAL_BATCHES):
+        assert value == pytest.approx(function(KINDS[reference]()), rel=1e-5) or kind == "list of inputs"
+
+
+def test_every_public_function_that_takes_data_is_listed():
+    found = {
+        name
+        for name in ar.__all__
+        if callable(function := getattr(ar, name))
+        and (inspect.isfunction(function) or inspect.isclass(function))
+        and DATA_PARAMETERS & _parameters(function)
+    }
+    assert found - {"SAM", "AdaptiveSAM", "MixedRWP", "Fit"} == {name.partition(",")[0] for name in FUNCTIONS} - {
+        "Method.backward"
+    }
+
+
+def _parameters(function):
+    try:
+        return set(inspect.signature(function).parameters)
+    except ValueError:
+        return set()
+
+
+def test_arrays_of_numpy_are_named():
+    with pytest.raises(ar.AimcError, match="ndarray"):
+        ar.evaluate(net(), [(np.zeros((2, 1, 4, 4)), np.zeros(2))], None)
