@@ -117,7 +117,7 @@ def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
 
 def _error_text(detail: pydantic_core.ErrorDetails, value: Any) -> str:
     """One validation error as a clause: key, expected value, actual value."""
-    key = ".".join(_key_parts(detail["loc"], value))
+    key = ".".join(_key_parts(detail["loc"], value, is_missing=detail["type"] == "missing"))
     prefix = f"{key}: " if key else ""
     message = detail["msg"].removeprefix("Value error, ").rstrip(".")
     context = detail.get("ctx", {})
@@ -135,13 +135,13 @@ def _error_text(detail: pydantic_core.ErrorDetails, value: Any) -> str:
     return f"{prefix}{message[:1].lower()}{message[1:]}, got {short_repr(got)}{suggestion and f' ({suggestion})'}"
 
 
-def _key_parts(location: tuple[int | str, ...], value: Any) -> Iterator[str]:
+def _key_parts(location: tuple[int | str, ...], value: Any, *, is_missing: bool) -> Iterator[str]:
     """Yield the keys that lead to an error, without pydantic's names of the members of a union."""
     for number, part in enumerate(location, start=1):
         is_key = isinstance(value, dict) and part in value
         is_index = isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
         if is_key or is_index:
             value = value[part]
-        elif number < len(location) or not re.fullmatch(r"\w+", str(part)):
+        elif number < len(location) or not is_missing:
             continue  # a member of a union, or [key]
         yield str(part) if re.fullmatch(r"[\w.-]+", str(part)) else short_repr(part)
