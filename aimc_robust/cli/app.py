@@ -95,10 +95,10 @@ def devices(
         show_library()
         return
     if plot is not None:
-        from aimc_robust.report.figures.device_card import check_figure_path, save_card_figure
+        from aimc_robust.report.figures.device_card import check_figure_path, draw_card, save_figure
 
         check_figure_path(plot)
-        save_card_figure(load_card(name), plot)
+        save_figure(draw_card(load_card(name)), plot)
     show_card(load_card(name), plot)
 
 

@@ -1,54 +1,13 @@
-"""Jinja environment of all reports, and the formatting of numbers in pages, tables and terminal output."""
+"""Formatting of numbers in pages, tables and terminal output."""
 
-import html
 import math
 from collections.abc import Mapping
 from typing import Any
-
-import jinja2
 
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.paired_difference import PairedDifference
 
 MISSING = "–"
-SETTLED = (
-    "A difference is settled if its p value is below 0.05 after Holm's correction for all comparisons of the page, so "
-    "that with 95 % confidence none of the settled differences is due to chance. Differences are paired by training "
-    "seed and chip."
-)
-
-
-def template_environment(template: str) -> jinja2.Environment:
-    """Return the Jinja environment for one template.
-
-    HTML templates escape their values. An undefined variable is an error.
-
-    Args:
-        template: File name of the template, such as `comparison.html.j2`.
-
-    Returns:
-        The environment, with the functions of this module as filters.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("aimc_robust.report"),
-        autoescape=template.endswith(".html.j2"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.globals["SETTLED"] = SETTLED
-    environment.filters |= {
-        "number": format_number,
-        "significant": format_significant,
-        "ratio": format_ratio,
-        "interval": format_interval,
-        "chips": chips_text,
-        "ci": format_ci,
-        "deviations": format_deviations,
-        "p_value": format_p_value,
-        "aria_label": add_aria_label,
-    }
-    return environment
 
 
 def format_number(value: float | None, digits: int = 2) -> str:
@@ -97,8 +56,3 @@ def format_p_value(value: float | None) -> str:
     if value is None or math.isnan(value):
         return MISSING
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
-
-
-def add_aria_label(svg: str, text: str) -> str:
-    """Return an SVG element that screen readers announce as an image of `text`."""
-    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(text)}"', 1)

@@ -14,15 +14,17 @@ from aimc_robust.experiments.results.filenames import (
     EVALUATIONS,
     FAILURE,
     HISTORY,
+    LANDSCAPE,
     QUESTION,
     RANGES,
     SPEC,
 )
-from aimc_robust.io.atomic import atomic_write
+from aimc_robust.io.atomic import atomic_write, read_json
+from aimc_robust.io.user_code import source_digest
 
 MANIFEST = ".report.json"
 FOLDER_INPUTS = (QUESTION, SPEC, ENVIRONMENT, COVERAGE)
-RUN_INPUTS = (EVALUATIONS, HISTORY, FAILURE, RANGES)
+RUN_INPUTS = (EVALUATIONS, HISTORY, FAILURE, RANGES, LANDSCAPE)
 
 
 def write_manifest(folder: Path, inputs: str, written: Iterable[Path]) -> None:
@@ -63,8 +65,10 @@ def inputs_digest(folder: Path) -> str:
     runs = sorted(path for path in (folder / "runs").glob("*") if path.is_dir())
     inputs = [folder / name for name in FOLDER_INPUTS] + [run / name for run in runs for name in RUN_INPUTS]
     package = Path(__file__).parent
-    code = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".j2", ".css", ".js"))
-    parts = aimc_robust.__version__, _digest(folder, inputs), _digest(package, code)
+    code = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".html", ".css", ".js"))
+    question = read_json(folder / QUESTION)
+    own = [source_digest(name) for name in question.get("report_sections", [])] if isinstance(question, dict) else []
+    parts = aimc_robust.__version__, _digest(folder, inputs), _digest(package, code), str(own)
     return hashlib.blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
 
 

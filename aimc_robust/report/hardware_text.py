@@ -10,6 +10,8 @@ from aimc_robust.targets.target import CrossbarTarget, Target
 from aimc_robust.targets.times import time_label
 
 Range = tuple[float, float]
+LayerSpans = dict[str, tuple[Range, list[Range]]]
+"""Layer name -> (input range, output range of each weight slice)."""
 
 
 def describe_target(target: CrossbarTarget) -> str:
@@ -86,7 +88,7 @@ def _errors(device: Device) -> list[str]:
     return parts
 
 
-def widest_ranges(results: ComparisonResults, target: Target) -> dict[str, tuple[Range, list[Range]]]:
+def widest_ranges(results: ComparisonResults, target: Target) -> LayerSpans:
     """Return the widest converter ranges of each layer over the trained models of a comparison.
 
     Args:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from aimc_robust.experiments.results.archive import unpack
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.filenames import QUESTION
 from aimc_robust.io.atomic import atomic_write, read_json
-from aimc_robust.report.comparison.page import report_files
-from aimc_robust.report.evaluation.page import write_evaluation_report
+from aimc_robust.report.comparison import page as comparison
+from aimc_robust.report.evaluation import page as evaluation
 from aimc_robust.report.freshness import inputs_digest, write_manifest
+from aimc_robust.report.page_files import Contents
 
 
 def write_report(folder: Path) -> Path:
@@ -30,12 +32,16 @@ def write_report(folder: Path) -> Path:
     unpack(folder)
     question = read_json(folder / QUESTION)
     if isinstance(question, dict) and question.get("kind") == "evaluation":
-        return write_evaluation_report(folder)
-    results = ComparisonResults.open(folder)
-    inputs = inputs_digest(folder)  # before the rows are read: rows added meanwhile make the report outdated
-    files = report_files(results)
+        _write(folder, evaluation.report_files(EvaluationResults.open(folder)))
+    else:
+        inputs = inputs_digest(folder)  # before the rows are read: rows added meanwhile make the report outdated
+        files = comparison.report_files(ComparisonResults.open(folder))
+        _write(folder, files)
+        write_manifest(folder, inputs, [folder / name for name in files])
+    return folder / "report.html"
+
+
+def _write(folder: Path, files: Contents) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         atomic_write(folder / name, content)
-    write_manifest(folder, inputs, [folder / name for name in files])
-    return folder / "report.html"

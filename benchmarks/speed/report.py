@@ -113,23 +113,17 @@ def read_with_pandas(folder: Path) -> float:
 
 
 def part_times(folder: Path) -> dict[str, float]:
-    """Time the parts one after the other in a warm process [s]; a real report draws while it reads."""
-    from aimc_robust.report.comparison import figure_list
+    """Time the parts one after the other in a warm process [s]."""
     from aimc_robust.report.comparison.content import gather
-    from aimc_robust.report.comparison.training_figures import mean_rows
-    from aimc_robust.report.parallel import run_parallel
+    from aimc_robust.report.comparison.page import comparison_page
+    from aimc_robust.report.page_files import page_files
 
     results, times, gathered = ComparisonResults.open(folder), {}, {}
     parts = {
         "reading lines": lambda: [read_rows(path) for path in folder.glob(f"runs/*/{EVALUATIONS}")],
         "a table of them": results.table,
-        "statistics": lambda: gathered.update(content=gather(results)),
-        "figures": lambda: run_parallel(
-            [
-                *figure_list.training_and_device_figures(results, mean_rows(results.spec, results.histories())),
-                *figure_list.evaluation_figures(gathered["content"]),
-            ]
-        ),
+        "table and statistics": lambda: gathered.update(content=gather(results)),
+        "figures, tables, pages": lambda: page_files(comparison_page(gathered["content"])),
     }
     for name, part in parts.items():
         start = time.perf_counter()

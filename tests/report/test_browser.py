@@ -153,9 +153,18 @@ def test_a_table_sorts_by_keyboard(many, opened):
         assert values == sorted(values, reverse=reverse)
 
 
+def test_a_page_without_filters_sorts_too(evaluation, opened):
+    page = opened(evaluation)
+    button = page.locator("table >> nth=0").locator("thead th button").nth(2)
+    button.click()
+    values = [float(text) for text in column(page, "table >> nth=0", 2)]
+    assert values == sorted(values)
+    assert page.faults == []
+
+
 def test_numbers_sort_by_value_and_what_is_missing_comes_last(comparison_with_paper, opened):
     page = opened(comparison_with_paper / "report.html")
-    for table, number in (("table.paper", 2), ("table.sortable >> nth=3", 6)):
+    for table, number in (("table.paper", 2), ("table >> nth=4", 6)):
         button = page.locator(table).locator("thead th button").nth(number)
         for reverse in (False, True):
             button.click()
@@ -182,7 +191,7 @@ def test_filters_hide_the_rows_and_columns_of_what_is_not_chosen(many, opened):
         assert page.locator(what).count() > 1
         assert page.locator(f"{what} >> visible=true").count() == 0
     assert page.locator("tr[data-method='rwp-2'] >> visible=true").count() >= 4  # three tables of accuracies, trainings
-    assert page.locator("section.device >> visible=true").count() == 1
+    assert page.locator("section[data-target] >> visible=true").count() == 1
     assert form.locator("[role=status]").inner_text() == "7 of 8 methods shown, 12 of 14 targets shown"
     form.locator("fieldset[data-kind=target] button[data-set=none]").click()
     assert page.locator("table.accuracy >> visible=true").count() == 0

@@ -21,8 +21,14 @@ def append(path, text):
     path.write_text(path.read_text() + text)
 
 
+def append_new(path, text):
+    assert not path.exists()
+    path.write_text(text)
+
+
 CHANGES = {
     "a row more": lambda f: append(f / "runs/sgd-seed0/evaluations.jsonl", "{}\n"),
+    "a point of a landscape": lambda f: append_new(f / "runs/sgd-seed0/landscape.jsonl", "{}\n"),
     "an epoch less": lambda f: (f / "runs/sgd-seed0/history.jsonl").write_text(""),
     "a model less": lambda f: shutil.rmtree(f / "runs/sgd-seed1"),
     "a failure": lambda f: (f / "runs/sgd-seed1/failed.json").write_text('{"reason": "lost"}'),

@@ -159,8 +159,8 @@ def test_the_report_shows_the_converter_ranges_and_the_setup(compared):
     for layer in kept[0]:
         inputs, outputs = ([model[layer]["inputs"] for model in kept], [model[layer]["outputs"][0] for model in kept])
         spans = [(min(low for low, _ in found), max(high for _, high in found)) for found in (inputs, outputs)]
-        shown = "; array currents ".join(f"{low:.3g} to {high:.3g}" for low, high in spans)
-        assert f"`{layer}`: inputs {shown}" in text
+        shown = " | ".join(f"{low:.3g} to {high:.3g}" for low, high in spans)
+        assert f"| {layer} | {shown} |" in text
     assert "8-bit auto DAC, 8-bit uniform ADC, calibrated range" in text
     assert "1d after programming" in text
     assert "of the multiplies" in text

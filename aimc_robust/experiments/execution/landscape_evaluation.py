@@ -12,7 +12,7 @@ from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.landscape_rows import LANDSCAPE
+from aimc_robust.experiments.results.filenames import LANDSCAPE
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.io.atomic import append_rows

@@ -15,6 +15,7 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.io.atomic import Row, atomic_write, read_json
+from aimc_robust.io.csv_text import csv_text
 from aimc_robust.training.resumption import FINISHED, read_history
 
 
@@ -110,5 +111,5 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
     def write_tables(self) -> None:
         """Write evaluations.csv and summary.csv, computed from the rows alone."""
         frame = self.table()
-        atomic_write(self.folder / "evaluations.csv", frame.to_csv(index=False))
-        atomic_write(self.folder / "summary.csv", summary_table(self.estimates(frame)).to_csv(index=False))
+        atomic_write(self.folder / "evaluations.csv", csv_text(frame))
+        atomic_write(self.folder / "summary.csv", csv_text(summary_table(self.estimates(frame))))

@@ -13,6 +13,7 @@ from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.results.summary import Key, summary_table
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.io.atomic import atomic_write
+from aimc_robust.io.csv_text import csv_text
 from aimc_robust.statistics.difference_table import difference_table
 from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget
 
@@ -33,7 +34,7 @@ def write_tables(results: EvaluationResults) -> None:
     }
     for name, table in tables.items():
         if len(table):
-            atomic_write(results.folder / f"{name}.csv", table.to_csv(index=False))
+            atomic_write(results.folder / f"{name}.csv", csv_text(table))
 
 
 def paired_differences(spec: EvaluationSpec, estimates: Estimates) -> pd.DataFrame:

@@ -4,3 +4,4 @@ SPEC, QUESTION, ENVIRONMENT, COVERAGE = "spec.toml", "question.json", "environme
 # Of each run:
 EVALUATIONS, HISTORY, FAILURE, RANGES = "evaluations.jsonl", "history.jsonl", "failed.json", "ranges.json"
 ORIGIN = "origin.json"
+LANDSCAPE = "landscape.jsonl"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from aimc_robust.experiments.results.filenames import LANDSCAPE
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.io.atomic import Row, read_rows
-
-LANDSCAPE = "landscape.jsonl"
 
 
 def read_points(run_folder: Path) -> list[Row]:

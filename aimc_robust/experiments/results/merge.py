@@ -20,11 +20,11 @@ from aimc_robust.experiments.results.filenames import (
     EVALUATIONS,
     FAILURE,
     HISTORY,
+    LANDSCAPE,
     QUESTION,
     RANGES,
     SPEC,
 )
-from aimc_robust.experiments.results.landscape_rows import LANDSCAPE
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.merge_runs import MergedTrial, TrialRun, merge_trial_runs
 from aimc_robust.experiments.results.origin import merge_origins

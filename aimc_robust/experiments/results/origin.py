@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aimc_robust.errors import ResultsError
-from aimc_robust.experiments.results.filenames import EVALUATIONS, ORIGIN, QUESTION, RANGES
-from aimc_robust.experiments.results.landscape_rows import LANDSCAPE
+from aimc_robust.experiments.results.filenames import EVALUATIONS, LANDSCAPE, ORIGIN, QUESTION, RANGES
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.io.atomic import atomic_write, read_json
 

@@ -31,7 +31,7 @@ from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
 
 # Keys that change no number: diagnostics only observe a training, the others describe the spec.
-DESCRIPTIVE_KEYS = frozenset({"diagnostics", "paper", "question", "scale", "multiply", "overrides"})
+DESCRIPTIVE_KEYS = frozenset({"diagnostics", "paper", "question", "report_sections", "scale", "multiply", "overrides"})
 
 if TYPE_CHECKING:
     DiagnosticsTable = Table
@@ -68,6 +68,7 @@ class ComparisonSpec(ExperimentSpec):
         methods: Label -> method, see `spec.methods`; `kind` is the label where it is left out.
         diagnostics: Fields of `DiagnosticsConfig`; None: no diagnostics.
         paper: The published table that the comparison reproduces.
+        report_sections: Functions `package.module:function` that add a section to the report, see docs/extending.md.
         scale: Name of the scale that was applied, see `spec.inheritance.read_spec`.
         multiply: Factors of strengths that the scale applied.
         overrides: Overrides that were applied, as `KEY=VALUE`.
@@ -87,6 +88,7 @@ class ComparisonSpec(ExperimentSpec):
     methods: dict[Label, MethodEntry] = pydantic.Field(min_length=1)
     diagnostics: DiagnosticsTable | None = None
     paper: PaperSpec | None = None
+    report_sections: list[str] = pydantic.Field(default_factory=list)
     scale: str | None = None
     multiply: dict[str, float] = pydantic.Field(default_factory=dict)
     overrides: list[str] = pydantic.Field(default_factory=list)

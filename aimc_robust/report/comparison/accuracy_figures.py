@@ -12,42 +12,45 @@ from matplotlib.figure import Figure
 
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.plot_style import (
-    MARKERS,
+    GRAY,
+    CurveStyle,
     RenderedFigure,
     add_legend,
     figure_style,
-    method_color,
+    others_label,
     render_figure,
+    wrap_name,
 )
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-
-MAX_CAPPED_METHODS = 12  # more error bar caps would hide each other
 
 
 def accuracy_by_target(content: ComparisonContent) -> RenderedFigure | None:
     """Draw mean and interval of each method on digital weights and on each device; None without rows of these."""
     devices = [target.name for target in content.targets.values() if target.backend != "noise"]
     targets = [name for name in devices if content.rankings[name]]
-    labels = content.results.spec.labels
+    highlighted = [method for method, style in content.styles.items() if style.number is not None]
     if not targets:
         return None
     with figure_style():
-        figure = Figure(figsize=(6.4, 0.9 + 0.62 * len(targets) + 0.2 * len(labels)), layout="constrained")
+        figure = Figure(figsize=(6.4, 0.9 + 0.62 * len(targets) + 0.2 * len(highlighted)), layout="constrained")
         axes = figure.subplots()
-        for i, method in enumerate(labels):
-            offset = 0.7 * (i / max(len(labels) - 1, 1) - 0.5)
+        for method, style in content.styles.items():
             rows = [
                 (y, content.estimates[method, t]) for y, t in enumerate(targets) if (method, t) in content.estimates
             ]
+            if style.number is None:
+                axes.plot([e.mean for _, e in rows], [y for y, _ in rows], "|", color=GRAY, markersize=14, zorder=1.5)
+                continue
+            offset = 0.7 * (style.number / max(len(highlighted) - 1, 1) - 0.5)
             positions = np.array([y + offset for y, _ in rows])
-            _plot_intervals(axes, positions, [e for _, e in rows], number=i, label=method, value_axis="x")
-        axes.set_yticks(range(len(targets)), targets)
+            _plot_intervals(axes, positions, [e for _, e in rows], style, label=method, value_axis="x")
+        axes.set_yticks(range(len(targets)), [wrap_name(name) for name in targets])
         axes.set_ylim(len(targets) - 0.45, -0.55)
         axes.set_xlabel("accuracy [%]")
         axes.grid(axis="y", visible=False)
         for y in range(1, len(targets)):
             axes.axhline(y - 0.5, color="#d0d0d0", linewidth=0.8)
-        add_legend(figure, axes)
+        add_legend(figure, axes, others_label(content.styles, "methods"))
         return render_figure(figure, "targets")
 
 
@@ -80,12 +83,15 @@ def accuracy_by_sigma(content: ComparisonContent) -> RenderedFigure | None:
     with figure_style():
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.subplots()
-        for i, (method, points) in enumerate(curves.items()):
-            positions = np.array([sigma for sigma, _ in points])
-            _plot_intervals(axes, positions, [e for _, e in points], number=i, label=method, value_axis="y")
+        for method, points in curves.items():
+            style, positions = content.styles[method], np.array([sigma for sigma, _ in points])
+            if style.number is None:
+                axes.plot(positions, [e.mean for _, e in points], **style.line)
+            else:
+                _plot_intervals(axes, positions, [e for _, e in points], style, label=method, value_axis="y")
         axes.set_xlabel("sigma of Gaussian weight noise (share of each filter's largest weight)")
         axes.set_ylabel("accuracy [%]")
-        add_legend(figure, axes)
+        add_legend(figure, axes, others_label(content.styles, "methods"))
         return render_figure(figure, "sigma")
 
 
@@ -93,22 +99,15 @@ def _plot_intervals(
     axes: Axes,
     positions: npt.NDArray[np.float64],
     estimates: Sequence[AccuracyEstimate],
+    style: CurveStyle,
     *,
-    number: int,
     label: str,
     value_axis: Literal["x", "y"],
 ) -> None:
     """Plot means with 95 % intervals; an estimate without an interval is a mean alone."""
     means = np.array([estimate.mean for estimate in estimates])
     arms = np.abs(np.nan_to_num(np.array([estimate.ci for estimate in estimates]).T - means))
-    options: dict[str, Any] = {
-        "color": method_color(number),
-        "marker": MARKERS[number % len(MARKERS)],
-        "markersize": 5,
-        "capsize": 2.5 if number < MAX_CAPPED_METHODS else 0.0,
-        "label": label,
-        "elinewidth": 1.1,
-    }
+    options: dict[str, Any] = style.points | {"capsize": 2.5, "label": label}
     if value_axis == "x":
         axes.errorbar(means, positions, xerr=arms, linestyle="none", **options)
     else:

@@ -12,6 +12,7 @@ import pandas as pd
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.filenames import SPEC
 from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.atomic import Row
 from aimc_robust.report.comparison.claims import ClaimResult, check_claims, claim_pairs
 from aimc_robust.report.comparison.costs import MethodCost, training_costs
@@ -27,6 +28,8 @@ from aimc_robust.report.comparison.rankings import (
     compensation_pairs,
     rank_methods,
 )
+from aimc_robust.report.comparison.training_figures import MeanRows, mean_rows
+from aimc_robust.report.plot_style import Styles, curve_styles
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.difference_table import compare_pairs
 from aimc_robust.targets.target import CrossbarTarget, Target
@@ -43,7 +46,10 @@ class ComparisonContent:
     Attributes:
         results: The results folder.
         targets: Name -> target.
+        frame: The evaluation rows.
         history: Trial -> one row per epoch of its training.
+        means: Label -> the history rows, averaged over its trainings.
+        styles: Label -> how figures draw it.
         estimates: (label, target) -> accuracy.
         top5: (label, target) -> mean top-5 accuracy [percent], where it was measured.
         target_groups: Names of the targets, in groups that fit one table.
@@ -67,7 +73,10 @@ class ComparisonContent:
 
     results: ComparisonResults
     targets: dict[str, Target]
+    frame: pd.DataFrame
     history: dict[Trial, list[Row]]
+    means: MeanRows
+    styles: Styles
     estimates: Estimates
     top5: dict[tuple[str, str], float]
     target_groups: list[list[str]]
@@ -89,42 +98,22 @@ class ComparisonContent:
     scale_note: str | None
 
     @property
-    def sampling_errors(self) -> tuple[float, float] | None:
-        """(smallest, largest) 95 % half-width of the accuracies due to the finite test set [points]."""
-        estimates = [estimate for (_, target), estimate in self.estimates.items() if self._on_test_images(target)]
-        widths = [estimate.sampling_half_width for estimate in estimates]
-        return (min(widths), max(widths)) if widths else None
-
-    @property
     def baselines(self) -> list[str]:
         """Labels of the baselines, each once."""
         return list(dict.fromkeys(comparison.baseline for comparison in self.baseline_comparisons))
 
     @property
-    def covers(self) -> str:
-        """What the intervals generalize to: `models`, `chips`, or `mixed` if some methods have a single model."""
-        kinds = {estimate.ci_covers for estimate in self.estimates.values()}
-        return kinds.pop() if len(kinds) == 1 else "mixed"
+    def sampling_half_widths(self) -> list[float]:
+        """95 % half-width of each accuracy on test images due to the finite test set [points]."""
+        return [e.sampling_half_width for (_, target), e in self.estimates.items() if self._on_test_images(target)]
 
     def _on_test_images(self, target: str) -> bool:
         return target in self.targets and self.targets[target].split == "test"
 
 
-def gather(
-    results: ComparisonResults, frame: pd.DataFrame | None = None, history: dict[Trial, list[Row]] | None = None
-) -> ComparisonContent:
-    """Gather the content of a report from a results folder, finished or not.
-
-    Args:
-        results: The comparison.
-        frame: Its evaluation rows, if already read.
-        history: Its history rows, if already read.
-
-    Returns:
-        The content.
-    """
-    frame = results.table() if frame is None else frame
-    history = results.histories() if history is None else history
+def gather(results: ComparisonResults) -> ComparisonContent:
+    """Gather the content of a report from a results folder, finished or not."""
+    frame, history = results.table(), results.histories()
     spec, estimates = results.spec, results.estimates(frame)
     targets = {target.name: target for target in results.targets}
     pairs = [
@@ -133,18 +122,22 @@ def gather(
         *compensation_pairs(estimates, spec.labels, targets.values()),
     ]
     comparisons = compare_pairs(estimates, pairs)
+    with_baseline = compare_with_baseline(spec, estimates, comparisons, targets)
     failures = {trial: reason for trial in results.trials if (reason := results.failure(trial)) is not None}
     costs = training_costs(spec, history)
     paper_costs = costs if spec.paper is None else training_costs(spec, history, spec.paper.relative_to)
     return ComparisonContent(
         results=results,
         targets=targets,
+        frame=frame,
         history=history,
+        means=mean_rows(spec, history),
+        styles=curve_styles(spec.labels, _by_interest(spec, estimates, {c.baseline for c in with_baseline})),
         estimates=estimates,
         top5=_top5(frame),
         target_groups=_target_groups(list(targets.values())),
         rankings=rank_methods(spec, estimates, comparisons, targets),
-        baseline_comparisons=compare_with_baseline(spec, estimates, comparisons, targets),
+        baseline_comparisons=with_baseline,
         comparisons=len({frozenset(pair) for pair in comparisons}),
         costs=costs,
         paper=paper_table(spec, estimates, paper_costs),
@@ -183,6 +176,17 @@ def _target_groups(targets: list[Target]) -> list[list[str]]:
         parts = math.ceil(len(kind) / MAX_TARGETS_PER_TABLE)
         groups += [kind[len(kind) * i // parts : len(kind) * (i + 1) // parts] for i in range(parts)]
     return groups
+
+
+def _by_interest(spec: ComparisonSpec, estimates: Estimates, baselines: set[str]) -> list[str]:
+    """The baselines, then the methods by their accuracy, averaged over the targets relative to all methods'."""
+    scores: dict[str, list[float]] = {label: [] for label in spec.labels}
+    for target in dict.fromkeys(target for _, target in estimates):
+        means = {label: estimates[label, target].mean for label in spec.labels if (label, target) in estimates}
+        for label, mean in means.items():
+            scores[label].append(mean - math.fsum(means.values()) / len(means))
+    averages = {label: math.fsum(values) / len(values) if values else -math.inf for label, values in scores.items()}
+    return sorted(spec.labels, key=lambda label: (label not in baselines, -averages[label]))
 
 
 def _top5(frame: pd.DataFrame) -> dict[tuple[str, str], float]:

@@ -11,14 +11,7 @@ from matplotlib.figure import Figure
 
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.training_figures import MeanRows, curve_points
-from aimc_robust.report.plot_style import (
-    SVG_DASHES,
-    RenderedFigure,
-    figure_style,
-    line_style,
-    method_color,
-    render_figure,
-)
+from aimc_robust.report.plot_style import RenderedFigure, Styles, figure_style, render_figure
 
 SPLITS = ("test", "train")
 DIAGNOSTICS_KEY = "gradient_norm"  # every row with diagnostics has this key
@@ -48,19 +41,6 @@ class Panel:
         return f"diagnostics-{self.y}-over-{self.x}".replace("@", "-at-")
 
 
-@dataclass(frozen=True)
-class PanelGroup:
-    """Panels under one title.
-
-    Attributes:
-        title: Title of the group.
-        panels: The panels.
-    """
-
-    title: str
-    panels: list[Panel]
-
-
 def diagnostics_rows(means: MeanRows) -> MeanRows:
     """Return the rows that have diagnostics; empty if no method has any."""
     rows = {method: [row for row in epochs if DIAGNOSTICS_KEY in row] for method, epochs in means.items()}
@@ -73,74 +53,53 @@ def noise_sigmas(means: MeanRows) -> list[str]:
     return sorted(names, key=float)
 
 
-def panel_groups(means: MeanRows) -> list[PanelGroup]:
-    """Return the panels of the diagnostics, without those that no method has data for."""
+def panel_groups(means: MeanRows) -> dict[str, list[Panel]]:
+    """Return title -> panels of each group of diagnostics, without the panels that no method has data for."""
     sigmas = noise_sigmas(means)
-    noisy = [sigma for sigma in sigmas if float(sigma) > 0]
-    groups = [
-        PanelGroup("Accuracy under weight noise (compare Fig. 3)", _accuracy_panels(sigmas)),
-        PanelGroup("Gradients, distance and ramp (compare Figs. 4, 6, 9, 15a and 16)", _gradient_panels()),
-        PanelGroup("Sharpness in the average direction (compare Figs. 10 and 11)", _sharpness_panels(noisy)),
-        PanelGroup("Sharpness in the ascent direction (compare Fig. 15b)", _ascent_panels()),
-    ]
-    with_data = [PanelGroup(g.title, [panel for panel in g.panels if _has_points(panel, means)]) for g in groups]
-    return [group for group in with_data if group.panels]
+    train, test = ("train_loss@0", "training loss"), ("test_loss@0", "test loss")
+    groups = {
+        "Accuracy under weight noise (compare Fig. 3)": [
+            Panel(f"{split} accuracy [%], sigma = {sigma}", f"{split}_accuracy@{sigma}")
+            for split in SPLITS
+            for sigma in sigmas
+        ],
+        "Gradients, distance and ramp (compare Figs. 4, 6, 9, 15a and 16)": [
+            Panel("norm of the update's gradient", DIAGNOSTICS_KEY),
+            Panel("gradient sharpness", "gradient_sharpness", *train),
+            Panel("cosine, clean and perturbed gradient", "gradient_cosine"),
+            Panel("distance travelled", "distance"),
+            Panel("strength of the perturbation", "strength"),
+            Panel("training loss at full strength", "full_strength_loss"),
+        ],
+        "Sharpness in the average direction (compare Figs. 10 and 11)": [
+            Panel(f"{name}, sigma = {sigma}", f"{split}_sharpness@{sigma}", x.format(sigma), *labels)
+            for sigma in sigmas
+            if float(sigma) > 0
+            for name, split, x, *labels in (
+                ("training sharpness", "train", *train),
+                ("test sharpness", "test", *test),
+                ("both", "test", "train_sharpness@{}", "training sharpness", "test sharpness"),
+            )
+        ],
+        "Sharpness in the ascent direction (compare Fig. 15b)": [
+            Panel("training sharpness", "train_ascent_sharpness", *train),
+            Panel("test sharpness", "test_ascent_sharpness", *test),
+        ],
+    }
+    with_data = {
+        title: [panel for panel in panels if any(curve_points(rows, panel.x, panel.y)[0] for rows in means.values())]
+        for title, panels in groups.items()
+    }
+    return {title: panels for title, panels in with_data.items() if panels}
 
 
-def _accuracy_panels(sigmas: list[str]) -> list[Panel]:
-    return [
-        Panel(f"{split} accuracy [%], sigma = {sigma}", f"{split}_accuracy@{sigma}")
-        for split in SPLITS
-        for sigma in sigmas
-    ]
-
-
-def _gradient_panels() -> list[Panel]:
-    return [
-        Panel("norm of the update's gradient", DIAGNOSTICS_KEY),
-        Panel("gradient sharpness", "gradient_sharpness", "train_loss@0", "training loss"),
-        Panel("cosine, clean and perturbed gradient", "gradient_cosine"),
-        Panel("distance travelled", "distance"),
-        Panel("strength of the perturbation", "strength"),
-        Panel("training loss at full strength", "full_strength_loss"),
-    ]
-
-
-def _sharpness_panels(sigmas: list[str]) -> list[Panel]:
-    return [
-        panel
-        for sigma in sigmas
-        for panel in (
-            Panel(f"training sharpness, sigma = {sigma}", f"train_sharpness@{sigma}", "train_loss@0", "training loss"),
-            Panel(f"test sharpness, sigma = {sigma}", f"test_sharpness@{sigma}", "test_loss@0", "test loss"),
-            Panel(
-                f"both, sigma = {sigma}",
-                f"test_sharpness@{sigma}",
-                f"train_sharpness@{sigma}",
-                "training sharpness",
-                "test sharpness",
-            ),
-        )
-    ]
-
-
-def _ascent_panels() -> list[Panel]:
-    return [
-        Panel("training sharpness", "train_ascent_sharpness", "train_loss@0", "training loss"),
-        Panel("test sharpness", "test_ascent_sharpness", "test_loss@0", "test loss"),
-    ]
-
-
-def _has_points(panel: Panel, means: MeanRows) -> bool:
-    return any(curve_points(rows, panel.x, panel.y)[0] for rows in means.values())
-
-
-def panel_figure(panel: Panel, means: MeanRows) -> RenderedFigure:
+def panel_figure(panel: Panel, means: MeanRows, styles: Styles) -> RenderedFigure:
     """Draw a panel, one line per method, with a dot at the last epoch.
 
     Args:
         panel: The panel.
         means: `diagnostics_rows`.
+        styles: Label -> style.
 
     Returns:
         The figure, about as wide as a phone screen.
@@ -148,24 +107,15 @@ def panel_figure(panel: Panel, means: MeanRows) -> RenderedFigure:
     with figure_style(font_size=9):
         figure = Figure(figsize=(3.4, 2.3), layout="constrained")
         axes = figure.subplots()
-        for i, rows in enumerate(means.values()):
-            x, y = curve_points(rows, panel.x, panel.y)
-            axes.plot(x, y, **line_style(i))
-            axes.plot(x[-1:], y[-1:], "o", color=method_color(i), markersize=4)
+        for method, rows in means.items():
+            style, (x, y) = styles[method], curve_points(rows, panel.x, panel.y)
+            axes.plot(x, y, **style.line)
+            axes.plot(x[-1:], y[-1:], "o", color=style.color, markersize=4)
         axes.set_title(panel.title, loc="left", fontsize=10)
         axes.set_xlabel(panel.x_label)
         axes.set_ylabel(panel.y_label)
         axes.locator_params(axis="x", nbins=5, integer=panel.x == "epoch")
         return render_figure(figure, panel.name)
-
-
-def legend_line(number: int) -> str:
-    """Return an SVG sample of the line of the method with this index, for a legend in the page."""
-    dash = SVG_DASHES[number % len(SVG_DASHES)]
-    return (
-        '<svg width="30" height="8" aria-hidden="true">'
-        f'<path d="M0 4H30" stroke="{method_color(number)}" stroke-width="2" stroke-dasharray="{dash}"/></svg>'
-    )
 
 
 def last_epoch_table(means: MeanRows) -> list[tuple[str, dict[str, float | None]]]:

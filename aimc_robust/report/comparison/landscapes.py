@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from aimc_robust.analysis.landscape import Landscape
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.landscape_rows import missing_points, read_points
-from aimc_robust.report.plot_style import RenderedFigure, figure_style, render_figure
+from aimc_robust.report.plot_style import RenderedFigure, figure_style, render_figure, wrap_name
 
 CONTOUR_LEVELS = 13
 MIN_LOSS = 1e-4  # lower losses are drawn as this value; otherwise their noise would fill the logarithmic scale
@@ -121,7 +121,7 @@ def landscape_figure(name: str, landscape: Landscape, surfaces: SurfacesByMethod
             )
             axes.contour(landscape.axis, landscape.axis, values, levels, colors="white", linewidths=0.4)
             axes.plot(0.0, 0.0, "+", color="#d55e00", markersize=7)
-            axes.set_title(method, loc="left", fontsize=9)
+            axes.set_title(wrap_name(method), loc="left", fontsize=9)
             axes.set_aspect("equal")
         for axes in panels.flat[len(surfaces) :]:
             axes.set_visible(False)

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.report.comparison.claims import ClaimResult
 from aimc_robust.report.comparison.content import ComparisonContent
-from aimc_robust.report.formatting import MISSING, format_ci, format_interval
+from aimc_robust.report.formatting import MISSING, format_ci
 from aimc_robust.statistics.difference_table import Comparison
 from aimc_robust.statistics.paired_difference import PairedDifference
 
@@ -31,21 +30,6 @@ def model_count_note(content: ComparisonContent, difference: PairedDifference) -
     if difference.seeds == requested:
         return ""
     return f" (over the {difference.seeds} of {requested} models that both methods have)"
-
-
-def claim_evidence(claim: ClaimResult) -> str:
-    """Return the difference that a claim's result rests on, or the reason why there is none."""
-    if claim.difference is None or claim.ci is None:
-        return claim.reason
-    return f"{claim.difference:+.2f} points {format_interval(*claim.ci, 2)} over {claim.covers}"
-
-
-def claim_means(claim: ClaimResult) -> str:
-    """Return the mean accuracies of both sides of a claim; empty without rows."""
-    if claim.better is None or claim.than is None or claim.means is None:
-        return ""
-    sides = zip((claim.better, claim.than), claim.means, strict=True)
-    return ", ".join(f"{label} on {target} {mean:.2f} %" for (label, target), mean in sides)
 
 
 def method_settings(spec: ComparisonSpec, label: str) -> str:
@@ -73,12 +57,6 @@ def method_overrides(spec: ComparisonSpec, label: str) -> str:
 def has_method_overrides(spec: ComparisonSpec) -> bool:
     """Return whether some method overrides data, model or training settings."""
     return any(method_overrides(spec, label) for label in spec.labels)
-
-
-def method_summary(spec: ComparisonSpec, label: str) -> dict[str, str]:
-    """Return `kind`, `batches` per update and `bn_stats` (the pass that updates BatchNorm statistics) of a method."""
-    method = spec.method(label, seed=0)
-    return {"kind": spec.methods[label].kind, "batches": str(method.batches_per_update), "bn_stats": method.bn_stats}
 
 
 def network_names(spec: ComparisonSpec) -> list[str]:

@@ -11,7 +11,14 @@ from matplotlib.figure import Figure
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.atomic import Row
-from aimc_robust.report.plot_style import RenderedFigure, add_legend, figure_style, line_style, render_figure
+from aimc_robust.report.plot_style import (
+    RenderedFigure,
+    Styles,
+    add_legend,
+    figure_style,
+    others_label,
+    render_figure,
+)
 from aimc_robust.training.epoch import score_column
 
 MeanRows = dict[str, list[Row]]
@@ -50,12 +57,13 @@ def curve_points(rows: Iterable[Row], x: str, y: str) -> tuple[list[float], list
     return [a for a, _ in points], [b for _, b in points]
 
 
-def training_curves(spec: ComparisonSpec, means: MeanRows) -> RenderedFigure | None:
+def training_curves(spec: ComparisonSpec, means: MeanRows, styles: Styles) -> RenderedFigure | None:
     """Draw training loss, validation accuracy and early-stopping scores over epochs.
 
     Args:
         spec: The spec of the comparison.
         means: `mean_rows` of its trainings.
+        styles: Label -> style.
 
     Returns:
         The figure; None without history rows.
@@ -67,11 +75,12 @@ def training_curves(spec: ComparisonSpec, means: MeanRows) -> RenderedFigure | N
         figure = Figure(figsize=(6.4, 2.5 * len(panels)), layout="constrained")
         all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (key, title) in zip(all_axes, panels, strict=True):
-            for i, (method, rows) in enumerate(means.items()):
-                axes.plot(*curve_points(rows, "epoch", key), **line_style(i), label=method)
+            for method, style in styles.items():
+                label = None if style.number is None else method
+                axes.plot(*curve_points(means[method], "epoch", key), **style.line, label=label)
             axes.set_title(title, loc="left", fontsize=10)
         all_axes[-1].set_xlabel("epoch")
-        add_legend(figure, all_axes[0])
+        add_legend(figure, all_axes[0], others_label(styles, "methods"))
         return render_figure(figure, "training")
 
 

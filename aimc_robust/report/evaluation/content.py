@@ -98,6 +98,11 @@ class EvaluationContent:
         """One crossbar target per device."""
         return [first for first, *_ in self.families if isinstance(first, CrossbarTarget)]
 
+    @property
+    def replicated(self) -> bool:
+        """Whether a label has several trained models."""
+        return len(self.results.spec.models) > len(self.results.spec.labels)
+
     def row(self, label: str, target: str) -> dict[str, Any] | None:
         """Return the summary row of a label on a target; None without rows."""
         return next((r for r in self.rows if (r["model"], r["target"]) == (label, target)), None)

@@ -1,8 +1,9 @@
-"""Figures of an evaluation's report, as SVG elements."""
+"""Figures of an evaluation's report."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,71 +13,102 @@ from matplotlib.figure import Figure
 
 from aimc_robust.devices.limits import time_text
 from aimc_robust.report.evaluation.content import AttributionResult, EvaluationContent, LossPrediction, Rows
-from aimc_robust.report.plot_style import COLORS, MARKERS, add_legend, figure_style, method_color, svg_element
+from aimc_robust.report.plot_style import (
+    COLORS,
+    GRAY,
+    RenderedFigure,
+    Styles,
+    add_legend,
+    curve_styles,
+    figure_style,
+    others_label,
+    render_figure,
+    wrap_name,
+)
+from aimc_robust.targets.target import DeployableTarget
 
 MAX_LAYERS = 20  # bars that fit a figure; the table lists all layers
-GRAY = "#4d4d4d"
+DARK_GRAY = COLORS[0]
 
 
-def accuracy_over_time(content: EvaluationContent) -> str | None:
+def accuracy_over_time(content: EvaluationContent) -> RenderedFigure | None:
     """Draw the mean accuracy of each model on each device over time; None if no device has two times."""
     families = [family for family in content.families if len(family) > 1]
     if not families:
         return None
     labels = content.results.spec.labels
     times = sorted({target.time_s for family in families for target in family})
-    curves = [(label, family) for label in labels for family in families]
+    curves = {
+        family[0].name if len(labels) == 1 else f"{label}, {family[0].name}": _points_over_time(content, label, family)
+        for label in labels
+        for family in families
+    }
+    styles = _styles({name: [row["mean"] for _, row in points] for name, points in curves.items()})
     with figure_style():
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.subplots()
-        for number, (label, family) in enumerate(curves):
-            by_time = [(target.time_s, content.row(label, target.name)) for target in family]
-            points = [(times.index(time_s), row) for time_s, row in by_time if row is not None]
+        for number, (name, points) in enumerate(curves.items()):
+            style, rows = styles[name], [row for _, row in points]
             shift = 0.16 * (number / max(len(curves) - 1, 1) - 0.5)
-            name = family[0].name if len(labels) == 1 else f"{label}, {family[0].name}"
-            x, means = [index + shift for index, _ in points], [row["mean"] for _, row in points]
-            arms = _ci_arms([row for _, row in points])
-            options = _marker_options(number) | {"capsize": 2.5, "linewidth": 1.4, "label": name}
-            axes.errorbar(x, means, yerr=arms, **options)
+            x, means = [times.index(time_s) + shift for time_s, _ in points], [row["mean"] for row in rows]
+            if style.number is None:
+                axes.plot(x, means, **style.line)
+            else:
+                options = style.points | {"capsize": 2.5, "linewidth": 1.4, "label": name}
+                axes.errorbar(x, means, yerr=_ci_arms(rows), **options)
         axes.set_xticks(range(len(times)), [time_text(time_s) if time_s else "0" for time_s in times])
         axes.set_xlabel("time since programming")
         axes.set_ylabel("accuracy [%]")
-        add_legend(figure, axes)
-        return svg_element(figure, "times")
+        add_legend(figure, axes, others_label(styles, "models and devices"))
+        return render_figure(figure, "times")
 
 
-def chip_accuracies(content: EvaluationContent) -> str | None:
+def _points_over_time(
+    content: EvaluationContent, label: str, family: list[DeployableTarget]
+) -> list[tuple[float, dict[str, Any]]]:
+    """(time, summary row) of a model on a device, at the times that have rows."""
+    return [(t.time_s, row) for t in family if (row := content.row(label, t.name)) is not None]
+
+
+def _styles(means: Mapping[str, Sequence[float]]) -> Styles:
+    """Highlight those with the highest average, where there are many."""
+    averages = {name: math.fsum(values) / len(values) if values else -math.inf for name, values in means.items()}
+    return curve_styles(list(means), sorted(averages, key=lambda name: -averages[name]))
+
+
+def chip_accuracies(content: EvaluationContent) -> RenderedFigure | None:
     """Draw the accuracy of every chip, with mean and interval, in a line per target; None without rows."""
     labels = content.results.spec.labels
     names = [t.name for t in content.targets if any((label, t.name) in content.estimates for label in labels)]
     if not names:
         return None
+    rows = {label: [row for name in names if (row := content.row(label, name)) is not None] for label in labels}
+    styles = _styles({label: [row["mean"] for row in rows[label]] for label in labels})
+    highlighted = [label for label in labels if styles[label].number is not None]
     with figure_style():
-        figure = Figure(figsize=(6.4, 0.9 + 0.3 * len(names) * max(len(labels), 1.4)), layout="constrained")
+        figure = Figure(figsize=(6.4, 0.9 + 0.3 * len(names) * max(len(highlighted), 1.4)), layout="constrained")
         axes = figure.subplots()
-        for number, label in enumerate(labels):
-            offset = 0.7 * ((number + 0.5) / len(labels) - 0.5)
-            legend_label: str | None = label
-            color = method_color(number)
-            for y, name in enumerate(names):
-                estimate, row = content.estimates.get((label, name)), content.row(label, name)
-                if estimate is None or row is None:
-                    continue
-                values = estimate.table["accuracy"]
-                axes.plot(values, np.full(len(values), y + offset), "|", color=color, alpha=0.45, markersize=9)
-                options = _marker_options(number) | {"capsize": 3, "label": legend_label, "linestyle": "none"}
-                axes.errorbar(row["mean"], y + offset, xerr=_ci_arms([row]), **options)
-                legend_label = None
-        axes.set_yticks(range(len(names)), names)
+        for label, style in styles.items():
+            where = [names.index(row["target"]) for row in rows[label]]
+            if style.number is None:
+                axes.plot([row["mean"] for row in rows[label]], where, "|", color=GRAY, markersize=14, zorder=1.5)
+                continue
+            y = np.array(where) + 0.7 * ((style.number + 0.5) / len(highlighted) - 0.5)
+            for place, row in zip(y, rows[label], strict=True):
+                values = content.estimates[label, row["target"]].table["accuracy"]
+                axes.plot(values, np.full(len(values), place), "|", color=style.color, alpha=0.45, markersize=9)
+            options = style.points | {"capsize": 3, "label": label, "linestyle": "none"}
+            axes.errorbar([row["mean"] for row in rows[label]], y, xerr=_ci_arms(rows[label]), **options)
+        axes.set_yticks(range(len(names)), [wrap_name(name) for name in names])
         axes.set_ylim(len(names) - 0.45, -0.55)
         axes.set_xlabel("accuracy [%]")
         axes.grid(axis="y", visible=False)
         if len(labels) > 1:
-            add_legend(figure, axes)
-        return svg_element(figure, "chips")
+            add_legend(figure, axes, others_label(styles, "models"))
+        return render_figure(figure, "chips")
 
 
-def attribution(result: AttributionResult) -> str:
+def attribution(result: AttributionResult) -> RenderedFigure:
     """Draw the cost of each error source and layer alone as bars, and the accuracy regained without it as diamonds."""
     parts = [part for part in (result.sources, result.layers[:MAX_LAYERS]) if part]
     heights = [len(part) + 1.4 for part in parts]
@@ -88,7 +120,7 @@ def attribution(result: AttributionResult) -> str:
         all_axes[-1].set_xlabel("points of accuracy")
         handles, names = all_axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=2)
-        return svg_element(figure, f"attribution-{result.model}-{result.target}")
+        return render_figure(figure, f"attribution-{result.model}-{result.target}")
 
 
 def _cost_bars(axes: Axes, rows: Rows) -> None:
@@ -99,13 +131,13 @@ def _cost_bars(axes: Axes, rows: Rows) -> None:
     axes.errorbar(cost, y - 0.14, xerr=_half_widths(rows, "cost_alone"), color=COLORS[1], **options)
     options |= {"color": COLORS[2], "marker": "D", "markersize": 4, "label": "regained without it"}
     axes.errorbar(saved, y + 0.24, xerr=_half_widths(rows, "saved"), **options)
-    axes.axvline(0.0, color=GRAY, linewidth=0.8)
-    axes.set_yticks(y, [row["name"] for row in rows])
+    axes.axvline(0.0, color=DARK_GRAY, linewidth=0.8)
+    axes.set_yticks(y, [wrap_name(row["name"]) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
 
 
-def loss_prediction(prediction: LossPrediction) -> str:
+def loss_prediction(prediction: LossPrediction) -> RenderedFigure:
     """Draw the loss over the error scale: Monte Carlo with its interval, and the prediction."""
     rows = sorted(prediction.rows, key=lambda row: row["scale"])
     scales = np.array([row["scale"] for row in rows])
@@ -123,15 +155,11 @@ def loss_prediction(prediction: LossPrediction) -> str:
         error = 1.96 * np.nan_to_num(np.array([row["predicted_se"] for row in rows], dtype=float))
         axes.plot(scales, predicted, color=COLORS[1], marker="o", markersize=4, linewidth=1.4, label="second order")
         axes.fill_between(scales, predicted - error, predicted + error, color=COLORS[1], alpha=0.2, linewidth=0)
-        axes.axhline(rows[0]["clean_loss"], color=GRAY, linestyle=":", linewidth=1.2, label="digital weights")
+        axes.axhline(rows[0]["clean_loss"], color=DARK_GRAY, linestyle=":", linewidth=1.2, label="digital weights")
         axes.set_xlabel("error scale (1: the device's own errors)")
         axes.set_ylabel("loss [nats]")
         axes.legend(fontsize=9)
-        return svg_element(figure, f"loss-prediction-{prediction.model}-{prediction.target}")
-
-
-def _marker_options(number: int) -> dict[str, Any]:
-    return {"color": method_color(number), "marker": MARKERS[number % len(MARKERS)], "markersize": 5}
+        return render_figure(figure, f"loss-prediction-{prediction.model}-{prediction.target}")
 
 
 def _ci_arms(rows: Rows) -> npt.NDArray[np.float64]:

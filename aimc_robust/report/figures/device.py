@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from aimc_robust.devices.cell_model_checks import programming_std
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.report.figures.device_card import unit_label
-from aimc_robust.report.plot_style import RenderedFigure, figure_style, render_figure, svg_element
+from aimc_robust.report.plot_style import RenderedFigure, figure_style, render_figure
 
 POINTS = 200
 
@@ -26,12 +26,6 @@ def programming_error_curve(crossbar: Crossbar) -> tuple[torch.Tensor, torch.Ten
     return state, programming_std(crossbar.device.cell, state)
 
 
-def device_figure_svg(name: str, crossbar: Crossbar) -> str:
-    """Draw `device_figure` as an SVG element only."""
-    with figure_style():
-        return svg_element(_draw_device(crossbar), f"device-{name}")
-
-
 def device_figure(name: str, crossbar: Crossbar) -> RenderedFigure:
     """Draw the programming error of a crossbar's cells, with the programming window shaded.
 
@@ -42,19 +36,15 @@ def device_figure(name: str, crossbar: Crossbar) -> RenderedFigure:
     Returns:
         The figure.
     """
-    with figure_style():
-        return render_figure(_draw_device(crossbar), f"device-{name}")
-
-
-def _draw_device(crossbar: Crossbar) -> Figure:
     cell = crossbar.device.cell
-    figure = Figure(figsize=(4.2, 2.6), layout="constrained")
-    axes = figure.subplots()
-    axes.axvspan(*crossbar.device.programming_window, color="#dcebf7", label="programming window")
-    state, std = programming_error_curve(crossbar)
-    axes.plot(state.numpy(), std.numpy(), color="#0072b2", linewidth=1.8)
-    axes.set_xlabel(f"target {cell.state_kind} [{unit_label(cell)}]")
-    axes.set_ylabel(f"programming error sigma [{unit_label(cell)}]")
-    axes.set_ylim(bottom=0)
-    axes.legend(fontsize=9)
-    return figure
+    with figure_style():
+        figure = Figure(figsize=(4.2, 2.6), layout="constrained")
+        axes = figure.subplots()
+        axes.axvspan(*crossbar.device.programming_window, color="#dcebf7", label="programming window")
+        state, std = programming_error_curve(crossbar)
+        axes.plot(state.numpy(), std.numpy(), color="#0072b2", linewidth=1.8)
+        axes.set_xlabel(f"target {cell.state_kind} [{unit_label(cell)}]")
+        axes.set_ylabel(f"programming error sigma [{unit_label(cell)}]")
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=9)
+        return render_figure(figure, f"device-{name}")

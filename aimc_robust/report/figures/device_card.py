@@ -27,12 +27,8 @@ def check_figure_path(path: Path) -> None:
         raise InputError(f"a figure file must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, got {str(path)!r}.")
 
 
-def save_card_figure(cell: CellModel, path: Path) -> None:
-    """Write the figure of a device to a file.
-
-    Args:
-        cell: The device.
-        path: The file; its suffix is the format.
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to a file; its suffix is the format.
 
     Raises:
         InputError: If the suffix is not one of `FORMATS`.
@@ -40,7 +36,7 @@ def save_card_figure(cell: CellModel, path: Path) -> None:
     check_figure_path(path)
     buffer = io.BytesIO()
     with figure_style(legend_fontsize=9):
-        draw_card(cell).savefig(buffer, format=path.suffix.lower()[1:])
+        figure.savefig(buffer, format=path.suffix.lower()[1:])
     atomic_write(path, buffer.getvalue())
 
 

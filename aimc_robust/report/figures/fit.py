@@ -1,8 +1,6 @@
 """Figure of a fitted device card, as a file: measurements and fitted laws."""
 
-import io
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +15,7 @@ from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.read_noise import read_variance
 from aimc_robust.fitting.state_distribution import state_distribution
 from aimc_robust.fitting.std_laws import std_at
-from aimc_robust.io.atomic import atomic_write
-from aimc_robust.report.figures.device_card import check_figure_path, unit_label
+from aimc_robust.report.figures.device_card import unit_label
 from aimc_robust.report.plot_style import COLORS, figure_style
 
 CURVE_POINTS = 200
@@ -28,24 +25,6 @@ DRIFT_TIMES = 40
 DATA_COLOR, FIT_COLOR = COLORS[0], COLORS[1]
 POINT_OPTIONS: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4, "capsize": 2}
 FloatArray = npt.NDArray[np.float64]
-
-
-def save_fit_figure(fit: Fit, path: Path) -> None:
-    """Write the figure of a fit to a file.
-
-    Args:
-        fit: The fit.
-        path: The file; its suffix is the format.
-
-    Raises:
-        InputError: If the suffix is not one of `device_card.FORMATS`.
-    """
-    check_figure_path(path)
-    buffer = io.BytesIO()
-    figure = draw_fit(fit)
-    with figure_style(legend_fontsize=9):
-        figure.savefig(buffer, format=path.suffix.lower()[1:])
-    atomic_write(path, buffer.getvalue())
 
 
 def draw_fit(fit: Fit) -> Figure:

@@ -1,23 +1,27 @@
-"""Report of a recommendation: advice.html (self-contained)."""
+"""The page of a recommendation, advice.html: a list of sections, each a function of the recommendation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import tomli_w
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as MatplotlibFigure
 
-import aimc_robust
 from aimc_robust.experiments.recommend.run import Recommendation
 from aimc_robust.io.atomic import atomic_write
-from aimc_robust.report.formatting import template_environment
-from aimc_robust.report.plot_style import COLORS, figure_style, svg_element
+from aimc_robust.report.formatting import format_interval, format_number, format_p_value, format_significant
+from aimc_robust.report.page_files import page_files
+from aimc_robust.report.page_model import Block, Bullets, Code, Figure, Page, Prose, Section, Table
+from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure, wrap_name
+from aimc_robust.report.terms import SETTLED, SINGLE
 
 
 def write_recommendation(recommendation: Recommendation) -> Path:
-    """Write advice.html into the folder of a recommendation.
+    """Write advice.html and advice.md into the folder of a recommendation.
 
     Args:
         recommendation: The recommendation.
@@ -25,45 +29,121 @@ def write_recommendation(recommendation: Recommendation) -> Path:
     Returns:
         Path of advice.html.
     """
-    name = "recommendation.html.j2"
-    proposal, verdict = recommendation.proposal, recommendation.verdict
-    page = (
-        template_environment(name)
-        .get_template(name)
-        .render(
-            recommendation=recommendation,
-            measured=recommendation.measurement,
-            layers=recommendation.layers.to_dict("records"),
-            proposal=proposal,
-            settings=tomli_w.dumps({"methods": {proposal.label: proposal.settings}}).strip(),
-            verdict=verdict,
-            rows=[] if verdict is None else verdict.table.to_dict("records"),
-            plot=difference_figure(verdict.table) if verdict is not None and len(verdict.table) else None,
-            version=aimc_robust.__version__,
-        )
+    page = Page(
+        f"Training method for {recommendation.target}",
+        "recommendation",
+        _intro(recommendation),
+        [make(recommendation) for make in SECTIONS],
     )
-    path = recommendation.folder / "advice.html"
-    atomic_write(path, page)
-    return path
+    files = page_files(page, "advice")
+    for name in ("advice.md", "advice.html"):
+        atomic_write(recommendation.folder / name, files[name])
+    return recommendation.folder / "advice.html"
 
 
-def difference_figure(table: pd.DataFrame) -> str:
-    """Draw the difference between the proposal and each alternative, with its interval, as an SVG element."""
+def _intro(recommendation: Recommendation) -> list[Block | None]:
+    proposal, verdict = recommendation.proposal, recommendation.verdict
+    if verdict is None:
+        return [Prose(f"Proposal: **{proposal.label}**", "question")]
+    other = "" if verdict.best in ("", proposal.label) else f" Highest mean of the sweep: {verdict.best}."
+    return [
+        Prose(f"Proposal: **{proposal.label}** · **{verdict.judgement}**", "question"),
+        f"{verdict.sentence}{other}",
+    ]
+
+
+def measurement(recommendation: Recommendation) -> Section:
+    """Show the errors of the device on the model, and the noise that costs as much."""
+    measured = recommendation.measurement
+    sigma, low, high = (format_significant(measured[key]) for key in ("sigma", "low", "high"))
+    noise = (
+        f"Gaussian noise of sigma = **{sigma}** [{low}, {'unbounded' if measured['high'] is None else high}] of each "
+        "filter's largest weight costs the same accuracy (equivalent noise)."
+    )
+    if not measured["identified"]:
+        noise = (
+            f"The equivalent noise could not be determined: {measured['reason']} The root mean square error is used "
+            f"instead: sigma = **{sigma}**."
+        )
+    low, high = measured["device_interval"]
+    accuracies = (
+        f"Accuracy {format_number(measured['digital_accuracy'])} % with digital weights, "
+        f"{format_number(measured['device_accuracy'])} % {format_interval(low, high, 2)} on "
+        f"{measured['chips']} chips of the device ({measured['images']} validation images). {noise}"
+    )
+    rows = [
+        [
+            ("layer", layer["layer"]),
+            ("weights", f"{layer['weights']:,}"),
+            ("std of the error / max|w|", format_significant(layer["std_layer_max"])),
+            ("rms error / max|w|", format_significant(layer["rms_layer_max"])),
+            ("rms error / filter's max|w|", format_significant(layer["rms_filter_max"])),
+        ]
+        for layer in recommendation.layers.to_dict("records")
+    ]
+    note = (
+        "std: random part of the weight error. rms: root mean square, including the systematic part. The last column "
+        f"has the unit of RWP's sigma (filter_max); over all weights it is {format_significant(measured['rms'])}."
+    )
+    return Section("Errors of the device on this model", [accuracies, Table("Errors of each layer", rows), Prose(note)])
+
+
+def proposed_method(recommendation: Recommendation) -> Section:
+    """Show the proposal as a spec takes it, and its reasons."""
+    proposal = recommendation.proposal
+    settings = tomli_w.dumps({"methods": {proposal.label: proposal.settings}}).strip()
+    return Section("Proposed method", [Code(settings), Bullets(proposal.reasons)])
+
+
+def confirmation(recommendation: Recommendation) -> Section | None:
+    """Compare the proposal with each alternative of the sweep."""
+    verdict, questions = recommendation.verdict, recommendation.proposal.questions
+    if verdict is None or verdict.table.empty:
+        return None
+    records = verdict.table.to_dict("records")
+    rows = [
+        [
+            ("alternative", f"{row['second_model']}\n{questions.get(row['second_model'], '')}"),
+            (
+                "proposal − alternative [points]\n95 % interval",
+                f"{format_number(row['difference'])}\n{format_interval(row['ci_low'], row['ci_high'], 2)}",
+            ),
+            ("p, corrected", format_p_value(row["p_holm"])),
+        ]
+        for row in records
+    ]
+    over = "chips of one trained model each, so another training may differ"
+    note = (
+        f"Differences on the same chips of {recommendation.target} and the same test images, over "
+        f"{'trained models' if records[0]['covers'] == 'models' else over}. confirmed: better than plain SGD and worse "
+        f"than no alternative. refuted: worse than one of them. Both require settled differences: {SETTLED} {SINGLE} "
+        "The proposal was made on validation images before the sweep. All accuracies: [report of the "
+        "sweep](sweep/report.html). To run the sweep again: `sweep/spec.toml`."
+    )
+    figure = Figure(partial(difference_figure, verdict.table), "Difference between the proposal and each alternative")
+    return Section("Confirmation by a sweep", [Table("Differences", rows), figure, Prose(note)])
+
+
+SECTIONS: list[Callable[[Recommendation], Section | None]] = [measurement, proposed_method, confirmation]
+
+
+def difference_figure(table: pd.DataFrame) -> RenderedFigure:
+    """Draw the difference between the proposal and each alternative, with its interval."""
     with figure_style():
-        figure = Figure(figsize=(6.4, 0.9 + 0.34 * len(table)), layout="constrained")
+        figure = MatplotlibFigure(figsize=(6.4, 0.9 + 0.34 * len(table)), layout="constrained")
         axes = figure.subplots()
         half = ((table["ci_high"] - table["ci_low"]) / 2).fillna(0.0)
         options: dict[str, Any] = {
+            "color": COLORS[1],
             "linestyle": "none",
             "marker": "o",
             "markersize": 5,
             "capsize": 3,
-            "color": COLORS[1],
         }
         axes.errorbar(table["difference"], range(len(table)), xerr=half, **options)
         axes.axvline(0.0, color=COLORS[0], linewidth=0.8)
-        axes.set_yticks(range(len(table)), table["second_model"])
+        axes.set_yticks(range(len(table)), [wrap_name(name) for name in table["second_model"]])
         axes.set_ylim(len(table) - 0.4, -0.6)
         axes.set_xlabel("proposal − alternative [points of accuracy on the device]")
         axes.grid(axis="y", visible=False)
-        return svg_element(figure, "differences")
+        return render_figure(figure, "differences")

@@ -29,7 +29,7 @@ function sort(table, header) {
   table.tBodies[0].append(...keyedRows.map(([, row]) => row));
 }
 
-for (const table of document.querySelectorAll("table.sortable")) {
+for (const table of document.querySelectorAll("table")) {
   for (const header of table.tHead.rows[0].cells) {
     const button = document.createElement("button");
     button.type = "button";
@@ -63,7 +63,7 @@ function apply() {
     .map(([kind, selected]) => `${selected.names.size} of ${selected.boxes.length} ${kind}s shown`).join(", ");
 }
 
-if (form.querySelector("fieldset")) {
+if (form?.querySelector("fieldset")) {
   form.hidden = false;
   form.addEventListener("change", apply);
   form.addEventListener("submit", event => event.preventDefault());

@@ -9,7 +9,8 @@ import torch
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.dict_diff import dict_differences
-from aimc_robust.experiments.results.landscape_rows import LANDSCAPE, read_points
+from aimc_robust.experiments.results.filenames import LANDSCAPE
+from aimc_robust.experiments.results.landscape_rows import read_points
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.merge import merge
 from aimc_robust.experiments.results.trial import Trial

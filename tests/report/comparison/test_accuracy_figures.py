@@ -10,17 +10,20 @@ from matplotlib.figure import Figure
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.parallel import process_pool
-from aimc_robust.report import parallel
+from aimc_robust.report import page_files
 from aimc_robust.report.comparison import accuracy_figures, page
 from aimc_robust.report.comparison.training_figures import mean_rows
 from aimc_robust.report.figures import device
+from aimc_robust.report.plot_style import CurveStyle
+
+STYLE = CurveStyle(0)
 
 
 @pytest.mark.parametrize("along", ["x", "y"])
 def test_error_bars_reach_from_one_end_of_the_interval_to_the_other(along):
     axes = Figure().subplots()
     estimates = [SimpleNamespace(mean=50.0, ci=(45.0, 55.0)), SimpleNamespace(mean=70.0, ci=(67.0, 73.0))]
-    accuracy_figures._plot_intervals(axes, np.array([1.0, 2.0]), estimates, number=0, label="sgd", value_axis=along)
+    accuracy_figures._plot_intervals(axes, np.array([1.0, 2.0]), estimates, STYLE, label="sgd", value_axis=along)
     drawn = [segment[:, 0 if along == "x" else 1].tolist() for segment in axes.collections[0].get_segments()]
     assert drawn == [[45.0, 55.0], [67.0, 73.0]]
 
@@ -28,7 +31,7 @@ def test_error_bars_reach_from_one_end_of_the_interval_to_the_other(along):
 def test_a_mean_without_an_interval_is_drawn_alone():
     axes = Figure().subplots()
     estimate = SimpleNamespace(mean=50.0, ci=(math.nan, math.nan))
-    accuracy_figures._plot_intervals(axes, np.array([1.0]), [estimate], number=0, label="sgd", value_axis="y")
+    accuracy_figures._plot_intervals(axes, np.array([1.0]), [estimate], STYLE, label="sgd", value_axis="y")
     assert axes.collections[0].get_segments()[0][:, 1].tolist() == [50.0, 50.0]
 
 
@@ -54,7 +57,7 @@ def test_a_device_curve_spans_the_limits_and_follows_the_card():
 def test_all_files_are_the_same_bytes_for_any_number_of_processes(finished_comparison, monkeypatch):
     found = []
     for cores in ([0], [0, 1, 2]):
-        for module in (process_pool, parallel):
+        for module in (process_pool, page_files):
             monkeypatch.setattr(module, "available_cpus", lambda cores=cores: cores)
         found.append(page.report_files(ComparisonResults.open(finished_comparison)))
     assert found[0] == found[1]

@@ -108,7 +108,7 @@ def test_the_best_is_marked_and_what_is_settled_against_the_baseline(folder):
     assert all(c.settled for c in gather(store).baseline_comparisons)  # the summary says the same
     write_report(folder)
     assert '<span class="tag">above</span>' in (folder / "report.html").read_text()
-    assert "** ↑" in (folder / "report.md").read_text()
+    assert "** best above" in (folder / "report.md").read_text()
     edit_rows(folder, "m-rwp-seed1", lambda row: row | {"accuracy": row["accuracy"] - 8.0})
     rankings = gather(store).rankings["rram-wan2022"]
     assert {m: s.tags for m, s in rankings.items()} == {"sgd": [], "m-rwp": ["best"]}
@@ -118,12 +118,12 @@ def test_the_best_is_marked_and_what_is_settled_against_the_baseline(folder):
     assert '<span class="tag">above</span>' not in html
     assert "This page makes 3 comparisons" in html
     assert "no method is settled to be above sgd" in markdown
-    assert "** ↑" not in markdown
+    assert "** best above" not in markdown
 
 
 def cells_of(html, table):
     """Method -> texts of its cells, in one accuracy table of the page."""
-    text = html.split('<table class="accuracy sortable">')[table].split("</table>")[0]
+    text = html.split('<table class="accuracy">')[table].split("</table>")[0]
     rows = re.findall(r'<tr data-method=".*?"><th scope="row">(.*?)</th>(.*?)</tr>', text, re.DOTALL)
     return {m: [re.sub(r"<[^>]+>", " ", c).split() for c in re.findall(r"<td.*?</td>", r, re.DOTALL)] for m, r in rows}
 
@@ -143,18 +143,18 @@ def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(finished_
                 interval = f"[{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
                 noise = "–" if math.isnan(row["sd_noise"]) else f"{row['sd_noise']:.2f}"
                 words = [f"{row['mean']:.2f}", *interval.split(), "sd", noise, "·", f"{row['sd_seed']:.2f}"]
-                assert [word for word in cell if word not in ("best", "tied")] == words
+                assert [word for word in cell if word not in ("best", "above", "below")] == words
                 assert ("best" in cell) == (best[target] == method)
-                mean = f"**{row['mean']:.2f}**" if best[target] == method else f"{row['mean']:.2f}"
-                mean += " =" if "tied" in cell else ""
-                assert f"| {mean} {interval} ({noise}; {row['sd_seed']:.2f}) |" in markdown
+                mean = f"**{row['mean']:.2f}** best" if best[target] == method else f"{row['mean']:.2f}"
+                mean += "".join(f" {tag}" for tag in ("above", "below") if tag in cell)
+                assert f"| {mean} {interval} sd {noise} · {row['sd_seed']:.2f} |" in markdown
 
 
 def test_sampling_error_is_binomial(folder):
     content = gather(ComparisonResults.open(folder))
     shares = [e.mean / 100 for e in content.estimates.values()]
     half = [1.959964 * math.sqrt(p * (1 - p) / 180) * 100 for p in shares]
-    assert content.sampling_errors == pytest.approx((min(half), max(half)), rel=1e-4)
+    assert content.sampling_half_widths == pytest.approx(half, rel=1e-4)
 
 
 def test_the_sigma_figure_shows_the_rows_of_filter_max_by_rising_sigma(folder):
@@ -249,7 +249,7 @@ def test_failures_are_listed_with_their_reason_and_text_is_escaped(folder):
     (folder / "runs" / "sgd-seed1" / "failed.json").write_text('{"reason": "lost <b>weight</b> & more"}')
     html = write_report(folder).read_text()
     assert "lost &lt;b&gt;weight&lt;/b&gt; &amp; more" in html
-    assert "lost <b>weight</b> & more" in (folder / "report.md").read_text()
+    assert "lost &lt;b>weight&lt;/b> & more" in (folder / "report.md").read_text()
 
 
 def test_a_half_written_last_row_is_left_out(folder):

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.report.comparison import table_files
 from aimc_robust.report.comparison.content import gather
+from aimc_robust.report.latex import escape_latex
+from aimc_robust.report.markdown_page import markdown_table
 from aimc_robust.report.write import write_report
 
 
@@ -43,13 +44,13 @@ def test_markdown_and_latex_hold_mean_and_both_deviations_with_the_best_in_bold(
 
 
 def test_latex_writes_out_its_special_signs():
-    assert table_files.escape_latex(r"a_b & 50% #1 {x} $y ~^\ – ± σ") == (
+    assert escape_latex(r"a_b & 50% #1 {x} $y ~^\ – ± σ") == (
         r"a\_b \& 50\% \#1 \{x\} \$y \textasciitilde{}\textasciicircum{}\textbackslash{} -- $\pm$ $\sigma$"
     )
 
 
 def test_a_bar_in_a_title_does_not_end_a_cell_of_markdown():
-    assert table_files._markdown(["a|b"], [["c"]]) == "| a\\|b |\n| --- |\n| c |\n"
+    assert markdown_table([[("a|b", "c")]]) == "| a\\|b |\n| --- |\n| c |"
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")

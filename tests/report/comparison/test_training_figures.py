@@ -13,6 +13,7 @@ from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.report.comparison import diagnostics_figures as diagnostics
 from aimc_robust.report.comparison import training_figures as training
 from aimc_robust.report.comparison.content import gather
+from aimc_robust.report.plot_style import curve_styles
 from aimc_robust.report.write import write_report
 
 DIAGNOSTICS = "[diagnostics]\nsigmas = [0.1, 0.02]\ndraws = 2\nimages = 40\nbatch_size = 20\n"
@@ -84,7 +85,7 @@ def test_curves_are_the_means_over_seeds_of_the_rows(comparison_with_diagnostics
 def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(comparison_with_diagnostics):
     means = diagnostics.diagnostics_rows(means_of(comparison_with_diagnostics))
     assert diagnostics.noise_sigmas(means) == ["0", "0.02", "0.1"]
-    panels = {(panel.x, panel.y) for group in diagnostics.panel_groups(means) for panel in group.panels}
+    panels = {(panel.x, panel.y) for group in diagnostics.panel_groups(means).values() for panel in group}
     expected = {("epoch", f"{split}_accuracy@{s}") for split in ("train", "test") for s in ("0", "0.02", "0.1")}
     for s in ("0.02", "0.1"):
         expected |= {(f"{split}_loss@0", f"{split}_sharpness@{s}") for split in ("train", "test")}
@@ -98,13 +99,14 @@ def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(comparison_wit
 @pytest.mark.drawn_figures
 def test_a_panel_draws_the_methods_that_have_numbers(comparison_with_diagnostics):
     means = diagnostics.diagnostics_rows(means_of(comparison_with_diagnostics))
-    colors = [diagnostics.method_color(number) for number in range(2)]  # sgd, m-rwp
+    styles = curve_styles(list(means), list(means))
+    colors = [style.color for style in styles.values()]  # sgd, m-rwp
     for key, shown in (("gradient_norm", [True, True]), ("gradient_cosine", [False, True])):
-        picture = diagnostics.panel_figure(diagnostics.Panel("title", key), means).svg
+        picture = diagnostics.panel_figure(diagnostics.Panel("title", key), means, styles).svg
         assert [color in picture for color in colors] == shown
         assert all(word in picture for word in ("title", "epoch"))
     alone = {"sgd": means["sgd"]}
-    assert ("epoch", "gradient_cosine") not in {(p.x, p.y) for g in diagnostics.panel_groups(alone) for p in g.panels}
+    assert ("epoch", "gradient_cosine") not in {(p.x, p.y) for g in diagnostics.panel_groups(alone).values() for p in g}
 
 
 def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cost(comparison_with_diagnostics):
@@ -112,11 +114,11 @@ def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cos
         (comparison_with_diagnostics / "report.html").read_text(),
         (comparison_with_diagnostics / "report.md").read_text(),
     )
-    assert '<details class="diagnostics">' in html
+    assert "<details><summary>Training diagnostics" in html
     means = means_of(comparison_with_diagnostics)
     assert (
         html.count("<svg")
-        == 4 + sum(len(g.panels) for g in diagnostics.panel_groups(diagnostics.diagnostics_rows(means))) + 2
+        == 4 + sum(map(len, diagnostics.panel_groups(diagnostics.diagnostics_rows(means)).values())) + 2
     )
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))

@@ -1,0 +1,205 @@
+"""Sections of a comparison's page that show its evaluation; each is a function of the content."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+from aimc_robust.report import device_section, terms
+from aimc_robust.report.comparison import accuracy_figures, table_files, text
+from aimc_robust.report.comparison.content import ComparisonContent
+from aimc_robust.report.comparison.landscapes import landscape_figure
+from aimc_robust.report.formatting import MISSING, format_ci, format_number
+from aimc_robust.report.hardware_text import widest_ranges
+from aimc_robust.report.page_model import (
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Figure,
+    Files,
+    Filters,
+    Grid,
+    Prose,
+    Row,
+    Section,
+    Table,
+    codes,
+)  # fmt: skip
+
+
+def intro(content: ComparisonContent) -> list[Block | None]:
+    """Return what stands above all sections: the question, what was done, warnings, and the terms."""
+    spec, trials = content.results.spec, len(content.results.trials)
+    networks = text.network_names(spec)
+    images = [f"the same {f'{count} ' if count else ''}images of `{name}`" for name, count in content.images]
+    summary = (
+        f"Analog memory stores every weight with an error. This report compares {len(spec.labels)} training methods × "
+        f"{len(spec.train_seeds)} trained models each. Every model is programmed onto {spec.chips} simulated chips per "
+        f"target and tested on {' or '.join(images)} with the network{'s' if len(networks) > 1 else ''} "
+        f"{codes(networks)}. A target is the condition that a model is tested under: digital weights, a memory device, "
+        "or weight noise. All methods are tested on the same chips."
+    )
+    scale = f"Run {content.scale_note}: a smaller problem than that of the spec"
+    if content.paper:
+        scale += " and of the paper. Compare trends with the published values, not the values themselves"
+    unfinished = (
+        f"Unfinished: {content.missing} of {trials} models have no result yet. Run the same command again to continue."
+    )
+    failed = f"{len(content.failures)} of {trials} models failed, see [Failed models](#failed)."
+    warnings = {f"{scale}.": content.scale_note, unfinished: content.missing, failed: content.failures}
+    ranks = terms.ranks(content.baselines, same_images=text.has_different_images(spec))
+    meanings = [terms.MEAN, terms.SD_NOISE, terms.SD_SEED, terms.interval(content.estimates.values())]
+    meanings += [ranks, terms.settled(content.comparisons)]
+    return [
+        Prose(spec.question, "question"),
+        Prose(summary),
+        *(Prose(warning, "warning") for warning, applies in warnings.items() if applies),
+        Bullets(meanings, "note", "Terms", id="terms"),
+    ]
+
+
+def summary(content: ComparisonContent) -> Section:
+    """Say which method is better than the baseline, on which targets."""
+    items, unsettled = [], dict[str, list[str]]()
+    for c in content.baseline_comparisons:
+        if c.settled and c.comparison is not None and (difference := c.comparison.difference) is not None:
+            items.append(
+                f"`{c.target}`: **{c.best}** reaches {c.best_mean:.2f} %, {c.baseline} {c.baseline_mean:.2f} %. "
+                "Difference on the same chips: "
+                f"{text.format_difference(difference)}{text.model_count_note(content, difference)}."
+            )
+        else:
+            unsettled.setdefault(c.baseline, []).append(c.target)
+    items += [
+        f"Not settled on {codes(targets)}: no method is settled to be above {baseline}."
+        for baseline, targets in sorted(unsettled.items())
+    ]
+    return Section("Summary", [Bullets(items, "summary") if items else "No two methods have results to compare yet."])
+
+
+def accuracy(content: ComparisonContent) -> Section:
+    """Show the accuracy of each method on each target."""
+    note = (
+        "Each cell: mean accuracy [%], 95 % interval, and standard deviations sd_noise · sd_seed; see [Terms](#terms). "
+    )
+    sampling = terms.sampling_note([count for _, count in content.images], content.sampling_half_widths)
+    by_target = Figure(
+        partial(accuracy_figures.accuracy_by_target, content),
+        "Accuracy of each method on each target",
+        "Accuracy by target, with 95 % intervals.",
+    )
+    by_sigma = Figure(
+        partial(accuracy_figures.accuracy_by_sigma, content),
+        "Accuracy over the strength of Gaussian weight noise",
+        "Accuracy under Gaussian weight noise of increasing strength, with 95 % intervals. All strengths use the same "
+        "random draws, scaled.",
+    )
+    blocks: list[Block | None] = [
+        Filters(content.results.spec.labels, list(content.targets)),
+        *(_accuracy_table(content, targets) for targets in content.target_groups),
+        Prose(f"{note} {sampling or ''}".strip()) if content.estimates else None,
+        Files(table_files.accuracy_files(content)),
+        Grid([by_target, by_sigma]),
+    ]
+    return Section("Accuracy", blocks)
+
+
+def _accuracy_table(content: ComparisonContent, targets: list[str]) -> Table:
+    splits = {name: content.targets[name].split for name in targets}
+    heads = {name: name if split == "test" else f"{name}\non {split} images" for name, split in splits.items()}
+    rows: list[Row] = [
+        [
+            ("method", f"{method}\n{text.method_overrides(content.results.spec, method)}"),
+            *((heads[target], _accuracy_cell(content, method, target)) for target in targets),
+        ]
+        for method in content.results.spec.labels
+    ]
+    return Table(f"Accuracy: {', '.join(targets)}", rows, "accuracy", across="target")
+
+
+def _accuracy_cell(content: ComparisonContent, method: str, target: str) -> str | Cell:
+    ranking = content.rankings[target].get(method)
+    if ranking is None:
+        return MISSING
+    estimate, seeds = ranking.estimate, len(content.results.spec.train_seeds)
+    mean, top5 = format_number(estimate.mean), content.top5.get((method, target))
+    lines = [
+        mean,
+        format_ci(estimate),
+        f"sd {format_number(estimate.sd_noise)} · {format_number(estimate.sd_seed)}",
+        "" if top5 is None else f"top-5 {format_number(top5)}",
+        f"{estimate.seeds} of {seeds} models" if estimate.seeds < seeds else "",
+    ]
+    mark: Literal["best", "above", ""] = "best" if ranking.is_best else "above" if ranking.status == "above" else ""
+    return Cell("\n".join(lines), mark, estimate.mean, ranking.tags)
+
+
+def landscape(content: ComparisonContent) -> Section | None:
+    """Show the loss around the trained models."""
+    parts = [_landscape(content, name) for name in content.landscapes]
+    return Section("Loss landscape", [Prose(text.landscape_note(content.results.spec)), *parts]) if parts else None
+
+
+def _landscape(content: ComparisonContent, name: str) -> Section:
+    spec, surfaces = content.results.landscapes[name], content.landscapes[name]
+    draw, seeds = partial(landscape_figure, name, spec.grid, surfaces), len(content.results.spec.train_seeds)
+    rows = [
+        [
+            ("method", method + (f"\n{surface.models} of {seeds} models" if surface.models < seeds else "")),
+            ("lowest loss", format_number(surface.lowest, 3)),
+            ("points at most 1 above it [%]", format_number(surface.flat_percent, 1)),
+        ]
+        for method, surface in surfaces.items()
+    ]
+    blocks: list[Block | None] = [
+        Figure(draw, f"Loss of each method over the plane of {name}"),
+        Table(f"Flatness: {name}", rows),
+        Files(table_files.landscape_files(name, spec.grid, surfaces)),
+    ]
+    return Section(f"{name}, on {spec.split} images", blocks)
+
+
+def failures(content: ComparisonContent) -> Section | None:
+    """List the models that failed."""
+    items = [f"`{trial}`: {reason}" for trial, reason in content.failures.items()]
+    return Section("Failed models", [Bullets(items)], id="failed") if items else None
+
+
+def compensation(content: ComparisonContent) -> Section | None:
+    """Compare each device with and without its digital compensation."""
+    rows = [
+        [
+            ("target", effect.target),
+            ("method", effect.method),
+            ("without [%]", f"{format_number(effect.before.mean)} {format_ci(effect.before)}"),
+            ("with [%]", f"{format_number(effect.after.mean)} {format_ci(effect.after)}"),
+            ("difference", text.format_comparison(effect.comparison)),
+            ("compensation", effect.compensation),
+        ]
+        for effect in content.compensation_effects
+    ]
+    note = Prose("Digital corrections, compared with the same chips without them. settled: see [Terms](#terms).")
+    return Section("Compensation", [note, Table("Compensation", rows)]) if rows else None
+
+
+def devices(content: ComparisonContent) -> Section | None:
+    """Describe the devices."""
+    return device_section.device_section(content.devices, content.coverage, partial(widest_ranges, content.results))
+
+
+def reproduction(content: ComparisonContent) -> Section:
+    """Say how to get the same numbers again."""
+    how = (
+        "Save the spec below as `spec.toml` (a copy lies beside this page) in a folder where its relative paths "
+        "resolve, and run `aimc-robust compare spec.toml`. The same seeds give the same numbers with the same "
+        "versions and number of threads."
+    )
+    several = (
+        "These results were produced in several environments, with different versions or numbers of threads. A run "
+        "in a single environment may differ in the last digits."
+    )
+    warnings = [Prose(several, "warning")] if len(content.environments) > 1 else []
+    notes = device_section.environment_notes(content.environments)
+    files = Files(table_files.row_files(content))
+    return Section("How to reproduce", [how, *warnings, *notes, files, Code(content.spec_text)])

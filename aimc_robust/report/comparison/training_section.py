@@ -1,0 +1,88 @@
+"""Section of a comparison's page on the trainings: settings, costs, curves and diagnostics."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aimc_robust.report.comparison import diagnostics_figures as diagnostics
+from aimc_robust.report.comparison import text
+from aimc_robust.report.comparison.content import ComparisonContent
+from aimc_robust.report.comparison.training_figures import MeanRows, training_curves
+from aimc_robust.report.formatting import MISSING, format_ratio, format_significant
+from aimc_robust.report.page_model import Cell, Figure, Grid, Legend, Prose, Row, Section, Table
+from aimc_robust.report.plot_style import Styles, others_label
+
+
+def training(content: ComparisonContent) -> Section:
+    """Show how each method was trained, at which cost."""
+    curves = Figure(
+        partial(training_curves, content.results.spec, content.means, content.styles),
+        "Training loss and validation accuracy over the epochs",
+        "Mean over training seeds. For methods that perturb the weights, the training loss is that of the perturbed "
+        "weights.",
+    )
+    table = Table("Training", [_method_row(content, method) for method in content.results.spec.labels])
+    return Section("Training", [table, Prose(_recipe(content)), curves, _diagnostics(content)])
+
+
+def _method_row(content: ComparisonContent, method: str) -> Row:
+    spec, cost = content.results.spec, content.costs[method]
+    built = spec.method(method, seed=0)
+    own = text.method_overrides(spec, method) or MISSING
+    passes = f"{cost.passes} pass{'es' if cost.passes > 1 else ''} per update"
+    seconds = "" if cost.seconds is None else f"{format_significant(cost.seconds)} s"
+    return [
+        ("method", method),
+        ("kind", spec.methods[method].kind),
+        ("settings", text.method_settings(spec, method)),
+        *([("overrides", own)] if text.has_method_overrides(spec) else []),
+        ("batches per update", str(built.batches_per_update)),
+        ("BatchNorm statistics from", f"{built.bn_stats} pass"),
+        ("FLOPs", Cell(f"{format_ratio(cost.flops)}\n{passes}", value=cost.flops)),
+        ("time per epoch", Cell(f"{format_ratio(cost.time)}\n{seconds}", value=cost.seconds)),
+    ]
+
+
+def _recipe(content: ComparisonContent) -> str:
+    spec = content.results.spec
+    recipe = spec.config()
+    decay = " with cosine decay" if recipe.schedule == "cosine" else ""
+    exception = ", except where a method overrides it" if text.has_method_overrides(spec) else ""
+    doubt = "; the trainings ran in different environments, so their times may not be comparable"
+    return (
+        f"Recipe: {recipe.epochs} epochs, batch size {recipe.batch_size}, learning rate {recipe.lr}{decay}, momentum "
+        f"{recipe.momentum}, weight decay {recipe.weight_decay}, label smoothing {recipe.label_smoothing}{exception}. "
+        f"{text.checkpoint_note(spec)} FLOPs: forward and backward passes per update relative to SGD, which takes one. "
+        "Time per epoch: median over epochs and training seeds, including validation, relative to sgd with the same "
+        f"network and images{doubt if len(content.environments) > 1 else ''}."
+    )
+
+
+def _diagnostics(content: ComparisonContent) -> Section | None:
+    rows, styles = diagnostics.diagnostics_rows(content.means), content.styles
+    if not rows:
+        return None
+    note = (
+        "Mean over training seeds; a dot marks the last epoch. The values of every epoch are in "
+        "`runs/*/history.jsonl`. Losses are those that the training minimizes, on images without augmentation. "
+        "Sharpness: increase of the loss at perturbed weights. Gradient sharpness: the same at the perturbation "
+        "where the method takes its gradient. Test images are only monitored, never used for training. "
+        f"{diagnostics.diagnostics_cost(content)} Figure numbers refer to the Incorruptible paper."
+    )
+    groups = [
+        Section(title, [Grid([_panel(panel, rows, styles) for panel in panels], "panels")])
+        for title, panels in diagnostics.panel_groups(rows).items()
+    ]
+    lines = {method: style.svg_line for method, style in styles.items() if style.number is not None}
+    others = others_label(styles, "methods")
+    last = [
+        [("", quantity), *((method, format_significant(value)) for method, value in values.items())]
+        for quantity, values in diagnostics.last_epoch_table(rows)
+    ]
+    table = Section("At the last epoch", [Table("Diagnostics at the last epoch", last, across="method")])
+    title = "Training diagnostics: robustness, gradients and sharpness per epoch"
+    return Section(title, [Prose(note), Legend(lines, others and f"gray: {others}"), *groups, table], folded=True)
+
+
+def _panel(panel: diagnostics.Panel, rows: MeanRows, styles: Styles) -> Figure:
+    return Figure(partial(diagnostics.panel_figure, panel, rows, styles), f"{panel.title} over {panel.x_label}")

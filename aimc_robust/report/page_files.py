@@ -1,0 +1,39 @@
+"""The files of a page: HTML, Markdown, its figures, and the tables that stand beside it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from aimc_robust.parallel.cores import available_cpus
+from aimc_robust.parallel.process_pool import ordered_map
+from aimc_robust.report.html_page import render_html
+from aimc_robust.report.markdown_page import render_markdown
+from aimc_robust.report.page_model import Figure, Files, Page, walk
+
+Contents = dict[str, str | bytes]
+"""Path relative to the page's folder -> content."""
+
+
+def page_files(page: Page, stem: str = "report") -> Contents:
+    """Render a page, and make its figures and tables, on Linux in one forked process per core.
+
+    Args:
+        page: The page.
+        stem: Name of the page's files, without suffix.
+
+    Returns:
+        The content of every file; the HTML is the last, as it refers to the others.
+    """
+    blocks = list(walk([*page.intro, *page.sections]))
+    figures = [block for block in blocks if isinstance(block, Figure)]
+    tables = {name: make for block in blocks if isinstance(block, Files) for name, make in block.files.items()}
+    functions: list[Callable[[], Any]] = [*tables.values(), *(figure.draw for figure in figures)]
+    jobs = max(1, min(len(available_cpus()), len(functions))) if sys.platform == "linux" else None
+    made = list(ordered_map(lambda number: functions[number](), range(len(functions)), jobs=jobs))
+    contents: Contents = dict(zip(tables, made, strict=False))
+    drawn = {id(figure): result for figure, result in zip(figures, made[len(tables) :], strict=True) if result}
+    for result in drawn.values():
+        contents |= {f"figures/{result.name}.svg": result.svg_document, f"figures/{result.name}.png": result.png}
+    return contents | {f"{stem}.md": render_markdown(page), f"{stem}.html": render_html(page, drawn)}
