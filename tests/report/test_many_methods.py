@@ -99,7 +99,10 @@ def test_models_of_an_evaluation(drawn, models):
     for family in families:
         for time_s, target in zip((0.0, 3600.0, 86400.0), family, strict=True):
             target.time_s = time_s
-    rows = {key: {"target": key[1], "mean": e.mean, "ci_high": e.ci[1]} for key, e in shown.estimates.items()}
+    rows = {
+        key: {"target": key[1], "mean": e.mean, "ci_low": e.ci[0], "ci_high": e.ci[1]}
+        for key, e in shown.estimates.items()
+    }
     shown.row, shown.families, shown.targets = lambda m, t: rows[m, t], families, list(shown.targets.values())
     evaluation_figures.accuracy_over_time(shown)
     evaluation_figures.chip_accuracies(shown)
