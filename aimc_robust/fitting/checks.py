@@ -9,17 +9,18 @@ import numpy as np
 from scipy import stats
 
 EXACT_TOLERANCE = 1e-6  # of the window: difference up to which non-random values count as equal
+SMALLEST_STD = 1e-9  # of the window: up to it values count as not random
 MIN_VALUES = 100  # for a check
 
 
 class Check(NamedTuple):
-    """One comparison of simulated cells with the reference.
+    """One comparison of simulated cells with what the device states.
 
     Attributes:
         name: What is compared.
-        target: Target state [card.unit]; None if the check covers all targets.
+        target: Target state [device.unit]; None if the check covers all targets.
         time_s: Seconds since programming; None if the check covers all times.
-        expected: Value of the reference.
+        expected: Value that the device states.
         observed: Value of the simulation.
         p: p value of a difference as large; 0 or 1 for values that are not random.
     """

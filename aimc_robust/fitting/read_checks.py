@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import stats
 from scipy.special import ndtr
 
-from aimc_robust.devices.card import Card
+from aimc_robust.devices.cell_model import CellModel
+from aimc_robust.devices.cell_model_checks import read_std
+from aimc_robust.devices.cells import CellStates
 from aimc_robust.fitting.checks import (
     EXACT_TOLERANCE,
     MIN_VALUES,
@@ -16,17 +19,17 @@ from aimc_robust.fitting.checks import (
     mean_check,
     uniformity_check,
 )
-from aimc_robust.fitting.reference_laws import reference_read_std
 from aimc_robust.fitting.simulated_cells import READS, SimulatedCells
 
 
-def read_checks(card: Card, cells: SimulatedCells) -> list[Check]:
-    """Check that reads, standardized by the reference's width for each cell, are normal, of width 1 and independent."""
-    if cells.reads is None or card.read is None:
+def read_checks(cell: CellModel, cells: SimulatedCells) -> list[Check]:
+    """Check that reads, standardized by the stated width for each cell, are normal, of width 1 and independent."""
+    if cells.reads is None:
         return []
     span, checks = float(np.ptp(cells.targets)), []
     for i, time_s in enumerate(cells.times_s):
-        std = reference_read_std(card.read, cells.states[0], cells.states[i], time_s)
+        states = CellStates(torch.from_numpy(cells.states[0]), torch.from_numpy(cells.states[i]))
+        std = read_std(cell, states, time_s=time_s).numpy()
         noise = cells.reads[i] - cells.states[i][:, None]
         silent = std <= EXACT_TOLERANCE * span
         if silent.any():
