@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import pytest
 import torch
 from support.draws import draws
+from support.moments import state_moments
 from torch import nn
 
 import aimc_robust as ar
@@ -13,7 +14,6 @@ from aimc_robust.devices.cell_model_checks import read_std
 from aimc_robust.devices.curves import drift_curves, programming_curve, read_curve, read_times_s, round_times_s
 from aimc_robust.devices.laws.base import DriftLaw, ProgrammingLaw, ReadLaw
 from aimc_robust.devices.library import load_card
-from aimc_robust.devices.moment_table import state_moments
 from aimc_robust.devices.states import cell_states
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation.error_sources import active_sources
