@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import stats
 from scipy.special import ndtr
 
 from aimc_robust.devices.cell_model import CellModel
@@ -16,7 +15,7 @@ from aimc_robust.fitting.checks import (
     Check,
     correlation_checks,
     equality_check,
-    mean_check,
+    moment_checks,
     uniformity_check,
 )
 from aimc_robust.fitting.simulated_cells import READS, SimulatedCells
@@ -38,7 +37,9 @@ def read_checks(cell: CellModel, cells: SimulatedCells) -> list[Check]:
             checks.append(equality_check(name, None, time_s, 0.0, largest, span * 10.0))
         z = noise / np.where(silent, np.nan, std)[:, None]
         for j, target in enumerate(cells.targets.tolist()):
-            checks += _moment_checks(z[..., j], target, time_s)
+            values = z[..., j][np.isfinite(z[..., j])]
+            if len(values) >= MIN_VALUES:
+                checks += moment_checks(" of read noise (relative)", target, time_s, values)
         pooled = z[np.isfinite(z)]
         if len(pooled) < MIN_VALUES:
             continue
@@ -46,17 +47,3 @@ def read_checks(cell: CellModel, cells: SimulatedCells) -> list[Check]:
         checks += correlation_checks("the correlation of one read and the next", z[:, 1:], z[:, : READS - 1])
         checks += correlation_checks("the correlation of read noise between cells", z[:, :, 1:], z[:, :, :-1])
     return checks
-
-
-def _moment_checks(z: np.ndarray, target: float, time_s: float) -> list[Check]:
-    """Width and mean of standardized reads of one target; nothing for too few values."""
-    z = z[np.isfinite(z)]
-    if len(z) < MIN_VALUES:
-        return []
-    square = float((z**2).sum())
-    p = min(1.0, 2.0 * float(min(stats.chi2.sf(square, len(z)), stats.chi2.cdf(square, len(z)))))
-    width, error = float(np.sqrt(square / len(z))), 1.0 / np.sqrt(len(z))
-    return [
-        Check("the width of read noise (relative)", target, time_s, 1.0, width, p),
-        mean_check("the mean of read noise (relative)", target, time_s, 0.0, float(z.mean()), error),
-    ]

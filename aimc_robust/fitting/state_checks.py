@@ -12,7 +12,7 @@ from aimc_robust.fitting.checks import (
     Check,
     correlation_checks,
     equality_check,
-    mean_check,
+    moment_checks,
     uniformity_check,
 )
 from aimc_robust.fitting.simulated_cells import SimulatedCells
@@ -36,33 +36,28 @@ def state_checks(cells: SimulatedCells, stated: np.ndarray, rng: np.random.Gener
     for i, time_s in enumerate(cells.times_s):
         for j, target in enumerate(cells.targets.tolist()):
             now, expected = cells.states[i, ..., j].ravel(), stated[i, :, j]
-            checks += _moment_checks("", target, time_s, now, expected, span)
+            checks += _value_checks("", target, time_s, now, expected, span)
             if i in (0, last) and expected.std() > SMALLEST_STD * span:
                 scores = _uniform_scores(now, expected, rng, span)
                 checks.append(uniformity_check("the distribution (distance)", target, time_s, scores))
             if i > 0:
                 change, expected_change = now - cells.states[i - 1, ..., j].ravel(), expected - stated[i - 1, :, j]
-                checks += _moment_checks(
+                checks += _value_checks(
                     " of the change since the time before,", target, time_s, change, expected_change, span
                 )
     return checks
 
 
-def _moment_checks(
+def _value_checks(
     of: str, target: float, time_s: float, value: np.ndarray, expected: np.ndarray, span: float
 ) -> list[Check]:
     """Mean and standard deviation of values (n,) against those of equally likely ones (points,)."""
     mean, deviation = float(expected.mean()), expected - expected.mean()
     variance, fourth = float((deviation**2).mean()), float((deviation**4).mean())
-    if variance <= (SMALLEST_STD * span) ** 2:
-        farthest = float(value[np.argmax(np.abs(value - mean))])
-        return [equality_check(f"the value (no error){of}", target, time_s, mean, farthest, span)]
-    square, n = float(((value - mean) ** 2).mean()), len(value)
-    p = float(2.0 * stats.norm.sf(abs(square - variance) / np.sqrt((fourth - variance**2) / n)))
-    return [
-        mean_check(f"the mean{of}", target, time_s, mean, float(value.mean()), np.sqrt(variance / n)),
-        Check(f"the standard deviation{of}", target, time_s, float(np.sqrt(variance)), float(np.sqrt(square)), p),
-    ]
+    if variance > (SMALLEST_STD * span) ** 2:
+        return moment_checks(of, target, time_s, value, mean=mean, variance=variance, fourth=fourth)
+    farthest = float(value[np.argmax(np.abs(value - mean))])
+    return [equality_check(f"the value (no error){of}", target, time_s, mean, farthest, span)]
 
 
 def _uniform_scores(state: np.ndarray, expected: np.ndarray, rng: np.random.Generator, span: float) -> np.ndarray:

@@ -94,7 +94,7 @@ def test_cells_that_share_their_errors_are_found(monkeypatch):
 def test_read_noise_that_is_5_percent_off_is_found(monkeypatch):
     right = programmed_matrix.read_std
     monkeypatch.setattr(programmed_matrix, "read_std", lambda *args, **options: right(*args, **options) * 1.05)
-    assert "the width of read noise (relative)" in failed("sonos-agrawal2022")
+    assert "the standard deviation of read noise (relative)" in failed("sonos-agrawal2022")
 
 
 def test_read_noise_that_is_frozen_is_found(monkeypatch):
@@ -188,7 +188,7 @@ def test_a_cell_model_in_python_is_verified():
     assert verdict.times_s[0] == 0.0
     assert len(verdict.times_s) == 4
     names = {check.name for check in verdict.checks}
-    assert {"the width of read noise (relative)", "the fraction of cells stuck high"} <= names
+    assert {"the standard deviation of read noise (relative)", "the fraction of cells stuck high"} <= names
 
 
 @pytest.mark.parametrize(
