@@ -12,6 +12,7 @@ from aimc_robust.experiments.execution.engines.base import Engine
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.inheritance import resolved_toml
 from aimc_robust.experiments.spec.loading import load_spec
+from aimc_robust.io.user_code import import_callable
 from aimc_robust.report.freshness import report_is_current
 from aimc_robust.training.fabric import Machine
 
@@ -64,6 +65,8 @@ def compare_and_report(
         AimcError: As `aimc_robust.experiments.compare.compare`.
     """
     comparison = load_spec(spec, scale=scale, overrides=overrides)
+    for reference in comparison.report_sections:  # now, not after hours of training
+        import_callable(reference, what="report section", near=[spec.parent])
     if tensorboard and machine.is_first:
         events = TensorBoard(ComparisonResults(folder, comparison), model_cache=model_cache)
         progress = ProgressGroup([progress, events])
