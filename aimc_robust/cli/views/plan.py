@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from itertools import groupby
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from aimc_robust.experiments.planning.plan import Plan, PlannedTrial, State
 
 FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where nothing needs to wrap [characters]
-BYTE_UNITS = (("B", 1.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9))
 COUNTED_STATES = (
     ("done", (State.DONE,)),
     ("to evaluate", (State.TRAINED, State.SHARED)),
@@ -76,7 +76,7 @@ def lines(plan: Plan) -> list[str]:
         order = f"{plan.jobs} at a time" if plan.jobs > 1 else "one after the other"
         text += [
             f"Time left: {at_least}about {duration(plan.seconds)} {order}, on this machine ({plan.device}).",
-            f"Disk space of new checkpoints: {at_least}{size(plan.disk_bytes)}.",
+            f"Disk space of new checkpoints: {at_least}{decimal(plan.disk_bytes)}.",
             "Measured on untrained networks, medians:",
             *(f"  {line}" for line in plan.measured),
         ]
@@ -98,12 +98,6 @@ def duration(seconds: float) -> str:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     hours = round(seconds / 3600)
     return f"{hours // 24} d {hours % 24:02d} h"
-
-
-def size(count: int) -> str:
-    """Format a number of bytes with a suitable unit."""
-    unit, factor = next(((u, f) for u, f in reversed(BYTE_UNITS) if count >= f), BYTE_UNITS[0])
-    return f"{count / factor:.3g} {unit}"
 
 
 def _state_text(planned: PlannedTrial) -> str:

@@ -9,12 +9,12 @@ from torch import nn
 from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.batches import split_batches
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
+from aimc_robust.experiments.execution.target_runner import condition_of
 from aimc_robust.experiments.planning.timer import MAX_REPETITIONS
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.metrics import Batch
-from aimc_robust.noise.base import WeightNoise
-from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, RadiusTarget, Target
+from aimc_robust.targets.target import CrossbarTarget, Target
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
 
@@ -35,20 +35,17 @@ def chip_steps(model: nn.Module, target: Target | LandscapeSpec, batch: Batch, e
         example: A few images for calibration, compensation and ascent directions.
     """
     batches = split_batches(batch, EVALUATION_BATCH_SIZE)
-    if isinstance(target, DigitalTarget | AscentTarget):  # one chip only, or another step for each
-        while True:
-            noise = target.step(model, example) if isinstance(target, AscentTarget) else None
-            list(evaluate_chips(model, batches, noise, chips=[0]))
-            yield
-    condition: WeightNoise
-    deployment, time_s = None, 0.0
-    if isinstance(target, LandscapeSpec):
-        condition = target.grid.step(filter_directions(model, seed=0), 0)
-    elif isinstance(target, CrossbarTarget):
-        condition, time_s = target.crossbar, target.time_s
+    if isinstance(target, CrossbarTarget):  # many chips share the preparation of the model
         deployment = calibrate_deployment(model, target.crossbar, target.deployment, [example[0]])
+        chips = range(1 + MAX_REPETITIONS)
+        for _ in evaluate_chips(
+            model, batches, target.crossbar, chips=chips, time_s=target.time_s, deployment=deployment
+        ):
+            yield
+    elif isinstance(target, LandscapeSpec):
+        directions = filter_directions(model, seed=0)
+        yield from repeat(lambda: list(evaluate_chips(model, batches, target.grid.step(directions, 0), chips=[0])))
     else:
-        condition = target.noise(model) if isinstance(target, RadiusTarget) else target.noise
-    chips = range(1 + MAX_REPETITIONS)
-    for _ in evaluate_chips(model, batches, condition, chips=chips, time_s=time_s, deployment=deployment):
-        yield
+        yield from repeat(
+            lambda: list(evaluate_chips(model, batches, condition_of(target, model, [example]), chips=[0]))
+        )
