@@ -14,7 +14,7 @@ from aimc_robust.experiments.planning.timer import MAX_REPETITIONS
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.metrics import Batch
-from aimc_robust.targets.target import CrossbarTarget, Target
+from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, Target
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
 
@@ -35,17 +35,17 @@ def chip_steps(model: nn.Module, target: Target | LandscapeSpec, batch: Batch, e
         example: A few images for calibration, compensation and ascent directions.
     """
     batches = split_batches(batch, EVALUATION_BATCH_SIZE)
-    if isinstance(target, CrossbarTarget):  # many chips share the preparation of the model
-        deployment = calibrate_deployment(model, target.crossbar, target.deployment, [example[0]])
-        chips = range(1 + MAX_REPETITIONS)
-        for _ in evaluate_chips(
-            model, batches, target.crossbar, chips=chips, time_s=target.time_s, deployment=deployment
-        ):
-            yield
-    elif isinstance(target, LandscapeSpec):
+    if isinstance(target, LandscapeSpec):
         directions = filter_directions(model, seed=0)
         yield from repeat(lambda: list(evaluate_chips(model, batches, target.grid.step(directions, 0), chips=[0])))
-    else:
+    elif isinstance(target, DigitalTarget | AscentTarget):  # one chip only, or another step for each
         yield from repeat(
             lambda: list(evaluate_chips(model, batches, condition_of(target, model, [example]), chips=[0]))
         )
+    else:  # many chips share the preparation of the model
+        deployment = None
+        if isinstance(target, CrossbarTarget):
+            deployment = calibrate_deployment(model, target.crossbar, target.deployment, [example[0]])
+        condition, chips = condition_of(target, model, [example]), range(1 + MAX_REPETITIONS)
+        for _ in evaluate_chips(model, batches, condition, chips=chips, time_s=target.time_s, deployment=deployment):
+            yield
