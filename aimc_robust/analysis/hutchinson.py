@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aimc_robust.analysis.hessian_probes import probe_diagonals, twice_differentiable
-from aimc_robust.noise.analog_weights import Scope, weights_in_scope
 from aimc_robust.training.methods.gradient_passes import Batch, LossFunction
 
 
@@ -114,39 +113,6 @@ def contract_hessian(
     values = torch.tensor(rows, dtype=torch.float64).reshape(len(losses), probes, len(weightings), len(names))
     counts = torch.tensor(images, dtype=torch.float64)
     return Contraction(names, values.permute(2, 3, 0, 1), torch.tensor(losses, dtype=torch.float64), counts)
-
-
-def hessian_diagonal(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    *,
-    scope: Scope = "weights",
-    loss_fn: LossFunction = F.cross_entropy,
-    seed: int = 0,
-    probes: int = 1,
-) -> dict[str, Tensor]:
-    """Estimate the diagonal of the Hessian of the mean loss; see `contract_hessian` for the other arguments and errors.
-
-    Args:
-        model: The model.
-        batches: (input, target) pairs.
-        scope: Which parameters, see `weights_in_scope`.
-        loss_fn: Function (outputs, targets) -> mean loss of the batch.
-        seed: Root seed of the signs.
-        probes: Random sign vectors per batch.
-
-    Returns:
-        Parameter name -> estimated diagonal, of the parameter's shape.
-    """
-    total = 0
-    sums: dict[str, Tensor] = {}
-    with twice_differentiable(model, weights_in_scope(model, scope)) as weights:
-        for draw in probe_diagonals(model, batches, weights, loss_fn, seed, probes):
-            total += draw.images
-            for name, diagonal in draw.diagonal.items():
-                diagonal.mul_(draw.images)
-                sums[name] = sums[name].add_(diagonal) if name in sums else diagonal
-    return {name: diagonal.div_(total) for name, diagonal in sums.items()}
 
 
 def _dot(weighting: Mapping[str, Tensor], name: str, diagonal: Mapping[str, Tensor]) -> float:

@@ -31,12 +31,10 @@ class ComparisonOutcome:
     Attributes:
         results: The results folder.
         failed: Trial -> reason, of the trials that failed.
-        complete: Whether every trial of the spec is finished or has failed.
     """
 
     results: ComparisonResults
     failed: dict[Trial, str]
-    complete: bool
 
 
 def compare(
@@ -124,8 +122,7 @@ def compare(
             results.write_tables()
         runner.wait_for_all()
     failed = {trial: reason for trial, reason in failures.items() if reason}
-    complete = runner.writes and all(_is_complete(results, trial) for trial in results.trials)
-    return ComparisonOutcome(results, failed, complete)
+    return ComparisonOutcome(results, failed)
 
 
 def _select_part(trials: list[Trial], part: tuple[int, int]) -> list[Trial]:

@@ -9,17 +9,18 @@ import numpy as np
 from scipy import stats
 
 EXACT_TOLERANCE = 1e-6  # of the window: difference up to which non-random values count as equal
+SMALLEST_STD = 1e-9  # of the window: up to it values count as not random
 MIN_VALUES = 100  # for a check
 
 
 class Check(NamedTuple):
-    """One comparison of simulated cells with the reference.
+    """One comparison of simulated cells with what the device states.
 
     Attributes:
         name: What is compared.
-        target: Target state [card.unit]; None if the check covers all targets.
+        target: Target state [device.unit]; None if the check covers all targets.
         time_s: Seconds since programming; None if the check covers all times.
-        expected: Value of the reference.
+        expected: Value that the device states.
         observed: Value of the simulation.
         p: p value of a difference as large; 0 or 1 for values that are not random.
     """
@@ -32,9 +33,34 @@ class Check(NamedTuple):
     p: float
 
 
-def mean_check(name: str, target: float, time_s: float, expected: float, observed: float, error: float) -> Check:
-    """Z test of a mean with the standard error `error`."""
-    return Check(name, target, time_s, expected, observed, float(2.0 * stats.norm.sf(abs(observed - expected) / error)))
+def moment_checks(
+    of: str,
+    target: float,
+    time_s: float,
+    value: np.ndarray,
+    *,
+    mean: float = 0.0,
+    variance: float = 1.0,
+    fourth: float = 3.0,
+) -> list[Check]:
+    """Z tests of mean and standard deviation of `value` (n,).
+
+    Args:
+        of: What has this mean, for the names of the checks.
+        target: Target state [device.unit].
+        time_s: Seconds since programming.
+        value: The values, independent of each other.
+        mean: Expected mean; the defaults are those of a standard normal number.
+        variance: Expected variance.
+        fourth: Expected fourth central moment.
+    """
+    found, square, n = float(value.mean()), float(((value - mean) ** 2).mean()), len(value)
+    scores = (found - mean) / np.sqrt(variance / n), (square - variance) / np.sqrt((fourth - variance**2) / n)
+    p_mean, p_std = (float(2.0 * stats.norm.sf(abs(score))) for score in scores)
+    return [
+        Check(f"the mean{of}", target, time_s, mean, found, p_mean),
+        Check(f"the standard deviation{of}", target, time_s, float(np.sqrt(variance)), float(np.sqrt(square)), p_std),
+    ]
 
 
 def uniformity_check(name: str, target: float | None, time_s: float | None, u: np.ndarray) -> Check:

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import torch
 from scipy.special import ndtr
 
-from aimc_robust.devices.card import Card
+from aimc_robust.devices.cell_model import CellModel
+from aimc_robust.devices.cell_model_checks import read_std
+from aimc_robust.devices.cells import CellStates
 from aimc_robust.fitting.checks import (
     EXACT_TOLERANCE,
     MIN_VALUES,
     Check,
     correlation_checks,
     equality_check,
-    mean_check,
+    moment_checks,
     uniformity_check,
 )
-from aimc_robust.fitting.reference_laws import reference_read_std
 from aimc_robust.fitting.simulated_cells import READS, SimulatedCells
 
 
-def read_checks(card: Card, cells: SimulatedCells) -> list[Check]:
-    """Check that reads, standardized by the reference's width for each cell, are normal, of width 1 and independent."""
-    if cells.reads is None or card.read is None:
+def read_checks(cell: CellModel, cells: SimulatedCells) -> list[Check]:
+    """Check that reads, standardized by the stated width for each cell, are normal, of width 1 and independent."""
+    if cells.reads is None:
         return []
     span, checks = float(np.ptp(cells.targets)), []
     for i, time_s in enumerate(cells.times_s):
-        std = reference_read_std(card.read, cells.states[0], cells.states[i], time_s)
+        states = CellStates(torch.from_numpy(cells.states[0]), torch.from_numpy(cells.states[i]))
+        std = read_std(cell, states, time_s=time_s).numpy()
         noise = cells.reads[i] - cells.states[i][:, None]
         silent = std <= EXACT_TOLERANCE * span
         if silent.any():
@@ -35,7 +37,9 @@ def read_checks(card: Card, cells: SimulatedCells) -> list[Check]:
             checks.append(equality_check(name, None, time_s, 0.0, largest, span * 10.0))
         z = noise / np.where(silent, np.nan, std)[:, None]
         for j, target in enumerate(cells.targets.tolist()):
-            checks += _moment_checks(z[..., j], target, time_s)
+            values = z[..., j][np.isfinite(z[..., j])]
+            if len(values) >= MIN_VALUES:
+                checks += moment_checks(" of read noise (relative)", target, time_s, values)
         pooled = z[np.isfinite(z)]
         if len(pooled) < MIN_VALUES:
             continue
@@ -43,17 +47,3 @@ def read_checks(card: Card, cells: SimulatedCells) -> list[Check]:
         checks += correlation_checks("the correlation of one read and the next", z[:, 1:], z[:, : READS - 1])
         checks += correlation_checks("the correlation of read noise between cells", z[:, :, 1:], z[:, :, :-1])
     return checks
-
-
-def _moment_checks(z: np.ndarray, target: float, time_s: float) -> list[Check]:
-    """Width and mean of standardized reads of one target; nothing for too few values."""
-    z = z[np.isfinite(z)]
-    if len(z) < MIN_VALUES:
-        return []
-    square = float((z**2).sum())
-    p = min(1.0, 2.0 * float(min(stats.chi2.sf(square, len(z)), stats.chi2.cdf(square, len(z)))))
-    width, error = float(np.sqrt(square / len(z))), 1.0 / np.sqrt(len(z))
-    return [
-        Check("the width of read noise (relative)", target, time_s, 1.0, width, p),
-        mean_check("the mean of read noise (relative)", target, time_s, 0.0, float(z.mean()), error),
-    ]

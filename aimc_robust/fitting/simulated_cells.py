@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from aimc_robust.devices.card import Card
+from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.program import program
 
@@ -19,25 +19,27 @@ READS = 8  # of each cell at each time
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedCells:
-    """Cells of several chips. States in [card.unit], without stuck cells unless stated.
+    """Cells of several chips. States in [cell.unit], without stuck cells unless stated.
 
     Attributes:
         targets: Target states (targets,).
         times_s: Times [s], the first 0.
         states: States (times, chips, cells, targets).
-        reads: Reads (times, chips, reads, cells, targets); None for a card without read noise.
-        with_stuck: `states` at time 0 with the card's stuck cells (chips, cells, targets); None for a card without.
+        again: `states` of the first chip at the last time (cells, targets), programmed a second time.
+        reads: Reads (times, chips, reads, cells, targets); None for a device without read noise.
+        with_stuck: `states` at time 0 with the device's stuck cells (chips, cells, targets); None for one without.
     """
 
     targets: np.ndarray
     times_s: tuple[float, ...]
     states: np.ndarray
+    again: np.ndarray
     reads: np.ndarray | None
     with_stuck: np.ndarray | None
 
 
 def simulate_cells(
-    card: Card, *, targets: int, cells: int, chips: int, times_s: Sequence[float], chip_seed: int
+    cell: CellModel, *, targets: int, cells: int, chips: int, times_s: Sequence[float], chip_seed: int
 ) -> SimulatedCells:
     """Program a linear layer of `cells` outputs and `targets` inputs on `chips` chips, in float64.
 
@@ -46,14 +48,14 @@ def simulate_cells(
     of the weight that is read back.
 
     Args:
-        card: The card.
+        cell: The device.
         targets: Number of target states.
         cells: Number of cells for each target on each chip.
         chips: Number of chips.
         times_s: Seconds since programming.
         chip_seed: Seed of the chips.
     """
-    low, high = card.window
+    low, high = cell.window
     weights = np.linspace(-1.0, 1.0, targets)
     model = nn.utils.skip_init(nn.Linear, targets, cells, bias=False, dtype=torch.float64)  # draws nothing
     model.weight.data.copy_(torch.from_numpy(weights).expand(cells, targets))
@@ -63,22 +65,27 @@ def simulate_cells(
         return low + (weight + 1.0) / 2.0 * (high - low)
 
     def states(chip: int, time_s: float, stuck: tuple[float, float] | None) -> np.ndarray:
-        crossbar = Crossbar(card, mapping="offset", read_noise=False, stuck=stuck)
+        crossbar = Crossbar(cell, mapping="offset", read_noise=False, stuck=stuck)
         programmed = program(model, crossbar, chip_seed=chip_seed, chip=chip, time_s=time_s)
         return states_of(next(programmed.parameters()).detach().numpy())
 
     def reads(chip: int, time_s: float) -> np.ndarray:
-        crossbar = Crossbar(card, mapping="offset", stuck=(0.0, 0.0))
+        crossbar = Crossbar(cell, mapping="offset", stuck=(0.0, 0.0))
         programmed = program(model, crossbar, chip_seed=chip_seed, chip=chip, time_s=time_s)
         outputs = programmed(inputs).detach().numpy().reshape(READS, targets, cells)
         return states_of(outputs.transpose(0, 2, 1))
 
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of times outside the card's limits, where the law is verified too
+        warnings.simplefilter("ignore")  # of times outside the device's limits, where it is verified too
         return SimulatedCells(
             targets=states_of(weights),
             times_s=tuple(times_s),
             states=np.array([[states(chip, t, (0.0, 0.0)) for chip in range(chips)] for t in times_s]),
-            reads=np.array([[reads(chip, t) for chip in range(chips)] for t in times_s]) if card.read else None,
-            with_stuck=np.array([states(chip, 0.0, None) for chip in range(chips)]) if card.stuck else None,
+            again=states(0, times_s[-1], (0.0, 0.0)),
+            reads=np.array([[reads(chip, t) for chip in range(chips)] for t in times_s])
+            if cell.has_read_noise
+            else None,
+            with_stuck=np.array([states(chip, 0.0, None) for chip in range(chips)])
+            if any(cell.stuck_fractions)
+            else None,
         )

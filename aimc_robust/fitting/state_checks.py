@@ -1,83 +1,82 @@
-"""Checks of the states of simulated cells: their distribution, their independence, and stuck cells."""
+"""Checks of the states of simulated cells: their distribution, how they change, their independence, stuck cells."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import stats
-from scipy.special import ndtri
 
-from aimc_robust.devices.card import Card
+from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.fitting.checks import (
     EXACT_TOLERANCE,
+    SMALLEST_STD,
     Check,
     correlation_checks,
     equality_check,
-    mean_check,
+    moment_checks,
     uniformity_check,
 )
-from aimc_robust.fitting.reference_implementation import Reference
 from aimc_robust.fitting.simulated_cells import SimulatedCells
 
 
-def state_checks(
-    cells: SimulatedCells, references: list[list[Reference]], rng: np.random.Generator
-) -> tuple[np.ndarray, list[Check]]:
-    """Check mean and standard deviation at each target and time, and the distribution at the first and last time.
+def state_checks(cells: SimulatedCells, stated: np.ndarray, rng: np.random.Generator) -> list[Check]:
+    """Check mean and standard deviation at each target and time, and of the change since the time before.
+
+    The change shows whether a cell drifts along one trajectory. At the first and the last time the distribution is
+    checked too.
 
     Args:
         cells: The simulated cells.
-        references: The reference of each time and target.
+        stated: The states that the device states (times, points, targets), from `stated_states`.
         rng: For states that many cells share.
-
-    Returns:
-        Normal scores of all states (as `cells.states`, NaN where nothing is random), and the checks.
     """
-    span, checks = float(np.ptp(cells.targets)), []
-    scores = np.full(cells.states.shape, np.nan)
-    last = len(cells.times_s) - 1
+    span, last = float(np.ptp(cells.targets)), len(cells.times_s) - 1
+    name = "a chip that is programmed again (largest difference)"
+    largest = float(np.abs(cells.again - cells.states[last, 0]).max())
+    checks = [equality_check(name, None, cells.times_s[last], 0.0, largest, span)]
     for i, time_s in enumerate(cells.times_s):
         for j, target in enumerate(cells.targets.tolist()):
-            state, reference = cells.states[i, ..., j].ravel(), references[i][j]
-            mean, variance, _ = reference.moments
-            if variance <= (EXACT_TOLERANCE * span) ** 2:
-                farthest = float(state[np.argmax(np.abs(state - mean))])
-                checks.append(equality_check("the state (no error)", target, time_s, mean, farthest, span))
-                continue
-            checks += _moment_checks(state, reference)
-            u = _uniform_scores(reference, state, rng, span)
-            scores[i, ..., j] = ndtri(np.clip(u, 1e-12, 1.0 - 1e-12)).reshape(cells.states.shape[1:3])
-            if i in (0, last):
-                checks.append(uniformity_check("the distribution (distance)", target, time_s, u))
-    return scores, checks
+            now, expected = cells.states[i, ..., j].ravel(), stated[i, :, j]
+            checks += _value_checks("", target, time_s, now, expected, span)
+            if i in (0, last) and expected.std() > SMALLEST_STD * span:
+                scores = _uniform_scores(now, expected, rng, span)
+                checks.append(uniformity_check("the distribution (distance)", target, time_s, scores))
+            if i > 0:
+                change, expected_change = now - cells.states[i - 1, ..., j].ravel(), expected - stated[i - 1, :, j]
+                checks += _value_checks(
+                    " of the change since the time before,", target, time_s, change, expected_change, span
+                )
+    return checks
 
 
-def _moment_checks(state: np.ndarray, reference: Reference) -> list[Check]:
-    """Mean and standard deviation of the states (n,) of one target at one time."""
-    mean, variance, fourth = reference.moments
-    target, time_s, n = reference.target, reference.time_s, len(state)
-    square = float(((state - mean) ** 2).mean())
-    error = np.sqrt(max(fourth - variance**2, 0.0) / n)
-    p = float(2.0 * stats.norm.sf(abs(square - variance) / error))
-    return [
-        mean_check("the mean", target, time_s, mean, float(state.mean()), np.sqrt(variance / n)),
-        Check("the standard deviation", target, time_s, float(np.sqrt(variance)), float(np.sqrt(square)), p),
-    ]
+def _value_checks(
+    of: str, target: float, time_s: float, value: np.ndarray, expected: np.ndarray, span: float
+) -> list[Check]:
+    """Mean and standard deviation of values (n,) against those of equally likely ones (points,)."""
+    mean, deviation = float(expected.mean()), expected - expected.mean()
+    variance, fourth = float((deviation**2).mean()), float((deviation**4).mean())
+    if variance > (SMALLEST_STD * span) ** 2:
+        return moment_checks(of, target, time_s, value, mean=mean, variance=variance, fourth=fourth)
+    farthest = float(value[np.argmax(np.abs(value - mean))])
+    return [equality_check(f"the value (no error){of}", target, time_s, mean, farthest, span)]
 
 
-def _uniform_scores(reference: Reference, state: np.ndarray, rng: np.random.Generator, span: float) -> np.ndarray:
+def _uniform_scores(state: np.ndarray, expected: np.ndarray, rng: np.random.Generator, span: float) -> np.ndarray:
     """P(a cell <= state), uniform if the states are right; equal states are spread over their probability."""
-    width = 1e-9 * span
-    low, high = reference.cdf(state - width), reference.cdf(state + width)
+    points, width = np.sort(expected), 1e-9 * span
+    low = np.searchsorted(points, state - width, side="left") / len(points)
+    high = np.searchsorted(points, state + width, side="right") / len(points)
     return low + rng.uniform(size=len(state)) * (high - low)
 
 
-def independence_checks(scores: np.ndarray) -> list[Check]:
-    """Check correlations at time 0.
+def independence_checks(states: np.ndarray) -> list[Check]:
+    """Check correlations of the programming errors.
 
     Args:
-        scores: Normal scores (times, chips, cells, targets).
+        states: States right after programming (chips, cells, targets).
     """
-    z = scores[0]
+    deviation = states - states.mean(axis=(0, 1))
+    std = deviation.std(axis=(0, 1))
+    z = (deviation / np.where(std > 0, std, 1.0))[..., std > SMALLEST_STD * states.std()]
     return [
         *correlation_checks("the correlation between neighbouring cells", z[:, 1:], z[:, :-1]),
         *correlation_checks("the correlation between neighbouring targets", z[..., 1:], z[..., :-1]),
@@ -85,18 +84,18 @@ def independence_checks(scores: np.ndarray) -> list[Check]:
     ]
 
 
-def stuck_checks(card: Card, cells: SimulatedCells) -> list[Check]:
+def stuck_checks(cell: CellModel, cells: SimulatedCells) -> list[Check]:
     """Check how many cells are moved to either end, and that the others stay as they were."""
     if cells.with_stuck is None:
         return []
-    low, high = card.window
+    low, high = cell.window
     span, checks = high - low, []
     before, after = cells.states[0], cells.with_stuck
     moved = np.abs(after - before) > EXACT_TOLERANCE * span
     at_end = [np.abs(after - end) <= EXACT_TOLERANCE * span for end in (low, high)]
     elsewhere = float((moved & ~at_end[0] & ~at_end[1]).sum())
     checks.append(equality_check("cells that stuck cells move elsewhere", None, 0.0, 0.0, elsewhere, 1.0))
-    ends = zip(("low", "high"), (low, high), at_end, card.stuck_fractions, strict=True)
+    ends = zip(("low", "high"), (low, high), at_end, cell.stuck_fractions, strict=True)
     for name, end, there, fraction in ends:
         visible = np.abs(before - end) > EXACT_TOLERANCE * span  # a cell at this end already would not show it
         count, number = int((moved & there & visible).sum()), int(visible.sum())

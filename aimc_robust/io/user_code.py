@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -59,13 +59,24 @@ def add_cwd_to_path() -> None:
         sys.path.insert(0, here)
 
 
-def import_callable(reference: str, *, what: str, kind: type = object) -> Callable[..., Any]:
+def _add_folder_of(module: str, near: Iterable[Path]) -> None:
+    """Put the first of the folders `near`, and those above them, that holds a module on the module search path."""
+    top = module.partition(".")[0]
+    for folder in (above for start in near for above in (start.resolve(), *start.resolve().parents)):
+        if (folder / top / "__init__.py").is_file() or (folder / f"{top}.py").is_file():
+            if str(folder) not in sys.path:
+                sys.path.append(str(folder))
+            return
+
+
+def import_callable(reference: str, *, what: str, kind: type = object, near: Iterable[Path] = ()) -> Callable[..., Any]:
     """Import the function or class that `package.module:name` names.
 
     Args:
         reference: The import path; modules in the working directory are found too.
         what: What it is imported for, for error messages.
         kind: What a call must return; a class of another kind is refused before it is called.
+        near: Folders in which, and above which, modules are found too.
 
     Returns:
         The function or class.
@@ -78,10 +89,14 @@ def import_callable(reference: str, *, what: str, kind: type = object) -> Callab
     if module.partition(".")[0] in sys.stdlib_module_names:
         raise InputError(f"{what} {reference}: {module} is part of Python's standard library; name a module of yours.")
     add_cwd_to_path()
+    _add_folder_of(module, near)
     try:
         function = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # whatever a user's module raises
-        raise InputError(f"{what} {reference}: the module cannot be imported: {told(error)}.") from None
+        raise InputError(
+            f"{what} {reference}: the module cannot be imported: {told(error)}; run the command in its folder, or put "
+            "it on PYTHONPATH."
+        ) from None
     if not callable(function):
         raise InputError(f"{what} {reference}: the module {module} has no function {name}.")
     if isinstance(function, type) and not issubclass(function, kind):

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from support.hessian import hessian_diagonal
 from support.quadratic import LOSS, batchnorm_net, example, hessian
 from torch import nn
 from torch.nn import functional as F
 
-from aimc_robust.analysis.hutchinson import contract_hessian, hessian_diagonal
+from aimc_robust.analysis.hutchinson import contract_hessian
 from aimc_robust.errors import DataError, InputError, UnknownNameError
 
 

@@ -148,20 +148,6 @@ def test_the_report_says_how_many_models_it_rests_on(comparison_with_landscape, 
     assert "| sgd 1 of 2 models |" in (folder / "report.md").read_text()
 
 
-def test_a_table_of_a_paper_cannot_show_a_landscape(write_spec):
-    paper = """
-[paper]
-citation = "C"
-place = "Table 1"
-columns = [{ title = "plane", target = "plane" }]
-rows = [{ title = "SGD", method = "sgd" }]
-"""
-    path = write_spec(PLANE)
-    path.write_text(path.read_text() + paper)
-    with pytest.raises(AimcError, match="target"):
-        load_spec(path)
-
-
 @pytest.fixture(scope="module")
 def comparison_with_landscape(tiny, trained_models, tmp_path_factory):
     """A finished comparison with a landscape on training images."""

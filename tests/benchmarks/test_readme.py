@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support.paper_specs import BENCHMARKS, NAMES, loaded
+from support.paper_specs import BENCHMARKS, NAMES, layout, loaded
 
 ROW = re.compile(
     r"^\| `aimc-robust compare benchmarks/(\S+)\.toml` \| (.+) \| (\d+) \| (\d+) \| (.+) \|$", re.MULTILINE
@@ -23,7 +23,7 @@ def test_every_spec_is_listed_once_with_what_it_reproduces_its_cost_and_its_stat
         assert int(models) == len(spec.labels) * len(spec.train_seeds), name
         assert int(epochs) == sum(spec.config_of(label).epochs for label in spec.labels) * len(spec.train_seeds), name
         assert status.strip(), name
-        number = re.search(r"A?\d+", spec.paper.place)[0]
+        number = re.search(r"A?\d+", layout(name).place)[0]
         assert re.search(rf"(Table|Figs?\.) (.*[ ,])?{number}\b", what), (what, number)
 
 

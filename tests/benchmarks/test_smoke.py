@@ -3,7 +3,8 @@
 import math
 
 import pytest
-from support.paper_specs import BENCHMARKS, NAMES, loaded
+from published.measured import measured_entries
+from support.paper_specs import BENCHMARKS, NAMES, layout, loaded
 
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
@@ -33,10 +34,12 @@ def test_the_smoke_scale_fills_every_place_whose_methods_it_keeps(name, models, 
     done = compare(spec, out, spec_text=text, **options)
     assert done.failed == {}
     page = write_report(out).read_text(encoding="utf-8")
-    assert spec.paper.place in page
-    assert spec.paper.citation in page
+    assert layout(name).place in page
+    assert layout(name).citation in page
 
-    found = [entry for row in gather(ComparisonResults.open(out)).paper.entries for entry in row]
+    content = gather(ComparisonResults.open(out))
+    entries = measured_entries(layout(name), spec.labels, content.estimates, content.costs)
+    found = [entry for row in entries for entry in row]
     kept = [entry for entry in found if entry.cell.methods]
     assert len(kept) >= 3
     assert [(entry.cell.row, entry.cell.column) for entry in kept if entry.measured is None] == []

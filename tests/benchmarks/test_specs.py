@@ -4,10 +4,10 @@ import csv
 import re
 
 import pytest
+from published.layout import PublishedCell
+from published.values import FILE
 from support.for_each import for_each
-from support.paper_specs import BENCHMARKS, NAMES, loaded, recipes
-
-from aimc_robust.experiments.spec.published_table import PaperCell
+from support.paper_specs import NAMES, layout, loaded, recipes
 
 TABLES = [name for name in NAMES if "/table" in name]
 PICTURES = [name for name in NAMES if "/figure" in name and name != "incorruptible/figure2"]  # without numbers
@@ -35,17 +35,18 @@ PRINTED = {
 }
 
 
-def cells(name: str) -> list[PaperCell]:
-    spec = loaded(name)
-    return [cell for row in spec.paper.cells(spec.labels) for cell in row]
+def cells(name: str) -> list[PublishedCell]:
+    return [cell for row in layout(name).cells(loaded(name).labels) for cell in row]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_spec_loads_at_every_scale_and_says_what_it_reproduces(name):
     spec = loaded(name)
-    assert spec.paper.citation
-    assert spec.paper.open, "each of the papers leaves something open"
-    assert re.search(r"(Table|Figures?) A?\d+", spec.paper.place)
+    assert spec.report_sections == ["published.section:published_table"]
+    layout(name).check_references(spec.labels, [target.name for target in spec.build_targets()])
+    assert layout(name).citation
+    assert layout(name).open, "each of the papers leaves something open"
+    assert re.search(r"(Table|Figures?) A?\d+", layout(name).place)
     for scale in ("mini", "smoke"):
         assert set(loaded(name, scale).labels) <= set(spec.labels)
         assert len(loaded(name, scale).build_targets()) == len(spec.build_targets())
@@ -61,17 +62,17 @@ def test_every_published_figure_of_a_table_has_its_place(name):
     placed = [(c.published.value, c.published.sd_noise, c.published.sd_seed) for c in cells(name)]
     figures = [
         tuple(float(row[key]) if row[key] else None for key in ("value", "sd_noise", "sd_seed"))
-        for row in loaded(name).paper.figures
+        for row in layout(name).values
     ]
     assert set(placed) == set(figures)
     measured = [cell for cell in cells(name) if not cell.cost]
-    assert len(measured) == sum(row["setting"] != "cost" for row in loaded(name).paper.figures)
+    assert len(measured) == sum(row["setting"] != "cost" for row in layout(name).values)
 
 
 def test_together_the_specs_cover_everything_that_is_published():
-    with (BENCHMARKS / "published.csv").open(newline="", encoding="utf-8") as file:
+    with FILE.open(newline="", encoding="utf-8") as file:
         published = {tuple(row.items()) for row in csv.DictReader(file) if row["metric"] != RMSE}
-    covered = {tuple(row.items()) for name in TABLES for row in loaded(name).paper.figures}
+    covered = {tuple(row.items()) for name in TABLES for row in layout(name).values}
     assert covered == published
     assert len(published) > 360
 
@@ -94,8 +95,7 @@ def published(name: str, labels: tuple[str, ...], target: str) -> float | None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_statements_hold_of_the_papers_own_figures(name):
-    spec = loaded(name)
-    for claim in spec.paper.build_claims(spec.labels):
+    for claim in layout(name).build_claims(loaded(name).labels):
         better, than = published(name, *claim.better), published(name, *claim.than)
         if better is None or than is None:
             assert name in PICTURES, f"{claim.text}: the paper's table does not say"

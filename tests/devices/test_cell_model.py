@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from support.draws import draws
+from support.moments import state_moments
 from torch import nn
 
 import aimc_robust as ar
 from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.cell_model_checks import read_std
 from aimc_robust.devices.library import load_card, load_cell_model
-from aimc_robust.devices.moment_table import state_moments
 from aimc_robust.devices.states import cell_states
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.targets.build import build_target, self_contained_target

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from support.draws import draws
+from support.moments import state_moments
 
 from aimc_robust.devices.cell_model_checks import programming_std
 from aimc_robust.devices.library import card_names, load_card
-from aimc_robust.devices.moment_table import moment_table, state_moments
+from aimc_robust.devices.moment_table import moment_table
 from aimc_robust.devices.moments import integrated_moments
 from aimc_robust.devices.states import cell_states
 

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.device_oracle import Reference
 from support.measurements import measure, noisy
 
 from aimc_robust.devices.cell_model_checks import programming_std
 from aimc_robust.devices.library import load_card
 from aimc_robust.fitting.fit import fit_card
-from aimc_robust.fitting.reference_implementation import Reference
 from aimc_robust.fitting.state_distribution import state_distribution
 from aimc_robust.fitting.std_laws import std_at
 
@@ -131,8 +131,8 @@ def test_a_table_of_drift_is_found_row_by_row(device, times_s):
     assert found.card.drift.interpolation == load_card(device).drift.interpolation
     state = grid(found, 0.06)
     for time_s in times_s:
-        truth = [Reference(load_card(device), float(target), time_s).moments for target in state]
-        true_mean, true_width = np.array([m for m, _, _ in truth]), np.sqrt([v for _, v, _ in truth])
+        truth = [Reference(load_card(device), float(target), time_s).moments() for target in state]
+        true_mean, true_width = np.array([m for m, _ in truth]), np.sqrt([v for _, v in truth])
         mean, std = state_distribution(found.card, state, time_s).moments()
         assert std == pytest.approx(true_width, rel=0.09)
         assert np.abs(mean - true_mean).max() < 0.25 * true_width.max()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison import page
 from aimc_robust.report.comparison.content import gather
@@ -58,20 +57,3 @@ def test_a_section_of_the_package_is_an_entry_in_the_list(change_question, monke
     write_report(folder)
     html = check(folder)
     assert html.index("<h2>Worst chips</h2>") > html.index("<h2>How to reproduce</h2>")
-
-
-@pytest.mark.parametrize(
-    ("code", "told"),
-    [("", "worst_chips"), ("def worst_chips(content):\n    return 'text'\n", "returned str; expected a Section")],
-)
-def test_what_is_no_section_is_refused_by_its_name(change_question, module, code, told):
-    module.write_text(code)
-    with pytest.raises(InputError, match=told) as refused:
-        write_report(change_question(report_sections=[NAMED]))
-    assert NAMED in str(refused.value)
-
-
-def test_a_section_without_data_is_absent(change_question, module):
-    module.write_text("def worst_chips(content):\n    return None\n")
-    folder = change_question(report_sections=[NAMED])
-    assert "Worst chips" not in write_report(folder).read_text()

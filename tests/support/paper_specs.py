@@ -3,6 +3,8 @@
 from functools import cache
 from pathlib import Path
 
+from published.layout import Layout, read_layout
+
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.loading import load_spec
 
@@ -17,6 +19,12 @@ NAMES = [f"{path.parent.name}/{path.stem}" for path in SPECS]
 def loaded(name: str, scale: str | None = None) -> ComparisonSpec:
     """The spec called `paper/file`."""
     return load_spec(BENCHMARKS / f"{name}.toml", scale=scale)
+
+
+@cache
+def layout(name: str) -> Layout:
+    """The published table of the spec called `paper/file`."""
+    return read_layout(loaded(name).name)
 
 
 def recipes(*names: str) -> set[str]:

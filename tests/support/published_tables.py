@@ -1,4 +1,9 @@
-"""A published table of the small comparison, with figures that a test can check."""
+"""A published table of the small comparison, with values that a test can check.
+
+`published` is imported in the functions: a run of tests that need none of them need not wait for it.
+"""
+
+SECTION = "support.published_tables:paper_section"
 
 COLUMNS = ("paper", "table", "dataset", "model", "method", "setting", "metric", "value", "sd_noise", "sd_seed")
 
@@ -39,7 +44,7 @@ PAPER = {
             "than": {"method": "sgd", "target": "digital"},
         },
     ],
-    "figures": [
+    "values": [
         figure("SGD", "none", 50.0, "", 0.5),
         figure("SGD", "0.2", 40.0, 300.0, 4.0),
         figure("m-RWP", "none", 95.0),
@@ -47,3 +52,40 @@ PAPER = {
         figure("m-RWP", "flops", 2),
     ],
 }
+
+
+def paper_section(content):
+    """The section that a report of the small comparison has by `report_sections = [SECTION]`."""
+    from published.layout import Layout
+    from published.section import table_section
+
+    return table_section(content, Layout.model_validate(PAPER))
+
+
+def paper_pairs(spec, estimates):
+    """The pairs that the claims compare."""
+    from published.claims import claim_pairs
+    from published.layout import Layout
+
+    return claim_pairs(Layout.model_validate(PAPER).build_claims(spec.labels), spec, estimates)
+
+
+paper_section.pairs = paper_pairs
+
+
+def paper_entries(content):
+    """The cells of the published table with what the comparison measured."""
+    from published.layout import Layout
+    from published.measured import measured_entries
+
+    layout = Layout.model_validate(PAPER)
+    return measured_entries(layout, content.results.spec.labels, content.estimates, content.costs)
+
+
+def paper_claims(content):
+    """What became of the claims."""
+    from published.claims import check_claims
+    from published.layout import Layout
+
+    claims = Layout.model_validate(PAPER).build_claims(content.results.spec.labels)
+    return check_claims(claims, content.estimates, content.comparisons)

@@ -86,28 +86,26 @@ def compare(
     Example: aimc-robust compare benchmarks/quickstart.toml --out results/quickstart
     """
     from aimc_robust.experiments.spec.inheritance import read_spec
-    from aimc_robust.report.comparison.run import ComparisonRun
 
     trial_part = parse_part(part)
     engine_options = EngineOptions(engine, jobs, threads, ray_address, cpus, gpus)
     values = tuple(overrides or ())
     name = str(read_spec(spec, scale=scale, overrides=values).get("name"))
     folder, model_cache = result_folders(name, scale, out, models)
-    comparison = ComparisonRun(spec=spec, folder=folder, scale=scale, overrides=values, model_cache=model_cache)
-    finished = None if retry_failed or tensorboard else comparison.finished()
-    if finished is not None:
-        typer.echo(f"all trials have finished; report: {finished.report}")
-        _exit_if_failed(finished.failed)
-        return
-
     engine_options.preload()
     from aimc_robust.cli.progress_display import progress_display
     from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+    from aimc_robust.report.comparison.run import compare_and_report
     from aimc_robust.training.fabric import Machine
 
     machine = Machine(devices=devices, nodes=nodes, accelerator=accelerator, strategy=strategy)
     with progress_display() if machine.is_first else nullcontext(ExperimentProgress()) as progress:
-        reported = comparison.run(
+        reported = compare_and_report(
+            spec,
+            folder,
+            scale=scale,
+            overrides=values,
+            model_cache=model_cache,
             progress=progress,
             machine=machine,
             engine=engine_options.build(),

@@ -59,7 +59,9 @@ def fit(
 
 
 def verify(
-    card: Annotated[str, typer.Argument(help="A device of the library, or the path of your own card.")],
+    card: Annotated[
+        str, typer.Argument(help="A device of the library, the path of your own card, or package.module:name.")
+    ],
     alpha: Annotated[
         float, typer.Option(help="Probability that a correct implementation fails, over all checks together.")
     ] = 0.01,

@@ -13,7 +13,7 @@ def plan(
     scale: Scale = None,
     overrides: Overrides = None,
     models: Models = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Estimate the time for this number of parallel trials too.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Estimate the time with so many trials at a time.")] = 1,
     accelerator: Accelerator = "auto",
 ) -> None:
     """List the trials of SPEC with their state, and estimate time and disk space of the pending ones on this machine.

@@ -80,7 +80,7 @@ def _bin_table(state: str, bins: Iterable[Bin]) -> Table:
 
 def _check_table(verification: Verification) -> Table:
     """All checks; failed ones are marked."""
-    table = _table(f"target [{verification.card.unit}]", "time", "check", "expected", "observed", "p", "")
+    table = _table(f"target [{verification.device.unit}]", "time", "check", "expected", "observed", "p", "")
     for check in verification.checks:
         target = "" if check.target is None else f"{check.target:.4g}"
         time = "" if check.time_s is None else time_text(round(check.time_s, 1))

@@ -6,19 +6,18 @@ from contextlib import contextmanager
 from itertools import groupby
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
-from aimc_robust.experiments.planning.plan import Plan, PlannedTrial
-from aimc_robust.experiments.planning.trial_state import DONE, FAILED, SHARED, STARTED, TODO, TRAINED
+from aimc_robust.experiments.planning.plan import Plan, PlannedTrial, State
 
 FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where nothing needs to wrap [characters]
-BYTE_UNITS = (("B", 1.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9))
 COUNTED_STATES = (
-    ("done", (DONE,)),
-    ("to evaluate", (TRAINED, SHARED)),
-    ("started", (STARTED,)),
-    ("to do", (TODO,)),
-    ("failed", (FAILED,)),
+    ("done", (State.DONE,)),
+    ("to evaluate", (State.TRAINED, State.SHARED)),
+    ("started", (State.STARTED,)),
+    ("to do", (State.TODO,)),
+    ("failed", (State.FAILED,)),
 )
 
 
@@ -74,11 +73,10 @@ def lines(plan: Plan) -> list[str]:
     estimated = [planned for planned in pending if planned.estimate]
     if estimated:
         at_least = "at least " if len(estimated) < len(pending) else ""
-        parallel = f", {duration(plan.parallel_s)} with {plan.jobs} in parallel" if plan.jobs > 1 else ""
+        order = f"{plan.jobs} at a time" if plan.jobs > 1 else "one after the other"
         text += [
-            f"Time left: {at_least}about {duration(plan.serial_s)} one after the other{parallel}, on this machine "
-            f"({plan.device}).",
-            f"Disk space of new checkpoints: {at_least}{size(plan.disk_bytes)}.",
+            f"Time left: {at_least}about {duration(plan.seconds)} {order}, on this machine ({plan.device}).",
+            f"Disk space of new checkpoints: {at_least}{decimal(plan.disk_bytes)}.",
             "Measured on untrained networks, medians:",
             *(f"  {line}" for line in plan.measured),
         ]
@@ -102,20 +100,14 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24:02d} h"
 
 
-def size(count: int) -> str:
-    """Format a number of bytes with a suitable unit."""
-    unit, factor = next(((u, f) for u, f in reversed(BYTE_UNITS) if count >= f), BYTE_UNITS[0])
-    return f"{count / factor:.3g} {unit}"
-
-
 def _state_text(planned: PlannedTrial) -> str:
     return {
-        DONE: "done",
-        FAILED: f"failed: {planned.reason}",
-        TRAINED: "trained",
-        SHARED: "training shared with another model",
-        STARTED: f"{planned.epochs} of {planned.all_epochs} epochs",
-        TODO: f"to do, {planned.all_epochs} epoch{'s' if planned.all_epochs > 1 else ''}",
+        State.DONE: "done",
+        State.FAILED: f"failed: {planned.reason}",
+        State.TRAINED: "trained",
+        State.SHARED: "training shared with another model",
+        State.STARTED: f"{planned.epochs} of {planned.all_epochs} epochs",
+        State.TODO: f"to do, {planned.all_epochs} epoch{'s' if planned.all_epochs > 1 else ''}",
     }[planned.state]
 
 
@@ -125,7 +117,7 @@ def _time_left(group: Sequence[PlannedTrial]) -> str:
     estimates = [planned.estimate for planned in group if planned.estimate is not None]
     if len(estimates) < len(group):
         return "unknown"
-    per_trial_s = sum(estimate.serial_s for estimate in estimates) / len(group)
+    per_trial_s = sum(estimate.seconds for estimate in estimates) / len(group)
     return duration(per_trial_s) if len(group) == 1 else f"{len(group)} x {duration(per_trial_s)}"
 
 

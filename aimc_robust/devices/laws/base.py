@@ -143,12 +143,6 @@ class DriftLaw(Law):
         """Whether `age` draws random numbers of its own."""
         return True
 
-    @property
-    def sample_times_s(self) -> tuple[float, ...]:
-        """A few times [s] that cover the law, rising, for checks by simulation."""
-        last = self.limits_s[1]
-        return last ** (1.0 / 3.0), last ** (2.0 / 3.0), last
-
     @abstractmethod
     def age(self, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:
         """Return the states of programmed cells at a later time, before they are clipped.

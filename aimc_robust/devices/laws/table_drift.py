@@ -72,14 +72,6 @@ class TableDrift(DriftLaw):
         """False: cells keep their place in the distribution."""
         return False
 
-    @property
-    def sample_times_s(self) -> tuple[float, ...]:
-        """Times [s] of a row in the middle and of the last, and between the first two and the last two rows."""
-        times = [row.time_s for row in self.at]
-        log = self.interpolation == "log"
-        between = [(a * b) ** 0.5 if log else (a + b) / 2.0 for a, b in (times[:2], times[-2:])]
-        return tuple(sorted({*between, times[len(times) // 2], times[-1]}))
-
     def interpolate(self, time_s: float) -> tuple[tuple[float, ...], StdLaw]:
         """Interpolate the rows at `time_s`.
 

@@ -15,7 +15,7 @@ from aimc_robust.analysis.diagnostics import Diagnostics
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import AimcError
-from aimc_robust.experiments.planning.steps import chip_steps, repeat, update_steps
+from aimc_robust.experiments.planning.steps import chip_steps, repeat
 from aimc_robust.experiments.planning.timer import Cost, affordable_batch, median_s, torch_threads
 from aimc_robust.experiments.planning.workload import method_kind, target_kind
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
@@ -23,13 +23,14 @@ from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.metrics import Batch
 from aimc_robust.models.registry import build_model
 from aimc_robust.targets.target import Target
-from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE, loss_function, validate
+from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE, loss_function, train_epoch, validate
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP
 
 # Numbers of images of the two measurements that separate fixed costs from costs per image.
 FEW, MANY = 16, EVALUATION_BATCH_SIZE
+UPDATES = 5  # timed together
 GPU_FEW, GPU_MANY = EVALUATION_BATCH_SIZE, 4 * EVALUATION_BATCH_SIZE  # fewer would not keep a GPU busy
 
 Value = TypeVar("Value")
@@ -154,15 +155,30 @@ class CostModel:
         assert isinstance(trained, nn.Module)
         optimizer = config.base_optimizer(model)
 
+        updates = min(UPDATES, config.updates_per_epoch(len(images)))
+
         def seconds(batch_size: int) -> float:
-            return self._median_s(update_steps(trained, method, config, images, optimizer, batch_size))
+            step = partial(
+                train_epoch,
+                trained,
+                method,
+                replace(config, batch_size=batch_size),
+                optimizer,
+                images,
+                train_seed=0,
+                epoch=1,
+                autocast=lambda: torch.autocast(
+                    self.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"
+                ),
+                max_updates=updates,
+            )
+            return self._median_s(repeat(step)) / updates
 
         initial_state = {name: value.clone() for name, value in model.state_dict().items()}
         full_size = size = min(config.batch_size, len(images))
-        model.train()
         if not config.compile:  # which would compile anew for each size
             few = min(FEW, size)
-            size = affordable_batch(seconds(few), few, size)
+            size = affordable_batch(updates * seconds(few), few, size)
         update_s = seconds(size) * full_size / size
         model.load_state_dict(initial_state)
         scaled = f" (timed on {size}, scaled)" if size < full_size else ""

@@ -5,15 +5,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
-
-import torch
 
 from aimc_robust.errors import AimcError
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import available_gpus
 from aimc_robust.experiments.execution.engines.local import threads_per_job
 from aimc_robust.experiments.planning.cost_model import CostModel, TrialCost
-from aimc_robust.experiments.planning.trial_state import DONE, FAILED, SHARED, STARTED, TODO, TRAINED, TrialState
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
@@ -23,18 +21,27 @@ from aimc_robust.training.fabric import Machine
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
 
 
+class State(Enum):
+    """How far a trial is."""
+
+    DONE = "done"
+    FAILED = "failed"  # not run again by itself
+    TRAINED = "trained"  # but not evaluated on all chips
+    SHARED = "shared"  # its training exists, or an earlier trial makes it; only the evaluation is left
+    STARTED = "started"
+    TODO = "to do"
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Cost of what is left of a trial.
 
     Attributes:
-        serial_s: Time if trials run one after the other [s].
-        parallel_s: Time if several run at the same time [s].
+        seconds: Time, with the threads that each of several trials at a time has [s].
         disk_bytes: Size of the checkpoints that it will write.
     """
 
-    serial_s: float
-    parallel_s: float
+    seconds: float
     disk_bytes: int
 
 
@@ -44,7 +51,7 @@ class PlannedTrial:
 
     Attributes:
         trial: The trial.
-        state: One of the states above.
+        state: How far it is.
         epochs: Epochs that are done, if the training started.
         all_epochs: Epochs of the training.
         missing: Target or landscape -> number of chips or points without a row.
@@ -53,7 +60,7 @@ class PlannedTrial:
     """
 
     trial: Trial
-    state: TrialState
+    state: State
     epochs: int
     all_epochs: int
     missing: dict[str, int]
@@ -63,12 +70,12 @@ class PlannedTrial:
     @property
     def needs_training(self) -> bool:
         """Whether training is left."""
-        return self.state in (STARTED, TODO)
+        return self.state in (State.STARTED, State.TODO)
 
     @property
     def is_pending(self) -> bool:
         """Whether `compare` would run it."""
-        return self.state not in (DONE, FAILED)
+        return self.state not in (State.DONE, State.FAILED)
 
 
 @dataclass(frozen=True)
@@ -98,14 +105,9 @@ class Plan:
         return [planned.estimate for planned in self.trials if planned.estimate]
 
     @property
-    def serial_s(self) -> float:
-        """Time of all estimated trials, one after the other [s]."""
-        return sum(estimate.serial_s for estimate in self._estimates)
-
-    @property
-    def parallel_s(self) -> float:
+    def seconds(self) -> float:
         """Time of all estimated trials, `workers` at a time [s]."""
-        return makespan((estimate.parallel_s for estimate in self._estimates), self.workers)
+        return makespan((estimate.seconds for estimate in self._estimates), self.workers)
 
     @property
     def disk_bytes(self) -> int:
@@ -147,16 +149,10 @@ def plan(
     on_cpu = machine.device_name == "cpu"
     workers = jobs if on_cpu else min(jobs, len(available_gpus(machine)) or 1)
     threads = threads_per_job(jobs) if jobs > 1 and on_cpu else None
-    serial = CostModel(spec, data_folder=data_folder, machine=machine, on_status=on_status)
-    parallel = serial
-    if threads is not None and threads != torch.get_num_threads():
-        parallel = CostModel(spec, data_folder=data_folder, machine=machine, threads=threads, on_status=on_status)
+    cost_model = CostModel(spec, data_folder=data_folder, machine=machine, threads=threads, on_status=on_status)
     problems: dict[str, None] = {}
-    planned = tuple(_with_estimate(spec, trial, serial, parallel, problems) for trial in trials)
-    measured = list(serial.lines)
-    if parallel is not serial:
-        measured += [f"{line}, with {threads} thread{'' if threads == 1 else 's'}" for line in parallel.lines]
-    return Plan(spec, planned, jobs, workers, machine.device_name, tuple(measured), tuple(problems))
+    planned = tuple(_with_estimate(spec, trial, cost_model, problems) for trial in trials)
+    return Plan(spec, planned, jobs, workers, machine.device_name, tuple(cost_model.lines), tuple(problems))
 
 
 def trial_states(results: ComparisonResults, model_cache: Path | None = None) -> list[PlannedTrial]:
@@ -188,25 +184,24 @@ def _planned_trial(
     history = results.history(trial) or ([] if shared is None else results.history(trial, shared))
     epochs, all_epochs = len(history), results.spec.config_of(trial.method).epochs
     reason = results.failure(trial)
-    state: TrialState
     if reason is not None:
-        state = FAILED
+        state = State.FAILED
     elif not missing:
-        state = DONE
+        state = State.DONE
     elif results.is_trained(trial):
-        state = TRAINED
+        state = State.TRAINED
     elif shared is not None and ((shared / FINISHED).exists() or recipe in planned_recipes):
-        state = SHARED
+        state = State.SHARED
     else:
         can_resume = any((path / UNFINISHED).exists() for path in (run_folder, shared) if path is not None)
-        state, epochs = (STARTED, epochs) if can_resume else (TODO, 0)
+        state, epochs = (State.STARTED, epochs) if can_resume else (State.TODO, 0)
         if shared is not None:
             planned_recipes.add(recipe)
     return PlannedTrial(trial, state, epochs, all_epochs, missing, reason)
 
 
 def _with_estimate(
-    spec: ComparisonSpec, planned: PlannedTrial, serial: CostModel, parallel: CostModel, problems: dict[str, None]
+    spec: ComparisonSpec, planned: PlannedTrial, cost_model: CostModel, problems: dict[str, None]
 ) -> PlannedTrial:
     """Return the trial with an estimate; if there is none, add the reason to `problems`."""
     if not planned.is_pending:
@@ -215,17 +210,12 @@ def _with_estimate(
     measured: list[Target | LandscapeSpec] = [*spec.build_targets(), *spec.landscapes]
     targets = [target for target in measured if target.name in planned.missing]
     try:
-        serial_cost, parallel_cost = (cost_model.cost(label, targets) for cost_model in (serial, parallel))
+        cost = cost_model.cost(label, targets)
     except AimcError as error:
         problems[str(error)] = None
         return planned
     checkpoints = len(spec.config_of(label).selections) if planned.needs_training else 0
-    estimate = Estimate(
-        serial_s=_remaining_s(planned, serial_cost),
-        parallel_s=_remaining_s(planned, parallel_cost),
-        disk_bytes=checkpoints * serial_cost.weights_bytes,
-    )
-    return replace(planned, estimate=estimate)
+    return replace(planned, estimate=Estimate(_remaining_s(planned, cost), checkpoints * cost.weights_bytes))
 
 
 def _remaining_s(planned: PlannedTrial, cost: TrialCost) -> float:

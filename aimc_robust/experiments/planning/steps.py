@@ -4,62 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import nn
 
 from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.in_memory import Images
-from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
+from aimc_robust.experiments.execution.target_runner import condition_of
 from aimc_robust.experiments.planning.timer import MAX_REPETITIONS
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.metrics import Batch
-from aimc_robust.noise.base import WeightNoise
-from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, RadiusTarget, Target
-from aimc_robust.training.config import TrainingConfig
-from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE, loss_function
-from aimc_robust.training.methods.base import Method
+from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, Target
+from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
 
 def repeat(work: Callable[[], object]) -> Iterator[None]:
     """Call `work` at every step, without end."""
     while True:
         work()
-        yield
-
-
-def update_steps(
-    model: nn.Module,
-    method: Method,
-    config: TrainingConfig,
-    images: Images | StreamedImages,
-    optimizer: torch.optim.Optimizer,
-    batch_size: int,
-) -> Iterator[None]:
-    """Do one training update per step, with the creation of its batches, for one epoch.
-
-    Args:
-        model: The network, compiled if the config says so; it is changed.
-        method: The training method.
-        config: The training configuration.
-        images: The training images, on the model's device.
-        optimizer: The optimizer of the model.
-        batch_size: Images per batch.
-    """
-    loss_fn = loss_function(config)
-    device_type = next(model.parameters()).device.type
-    streams = [images.epoch(1, batch_size=batch_size, stream=stream) for stream in method.shard(0, 1).streams]
-    for batches in zip(*streams, strict=True):
-        if config.channels_last:
-            batches = tuple((x.contiguous(memory_format=torch.channels_last), y) for x, y in batches)
-        optimizer.zero_grad()
-        with torch.autocast(device_type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
-            method.backward(model, loss_fn, batches, step=1)
-        if config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-        optimizer.step()
         yield
 
 
@@ -73,20 +35,17 @@ def chip_steps(model: nn.Module, target: Target | LandscapeSpec, batch: Batch, e
         example: A few images for calibration, compensation and ascent directions.
     """
     batches = split_batches(batch, EVALUATION_BATCH_SIZE)
-    if isinstance(target, DigitalTarget | AscentTarget):  # one chip only, or another step for each
-        while True:
-            noise = target.step(model, example) if isinstance(target, AscentTarget) else None
-            list(evaluate_chips(model, batches, noise, chips=[0]))
-            yield
-    condition: WeightNoise
-    deployment, time_s = None, 0.0
     if isinstance(target, LandscapeSpec):
-        condition = target.grid.step(filter_directions(model, seed=0), 0)
-    elif isinstance(target, CrossbarTarget):
-        condition, time_s = target.crossbar, target.time_s
-        deployment = calibrate_deployment(model, target.crossbar, target.deployment, [example[0]])
-    else:
-        condition = target.noise(model) if isinstance(target, RadiusTarget) else target.noise
-    chips = range(1 + MAX_REPETITIONS)
-    for _ in evaluate_chips(model, batches, condition, chips=chips, time_s=time_s, deployment=deployment):
-        yield
+        directions = filter_directions(model, seed=0)
+        yield from repeat(lambda: list(evaluate_chips(model, batches, target.grid.step(directions, 0), chips=[0])))
+    elif isinstance(target, DigitalTarget | AscentTarget):  # one chip only, or another step for each
+        yield from repeat(
+            lambda: list(evaluate_chips(model, batches, condition_of(target, model, [example]), chips=[0]))
+        )
+    else:  # many chips share the preparation of the model
+        deployment = None
+        if isinstance(target, CrossbarTarget):
+            deployment = calibrate_deployment(model, target.crossbar, target.deployment, [example[0]])
+        condition, chips = condition_of(target, model, [example]), range(1 + MAX_REPETITIONS)
+        for _ in evaluate_chips(model, batches, condition, chips=chips, time_s=target.time_s, deployment=deployment):
+            yield

@@ -1,1 +1,1 @@
-"""Results on disk: rows, tables, completion markers, merging."""
+"""Results on disk: rows, tables, merging."""

@@ -20,9 +20,9 @@ from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.experiments.spec.inheritance import deep_merge
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.experiments.spec.methods import OVERRIDES, MethodEntry, TrainingTable
-from aimc_robust.experiments.spec.published_table import PaperSpec
 from aimc_robust.io.table_model import Table, as_validation_error, table_model
 from aimc_robust.io.toml import parse
+from aimc_robust.io.user_code import is_reference
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.entries import Entry
@@ -31,7 +31,7 @@ from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
 
 # Keys that change no number: diagnostics only observe a training, the others describe the spec.
-DESCRIPTIVE_KEYS = frozenset({"diagnostics", "paper", "question", "report_sections", "scale", "multiply", "overrides"})
+DESCRIPTIVE_KEYS = frozenset({"diagnostics", "question", "report_sections", "scale", "multiply", "overrides"})
 
 if TYPE_CHECKING:
     DiagnosticsTable = Table
@@ -67,7 +67,6 @@ class ComparisonSpec(ExperimentSpec):
         training: Fields of `TrainingConfig`.
         methods: Label -> method, see `spec.methods`; `kind` is the label where it is left out.
         diagnostics: Fields of `DiagnosticsConfig`; None: no diagnostics.
-        paper: The published table that the comparison reproduces.
         report_sections: Functions `package.module:function` that add a section to the report, see docs/extending.md.
         scale: Name of the scale that was applied, see `spec.inheritance.read_spec`.
         multiply: Factors of strengths that the scale applied.
@@ -87,7 +86,6 @@ class ComparisonSpec(ExperimentSpec):
     training: TrainingTable
     methods: dict[Label, MethodEntry] = pydantic.Field(min_length=1)
     diagnostics: DiagnosticsTable | None = None
-    paper: PaperSpec | None = None
     report_sections: list[str] = pydantic.Field(default_factory=list)
     scale: str | None = None
     multiply: dict[str, float] = pydantic.Field(default_factory=dict)
@@ -115,10 +113,9 @@ class ComparisonSpec(ExperimentSpec):
             warnings.simplefilter("ignore", UserWarning)  # given when they are built to be used
             targets = self.build_targets()
         self._check_targets(targets)
-        if self.paper is not None:
-            with as_validation_error("paper"):
-                names = [target.name for target in targets]
-                self.paper.check_references(self.labels, names, partial=self.scale is not None)
+        for reference in self.report_sections:
+            if not is_reference(reference):
+                raise ValueError(f"report_sections: expected package.module:function, got {reference!r}")
         return self
 
     def _check_targets(self, targets: Sequence[Target]) -> None:

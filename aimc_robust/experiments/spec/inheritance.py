@@ -9,7 +9,6 @@ from typing import Any
 import tomli_w
 
 from aimc_robust.errors import InputError, unknown_name
-from aimc_robust.experiments.spec.published_values import insert_published_values
 from aimc_robust.experiments.spec.sweeps import expand_methods, scale_strengths
 from aimc_robust.io.toml import read_values
 from aimc_robust.io.toml_values import parse_setting
@@ -68,8 +67,7 @@ def _scale_table(path: Path, scales: Any, scale: str) -> Values:
 def resolved_toml(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> str:
     """Return the spec as one TOML text that needs no other file but its data and cards.
 
-    The author's own text is returned if it is complete. Otherwise inheritance, scale, overrides and published values
-    are written out.
+    The author's own text is returned if it is complete. Otherwise inheritance, scale and overrides are written out.
 
     Args:
         path: The TOML file.
@@ -82,11 +80,9 @@ def resolved_toml(path: Path, *, scale: str | None = None, overrides: Sequence[s
     """
     text = path.read_text(encoding="utf-8-sig")
     own = read_values(path, kind="spec")
-    if scale is None and not overrides and "extends" not in own and "published" not in own.get("paper", {}):
+    if scale is None and not overrides and "extends" not in own:
         return text
     values = read_spec(path, scale=scale, overrides=overrides)
-    if "paper" in values:
-        values["paper"] = insert_published_values(values["paper"], path.parent)
     changes = "".join([f" at scale {scale}" if scale else "", f" with {', '.join(overrides)}" if overrides else ""])
     return f"# {path.name}{changes}, written out whole by aimc-robust.\n{tomli_w.dumps(values)}"
 

@@ -9,7 +9,6 @@ from typing import Any
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.inheritance import read_spec
-from aimc_robust.experiments.spec.published_values import insert_published_values
 from aimc_robust.io.toml import parse
 from aimc_robust.io.toml_values import check_values
 from aimc_robust.io.user_code import user_code as allow_user_code
@@ -25,7 +24,7 @@ def load_spec(
     change when a card does.
 
     Args:
-        path: The TOML file. Relative paths of cards and published values start from its folder.
+        path: The TOML file. Relative paths of cards start from its folder.
         scale: Name of a table `[scale.NAME]` of the spec, whose keys override those of the spec.
         overrides: Texts `KEY=VALUE` with a dotted key, such as `training.epochs=2`; applied after `scale`.
         user_code: Whether the spec may name functions as `package.module:name`, which are then imported and called.
@@ -59,7 +58,7 @@ def spec_from_dict(values: dict[str, Any], *, source: str = "spec", folder: Path
     Args:
         values: The keys of the spec.
         source: Origin of the values, named in errors.
-        folder: Where relative paths of cards and published values start.
+        folder: Where relative paths of cards start.
 
     Raises:
         InputError: if a key or value is invalid.
@@ -72,8 +71,6 @@ def spec_from_dict(values: dict[str, Any], *, source: str = "spec", folder: Path
         if isinstance(values.get("methods"), dict):
             methods = values["methods"].items()
             values["methods"] = {label: _self_contained_noise(table, folder) for label, table in methods}
-        if isinstance(values.get("paper"), dict):
-            values["paper"] = insert_published_values(values["paper"], folder)
     except AimcError as error:
         raise InputError(f"{source}: {error}") from None
     return parse(values, ComparisonSpec, source=source)

@@ -14,12 +14,12 @@ from aimc_robust.experiments.results.filenames import SPEC
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.atomic import Row
-from aimc_robust.report.comparison.claims import ClaimResult, check_claims, claim_pairs
 from aimc_robust.report.comparison.costs import MethodCost, training_costs
 from aimc_robust.report.comparison.landscapes import SurfacesByMethod, loss_surfaces
-from aimc_robust.report.comparison.paper_table import PaperTable, paper_table, scale_note
+from aimc_robust.report.comparison.named_sections import section_pairs
 from aimc_robust.report.comparison.rankings import (
     BaselineComparison,
+    Comparisons,
     CompensationEffect,
     Ranking,
     baseline_pairs,
@@ -55,10 +55,8 @@ class ComparisonContent:
         target_groups: Names of the targets, in groups that fit one table.
         rankings: Target -> label -> ranking.
         baseline_comparisons: The best method against the baseline, per target.
-        comparisons: Number of comparisons that the page makes, for which their p values are corrected.
+        comparisons: (first, second) -> every comparison that the page makes, corrected for their number.
         costs: Label -> training cost.
-        paper: The reproduced table; None if the spec has none.
-        claims: Results of the paper's claims.
         devices: Crossbar targets, without those that only add a compensation.
         compensation_effects: Accuracy with and without each compensation.
         failures: Trial -> reason.
@@ -82,10 +80,8 @@ class ComparisonContent:
     target_groups: list[list[str]]
     rankings: dict[str, dict[str, Ranking]]
     baseline_comparisons: list[BaselineComparison]
-    comparisons: int
+    comparisons: Comparisons
     costs: dict[str, MethodCost]
-    paper: PaperTable | None
-    claims: list[ClaimResult]
     devices: list[CrossbarTarget]
     compensation_effects: list[CompensationEffect]
     failures: dict[str, str]
@@ -96,6 +92,11 @@ class ComparisonContent:
     spec_text: str
     images: list[tuple[str, int]]
     scale_note: str | None
+
+    @property
+    def comparison_count(self) -> int:
+        """Number of comparisons that the page makes, for which their p values are corrected."""
+        return len({frozenset(pair) for pair in self.comparisons})
 
     @property
     def baselines(self) -> list[str]:
@@ -118,14 +119,13 @@ def gather(results: ComparisonResults) -> ComparisonContent:
     targets = {target.name: target for target in results.targets}
     pairs = [
         *baseline_pairs(spec, estimates, targets),
-        *claim_pairs(spec, estimates),
+        *section_pairs(results, estimates),
         *compensation_pairs(estimates, spec.labels, targets.values()),
     ]
     comparisons = compare_pairs(estimates, pairs)
     with_baseline = compare_with_baseline(spec, estimates, comparisons, targets)
     failures = {trial: reason for trial in results.trials if (reason := results.failure(trial)) is not None}
     costs = training_costs(spec, history)
-    paper_costs = costs if spec.paper is None else training_costs(spec, history, spec.paper.relative_to)
     return ComparisonContent(
         results=results,
         targets=targets,
@@ -138,10 +138,8 @@ def gather(results: ComparisonResults) -> ComparisonContent:
         target_groups=_target_groups(list(targets.values())),
         rankings=rank_methods(spec, estimates, comparisons, targets),
         baseline_comparisons=with_baseline,
-        comparisons=len({frozenset(pair) for pair in comparisons}),
+        comparisons=comparisons,
         costs=costs,
-        paper=paper_table(spec, estimates, paper_costs),
-        claims=check_claims(spec, estimates, comparisons),
         devices=device_targets(targets.values()),
         compensation_effects=compensation_effects(estimates, comparisons, spec.labels, targets.values()),
         failures={str(trial): reason for trial, reason in failures.items()},
@@ -204,3 +202,12 @@ def _images(results: ComparisonResults, targets: Mapping[str, Target], frame: pd
     pairs = [(results.spec.data_of(label).name, int(counts.get(label, 0))) for label in results.spec.labels]
     counted = {name for name, count in pairs if count}
     return list(dict.fromkeys((name, count) for name, count in pairs if count or name not in counted))
+
+
+def scale_note(spec: ComparisonSpec) -> str | None:
+    """Describe how a run deviates from its spec file: scale, factors and overrides; None if it does not."""
+    scale = [f"at the scale {spec.scale}"] if spec.scale is not None else []
+    changes = [f"with {', '.join(spec.overrides)}"] if spec.overrides else []
+    factors = [f"{key} is {factor:g} times" for key, factor in spec.multiply.items()]
+    strengths = [f"({', '.join(factors)} the value in names and labels)"] if factors else []
+    return " ".join(scale + strengths + changes) or None

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import warnings
+from collections.abc import Callable
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.io.user_code import import_callable
 from aimc_robust.report.comparison import sections
 from aimc_robust.report.comparison.content import ComparisonContent, gather
-from aimc_robust.report.comparison.paper_section import paper
+from aimc_robust.report.comparison.named_sections import load_section
 from aimc_robust.report.comparison.training_section import training
 from aimc_robust.report.page_files import Contents, page_files
-from aimc_robust.report.page_model import Page, Section
+from aimc_robust.report.page_model import Page, Prose, Section
 
+SECTION = "report section"
 SectionFunction = Callable[[ComparisonContent], Section | None]
 SECTIONS: list[SectionFunction] = [
-    paper,
     sections.summary,
     sections.accuracy,
     sections.landscape,
@@ -39,30 +37,28 @@ def report_files(results: ComparisonResults) -> Contents:
     Returns:
         Path relative to the results folder -> content.
     """
-    return page_files(comparison_page(gather(results), _own_sections(results.spec)))
+    return page_files(comparison_page(gather(results)))
 
 
-def comparison_page(content: ComparisonContent, own: Sequence[SectionFunction] = ()) -> Page:
-    """Return the page of a comparison.
-
-    Args:
-        content: What the page states.
-        own: Functions of sections that come first.
-    """
+def comparison_page(content: ComparisonContent) -> Page:
+    """Return the page of a comparison: the sections that its spec names, then those of every comparison."""
     spec = content.results.spec
-    functions = [*own, *SECTIONS]
-    return Page(
-        spec.name, "comparison of training methods", sections.intro(content), [make(content) for make in functions]
-    )
-
-
-def _own_sections(spec: ComparisonSpec) -> list[SectionFunction]:
-    """The functions that the spec names as `package.module:function`."""
-    return [partial(_own_section, reference) for reference in spec.report_sections]
+    own = [_own_section(reference, content) for reference in spec.report_sections]
+    every = [make(content) for make in SECTIONS]
+    return Page(spec.name, "comparison of training methods", sections.intro(content), [*own, *every])
 
 
 def _own_section(reference: str, content: ComparisonContent) -> Section | None:
-    section = import_callable(reference, what="report section")(content)
-    if section is None or isinstance(section, Section):
+    """Return what a user's function makes of the content; a warning in its place if there is an error."""
+    try:
+        section = load_section(reference, content.results)(content)
+        if section is not None and not isinstance(section, Section):
+            raise InputError(f"{SECTION} {reference} returned {type(section).__name__}; expected a Section or None.")
         return section
-    raise InputError(f"report section {reference} returned {type(section).__name__}; expected a Section or None.")
+    except Exception as error:  # whatever a user's function raises; the rest of the report is written all the same
+        text = (
+            str(error) if isinstance(error, AimcError) else f"{SECTION} {reference}: {type(error).__name__}: {error}."
+        )
+        text += " The section is left out."
+        warnings.warn(text, stacklevel=2)
+        return Section(reference, [Prose(text, "warning")])

@@ -41,8 +41,6 @@ def intro(content: ComparisonContent) -> list[Block | None]:
         "or weight noise. All methods are tested on the same chips."
     )
     scale = f"Run {content.scale_note}: a smaller problem than that of the spec"
-    if content.paper:
-        scale += " and of the paper. Compare trends with the published values, not the values themselves"
     unfinished = (
         f"Unfinished: {content.missing} of {trials} models have no result yet. Run the same command again to continue."
     )
@@ -50,7 +48,7 @@ def intro(content: ComparisonContent) -> list[Block | None]:
     warnings = {f"{scale}.": content.scale_note, unfinished: content.missing, failed: content.failures}
     ranks = terms.ranks(content.baselines, same_images=text.has_different_images(spec))
     meanings = [terms.MEAN, terms.SD_NOISE, terms.SD_SEED, terms.interval(content.estimates.values())]
-    meanings += [ranks, terms.settled(content.comparisons)]
+    meanings += [ranks, terms.settled(content.comparison_count)]
     return [
         Prose(spec.question, "question"),
         Prose(summary),

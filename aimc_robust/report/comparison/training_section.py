@@ -38,7 +38,7 @@ def _method_row(content: ComparisonContent, method: str) -> Row:
         *([("overrides", own)] if text.has_method_overrides(spec) else []),
         ("batches per update", str(built.batches_per_update)),
         ("BatchNorm statistics from", f"{built.bn_stats} pass"),
-        ("FLOPs", Cell(f"{format_ratio(cost.flops)}\n{passes}", value=cost.flops)),
+        ("FLOPs", Cell(f"{format_ratio(cost.passes)}\n{passes}", value=cost.passes)),
         ("time per epoch", Cell(f"{format_ratio(cost.time)}\n{seconds}", value=cost.seconds)),
     ]
 

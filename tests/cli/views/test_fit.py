@@ -55,7 +55,7 @@ def test_a_verification_prints_every_check(capsys):
     show_verification(verification)
     shown = capsys.readouterr().out
     assert shown.count("the standard deviation") == 7
-    assert "rram-milo2021 verified at alpha = 0.01: 24 checks, smallest corrected p = " in shown
+    assert "rram-milo2021 verified at alpha = 0.01: 25 checks, smallest corrected p = " in shown
 
 
 def test_a_failed_verification_names_its_checks(capsys, monkeypatch):

@@ -146,12 +146,12 @@ def test_engines_that_run_several_trials_at_a_time_begin_with_the_costliest(tmp_
 
 
 def test_a_part_runs_its_share_of_the_trials(tmp_path):
-    first, trained = run(ONE, tmp_path, "one", part=(1, 2))
+    outcome, trained = run(ONE, tmp_path, "one", part=(1, 2))
     assert trained == {"sgd": 2}
-    assert not first.complete
-    second, trained = run(ONE, tmp_path, "one", part=(2, 2))
+    assert {trial.method for trial in outcome.results.trials if outcome.results.is_evaluated(trial)} == {"sgd"}
+    outcome, trained = run(ONE, tmp_path, "one", part=(2, 2))
     assert trained == {"rwp": 2}
-    assert second.complete
+    assert all(outcome.results.is_evaluated(trial) for trial in outcome.results.trials)
     with pytest.raises(InputError, match="got 3/2"):
         run(ONE, tmp_path, "other", part=(3, 2))
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,9 +10,8 @@ import torch
 from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.planning import timer
 from aimc_robust.experiments.planning.cost_model import CostModel, TrialCost
-from aimc_robust.experiments.planning.plan import makespan, plan, trial_states
+from aimc_robust.experiments.planning.plan import State, makespan, plan, trial_states
 from aimc_robust.experiments.planning.timer import Cost, affordable_batch, median_s
-from aimc_robust.experiments.planning.trial_state import DONE, FAILED, SHARED, STARTED, TODO, TRAINED
 from aimc_robust.experiments.planning.workload import method_kind, target_kind
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
@@ -71,7 +71,12 @@ def test_each_state_is_told_from_the_files(store, tmp_path):
     touch(store, started, "unfinished.safetensors", epochs=2)
     store.record_failure(failed, "not finite")
     found = {planned.trial: planned for planned in trial_states(store, models)}
-    assert [found[trial].state for trial in (done, trained, started, failed)] == [DONE, TRAINED, STARTED, FAILED]
+    assert [found[trial].state for trial in (done, trained, started, failed)] == [
+        State.DONE,
+        State.TRAINED,
+        State.STARTED,
+        State.FAILED,
+    ]
     assert found[done].missing == {}
     assert found[trained].missing == {"gaussian-0.2": 1, "rram-wan2022": 3}
     assert (found[started].epochs, found[started].all_epochs) == (2, 3)
@@ -83,7 +88,7 @@ def test_each_state_is_told_from_the_files(store, tmp_path):
 def test_epochs_without_a_state_to_go_on_from_begin_anew(store):
     touch(store, Trial("sgd", 0), epochs=2)
     planned = trial_states(store)[0]
-    assert (planned.state, planned.epochs) == (TODO, 0)
+    assert (planned.state, planned.epochs) == (State.TODO, 0)
 
 
 def test_models_that_are_shared_are_not_trained_again(write_spec, tmp_path):
@@ -92,11 +97,11 @@ def test_models_that_are_shared_are_not_trained_again(write_spec, tmp_path):
     touch(store, None, "checkpoint.safetensors", folder=models / store.spec.recipe("sgd", 1))
     touch(store, None, "unfinished.safetensors", epochs=1, folder=models / store.spec.recipe("m-rwp", 0))
     found = {str(planned.trial): (planned.state, planned.epochs) for planned in trial_states(store, models)}
-    assert found["sgd-seed0"] == (TODO, 0)
-    assert found["again-seed0"] == (SHARED, 0)  # the trial before it makes the model
-    assert found["sgd-seed1"][0] == found["again-seed1"][0] == SHARED
-    assert found["m-rwp-seed0"] == (STARTED, 1)
-    assert {planned.state for planned in trial_states(store)} == {TODO}  # without the folder nothing is shared
+    assert found["sgd-seed0"] == (State.TODO, 0)
+    assert found["again-seed0"] == (State.SHARED, 0)  # the trial before it makes the model
+    assert found["sgd-seed1"][0] == found["again-seed1"][0] == State.SHARED
+    assert found["m-rwp-seed0"] == (State.STARTED, 1)
+    assert {planned.state for planned in trial_states(store)} == {State.TODO}  # without the folder nothing is shared
 
 
 def test_what_is_left_is_estimated_from_a_timed_step_and_chip(write_spec, tmp_path):
@@ -107,11 +112,10 @@ def test_what_is_left_is_estimated_from_a_timed_step_and_chip(write_spec, tmp_pa
     found = plan(spec, store.folder, data_folder=tmp_path, machine=CPU)
     assert not found.problems
     by = {str(planned.trial): planned.estimate for planned in found.trials}
-    assert 0 < by["sgd-seed0"].serial_s < by["sgd-seed1"].serial_s
+    assert 0 < by["sgd-seed0"].seconds < by["sgd-seed1"].seconds
     assert by["m-rwp-seed0"] == by["m-rwp-seed1"]
-    total = pytest.approx(sum(estimate.serial_s for estimate in by.values()))
-    assert found.serial_s == total
-    assert found.parallel_s == total  # added up in another order
+    total = pytest.approx(sum(estimate.seconds for estimate in by.values()))
+    assert found.seconds == total
     weights = sum(v.numel() * v.element_size() for v in _network(spec, tmp_path).state_dict().values())
     assert [by[name].disk_bytes for name in ("sgd-seed0", "sgd-seed1", "m-rwp-seed0")] == [0, weights, weights]
     words = " ".join(found.measured)
@@ -140,17 +144,17 @@ def test_estimates_are_epochs_and_chips_times_their_cost(write_spec, tmp_path, m
         CostModel, "cost", lambda self, label, targets: TrialCost(1000.0, {t.name: chip_s[t.name] for t in targets}, 7)
     )
     found = plan(spec, store.folder, data_folder=tmp_path, machine=CPU, jobs=2)
-    seconds = {str(planned.trial): planned.estimate.serial_s for planned in found.trials}
+    seconds = {str(planned.trial): planned.estimate.seconds for planned in found.trials}
     assert seconds == {"sgd-seed0": 1331.0, "m-rwp-seed0": 3331.0, "sgd-seed1": 300.0, "m-rwp-seed1": 3331.0}
-    assert found.serial_s == 8293.0
-    assert found.parallel_s == 3331.0 + 1331.0  # beside 3331 + 300
+    assert found.seconds == 3331.0 + 1331.0  # beside 3331 + 300
+    assert replace(found, workers=1).seconds == 8293.0
     assert found.disk_bytes == 3 * 2 * 7  # three trainings with two selections each
 
 
 def test_missing_data_leave_the_trials_without_an_estimate_and_give_the_reason_once(write_spec, tmp_path):
     spec = load_spec(write_spec(('name = "digits"', 'name = "npz:missing.npz"'), ("test_share = 0.1", "")))
     found = plan(spec, tmp_path / "out", data_folder=tmp_path, machine=CPU)
-    assert [planned.state for planned in found.trials] == [TODO] * 4
+    assert [planned.state for planned in found.trials] == [State.TODO] * 4
     assert {planned.estimate for planned in found.trials} == {None}
     assert len(found.problems) == 1
     assert "missing.npz" in found.problems[0]
@@ -161,8 +165,8 @@ def test_a_finished_comparison_needs_neither_data_nor_time(store, tmp_path, monk
         touch(store, trial, rows=rows("digital", "gaussian-0.2", "rram-wan2022"))
     monkeypatch.setattr(CostModel, "cost", None)
     found = plan(store.spec, store.folder, data_folder=tmp_path / "nowhere", machine=CPU)
-    assert {planned.state for planned in found.trials} == {DONE}
-    assert (found.serial_s, found.parallel_s, found.disk_bytes) == (0, 0, 0)
+    assert {planned.state for planned in found.trials} == {State.DONE}
+    assert (found.seconds, found.disk_bytes) == (0, 0)
 
 
 def test_another_specs_folder_is_refused_naming_the_key(store, write_spec, tmp_path):
@@ -244,7 +248,7 @@ def test_every_kind_of_work_can_be_timed_and_leaves_the_generators_alone(changes
     before = torch.random.get_rng_state()
     found = plan(spec, tmp_path / "out", data_folder=tmp_path, machine=CPU)
     assert not found.problems
-    assert all(planned.estimate.serial_s > 0 for planned in found.trials)
+    assert all(planned.estimate.seconds > 0 for planned in found.trials)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

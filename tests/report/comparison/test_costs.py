@@ -10,7 +10,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.report.comparison.content import gather
-from aimc_robust.report.comparison.costs import find_reference, training_costs
+from aimc_robust.report.comparison.costs import training_costs
 from aimc_robust.training.methods.registry import METHODS
 
 CASES = [
@@ -75,30 +75,24 @@ def test_time_is_the_median_over_epochs_and_seeds_over_that_of_sgd_of_the_same_n
         Trial("large-sam", 0): rows(19.0, 21.0),
     }
     found = training_costs(spec(**BOTH), history)
-    assert {label: (cost.flops, cost.time) for label, cost in found.items()} == {
-        "sgd": (1.0, 1.0),
-        "sam": (2.0, 2.5),
-        "large-sgd": (1.0, 1.0),
-        "large-sam": (2.0, 2.0),
+    assert {label: (cost.passes, cost.time) for label, cost in found.items()} == {
+        "sgd": (1, 1.0),
+        "sam": (2, 2.5),
+        "large-sgd": (1, 1.0),
+        "large-sam": (2, 2.0),
     }
-    assert found["large-sam"].reference == "large-sgd"
 
 
-def test_other_images_are_no_reference_and_flops_are_to_one_pass():
+def test_other_images_are_no_reference():
     found = training_costs(spec(sgd={}, sam={"rho": 0.1, "data": {"test_share": 0.2}}), {Trial("sgd", 0): rows(1.0)})
-    assert (found["sam"].flops, found["sam"].time, found["sam"].reference) == (2.0, None, None)
+    assert (found["sam"].passes, found["sam"].time) == (2, None)
 
 
-def test_a_reference_is_a_label_before_a_glob_before_a_kind():
-    made = spec(plain={"kind": "sgd"}, sgd={}, rwp={"sigma": 0.1})
-    assert find_reference(made, "rwp", "sgd") == "sgd"
-    assert find_reference(made, "rwp", "pl*") == "plain"
-    assert find_reference(spec(plain={"kind": "sgd"}, rwp={"sigma": 0.1}), "rwp", "sgd") == "plain"
-    assert find_reference(spec(rwp={"sigma": 0.1}), "rwp", "sam") is None
-
-
-def test_costs_relative_to_another_method_that_is_not_there_are_not_known():
-    assert training_costs(spec(rwp={"sigma": 0.1}), {}, "sam")["rwp"].flops is None
+def test_sgd_is_the_method_of_that_label_before_another_of_that_kind():
+    history = {Trial("plain", 0): rows(4.0), Trial("sgd", 0): rows(2.0), Trial("rwp", 0): rows(4.0)}
+    assert training_costs(spec(plain={"kind": "sgd"}, sgd={}, rwp={"sigma": 0.1}), history)["rwp"].time == 2.0
+    assert training_costs(spec(plain={"kind": "sgd"}, rwp={"sigma": 0.1}), history)["rwp"].time == 1.0
+    assert training_costs(spec(rwp={"sigma": 0.1}), history)["rwp"].time is None
 
 
 def test_every_report_has_the_costs_of_its_trainings(finished_comparison, tmp_path):
@@ -113,13 +107,7 @@ def test_every_report_has_the_costs_of_its_trainings(finished_comparison, tmp_pa
     medians = {method: (values[2] + values[3]) / 2 for method, values in seconds.items()}  # 2 seeds of 3 epochs
     found = gather(ComparisonResults.open(finished_comparison)).costs
     assert found["m-rwp"].time == pytest.approx(medians["m-rwp"] / medians["sgd"])
-    assert (found["m-rwp"].flops, found["sgd"].flops) == (2.0, 1.0)
+    assert (found["m-rwp"].passes, found["sgd"].passes) == (2, 1)
     text = f"2 × 2 passes per update | {found['m-rwp'].time:.3g} × {medians['m-rwp']:.3g} s |"
     assert text in (finished_comparison / "report.md").read_text()
     assert "2 × <small>2 passes per update</small>" in (finished_comparison / "report.html").read_text()
-
-
-def test_a_paper_has_its_columns_of_costs_relative_to_its_own_reference(comparison_with_paper):
-    plain, mixed, best = gather(ComparisonResults.open(comparison_with_paper)).paper.entries
-    assert [row[3].measured.value for row in (plain, mixed, best)] == [1.0, 2.0, 1.5]  # of several the median
-    assert plain[4].measured.value == 1.0

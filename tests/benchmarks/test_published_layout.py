@@ -1,11 +1,13 @@
 """The published table of a spec: each cell finds its methods, its target and its figure, or says why it does not."""
 
 import pytest
+from published import layout as layouts
+from published import values as published_values
+from published.layout import read_layout
+from published.values import PublishedValue
 
-from aimc_robust.errors import AimcError, DataError, InputError, UnknownNameError
-from aimc_robust.experiments.spec.published_table import PaperSpec
-from aimc_robust.experiments.spec.published_values import PublishedValue, insert_published_values
-from aimc_robust.io.toml import parse
+from aimc_robust.errors import AimcError, InputError, UnknownNameError
+from aimc_robust.io.toml import to_toml
 
 CSV = """paper,table,dataset,model,method,setting,metric,value,sd_noise,sd_seed
 one,1,digits,small,SAM,sigma = 0.1,test accuracy %,71.5,0.5,0.2
@@ -16,7 +18,6 @@ one,2,digits,small,SAM,sigma = 0.1,test accuracy %,1.5,,
 TABLE = {
     "citation": "A paper",
     "place": "Table 1",
-    "published": "published.csv",
     "where": {"paper": "one", "table": "1"},
     "columns": [
         {"title": "0.1", "target": "gaussian-0.1", "published": {"setting": "sigma = 0.1"}},
@@ -38,39 +39,47 @@ LABELS = ["small-sam-1", "small-sam-2", "big-sam-1"]
 TARGETS = ["gaussian-0.1", "gaussian-0.2"]
 
 
-def paper(folder, **changes):
-    (folder / "published.csv").write_text(CSV, encoding="utf-8")
-    return parse(insert_published_values(TABLE | changes, folder), PaperSpec, source="paper")
+@pytest.fixture
+def paper(tmp_path, monkeypatch):
+    """A function that reads TABLE with changes."""
+    (tmp_path / "values.csv").write_text(CSV, encoding="utf-8")
+    monkeypatch.setattr(published_values, "FILE", tmp_path / "values.csv")
+    monkeypatch.setattr(layouts, "published_rows", published_values.published_rows.__wrapped__)
+
+    def read(**changes):
+        (tmp_path / "mine.toml").write_text(to_toml(TABLE | changes), encoding="utf-8")
+        return read_layout("mine", folder=tmp_path)
+
+    return read
 
 
-def test_a_trial_joins_its_row_its_column_and_the_figure_that_answers(tmp_path):
-    first, second, cost = paper(tmp_path).cells(LABELS)[0]
+def test_a_trial_joins_its_row_its_column_and_the_figure_that_answers(paper):
+    first, second, cost = paper().cells(LABELS)[0]
     assert (first.methods, first.target, first.metric) == (("small-sam-1", "small-sam-2"), "gaussian-0.1", "accuracy")
     assert first.published == PublishedValue(71.5, 0.5, 0.2)
     assert second.published == PublishedValue(61.5, None, 0.2)
     assert (cost.cost, cost.target) == ("flops", None)
 
 
-def test_a_figure_that_nothing_tells_apart_is_refused(tmp_path):
+def test_a_figure_that_nothing_tells_apart_is_refused(paper):
     rows = [{"title": "SAM", "method": "small-sam-1", "published": {"method": "SAM"}}]
     with pytest.raises(InputError, match="2 published"):
-        paper(tmp_path, rows=rows).cells(LABELS)
+        paper(rows=rows).cells(LABELS)
 
 
-def test_a_claim_knows_the_labels_of_both_sides(tmp_path):
-    (claim,) = paper(tmp_path).build_claims(LABELS)
+def test_a_claim_knows_the_labels_of_both_sides(paper):
+    (claim,) = paper().build_claims(LABELS)
     assert claim.better == (("small-sam-2",), "gaussian-0.1")
     assert claim.than == (("small-sam-1", "small-sam-2"), "gaussian-0.2")
 
 
-def test_methods_and_targets_that_are_not_there_are_told_unless_a_scale_left_them_out(tmp_path):
-    made = paper(tmp_path)
-    made.check_references(LABELS, TARGETS, partial=False)
+def test_methods_and_targets_that_are_not_there_are_told(paper):
+    made = paper()
+    made.check_references(LABELS, TARGETS)
     with pytest.raises(InputError, match="methods"):
-        made.check_references(["sgd"], TARGETS, partial=False)
+        made.check_references(["sgd"], TARGETS)
     with pytest.raises(UnknownNameError, match=r"gaussian-0\.2"):
-        made.check_references(LABELS, TARGETS[:1], partial=False)
-    made.check_references(["sgd"], TARGETS[:1], partial=True)
+        made.check_references(LABELS, TARGETS[:1])
 
 
 @pytest.mark.parametrize(
@@ -84,20 +93,17 @@ def test_methods_and_targets_that_are_not_there_are_told_unless_a_scale_left_the
         ({"rows": [{"title": "x", "method": "small-sam-1", "published": {"methd": "SAM"}}]}, "methd"),
     ],
 )
-def test_a_layout_that_cannot_be_is_told(tmp_path, changes, message):
+def test_a_layout_that_cannot_be_is_told(paper, changes, message):
     with pytest.raises(AimcError, match=message):
-        paper(tmp_path, **changes).cells(LABELS)
+        paper(**changes).cells(LABELS)
 
 
-def test_a_missing_or_other_file_of_figures_is_told(tmp_path):
-    with pytest.raises(DataError, match=r"gone\.csv"):
-        paper(tmp_path, published="gone.csv")
-    (tmp_path / "other.csv").write_text("a,b\n1,2\n", encoding="utf-8")
-    with pytest.raises(DataError, match="columns"):
-        paper(tmp_path, published="other.csv")
+def test_a_spec_without_a_published_table_is_told(paper, tmp_path):
+    with pytest.raises(InputError, match=r"gone\.toml"):
+        read_layout("gone", folder=tmp_path)
 
 
-def test_figures_are_kept_where_some_row_or_column_asks_for_them(tmp_path):
-    assert len(paper(tmp_path).figures) == 3
+def test_values_are_kept_where_some_row_or_column_asks_for_them(paper):
+    assert len(paper().values) == 3
     bare = {"columns": [{"title": "0.1", "target": "gaussian-0.1"}], "rows": [{"title": "SAM", "method": "*"}]}
-    assert paper(tmp_path, **bare).figures == []
+    assert paper(**bare).values == []

@@ -1,17 +1,17 @@
-"""The published table that a comparison reproduces: measured values, published values and their differences."""
+"""The values that a comparison measured for the cells of a published table, and their differences."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.experiments.spec.published_table import PaperCell, PaperSpec
 from aimc_robust.report.comparison.costs import MethodCost
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+
+from .layout import Layout, PublishedCell
 
 DIGITS = {"accuracy": 2, "top5": 2, "loss": 4}
 Estimates = Mapping[tuple[str, str], AccuracyEstimate]
@@ -36,7 +36,7 @@ class MeasuredValue:
 
 
 @dataclass(frozen=True)
-class PaperTableEntry:
+class Entry:
     """A cell of the published table and the value measured for it.
 
     Attributes:
@@ -44,7 +44,7 @@ class PaperTableEntry:
         measured: The measured value; None without rows.
     """
 
-    cell: PaperCell
+    cell: PublishedCell
     measured: MeasuredValue | None
 
     @property
@@ -73,65 +73,24 @@ class PaperTableEntry:
         return abs(self.difference) <= math.hypot(*known) if known else None
 
 
-@dataclass(frozen=True)
-class PaperTable:
-    """The published table with measured values.
-
-    Attributes:
-        spec: The `[paper]` table of the spec.
-        entries: The cells, row by row.
-    """
-
-    spec: PaperSpec
-    entries: list[list[PaperTableEntry]]
-
-    @property
-    def column_titles(self) -> list[str]:
-        """Titles of all columns; the first one heads the row names."""
-        return [self.spec.heading, *(column["title"] for column in self.spec.columns)]
-
-    @property
-    def open_points(self) -> list[str]:
-        """Details that the paper does not specify, each with the choice made here."""
-        return [f"{name}: {text}" for name, text in self.spec.open.items()]
-
-    @property
-    def within_counts(self) -> tuple[int, int]:
-        """(number of differences within the combined standard deviation, number that could be tested)."""
-        tested = [entry.within for row in self.entries for entry in row if entry.within is not None]
-        return sum(tested), len(tested)
-
-
-def paper_table(spec: ComparisonSpec, estimates: Estimates, costs: Mapping[str, MethodCost]) -> PaperTable | None:
-    """Fill the published table of a spec with measured values.
+def measured_entries(
+    layout: Layout, labels: Sequence[str], estimates: Estimates, costs: Mapping[str, MethodCost]
+) -> list[list[Entry]]:
+    """Fill a published table with measured values.
 
     Args:
-        spec: The spec of the comparison.
+        layout: Its layout.
+        labels: Labels of the spec's methods.
         estimates: (label, target) -> estimate.
-        costs: Label -> training cost, relative to the paper's reference method.
+        costs: Label -> training cost.
 
     Returns:
-        The table; None if the spec has no `[paper]`.
+        The cells, row by row.
     """
-    if spec.paper is None:
-        return None
-    entries = [
-        [
-            PaperTableEntry(cell, _measured_cost(cell, costs) if cell.cost else _measured_metric(cell, estimates))
-            for cell in row
-        ]
-        for row in spec.paper.cells(spec.labels)
+    return [
+        [Entry(cell, _measured_cost(cell, costs) if cell.cost else _measured_metric(cell, estimates)) for cell in row]
+        for row in layout.cells(labels)
     ]
-    return PaperTable(spec.paper, entries)
-
-
-def scale_note(spec: ComparisonSpec) -> str | None:
-    """Describe how a run deviates from its spec file: scale, factors and overrides; None if it does not."""
-    scale = [f"at the scale {spec.scale}"] if spec.scale is not None else []
-    changes = [f"with {', '.join(spec.overrides)}"] if spec.overrides else []
-    factors = [f"{key} is {factor:g} times" for key, factor in spec.multiply.items()]
-    strengths = [f"({', '.join(factors)} the value in names and labels)"] if factors else []
-    return " ".join(scale + strengths + changes) or None
 
 
 def best_label(labels: tuple[str, ...], target: str, estimates: Estimates, *, lowest: bool = False) -> str | None:
@@ -151,7 +110,7 @@ def best_label(labels: tuple[str, ...], target: str, estimates: Estimates, *, lo
     return select(candidates, key=lambda label: estimates[label, target].mean, default=None)
 
 
-def _measured_metric(cell: PaperCell, estimates: Estimates) -> MeasuredValue | None:
+def _measured_metric(cell: PublishedCell, estimates: Estimates) -> MeasuredValue | None:
     target = cell.target or ""
     values = {}
     for label in cell.methods:
@@ -168,7 +127,7 @@ def _measured_metric(cell: PaperCell, estimates: Estimates) -> MeasuredValue | N
     return MeasuredValue(best.mean, best.sd_noise, best.sd_seed, best_method if len(cell.methods) > 1 else None)
 
 
-def _measured_cost(cell: PaperCell, costs: Mapping[str, MethodCost]) -> MeasuredValue | None:
-    ratios = {label: costs[label].flops if cell.cost == "flops" else costs[label].time for label in cell.methods}
+def _measured_cost(cell: PublishedCell, costs: Mapping[str, MethodCost]) -> MeasuredValue | None:
+    ratios = {label: costs[label].passes if cell.cost == "flops" else costs[label].time for label in cell.methods}
     known = [ratio for ratio in ratios.values() if ratio is not None]
-    return MeasuredValue(statistics.median(known)) if known else None
+    return MeasuredValue(float(statistics.median(known))) if known else None

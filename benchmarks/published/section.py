@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
 import pandas as pd
 
-from aimc_robust.experiments.spec.published_values import PublishedValue
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.csv_text import csv_text
-from aimc_robust.report.comparison.claims import HELD, NOT_HELD, ClaimResult
 from aimc_robust.report.comparison.content import ComparisonContent
-from aimc_robust.report.comparison.paper_table import MeasuredValue, PaperTable, PaperTableEntry
 from aimc_robust.report.formatting import MISSING, format_deviations, format_interval, format_number
 from aimc_robust.report.latex import latex_table, latex_value
 from aimc_robust.report.markdown_page import markdown_table
 from aimc_robust.report.page_model import Block, Bullets, Cell, Files, Prose, Row, Section, Table
+from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.difference_table import Key
+
+from .claims import HELD, NOT_HELD, ClaimResult, check_claims, claim_pairs
+from .layout import Layout, read_layout
+from .measured import Entry, MeasuredValue, measured_entries
+from .values import PublishedValue
 
 Mark = Literal["", "within", "beyond"]
 MARKS: dict[bool | None, Mark] = {None: "", True: "within", False: "beyond"}
+Entries = Sequence[Sequence[Entry]]
 
 
-def paper(content: ComparisonContent) -> Section | None:
-    """Show our values beside the published ones, and what became of the paper's claims."""
-    table = content.paper
-    if table is None:
-        return None
-    spec, (within, tested) = table.spec, table.within_counts
-    count = f" {within} of {tested} differences are within." if tested else ""
+def published_table(content: ComparisonContent) -> Section:
+    """Show our values beside those of the published table of the spec's name, and what became of the paper's claims."""
+    return table_section(content, read_layout(content.results.spec.name))
+
+
+def _pairs(spec: ComparisonSpec, estimates: Mapping[Key, AccuracyEstimate]) -> Iterator[tuple[Key, Key]]:
+    return claim_pairs(read_layout(spec.name).build_claims(spec.labels), spec, estimates)
+
+
+published_table.pairs = _pairs  # type: ignore[attr-defined]  # what the page corrects for, see docs/extending.md
+
+
+def table_section(content: ComparisonContent, layout: Layout) -> Section:
+    """Show our values beside those of a published table.
+
+    Args:
+        content: What the report states.
+        layout: The published table.
+
+    Raises:
+        AimcError: If the layout does not fit the comparison.
+    """
+    spec = content.results.spec
+    if spec.scale is None:
+        layout.check_references(spec.labels, list(content.targets))
+    entries = measured_entries(layout, spec.labels, content.estimates, content.costs)
+    claims = check_claims(layout.build_claims(spec.labels), content.estimates, content.comparisons)
+    tested = [entry.within for row in entries for entry in row if entry.within is not None]
+    count = f" {sum(tested)} of {len(tested)} differences are within." if tested else ""
+    scale = "This run is smaller than the paper's. Compare trends with the published values, not the values themselves."
     note = (
         "Each cell: the value measured here as mean ± sd_noise ± sd_seed (see [Terms](#terms); a deviation without "
         "repetitions is left out), the published value, and the difference measured − published. **within**: the "
@@ -37,27 +66,29 @@ def paper(content: ComparisonContent) -> Section | None:
         "for several methods; as in the paper, it shows the one that is best in this very value."
     )
     rows: list[Row] = [
-        list(zip(table.column_titles, [entries[0].cell.row, *map(_cell, entries)], strict=True))
-        for entries in table.entries
+        list(zip(layout.column_titles, [row[0].cell.row, *map(_cell, row)], strict=True)) for row in entries
     ]
     files: dict[str, Callable[[], str]] = {
-        "tables/paper.csv": partial(_csv, table),
+        "tables/paper.csv": partial(_csv, entries),
         "tables/paper.md": lambda: markdown_table(rows) + "\n",
-        "tables/paper.tex": partial(_latex, table),
+        "tables/paper.tex": partial(_latex, layout, entries),
     }
     blocks: list[Block | None] = [
-        Table(spec.place, rows, "paper"),
+        layout.caption or None,
+        Prose(scale, "warning") if content.scale_note else None,
+        Table(layout.place, rows, "paper"),
         Prose(note),
         Files(files),
-        _claims(content.claims),
-        _open_points(table),
+        _claims(claims),
+        _open_points(layout),
     ]
-    return Section(f"{spec.place} of {spec.citation}", [spec.caption or None, *blocks], id="paper")
+    return Section(f"{layout.place} of {layout.citation}", blocks, id="paper")
 
 
-def _open_points(table: PaperTable) -> Section | None:
-    blocks: list[Block | None] = [Prose("Each with the choice made here."), Bullets(table.open_points)]
-    return Section("Details that the paper does not specify", blocks) if table.open_points else None
+def _open_points(layout: Layout) -> Section | None:
+    points = [f"{name}: {text}" for name, text in layout.open.items()]
+    blocks: list[Block | None] = [Prose("Each with the choice made here."), Bullets(points)]
+    return Section("Details that the paper does not specify", blocks) if points else None
 
 
 def _claims(claims: list[ClaimResult]) -> Section | None:
@@ -91,7 +122,7 @@ def _evidence(claim: ClaimResult) -> str:
     return f"{evidence}\n{means}"
 
 
-def _cell(entry: PaperTableEntry) -> Cell:
+def _cell(entry: Entry) -> Cell:
     measured, published = entry.measured, entry.cell.published
     lines = [MISSING if measured is None else _value_text(measured, entry)]
     lines.append("" if published is None else f"paper {_value_text(published, entry)}")
@@ -100,16 +131,16 @@ def _cell(entry: PaperTableEntry) -> Cell:
     return Cell("\n".join(lines), MARKS[entry.within], measured.value if measured else None)
 
 
-def _value_text(value: MeasuredValue | PublishedValue, entry: PaperTableEntry) -> str:
+def _value_text(value: MeasuredValue | PublishedValue, entry: Entry) -> str:
     number = format_number(value.value, entry.digits)
     return number + format_deviations(value.sd_noise, value.sd_seed, entry.digits) + (" ×" if entry.cell.cost else "")
 
 
-def _csv(table: PaperTable) -> str:
+def _csv(entries: Entries) -> str:
     """A row per cell with the measured value, the published one and the difference."""
     names = ("ours", "sd_noise", "sd_seed", "published", "published_sd_noise", "published_sd_seed")
     rows = []
-    for entry in (entry for row in table.entries for entry in row):
+    for entry in (entry for line in entries for entry in line):
         cell, measured = entry.cell, entry.measured
         row = {"row": cell.row, "column": cell.column, "target": cell.target or "", "metric": cell.cost or cell.metric}
         row["method"] = (measured.label if measured else None) or "|".join(cell.methods)
@@ -119,19 +150,19 @@ def _csv(table: PaperTable) -> str:
     return csv_text(pd.DataFrame(rows))
 
 
-def _latex(table: PaperTable) -> str:
+def _latex(layout: Layout, entries: Entries) -> str:
     """Below each row of measured values the published ones."""
     rows: list[tuple[str, list[str]]] = []
-    for entries in table.entries:
-        ours = ["--" if e.measured is None else latex_value(*_values(e.measured), digits=e.digits) for e in entries]
+    for line in entries:
+        ours = ["--" if e.measured is None else latex_value(*_values(e.measured), digits=e.digits) for e in line]
         published = [
             "" if e.cell.published is None else f"({latex_value(*_values(e.cell.published), digits=e.digits)})"
-            for e in entries
+            for e in line
         ]
-        rows.append((entries[0].cell.row, ours))
+        rows.append((line[0].cell.row, ours))
         if any(published):
             rows.append(("", published))
-    return latex_table(table.column_titles, rows)
+    return latex_table(layout.column_titles, rows)
 
 
 def _values(value: MeasuredValue | PublishedValue | None) -> tuple[float | None, float | None, float | None]:

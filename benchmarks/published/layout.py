@@ -1,25 +1,32 @@
-"""The published table that a spec reproduces: layout, published values and claims."""
+"""The layout of a published table: its rows and columns, the methods and targets behind them, and the paper's claims.
+
+`<name of the spec>.toml` in this folder is the layout of the spec of that name.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import pydantic
 
 from aimc_robust.errors import InputError, require_known
-from aimc_robust.experiments.spec.published_values import PublishedValue, find_published_value
-from aimc_robust.io.toml import StrictModel
+from aimc_robust.experiments.spec.inheritance import deep_merge
+from aimc_robust.io.toml import StrictModel, parse, read_values
 
+from .values import PublishedValue, find_published_value, matching_rows, published_rows
+
+FOLDER = Path(__file__).parent
 METRICS = ("accuracy", "top5", "loss")
 COSTS = ("flops", "time")
 
 
 @dataclass(frozen=True)
-class PaperCell:
+class PublishedCell:
     """One cell of the published table.
 
     Attributes:
@@ -58,44 +65,38 @@ class Claim:
 
 
 class ClaimSide(StrictModel):
-    """One side of a claim.
-
-    Attributes:
-        method: A label, or a glob of labels.
-        target: Name of a target.
-    """
+    """One side of a claim: a label or a glob of labels, and the name of a target."""
 
     method: str
     target: str
 
 
-class ClaimSpec(StrictModel):
-    """A claim as a spec writes it; see `Claim`."""
+class ClaimTable(StrictModel):
+    """A claim as a layout writes it; see `Claim`."""
 
     text: str
     better: ClaimSide
     than: ClaimSide
 
 
-class PaperSpec(StrictModel):
-    """The table `[paper]` of a spec.
+class Layout(StrictModel):
+    """The layout of a published table.
 
     A cell takes each key from its row, else from its column. `{key}` in a value is replaced by the cell's key of that
-    name. `published` of row and column are joined, and select one row of `figures`.
+    name. `published` of row and column are joined, and select one row of values.csv.
 
     Attributes:
         citation: The paper.
         place: Number of the table or figure.
         caption: What it shows.
         open: A point that the paper leaves open -> how it was decided here.
-        where: Column of the published values -> text, for all cells.
+        where: Column of values.csv -> text, for all cells.
         heading: Heading of the rows' titles.
         metric: Default metric of the cells, one of METRICS.
-        relative_to: Label of the method that costs are relative to.
         columns: Tables with `title` and any of `target`, `method`, `metric`, `published`, `cost`, and further keys.
         rows: The same without `cost`.
         claims: Statements of the paper that the results can confirm.
-        figures: Rows of the file of published values that `where` selects; inserted when the spec is loaded.
+        values: Rows of values.csv that `where` selects; inserted by `read_layout`.
     """
 
     citation: str
@@ -105,13 +106,17 @@ class PaperSpec(StrictModel):
     where: dict[str, str] = pydantic.Field(default_factory=dict)
     heading: str = "method"
     metric: str = "accuracy"
-    relative_to: str = "sgd"
     columns: list[dict[str, Any]] = pydantic.Field(min_length=1)
     rows: list[dict[str, Any]] = pydantic.Field(min_length=1)
-    claims: list[ClaimSpec] = pydantic.Field(default_factory=list)
-    figures: list[dict[str, str]] = pydantic.Field(default_factory=list)
+    claims: list[ClaimTable] = pydantic.Field(default_factory=list)
+    values: list[Mapping[str, str]] = pydantic.Field(default_factory=list)
 
-    def cells(self, labels: Sequence[str]) -> list[list[PaperCell]]:
+    @property
+    def column_titles(self) -> list[str]:
+        """Titles of all columns; the first one heads the row names."""
+        return [self.heading, *(column["title"] for column in self.columns)]
+
+    def cells(self, labels: Sequence[str]) -> list[list[PublishedCell]]:
         """Return the cells, row by row.
 
         Args:
@@ -135,13 +140,12 @@ class PaperSpec(StrictModel):
 
         return [Claim(claim.text, side(claim.better), side(claim.than)) for claim in self.claims]
 
-    def check_references(self, labels: Sequence[str], targets: Sequence[str], *, partial: bool) -> None:
+    def check_references(self, labels: Sequence[str], targets: Sequence[str]) -> None:
         """Check that every cell and claim finds its methods, its target and its published value.
 
         Args:
             labels: Labels of the spec's methods.
             targets: Names of the spec's targets.
-            partial: Allow missing methods and targets, for a scale that leaves some out.
 
         Raises:
             InputError: if a cell or claim matches no method, or a key is missing.
@@ -150,24 +154,22 @@ class PaperSpec(StrictModel):
         references = [(cell.row, cell.methods, cell.target) for row in self.cells(labels) for cell in row]
         for claim in self.build_claims(labels):
             references += [(claim.text, *claim.better), (claim.text, *claim.than)]
-        if partial:
-            return
         for location, methods, target in references:
             if not methods:
                 raise InputError(f"{location!r} matches none of the methods {', '.join(labels)}.")
             if target is not None:
                 require_known(f"target of {location!r}", target, targets)
 
-    def _cell(self, row: dict[str, Any], column: dict[str, Any], labels: Sequence[str]) -> PaperCell:
+    def _cell(self, row: dict[str, Any], column: dict[str, Any], labels: Sequence[str]) -> PublishedCell:
         keys = {**column, **row}
         for side, name in ((row, "row"), (column, "column")):
             if not isinstance(side.get("title"), str):
-                raise InputError(f"a {name} of the paper's table needs a `title`, got {side!r}.")
+                raise InputError(f"a {name} of a published table needs a `title`, got {side!r}.")
         cost, metric = column.get("cost"), keys.get("metric", self.metric)
         if cost is not None:
             require_known("cost", cost, COSTS)
         require_known("metric", metric, METRICS)
-        return PaperCell(
+        return PublishedCell(
             row=row["title"],
             column=column["title"],
             target=None if cost else _required(keys, "target"),
@@ -182,12 +184,31 @@ class PaperSpec(StrictModel):
         if "cost" in column:  # one value for all rows: the column's keys take precedence
             queries = queries[::-1] if queries[0] else []
         query = {key: _substitute(text, keys) for part in queries for key, text in part.items()}
-        return find_published_value(self.figures, query)
+        return find_published_value(self.values, query)
+
+
+def read_layout(name: str, *, folder: Path = FOLDER) -> Layout:
+    """Read the layout of the spec called `name`.
+
+    Raises:
+        InputError: if there is no such layout, or it is not valid.
+        UnknownNameError: if `where` names an unknown column of values.csv.
+    """
+    path = folder / f"{name}.toml"
+    if not path.is_file():
+        raise InputError(f"there is no published table {path.name}; give the spec the name of a file in {folder}.")
+    values = read_values(path, kind="published table")
+    if "extends" in values:
+        values = deep_merge(read_values(folder / values.pop("extends"), kind="published table"), values)
+    layout = parse(values, Layout, source=str(path))
+    if not any("published" in side for side in (*layout.rows, *layout.columns)):
+        return layout
+    return layout.model_copy(update={"values": matching_rows(published_rows(), layout.where)})
 
 
 def _required(keys: dict[str, Any], key: str) -> str:
     if key not in keys:
-        raise InputError(f"a cell of the paper's table needs `{key}` from its row or column, got {sorted(keys)}.")
+        raise InputError(f"a cell of a published table needs `{key}` from its row or column, got {sorted(keys)}.")
     return _substitute(keys[key], keys)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.experiments.spec.published_table import Claim
-from aimc_robust.report.comparison.paper_table import best_label
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.difference_table import Comparison, Key
+
+from .layout import Claim
+from .measured import best_label
 
 ClaimState = Literal["held", "did not hold", "not settled"]
 HELD: ClaimState = "held"
@@ -47,9 +48,11 @@ class ClaimResult:
     reason: str = ""
 
 
-def claim_pairs(spec: ComparisonSpec, estimates: Mapping[Key, AccuracyEstimate]) -> Iterator[tuple[Key, Key]]:
+def claim_pairs(
+    claims: Sequence[Claim], spec: ComparisonSpec, estimates: Mapping[Key, AccuracyEstimate]
+) -> Iterator[tuple[Key, Key]]:
     """Yield every (better, than) pair that a claim may come to: each side may name several methods."""
-    for claim in spec.paper.build_claims(spec.labels) if spec.paper is not None else ():
+    for claim in claims:
         sides = [
             [(label, target) for label in labels if (label, target) in estimates]
             for labels, target in (claim.better, claim.than)
@@ -60,25 +63,23 @@ def claim_pairs(spec: ComparisonSpec, estimates: Mapping[Key, AccuracyEstimate])
 
 
 def check_claims(
-    spec: ComparisonSpec,
+    claims: Sequence[Claim],
     estimates: Mapping[Key, AccuracyEstimate],
     comparisons: Mapping[tuple[Key, Key], Comparison],
 ) -> list[ClaimResult]:
-    """Test each claim of the spec's paper on the results.
+    """Test each claim on the results.
 
     If a side of a claim names several methods, the one with the highest mean on its target represents it.
 
     Args:
-        spec: The spec of the comparison.
+        claims: The claims of a layout.
         estimates: (label, target) -> estimate.
         comparisons: All comparisons of the page, with those of `claim_pairs`.
 
     Returns:
-        One result per claim; empty if the spec reproduces no paper.
+        One result per claim.
     """
-    if spec.paper is None:
-        return []
-    return [_check_claim(claim, estimates, comparisons) for claim in spec.paper.build_claims(spec.labels)]
+    return [_check_claim(claim, estimates, comparisons) for claim in claims]
 
 
 def _check_claim(

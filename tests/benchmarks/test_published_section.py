@@ -8,22 +8,24 @@ import re
 
 import pandas as pd
 import pytest
-from support.published_tables import PAPER
+from published.claims import claim_pairs
+from published.layout import Claim, PublishedCell
+from published.measured import Entry, MeasuredValue
+from published.values import PublishedValue
+from support.published_tables import SECTION, paper_claims, paper_entries
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.spec.published_table import PaperCell
-from aimc_robust.experiments.spec.published_values import PublishedValue
-from aimc_robust.report.comparison.claims import claim_pairs
 from aimc_robust.report.comparison.content import gather
-from aimc_robust.report.comparison.paper_table import MeasuredValue, PaperTableEntry
 from aimc_robust.report.write import write_report
 from aimc_robust.statistics.crossed_effects import CrossedEffects
+
+pytestmark = pytest.mark.usefixtures("stub_figures")
 
 NAN = math.nan
 
 
 def entry(ours, published, metric="accuracy"):
-    return PaperTableEntry(PaperCell("row", "column", ("sgd",), "digital", metric, None, published), ours)
+    return Entry(PublishedCell("row", "column", ("sgd",), "digital", metric, None, published), ours)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +51,9 @@ def test_a_difference_is_within_both_deviations_by_their_sum_in_quadrature(ours,
 
 
 def test_every_cell_is_that_of_the_rows_and_of_the_published_figures(comparison_with_paper):
-    table = gather(ComparisonResults.open(comparison_with_paper)).paper
-    assert table.column_titles == ["training", "digital", "sigma 0.2", "loss", "FLOPs", "time"]
+    table = paper_entries(gather(ComparisonResults.open(comparison_with_paper)))
     rows = pd.read_csv(comparison_with_paper / "evaluations.csv")
-    for entries in table.entries[:2]:
+    for entries in table[:2]:
         method = {"plain": "sgd", "mixed": "m-rwp"}[entries[0].cell.row]
         for e, column in ((entries[0], "accuracy"), (entries[1], "accuracy"), (entries[2], "loss")):
             models = rows[(rows["model"] == method) & (rows["target"] == e.cell.target)].groupby("seed")[column]
@@ -60,17 +61,17 @@ def test_every_cell_is_that_of_the_rows_and_of_the_published_figures(comparison_
             assert e.measured.sd_seed == pytest.approx(models.mean().std())
             assert e.measured.sd_noise == pytest.approx(models.std().mean(), nan_ok=True)
         assert [e.measured.label for e in entries[:3]] == [None] * 3
-    plain, mixed, _ = table.entries
+    plain, mixed, _ = table
     assert plain[0].difference == pytest.approx(plain[0].measured.value - 50.0)
     assert (plain[0].within, plain[1].within) == (False, True)
     assert mixed[1].difference is None  # no published figure
     assert [e.difference for e in (plain[3], mixed[3])] == [0.0, 0.0]
-    assert table.within_counts[1] == 3
+    assert len([e for row in table for e in row if e.within is not None]) == 3
 
 
 def test_of_several_methods_the_best_is_shown_with_its_name(comparison_with_paper):
     content = gather(ComparisonResults.open(comparison_with_paper))
-    best = content.paper.entries[2]
+    best = paper_entries(content)[2]
     for e, target in zip(best[:2], ("digital", "gaussian-0.2"), strict=True):
         means = {method: content.estimates[method, target].mean for method in ("sgd", "m-rwp")}
         assert (e.measured.label, e.measured.value) == max(means.items(), key=lambda item: item[1])
@@ -82,7 +83,7 @@ def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(compar
     content = gather(ComparisonResults.open(comparison_with_paper))
     rows = pd.read_csv(comparison_with_paper / "evaluations.csv")
     noisy = rows[rows["target"] == "gaussian-0.2"].pivot(index=["seed", "chip"], columns="model", values="accuracy")
-    better, free = content.claims
+    better, free = paper_claims(content)
     assert better.difference == pytest.approx((noisy["m-rwp"] - noisy["sgd"]).groupby("seed").mean().mean())
     digital = rows[rows["target"] == "digital"].pivot(index="seed", columns="model", values="accuracy")
     models = noisy["sgd"].groupby("seed").mean() - digital["sgd"]
@@ -90,28 +91,26 @@ def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(compar
     chips = noisy["sgd"] - digital["sgd"].reindex(noisy.index, level="seed")
     half = CrossedEffects(chips.unstack().to_numpy()).mean_error().half_width()
     assert free.ci == pytest.approx((models.mean() - half, models.mean() + half))
-    assert {claim.covers for claim in content.claims} == {"models"}
+    assert {claim.covers for claim in (better, free)} == {"models"}
 
 
 def test_claims_are_corrected_with_all_comparisons_of_the_page(change_question):
-    folder = change_question(paper=PAPER)
+    folder = change_question(report_sections=[SECTION])
     for seed, points in enumerate((5.0, 5.6)):  # p = 0.036 alone
         moved(folder, f"m-rwp-seed{seed}", points)
     content = gather(ComparisonResults.open(folder))
-    claim, low = content.claims[0], content.claims[0].ci[0]
-    assert content.comparisons == 4  # m-rwp and sgd on three targets, and sgd on two
-    assert low > 0.0
+    claim = paper_claims(content)[0]
+    assert content.comparison_count == 4  # m-rwp and sgd on three targets, and sgd on two
+    assert claim.ci[0] > 0.0
     assert claim.state == "not settled"
     assert not content.rankings["gaussian-0.2"]["m-rwp"].status  # the mark in the table agrees
 
 
-def test_a_claim_about_the_best_of_several_methods_is_corrected_for_each_of_them(change_question):
-    any_method = {"method": "*", "target": "gaussian-0.2"}
-    claim = {"text": "Noise costs", "better": {"method": "sgd", "target": "digital"}, "than": any_method}
-    content = gather(ComparisonResults.open(change_question(paper=PAPER | {"claims": [claim]})))
-    found = set(claim_pairs(content.results.spec, content.estimates))
+def test_a_claim_about_the_best_of_several_methods_is_corrected_for_each_of_them(comparison_with_paper):
+    content = gather(ComparisonResults.open(comparison_with_paper))
+    claim = Claim("Noise costs", (("sgd",), "digital"), (("sgd", "m-rwp"), "gaussian-0.2"))
+    found = set(claim_pairs([claim], content.results.spec, content.estimates))
     assert found == {(("sgd", "digital"), (label, "gaussian-0.2")) for label in ("sgd", "m-rwp")}
-    assert content.comparisons == 3 + 2
 
 
 def moved(folder, cell, points):
@@ -128,10 +127,10 @@ def moved(folder, cell, points):
     [((5.0, 5.2), "held"), ((-5.0, -5.2), "did not hold"), ((5.0, -5.0), "not settled")],
 )
 def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, state):
-    folder = change_question(paper=PAPER)
+    folder = change_question(report_sections=[SECTION])
     for seed, by in enumerate(points):
         moved(folder, f"m-rwp-seed{seed}", by)
-    verdict = gather(ComparisonResults.open(folder)).claims[0]
+    verdict = paper_claims(gather(ComparisonResults.open(folder)))[0]
     assert verdict.state == state
     assert verdict.difference == pytest.approx(sum(points) / 2)
     page, markdown = write_report(folder).read_text(), (folder / "report.md").read_text()
@@ -140,23 +139,23 @@ def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, st
 
 
 def test_a_claim_about_other_images_or_without_rows_says_why_it_is_not_settled(change_question):
-    folder = change_question(paper=PAPER, methods={"m-rwp": {"data": {"test_share": 0.2}}})
-    found = gather(ComparisonResults.open(folder)).claims[0]
+    folder = change_question(report_sections=[SECTION], methods={"m-rwp": {"data": {"test_share": 0.2}}})
+    found = paper_claims(gather(ComparisonResults.open(folder)))[0]
     assert (found.state, found.reason, found.ci) == ("not settled", "not paired: different data sets", None)
     (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
     (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
     store = ComparisonResults.open(folder)
-    assert gather(store).claims[0].reason == "not paired: different data sets"
+    assert paper_claims(gather(store))[0].reason == "not paired: different data sets"
     (folder / "runs" / "sgd-seed1" / "evaluations.jsonl").unlink()
-    assert gather(store).claims[0].reason == "no rows of sgd on gaussian-0.2"
+    assert paper_claims(gather(store))[0].reason == "no rows of sgd on gaussian-0.2"
     assert "no rows of sgd" in write_report(folder).read_text()
 
 
 def test_models_that_share_no_seed_are_not_paired(change_question):
-    folder = change_question(paper=PAPER)
+    folder = change_question(report_sections=[SECTION])
     (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
     (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
-    assert gather(ComparisonResults.open(folder)).claims[0].reason == "not paired: no training seed in common"
+    assert paper_claims(gather(ComparisonResults.open(folder)))[0].reason == "not paired: no training seed in common"
 
 
 def test_a_scale_or_an_override_is_said_on_top_of_the_page(change_question):
@@ -165,7 +164,7 @@ def test_a_scale_or_an_override_is_said_on_top_of_the_page(change_question):
         ({"scale": "mini", "overrides": ["training.epochs=2"]}, "at the scale mini with training.epochs=2"),
         ({"overrides": ["training.epochs=2"]}, "with training.epochs=2"),
     ):
-        folder = change_question(paper=PAPER, **keys)
+        folder = change_question(report_sections=[SECTION], **keys)
         page, markdown = write_report(folder).read_text(), (folder / "report.md").read_text()
         assert f"Run {words}" in page.split('<section id="paper">')[0]
         assert f"> Run {words}: " in markdown
@@ -186,7 +185,7 @@ def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(compariso
     assert "Table 7 of A. Author et al., Noise &amp; &lt;nets&gt;_100%" in section
     assert "lr: The paper has no learning rate; settled: 0.1." in section
     assert "lr: The paper has no learning rate; settled: 0.1." in markdown
-    plain = gather(ComparisonResults.open(comparison_with_paper)).paper.entries[0]
+    plain = paper_entries(gather(ComparisonResults.open(comparison_with_paper)))[0]
     ours = plain[1].measured
     value = f"{ours.value:.2f} ± {ours.sd_noise:.2f} ± {ours.sd_seed:.2f}"
     assert f"| {value} paper 40.00 ± 300.00 ± 4.00 " in markdown
@@ -199,18 +198,24 @@ def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(compariso
 
 
 def test_tables_as_files_hold_the_same(comparison_with_paper):
-    table = gather(ComparisonResults.open(comparison_with_paper)).paper
+    table = paper_entries(gather(ComparisonResults.open(comparison_with_paper)))
     rows = list(csv.DictReader(io.StringIO((comparison_with_paper / "tables" / "paper.csv").read_text())))
-    entries = [e for row in table.entries for e in row]
+    entries = [e for row in table for e in row]
     assert [(row["row"], row["column"]) for row in rows] == [(e.cell.row, e.cell.column) for e in entries]
     for row, e in zip(rows, entries, strict=True):
         assert row["ours"] == ("" if e.measured is None else repr(e.measured.value))
         assert row["within"] == {None: "", True: "yes", False: "no"}[e.within]
         assert (row["difference"] == "") == (e.difference is None)
     latex = (comparison_with_paper / "tables" / "paper.tex").read_text()
-    ours = table.entries[0][1].measured
+    ours = table[0][1].measured
     assert rf"${ours.value:.2f} \pm {ours.sd_noise:.2f} \pm {ours.sd_seed:.2f}$" in latex
     assert r"($40.00 \pm 300.00 \pm 4.00$)" in latex
     lines = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert {line.count("&") for line in lines} == {5}
     assert len(re.findall(r"\\(?:top|mid|bottom)rule", latex)) == 3
+
+
+def test_costs_are_relative_to_sgd_and_of_several_methods_the_median(comparison_with_paper):
+    plain, mixed, best = paper_entries(gather(ComparisonResults.open(comparison_with_paper)))
+    assert [row[3].measured.value for row in (plain, mixed, best)] == [1, 2, 1.5]
+    assert plain[4].measured.value == 1.0

@@ -1,0 +1,100 @@
+"""Sections of a user's own: `report_sections` of a spec names functions of a comparison's content."""
+
+import subprocess
+import sys
+
+import pytest
+
+from aimc_robust.errors import InputError
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.execution.engines.serial import SerialEngine
+from aimc_robust.experiments.spec.loading import load_spec
+from aimc_robust.io.user_code import import_callable
+from aimc_robust.report.comparison.run import compare_and_report
+from aimc_robust.report.write import write_report
+from aimc_robust.training.fabric import Machine
+
+MODULE = """
+from aimc_robust.report.page_model import Files, Section
+
+
+def best(content):
+    (label, target), estimate = max(content.estimates.items(), key=lambda item: item[1].mean)
+    text = f"The highest mean is that of {label} on {target}."
+    return Section("Highest mean", [text, Files({"tables/best.csv": lambda: f"method,target\\n{label},{target}\\n"})])
+
+
+def nothing(content):
+    return None
+
+
+def number(content):
+    return 3
+
+
+def broken(content):
+    raise ZeroDivisionError("no rows at all")
+"""
+
+
+@pytest.fixture
+def own_sections(tmp_path, monkeypatch):
+    """A module of sections two folders above the results, which nothing but their place makes known."""
+    (tmp_path / "our_sections.py").write_text(MODULE, encoding="utf-8")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield "our_sections"
+    sys.modules.pop("our_sections", None)
+
+
+def test_a_section_stands_before_the_others_and_its_files_beside_them(change_question, own_sections):
+    folder = change_question(report_sections=[f"{own_sections}:best", f"{own_sections}:nothing"])
+    page = write_report(folder).read_text()
+    assert page.index("<h2>Highest mean</h2>") < page.index("<h2>Summary</h2>")
+    assert "The highest mean is that of " in (folder / "report.md").read_text()
+    assert (folder / "tables" / "best.csv").read_text().startswith("method,target\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("broken", "no rows at all"), ("number", "returned int"), ("missing", "has no function missing")],
+)
+def test_what_a_section_lacks_is_said_in_its_place_and_the_rest_is_written(change_question, own_sections, name, reason):
+    folder = change_question(report_sections=[f"{own_sections}:{name}"])
+    with pytest.warns(UserWarning, match=f"our_sections:{name}.*{reason}.*left out"):
+        page = write_report(folder).read_text()
+    assert reason in page
+    assert "<h2>Accuracy</h2>" in page
+
+
+def test_a_module_that_is_nowhere_is_said_too(change_question):
+    folder = change_question(report_sections=["is_nowhere:section"])
+    with pytest.warns(UserWarning, match="is_nowhere"):
+        assert "is_nowhere" in write_report(folder).read_text()
+
+
+def test_a_missing_section_is_told_before_anything_is_trained(write_spec, tmp_path):
+    path = write_spec(('name = "tiny"', 'name = "tiny"\nreport_sections = ["is_nowhere:section"]'))
+    with pytest.raises(InputError, match="is_nowhere"):
+        compare_and_report(
+            path, tmp_path / "out", progress=ExperimentProgress(), machine=Machine(), engine=SerialEngine()
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_import_paths_are_taken(write_spec):
+    with pytest.raises(InputError, match=r"report_sections.*our_sections\.py"):
+        load_spec(write_spec(('name = "tiny"', 'name = "tiny"\nreport_sections = ["our_sections.py"]')))
+
+
+def test_a_module_is_found_from_any_working_directory(own_sections, tmp_path):
+    """In a process of its own, whose working directory knows nothing of it."""
+    deep = tmp_path / "specs" / "mine"
+    deep.mkdir(parents=True)
+    code = (
+        "from pathlib import Path; from aimc_robust.io.user_code import import_callable; "
+        f"print(import_callable('our_sections:best', what='section', near=[Path({str(deep)!r})]).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "best"
+    with pytest.raises(InputError, match="our_sections"):
+        import_callable("our_sections:best", what="section")
