@@ -101,7 +101,7 @@ def check_metrics(metrics: Mapping[str, Metric] | None) -> None:
     if not isinstance(metrics, Mapping | None):
         raise InputError(f"metrics must be a dict of name and function, such as {{'recall': recall}}; got {metrics!r}.")
     for name, metric in (metrics or {}).items():
-        if name in (*BUILT_IN_METRICS, "seed", "chip") or not callable(metric):
+        if name in (*BUILT_IN_METRICS, "train_seed", "chip") or not callable(metric):
             raise InputError(
                 f"the metric {name!r} must be a function of (outputs, labels) under a name other than "
                 f"{', '.join(BUILT_IN_METRICS)}, seed and chip; got {metric!r}."

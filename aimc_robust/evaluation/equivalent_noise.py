@@ -125,7 +125,7 @@ def equivalent_sigma(
         rms=rms,
         scale=scale,
         digital_accuracy=digital,
-        device=AccuracyEstimate(pd.DataFrame({"seed": 0, "chip": range(chips), "accuracy": device})),
+        device=AccuracyEstimate(pd.DataFrame({"train_seed": 0, "chip": range(chips), "accuracy": device})),
         curve=curve,
     )
 

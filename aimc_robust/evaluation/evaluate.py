@@ -62,7 +62,7 @@ def evaluate(
     models = as_models(model)
     batches = as_reiterable(batches)
     rows = [
-        {"seed": number, "chip": chip, **measurement.row()}
+        {"train_seed": number, "chip": chip, **measurement.row()}
         for number, trained in enumerate(models)
         for chip, measurement in evaluate_until_precise(
             trained,

@@ -112,9 +112,9 @@ def compare(
             if pending:
                 results.record_environment(describe_environment(machine, engine.threads))
             for trial in pending:
-                if trial.method in unfit:
-                    results.record_failure(trial, unfit[trial.method])
-            pending = [trial for trial in pending if trial.method not in unfit]
+                if trial.model in unfit:
+                    results.record_failure(trial, unfit[trial.model])
+            pending = [trial for trial in pending if trial.model not in unfit]
         failures = _report_known_outcomes(runner, trials, pending, progress)
         with use_runner(runner) if isinstance(engine, SerialEngine) else nullcontext():
             failures |= engine.run(context, _schedule(spec, _broadcast_trials(runner, pending), engine), progress)
@@ -172,7 +172,7 @@ def _schedule(spec: ComparisonSpec, trials: list[Trial], engine: Engine) -> list
     costs = {
         label: spec.method(label, seed=0).passes_per_update * spec.config_of(label).epochs for label in spec.labels
     }
-    return sorted(trials, key=lambda trial: -costs[trial.method])
+    return sorted(trials, key=lambda trial: -costs[trial.model])
 
 
 def _toml(spec: ComparisonSpec) -> str:

@@ -24,12 +24,12 @@ class WorstChip(NamedTuple):
 
     Attributes:
         accuracy: Accuracy [percent].
-        seed: Seed of the trained model.
+        train_seed: Seed of the trained model.
         chip: Number of the chip.
     """
 
     accuracy: float
-    seed: int
+    train_seed: int
     chip: int
 
 
@@ -51,10 +51,10 @@ class AccuracyEstimate:
     bounds: tuple[float, float] = (0.0, 100.0)
 
     def __post_init__(self) -> None:
-        missing = {"seed", "chip", "accuracy"} - set(self.table.columns)
+        missing = {"train_seed", "chip", "accuracy"} - set(self.table.columns)
         if missing or self.table.empty:
             raise InputError(
-                f"an estimate needs rows with the columns seed, chip and accuracy; missing: "
+                f"an estimate needs rows with the columns train_seed, chip and accuracy; missing: "
                 f"{sorted(missing) or 'rows'}."
             )
 
@@ -62,7 +62,7 @@ class AccuracyEstimate:
         if np.isnan(accuracies).any():
             raise InputError("an estimate needs an accuracy in every row; some rows hold NaN.")
         if ((seeds[1:] == seeds[:-1]) & (chips[1:] == chips[:-1])).any():
-            raise InputError("an estimate needs unique (seed, chip) pairs; some occur more than once.")
+            raise InputError("an estimate needs unique (train_seed, chip) pairs; some occur more than once.")
         low, high = self.bounds
         if accuracies.min() < low - 1e-6 or accuracies.max() > high + 1e-6:
             raise InputError(
@@ -85,7 +85,7 @@ class AccuracyEstimate:
             UnknownNameError: if the table has no such column.
             InputError: if the column lacks a number in some row.
         """
-        columns = set(self.table.columns) - {"seed", "chip"}
+        columns = set(self.table.columns) - {"train_seed", "chip"}
         if column not in columns:
             raise unknown_name("column", column, columns)
         values = self.table[column]
@@ -99,7 +99,7 @@ class AccuracyEstimate:
     @cached_property
     def sorted_rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Seeds, chips and accuracies [percent] of the rows, sorted by seed, then chip."""
-        seeds, chips = self.table["seed"].to_numpy(), self.table["chip"].to_numpy()
+        seeds, chips = self.table["train_seed"].to_numpy(), self.table["chip"].to_numpy()
         order = np.lexsort((chips, seeds))
         return seeds[order], chips[order], self.table["accuracy"].to_numpy(dtype=float)[order]
 
@@ -112,7 +112,9 @@ class AccuracyEstimate:
     def accuracies(self) -> pd.Series:
         """Accuracy [percent], indexed by (seed, chip) in ascending order."""
         seeds, chips, accuracies = self.sorted_rows
-        return pd.Series(accuracies, pd.MultiIndex.from_arrays([seeds, chips], names=["seed", "chip"]), name="accuracy")
+        return pd.Series(
+            accuracies, pd.MultiIndex.from_arrays([seeds, chips], names=["train_seed", "chip"]), name="accuracy"
+        )
 
     @cached_property
     def mean(self) -> float:

@@ -125,5 +125,5 @@ def _difference(estimates: Mapping[Key, AccuracyEstimate], first: Key, second: K
 
 def _repeat_for_chips(digital: AccuracyEstimate, other: AccuracyEstimate) -> AccuracyEstimate | None:
     """Digital accuracy of each model repeated for every chip of `other`; None without a common model."""
-    table = other.table[["seed", "chip"]].merge(digital.table[["seed", "accuracy"]], on="seed")
+    table = other.table[["train_seed", "chip"]].merge(digital.table[["train_seed", "accuracy"]], on="train_seed")
     return None if table.empty else AccuracyEstimate(table)

@@ -90,9 +90,21 @@ def write_results(folder: Path, methods: int, seeds: int, targets: int, chips: i
         lines = []
         for target in results.spec.build_targets():
             for chip in range(target.chips(chips)):
-                row = {"model": trial.method, "seed": trial.seed, "target": target.name, "backend": target.backend}
-                accuracy, loss = rng.normal(70.0 + trial.seed, 2.0), rng.gamma(2.0)
-                row |= {"time_s": 0.0, "chip": chip, "accuracy": round(accuracy, 2), "loss": loss, "n": 10_000}
+                row = {
+                    "model": trial.model,
+                    "train_seed": trial.train_seed,
+                    "target": target.name,
+                    "backend": target.backend,
+                }
+                accuracy, loss = rng.normal(70.0 + trial.train_seed, 2.0), rng.gamma(2.0)
+                row |= {
+                    "sigma": target.sigma,
+                    "time_s": 0.0,
+                    "chip": chip,
+                    "accuracy": round(accuracy, 2),
+                    "loss": loss,
+                    "n": 10_000,
+                }
                 lines.append(json.dumps(row))
         (run / EVALUATIONS).write_text("\n".join(lines) + "\n")
         written += len(lines)

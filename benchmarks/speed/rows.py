@@ -45,7 +45,14 @@ def timed(targets: int, chips: int) -> tuple[int, float, float]:
 
 
 def row(target: int, chip: int) -> dict[str, object]:
-    return {"model": "sgd", "seed": 0, "target": f"device-{target}", "time_s": 0.0, "chip": chip, "accuracy": 91.234567}
+    return {
+        "model": "sgd",
+        "train_seed": 0,
+        "target": f"device-{target}",
+        "time_s": 0.0,
+        "chip": chip,
+        "accuracy": 91.234567,
+    }
 
 
 if __name__ == "__main__":

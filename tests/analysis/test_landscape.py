@@ -177,8 +177,8 @@ def plane_rows(folder, trial):
 def test_rows_hold_the_loss_of_the_weights_moved_by_hand(comparison_with_landscape):
     store = ComparisonResults.open(comparison_with_landscape)
     trial = store.trials[0]
-    data = load_data(store.spec.data_of(trial.method), data_seed=store.spec.data_seed, folder=comparison_with_landscape)
-    model = build_model(store.spec.model_of(trial.method), data, seed=trial.seed).eval()
+    data = load_data(store.spec.data_of(trial.model), data_seed=store.spec.data_seed, folder=comparison_with_landscape)
+    model = build_model(store.spec.model_of(trial.model), data, seed=trial.train_seed).eval()
     model.load_state_dict(
         read_checkpoint(comparison_with_landscape / "runs" / str(trial) / "checkpoint.safetensors")[0]
     )

@@ -56,7 +56,7 @@ def test_every_cell_is_that_of_the_rows_and_of_the_published_figures(comparison_
     for entries in table[:2]:
         method = {"plain": "sgd", "mixed": "m-rwp"}[entries[0].cell.row]
         for e, column in ((entries[0], "accuracy"), (entries[1], "accuracy"), (entries[2], "loss")):
-            models = rows[(rows["model"] == method) & (rows["target"] == e.cell.target)].groupby("seed")[column]
+            models = rows[(rows["model"] == method) & (rows["target"] == e.cell.target)].groupby("train_seed")[column]
             assert e.measured.value == pytest.approx(models.mean().mean())
             assert e.measured.sd_seed == pytest.approx(models.mean().std())
             assert e.measured.sd_noise == pytest.approx(models.std().mean(), nan_ok=True)
@@ -82,13 +82,15 @@ def test_of_several_methods_the_best_is_shown_with_its_name(comparison_with_pape
 def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(comparison_with_paper):
     content = gather(ComparisonResults.open(comparison_with_paper))
     rows = pd.read_csv(comparison_with_paper / "evaluations.csv")
-    noisy = rows[rows["target"] == "gaussian-0.2"].pivot(index=["seed", "chip"], columns="model", values="accuracy")
+    noisy = rows[rows["target"] == "gaussian-0.2"].pivot(
+        index=["train_seed", "chip"], columns="model", values="accuracy"
+    )
     better, free = paper_claims(content)
-    assert better.difference == pytest.approx((noisy["m-rwp"] - noisy["sgd"]).groupby("seed").mean().mean())
-    digital = rows[rows["target"] == "digital"].pivot(index="seed", columns="model", values="accuracy")
-    models = noisy["sgd"].groupby("seed").mean() - digital["sgd"]
+    assert better.difference == pytest.approx((noisy["m-rwp"] - noisy["sgd"]).groupby("train_seed").mean().mean())
+    digital = rows[rows["target"] == "digital"].pivot(index="train_seed", columns="model", values="accuracy")
+    models = noisy["sgd"].groupby("train_seed").mean() - digital["sgd"]
     assert free.difference == pytest.approx(models.mean())
-    chips = noisy["sgd"] - digital["sgd"].reindex(noisy.index, level="seed")
+    chips = noisy["sgd"] - digital["sgd"].reindex(noisy.index, level="train_seed")
     half = CrossedEffects(chips.unstack().to_numpy()).mean_error().half_width()
     assert free.ci == pytest.approx((models.mean() - half, models.mean() + half))
     assert {claim.covers for claim in (better, free)} == {"models"}

@@ -94,10 +94,10 @@ class TestGrid:
     def test_models_are_seeds_on_the_same_chips(self):
         models = [net(0), net(5)]
         table = evaluate(models, batches(), RRAM, chips=3).table
-        assert list(zip(table["seed"], table["chip"], strict=True)) == [(s, c) for s in (0, 1) for c in range(3)]
+        assert list(zip(table["train_seed"], table["chip"], strict=True)) == [(s, c) for s in (0, 1) for c in range(3)]
         for seed, model in enumerate(models):
             alone = evaluate(model, batches(), RRAM, chips=3).table
-            assert list(table[table["seed"] == seed]["loss"]) == list(alone["loss"])
+            assert list(table[table["train_seed"] == seed]["loss"]) == list(alone["loss"])
 
     @pytest.mark.parametrize("given", [{"model": []}, {"conditions": {}}, {"time_s": []}], ids=str)
     def test_nothing_to_evaluate_is_refused(self, given):
@@ -160,7 +160,7 @@ class TestPrecision:
         table = evaluate(models, batches(), RRAM, chips=40, precision=2.5).table
         for seed, model in enumerate(models):
             alone = evaluate(model, batches(), RRAM, chips=40, precision=2.5).table
-            assert list(table[table["seed"] == seed]["loss"]) == list(alone["loss"])
+            assert list(table[table["train_seed"] == seed]["loss"]) == list(alone["loss"])
 
     def test_digital_weights_need_one_chip(self):
         assert len(evaluate(net(), batches(), None, chips=25, precision=0.1).table) == 1
@@ -206,7 +206,7 @@ class TestMetrics:
     def test_several_are_columns_with_estimates_of_their_own(self):
         metrics = {"recall": macro_recall, "margin": lambda outputs, labels: outputs.max()}
         found = evaluate(net(), batches(), RRAM, chips=4, jobs=2, metrics=metrics)
-        assert list(found.table.columns) == ["seed", "chip", "accuracy", "loss", "n", "top5", "recall", "margin"]
+        assert list(found.table.columns) == ["train_seed", "chip", "accuracy", "loss", "n", "top5", "recall", "margin"]
         assert found.for_column("margin").mean == pytest.approx(found.table["margin"].mean())
 
     def test_a_value_that_is_not_finite_is_none(self):
@@ -234,7 +234,7 @@ class TestMetrics:
         assert says in str(caught.value)
         assert "outputs (120, 7) and labels (120,)" in str(caught.value)
 
-    @pytest.mark.parametrize("name", ["accuracy", "loss", "n", "top5", "seed", "chip"])
+    @pytest.mark.parametrize("name", ["accuracy", "loss", "n", "top5", "train_seed", "chip"])
     def test_a_name_that_is_taken_is_refused_before_any_work(self, name):
         with pytest.raises(InputError, match=f"the metric '{name}' must be a function"):
             evaluate(net(), iter([]), RRAM, metrics={name: macro_recall})
@@ -383,7 +383,7 @@ def test_nothing_of_a_chip_is_left_when_it_is_done_with(model, crossbar):
 def test_a_model_is_measured_with_every_error_as_program_builds_it():
     table = evaluate(net(), batches(), everything(), chips=2, chip_seed=4, time_s=DAY_S, deployment=deployed()).table
     rows = [
-        {"seed": 0, "chip": chip}
+        {"train_seed": 0, "chip": chip}
         | measure(
             program(net(), everything(), chip_seed=4, chip=chip, time_s=DAY_S, deployment=deployed()), batches()
         ).row()

@@ -120,7 +120,7 @@ def test_batches_may_be_a_one_shot_iterator(condition):
 
 def test_the_table_has_a_row_per_chip():
     table = evaluate(net(), [data()], CROSSBAR, chips=3).table
-    assert list(table.columns) == ["seed", "chip", "accuracy", "loss", "n"]
+    assert list(table.columns) == ["train_seed", "chip", "accuracy", "loss", "n"]
     assert list(table["chip"]) == [0, 1, 2]
     assert set(table["n"]) == {120}
 

@@ -32,8 +32,19 @@ def rows_of(folder):
 
 def test_every_method_seed_target_and_chip_has_one_row(finished_comparison):
     rows = rows_of(finished_comparison)
-    assert list(rows.columns) == ["model", "seed", "target", "backend", "time_s", "chip", "accuracy", "loss", "n"]
-    counts = rows.groupby(["model", "seed", "target"])["chip"].apply(list)
+    assert list(rows.columns) == [
+        "model",
+        "train_seed",
+        "target",
+        "backend",
+        "sigma",
+        "time_s",
+        "chip",
+        "accuracy",
+        "loss",
+        "n",
+    ]
+    counts = rows.groupby(["model", "train_seed", "target"])["chip"].apply(list)
     assert len(counts) == 2 * 2 * 3
     assert all(chips == ([0] if key[2] == "digital" else [0, 1, 2]) for key, chips in counts.items())
     assert set(rows["n"]) == {180}
@@ -51,7 +62,7 @@ def test_the_rows_are_what_evaluate_finds_for_the_stored_models(finished_compari
         method, seed = trial.split("-seed")[0], int(trial[-1])
         for name, condition in {"gaussian-0.2": Gaussian(0.2), "rram-wan2022": Crossbar("rram-wan2022")}.items():
             found = evaluate(model, split_batches(data.test, 100), condition, chips=3, chip_seed=spec.chip_seed)
-            mine = rows[(rows["model"] == method) & (rows["seed"] == seed) & (rows["target"] == name)]
+            mine = rows[(rows["model"] == method) & (rows["train_seed"] == seed) & (rows["target"] == name)]
             assert list(mine["accuracy"]) == pytest.approx(list(found.table["accuracy"]), rel=1e-12)
 
 
@@ -59,7 +70,9 @@ def test_summary_holds_mean_deviations_and_interval_of_the_rows(finished_compari
     summary = pd.read_csv(finished_comparison / "summary.csv").set_index(["model", "target"])
     assert list(summary.columns)[:7] == ["time_s", "mean", "ci_low", "ci_high", "covers", "half_width", "skewness"]
     group = (
-        rows_of(finished_comparison).query("model == 'sgd' and target == 'rram-wan2022'").groupby("seed")["accuracy"]
+        rows_of(finished_comparison)
+        .query("model == 'sgd' and target == 'rram-wan2022'")
+        .groupby("train_seed")["accuracy"]
     )
     row = summary.loc["sgd", "rram-wan2022"]
     assert row["mean"] == pytest.approx(group.mean().mean())
@@ -102,7 +115,7 @@ def test_a_failed_trial_is_tried_again_only_on_request(run, write_spec, comparis
     (failed / "failed.json").write_text('{"reason": "as if"}')
     assert list(run(path).failed.values()) == ["as if"]
     assert not run(path, retry_failed=True).failed
-    assert len(rows_of(comparison_copy).query("model == 'sgd' and seed == 0")) == 7
+    assert len(rows_of(comparison_copy).query("model == 'sgd' and train_seed == 0")) == 7
 
 
 def test_another_specs_folder_is_refused_and_left_alone(run, write_spec, comparison_copy):

@@ -321,7 +321,9 @@ def test_a_checkpoint_of_compare_reproduces_its_digital_accuracy_exactly(finishe
     found = measure(model.eval(), split_batches(data.test, 500))
     table = pd.read_csv(finished_comparison / "evaluations.csv")
     method, _, seed = run.partition("-seed")
-    row = table[(table["model"] == method) & (table["seed"] == int(seed)) & (table["target"] == "digital")].iloc[0]
+    row = table[(table["model"] == method) & (table["train_seed"] == int(seed)) & (table["target"] == "digital")].iloc[
+        0
+    ]
     assert (found.accuracy, found.n) == (row["accuracy"], row["n"])
     assert found.loss == pytest.approx(row["loss"], rel=1e-6)
     assert found.accuracy > 30.0

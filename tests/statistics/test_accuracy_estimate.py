@@ -25,7 +25,8 @@ def accuracies(seeds, chips, *, rng=None, sd_seed=2.0, sd_noise=3.0):
 
 def estimate(values):
     rows = [
-        {"seed": s, "chip": c, "accuracy": values[s, c]} for s, c in itertools.product(*map(range, np.shape(values)))
+        {"train_seed": s, "chip": c, "accuracy": values[s, c]}
+        for s, c in itertools.product(*map(range, np.shape(values)))
     ]
     # Rows arrive in the order in which they were computed.
     return AccuracyEstimate(pd.DataFrame(rows).sample(frac=1.0, random_state=0))
@@ -40,7 +41,7 @@ def test_the_mean_is_that_of_the_model_means(shape):
 
 def test_every_model_weighs_the_same_however_many_chips_it_has():
     rows = [(0, 0, 10.0), (1, 0, 20.0), (1, 1, 30.0), (1, 2, 40.0)]
-    assert AccuracyEstimate(pd.DataFrame(rows, columns=["seed", "chip", "accuracy"])).mean == pytest.approx(20.0)
+    assert AccuracyEstimate(pd.DataFrame(rows, columns=["train_seed", "chip", "accuracy"])).mean == pytest.approx(20.0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -130,15 +131,15 @@ def test_quantiles_are_over_all_chips_and_models(q):
     assert estimate(values).quantile(q) == pytest.approx(np.quantile(values, q))
 
 
-GOOD = {"seed": [0, 0], "chip": [0, 1], "accuracy": [50.0, 60.0]}
+GOOD = {"train_seed": [0, 0], "chip": [0, 1], "accuracy": [50.0, 60.0]}
 
 
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"seed": [0], "chip": [0]}, "'accuracy'"),
-        ({"accuracy": [1.0]}, "'chip'.*'seed'"),
-        ({"seed": [], "chip": [], "accuracy": []}, "rows"),
+        ({"train_seed": [0], "chip": [0]}, "'accuracy'"),
+        ({"accuracy": [1.0]}, "'chip'.*'train_seed'"),
+        ({"train_seed": [], "chip": [], "accuracy": []}, "rows"),
         (GOOD | {"chip": [1, 1]}, "chip"),
         (GOOD | {"accuracy": [50.0, math.nan]}, "accuracy"),
     ],
@@ -158,7 +159,7 @@ def test_models_may_have_different_numbers_of_chips():
     rng = np.random.default_rng(0)
     models = [rng.normal(70 + s, 2.0, n) for s, n in enumerate((10, 3, 25))]
     rows = [(s, c, value) for s, values in enumerate(models) for c, value in enumerate(values)]
-    found = AccuracyEstimate(pd.DataFrame(rows, columns=["seed", "chip", "accuracy"]))
+    found = AccuracyEstimate(pd.DataFrame(rows, columns=["train_seed", "chip", "accuracy"]))
     means = np.array([values.mean() for values in models])
     assert found.mean == pytest.approx(means.mean())
     half_width = found.effects.mean_error().half_width()
@@ -169,7 +170,7 @@ def test_models_may_have_different_numbers_of_chips():
 
 MEASURED = pd.DataFrame(
     {
-        "seed": [0, 0, 1, 1],
+        "train_seed": [0, 0, 1, 1],
         "chip": [0, 1, 0, 1],
         "accuracy": [90.0, 80.0, 85.0, 70.0],
         "loss": [0.3, 0.6, 0.4, 0.9],
@@ -183,7 +184,7 @@ MEASURED = pd.DataFrame(
 
 def test_another_column_has_the_same_statistics():
     found = AccuracyEstimate(MEASURED).for_column("loss")
-    alone = AccuracyEstimate(MEASURED[["seed", "chip"]].assign(accuracy=MEASURED["loss"]))
+    alone = AccuracyEstimate(MEASURED[["train_seed", "chip"]].assign(accuracy=MEASURED["loss"]))
     assert found.ci[0] < 0.0  # only percentages end at 0 and 100
     for statistic in ("mean", "sd_noise", "sd_seed", "components"):
         assert getattr(found, statistic) == getattr(alone, statistic)
@@ -203,7 +204,7 @@ def test_a_column_without_a_number_in_every_row_is_refused(column):
         AccuracyEstimate(MEASURED).for_column(column)
 
 
-@pytest.mark.parametrize("column", ["los", "seed", "chip"])
+@pytest.mark.parametrize("column", ["los", "train_seed", "chip"])
 def test_a_column_that_is_not_there_is_refused_by_name(column):
     with pytest.raises(UnknownNameError, match=f"unknown column '{column}'.*Known: accuracy, f1, loss"):
         AccuracyEstimate(MEASURED).for_column(column)

@@ -121,7 +121,7 @@ def test_a_single_chip_of_a_device_is_not_taken_for_all_of_them():
 
 
 def other_models(table):
-    return AccuracyEstimate(table.assign(seed=table["seed"] + 10))
+    return AccuracyEstimate(table.assign(train_seed=table["train_seed"] + 10))
 
 
 @pytest.mark.parametrize("target", ["rram", "digital"])

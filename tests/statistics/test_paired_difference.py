@@ -16,7 +16,7 @@ from aimc_robust.statistics.paired_difference import paired_difference
 def estimate(values, *, first_chip=0, first_seed=0):
     seeds, chips = np.shape(values)
     rows = [
-        {"seed": first_seed + s, "chip": first_chip + c, "accuracy": values[s][c]}
+        {"train_seed": first_seed + s, "chip": first_chip + c, "accuracy": values[s][c]}
         for s in range(seeds)
         for c in range(chips)
     ]
@@ -102,7 +102,7 @@ def test_only_what_both_have_counts():
 @pytest.mark.parametrize("shift", [{"first_chip": 10}, {"first_seed": 10}], ids=["other chips", "other seeds"])
 def test_two_estimates_that_share_nothing_are_refused(shift):
     first, second = two_methods(2, 3)
-    with pytest.raises(InputError, match="seed"):
+    with pytest.raises(InputError, match="train_seed"):
         paired_difference(estimate(first), estimate(second, **shift))
 
 

@@ -33,7 +33,7 @@ def test_a_small_table_by_hand():
 
 def test_balanced_and_positive_it_agrees_with_reml_of_statsmodels():
     table = estimate(accuracies(6, 8, seed=3)).table.assign(all=1)
-    formulas = {"chip": "0 + C(chip)", "seed": "0 + C(seed)"}
+    formulas = {"chip": "0 + C(chip)", "train_seed": "0 + C(train_seed)"}
     fit = MixedLM.from_formula("accuracy ~ 1", groups="all", vc_formula=formulas, data=table).fit(
         reml=True, method="powell"
     )
@@ -45,7 +45,7 @@ def test_balanced_and_positive_it_agrees_with_reml_of_statsmodels():
 def test_sd_seed_holds_both_components():
     found = estimate(accuracies(5, 8))
     assert found.sd_seed**2 == pytest.approx(found.components.seed + found.components.residual / 8)
-    within = found.table.groupby("seed")["accuracy"].std()
+    within = found.table.groupby("train_seed")["accuracy"].std()
     assert found.components.noise == pytest.approx((within**2).mean())
 
 
@@ -99,5 +99,5 @@ def test_chips_that_are_all_equal_leave_the_models_alone():
 
 def test_components_do_not_depend_on_the_order_of_rows_or_names_of_models():
     found = estimate(accuracies(4, 6))
-    renamed = type(found)(found.table.assign(seed=10 - found.table["seed"]).sort_values("accuracy"))
+    renamed = type(found)(found.table.assign(train_seed=10 - found.table["train_seed"]).sort_values("accuracy"))
     assert renamed.components.seed == pytest.approx(found.components.seed)

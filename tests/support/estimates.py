@@ -11,5 +11,5 @@ def estimate(models, *, pilot=None, **columns):
     columns: further columns, a value for each row in the order of models and chips, or one for all.
     """
     rows = [(seed, chip, value) for seed, chips in enumerate(models) for chip, value in enumerate(chips)]
-    table = pd.DataFrame(rows, columns=["seed", "chip", "accuracy"]).assign(**columns)
+    table = pd.DataFrame(rows, columns=["train_seed", "chip", "accuracy"]).assign(**columns)
     return AccuracyEstimate(table.sample(frac=1.0, random_state=0), pilot)

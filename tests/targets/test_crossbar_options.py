@@ -110,7 +110,7 @@ def compared(tiny, trained_models, tmp_path_factory):
 
 
 def rows_of(folder):
-    return pd.read_csv(folder / "evaluations.csv").set_index(["model", "seed", "target"]).sort_index()
+    return pd.read_csv(folder / "evaluations.csv").set_index(["model", "train_seed", "target"]).sort_index()
 
 
 def test_rows_carry_time_and_backend(compared):

@@ -54,12 +54,12 @@ def rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:
     table = []
     for label in plan.spec.labels:
         trials = sorted(
-            (planned for planned in plan.trials if planned.trial.method == label),
-            key=lambda planned: (_state_text(planned), planned.trial.seed),
+            (planned for planned in plan.trials if planned.trial.model == label),
+            key=lambda planned: (_state_text(planned), planned.trial.train_seed),
         )
         for state, members in groupby(trials, key=_state_text):
             group = list(members)
-            seeds = " ".join(str(planned.trial.seed) for planned in group)
+            seeds = " ".join(str(planned.trial.train_seed) for planned in group)
             chips = sum(sum(planned.missing.values()) for planned in group if planned.is_pending)
             table.append((label, seeds, state, str(chips or ""), _time_left(group)))
     return table

@@ -80,7 +80,7 @@ class TensorBoard(ExperimentProgress):
         run_folder = self._results.run_folder(trial)
         if self._model_cache is None or any((run_folder / name).exists() for name in (FINISHED, UNFINISHED)):
             return self._results.history(trial)
-        shared = self._model_cache / self._results.spec.recipe(trial.method, trial.seed)
+        shared = self._model_cache / self._results.spec.recipe(trial.model, trial.train_seed)
         return self._results.history(trial, shared)
 
     def _rewrite(self, trial: Trial, history: list[Row]) -> None:

@@ -49,7 +49,11 @@ def _is_explained(runner: TargetRunner, name: str, chips: int, target: str | Non
     rows = runner.results.explanation(name)
     if rows.empty:
         return False
-    same = (rows["model"] == runner.trial.method) & (rows["seed"] == runner.trial.seed) & (rows["chips"] == chips)
+    same = (
+        (rows["model"] == runner.trial.model)
+        & (rows["train_seed"] == runner.trial.train_seed)
+        & (rows["chips"] == chips)
+    )
     return bool((same if target is None else same & (rows["target"] == target)).any())
 
 
@@ -165,7 +169,7 @@ def _chip_s(runner: TargetRunner, target: DeployableTarget) -> float:
 
 
 def _names(runner: TargetRunner) -> Row:
-    return {"model": runner.trial.method, "seed": runner.trial.seed}
+    return {"model": runner.trial.model, "train_seed": runner.trial.train_seed}
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -128,7 +128,7 @@ def evaluate_models(
 def _first_of_each_label(runners: Sequence[TargetRunner]) -> list[TargetRunner]:
     firsts: dict[str, TargetRunner] = {}
     for runner in runners:
-        firsts.setdefault(runner.trial.method, runner)
+        firsts.setdefault(runner.trial.model, runner)
     return list(firsts.values())
 
 

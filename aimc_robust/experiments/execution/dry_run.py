@@ -41,7 +41,7 @@ def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> tuple[list[str], di
     spec = runner.results.spec
     outcomes: list[tuple[DataSpec, ModelSpec, str | None, str]] = []  # with why it failed, and its coverage
     failures: dict[str, str] = {}
-    for label in dict.fromkeys(trial.method for trial in trials):
+    for label in dict.fromkeys(trial.model for trial in trials):
         _check_batch_size(spec, label, runner.machine)
         data_spec, model_spec = spec.data_of(label), spec.model_of(label)
         known = [reason for data, model, reason, _ in outcomes if (data, model) == (data_spec, model_spec)]

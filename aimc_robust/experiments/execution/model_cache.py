@@ -43,7 +43,7 @@ def training_folder(
         run_folder.mkdir(parents=True, exist_ok=True)
         yield run_folder
         return
-    shared = model_cache / results.spec.recipe(trial.method, trial.seed)
+    shared = model_cache / results.spec.recipe(trial.model, trial.train_seed)
     try:
         shared.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,7 +61,7 @@ def training_folder(
                 f"{error} Give --models another folder."
             ) from None
         if writes and (shared / FINISHED).exists():
-            selections = results.spec.config_of(trial.method).selections
+            selections = results.spec.config_of(trial.model).selections
             other_selections = [selection_file(selections, i) for i in range(1, len(selections))]
             restore_history(run_folder, read_history(shared))  # not linked: rows are appended
             for name in (*other_selections, FINISHED):  # the file that marks the training as finished comes last

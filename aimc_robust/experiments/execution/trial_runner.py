@@ -176,13 +176,13 @@ class TrialRunner:
         if not self.writes:
             return
         results, spec = self.results, self.results.spec
-        config = spec.config_of(trial.method)
+        config = spec.config_of(trial.model)
         device = self.fabric(config.precision).device
         runner = TargetRunner(
             results=results,
             trial=trial,
             model=model.to(device),
-            data=self.data(spec.data_of(trial.method)),
+            data=self.data(spec.data_of(trial.model)),
             device=device,
             top5=spec.top5,
         )
@@ -205,7 +205,7 @@ class TrialRunner:
 
     def _train(self, trial: Trial, progress: ExperimentProgress) -> nn.Module:
         """Return the trial's model with the weights of its first selection."""
-        results, spec, label = self.results, self.results.spec, trial.method
+        results, spec, label = self.results, self.results.spec, trial.model
         data, config = self.data(spec.data_of(label)), spec.config_of(label)
         if self.writes:
             record_spec(results.run_folder(trial), spec)
@@ -213,12 +213,12 @@ class TrialRunner:
             finished = self.broadcast(results.is_trained(trial, folder) if self.writes else False)
             progress.training(trial, done=len(results.history(trial, folder)))
             return train(
-                build_model(spec.model_of(label), data, seed=trial.seed),
-                spec.method(label, seed=trial.seed),
+                build_model(spec.model_of(label), data, seed=trial.train_seed),
+                spec.method(label, seed=trial.train_seed),
                 config,
                 training_set=self.images(spec.data_of(label)),
                 validation_set=data.split("validation"),
-                train_seed=trial.seed,
+                train_seed=trial.train_seed,
                 folder=folder,
                 data_id=data.id,
                 on_epoch=lambda row: progress.epoch(trial, row),

@@ -177,12 +177,12 @@ def _planned_trial(
         if (count := sum((target.name, chip) not in done for chip in range(target.chips(results.spec.chips))))
     }
     missing |= {name: len(points) for name, points in results.missing_points(trial).items() if points}
-    recipe = results.spec.recipe(trial.method, trial.seed)
+    recipe = results.spec.recipe(trial.model, trial.train_seed)
     run_folder, shared = results.run_folder(trial), None if model_cache is None else model_cache / recipe
     if shared is not None and (run_folder / UNFINISHED).exists():
         shared = None  # a training that was started in the run folder continues there
     history = results.history(trial) or ([] if shared is None else results.history(trial, shared))
-    epochs, all_epochs = len(history), results.spec.config_of(trial.method).epochs
+    epochs, all_epochs = len(history), results.spec.config_of(trial.model).epochs
     reason = results.failure(trial)
     if reason is not None:
         state = State.FAILED
@@ -206,7 +206,7 @@ def _with_estimate(
     """Return the trial with an estimate; if there is none, add the reason to `problems`."""
     if not planned.is_pending:
         return planned
-    label = planned.trial.method
+    label = planned.trial.model
     measured: list[Target | LandscapeSpec] = [*spec.build_targets(), *spec.landscapes]
     targets = [target for target in measured if target.name in planned.missing]
     try:

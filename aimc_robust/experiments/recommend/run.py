@@ -158,7 +158,7 @@ def _train_baseline(
     reason = results.failure(trial)
     if reason is not None:
         raise InputError(f"the model cannot be trained with plain SGD: {reason}. Correct the spec's training settings.")
-    model = build_model(spec.model, data, seed=trial.seed)
+    model = build_model(spec.model, data, seed=trial.train_seed)
     tensors, _ = read_checkpoint(results.run_folder(trial) / FINISHED)
     model.load_state_dict(tensors)
     return model.eval()

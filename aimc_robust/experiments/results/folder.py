@@ -35,10 +35,10 @@ UNKNOWN_ENVIRONMENT = {"environment": f"not recorded (no {ENVIRONMENT})"}
 
 # Columns that identify a row of each explanation; of several rows, say with more chips, the last one counts.
 EXPLANATION_KEYS = {
-    "attribution": ["model", "seed", "target", "kind", "name"],
-    "prediction": ["model", "seed", "target"],
-    "prediction_layers": ["model", "seed", "target", "layer"],
-    "validity": ["model", "seed", "target", "scale"],
+    "attribution": ["model", "train_seed", "target", "kind", "name"],
+    "prediction": ["model", "train_seed", "target"],
+    "prediction_layers": ["model", "train_seed", "target", "layer"],
+    "validity": ["model", "train_seed", "target", "scale"],
 }
 
 
@@ -171,7 +171,7 @@ class ResultsFolder(ABC, Generic[Spec]):
     def table(self) -> pd.DataFrame:
         """Return all evaluation rows, ordered by model, seed and target as in the spec, then by chip."""
         rank = {target.name: number for number, target in enumerate(self.targets)}
-        trials = sorted(self.trials, key=lambda trial: self.spec.labels.index(trial.method))  # stable
+        trials = sorted(self.trials, key=lambda trial: self.spec.labels.index(trial.model))  # stable
         rows = [
             row
             for trial in trials

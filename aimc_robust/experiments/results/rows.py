@@ -9,13 +9,14 @@ from aimc_robust.io.atomic import Row
 from aimc_robust.metrics import Measurement
 from aimc_robust.targets.target import Target
 
-COLUMNS = ("model", "seed", "target", "backend", "time_s", "chip", "accuracy", "loss", "n")
+COLUMNS = ("model", "train_seed", "target", "backend", "sigma", "time_s", "chip", "accuracy", "loss", "n")
 """Columns of every row, on disk and in evaluations.csv, in this order. After them `top5`, then user metrics.
 
 - model: Label of the method, or of the recipe, that the model was trained with.
-- seed: Training seed.
+- train_seed: Training seed.
 - target: Name of the target.
 - backend: `digital`, `noise`, `native` or `crosssim`.
+- sigma: Strength of Gaussian weight noise of scale filter_max; 0 for digital weights, else empty.
 - time_s: Time since programming [s].
 - chip: Number of the chip, from 0.
 - accuracy: Top-1 accuracy [percent].
@@ -38,10 +39,11 @@ def evaluation_row(trial: Trial, target: Target, chip: int, measured: Measuremen
         The row, ready for JSON: a value that is not finite is None.
     """
     row: Row = {
-        "model": trial.method,
-        "seed": trial.seed,
+        "model": trial.model,
+        "train_seed": trial.train_seed,
         "target": target.name,
         "backend": target.backend,
+        "sigma": target.sigma,
         "time_s": target.time_s,
         "chip": chip,
         **measured.row(),

@@ -61,6 +61,7 @@ def _summary_row(key: Key, estimate: AccuracyEstimate, threshold: float | None) 
     row = {
         "model": key[0],
         "target": key[1],
+        "sigma": estimate.table["sigma"].iat[0],
         "time_s": estimate.table["time_s"].iat[0],
         "mean": estimate.mean,
         "ci_low": estimate.ci[0],
@@ -80,7 +81,7 @@ def _summary_row(key: Key, estimate: AccuracyEstimate, threshold: float | None) 
         "quantile_05": estimate.quantile(0.05),
         "median": estimate.quantile(0.5),
         "worst": worst.accuracy,
-        "worst_seed": worst.seed,
+        "worst_train_seed": worst.train_seed,
         "worst_chip": worst.chip,
         "sampling": estimate.sampling_half_width,
         "chips": estimate.chips,

@@ -1,19 +1,19 @@
-"""A trial: one method and one training seed of a comparison."""
+"""A trial: one trained model of an experiment."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trained model of a comparison.
+    """One trained model.
 
     Attributes:
-        method: Label of the method.
-        seed: Training seed.
+        model: Label of the method, or of the recipe, that it was trained with.
+        train_seed: Training seed.
     """
 
-    method: str
-    seed: int
+    model: str
+    train_seed: int
 
     def __str__(self) -> str:
-        return f"{self.method}-seed{self.seed}"
+        return f"{self.model}-seed{self.train_seed}"

@@ -42,4 +42,4 @@ class ExperimentSpec(StrictModel):
     @property
     def labels(self) -> list[str]:
         """Labels of the models, each once, in order."""
-        return list(dict.fromkeys(trial.method for trial in self.trials))
+        return list(dict.fromkeys(trial.model for trial in self.trials))

@@ -162,8 +162,8 @@ def _unfinished_trials(results: ComparisonResults, frame: pd.DataFrame) -> set[T
     """The trials that lack rows of the spec's targets and chips."""
     chips = {target.name: target.chips(results.spec.chips) for target in results.targets}
     requested = frame[frame["chip"] < frame["target"].map(chips).fillna(0)]
-    rows = requested.groupby(["model", "seed"]).size().to_dict()
-    return {trial for trial in results.trials if rows.get((trial.method, trial.seed), 0) < sum(chips.values())}
+    rows = requested.groupby(["model", "train_seed"]).size().to_dict()
+    return {trial for trial in results.trials if rows.get((trial.model, trial.train_seed), 0) < sum(chips.values())}
 
 
 def _target_groups(targets: list[Target]) -> list[list[str]]:
@@ -191,7 +191,7 @@ def _top5(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
     """Mean over models of their chip means, as for the accuracy."""
     if "top5" not in frame:
         return {}
-    models = frame.dropna(subset="top5").groupby(["model", "target", "seed"])["top5"].mean()
+    models = frame.dropna(subset="top5").groupby(["model", "target", "train_seed"])["top5"].mean()
     return models.groupby(["model", "target"]).mean().to_dict()
 
 

@@ -60,6 +60,6 @@ def median_epoch_seconds(history: Mapping[Trial, Sequence[Row]], label: str) -> 
 
     The median, because an epoch that shared the machine with another job should not count.
     """
-    rows = [row for trial, epochs in history.items() if trial.method == label for row in epochs]
+    rows = [row for trial, epochs in history.items() if trial.model == label for row in epochs]
     seconds = [row["seconds"] for row in rows if "seconds" in row]
     return statistics.median(seconds) if seconds else None

@@ -68,7 +68,7 @@ def loss_surfaces(results: ComparisonResults) -> dict[str, SurfacesByMethod]:
             losses = {row["point"]: row["loss"] for row in rows if row["landscape"] == name}
             if not missing_points(rows, landscape):
                 values = np.array([losses[point] for point in range(landscape.points**2)], dtype=float)
-                grids[name][trial.method].append(values.reshape(landscape.points, landscape.points))
+                grids[name][trial.model].append(values.reshape(landscape.points, landscape.points))
     return {
         name: {label: LossSurface(np.mean(models, axis=0), len(models)) for label, models in methods.items() if models}
         for name, methods in grids.items()

@@ -38,7 +38,7 @@ def mean_rows(spec: ComparisonSpec, history: Mapping[Trial, Iterable[Row]]) -> M
     by_epoch: dict[str, dict[int, list[Row]]] = {method: defaultdict(list) for method in spec.labels}
     for trial, rows in history.items():
         for row in rows:
-            by_epoch[trial.method][row["epoch"]].append(row)
+            by_epoch[trial.model][row["epoch"]].append(row)
     return {method: [_mean_row(epochs[number]) for number in sorted(epochs)] for method, epochs in by_epoch.items()}
 
 

@@ -166,7 +166,7 @@ def _predictions(frame: pd.DataFrame, estimates: Estimates) -> Rows:
         chips, simulated = 0, None
         estimate = estimates.get((row["model"], row["target"]))
         if estimate is not None:
-            losses = estimate.table.loc[estimate.table["seed"] == row["seed"], "loss"]
+            losses = estimate.table.loc[estimate.table["train_seed"] == row["train_seed"], "loss"]
             if len(losses) > 0 and losses.notna().all():
                 chips, simulated = len(losses), float(losses.mean())
         rows.append(row | {"chips": chips, "simulated": simulated})

@@ -79,7 +79,7 @@ def test_killed_in_the_middle_it_goes_on_and_no_chip_is_evaluated_twice(tmp_path
     assert 4 <= len(read_rows(rows)) < ROWS
     assert call(killed) == (0, "")
     assert rows.read_bytes().startswith(before[: before.rfind(b"\n") + 1])
-    chips = [(row["model"], row["seed"], row["target"], row["chip"]) for row in read_rows(rows)]
+    chips = [(row["model"], row["train_seed"], row["target"], row["chip"]) for row in read_rows(rows)]
     assert len(chips) == len(set(chips)) == ROWS
     for name in ("evaluations.csv", "summary.csv", "differences.csv"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()

@@ -54,7 +54,7 @@ def test_every_table_is_there_and_the_rows_are_in_the_order_of_the_question(fini
     order = itertools.product([("exact", 0), ("near", 0), ("near", 1)], targets)
     chips = {target: 1 if target == "digital" else 4 for target in targets}
     expected = [(*model, target, chip) for model, target in order for chip in range(chips[target])]
-    assert list(table[["model", "seed", "target", "chip"]].itertuples(index=False, name=None)) == expected
+    assert list(table[["model", "train_seed", "target", "chip"]].itertuples(index=False, name=None)) == expected
 
 
 @pytest.mark.parametrize("target", ["digital", "rram-milo2021", "wan", "wan-1d", "gaussian-0.1"])
@@ -68,7 +68,9 @@ def test_the_rows_are_those_of_evaluate_bit_for_bit(finished_evaluation, target)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             expected = ar.evaluate(trained, finished_evaluation.batches, condition, **options).table
-        rows = [r for r in rows_of(finished_evaluation.folder) if (r["model"], r["seed"]) == (model.label, model.seed)]
+        rows = [
+            r for r in rows_of(finished_evaluation.folder) if (r["model"], r["train_seed"]) == (model.label, model.seed)
+        ]
         found = pd.DataFrame([row for row in rows if row["target"] == target])
         for column in ("chip", "accuracy", "loss", "n", "top5"):
             assert list(found[column]) == list(expected[column])
@@ -325,10 +327,10 @@ def test_the_summary_is_recomputed_from_the_rows(finished_evaluation):
     assert len(summary) == 10
     for row in summary.to_dict("records"):
         mine = rows[(rows["model"] == row["model"]) & (rows["target"] == row["target"])]
-        means = mine.groupby("seed")["accuracy"].mean()
-        effects = CrossedEffects(mine.pivot(index="seed", columns="chip", values="accuracy").to_numpy())
+        means = mine.groupby("train_seed")["accuracy"].mean()
+        effects = CrossedEffects(mine.pivot(index="train_seed", columns="chip", values="accuracy").to_numpy())
         half = effects.mean_error().half_width()
-        chips = mine.groupby("seed")["accuracy"]
+        chips = mine.groupby("train_seed")["accuracy"]
         half_over_chips = (stats.t.ppf(0.975, chips.count() - 1) * chips.sem()).max()
         skewed = hall_interval(mine["accuracy"]) if len(means) == 1 else (math.nan, math.nan)
         share = mine["accuracy"].mean() / 100
@@ -341,7 +343,7 @@ def test_the_summary_is_recomputed_from_the_rows(finished_evaluation):
             "skewness": chips.apply(lambda values: values.skew()).mean(),
             "skewed_low": np.clip(skewed[0], 0.0, 100.0),
             "skewed_high": np.clip(skewed[1], 0.0, 100.0),
-            "sd_noise": mine.groupby("seed")["accuracy"].std().mean(),
+            "sd_noise": mine.groupby("train_seed")["accuracy"].std().mean(),
             "sd_seed": means.std(),
             "var_noise": chips.var().mean(),
             "var_seed": means.var() - effects.residual_variance / row["chips"],
@@ -363,7 +365,7 @@ def test_the_summary_is_recomputed_from_the_rows(finished_evaluation):
         exact = stats.binomtest(int((mine["accuracy"] >= 80.0).sum()), len(mine)).proportion_ci(method="exact")
         bounds = (100 * exact.low, 100 * exact.high) if row["chips"] > 1 else (math.nan, math.nan)
         assert (row["yield_low"], row["yield_high"]) == pytest.approx(bounds, nan_ok=True)
-        worst = mine[(mine["seed"] == row["worst_seed"]) & (mine["chip"] == row["worst_chip"])]
+        worst = mine[(mine["train_seed"] == row["worst_train_seed"]) & (mine["chip"] == row["worst_chip"])]
         assert worst["accuracy"].tolist() == [row["worst"]]
 
 
@@ -392,10 +394,10 @@ def test_models_are_compared_on_each_target_devices_at_the_same_time_and_each_wi
 
 def test_differences_are_recomputed_from_the_rows(finished_evaluation):
     rows, differences = table_of(finished_evaluation.folder), table_of(finished_evaluation.folder, "differences")
-    by = rows.set_index(["model", "target", "seed", "chip"])["accuracy"].sort_index()
+    by = rows.set_index(["model", "target", "train_seed", "chip"])["accuracy"].sort_index()
     for row, (model, target, other, beside) in zip(differences.to_dict("records"), pairs_of(differences), strict=True):
         both = (by.loc[model, target] - by.loc[other, beside]).dropna()
-        means = both.groupby("seed").mean()
+        means = both.groupby("train_seed").mean()
         units = means if len(means) > 1 else both
         expected = {"difference": means.mean(), "pairs": len(both)}
         if len(units) > 1 and units.std() > 0:
@@ -426,7 +428,7 @@ def test_an_attribution_is_that_of_attribute(finished_evaluation):
     mine = rows[(rows["model"] == "exact") & (rows["target"] == "wan-1d")]
     assert set(rows["target"]) == {"rram-milo2021", "wan-1d"}  # each device at its last time
     assert set(rows["model"]) == {"exact", "near"}
-    assert set(rows["seed"]) == {0}  # the first of each label
+    assert set(rows["train_seed"]) == {0}  # the first of each label
     assert mine["name"].tolist() == expected.table["name"].tolist()
     assert mine["cost_alone"].tolist() == expected.table["cost_alone"].tolist()
     assert mine["exact"].iloc[0] == expected.ideal_accuracy

@@ -45,7 +45,7 @@ class Trainings(ExperimentProgress):
         self.epochs = {}
 
     def epoch(self, trial, row):
-        self.epochs[trial.method] = self.epochs.get(trial.method, 0) + 1
+        self.epochs[trial.model] = self.epochs.get(trial.model, 0) + 1
 
 
 def run(text, tmp_path, out, **more):
@@ -148,7 +148,7 @@ def test_engines_that_run_several_trials_at_a_time_begin_with_the_costliest(tmp_
 def test_a_part_runs_its_share_of_the_trials(tmp_path):
     outcome, trained = run(ONE, tmp_path, "one", part=(1, 2))
     assert trained == {"sgd": 2}
-    assert {trial.method for trial in outcome.results.trials if outcome.results.is_evaluated(trial)} == {"sgd"}
+    assert {trial.model for trial in outcome.results.trials if outcome.results.is_evaluated(trial)} == {"sgd"}
     outcome, trained = run(ONE, tmp_path, "one", part=(2, 2))
     assert trained == {"rwp": 2}
     assert all(outcome.results.is_evaluated(trial) for trial in outcome.results.trials)

@@ -43,7 +43,7 @@ def test_want_of_memory_is_one_trials_failure(tmp_path, monkeypatch, engine, net
     options = {"data_folder": tmp_path, "progress": ExperimentProgress(), "engine": engine}
     outcome = compare(load_spec(path), tmp_path / "out", spec_text=SPEC, **options)
     ((trial, reason),) = outcome.failed.items()
-    assert trial.method == "hungry"
+    assert trial.model == "hungry"
     assert reason.startswith("out of memory (")
     assert reason.endswith("use a smaller batch or network, or fewer jobs.")
     assert list(outcome.results.table()["model"]) == ["sgd"]

@@ -92,7 +92,7 @@ def test_a_rival_that_failed_has_no_say_and_a_sweep_that_failed_whole_has_no_bes
 def test_models_without_a_common_seed_are_not_compared():
     found = sweep(sgd=several(80), new=several(85))
     table = found["new", DEVICE].table
-    found["new", DEVICE] = type(found["new", DEVICE])(table.assign(seed=table["seed"] + 10))
+    found["new", DEVICE] = type(found["new", DEVICE])(table.assign(train_seed=table["train_seed"] + 10))
     verdict = judge("new", "sgd", DEVICE, found)
     assert verdict.judgement == "not settled"
     assert verdict.sentence == "new and sgd have no trained seed in common, as some failed; use more seeds."

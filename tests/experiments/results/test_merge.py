@@ -26,7 +26,14 @@ def epochs(count, start=40.0):
 
 
 def chips(trial, numbers, target="gaussian-0.2", accuracy=60.0):
-    names = {"model": trial.method, "seed": trial.seed, "target": target, "backend": "noise", "time_s": 0.0}
+    names = {
+        "model": trial.model,
+        "train_seed": trial.train_seed,
+        "target": target,
+        "backend": "noise",
+        "sigma": None,
+        "time_s": 0.0,
+    }
     return [{**names, "chip": n, "accuracy": accuracy + n, "loss": 1.25, "n": 180} for n in numbers]
 
 

@@ -40,7 +40,7 @@ def test_training_curves_are_the_means_over_seeds_of_the_history_rows(finished_c
     store = ComparisonResults.open(finished_comparison)
     means = mean_rows(store.spec, store.histories())
     for method in store.spec.labels:
-        rows = [store.history(trial) for trial in store.trials if trial.method == method]
+        rows = [store.history(trial) for trial in store.trials if trial.model == method]
         expected = {e: (rows[0][e - 1][key] + rows[1][e - 1][key]) / 2 for e in (1, 2, 3)}
         assert [row["epoch"] for row in means[method]] == [1, 2, 3]
         assert {int(row["epoch"]): row[key] for row in means[method]} == pytest.approx(expected)

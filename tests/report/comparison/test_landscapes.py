@@ -31,7 +31,7 @@ def gathered(tmp_path):
             landscapes={"plane": LandscapeSpec(name="plane", points=2)},
             spec=SimpleNamespace(labels=["sgd", "rwp"]),
             trials=[Trial(*trial) for trial in losses],
-            run_folder=lambda trial: tmp_path / f"{trial.method}-{trial.seed}",
+            run_folder=lambda trial: tmp_path / f"{trial.model}-{trial.train_seed}",
         )
         return loss_surfaces(results)
 

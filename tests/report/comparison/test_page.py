@@ -96,12 +96,18 @@ def test_both_reports_hold_question_tables_devices_source_and_versions(finished_
 def test_the_best_is_marked_and_what_is_settled_against_the_baseline(folder):
     store = ComparisonResults.open(folder)
     # m-rwp beats sgd by 5 points on every chip and seed: settled. Then only on average: not settled.
-    rows = {(r["seed"], r["target"], r["chip"]): r["accuracy"] for c in store.trials[::2] for r in store.evaluations(c)}
+    rows = {
+        (r["train_seed"], r["target"], r["chip"]): r["accuracy"]
+        for c in store.trials[::2]
+        for r in store.evaluations(c)
+    }
     for seed in (0, 1):
         edit_rows(
             folder,
             f"m-rwp-seed{seed}",
-            lambda row: row | {"accuracy": rows[row["seed"], row["target"], row["chip"]] + 5.0 + 0.1 * row["seed"]},
+            lambda row: (
+                row | {"accuracy": rows[row["train_seed"], row["target"], row["chip"]] + 5.0 + 0.1 * row["train_seed"]}
+            ),
         )
     rankings = gather(store).rankings["rram-wan2022"]
     assert {m: s.tags for m, s in rankings.items()} == {"sgd": [], "m-rwp": ["best", "above"]}
@@ -255,7 +261,7 @@ def test_failures_are_listed_with_their_reason_and_text_is_escaped(folder):
 def test_a_half_written_last_row_is_left_out(folder):
     before = write_report(folder).read_bytes()
     with (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").open("a") as file:
-        file.write('{"model": "sgd", "seed": 0, "target": "rram')
+        file.write('{"model": "sgd", "train_seed": 0, "target": "rram')
     assert write_report(folder).read_bytes() == before
 
 

@@ -180,7 +180,9 @@ def test_every_prediction_of_the_page_stands_beside_the_chips_of_its_model(folde
     rows, chips = frame(folder, "prediction"), frame(folder, "evaluations")
     expected = []
     for r in rows.to_dict("records"):
-        mine = chips[(chips[["model", "seed", "target"]] == [r["model"], r["seed"], r["target"]]).all(axis=1)]
+        mine = chips[
+            (chips[["model", "train_seed", "target"]] == [r["model"], r["train_seed"], r["target"]]).all(axis=1)
+        ]
         simulated = f"{mine['loss'].mean():.4f}"
         names, left_out = [r["model"], r["target"]], r["left_out"] if isinstance(r["left_out"], str) else "nothing"
         clean, mean, predicted = (f"{r[key]:.4f}" for key in ("clean_loss", "mean_weight_loss", "predicted"))
@@ -192,7 +194,7 @@ def test_every_prediction_of_the_page_stands_beside_the_chips_of_its_model(folde
 
 
 def test_the_findings_name_the_loss_to_digital_weights_on_the_same_chips(folder, page):
-    rows = frame(folder, "evaluations").set_index(["model", "target", "seed", "chip"])["accuracy"].sort_index()
+    rows = frame(folder, "evaluations").set_index(["model", "target", "train_seed", "chip"])["accuracy"].sort_index()
     exact = rows.loc["exact", "digital"].iloc[0] - rows.loc["exact", "wan-1d"]
     low, high = stats.t.interval(0.95, len(exact) - 1, exact.mean(), stats.sem(exact))
     assert f"{exact.mean():.2f} points [{low:.2f}, {high:.2f}] below digital weights" in page.text
