@@ -53,14 +53,16 @@ def paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> Pair
         The difference [percentage points].
 
     Raises:
-        InputError: if the two share no (seed, chip) pair.
+        InputError: if the two share no (train_seed, chip) pair.
 
     References:
         Miller, Adding error bars to evals, arXiv 2411.00640.
     """
     seeds, chips, differences = _pairs(first, second)
     if len(seeds) == 0:
-        raise InputError("the two estimates share no (seed, chip) pair; evaluate both on the same seeds and chips.")
+        raise InputError(
+            "the two estimates share no (train_seed, chip) pair; evaluate both on the same seeds and chips."
+        )
     effects = CrossedEffects(chip_matrix(seeds, chips, differences))
     error = effects.mean_error(min((e.pilot for e in (first, second) if e.pilot is not None), default=None))
     mean, half_width = float(effects.model_means.mean()), error.half_width()

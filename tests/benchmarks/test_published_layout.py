@@ -1,13 +1,13 @@
 """The published table of a spec: each cell finds its methods, its target and its figure, or says why it does not."""
 
 import pytest
+import tomli_w
 from published import layout as layouts
 from published import values as published_values
 from published.layout import read_layout
 from published.values import PublishedValue
 
 from aimc_robust.errors import AimcError, InputError, UnknownNameError
-from aimc_robust.io.toml import to_toml
 
 CSV = """paper,table,dataset,model,method,setting,metric,value,sd_noise,sd_seed
 one,1,digits,small,SAM,sigma = 0.1,test accuracy %,71.5,0.5,0.2
@@ -47,7 +47,7 @@ def paper(tmp_path, monkeypatch):
     monkeypatch.setattr(layouts, "published_rows", published_values.published_rows.__wrapped__)
 
     def read(**changes):
-        (tmp_path / "mine.toml").write_text(to_toml(TABLE | changes), encoding="utf-8")
+        (tmp_path / "mine.toml").write_text(tomli_w.dumps(TABLE | changes), encoding="utf-8")
         return read_layout("mine", folder=tmp_path)
 
     return read

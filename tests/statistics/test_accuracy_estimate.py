@@ -211,9 +211,9 @@ def test_a_column_that_is_not_there_is_refused_by_name(column):
 
 
 def test_the_worst_chip_is_named():
-    assert AccuracyEstimate(MEASURED).worst == WorstChip(70.0, seed=1, chip=1)
+    assert AccuracyEstimate(MEASURED).worst == WorstChip(70.0, train_seed=1, chip=1)
     tied = MEASURED.assign(accuracy=70.0).sample(frac=1.0, random_state=1)
-    assert AccuracyEstimate(tied).worst == WorstChip(70.0, seed=0, chip=0)
+    assert AccuracyEstimate(tied).worst == WorstChip(70.0, train_seed=0, chip=0)
 
 
 def test_the_sampling_error_is_that_of_the_mean_on_the_tables_images():
