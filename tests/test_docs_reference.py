@@ -173,13 +173,15 @@ def test_the_degrees_of_the_page_are_those_tried():
 def test_the_commands_fit_draw_and_verify(tmp_path):
     lines = re.findall(r"^ *(aimc-robust .*)$", FITTING, re.MULTILINE)
     commands = [shlex.split(line)[1:] for line in lines]
-    assert [command[0] for command in commands] == ["fit", "verify", "verify"]
+    assert [command[0] for command in commands] == ["fit", "verify", "verify", "verify"]
     measure("rram-milo2021", cells=300).to_csv(tmp_path / "measurements.csv", index=False)
+    (tmp_path / "my_device.py").write_text(block(CARDS, "python", "class MyCell"))
     outputs = [invoke(*command, cwd=tmp_path).stdout for command in commands]
     assert "card: my-rram.toml\nplot: my-rram.png\n" in outputs[0]
     assert (tmp_path / "my-rram.png").read_bytes().startswith(b"\x89PNG")
     assert "my-rram verified at alpha = 0.01" in outputs[1]
     assert "rram-wan2022-drift verified at alpha = 0.01" in outputs[2]
+    assert "my-python-cell verified at alpha = 0.01" in outputs[3]
 
 
 def test_the_targets_on_crossbars_have_these_names():

@@ -30,7 +30,7 @@ def _cell(cell: model.Cell) -> str:
 
 def _escape(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
-    text = re.sub(r"[\\`*~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", re.sub(r"\s+", " ", text))
+    text = re.sub(r"[\\`*~]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", re.sub(r"\s+", " ", text))
     text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", r"]\(")
 

@@ -26,6 +26,47 @@ TESTS = Path(__file__).parents[3]
 LIGHT = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 
+# Before the tests of the cluster, which it would join.
+LISTENING = """
+import os
+from pathlib import Path
+from aimc_robust.experiments.execution.engines.ray_cluster import connect
+
+def family(pid):
+    yield pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield from family(child)
+
+def addresses():
+    rows = [row.split() for name in ("tcp", "tcp6") for row in open(f"/proc/net/{name}").readlines()[1:]]
+    listening = {f"socket:[{row[9]}]": row[1].partition(":")[0] for row in rows if row[3] == "0A"}
+    for pid in family(os.getpid()):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                yield listening.get(os.readlink(link))
+            except OSError:
+                pass
+
+if __name__ == "__main__":
+    with connect(None):
+        import ray
+        ray.get(ray.remote(num_cpus=0)(lambda: None).remote())
+        print(*sorted(set(filter(None, addresses()))))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for sockets in /proc")
+def test_a_ray_that_the_command_starts_listens_on_loopback_only(tmp_path):
+    (tmp_path / "script.py").write_text(LISTENING)
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, tmp_path / "script.py"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1 in /proc/net
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A head and a second node, of a CPU each; this process is connected."""
@@ -153,46 +194,6 @@ def test_without_an_address_a_running_cluster_comes_before_a_local_ray(inits, mo
     with ray_cluster.connect(None):
         pass
     assert evaluation_inputs == ["auto", "shutdown"]
-
-
-LISTENING = """
-import os
-from pathlib import Path
-from aimc_robust.experiments.execution.engines.ray_cluster import connect
-
-def family(pid):
-    yield pid
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        yield from family(child)
-
-def addresses():
-    rows = [row.split() for name in ("tcp", "tcp6") for row in open(f"/proc/net/{name}").readlines()[1:]]
-    listening = {f"socket:[{row[9]}]": row[1].partition(":")[0] for row in rows if row[3] == "0A"}
-    for pid in family(os.getpid()):
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                yield listening.get(os.readlink(link))
-            except OSError:
-                pass
-
-if __name__ == "__main__":
-    with connect(None):
-        import ray
-        ray.get(ray.remote(num_cpus=0)(lambda: None).remote())
-        print(*sorted(set(filter(None, addresses()))))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="looks for sockets in /proc")
-def test_a_ray_that_the_command_starts_listens_on_loopback_only(tmp_path):
-    (tmp_path / "script.py").write_text(LISTENING)
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, tmp_path / "script.py"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) == {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1 in /proc/net
 
 
 def test_an_address_that_nobody_answers_at_is_an_error_and_no_local_ray(inits, monkeypatch):
