@@ -48,24 +48,25 @@ class BaselineComparison:
 
     Attributes:
         target: The target.
-        best: Label of the method with the highest mean.
+        best: Label of the method with the highest mean of those that are settled to be above the baseline; if there is
+            none, of all.
         baseline: Label of the baseline.
-        best_mean: Mean accuracy of the best method [percent].
-        baseline_mean: Mean accuracy of the baseline [percent].
+        highest: Label of the method with the highest mean, settled or not.
+        means: Label -> mean accuracy [percent].
         comparison: best - baseline; None if the baseline itself is the best.
     """
 
     target: str
     best: str
     baseline: str
-    best_mean: float
-    baseline_mean: float
+    highest: str
+    means: Mapping[str, float]
     comparison: Comparison | None
 
     @property
     def settled(self) -> bool:
         """Whether the best method is settled to be above the baseline."""
-        return self.comparison is not None and self.comparison.settled
+        return self.comparison is not None and self.comparison.sign > 0
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,10 @@ def compare_with_baseline(
             group = [label for label in spec.labels if baselines[label] == baseline and (label, target) in estimates]
             if baseline in group and len(group) > 1:
                 means = {label: estimates[label, target].mean for label in group}
-                best = max(means, key=means.__getitem__)
-                comparison = comparisons.get(((best, target), (baseline, target)))
-                found.append(BaselineComparison(target, best, baseline, means[best], means[baseline], comparison))
+                pairs = {label: comparisons.get(((label, target), (baseline, target))) for label in group}
+                above = [label for label, pair in pairs.items() if pair is not None and pair.sign > 0]
+                best, highest = max(above or group, key=means.__getitem__), max(group, key=means.__getitem__)
+                found.append(BaselineComparison(target, best, baseline, highest, means, pairs[best]))
     return found
 
 

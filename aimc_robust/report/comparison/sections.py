@@ -63,9 +63,10 @@ def summary(content: ComparisonContent) -> Section:
     for c in content.baseline_comparisons:
         if c.settled and c.comparison is not None and (difference := c.comparison.difference) is not None:
             items.append(
-                f"`{c.target}`: **{c.best}** reaches {c.best_mean:.2f} %, {c.baseline} {c.baseline_mean:.2f} %. "
-                "Difference on the same chips: "
+                f"`{c.target}`: **{c.best}** reaches {c.means[c.best]:.2f} %, "
+                f"{c.baseline} {c.means[c.baseline]:.2f} %. Difference on the same chips: "
                 f"{text.format_difference(difference)}{text.model_count_note(content, difference)}."
+                + ("" if c.best == c.highest else f" {c.highest} has {c.means[c.highest]:.2f} %, not settled.")
             )
         else:
             unsettled.setdefault(c.baseline, []).append(c.target)
