@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 import torch
 
 from aimc_robust.errors import AimcError, exits_as_errors, require_whole
-from aimc_robust.parallel.cores import available_cpus
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -66,58 +65,6 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: 
             yield result
     else:
         yield from _map_in_processes(work, items, jobs)
-
-
-@contextmanager
-def background_call(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
-    """Context manager that runs `work` in the background while the block executes.
-
-    On Linux with at least two cores `work` runs in a forked process with one thread; otherwise it runs when its result
-    is requested. If the result is never requested, the process is ended with the block.
-
-    Args:
-        work: Function to run.
-
-    Yields:
-        A function that waits for the result and returns it, to be called at most once. It raises what `work` raises,
-        or `WorkerError` if the process died.
-    """
-    if sys.platform != "linux" or len(available_cpus()) == 1:
-        yield work
-        return
-    # Not a pool: its threads would be copied into processes that are forked later.
-    context = multiprocessing.get_context("fork")
-    (lifeline, lifeline_end), (receiver, sender) = context.Pipe(duplex=False), context.Pipe(duplex=False)
-    process = context.Process(target=_send_result, args=(work, sender, lifeline, lifeline_end))
-    process.start()
-    sender.close()
-
-    def result() -> Result:
-        try:
-            succeeded, value = receiver.recv()
-        except EOFError:
-            raise WorkerError("a worker process died, possibly from lack of memory.") from None
-        if not succeeded:
-            raise value
-        return value
-
-    try:
-        yield result
-    finally:
-        lifeline_end.close()
-        process.join()
-        lifeline.close()
-        receiver.close()
-
-
-def _send_result(work: Callable[[], Any], sender: Connection, lifeline: Connection, lifeline_end: Connection) -> None:
-    _start_worker(lambda _: work(), lifeline, lifeline_end)
-    message: tuple[bool, Any]
-    try:
-        message = True, _call_worker_function(None)
-    except Exception as error:
-        message = False, error
-    sender.send(message)
 
 
 @contextmanager

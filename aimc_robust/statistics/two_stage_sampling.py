@@ -17,8 +17,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aimc_robust.errors import InputError, require_finite, require_whole
-from aimc_robust.statistics.t_interval import mean_error, sample_std, t_interval, t_quantile
+from aimc_robust.errors import InputError, require_finite
+from aimc_robust.statistics.t_interval import mean_error, sample_std, t_quantile
 
 DEFAULT_PILOT = 10  # chips; fewer make t, and so the number of chips, large; more are wasted on devices with low noise
 
@@ -47,26 +47,6 @@ def chips_needed(pilot_values: ArrayLike, half_width: float) -> int:
     if half_width == 0.0:
         raise InputError("half_width must be greater than 0, got 0: no number of chips gives an interval of width 0.")
     return max(len(values), math.ceil((t_quantile(len(values) - 1) * sample_std(values) / half_width) ** 2))
-
-
-def stein_interval(values: ArrayLike, pilot: int = DEFAULT_PILOT) -> tuple[float, float]:
-    """Two-sided 95 % interval of the mean of N chips, of which the first `pilot` decided N.
-
-    mean_N ± t s / sqrt(N), with s and t from the pilot.
-
-    Args:
-        values: Accuracies [percent] in the order of the chips. At most `pilot` values give the ordinary t interval, a
-            single value NaN.
-        pilot: Number of pilot chips, at least 2.
-
-    Returns:
-        Lower and upper limit [percent].
-
-    Raises:
-        InputError: if `pilot` is less than 2.
-    """
-    require_whole("pilot", pilot, low=2)
-    return t_interval(values, pilot)
 
 
 def cap_note(values: ArrayLike, half_width: float, pilot: int = DEFAULT_PILOT) -> str | None:

@@ -14,7 +14,7 @@ from scipy import special
 
 from aimc_robust.statistics.skewed_interval import hall_interval
 from aimc_robust.statistics.t_interval import t_interval
-from aimc_robust.statistics.two_stage_sampling import chips_needed, stein_interval
+from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT, chips_needed
 
 TRUTH, SD, REPETITIONS, RESAMPLES = 80.0, 2.0, 4000, 999
 Interval = tuple[float, float]
@@ -55,7 +55,7 @@ def covers(interval: Interval) -> bool:
 
 
 def stein(values: np.ndarray) -> Interval:
-    return stein_interval(values[: min(chips_needed(values[:10], SD / 2), len(values))])
+    return t_interval(values[: min(chips_needed(values[:10], SD / 2), len(values))], DEFAULT_PILOT)
 
 
 def main() -> None:

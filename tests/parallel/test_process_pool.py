@@ -19,7 +19,6 @@ from aimc_robust.evaluation.monte_carlo import check_jobs, evaluate_chips
 from aimc_robust.parallel.process_pool import (
     QUEUED_PER_WORKER,
     WorkerError,
-    background_call,
     ordered_map,
     use_threads,
 )
@@ -195,49 +194,6 @@ def test_a_worker_that_dies_is_told_and_nothing_hangs(end):
         found.extend(ordered_map(work, range(20), jobs=2))
     assert found == list(range(len(found)))
     assert len(found) <= 5
-
-
-@LINUX
-def test_what_was_begun_goes_on_beside_and_its_process_ends_with_the_block(monkeypatch):
-    monkeypatch.setattr("aimc_robust.parallel.process_pool.available_cpus", lambda: [0, 1])
-    with background_call(os.getpid) as first, background_call(torch.get_num_threads) as threads:
-        others = set(ordered_map(lambda _: os.getpid(), range(4), jobs=2))
-        assert threads() == 1
-        worker = first()
-        assert worker not in {os.getpid(), *others}
-    assert all_end([worker, *others])
-
-
-@pytest.mark.parametrize("cores", [[0], [0, 1]])
-def test_what_the_begun_work_raises_arrives_where_its_result_is_asked_for(cores, monkeypatch):
-    def unknown():
-        raise UnknownNameError("unknown target")
-
-    monkeypatch.setattr("aimc_robust.parallel.process_pool.available_cpus", lambda: cores)
-    with background_call(unknown):
-        pass  # nobody asks
-    with pytest.raises(UnknownNameError, match="unknown target"), background_call(unknown) as result:
-        result()
-
-
-@LINUX
-def test_an_error_beside_begun_work_is_not_kept_waiting_for_it(monkeypatch, tmp_path):
-    monkeypatch.setattr("aimc_robust.parallel.process_pool.available_cpus", lambda: [0, 1])
-
-    def long():
-        (tmp_path / str(os.getpid())).touch()
-        time.sleep(60.0)
-
-    def no_rows():
-        while not list(tmp_path.iterdir()):
-            time.sleep(0.01)
-        raise InputError("no rows")
-
-    before = time.monotonic()
-    with pytest.raises(InputError, match="no rows"), background_call(long):
-        no_rows()
-    assert time.monotonic() - before < 20.0
-    assert all_end([int(path.name) for path in tmp_path.iterdir()])
 
 
 SCRIPT = """

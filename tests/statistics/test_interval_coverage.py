@@ -15,7 +15,7 @@ from aimc_robust.statistics.crossed_effects import CrossedEffects
 from aimc_robust.statistics.paired_difference import paired_difference
 from aimc_robust.statistics.skewed_interval import hall_interval
 from aimc_robust.statistics.t_interval import MeanError, t_interval
-from aimc_robust.statistics.two_stage_sampling import chips_needed, stein_interval
+from aimc_robust.statistics.two_stage_sampling import chips_needed
 
 script = load_script("statistics/coverage.py")
 REPETITIONS = 2000
@@ -159,7 +159,7 @@ def test_stopping_at_a_half_width(draw, half_width):
     intervals, chips = [], []
     for values in draw(np.random.default_rng(10), 600):
         chips.append(min(chips_needed(values[:10], half_width), 600))
-        intervals.append(stein_interval(values[: chips[-1]], 10))
+        intervals.append(t_interval(values[: chips[-1]], 10))
     assert honest(coverage(intervals))
     if half_width < 1:
         assert np.std(chips) > 5  # the stops did differ
@@ -169,7 +169,7 @@ def test_stopping_at_a_half_width_with_a_cap_and_a_small_pilot():
     intervals = []
     for values in normal(np.random.default_rng(11), 30):
         n = min(chips_needed(values[:4], 0.6), 30)
-        intervals.append(stein_interval(values[:n], 4))
+        intervals.append(t_interval(values[:n], 4))
     assert honest(coverage(intervals))
 
 
@@ -193,5 +193,5 @@ def test_a_look_after_every_chip_would_cover_too_little(pilot):
     assert coverage(looked_at_after_every_chip(values, pilot, 0.9)) < 0.93
     intervals = []
     for row in values:
-        intervals.append(stein_interval(row[: min(chips_needed(row[:pilot], 0.9), 200)], pilot))
+        intervals.append(t_interval(row[: min(chips_needed(row[:pilot], 0.9), 200)], pilot))
     assert honest(coverage(intervals))

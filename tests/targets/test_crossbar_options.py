@@ -10,13 +10,13 @@ import pytest
 from support import user_models
 from support.fixtures.comparison import run_spec
 from support.fixtures.report import figures_as_stubs
+from support.methods import build_method
 
 from aimc_robust import ADC, DAC, BitSliced, ConverterRanges, Crossbar, Deployment, calibrate, evaluate
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
 from aimc_robust.experiments.spec.loading import load_spec
-from aimc_robust.experiments.spec.methods import build_method
 from aimc_robust.models.checkpoint import load_model_tensors, read_checkpoint
 from aimc_robust.models.registry import build_model
 from aimc_robust.report.write import write_report

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 import torch
+from support.methods import build_method
 from torch import nn
 
 import aimc_robust as ar
 from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.experiments.spec.methods import build_method
 from aimc_robust.hardware.config.mapping import WeightMapping
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.report.comparison.text import method_settings

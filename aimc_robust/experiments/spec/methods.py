@@ -9,7 +9,6 @@ import pydantic
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import InputError, require_whole
 from aimc_robust.io.table_model import Table, by_toml_type, partial_model, table_model
-from aimc_robust.io.toml import parse_value
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.targets.build import build_target
@@ -103,18 +102,3 @@ if TYPE_CHECKING:
     MethodEntry = MethodTable
 else:
     MethodEntry = Annotated[Union[tuple(map(_table_of, METHODS))], pydantic.Discriminator("kind")]  # noqa: UP007
-
-
-def build_method(label: str, table: dict[str, Any], *, seed: int) -> Method:
-    """Build the method that `table` describes.
-
-    Args:
-        label: Label of the method; names its kind if the table has no `kind`.
-        table: `kind` (a name of `METHODS`) and the fields of that method.
-        seed: Root seed of the method's random draws.
-
-    Raises:
-        InputError: if a key is missing or a value is invalid.
-    """
-    entry: MethodTable = parse_value({"kind": label} | table, MethodEntry, source=f"method {label}")
-    return entry.build(seed=seed)

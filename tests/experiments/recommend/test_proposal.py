@@ -3,10 +3,10 @@
 import re
 
 import pytest
+from support.methods import build_method
 
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.recommend.proposal import LARGE_SIGMA_FACTOR, RHO, SIGMA_FACTOR, propose
-from aimc_robust.experiments.spec.methods import build_method
 
 # Test accuracy [%] of ResNet-18 on CIFAR-100 in Incorruptible Neural Networks.
 # Table 3: sigma_test -> the best of constant, linear and quadratic (RWP, SAM).
