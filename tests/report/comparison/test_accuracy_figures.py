@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.parallel import process_pool
 from aimc_robust.report import page_files
 from aimc_robust.report.comparison import accuracy_figures, page
 from aimc_robust.report.comparison.training_figures import mean_rows
@@ -57,8 +56,7 @@ def test_a_device_curve_spans_the_limits_and_follows_the_card():
 def test_all_files_are_the_same_bytes_for_any_number_of_processes(finished_comparison, monkeypatch):
     found = []
     for cores in ([0], [0, 1, 2]):
-        for module in (process_pool, page_files):
-            monkeypatch.setattr(module, "available_cpus", lambda cores=cores: cores)
+        monkeypatch.setattr(page_files, "available_cpus", lambda cores=cores: cores)
         found.append(page.report_files(ComparisonResults.open(finished_comparison)))
     assert found[0] == found[1]
     assert {"figures/targets.png", "figures/training.svg", "tables/accuracy.tex", "evaluations.csv"} < set(found[0])
