@@ -63,9 +63,10 @@ def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, Non
 
 @contextmanager
 def _interruption_as_keyboard_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt for any error that follows Ctrl-C.
+    """Raise KeyboardInterrupt for whatever follows Ctrl-C.
 
-    An import that Ctrl-C interrupts may turn it into an error of its own: numpy and torch do.
+    An import that Ctrl-C interrupts may turn it into an error of its own, as numpy and torch do, or lose it in a
+    callback. A second Ctrl-C is ignored: it would abort the process while it ends.
     """
     was_interrupted = False
 
@@ -86,7 +87,9 @@ def _interruption_as_keyboard_interrupt() -> Iterator[None]:
         raise
     finally:
         if is_default:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, signal.SIG_IGN if was_interrupted else signal.default_int_handler)
+    if was_interrupted:
+        raise KeyboardInterrupt
 
 
 def _show_warning(
