@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aimc_robust.training.fabric import Machine
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
