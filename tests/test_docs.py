@@ -127,7 +127,17 @@ def test_every_block_has_a_language_that_is_tested(page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
 def test_the_python_of_a_page_runs_without_a_warning(page):
-    run_page(page)
+    _, folder = run_page(page)  # raises what a block raises
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize("text", ["1 / 0", "assert False", "import warnings; warnings.warn('old')"])
+def test_a_block_that_fails_or_warns_is_noticed(text, monkeypatch):
+    broken = [Block("python", text, 1)]
+    names = run_page.__wrapped__.__globals__
+    monkeypatch.setitem(names, "blocks", lambda page, language: broken * (language == "python"))
+    with pytest.raises((ZeroDivisionError, AssertionError, UserWarning)):
+        run_page.__wrapped__("README.md")
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")])
@@ -141,9 +151,9 @@ def test_tables_are_cards_or_specs(page, tmp_path):
             path = tmp_path / "spec.toml"
             path.write_text(block.text, encoding="utf-8")
             for scale in (None, *table.get("scale", {})):
-                load_spec(path, scale=scale)
+                assert load_spec(path, scale=scale).labels
         else:
-            spec_from_dict(spec | table)
+            assert spec_from_dict(spec | table).labels
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])

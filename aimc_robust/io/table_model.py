@@ -74,7 +74,7 @@ class Table(StrictModel):
     @pydantic.model_validator(mode="wrap")
     @classmethod
     def _try(cls, values: Any, validate: pydantic.ModelWrapValidatorHandler[Self]) -> Self:
-        """Keep the order of the keys, and build the object once, so that invalid values are told."""
+        """Keep the order of the keys, and build the object once, so that invalid values are reported."""
         table = validate(values)
         if isinstance(values, dict):
             table.__dict__["_order"] = tuple(values)  # no field: tables in another order are equal

@@ -90,7 +90,7 @@ def parse_setting(setting: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError:
         value = _quoted(value)
     except (ValueError, RecursionError):
-        pass  # told by `load_toml`
+        pass  # reported by `load_toml`
     return load_toml(f"{key} = {value}", source=f"--set {what}")
 
 

@@ -94,8 +94,8 @@ def import_callable(reference: str, *, what: str, kind: type = object, near: Ite
         function = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # whatever a user's module raises
         raise InputError(
-            f"{what} {reference}: the module cannot be imported: {told(error)}; run the command in its folder, or put "
-            "it on PYTHONPATH."
+            f"{what} {reference}: the module cannot be imported: {describe_error(error)}; run the command in its "
+            "folder, or put it on PYTHONPATH."
         ) from None
     if not callable(function):
         raise InputError(f"{what} {reference}: the module {module} has no function {name}.")
@@ -126,7 +126,7 @@ def construct(reference: str, kind: type[Built], *, what: str, options: Mapping[
         raise
     except Exception as error:  # whatever a user's function raises
         arguments = f"with the options {dict(options)}" if options else "without arguments"
-        raise InputError(f"{what} {reference} cannot be built {arguments}: {told(error)}.") from None
+        raise InputError(f"{what} {reference} cannot be built {arguments}: {describe_error(error)}.") from None
     if not isinstance(built, kind):
         raise InputError(f"{what} {reference} returned {type(built).__name__}; expected a {kind.__name__}.")
     return built
@@ -148,10 +148,10 @@ def call(function: Callable[..., Any], *arguments: Any, what: str) -> Any:
     except AimcError:
         raise
     except Exception as error:  # whatever a user's function raises
-        raise InputError(f"{what} raised {told(error)}.") from error
+        raise InputError(f"{what} raised {describe_error(error)}.") from error
 
 
-def told(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Return an exception as a part of a sentence."""
     return f"{type(error).__name__}: {error}".rstrip(": .")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.io.user_code import import_callable
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
@@ -35,7 +37,16 @@ def section_pairs(results: ComparisonResults, estimates: Mapping[Key, AccuracyEs
     """
     for reference in results.spec.report_sections:
         try:
-            pairs = getattr(load_section(reference, results), "pairs", None)
-            yield from () if pairs is None else list(pairs(results.spec, estimates))
-        except Exception:  # the page says what is wrong, in the section's place
+            function = load_section(reference, results)
+        except InputError:  # the page says so, in the section's place
             continue
+        try:
+            pairs = list(function.pairs(results.spec, estimates)) if hasattr(function, "pairs") else []
+        except Exception as error:  # whatever a user's function raises; the rest of the report is written all the same
+            warnings.warn(
+                f"the pairs of report section {reference} cannot be found ({type(error).__name__}: {error}); what it "
+                "compares is neither tested nor counted in the correction.",
+                stacklevel=2,
+            )
+        else:
+            yield from pairs

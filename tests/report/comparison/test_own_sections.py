@@ -8,8 +8,10 @@ import pytest
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.io.user_code import import_callable
+from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.comparison.run import compare_and_report
 from aimc_robust.report.write import write_report
 from aimc_robust.training.fabric import Machine
@@ -34,6 +36,15 @@ def number(content):
 
 def broken(content):
     raise ZeroDivisionError("no rows at all")
+
+
+def compared(content):
+    pair = ("sgd", "gaussian-0.2"), ("sgd", "digital")
+    return Section("Noise", [f"{content.comparisons[pair].difference.mean:.3f} of {content.comparison_count}"])
+
+
+compared.pairs = lambda spec, estimates: [(("sgd", "gaussian-0.2"), ("sgd", "digital"))]
+nothing.pairs = lambda spec, estimates: 1 / 0
 """
 
 
@@ -47,11 +58,26 @@ def own_sections(tmp_path, monkeypatch):
 
 
 def test_a_section_stands_before_the_others_and_its_files_beside_them(change_question, own_sections):
-    folder = change_question(report_sections=[f"{own_sections}:best", f"{own_sections}:nothing"])
+    folder = change_question(report_sections=[f"{own_sections}:best"])
     page = write_report(folder).read_text()
     assert page.index("<h2>Highest mean</h2>") < page.index("<h2>Summary</h2>")
     assert "The highest mean is that of " in (folder / "report.md").read_text()
     assert (folder / "tables" / "best.csv").read_text().startswith("method,target\n")
+
+
+def test_the_pairs_of_a_section_are_tested_and_count_in_the_correction(change_question, own_sections):
+    alone = gather(ComparisonResults.open(change_question(report_sections=[])))
+    folder = change_question(report_sections=[f"{own_sections}:compared"])
+    content = gather(ComparisonResults.open(folder))
+    assert content.comparison_count == alone.comparison_count + 1
+    (difference,) = (found.difference for pair, found in content.comparisons.items() if pair not in alone.comparisons)
+    assert f"{difference.mean:.3f} of {content.comparison_count}" in write_report(folder).read_text()
+
+
+def test_pairs_that_cannot_be_found_are_named(change_question, own_sections):
+    folder = change_question(report_sections=[f"{own_sections}:nothing"])
+    with pytest.warns(UserWarning, match="our_sections:nothing.*ZeroDivisionError.*correction"):
+        assert "<h2>Accuracy</h2>" in write_report(folder).read_text()
 
 
 @pytest.mark.parametrize(
