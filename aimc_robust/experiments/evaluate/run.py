@@ -108,13 +108,16 @@ def evaluate_models(
             for trial, network in zip(spec.trials, networks, strict=True)
         ]
         for runner in runners:
+            means = {}
             for target in targets:
                 accuracies = runner.run(target, progress)
+                means[target.name] = sum(accuracies) / len(accuracies)
                 if isinstance(target, DigitalTarget):
                     remarks.add(_near_chance(runner, accuracies[0]))
                 elif spec.precision is not None:
                     note = cap_note(list(accuracies), spec.precision)
                     remarks.add([f"{runner.trial} on {target.name}: {note} (more --chips)."] if note else [])
+            progress.finished(runner.trial, means)
         write_tables(results)
         explained = _first_of_each_label(runners)
         if options.attribution_chips is not None:

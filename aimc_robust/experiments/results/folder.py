@@ -164,10 +164,6 @@ class ResultsFolder(ABC, Generic[Spec]):
     def _read(self, path: Path) -> list[Row]:
         return self._row_files.setdefault(path, RowFile(path)).read()
 
-    def accuracies(self, trial: Trial, target: str) -> dict[int, float]:
-        """Return chip -> accuracy [percent] of a trained model under a target, for the chips that have a row."""
-        return {row["chip"]: row["accuracy"] for row in self.evaluations(trial) if row["target"] == target}
-
     def table(self) -> pd.DataFrame:
         """Return all evaluation rows, ordered by model, seed and target as in the spec, then by chip."""
         rank = {target.name: number for number, target in enumerate(self.targets)}

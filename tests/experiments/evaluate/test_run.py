@@ -77,6 +77,17 @@ def test_the_rows_are_those_of_evaluate_bit_for_bit(finished_evaluation, target)
         assert set(found["time_s"]) == {built.time_s}
 
 
+def test_the_end_of_a_model_is_told_with_its_mean_accuracies(small, evaluation_images, tmp_path):
+    class Heard(RecordingProgress):
+        def finished(self, trial, accuracies):
+            self.means = {trial: accuracies}
+
+    heard = Heard()
+    results = run(tmp_path / "out", *small, evaluation_images, progress=heard)
+    expected = {target: estimate.mean for (_, target), estimate in results.estimates().items()}
+    assert heard.means == {results.trials[0]: pytest.approx(expected)}
+
+
 def test_any_number_of_processes_writes_the_same_bytes(files, evaluation_images, tmp_path):
     question, models = evaluation_inputs(
         [str(files / "near.safetensors")], evaluation_images, devices=["rram-wan2022", "gaussian-0.1"]
