@@ -26,9 +26,10 @@ def intro(content: EvaluationContent) -> list[Block | None]:
     models = "do these models" if len(spec.labels) > 1 else "does this model"
     ageing = ", and how does it change as the memory ages" if max(map(len, content.families)) > 1 else ""
     were = "s ({}) were" if len(spec.models) > 1 else " ({}) was"
+    names = codes(map(str, spec.trials))
     summary = (
         f"Analog memory stores every weight with an error. {len(spec.models)} trained "
-        f"model{were.format(codes(spec.models))} programmed onto {chips} and tested on the same {spec.images.count} "
+        f"model{were.format(names)} programmed onto {chips} and tested on the same {spec.images.count} "
         f"images of `{spec.images.name}` with the network `{spec.model.name}`. A target is the condition that a model "
         "is tested under: digital weights, a memory device at a time after programming, or weight noise. All models "
         "and times use the same chips."
@@ -85,7 +86,7 @@ def accuracy(content: EvaluationContent) -> Section | None:
         return None
     meanings = [terms.MEAN, terms.interval(content.estimates.values(), two_stage=bool(spec.precision)), terms.SD_NOISE]
     meanings += [terms.SD_SEED, terms.WITHOUT_NOISE] if content.replicated else []
-    meanings += [terms.SKEWED] if any(row["skewed_low"] > 0 for row in content.rows) else []
+    meanings += [terms.SKEWED] if any(map(_is_skewed, content.rows)) else []
     meanings.append(terms.QUANTILE)
     if spec.threshold is not None:
         meanings.append(terms.chip_yield(spec.threshold, two_stage=bool(spec.precision)))
@@ -105,10 +106,15 @@ def accuracy(content: EvaluationContent) -> Section | None:
     return Section("Accuracy", [table, explained, Prose(sampling) if sampling else None, Grid([chips, times])])
 
 
+def _is_skewed(row: Mapping[str, Any]) -> bool:
+    """Whether the chips are so skewed that their own interval is shown."""
+    return abs(row["skewness"]) > 1 and not math.isnan(row["skewed_low"])
+
+
 def _accuracy_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tuple[str, str]]:
     spec = content.results.spec
     skewed = ""
-    if abs(row["skewness"]) > 1 and not math.isnan(row["skewed_low"]):
+    if _is_skewed(row):
         skewed = f"skewed {format_interval(row['skewed_low'], row['skewed_high'], 2)}"
     several = {"model": row["model"]} if len(spec.labels) > 1 else {}
     seeds = {"sd_seed\nwithout noise": f"{format_number(row['sd_seed'])}\n{row['seed_text']}"}
@@ -169,6 +175,6 @@ def reproduction(content: EvaluationContent) -> Section:
         "`question.json` beside this page is the complete spec with every device card; `evaluations.csv` has a row "
         "per chip. The numbers do not depend on the number of processes."
     )
-    rows = [[("model", str(m)), ("weights", f"`{m.file}`"), ("BLAKE2b", f"`{m.id}`")] for m in spec.models]
+    rows = [[("model", str(m.trial)), ("weights", f"`{m.file}`"), ("BLAKE2b", f"`{m.id}`")] for m in spec.models]
     notes = device_section.environment_notes(content.results.environments)
     return Section("How to reproduce", [how, Table("Weights", rows), *notes])

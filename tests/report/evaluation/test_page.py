@@ -227,6 +227,13 @@ def test_every_picture_is_described_and_no_id_is_there_twice(page):
     assert len(page.ids) == len(set(page.ids))
 
 
+def test_models_are_named_by_their_runs_and_a_term_is_explained_where_it_is_shown(page, folder):
+    assert "3 trained models (exact-seed0, near-seed0, near-seed1) were programmed" in page.text
+    assert "file=" not in page.text.replace("data-", "")
+    shown = any(re.search(r"skewed \[", cell) for row in page.tables[0][1:] for cell in row)
+    assert ("Hall's transformation" in page.text) == shown
+
+
 def test_the_page_says_nothing_of_nan(page, folder):
     for text in (page.text, (folder / "report.md").read_text()):
         assert not re.search(r"\bnan\b|\bNone\b|\binf\b", text)
