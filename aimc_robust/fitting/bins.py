@@ -21,6 +21,7 @@ class Bin(NamedTuple):
         high: Upper end of the interval.
         fitted: Standard deviation of the card.
         offset: Mean residual, in standard deviations.
+        freedom: Degrees of freedom of the measured standard deviation.
     """
 
     target: float
@@ -30,6 +31,7 @@ class Bin(NamedTuple):
     high: float
     fitted: float
     offset: float
+    freedom: float
 
 
 def bin_residuals(state: np.ndarray, z: np.ndarray, freedom: np.ndarray, std: np.ndarray) -> list[Bin]:
@@ -47,16 +49,16 @@ def bin_residuals(state: np.ndarray, z: np.ndarray, freedom: np.ndarray, std: np
         fitted = float(np.sqrt(np.average(std[index] ** 2, weights=freedom[index])))
         square = float((freedom[index] * z[index] ** 2).sum())
         low, high = (np.sqrt(square / stats.chi2.ppf(q, count)) * fitted for q in (0.975, 0.025))
-        measured = np.sqrt(square / count) * fitted
         bins.append(
             Bin(
                 target=float(state[index].mean()),
                 points=len(index),
-                measured=float(measured),
+                measured=float(np.sqrt(square / count) * fitted),
                 low=float(low),
                 high=float(high),
                 fitted=fitted,
                 offset=float(z[index].mean()),
+                freedom=count,
             )
         )
     return bins
@@ -74,21 +76,14 @@ def _bin_rows(state: np.ndarray, freedom: np.ndarray) -> list[np.ndarray]:
     return np.array_split(order, min(count, len(order)))
 
 
-def law_p_value(bins: list[Bin], state: np.ndarray, freedom: np.ndarray, *, parameters: int) -> float:
-    """P value of the likelihood ratio test of a free standard deviation in every bin against the law.
+def law_p_value(bins: list[Bin], *, parameters: int) -> float:
+    """P value of the likelihood ratio test of a free standard deviation in every bin against the fitted law.
 
     The statistic sum n (q - 1 - ln q), q the measured variance divided by the law's, follows chi^2 with
     bins - parameters degrees of freedom.
-
-    Args:
-        bins: From `bin_residuals`.
-        state: As for `bin_residuals`.
-        freedom: As for `bin_residuals`.
-        parameters: Number of fitted parameters of the law.
     """
-    counts = [float(freedom[index].sum()) for index in _bin_rows(state, freedom)]
     ratios = [max(b.measured / b.fitted, 1e-12) ** 2 if b.fitted > 0 else 1.0 for b in bins]
-    statistic = sum(n * (q - 1.0 - np.log(q)) for n, q in zip(counts, ratios, strict=True))
+    statistic = sum(b.freedom * (q - 1.0 - np.log(q)) for b, q in zip(bins, ratios, strict=True))
     return float(stats.chi2.sf(statistic, max(len(bins) - parameters, 1)))
 
 

@@ -1,15 +1,35 @@
-"""A card under construction: what is known before its drift and source are."""
+"""A card under construction: its fitted drift, and what is known before its drift and source are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from aimc_robust.devices.card import Card
 from aimc_robust.devices.cell_model import UNITS
+from aimc_robust.devices.laws.base import DriftLaw
 from aimc_robust.devices.library import load_card
-from aimc_robust.fitting.drift_fit import DriftFit
 from aimc_robust.fitting.read_noise import ReadNoise
-from aimc_robust.fitting.rounding import round_number
+from aimc_robust.fitting.std_fit import FittedLaws
+from aimc_robust.fitting.std_laws import rounded
+
+
+class DriftFit(NamedTuple):
+    """A fitted drift.
+
+    Attributes:
+        law: The drift law; None for no drift.
+        programming: The law of the programming error that goes with it.
+        parameters: Number of free parameters of the drift.
+        time_zero_s: Time [s] of the measurements at which the card's time is 0.
+        summary: One sentence on the fit.
+    """
+
+    law: DriftLaw | None
+    programming: FittedLaws
+    parameters: int
+    time_zero_s: float
+    summary: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +53,9 @@ class CardDraft:
     stuck: tuple[float, float]
 
     def card(self, drift: DriftFit, source: dict[str, str]) -> Card:
-        """Build the card.
-
-        Args:
-            drift: The fitted drift and the programming error that goes with it.
-            source: The card's `source` table.
-        """
-        low, high = (round_number(float(end)) for end in self.window)
-        stuck = {"low": round_number(self.stuck[0]), "high": round_number(self.stuck[1])}
+        """Build the card with a drift, the programming error that goes with it, and the table `source`."""
+        low, high = rounded(self.window)
+        stuck_low, stuck_high = rounded(self.stuck)
         return load_card(
             {
                 "name": self.name,
@@ -49,7 +64,7 @@ class CardDraft:
                 "unit": self.unit,
                 "range": {"min": low, "max": high, "limits": (low, high)},
                 "read": self.read_noise.law.model_dump() if self.read_noise is not None else None,
-                "stuck": stuck if any(self.stuck) else None,
+                "stuck": {"low": stuck_low, "high": stuck_high} if any(self.stuck) else None,
                 "source": source,
                 "programming": drift.programming.laws[0].model_dump(),
                 "drift": drift.law.model_dump() if drift.law is not None else None,

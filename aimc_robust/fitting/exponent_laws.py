@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy.optimize import minimize
 
 from aimc_robust.devices.laws.power_law_drift import ClippedLog
-from aimc_robust.fitting.rounding import round_number
+from aimc_robust.fitting.std_laws import rounded
 
 POINTS_PER_KNOT = 12
 START_QUANTILES = ((0.05, 0.3), (0.1, 0.6), (0.3, 0.9), (0.05, 0.15))  # of the targets, for the knots
 
 
-class ExponentLaws(NamedTuple):
-    """Laws of the exponents over the target.
-
-    Attributes:
-        mean: Mean.
-        std: Standard deviation.
-        parameters: Number of parameters of both.
-    """
-
-    mean: ClippedLog
-    std: ClippedLog
-    parameters: int
-
-
-def fit_exponent_laws(nu: np.ndarray, error: np.ndarray, x_ln: np.ndarray) -> ExponentLaws:
+def fit_exponent_laws(nu: np.ndarray, error: np.ndarray, x_ln: np.ndarray) -> tuple[ClippedLog, ClippedLog, int]:
     """Fit mean and standard deviation of the exponents, and select their form by BIC.
 
     Each is a line between two knots of ln(target / reference), constant outside: (value, value, knot, knot). The
@@ -38,6 +22,9 @@ def fit_exponent_laws(nu: np.ndarray, error: np.ndarray, x_ln: np.ndarray) -> Ex
         nu: Exponent of each cell (n,).
         error: Variance of its estimation (n,).
         x_ln: ln(target / reference) of each cell (n,).
+
+    Returns:
+        Mean, standard deviation, and the number of parameters of both.
     """
     ends = (float(x_ln.min()), float(x_ln.max()))
     spread = np.sqrt(max(float(nu.var() - error.mean()), (0.05 * nu.std()) ** 2))
@@ -61,7 +48,7 @@ def fit_exponent_laws(nu: np.ndarray, error: np.ndarray, x_ln: np.ndarray) -> Ex
         fits.append((2.0 * best.fun + len(best.x) * np.log(len(nu)), best.x, form))
     _, p, form = min(fits, key=lambda fit: fit[0])
     mean, std = (_as_clipped_log(values) for values in _lines(p, form, ends))
-    return ExponentLaws(mean, std, len(p))
+    return mean, std, len(p)
 
 
 def _lines(p: np.ndarray, form: str, ends: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -94,9 +81,5 @@ def _as_clipped_log(values: np.ndarray) -> ClippedLog:
     # A step is a steep line between its two values.
     if first != last and slope == 0.0:
         slope = (last - first) / 1e-6
-    return ClippedLog(
-        slope_ln=round_number(float(slope)),
-        offset=round_number(float(first - slope * left)),
-        min=round_number(float(min(first, last))),
-        max=round_number(float(max(first, last))),
-    )
+    low, high = min(first, last), max(first, last)
+    return ClippedLog(**rounded({"slope_ln": slope, "offset": first - slope * left, "min": low, "max": high}))

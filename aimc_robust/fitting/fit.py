@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from aimc_robust import __version__
 from aimc_robust.devices.cell_model import NAME, UNITS
 from aimc_robust.errors import InputError, require_finite, require_known
-from aimc_robust.fitting.card_draft import CardDraft
-from aimc_robust.fitting.drift_fit import DriftFit
-from aimc_robust.fitting.drift_selection import DriftChoice, drift_choice, select_drift
+from aimc_robust.fitting.card_draft import CardDraft, DriftFit
+from aimc_robust.fitting.drift_selection import DriftChoice, select_drift
 from aimc_robust.fitting.fit_result import Fit
 from aimc_robust.fitting.goodness import assess_fit
 from aimc_robust.fitting.measurements import read_measurements
 from aimc_robust.fitting.points import Points, gather_points
 from aimc_robust.fitting.programming import MeanOffset, check_earliest, deviations_from, mean_offset
-from aimc_robust.fitting.read_noise import fit_read_noise, read_sample
-from aimc_robust.fitting.rounding import round_number
+from aimc_robust.fitting.read_noise import fit_read_noise
 from aimc_robust.fitting.std_fit import fit_best_family
+from aimc_robust.fitting.std_laws import rounded
 from aimc_robust.fitting.stuck_cells import StuckCells, find_stuck_cells
 from aimc_robust.fitting.summary_text import fit_sentence, fit_warnings, note_sentence
 
@@ -62,7 +61,7 @@ def fit_card(
     _check_arguments(name, unit, drift, t0_s, citation)
     table = read_measurements(measurements)
     points, stuck = _without_stuck_cells(gather_points(table))
-    reference = round_number(float(table.target.max()))
+    reference = rounded(float(table.target.max()))
     read_noise = fit_read_noise(points, reference=reference)
     first = points.at(0)
     deviations = deviations_from(first.target, first, read_noise)
@@ -71,33 +70,21 @@ def fit_card(
         name=name,
         technology=technology or "measured memory cells",
         unit=unit,
-        window=(table.target.min(), table.target.max()),
+        window=(float(table.target.min()), float(table.target.max())),
         read_noise=read_noise,
         stuck=stuck.fractions,
     )
-    drift_fit = select_drift(drift, points, read_noise, programming, draft, reference=reference, t0_s=t0_s)
+    drift_fit = select_drift(drift, points, programming, draft, reference=reference, t0_s=t0_s)
     source = {"citation": citation or f"Measurements in {table.origin}, fitted by aimc-robust {__version__}"}
     return _assessed(draft, drift_fit, source, points, stuck, mean_offset(deviations))
 
 
 def _assessed(
-    draft: CardDraft,
-    drift: DriftFit,
-    source: dict[str, str],
-    points: Points,
-    stuck: StuckCells,
-    offset: MeanOffset,
+    draft: CardDraft, drift: DriftFit, source: dict[str, str], points: Points, stuck: StuckCells, offset: MeanOffset
 ) -> Fit:
     """The fit with its goodness, whose summary becomes part of the card's source."""
     card, read_noise = draft.card(drift, source), draft.read_noise
-    goodness = assess_fit(
-        card,
-        points,
-        read_noise,
-        time_zero_s=drift.time_zero_s,
-        parameters=drift.programming.parameters,
-        reads=read_sample(points),
-    )
+    goodness = assess_fit(card, points, read_noise, drift)
     warnings = fit_warnings(goodness, offset, stuck, points, read_noise, draft.unit)
     summary = {
         "fit": fit_sentence(card, goodness, cells=len(points.at(0)), read_noise=read_noise, drift=drift.summary),
@@ -126,7 +113,7 @@ def _check_arguments(name: str, unit: str, drift: str, t0_s: float | None, citat
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise InputError(f"name must be lower-case letters, digits and hyphens, such as my-rram, got {name!r}.")
     require_known("unit", unit, UNITS.values())
-    drift_choice(drift)
+    require_known("drift", drift, get_args(DriftChoice))
     if t0_s is not None:
         require_finite("t0_s (seconds from the programming pulse to the earliest time)", t0_s, low=1e-12)
     if citation and len(citation) < 10:

@@ -1,14 +1,17 @@
-"""A fitted device card, and how well it fits."""
+"""A fitted device card, how well it fits, and its file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import tomli_w
 
 from aimc_robust.devices.card import Card
 from aimc_robust.devices.library import load_card
 from aimc_robust.errors import InputError
-from aimc_robust.fitting.card_file import card_toml
 from aimc_robust.fitting.goodness import Goodness
 from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.programming import MeanOffset
@@ -68,15 +71,7 @@ class Fit:
 
 
 def check_card_path(path: str | Path, *, force: bool = False) -> Path:
-    """Check that a card may be written to `path`.
-
-    Args:
-        path: The file.
-        force: Whether an existing file may be overwritten.
-
-    Raises:
-        InputError: As `Fit.write`.
-    """
+    """Raise `InputError`, as `Fit.write`, unless a card may be written to `path`."""
     path = Path(path)
     if path.suffix != ".toml":
         raise InputError(f"a card is written to a file that ends in .toml, got {str(path)!r}.")
@@ -87,3 +82,17 @@ def check_card_path(path: str | Path, *, force: bool = False) -> Path:
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent}; create it first.")
     return path
+
+
+def card_toml(card: Card, comments: Iterable[str] = ()) -> str:
+    """Format a card as TOML, below lines of comments."""
+    printable = ("".join(c if c.isprintable() else "?" for c in comment) for comment in comments)
+    values = card.model_dump(exclude_none=True, exclude_defaults=True)
+    return "\n".join([*(f"# {comment}".rstrip() for comment in printable), tomli_w.dumps(_kind_first(values))])
+
+
+def _kind_first(value: Any) -> Any:
+    """Return tables with the key `kind` before the keys that depend on it."""
+    if isinstance(value, dict):
+        return {key: _kind_first(value[key]) for key in sorted(value, key=lambda key: key != "kind")}
+    return [_kind_first(item) for item in value] if isinstance(value, list | tuple) else value

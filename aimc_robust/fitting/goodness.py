@@ -9,9 +9,9 @@ from scipy import stats
 
 from aimc_robust.devices.card import Card
 from aimc_robust.fitting.bins import Bin, bin_residuals, largest_relative_error, law_p_value, r_squared
-from aimc_robust.fitting.likelihood import Sample
+from aimc_robust.fitting.card_draft import DriftFit
 from aimc_robust.fitting.points import Points
-from aimc_robust.fitting.read_noise import ReadNoise
+from aimc_robust.fitting.read_noise import ReadNoise, read_sample
 from aimc_robust.fitting.residuals import bootstrap_p_values, normality_distances, standardized_residuals
 from aimc_robust.fitting.std_laws import std_at
 
@@ -97,68 +97,40 @@ class Goodness(NamedTuple):
         return faults
 
 
-def assess_fit(
-    card: Card,
-    points: Points,
-    read_noise: ReadNoise | None,
-    *,
-    time_zero_s: float,
-    parameters: int,
-    reads: Sample,
-) -> Goodness:
-    """Compute the goodness of fit of a card.
-
-    Args:
-        card: The fitted card.
-        points: The cells.
-        read_noise: Their read noise.
-        time_zero_s: Time [s] of the points at which the card's time is 0.
-        parameters: Number of parameters of the programming law.
-        reads: Deviations of repeated reads, from `read_sample`.
-    """
+def assess_fit(card: Card, points: Points, read_noise: ReadNoise | None, drift: DriftFit) -> Goodness:
+    """Compute the goodness of fit of a card to its points; `drift` is the fit of its laws."""
     first = points.at(0)
     z = standardized_residuals(card, first, read_noise, 0.0)
     distance, anderson = (float(values[0]) for values in normality_distances(z[None]))
     p_distance, p_anderson = bootstrap_p_values(card, first, read_noise, distance, anderson)
     bins = bin_residuals(first.target, z, np.ones(len(z)), std_at(card.programming, first.target))
-    times = [_time_residuals(card, points, read_noise, time_zero_s, group) for group in range(len(points.times_s))]
-    read_bins, p_read = _read_bins(read_noise, reads)
+    read_bins = [] if read_noise is None else _read_bins(points, read_noise)
     return Goodness(
         distance=distance,
         p_distance=p_distance,
         anderson=anderson,
         p_anderson=p_anderson,
-        p_law=law_p_value(bins, first.target, np.ones(len(z)), parameters=parameters),
+        p_law=law_p_value(bins, parameters=drift.programming.parameters),
         r_squared=r_squared(bins),
         bins=bins,
-        times=[t for t in times if t is not None],
+        times=[_time_residuals(card, points.at(g), read_noise, drift.time_zero_s) for g in np.unique(points.group)],
         read_bins=read_bins,
-        p_read=p_read,
+        p_read=None if read_noise is None else law_p_value(read_bins, parameters=read_noise.parameters),
     )
 
 
-def _read_bins(read_noise: ReadNoise | None, reads: Sample) -> tuple[list[Bin], float | None]:
-    """Bins of the read noise, and the p value of its law."""
-    if read_noise is None:
-        return [], None
-    std = std_at(read_noise.law, reads.state)
+def _read_bins(points: Points, read_noise: ReadNoise) -> list[Bin]:
+    state, deviation, freedom, *_ = read_sample(points)
+    std = std_at(read_noise.law, state)
     noisy = std > 0
-    z = (reads.deviation / np.where(noisy, std, 1.0))[noisy]
-    state, freedom = reads.state[noisy], reads.freedom[noisy]
-    bins = bin_residuals(state, z, freedom, std[noisy])
-    return bins, law_p_value(bins, state, freedom, parameters=read_noise.parameters)
+    return bin_residuals(state[noisy], deviation[noisy] / std[noisy], freedom[noisy], std[noisy])
 
 
-def _time_residuals(
-    card: Card, points: Points, read_noise: ReadNoise | None, time_zero_s: float, group: int
-) -> TimeResiduals | None:
-    """Residuals at one time; None without points."""
-    part = points.at(group)
-    if not len(part):
-        return None
-    measured_s = float(points.times_s[group])
-    z = standardized_residuals(card, part, read_noise, max(measured_s - time_zero_s, 0.0))
+def _time_residuals(card: Card, points: Points, read_noise: ReadNoise | None, time_zero_s: float) -> TimeResiduals:
+    """Residuals of the points of one time."""
+    measured_s = float(points.times_s[points.group[0]])
+    z = standardized_residuals(card, points, read_noise, max(measured_s - time_zero_s, 0.0))
     test = stats.kstest(z, "norm")
     return TimeResiduals(
-        measured_s, len(part), float(z.mean()), float(z.std()), float(test.statistic), float(test.pvalue)
+        measured_s, len(points), float(z.mean()), float(z.std()), float(test.statistic), float(test.pvalue)
     )

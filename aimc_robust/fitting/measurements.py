@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aimc_robust.devices.cell_model import LONGEST_S
 from aimc_robust.errors import DataError
-from aimc_robust.fitting.measured_numbers import measured_number
-from aimc_robust.fitting.measurement_file import read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REQUIRED_COLUMNS, OPTIONAL_COLUMNS = ("target", "measured"), ("time_s", "device")
 MIN_MEASUREMENTS = 30
+LARGEST_STATE = 1e12  # a larger state is a mistake, and its square may overflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,28 +54,49 @@ def read_measurements(source: pd.DataFrame | str | Path) -> Measurements:
     """
     if isinstance(source, str | Path):
         path = Path(source)
-        header, rows, lines = read_csv(path)
+        header, rows, lines = _read_csv(path)
         where, origin = f"{path}, line", path.name
     else:
         header, rows = [str(name) for name in source.columns], source.to_numpy(dtype=object).tolist()
         lines, where, origin = list(range(len(rows))), "the data frame, row", "a data frame"
     column = _column_indices(header, where.rsplit(",", 1)[0])
     numbers = {
-        name: np.array(
-            [measured_number(row[column[name]], name, f"{where} {n}") for n, row in zip(lines, rows, strict=True)]
-        )
+        name: np.array([_number(row[column[name]], name, f"{where} {n}") for n, row in zip(lines, rows, strict=True)])
         for name in (*REQUIRED_COLUMNS, "time_s")
         if name in column
     }
-    measurements = Measurements(
-        target=numbers["target"],
-        measured=numbers["measured"],
-        time_s=numbers.get("time_s", np.zeros(len(rows))),
-        device=_device_numbers([row[column["device"]] for row in rows], lines, where) if "device" in column else None,
-        origin=origin,
-    )
-    _check(measurements)
-    return measurements
+    target, measured = numbers["target"], numbers["measured"]
+    time_s = numbers.get("time_s", np.zeros(len(rows)))
+    device = _device_numbers([row[column["device"]] for row in rows], lines, where) if "device" in column else None
+    _check_states(target, measured)
+    return Measurements(target=target, measured=measured, time_s=time_s, device=device, origin=origin)
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
+    """Header, rows and the line number of each row of a CSV file in UTF-8; blank lines are skipped."""
+    rows, lines = [], []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            for row in reader:
+                if any(field.strip() for field in row):
+                    rows.append(row)
+                    lines.append(reader.line_num)
+    except FileNotFoundError:
+        raise DataError(f"there is no file of measurements at {path}; give the path of an existing CSV file.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as a CSV file: {error.strerror}.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV file in UTF-8: {error}.") from None
+    if not rows:
+        raise DataError(f"{path} is empty; expected a header line with the columns target and measured.")
+    for row, line in zip(rows, lines, strict=True):
+        if len(row) != len(rows[0]):
+            raise DataError(
+                f"{path}, line {line}: expected {len(rows[0])} fields as in the header, got {len(row)}; write numbers "
+                "with a decimal point and separate fields by commas."
+            )
+    return rows[0], rows[1:], lines[1:]
 
 
 def _column_indices(header: Sequence[str], where: str) -> dict[str, int]:
@@ -93,6 +116,33 @@ def _column_indices(header: Sequence[str], where: str) -> dict[str, int]:
     return {name: names.index(name) for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS) if name in names}
 
 
+def _number(value: Any, name: str, where: str) -> float:
+    """A field of the column `name` as a finite number; a blank time is 0."""
+    blank = value is None or (isinstance(value, str) and not value.strip())
+    if name == "time_s" and (blank or (isinstance(value, float) and math.isnan(value))):
+        return 0.0
+    try:
+        if blank or isinstance(value, bool) or "_" in str(value):
+            raise ValueError
+        number = float(value)
+    except (TypeError, ValueError):
+        shown = "a blank" if blank else repr(value)
+        raise DataError(f"{where}: expected a number in the column {name}, got {shown}.") from None
+    if not math.isfinite(number):
+        raise DataError(f"{where}: expected a finite number in the column {name}, got {value!r}; leave such rows out.")
+    if number < 0 and name == "time_s":
+        raise DataError(f"{where}: time_s counts seconds since programming and cannot be negative, got {value!r}.")
+    if number < 0:
+        raise DataError(
+            f"{where}: a state cannot be negative, got {name} = {value!r}; subtract the instrument's offset, and give "
+            "0 for a cell without current."
+        )
+    largest = LONGEST_S if name == "time_s" else LARGEST_STATE
+    if number > largest:
+        raise DataError(f"{where}: {name} = {value!r} is above {largest:g}; check its unit.")
+    return number
+
+
 def _device_numbers(values: Iterable[Any], lines: Iterable[int], where: str) -> np.ndarray:
     """A number for each distinct device, in order of appearance."""
     number_of: dict[str, int] = {}
@@ -105,8 +155,7 @@ def _device_numbers(values: Iterable[Any], lines: Iterable[int], where: str) -> 
     return np.array(numbers)
 
 
-def _check(measurements: Measurements) -> None:
-    target, measured = measurements.target, measurements.measured
+def _check_states(target: np.ndarray, measured: np.ndarray) -> None:
     if len(target) < MIN_MEASUREMENTS:
         raise DataError(f"a fit needs at least {MIN_MEASUREMENTS} measurements, got {len(target)}.")
     if np.all(target == target[0]):

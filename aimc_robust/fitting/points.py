@@ -48,23 +48,13 @@ class Points:
 
 
 def gather_points(measurements: Measurements) -> Points:
-    """Group measurements into points.
-
-    Rows of one device and one target are one cell. Without devices each row is a cell.
-    """
+    """Group rows of one device and one target into cells, and these into points. Without devices a row is a cell."""
     group, times_s = time_groups(measurements.time_s)
-    if measurements.device is None:
-        count = len(measurements.target)
-        return Points(
-            target=measurements.target,
-            state=measurements.measured,
-            reads=np.ones(count, dtype=int),
-            variance=np.zeros(count),
-            cell=np.arange(count),
-            group=group,
-            times_s=times_s,
-        )
-    cells, cell = np.unique(np.column_stack([measurements.device, measurements.target]), axis=0, return_inverse=True)
+    row = np.arange(len(group))
+    cells, cell = np.column_stack([row, measurements.target]), row
+    if measurements.device is not None:
+        rows = np.column_stack([measurements.device, measurements.target])
+        cells, cell = np.unique(rows, axis=0, return_inverse=True)
     keys, index, reads = np.unique(
         np.column_stack([cell.ravel(), group]), axis=0, return_inverse=True, return_counts=True
     )
@@ -83,13 +73,9 @@ def gather_points(measurements: Measurements) -> Points:
 
 
 def time_groups(time_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Group times that lie within 5 % of each other.
+    """Index of the group of each time (rows,) [s], and the median time of each group (groups,) [s].
 
-    Args:
-        time_s: Time of each row (rows,) [s].
-
-    Returns:
-        Index of each row's group (rows,), and the median time of each group (groups,) [s].
+    A group reaches from its first time to 5 % above it.
     """
     distinct, index = np.unique(time_s, return_inverse=True)
     starts = np.zeros(len(distinct), dtype=int)

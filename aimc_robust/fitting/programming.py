@@ -8,19 +8,15 @@ import numpy as np
 from scipy import stats
 
 from aimc_robust.errors import DataError
-from aimc_robust.fitting.likelihood import Sample
 from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.read_noise import ReadNoise, read_variance
+from aimc_robust.fitting.std_fit import Sample
 
-MIN_CELLS = 20  # at the earliest time
+MIN_CELLS = 20  # at the earliest time, and at each time of a drift table
 
 
 def check_earliest(first: Points) -> None:
-    """Check that the points of the earliest time can support a fit.
-
-    Raises:
-        DataError: If there are too few cells or targets, or no error.
-    """
+    """Raise `DataError` if the points of the earliest time are too few, of one target, or without error."""
     when = f"at the earliest time, {first.times_s[0]:g} s,"
     if len(first) < MIN_CELLS:
         raise DataError(f"{when} expected at least {MIN_CELLS} cells, got {len(first)}; measure more cells then.")
@@ -31,20 +27,9 @@ def check_earliest(first: Points) -> None:
 
 
 def deviations_from(center: np.ndarray, points: Points, read_noise: ReadNoise | None) -> Sample:
-    """Deviations of the states from `center`, which is also where the law is evaluated.
-
-    Args:
-        center: Expected states (points,) [unit].
-        points: The cells; states of 0 count as cut off there.
-        read_noise: Read noise, whose variance the law does not explain.
-    """
-    return Sample(
-        center,
-        points.state - center,
-        np.ones(len(points)),
-        read_variance(points, read_noise),
-        cut=points.state == 0,
-    )
+    """Deviations from `center` (points,) [unit], where the law is evaluated too; a state of 0 counts as cut off."""
+    ones, known = np.ones(len(points)), read_variance(points, read_noise)
+    return Sample(center, points.state - center, ones, known, cut=points.state == 0)
 
 
 class MeanOffset(NamedTuple):

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aimc_robust.fitting.likelihood import Sample
 from aimc_robust.fitting.points import Points
-from aimc_robust.fitting.std_fit import fit_best_family
+from aimc_robust.fitting.std_fit import Sample, fit_best_family
 from aimc_robust.fitting.std_laws import FittedStd, std_at
 
 MIN_REPEATS = 20  # reads beyond the first of each cell
@@ -36,17 +35,10 @@ def read_sample(points: Points) -> Sample:
 
 
 def fit_read_noise(points: Points, *, reference: float) -> ReadNoise | None:
-    """Fit the law of read noise to the variance within cells.
+    """Fit the law of read noise to the variance within cells; None without enough repeated reads.
 
     (n - 1) s^2 / sigma^2 of the n reads of one cell follows chi^2 with n - 1 degrees of freedom. The factors keep
     the part that is removed from the programming error right if read noise changes with time.
-
-    Args:
-        points: The cells.
-        reference: Reference state of polynomials [unit].
-
-    Returns:
-        The read noise; None without enough repeated reads.
     """
     sample = read_sample(points)
     if sample.freedom.sum() < MIN_REPEATS or not sample.deviation.any() or len(np.unique(sample.state)) < 2:

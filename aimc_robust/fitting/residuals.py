@@ -16,19 +16,10 @@ BOOTSTRAPS, BOOTSTRAP_POINTS = 999, 1000
 
 
 def standardized_residuals(card: Card, points: Points, read_noise: ReadNoise | None, time_s: float) -> np.ndarray:
-    """Residuals that are standard normal if the card is right.
+    """Residuals (points,) at the card's time `time_s` that are standard normal if the card is right.
 
     The normal score of the probability of a state below the measured one. States cut off at 0 are spread at random
     over the probability of the cut.
-
-    Args:
-        card: The card.
-        points: The cells, at one time.
-        read_noise: Their read noise.
-        time_s: The card's time of the points [s].
-
-    Returns:
-        Residuals (points,).
     """
     state = state_distribution(card, points.target, time_s)
     known = read_variance(points, read_noise)
@@ -58,20 +49,10 @@ def normality_distances(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def bootstrap_p_values(
     card: Card, first: Points, read_noise: ReadNoise | None, distance: float, anderson: float
 ) -> tuple[float, float]:
-    """P values of the two distances by parametric bootstrap: states drawn from the card, and the law fitted again.
+    """P values of the two distances at the earliest time: states drawn from the card, and the law fitted again.
 
-    The refit is one step of Fisher scoring, asymptotically the maximum of the likelihood. At most 1000 points are
-    drawn: sqrt(n) D and A^2 do not depend on n.
-
-    Args:
-        card: The card.
-        first: The cells at the earliest time.
-        read_noise: Their read noise.
-        distance: Kolmogorov-Smirnov distance of the residuals.
-        anderson: Anderson-Darling statistic of the residuals.
-
-    Returns:
-        p value of each.
+    Parametric bootstrap. The refit is one step of Fisher scoring, asymptotically the maximum of the likelihood. At most
+    1000 points are drawn: sqrt(n) D and A^2 do not depend on n.
     """
     rng = np.random.default_rng(Axes(0).at(effect="bootstrap").seed())
     n = len(first)
@@ -94,11 +75,7 @@ def bootstrap_p_values(
 def marginal_deviance(card: Card, points: Points, read_noise: ReadNoise | None, *, time_zero_s: float) -> float:
     """-2 log likelihood of all points as independent Gaussians with the card's mean and standard deviation.
 
-    Args:
-        card: The card.
-        points: The cells, at all times.
-        read_noise: Their read noise.
-        time_zero_s: Time [s] of the points at which the card's time is 0.
+    `time_zero_s` is the time [s] of the points at which the card's time is 0.
     """
     total = 0.0
     for group in np.unique(points.group):

@@ -45,29 +45,16 @@ class StateDistribution(NamedTuple):
         return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
 
     def cdf(self, value: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """P(state + N(0, known) <= value) before the cut at 0.
-
-        Args:
-            value: Measured states (n,) [card.unit].
-            known: Variance of reading (n,) [card.unit^2].
-
-        Returns:
-            Probabilities (n,).
-        """
+        """P(state + N(0, known) <= value) before the cut at 0, for measured states and variances of reading (n,)."""
         scaled = value[:, None] / self.factor - self.center[:, None]
         variance = self.std[:, None] ** 2 + known[:, None] / self.factor**2
         return ndtr(scaled / np.sqrt(np.maximum(variance, 1e-300))) @ self.weights
 
 
 def state_distribution(card: Card, target: np.ndarray, time_s: float) -> StateDistribution:
-    """The distribution of the state of cells.
+    """The distribution of the state of cells with targets (n,) [card.unit] at `time_s` since the card's time 0.
 
     For the cards that `fit_card` makes: a normal programming error cut at 0, and no drift, a table or a power law.
-
-    Args:
-        card: The card.
-        target: Targets (n,) [card.unit].
-        time_s: Seconds since the card's time 0.
     """
     center, std, drift = target, std_at(card.programming, target), card.drift
     one = np.ones((len(target), 1))

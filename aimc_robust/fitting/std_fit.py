@@ -7,12 +7,11 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import log_ndtr
 
 from aimc_robust.devices.laws.polynomial import Polynomial
 from aimc_robust.devices.laws.saturating_exponential import SaturatingExponential
-from aimc_robust.fitting.likelihood import Sample, deviance, negative_log_likelihood
-from aimc_robust.fitting.rounding import round_law
-from aimc_robust.fitting.std_laws import FittedStd, std_at, std_gradient
+from aimc_robust.fitting.std_laws import FittedStd, rounded, std_at, std_gradient
 
 Family: TypeAlias = int | Literal["saturating-exponential"]
 """A degree of a polynomial, or the saturating exponential."""
@@ -22,20 +21,36 @@ POINTS_PER_COEFFICIENT = 12
 MIN_RELATIVE_STD = 1e-3  # of the overall deviation: lower bound of a fitted polynomial over the whole window
 
 
+class Sample(NamedTuple):
+    """Deviations from a mean, each array (n,).
+
+    Attributes:
+        state: Where the law is evaluated [unit].
+        deviation: Deviation from the mean [unit].
+        freedom: Degrees of freedom of its square; 1 for a single deviation.
+        known: Variance that the law does not explain [unit^2].
+        cut: Whether the state was cut off at 0, so that the deviation is an upper bound.
+    """
+
+    state: np.ndarray
+    deviation: np.ndarray
+    freedom: np.ndarray
+    known: np.ndarray
+    cut: np.ndarray
+
+
 class FittedLaws(NamedTuple):
     """Laws of one family, one for each sample.
 
     Attributes:
         family: The family.
         laws: The law of each sample.
-        deviance: -2 log likelihood, summed over the samples.
         parameters: Number of parameters, summed over the samples.
         bic: Bayesian information criterion.
     """
 
     family: Family
     laws: list[FittedStd]
-    deviance: float
     parameters: int
     bic: float
 
@@ -50,13 +65,9 @@ def candidate_families(samples: Sequence[Sample]) -> list[Family]:
 
 
 def fit_best_family(samples: Sequence[Sample], *, reference: float) -> FittedLaws:
-    """Fit every candidate family and return the one with the lowest BIC, summed over samples.
+    """Fit every candidate family and return the one with the lowest BIC.
 
-    BIC = -2 log likelihood + parameters * ln(n).
-
-    Args:
-        samples: The deviations.
-        reference: Reference state of polynomials [unit].
+    BIC = -2 log likelihood + parameters * ln(n), summed over samples. `reference` [unit] is that of polynomials.
 
     References:
         G. Schwarz, Estimating the dimension of a model, Ann. Stat. 6, 1978.
@@ -66,18 +77,12 @@ def fit_best_family(samples: Sequence[Sample], *, reference: float) -> FittedLaw
 
 
 def fit_family(family: Family, samples: Sequence[Sample], *, reference: float) -> FittedLaws:
-    """Fit one family to each sample separately.
-
-    Args:
-        family: The family.
-        samples: The deviations.
-        reference: Reference state of polynomials [unit].
-    """
-    laws = [round_law(_fit_sample(family, sample, reference)) for sample in samples]
-    total = sum(deviance(std_at(law, s.state), s) for law, s in zip(laws, samples, strict=True))
+    """Fit one family to each sample separately; `reference` [unit] is that of polynomials."""
+    laws: list[FittedStd] = [rounded(_fit_sample(family, sample, reference)) for sample in samples]
+    deviance = sum(_deviance(std_at(law, s.state), s) for law, s in zip(laws, samples, strict=True))
     parameters = family + 1 if isinstance(family, int) else 2
     penalty = sum(parameters * np.log(sample.freedom.sum()) for sample in samples)
-    return FittedLaws(family, laws, total, parameters * len(samples), total + penalty)
+    return FittedLaws(family, laws, parameters * len(samples), deviance + penalty)
 
 
 def _fit_sample(family: Family, sample: Sample, reference: float) -> FittedStd:
@@ -95,7 +100,7 @@ def _fit_polynomial(sample: Sample, degree: int, scale: float, reference: float)
 
     def cost(c: np.ndarray) -> tuple[float, np.ndarray]:
         std = np.maximum(x @ c, MIN_RELATIVE_STD / 10.0)
-        value, by_std = negative_log_likelihood(std * scale, sample)
+        value, by_std = _negative_log_likelihood(std * scale, sample)
         return value / len(x), (by_std * scale) @ x / len(x)
 
     size = np.sqrt(np.maximum(sample.deviation**2 - sample.known, 0.0)) / scale
@@ -131,7 +136,7 @@ def _fit_saturating_exponential(sample: Sample, scale: float) -> SaturatingExpon
     def cost(p: np.ndarray) -> tuple[float, np.ndarray]:
         law = law_of(p)
         std = np.maximum(std_at(law, sample.state), MIN_RELATIVE_STD * scale / 10.0)
-        value, by_std = negative_log_likelihood(std, sample)
+        value, by_std = _negative_log_likelihood(std, sample)
         by_log = (by_std @ std_gradient(law, sample.state)) * (law.amplitude, law.constant)
         return value / len(sample.state), by_log / len(sample.state)
 
@@ -140,3 +145,29 @@ def _fit_saturating_exponential(sample: Sample, scale: float) -> SaturatingExpon
         for fraction in (0.05, 0.3, 2.0)
     ]
     return law_of(min(fits, key=lambda fit: fit.fun).x)
+
+
+def _negative_log_likelihood(std: np.ndarray, sample: Sample) -> tuple[float, np.ndarray]:
+    """Negative log likelihood of Gaussian deviations, and its derivatives with respect to `std` (n,).
+
+    sum freedom / 2 * (ln V + deviation^2 / V), V = std^2 + known; -ln Phi(deviation / sqrt(V)) for those cut off,
+    the probability of all states below the cut.
+    """
+    variance = std**2 + sample.known
+    ratio = sample.deviation**2 / variance
+    value = 0.5 * sample.freedom * (np.log(variance) + ratio)
+    by_variance = 0.5 * sample.freedom * (1.0 - ratio) / variance
+    if sample.cut.any():
+        cut = sample.cut
+        a = sample.deviation[cut] / np.sqrt(variance[cut])
+        value[cut] = -log_ndtr(a)
+        hazard = np.exp(-0.5 * a**2 - 0.5 * np.log(2.0 * np.pi) - log_ndtr(a))
+        by_variance[cut] = 0.5 * hazard * a / variance[cut]
+    return float(value.sum()), by_variance * 2.0 * std
+
+
+def _deviance(std: np.ndarray, sample: Sample) -> float:
+    """-2 log likelihood. A state without error that shows none costs nothing."""
+    certain = (std == 0) & (sample.known == 0) & (sample.deviation == 0)
+    uncertain = Sample(*(values[~certain] for values in sample))
+    return 2.0 * _negative_log_likelihood(np.maximum(std[~certain], 1e-12), uncertain)[0]

@@ -1,34 +1,25 @@
-"""Evaluate the laws of a standard deviation that `fit_card` can fit, in NumPy."""
+"""The laws of a standard deviation that `fit_card` can fit, in NumPy, and the digits that their numbers keep."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from aimc_robust.devices.laws.base import Law
 from aimc_robust.devices.laws.polynomial import Polynomial
 from aimc_robust.devices.laws.saturating_exponential import SaturatingExponential
+from aimc_robust.io.toml import StrictModel
 
 FittedStd: TypeAlias = Polynomial | SaturatingExponential
 """The laws that are fitted."""
 
 POLYNOMIAL_NAMES = ("constant", "linear", "quadratic", "cubic", "quartic")
+DIGITS = 7  # of the numbers in a fitted card
 
 
 def std_at(law: Law | None, state: np.ndarray) -> np.ndarray:
-    """Evaluate a law's standard deviation.
-
-    Args:
-        law: A polynomial or a saturating exponential; None for no error.
-        state: States, any shape [unit].
-
-    Returns:
-        Standard deviations of the same shape [unit], at least 0.
-
-    Raises:
-        TypeError: For another law, which `fit_card` does not fit.
-    """
+    """Evaluate a law's standard deviation at states of any shape [unit]; without a law it is 0."""
     if law is None:
         return np.zeros_like(state, dtype=float)
     if isinstance(law, Polynomial):
@@ -39,18 +30,7 @@ def std_at(law: Law | None, state: np.ndarray) -> np.ndarray:
 
 
 def std_gradient(law: Law, state: np.ndarray) -> np.ndarray:
-    """Derivatives of the standard deviation with respect to the law's parameters.
-
-    Args:
-        law: A polynomial or a saturating exponential.
-        state: States (n,) [unit].
-
-    Returns:
-        Derivatives (n, parameters).
-
-    Raises:
-        TypeError: For another law, which `fit_card` does not fit.
-    """
+    """Derivatives (n, parameters) of the standard deviation at states (n,) with respect to the law's parameters."""
     if isinstance(law, Polynomial):
         return (state[:, None] / law.reference) ** np.arange(len(law.coefficients))
     if isinstance(law, SaturatingExponential):
@@ -62,3 +42,16 @@ def std_gradient(law: Law, state: np.ndarray) -> np.ndarray:
 def law_name(law: Law) -> str:
     """Name of a law's family: constant, linear, ..., saturating exponential."""
     return POLYNOMIAL_NAMES[len(law.coefficients) - 1] if isinstance(law, Polynomial) else "saturating exponential"
+
+
+def rounded(value: Any) -> Any:
+    """Return a number, or a tuple, table or law of numbers, with every number rounded to 7 significant digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, tuple):
+        return tuple(map(rounded, value))
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, StrictModel):
+        return type(value).model_validate(rounded(value.model_dump()))
+    return value

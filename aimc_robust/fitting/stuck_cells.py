@@ -31,11 +31,8 @@ class StuckCells(NamedTuple):
 def find_stuck_cells(first: Points) -> StuckCells:
     """Find the cells at an end of the window that lie more than 6 robust standard deviations off their target.
 
-    The scale is 1.4826 times the median |deviation| of the nearest targets. At least 3 cells at an end count as
-    stuck. Their fraction is that among the cells whose target is far enough from that end to show it.
-
-    Args:
-        first: The cells at the earliest time.
+    The scale is 1.4826 times the median |deviation| of the nearest targets at the earliest time. At least 3 cells at an
+    end count as stuck. Their fraction is that among the cells whose target is far enough from that end to show it.
     """
     scale = _robust_std(first)
     outlying = np.abs(first.state - first.target) > OUTLIER_STDS * scale

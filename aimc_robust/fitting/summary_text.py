@@ -10,25 +10,16 @@ from aimc_robust.devices.card import Card
 from aimc_robust.fitting.bins import Bin
 from aimc_robust.fitting.goodness import Goodness
 from aimc_robust.fitting.points import Points
-from aimc_robust.fitting.programming import MeanOffset
+from aimc_robust.fitting.programming import MIN_CELLS, MeanOffset
 from aimc_robust.fitting.read_noise import ReadNoise
 from aimc_robust.fitting.std_laws import law_name
 from aimc_robust.fitting.stuck_cells import StuckCells
 
 READ_NOISE_CHANGE = 0.2  # |ln factor| above which read noise is reported to change with time
-MIN_TABLE_CELLS = 20
 
 
 def fit_sentence(card: Card, goodness: Goodness, *, cells: int, read_noise: ReadNoise | None, drift: str) -> str:
-    """The card's `fit`: the forms of the laws, and p values.
-
-    Args:
-        card: The fitted card.
-        goodness: Its goodness of fit.
-        cells: Number of cells at the earliest time.
-        read_noise: The read noise.
-        drift: Summary of the drift fit.
-    """
+    """The card's `fit`: the forms of the laws, and p values; `cells` counts those at the earliest time."""
     parts = [f"programming: {law_name(card.programming)}, {cells} cells"]
     if card.drift is not None:
         parts.append(f"drift: {drift.split(';')[0]}")
@@ -42,14 +33,9 @@ def fit_sentence(card: Card, goodness: Goodness, *, cells: int, read_noise: Read
 def note_sentence(
     unit: str, offset: MeanOffset, *, has_read_noise: bool, time_zero_s: float, warnings: list[str]
 ) -> str:
-    """The card's `note`: what its numbers include, and when its time is 0.
+    """The card's `note`: what its numbers include, when its time is 0, and the warnings.
 
-    Args:
-        unit: Unit of states.
-        offset: Mean offset at the earliest time.
-        has_read_noise: Whether read noise was fitted.
-        time_zero_s: Time [s] of the measurements at which the card's time is 0.
-        warnings: Warnings about the fit.
+    `offset` is that of the earliest time, `time_zero_s` the time [s] of the measurements at which the card's time is 0.
     """
     parts = [
         f"Mean of measured - target {offset.mean:.3g} {unit} ({offset.low:.3g} to {offset.high:.3g}), included in the "
@@ -64,13 +50,7 @@ def note_sentence(
 
 
 def comment_lines(card: Card, goodness: Goodness, drift: str) -> Iterator[str]:
-    """Comments of a card's file: the goodness of fit.
-
-    Args:
-        card: The fitted card.
-        goodness: Its goodness of fit.
-        drift: Summary of the drift fit.
-    """
+    """Comments of a card's file: the goodness of fit, and the summary of the drift fit."""
     yield f"Goodness of fit. {card.source.fit}"
     yield f"R^2 of the standard deviation {goodness.r_squared:.3f}; Anderson-Darling p = {goodness.p_anderson:.2g}"
     yield f"Drift: {drift}"
@@ -97,16 +77,7 @@ def fit_warnings(
     read_noise: ReadNoise | None,
     unit: str,
 ) -> list[str]:
-    """What a user of the card should know before using it.
-
-    Args:
-        goodness: Goodness of fit.
-        offset: Mean offset at the earliest time.
-        stuck: Stuck cells.
-        points: The fitted cells.
-        read_noise: Their read noise.
-        unit: Unit of states.
-    """
+    """What a user of the card should know before using it."""
     warnings = []
     faults = goodness.faults()
     if faults:
@@ -114,10 +85,10 @@ def fit_warnings(
     warnings += _offset_warnings(goodness, offset, unit)
     warnings += _outlier_warnings(stuck)
     warnings += _read_noise_warnings(points, read_noise)
-    sparse = [t for g, t in enumerate(points.times_s) if 0 < (points.group == g).sum() < MIN_TABLE_CELLS]
+    sparse = [t for g, t in enumerate(points.times_s) if 0 < (points.group == g).sum() < MIN_CELLS]
     if sparse:
         warnings.append(
-            f"fewer than {MIN_TABLE_CELLS} cells at {', '.join(f'{t:g}' for t in sparse[:5])} s: a drift table has no "
+            f"fewer than {MIN_CELLS} cells at {', '.join(f'{t:g}' for t in sparse[:5])} s: a drift table has no "
             "row there."
         )
     return warnings

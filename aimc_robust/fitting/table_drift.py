@@ -7,38 +7,32 @@ from scipy import stats
 from scipy.special import log_ndtr
 
 from aimc_robust.devices.laws.table_drift import TableDrift, TableRow
-from aimc_robust.fitting.drift_fit import DriftFit
+from aimc_robust.fitting.card_draft import DriftFit
 from aimc_robust.fitting.points import Points
-from aimc_robust.fitting.programming import deviations_from
+from aimc_robust.fitting.programming import MIN_CELLS, deviations_from
 from aimc_robust.fitting.read_noise import ReadNoise
-from aimc_robust.fitting.rounding import round_number, round_numbers
 from aimc_robust.fitting.std_fit import POINTS_PER_COEFFICIENT, candidate_families, fit_best_family, fit_family
-from aimc_robust.fitting.std_laws import std_at
+from aimc_robust.fitting.std_laws import rounded, std_at
 
 MAX_ROWS = 8
-MIN_CELLS = 20  # at each time of a table
 MAX_SHIFT_DEGREE = 5
 ITERATIONS, ITERATIONS_UNCUT = 4, 1
 
 Shift = tuple[float, ...]
 
 
-def fit_drift_table(points: Points, read_noise: ReadNoise | None, *, reference: float) -> DriftFit | None:
+def fit_drift_table(points: Points, read_noise: ReadNoise | None, *, reference: float) -> DriftFit | str:
     """Fit a polynomial shift of the target and a standard deviation at each time.
 
-    The degree of the shift, and the family of the standard deviation, are selected by BIC over all rows.
-
-    Args:
-        points: The cells.
-        read_noise: Their read noise.
-        reference: Reference state of polynomials [unit].
+    The degree of the shift, and the family of the standard deviation, are selected by BIC over all rows. `reference`
+    [unit] is that of polynomials.
 
     Returns:
-        The fit; None with fewer than two rows.
+        The fit, or the reason why there is none.
     """
-    groups = table_groups(points)
+    groups = _table_groups(points)
     if len(groups) < 2:
-        return None
+        return f"a drift table needs {MIN_CELLS} cells of two targets or more at a second time"
     parts = [points.at(group) for group in groups]
     degree, shifts = _fit_shifts(parts[1:], read_noise, reference)
     centers = [parts[0].target, *[_shifted(part, shift) for part, shift in zip(parts[1:], shifts, strict=True)]]
@@ -46,12 +40,12 @@ def fit_drift_table(points: Points, read_noise: ReadNoise | None, *, reference: 
     best = fit_best_family(samples, reference=reference)
     times_s = [float(points.times_s[group]) for group in groups]
     rows = tuple(
-        TableRow(time_s=round_number(time_s), shift=shift, std=law)
+        TableRow(time_s=rounded(time_s), shift=shift, std=law)
         for time_s, shift, law in zip(times_s, [(), *shifts], best.laws, strict=True)
     )
     law = TableDrift(
         kind="table",
-        limits_s=(rows[0].time_s, round_number(float(points.times_s[-1]))),
+        limits_s=(rows[0].time_s, rounded(float(points.times_s[-1]))),
         interpolation="log" if times_s[0] > 0 else "linear",
         at=rows,
     )
@@ -62,7 +56,7 @@ def fit_drift_table(points: Points, read_noise: ReadNoise | None, *, reference: 
     return DriftFit(law, programming, parameters, 0.0, summary)
 
 
-def table_groups(points: Points) -> list[int]:
+def _table_groups(points: Points) -> list[int]:
     """The times (indices) that a table has a row for: the earliest, and up to 7 others with enough cells."""
     groups = [
         g
@@ -129,7 +123,7 @@ def _regression(part: Points, expected: np.ndarray, std: np.ndarray, degree: int
     powers = np.arange(degree + 1)
     x = (part.target[:, None] / reference) ** powers / std[:, None]
     c = np.linalg.lstsq(x, expected / std, rcond=None)[0] if degree >= 0 else np.zeros(0)
-    return round_numbers(tuple((c / reference**powers).tolist()))
+    return rounded(tuple((c / reference**powers).tolist()))
 
 
 def _shifted(part: Points, shift: Shift) -> np.ndarray:

@@ -9,8 +9,8 @@ from support.measurements import measure
 import aimc_robust as ar
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.errors import InputError
-from aimc_robust.fitting.card_file import card_toml
 from aimc_robust.fitting.fit import fit_card
+from aimc_robust.fitting.fit_result import card_toml
 
 
 @pytest.fixture(scope="module")

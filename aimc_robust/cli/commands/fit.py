@@ -39,7 +39,6 @@ def fit(
     Example: aimc-robust fit measurements.csv --name my-rram --out my-rram.toml --plot my-rram.png
     """
     from aimc_robust.cli.views.fit import show_fit
-    from aimc_robust.fitting.drift_selection import drift_choice
     from aimc_robust.report.fitted_card import fit_and_write
 
     figure = plot or out.with_suffix(".png")
@@ -51,7 +50,7 @@ def fit(
         unit=unit,
         technology=technology,
         citation=citation,
-        drift=drift_choice(drift),
+        drift=drift,
         t0_s=t0,
         force=force,
     )
