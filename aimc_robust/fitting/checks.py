@@ -9,7 +9,6 @@ import numpy as np
 from scipy import stats
 
 EXACT_TOLERANCE = 1e-6  # of the window: difference up to which non-random values count as equal
-SMALLEST_STD = 1e-9  # of the window: up to it values count as not random
 MIN_VALUES = 100  # for a check
 
 
@@ -43,16 +42,9 @@ def moment_checks(
     variance: float = 1.0,
     fourth: float = 3.0,
 ) -> list[Check]:
-    """Z tests of mean and standard deviation of `value` (n,).
+    """Z tests of mean and standard deviation of independent values (n,); `of` is what has them, for the checks' names.
 
-    Args:
-        of: What has this mean, for the names of the checks.
-        target: Target state [device.unit].
-        time_s: Seconds since programming.
-        value: The values, independent of each other.
-        mean: Expected mean; the defaults are those of a standard normal number.
-        variance: Expected variance.
-        fourth: Expected fourth central moment.
+    The default mean, variance and fourth central moment are those of a standard normal number.
     """
     found, square, n = float(value.mean()), float(((value - mean) ** 2).mean()), len(value)
     scores = (found - mean) / np.sqrt(variance / n), (square - variance) / np.sqrt((fourth - variance**2) / n)

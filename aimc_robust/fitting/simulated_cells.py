@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,14 +47,6 @@ def simulate_cells(
     The weights of input j hold target j of an even grid over the window, both ends included, so that the weight at
     the end of the window is 1. With the offset mapping each weight is one device, and the state is a linear function
     of the weight that is read back.
-
-    Args:
-        cell: The device.
-        targets: Number of target states.
-        cells: Number of cells for each target on each chip.
-        chips: Number of chips.
-        times_s: Seconds since programming.
-        chip_seed: Seed of the chips.
     """
     low, high = cell.window
     weights = np.linspace(-1.0, 1.0, targets)
@@ -64,15 +57,16 @@ def simulate_cells(
     def states_of(weight: np.ndarray) -> np.ndarray:
         return low + (weight + 1.0) / 2.0 * (high - low)
 
+    def programmed(chip: int, time_s: float, **options: Any) -> nn.Module:
+        crossbar = Crossbar(cell, mapping="offset", **options)
+        return program(model, crossbar, chip_seed=chip_seed, chip=chip, time_s=time_s)
+
     def states(chip: int, time_s: float, stuck: tuple[float, float] | None) -> np.ndarray:
-        crossbar = Crossbar(cell, mapping="offset", read_noise=False, stuck=stuck)
-        programmed = program(model, crossbar, chip_seed=chip_seed, chip=chip, time_s=time_s)
-        return states_of(next(programmed.parameters()).detach().numpy())
+        analog = programmed(chip, time_s, read_noise=False, stuck=stuck)
+        return states_of(next(analog.parameters()).detach().numpy())
 
     def reads(chip: int, time_s: float) -> np.ndarray:
-        crossbar = Crossbar(cell, mapping="offset", stuck=(0.0, 0.0))
-        programmed = program(model, crossbar, chip_seed=chip_seed, chip=chip, time_s=time_s)
-        outputs = programmed(inputs).detach().numpy().reshape(READS, targets, cells)
+        outputs = programmed(chip, time_s, stuck=(0.0, 0.0))(inputs).detach().numpy().reshape(READS, targets, cells)
         return states_of(outputs.transpose(0, 2, 1))
 
     with torch.no_grad(), warnings.catch_warnings():

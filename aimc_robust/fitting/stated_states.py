@@ -19,14 +19,9 @@ GOLDEN_RATIO = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 def stated_states(cell: CellModel, targets: np.ndarray, times_s: Sequence[float]) -> np.ndarray:
-    """Evaluate programming error and drift on a lattice that covers both random numbers evenly.
+    """Evaluate programming error and drift on a lattice that covers both random numbers evenly; no cell is stuck.
 
     This is what the simulation of cells is compared with, so it shares only the device's own methods with it.
-
-    Args:
-        cell: The device, whose stuck cells are left out.
-        targets: Target states (targets,) [cell.unit].
-        times_s: Seconds since programming.
 
     Returns:
         States (times, points, targets) [cell.unit], each point with the same probability.

@@ -1,33 +1,34 @@
-"""Checks of the states of simulated cells: their distribution, how they change, their independence, stuck cells."""
+"""Checks of simulated cells: distribution and change of their states, independence, stuck cells, read noise."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import stats
+from scipy.special import ndtr
 
 from aimc_robust.devices.cell_model import CellModel
+from aimc_robust.devices.cell_model_checks import read_std
+from aimc_robust.devices.cells import CellStates
 from aimc_robust.fitting.checks import (
     EXACT_TOLERANCE,
-    SMALLEST_STD,
+    MIN_VALUES,
     Check,
     correlation_checks,
     equality_check,
     moment_checks,
     uniformity_check,
 )
-from aimc_robust.fitting.simulated_cells import SimulatedCells
+from aimc_robust.fitting.simulated_cells import READS, SimulatedCells
+
+SMALLEST_STD = 1e-9  # of the window: up to it values count as not random
 
 
 def state_checks(cells: SimulatedCells, stated: np.ndarray, rng: np.random.Generator) -> list[Check]:
     """Check mean and standard deviation at each target and time, and of the change since the time before.
 
     The change shows whether a cell drifts along one trajectory. At the first and the last time the distribution is
-    checked too.
-
-    Args:
-        cells: The simulated cells.
-        stated: The states that the device states (times, points, targets), from `stated_states`.
-        rng: For states that many cells share.
+    checked too. `stated` (times, points, targets) is from `stated_states`; `rng` is for states that many cells share.
     """
     span, last = float(np.ptp(cells.targets)), len(cells.times_s) - 1
     name = "a chip that is programmed again (largest difference)"
@@ -69,11 +70,7 @@ def _uniform_scores(state: np.ndarray, expected: np.ndarray, rng: np.random.Gene
 
 
 def independence_checks(states: np.ndarray) -> list[Check]:
-    """Check correlations of the programming errors.
-
-    Args:
-        states: States right after programming (chips, cells, targets).
-    """
+    """Check correlations of the programming errors; states right after programming (chips, cells, targets)."""
     deviation = states - states.mean(axis=(0, 1))
     std = deviation.std(axis=(0, 1))
     z = (deviation / np.where(std > 0, std, 1.0))[..., std > SMALLEST_STD * states.std()]
@@ -101,4 +98,32 @@ def stuck_checks(cell: CellModel, cells: SimulatedCells) -> list[Check]:
         count, number = int((moved & there & visible).sum()), int(visible.sum())
         p = float(stats.binomtest(count, number, fraction).pvalue)
         checks.append(Check(f"the fraction of cells stuck {name}", None, 0.0, fraction, count / number, p))
+    return checks
+
+
+def read_checks(cell: CellModel, cells: SimulatedCells) -> list[Check]:
+    """Check that reads, standardized by the stated width for each cell, are normal, of width 1 and independent."""
+    if cells.reads is None:
+        return []
+    span, checks = float(np.ptp(cells.targets)), []
+    for i, time_s in enumerate(cells.times_s):
+        states = CellStates(torch.from_numpy(cells.states[0]), torch.from_numpy(cells.states[i]))
+        std = read_std(cell, states, time_s=time_s).numpy()
+        noise = cells.reads[i] - cells.states[i][:, None]
+        silent = std <= EXACT_TOLERANCE * span
+        if silent.any():
+            largest = float(np.abs(noise[np.broadcast_to(silent[:, None], noise.shape)]).max())
+            name = "the read of cells without read noise (largest noise)"
+            checks.append(equality_check(name, None, time_s, 0.0, largest, span * 10.0))
+        z = noise / np.where(silent, np.nan, std)[:, None]
+        for j, target in enumerate(cells.targets.tolist()):
+            values = z[..., j][np.isfinite(z[..., j])]
+            if len(values) >= MIN_VALUES:
+                checks += moment_checks(" of read noise (relative)", target, time_s, values)
+        pooled = z[np.isfinite(z)]
+        if len(pooled) < MIN_VALUES:
+            continue
+        checks.append(uniformity_check("the distribution of read noise (distance)", None, time_s, ndtr(pooled)))
+        checks += correlation_checks("the correlation of one read and the next", z[:, 1:], z[:, : READS - 1])
+        checks += correlation_checks("the correlation of read noise between cells", z[:, :, 1:], z[:, :, :-1])
     return checks
