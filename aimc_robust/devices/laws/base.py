@@ -35,12 +35,13 @@ class Law(StrictModel, ABC):
 
 
 class ReadLaw(Law):
-    """Read noise: Gaussian, independent from read to read."""
+    """Read noise: Gaussian, independent from read to read.
 
-    @property
-    def depends_on_time(self) -> bool:
-        """Whether the noise depends on the time beyond the present state."""
-        return False
+    Attributes:
+        depends_on_time: Whether the noise depends on the time beyond the present state.
+    """
+
+    depends_on_time: ClassVar[bool] = False
 
     @abstractmethod
     def read_std(self, states: CellStates, time_s: float) -> Tensor:
@@ -60,24 +61,13 @@ class StdLaw(ReadLaw):
 
     @abstractmethod
     def std(self, state: Tensor) -> Tensor:
-        """Return the standard deviation at `state`.
-
-        Args:
-            state: States of any shape, in the card's unit.
-
-        Returns:
-            A new tensor of the same shape, in the card's unit, at least 0.
-        """
-
-    @abstractmethod
-    def interpolates_with(self, other: StdLaw) -> bool:
-        """Whether the parameters of `other` mean the same, so that the two laws can be interpolated."""
+        """Return the standard deviation, a new tensor, at states of any shape; both in the card's unit, at least 0."""
 
     @abstractmethod
     def interpolate(self, other: Self, fraction: float) -> Self:
         """Return the law whose parameters are (1 - fraction) times these plus fraction times those of `other`.
 
-        A `fraction` outside 0 to 1 extrapolates.
+        A `fraction` outside 0 to 1 extrapolates. Other keys, such as a reference, are the same in both laws.
         """
 
     def read_std(self, states: CellStates, time_s: float) -> Tensor:
@@ -91,26 +81,16 @@ class ProgrammingLaw(Law):
     Attributes:
         clip: Whether a programmed state is clipped at 0 only, or to the programming window.
         distribution: Shape of xi.
+        has_error: Whether programming has a random error.
     """
 
     clip: Clip = "nonnegative"
     distribution: Distribution = "normal"
-
-    @property
-    def has_error(self) -> bool:
-        """Whether programming has a random error."""
-        return True
+    has_error: ClassVar[bool] = True
 
     @abstractmethod
     def std(self, state: Tensor) -> Tensor:
-        """Return the standard deviation of the programmed state around its target.
-
-        Args:
-            state: Target states of any shape, in the card's unit.
-
-        Returns:
-            A new tensor of the same shape, in the card's unit, at least 0.
-        """
+        """Return the standard deviation, a new tensor, around targets of any shape; both in the card's unit."""
 
 
 class DriftLaw(Law):
@@ -120,11 +100,13 @@ class DriftLaw(Law):
         limits_s: (first, last) times [s] between which the law is valid.
         state_limits: (low, high) target states between which it is valid, in the card's unit; None: the card's limits.
         clip: Whether a drifted state is clipped at 0 only, or to the card's limits.
+        is_random: Whether `age` draws random numbers of its own.
     """
 
     limits_s: Pair
     state_limits: Pair | None = None
     clip: Clip = "nonnegative"
+    is_random: ClassVar[bool] = True
 
     @pydantic.field_validator("limits_s", "state_limits")
     @classmethod
@@ -137,11 +119,6 @@ class DriftLaw(Law):
     def starts_s(self) -> float:
         """Time [s] up to which nothing drifts."""
         return 0.0
-
-    @property
-    def is_random(self) -> bool:
-        """Whether `age` draws random numbers of its own."""
-        return True
 
     @abstractmethod
     def age(self, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:

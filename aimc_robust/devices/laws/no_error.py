@@ -16,11 +16,7 @@ class NoError(ProgrammingLaw):
     formula: ClassVar[str] = "sigma(state) = 0."
 
     kind: Literal["none"]
-
-    @property
-    def has_error(self) -> bool:
-        """False."""
-        return False
+    has_error: ClassVar[bool] = False
 
     def std(self, state: Tensor) -> Tensor:
         """Return zeros; see `ProgrammingLaw.std`."""

@@ -1,4 +1,4 @@
-"""1/f read noise whose relative strength is a power of the programmed state."""
+"""1/f read noise, integrated over the bandwidth of a read."""
 
 from __future__ import annotations
 
@@ -36,19 +36,42 @@ class OneOverFRead(ReadLaw):
     reference: Positive
     t_read_s: Positive
     t0_s: Nonnegative = 0.0
-
-    @property
-    def depends_on_time(self) -> bool:
-        """True: the longer the time since programming, the wider the band of the noise."""
-        return True
+    depends_on_time: ClassVar[bool] = True
 
     def read_std(self, states: CellStates, time_s: float) -> Tensor:
         """Return the standard deviation of one read; see `ReadLaw.read_std`."""
-        growth = one_over_f_growth(time_s + self.t0_s, self.t_read_s)
+        growth = _growth(time_s + self.t0_s, self.t_read_s)
         relative = states.programmed.div(self.reference).pow_(-self.exponent).mul_(self.q).clamp_(max=self.q_max)
         return relative.mul_(states.now).mul_(growth).clamp_(min=0.0)
 
 
-def one_over_f_growth(time_s: float, t_read_s: float) -> float:
+class Log10OneOverFRead(ReadLaw):
+    """sigma = coefficient * log10(now) * sqrt(ln((t + t_read_s) / (2 t_read_s))), at least 0.
+
+    Attributes:
+        coefficient: Strength, in the card's unit.
+        t_read_s: Duration of one read [s].
+        t0_s: Seconds from the programming pulse to time 0.
+    """
+
+    formula: ClassVar[str] = (
+        "sigma = coefficient * log10(now) * sqrt(ln((t + t_read_s) / (2 t_read_s))), in the card's unit, at least 0."
+        "\n\nt = time + t0_s; now counts in the card's unit."
+    )
+
+    kind: Literal["log10-one-over-f"]
+    coefficient: Nonnegative
+    t_read_s: Positive
+    t0_s: Nonnegative = 0.0
+    depends_on_time: ClassVar[bool] = True
+
+    def read_std(self, states: CellStates, time_s: float) -> Tensor:
+        """Return the standard deviation of one read; see `ReadLaw.read_std`."""
+        growth = _growth(time_s + self.t0_s, self.t_read_s)
+        # log10(0) * 0 would be NaN, so the lower bound is applied first.
+        return states.now.log10().clamp_(min=0.0).mul_(self.coefficient * growth)
+
+
+def _growth(time_s: float, t_read_s: float) -> float:
     """Return sqrt(ln((t + t_read) / (2 t_read))), 0 if the time is shorter than one read."""
     return math.sqrt(max(math.log((time_s + t_read_s) / (2.0 * t_read_s)), 0.0))

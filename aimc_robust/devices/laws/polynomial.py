@@ -42,10 +42,6 @@ class Polynomial(StdLaw):
         coefficients = [c / self.reference**power for power, c in enumerate(self.coefficients)]
         return polynomial(coefficients, state).clamp_(min=0.0)
 
-    def interpolates_with(self, other: StdLaw) -> bool:
-        """Whether `other` is a polynomial with the same reference."""
-        return isinstance(other, Polynomial) and other.reference == self.reference
-
     def interpolate(self, other: Self, fraction: float) -> Self:
         """Interpolate the coefficients; see `StdLaw.interpolate`."""
         return self.model_copy(
@@ -58,15 +54,7 @@ class PolynomialProgramming(Polynomial, ProgrammingLaw):
 
 
 def polynomial(coefficients: Sequence[float], state: Tensor) -> Tensor:
-    """Evaluate sum_i coefficients[i] * state**i by Horner's rule into one new tensor.
-
-    Args:
-        coefficients: In ascending powers, at least one.
-        state: Where to evaluate, any shape.
-
-    Returns:
-        A new tensor of the same shape.
-    """
+    """Evaluate sum_i coefficients[i] * state**i by Horner's rule into one new tensor."""
     import torch
 
     value = torch.full_like(state, coefficients[-1])

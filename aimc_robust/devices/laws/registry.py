@@ -7,10 +7,9 @@ from typing import Annotated
 
 import pydantic
 
-from aimc_robust.devices.laws.log10_one_over_f_read import Log10OneOverFRead
 from aimc_robust.devices.laws.logarithmic_drift import LogarithmicDrift
 from aimc_robust.devices.laws.no_error import NoError
-from aimc_robust.devices.laws.one_over_f_read import OneOverFRead
+from aimc_robust.devices.laws.one_over_f_read import Log10OneOverFRead, OneOverFRead
 from aimc_robust.devices.laws.polynomial import Polynomial, PolynomialProgramming
 from aimc_robust.devices.laws.power_law_drift import PowerLawDrift
 from aimc_robust.devices.laws.saturating_exponential import SaturatingExponential, SaturatingProgramming

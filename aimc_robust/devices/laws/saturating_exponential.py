@@ -31,10 +31,6 @@ class SaturatingExponential(StdLaw):
         """Return the standard deviation at `state`; see `StdLaw.std`."""
         return state.div(-self.constant).expm1_().mul_(-self.amplitude).clamp_(min=0.0)
 
-    def interpolates_with(self, other: StdLaw) -> bool:
-        """Whether `other` is a saturating exponential too."""
-        return isinstance(other, SaturatingExponential)
-
     def interpolate(self, other: Self, fraction: float) -> Self:
         """Interpolate both parameters; see `StdLaw.interpolate`."""
         constant = (1.0 - fraction) * self.constant + fraction * other.constant

@@ -11,8 +11,8 @@ import pydantic
 
 from aimc_robust.devices.cells import Draw, ProgrammedCells, spread_
 from aimc_robust.devices.laws.base import DriftLaw, Nonnegative, Numbers, StdLaw
-from aimc_robust.devices.laws.polynomial import mixed_coefficients, polynomial
-from aimc_robust.devices.laws.std_registry import Std
+from aimc_robust.devices.laws.polynomial import Polynomial, mixed_coefficients, polynomial
+from aimc_robust.devices.laws.saturating_exponential import SaturatingExponential
 from aimc_robust.io.toml import StrictModel
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class TableRow(StrictModel):
 
     time_s: Nonnegative
     shift: Annotated[Numbers, pydantic.Field(strict=False, max_length=16)] = ()
-    std: Std
+    std: Annotated[Polynomial | SaturatingExponential, pydantic.Field(discriminator="kind")]
 
 
 class TableDrift(DriftLaw):
@@ -50,6 +50,7 @@ class TableDrift(DriftLaw):
     kind: Literal["table"]
     interpolation: Literal["linear", "log"] = "linear"
     at: Annotated[tuple[TableRow, ...], pydantic.Field(strict=False, min_length=2)]
+    is_random: ClassVar[bool] = False  # cells keep their place in the distribution
 
     @pydantic.model_validator(mode="after")
     def _can_be_interpolated(self) -> TableDrift:
@@ -58,7 +59,7 @@ class TableDrift(DriftLaw):
             raise ValueError(f"at: expected time_s to rise from row to row, got {', '.join(f'{t:g}' for t in times)}")
         if self.interpolation == "log" and times[0] == 0:
             raise ValueError("at: interpolation 'log' needs time_s above 0 in the first row, got 0")
-        if not all(self.at[0].std.interpolates_with(row.std) for row in self.at):
+        if len({(row.std.kind, getattr(row.std, "reference", None)) for row in self.at}) > 1:
             raise ValueError("at: expected the same std.kind and std.reference in every row, since rows are mixed")
         return self
 
@@ -67,19 +68,11 @@ class TableDrift(DriftLaw):
         """Time [s] of the first row, up to which the programming error holds."""
         return self.at[0].time_s
 
-    @property
-    def is_random(self) -> bool:
-        """False: cells keep their place in the distribution."""
-        return False
-
     def interpolate(self, time_s: float) -> tuple[tuple[float, ...], StdLaw]:
         """Interpolate the rows at `time_s`.
 
         c(t) = c_a + (c_b - c_a) * (f(t) - f(t_a)) / (f(t_b) - f(t_a)), f(t) = t or log10(t), for each coefficient c;
         a and b are the rows around `time_s`, beyond the last row the last two.
-
-        Args:
-            time_s: Seconds since programming, at least the first row's.
 
         Returns:
             Coefficients of the shift in ascending powers of the target, and the law of the standard deviation.
@@ -89,7 +82,8 @@ class TableDrift(DriftLaw):
         after = min(max(bisect.bisect_left(times, time_s), 1), len(times) - 1)
         a, b = self.at[after - 1], self.at[after]
         fraction = (scale(time_s) - scale(a.time_s)) / (scale(b.time_s) - scale(a.time_s))
-        return mixed_coefficients(a.shift, b.shift, fraction), _interpolated(a.std, b.std, fraction)
+        std: StdLaw = a.std.interpolate(b.std, fraction)  # type: ignore[arg-type]  # of one kind, see above
+        return mixed_coefficients(a.shift, b.shift, fraction), std
 
     def age(self, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:
         """Return the states at `time_s`; see `DriftLaw.age`.
@@ -103,8 +97,3 @@ class TableDrift(DriftLaw):
         if cells.removed_std is not None:
             std.sub_(cells.removed_std)
         return spread_(std, center, cells.error)
-
-
-def _interpolated(a: StdLaw, b: StdLaw, fraction: float) -> StdLaw:
-    """`a.interpolate(b)`; a table's rows have the same kind of law."""
-    return a.interpolate(b, fraction)
