@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pydantic
 
-from aimc_robust.devices.cell_model import NAME, UNITS, CellModel
-from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
-from aimc_robust.devices.citation import Source
+from aimc_robust.devices.cell_model import NAME, UNITS, CellModel, Source
+from aimc_robust.devices.cells import CellStates, Draw, ProgrammedCells
 from aimc_robust.devices.laws.base import Nonnegative, Pair, Positive
 from aimc_robust.devices.laws.registry import Drift, Programming, Read
 from aimc_robust.devices.laws.stuck import Stuck
@@ -42,6 +41,16 @@ class Range(StrictModel):
                 f"of {self.min:g} to {self.max:g}"
             )
         return self
+
+
+def _of_law(name: str, table: str, key: str, *, absent: Any = None) -> Any:
+    """The property `name` of `CellModel` as a card has it: a key of the law in one of its tables."""
+
+    def value(card: Card) -> Any:
+        law = getattr(card, table)
+        return absent if law is None else getattr(law, key)
+
+    return property(value, doc=getattr(CellModel, name).__doc__)
 
 
 class Card(StrictModel, CellModel):
@@ -124,56 +133,21 @@ class Card(StrictModel, CellModel):
         return (0.0, 0.0) if self.stuck is None else (self.stuck.low, self.stuck.high)
 
     @property
-    def has_programming_error(self) -> bool:
-        """Whether programming has a random error."""
-        return self.programming.has_error
-
-    @property
-    def programming_distribution(self) -> Distribution:
-        """Shape of the programming error."""
-        return self.programming.distribution
-
-    @property
-    def programming_clip(self) -> Clip:
-        """Whether programmed states are clipped at 0 only, or to the programming window."""
-        return self.programming.clip
-
-    @property
     def has_drift(self) -> bool:
         """Whether the card has a drift table."""
         return self.drift is not None
-
-    @property
-    def drift_is_random(self) -> bool:
-        """Whether the drift draws random numbers of its own."""
-        return self.drift is not None and self.drift.is_random
-
-    @property
-    def drift_starts_s(self) -> float:
-        """Time [s] up to which nothing drifts."""
-        return 0.0 if self.drift is None else self.drift.starts_s
-
-    @property
-    def drift_limits_s(self) -> tuple[float, float] | None:
-        """(first, last) times [s] between which the drift is valid; None without drift."""
-        return None if self.drift is None else self.drift.limits_s
-
-    @property
-    def drift_state_limits(self) -> tuple[float, float] | None:
-        """(low, high) target states between which the drift is valid, in `unit`; None: `limits`."""
-        return None if self.drift is None else self.drift.state_limits
-
-    @property
-    def drift_clip(self) -> Clip:
-        """Whether drifted states are clipped at 0 only, or to `limits`."""
-        return "nonnegative" if self.drift is None else self.drift.clip
 
     @property
     def has_read_noise(self) -> bool:
         """Whether the card has a table of read noise."""
         return self.read is not None
 
-    @property
-    def read_noise_depends_on_time(self) -> bool:
-        """Whether the read noise depends on the time beyond the present state."""
-        return self.read is not None and self.read.depends_on_time
+    has_programming_error = _of_law("has_programming_error", "programming", "has_error")
+    programming_distribution = _of_law("programming_distribution", "programming", "distribution")
+    programming_clip = _of_law("programming_clip", "programming", "clip")
+    drift_is_random = _of_law("drift_is_random", "drift", "is_random", absent=False)
+    drift_starts_s = _of_law("drift_starts_s", "drift", "starts_s", absent=0.0)
+    drift_limits_s = _of_law("drift_limits_s", "drift", "limits_s")
+    drift_state_limits = _of_law("drift_state_limits", "drift", "state_limits")
+    drift_clip = _of_law("drift_clip", "drift", "clip", absent="nonnegative")
+    read_noise_depends_on_time = _of_law("read_noise_depends_on_time", "read", "depends_on_time", absent=False)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+import pydantic
+
 from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
-from aimc_robust.devices.citation import Source
+from aimc_robust.io.toml import StrictModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +21,31 @@ NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 
 LONGEST_S = 3.2e9
 """About 100 years [s]. A longer time is most likely in another unit."""
+
+
+class Source(StrictModel):
+    """Where the numbers of a device come from.
+
+    Attributes:
+        citation: Publication, data set or definition, at least 10 characters.
+        doi: DOI of the publication.
+        figure: Figure or table of the publication.
+        fit: How the laws were fitted.
+        note: What to know before use.
+    """
+
+    citation: str = pydantic.Field(min_length=10)
+    doi: str | None = None
+    figure: str | None = None
+    fit: str = ""
+    note: str = ""
+
+    @pydantic.field_validator("doi")
+    @classmethod
+    def _is_doi(cls, doi: str | None) -> str | None:
+        if doi is not None and not re.fullmatch(r"10\.\d{4,9}/\S+", doi):
+            raise ValueError(f"expected a DOI such as 10.1038/s41586-022-04992-8, got {doi!r}")
+        return doi
 
 
 class CellModel(ABC):

@@ -1,51 +1,30 @@
-"""Call the methods of a cell model, and check what a cell model in Python returns."""
+"""Check the attributes of a cell model in Python, and what its methods return each time they are called."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING, get_args
 
-import torch
-from torch import Tensor
-
-from aimc_robust.devices.cell_model import CellModel
-from aimc_robust.devices.cells import CellStates, Draw, ProgrammedCells
-from aimc_robust.errors import InputError
+from aimc_robust.devices.cell_model import LONGEST_S, NAME, UNITS, CellModel
+from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
+from aimc_robust.errors import InputError, require_finite, require_known, short_repr
 from aimc_robust.io.user_code import call as call_user_code
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def programming_std(cell: CellModel, target: Tensor) -> Tensor:
-    """Compute the standard deviation of the programmed state around its target.
-
-    Args:
-        cell: The device.
-        target: Target states, any shape [cell.unit].
-
-    Returns:
-        A new tensor of the same shape [cell.unit], at least 0.
-
-    Raises:
-        InputError: If a cell model in Python returns something else.
-    """
+    """Call `cell.programming_std`; raise `InputError` if a cell model in Python returns an invalid tensor."""
     if not cell.checks_results:
         return cell.programming_std(target)
     return _checked(cell, "programming_std", lambda: cell.programming_std(target), (target,), low=0.0)
 
 
 def age(cell: CellModel, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:
-    """Compute the states of programmed cells at a later time, before they are clipped.
-
-    Args:
-        cell: The device.
-        cells: Targets, programmed states and programming errors.
-        draw: Source of random numbers.
-        time_s: Seconds since programming.
-
-    Returns:
-        A new tensor of the targets' shape [cell.unit].
-
-    Raises:
-        InputError: If a cell model in Python returns something else, or draws for an effect other than "drift".
-    """
+    """Call `cell.age`; raise `InputError` if a cell model in Python returns an invalid tensor, or draws wrongly."""
     if not cell.checks_results:
         return cell.age(cells, draw, time_s)
 
@@ -59,21 +38,7 @@ def age(cell: CellModel, cells: ProgrammedCells, draw: Draw, time_s: float) -> T
 
 
 def read_std(cell: CellModel, states: CellStates, *, time_s: float = 0.0) -> Tensor:
-    """Compute the standard deviation of the state that one multiply reads, around the present state.
-
-    The noise is Gaussian, redrawn at each multiply, and independent from read to read.
-
-    Args:
-        cell: The device.
-        states: From `cell_states`, any shape [cell.unit].
-        time_s: Seconds since programming of these states.
-
-    Returns:
-        A new tensor of the same shape [cell.unit], at least 0; zeros for a device without read noise.
-
-    Raises:
-        InputError: If a cell model in Python returns something else.
-    """
+    """Call `cell.read_std`; raise `InputError` if a cell model in Python returns an invalid tensor."""
     if not cell.checks_results:
         return cell.read_std(states, time_s)
     return _checked(cell, "read_std", lambda: cell.read_std(states, time_s), states, low=0.0)
@@ -83,10 +48,12 @@ def _checked(
     cell: CellModel, method: str, call: Callable[[], Tensor], arguments: tuple[Tensor, ...], *, low: float | None = None
 ) -> Tensor:
     """A copy of what `call` returns, in the arguments' dtype, so that it may be overwritten."""
+    import torch  # slow to import, and not needed to list the cards
+
     name, like, versions = f"cell model {cell.name}: {method}", arguments[0], _versions(arguments)
     result: object = call_user_code(call, what=name)
-    if not isinstance(result, Tensor) or result.shape != like.shape:
-        shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+    if not isinstance(result, torch.Tensor) or result.shape != like.shape:
+        shape = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
         raise InputError(f"{name} must return a tensor of its argument's shape {tuple(like.shape)}, got {shape}.")
     if _versions(arguments) != versions:
         raise InputError(f"{name} modified its argument in place; it must return a new tensor.")
@@ -100,3 +67,71 @@ def _checked(
 def _versions(tensors: tuple[Tensor, ...]) -> list[int]:
     """A counter of each tensor that in-place operations increase."""
     return [-1 if tensor.is_inference() else tensor._version for tensor in tensors]
+
+
+def check_cell_model(cell: CellModel) -> CellModel:
+    """Return `cell` after a check of its attributes.
+
+    Raises:
+        InputError: If an attribute is missing or invalid.
+        UnknownNameError: If a distribution or clip is unknown.
+    """
+    kind = type(cell).__qualname__
+    name = getattr(cell, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        raise InputError(f"cell model {kind}: name must be lower-case letters, digits and hyphens, got {name!r}.")
+    if getattr(cell, "unit", None) not in UNITS.values():
+        known = ", ".join(map(repr, UNITS.values()))
+        raise InputError(f"cell model {name}: unit must be one of {known}, got {getattr(cell, 'unit', None)!r}.")
+    low, high = _pair(cell, "window")
+    least, most = _pair(cell, "limits")
+    if not 0 <= least <= low < high <= most < float("inf"):
+        raise InputError(
+            f"cell model {name}: expected 0 <= limits[0] <= window[0] < window[1] <= limits[1], got a window of "
+            f"{low:g} to {high:g} and limits of {least:g} to {most:g}."
+        )
+    stuck = _pair(cell, "stuck_fractions")
+    if min(stuck) < 0 or sum(stuck) > 1:
+        raise InputError(f"cell model {name}: stuck_fractions must be at least 0 and add up to at most 1, got {stuck}.")
+    _check_optional(cell)
+    return cell
+
+
+def _check_optional(cell: CellModel) -> None:
+    """Check the attributes that have defaults."""
+    name = cell.name
+    choices = {"programming_distribution": Distribution, "programming_clip": Clip, "drift_clip": Clip}
+    for attribute, known in choices.items():
+        require_known(f"{attribute} of the cell model {name}", getattr(cell, attribute), get_args(known))
+    flags = ("has_programming_error", "has_drift", "drift_is_random", "has_read_noise", "read_noise_depends_on_time")
+    for attribute in flags:
+        if not isinstance(getattr(cell, attribute), bool):
+            raise InputError(
+                f"cell model {name}: {attribute} must be True or False, got {short_repr(getattr(cell, attribute))}."
+            )
+    for flag, method in (("has_drift", "age"), ("has_read_noise", "read_std")):
+        if getattr(cell, flag) and getattr(type(cell), method) is getattr(CellModel, method):
+            raise InputError(f"cell model {name}: {flag} is True, but {method} is not overridden; write it.")
+    require_finite(f"drift_starts_s of the cell model {name}", cell.drift_starts_s, high=LONGEST_S)
+    for attribute, highest in (("drift_limits_s", LONGEST_S), ("drift_state_limits", math.inf)):
+        if getattr(cell, attribute) is not None:
+            first, last = _pair(cell, attribute)
+            if not 0 <= first <= last <= highest:
+                raise InputError(
+                    f"cell model {name}: {attribute} must be (first, last) with 0 <= first <= last, got "
+                    f"({first:g}, {last:g})."
+                )
+    if cell.has_drift and cell.drift_limits_s is None:
+        raise InputError(f"cell model {name}: has_drift is True, so drift_limits_s must be two times, got None.")
+
+
+def _pair(cell: CellModel, attribute: str) -> tuple[float, float]:
+    """Two finite numbers."""
+    value = getattr(cell, attribute, None)
+    try:
+        low, high = value  # type: ignore[misc]  # a value of any type is refused below
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(f"cell model {cell.name}: {attribute} must be two finite numbers, got {value!r}.") from None
+    return float(low), float(high)

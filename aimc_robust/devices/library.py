@@ -6,7 +6,7 @@ from typing import Any
 
 from aimc_robust.devices.card import Card
 from aimc_robust.devices.cell_model import CellModel
-from aimc_robust.devices.cell_model_attributes import check_cell_model
+from aimc_robust.devices.cell_model_checks import check_cell_model
 from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.io.toml import parse, read_toml
 from aimc_robust.io.user_code import construct, is_reference

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from aimc_robust.devices.citation import Source
+from aimc_robust.devices.cell_model import Source
 from aimc_robust.devices.limits import time_text
 from aimc_robust.report.figures.device import device_figure
 from aimc_robust.report.hardware_text import LayerSpans, describe_target

@@ -12,8 +12,7 @@ from support.moments import state_moments
 
 from aimc_robust.devices.cell_model_checks import programming_std
 from aimc_robust.devices.library import card_names, load_card
-from aimc_robust.devices.moment_table import moment_table
-from aimc_robust.devices.moments import integrated_moments
+from aimc_robust.devices.moments import integrated_moments, moment_table
 from aimc_robust.devices.states import cell_states
 
 CELLS = 60_000

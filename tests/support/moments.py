@@ -1,6 +1,6 @@
 """Mean and variance of the state of any target, from the table that the package looks them up in."""
 
-from aimc_robust.devices.moment_table import moment_table
+from aimc_robust.devices.moments import moment_table
 
 
 def state_moments(cell, target, **options):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.devices.moment_table import MomentTable, moment_table
-from aimc_robust.devices.moments import Moments
+from aimc_robust.devices.moments import Moments, MomentTable, moment_table
 from aimc_robust.errors import InputError, require_whole
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.program import check_program
