@@ -70,12 +70,7 @@ def _versions(tensors: tuple[Tensor, ...]) -> list[int]:
 
 
 def check_cell_model(cell: CellModel) -> CellModel:
-    """Return `cell` after a check of its attributes.
-
-    Raises:
-        InputError: If an attribute is missing or invalid.
-        UnknownNameError: If a distribution or clip is unknown.
-    """
+    """Return `cell`; raise `InputError` or `UnknownNameError` if an attribute is missing or invalid."""
     kind = type(cell).__qualname__
     name = getattr(cell, "name", None)
     if not isinstance(name, str) or not re.fullmatch(NAME, name):

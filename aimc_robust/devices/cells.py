@@ -23,11 +23,11 @@ Draw: TypeAlias = "Callable[[Effect, Tensor], Tensor]"
 
 
 class CellStates(NamedTuple):
-    """States of the same cells at two times.
+    """States of the same cells at two times, of the targets' shape and in the device's unit.
 
     Attributes:
-        programmed: States right after programming, of the targets' shape, in the device's unit.
-        now: States at the requested time, same shape and unit. The same tensor as `programmed` where nothing drifts.
+        programmed: States right after programming.
+        now: States at the requested time; the same tensor as `programmed` where nothing drifts.
     """
 
     programmed: Tensor
@@ -52,31 +52,12 @@ class ProgrammedCells(NamedTuple):
 
 
 def spread_(std: Tensor, center: Tensor, error: Tensor, error_scale: float = 1.0) -> Tensor:
-    """Compute center + error_scale * std * error in place of `std`.
-
-    Args:
-        std: Standard deviation, overwritten.
-        center: Center of the distribution, same shape.
-        error: Error in units of the standard deviation, same shape.
-        error_scale: Factor on `std`.
-
-    Returns:
-        `std`, now the states.
-    """
+    """Compute center + error_scale * std * error, all of one shape, in place of `std`, and return it."""
     if error_scale != 1.0:
         std.mul_(error_scale)
     return std.mul_(error).add_(center)
 
 
 def clip_(state: Tensor, clip: Clip, bounds: tuple[float, float]) -> Tensor:
-    """Clip `state` in place: below at 0, or to `bounds`.
-
-    Args:
-        state: States, overwritten.
-        clip: `nonnegative` or `window`.
-        bounds: (low, high) for `window`.
-
-    Returns:
-        `state`.
-    """
+    """Clip `state` in place, below at 0 or to the `bounds` of a window, and return it."""
     return state.clamp_(min=0.0) if clip == "nonnegative" else state.clamp_(*bounds)

@@ -47,19 +47,13 @@ class DriftCurves(NamedTuple):
 
 def programming_curve(cell: CellModel, points: int) -> StdCurve:
     """Standard deviation of the programming error over the device's window."""
-    state = _window_states(cell, points)
+    state = torch.linspace(*cell.window, points, dtype=torch.float64)
     return StdCurve(state, programming_std(cell, state))
 
 
 def read_curve(cell: CellModel, points: int, *, time_s: float) -> StdCurve:
-    """Standard deviation of one read over the target state, for a cell in the middle of its distribution.
-
-    Args:
-        cell: The device.
-        points: Number of states.
-        time_s: Seconds since programming.
-    """
-    state = _window_states(cell, points)
+    """Standard deviation of one read over the target state, for a cell in the middle of its distribution."""
+    state = torch.linspace(*cell.window, points, dtype=torch.float64)
     states = cell_states(cell, state, _median, time_s=time_s, stuck=(0.0, 0.0))
     return StdCurve(state, read_std(cell, states, time_s=time_s))
 
@@ -98,10 +92,6 @@ def smooth_times_s(cell: CellModel, points: int) -> list[float]:
 def _last_s(cell: CellModel) -> float:
     assert cell.drift_limits_s is not None, "drift is shown for devices that have one"
     return cell.drift_limits_s[1]
-
-
-def _window_states(cell: CellModel, points: int) -> Tensor:
-    return torch.linspace(*cell.window, points, dtype=torch.float64)
 
 
 def _median(effect: str, like: Tensor) -> Tensor:

@@ -15,11 +15,7 @@ DEVICE_ADVICE = "Or give the path of your own card, ending in .toml, or a cell m
 
 
 def cards_folder() -> Path:
-    """The folder of cards: inside an installed package, or beside it in a source checkout or editable install.
-
-    Raises:
-        InputError: If the folder is missing.
-    """
+    """The folder of cards: inside an installed package, or beside it in a source checkout or editable install."""
     package = Path(str(resources.files("aimc_robust")))
     for folder in (package / "device_models", package.parent / "device_models"):
         if folder.is_dir():
@@ -67,10 +63,9 @@ def load_cell_model(device: str | Path | dict[str, Any] | CellModel | type[CellM
         InputError: If the card is not valid, the import path names no cell model, or the cell model lacks an attribute.
     """
     if isinstance(device, type) and issubclass(device, CellModel):
-        return check_cell_model(device())
-    if isinstance(device, str) and is_reference(device):
-        cell = construct(device, CellModel, what="device")  # type: ignore[type-abstract]  # as isinstance() accepts it
-        return cell if isinstance(cell, Card) else check_cell_model(cell)
+        device = device()
+    elif isinstance(device, str) and is_reference(device):
+        device = construct(device, CellModel, what="device")  # type: ignore[type-abstract]  # as isinstance() accepts it
     if isinstance(device, CellModel) and not isinstance(device, Card):
         return check_cell_model(device)
     if not isinstance(device, str | Path | dict | Card):

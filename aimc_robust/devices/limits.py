@@ -14,41 +14,27 @@ OutOfRange = Literal["warn", "error"]
 
 
 def require_time(time_s: float) -> None:
-    """Check a time since programming.
-
-    Raises:
-        InputError: If `time_s` is not a finite number of seconds from 0 to `LONGEST_S`.
-    """
+    """Raise `InputError` unless a time since programming is a finite number of seconds from 0 to `LONGEST_S`."""
     require_finite("time_s (seconds since programming)", time_s, low=0.0, high=LONGEST_S)
 
 
 def check_time(cell: CellModel, time_s: float, *, on_out_of_range: OutOfRange = "warn", stacklevel: int = 2) -> None:
-    """Check a time, and warn or raise if it lies outside the limits of the device's drift.
+    """Warn, or raise `InputError`, if a time since programming lies outside the limits of the device's drift.
 
-    Args:
-        cell: The device.
-        time_s: Seconds since programming.
-        on_out_of_range: Whether a time outside the limits warns or raises.
-        stacklevel: Of the warning, as in `warnings.warn`; 2 is the caller's line.
-
-    Raises:
-        InputError: If `time_s` is not a finite number from 0 to 3.2e9 s, or lies outside the limits and
-            `on_out_of_range` is `error`.
+    A time that is not a finite number from 0 to 3.2e9 s always raises. A `stacklevel` of 2 is the caller's line.
     """
     require_time(time_s)
     if time_s == 0:
         return
-    if cell.drift_limits_s is None:
-        message = f"{cell.name}: the device has no drift, so time_s = {time_s:g} s has no effect; use time_s = 0."
-        _warn_or_raise(message, on_out_of_range, stacklevel)
-        return
-    low, high = cell.drift_limits_s
-    if not low <= time_s <= high:
-        _warn_or_raise(
-            f"{cell.name}: time_s = {time_s:g} s is outside the limits {low:g} to {high:g} s of the device's drift.",
-            on_out_of_range,
-            stacklevel,
+    message = f"{cell.name}: the device has no drift, so time_s = {time_s:g} s has no effect; use time_s = 0."
+    if cell.drift_limits_s is not None:
+        low, high = cell.drift_limits_s
+        if low <= time_s <= high:
+            return
+        message = (
+            f"{cell.name}: time_s = {time_s:g} s is outside the limits {low:g} to {high:g} s of the device's drift."
         )
+    _warn_or_raise(message, on_out_of_range, stacklevel)
 
 
 def check_states(
@@ -59,17 +45,9 @@ def check_states(
     on_out_of_range: OutOfRange = "warn",
     stacklevel: int = 2,
 ) -> None:
-    """Warn or raise if a programming window lies outside the device's limits.
+    """Warn, or raise `InputError`, if a programming window (min, max) [cell.unit] lies outside the device's limits.
 
-    Args:
-        cell: The device.
-        window: (min, max) target state [cell.unit].
-        time_s: Seconds since programming; above 0 the limits of the drift count too.
-        on_out_of_range: Whether a window outside the limits warns or raises.
-        stacklevel: Of the warning, as in `warnings.warn`; 2 is the caller's line.
-
-    Raises:
-        InputError: If the window lies outside the limits and `on_out_of_range` is `error`.
+    At a time above 0 the limits of the drift count too. A `stacklevel` of 2 is the caller's line.
     """
     limits = {"the device": cell.limits}
     if time_s > 0 and cell.drift_state_limits is not None:
