@@ -95,7 +95,7 @@ def devices(
         show_library()
         return
     if plot is not None:
-        from aimc_robust.report.figures.device_card import check_figure_path, draw_card, save_figure
+        from aimc_robust.report.figures.device import check_figure_path, draw_card, save_figure
 
         check_figure_path(plot)
         save_figure(draw_card(load_card(name)), plot)

@@ -7,7 +7,7 @@ from typing import Any
 
 from aimc_robust.fitting.fit import fit_card
 from aimc_robust.fitting.fit_result import Fit, check_card_path
-from aimc_robust.report.figures.device_card import check_figure_path, save_figure
+from aimc_robust.report.figures.device import check_figure_path, save_figure
 from aimc_robust.report.figures.fit import draw_fit
 
 

@@ -15,7 +15,7 @@ from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.read_noise import read_variance
 from aimc_robust.fitting.state_distribution import state_distribution
 from aimc_robust.fitting.std_laws import std_at
-from aimc_robust.report.figures.device_card import unit_label
+from aimc_robust.report.figures.device import unit_label
 from aimc_robust.report.plot_style import COLORS, figure_style
 
 CURVE_POINTS = 200

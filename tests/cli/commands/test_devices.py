@@ -57,7 +57,7 @@ def test_a_plot_is_written_in_the_format_of_its_suffix(suffix, start, tmp_path):
 
 
 def test_the_plot_has_a_panel_per_effect_with_units():
-    from aimc_robust.report.figures.device_card import draw_card
+    from aimc_robust.report.figures.device import draw_card
 
     for name, panels, unit in (("ideal", 1, "share"), ("rram-wan2022-drift", 4, "µS"), ("sonos-agrawal2022", 5, "nA")):
         axes = draw_card(load_card(name)).get_axes()
