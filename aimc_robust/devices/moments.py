@@ -36,15 +36,7 @@ def integrated_moments(cell: CellModel, target: Tensor, **options: Unpack[StateO
     Integrated over a grid of the random numbers that `cell_states` draws, so that every law is covered by the one
     implementation that simulates it. E f = sum_k p_k f(xi_k): the trapezoidal rule within 5 standard deviations for a
     normal number, the midpoint rule for a uniform one. Programming error and drift are independent. Stuck cells are
-    mixed in exactly.
-
-    Args:
-        cell: The device.
-        target: Target states (n,) [cell.unit].
-        **options: Time, window and switches, as for `cell_states`.
-
-    Raises:
-        InputError: As `cell_states`.
+    mixed in exactly. Options (time, window, switches) and errors are those of `cell_states`.
     """
     drift_is_drawn = cell.drift_is_random and options.get("time_s", 0.0) > 0 and options.get("drift", True)
     quadrature = _uniform if cell.programming_distribution == "uniform" else _normal
@@ -129,17 +121,9 @@ class MomentTable:
 def moment_table(
     cell: CellModel, *, span: tuple[float, float] | None = None, **options: Unpack[StateOptions]
 ) -> MomentTable:
-    """Tabulate `integrated_moments`, with a cubic spline between the integrated targets.
+    """Tabulate `integrated_moments` over `span` [cell.unit], or the window; with options as for `cell_states`.
 
-    The relative error is 1e-3, and 1e-2 near a kink of a law.
-
-    Args:
-        cell: The device.
-        span: (first, last) target of the table [cell.unit]; None: the window.
-        **options: Time, window and switches, as for `cell_states`.
-
-    Raises:
-        InputError: As `cell_states`.
+    A cubic spline joins the integrated targets. The relative error is 1e-3, and 1e-2 near a kink of a law.
     """
     from scipy.interpolate import CubicSpline  # slow to import, and seldom needed
 

@@ -35,13 +35,9 @@ class Bin(NamedTuple):
 
 
 def bin_residuals(state: np.ndarray, z: np.ndarray, freedom: np.ndarray, std: np.ndarray) -> list[Bin]:
-    """Sort standardized residuals into bins of the state.
+    """Sort standardized residuals z (n,), each with degrees of freedom (n,), into bins of the state (n,) [unit].
 
-    Args:
-        state: Target or state of each residual (n,) [unit].
-        z: Standardized residuals (n,).
-        freedom: Degrees of freedom of each (n,).
-        std: Standard deviation of the law at each state (n,) [unit].
+    `std` (n,) is the standard deviation of the law at each state [unit].
     """
     bins = []
     for index in _bin_rows(state, freedom):

@@ -30,13 +30,7 @@ def select_drift(
 ) -> DriftFit:
     """Fit the requested drift law, or that with the lowest BIC of the marginal Gaussian likelihood of all points.
 
-    Args:
-        choice: The drift law, or `auto`.
-        points: The cells.
-        programming: The programming error.
-        draft: The rest of the card.
-        reference: Reference state [unit].
-        t0_s: For a power law; see `fit_power_law`.
+    `reference` [unit] is that of the laws; `t0_s` is for a power law, see `fit_power_law`.
 
     Raises:
         InputError: If the requested law cannot be fitted to these measurements.

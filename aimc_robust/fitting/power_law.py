@@ -65,15 +65,9 @@ def fit_power_law(
     """Fit state(t) = state at the earliest time * ((t + t0_s) / t0_s)^-nu, t from the earliest time.
 
     nu is normal over cells. Its mean and standard deviation are constants, lines, or lines between two bounds over
-    ln(target / reference), selected by BIC.
-
-    Args:
-        points: The cells.
-        read_noise: Their read noise.
-        programming: The programming error.
-        reference: Reference state [unit].
-        t0_s: Seconds from the programming pulse to the earliest time. None: the earliest time itself, or the maximum
-            of the likelihood if that time is 0 or trajectories of three times or more contradict it.
+    ln(target / reference), selected by BIC. `t0_s` counts from the programming pulse to the earliest time. None: the
+    earliest time itself, or the maximum of the likelihood if that time is 0 or trajectories of three times or more
+    contradict it.
 
     Returns:
         The fit, or the reason why there is none.

@@ -45,15 +45,7 @@ class ReadLaw(Law):
 
     @abstractmethod
     def read_std(self, states: CellStates, time_s: float) -> Tensor:
-        """Return the standard deviation of one read around the present state.
-
-        Args:
-            states: States right after programming and now, in the card's unit.
-            time_s: Seconds since programming of `states.now`.
-
-        Returns:
-            A new tensor of the same shape, in the card's unit, at least 0.
-        """
+        """Return the standard deviation of one read, a new tensor; see `CellModel.read_std`."""
 
 
 class StdLaw(ReadLaw):
@@ -122,13 +114,4 @@ class DriftLaw(Law):
 
     @abstractmethod
     def age(self, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:
-        """Return the states of programmed cells at a later time, before they are clipped.
-
-        Args:
-            cells: Targets, programmed states and programming errors.
-            draw: Source of random numbers; `draw("drift", cells.target)` is standard normal, one number per cell.
-            time_s: Seconds since programming, above `starts_s`.
-
-        Returns:
-            A new tensor of the targets' shape, in the card's unit.
-        """
+        """Return the states at a later time, above `starts_s`, in a new tensor; see `CellModel.age`."""

@@ -1,6 +1,7 @@
 """Figure of a fitted device card, as a file: measurements and fitted laws."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from aimc_robust.devices.laws.base import Law
 from aimc_robust.devices.limits import time_text
 from aimc_robust.fitting.bins import Bin
 from aimc_robust.fitting.fit_result import Fit
@@ -29,9 +31,14 @@ FloatArray = npt.NDArray[np.float64]
 
 def draw_fit(fit: Fit) -> Figure:
     """Draw measurements, programming error, and read noise and drift if the card has them, in one panel each."""
-    panels: list[Callable[[SubFigure, Fit], None]] = [_draw_measurements, _draw_programming_error]
+    bins, read_bins = fit.goodness.bins, fit.goodness.read_bins
+    targets, law = _target_grid(fit.points.at(0)), fit.card.programming
+    programming = partial(_draw_std, title="programming error", of="target", bins=bins, states=targets, law=law)
+    panels: list[Callable[[SubFigure, Fit], None]] = [_draw_measurements, programming]
     if fit.read_noise is not None:
-        panels.append(_draw_read_noise)
+        states = np.linspace(min(b.target for b in read_bins), max(b.target for b in read_bins), CURVE_POINTS)
+        law = fit.read_noise.law
+        panels.append(partial(_draw_std, title="read noise", of="present", bins=read_bins, states=states, law=law))
     if fit.card.drift is not None:
         panels.append(_draw_drift)
     columns = 2 if len(panels) == 4 else len(panels)
@@ -70,29 +77,18 @@ def _draw_measurements(subfigure: SubFigure, fit: Fit) -> None:
     axes.legend(loc="upper right", markerscale=2)
 
 
-def _draw_programming_error(subfigure: SubFigure, fit: Fit) -> None:
-    axes, state = subfigure.subplots(), _target_grid(fit.points.at(0))
-    _plot_std(axes, fit, fit.goodness.bins, state, std_at(fit.card.programming, state))
-    axes.set_title("programming error")
-    axes.set_xlabel(f"target {fit.card.state} [{unit_label(fit.card)}]")
-
-
-def _draw_read_noise(subfigure: SubFigure, fit: Fit) -> None:
-    assert fit.read_noise is not None
-    axes, bins = subfigure.subplots(), fit.goodness.read_bins
-    state = np.linspace(min(b.target for b in bins), max(b.target for b in bins), CURVE_POINTS)
-    _plot_std(axes, fit, bins, state, std_at(fit.read_noise.law, state))
-    axes.set_title("read noise")
-    axes.set_xlabel(f"present {fit.card.state} [{unit_label(fit.card)}]")
-
-
-def _plot_std(axes: Axes, fit: Fit, bins: Sequence[Bin], state: FloatArray, std: FloatArray) -> None:
+def _draw_std(
+    subfigure: SubFigure, fit: Fit, *, title: str, of: str, bins: Sequence[Bin], states: FloatArray, law: Law
+) -> None:
     """Standard deviations of bins with their intervals, and the curve of the card."""
+    axes, std = subfigure.subplots(), std_at(law, states)
     measured = np.array([b.measured for b in bins])
     error = [measured - [b.low for b in bins], [b.high for b in bins] - measured]
     targets = [b.target for b in bins]
     axes.errorbar(targets, measured, yerr=error, color=DATA_COLOR, label="measured, 95 % interval", **POINT_OPTIONS)
-    axes.plot(state, std, color=FIT_COLOR, linewidth=1.8, label="fit")
+    axes.plot(states, std, color=FIT_COLOR, linewidth=1.8, label="fit")
+    axes.set_title(title)
+    axes.set_xlabel(f"{of} {fit.card.state} [{unit_label(fit.card)}]")
     axes.set_ylabel(f"standard deviation [{unit_label(fit.card)}]")
     axes.set_ylim(bottom=0, top=1.25 * max(max(b.measured for b in bins), float(std.max())))
     axes.legend(loc="lower right")
