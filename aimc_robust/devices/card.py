@@ -32,8 +32,6 @@ class Range(StrictModel):
 
     @pydantic.model_validator(mode="after")
     def _is_ordered(self) -> Range:
-        if not self.min < self.max:
-            raise ValueError(f"expected min < max, got min = {self.min:g} and max = {self.max:g}")
         low, high = self.limits
         if not 0 <= low <= self.min < self.max <= high:
             raise ValueError(

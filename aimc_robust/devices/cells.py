@@ -14,12 +14,10 @@ Clip = Literal["nonnegative", "window"]
 Distribution = Literal["normal", "uniform"]
 """The shape of the programming error; either has the stated standard deviation."""
 
-Effect = str
-"""An effect that needs random numbers. "programming" and "drift" are standard normal, "programming-uniform" and
-"stuck" are uniform on [0, 1)."""
+Draw: TypeAlias = "Callable[[str, Tensor], Tensor]"
+"""draw(effect, like) -> random numbers of the shape, dtype and device of `like`, the same for the same effect.
 
-Draw: TypeAlias = "Callable[[Effect, Tensor], Tensor]"
-"""draw(effect, like) -> random numbers of the shape, dtype and device of `like`, the same for the same effect."""
+The effects "programming" and "drift" are standard normal, "programming-uniform" and "stuck" uniform on [0, 1)."""
 
 
 class CellStates(NamedTuple):

@@ -25,12 +25,7 @@ def show_library() -> None:
 
 
 def show_card(card: Card, plot: Path | None = None) -> None:
-    """Print all tables of a card, its errors over the window and its drift.
-
-    Args:
-        card: The card.
-        plot: Path of a figure that was written, printed at the end.
-    """
+    """Print all tables of a card, its errors over the window, its drift, and the path of a figure that was written."""
     from aimc_robust.cli.views.device_charts import charts
 
     console = Console(highlight=False, markup=False)

@@ -16,13 +16,7 @@ MIN_SHOWN_P = 1e-4
 
 
 def show_fit(fit: Fit, *, card: Path, plot: Path | None = None) -> None:
-    """Print how well a fit describes the measurements, and its warnings on standard error.
-
-    Args:
-        fit: The fit.
-        card: Path of the card that was written.
-        plot: Path of the figure that was written.
-    """
+    """Print how well a fit describes the measurements, the paths written, and warnings on standard error."""
     console = Console(highlight=False, markup=False)
     _print_fit(console, fit)
     for path, name in ((card, "card"), (plot, "plot")):
