@@ -85,16 +85,10 @@ def _assessed(
     """The fit with its goodness, whose summary becomes part of the card's source."""
     card, read_noise = draft.card(drift, source), draft.read_noise
     goodness = assess_fit(card, points, read_noise, drift)
-    warnings = fit_warnings(goodness, offset, stuck, points, read_noise, draft.unit)
+    warnings = fit_warnings(goodness, draft, offset, stuck, points)
     summary = {
-        "fit": fit_sentence(card, goodness, cells=len(points.at(0)), read_noise=read_noise, drift=drift.summary),
-        "note": note_sentence(
-            draft.unit,
-            offset,
-            has_read_noise=read_noise is not None,
-            time_zero_s=drift.time_zero_s,
-            warnings=warnings,
-        ),
+        "fit": fit_sentence(card, goodness, draft, drift),
+        "note": note_sentence(draft, drift, offset, warnings),
     }
     return Fit(
         card=draft.card(drift, source | summary),

@@ -8,6 +8,7 @@ import numpy as np
 
 from aimc_robust.devices.card import Card
 from aimc_robust.fitting.bins import Bin
+from aimc_robust.fitting.card_draft import CardDraft, DriftFit
 from aimc_robust.fitting.goodness import Goodness
 from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.programming import MIN_CELLS, MeanOffset
@@ -18,33 +19,28 @@ from aimc_robust.fitting.stuck_cells import StuckCells
 READ_NOISE_CHANGE = 0.2  # |ln factor| above which read noise is reported to change with time
 
 
-def fit_sentence(card: Card, goodness: Goodness, *, cells: int, read_noise: ReadNoise | None, drift: str) -> str:
-    """The card's `fit`: the forms of the laws, and p values; `cells` counts those at the earliest time."""
-    parts = [f"programming: {law_name(card.programming)}, {cells} cells"]
+def fit_sentence(card: Card, goodness: Goodness, draft: CardDraft, drift: DriftFit) -> str:
+    """The card's `fit`: the forms of the laws, and p values."""
+    parts = [f"programming: {law_name(card.programming)}, {goodness.times[0].points} cells"]
     if card.drift is not None:
-        parts.append(f"drift: {drift.split(';')[0]}")
-    if read_noise is not None:
-        parts.append(f"read noise: {law_name(read_noise.law)}")
+        parts.append(f"drift: {drift.summary.split(';')[0]}")
+    if draft.read_noise is not None:
+        parts.append(f"read noise: {law_name(draft.read_noise.law)}")
     parts.append(f"Kolmogorov-Smirnov D = {goodness.distance:.3f}, p = {goodness.p_distance:.2g}")
     parts.append(f"law over the state p = {goodness.p_law:.2g}")
     return "; ".join(parts) + ". Maximum likelihood, selected by BIC."
 
 
-def note_sentence(
-    unit: str, offset: MeanOffset, *, has_read_noise: bool, time_zero_s: float, warnings: list[str]
-) -> str:
-    """The card's `note`: what its numbers include, when its time is 0, and the warnings.
-
-    `offset` is that of the earliest time, `time_zero_s` the time [s] of the measurements at which the card's time is 0.
-    """
+def note_sentence(draft: CardDraft, drift: DriftFit, offset: MeanOffset, warnings: list[str]) -> str:
+    """The card's `note`: what its numbers include, when its time is 0, and the warnings."""
     parts = [
-        f"Mean of measured - target {offset.mean:.3g} {unit} ({offset.low:.3g} to {offset.high:.3g}), included in the "
-        "programming error."
+        f"Mean of measured - target {offset.mean:.3g} {draft.unit} ({offset.low:.3g} to {offset.high:.3g}), included "
+        "in the programming error."
     ]
-    if not has_read_noise:
+    if draft.read_noise is None:
         parts.append("No repeated reads: the programming error includes the read noise.")
-    if time_zero_s > 0:
-        parts.append(f"Time counts from the earliest measurement, {time_zero_s:g} s after programming.")
+    if drift.time_zero_s > 0:
+        parts.append(f"Time counts from the earliest measurement, {drift.time_zero_s:g} s after programming.")
     parts += [f"Warning: {warning}" for warning in warnings]
     return " ".join(parts)
 
@@ -70,21 +66,16 @@ def _bin_line(b: Bin) -> str:
 
 
 def fit_warnings(
-    goodness: Goodness,
-    offset: MeanOffset,
-    stuck: StuckCells,
-    points: Points,
-    read_noise: ReadNoise | None,
-    unit: str,
+    goodness: Goodness, draft: CardDraft, offset: MeanOffset, stuck: StuckCells, points: Points
 ) -> list[str]:
     """What a user of the card should know before using it."""
     warnings = []
     faults = goodness.faults()
     if faults:
         warnings.append("the card does not describe these measurements well: " + "; ".join(faults) + ".")
-    warnings += _offset_warnings(goodness, offset, unit)
+    warnings += _offset_warnings(goodness, offset, draft.unit)
     warnings += _outlier_warnings(stuck)
-    warnings += _read_noise_warnings(points, read_noise)
+    warnings += _read_noise_warnings(points, draft.read_noise)
     sparse = [t for g, t in enumerate(points.times_s) if 0 < (points.group == g).sum() < MIN_CELLS]
     if sparse:
         warnings.append(

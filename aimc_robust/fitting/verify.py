@@ -14,8 +14,7 @@ from aimc_robust.devices.curves import round_times_s
 from aimc_robust.devices.library import load_cell_model
 from aimc_robust.devices.limits import require_time, time_text
 from aimc_robust.errors import InputError, require_finite, require_whole
-from aimc_robust.fitting.cell_checks import independence_checks, read_checks, state_checks, stuck_checks
-from aimc_robust.fitting.checks import Check
+from aimc_robust.fitting.checks import Check, independence_checks, read_checks, state_checks, stuck_checks
 from aimc_robust.fitting.simulated_cells import simulate_cells
 from aimc_robust.fitting.stated_states import stated_states
 from aimc_robust.seeding import Axes
