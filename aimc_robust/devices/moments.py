@@ -118,16 +118,14 @@ class MomentTable:
         return Moments(mean, std.square_())
 
 
-def moment_table(
-    cell: CellModel, *, span: tuple[float, float] | None = None, **options: Unpack[StateOptions]
-) -> MomentTable:
-    """Tabulate `integrated_moments` over `span` [cell.unit], or the window; with options as for `cell_states`.
+def moment_table(cell: CellModel, **options: Unpack[StateOptions]) -> MomentTable:
+    """Tabulate `integrated_moments` over the window, with options as for `cell_states`.
 
     A cubic spline joins the integrated targets. The relative error is 1e-3, and 1e-2 near a kink of a law.
     """
     from scipy.interpolate import CubicSpline  # slow to import, and seldom needed
 
-    low, high = span or options.get("window") or cell.window
+    low, high = options.get("window") or cell.window
     coarse, fine = (
         torch.linspace(0.0, 1.0, points, dtype=torch.float64) for points in (INTEGRATED_POINTS, TABLE_POINTS)
     )
