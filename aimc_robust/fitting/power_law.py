@@ -55,12 +55,7 @@ class CellRegressions(NamedTuple):
 
 
 def fit_power_law(
-    points: Points,
-    read_noise: ReadNoise | None,
-    programming: FittedLaws,
-    *,
-    reference: float,
-    t0_s: float | None = None,
+    points: Points, read_noise: ReadNoise | None, programming: FittedLaws, *, reference: float, t0_s: float | None
 ) -> DriftFit | str:
     """Fit state(t) = state at the earliest time * ((t + t0_s) / t0_s)^-nu, t from the earliest time.
 

@@ -21,7 +21,7 @@ def check_earliest(first: Points) -> None:
     if len(first) < MIN_CELLS:
         raise DataError(f"{when} expected at least {MIN_CELLS} cells, got {len(first)}; measure more cells then.")
     if len(np.unique(first.target)) < 2:
-        raise DataError(f"{when} every cell has the target {first.target[0]:g}; expected at least two target states.")
+        raise DataError(f"{when} every cell has the target {first.target[0]:g}; measure at least two target states.")
     if np.all(first.state == first.target):
         raise DataError(f"{when} every measured state equals its target, so there is no error to fit.")
 

@@ -40,7 +40,7 @@ TEXTS = {
     "fields": (csv((7, "12,12,12")), "line 7: expected 2 fields as in the header, got 3"),
     "few": (csv(rows=ROWS[:29]), "at least 30 measurements, got 29"),
     "header alone": (csv(rows=[]), "at least 30 measurements, got 0"),
-    "one state": (csv(rows=["10,10.5"] * 40), "at least two target states, and every row's is 10"),
+    "one state": (csv(rows=["10,10.5"] * 40), "every cell has the target 10; measure at least two target states"),
     "no error": (csv(rows=[f"{i},{i}" for i in range(40)]), "equals its target"),
     "all 0": (csv(rows=[f"{i},0" for i in range(40)]), "every measured state is 0"),
     "time": (csv(header="target,measured,time_s", rows=[r + ",-1" for r in ROWS]), "line 2: time_s counts seconds"),
