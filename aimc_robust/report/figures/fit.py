@@ -31,14 +31,20 @@ FloatArray = npt.NDArray[np.float64]
 
 def draw_fit(fit: Fit) -> Figure:
     """Draw measurements, programming error, and read noise and drift if the card has them, in one panel each."""
-    bins, read_bins = fit.goodness.bins, fit.goodness.read_bins
-    targets, law = _target_grid(fit.points.at(0)), fit.card.programming
-    programming = partial(_draw_std, title="programming error", of="target", bins=bins, states=targets, law=law)
+    targets, bins = _target_grid(fit.points.at(0)), fit.goodness.read_bins
+    programming = partial(
+        _draw_std,
+        title="programming error",
+        of="target",
+        bins=fit.goodness.bins,
+        states=targets,
+        law=fit.card.programming,
+    )
     panels: list[Callable[[SubFigure, Fit], None]] = [_draw_measurements, programming]
     if fit.read_noise is not None:
-        states = np.linspace(min(b.target for b in read_bins), max(b.target for b in read_bins), CURVE_POINTS)
+        states = np.linspace(min(b.target for b in bins), max(b.target for b in bins), CURVE_POINTS)
         law = fit.read_noise.law
-        panels.append(partial(_draw_std, title="read noise", of="present", bins=read_bins, states=states, law=law))
+        panels.append(partial(_draw_std, title="read noise", of="present", bins=bins, states=states, law=law))
     if fit.card.drift is not None:
         panels.append(_draw_drift)
     columns = 2 if len(panels) == 4 else len(panels)
