@@ -21,11 +21,9 @@ The effects "programming" and "drift" are standard normal, "programming-uniform"
 
 
 class CellStates(NamedTuple):
-    """States of the same cells at two times, of the targets' shape and in the device's unit.
+    """States of the same cells right after programming and `now`, of the targets' shape and in the device's unit.
 
-    Attributes:
-        programmed: States right after programming.
-        now: States at the requested time; the same tensor as `programmed` where nothing drifts.
+    Both are the same tensor where nothing drifts.
     """
 
     programmed: Tensor

@@ -18,26 +18,14 @@ DRIFT_TARGETS = (0.1, 0.5, 1.0)  # fractions of the window: the targets whose dr
 
 
 class StdCurve(NamedTuple):
-    """A standard deviation over the target state.
-
-    Attributes:
-        state: Target states (points,) [cell.unit].
-        std: Standard deviations (points,) [cell.unit].
-    """
+    """A standard deviation over the target state, both (points,) [cell.unit]."""
 
     state: Tensor
     std: Tensor
 
 
 class DriftCurves(NamedTuple):
-    """Mean and standard deviation of the state over time.
-
-    Attributes:
-        targets: Target states (targets,) [cell.unit].
-        times_s: Times [s].
-        mean: Means (times, targets) [cell.unit].
-        std: Standard deviations (times, targets) [cell.unit].
-    """
+    """Mean and standard deviation (times, targets) of the state for each target (targets,), all in the cell's unit."""
 
     targets: Tensor
     times_s: list[float]

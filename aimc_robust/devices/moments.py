@@ -19,12 +19,7 @@ NODES_WITHOUT_DRIFT, NODES_WITH_DRIFT, DRIFT_NODES = 513, 129, 97
 
 
 class Moments(NamedTuple):
-    """Mean and variance.
-
-    Attributes:
-        mean: Mean, of any shape.
-        variance: Variance, of the same shape, in the square of the mean's unit.
-    """
+    """Mean and variance, of one shape; the variance is in the square of the mean's unit."""
 
     mean: Tensor
     variance: Tensor
@@ -86,16 +81,10 @@ def _with_stuck(free: Moments, stuck: tuple[float, float], bounds: tuple[float, 
 
 @dataclass(frozen=True)
 class MomentTable:
-    """Mean and standard deviation at target states from `low` to `high`.
+    """Mean and standard deviation (points,) at target states from `low` to `high`, all in the cell's unit.
 
     The targets are low + (high - low) sin^2(pi r / 2) for r evenly spaced from 0 to 1: densest at the ends, where
     states are clipped and the moments bend the most.
-
-    Attributes:
-        low: First target [cell.unit].
-        high: Last target [cell.unit].
-        mean: Means (points,) [cell.unit].
-        std: Standard deviations (points,) [cell.unit].
     """
 
     low: float

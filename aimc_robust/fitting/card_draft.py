@@ -36,13 +36,7 @@ class DriftFit(NamedTuple):
 class CardDraft:
     """The parts of a fitted card that do not depend on its drift.
 
-    Attributes:
-        name: Name of the card.
-        technology: One line on the technology.
-        unit: Unit of states.
-        window: (min, max) target of the measurements [unit].
-        read_noise: Fitted read noise.
-        stuck: Fractions (low, high) of stuck cells.
+    `window` is (min, max) of the targets [unit]; `stuck` are the fractions (low, high) of stuck cells.
     """
 
     name: str

@@ -19,15 +19,10 @@ BAD_P = 0.01  # corrected p value below which a fit is called bad
 
 
 class TimeResiduals(NamedTuple):
-    """Standardized residuals at one time.
+    """Standardized residuals at one time [s] as measured, of a number of points.
 
-    Attributes:
-        time_s: Seconds since programming, as measured.
-        points: Number of points.
-        mean: Mean of the residuals; 0 for a perfect card.
-        std: Standard deviation of the residuals; 1 for a perfect card.
-        distance: Kolmogorov-Smirnov distance from a normal distribution.
-        p: Its p value.
+    Mean and standard deviation are 0 and 1 for a perfect card; distance and p are those of a Kolmogorov-Smirnov test of
+    normality.
     """
 
     time_s: float

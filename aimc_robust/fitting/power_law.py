@@ -41,11 +41,7 @@ class Trajectories(NamedTuple):
 class CellRegressions(NamedTuple):
     """Weighted regression of ln state over ln((t + t0_s) / t0_s) for each cell, arrays (cells,).
 
-    Attributes:
-        slope: Slope, the negative exponent.
-        variance: Variance of the slope.
-        residual: Weighted sum of squared residuals.
-        freedom: Degrees of freedom of the residuals.
+    `slope` is the negative exponent; `residual` the weighted sum of squares, with `freedom` degrees of freedom.
     """
 
     slope: np.ndarray

@@ -33,14 +33,9 @@ def deviations_from(center: np.ndarray, points: Points, read_noise: ReadNoise | 
 
 
 class MeanOffset(NamedTuple):
-    """Mean of measured - target at the earliest time.
+    """Mean [unit] of measured - target at the earliest time, and the ends of its 95 % interval.
 
-    Attributes:
-        mean: The mean [unit].
-        low: Lower end of its 95 % interval [unit].
-        high: Upper end of the interval [unit].
-        p: p value of a mean as large without an offset.
-        relative: |mean| divided by the root mean square deviation.
+    p is that of a mean as large without an offset; `relative` is |mean| divided by the root mean square deviation.
     """
 
     mean: float

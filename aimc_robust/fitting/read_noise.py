@@ -14,12 +14,9 @@ MIN_REPEATS = 20  # reads beyond the first of each cell
 
 
 class ReadNoise(NamedTuple):
-    """Fitted read noise.
+    """Law of the standard deviation over the present state, and its number of parameters.
 
-    Attributes:
-        law: Standard deviation over the present state.
-        factors: Factor on it at each time (times,); a card cannot hold them.
-        parameters: Number of parameters of the law.
+    `factors` (times,) multiply it at each time; a card cannot hold them.
     """
 
     law: FittedStd

@@ -20,11 +20,8 @@ WEIGHTS = WEIGHTS / WEIGHTS.sum()
 class StateDistribution(NamedTuple):
     """A state max(0, N(center, std^2)) * factor for each of n cells.
 
-    Attributes:
-        center: Centers (n,) [card.unit].
-        std: Standard deviations (n,) [card.unit].
-        factor: Values of the factor (n, nodes).
-        weights: Their probabilities (nodes,).
+    `center` and `std` (n,) are in the card's unit; `factor` (n, nodes) takes its values with the probabilities
+    `weights` (nodes,).
     """
 
     center: np.ndarray

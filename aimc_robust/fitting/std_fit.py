@@ -40,14 +40,7 @@ class Sample(NamedTuple):
 
 
 class FittedLaws(NamedTuple):
-    """Laws of one family, one for each sample.
-
-    Attributes:
-        family: The family.
-        laws: The law of each sample.
-        parameters: Number of parameters, summed over the samples.
-        bic: Bayesian information criterion.
-    """
+    """Laws of one family, one for each sample; number of parameters and BIC of all samples together."""
 
     family: Family
     laws: list[FittedStd]

@@ -13,13 +13,9 @@ MIN_STUCK_CELLS = 3
 
 
 class StuckCells(NamedTuple):
-    """Cells that stay at an end of the window.
+    """Masks (points,) of cells that stay at the low and the high end of the window.
 
-    Attributes:
-        low: Mask of cells at the low end (points,).
-        high: Mask of cells at the high end (points,).
-        fractions: Estimated fractions (low, high) of all cells.
-        outliers: Number of outliers elsewhere.
+    `fractions` (low, high) are estimates for all cells; `outliers` is the number of outliers elsewhere.
     """
 
     low: np.ndarray
