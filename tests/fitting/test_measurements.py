@@ -103,6 +103,13 @@ def test_a_power_law_needs_trajectories():
         fit_card(rows, name="mine", drift="power-law")
 
 
+def test_a_drift_table_needs_cells_at_a_second_time():
+    rows = measure("pcm-nandakumar2019", times_s=(0.0, 1e3), cells=40).iloc[:50]  # 10 cells at the second time
+    with pytest.raises(InputError, match=r"drift table needs 20 cells .* second time"):
+        fit_card(rows, name="mine", drift="table")
+    assert "a drift table needs 20 cells" in fit_card(rows, name="mine").drift_summary
+
+
 def test_a_data_frame_with_a_gap_is_refused_by_its_row():
     rows = noisy(lambda t: 0.1 * t)
     rows.loc[3, "measured"] = np.nan
