@@ -101,13 +101,13 @@ def table_model(
         name: Name of the model.
         fixed: Arguments that a table may not set -> a value to try each table with.
         types: Key -> type, for arguments that a table expresses otherwise.
-        base: Base class of the model, with further keys.
+        base: Base class of the model, with further keys; its own types are kept.
         partial: Make every key optional and build nothing: the table overrides parts of another.
     """
     hints = typing.get_type_hints(target.__init__)
     keys: dict[str, Any] = {}
     for key, parameter in inspect.signature(target).parameters.items():
-        if key in (fixed or {}):
+        if key in (fixed or {}) or key in base.model_fields:
             continue
         kind = (types or {}).get(key) or toml_type(hints[key])
         optional = partial or parameter.default is not inspect.Parameter.empty

@@ -9,7 +9,7 @@ from torch import nn
 
 from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
 from aimc_robust.analysis.weight_step import WeightStep
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, short_repr
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch
@@ -23,6 +23,15 @@ Split = Literal["test", "training"]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 """Pattern of labels and target names, which also name folders and columns."""
+
+
+def require_name(what: str, name: str) -> str:
+    """Return a name, see NAME. Raise InputError if it cannot be one, or is reserved."""
+    if not re.fullmatch(NAME, name) or name == "digital":
+        raise InputError(
+            f"{what} must be up to 80 letters, digits, '.', '_' and '-' (`digital` is reserved), got {short_repr(name)}."
+        )
+    return name
 
 
 def as_name(text: str, default: str) -> str:
@@ -47,7 +56,7 @@ class TargetBase:
 
     @property
     def backend(self) -> str:
-        """What computes the condition: `native` or `crosssim` for crossbars, `noise` for weight noise, or `digital`."""
+        """What computes the condition: `native` or `crosssim` (crossbars), `noise`, or `digital`."""
         return "noise"
 
     @property
@@ -66,29 +75,16 @@ class TargetBase:
         return self.sigma
 
     def chips(self, chips: int) -> int:
-        """Return how many chips to evaluate: 1 if nothing is random.
-
-        Args:
-            chips: Number of chips of a random condition.
-        """
+        """Return how many of the chips of a random condition to evaluate: 1 if nothing is random."""
         return chips
 
     def selection(self, config: TrainingConfig) -> int:
-        """Return which of the epochs that training selects is evaluated, as an index of `config.selections`.
-
-        It is named by `selected_at`; otherwise it is the nearest to this noise's standard deviation (digital: 0).
-
-        Args:
-            config: The training configuration.
-
-        Raises:
-            InputError: if training does not select at `selected_at`, or the noise has no standard deviation to compare.
-        """
+        """Return which of the epochs that training selects is evaluated, see `select_epoch`."""
         return select_epoch(config, self.selected_at, self.filter_max_std)
 
 
 def select_epoch(config: TrainingConfig, selected_at: float | None, std: float | None) -> int:
-    """Return the index of `config.selections` that is named by `selected_at`, else of the sigma nearest to `std`.
+    """Return the index of `config.selections` whose sigma is `selected_at`; if that is None, the nearest to `std`.
 
     Args:
         config: The training configuration.

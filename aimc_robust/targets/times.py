@@ -36,10 +36,6 @@ def parse_times(text: str) -> list[float]:
 
 
 def time_label(time_s: float) -> str:
-    """Return a time for a name: 86400 -> 1d, 5400 -> 90min, 20 -> 20s.
-
-    Args:
-        time_s: The time [s].
-    """
+    """Return a time for a name: 86400 -> 1d, 5400 -> 90min, 20 -> 20s."""
     unit = next((unit for unit in LABELS if time_s >= UNITS_S[unit] and time_s % UNITS_S[unit] == 0), "s")
     return f"{exact_text(time_s / UNITS_S[unit])}{unit}".replace("+", "")  # 1e+09 is no name
