@@ -6,7 +6,7 @@ from torch import nn
 
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, split_label
+from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, split_argument
 from aimc_robust.io.user_code import import_callable
 from aimc_robust.metrics import Metric
 from aimc_robust.models.pretrained import load_weights, read_weights
@@ -31,7 +31,7 @@ def load_models(
         InputError: If a label is invalid, or the same weights are given twice under one label.
         CheckpointError: If a file cannot be read, or its weights do not fit the network.
     """
-    files = [read_weights(split_label(argument)[1]) for argument in arguments]
+    files = [read_weights(split_argument(argument)[2]) for argument in arguments]
     descriptions = parse_models(arguments, [weights.id for weights in files])
     models: list[nn.Module] = []
     notes: list[str] = []

@@ -7,7 +7,7 @@ from typing import Any
 import pydantic
 
 from aimc_robust.io.toml import StrictModel
-from aimc_robust.io.user_code import source_digest
+from aimc_robust.io.user_code import is_reference, refuse_standard_library, source_digest
 
 LIBRARIES = ("torchvision", "timm")
 
@@ -23,6 +23,13 @@ class ModelSpec(StrictModel):
 
     name: str
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if is_reference(name):
+            refuse_standard_library(name, name.partition(":")[0], "model")
+        return name
 
     @property
     def source_digest(self) -> str | None:

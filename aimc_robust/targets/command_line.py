@@ -10,7 +10,7 @@ from typing import Any
 
 from aimc_robust.devices.library import card_names
 from aimc_robust.errors import InputError, short_repr
-from aimc_robust.io.toml_values import load_toml
+from aimc_robust.io.toml import load_toml
 from aimc_robust.io.user_code import is_reference
 from aimc_robust.targets.build import build_target, build_targets, self_contained_target
 from aimc_robust.targets.entries import reference_table

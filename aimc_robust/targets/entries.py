@@ -37,11 +37,7 @@ NOISES: dict[str, type[Gaussian] | type[Laplace]] = {"gaussian": Gaussian, "lapl
 NAMED_NOISE = re.compile(r"(gaussian|laplace)-(\d+(?:\.\d+)?)")
 
 
-def _check_name(name: str) -> str:
-    return require_name("the name of a target", name)
-
-
-Name = Annotated[str, pydantic.AfterValidator(_check_name)]
+Name = Annotated[str, pydantic.AfterValidator(lambda name: require_name("the name of a target", name))]
 
 
 class TargetTable(Table):

@@ -25,12 +25,12 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 """Pattern of labels and target names, which also name folders and columns."""
 
 
-def require_name(what: str, name: str) -> str:
+def require_name(what: str, name: str, *, reserved: str = "digital") -> str:
     """Return a name, see NAME. Raise InputError if it cannot be one, or is reserved."""
-    if not re.fullmatch(NAME, name) or name == "digital":
-        raise InputError(
-            f"{what} must be up to 80 letters, digits, '.', '_' and '-' (`digital` is reserved), got {short_repr(name)}."
-        )
+    if not re.fullmatch(NAME, name) or name == reserved:
+        exception = f" (`{reserved}` is reserved)" if reserved else ""
+        rule = f"must be up to 80 letters, digits, '.', '_' and '-'{exception}"
+        raise InputError(f"{what} {rule}, got {short_repr(name)}.")
     return name
 
 

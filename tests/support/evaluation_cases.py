@@ -11,8 +11,8 @@ from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.evaluation_images import load_evaluation_images
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
-from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images, parse_models, split_label
-from aimc_robust.io.toml_values import parse_settings
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images, parse_models, split_argument
+from aimc_robust.io.toml import parse_settings
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.command_line import target_tables
@@ -64,7 +64,7 @@ def loaded(path: Path) -> DataSet:
 
 def evaluation_inputs(arguments, shown, *, devices=("rram-milo2021",), times_s=(0.0,), settings=(), **changes):
     """(question, models) of weights `FILE` or `LABEL=FILE` on devices."""
-    read = [read_weights(split_label(argument)[1]) for argument in arguments]
+    read = [read_weights(split_argument(argument)[2]) for argument in arguments]
     models = []
     for weights in read:
         model = net()

@@ -73,8 +73,7 @@ def evaluate(
     from aimc_robust.data.evaluation_images import load_evaluation_images
     from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
     from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
-    from aimc_robust.io.toml import parse
-    from aimc_robust.io.toml_values import parse_settings
+    from aimc_robust.io.toml import parse, parse_settings
     from aimc_robust.models.spec import ModelSpec
     from aimc_robust.parallel.cores import available_cpus
     from aimc_robust.report.write import write_report

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import re
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,7 +13,6 @@ import pydantic
 
 from aimc_robust.analysis.diagnostics import DiagnosticsConfig
 from aimc_robust.data.spec import LOCATION_FIELDS, DataSpec
-from aimc_robust.errors import short_repr
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.experiments.spec.inheritance import deep_merge
@@ -26,7 +24,7 @@ from aimc_robust.io.user_code import is_reference
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.entries import Entry
-from aimc_robust.targets.target import NAME, Target
+from aimc_robust.targets.target import NAME, Target, require_name
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
 
@@ -39,13 +37,7 @@ else:
     DiagnosticsTable = table_model(DiagnosticsConfig, "DiagnosticsTable", fixed={"seed": 0})
 
 
-def _check_label(label: str) -> str:
-    if not re.fullmatch(NAME, label):
-        raise ValueError(f"a label is up to 80 letters, digits, '.', '_' and '-', got {short_repr(label)}")
-    return label
-
-
-Label = Annotated[str, pydantic.AfterValidator(_check_label)]
+Label = Annotated[str, pydantic.AfterValidator(lambda label: require_name("a label", label, reserved=""))]
 
 
 class ComparisonSpec(ExperimentSpec):
@@ -194,10 +186,6 @@ class ComparisonSpec(ExperimentSpec):
 
         The hash is equal in every spec that trains the same model, whatever its label there. Default values are left
         out, so that a new setting does not invalidate older models. The source code of a user's network is included.
-
-        Args:
-            label: Label of the method.
-            seed: Training seed.
         """
         code = self.model_of(label).source_digest
         content = {
@@ -211,10 +199,7 @@ class ComparisonSpec(ExperimentSpec):
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=12).hexdigest()
 
     def identity(self) -> dict[str, Any]:
-        """Return everything that decides a number, as plain values.
-
-        Two results folders can be continued or merged if their specs have equal identities.
-        """
+        """Return everything that decides a number: specs with equal ones can be continued or merged."""
         values = self.model_dump(mode="json", exclude=set(DESCRIPTIVE_KEYS))
         for table in (values["data"], *(method.get("data") or {} for method in values["methods"].values())):
             for key in LOCATION_FIELDS:
