@@ -17,19 +17,10 @@ from aimc_robust.models.spec import ModelSpec
 def load_models(
     arguments: Sequence[str], spec: ModelSpec, data: DataSet
 ) -> tuple[list[TrainedModel], list[nn.Module], list[str]]:
-    """Build one model per file of weights, and load the weights.
-
-    Args:
-        arguments: `FILE` or `LABEL=FILE`, each a file of weights.
-        spec: The network.
-        data: The test images, which determine the shapes of inputs and outputs.
+    """Build one model for each `FILE` or `LABEL=FILE` of weights, with the shapes of `data`, and load the weights.
 
     Returns:
         (descriptions, models in evaluation mode, notes on how the files were read).
-
-    Raises:
-        InputError: If a label is invalid, or the same weights are given twice under one label.
-        CheckpointError: If a file cannot be read, or its weights do not fit the network.
     """
     files = [read_weights(split_argument(argument)[2]) for argument in arguments]
     descriptions = parse_models(arguments, [weights.id for weights in files])
@@ -44,17 +35,7 @@ def load_models(
 
 
 def load_metrics(references: Sequence[str]) -> dict[str, Metric]:
-    """Import metric functions.
-
-    Args:
-        references: Import paths `package.module:function`.
-
-    Returns:
-        Function name -> function.
-
-    Raises:
-        InputError: If a reference has another form or cannot be imported, or two functions have the same name.
-    """
+    """Import metric functions by their paths `package.module:function`; return function name -> function."""
     metrics: dict[str, Metric] = {}
     for reference in references:
         module, colon, name = reference.partition(":")

@@ -1,64 +1,91 @@
 """The command `evaluate`: accuracy of trained weights on devices."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from aimc_robust.cli.evaluate_options import (
-    Attribute,
-    BatchSize,
-    ChipCount,
-    ChipSeed,
-    ClassCount,
-    CrossbarSettings,
-    Data,
-    DataRoot,
-    DataSeed,
-    Devices,
-    ExplainChips,
-    ImageCount,
-    Jobs,
-    Metrics,
-    Network,
-    NetworkOptions,
-    Normalize,
-    Out,
-    Precision,
-    Predict,
-    Resize,
-    Size,
-    Times,
-    WeightFiles,
-    YieldThreshold,
-)
-
 
 def evaluate(
-    weights: WeightFiles,
-    model: Network,
-    data: Data,
-    device: Devices,
-    out: Out = Path("results/evaluation"),
-    times: Times = "0",
-    chips: ChipCount = 25,
-    precision: Precision = None,
-    above: YieldThreshold = None,
-    metric: Metrics = None,
-    attribute: Attribute = False,
-    predict: Predict = False,
-    explain_chips: ExplainChips = 10,
-    option: NetworkOptions = None,
-    set_: CrossbarSettings = None,
-    normalize: Normalize = None,
-    size: Size = None,
-    resize: Resize = None,
-    images: ImageCount = None,
-    classes: ClassCount = None,
-    data_root: DataRoot = Path("data"),
-    batch_size: BatchSize = 500,
-    data_seed: DataSeed = 0,
-    chip_seed: ChipSeed = 0,
-    jobs: Jobs = None,
+    weights: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WEIGHTS...",
+            help="Files of weights (.safetensors or a saved state_dict), each as FILE or LABEL=FILE. Files with the "
+            "same label are models of one recipe with different seeds; intervals then cover new trainings.",
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(help="package.module:function, torchvision:NAME, timm:NAME, or a name such as resnet18.")
+    ],
+    data: Annotated[
+        str, typer.Option(help="digits, npz:FILE, folder:FOLDER (one subfolder per class) or torchvision:NAME.")
+    ],
+    device: Annotated[
+        list[str],
+        typer.Option(
+            help="A card of the library, the path of your own card, a cell model package.module:name, a noise such as "
+            'gaussian-0.05, or a table such as {name = "small", device = "sonos-agrawal2022", adc = {bits = 8}}. '
+            "Repeatable."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for results and report.")] = Path("results/evaluation"),
+    times: Annotated[str, typer.Option(help="Times since programming, such as 0,1h,1d,5d.")] = "0",
+    chips: Annotated[int, typer.Option(min=1, help="Chips per model and device; with --precision, the maximum.")] = 25,
+    precision: Annotated[
+        float | None,
+        typer.Option(help="Stop when the half-width of the 95 % interval over chips reaches this many points."),
+    ] = None,
+    above: Annotated[
+        float | None, typer.Option(help="Report the yield: the share of chips with at least this accuracy [%].")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Metric package.module:function, called with (outputs, labels). Repeatable."),
+    ] = None,
+    attribute: Annotated[
+        bool, typer.Option("--attribute", help="Attribute the accuracy loss to layers and error sources.")
+    ] = False,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Predict the loss without Monte Carlo, and compare with Monte Carlo.")
+    ] = False,
+    explain_chips: Annotated[int, typer.Option(min=2, help="Chips for --attribute and --predict.")] = 10,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Argument of the model's function. Repeatable."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Parameter of every crossbar, such as rows=256 or adc.bits=8. Repeatable.",
+        ),
+    ] = None,
+    normalize: Annotated[
+        str | None,
+        typer.Option(
+            help="Image normalization: none, imagenet, MEAN/STD, or training (the default if the data have a training "
+            "split)."
+        ),
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Resize and center-crop images to this size.")] = None,
+    resize: Annotated[
+        int | None, typer.Option(min=1, help="Length of the shorter side before the crop, in pixels.")
+    ] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Size of a random subset of the test images.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=2, help="Number of outputs of the model, if more than the data have classes.")
+    ] = None,
+    data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")] = Path("data"),
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images per batch; affects memory and speed, not the numbers.")
+    ] = 500,
+    data_seed: Annotated[int, typer.Option(min=0, help="Root seed of a data split and of --images.")] = 0,
+    chip_seed: Annotated[int, typer.Option(min=0, help="Root seed of the chips.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes.", show_default="number of cores")
+    ] = None,
 ) -> None:
     """Predict the accuracy of trained WEIGHTS on devices over time, with intervals, as a table and a report.
 
@@ -92,7 +119,7 @@ def evaluate(
         root=data_root,
         data_seed=data_seed,
     )
-    network = ModelSpec(name=model, options=parse_settings(option or []))
+    network = parse({"name": model, "options": parse_settings(option or [])}, ModelSpec, source="--model")
     descriptions, models, notes = load_models(weights, network, test_images)
     values = {
         "models": descriptions,
