@@ -69,17 +69,7 @@ def short_repr(value: object) -> str:
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str], *, advice: str = "") -> UnknownNameError:
-    """Create the exception for a name that is not known; the message suggests the nearest known name.
-
-    Args:
-        kind: What the name stands for, such as "scale".
-        name: The unknown name.
-        known: Allowed names.
-        advice: Sentence to append to the message.
-
-    Returns:
-        The exception, to be raised by the caller.
-    """
+    """Return the exception for a `kind` of name that is not known; the message suggests the nearest known name."""
     known = sorted(known)
     parts = [f"unknown {kind} {short_repr(name)}:", nearest_name(name, known), f"Known: {', '.join(known)}.", advice]
     return UnknownNameError(" ".join(filter(None, parts)))
@@ -121,11 +111,8 @@ def require_whole(name: str, value: int, *, low: int, high: int | None = None) -
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory is exhausted; torch's allocator on a CPU raises a plain RuntimeError."""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and (
-        type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
-    )
+    is_torchs = type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_torchs)
 
 
 @contextmanager
@@ -142,12 +129,9 @@ def exits_as_errors() -> Iterator[None]:
         # The innermost frame that belongs neither to Python, nor to an installed package, nor to this one.
         libraries = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<frozen")
         frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-        own = [
-            (code, line)
-            for code, line in frames
-            if not code.co_filename.startswith(libraries) and "site-packages" not in code.co_filename
-        ]
-        function, line = (own or frames)[-1]
+        files = [code.co_filename for code, _ in frames]
+        own = [i for i, file in enumerate(files) if not file.startswith(libraries) and "site-packages" not in file]
+        function, line = frames[own[-1] if own else -1]
         raise InputError(
             f"{function.co_qualname} ({function.co_filename}, line {line}) raised {type(error).__name__}({error}), "
             "which would end the process; return a value or raise an Exception."

@@ -17,11 +17,7 @@ Row = dict[str, Any]
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
-    """Write a file atomically: a reader, or a kill, sees the old file or the new one.
-
-    Args:
-        path: File to create or replace.
-        content: Its new content; text is encoded as UTF-8.
+    """Write a file atomically: a reader, or a kill, sees the old file or the new one. Text is encoded as UTF-8.
 
     Raises:
         ResultsError: if the file cannot be written, for example on a full disk; the old file then remains.
@@ -38,10 +34,6 @@ def atomic_link(path: Path, link: Path) -> None:
 
     Only for files that are always replaced as a whole; a row appended to one of the two might appear in both.
 
-    Args:
-        path: Existing file.
-        link: File to create or replace.
-
     Raises:
         ResultsError: if `link` cannot be written.
     """
@@ -57,11 +49,7 @@ def atomic_link(path: Path, link: Path) -> None:
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Append rows to a JSON Lines file, after removing an incomplete last line that a kill left.
-
-    Args:
-        path: File to create or extend.
-        rows: Rows to append; they may not hold NaN or infinity.
+    """Append rows without NaN or infinity to a JSON Lines file, after removing an incomplete last line.
 
     Raises:
         ResultsError: if the rows cannot be written, for example on a full disk; earlier rows then remain.
@@ -82,35 +70,18 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the complete rows of a JSON Lines file.
+    """Read the complete rows of a JSON Lines file, in order; none if the file does not exist.
 
     An incomplete last row, left by an interruption, is dropped with a warning.
-
-    Args:
-        path: File to read.
-
-    Returns:
-        The rows in order; none if the file does not exist.
 
     Raises:
         ResultsError: if the file is damaged in any other way.
     """
-    if not path.exists():
-        return []
-    return parse_rows(path, path.read_bytes())
+    return parse_rows(path, path.read_bytes()) if path.exists() else []
 
 
 def parse_rows(path: Path, data: bytes, *, first: int = 1) -> list[Row]:
-    """Parse the complete rows in `data`, which was read from `path`; see `read_rows`.
-
-    Args:
-        path: The file, for messages.
-        data: Its content, from the beginning of a row.
-        first: Number of the first row.
-
-    Raises:
-        ResultsError: if a complete row is damaged.
-    """
+    """Parse the complete rows in `data`, read from `path` where row number `first` begins; see `read_rows`."""
     length = complete_length(data)
     lines = data[:length].splitlines()
     rows = _parse_lines(lines)
@@ -123,23 +94,43 @@ def parse_rows(path: Path, data: bytes, *, first: int = 1) -> list[Row]:
     return rows
 
 
+class RowFile:
+    """Rows of a JSON Lines file that other processes may extend or replace: each row is parsed once.
+
+    Args:
+        path: The file; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._signature: tuple[int, int, int] | None = None  # inode, size, time of the last change
+        self._parsed = b""
+        self._rows: list[Row] = []
+
+    def read(self) -> list[Row]:
+        """Return what `read_rows` would; only what was appended since the last call is parsed."""
+        if not self._path.exists():
+            self._signature, self._parsed, self._rows = None, b"", []
+            return []
+        status = self._path.stat()
+        signature = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if signature != self._signature:
+            data = self._path.read_bytes()
+            if not data.startswith(self._parsed):  # replaced, not extended
+                self._parsed, self._rows = b"", []
+            self._rows += parse_rows(self._path, data[len(self._parsed) :], first=len(self._rows) + 1)
+            self._parsed = data[: complete_length(data)]
+            self._signature = signature if len(self._parsed) == len(data) else None
+        return list(self._rows)
+
+
 def complete_length(data: bytes) -> int:
     """Return the number of bytes up to and including the last newline."""
     return data.rfind(b"\n") + 1
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: File to read.
-
-    Returns:
-        Its value; None if the file does not exist.
-
-    Raises:
-        ResultsError: if the file is damaged.
-    """
+    """Read a JSON file; None if it does not exist. Raise ResultsError if it is damaged."""
     return _parse_json(path, path.read_bytes()) if path.exists() else None
 
 

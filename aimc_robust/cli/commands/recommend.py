@@ -47,12 +47,12 @@ def recommend(
     from aimc_robust.cli.views.recommend import show
     from aimc_robust.errors import InputError
     from aimc_robust.experiments.recommend.run import recommend as recommend_method
-    from aimc_robust.experiments.recommend.run import target_name
     from aimc_robust.experiments.spec.loading import load_spec
     from aimc_robust.io.toml import parse_settings
     from aimc_robust.parallel.cores import available_cpus
     from aimc_robust.report.recommendation.page import write_recommendation
     from aimc_robust.report.write import write_report
+    from aimc_robust.targets.build import build_target
     from aimc_robust.targets.command_line import target_tables
     from aimc_robust.targets.times import parse_times
 
@@ -61,7 +61,7 @@ def recommend(
     if len(times_s) != 1 or len(tables) != 1:
         raise InputError(f"a recommendation needs one device at one time, got --device {device} --time {time}.")
     comparison = load_spec(spec)
-    folder = out or Path("results") / f"{comparison.name}-{target_name(tables[0])}-advice"
+    folder = out or Path("results") / f"{comparison.name}-{build_target(tables[0]).name}-advice"
     with progress_display() as progress:
         recommendation = recommend_method(
             comparison,

@@ -24,14 +24,7 @@ from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, Digital
 
 
 def attribute_models(runners: Sequence[TargetRunner], chips: int, progress: ExperimentProgress) -> list[str]:
-    """Attribute the loss of each model on each device, at its last time.
-
-    Rows are stored as the explanation `attribution`.
-
-    Args:
-        runners: The models.
-        chips: Chips per variant of a crossbar.
-        progress: Callbacks.
+    """Attribute the loss of each model on each device, at its last time; rows are stored as `attribution`.
 
     Returns:
         Remarks on devices that are left out.
@@ -46,32 +39,24 @@ def attribute_models(runners: Sequence[TargetRunner], chips: int, progress: Expe
 
 def _is_explained(runner: TargetRunner, name: str, chips: int, target: str | None = None) -> bool:
     """Return whether rows of an explanation with this number of chips are stored."""
-    rows = runner.results.explanation(name)
-    if rows.empty:
-        return False
-    same = (
-        (rows["model"] == runner.trial.model)
-        & (rows["train_seed"] == runner.trial.train_seed)
-        & (rows["chips"] == chips)
-    )
-    return bool((same if target is None else same & (rows["target"] == target)).any())
+    wanted = _names(runner) | {"chips": chips} | ({} if target is None else {"target": target})
+    rows = runner.results.explanation(name).to_dict("records")
+    return any(wanted.items() <= row.items() for row in rows)
 
 
 def _attributable_devices(spec: EvaluationSpec) -> tuple[list[CrossbarTarget], list[str]]:
     """Return the devices whose loss can be attributed, and remarks on the others."""
-    devices, remarks, compensated = [], [], []
-    for target in last_crossbars(spec):
-        if active_sources(target.crossbar, time_s=target.time_s):
-            devices.append(target)
-        else:
-            remarks.append(f"{target.name} has no error source to attribute the loss to.")
-    for built in spec.build_targets():
-        if isinstance(built, CrossbarTarget) and not built.is_plain:
-            compensated.append(
-                f"{built.name} is not attributed: error sources are switched off one by one on the native backend, "
-                "without compensation."
-            )
-    return devices, remarks + compensated
+    crossbars = last_crossbars(spec)
+    exact = [target.name for target in crossbars if not active_sources(target.crossbar, time_s=target.time_s)]
+    devices = [target for target in crossbars if target.name not in exact]
+    remarks = [f"{name} has no error source to attribute the loss to." for name in exact]
+    remarks += [
+        f"{built.name} is not attributed: error sources are switched off one by one on the native backend, without "
+        "compensation."
+        for built in spec.build_targets()
+        if isinstance(built, CrossbarTarget) and not built.is_plain
+    ]
+    return devices, remarks
 
 
 def _attribute_target(runner: TargetRunner, target: CrossbarTarget, chips: int, progress: ExperimentProgress) -> None:
@@ -102,11 +87,6 @@ def predict_models(runners: Sequence[TargetRunner], chips: int, progress: Experi
 
     Rows are stored as the explanations `prediction` (each target), `prediction_layers`, and `validity` (each device at
     its last time, and the noises, beside Monte Carlo at several strengths of the error).
-
-    Args:
-        runners: The models.
-        chips: Chips of the Monte Carlo evaluation.
-        progress: Callbacks.
 
     Returns:
         A remark if there is nothing to predict.

@@ -119,20 +119,14 @@ def evaluate_models(
                     remarks.add([f"{runner.trial} on {target.name}: {note} (more --chips)."] if note else [])
             progress.finished(runner.trial, means)
         write_tables(results)
-        explained = _first_of_each_label(runners)
+        firsts = {runner.trial.model: runner for runner in reversed(runners)}  # the first of each label
+        explained = [runner for runner in runners if runner is firsts[runner.trial.model]]
         if options.attribution_chips is not None:
             remarks.add(attribute_models(explained, options.attribution_chips, progress))
         if options.prediction_chips is not None:
             remarks.add(predict_models(explained, options.prediction_chips, progress))
         write_tables(results)
     return results
-
-
-def _first_of_each_label(runners: Sequence[TargetRunner]) -> list[TargetRunner]:
-    firsts: dict[str, TargetRunner] = {}
-    for runner in runners:
-        firsts.setdefault(runner.trial.model, runner)
-    return list(firsts.values())
 
 
 def _near_chance(runner: TargetRunner, accuracy: float) -> list[str]:

@@ -15,9 +15,10 @@ from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.recommend.measurement import measure_device
 from aimc_robust.experiments.recommend.proposal import Proposal, propose
-from aimc_robust.experiments.recommend.sweep import BASELINE, reuse_baseline, run_sweep, sweep_spec
+from aimc_robust.experiments.recommend.sweep import BASELINE, reuse_baseline, sweep_spec
 from aimc_robust.experiments.recommend.verdict import Verdict, judge
 from aimc_robust.experiments.results.summary import group_estimates
 from aimc_robust.experiments.results.trial import Trial
@@ -120,9 +121,10 @@ def recommend(
         if weights is None:
             model = _train_baseline(spec, data, folder / "baseline", data_folder, epochs, progress)
         else:
-            model = _load_model(spec, data, weights)
-        on_status(f"measuring the errors of {device.name} on {'the trained model' if weights is None else weights}")
-        errors = measure_device(model, data, device.crossbar, time_s=device.time_s, chip_seed=spec.chip_seed, jobs=jobs)
+            model = build_model(spec.model, data, seed=0)
+            load_weights(model, read_weights(weights), source=str(weights))
+        on_status(f"measuring the errors of {device.name} on {weights or 'the trained model'}")
+        errors = measure_device(model.eval(), data, device, chip_seed=spec.chip_seed, jobs=jobs)
         measurement = {"question": identity, **errors}
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))
@@ -132,16 +134,11 @@ def recommend(
         on_status(f"proposal: {proposal.label}; a sweep of {len(proposal.methods)} methods judges it")
         judging_spec = sweep_spec(spec, target, proposal.methods, seeds=seeds, epochs=epochs, chips=chips)
         reuse_baseline(folder / "baseline", folder / "sweep", judging_spec)
-        results = run_sweep(judging_spec, folder / "sweep", data_folder=data_folder, progress=progress)
-        verdict = judge(proposal.label, BASELINE, device.name, group_estimates(results.table()))
+        compared = compare(judging_spec, folder / "sweep", data_folder=data_folder, progress=progress)
+        verdict = judge(proposal.label, BASELINE, device.name, group_estimates(compared.results.table()))
     recommendation = Recommendation(folder, device.name, measurement, proposal, verdict)
     atomic_write(folder / RECOMMENDATION, json.dumps(_as_json(recommendation), indent=1))
     return recommendation
-
-
-def target_name(target: Any) -> str:
-    """Return the name of a target of a spec."""
-    return build_target(target).name
 
 
 def _train_baseline(
@@ -153,7 +150,7 @@ def _train_baseline(
     progress: ExperimentProgress,
 ) -> nn.Module:
     baseline_spec = sweep_spec(spec, "digital", {BASELINE: {}}, seeds=1, epochs=epochs, chips=1)
-    results = run_sweep(baseline_spec, folder, data_folder=data_folder, progress=progress)
+    results = compare(baseline_spec, folder, data_folder=data_folder, progress=progress).results
     trial = Trial(BASELINE, baseline_spec.train_seeds[0])
     reason = results.failure(trial)
     if reason is not None:
@@ -161,13 +158,7 @@ def _train_baseline(
     model = build_model(spec.model, data, seed=trial.train_seed)
     tensors, _ = read_checkpoint(results.run_folder(trial) / FINISHED)
     model.load_state_dict(tensors)
-    return model.eval()
-
-
-def _load_model(spec: ComparisonSpec, data: DataSet, weights: Path) -> nn.Module:
-    model = build_model(spec.model, data, seed=0)
-    load_weights(model, read_weights(weights), source=str(weights))
-    return model.eval()
+    return model
 
 
 def _measurement_identity(

@@ -8,8 +8,6 @@ from typing import Any
 
 import tomli_w
 
-from aimc_robust.experiments.callbacks.progress import ExperimentProgress
-from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
@@ -28,7 +26,7 @@ def sweep_spec(
     epochs: int | None,
     chips: int | None,
 ) -> ComparisonSpec:
-    """Return a spec that compares `methods` on a device and with digital weights.
+    """Return a spec that compares `methods` on a device and with digital weights; all else is that of `spec`.
 
     Args:
         spec: Source of everything else.
@@ -56,21 +54,8 @@ def sweep_spec(
     return spec_from_dict(values)
 
 
-def run_sweep(
-    spec: ComparisonSpec, folder: Path, *, data_folder: Path, progress: ExperimentProgress
-) -> ComparisonResults:
-    """Run a comparison and return its results."""
-    return compare(spec, folder, data_folder=data_folder, progress=progress).results
-
-
 def reuse_baseline(baseline_folder: Path, sweep_folder: Path, spec: ComparisonSpec) -> None:
-    """Copy the trained baseline into the sweep, which trains the same recipe, seed and data.
-
-    Args:
-        baseline_folder: Results folder of the baseline.
-        sweep_folder: Results folder of the sweep.
-        spec: Spec of the sweep.
-    """
+    """Copy the trained baseline into the sweep, whose spec trains the same recipe, seed and data."""
     run = str(Trial(BASELINE, spec.train_seeds[0]))
     source, destination = baseline_folder / "runs" / run, sweep_folder / "runs" / run
     if (source / FINISHED).exists() and not destination.exists():
