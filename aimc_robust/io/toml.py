@@ -92,8 +92,7 @@ def check_values(value: Any, *, source: str) -> None:
 
 def parse(values: dict[str, Any], model: type[Model], *, source: str) -> Model:
     """Validate values against a model, see `parse_value`."""
-    parsed: Model = parse_value(values, model, source=source)
-    return parsed
+    return parse_value(values, model, source=source)
 
 
 def parse_value(value: Any, kind: Any, *, source: str) -> Any:

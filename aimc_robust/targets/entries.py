@@ -56,8 +56,7 @@ class TargetTable(Table):
 
     def build(self, **fixed: Any) -> Target:
         """Return the target."""
-        target: Target = self.target(**self.arguments(without=("noise", "code_digests")))
-        return target
+        return self.target(**self.arguments(without=("noise", "code_digests")))
 
     @property
     def common(self) -> dict[str, Any]:
@@ -169,16 +168,10 @@ def build_named(name: str) -> Target:
 
 
 def reference_table(reference: str) -> dict[str, Any]:
-    """Return the table of a target that is only an import path.
-
-    Args:
-        reference: Import path of a cell model or a weight noise, or of a function without arguments that returns one.
-
-    Returns:
-        {device} for a cell model, {noise} for a weight noise.
+    """Return the table of a target that is only the import path of a cell model or a weight noise.
 
     Raises:
-        InputError: if the import path leads to neither.
+        InputError: if the import path leads to neither, nor to a function without arguments that returns one.
     """
     built = construct(reference, object, what="target")
     if isinstance(built, CellModel):

@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 from torch import nn
 
@@ -113,21 +113,9 @@ class DigitalTarget(TargetBase):
     """Exact digital weights."""
 
     name: str = "digital"
-
-    @property
-    def backend(self) -> str:
-        """Nothing but the model: `digital`."""
-        return "digital"
-
-    @property
-    def condition(self) -> None:
-        """None: nothing perturbs the weights."""
-        return
-
-    @property
-    def sigma(self) -> float:
-        """0, as nothing perturbs the weights."""
-        return 0.0
+    backend: ClassVar[str] = "digital"
+    condition: ClassVar[None] = None
+    sigma: ClassVar[float] = 0.0
 
     def chips(self, chips: int) -> int:
         """Return 1: all chips are the same."""

@@ -91,14 +91,10 @@ def compare(
     from aimc_robust.experiments.spec.inheritance import read_spec
 
     trial_part = _parse_part(part)
-    _check_engine_options(engine, jobs, threads, ray_address, cpus, gpus)
     values = tuple(overrides or ())
     name = str(read_spec(spec, scale=scale, overrides=values).get("name"))
     folder, model_cache = result_folders(name, scale, out, models)
-    if jobs is not None:
-        from aimc_robust.experiments.execution.forkserver import begin_imports
-
-        begin_imports()  # of torch in the worker processes, in parallel with the imports of this one
+    trial_engine = _build_engine(engine, jobs, threads, ray_address, cpus, gpus)
     from aimc_robust.cli.progress_display import progress_display
     from aimc_robust.experiments.callbacks.progress import ExperimentProgress
     from aimc_robust.report.comparison.run import compare_and_report
@@ -114,7 +110,7 @@ def compare(
             model_cache=model_cache,
             progress=progress,
             machine=machine,
-            engine=_build_engine(engine, jobs, threads, ray_address, cpus, gpus),
+            engine=trial_engine,
             part=trial_part,
             retry_failed=retry_failed,
             tensorboard=tensorboard,
@@ -142,23 +138,23 @@ def _parse_part(text: str) -> tuple[int, int]:
     return int(number), int(parts)
 
 
-def _check_engine_options(
-    engine: str, jobs: int | None, threads: int | None, ray_address: str | None, cpus: int, gpus: float | None
-) -> None:
-    require_known("engine", engine, ("local", "ray"))
-    if engine == "ray" and (jobs is not None or threads is not None):
-        raise InputError("--jobs and --threads need --engine local; on Ray, set --cpus and --gpus of each trial.")
-    if engine == "local" and (ray_address is not None or cpus != 1 or gpus is not None):
-        raise InputError("--ray-address, --cpus and --gpus need --engine ray.")
-
-
 def _build_engine(
-    engine: str, jobs: int | None, threads: int | None, ray_address: str | None, cpus: int, gpus: float | None
+    name: str, jobs: int | None, threads: int | None, ray_address: str | None, cpus: int, gpus: float | None
 ) -> Engine:
+    """Return the engine that the options describe. Raise InputError if one of them does not apply to it."""
+    require_known("engine", name, ("local", "ray"))
+    if name == "ray" and (jobs is not None or threads is not None):
+        raise InputError("--jobs and --threads need --engine local; on Ray, set --cpus and --gpus of each trial.")
+    if name == "local" and (ray_address is not None or cpus != 1 or gpus is not None):
+        raise InputError("--ray-address, --cpus and --gpus need --engine ray.")
+    if jobs is not None:
+        from aimc_robust.experiments.execution.forkserver import begin_imports
+
+        begin_imports()  # of torch in the worker processes, in parallel with the imports of this one
     from aimc_robust.experiments.execution.engines.local import LocalEngine
     from aimc_robust.experiments.execution.engines.ray import RayEngine
     from aimc_robust.experiments.execution.engines.serial import SerialEngine
 
-    if engine == "ray":
+    if name == "ray":
         return RayEngine(address=ray_address, cpus=cpus, gpus=gpus)
     return SerialEngine(threads=threads) if jobs is None else LocalEngine(jobs, threads)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import pandas as pd
 
@@ -152,10 +151,9 @@ def _names(runner: TargetRunner) -> Row:
     return {"model": runner.trial.model, "train_seed": runner.trial.train_seed}
 
 
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _rows(frame: pd.DataFrame) -> list[Row]:
     """Return the rows of a table; its column `condition` becomes `target`."""
-    rows: list[Row] = frame.rename(columns={"condition": "target"}).to_dict("records")
-    return rows
+    return frame.rename(columns={"condition": "target"}).to_dict("records")
 
 
 def _predictable(spec: EvaluationSpec) -> list[DeployableTarget]:

@@ -92,8 +92,15 @@ def evaluate_models(
         results.record_environment(_environment(options.jobs))
         results.record_coverage(analog_part)
         progress.started(trials=len(networks), targets=len(targets), coverage=analog_part, pilot=results.pilot)
-        remarks = _Remarks(results, progress)
-        remarks.add([*notes, *dry_run_warnings])
+        remarks: list[str] = []
+
+        def remark(texts: Sequence[str]) -> None:  # shown at once, and stored for the report
+            remarks.extend(texts)
+            results.write_json_file(NOTES, remarks)
+            for text in texts:
+                progress.note(text)
+
+        remark([*notes, *dry_run_warnings])
         runners = [
             TargetRunner(
                 results=results,
@@ -113,18 +120,18 @@ def evaluate_models(
                 accuracies = runner.run(target, progress)
                 means[target.name] = sum(accuracies) / len(accuracies)
                 if isinstance(target, DigitalTarget):
-                    remarks.add(_near_chance(runner, accuracies[0]))
+                    remark(_near_chance(runner, accuracies[0]))
                 elif spec.precision is not None:
                     note = cap_note(list(accuracies), spec.precision)
-                    remarks.add([f"{runner.trial} on {target.name}: {note} (more --chips)."] if note else [])
+                    remark([f"{runner.trial} on {target.name}: {note} (more --chips)."] if note else [])
             progress.finished(runner.trial, means)
         write_tables(results)
         firsts = {runner.trial.model: runner for runner in reversed(runners)}  # the first of each label
         explained = [runner for runner in runners if runner is firsts[runner.trial.model]]
         if options.attribution_chips is not None:
-            remarks.add(attribute_models(explained, options.attribution_chips, progress))
+            remark(attribute_models(explained, options.attribution_chips, progress))
         if options.prediction_chips is not None:
-            remarks.add(predict_models(explained, options.prediction_chips, progress))
+            remark(predict_models(explained, options.prediction_chips, progress))
         write_tables(results)
     return results
 
@@ -138,21 +145,6 @@ def _near_chance(runner: TargetRunner, accuracy: float) -> list[str]:
         f"{runner.trial} scores {accuracy:.1f} % with digital weights, near chance ({chance:.1f} %): check that "
         "weights, normalization and order of classes are those of its training."
     ]
-
-
-@dataclass
-class _Remarks:
-    """Remarks for the user: shown at once, and stored for the report."""
-
-    results: EvaluationResults
-    progress: ExperimentProgress
-    texts: list[str] = field(default_factory=list)
-
-    def add(self, texts: Sequence[str]) -> None:
-        self.texts += texts
-        self.results.write_json_file(NOTES, self.texts)
-        for text in texts:
-            self.progress.note(text)
 
 
 def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget], options: RunOptions) -> list[str]:

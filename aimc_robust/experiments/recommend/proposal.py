@@ -55,26 +55,27 @@ def propose(sigma: float, *, identified: bool = True) -> Proposal:
     factors = (1.0, SIGMA_FACTOR, LARGE_SIGMA_FACTOR)
     matched, proposed, large = (float(f"{factor * sigma:.3g}") for factor in factors)
     ramp = {"shape": "quadratic", "fraction": RWP_RAMP}
-    methods: dict[str, dict[str, Any]] = {
-        "sgd": {},
-        f"rwp-{matched:g}": {"kind": "rwp", "sigma": matched},
-        f"rwp-{proposed:g}": {"kind": "rwp", "sigma": proposed},
-        f"rwp-{proposed:g}-ramp": {"kind": "rwp", "sigma": proposed, "ramp": ramp},
-        f"rwp-{large:g}-ramp": {"kind": "rwp", "sigma": large, "ramp": ramp},
-        f"m-rwp-{proposed:g}": {"kind": "m-rwp", "sigma": proposed},
-        "sam-ramp": {"kind": "sam", "rho": RHO, "ramp": {"shape": "quadratic", "fraction": SAM_RAMP}},
-    }
-    questions = {
-        "sgd": "does robust training pay on this device",
-        f"rwp-{matched:g}": "is more noise in training than in the device better (Theorem 4.1)",
-        f"rwp-{proposed:g}": "does the ramp help",
-        f"rwp-{proposed:g}-ramp": "is random perturbation better",
-        f"rwp-{large:g}-ramp": "is still more noise better",
-        f"m-rwp-{proposed:g}": "is it worth twice the cost to mix in the clean gradient",
-        "sam-ramp": "is the worst direction better than random ones",
+    candidates: dict[str, tuple[dict[str, Any], str]] = {
+        "sgd": ({}, "does robust training pay on this device"),
+        f"rwp-{matched:g}": (
+            {"kind": "rwp", "sigma": matched},
+            "is more noise in training than in the device better (Theorem 4.1)",
+        ),
+        f"rwp-{proposed:g}": ({"kind": "rwp", "sigma": proposed}, "does the ramp help"),
+        f"rwp-{proposed:g}-ramp": ({"kind": "rwp", "sigma": proposed, "ramp": ramp}, "is random perturbation better"),
+        f"rwp-{large:g}-ramp": ({"kind": "rwp", "sigma": large, "ramp": ramp}, "is still more noise better"),
+        f"m-rwp-{proposed:g}": (
+            {"kind": "m-rwp", "sigma": proposed},
+            "is it worth twice the cost to mix in the clean gradient",
+        ),
+        "sam-ramp": (
+            {"kind": "sam", "rho": RHO, "ramp": {"shape": "quadratic", "fraction": SAM_RAMP}},
+            "is the worst direction better than random ones",
+        ),
     }
     label = "sam-ramp" if sigma < SAM_LIMIT else f"rwp-{proposed:g}-ramp"
-    questions.pop(label)
+    methods = {name: table for name, (table, _) in candidates.items()}
+    questions = {name: question for name, (_, question) in candidates.items() if name != label}
     return Proposal(label, _reasons(sigma, proposed, identified), methods, questions)
 
 

@@ -172,8 +172,7 @@ def _measurement_identity(
         "weights": None if weights is None else read_weights(weights).id,
         "first": spec.train_seeds[0] if weights is None else None,
     }
-    identity: dict[str, Any] = json.loads(json.dumps(values))
-    return identity
+    return json.loads(json.dumps(values))
 
 
 def _as_json(recommendation: Recommendation) -> dict[str, Any]:

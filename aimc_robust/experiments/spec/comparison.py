@@ -133,13 +133,11 @@ class ComparisonSpec(ExperimentSpec):
 
     def config(self) -> TrainingConfig:
         """Return the training configuration that all methods share."""
-        config: TrainingConfig = self.training.build()
-        return config
+        return self.training.build()
 
     def config_of(self, label: str) -> TrainingConfig:
         """Return the training configuration of the method `label`."""
-        config: TrainingConfig = parse(self._merged(label, "training"), TrainingTable, source="training").build()
-        return config
+        return parse(self._merged(label, "training"), TrainingTable, source="training").build()
 
     def data_of(self, label: str) -> DataSpec:
         """Return the data set of the method `label`."""
@@ -152,8 +150,7 @@ class ComparisonSpec(ExperimentSpec):
     def _merged(self, label: str, table: str) -> dict[str, Any]:
         """Return the keys of a table of the spec with those that the method overrides."""
         common = {table: getattr(self, table).model_dump(mode="json")}
-        merged: dict[str, Any] = deep_merge(common, self.overrides_of(label))[table]
-        return merged
+        return deep_merge(common, self.overrides_of(label))[table]
 
     def overrides_of(self, label: str) -> dict[str, dict[str, Any]]:
         """Return the keys of `data`, `model` and `training` that the method `label` overrides."""
@@ -167,8 +164,7 @@ class ComparisonSpec(ExperimentSpec):
 
     def method(self, label: str, *, seed: int) -> Method:
         """Build the method `label`. `seed` is the root of its random draws."""
-        method: Method = self.methods[label].build(seed=seed)
-        return method
+        return self.methods[label].build(seed=seed)
 
     def build_targets(self) -> list[Target]:
         """Build the targets, in the order of the spec."""
@@ -176,10 +172,7 @@ class ComparisonSpec(ExperimentSpec):
 
     def build_diagnostics(self) -> DiagnosticsConfig | None:
         """Return what is measured after each epoch, with the same images and draws for every training, or None."""
-        if self.diagnostics is None:
-            return None
-        config: DiagnosticsConfig = self.diagnostics.build(seed=self.data_seed)
-        return config
+        return None if self.diagnostics is None else self.diagnostics.build(seed=self.data_seed)
 
     def recipe(self, label: str, seed: int) -> str:
         """Return a hash of everything that decides a trained model: its key in a shared model folder.

@@ -60,19 +60,14 @@ class MethodTable(Table):
     training: table_model(TrainingConfig, "TrainingOverride", partial=True) | None = None  # type: ignore[valid-type]
 
     def build(self, **fixed: Any) -> Method:
-        """Return the method.
-
-        Args:
-            **fixed: `seed`, the root seed of its random draws.
-        """
+        """Return the method; `fixed` is `seed`, the root seed of its random draws."""
         options = self.arguments(without=("kind", "noise", *OVERRIDES))
         if isinstance(options.get("ramp"), str):
             options["ramp"] = Ramp(shape=options["ramp"])
         noise = getattr(self, "noise", None)
         if noise is not None:
             options["noise"] = _training_noise(noise)
-        method: Method = self.target(**options, **fixed)
-        return method
+        return self.target(**options, **fixed)
 
 
 def _training_noise(entry: Any) -> WeightNoise:
