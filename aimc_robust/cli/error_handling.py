@@ -31,12 +31,6 @@ def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, Non
     """Make a command end with an exit code on errors and Ctrl-C.
 
     An error is shown as one line, a warning as a note. With `set_debug(True)`, errors are raised.
-
-    Args:
-        command: The function of a command.
-
-    Returns:
-        The function with error handling.
     """
 
     @functools.wraps(command)

@@ -7,7 +7,7 @@ from torch import nn
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, split_argument
-from aimc_robust.io.user_code import import_callable
+from aimc_robust.io.user_code import import_callable, is_reference
 from aimc_robust.metrics import Metric
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.registry import build_model
@@ -38,8 +38,8 @@ def load_metrics(references: Sequence[str]) -> dict[str, Metric]:
     """Import metric functions by their paths `package.module:function`; return function name -> function."""
     metrics: dict[str, Metric] = {}
     for reference in references:
-        module, colon, name = reference.partition(":")
-        if not colon or not module or not name:
+        name = reference.partition(":")[2]
+        if not is_reference(reference):
             raise InputError(f"a metric must be package.module:function, got {reference!r}.")
         if name in metrics:
             raise InputError(f"two metrics have the name {name!r}; rename one of the functions.")

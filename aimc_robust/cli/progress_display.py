@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -18,11 +19,7 @@ SILENCE_S = 60.0  # after which an epoch is worth a line
 
 
 class PlainProgress(ExperimentProgress):
-    """Prints a line per trained model, or, where nothing is trained, per model and target.
-
-    Args:
-        console: Where to print.
-    """
+    """Prints a line per trained model, or, where nothing is trained, per model and target."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -85,12 +82,7 @@ class PlainProgress(ExperimentProgress):
 
 
 class RichProgress(PlainProgress):
-    """Prints the same lines above two live bars: all models, and the model that reported last.
-
-    Args:
-        console: Where to print.
-        bars: The live bars.
-    """
+    """Prints the same lines above two live bars: all models, and the model that reported last."""
 
     def __init__(self, console: Console, bars: Progress) -> None:
         super().__init__(console)
@@ -99,13 +91,11 @@ class RichProgress(PlainProgress):
         self._trial_bar = bars.add_task("", total=None)
         self._epochs_done: dict[Trial, int] = {}  # several trials may be in progress
 
-    def started(
-        self, *, trials: int, epochs: int = 0, targets: int = 0, coverage: str = "", pilot: int | None = None
-    ) -> None:
+    def started(self, **sizes: Any) -> None:
         """Print the size of the experiment, and set the length of the bars."""
-        super().started(trials=trials, epochs=epochs, targets=targets, coverage=coverage, pilot=pilot)
+        super().started(**sizes)
         self._epochs_done = {}
-        self._bars.update(self._all_bar, total=trials * epochs, visible=epochs > 0)
+        self._bars.update(self._all_bar, total=self._trial_count * self._epochs, visible=self._epochs > 0)
 
     def training(self, trial: Trial, *, done: int) -> None:
         """Show that the training of a trial starts or resumes."""
@@ -154,27 +144,16 @@ def progress_display() -> Iterator[PlainProgress]:
     if not console.is_terminal:
         yield PlainProgress(console)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
+    description, left = TextColumn("{task.description}"), TextColumn("left")
+    columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:  # the bars disappear at the end
         yield RichProgress(console, bars)
 
 
 def estimate_text(accuracies: Sequence[float], pilot: int | None = None) -> str:
-    """Format mean and half-width of the 95 % interval over the chips so far.
+    """Format mean and half-width of the 95 % interval over the chips so far, as `88.41 ± 0.52 % (10 chips)`.
 
-    Args:
-        accuracies: Accuracy of each chip [percent].
-        pilot: Number of pilot chips of Stein's two-stage interval; None for a fixed number of chips.
-
-    Returns:
-        Text such as `88.41 ± 0.52 % (10 chips)`.
+    `pilot` is the number of pilot chips of Stein's two-stage interval; None for a fixed number of chips.
     """
     mean, (_, high) = float(np.mean(accuracies)), t_interval(np.asarray(accuracies), pilot)
     chips = _count(len(accuracies), "chip")

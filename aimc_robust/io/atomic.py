@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson  # strict, and three times as fast as json: a report reads 100 000 rows
 
@@ -56,9 +56,11 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """
     lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
     with _os_errors_as_results_error(path), path.open("ab+", buffering=0) as file:
-        if file.tell() and not _ends_with_newline(file):
-            file.seek(0)
-            file.truncate(complete_length(file.read()))
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(complete_length(file.read()))
         length = file.seek(0, os.SEEK_END)
         try:
             remaining = memoryview(lines)
@@ -178,8 +180,3 @@ def _os_errors_as_results_error(path: Path) -> Iterator[None]:
             f"{path} cannot be written ({error.strerror or error}). Fix the cause and run the command again; finished "
             "work is kept."
         ) from error
-
-
-def _ends_with_newline(file: BinaryIO) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"

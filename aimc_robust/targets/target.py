@@ -46,8 +46,7 @@ class TargetBase:
     Attributes:
         name: Unique name, see NAME.
         split: Images that are evaluated.
-        selected_at: Sigma of early stopping whose selected epoch is evaluated; None: the one that fits best, see
-            `selection`.
+        selected_at: Sigma of early stopping whose selected epoch is evaluated; None: the nearest, see `select_epoch`.
     """
 
     name: str
@@ -86,10 +85,7 @@ class TargetBase:
 def select_epoch(config: TrainingConfig, selected_at: float | None, std: float | None) -> int:
     """Return the index of `config.selections` whose sigma is `selected_at`; if that is None, the nearest to `std`.
 
-    Args:
-        config: The training configuration.
-        selected_at: Sigma of early stopping, or None.
-        std: Standard deviation relative to each filter's maximum; None if there is none to compare.
+    `std` is the standard deviation relative to each filter's maximum; None if there is none to compare.
 
     Raises:
         InputError: if training does not select at `selected_at`, or nothing names one of several selections.
@@ -125,11 +121,7 @@ class DigitalTarget(TargetBase):
 @final
 @dataclass(frozen=True)
 class NoiseTarget(TargetBase):
-    """Weights perturbed by a weight noise.
-
-    Attributes:
-        noise: The noise; each chip is one draw.
-    """
+    """Weights perturbed by a weight noise; each chip is one draw."""
 
     noise: WeightNoise
 
@@ -156,12 +148,7 @@ class NoiseTarget(TargetBase):
 @final
 @dataclass(frozen=True)
 class RadiusTarget(TargetBase):
-    """Gaussian noise of a given L2 length, whose sigma is found for each model.
-
-    Attributes:
-        radius: Root mean square L2 length over all analog weights.
-        scale: Scale of the noise, see `noise.Gaussian`.
-    """
+    """Gaussian noise of root mean square L2 length `radius` over all analog weights; sigma is found for each model."""
 
     radius: float
     scale: NoiseScale = "filter_norm"
@@ -174,11 +161,7 @@ class RadiusTarget(TargetBase):
 @final
 @dataclass(frozen=True)
 class AscentTarget(TargetBase):
-    """A step of a given L2 length along the loss gradient of one training batch per chip, as SAM takes it.
-
-    Attributes:
-        radius: L2 length over all analog weights.
-    """
+    """A step of L2 length `radius` over all analog weights, along the loss gradient of one training batch per chip."""
 
     radius: float
 

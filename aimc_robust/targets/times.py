@@ -12,13 +12,7 @@ LABELS = ("d", "h", "min")  # units of times in names, the largest first
 
 
 def parse_times(text: str) -> list[float]:
-    """Parse a list of times such as 0,1h,1d,5d.
-
-    Args:
-        text: Numbers with an optional unit s, min, h, d or y, separated by commas.
-
-    Returns:
-        Seconds since programming, ascending, without duplicates.
+    """Parse times such as 0,1h,1d,5d to seconds since programming, ascending, without duplicates.
 
     Raises:
         InputError: if the text is invalid.

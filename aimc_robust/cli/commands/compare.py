@@ -91,6 +91,8 @@ def compare(
     from aimc_robust.experiments.spec.inheritance import read_spec
 
     trial_part = _parse_part(part)
+    ray_options = ray_address is not None or cpus != 1 or gpus is not None
+    _check_engine(engine, local_options=jobs is not None or threads is not None, ray_options=ray_options)
     values = tuple(overrides or ())
     name = str(read_spec(spec, scale=scale, overrides=values).get("name"))
     folder, model_cache = result_folders(name, scale, out, models)
@@ -138,15 +140,17 @@ def _parse_part(text: str) -> tuple[int, int]:
     return int(number), int(parts)
 
 
+def _check_engine(name: str, *, local_options: bool, ray_options: bool) -> None:
+    require_known("engine", name, ("local", "ray"))
+    if name == "ray" and local_options:
+        raise InputError("--jobs and --threads need --engine local; on Ray, set --cpus and --gpus of each trial.")
+    if name == "local" and ray_options:
+        raise InputError("--ray-address, --cpus and --gpus need --engine ray.")
+
+
 def _build_engine(
     name: str, jobs: int | None, threads: int | None, ray_address: str | None, cpus: int, gpus: float | None
 ) -> Engine:
-    """Return the engine that the options describe. Raise InputError if one of them does not apply to it."""
-    require_known("engine", name, ("local", "ray"))
-    if name == "ray" and (jobs is not None or threads is not None):
-        raise InputError("--jobs and --threads need --engine local; on Ray, set --cpus and --gpus of each trial.")
-    if name == "local" and (ray_address is not None or cpus != 1 or gpus is not None):
-        raise InputError("--ray-address, --cpus and --gpus need --engine ray.")
     if jobs is not None:
         from aimc_robust.experiments.execution.forkserver import begin_imports
 

@@ -66,14 +66,7 @@ def evaluate_models(
     Finished chips are not evaluated again: after any interruption the same call continues, and ends with the numbers of
     an uninterrupted run. A call with more chips adds them.
 
-    Args:
-        spec: The spec.
-        networks: The networks with trained weights, in the order of `spec.models`.
-        data: The test images.
-        folder: The results folder; created if it does not exist.
-        options: Number of processes and explanations.
-        progress: Callbacks.
-        notes: Remarks for the report.
+    `networks` have the trained weights of `spec.models`, in their order; `notes` are remarks for the report.
 
     Raises:
         DataError: if the labels do not fit the outputs.
@@ -139,12 +132,11 @@ def evaluate_models(
 def _near_chance(runner: TargetRunner, accuracy: float) -> list[str]:
     """Return a remark if digital weights score near chance."""
     chance = 100.0 / runner.data.classes
-    if accuracy >= CHANCE_FACTOR * chance:
-        return []
-    return [
+    remark = (
         f"{runner.trial} scores {accuracy:.1f} % with digital weights, near chance ({chance:.1f} %): check that "
         "weights, normalization and order of classes are those of its training."
-    ]
+    )
+    return [remark] if accuracy < CHANCE_FACTOR * chance else []
 
 
 def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget], options: RunOptions) -> list[str]:

@@ -28,14 +28,7 @@ GENERIC_STEMS = ("checkpoint", "model", "best", "last", "weights", "pytorch_mode
 
 
 class TrainedModel(StrictModel):
-    """One file of trained weights. Models of one label share a recipe and differ by their seed.
-
-    Attributes:
-        label: Name of the recipe.
-        seed: Number of the model among those of its label.
-        file: Path of the weights.
-        id: Hash of the file.
-    """
+    """One file of trained weights and its hash `id`. Models of one label share a recipe and differ by their seed."""
 
     label: str = pydantic.Field(pattern=NAME)
     seed: int
@@ -49,15 +42,9 @@ class TrainedModel(StrictModel):
 
 
 class ImagesInfo(StrictModel):
-    """Name and identity of the test images.
+    """The test images: the name that they were loaded by, a hash `id` of their content, and what else a report says.
 
-    Attributes:
-        name: The name that they were loaded by.
-        id: Hash of their content.
-        count: Number of images.
-        classes: Number of classes.
-        normalization: How they are normalized, as text.
-        calibrated_on: The images that converter ranges and compensations are estimated on, as text.
+    `calibrated_on` tells the images that converter ranges and compensations are estimated on.
     """
 
     name: str
@@ -139,11 +126,9 @@ class EvaluationSpec(ExperimentSpec):
 
 
 def parse_models(arguments: Sequence[str], ids: Sequence[str]) -> list[TrainedModel]:
-    """Parse models from arguments `FILE` or `LABEL=FILE`. A repeated label is another seed of the same recipe.
+    """Parse models from arguments `FILE` or `LABEL=FILE`, with the hash of each file.
 
-    Args:
-        arguments: The arguments.
-        ids: Hash of each file.
+    A repeated label is another seed of the same recipe.
 
     Raises:
         InputError: if a label is invalid, a file is given twice under one label, or two files name the same model.
