@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -9,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from aimc_robust.devices.library import card_names
+from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, short_repr
 from aimc_robust.io.toml import load_toml
 from aimc_robust.io.user_code import is_reference
 from aimc_robust.targets.build import build_target, build_targets, self_contained_target
 from aimc_robust.targets.entries import reference_table
-from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget, Target
-from aimc_robust.targets.times import time_label
+from aimc_robust.targets.target import UNITS_S, CrossbarTarget, DeployableTarget, DigitalTarget, Target, time_label
 
 
 def target_tables(devices: Sequence[str], times_s: Sequence[float], options: dict[str, Any]) -> list[Any]:
@@ -81,3 +82,21 @@ def deployable(target: Target) -> DeployableTarget:
             "or a noise of a given strength."
         )
     return target
+
+
+def parse_times(text: str) -> list[float]:
+    """Parse times such as 0,1h,1d,5d to seconds since programming, ascending, without duplicates.
+
+    Raises:
+        InputError: if the text is invalid.
+    """
+    times_s = []
+    for part in text.split(","):
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)\s*(s|min|h|d|y)?", part.strip())
+        if match is None:
+            raise InputError(
+                f"times are numbers with s, min, h, d or y, such as 0,1h,1d,5d; got {short_repr(part.strip())}."
+            )
+        times_s.append(float(match[1]) * UNITS_S[match[2] or ""])
+        require_time(times_s[-1])
+    return sorted(set(times_s))

@@ -30,8 +30,8 @@ from aimc_robust.targets.target import (
     Target,
     as_name,
     require_name,
+    time_label,
 )
-from aimc_robust.targets.times import time_label
 
 NOISES: dict[str, type[Gaussian] | type[Laplace]] = {"gaussian": Gaussian, "laplace": Laplace}
 NAMED_NOISE = re.compile(r"(gaussian|laplace)-(\d+(?:\.\d+)?)")

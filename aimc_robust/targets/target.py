@@ -9,7 +9,8 @@ from torch import nn
 
 from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
 from aimc_robust.analysis.weight_step import WeightStep
-from aimc_robust.errors import InputError, short_repr
+from aimc_robust.devices.limits import DAY_S, YEAR_S
+from aimc_robust.errors import InputError, exact_text, short_repr
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch
@@ -25,6 +26,10 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 """Pattern of labels and target names, which also name folders and columns."""
 
 
+UNITS_S = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": DAY_S, "y": YEAR_S}
+LABELS = ("d", "h", "min")  # units of times in names, the largest first
+
+
 def require_name(what: str, name: str, *, reserved: str = "digital") -> str:
     """Return a name, see NAME. Raise InputError if it cannot be one, or is reserved."""
     if not re.fullmatch(NAME, name) or name == reserved:
@@ -37,6 +42,12 @@ def require_name(what: str, name: str, *, reserved: str = "digital") -> str:
 def as_name(text: str, default: str) -> str:
     """Return a name, see NAME, that is made from any text; `default` if nothing of it can be one."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", text).lstrip("._-")[:80] or default
+
+
+def time_label(time_s: float) -> str:
+    """Return a time for a name: 86400 -> 1d, 5400 -> 90min, 20 -> 20s."""
+    unit = next((unit for unit in LABELS if time_s >= UNITS_S[unit] and time_s % UNITS_S[unit] == 0), "s")
+    return f"{exact_text(time_s / UNITS_S[unit])}{unit}".replace("+", "")  # 1e+09 is no name
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from aimc_robust.models.checkpoint import load_model_tensors, read_checkpoint
 from aimc_robust.models.registry import build_model
 from aimc_robust.report.write import write_report
 from aimc_robust.targets.build import build_target, build_targets
-from aimc_robust.targets.times import time_label
+from aimc_robust.targets.target import time_label
 
 CONVERTERS = """
 targets = [

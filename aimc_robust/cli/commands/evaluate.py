@@ -104,8 +104,7 @@ def evaluate(
     from aimc_robust.models.spec import ModelSpec
     from aimc_robust.parallel.cores import available_cpus
     from aimc_robust.report.write import write_report
-    from aimc_robust.targets.command_line import target_tables
-    from aimc_robust.targets.times import parse_times
+    from aimc_robust.targets.command_line import parse_times, target_tables
 
     targets = target_tables(device, parse_times(times), parse_settings(set_ or []))
     metrics = load_metrics(metric or [])

@@ -53,8 +53,7 @@ def recommend(
     from aimc_robust.report.recommendation.page import write_recommendation
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.build import build_target
-    from aimc_robust.targets.command_line import target_tables
-    from aimc_robust.targets.times import parse_times
+    from aimc_robust.targets.command_line import parse_times, target_tables
 
     times_s = parse_times(time)
     tables = target_tables([device], times_s, parse_settings(set_ or []))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import pandas as pd
 
@@ -17,7 +18,6 @@ from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.evaluation_tables import group_by_device
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
-from aimc_robust.io.atomic import Row
 from aimc_robust.parallel.process_pool import use_threads
 from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget
 
@@ -38,7 +38,7 @@ def attribute_models(runners: Sequence[TargetRunner], chips: int, progress: Expe
 
 def _is_explained(runner: TargetRunner, name: str, chips: int, target: str | None = None) -> bool:
     """Return whether rows of an explanation with this number of chips are stored."""
-    wanted = _names(runner) | {"chips": chips} | ({} if target is None else {"target": target})
+    wanted = vars(runner.trial) | {"chips": chips} | ({} if target is None else {"target": target})
     rows = runner.results.explanation(name).to_dict("records")
     return any(wanted.items() <= row.items() for row in rows)
 
@@ -71,14 +71,9 @@ def _attribute_target(runner: TargetRunner, target: CrossbarTarget, chips: int, 
         jobs=runner.jobs,
         on_chip=lambda done, total: progress.explaining(description, done=done, total=total),
     )
-    common = _names(runner) | {
-        "target": target.name,
-        "chips": chips,
-        "exact": attribution.ideal_accuracy,
-        "whole": attribution.crossbar_accuracy,
-    }
     table = attribution.table.astype({"weights": object}).where(attribution.table.notna(), None)
-    runner.results.add_explanation("attribution", [common | row for row in _rows(table)])
+    accuracies = {"exact": attribution.ideal_accuracy, "whole": attribution.crossbar_accuracy}
+    _store(runner, "attribution", table, {"target": target.name, "chips": chips} | accuracies)
 
 
 def predict_models(runners: Sequence[TargetRunner], chips: int, progress: ExperimentProgress) -> list[str]:
@@ -119,17 +114,11 @@ def _predict_model(
         chip_seed=seed,
         jobs=runner.jobs,
     )
-    common, results = _names(runner), runner.results
-    cost = prediction.seconds / _chip_s(runner, targets[0])
-    results.add_explanation("prediction_layers", [common | row for row in _rows(prediction.layers)])
-    results.add_explanation(
-        "prediction",
-        [
-            common | {"cost": cost} | row | {"left_out": ", ".join(prediction.left_out[row["target"]])}
-            for row in _rows(prediction.table)
-        ],
-    )
-    results.add_explanation("validity", [common | row for row in _rows(check.table)])
+    left_out = [", ".join(prediction.left_out[name]) for name in prediction.table["condition"]]
+    cost = {"cost": prediction.seconds / _chip_s(runner, targets[0])}
+    _store(runner, "prediction_layers", prediction.layers)
+    _store(runner, "prediction", prediction.table.assign(left_out=left_out), cost)
+    _store(runner, "validity", check.table)
 
 
 def _chip_s(runner: TargetRunner, target: DeployableTarget) -> float:
@@ -147,13 +136,11 @@ def _chip_s(runner: TargetRunner, target: DeployableTarget) -> float:
     return min(seconds)
 
 
-def _names(runner: TargetRunner) -> Row:
-    return {"model": runner.trial.model, "train_seed": runner.trial.train_seed}
-
-
-def _rows(frame: pd.DataFrame) -> list[Row]:
-    """Return the rows of a table; its column `condition` becomes `target`."""
-    return frame.rename(columns={"condition": "target"}).to_dict("records")
+def _store(runner: TargetRunner, name: str, table: pd.DataFrame, columns: Mapping[str, Any] | None = None) -> None:
+    """Store a table as an explanation, with further columns first; its column `condition` becomes `target`."""
+    common = vars(runner.trial) | (columns or {})
+    rows = table.rename(columns={"condition": "target"}).to_dict("records")
+    runner.results.add_explanation(name, [common | row for row in rows])
 
 
 def _predictable(spec: EvaluationSpec) -> list[DeployableTarget]:

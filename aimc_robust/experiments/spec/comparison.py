@@ -7,7 +7,7 @@ import itertools
 import json
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -18,7 +18,7 @@ from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.experiments.spec.inheritance import deep_merge
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.experiments.spec.methods import OVERRIDES, MethodEntry, TrainingTable
-from aimc_robust.io.table_model import Table, as_validation_error, table_model
+from aimc_robust.io.table_model import as_validation_error, table_model
 from aimc_robust.io.toml import parse
 from aimc_robust.io.user_code import is_reference
 from aimc_robust.models.spec import ModelSpec
@@ -30,12 +30,6 @@ from aimc_robust.training.methods.base import Method
 
 # Keys that change no number: diagnostics only observe a training, the others describe the spec.
 DESCRIPTIVE_KEYS = frozenset({"diagnostics", "question", "report_sections", "scale", "multiply", "overrides"})
-
-if TYPE_CHECKING:
-    DiagnosticsTable = Table
-else:
-    DiagnosticsTable = table_model(DiagnosticsConfig, "DiagnosticsTable", fixed={"seed": 0})
-
 
 Label = Annotated[str, pydantic.AfterValidator(lambda label: require_name("a label", label, reserved=""))]
 
@@ -77,7 +71,7 @@ class ComparisonSpec(ExperimentSpec):
     model: ModelSpec
     training: TrainingTable
     methods: dict[Label, MethodEntry] = pydantic.Field(min_length=1)
-    diagnostics: DiagnosticsTable | None = None
+    diagnostics: table_model(DiagnosticsConfig, "DiagnosticsTable", fixed={"seed": 0}) | None = None  # type: ignore[valid-type]
     report_sections: list[str] = pydantic.Field(default_factory=list)
     scale: str | None = None
     multiply: dict[str, float] = pydantic.Field(default_factory=dict)

@@ -21,10 +21,9 @@ from aimc_robust.training.methods.registry import METHODS
 
 OVERRIDES = ("data", "model", "training")  # tables that a method may override
 
-if TYPE_CHECKING:
-    TrainingTable = Table
-else:
-    TrainingTable = table_model(TrainingConfig, "TrainingTable")
+
+class TrainingTable(table_model(TrainingConfig, "TrainingKeys")):  # type: ignore[misc]
+    """How models are trained: the fields of `TrainingConfig`."""
 
 
 class RampTable(table_model(Ramp, "RampKeys", partial=True)):  # type: ignore[misc]
