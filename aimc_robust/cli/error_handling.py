@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import ParamSpec, TextIO
+from typing import Any, ParamSpec
 
 import typer
 
@@ -86,14 +86,7 @@ def _interruption_as_keyboard_interrupt() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     typer.echo(f"note: {' '.join(str(message).split())}", err=True)
 
 

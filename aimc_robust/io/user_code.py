@@ -69,13 +69,10 @@ def _add_search_paths(module: str, near: Iterable[Path] = ()) -> None:
 
 
 def import_callable(reference: str, *, what: str, kind: type = object, near: Iterable[Path] = ()) -> Callable[..., Any]:
-    """Import the function or class that `package.module:name` names.
+    """Import the function or class that `package.module:name` names, for use as `what`.
 
-    Args:
-        reference: The import path; modules in the working directory are found too.
-        what: What it is imported for, for error messages.
-        kind: What a call must return; a class of another kind is refused before it is called.
-        near: Folders in which, and above which, modules are found too.
+    Modules in the working directory, and in and above the folders `near`, are found too. A call must return a `kind`:
+    a class of another kind is refused before it is called.
 
     Raises:
         InputError: If the module cannot be imported, has no such function or class, or is part of Python.

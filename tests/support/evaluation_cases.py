@@ -10,7 +10,7 @@ from support.nets import images, net
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.evaluation_images import load_evaluation_images
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
-from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
+from aimc_robust.experiments.evaluate.run import evaluate_models
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images, parse_models, split_argument
 from aimc_robust.io.toml import parse_settings
 from aimc_robust.models.pretrained import load_weights, read_weights
@@ -82,7 +82,5 @@ def evaluation_inputs(arguments, shown, *, devices=("rram-milo2021",), times_s=(
 
 def run(folder, question, models, shown, *, progress=None, notes=(), **options):
     """The evaluation, in this process with one thread unless `jobs` says otherwise."""
-    options = RunOptions(**{"jobs": 1, **options})
-    return evaluate_models(
-        question, models, shown, folder, options=options, progress=progress or ExperimentProgress(), notes=notes
-    )
+    options = {"jobs": 1, **options}
+    return evaluate_models(question, models, shown, folder, progress=progress, notes=notes, **options)

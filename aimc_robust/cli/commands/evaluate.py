@@ -98,7 +98,7 @@ def evaluate(
     from aimc_robust.cli.progress_display import progress_display
     from aimc_robust.cli.views.evaluate import show
     from aimc_robust.data.evaluation_images import load_evaluation_images
-    from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
+    from aimc_robust.experiments.evaluate.run import evaluate_models
     from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
     from aimc_robust.io.toml import parse, parse_settings
     from aimc_robust.models.spec import ModelSpec
@@ -132,14 +132,19 @@ def evaluate(
         "threshold": above,
     }
     spec = parse(values, EvaluationSpec, source="evaluate")
-    options = RunOptions(
-        jobs=jobs or len(available_cpus()),
-        batch_size=batch_size,
-        metrics=metrics,
-        attribution_chips=explain_chips if attribute else None,
-        prediction_chips=explain_chips if predict else None,
-    )
     with progress_display() as progress:
-        results = evaluate_models(spec, models, test_images, out, options=options, progress=progress, notes=notes)
+        results = evaluate_models(
+            spec,
+            models,
+            test_images,
+            out,
+            jobs=jobs or len(available_cpus()),
+            batch_size=batch_size,
+            metrics=metrics,
+            attribution_chips=explain_chips if attribute else None,
+            prediction_chips=explain_chips if predict else None,
+            progress=progress,
+            notes=notes,
+        )
     show(results)
     typer.echo(f"report: {write_report(out)}")

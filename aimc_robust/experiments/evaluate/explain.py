@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import pandas as pd
 
@@ -18,6 +17,7 @@ from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.evaluation_tables import group_by_device
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
+from aimc_robust.io.atomic import Row
 from aimc_robust.parallel.process_pool import use_threads
 from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget
 
@@ -136,7 +136,7 @@ def _chip_s(runner: TargetRunner, target: DeployableTarget) -> float:
     return min(seconds)
 
 
-def _store(runner: TargetRunner, name: str, table: pd.DataFrame, columns: Mapping[str, Any] | None = None) -> None:
+def _store(runner: TargetRunner, name: str, table: pd.DataFrame, columns: Row | None = None) -> None:
     """Store a table as an explanation, with further columns first; its column `condition` becomes `target`."""
     common = vars(runner.trial) | (columns or {})
     rows = table.rename(columns={"condition": "target"}).to_dict("records")

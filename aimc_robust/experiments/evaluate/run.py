@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,32 +31,17 @@ from aimc_robust.training.fabric import Machine
 CHANCE_FACTOR = 1.5  # an accuracy below this multiple of chance is reported
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Options of an evaluation that change no number.
-
-    Attributes:
-        jobs: Processes, as for `ar.evaluate`.
-        batch_size: Images per batch.
-        metrics: Name -> further metric.
-        attribution_chips: Chips per variant of the error attribution; None: no attribution.
-        prediction_chips: Chips of the Monte Carlo evaluation beside the loss prediction; None: no prediction.
-    """
-
-    jobs: int | None = None
-    batch_size: int = EVALUATION_BATCH_SIZE
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
-    attribution_chips: int | None = None
-    prediction_chips: int | None = None
-
-
 def evaluate_models(
     spec: EvaluationSpec,
     networks: Sequence[nn.Module],
     data: DataSet,
     folder: Path,
     *,
-    options: RunOptions | None = None,
+    jobs: int | None = None,
+    batch_size: int = EVALUATION_BATCH_SIZE,
+    metrics: Mapping[str, Metric] | None = None,
+    attribution_chips: int | None = None,
+    prediction_chips: int | None = None,
     progress: ExperimentProgress | None = None,
     notes: Sequence[str] = (),
 ) -> EvaluationResults:
@@ -66,7 +50,9 @@ def evaluate_models(
     Finished chips are not evaluated again: after any interruption the same call continues, and ends with the numbers of
     an uninterrupted run. A call with more chips adds them.
 
-    `networks` have the trained weights of `spec.models`, in their order; `notes` are remarks for the report.
+    `networks` have the trained weights of `spec.models`, in their order; `notes` are remarks for the report. Where
+    `attribution_chips` or `prediction_chips` is given, the loss is attributed with so many chips per variant of a
+    crossbar, or predicted beside a Monte Carlo evaluation of so many chips.
 
     Raises:
         DataError: if the labels do not fit the outputs.
@@ -74,15 +60,17 @@ def evaluate_models(
         ResultsError: if the folder holds other results, is locked, or is not writable.
         WorkerError: if a worker process fails.
     """
-    options, progress = options or RunOptions(), progress or ExperimentProgress()
+    progress, metrics = progress or ExperimentProgress(), metrics or {}
     targets = spec.build_targets()
     analog_part = coverage(networks[0], data.example).summary()
-    dry_run_warnings = _dry_run(networks[0], data, targets, options)
+    dry_run_warnings = _dry_run(networks[0], data, targets)
+    if metrics:  # on all images: some metrics need every class
+        measure(networks[0].eval(), data.batches("test", batch_size), metrics)
     with lock_folder(folder), warnings.catch_warnings():
         for text in dry_run_warnings:  # once is enough
             warnings.filterwarnings("ignore", message=re.escape(text))
         results = EvaluationResults.create(folder, spec)
-        results.record_environment(_environment(options.jobs))
+        results.record_environment(_environment(jobs))
         results.record_coverage(analog_part)
         progress.started(trials=len(networks), targets=len(targets), coverage=analog_part, pilot=results.pilot)
         remarks: list[str] = []
@@ -100,10 +88,10 @@ def evaluate_models(
                 trial=trial,
                 model=network,
                 data=data,
-                batch_size=options.batch_size,
-                jobs=options.jobs,
+                batch_size=batch_size,
+                jobs=jobs,
                 precision=spec.precision,
-                metrics=options.metrics,
+                metrics=metrics,
             )
             for trial, network in zip(spec.trials, networks, strict=True)
         ]
@@ -121,10 +109,10 @@ def evaluate_models(
         write_tables(results)
         firsts = {runner.trial.model: runner for runner in reversed(runners)}  # the first of each label
         explained = [runner for runner in runners if runner is firsts[runner.trial.model]]
-        if options.attribution_chips is not None:
-            remark(attribute_models(explained, options.attribution_chips, progress))
-        if options.prediction_chips is not None:
-            remark(predict_models(explained, options.prediction_chips, progress))
+        if attribution_chips is not None:
+            remark(attribute_models(explained, attribution_chips, progress))
+        if prediction_chips is not None:
+            remark(predict_models(explained, prediction_chips, progress))
         write_tables(results)
     return results
 
@@ -139,7 +127,7 @@ def _near_chance(runner: TargetRunner, accuracy: float) -> list[str]:
     return [remark] if accuracy < CHANCE_FACTOR * chance else []
 
 
-def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget], options: RunOptions) -> list[str]:
+def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget]) -> list[str]:
     """Evaluate two images under every target, so that errors surface at once.
 
     Returns the warnings, such as that of a time outside the range that a card's source covers.
@@ -148,9 +136,6 @@ def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         dry_run_targets(targets, model, data.example, extremes)
-    if options.metrics:
-        images = data.batches("test", options.batch_size)
-        measure(model.eval(), images, options.metrics)  # on all images: some metrics need every class
     return list(dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning))
 
 

@@ -43,9 +43,7 @@ class Proposal:
 def propose(sigma: float, *, identified: bool = True) -> Proposal:
     """Propose a method for a device whose errors act like Gaussian filter_max noise of strength `sigma`.
 
-    Args:
-        sigma: Strength of that noise, see `evaluation.equivalent_noise.equivalent_sigma`.
-        identified: Whether sigma follows from accuracies; otherwise it is the root mean square error.
+    Either sigma is `identified`: it follows from accuracies. Or it is the root mean square error.
     """
     require_finite("sigma", sigma)
     if sigma <= ROUNDING:
