@@ -97,5 +97,5 @@ def _message_and_code(error: Exception) -> tuple[str, int]:
         return f"cannot read or write {error.filename or 'a file'}: {error.strerror}.", EXIT_BAD_INPUT
     if is_out_of_memory(error):
         return "out of memory; use fewer jobs, a smaller --batch-size or fewer images.", EXIT_UNEXPECTED
-    name = type(error).__name__
-    return f"{name}: {error}. Unexpected error. Re-run with --debug for the traceback.", EXIT_UNEXPECTED
+    text = f"{type(error).__name__}: {error}. Unexpected error. Re-run with --debug for the traceback."
+    return text, EXIT_UNEXPECTED

@@ -45,7 +45,8 @@ def _is_explained(runner: TargetRunner, name: str, chips: int, target: str | Non
 
 def _attributable_devices(spec: EvaluationSpec) -> tuple[list[CrossbarTarget], list[str]]:
     """Return the devices whose loss can be attributed, and remarks on the others."""
-    crossbars = last_crossbars(spec)
+    plain = [target for target in _predictable(spec) if isinstance(target, CrossbarTarget)]
+    crossbars = [group[-1] for group in group_by_device(plain)]  # each device at its last time
     exact = [target.name for target in crossbars if not active_sources(target.crossbar, time_s=target.time_s)]
     devices = [target for target in crossbars if target.name not in exact]
     remarks = [f"{name} has no error source to attribute the loss to." for name in exact]
@@ -144,11 +145,6 @@ def _store(runner: TargetRunner, name: str, table: pd.DataFrame, columns: Row | 
 
 
 def _predictable(spec: EvaluationSpec) -> list[DeployableTarget]:
+    """Return noises, and devices on the native backend without compensation."""
     targets = [target for target in spec.build_targets() if not isinstance(target, DigitalTarget)]
     return [target for target in targets if not isinstance(target, CrossbarTarget) or target.is_plain]
-
-
-def last_crossbars(spec: EvaluationSpec) -> list[CrossbarTarget]:
-    """Return each device at its last time, without targets that use compensation or another backend."""
-    crossbars = [target for target in _predictable(spec) if isinstance(target, CrossbarTarget)]
-    return [group[-1] for group in group_by_device(crossbars)]
