@@ -86,8 +86,11 @@ def parse_rows(path: Path, data: bytes, *, first: int = 1) -> list[Row]:
     """Parse the complete rows in `data`, read from `path` where row number `first` begins; see `read_rows`."""
     length = complete_length(data)
     lines = data[:length].splitlines()
-    rows = _parse_lines(lines)
-    if rows is None:
+    try:  # as one list, which is much faster
+        rows: list[Row] = orjson.loads(b"[" + b",\n".join(lines) + b"]")
+    except ValueError:
+        rows = []
+    if len(rows) != len(lines):  # some line is not strict JSON by itself; two broken lines may join into a valid one
         rows = [_parse_json(path, line, f"row {number}: ") for number, line in enumerate(lines, start=first)]
     if length < len(data):
         warnings.warn(
@@ -134,15 +137,6 @@ def complete_length(data: bytes) -> int:
 def read_json(path: Path) -> Any:
     """Read a JSON file; None if it does not exist. Raise ResultsError if it is damaged."""
     return _parse_json(path, path.read_bytes()) if path.exists() else None
-
-
-def _parse_lines(lines: list[bytes]) -> list[Row] | None:
-    """Parse the lines as one JSON list, which is much faster; None if some line is not strict JSON by itself."""
-    try:
-        rows: list[Row] = orjson.loads(b"[" + b",\n".join(lines) + b"]")
-    except ValueError:
-        return None
-    return rows if len(rows) == len(lines) else None  # two broken lines may join into a valid one
 
 
 def _parse_json(path: Path, data: bytes, location: str = "") -> Any:

@@ -74,7 +74,6 @@ def recommend(
             sweep=sweep,
             jobs=jobs or len(available_cpus()),
             progress=progress,
-            on_status=progress.line,
         )
     if sweep:
         write_report(recommendation.sweep)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -124,17 +124,13 @@ def _predict_model(
 
 def _chip_s(runner: TargetRunner, target: DeployableTarget) -> float:
     """Return the time of one chip [s] with the threads of the prediction: the shorter of two measurements."""
-    batches, deployment = runner.batches(target), runner.deployment(target)
-    seconds = []
-    for _ in range(2):
-        start = time.perf_counter()
-        with use_threads(1) if runner.jobs else nullcontext():
-            chip = evaluate_chips(
-                runner.model, batches, target.condition, chips=[0], time_s=target.time_s, deployment=deployment
-            )
-            list(chip)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    condition, conditions = target.condition, {"time_s": target.time_s, "deployment": runner.deployment(target)}
+
+    def evaluate_chip() -> None:
+        list(evaluate_chips(runner.model, runner.batches(target), condition, chips=[0], **conditions))
+
+    with use_threads(1) if runner.jobs else nullcontext():
+        return min(timeit.repeat(evaluate_chip, repeat=2, number=1))
 
 
 def _store(runner: TargetRunner, name: str, table: pd.DataFrame, columns: Row | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,6 @@ def recommend(
     sweep: bool = True,
     jobs: int | None = None,
     progress: ExperimentProgress | None = None,
-    on_status: Callable[[str], None] = lambda text: None,
 ) -> Recommendation:
     """Recommend a training method so that the model of `spec` keeps its accuracy on a device.
 
@@ -96,8 +94,7 @@ def recommend(
         chips: Chips per model of the sweep.
         sweep: False stops after the proposal.
         jobs: Processes of the measurement.
-        progress: Callbacks of the comparisons.
-        on_status: Called with a line about each step.
+        progress: Callbacks of the comparisons; each step is a note.
 
     Raises:
         InputError: if the target is no device, or the baseline cannot be trained.
@@ -124,7 +121,7 @@ def recommend(
         else:
             model = build_model(spec.model, data, seed=0)
             load_weights(model, read_weights(weights), source=str(weights))
-        on_status(f"measuring the errors of {device.name} on {weights or 'the trained model'}")
+        progress.note(f"measuring the errors of {device.name} on {weights or 'the trained model'}")
         errors = measure_device(model.eval(), data, device, chip_seed=spec.chip_seed, jobs=jobs)
         measurement = {"question": identity, **errors}
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +129,7 @@ def recommend(
     proposal = propose(measurement["sigma"], identified=measurement["identified"])
     verdict = None
     if sweep:
-        on_status(f"proposal: {proposal.label}; a sweep of {len(proposal.methods)} methods judges it")
+        progress.note(f"proposal: {proposal.label}; a sweep of {len(proposal.methods)} methods judges it")
         judging_spec = _sweep_spec(spec, target, proposal.methods, seeds=seeds, epochs=epochs, chips=chips)
         compared = compare(
             judging_spec, folder / "sweep", data_folder=data_folder, model_cache=folder / MODELS, progress=progress
@@ -213,15 +210,11 @@ def _measurement_identity(
 
 def _as_json(recommendation: Recommendation) -> dict[str, Any]:
     proposal, verdict = recommendation.proposal, recommendation.verdict
-    return {
-        "target": recommendation.target,
-        "proposal": {"label": proposal.label, "settings": proposal.settings, "reasons": list(proposal.reasons)},
-        "verdict": None
-        if verdict is None
-        else {
-            "word": verdict.judgement,
-            "sentence": verdict.sentence,
-            "best": verdict.best,
-            "comparisons": json.loads(verdict.table.to_json(orient="records")),
-        },
+    judged = verdict and {
+        "word": verdict.judgement,
+        "sentence": verdict.sentence,
+        "best": verdict.best,
+        "comparisons": json.loads(verdict.table.to_json(orient="records")),
     }
+    proposed = {"label": proposal.label, "settings": proposal.settings, "reasons": list(proposal.reasons)}
+    return {"target": recommendation.target, "proposal": proposed, "verdict": judged}

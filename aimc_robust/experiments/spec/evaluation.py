@@ -57,14 +57,8 @@ class ImagesInfo(StrictModel):
 
 def describe_images(data: DataSet) -> ImagesInfo:
     """Return the name and identity of test images."""
-    return ImagesInfo(
-        name=data.name,
-        id=data.id,
-        count=data.count,
-        classes=data.classes,
-        normalization=data.normalization,
-        calibrated_on=data.calibration_source,
-    )
+    facts = {key: getattr(data, key) for key in ("name", "id", "count", "classes", "normalization")}
+    return ImagesInfo(**facts, calibrated_on=data.calibration_source)
 
 
 class EvaluationSpec(ExperimentSpec):
@@ -113,16 +107,8 @@ class EvaluationSpec(ExperimentSpec):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for a run to continue in a folder; paths of weights and images may differ."""
-        return self.model_dump(
-            mode="json",
-            exclude={
-                "chips": True,
-                "precision": True,
-                "threshold": True,
-                "models": {"__all__": {"file"}},
-                "images": {"name"},
-            },
-        )
+        paths: dict[str, Any] = {"models": {"__all__": {"file"}}, "images": {"name"}}
+        return self.model_dump(mode="json", exclude={"chips": True, "precision": True, "threshold": True} | paths)
 
 
 def parse_models(arguments: Sequence[str], ids: Sequence[str]) -> list[TrainedModel]:
