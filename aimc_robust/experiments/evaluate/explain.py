@@ -124,10 +124,10 @@ def _predict_model(
 
 def _chip_s(runner: TargetRunner, target: DeployableTarget) -> float:
     """Return the time of one chip [s] with the threads of the prediction: the shorter of two measurements."""
-    condition, conditions = target.condition, {"time_s": target.time_s, "deployment": runner.deployment(target)}
+    model, batches, deployment = runner.model, runner.batches(target), runner.deployment(target)
 
     def evaluate_chip() -> None:
-        list(evaluate_chips(runner.model, runner.batches(target), condition, chips=[0], **conditions))
+        list(evaluate_chips(model, batches, target.condition, chips=[0], time_s=target.time_s, deployment=deployment))
 
     with use_threads(1) if runner.jobs else nullcontext():
         return min(timeit.repeat(evaluate_chip, repeat=2, number=1))

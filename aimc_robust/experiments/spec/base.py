@@ -14,7 +14,7 @@ from aimc_robust.targets.target import Target
 
 
 class ExperimentSpec(StrictModel):
-    """Trained models x targets x chips. `kind` distinguishes stored files, `chip_seed` is the root seed of the chips."""
+    """Trained models x targets x chips. `kind` distinguishes stored files, `chip_seed` is the chips' root seed."""
 
     kind: str
     chip_seed: int = 0
