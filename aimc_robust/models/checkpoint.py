@@ -65,16 +65,6 @@ def _shortened(names: list[str], limit: int = 8) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def load_model_tensors(model: nn.Module, tensors: Tensors, *, source: str) -> None:
-    """Load `tensors` into `model`.
-
-    Raises:
-        CheckpointError: If they do not fit, see `check_fits`; the model is then unchanged.
-    """
-    check_fits(model, tensors, source=source)
-    model.load_state_dict(tensors)
-
-
 def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
     """Return a hash of names, types, shapes and values; equal weights have equal digests, whatever file holds them."""
     digest = hashlib.blake2b(digest_size=16)

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from aimc_robust.errors import InputError, require_finite, require_known, require_whole
+from aimc_robust.errors import InputError, require_finite, require_known, require_type, require_whole
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.scales import NoiseScale
 
@@ -116,8 +116,7 @@ class TrainingConfig:
             raise InputError("precision 16-mixed needs loss scaling; use bf16-mixed, which has the range of float32.")
         require_known("precision", self.precision, get_args(Precision))
         for name in ("channels_last", "compile"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}.")
+            require_type(name, getattr(self, name), bool, example="true or false")
 
     @property
     def selections(self) -> tuple[float | None, ...]:
@@ -125,11 +124,7 @@ class TrainingConfig:
         return (None,) if self.early_stopping is None else self.early_stopping.sigmas
 
     def updates_per_epoch(self, images: int) -> int:
-        """Return the updates of one epoch over `images` images; a last partial batch is dropped unless it is the only.
-
-        Args:
-            images: Number of training images.
-        """
+        """Return the updates of one epoch; a last partial batch of the images counts only if it is the only one."""
         return max(1, images // self.batch_size)
 
     def base_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:

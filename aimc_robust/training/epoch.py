@@ -45,18 +45,8 @@ def train_epoch(
 ) -> Row:
     """Train for one pass over the images.
 
-    Every random number derives from (train_seed, epoch), so resuming needs no generator state.
-
-    Args:
-        model: Model to train, in place.
-        method: Training method.
-        config: Training settings.
-        optimizer: Optimizer of the model's parameters.
-        images: Training images.
-        train_seed: Root seed of the image order and of random numbers inside the model.
-        epoch: Number of the epoch, from 1.
-        autocast: Factory of the context that runs forward and backward passes.
-        max_updates: Stop after so many updates, to measure their time; None: the whole pass.
+    Every random number derives from (train_seed, epoch), so resuming needs no generator state. The epoch counts from 1.
+    `max_updates` stops after so many updates, to measure their time.
 
     Returns:
         Row with epoch, updates, lr, strength and train_loss (mean over updates and workers).
@@ -65,13 +55,15 @@ def train_epoch(
         DivergenceError: If a loss is not finite, on all workers alike.
     """
     updates = config.updates_per_epoch(len(images))
-    streams = _batch_streams(images, method, config.batch_size, train_seed, epoch)
+    streams, shard, num_shards = method.shard(*world())
+    part = {"batch_size": config.batch_size, "seed": train_seed, "shard": shard, "num_shards": num_shards}
+    batches_of_streams = [images.epoch(epoch, stream=stream, **part) for stream in streams]
     loss_fn = loss_function(config)
     losses: list[Tensor] = []
     model.train()
     with seeded(Axes(train_seed).at(use="model", epoch=epoch), images.device):
-        updates_of_streams = islice(zip(*streams, strict=True), max_updates)
-        for step, batches in enumerate(updates_of_streams, start=(epoch - 1) * updates + 1):
+        batches_of_updates = islice(zip(*batches_of_streams, strict=True), max_updates)
+        for step, batches in enumerate(batches_of_updates, start=(epoch - 1) * updates + 1):
             lr = config.learning_rate(step, updates)
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -94,17 +86,6 @@ def train_epoch(
         "strength": method.strength(step),
         "train_loss": float(mean_losses.mean()),
     }
-
-
-def _batch_streams(
-    images: Images | StreamedImages, method: Method, batch_size: int, seed: int, epoch: int
-) -> list[Iterator[Batch]]:
-    """Return the batches of this process, one stream for each batch of an update."""
-    streams, shard, num_shards = method.shard(*world())
-    return [
-        images.epoch(epoch, batch_size=batch_size, seed=seed, stream=stream, shard=shard, num_shards=num_shards)
-        for stream in streams
-    ]
 
 
 def _backward(
@@ -151,13 +132,7 @@ def divergence_error(quantity: str, step: int, epoch: int, method: Method) -> Di
 
 
 def validate(model: nn.Module, stopping: EarlyStopping | None, data: LabelledImages, train_seed: int) -> Row:
-    """Measure accuracy on the validation split, clean and under the noise of early stopping.
-
-    Args:
-        model: Model to evaluate; it is left in evaluation mode.
-        stopping: Early stopping, or None to measure clean accuracy only.
-        data: (inputs, labels) of the validation split.
-        train_seed: Root seed of the noise.
+    """Measure accuracy on the validation split, clean and under the noise of early stopping; leave evaluation mode on.
 
     Returns:
         Row with accuracy, loss and perturbed_accuracy. For several sigmas there is one `perturbed_accuracy_SIGMA` each,

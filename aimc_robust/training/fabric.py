@@ -101,11 +101,7 @@ class Machine:
 
 
 def single_device_fabric(device: torch.device, precision: Precision) -> Fabric:
-    """Return a Fabric of one process on the given device.
-
-    Raises:
-        InputError: If the device is not a CPU, CUDA or MPS device.
-    """
+    """Return a Fabric of one process on the given device; raise InputError if it is no CPU, CUDA or MPS device."""
     if device.type not in ("cpu", "cuda", "mps"):
         raise InputError(f"the model is on {device}; move it to a CPU, CUDA or MPS device before training.")
     from lightning_fabric import Fabric
@@ -115,17 +111,7 @@ def single_device_fabric(device: torch.device, precision: Precision) -> Fabric:
 
 
 def check_fabric(fabric: Fabric, precision: Precision, batch_size: int, shards: int) -> None:
-    """Check that `fabric` can run a training.
-
-    Args:
-        fabric: A launched Fabric.
-        precision: Precision of the training settings.
-        batch_size: Images per batch.
-        shards: Number of shards that a batch is split into.
-
-    Raises:
-        InputError: If strategy, number of processes, precision or batch size do not match.
-    """
+    """Raise InputError if the Fabric's strategy, processes or precision, or the shards of a batch, do not match."""
     from lightning_fabric.strategies.ddp import DDPStrategy
     from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 

@@ -20,7 +20,6 @@ from aimc_robust.io.atomic import Row, atomic_write, read_rows
 from aimc_robust.models.checkpoint import (
     Tensors,
     check_fits,
-    load_model_tensors,
     load_optimizer_tensors,
     model_tensors,
     optimizer_tensors,
@@ -39,30 +38,19 @@ MACHINE_DEPENDENT = ("seconds", "probe_seconds")  # columns in which two runs of
 
 @dataclass(frozen=True)
 class SelectedWeights:
-    """Weights of the epoch that a selection has chosen so far.
-
-    Attributes:
-        epoch: Epoch that the weights come from.
-        score: Accuracy under the selection's noise [percent]; minus infinity if the last epoch is kept.
-        tensors: The model's state.
-    """
+    """Weights of the epoch that a selection has chosen so far."""
 
     epoch: int
-    score: float
+    score: float  # accuracy under the selection's noise [percent]; minus infinity if the last epoch is kept
     tensors: Tensors
 
 
 @dataclass
 class Progress:
-    """State of a training beside the weights and the optimizer's state.
+    """State of a training beside the weights and the optimizer's state."""
 
-    Attributes:
-        history: A row for each epoch that is done.
-        selected: One entry for each of the config's `selections`.
-    """
-
-    history: list[Row] = field(default_factory=list)
-    selected: list[SelectedWeights] = field(default_factory=list)
+    history: list[Row] = field(default_factory=list)  # a row for each epoch that is done
+    selected: list[SelectedWeights] = field(default_factory=list)  # one for each of the config's `selections`
 
     @property
     def epoch(self) -> int:
@@ -120,10 +108,7 @@ def selection_file(selections: Sequence[float | None], index: int) -> str:
 
 
 def load_finished(folder: Path, model: nn.Module, recipe: str) -> int:
-    """Load the weights of a finished training into `model`.
-
-    Returns:
-        The epoch that the weights come from.
+    """Load the weights of a finished training into `model`; return the epoch that they come from.
 
     Raises:
         CheckpointError: If the checkpoint is damaged or belongs to another recipe.
@@ -134,10 +119,7 @@ def load_finished(folder: Path, model: nn.Module, recipe: str) -> int:
 
 
 def load_selection(folder: Path, model: nn.Module, selections: Sequence[float | None], index: int) -> int:
-    """Load the weights of selection `index` of a finished training into `model`.
-
-    Returns:
-        The epoch that the weights come from.
+    """Load the weights of selection `index` of a finished training into `model`; return the epoch they come from.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or belongs to another training than the first selection's.
@@ -152,7 +134,7 @@ def _load(path: Path, model: nn.Module, recipe: str) -> int:
     tensors, metadata = read_checkpoint(path)
     check_fits(model, tensors, source=str(path))
     _check_recipe(path, metadata.get("recipe"), recipe)
-    load_model_tensors(model, tensors, source=str(path))
+    model.load_state_dict(tensors)
     return metadata["epoch"]
 
 
@@ -183,7 +165,7 @@ def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     model_state = _with_prefix(tensors, "model")
     check_fits(model, model_state, source=str(path))
     _check_recipe(path, metadata.get("recipe"), recipe)
-    load_model_tensors(model, model_state, source=str(path))
+    model.load_state_dict(model_state)
     load_optimizer_tensors(optimizer, _with_prefix(tensors, "optimizer"))
     selected = [
         SelectedWeights(epoch, -math.inf if score is None else score, _with_prefix(tensors, f"epoch{epoch}"))
@@ -214,9 +196,6 @@ def read_history(folder: Path) -> list[Row]:
 
     Rows that are missing in a finished training's history.jsonl come from its checkpoint, without the times that they
     took. Of several rows of an epoch the last counts. A damaged checkpoint gives a warning: rows can be read without.
-
-    Args:
-        folder: The training's folder.
 
     Raises:
         ResultsError: If the history is damaged.
