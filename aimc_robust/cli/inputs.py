@@ -10,8 +10,7 @@ from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, 
 from aimc_robust.io.user_code import import_callable, is_reference
 from aimc_robust.metrics import Metric
 from aimc_robust.models.pretrained import load_weights, read_weights
-from aimc_robust.models.registry import build_model
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec, build_model
 
 
 def load_models(

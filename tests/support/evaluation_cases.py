@@ -14,7 +14,7 @@ from aimc_robust.experiments.evaluate.run import evaluate_models
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images, parse_models, split_argument
 from aimc_robust.io.toml import parse_settings
 from aimc_robust.models.pretrained import load_weights, read_weights
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec
 from aimc_robust.targets.command_line import target_tables
 
 DAY_S = 86400.0

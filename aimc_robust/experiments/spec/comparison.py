@@ -21,7 +21,7 @@ from aimc_robust.experiments.spec.methods import OVERRIDES, MethodEntry, Trainin
 from aimc_robust.io.table_model import as_validation_error, table_model
 from aimc_robust.io.toml import parse
 from aimc_robust.io.user_code import is_reference
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.entries import Entry
 from aimc_robust.targets.target import NAME, Target, require_name

@@ -17,7 +17,7 @@ from aimc_robust.evaluation.evaluate import check_precision
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.io.toml import StrictModel
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.command_line import deployable
 from aimc_robust.targets.entries import Entry

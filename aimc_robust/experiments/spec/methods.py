@@ -9,7 +9,7 @@ import pydantic
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import InputError, require_whole
 from aimc_robust.io.table_model import Table, by_toml_type, partial_model, table_model
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.targets.build import build_target
 from aimc_robust.targets.entries import Entry
