@@ -9,12 +9,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from aimc_robust.data.augmentation import Augmentation
+from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.image_files import ImageFiles
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages, LazyImages
-from aimc_robust.data.streaming import StreamedAugmentation, StreamedImages
+from aimc_robust.data.streaming import StreamedImages
+from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import InputError, require_known
 from aimc_robust.metrics import Batch
 
@@ -73,7 +74,7 @@ class DataSet:
         """Return the unlabelled batches to calibrate converter ranges and BatchNorm statistics on."""
         return list(self.calibration_images[:].to(device).split(CALIBRATION_BATCH))
 
-    def training_images(self, augmentation: Augmentation | StreamedAugmentation) -> Images | StreamedImages:
+    def training_images(self, augmentation: Augmentation | StreamedAugmentation) -> TrainingSet:
         """Return the training split for `train`.
 
         Args:

@@ -13,13 +13,7 @@ from aimc_robust.data.image_files import ImageFiles
 
 
 def normalize_bytes(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return ((pixels / 255) - mean) / std as float32.
-
-    Args:
-        pixels: (N, C, ...) uint8.
-        mean: (C, 1, 1), for pixel values in 0 to 1.
-        std: (C, 1, 1), for pixel values in 0 to 1.
-    """
+    """Return ((pixels / 255) - mean) / std as float32, for (N, C, ...) uint8 pixels and (C, 1, 1) mean and std."""
     return pixels.float().div_(255.0).sub_(mean).div_(std)
 
 
@@ -67,11 +61,8 @@ class LazyImages:
 
     def select(self, indices: Tensor) -> LazyImages:
         """Return the images with these indices as they are stored."""
-        selected = copy.copy(self)
-        if isinstance(self.pixels, Tensor):
-            selected.pixels = self.pixels[indices]
-        else:
-            selected.pixels = self.pixels.select(indices.numpy())
+        selected, pixels = copy.copy(self), self.pixels
+        selected.pixels = pixels[indices] if isinstance(pixels, Tensor) else pixels.select(indices.numpy())
         return selected
 
     def __getitem__(self, indices: slice | Tensor) -> Tensor:

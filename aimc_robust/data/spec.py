@@ -6,8 +6,7 @@ from typing import Literal
 
 import pydantic
 
-from aimc_robust.data.augmentation import Augmentation
-from aimc_robust.data.streaming import StreamedAugmentation
+from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
 from aimc_robust.errors import InputError
 from aimc_robust.io.table_model import as_validation_error, table_model
 from aimc_robust.io.toml import StrictModel

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages
-from aimc_robust.data.streaming import StreamedImages
+from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import DivergenceError, InputError, exact_text
 from aimc_robust.io.atomic import Row
 from aimc_robust.metrics import Batch, measure
@@ -36,7 +35,7 @@ def train_epoch(
     method: Method,
     config: TrainingConfig,
     optimizer: torch.optim.Optimizer,
-    images: Images | StreamedImages,
+    images: TrainingSet,
     *,
     train_seed: int,
     epoch: int,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.data.batches import LabelledSet, as_labelled
+from aimc_robust.data.batches import as_labelled
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages
-from aimc_robust.data.streaming import StreamedImages
+from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import DataError, InputError
 from aimc_robust.io.atomic import Row, append_rows
 from aimc_robust.metrics import Batch
@@ -69,8 +69,8 @@ def train(
     method: Method,
     config: TrainingConfig,
     *,
-    training_set: Batch | Images | StreamedImages,
-    validation_set: LabelledImages | LabelledSet,
+    training_set: Batch | TrainingSet,
+    validation_set: LabelledImages | TrainingSet,
     train_seed: int = 0,
     folder: Path | None = None,
     data_id: str = "",
@@ -132,8 +132,8 @@ def train(
     return run.train(on_epoch)
 
 
-def _training_images(training_set: Batch | Images | StreamedImages) -> Images | StreamedImages:
-    if isinstance(training_set, Images | StreamedImages):
+def _training_images(training_set: Batch | TrainingSet) -> TrainingSet:
+    if isinstance(training_set, TrainingSet):
         return training_set
     inputs, labels = as_labelled("training_set", training_set)
     if not isinstance(inputs, Tensor):
@@ -148,7 +148,7 @@ class _Run:
     model: nn.Module
     method: Method
     config: TrainingConfig
-    images: Images | StreamedImages
+    images: TrainingSet
     validation: LabelledImages
     train_seed: int
     folder: Path | None

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from aimc_robust.data.augmentation import Augmentation
-from aimc_robust.data.streaming import StreamedAugmentation
+from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
 from aimc_robust.errors import CheckpointError, exact_text
 from aimc_robust.io.atomic import Row, atomic_write, read_rows
 from aimc_robust.models.checkpoint import (

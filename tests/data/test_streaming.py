@@ -12,13 +12,13 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from aimc_robust.data import image_files as image_files_module
-from aimc_robust.data.augmentation import Augmentation
+from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.decoding import random_crop_box, resize_and_center_crop, resized_crop
 from aimc_robust.data.image_files import PREFETCH_BATCHES, ImageFiles
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LazyImages
-from aimc_robust.data.streaming import StreamedAugmentation, StreamedImages
+from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import DataError, InputError
 from aimc_robust.metrics import measure
 from aimc_robust.seeding import Axes
