@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aimc_robust.data.decoding import read_image, resize_and_center_crop, to_array
+from aimc_robust.data.decoding import read_image, resize_and_center_crop
 from aimc_robust.errors import DataError
 from aimc_robust.parallel.cores import available_cpus
 
@@ -107,7 +107,7 @@ class ImageFiles:
                 image = transform(image, index)
             elif self.size is not None:
                 image = resize_and_center_crop(image, self.size, self.resize)
-            pixels = to_array(image)
+            pixels = np.asarray(image)
             expected = (*self.shape[2:], 3)
             if pixels.shape != expected:
                 raise DataError(
@@ -136,11 +136,7 @@ def _wait(pixels: Tensor, tasks: list[Future[None]]) -> Tensor:
 
 
 def read_into_memory(split: tuple[ImageFiles, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Read all images of a split as (N, H, W, C) uint8.
-
-    Raises:
-        DataError: If they would take more than MAX_BYTES_IN_MEMORY, or an image cannot be read.
-    """
+    """Read all images of a split as (N, H, W, C) uint8; raise DataError if they take more than MAX_BYTES_IN_MEMORY."""
     files, labels = split
     size = math.prod(files.shape)
     if size > MAX_BYTES_IN_MEMORY:
