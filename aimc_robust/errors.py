@@ -62,7 +62,7 @@ def exact_text(value: float) -> str:
 def short_repr(value: object) -> str:
     """Return a value for a message; one that is too long for a sentence is shortened."""
     try:
-        text = _SHORT.repr(value)
+        text = " ".join(map(str.strip, _SHORT.repr(value).splitlines()))
     except (ValueError, RecursionError):  # an integer of thousands of digits, a list of lists of lists
         return f"a {type(value).__name__} that is too long to print"
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 4]} ..."

@@ -39,9 +39,6 @@ class Augmentation:
         cutout: Side of a square [pixels] at a random position inside the image that is set to 0, the mean color after
             normalization (`RandomErasing(p=1)` of that one size and value 0; in the Cutout paper the square may extend
             beyond the image). 0 disables it.
-
-    Raises:
-        InputError: If an argument is invalid.
     """
 
     crop: int = 0
@@ -49,7 +46,7 @@ class Augmentation:
     cutout: int = 0
 
     def __post_init__(self) -> None:
-        require_whole("crop", self.crop, low=0)
+        require_whole("crop", self.crop, low=0, high=1024)
         require_whole("cutout", self.cutout, low=0)
         require_type("flip", self.flip, bool, example="true or false")
 
@@ -89,9 +86,6 @@ class StreamedAugmentation:
             (`RandomResizedCrop`; ImageNet recipes use [0.08, 1.0]). Empty: the center is cropped, as for testing.
         ratio: Smallest and largest ratio of width to height of the crop.
         flip: Mirror left to right with probability 1/2.
-
-    Raises:
-        InputError: If an argument is invalid.
     """
 
     area: tuple[()] | tuple[float, float] = ()

@@ -25,9 +25,6 @@ def as_reiterable(data: Batches) -> Iterable[Batch]:
 
     Args:
         data: Labelled data. Training sets give their images without augmentation.
-
-    Raises:
-        DataError: If `data` is of another kind, or a DataLoader that shuffles.
     """
     batches = split_whole(data)
     if isinstance(getattr(batches, "sampler", None), RandomSampler):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.image_files import ImageFiles
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages, LazyImages
 from aimc_robust.data.normalization import BY_TRAINING
@@ -74,19 +72,15 @@ class DataSet:
         """Return the unlabelled batches to calibrate converter ranges and BatchNorm statistics on."""
         return list(self.calibration_images[:].to(device).split(CALIBRATION_BATCH))
 
-    def training_images(self, augmentation: Augmentation | StreamedAugmentation) -> TrainingSet:
-        """Return the training split for `train`; images in files need a `StreamedAugmentation`, others an `Augmentation`."""
+    def training_images(self, augmentation: Any) -> TrainingSet:
+        """Return the training split for `train`; images in files take a `StreamedAugmentation`."""
         images, labels = self.split("training")
-        if isinstance(images, LazyImages) and isinstance(images.pixels, ImageFiles):
-            if not isinstance(augmentation, StreamedAugmentation):
-                raise InputError(f"images in files need a StreamedAugmentation, got {augmentation!r}.")
-            return StreamedImages(images.pixels, labels, mean=images.mean, std=images.std, augmentation=augmentation)
-        if not isinstance(augmentation, Augmentation):
-            raise InputError(f"images in memory need an Augmentation, got {augmentation!r}.")
-        if isinstance(images, LazyImages):
-            assert isinstance(images.pixels, Tensor)
-            return Images(images.pixels, labels, mean=images.mean, std=images.std, augmentation=augmentation)
-        return Images(images, labels, black=self.black, augmentation=augmentation)
+        if isinstance(images, Tensor):
+            return Images(images, labels, black=self.black, augmentation=augmentation)
+        mean, std, pixels = images.mean, images.std, images.pixels
+        if isinstance(pixels, Tensor):
+            return Images(pixels, labels, mean=mean, std=std, augmentation=augmentation)
+        return StreamedImages(pixels, labels, mean=mean, std=std, augmentation=augmentation)
 
     def split(self, name: Split) -> LabelledImages:
         """Return the images and labels of a split; raise InputError if only test images were loaded."""

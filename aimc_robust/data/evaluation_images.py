@@ -47,11 +47,6 @@ def load_evaluation_images(
         classes: Number of classes of the model, if it has more than the data.
         root: Folder of torchvision's data sets.
         data_seed: Root seed of the split and of the subset.
-
-    Raises:
-        DataError: If a file is missing or damaged, or its content is invalid.
-        InputError: If an argument is invalid.
-        UnknownNameError: If the name is unknown.
     """
     kind, _, location = name.partition(":")
     if (name != "digits" and not location) or kind not in ("digits", "npz", "folder", "torchvision"):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from aimc_robust.data.augmentation import Augmentation, AugmentationDraws, apply_cutout_
-from aimc_robust.data.lazy import normalize_bytes
+from aimc_robust.data.lazy import normalize_bytes, per_channel
 from aimc_robust.data.training_set import TrainingSet
-from aimc_robust.errors import DataError, InputError
+from aimc_robust.errors import DataError, InputError, require_type
 from aimc_robust.metrics import Batch
 from aimc_robust.seeding import Axes
 
@@ -31,10 +31,6 @@ class Images(TrainingSet):
         augmentation: Augmentation of each image each time it is read.
         black: For inputs that are already normalized: value of each channel in the border of a crop (default 0). With
             mean and std it is the normalized 0, as if a black border were normalized with the image.
-
-    Raises:
-        DataError: If inputs cannot be normalized or augmented, or labels do not match.
-        InputError: If arguments contradict each other.
     """
 
     augmentation: Augmentation
@@ -49,35 +45,34 @@ class Images(TrainingSet):
         augmentation: Augmentation | None = None,
         black: Sequence[float] | Tensor | None = None,
     ) -> None:
+        require_type("inputs", inputs, Tensor, example="a tensor (N, ...)")
+        if inputs.ndim == 0 or inputs.layout != torch.strided:
+            raise DataError(f"inputs must be a dense tensor (N, ...), got {tuple(inputs.shape)}, {inputs.layout}.")
         super().__init__(inputs, labels)
         if (mean is None) != (std is None):
             raise InputError(f"normalization needs both mean and std, got only {'std' if mean is None else 'mean'}.")
         if mean is not None and black is not None:
             raise InputError("mean and std determine the border's black value; remove `black`.")
         self.augmentation = augmentation or Augmentation()
-        self.labels = labels.to(inputs.device)
-        self._shape = tuple(inputs.shape[1:])
+        require_type("augmentation", self.augmentation, Augmentation, example="an Augmentation for images in memory")
+        self.labels = self.labels.to(inputs.device)
+        self.shape = tuple(inputs.shape[1:])
         if inputs.dtype == torch.uint8 and (black is not None or 4 * inputs.numel() <= MAX_FLOAT_BYTES):
             inputs = inputs.float().div_(255.0)
         if mean is not None or black is not None or self.augmentation != Augmentation():
             _check_images(inputs)
             self.augmentation.check_size(*self.shape[1:])
         self.mean_std: tuple[Tensor, Tensor] | None = None  # of images stored as uint8, which each batch normalizes
-        fill = None if black is None else _per_channel(black, inputs, "black")
+        dtype = inputs.dtype if inputs.is_floating_point() else torch.float32
+        like = {"channels": inputs.shape[1] if inputs.ndim > 1 else 1, "dtype": dtype, "device": inputs.device}
+        fill = None if black is None else per_channel("black", black, **like)
         if mean is not None and std is not None:
-            center, spread = _per_channel(mean, inputs, "mean"), _per_channel(std, inputs, "std")
-            if not (spread > 0).all():
-                raise InputError(f"std must be above 0 in every channel, got {spread.flatten().tolist()}.")
+            center, spread = per_channel("mean", mean, **like), per_channel("std", std, **like)
             if inputs.dtype == torch.uint8:
                 self.mean_std = center, spread
             else:
                 inputs, fill = (inputs - center).div_(spread), -center / spread
         self.stored = _add_border(inputs, self.augmentation.crop, fill)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one input, (C, H, W) for images."""
-        return self._shape
 
     def to(self, device: torch.device | str) -> Self:
         """Return this set on a device; tensors that are already there are shared."""
@@ -132,17 +127,6 @@ def _check_images(inputs: Tensor) -> None:
             "normalization and augmentation need images (N, C, H, W) of uint8 or floating-point numbers, "
             f"got {str(inputs.dtype).removeprefix('torch.')} {tuple(inputs.shape)}."
         )
-
-
-def _per_channel(values: Sequence[float] | Tensor, inputs: Tensor, name: str) -> Tensor:
-    """Return one number per channel as (C, 1, 1)."""
-    dtype = inputs.dtype if inputs.is_floating_point() else torch.float32
-    channels = torch.as_tensor(values, dtype=dtype, device=inputs.device).flatten()
-    if len(channels) != inputs.shape[1] or not channels.isfinite().all():
-        raise InputError(
-            f"{name} must hold one finite number for each of the {inputs.shape[1]} channels, got {channels.tolist()}."
-        )
-    return channels[:, None, None]
 
 
 def _add_border(inputs: Tensor, crop: int, fill: Tensor | None) -> Tensor:

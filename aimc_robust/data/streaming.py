@@ -14,7 +14,7 @@ from aimc_robust.data.decoding import random_crop_box, resize_and_center_crop, r
 from aimc_robust.data.image_files import ImageFiles
 from aimc_robust.data.lazy import LabelledImages, LazyImages, normalize_bytes
 from aimc_robust.data.training_set import TrainingSet
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, require_type
 from aimc_robust.metrics import Batch
 from aimc_robust.seeding import Axes
 
@@ -34,10 +34,6 @@ class StreamedImages(TrainingSet):
         mean: Mean of each channel, for pixel values in 0 to 1.
         std: Standard deviation of each channel, for pixel values in 0 to 1.
         augmentation: Augmentation of each image each time it is read.
-
-    Raises:
-        DataError: If labels do not match; during an epoch, if an image cannot be read.
-        InputError: If the files have no size.
     """
 
     augmentation: StreamedAugmentation
@@ -51,17 +47,14 @@ class StreamedImages(TrainingSet):
         std: Sequence[float] | Tensor,
         augmentation: StreamedAugmentation | None = None,
     ) -> None:
+        require_type("files", files, ImageFiles, example="an ImageFiles")
         super().__init__(files, labels)
         if files.size is None:
             raise InputError("images from files need a size that each is scaled and cropped to; set `size`.")
-        self.files, self.size = files, files.size
+        self.files, self.size, self.shape = files, files.size, files.shape[1:]
         self.augmentation = augmentation or StreamedAugmentation()
+        require_type("augmentation", self.augmentation, StreamedAugmentation, example="a StreamedAugmentation")
         self.lazy = LazyImages(files, mean=mean, std=std).to(labels.device)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(C, H, W) of one image."""
-        return self.files.shape[1:]
 
     def to(self, device: torch.device | str) -> Self:
         """Return this set with its batches on a device."""

@@ -24,12 +24,14 @@ class TrainingSet(ABC):
     """
 
     augmentation: Augmentation | StreamedAugmentation
+    shape: tuple[int, ...]  # of one input, (C, H, W) for images
 
     def __init__(self, inputs: Sized, labels: Tensor) -> None:
+        if not isinstance(labels, Tensor) or labels.ndim == 0 or labels.is_floating_point() or labels.is_complex():
+            got = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+            raise DataError(f"labels must be a tensor of whole numbers (N,), got {got}; pass class numbers as int64.")
         check_data("training images", (inputs, labels))
-        if labels.is_floating_point():
-            raise DataError(f"labels must be whole numbers, got {labels.dtype}; pass class numbers as int64.")
-        self.labels = labels
+        self.labels = labels.long()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -38,11 +40,6 @@ class TrainingSet(ABC):
     def device(self) -> torch.device:
         """Device of the batches."""
         return self.labels.device
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one input, (C, H, W) for images."""
 
     @abstractmethod
     def to(self, device: torch.device | str) -> Self:
@@ -70,6 +67,8 @@ class TrainingSet(ABC):
         Raises:
             InputError: If a batch cannot be split evenly into shards.
         """
+        for name, value in (("epoch", epoch), ("seed", seed), ("stream", stream)):
+            require_whole(name, value, low=0)
         require_whole("batch_size", batch_size, low=1)
         require_whole("num_shards", num_shards, low=1)
         require_whole("shard", shard, low=0, high=num_shards - 1)

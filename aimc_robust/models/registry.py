@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import pydantic
@@ -133,23 +134,24 @@ def _import_library(package: str, extra: str, spec: ModelSpec) -> Any:
 
 
 def _call(function: Callable[..., Any], spec: ModelSpec, *args: Any, **kwargs: Any) -> Any:
-    try:
+    with _failure_as_input_error(f"model {spec.name} cannot be built with the options {spec.options}"):
         return function(*args, **kwargs, **spec.options)
+
+
+@contextmanager
+def _failure_as_input_error(message: str) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # a user's function may raise anything
         if is_out_of_memory(error):
             raise
-        raise InputError(f"model {spec.name} cannot be built with the options {spec.options}: {error}.") from None
+        raise InputError(f"{message}: {error}.") from None
 
 
 def _check_outputs(model: nn.Module, name: str, data: DataInfo) -> None:
     was_training = model.training
-    try:
-        with torch.no_grad():
-            scores = model.eval()(data.example)
-    except Exception as error:  # a user's forward may raise anything
-        if is_out_of_memory(error):
-            raise
-        raise InputError(f"model {name} does not take images of shape {data.shape} (C, H, W): {error}.") from None
+    with _failure_as_input_error(f"model {name} does not take images of shape {data.shape} (C, H, W)"), torch.no_grad():
+        scores = model.eval()(data.example)
     model.train(was_training)
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != 2 or scores.shape[1] < data.classes:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__

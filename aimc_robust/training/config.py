@@ -31,9 +31,6 @@ class EarlyStopping:
             epoch under weak noise is rarely the best under strong noise.
         scale: Scale of the noise, see `noise.Gaussian`.
         draws: Noise draws averaged per epoch, the same ones in every epoch.
-
-    Raises:
-        InputError: If an argument is invalid.
     """
 
     sigma: float | Sequence[float]
@@ -42,6 +39,8 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         if isinstance(self.sigma, Sequence) and not isinstance(self.sigma, str):
+            for sigma in self.sigma:
+                require_finite("sigma", sigma)
             object.__setattr__(self, "sigma", tuple(float(sigma) for sigma in self.sigma))
             if not self.sigma or len(set(self.sigma)) < len(self.sigma):
                 raise InputError(f"early_stopping needs at least one sigma and each once, got {list(self.sigma)}.")
@@ -77,10 +76,6 @@ class TrainingConfig:
         precision: `32-true`, or `bf16-mixed` (autocast: convolutions and products in bfloat16, weights in float32).
         channels_last: Use the channels-last memory format, which is faster; results are equal up to rounding.
         compile: Run the model through torch.compile.
-
-    Raises:
-        InputError: If a value is invalid.
-        UnknownNameError: If an optimizer, schedule or precision is unknown.
     """
 
     epochs: int
@@ -99,12 +94,13 @@ class TrainingConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        require_whole("epochs", self.epochs, low=1)
+        require_whole("epochs", self.epochs, low=1, high=10**9)
         require_whole("batch_size", self.batch_size, low=1)
         for name in ("lr", "weight_decay"):
             require_finite(name, getattr(self, name))
         for name in ("momentum", "label_smoothing"):
             require_finite(name, getattr(self, name), high=1.0)
+        require_type("early_stopping", self.early_stopping, EarlyStopping | None, example="an EarlyStopping or None")
         require_known("optimizer", self.optimizer, get_args(OptimizerName))
         require_known("schedule", self.schedule, get_args(Schedule))
         require_finite("warmup_epochs", self.warmup_epochs, high=float(self.epochs))

@@ -1,6 +1,6 @@
 """One epoch of training, and the accuracy on the validation split after it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 
@@ -10,15 +10,16 @@ from torch import Tensor, nn
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.lazy import LabelledImages
 from aimc_robust.data.training_set import TrainingSet
-from aimc_robust.errors import DivergenceError, InputError, exact_text
+from aimc_robust.errors import AimcError, DivergenceError, InputError, exact_text, is_out_of_memory
 from aimc_robust.io.atomic import Row
-from aimc_robust.metrics import Batch, measure
+from aimc_robust.metrics import check_labels, measure
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import mean_over_workers, world
+from aimc_robust.training.methods.gradient_passes import frozen_buffers
 
 EVALUATION_BATCH_SIZE = 512
 
@@ -67,7 +68,15 @@ def train_epoch(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             optimizer.zero_grad()
-            losses.append(_backward(model, method, config, loss_fn, batches, step=step, epoch=epoch, autocast=autocast))
+            if config.channels_last:
+                batches = [(inputs.contiguous(memory_format=torch.channels_last), labels) for inputs, labels in batches]
+            try:
+                with autocast():
+                    losses.append(method.backward(model, loss_fn, batches, step=step))
+            except InputError:  # for example, a crossbar that rejects weights which an earlier update made NaN
+                if all(p.isfinite().all() for p in model.parameters()):
+                    raise
+                raise divergence_error("a weight", step, epoch, method) from None
             if config.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
@@ -87,28 +96,6 @@ def train_epoch(
     }
 
 
-def _backward(
-    model: nn.Module,
-    method: Method,
-    config: TrainingConfig,
-    loss_fn: nn.Module,
-    batches: Sequence[Batch],
-    *,
-    step: int,
-    epoch: int,
-    autocast: Autocast,
-) -> Tensor:
-    if config.channels_last:
-        batches = [(inputs.contiguous(memory_format=torch.channels_last), labels) for inputs, labels in batches]
-    try:
-        with autocast():
-            return method.backward(model, loss_fn, batches, step=step)
-    except InputError:  # for example, a crossbar that rejects weights which an earlier update made NaN
-        if all(p.isfinite().all() for p in model.parameters()):
-            raise
-        raise divergence_error("a weight", step, epoch, method) from None
-
-
 @contextmanager
 def seeded(axes: Axes, device: torch.device) -> Iterator[None]:
     """Seed the global generators (used by dropout) from `axes`; restore their state on exit."""
@@ -117,6 +104,24 @@ def seeded(axes: Axes, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(axes.seed())
         yield
+
+
+def check_first_images(model: nn.Module, images: TrainingSet, validation: LabelledImages, train_seed: int) -> None:
+    """Raise InputError or DataError if the model does not take the images, or has no output for a label."""
+    first = next(images.epoch(1, batch_size=1))[0], validation[0][:1]
+    for name, inputs, labels in zip(("training", "validation"), first, (images.labels, validation[1]), strict=True):
+        try:
+            with seeded(Axes(train_seed), inputs.device), frozen_buffers(model), torch.no_grad():
+                scores = model.eval()(inputs)
+        except Exception as error:  # a user's model may raise anything
+            if isinstance(error, AimcError) or is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"the model does not take {name} inputs of shape {tuple(inputs.shape)}, {inputs.dtype}: "
+                f"{' '.join(str(error).split())}"
+            ) from error
+        check_labels(scores, labels[:1])
+        check_labels(scores.expand(len(labels), -1), labels)
 
 
 def divergence_error(quantity: str, step: int, epoch: int, method: Method) -> DivergenceError:

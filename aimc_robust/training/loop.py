@@ -16,13 +16,13 @@ from aimc_robust.data.batches import as_labelled
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages
 from aimc_robust.data.training_set import TrainingSet
-from aimc_robust.errors import DataError, InputError
+from aimc_robust.errors import DataError, InputError, require_type, require_whole
 from aimc_robust.io.atomic import Row, append_rows
 from aimc_robust.metrics import Batch
 from aimc_robust.models.checkpoint import model_tensors
 from aimc_robust.noise.analog_weights import weights_in_scope
 from aimc_robust.training.config import TrainingConfig
-from aimc_robust.training.epoch import divergence_error, score_column, train_epoch, validate
+from aimc_robust.training.epoch import check_first_images, divergence_error, score_column, train_epoch, validate
 from aimc_robust.training.fabric import check_fabric, single_device_fabric
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import share_buffers, world
@@ -108,6 +108,17 @@ def train(
         DataError: If images and labels do not match.
         InputError: If the settings do not match the data or the Fabric.
     """
+    for name, value, kind, example in (
+        ("model", model, nn.Module, "a torch.nn.Module"),
+        ("method", method, Method, "a Method such as SAM(rho=0.05)"),
+        ("config", config, TrainingConfig, "a TrainingConfig"),
+        ("folder", folder, Path | None, "a pathlib.Path or None"),
+        ("data_id", data_id, str, "text"),
+        ("on_epoch", on_epoch, Callable | None, "a function or None"),
+        ("probe", probe, Callable | None, "a function or None"),
+    ):
+        require_type(name, value, kind, example=example)
+    require_whole("train_seed", train_seed, low=0)
     images = _training_images(training_set)
     inputs, labels = as_labelled("validation_set", validation_set)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
@@ -162,6 +173,7 @@ class _Run:
         model.to(fabric.device)
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
+        check_first_images(model, self.images, self.validation, self.train_seed)
         optimizer = config.base_optimizer(model)
         progress = Progress()
         if folder is not None:

@@ -92,14 +92,6 @@ def _canonical(value: Any) -> Any:
     return f"{value.__module__}.{value.__qualname__}" if isfunction(value) else repr(value)
 
 
-def _check_recipe(path: Path, recipe: str | None, expected: str) -> None:
-    if recipe != expected:
-        raise CheckpointError(
-            f"{path} was made with another recipe (method, settings, seed, model or data); use another folder, or "
-            "delete it to train again."
-        )
-
-
 def selection_file(selections: Sequence[float | None], index: int) -> str:
     """Return the checkpoint name of selection `index`: `checkpoint` for the first, the others with their sigma."""
     sigma = selections[index]
@@ -112,7 +104,7 @@ def load_finished(folder: Path, model: nn.Module, recipe: str) -> int:
     Raises:
         CheckpointError: If the checkpoint is damaged or belongs to another recipe.
     """
-    epoch = _load(folder / FINISHED, model, recipe)
+    epoch = _load(folder / FINISHED, model, recipe)[1]["epoch"]
     (folder / UNFINISHED).unlink(missing_ok=True)  # left if the process was killed between writing and deleting
     return epoch
 
@@ -126,15 +118,21 @@ def load_selection(folder: Path, model: nn.Module, selections: Sequence[float | 
     path = folder / selection_file(selections, index)
     if not path.exists():
         raise CheckpointError(f"{path} is missing; delete {folder / FINISHED} to train again.")
-    return _load(path, model, read_checkpoint(folder / FINISHED)[1]["recipe"])
+    return _load(path, model, read_checkpoint(folder / FINISHED)[1]["recipe"])[1]["epoch"]
 
 
-def _load(path: Path, model: nn.Module, recipe: str) -> int:
+def _load(path: Path, model: nn.Module, recipe: str, prefix: str = "") -> tuple[Tensors, dict[str, Any]]:
+    """Load the tensors of a checkpoint whose names start with `prefix` into `model`; return its content."""
     tensors, metadata = read_checkpoint(path)
-    check_fits(model, tensors, source=str(path))
-    _check_recipe(path, metadata.get("recipe"), recipe)
-    model.load_state_dict(tensors)
-    return metadata["epoch"]
+    state = _with_prefix(tensors, prefix)
+    check_fits(model, state, source=str(path))
+    if metadata.get("recipe") != recipe:
+        raise CheckpointError(
+            f"{path} was made with another recipe (method, settings, seed, model or data); use another folder, or "
+            "delete it to train again."
+        )
+    model.load_state_dict(state)
+    return tensors, metadata
 
 
 def save_finished(folder: Path, progress: Progress, recipe: str, selections: Sequence[float | None]) -> None:
@@ -160,14 +158,10 @@ def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     path = folder / UNFINISHED
     if not path.exists():
         return Progress()
-    tensors, metadata = read_checkpoint(path)
-    model_state = _with_prefix(tensors, "model")
-    check_fits(model, model_state, source=str(path))
-    _check_recipe(path, metadata.get("recipe"), recipe)
-    model.load_state_dict(model_state)
-    load_optimizer_tensors(optimizer, _with_prefix(tensors, "optimizer"))
+    tensors, metadata = _load(path, model, recipe, "model/")
+    load_optimizer_tensors(optimizer, _with_prefix(tensors, "optimizer/"))
     selected = [
-        SelectedWeights(epoch, -math.inf if score is None else score, _with_prefix(tensors, f"epoch{epoch}"))
+        SelectedWeights(epoch, -math.inf if score is None else score, _with_prefix(tensors, f"epoch{epoch}/"))
         for epoch, score in metadata["kept"]
     ]
     return Progress(metadata["history"], selected)
@@ -186,8 +180,8 @@ def save_progress(
 
 
 def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
-    """Return the tensors whose name starts with `prefix/`, without it."""
-    return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
+    """Return the tensors whose name starts with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def read_history(folder: Path) -> list[Row]:

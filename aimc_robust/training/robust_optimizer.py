@@ -35,9 +35,6 @@ class RobustOptimizer(torch.optim.Optimizer):
         clip_norm: Bound on the norm of the update's gradient over all parameter groups. Clipping in the closure, as
             Lightning's gradient_clip_val does, bounds each pass instead.
 
-    Raises:
-        InputError: If the optimizer or model is unsuitable, or the method needs more than one batch per update.
-
     Example:
         ```python
         optimizer = RobustOptimizer(torch.optim.SGD(model.parameters(), lr=0.1), model, SAM(rho=0.05))
@@ -94,7 +91,7 @@ class RobustOptimizer(torch.optim.Optimizer):
             InputError: If there is no closure, as when a GradScaler (float16) calls, or in the cases of
                 `ClosurePasses`.
         """
-        if closure is None:
+        if not callable(closure):
             raise InputError(
                 "RobustOptimizer.step needs a closure that clears gradients, runs forward and backward and returns the "
                 "loss, since a method makes several passes. A GradScaler and Lightning's precision='16-mixed' step "
@@ -168,6 +165,7 @@ class RobustOptimizer(torch.optim.Optimizer):
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    require_type("model", model, nn.Module, example="a torch.nn.Module")
     require_type("optimizer", optimizer, torch.optim.Optimizer, example="an instance of torch.optim.Optimizer")
     if isinstance(optimizer, RobustOptimizer | torch.optim.LBFGS):
         raise InputError(

@@ -19,9 +19,6 @@ def labelled_files(path: Path, size: int | None, resize: int | None, classes: li
     """List the image files, at any depth, below a folder for each class; see `ImageFiles` for size and resize.
 
     Labels number the classes in the given order; None sorts the folders' names.
-
-    Raises:
-        DataError: If the folder is missing, a class has no images, or there are no classes.
     """
     if not path.is_dir():
         raise DataError(f"the folder {path} does not exist; expected one with a folder of images for each class.")
@@ -50,9 +47,6 @@ def folder_splits(path: Path, size: int | None, resize: int | None) -> tuple[Fil
     Classes are the folders in train/, in the order of wnids.txt if it exists, else sorted. Test images are those listed
     in val/val_annotations.txt, in val/images (Tiny-ImageNet, whose test/ has no labels); else those in test/ if it has
     folders of these classes; else those in val/. See `ImageFiles` for size and resize.
-
-    Raises:
-        DataError: If a folder or file is missing, or the classes of the splits differ.
     """
     if not (path / "train").is_dir():
         raise DataError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,24 +22,16 @@ from aimc_robust.errors import DataError, MissingDependencyError, require_known
 def torchvision_images(
     name: str, root: Path, size: int | None, resize: int | None, *, training: bool, download: bool | None = None
 ) -> tuple[Arrays, Arrays | None]:
-    """Read a data set of torchvision into memory.
+    """Read a data set of torchvision, in the folder `root`, into memory; see `ImageFiles` for size and resize.
 
-    Args:
-        name: One of DATASETS.
-        root: Folder of the files.
-        size: Side of the square that each image is cropped to [pixels]; None keeps the images unchanged.
-        resize: Length that the shorter side is first scaled to [pixels].
-        training: Whether to read the training split too.
-        download: Download missing files. None means that the caller has no such option (it is not a spec), which
-            changes the advice in the error message.
+    `download` fetches missing files. None means that the caller has no such option (it is not a spec), which changes
+    the advice in the error message.
 
     Returns:
         (test, training) images and labels; training is None unless requested.
 
     Raises:
         DataError: If files are missing or damaged (the message names those expected), or images have different sizes.
-        UnknownNameError: If the name is unknown.
-        MissingDependencyError: If torchvision is not installed.
     """
     splits: list[Arrays] = []
     for dataset in islice(_open_splits(name, root, download), 1 + training):
@@ -107,22 +99,15 @@ def _first_sentence(error: Exception) -> str:
     return text or type(error).__name__
 
 
-@contextmanager
-def _download_lock(root: Path, name: str) -> Iterator[None]:
+def _download_lock(root: Path, name: str) -> AbstractContextManager[Any]:
     """Let one process at a time download or unpack; the others then find the files."""
     from filelock import FileLock
 
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / f".{name}.lock")
-        lock.acquire()
+        return FileLock(root / f".{name}.lock").acquire()
     except OSError:  # the folder is not writable, so nothing can be unpacked in it
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
+        return nullcontext()
 
 
 def _image_files(dataset: Any, root: Path, size: int | None, resize: int | None) -> Files | None:

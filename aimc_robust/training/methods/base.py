@@ -1,7 +1,7 @@
 """Base class of all training methods: which passes an update runs, at which weights, and which state they leave."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, Self, get_args
@@ -44,9 +44,6 @@ class Method(ABC):
         seed: Root seed. The random numbers of layer l at update t depend on (seed, t, l) only.
         per_worker: In data-parallel training, draw a separate perturbation on every worker (as the published codes do)
             instead of the one perturbation that a single process would use.
-
-    Raises:
-        InputError: If an argument is invalid, or `bn_stats` names a pass that the method does not run.
     """
 
     ramp: Ramp = CONSTANT_RAMP
@@ -142,11 +139,10 @@ class Method(ABC):
 
         Returns:
             The detached loss that the gradient belongs to.
-
-        Raises:
-            InputError: If the number of batches is wrong or the loss is not a scalar.
         """
         require_whole("step", step, low=1)
+        require_type("model", model, nn.Module, example="a torch.nn.Module")
+        require_type("loss_fn", loss_fn, Callable, example="a function (output, target) -> loss")
         if not isinstance(batches, Sequence) or len(batches) != self.batches_per_update:
             got = len(batches) if isinstance(batches, Sequence) else f"a {type(batches).__name__}"
             raise InputError(

@@ -28,10 +28,6 @@ class RandomPerturbation(Method):
         scale: Scale of the Gaussian noise; None means `filter_max`.
         noise: Any other weight noise. A crossbar gives device-matched training with its programming errors; its
             converters and read noise act on products, not on weights, and are left out.
-
-    Raises:
-        InputError: If an argument is invalid.
-        UnknownNameError: If the scale is unknown.
     """
 
     draws: int = 1  # first, because recipe fingerprints hash the fields in this order
@@ -106,10 +102,6 @@ class MixedRWP(RandomPerturbation):
         parallel: Split the two passes over an even number of data-parallel workers: even ranks run the clean pass, odd
             ranks the perturbed one, and averaging the gradients mixes them. An update then takes the time of a single
             pass. Each worker passes one batch to `backward`; `shard` says which (`train` follows it).
-
-    Raises:
-        InputError: If an argument is invalid.
-        UnknownNameError: If `batches` is unknown.
 
     References:
         m-RWP paper, Eq. 8 (its Algorithm 2 prints lam on the clean gradient; both agree at the default 0.5), Table A1

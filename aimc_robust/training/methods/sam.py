@@ -33,10 +33,6 @@ class Ascent(Method):
             gradient, and the update is their mean. BatchNorm then sees m images at a time and is updated by each
             micro-batch. None uses the whole batch.
 
-    Raises:
-        InputError: If an argument is invalid.
-        UnknownNameError: If `batches` is unknown.
-
     References:
         m-RWP paper, Table A1 (`batches`); Foret et al., ICLR 2021, Sec. 4.1 (`m`).
     """
