@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 MAX_LENGTH = 160  # of a value in a message
 _SHORT = reprlib.Repr()
@@ -87,7 +88,7 @@ def require_known(kind: str, name: object, known: Collection[str]) -> None:
         raise unknown_name(kind, name, known)
 
 
-def require_type(name: str, value: object, kind: type | tuple[type, ...], *, example: str) -> None:
+def require_type(name: str, value: object, kind: Any, *, example: str) -> None:
     """Raise `InputError` unless `value` is an instance of `kind`; `example` describes what is expected."""
     if not isinstance(value, kind):
         raise InputError(f"{name} must be {example}, got {short_repr(value)}.")

@@ -1,5 +1,6 @@
 """Random crops, flips and cutouts of training images, with separate draws for each image."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,13 +20,9 @@ class AugmentationDraws(NamedTuple):
     hole_top: Tensor | None  # of the cutout's corner
     hole_left: Tensor | None
 
-    def to(self, device: torch.device) -> "AugmentationDraws":
-        """Return the draws on another device."""
-        return AugmentationDraws(*[None if draw is None else draw.to(device) for draw in self])
-
-    def select(self, indices: Tensor) -> "AugmentationDraws":
-        """Return the draws of the images with these indices."""
-        return AugmentationDraws(*[None if draw is None else draw[indices] for draw in self])
+    def map(self, function: Callable[[Tensor], Tensor]) -> "AugmentationDraws":
+        """Return the draws after a function of each."""
+        return AugmentationDraws(*[None if draw is None else function(draw) for draw in self])
 
 
 @dataclass(frozen=True, kw_only=True)

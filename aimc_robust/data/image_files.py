@@ -40,14 +40,12 @@ class ImageFiles:
         size: Side of the square that is cropped from the center [pixels]; None uses the images unchanged, which must
             then have one size.
         resize: Length that the shorter side is first scaled to [pixels]; None means `size`.
-        threads: Number of reading threads; None means one per available CPU. The pixels do not depend on it.
     """
 
     root: str
     paths: Sequence[str]
     size: int | None = None
     resize: int | None = None
-    threads: int | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -71,18 +69,13 @@ class ImageFiles:
     def read_batches(
         self, batches: Iterable[Tensor], transform: Transform | None = None, *, pin_memory: bool = False
     ) -> Iterator[Tensor]:
-        """Iterate over the pixels (n, C, H, W) of each batch, in order; at most PREFETCH_BATCHES wait in memory.
+        """Iterate over the pixels (n, C, H, W) of each batch (n,) of indices, in order, and read a few batches ahead.
 
-        Args:
-            batches: Indices (n,) of the images of each batch.
-            transform: Applied to each image; None crops the center.
-            pin_memory: Use pinned memory, from which a GPU copies while it computes.
-
-        Raises:
-            DataError: For the first image, in order, that cannot be read or has another size.
+        Each image is transformed, or else cropped in the center. From pinned memory a GPU copies while it computes. The
+        first image, in order, that cannot be read or has another size raises DataError.
         """
         pending: deque[tuple[Tensor, list[Future[None]]]] = deque()
-        pool = ThreadPoolExecutor(self.threads or len(available_cpus()))
+        pool = ThreadPoolExecutor(len(available_cpus()))
         step = IMAGES_PER_TASK
         try:
             for indices in batches:

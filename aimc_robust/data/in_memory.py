@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Self
 
 import torch
@@ -59,19 +60,25 @@ class Images(TrainingSet):
         self.shape = tuple(inputs.shape[1:])
         if inputs.dtype == torch.uint8 and (black is not None or 4 * inputs.numel() <= MAX_FLOAT_BYTES):
             inputs = inputs.float().div_(255.0)
-        if mean is not None or black is not None or self.augmentation != Augmentation():
-            _check_images(inputs)
-            self.augmentation.check_size(*self.shape[1:])
         self.mean_std: tuple[Tensor, Tensor] | None = None  # of images stored as uint8, which each batch normalizes
-        dtype = inputs.dtype if inputs.is_floating_point() else torch.float32
-        like = {"channels": inputs.shape[1] if inputs.ndim > 1 else 1, "dtype": dtype, "device": inputs.device}
-        fill = None if black is None else per_channel("black", black, **like)
-        if mean is not None and std is not None:
-            center, spread = per_channel("mean", mean, **like), per_channel("std", std, **like)
-            if inputs.dtype == torch.uint8:
-                self.mean_std = center, spread
-            else:
-                inputs, fill = (inputs - center).div_(spread), -center / spread
+        fill: Tensor | None = None
+        if mean is not None or black is not None or self.augmentation != Augmentation():
+            if inputs.ndim != 4 or not (inputs.is_floating_point() or inputs.dtype == torch.uint8):
+                raise DataError(
+                    "normalization and augmentation need images (N, C, H, W) of uint8 or floating-point numbers, "
+                    f"got {str(inputs.dtype).removeprefix('torch.')} {tuple(inputs.shape)}."
+                )
+            self.augmentation.check_size(*self.shape[1:])
+            dtype = inputs.dtype if inputs.is_floating_point() else torch.float32
+            numbers = partial(per_channel, channels=inputs.shape[1], dtype=dtype, device=inputs.device)
+            if black is not None:
+                fill = numbers("black", black)
+            elif mean is not None:
+                center, spread = numbers("mean", mean), numbers("std", std)
+                if inputs.dtype == torch.uint8:
+                    self.mean_std = center, spread
+                else:
+                    inputs, fill = (inputs - center).div_(spread), -center / spread
         self.stored = _add_border(inputs, self.augmentation.crop, fill)
 
     def to(self, device: torch.device | str) -> Self:
@@ -91,11 +98,11 @@ class Images(TrainingSet):
         """Draw the random augmentation parameters of all images in an epoch."""
         axes = Axes(seed).at(use="augmentation", epoch=epoch, stream=stream)
         height, width = self.shape[1:] if len(self.shape) == 3 else (0, 0)  # nothing is drawn for other inputs
-        return self.augmentation.sample(axes, len(self), height, width).to(self.device)
+        return self.augmentation.sample(axes, len(self), height, width).map(lambda draw: draw.to(self.device))
 
     def augment(self, indices: Tensor, draws: AugmentationDraws) -> Tensor:
         """Return the augmented images with these indices (B,), as a new tensor (B, C, H, W)."""
-        draws = draws.select(indices)
+        draws = draws.map(lambda draw: draw[indices])
         if draws.top is None:
             images = self.stored[indices]
         else:
@@ -119,14 +126,6 @@ class Images(TrainingSet):
         if images.dtype != torch.uint8:
             return images
         return images.float().div_(255.0) if self.mean_std is None else normalize_bytes(images, *self.mean_std)
-
-
-def _check_images(inputs: Tensor) -> None:
-    if inputs.ndim != 4 or not (inputs.is_floating_point() or inputs.dtype == torch.uint8):
-        raise DataError(
-            "normalization and augmentation need images (N, C, H, W) of uint8 or floating-point numbers, "
-            f"got {str(inputs.dtype).removeprefix('torch.')} {tuple(inputs.shape)}."
-        )
 
 
 def _add_border(inputs: Tensor, crop: int, fill: Tensor | None) -> Tensor:

@@ -69,7 +69,7 @@ def train_epoch(
                 group["lr"] = lr
             optimizer.zero_grad()
             if config.channels_last:
-                batches = [(inputs.contiguous(memory_format=torch.channels_last), labels) for inputs, labels in batches]
+                batches = tuple((x.contiguous(memory_format=torch.channels_last), labels) for x, labels in batches)
             try:
                 with autocast():
                     losses.append(method.backward(model, loss_fn, batches, step=step))

@@ -99,22 +99,14 @@ def selection_file(selections: Sequence[float | None], index: int) -> str:
 
 
 def load_finished(folder: Path, model: nn.Module, recipe: str) -> int:
-    """Load the weights of a finished training into `model`; return the epoch that they come from.
-
-    Raises:
-        CheckpointError: If the checkpoint is damaged or belongs to another recipe.
-    """
+    """Load the weights of a finished training into `model`; return the epoch that they come from."""
     epoch = _load(folder / FINISHED, model, recipe)[1]["epoch"]
     (folder / UNFINISHED).unlink(missing_ok=True)  # left if the process was killed between writing and deleting
     return epoch
 
 
 def load_selection(folder: Path, model: nn.Module, selections: Sequence[float | None], index: int) -> int:
-    """Load the weights of selection `index` of a finished training into `model`; return the epoch they come from.
-
-    Raises:
-        CheckpointError: If the file is missing, damaged, or belongs to another training than the first selection's.
-    """
+    """Load the weights of selection `index` of a finished training into `model`; return the epoch they come from."""
     path = folder / selection_file(selections, index)
     if not path.exists():
         raise CheckpointError(f"{path} is missing; delete {folder / FINISHED} to train again.")
@@ -122,7 +114,11 @@ def load_selection(folder: Path, model: nn.Module, selections: Sequence[float | 
 
 
 def _load(path: Path, model: nn.Module, recipe: str, prefix: str = "") -> tuple[Tensors, dict[str, Any]]:
-    """Load the tensors of a checkpoint whose names start with `prefix` into `model`; return its content."""
+    """Load the tensors of a checkpoint whose names start with `prefix` into `model`; return its content.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged, or belongs to another model or recipe.
+    """
     tensors, metadata = read_checkpoint(path)
     state = _with_prefix(tensors, prefix)
     check_fits(model, state, source=str(path))
@@ -150,11 +146,7 @@ def save_finished(folder: Path, progress: Progress, recipe: str, selections: Seq
 
 
 def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: str) -> Progress:
-    """Load the state of an unfinished training into model and optimizer; return an empty Progress if there is none.
-
-    Raises:
-        CheckpointError: If the checkpoint is damaged or belongs to another recipe or an older version.
-    """
+    """Load the state of an unfinished training into model and optimizer; return an empty Progress if there is none."""
     path = folder / UNFINISHED
     if not path.exists():
         return Progress()
@@ -189,9 +181,6 @@ def read_history(folder: Path) -> list[Row]:
 
     Rows that are missing in a finished training's history.jsonl come from its checkpoint, without the times that they
     took. Of several rows of an epoch the last counts. A damaged checkpoint gives a warning: rows can be read without.
-
-    Raises:
-        ResultsError: If the history is damaged.
     """
     checkpoint = folder / FINISHED
     stored: list[Row] = []

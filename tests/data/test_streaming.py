@@ -175,7 +175,7 @@ def test_only_a_few_batches_are_read_ahead_and_leaving_early_ends_the_threads(la
     read, before = [], threading.active_count()
     original = image_files_module.read_image
     monkeypatch.setattr(image_files_module, "read_image", lambda path: read.append(path) or original(path))
-    files = ImageFiles(large.root, list(large.paths) * 20, 12, 14, threads=2)
+    files = ImageFiles(large.root, list(large.paths) * 20, 12, 14)
     batches = streamed(files).epoch(1, batch_size=4)
     next(batches)
     assert 4 <= len(read) <= 4 * (PREFETCH_BATCHES + 1)

@@ -66,14 +66,10 @@ class LossPasses(Passes):
 class ClosurePasses(Passes):
     """Passes that a closure makes: it clears p.grad, runs its batch forward and backward, and returns the loss.
 
-    Args:
-        closure: The closure.
-        own: Parameters whose gradients the closure clears.
-        others: Further parameters that the gradient may reach. Gradients that the closure clears are cleared; others
-            stay, with the update's gradient added once, however many passes the update has.
-
-    A call raises InputError if it returns no scalar, or if the closure adds to existing gradients of `own`, which would
-    be those of other batches at unperturbed weights.
+    The closure clears the gradients of the parameters `own`; the gradient may reach `others` too. Of these, those that
+    the closure clears are cleared, and the update's gradient is added to each once, however many passes it has. A call
+    raises InputError if it returns no scalar, or if the closure adds to existing gradients of `own`, which would be
+    those of other batches at unperturbed weights.
     """
 
     def __init__(
