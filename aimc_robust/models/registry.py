@@ -74,13 +74,7 @@ class DataInfo(Protocol):
 
 
 def build_model(spec: ModelSpec, data: DataInfo, *, seed: int) -> nn.Module:
-    """Build and initialize the network of a spec, and check that it returns class scores for the data.
-
-    Raises:
-        InputError: If the network does not accept the images, or in the cases of `construct`.
-        UnknownNameError: If the name is unknown.
-        MissingDependencyError: If torchvision or timm is needed and not installed.
-    """
+    """Build and initialize the network of a spec, and check that it returns class scores for the data."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Axes(seed).at(use="init").seed())
         model = construct(spec, data)

@@ -86,10 +86,6 @@ class RobustOptimizer(torch.optim.Optimizer):
 
         Returns:
             The loss that the gradient belongs to.
-
-        Raises:
-            InputError: If there is no closure, as when a GradScaler (float16) calls, or in the cases of
-                `ClosurePasses`.
         """
         if not callable(closure):
             raise InputError(
@@ -129,11 +125,7 @@ class RobustOptimizer(torch.optim.Optimizer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state dict into the base optimizer and restore the number of updates.
-
-        Raises:
-            CheckpointError: If it is the state dict of a plain optimizer, without a number of updates.
-        """
+        """Load a state dict into the base optimizer and restore the number of updates, which it must hold."""
         state = dict(state_dict)
         for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
             replaced = pre_hook(self, state)

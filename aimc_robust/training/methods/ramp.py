@@ -67,11 +67,7 @@ class Ramp:
         return self
 
     def factor(self, step: int) -> float:
-        """Return the fraction of the full strength at update `step`, from 0 to 1.
-
-        Raises:
-            InputError: If the length is still a fraction of a run of unknown length.
-        """
+        """Return the fraction of the full strength at update `step`, from 0 to 1; the length must be in updates."""
         if self.shape == "constant":
             return 1.0
         if self.updates is None:
