@@ -54,7 +54,7 @@ class Images(TrainingSet):
             raise InputError(f"normalization needs both mean and std, got only {'std' if mean is None else 'mean'}.")
         if mean is not None and black is not None:
             raise InputError("mean and std determine the border's black value; remove `black`.")
-        self.augmentation = augmentation or Augmentation()
+        self.augmentation = Augmentation() if augmentation is None else augmentation
         require_type("augmentation", self.augmentation, Augmentation, example="an Augmentation for images in memory")
         self.labels = self.labels.to(inputs.device)
         self.shape = tuple(inputs.shape[1:])

@@ -52,7 +52,7 @@ class StreamedImages(TrainingSet):
         if files.size is None:
             raise InputError("images from files need a size that each is scaled and cropped to; set `size`.")
         self.files, self.size, self.shape = files, files.size, files.shape[1:]
-        self.augmentation = augmentation or StreamedAugmentation()
+        self.augmentation = StreamedAugmentation() if augmentation is None else augmentation
         require_type("augmentation", self.augmentation, StreamedAugmentation, example="a StreamedAugmentation")
         self.lazy = LazyImages(files, mean=mean, std=std).to(labels.device)
 
