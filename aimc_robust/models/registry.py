@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, MissingDependencyError, is_out_of_memory, unknown_name
 from aimc_robust.io.toml import StrictModel
-from aimc_robust.io.user_code import import_callable, source_digest
+from aimc_robust.io.user_code import import_callable, is_reference, refuse_standard_library, source_digest
 from aimc_robust.models.networks.pyramidnet import PyramidNet
 from aimc_robust.models.networks.resnet import ResNet, cifar_resnet
 from aimc_robust.models.networks.small_cnn import SmallCNN
@@ -50,6 +50,13 @@ class ModelSpec(StrictModel):
 
     name: str
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if is_reference(name):
+            refuse_standard_library(name, name.partition(":")[0], "model")
+        return name
 
     @property
     def source_digest(self) -> str | None:
