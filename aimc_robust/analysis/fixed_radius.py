@@ -22,12 +22,7 @@ def sigma_for_radius(model: nn.Module, radius: float, scale: NoiseScale) -> floa
     """Return the sigma of Gaussian noise whose root mean square L2 norm on the model's analog weights is `radius`.
 
     It is sigma = radius / sqrt(sum over weights of scale(w)^2). The mean norm is smaller than the root mean square by a
-    fraction of at most 1 / (4 n), for n weights of one scale.
-
-    Args:
-        model: The model.
-        radius: L2 norm over all analog weights together, in the units of the weights.
-        scale: Scale of the noise, see `noise.Gaussian`.
+    fraction of at most 1 / (4 n), for n weights of one scale. `radius` is in the units of the weights.
 
     Raises:
         InputError: If no weight has a scale above 0.
@@ -50,20 +45,12 @@ def sigma_for_radius(model: nn.Module, radius: float, scale: NoiseScale) -> floa
 def ascent_step(model: nn.Module, inputs: Tensor, labels: Tensor, radius: float) -> WeightStep:
     """Return the step radius * g / ||g||_2 of the analog weights, with g the gradient of the loss of one batch.
 
-    This is SAM's perturbation of a trained model: the loss is the mean cross-entropy without label smoothing in
-    evaluation mode, and one norm is taken over all weights. The model, its mode and its gradients are unchanged.
-
-    Args:
-        model: The trained model.
-        inputs: (N, ...) inputs on the model's device; N is the m of m-sharpness.
-        labels: (N,) int64.
-        radius: Length of the step, in the units of the weights.
+    This is SAM's perturbation of a trained model (m-RWP paper, Eq. 3; Foret et al., ICLR 2021): the loss is the mean
+    cross-entropy without label smoothing in evaluation mode, and one norm is taken over all weights. The model, its
+    mode and its gradients are unchanged. The number of inputs is the m of m-sharpness.
 
     Raises:
         InputError: If the loss uses no trainable analog weight.
-
-    References:
-        m-RWP paper, Eq. 3; Foret et al., ICLR 2021.
     """
     model = unwrap_model(model)
     matrices = [matrix for matrix in analog_weights(model).values() if matrix.parameter.requires_grad]

@@ -55,14 +55,11 @@ class Contraction:
         return self.per_parameter.sum(dim=1)
 
     def standard_error(self, *, sampled_fraction: float = 1.0) -> Tensor:
-        """Return the standard error of `total` (weightings,).
+        """Return the standard error of `total` (weightings,), for a sampled fraction (0 to 1) of all images.
 
-        It is estimated from the spread of probes within each batch and, for a sampled fraction below 1, from the spread
-        of the batches' images. A single probe cannot separate the two: its spread over batches then contains both,
-        whatever the fraction, which overestimates the error. NaN for one probe of one batch.
-
-        Args:
-            sampled_fraction: Fraction, 0 to 1, of the images of interest that these are.
+        It is estimated from the spread of probes within each batch and, for a fraction below 1, from the spread of the
+        batches' images. A single probe cannot separate the two: its spread over batches then contains both, whatever
+        the fraction, which overestimates the error. NaN for one probe of one batch.
         """
         draws, fractions = self.values.sum(dim=1), self.batch_fractions
         probes, squares = draws.shape[-1], fractions.square()
@@ -98,7 +95,6 @@ def contract_hessian(
         probes: Random sign vectors per batch.
 
     Raises:
-        UnknownNameError: If a name is not a parameter.
         DataError: If there is no batch.
         InputError: If the loss cannot be differentiated twice.
     """

@@ -19,10 +19,8 @@ class WeightStep(WeightNoise):
     Args:
         directions: Layer name -> tensor of the weight's shape, filters along dimension 0.
         radius: Factor of the directions. If they have L2 norm 1 together, it is the length of the step in the units of
-            the weights.
-
-    Raises:
-        InputError: If the radius is negative or not finite.
+            the
+            weights.
     """
 
     directions: Mapping[str, Tensor]
@@ -32,11 +30,7 @@ class WeightStep(WeightNoise):
         require_finite("radius", self.radius)
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
-        """Return `weight` after the step of layer `name`.
-
-        Raises:
-            InputError: If there is no direction of this shape for the layer.
-        """
+        """Return `weight` after the step of layer `name`."""
         direction = self.directions.get(name)
         if direction is None or direction.shape != weight.shape:
             raise InputError(

@@ -75,9 +75,6 @@ def attribute(
         layers: Whether to attribute to layers too.
         on_chip: Called with (finished, total) numbers of chips after each chip.
 
-    Returns:
-        The attribution.
-
     Raises:
         InputError: if an argument is invalid, or no error source acts on the crossbar.
         DataError: if there are no images, or labels do not match the outputs.

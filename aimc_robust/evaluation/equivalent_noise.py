@@ -83,9 +83,6 @@ def equivalent_sigma(
         jobs: As for `evaluate`.
         scale: Any scale of `weight_scale` except `absolute`.
 
-    Returns:
-        The equivalent noise.
-
     Raises:
         InputError: if an argument is invalid.
         DataError: if there are no images, or labels do not match the outputs.

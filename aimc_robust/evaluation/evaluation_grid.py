@@ -26,9 +26,6 @@ GridKey = tuple[str, float]
 class EvaluationGrid(Mapping[GridKey, AccuracyEstimate]):
     """Estimates by (condition, time_s): an immutable mapping in the order of conditions, then of times.
 
-    Args:
-        estimates: (condition, time_s) -> estimate.
-
     Example:
         >>> grid = evaluate_grid(model, batches, {"rram": rram}, time_s=[0.0, 3600.0])  # doctest: +SKIP
         >>> grid["rram", 3600.0].mean  # doctest: +SKIP
@@ -62,7 +59,8 @@ class EvaluationGrid(Mapping[GridKey, AccuracyEstimate]):
 
         Returns:
             Columns `condition`, `time_s` [s]; `mean`, `sd_noise`, `sd_seed`, `ci_low`, `ci_high` of the accuracy
-            [percent], see `AccuracyEstimate`; and the number of `chips`.
+                [percent], see
+            `AccuracyEstimate`; and the number of `chips`.
         """
         rows = [
             {
@@ -111,9 +109,6 @@ def evaluate_grid(
         jobs: As for `evaluate`.
         precision: As for `evaluate`.
         metrics: As for `evaluate`.
-
-    Returns:
-        The estimates.
 
     Raises:
         InputError: if an argument is invalid.

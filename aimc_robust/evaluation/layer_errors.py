@@ -55,14 +55,9 @@ def layer_errors(model: nn.Module, condition: Condition, *, time_s: float = 0.0)
 
 
 def network_rms(errors: pd.DataFrame, scale: NoiseScale) -> float:
-    """Return the root mean square error over all weights of a network.
+    """Return the root mean square error over all weights of a network, from `layer_errors`, in units of `scale`.
 
-    Args:
-        errors: From `layer_errors`.
-        scale: Any scale of `weight_scale` except `absolute`.
-
-    Returns:
-        The error in units of `scale`; NaN if no layer has that scale.
+    NaN if no layer has that scale.
     """
     scaled = errors[errors[f"rms_{scale}"].notna()]
     if scaled.empty:

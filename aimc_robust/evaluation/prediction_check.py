@@ -80,9 +80,6 @@ def check_prediction(
         images: Largest number of images for the curvature.
         jobs: Number of processes for Monte Carlo, as for `evaluate`.
 
-    Returns:
-        The comparison.
-
     Raises:
         InputError: if an argument is invalid.
         DataError: if there are no images, or labels do not match the outputs.
@@ -119,10 +116,8 @@ def check_prediction(
 def scale_errors(condition: Condition, factor: float) -> Condition:
     """Return a condition whose weight errors are `factor` times as strong; a crossbar loses read noise and converters.
 
-    Args:
-        condition: A Crossbar, a weight noise, or None.
-        factor: On a crossbar's `error_scale`, which acts on the widths of programming error and of a drift table; on
-            the perturbation of another noise.
+    The factor acts on a crossbar's `error_scale`, that is on the widths of programming error and of a drift table, or
+    on the perturbation of another noise.
     """
     match condition:
         case None:

@@ -21,15 +21,7 @@ from aimc_robust.seeding import Axes
 
 
 def chip_axes(chip_seed: int, chip: int) -> Axes:
-    """Return the seeding axes of a chip: the error of every weight derives from them and its layer's name.
-
-    Args:
-        chip_seed: Root seed of all chips.
-        chip: Number of the chip.
-
-    Raises:
-        InputError: if a number is not whole, or below 0.
-    """
+    """Return the seeding axes of a chip: the error of every weight derives from them and its layer's name."""
     require_whole("chip_seed", chip_seed, low=0)
     require_whole("chip", chip, low=0)
     return Axes(chip_seed).at(chip=chip)
@@ -90,18 +82,12 @@ def check_program(
     deployment: Deployment | None = None,
     stacklevel: int = 2,
 ) -> None:
-    """Check whether a model can be programmed, and warn if the limits of the device are exceeded.
-
-    Args:
-        prepared: The model, from `prepare`.
-        crossbar: The crossbar.
-        time_s: Seconds since programming.
-        deployment: As for `program`.
-        stacklevel: Of warnings, as in `warnings.warn`: 2 is the caller's line.
+    """Check whether a prepared model can be programmed, and warn if the limits of the device are exceeded.
 
     Raises:
         InputError: if an argument is invalid, arguments contradict each other, or a limit is exceeded and the
-            crossbar's `on_out_of_range` is `error`.
+            crossbar's
+            `on_out_of_range` is `error`.
     """
     require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
     require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
@@ -152,21 +138,15 @@ def program_prepared(
     deployment: Deployment | None = None,
     layers: frozenset[str] | None = None,
 ) -> nn.Module:
-    """Program a prepared and checked model, in place.
+    """Program a model from `prepare`, accepted by `check_program`, in place; return it, or the layer that replaces it.
 
     Args:
-        prepared: The model, from `prepare`, accepted by `check_program`.
+        prepared: The model.
         crossbar: The crossbar.
         axes: Seeding axes of the chip, see `chip_axes`.
         time_s: Seconds since programming.
         deployment: As for `program`.
         layers: Names of the arrays that are programmed, the others compute exactly; None: all. Native backend only.
-
-    Returns:
-        `prepared`, or the layer that replaces it.
-
-    Raises:
-        InputError: if a layer is not supported.
     """
     deployment = deployment or Deployment()
     if deployment.backend == "crosssim":

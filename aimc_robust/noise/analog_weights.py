@@ -48,14 +48,7 @@ class AnalogWeight:
         return layer_name(self.name)
 
     def filters_first(self, values: Tensor | None = None) -> Tensor:
-        """Rearrange a tensor so that dimension 0 has one entry per filter, that is per output.
-
-        Args:
-            values: Tensor of the parameter's shape; None takes the parameter itself.
-
-        Returns:
-            The rearranged tensor, a view where the layout allows it.
-        """
+        """Return values of the parameter's shape, or the parameter, with one entry per output along dimension 0."""
         values = self.parameter.detach() if values is None else values
         if not isinstance(self.module, TRANSPOSED):
             return values
@@ -74,19 +67,14 @@ def layer_name(parameter: str) -> str:
 
 
 def analog_weights(model: nn.Module, *, include_shared: bool = False) -> dict[str, AnalogWeight]:
-    """Find all weight matrices that a crossbar can store.
+    """Find all weight matrices that a crossbar can store: parameter name -> weight matrix, in the order of the model.
 
     These are the weights of linear layers, convolutions and transposed convolutions; the in and out projections of
     MultiheadAttention; input, recurrent and projection weights of RNN, LSTM, GRU and their cells. Computed weights
     (weight_norm and other parametrizations) are not parameters that could be programmed and are omitted.
 
-    Args:
-        model: Model to search.
-        include_shared: Whether a parameter that several layers share appears once for each of them instead of only
-            under its first name.
-
-    Returns:
-        Parameter name -> weight matrix, in the order of the model.
+    `include_shared`: whether a parameter that several layers share appears once for each of them instead of only under
+    its first name.
     """
     weights: dict[str, AnalogWeight] = {}
     owners: dict[int, str] = {}
@@ -121,14 +109,7 @@ def _matrices(module: nn.Module) -> list[tuple[str, Tensor | None]]:
 
 
 def analog_layers(model: nn.Module) -> dict[str, AnalogLayer]:
-    """Find convolutions, transposed convolutions and linear layers with a weight of their own.
-
-    Args:
-        model: Model to search.
-
-    Returns:
-        Name -> layer; shared layers appear once.
-    """
+    """Find convolutions, transposed convolutions and linear layers with a weight of their own; shared ones once."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -148,14 +129,7 @@ def check_scope(scope: Scope) -> None:
 
 
 def weights_in_scope(model: nn.Module, scope: Scope = "weights") -> dict[str, nn.Parameter]:
-    """Find the parameters, trainable or frozen, that a perturbation affects.
-
-    Args:
-        model: Model to search.
-        scope: Parameters to select.
-
-    Returns:
-        Name -> parameter. A parameter shared by several layers appears once, under its first name.
+    """Find the parameters, trainable or frozen, that a perturbation affects; a shared one under its first name.
 
     Raises:
         InputError: if no parameter is in scope.

@@ -38,13 +38,6 @@ def standard_normal(like: Tensor, generator: torch.Generator) -> Tensor:
 
     They are drawn in float32 on the generator's device whatever the dtype of `like`, so that a float64 copy of a model,
     or one on a GPU, sees the same chip.
-
-    Args:
-        like: Tensor that gives shape, device and dtype.
-        generator: Source of randomness.
-
-    Returns:
-        A tensor like `like` with values from N(0, 1).
     """
     draw = torch.randn(like.shape, generator=generator, device=generator.device, dtype=torch.float32)
     return draw.to(device=like.device, dtype=like.dtype)

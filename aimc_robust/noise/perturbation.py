@@ -77,13 +77,6 @@ def restored(model: nn.Module, scope: Scope = "weights") -> Iterator[nn.Module]:
     """Context manager that restores the weights in scope on exit, bit for bit and at the same addresses.
 
     A snapshot is copied back: subtracting the noise again would drift (8e-7 relative after 1000 rounds in float32).
-
-    Args:
-        model: Model whose weights may be changed inside the block.
-        scope: Parameters to restore, see `weights_in_scope`.
-
-    Yields:
-        The model.
     """
     weights = weights_in_scope(unwrap_model(model), scope)
     snapshot = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -108,19 +101,7 @@ def perturbed(
 ) -> Iterator[nn.Module]:
     """Context manager in which `model` has perturbed weights; on exit they are restored bit for bit.
 
-    Args:
-        model: Model to perturb.
-        noise: Noise to apply.
-        generator: See `perturb_weights`.
-        scope: See `weights_in_scope`.
-        strength: See `perturb_weights`.
-        draw_on_device: See `perturb_weights`.
-
-    Yields:
-        The model with perturbed weights.
-
-    Raises:
-        InputError: if no parameter is in scope.
+    Arguments and errors are those of `perturb_weights`.
     """
     with restored(model, scope):
         perturb_weights(

@@ -52,21 +52,11 @@ def check_scale(scale: str) -> None:
 
 
 def weight_scale(weight: Tensor, scale: NoiseScale) -> Tensor:
-    """Compute the factor that multiplies sigma.
+    """Compute the factor that multiplies sigma, broadcastable to `weight`, in units of the weight.
 
     `filter_max`: max|w| of each filter (Incorruptible paper, Sec. 3). `filter_norm`: ||w||_2 of each filter, without
-    division by sqrt(n) (m-RWP paper, Sec. 3). `layer_max`: max|W|. `absolute`: 1.
-
-    Args:
-        weight: Weight of any shape. A filter is one entry of dimension 0; a tensor of fewer than 2 dimensions is one
-            filter.
-        scale: Name of the scale.
-
-    Returns:
-        The factor, broadcastable to `weight`, in units of the weight.
-
-    Raises:
-        UnknownNameError: if `scale` is not a `NoiseScale`.
+    division by sqrt(n) (m-RWP paper, Sec. 3). `layer_max`: max|W|. `absolute`: 1. A filter is one entry of dimension 0;
+    a tensor of fewer than 2 dimensions is one filter.
     """
     check_scale(scale)
     return SCALES[scale](weight.detach())

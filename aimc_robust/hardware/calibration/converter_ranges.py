@@ -75,14 +75,7 @@ def calibrate(
 def calibrate_deployment(
     model: nn.Module, crossbar: Crossbar, deployment: Deployment, batches: Sequence[Tensor]
 ) -> Deployment:
-    """Return a deployment with converter ranges, if the crossbar needs them, and data for compensation.
-
-    Args:
-        model: The trained model; not modified.
-        crossbar: The crossbar.
-        deployment: Its other fields are kept.
-        batches: Unlabelled batches of inputs.
-    """
+    """Return the deployment with converter ranges, if the crossbar needs them, and data for compensation."""
     ranges = calibrate(model, crossbar, batches) if crossbar.periphery.needs_calibration else None
     return replace(deployment, ranges=ranges, data=batches)
 

@@ -101,29 +101,12 @@ class ADC:
         return 2**self.bits - (2 if self.kind == "sign-magnitude" else 1)
 
     def convert(self, current: Tensor, low: float, high: float) -> Tensor:
-        """Round currents to the levels of [low, high].
-
-        Args:
-            current: Column currents, any shape; their memory may be reused if no gradient is recorded.
-            low: Lower end of the range, in the currents' unit.
-            high: Upper end of the range.
-
-        Returns:
-            Converted currents of the same shape.
-        """
+        """Round currents to the levels of [low, high]; their memory may be reused if no gradient is recorded."""
         return quantize(current, low, high, self.steps, overwrite=True)
 
 
 def parse_range(name: str, values: Any) -> tuple[float, float]:
-    """Return `values` as (low, high).
-
-    Args:
-        name: Name of the argument, for the error.
-        values: Anything; valid are two finite numbers with low < high.
-
-    Raises:
-        InputError: if `values` is not a valid range.
-    """
+    """Return `values` as (low, high); raise InputError unless they are two finite numbers with low < high."""
     try:
         low, high = (float(value) for value in values)
         valid = low < high and abs(low) < float("inf") and abs(high) < float("inf")

@@ -203,28 +203,11 @@ class Crossbar(WeightNoise):
         return self.periphery.dac is not None or self.periphery.adc is not None or self.device.reads_with_noise
 
     def tiles(self, inputs: int, outputs: int) -> list[tuple[Interval, Interval]]:
-        """Return the arrays of a weight matrix, see `ArraySize.tiles`.
-
-        Args:
-            inputs: Rows of the matrix: inputs of one group of a convolution times its kernel size, and bias rows.
-            outputs: Columns of the matrix: outputs of one group.
-
-        Returns:
-            ([start, stop) of the inputs, [start, stop) of the outputs) of each array, row by row of arrays.
-        """
+        """Return the arrays of a weight matrix, see `ArraySize.tiles`."""
         return self.arrays.tiles(inputs, outputs)
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
-        """Return `weight` as read back right after programming.
-
-        Args:
-            name: Name of the layer.
-            weight: Weights of any shape, outputs along dimension 0.
-            generator: Source of all random numbers; every device and effect has its own stream.
-
-        Returns:
-            Weights of the same shape and dtype.
-        """
+        """Return `weight` as read back right after programming; every device and effect has its own stream."""
         matrix = weight.flatten(1) if weight.ndim > 1 else weight.reshape(1, -1)
         cells = program_matrix(self.device, self.weights, matrix, layer_draws(generator))
         return read_back(self.device, self.weights, cells).reshape(weight.shape).to(weight.dtype)

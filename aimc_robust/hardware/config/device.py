@@ -68,9 +68,7 @@ class Device:
     def check_window(self, *, time_s: float = 0.0, stacklevel: int = 2) -> None:
         """Warn, or raise InputError (see `on_out_of_range`), if the window leaves the limits of the cell model.
 
-        Args:
-            time_s: Seconds since programming; above 0 the limits of the cell's drift count too.
-            stacklevel: Of the warning, as in `warnings.warn`: 2 is the caller's line.
+        At times above 0 the limits of the cell's drift count too. `stacklevel` is that of `warnings.warn`.
         """
         check_states(
             self.cell,

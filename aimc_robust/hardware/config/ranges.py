@@ -78,7 +78,7 @@ class ConverterRanges(Mapping[str, LayerRanges]):
         return f"ConverterRanges({self._layers!r})"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain dictionaries, lists and numbers: layer -> {inputs: [low, high], outputs: [[low, high], ...]}."""
+        """Return layer -> {inputs: [low, high], outputs: [[low, high], ...]}."""
         return {
             name: {"inputs": list(layer.inputs), "outputs": [list(output) for output in layer.outputs]}
             for name, layer in self._layers.items()
@@ -86,14 +86,7 @@ class ConverterRanges(Mapping[str, LayerRanges]):
 
     @classmethod
     def from_json(cls, values: Any) -> ConverterRanges:
-        """Read what `to_json` returned.
-
-        Args:
-            values: Layer -> {inputs: [low, high], outputs: [[low, high], ...]}.
-
-        Raises:
-            InputError: if `values` has another form.
-        """
+        """Read what `to_json` returned; raise InputError for another form."""
         try:
             layers = {
                 name: LayerRanges(inputs=layer["inputs"], outputs=tuple(layer["outputs"]))
@@ -107,11 +100,7 @@ class ConverterRanges(Mapping[str, LayerRanges]):
 
 
 def missing_ranges(layer: str) -> InputError:
-    """Return the error for a layer whose converters have no ranges.
-
-    Args:
-        layer: Name of the layer.
-    """
+    """Return the error for a layer whose converters have no ranges."""
     return InputError(
         f"no converter ranges for the layer {layer!r}; pass the result of `calibrate(model, crossbar, batches)` as "
         "Deployment(ranges=...), or set kind and full_scale of the DAC and range of the ADC."

@@ -24,10 +24,7 @@ class _DifferentialPair(WeightMapping):
 
 @dataclass(frozen=True)
 class OneSided(_DifferentialPair):
-    """Differential pair: the device of the weight's sign holds |u|, the other stays at g_min.
-
-    CrossSim: BALANCED, ONE_SIDED.
-    """
+    """Differential pair: the device of the weight's sign holds |u|, the other stays at g_min (BALANCED, ONE_SIDED)."""
 
     description = "one-sided"
 
@@ -39,10 +36,7 @@ class OneSided(_DifferentialPair):
 
 @dataclass(frozen=True)
 class TwoSided(_DifferentialPair):
-    """Differential pair: both devices move around the middle of the window.
-
-    CrossSim: BALANCED, TWO_SIDED.
-    """
+    """Differential pair: both devices move around the middle of the window (BALANCED, TWO_SIDED)."""
 
     description = "two-sided"
 
@@ -162,11 +156,7 @@ MAPPINGS: dict[str, WeightMapping] = {
 
 
 def find_mapping(mapping: str | WeightMapping | type[WeightMapping]) -> WeightMapping:
-    """Return a mapping by its name, its import path, its class, or the mapping itself.
-
-    Args:
-        mapping: A key of MAPPINGS; a mapping or its class; or the import path `package.module:name` of a class or a
-            function without arguments that returns one.
+    """Return a mapping by its name, its import path `package.module:name`, its class, or the mapping itself.
 
     Raises:
         UnknownNameError: if the name is unknown.

@@ -38,10 +38,6 @@ class WeightLayout:
         require_known("scaling", self.scaling, get_args(Scaling))
 
     def factors(self, window: tuple[float, float]) -> tuple[tuple[float, ...], float]:
-        """Return the factor of each bank and the offset of reading weights back, see `WeightMapping.factors`.
-
-        Args:
-            window: (min, max) of the programmed states.
-        """
+        """Return the factor of each bank and the offset of reading back from the window (min, max)."""
         low, high = window
         return self.mapping.factors(low / high, self.cell_bits)

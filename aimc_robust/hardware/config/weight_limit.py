@@ -5,20 +5,10 @@ from torch import Tensor
 
 
 def weight_limit(weight: Tensor, percentile: float) -> Tensor:
-    """Return the weight that is mapped to the end of the window, one for the whole layer.
+    """Return the weight that is mapped to the end of the window, one for the whole layer (CrossSim 3.2).
 
     With percentile 1 it is max|W|. With percentile p < 1 it is max(|q_p|, |q_(1-p)|), where q is the linearly
     interpolated quantile of all entries; larger weights are clipped.
-
-    Args:
-        weight: Weights of a layer, any shape.
-        percentile: Quantile, 0.5 to 1.
-
-    Returns:
-        A scalar in units of the weight.
-
-    References:
-        CrossSim 3.2, weight percentile scaling.
     """
     if percentile >= 1.0:
         return weight.abs().max()
@@ -27,15 +17,7 @@ def weight_limit(weight: Tensor, percentile: float) -> Tensor:
 
 
 def column_limits(matrix: Tensor, percentile: float) -> Tensor:
-    """Return `weight_limit` of every output separately.
-
-    Args:
-        matrix: Weights, (outputs, inputs).
-        percentile: Quantile, 0.5 to 1.
-
-    Returns:
-        (outputs, 1) in units of the weight.
-    """
+    """Return `weight_limit` of every output of a matrix (outputs, inputs) separately, as (outputs, 1)."""
     if percentile >= 1.0:
         return torch.linalg.vector_norm(matrix, ord=torch.inf, dim=1, keepdim=True)
     points = torch.tensor([percentile, 1.0 - percentile], dtype=matrix.dtype, device=matrix.device)

@@ -14,7 +14,7 @@ from aimc_robust.noise.analog_weights import TRANSPOSED, AnalogLayer, analog_lay
 
 @dataclass(frozen=True)
 class Folding:
-    """Result of `fold_batchnorm`.
+    """Which BatchNorms were folded, and why the others were not.
 
     Attributes:
         folded: Name of each folded BatchNorm -> name of the layer that it was folded into.
@@ -32,12 +32,6 @@ def fold_batchnorm(model: nn.Module) -> Folding:
     is folded if, in the traced graph, its input is the output of one layer that nothing else uses, and both are called
     once, under one name, without hooks. All others, and all of a model that cannot be traced, stay digital and compute
     the same; only the weights are programmed without the factor.
-
-    Args:
-        model: Model to modify.
-
-    Returns:
-        Which BatchNorms were folded, and why the others were not.
     """
     norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
     if not norms:
@@ -63,13 +57,12 @@ def fold_batchnorm(model: nn.Module) -> Folding:
 
 
 class FoldedNorm(nn.Module):
-    """Replacement of a folded BatchNorm: the identity, which keeps the folded values.
+    """Replacement of a folded BatchNorm: the identity, which keeps the folded values, each of shape (features,).
 
     Attributes:
-        gamma: Scale of the BatchNorm, shape (features,).
-        beta: Shift of the BatchNorm, shape (features,).
-        gain: Factor by which the weights of each output were multiplied, shape (features,).
-        eps: Epsilon of the BatchNorm.
+        gamma: Scale of the BatchNorm.
+        beta: Shift of the BatchNorm.
+        gain: Factor by which the weights of each output were multiplied.
         features_only: Whether inputs must have shape (batch, features), as after a linear layer.
     """
 
@@ -88,11 +81,7 @@ class FoldedNorm(nn.Module):
         self.eps, self.features_only = norm.eps, features_only
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x`.
-
-        Raises:
-            InputError: if `x` has a shape for which folding is not exact.
-        """
+        """Return `x`; raise InputError if it has a shape for which folding is not exact."""
         if self.features_only and x.ndim != 2:
             raise InputError(
                 f"a BatchNorm after a linear layer was folded for inputs (batch, features), got {x.ndim} dimensions; "

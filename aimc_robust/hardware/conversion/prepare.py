@@ -19,16 +19,10 @@ PROGRAMMED = "_programmed_by_aimc_robust"
 
 
 def prepare(model: nn.Module) -> tuple[nn.Module, Coverage]:
-    """Make a copy of a model that can be programmed, and count what of it will be analog.
+    """Make a copy of a trained model that can be programmed, and count what of it will be analog.
 
     Computed weights (weight_norm and other parametrizations) of layers that a crossbar can store become plain ones. A
     weight that an array shares with a digital module, such as an embedding, is copied.
-
-    Args:
-        model: Trained model; not modified.
-
-    Returns:
-        The prepared copy and its coverage.
 
     Raises:
         InputError: if the model has no layer for a crossbar, has already been programmed, or cannot be copied.
@@ -59,9 +53,6 @@ def coverage(model: nn.Module, example: Any = None) -> Coverage:
     Args:
         model: Trained model; not modified.
         example: Input for `model(example)`; if given, multiply-accumulate operations are counted too.
-
-    Returns:
-        The coverage.
 
     Raises:
         InputError: see `prepare`.

@@ -30,23 +30,12 @@ def program_on_crosssim(
     time_s: float = 0.0,
     ranges: Mapping[str, LayerRanges] | None = None,
 ) -> nn.Module:
-    """Replace the layers of a prepared model by ones that CrossSim's cores compute.
+    """Replace the layers of a prepared model on the CPU by ones that CrossSim's cores compute, in place.
 
     Supported are linear layers, convolutions and the projections of MultiheadAttention. As in the native backend, a
     module reached by several names becomes one module under all of them, layers that share a parameter get equal
     devices, and every group of a convolution has its own arrays. All parameters are frozen, since no gradient passes
-    through CrossSim.
-
-    Args:
-        prepared: Result of `prepare`, on the CPU; modified in place.
-        crossbar: Crossbar to program.
-        axes: Axes that identify the chip. Random numbers are drawn by CrossSim, so the chip differs from the native one
-            of the same axes.
-        time_s: Time since programming [s]; a chip is the same at every time.
-        ranges: Converter ranges by layer; None: none.
-
-    Returns:
-        The model, or its replacement if it is a single layer.
+    through CrossSim. Random numbers are drawn by CrossSim, so the chip differs from the native one of the same axes.
 
     Raises:
         MissingDependencyError: if CrossSim is not installed.

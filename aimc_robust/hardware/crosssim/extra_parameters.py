@@ -23,11 +23,11 @@ RESERVED = {
 
 
 def add_extra(tree: dict[str, Any], extra: Mapping[str, Any], *, relative: bool) -> None:
-    """Merge additional parameters into `tree`, in place.
+    """Merge additional parameters, nested as in CrossSim, into `tree`, in place.
 
     Args:
-        tree: Parameters, nested as in CrossSim.
-        extra: Additional parameters, nested as in CrossSim.
+        tree: Parameters.
+        extra: Additional parameters.
         relative: Whether the device's states have no unit, so that its resistances in `tree` are meaningless.
 
     Raises:

@@ -25,7 +25,7 @@ def crosssim_parameters(
     time_s: float = 0.0,
     extra: Table[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Translate a crossbar to CrossSim's parameters for one layer.
+    """Translate a crossbar to CrossSim's parameters for one layer: nested numbers, strings and lists; enums by name.
 
     Bias rows are not a parameter of CrossSim: they are rows of the matrix.
 
@@ -35,9 +35,6 @@ def crosssim_parameters(
         time_s: Time since programming [s].
         extra: Additional CrossSim parameters, such as {"xbar": {"array": {"parasitics": {...}}}}, merged last, after
             `crossbar.crosssim`.
-
-    Returns:
-        Nested parameters of numbers, strings and lists; members of enums by name.
 
     Raises:
         InputError: if CrossSim cannot express the crossbar.

@@ -40,21 +40,7 @@ class AnalogAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Compute attention as nn.MultiheadAttention does.
-
-        Args:
-            query: Queries, (queries, images, embed_dim), images first if `batch_first`, or without images.
-            key: Keys, same layout.
-            value: Values, same layout.
-            key_padding_mask: Keys to ignore, (images, keys).
-            need_weights: Whether to return attention weights.
-            attn_mask: Mask of scores, (queries, keys) or (images * heads, queries, keys).
-            average_attn_weights: Whether to average the weights over heads.
-            is_causal: Ignored; `attn_mask` must be given with it, as in torch.
-
-        Returns:
-            Outputs, and attention weights or None.
-        """
+        """Compute attention as nn.MultiheadAttention does; `is_causal` is ignored: torch asks for a mask with it."""
         unbatched = query.ndim == 2
         if unbatched:
             query, key, value = _map_distinct((query, key, value), lambda x: x.unsqueeze(0))

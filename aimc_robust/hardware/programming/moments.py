@@ -20,15 +20,7 @@ from aimc_robust.seeding import Axes
 
 
 def crossbar_table(crossbar: Crossbar, *, time_s: float = 0.0) -> MomentTable:
-    """Tabulate the moments of the crossbar's devices over its window.
-
-    Args:
-        crossbar: Crossbar.
-        time_s: Time since programming [s].
-
-    Returns:
-        Table of mean and variance over the target state.
-    """
+    """Tabulate mean and variance of the crossbar's devices over the target states of its window."""
     return moment_table(
         crossbar.device.cell,
         time_s=time_s,
@@ -50,16 +42,10 @@ def weight_moments(
 
     Args:
         crossbar: Crossbar that stores the matrix.
-        matrix: Weights (outputs, inputs).
+        matrix: Weights (outputs, inputs), the shape of the moments.
         time_s: Time since programming [s].
         layer: Name of the layer, for error messages.
         table: Result of `crossbar_table`, to share it between layers.
-
-    Returns:
-        Moments of shape (outputs, inputs), in units of the weight and its square.
-
-    Raises:
-        InputError: see `program_matrix`.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     limit = matrix_limit(crossbar.weights, exact, layer=layer)
@@ -82,16 +68,6 @@ def noise_moments(noise: WeightNoise, name: str, weight: Tensor, *, axes: Axes, 
 
     Gaussian and Laplace noise have a closed form. For any other noise the moments are unbiased estimates from draws;
     the mean of K draws has the variance divided by K.
-
-    Args:
-        noise: Weight noise.
-        name: Name of the layer.
-        weight: Weight with filters along dimension 0.
-        axes: Axes of the draws, to which the name and the number of the draw are added.
-        draws: Number of draws for a noise without closed form.
-
-    Returns:
-        Moments of the weight's shape.
     """
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
     match noise:
@@ -118,7 +94,7 @@ def _sampled_moments(noise: WeightNoise, name: str, weight: Tensor, axes: Axes, 
 def model_moments(
     model: nn.Module, condition: WeightNoise | None, *, time_s: float = 0.0, chip_seed: int = 0, draws: int = 64
 ) -> dict[str, Moments]:
-    """Compute mean and variance over chips of all weights that a condition affects.
+    """Compute mean and variance over chips of all weights that a condition affects, by parameter name, in its layout.
 
     A crossbar with bias rows also affects biases. Read noise, converters and compensations are not errors of weights
     and are not included. Half precision is computed in float32.
@@ -129,9 +105,6 @@ def model_moments(
         time_s: Time since programming [s]; 0 without a crossbar.
         chip_seed: Root seed of the draws of a noise without closed form.
         draws: Number of draws of a noise without closed form.
-
-    Returns:
-        Parameter name -> moments in the parameter's own layout.
 
     Raises:
         InputError: if a time is given without a crossbar, or the model cannot be programmed.
