@@ -90,6 +90,18 @@ def restored(model: nn.Module, scope: Scope = "weights") -> Iterator[nn.Module]:
 
 
 @contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Context manager that sets evaluation mode, and restores each module's own mode on exit."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
 def perturbed(
     model: nn.Module,
     noise: WeightNoise,

@@ -7,8 +7,7 @@ from typing import ClassVar, Literal, final
 
 from torch import nn
 
-from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
-from aimc_robust.analysis.weight_step import WeightStep
+from aimc_robust.analysis.weight_step import WeightStep, ascent_step, sigma_for_radius
 from aimc_robust.devices.limits import DAY_S, YEAR_S
 from aimc_robust.errors import InputError, exact_text, short_repr
 from aimc_robust.hardware.config.crossbar import Crossbar

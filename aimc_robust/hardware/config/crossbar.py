@@ -16,13 +16,11 @@ from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.library import load_cell_model
 from aimc_robust.devices.limits import OutOfRange
 from aimc_robust.errors import InputError, unknown_name
-from aimc_robust.hardware.config.converters import ADC, DAC
+from aimc_robust.hardware.config.converters import ADC, DAC, Periphery
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.mapping import WeightMapping
-from aimc_robust.hardware.config.mapping_check import check_mapping
-from aimc_robust.hardware.config.periphery import Periphery
-from aimc_robust.hardware.config.standard_mappings import OneSided, find_mapping
-from aimc_robust.hardware.config.tiling import ArraySize, Interval
+from aimc_robust.hardware.config.standard_mappings import OneSided, check_mapping, find_mapping
+from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import Scaling, WeightLayout
 from aimc_robust.hardware.programming.weights_to_states import layer_draws, program_matrix, read_back
 from aimc_robust.noise.base import WeightNoise
@@ -195,16 +193,13 @@ class Crossbar(WeightNoise):
     @property
     def factors(self) -> tuple[tuple[float, ...], float]:
         """Factor of each bank and offset of reading weights back, see `WeightMapping.factors`."""
-        return self.weights.factors(self.device.programming_window)
+        low, high = self.device.programming_window
+        return self.weights.mapping.factors(low / high, self.weights.cell_bits)
 
     @property
     def computes_in_arrays(self) -> bool:
         """Whether converters or read noise act at every multiply, beyond the errors of the weights."""
         return self.periphery.dac is not None or self.periphery.adc is not None or self.device.reads_with_noise
-
-    def tiles(self, inputs: int, outputs: int) -> list[tuple[Interval, Interval]]:
-        """Return the arrays of a weight matrix, see `ArraySize.tiles`."""
-        return self.arrays.tiles(inputs, outputs)
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
         """Return `weight` as read back right after programming; every device and effect has its own stream."""

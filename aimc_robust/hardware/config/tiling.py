@@ -33,16 +33,6 @@ class ArraySize:
         require_whole("rows (0: unlimited)", self.rows, low=0)
         require_whole("columns (0: unlimited)", self.columns, low=0)
 
-    def tiles(self, inputs: int, outputs: int) -> list[tuple[Interval, Interval]]:
-        """Return ([start, stop) of the inputs, [start, stop) of the outputs) of each array, row by row of arrays.
-
-        Args:
-            inputs: Rows of the matrix: inputs of one group of a convolution times its kernel size, and bias rows.
-            outputs: Columns of the matrix: outputs of one group.
-        """
-        columns = partition(outputs, self.columns)
-        return [(rows, part) for rows in partition(inputs, self.rows) for part in columns]
-
 
 def partition(count: int, limit: int) -> list[Interval]:
     """Cut `count` rows or columns into arrays of at most `limit` (0: unlimited): [start, stop) of each, in order.

@@ -15,7 +15,6 @@ from aimc_robust.hardware.conversion.replace_layers import has_own_forward, repl
 from aimc_robust.hardware.crosssim.layers import CrossSimArrays, CrossSimConvolution, CrossSimLayer, CrossSimLinear
 from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
-from aimc_robust.hardware.programming.weights_to_states import matrix_limit
 from aimc_robust.noise.analog_weights import CONVOLUTIONS, AnalogWeight, analog_weights
 from aimc_robust.seeding import Axes
 
@@ -93,7 +92,7 @@ def _make_layer(
     if layer_ranges is None and crossbar.periphery.needs_calibration:
         raise missing_ranges(name)
     parameters = crosssim_parameters(crossbar, layer=layer_ranges, time_s=time_s)
-    limit = float(matrix_limit(crossbar.weights, matrix.float(), layer=name)) or torch.finfo(torch.float32).eps
+    limit = float(crossbar.weights.weight_limit(matrix.float(), layer=name)) or torch.finfo(torch.float32).eps
     if groups > 1:  # one limit for the layer, not one for each group's core
         parameters["core"]["mapping"]["weights"] |= {"percentile": None, "min": -limit, "max": limit}
     bias_rows = crossbar.arrays.bias_rows if weight.bias is not None else 0

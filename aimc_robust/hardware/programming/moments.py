@@ -10,7 +10,6 @@ from aimc_robust.errors import InputError, require_whole
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.program import check_program
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
-from aimc_robust.hardware.programming.weights_to_states import matrix_limit
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.gaussian import Gaussian
@@ -48,7 +47,7 @@ def weight_moments(
         table: Result of `crossbar_table`, to share it between layers.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    limit = matrix_limit(crossbar.weights, exact, layer=layer)
+    limit = crossbar.weights.weight_limit(exact, layer=layer)
     table = table or crossbar_table(crossbar, time_s=time_s)
     (low, high), mapping = crossbar.device.programming_window, crossbar.weights.mapping
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)

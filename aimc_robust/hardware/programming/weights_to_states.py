@@ -10,10 +10,8 @@ from torch import Tensor
 
 from aimc_robust.devices.cells import CellStates, Draw
 from aimc_robust.devices.states import cell_states
-from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.weight_layout import WeightLayout
-from aimc_robust.hardware.config.weight_limit import column_limits, weight_limit
 from aimc_robust.seeding import Axes
 
 LayerDraws = Callable[[int], Draw]
@@ -38,24 +36,8 @@ def program_matrix(
         InputError: if weights are not finite, or the weight percentile is 0.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    limit = matrix_limit(layout, exact, layer=layer)
+    limit = layout.weight_limit(exact, layer=layer)
     return Cells(_states(device, layout, exact, limit, draws, time_s), limit)
-
-
-def matrix_limit(layout: WeightLayout, exact: Tensor, *, layer: str = "") -> Tensor:
-    """Compute the weight at the end of the window: a scalar, or (outputs, 1); see `program_matrix`."""
-    named = f"the layer {layer!r}" if layer else "this layer"
-    if not torch.isfinite(exact).all():
-        raise InputError(f"weights to be programmed must be finite; {named} holds NaN or infinity.")
-    scale = weight_limit if layout.scaling == "layer" else column_limits
-    limit = scale(exact, layout.weight_percentile)
-    all_clipped = (limit == 0) & (exact.any() if limit.ndim == 0 else exact.any(dim=1, keepdim=True))
-    if all_clipped.any():
-        raise InputError(
-            f"weight_percentile {layout.weight_percentile:g} of {named} is 0, since most of its weights are 0; "
-            "all weights would be clipped to 0. Use a higher percentile."
-        )
-    return limit
 
 
 def _states(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
+from aimc_robust.analysis.weight_step import ascent_step, sigma_for_radius
 from aimc_robust.errors import InputError
 from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.noise.gaussian import Gaussian
