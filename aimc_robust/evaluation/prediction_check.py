@@ -16,7 +16,7 @@ from aimc_robust.errors import require_finite, require_whole
 from aimc_robust.evaluation.loss_prediction import condition_times, predict_loss
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.noise.base import WeightNoise
+from aimc_robust.noise.base import WeightNoise, perturb_checked
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
 from aimc_robust.statistics.t_interval import t_interval
@@ -141,7 +141,7 @@ class _ScaledNoise(WeightNoise):
     factor: float
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.lerp(weight, self.noise.perturb(name, weight, generator), self.factor)
+        return torch.lerp(weight, perturb_checked(self.noise, name, weight, generator), self.factor)
 
 
 def _compare(predicted: Any, losses: np.ndarray) -> dict[str, Any]:

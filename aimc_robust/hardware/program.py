@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from aimc_robust.devices.limits import check_time
-from aimc_robust.errors import InputError, require_type, require_whole, unknown_name
+from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.hardware.calibration.batchnorm_recalibration import recalibrate_batchnorm
+from aimc_robust.hardware.calibration.converter_ranges import check_ranges
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.ranges import LayerRanges
@@ -105,16 +106,9 @@ def check_program(
         if "drift" in deployment.compensation:
             raise InputError("drift compensation is not part of the crosssim backend; use backend='native'.")
     if deployment.ranges is not None:
-        _reject_ranges_of_another_model(deployment.ranges, prepared)
+        check_ranges(deployment.ranges, prepared, crossbar)
     if crossbar.arrays.bias_rows:
         _reject_shared_weights_with_biases(prepared)
-
-
-def _reject_ranges_of_another_model(ranges: Mapping[str, LayerRanges], prepared: nn.Module) -> None:
-    layers = {weight.layer for weight in analog_weights(prepared, include_shared=True).values()}
-    for name in ranges:
-        if name not in layers:
-            raise unknown_name("layer of the converter ranges", name, layers, advice="Calibrate this very model.")
 
 
 def _reject_shared_weights_with_biases(prepared: nn.Module) -> None:
@@ -185,5 +179,6 @@ def program_natively(
         return install_arrays(prepared, crossbar, chip, ranges)
     for weight in analog_weights(prepared).values():
         if chip.holds(weight):
-            write_weights(crossbar, weight, chip)
+            with crossbar.naming_layer(weight.layer):
+                write_weights(crossbar, weight, chip)
     return prepared

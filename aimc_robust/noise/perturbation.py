@@ -8,7 +8,7 @@ from torch import nn
 
 from aimc_robust.errors import InputError
 from aimc_robust.noise.analog_weights import Scope, analog_weights, layer_name, weights_in_scope
-from aimc_robust.noise.base import WeightNoise
+from aimc_robust.noise.base import WeightNoise, perturb_checked
 from aimc_robust.noise.unwrap import unwrap_model
 from aimc_robust.seeding import Axes
 
@@ -35,7 +35,7 @@ def perturb_weights(
             numbers differ from the CPU's: for training, not for chips that must be equal on every machine.
 
     Raises:
-        InputError: if no parameter is in scope, or the noise returns a wrong shape, NaN or infinity.
+        InputError: if no parameter is in scope, or the noise raises, or returns a wrong shape, NaN or infinity.
     """
     model, in_training = unwrap_model(model), draw_on_device
     draw_on_device = draw_on_device and noise.supports_any_device
@@ -49,13 +49,7 @@ def perturb_weights(
                 source = generator
             matrix = matrices.get(id(weight))
             values = weight.detach() if matrix is None else matrix.filters_first()
-            noisy = noise.perturb(layer if matrix is None else matrix.layer, values, source)
-            if not isinstance(noisy, torch.Tensor) or noisy.shape != values.shape:
-                got = tuple(noisy.shape) if isinstance(noisy, torch.Tensor) else type(noisy).__name__
-                raise InputError(
-                    f"{type(noise).__name__}.perturb must return a tensor of the weight's shape {tuple(values.shape)}, "
-                    f"got {got} for {layer!r}."
-                )
+            noisy = perturb_checked(noise, layer if matrix is None else matrix.layer, values, source)
             if not in_training:  # training finds by its loss that it diverged, and does not wait for the device here
                 _check_finite(noise, layer, values, noisy)
             noisy = noisy if matrix is None else matrix.to_parameter_layout(noisy)

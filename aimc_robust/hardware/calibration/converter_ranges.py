@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.data.batches import input_batches
-from aimc_robust.errors import InputError, require_finite, require_type
+from aimc_robust.errors import InputError, require_finite, require_type, unknown_name
+from aimc_robust.hardware.config.converters import MAX_BITS
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
@@ -19,6 +20,7 @@ from aimc_robust.hardware.conversion.replace_layers import install_arrays
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.input_stage import Observer
 from aimc_robust.hardware.programming.programmed_matrix import Chip
+from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.seeding import Axes
 
 # Largest sample of each layer's values: dozens of them lie beyond a percentile of 0.9999.
@@ -62,14 +64,52 @@ def calibrate(
     ranges = {name: LayerRanges(inputs=_input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
     adc = crossbar.periphery.adc
     if adc is None or not adc.needs_calibration:
-        return ConverterRanges(ranges)
+        return ConverterRanges(ranges, found_with=_settings(crossbar))
     currents = _observe(model, error_free, inputs, "current", ranges)
     symmetric = adc.kind == "sign-magnitude"
     outputs = {
         name: tuple(_output_range(sample, percentile, symmetric) for sample in banks)
         for name, banks in currents.items()
     }
-    return ConverterRanges({name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()})
+    both = {name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()}
+    return ConverterRanges(both, found_with=_settings(crossbar))
+
+
+def check_ranges(ranges: Mapping[str, LayerRanges], prepared: nn.Module, crossbar: Crossbar) -> None:
+    """Check that converter ranges belong to a prepared model and a crossbar.
+
+    Raises:
+        UnknownNameError: if they name a layer that the model does not have.
+        InputError: if `calibrate` found them for a crossbar with other weights in the arrays or other converters.
+    """
+    layers = {weight.layer for weight in analog_weights(prepared, include_shared=True).values()}
+    for name in ranges:
+        if name not in layers:
+            raise unknown_name("layer of the converter ranges", name, layers, advice="Calibrate this very model.")
+    here = _settings(crossbar)
+    there = here if not isinstance(ranges, ConverterRanges) or ranges.found_with is None else ranges.found_with
+    for option, value in here.items():
+        if there[option] != value:
+            raise InputError(
+                f"the converter ranges were found for a crossbar with {option} {there[option]!r}, but this one has "
+                f"{value!r}; calibrate the model with this crossbar."
+            )
+
+
+def _settings(crossbar: Crossbar) -> dict[str, object]:
+    """What the ranges depend on. The resolution of an ADC, and all errors, act after or beside what is measured."""
+    (low, high), weights, adc = crossbar.device.programming_window, crossbar.weights, crossbar.periphery.adc
+    return {
+        "mapping": weights.mapping,
+        "window (min / max)": low / high,
+        "cell_bits": weights.cell_bits,
+        "weight_percentile": weights.weight_percentile,
+        "scaling": weights.scaling,
+        "rows": crossbar.arrays.rows,
+        "bias_rows": crossbar.arrays.bias_rows,
+        "dac": crossbar.periphery.dac,
+        "adc (whatever its bits)": adc and replace(adc, bits=MAX_BITS),
+    }
 
 
 def calibrate_deployment(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from dataclasses import replace as replace_fields
 from pathlib import Path
@@ -23,7 +24,7 @@ from aimc_robust.hardware.config.standard_mappings import OneSided, check_mappin
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import Scaling, WeightLayout
 from aimc_robust.hardware.programming.weights_to_states import layer_draws, program_matrix, read_back
-from aimc_robust.noise.base import WeightNoise
+from aimc_robust.noise.base import WeightNoise, naming_layer
 
 
 @dataclass(frozen=True, init=False)
@@ -204,5 +205,10 @@ class Crossbar(WeightNoise):
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
         """Return `weight` as read back right after programming; every device and effect has its own stream."""
         matrix = weight.flatten(1) if weight.ndim > 1 else weight.reshape(1, -1)
-        cells = program_matrix(self.device, self.weights, matrix, layer_draws(generator))
-        return read_back(self.device, self.weights, cells).reshape(weight.shape).to(weight.dtype)
+        with self.naming_layer(name):
+            cells = program_matrix(self.device, self.weights, matrix, layer_draws(generator), layer=name)
+            return read_back(self.device, self.weights, cells).reshape(weight.shape).to(weight.dtype)
+
+    def naming_layer(self, layer: str) -> AbstractContextManager[None]:
+        """Context manager in which what a user's mapping or cell model raises is told with the layer's name."""
+        return naming_layer(layer, f"programming with the mapping {type(self.weights.mapping).__name__}")

@@ -47,6 +47,8 @@ class ConverterRanges(Mapping[str, LayerRanges]):
 
     Args:
         layers: Layer name -> its ranges.
+        found_with: Option of the crossbar that they depend on -> its value where they were found, from `calibrate`;
+            None: unknown.
 
     Raises:
         InputError: if `layers` is not such a mapping.
@@ -59,11 +61,11 @@ class ConverterRanges(Mapping[str, LayerRanges]):
         True
     """
 
-    def __init__(self, layers: Mapping[str, LayerRanges]) -> None:
+    def __init__(self, layers: Mapping[str, LayerRanges], *, found_with: Mapping[str, object] | None = None) -> None:
         valid = isinstance(layers, Mapping) and all(isinstance(layer, LayerRanges) for layer in layers.values())
         if not valid:
             raise InputError(f"ranges must map layer names to LayerRanges, got {layers!r}.")
-        self._layers = dict(layers)
+        self._layers, self.found_with = dict(layers), found_with
 
     def __getitem__(self, layer: str) -> LayerRanges:
         return self._layers[layer]

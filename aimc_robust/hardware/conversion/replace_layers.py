@@ -115,7 +115,8 @@ def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip, ranges: L
         )
     if not chip.holds(weight):
         crossbar = crossbar.ideal()
-    matrix, shape = program_arrays(crossbar, weight, chip), weight.filters_first().shape
+    with crossbar.naming_layer(weight.layer):
+        matrix, shape = program_arrays(crossbar, weight, chip), weight.filters_first().shape
     replacement: ArrayLayer
     if isinstance(layer, TRANSPOSED):
         replacement = AnalogTransposedConvolution(weight.layer, crossbar, matrix, layer, shape)

@@ -11,7 +11,7 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.program import check_program
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights
-from aimc_robust.noise.base import WeightNoise
+from aimc_robust.noise.base import WeightNoise, perturb_checked
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
 from aimc_robust.noise.scales import weight_scale
@@ -83,7 +83,7 @@ def _sampled_moments(noise: WeightNoise, name: str, weight: Tensor, axes: Axes, 
     require_whole("draws (of a noise without closed form)", draws, low=2)
     mean, squares = torch.zeros_like(weight), torch.zeros_like(weight)
     for k in range(draws):  # Welford's algorithm: no draw is kept, and no cancellation
-        deviation = noise.perturb(name, weight, axes.at(layer=name, draw=k).generator()).sub_(mean)
+        deviation = perturb_checked(noise, name, weight, axes.at(layer=name, draw=k).generator()).sub_(mean)
         mean.add_(deviation, alpha=1.0 / (k + 1))
         squares.addcmul_(deviation, deviation, value=k / (k + 1))
     return Moments(mean, squares.div_(draws - 1))
@@ -122,7 +122,8 @@ def model_moments(
     moments: dict[str, Moments] = {}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for name, weight in analog_weights(model).items():
-        matrix = weight_moments(condition, with_bias_rows(condition, weight), layer=weight.layer, table=table)
+        with condition.naming_layer(weight.layer):
+            matrix = weight_moments(condition, with_bias_rows(condition, weight), layer=weight.layer, table=table)
         filters = weight.filters_first()
         inputs = filters[0].numel()
         moments[name] = Moments(
