@@ -76,39 +76,39 @@ def calibrate(
 
 
 def check_ranges(ranges: Mapping[str, LayerRanges], prepared: nn.Module, crossbar: Crossbar) -> None:
-    """Check that converter ranges belong to a prepared model and a crossbar.
+    """Check that converter ranges belong to a prepared model and, if it needs any, to a crossbar.
 
     Raises:
         UnknownNameError: if they name a layer that the model does not have.
-        InputError: if `calibrate` found them for a crossbar with other weights in the arrays or other converters.
+        InputError: if `calibrate` found them for a crossbar with other arrays or converters. Errors, rounding and
+            clipping of the weights, and a converter that is off or an ADC of other resolution do not matter.
     """
     layers = {weight.layer for weight in analog_weights(prepared, include_shared=True).values()}
     for name in ranges:
         if name not in layers:
             raise unknown_name("layer of the converter ranges", name, layers, advice="Calibrate this very model.")
-    here = _settings(crossbar)
-    there = here if not isinstance(ranges, ConverterRanges) or ranges.found_with is None else ranges.found_with
-    for option, value in here.items():
-        if there[option] != value:
+    if not isinstance(ranges, ConverterRanges) or not ranges.found_with or not crossbar.periphery.needs_calibration:
+        return
+    for option, value in _settings(crossbar).items():
+        if value is not None and ranges.found_with[option] != value:
             raise InputError(
-                f"the converter ranges were found for a crossbar with {option} {there[option]!r}, but this one has "
-                f"{value!r}; calibrate the model with this crossbar."
+                f"the converter ranges were found for a crossbar with {option} {ranges.found_with[option]!r}, but this "
+                f"one has {value!r}; calibrate the model with this crossbar."
             )
 
 
 def _settings(crossbar: Crossbar) -> dict[str, object]:
-    """What the ranges depend on. The resolution of an ADC, and all errors, act after or beside what is measured."""
-    (low, high), weights, adc = crossbar.device.programming_window, crossbar.weights, crossbar.periphery.adc
+    """What a crossbar's ranges depend on, by name; None for a converter that is off."""
+    dac, adc, (low, high) = crossbar.periphery.dac, crossbar.periphery.adc, crossbar.device.programming_window
     return {
-        "mapping": weights.mapping,
+        "mapping": crossbar.weights.mapping,
+        "scaling": crossbar.weights.scaling,
         "window (min / max)": low / high,
-        "cell_bits": weights.cell_bits,
-        "weight_percentile": weights.weight_percentile,
-        "scaling": weights.scaling,
         "rows": crossbar.arrays.rows,
         "bias_rows": crossbar.arrays.bias_rows,
-        "dac": crossbar.periphery.dac,
-        "adc (whatever its bits)": adc and replace(adc, bits=MAX_BITS),
+        "full scale of the DAC": (dac and dac.full_scale) or "calibrated",
+        "dac": dac if dac is not None and dac.kind != "ideal" else None,
+        "adc (of any resolution)": adc and replace(adc, bits=MAX_BITS),
     }
 
 

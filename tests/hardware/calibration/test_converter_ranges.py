@@ -169,11 +169,10 @@ OTHER_CROSSBARS = {
     "mapping OneSided.*slices": {"mapping": "bit-sliced"},
     "window": {"window": (60.0, 225.0)},
     "window.*0.0": {"device": "rram-wan2022"},
-    "cell_bits 0": {"cell_bits": 4},
-    "weight_percentile 1.0": {"weight_percentile": 0.9},
     "scaling 'layer'": {"scaling": "column"},
     "rows 7": {"rows": 4},
     "bias_rows 0": {"bias_rows": 1},
+    "full scale of the DAC 'calibrated'": {"dac": DAC(bits=8, full_scale=3.0)},
     "dac .*bits=8.*bits=6": {"dac": DAC(bits=6)},
     "adc .*uniform.*sign-magnitude": {"adc": ADC(bits=8, kind="sign-magnitude")},
 }
@@ -198,6 +197,15 @@ def test_ranges_do_not_depend_on_errors_columns_or_the_resolution_of_an_adc():
     options = {"columns": 3, "adc": ADC(bits=5), "error_scale": 2.0, "stuck": (0.1, 0.1), "read_noise": False}
     assert calibrate(model, OPEN.replace(**options), [x]) == ranges
     programmed(model, OPEN.replace(**options), ranges)(x)
+
+
+@pytest.mark.parametrize(
+    "off", [{"dac": DAC(kind="ideal")}, {"adc": None}, {"cell_bits": 4}, {"dac": None, "adc": None}]
+)
+def test_ranges_still_hold_where_a_converter_or_a_rounding_is_switched_off(off):
+    model, x = small_model(), images(9)
+    crossbar, ranges = OPEN.replace(**off), calibrate(model, OPEN, [x])
+    assert torch.isfinite(programmed(model, crossbar, ranges)(x)).all()
 
 
 def test_ranges_of_unknown_origin_must_fit_the_number_of_slices():
