@@ -82,16 +82,9 @@ def contract_hessian(
 ) -> Contraction:
     """Estimate sum_i a_i H_ii for each weighting a, with H the Hessian of the mean loss in evaluation mode.
 
-    One pass over the batches serves all weightings; only one batch's diagonal is in memory at a time. The random signs
-    derive from (seed, batch, probe, parameter), so that those of a layer do not depend on other layers.
-
-    Args:
-        model: The model.
-        batches: (input, target) pairs.
-        weightings: Mappings of parameter name -> a, of the parameter's shape; missing parameters have weight 0.
-        loss_fn: Function (outputs, targets) -> mean loss of the batch.
-        seed: Root seed of the signs.
-        probes: Random sign vectors per batch.
+    A weighting maps names of parameters to a; missing parameters have weight 0. One pass over the batches serves all
+    weightings; only one batch's diagonal is in memory at a time. The random signs derive from (seed, batch, probe,
+    parameter), so that those of a layer do not depend on other layers.
 
     Raises:
         DataError: If there is no batch.

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from aimc_robust.analysis.weight_step import WeightStep
 from aimc_robust.errors import require_finite, require_whole
-from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.noise.analog_weights import analog_weights, unwrap_model
 from aimc_robust.noise.base import standard_normal
 from aimc_robust.noise.scales import weight_scale
-from aimc_robust.noise.unwrap import unwrap_model
 from aimc_robust.seeding import Axes
 
 MAX_POINTS = 1000  # along a direction: a million evaluations of every model

@@ -28,17 +28,10 @@ def measure_updates(
 ) -> dict[str, float | None]:
     """Measure gradient_norm, gradient_sharpness, gradient_cosine and full_strength_loss, each a mean over batches.
 
-    Random numbers of the model (dropout) are the same at clean and perturbed weights, so that a difference is due to
-    the perturbation. Changes the model's buffers and p.grad. See the Incorruptible paper, Sec. 5.2, Figs. 4, 6, 15a and
-    16.
-
-    Args:
-        model: The model.
-        method: Training method, which perturbs with its strength at update `step`.
-        loss_fn: Function (output, target) -> scalar loss.
-        batches: (input, target) pairs. A method of two batches uses the previous one as its first.
-        step: Number of the update.
-        axes: Seed axes of the draws, which are the same at every step and differ between batches.
+    The method perturbs with its strength at update `step`; one of two batches uses the previous batch as its first.
+    Random numbers derive from `axes`: they are the same at every step, and those of the model (dropout) the same at
+    clean and perturbed weights, so that a difference is due to the perturbation. Changes the model's buffers and
+    p.grad. See the Incorruptible paper, Sec. 5.2, Figs. 4, 6, 15a and 16.
 
     Returns:
         The means; None for a method without perturbation, except for gradient_norm.

@@ -11,23 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aimc_robust.errors import InputError, require_finite
-from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.noise.analog_weights import analog_weights, unwrap_model
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import evaluation_mode
 from aimc_robust.noise.scales import NoiseScale, weight_scale
-from aimc_robust.noise.unwrap import unwrap_model
 from aimc_robust.training.methods.sam import NORM_EPSILON, global_norm
 
 
 @dataclass(frozen=True, eq=False)
 class WeightStep(WeightNoise):
-    """Deterministic weight noise: w' = w + radius * direction.
+    """Deterministic weight noise: w' = w + radius * direction, by layer, filters along dimension 0.
 
-    Args:
-        directions: Layer name -> tensor of the weight's shape, filters along dimension 0.
-        radius: Factor of the directions. If they have L2 norm 1 together, it is the length of the step in the units of
-            the
-            weights.
+    If the directions have L2 norm 1 together, the radius is the length of the step in the units of the weights.
     """
 
     directions: Mapping[str, Tensor]

@@ -113,17 +113,10 @@ def evaluate_until_precise(
     jobs: int | None = None,
     **options: Unpack[ChipOptions],
 ) -> Iterator[tuple[int, Measurement]]:
-    """Measure as many chips as a half-width requires, at most `chips`: (number of the chip, its measurement), in order.
+    """Measure as many chips as a half-width [percentage points] requires, at most `chips`; None: all of them.
 
-    Args:
-        model: The trained model; not modified.
-        batches: (inputs, labels) pairs that can be iterated repeatedly.
-        condition: What the model is evaluated under.
-        chips: Largest number of chips.
-        precision: Half-width [percentage points]; None: all chips.
-        known: Chip -> accuracy [percent] of chips that were measured before; they are not measured again.
-        jobs: As for `evaluate`.
-        **options: As for `evaluate_chips`.
+    `known` are chips that were measured before and their accuracy [percent]; they are not measured again. The other
+    arguments and the result are those of `evaluate_chips`.
     """
     check_precision(precision, chips)
     accuracies = dict(known or {})

@@ -11,9 +11,8 @@ from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.programming.moments import model_moments
-from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.noise.analog_weights import analog_weights, unwrap_model
 from aimc_robust.noise.scales import SCALES, NoiseScale, weight_scale
-from aimc_robust.noise.unwrap import unwrap_model
 
 
 def layer_errors(model: nn.Module, condition: Condition, *, time_s: float = 0.0) -> pd.DataFrame:

@@ -30,9 +30,8 @@ from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.programming.moments import model_moments
 from aimc_robust.metrics import Batch, labelled, measure
-from aimc_robust.noise.analog_weights import layer_name
+from aimc_robust.noise.analog_weights import layer_name, unwrap_model
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.unwrap import unwrap_model
 
 PROBES_PER_IMAGE = 2  # their difference gives the error of the estimate
 

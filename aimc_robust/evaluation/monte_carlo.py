@@ -87,11 +87,11 @@ def evaluate_chips(
     jobs: int | None = None,
     **options: Unpack[ChipOptions],
 ) -> Iterator[tuple[int, Measurement]]:
-    """Measure a model on chips, one after another.
+    """Measure a model on chips, one after another: (number of the chip, its measurement), in the order of `chips`.
 
-    A crossbar is programmed with the weights after BatchNorm folding; any other noise perturbs the weights as they
-    are. Digital weights are the same on every chip: only the first is measured. The errors of a chip depend on
-    (chip_seed, chip, layer) only, so that two models, two methods and any two orders of work meet the same chips.
+    A crossbar is programmed with the weights after BatchNorm folding; any other noise perturbs the weights as they are.
+    Digital weights are the same on every chip: only the first is measured. The errors of a chip depend on (chip_seed,
+    chip, layer) only, so that two models, two methods and any two orders of work meet the same chips.
 
     Args:
         model: The trained model; not modified.
@@ -101,9 +101,6 @@ def evaluate_chips(
         jobs: Number of processes with one thread each, with the same results for any number; None: this process with
             torch's number of threads.
         **options: See `ChipEvaluation`.
-
-    Yields:
-        (number of the chip, its measurement), in the order of `chips`.
 
     Raises:
         InputError: if an argument is invalid.

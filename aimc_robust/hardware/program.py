@@ -134,13 +134,8 @@ def program_prepared(
 ) -> nn.Module:
     """Program a model from `prepare`, accepted by `check_program`, in place; return it, or the layer that replaces it.
 
-    Args:
-        prepared: The model.
-        crossbar: The crossbar.
-        axes: Seeding axes of the chip, see `chip_axes`.
-        time_s: Seconds since programming.
-        deployment: As for `program`.
-        layers: Names of the arrays that are programmed, the others compute exactly; None: all. Native backend only.
+    `axes` are those of the chip, see `chip_axes`. `layers` names the arrays that are programmed, on the native backend
+    only; the others compute exactly. None: all.
     """
     deployment = deployment or Deployment()
     if deployment.backend == "crosssim":
@@ -164,17 +159,7 @@ def program_prepared(
 def program_natively(
     prepared: nn.Module, crossbar: Crossbar, chip: Chip, ranges: Mapping[str, LayerRanges] | None = None
 ) -> nn.Module:
-    """Program a prepared and checked model on the native backend, in place.
-
-    Args:
-        prepared: The model, from `prepare`.
-        crossbar: The crossbar.
-        chip: The chip.
-        ranges: Converter ranges by layer.
-
-    Returns:
-        `prepared`, or the layer that replaces it.
-    """
+    """Program a prepared and checked model on the native backend, in place; see `program_prepared`."""
     if crossbar.computes_in_arrays:
         return install_arrays(prepared, crossbar, chip, ranges)
     for weight in analog_weights(prepared).values():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from aimc_robust.errors import InputError, require_known
 
@@ -18,10 +19,6 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 ANALOG_LAYERS = (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-
-AnalogLayer = (
-    nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
-)
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,20 @@ def layer_name(parameter: str) -> str:
     return parameter.replace("_orig_mod.", "").removesuffix(".weight")  # torch.compile's wrapper is not a layer
 
 
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """Return the model inside its wrappers, so that layer names do not depend on how the model is run."""
+    while True:
+        if isinstance(model, DataParallel | DistributedDataParallel):
+            inner: nn.Module | None = model.module
+        elif "_orig_mod" in model._modules:  # torch.compile's OptimizedModule
+            inner = model._modules["_orig_mod"]
+        else:  # Lightning Fabric
+            inner = model._modules.get("_forward_module")
+        if inner is None:
+            return model
+        model = inner
+
+
 def analog_weights(model: nn.Module, *, include_shared: bool = False) -> dict[str, AnalogWeight]:
     """Find all weight matrices that a crossbar can store: parameter name -> weight matrix, in the order of the model.
 
@@ -106,20 +117,6 @@ def _matrices(module: nn.Module) -> list[tuple[str, Tensor | None]]:
         }
         return [(name, recurrent_biases.get(name)) for name in module._parameters if name.startswith("weight_")]
     return []
-
-
-def analog_layers(model: nn.Module) -> dict[str, AnalogLayer]:
-    """Find convolutions, transposed convolutions and linear layers with a weight of their own; shared ones once."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, ANALOG_LAYERS) and module._parameters.get("weight") is not None
-    }
-
-
-def output_count(layer: AnalogLayer) -> int:
-    """Number of outputs of a linear layer, or of output channels of a convolution."""
-    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
 def check_scope(scope: Scope) -> None:

@@ -1,5 +1,6 @@
 """Perturb a model's weights in place and restore them bit for bit."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,9 +8,8 @@ import torch
 from torch import nn
 
 from aimc_robust.errors import InputError
-from aimc_robust.noise.analog_weights import Scope, analog_weights, layer_name, weights_in_scope
+from aimc_robust.noise.analog_weights import Scope, analog_weights, layer_name, unwrap_model, weights_in_scope
 from aimc_robust.noise.base import WeightNoise, perturb_checked
-from aimc_robust.noise.unwrap import unwrap_model
 from aimc_robust.seeding import Axes
 
 
@@ -60,7 +60,7 @@ def perturb_weights(
 
 def _check_finite(noise: WeightNoise, layer: str, weight: torch.Tensor, noisy: torch.Tensor) -> None:
     """Raise InputError if a noise makes finite weights infinite or NaN; weights that were so before are training's."""
-    if bool(torch.isfinite(noisy.sum())):  # a sum may overflow where all weights are finite
+    if math.isfinite(noisy.sum()):  # a sum may overflow where all weights are finite
         return
     if bool(torch.isfinite(weight).all()) and not bool(torch.isfinite(noisy).all()):
         raise InputError(f"the noise {noise!r} makes weights of the layer {layer!r} NaN or infinite; weaken it.")

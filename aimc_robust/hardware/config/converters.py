@@ -107,15 +107,7 @@ class ADC:
 
 @dataclass(frozen=True, kw_only=True)
 class Periphery:
-    """Converters around the arrays.
-
-    Attributes:
-        dac: Converter of the inputs; None: ideal.
-        adc: Converter of each array's column currents; None: ideal.
-
-    Raises:
-        InputError: if a value is of another type.
-    """
+    """Converters around the arrays, the options `dac` and `adc` of `Crossbar`; None: ideal."""
 
     dac: DAC | None = None
     adc: ADC | None = None

@@ -12,15 +12,7 @@ from aimc_robust.errors import InputError, require_finite, require_known
 class Device:
     """What the memory is: its cell model, the programming window, and which of the cell's errors act.
 
-    Attributes:
-        cell: The device, a card or another cell model.
-        window: (min, max) target states used for programming, in the cell's unit; None: the cell's own window.
-        programming: Whether the cell's programming error acts.
-        drift: Whether the cell's drift acts.
-        read_noise: Whether the cell's read noise acts, at every multiply; no effect for a cell without read noise.
-        error_scale: Factor on the cell's programming error, and on the widths of a drift table; 0 switches both off.
-        stuck: (low, high) fractions of cells stuck at the ends of the window; None: the cell's own fractions.
-        on_out_of_range: `warn` or `error` if the window or a time leaves the limits of the cell model.
+    The fields after `cell` are the options of `Crossbar` with the same names.
 
     Raises:
         InputError: if a value is invalid.

@@ -101,9 +101,10 @@ class ConverterRanges(Mapping[str, LayerRanges]):
         return cls(layers)
 
 
-def missing_ranges(layer: str) -> InputError:
+def missing_ranges(layer: str = "") -> InputError:
     """Return the error for a layer whose converters have no ranges."""
+    named = f"the layer {layer!r}" if layer else "this layer"
     return InputError(
-        f"no converter ranges for the layer {layer!r}; pass the result of `calibrate(model, crossbar, batches)` as "
+        f"no converter ranges for {named}; pass the result of `calibrate(model, crossbar, batches)` as "
         "Deployment(ranges=...), or set kind and full_scale of the DAC and range of the ADC."
     )

@@ -11,17 +11,10 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class ArraySize:
-    """Size of the arrays that a layer is cut into.
+    """Size of the arrays that a layer is cut into: the options of `Crossbar` with the same names; 0 rows: unlimited.
 
-    What an array's converters see depends on its size; the errors of the weights do not.
-
-    Attributes:
-        rows: Largest number of inputs of an array; 0: unlimited.
-        columns: Largest number of outputs of an array; 0: unlimited.
-        bias_rows: Rows of every layer that hold its bias and are driven by an input of 1; 0: biases are digital.
-
-    Raises:
-        InputError: if a value is invalid.
+    What an array's converters see depends on its size; the errors of the weights do not. Raises InputError if a value
+    is invalid.
     """
 
     rows: int = 0

@@ -15,14 +15,7 @@ Scaling = Literal["layer", "column"]
 
 @dataclass(frozen=True, kw_only=True)
 class WeightLayout:
-    """How weights are stored in devices.
-
-    Attributes:
-        mapping: How one weight becomes the states of its devices.
-        scaling: One weight limit per `layer` or per output `column`.
-        weight_percentile: Quantile of the weights that is mapped to the end of the window, 0.5 to 1; with 1 it is
-            max|W| and nothing is clipped.
-        cell_bits: Levels per device as a power of 2, to which target states are rounded; 0: continuous states.
+    """How weights are stored in devices: the options of `Crossbar` with the same names.
 
     Raises:
         InputError: if a value is invalid.

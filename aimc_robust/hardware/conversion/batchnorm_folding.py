@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aimc_robust.errors import InputError
-from aimc_robust.noise.analog_weights import TRANSPOSED, AnalogLayer, analog_layers, output_count
+from aimc_robust.noise.analog_weights import ANALOG_LAYERS, TRANSPOSED
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def fold_batchnorm(model: nn.Module) -> Folding:
             not_folded[name] = reasons[0] if reasons else _NotFoldable().reason
             continue
         folded[name] = layers.pop()
-        layer = analog_layers(model)[folded[name]]
+        layer = model.get_submodule(folded[name])
         gain = _fold(layer, norm)
         model.set_submodule(name, FoldedNorm(norm, gain, features_only=isinstance(layer, nn.Linear)))
     return Folding(folded, not_folded)
@@ -120,8 +120,10 @@ def _preceding_layer(model: nn.Module, graph: fx.Graph, norm_name: str) -> str |
     if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) != 1:
         return _NotFoldable()
     layer_name = str(source.target)
-    layer = analog_layers(model).get(layer_name)
-    if layer is None or norm.num_features != output_count(layer):
+    layer = modules[layer_name]
+    if not isinstance(layer, ANALOG_LAYERS) or layer._parameters.get("weight") is None:
+        return _NotFoldable()
+    if norm.num_features != (layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels):
         return _NotFoldable()
     names = Counter(id(module) for module in modules.values())
     uses = Counter(id(modules[node.target]) for node in graph.nodes if node.op == "call_module")
@@ -145,7 +147,7 @@ def _running_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _fold(layer: AnalogLayer, norm: _BatchNorm) -> Tensor:
+def _fold(layer: nn.Module, norm: _BatchNorm) -> Tensor:
     """Fold in place and return the gain of each output."""
     weight, (mean, variance) = layer.weight, _running_statistics(norm)
     gain = (variance.double() + norm.eps).rsqrt()

@@ -11,10 +11,9 @@ from aimc_robust.errors import InputError, require_type
 from aimc_robust.hardware.conversion.batchnorm_folding import fold_batchnorm
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.mac_count import count_macs
-from aimc_robust.noise.analog_weights import ANALOG_LAYERS, RECURRENT, analog_weights
+from aimc_robust.noise.analog_weights import ANALOG_LAYERS, RECURRENT, analog_weights, unwrap_model
 
 ANALOG_MODULES = (*ANALOG_LAYERS, *RECURRENT, nn.MultiheadAttention)
-WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 PROGRAMMED = "_programmed_by_aimc_robust"
 
 
@@ -76,10 +75,7 @@ def _remove_parametrizations(module: nn.Module) -> None:
 
 def _copy(model: nn.Module) -> nn.Module:
     """Copy the model without the wrappers of torch.compile or data parallelism."""
-    while isinstance(model, WRAPPERS) or hasattr(model, "_orig_mod"):
-        inner = model._orig_mod if hasattr(model, "_orig_mod") else model.module
-        assert isinstance(inner, nn.Module)
-        model = inner
+    model = unwrap_model(model)
     try:
         return copy.deepcopy(model)
     except (RuntimeError, ValueError) as error:

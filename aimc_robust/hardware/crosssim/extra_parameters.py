@@ -25,10 +25,7 @@ RESERVED = {
 def add_extra(tree: dict[str, Any], extra: Mapping[str, Any], *, relative: bool) -> None:
     """Merge additional parameters, nested as in CrossSim, into `tree`, in place.
 
-    Args:
-        tree: Parameters.
-        extra: Additional parameters.
-        relative: Whether the device's states have no unit, so that its resistances in `tree` are meaningless.
+    `relative`: whether the device's states have no unit, so that its resistances in `tree` are meaningless.
 
     Raises:
         InputError: if a parameter would break the backend or fail in CrossSim.

@@ -13,12 +13,8 @@ from torch.nn import functional as F
 class AnalogAttention(nn.Module):
     """Replacement of nn.MultiheadAttention in evaluation mode, with the same arguments and results.
 
-    If query, key and value differ, joint arrays are read once for each of them.
-
-    Args:
-        attention: Module to replace.
-        projections: One linear layer with the outputs of query, key and value, or one layer for each.
-        out_proj: Output projection, a linear layer.
+    `projections` are one layer with the outputs of query, key and value, or one for each. If these differ, joint arrays
+    are read once for each of them.
     """
 
     def __init__(self, attention: nn.MultiheadAttention, projections: Sequence[nn.Module], out_proj: nn.Module) -> None:

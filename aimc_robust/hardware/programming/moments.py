@@ -34,17 +34,11 @@ def crossbar_table(crossbar: Crossbar, *, time_s: float = 0.0) -> MomentTable:
 def weight_moments(
     crossbar: Crossbar, matrix: Tensor, *, time_s: float = 0.0, layer: str = "", table: MomentTable | None = None
 ) -> Moments:
-    """Compute mean and variance over chips of the weights read back, without read noise and converters.
+    """Compute mean and variance over chips of weights (outputs, inputs) read back, without read noise and converters.
 
     E w' = limit (sum_d f_d E g_d + offset), Var w' = limit^2 sum_d f_d^2 Var g_d over the weight's devices d, whose
-    errors are independent; f_d is the device's sign times the factor of its bank (`WeightMapping.factors`).
-
-    Args:
-        crossbar: Crossbar that stores the matrix.
-        matrix: Weights (outputs, inputs), the shape of the moments.
-        time_s: Time since programming [s].
-        layer: Name of the layer, for error messages.
-        table: Result of `crossbar_table`, to share it between layers.
+    errors are independent; f_d is the device's sign times the factor of its bank (`WeightMapping.factors`). `table` is
+    the result of `crossbar_table`, to be shared between layers.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     limit = crossbar.weights.weight_limit(exact, layer=layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -117,7 +118,7 @@ def check_states(crossbar: Crossbar, weight: AnalogWeight, chip: Chip, *values: 
     """Raise InputError if what was programmed is NaN or infinite, which a card with extreme numbers can cause."""
     for tensor in values:
         # The sum is three times as fast as a test of every element, but may overflow where all are finite.
-        if not bool(torch.isfinite(tensor.sum())) and not bool(torch.isfinite(tensor).all()):
+        if not math.isfinite(tensor.sum()) and not bool(torch.isfinite(tensor).all()):
             raise InputError(
                 f"{crossbar.device.cell.name}: at time_s = {chip.time_s:g} s the layer {weight.layer!r} has NaN or "
                 "infinite states; check the numbers of the device's programming error, drift and read noise."
