@@ -55,8 +55,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.conversion.prepare import coverage as coverage
     from aimc_robust.hardware.program import program as program
     from aimc_robust.noise.base import WeightNoise as WeightNoise
-    from aimc_robust.noise.gaussian import Gaussian as Gaussian
-    from aimc_robust.noise.laplace import Laplace as Laplace
+    from aimc_robust.noise.distributions import Gaussian as Gaussian
+    from aimc_robust.noise.distributions import Laplace as Laplace
     from aimc_robust.noise.perturbation import perturbed as perturbed
     from aimc_robust.seeding import Axes as Axes
     from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate as AccuracyEstimate
@@ -119,8 +119,7 @@ _MODULES = {
     "hardware.conversion.prepare": ["coverage"],
     "hardware.program": ["program"],
     "noise.base": ["WeightNoise"],
-    "noise.gaussian": ["Gaussian"],
-    "noise.laplace": ["Laplace"],
+    "noise.distributions": ["Gaussian", "Laplace"],
     "noise.perturbation": ["perturbed"],
     "seeding": ["Axes"],
     "statistics.accuracy_estimate": ["AccuracyEstimate"],

@@ -37,7 +37,7 @@ from aimc_robust.errors import InputError, require_finite, require_whole
 from aimc_robust.io.atomic import Row
 from aimc_robust.metrics import Batch
 from aimc_robust.noise.analog_weights import unwrap_model
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import evaluation_mode, perturbed
 from aimc_robust.noise.scales import NoiseScale, check_scale
 from aimc_robust.seeding import Axes

@@ -13,7 +13,7 @@ from aimc_robust.errors import InputError, require_whole
 from aimc_robust.evaluation.layer_errors import layer_errors, network_rms
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.scales import NoiseScale, check_scale
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.t_interval import t_interval

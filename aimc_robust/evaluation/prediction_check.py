@@ -17,8 +17,7 @@ from aimc_robust.evaluation.loss_prediction import condition_times, predict_loss
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.noise.base import WeightNoise, perturb_checked
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.statistics.t_interval import t_interval
 
 Verdict = Literal["holds", "breaks", "undecided"]

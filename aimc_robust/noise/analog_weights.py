@@ -52,10 +52,8 @@ class AnalogWeight:
         return values.unflatten(0, (self.module.groups, -1)).transpose(1, 2).flatten(0, 1)
 
     def to_parameter_layout(self, filters: Tensor) -> Tensor:
-        """Invert `filters_first`."""
-        if not isinstance(self.module, TRANSPOSED):
-            return filters
-        return filters.unflatten(0, (self.module.groups, -1)).transpose(1, 2).flatten(0, 1)
+        """Invert `filters_first`, which is its own inverse."""
+        return self.filters_first(filters)
 
 
 def layer_name(parameter: str) -> str:

@@ -14,8 +14,7 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.noise.scales import NoiseScale
 from aimc_robust.training.config import TrainingConfig
 

@@ -3,12 +3,13 @@
 Levels after CrossSim 3.2 (BSD-3, sandialabs/cross-sim).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from aimc_robust.errors import InputError, require_finite, require_known, require_whole
+from aimc_robust.errors import InputError, require_finite, require_known, require_whole, short_repr
 from aimc_robust.hardware.config.quantization import quantize
 
 DACKind = Literal["auto", "unsigned", "signed", "sign-magnitude", "ideal"]
@@ -131,13 +132,16 @@ class Periphery:
         return None if self.dac is None or self.dac.kind == "ideal" else self.dac.full_scale
 
 
-def parse_range(name: str, values: Any) -> tuple[float, float]:
-    """Return `values` as (low, high); raise InputError unless they are two finite numbers with low < high."""
+def parse_range(
+    name: str, values: Any, *, least: float = -math.inf, ends: tuple[str, str] = ("low", "high")
+) -> tuple[float, float]:
+    """Return `values` as (low, high); raise InputError unless they are two finite numbers, least <= low < high."""
     try:
-        low, high = (float(value) for value in values)
-        valid = low < high and abs(low) < float("inf") and abs(high) < float("inf")
+        low, high = (float(value) for value in values if not isinstance(value, str | bool))
+        valid = math.isfinite(low) and least <= low < high < math.inf
     except (TypeError, ValueError):
         valid = False
     if not valid:
-        raise InputError(f"{name} must be (low, high) with low < high, both finite, got {values!r}.")
+        order = f"{ends[0]} < {ends[1]}" if least == -math.inf else f"{least:g} <= {ends[0]} < {ends[1]}"
+        raise InputError(f"{name} must be ({', '.join(ends)}) with {order}, both finite, got {short_repr(values)}.")
     return low, high

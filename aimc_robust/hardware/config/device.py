@@ -6,6 +6,7 @@ from typing import Any, get_args
 from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.limits import OutOfRange, check_states
 from aimc_robust.errors import InputError, require_finite, require_known
+from aimc_robust.hardware.config.converters import parse_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class Device:
         require_known("on_out_of_range", self.on_out_of_range, get_args(OutOfRange))
         if self.stuck is not None:
             object.__setattr__(self, "stuck", _parse_fractions(self.stuck))
-        window = _parse_window(self.programming_window, self.window, self.cell.unit)
+        window = parse_range(f"window [{self.cell.unit}]", self.programming_window, least=0.0, ends=("min", "max"))
         if self.window is not None:
             object.__setattr__(self, "window", window)
 
@@ -69,17 +70,6 @@ class Device:
             on_out_of_range=self.on_out_of_range,
             stacklevel=stacklevel + 1,
         )
-
-
-def _parse_window(window: Any, given: Any, unit: str) -> tuple[float, float]:
-    try:
-        low, high = window
-        valid = 0 <= low < high < float("inf")
-    except (TypeError, ValueError):
-        valid = False
-    if not valid:
-        raise InputError(f"window must be (min, max) with 0 <= min < max in {unit}, got {given!r}.")
-    return low, high
 
 
 def _parse_fractions(stuck: Any) -> tuple[float, float]:

@@ -149,6 +149,7 @@ def _running_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _fold(layer: nn.Module, norm: _BatchNorm) -> Tensor:
     """Fold in place and return the gain of each output."""
+    assert isinstance(layer, ANALOG_LAYERS)
     weight, (mean, variance) = layer.weight, _running_statistics(norm)
     gain = (variance.double() + norm.eps).rsqrt()
     if norm.weight is not None:

@@ -12,8 +12,7 @@ from aimc_robust.hardware.program import check_program
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights
 from aimc_robust.noise.base import WeightNoise, perturb_checked
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.noise.scales import weight_scale
 from aimc_robust.seeding import Axes
 
