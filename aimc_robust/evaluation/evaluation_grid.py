@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -124,30 +125,15 @@ def evaluate_grid(
                 raise unknown_name("condition of a deployment", name, conditions)
             if not isinstance(conditions[name], Crossbar):
                 raise InputError(f"the deployment {name!r} must belong to a crossbar, got {conditions[name]!r}.")
-    models = as_models(model)
-    batches = as_reiterable(batches)
-
-    def estimate(condition: Condition, time_s: float, deployed: Deployment | None) -> AccuracyEstimate:
-        return evaluate(
-            models,
-            batches,
-            condition,
-            chips=chips,
-            chip_seed=chip_seed,
-            time_s=time_s,
-            deployment=deployed,
-            jobs=jobs,
-            precision=precision,
-            metrics=metrics,
-        )
-
+    options = {"chips": chips, "chip_seed": chip_seed, "jobs": jobs, "precision": precision, "metrics": metrics}
+    estimate: Callable[..., AccuracyEstimate] = partial(evaluate, as_models(model), as_reiterable(batches), **options)
     estimates: dict[GridKey, AccuracyEstimate] = {}
     for name, condition in conditions.items():
         if isinstance(condition, Crossbar):
             deployed = deployment.get(name) if isinstance(deployment, Mapping) else deployment
-            estimates |= {(name, t): estimate(condition, t, deployed) for t in times_s}
+            estimates |= {(name, t): estimate(condition, time_s=t, deployment=deployed) for t in times_s}
         else:
-            estimates |= dict.fromkeys([(name, t) for t in times_s], estimate(condition, 0.0, None))
+            estimates |= dict.fromkeys([(name, t) for t in times_s], estimate(condition))
     return EvaluationGrid(estimates)
 
 

@@ -86,9 +86,8 @@ def check_program(
     """Check whether a prepared model can be programmed, and warn if the limits of the device are exceeded.
 
     Raises:
-        InputError: if an argument is invalid, arguments contradict each other, or a limit is exceeded and the
-            crossbar's
-            `on_out_of_range` is `error`.
+        InputError: if an argument is invalid, arguments contradict each other, or a limit is exceeded and the crossbar
+            refuses that (`on_out_of_range`).
     """
     require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
     require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")

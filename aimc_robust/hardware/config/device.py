@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.limits import OutOfRange, check_states
+from aimc_robust.devices.states import StateOptions
 from aimc_robust.errors import InputError, require_finite, require_known
 from aimc_robust.hardware.config.converters import parse_range
 
@@ -57,6 +58,17 @@ class Device:
     def reads_with_noise(self) -> bool:
         """Whether each multiply has its own read noise."""
         return self.read_noise and self.cell.has_read_noise
+
+    def state_options(self, time_s: float) -> StateOptions:
+        """Return the keyword arguments of `cell_states` for a time since programming."""
+        return {
+            "time_s": time_s,
+            "window": self.programming_window,
+            "error_scale": self.error_scale,
+            "stuck": self.stuck,
+            "programming": self.programming,
+            "drift": self.drift,
+        }
 
     def check_window(self, *, time_s: float = 0.0, stacklevel: int = 2) -> None:
         """Warn, or raise InputError (see `on_out_of_range`), if the window leaves the limits of the cell model.

@@ -17,19 +17,6 @@ from aimc_robust.noise.scales import weight_scale
 from aimc_robust.seeding import Axes
 
 
-def crossbar_table(crossbar: Crossbar, *, time_s: float = 0.0) -> MomentTable:
-    """Tabulate mean and variance of the crossbar's devices over the target states of its window."""
-    return moment_table(
-        crossbar.device.cell,
-        time_s=time_s,
-        window=crossbar.device.programming_window,
-        error_scale=crossbar.device.error_scale,
-        stuck=crossbar.device.stuck,
-        programming=crossbar.device.programming,
-        drift=crossbar.device.drift,
-    )
-
-
 def weight_moments(
     crossbar: Crossbar, matrix: Tensor, *, time_s: float = 0.0, layer: str = "", table: MomentTable | None = None
 ) -> Moments:
@@ -37,11 +24,11 @@ def weight_moments(
 
     E w' = limit (sum_d f_d E g_d + offset), Var w' = limit^2 sum_d f_d^2 Var g_d over the weight's devices d, whose
     errors are independent; f_d is the device's sign times the factor of its bank (`WeightMapping.factors`). `table` is
-    the result of `crossbar_table`, to be shared between layers.
+    the `moment_table` of the crossbar's device, to be shared between layers.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     limit = crossbar.weights.weight_limit(exact, layer=layer)
-    table = table or crossbar_table(crossbar, time_s=time_s)
+    table = table or moment_table(crossbar.device.cell, **crossbar.device.state_options(time_s))
     (low, high), mapping = crossbar.device.programming_window, crossbar.weights.mapping
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
     factors, offset = crossbar.factors
@@ -111,7 +98,7 @@ def model_moments(
             name: _noise_moments_of(condition, weight, axes, draws) for name, weight in analog_weights(model).items()
         }
     check_program(model, condition, time_s, stacklevel=3)
-    table = crossbar_table(condition, time_s=time_s)
+    table = moment_table(condition.device.cell, **condition.device.state_options(time_s))
     moments: dict[str, Moments] = {}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for name, weight in analog_weights(model).items():

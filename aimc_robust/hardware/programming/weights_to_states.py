@@ -46,17 +46,7 @@ def _states(
     low, high = device.programming_window
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
     for number, g in enumerate(layout.mapping.to_states(u, low / high, layout.cell_bits)):
-        yield cell_states(
-            device.cell,
-            g.mul_(high),
-            draws(number),
-            time_s=time_s,
-            window=(low, high),
-            error_scale=device.error_scale,
-            stuck=device.stuck,
-            programming=device.programming,
-            drift=device.drift,
-        )
+        yield cell_states(device.cell, g.mul_(high), draws(number), **device.state_options(time_s))
 
 
 def read_back(device: Device, layout: WeightLayout, cells: Cells) -> Tensor:
