@@ -31,7 +31,8 @@ from aimc_robust.noise.base import WeightNoise, naming_layer
 class Crossbar(WeightNoise):
     """Memory arrays with their device, weight layout, size and periphery.
 
-    As a weight noise it applies the errors of programming, at time 0.
+    The attributes `device`, `weights`, `arrays` and `periphery` hold the arguments in four groups. As a weight noise it
+    applies the errors of programming, at time 0.
 
     Args:
         device: A cell model: the name of a card of the library, the path of your own TOML card, a card, or a
@@ -56,13 +57,6 @@ class Crossbar(WeightNoise):
         on_out_of_range: `warn` or `error` if the window or a time leaves the limits of the device.
         crosssim: Parameters that only CrossSim has, such as parasitic resistances and I-V curves, as a nested
             dictionary that is merged into the translated ones; for the backend `crosssim`.
-
-    Attributes:
-        device: What the memory is: the cell model, and which of its errors act.
-        weights: How weights are stored in devices.
-        arrays: Size of the arrays.
-        periphery: Converters around the arrays.
-        crosssim: Parameters that only CrossSim has, or None.
 
     Raises:
         InputError: if an argument is invalid.

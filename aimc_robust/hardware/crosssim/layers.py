@@ -120,11 +120,6 @@ class CrossSimLayer(nn.Module):
             )
         return x.detach().float()
 
-    def extra_repr(self) -> str:
-        """Describe the layer for `print(model)`."""
-        arrays = self.arrays
-        return f"{arrays.inputs}, {arrays.outputs * len(arrays.cores)}, cores={len(arrays.cores)}"
-
 
 class CrossSimLinear(CrossSimLayer):
     """A linear layer in CrossSim's arrays, (..., inputs) -> (..., outputs)."""

@@ -11,20 +11,14 @@ from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 
 
 class StoredMatrix(nn.Module):
-    """Weights as parameters, with the signed device states that represent them.
+    """A `ProgrammedMatrix` whose `weight` and `bias` are parameters, with the signed device states that represent them.
 
     If `weight` changes, by an optimizer or load_state_dict, the states follow and the programming errors remain.
 
     Attributes:
-        name: Name of the layer.
         shape: Shape of the weight, filters first.
-        weight: Programmed weight, filters first.
-        bias: Digital bias, or the bias read back from its rows; None without bias.
         input_rows: Number of rows for inputs.
         bias_rows: Number of rows that store the bias.
-        factors: Factor of each bank of devices.
-        offset: Offset of the mapping.
-        scale: Weight at the end of the window, a scalar or (outputs, 1).
     """
 
     forward_depth: ForwardDepth | None = None
