@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -125,8 +125,16 @@ def evaluate_grid(
                 raise unknown_name("condition of a deployment", name, conditions)
             if not isinstance(conditions[name], Crossbar):
                 raise InputError(f"the deployment {name!r} must belong to a crossbar, got {conditions[name]!r}.")
-    options = {"chips": chips, "chip_seed": chip_seed, "jobs": jobs, "precision": precision, "metrics": metrics}
-    estimate: Callable[..., AccuracyEstimate] = partial(evaluate, as_models(model), as_reiterable(batches), **options)
+    estimate = partial(
+        evaluate,
+        as_models(model),
+        as_reiterable(batches),
+        chips=chips,
+        chip_seed=chip_seed,
+        jobs=jobs,
+        precision=precision,
+        metrics=metrics,
+    )
     estimates: dict[GridKey, AccuracyEstimate] = {}
     for name, condition in conditions.items():
         if isinstance(condition, Crossbar):
