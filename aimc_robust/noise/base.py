@@ -65,7 +65,7 @@ def naming_layer(layer: str, code: str) -> Iterator[None]:
     except Exception as error:  # whatever a user's code raises
         if is_out_of_memory(error):
             raise
-        message = f"{code} raised {type(error).__name__} on the layer {layer!r}: {error}"
+        message = " ".join(f"{code} raised {type(error).__name__} on the layer {layer!r}: {error}".split())
         raise InputError(f"{message.rstrip(': .')}.") from error
 
 

@@ -18,7 +18,7 @@ LARGE = 1000  # weights of the layer "4", and of no other: trials of a mapping a
 class Failing(ar.WeightNoise):
     def perturb(self, name, weight, generator):
         if weight.numel() > LARGE:
-            raise ZeroDivisionError("the noise is out of luck")
+            raise ZeroDivisionError("the noise is\n  out of luck")
         return weight + 0.01
 
 

@@ -100,8 +100,9 @@ def check_ranges(ranges: Mapping[str, LayerRanges], prepared: nn.Module, crossba
 def _settings(crossbar: Crossbar) -> dict[str, object]:
     """What a crossbar's ranges depend on, by name; None for a converter that is off."""
     dac, adc, (low, high) = crossbar.periphery.dac, crossbar.periphery.adc, crossbar.device.programming_window
+    mapping = crossbar.weights.mapping
     return {
-        "mapping": crossbar.weights.mapping,
+        "mapping": type(mapping) if type(mapping).__eq__ is object.__eq__ else mapping,
         "scaling": crossbar.weights.scaling,
         "window (min / max)": low / high,
         "rows": crossbar.arrays.rows,

@@ -20,6 +20,7 @@ from aimc_robust import (
     program,
 )
 from aimc_robust.errors import DataError, InputError, UnknownNameError
+from aimc_robust.hardware.config.standard_mappings import OneSided
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 
 OPEN = Crossbar("rram-milo2021", rows=7, dac=DAC(bits=8), adc=ADC(bits=8))
@@ -189,6 +190,20 @@ def test_ranges_of_another_crossbar_are_refused_by_the_name_of_what_differs(mess
         with pytest.raises(InputError, match=f"found for a crossbar with {message}"):
             run(model, second, deployment=deployment)
         run(model, first, deployment=deployment)
+
+
+def test_mappings_that_cannot_be_compared_are_the_same_if_their_class_is():
+    class Mine(OneSided):
+        __eq__, __hash__ = object.__eq__, object.__hash__
+
+    class Other(Mine):
+        """The same, under another name."""
+
+    model, x = small_model(), images(9)
+    ranges = calibrate(model, OPEN.replace(mapping=Mine()), [x])
+    programmed(model, OPEN.replace(mapping=Mine()), ranges)
+    with pytest.raises(InputError, match=r"mapping .*Mine.*Other"):
+        programmed(model, OPEN.replace(mapping=Other()), ranges)
 
 
 def test_ranges_do_not_depend_on_errors_columns_or_the_resolution_of_an_adc():
