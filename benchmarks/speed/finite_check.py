@@ -2,7 +2,7 @@
 
     python benchmarks/speed/finite_check.py [--device cuda]
 
-Evaluation with the check against evaluation without it, as ratios in one run: ResNet-18 in its CIFAR form with 100
+Evaluation with the check against evaluation without it, as ratios in one run: ResNet-18 in its CIFAR form with 32
 images, and the quickstart's network with 360 digits; under Gaussian noise, on RRAM (Milo 2021), and in arrays of PCM
 (Nandakumar 2019) with read noise and 8-bit converters.
 """
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     device = parser.parse_args().device
     networks = {
-        "ResNet-18": (resnet18_cifar(), images(100), 2, 5),
+        "ResNet-18": (resnet18_cifar(), images(32), 1, 5),
         "quickstart": (quickstart_cnn(), digits(360), 25, 20),
     }
     for network, (model, data, chips, rounds) in networks.items():
