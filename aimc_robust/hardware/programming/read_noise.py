@@ -30,10 +30,11 @@ class ReadNoise:
         self._axes = axes
         self._streams: dict[Any, np.random.SFC64 | torch.Generator] = {}
 
-    def draw(self, like: Tensor, array: tuple[int, int, int], *, outputs_last: bool) -> Tensor:
-        """Draw the next standard normal numbers of the stream of an array (bank, tile, input slice), like a tensor.
+    def draw(self, like: Tensor, array: tuple[int, ...], *, outputs_last: bool) -> Tensor:
+        """Draw the next standard normal numbers of the stream of an array, like a tensor.
 
-        `outputs_last`: whether `like` has shape (..., outputs) instead of (images, outputs, ...).
+        `array`: bank, tile, input slice, and the time step of a recurrent layer. `outputs_last`: whether `like` has
+        shape (..., outputs) instead of (images, outputs, ...).
         """
         key = (array, like.device)
         if key not in self._streams:
