@@ -1,6 +1,5 @@
 """How large a device's errors are on each weight matrix of a model."""
 
-import copy
 import math
 
 import numpy as np
@@ -9,9 +8,9 @@ from torch import Tensor, nn
 
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.conversion.prepare import prepare
+from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
 from aimc_robust.hardware.programming.moments import model_moments
-from aimc_robust.noise.analog_weights import analog_weights, unwrap_model
+from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.noise.scales import SCALES, NoiseScale, weight_scale
 
 
@@ -34,7 +33,7 @@ def layer_errors(model: nn.Module, condition: Condition, *, time_s: float = 0.0)
     Raises:
         InputError: if an argument is invalid, or a layer is not supported.
     """
-    base = prepare(model)[0] if isinstance(condition, Crossbar) else copy.deepcopy(unwrap_model(model)).eval()
+    base = prepare(model)[0] if isinstance(condition, Crossbar) else plain_copy(model)
     moments = model_moments(base, condition, time_s=time_s)
     rows = []
     for name, weight in analog_weights(base).items():

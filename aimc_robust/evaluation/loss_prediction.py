@@ -27,10 +27,10 @@ from aimc_robust.errors import InputError, require_type, require_whole, unknown_
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.hardware.conversion.prepare import prepare
+from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
 from aimc_robust.hardware.programming.moments import model_moments
 from aimc_robust.metrics import Batch, labelled, measure
-from aimc_robust.noise.analog_weights import layer_name, unwrap_model
+from aimc_robust.noise.analog_weights import layer_name
 from aimc_robust.noise.base import WeightNoise
 
 PROBES_PER_IMAGE = 2  # their difference gives the error of the estimate
@@ -106,7 +106,7 @@ def predict_loss(
         group = {name: c for name, c in conditions.items() if isinstance(c, Crossbar) == on_crossbars}
         if not group:
             continue
-        base = prepare(model)[0] if on_crossbars else copy.deepcopy(unwrap_model(model)).eval()
+        base = prepare(model)[0] if on_crossbars else plain_copy(model)
         variances, losses, clean_loss = [], [], measure(base, batches).loss
         for name, condition in group.items():
             moments = model_moments(base, condition, time_s=times_s[name], chip_seed=chip_seed)

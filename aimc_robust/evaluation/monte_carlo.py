@@ -15,7 +15,7 @@ from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.hardware.conversion.prepare import prepare
+from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
 from aimc_robust.hardware.program import check_program, chip_axes, program_prepared
 from aimc_robust.metrics import Batch, Measurement, Metric, check_metrics, measure
 from aimc_robust.noise.base import WeightNoise
@@ -142,7 +142,7 @@ def chip_evaluation(
     elif time_s or (deployment is not None and deployment != Deployment()):
         raise InputError("time_s and deployment belong to a crossbar; there is none to evaluate under.")
     else:
-        prepared = copy.deepcopy(model).eval()
+        prepared = plain_copy(model)
     return ChipEvaluation(
         model=prepared,
         batches=batches,

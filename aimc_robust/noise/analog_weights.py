@@ -1,8 +1,9 @@
 """Which parameters a perturbation affects, and the layout of the weights of each layer type."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -20,6 +21,12 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 ANALOG_LAYERS = (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
+TRANSFORMERS_CONV1D = "transformers.pytorch_utils"  # the module of Conv1D: a linear layer, weight (inputs, outputs)
+
+AnalogLayer = (
+    nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+)
+
 
 @dataclass(frozen=True)
 class AnalogWeight:
@@ -36,7 +43,7 @@ class AnalogWeight:
     name: str
     array_owner: str
     module: nn.Module
-    parameter: nn.Parameter
+    parameter: Tensor
     bias: Tensor | None
 
     @property
@@ -47,6 +54,8 @@ class AnalogWeight:
     def filters_first(self, values: Tensor | None = None) -> Tensor:
         """Return values of the parameter's shape, or the parameter, with one entry per output along dimension 0."""
         values = self.parameter.detach() if values is None else values
+        if is_transformers_conv1d(self.module):
+            return values.T
         if not isinstance(self.module, TRANSPOSED):
             return values
         return values.unflatten(0, (self.module.groups, -1)).transpose(1, 2).flatten(0, 1)
@@ -54,6 +63,17 @@ class AnalogWeight:
     def to_parameter_layout(self, filters: Tensor) -> Tensor:
         """Invert `filters_first`, which is its own inverse."""
         return self.filters_first(filters)
+
+
+def is_transformers_conv1d(module: nn.Module) -> bool:
+    """Check for the `Conv1D` of Hugging Face transformers (GPT-2), a linear layer; it need not be installed."""
+    library = sys.modules.get(TRANSFORMERS_CONV1D)
+    return library is not None and isinstance(module, library.Conv1D)
+
+
+def is_analog_layer(module: nn.Module) -> TypeGuard[AnalogLayer]:
+    """Check for a linear layer, a convolution or a transposed convolution."""
+    return isinstance(module, ANALOG_LAYERS) or is_transformers_conv1d(module)
 
 
 def layer_name(parameter: str) -> str:
@@ -78,7 +98,8 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 def analog_weights(model: nn.Module, *, include_shared: bool = False) -> dict[str, AnalogWeight]:
     """Find all weight matrices that a crossbar can store: parameter name -> weight matrix, in the order of the model.
 
-    These are the weights of linear layers, convolutions and transposed convolutions; the in and out projections of
+    These are the weights of linear layers (transformers' `Conv1D` too), convolutions and transposed convolutions;
+    the in and out projections of
     MultiheadAttention; input, recurrent and projection weights of RNN, LSTM, GRU and their cells. Computed weights
     (weight_norm and other parametrizations) are not parameters that could be programmed and are omitted.
 
@@ -100,7 +121,7 @@ def analog_weights(model: nn.Module, *, include_shared: bool = False) -> dict[st
 
 def _matrices(module: nn.Module) -> list[tuple[str, Tensor | None]]:
     """(attribute of a weight matrix, view of its bias) of one module, without its children."""
-    if isinstance(module, ANALOG_LAYERS):
+    if is_analog_layer(module):
         return [("weight", None if module.bias is None else module.bias.detach())]
     if isinstance(module, nn.MultiheadAttention):
         bias = None if module.in_proj_bias is None else module.in_proj_bias.detach()

@@ -2,18 +2,28 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from aimc_robust.errors import InputError
-from aimc_robust.noise.analog_weights import Scope, analog_weights, layer_name, unwrap_model, weights_in_scope
+from aimc_robust.noise.analog_weights import (
+    AnalogWeight,
+    Scope,
+    analog_weights,
+    layer_name,
+    unwrap_model,
+    weights_in_scope,
+)
 from aimc_robust.noise.base import WeightNoise, perturb_checked
+from aimc_robust.noise.weight_shift import derived_weights, shifted
 from aimc_robust.seeding import Axes
 
 
-def perturb_weights(
+@contextmanager
+def perturbed(
     model: nn.Module,
     noise: WeightNoise,
     *,
@@ -21,8 +31,12 @@ def perturb_weights(
     scope: Scope = "weights",
     strength: float = 1.0,
     draw_on_device: bool = False,
-) -> None:
-    """Replace the weights in scope by perturbed ones, in place and permanently.
+) -> Iterator[nn.Module]:
+    """Context manager in which `model` has perturbed weights; on exit they are restored bit for bit.
+
+    With the scope `weights`, the noise acts on what a crossbar would store: on computed weights (weight_norm and other
+    parametrizations, pruning) as they are used, and on a weight that a layer shares with an embedding in the layer
+    alone.
 
     Args:
         model: Model to perturb.
@@ -37,25 +51,51 @@ def perturb_weights(
     Raises:
         InputError: if no parameter is in scope, or the noise raises, or returns a wrong shape, NaN or infinity.
     """
-    model, in_training = unwrap_model(model), draw_on_device
-    draw_on_device = draw_on_device and noise.supports_any_device
-    matrices = {id(matrix.parameter): matrix for matrix in analog_weights(model).values()}
-    with torch.no_grad():
-        for name, weight in weights_in_scope(model, scope).items():
-            layer = layer_name(name)
-            if isinstance(generator, Axes):
-                source = generator.at(layer=layer).generator(device=weight.device if draw_on_device else "cpu")
-            else:
-                source = generator
-            matrix = matrices.get(id(weight))
-            values = weight.detach() if matrix is None else matrix.filters_first()
-            noisy = perturb_checked(noise, layer if matrix is None else matrix.layer, values, source)
-            if not in_training:  # training finds by its loss that it diverged, and does not wait for the device here
-                _check_finite(noise, layer, values, noisy)
-            noisy = noisy if matrix is None else matrix.to_parameter_layout(noisy)
-            weight.copy_(noisy if strength == 1.0 else torch.lerp(weight, noisy, strength))
-    # Autocast caches low-precision copies of weights and does not notice a change in place.
-    torch.clear_autocast_cache()
+    inner = unwrap_model(model)
+    draw = _Draw(noise, generator, strength, draw_on_device)
+    derived = derived_weights(inner) if scope == "weights" else []
+    shared = {id(weight.module._parameters["weight"]) for weight in derived if weight.is_shared}
+    matrices = {id(matrix.parameter): matrix for matrix in analog_weights(inner).values()}
+    if not derived or any(key not in shared for key in matrices):
+        in_place = {n: w for n, w in weights_in_scope(inner, scope).items() if id(w) not in shared}
+    else:
+        in_place = {}
+    with ExitStack() as stack, _restored(in_place):
+        with torch.no_grad():
+            for name, parameter in in_place.items():
+                parameter.copy_(draw(layer_name(name), parameter, matrices.get(id(parameter))))
+            for weight in derived:
+                matrix = weight.matrix()
+                noisy = draw(weight.layer, matrix.parameter, matrix)
+                stack.enter_context(shifted(weight, noisy - matrix.parameter))
+        # Autocast caches low-precision copies of weights and does not notice a change in place.
+        torch.clear_autocast_cache()
+        yield model
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Draws one weight, see `perturbed`."""
+
+    noise: WeightNoise
+    generator: torch.Generator | Axes
+    strength: float
+    draw_on_device: bool
+
+    def __call__(self, layer: str, weight: torch.Tensor, matrix: AnalogWeight | None) -> torch.Tensor:
+        on_device = self.draw_on_device and self.noise.supports_any_device
+        if isinstance(self.generator, Axes):
+            source = self.generator.at(layer=layer).generator(device=weight.device if on_device else "cpu")
+        else:
+            source = self.generator
+        values = weight.detach() if matrix is None else matrix.filters_first()
+        noisy = perturb_checked(self.noise, layer if matrix is None else matrix.layer, values, source)
+        if (
+            not self.draw_on_device
+        ):  # training finds by its loss that it diverged, and does not wait for the device here
+            _check_finite(self.noise, layer, values, noisy)
+        noisy = noisy if matrix is None else matrix.to_parameter_layout(noisy)
+        return noisy if self.strength == 1.0 else torch.lerp(weight, noisy, self.strength)
 
 
 def _check_finite(noise: WeightNoise, layer: str, weight: torch.Tensor, noisy: torch.Tensor) -> None:
@@ -72,10 +112,15 @@ def restored(model: nn.Module, scope: Scope = "weights") -> Iterator[nn.Module]:
 
     A snapshot is copied back: subtracting the noise again would drift (8e-7 relative after 1000 rounds in float32).
     """
-    weights = weights_in_scope(unwrap_model(model), scope)
+    with _restored(weights_in_scope(unwrap_model(model), scope)):
+        yield model
+
+
+@contextmanager
+def _restored(weights: dict[str, nn.Parameter]) -> Iterator[None]:
     snapshot = {name: weight.detach().clone() for name, weight in weights.items()}
     try:
-        yield model
+        yield
     finally:
         with torch.no_grad():
             for name, weight in weights.items():
@@ -93,24 +138,3 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-@contextmanager
-def perturbed(
-    model: nn.Module,
-    noise: WeightNoise,
-    *,
-    generator: torch.Generator | Axes,
-    scope: Scope = "weights",
-    strength: float = 1.0,
-    draw_on_device: bool = False,
-) -> Iterator[nn.Module]:
-    """Context manager in which `model` has perturbed weights; on exit they are restored bit for bit.
-
-    Arguments and errors are those of `perturb_weights`.
-    """
-    with restored(model, scope):
-        perturb_weights(
-            model, noise, generator=generator, scope=scope, strength=strength, draw_on_device=draw_on_device
-        )
-        yield model

@@ -5,8 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import weight_norm as old_weight_norm
 
-from aimc_robust import Axes, Gaussian, WeightNoise, perturbed
+from aimc_robust import RWP, Axes, Gaussian, WeightNoise, evaluate, perturbed
 from aimc_robust.errors import InputError, UnknownNameError
 
 NOISE = Gaussian(0.1)
@@ -208,3 +210,101 @@ def test_a_noise_that_returns_another_shape_is_refused_by_name(wrong):
     with pytest.raises(InputError, match="Broadcast"), perturbed(model, Broadcast(), generator=Axes(0)):
         pass
     assert torch.equal(model.weight, before)
+
+
+# Weights that are no parameters of their own -------------------------------------------------------------------------
+
+
+def computed(way: str, layer: nn.Module) -> nn.Module:
+    if way == "pruned":
+        return prune.l1_unstructured(layer, "weight", amount=0.3)
+    return {"weight_norm": parametrizations.weight_norm, "old weight_norm": old_weight_norm}[way](layer)
+
+
+WAYS = pytest.mark.parametrize("way", ["weight_norm", "old weight_norm", "pruned"])
+
+
+def computed_and_plain(way: str) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    model = nn.Sequential(computed(way, nn.Conv2d(2, 3, 3)), nn.Flatten(), computed(way, nn.Linear(12, 4)))
+    plain = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(12, 4))
+    model(torch.randn(1, 2, 4, 4))
+    for index in (0, 2):
+        plain[index].weight.data = model[index].weight.detach().clone()
+        plain[index].bias.data = model[index].bias.detach().clone()
+    return model, plain
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@WAYS
+@pytest.mark.parametrize("strength", [1.0, 0.3])
+def test_noise_acts_on_a_computed_weight_as_on_the_same_plain_one(way, strength):
+    (model, plain), x = computed_and_plain(way), torch.randn(5, 2, 4, 4)
+    before, clean = bits(model), model(x)
+    options = {"generator": Axes(3), "strength": strength}
+    with perturbed(model, NOISE, **options), perturbed(plain, NOISE, **options):
+        torch.testing.assert_close(model(x), plain(x), rtol=0, atol=1e-5)
+        assert not torch.allclose(model(x), clean, atol=1e-3)
+        model(x).sum().backward()
+    assert bits(model) == before
+    assert torch.equal(model(x), clean)
+    source = next(p for name, p in model.named_parameters() if "bias" not in name)
+    assert source.grad.abs().sum() > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@WAYS
+def test_an_evaluation_under_noise_is_that_of_the_same_plain_network(way):
+    model, plain = computed_and_plain(way)
+    x = torch.randn(200, 2, 4, 4)
+    data = [(x, plain(x).argmax(1))]
+    tables = [evaluate(m, data, Gaussian(0.3), chips=3).table for m in (model, plain)]
+    assert tables[0]["accuracy"].tolist() == tables[1]["accuracy"].tolist()
+    assert tables[0]["accuracy"].max() < 100.0
+
+
+class Tied(nn.Module):
+    """A language model whose head shares the embedding's weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(9, 4), nn.Linear(4, 9, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.embedding(tokens))
+
+
+def test_a_weight_that_an_embedding_shares_is_perturbed_in_the_layer_alone():
+    torch.manual_seed(0)
+    model, tokens = Tied(), torch.arange(9)
+    weight = model.embedding.weight
+    with perturbed(model, NOISE, generator=Axes(0)):
+        assert torch.equal(model.embedding.weight, weight)
+        assert not torch.equal(model.head.weight, weight)
+        model(tokens).square().sum().backward()
+    assert model.head.weight is weight is model.embedding.weight
+    gradient, weight.grad = weight.grad, None
+    model(tokens).square().sum().backward()
+    assert gradient.abs().min(dim=1).values.max() > 0
+    assert not torch.equal(gradient, weight.grad)
+
+
+def test_rwp_trains_a_model_with_computed_and_shared_weights():
+    torch.manual_seed(0)
+    for model, x in ((computed_and_plain("weight_norm")[0], torch.randn(8, 2, 4, 4)), (Tied(), torch.arange(8))):
+        names = [name for name, _ in model.named_parameters()]
+        labels = torch.arange(8) % 4
+        RWP(sigma=0.1).backward(model, nn.functional.cross_entropy, [(x, labels)], step=1)
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+        assert sorted(name for name, _ in model.named_parameters()) == sorted(names)
+
+
+def test_a_recurrent_layer_that_computes_its_weights_is_refused():
+    layer = nn.GRU(3, 4)
+    parametrizations.weight_norm(layer, "weight_ih_l0")
+    with (
+        pytest.raises(InputError, match="recurrent layer 'memory'"),
+        perturbed(nn.ModuleDict({"memory": layer}), NOISE, generator=Axes(0)),
+    ):
+        pass

@@ -1,0 +1,106 @@
+"""Shift weights that are no parameters of their own: computed ones, and those shared with a digital module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from aimc_robust.errors import InputError
+from aimc_robust.noise.analog_weights import RECURRENT, AnalogWeight, analog_weights, is_analog_layer, layer_name
+
+
+@dataclass(frozen=True)
+class DerivedWeight:
+    """A weight that cannot be perturbed in place without changing something else.
+
+    Attributes:
+        layer: Name of the layer.
+        module: The layer.
+        is_shared: Whether it is a parameter that a digital module, such as an embedding, uses too; else it is computed
+            anew at each use (weight_norm and other parametrizations, pruning).
+    """
+
+    layer: str
+    module: nn.Module
+    is_shared: bool
+
+    def matrix(self) -> AnalogWeight:
+        """Return the weight as the layer would use it now."""
+        if not self.is_shared and not parametrize.is_parametrized(self.module):
+            for hook in self.module._forward_pre_hooks.values():
+                hook(self.module, None)
+        value = self.module.weight
+        assert isinstance(value, Tensor)
+        return AnalogWeight(f"{self.layer}.weight", self.layer, self.module, value.detach(), None)
+
+
+def derived_weights(model: nn.Module) -> list[DerivedWeight]:
+    """Find the weights of linear layers and convolutions that are computed, or shared with a digital module.
+
+    Raises:
+        InputError: If a recurrent layer computes its weights.
+    """
+    analog = {id(weight.module) for weight in analog_weights(model, include_shared=True).values()}
+    digital = {
+        id(parameter)
+        for module in model.modules()
+        if id(module) not in analog
+        for parameter in module.parameters(recurse=False)
+    }
+    found = []
+    for name, module in model.named_modules():
+        if isinstance(module, RECURRENT) and parametrize.is_parametrized(module):
+            raise InputError(
+                f"the recurrent layer {name!r} computes its weights; noise cannot act on them. Remove the "
+                "parametrizations (torch.nn.utils.parametrize.remove_parametrizations)."
+            )
+        if is_analog_layer(module):
+            parameter = module._parameters.get("weight")
+            if parameter is None or id(parameter) in digital:
+                layer = layer_name(f"{name}.weight" if name else "weight")
+                found.append(DerivedWeight(layer, module, parameter is not None))
+    return found
+
+
+class _Shift(nn.Module):
+    def __init__(self, shift: Tensor) -> None:
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + self.shift
+
+
+@contextmanager
+def shifted(weight: DerivedWeight, shift: Tensor) -> Iterator[None]:
+    """Context manager in which the layer uses weight + shift; gradients reach what the weight is made of."""
+    module = weight.module
+    if weight.is_shared:
+        parametrize.register_parametrization(module, "weight", _Shift(shift), unsafe=True)
+        try:
+            yield
+        finally:
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+    elif parametrize.is_parametrized(module):
+        parametrizations = module.parametrizations
+        assert isinstance(parametrizations, nn.ModuleDict)
+        steps = parametrizations["weight"]
+        assert isinstance(steps, nn.ModuleList)
+        steps.append(_Shift(shift))
+        try:
+            yield
+        finally:
+            del steps[-1]
+    else:
+        handle = module.register_forward_pre_hook(
+            lambda module, _: setattr(module, "weight", torch.add(module.weight, shift))
+        )
+        try:
+            yield
+        finally:
+            handle.remove()
