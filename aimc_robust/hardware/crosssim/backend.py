@@ -11,11 +11,12 @@ from aimc_robust.errors import InputError, MissingDependencyError
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.ranges import LayerRanges, missing_ranges
 from aimc_robust.hardware.config.tiling import partition
-from aimc_robust.hardware.conversion.replace_layers import has_own_forward, replace_layers
+from aimc_robust.hardware.conversion.replace_layers import replace_layers
 from aimc_robust.hardware.crosssim.layers import CrossSimArrays, CrossSimConvolution, CrossSimLayer, CrossSimLinear
 from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
+from aimc_robust.hardware.layers.own_forward import has_own_forward
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
-from aimc_robust.noise.analog_weights import CONVOLUTIONS, AnalogWeight, analog_weights
+from aimc_robust.noise.analog_weights import CONVOLUTIONS, AnalogWeight, analog_weights, is_transformers_conv1d
 from aimc_robust.seeding import Axes
 
 INSTALL = 'pip install "crosssim @ git+https://github.com/sandialabs/cross-sim@v3.2.0"'
@@ -57,7 +58,11 @@ def _require_crosssim() -> None:
 def _check_supported(weights: list[AnalogWeight]) -> None:
     """Raise `InputError` for layers that CrossSim's cores cannot compute, naming all of them."""
     supported = (nn.Linear, *CONVOLUTIONS, nn.MultiheadAttention)
-    unsupported = [weight for weight in weights if not isinstance(weight.module, supported)]
+    unsupported = [
+        weight
+        for weight in weights
+        if not isinstance(weight.module, supported) and not is_transformers_conv1d(weight.module)
+    ]
     if unsupported:
         raise InputError(
             f"the backend 'crosssim' has no form of {_names(unsupported)}; expected linear layers, convolutions and "

@@ -13,6 +13,7 @@ from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.quantization import input_slices
 from aimc_robust.hardware.config.tiling import partition
+from aimc_robust.hardware.layers.bypass_guard import GuardedWeight, bypassed
 from aimc_robust.hardware.layers.input_stage import InputStage, RowInputs
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 
@@ -32,11 +33,13 @@ class ArrayLayer(InputStage):
     Attributes:
         groups: Number of groups of a convolution.
         outputs_last: Whether outputs are the last dimension, as in a linear layer, instead of dimension 1.
+        step: Time step of a recurrent layer, which has read noise of its own; empty: none.
         tiles: [start, stop) of the rows of each array.
     """
 
     groups: int = 1
     outputs_last = False
+    step: tuple[int, ...] = ()
 
     def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, shape: torch.Size) -> None:
         super().__init__(name, crossbar, matrix, shape)
@@ -59,6 +62,8 @@ class ArrayLayer(InputStage):
         """
         if not input.is_floating_point():
             raise InputError(f"the layer {self.name!r} takes floating-point inputs, got {input.dtype}.")
+        if isinstance(input, GuardedWeight):
+            raise bypassed(input.guard.layer)
         x = self.check_input(input)
         with torch.autocast(x.device.type, enabled=False):
             chunks = [self._compute(chunk) for chunk in x.split(self._chunk_size(x))]
@@ -145,7 +150,7 @@ class ArrayLayer(InputStage):
                 variance = self._row_products(rows.squares, getattr(self, f"variances_{bank}"), start, stop)
                 # Sums of nonnegative terms; only a GPU's fast convolutions may give values below 0.
                 std = (variance if variance.device.type == "cpu" else variance.clamp_(min=0.0)).sqrt_()
-                noise = self.noise.draw(std, (bank, tile, input_slice), outputs_last=self.outputs_last)
+                noise = self.noise.draw(std, (bank, tile, input_slice, *self.step), outputs_last=self.outputs_last)
             current = current.addcmul_(std, noise)
         return current
 

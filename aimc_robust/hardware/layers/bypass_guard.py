@@ -1,46 +1,116 @@
-"""Detect a model that bypasses its arrays by multiplying with a layer's weight directly."""
+"""Detect code that multiplies with a weight in another way than through its layer, and would bypass the devices."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves, tree_map
 
 from aimc_robust.errors import InputError
 
-MATRIX_PRODUCTS = {
-    F.linear, F.bilinear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d,
-    F.multi_head_attention_forward, torch.matmul, torch.mm, torch.bmm, torch.mv, torch.addmm, torch.einsum,
-    torch.tensordot, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, Tensor.mm, Tensor.mv,
+PRODUCTS = {
+    "linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "multi_head_attention_forward", "scaled_dot_product_attention", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm",
+    "mv", "addmm", "addmv", "addbmm", "baddbmm", "addr", "einsum", "tensordot", "inner", "dot", "vdot", "outer", "ger",
+    "chain_matmul", "multi_dot", "kron", "cdist", "_grouped_mm", "_scaled_mm",
 }  # fmt: skip
+SAME_VALUES = {
+    "to", "type", "type_as", "float", "half", "bfloat16", "double", "cpu", "cuda", "detach", "data", "clone",
+    "contiguous", "requires_grad_", "t", "T", "mT", "H", "transpose", "swapaxes", "swapdims", "permute", "movedim",
+    "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as", "narrow", "select",
+    "chunk", "split", "unbind", "__getitem__",
+}  # fmt: skip
+LIKE = ("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "new_")
+
+Call = Callable[..., Tensor]
 
 
 class GuardedWeight(Tensor):
-    """Weight of an analog layer as seen by a model's own code: any matrix product with it raises `InputError`."""
+    """Weight of an analog layer as seen by a model's own code, and all that is computed from it.
 
-    layer_name: str
+    Attributes:
+        guard: What a product with it does.
+        is_computed: Whether its values are no longer those of the weight.
+        is_whole: Whether it is the weight itself, or a copy in another type.
+    """
+
+    guard: WeightGuard
+    is_computed: bool
+    is_whole: bool
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in MATRIX_PRODUCTS:
-            weight = next(x for x in (*args, *kwargs.values()) if isinstance(x, GuardedWeight))
-            raise InputError(
-                f"the model multiplies with the weight of the layer {weight.layer_name!r} by itself instead of calling "
-                "the layer; its converters and read noise would have no effect. Call the layer, or leave out dac and "
-                "adc and set read_noise=False."
-            )
+        name: str = func.__name__ if func.__name__ not in ("__get__", "__set__") else func.__self__.__name__
+        weights = [x for x in tree_leaves((args, kwargs)) if isinstance(x, GuardedWeight)]
+        if name in PRODUCTS:
+            return weights[0].guard.multiply(func, args, kwargs, weights)
+        with torch._C.DisableTorchFunctionSubclass():
+            out = func(*args, **kwargs)
+        if name.startswith(LIKE):
+            return out
+        keeps = name in SAME_VALUES
+
+        def mark(x: Any) -> Any:
+            if not isinstance(x, Tensor) or not x.is_floating_point() or (x.numel() <= 1 and not keeps):
+                return x
+            whole = keeps and weights[0].is_whole and x.shape == weights[0].shape and name not in ("T", "t", "mT", "H")
+            return weights[0].guard.mark(x, is_computed=weights[0].is_computed or not keeps, is_whole=whole)
+
+        return tree_map(mark, out)
+
+
+class WeightGuard:
+    """Refuses products with a weight outside of its layer.
+
+    Args:
+        layer: Name of the layer.
+    """
+
+    def __init__(self, layer: str) -> None:
+        self.layer = layer
+
+    def mark(self, tensor: Tensor, *, is_computed: bool = False, is_whole: bool = True) -> GuardedWeight:
+        """View a tensor as a `GuardedWeight`."""
+        guarded = tensor.as_subclass(GuardedWeight)
+        guarded.guard, guarded.is_computed, guarded.is_whole = self, is_computed, is_whole
+        return guarded
+
+    def multiply(self, func: Call, args: Any, kwargs: Any, weights: list[GuardedWeight]) -> Any:
+        """Refuse the product; subclasses compute it where it is right."""
+        raise bypassed(self.layer)
+
+
+class ProgrammedWeightGuard(WeightGuard):
+    """Refuses products with what a layer computes from its programmed weight; products with the weight are right."""
+
+    def multiply(self, func: Call, args: Any, kwargs: Any, weights: list[GuardedWeight]) -> Any:
+        """Compute the product if no factor is computed from the weight."""
+        if any(weight.is_computed for weight in weights):
+            raise computes_its_weight(self.layer)
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **kwargs)
 
 
-def guarded_weight(parameter: nn.Parameter, layer_name: str) -> Tensor:
-    """View a parameter as a `GuardedWeight`."""
-    tensor = parameter.as_subclass(GuardedWeight)
-    tensor.layer_name = layer_name
-    return tensor
+def bypassed(layer: str) -> InputError:
+    """Error for a model that multiplies with a layer's weight."""
+    return InputError(
+        f"the model multiplies with the weight of the layer {layer!r} by itself instead of calling the layer; its "
+        "converters and read noise would have no effect. Call the layer, or leave out dac and adc and set "
+        "read_noise=False."
+    )
+
+
+def computes_its_weight(layer: str) -> InputError:
+    """Error for a layer that multiplies with something else than its weight."""
+    return InputError(
+        f"the layer {layer!r} multiplies with values that it computes from its weight (weight standardization, fake "
+        "quantization, a mask), where devices would store the weight itself. Compute the values once, make them the "
+        "weight of a plain layer, and program that model."
+    )
 
 
 class ForwardDepth:
@@ -55,15 +125,18 @@ class ForwardDepth:
         return self._depth > 0
 
     def attach(self, model: nn.Module) -> None:
-        """Register hooks that count the forward passes of `model`."""
+        """Register hooks that count the forward passes of `model`, and refuse results that bypass arrays."""
         model.register_forward_pre_hook(self._enter)
         model.register_forward_hook(self._exit, always_call=True)
 
     def _enter(self, *_: Any) -> None:
         self._depth += 1
 
-    def _exit(self, *_: Any) -> None:
+    def _exit(self, module: nn.Module, args: Any, output: Any) -> None:
         self._depth -= 1
+        for x in tree_leaves(output):
+            if isinstance(x, GuardedWeight) and x.is_computed:
+                raise bypassed(x.guard.layer)
 
     def __deepcopy__(self, memo: Any) -> ForwardDepth:
         return self

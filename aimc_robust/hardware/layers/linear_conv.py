@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.layers.array_guard import ArrayGuard
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
+from aimc_robust.hardware.layers.bypass_guard import WeightGuard
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -25,6 +27,11 @@ class AnalogLinear(ArrayLayer):
     """A linear layer in arrays, (..., inputs) -> (..., outputs). Rows are inputs."""
 
     outputs_last = True
+
+    @property
+    def guard(self) -> WeightGuard:
+        """A product of the model's own code with the whole weight and bias is computed in the arrays."""
+        return ArrayGuard(self, ())
 
     def check_input(self, x: Tensor) -> Tensor:
         """Return `x` with a batch dimension; see `ArrayLayer.check_input`."""

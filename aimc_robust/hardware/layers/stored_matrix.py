@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.layers.bypass_guard import ForwardDepth, guarded_weight
+from aimc_robust.hardware.layers.bypass_guard import ForwardDepth, WeightGuard
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 
 
@@ -44,7 +44,12 @@ class StoredMatrix(nn.Module):
         parameter = self._weight
         if self.forward_depth is None or not self.forward_depth.is_running:
             return parameter
-        return guarded_weight(parameter, self.name)
+        return self.guard.mark(parameter)
+
+    @property
+    def guard(self) -> WeightGuard:
+        """What a product of the model's own code with the weight does."""
+        return WeightGuard(self.name)
 
     @property
     def _weight(self) -> nn.Parameter:

@@ -14,14 +14,14 @@ NOISY = Crossbar("sonos-agrawal2022")
 
 
 class Functional(nn.Module):
-    """Reads a layer's weight instead of calling the layer, as torchvision's Swin does."""
+    """Reads a layer's weight instead of calling the layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_bias: bool = False) -> None:
         super().__init__()
-        self.layer = nn.Linear(4, 4)
+        self.layer, self.with_bias = nn.Linear(4, 4), with_bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.layer.weight, self.layer.bias)
+        return F.linear(x, self.layer.weight, self.layer.bias if self.with_bias else None)
 
 
 class Listed(nn.Module):
@@ -52,6 +52,31 @@ def test_a_model_that_multiplies_with_a_weight_itself_is_refused(copied):
         analog(torch.ones(2, 4))
     with torch.inference_mode(), pytest.raises(InputError, match=r"'layer'"):
         analog(torch.ones(2, 4))
+
+
+def test_the_whole_product_of_a_linear_layer_is_computed_in_its_arrays():
+    """As in torchvision's Swin."""
+    model, x = Functional(with_bias=True), torch.ones(2, 4)
+    exact = Crossbar("ideal", rows=3, dac=DAC(kind="ideal"))
+    torch.testing.assert_close(program(model, exact)(x), model(x), rtol=0, atol=1e-6)
+    noisy = program(model, NOISY)
+    assert not torch.equal(noisy(x), noisy(x))
+
+
+def test_a_layer_without_a_bias_may_be_given_one():
+    """As in timm's EVA."""
+
+    class OwnBias(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.offset = nn.Linear(4, 4, bias=False), nn.Parameter(torch.randn(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, self.layer.weight, self.offset)
+
+    model, x = OwnBias(), torch.ones(2, 4)
+    exact = Crossbar("ideal", rows=3, dac=DAC(kind="ideal"))
+    torch.testing.assert_close(program(model, exact)(x), model(x), rtol=0, atol=1e-6)
 
 
 def test_its_weight_errors_alone_can_be_programmed():
