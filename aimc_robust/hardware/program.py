@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from types import NoneType
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,8 +17,9 @@ from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.conversion.prepare import PROGRAMMED, prepare
 from aimc_robust.hardware.conversion.replace_layers import install_arrays
+from aimc_robust.hardware.layers.own_forward import check_products, has_own_forward
 from aimc_robust.hardware.programming.programmed_matrix import Chip, write_weights
-from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.noise.analog_weights import analog_weights, is_analog_layer
 from aimc_robust.seeding import Axes
 
 
@@ -36,7 +38,8 @@ def program(
     chip_seed: int = 0,
     time_s: float = 0.0,
     deployment: Deployment | None = None,
-    strict: bool = False,
+    strict: bool | None = None,
+    example: Any = None,
 ) -> nn.Module:
     """Return `model` as it is on one chip, `time_s` seconds after programming, as a new module in evaluation mode.
 
@@ -53,7 +56,10 @@ def program(
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming; the chip drifts until then.
         deployment: Converter ranges, backend and compensation; None: none, on the native backend.
-        strict: Raise InputError if weights that a crossbar could hold stay digital.
+        strict: True raises InputError if weights stay digital that a crossbar could hold if their layer were of a
+            supported type; None warns, False accepts it.
+        example: Input of the model. If given, BatchNorms of a model that cannot be traced are folded, and only
+            parameters that are multiplied with count for `strict`.
 
     Returns:
         The programmed model.
@@ -68,9 +74,7 @@ def program(
         >>> on_chip(torch.ones(1, 4)).shape
         torch.Size([1, 2])
     """
-    prepared, covered = prepare(model)
-    if strict:
-        covered.require_all_analog()
+    prepared, _ = prepare(model, example, strict=strict, stacklevel=3)
     check_program(prepared, crossbar, time_s, deployment=deployment, stacklevel=3)
     return program_prepared(prepared, crossbar, chip_axes(chip_seed, chip), time_s=time_s, deployment=deployment)
 
@@ -165,4 +169,6 @@ def program_natively(
         if chip.holds(weight):
             with crossbar.naming_layer(weight.layer):
                 write_weights(crossbar, weight, chip)
+            if is_analog_layer(weight.module) and has_own_forward(weight.module):
+                check_products(weight.module, weight.layer)
     return prepared

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from aimc_robust.data.batches import input_batches
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm
+from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm, NormThenRest
 
 
 class ChannelCorrection(nn.Module):
@@ -82,7 +82,12 @@ def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any]) -> nn.Modul
         for name, module in analog.named_modules()
         if isinstance(module, FoldedNorm | ChannelCorrection)
     }
-    norms = [norm for norm in analog.modules() if isinstance(norm, _BatchNorm) and norm.running_mean is not None]
+    neutral = {id(module[1]) for module in analog.modules() if isinstance(module, NormThenRest)}
+    norms = [
+        norm
+        for norm in analog.modules()
+        if isinstance(norm, _BatchNorm) and norm.running_mean is not None and id(norm) not in neutral
+    ]
     if not folded and not norms:
         raise InputError(f"{type(analog).__name__} has no BatchNorm to recalibrate.")
     inputs = input_batches(batches)

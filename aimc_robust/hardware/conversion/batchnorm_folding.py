@@ -1,15 +1,17 @@
 """Fold BatchNorm into the preceding layer where this is exact."""
 
-import inspect
-from collections import Counter
+import copy
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aimc_robust.errors import InputError
-from aimc_robust.noise.analog_weights import ANALOG_LAYERS, TRANSPOSED
+from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run, trace
+from aimc_robust.hardware.layers.own_forward import has_own_forward
+from aimc_robust.noise.analog_weights import AnalogLayer, analog_weights
 
 
 @dataclass(frozen=True)
@@ -25,35 +27,82 @@ class Folding:
     not_folded: dict[str, str]
 
 
-def fold_batchnorm(model: nn.Module) -> Folding:
+def fold_batchnorm(model: nn.Module, example: Any = None) -> Folding:
     """Fold every BatchNorm that follows a convolution or linear layer, in place, for evaluation mode.
 
-    W' = W gamma / sqrt(var + eps), b' = (b - mean) gamma / sqrt(var + eps) + beta, computed in float64. A BatchNorm
-    is folded if, in the traced graph, its input is the output of one layer that nothing else uses, and both are called
-    once, under one name, without hooks. All others, and all of a model that cannot be traced, stay digital and compute
-    the same; only the weights are programmed without the factor.
+    W' = W gamma / sqrt(var + eps), b' = (b - mean) gamma / sqrt(var + eps) + beta, computed in float64. A BatchNorm is
+    folded if its input is the output of one layer that nothing else uses, and both are called once, under one name,
+    without hooks. This is read from a trace; if the model cannot be traced, from a run on `example`, if there is one.
+    All others stay digital and compute the same; only the weights are programmed without the factor.
     """
     norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
     if not norms:
         return Folding({}, {})
     try:
-        graphs = _trace(model)
+        paths = trace(model)
     except Exception as error:  # a user's forward may raise anything under tracing
-        return Folding({}, dict.fromkeys(norms, f"the model cannot be traced: {type(error).__name__}"))
+        if example is None:
+            reason = f"the model cannot be traced ({type(error).__name__}), and there is no example input to run"
+            return Folding({}, dict.fromkeys(norms, reason))
+        paths = [run(model, example)]
     folded: dict[str, str] = {}
     not_folded: dict[str, str] = {}
     for name, norm in norms.items():
-        results = [_preceding_layer(model, graph, name) for graph in graphs]
+        results = [preceding_layer(model, uses, name) for uses in paths]
         layers = {result for result in results if isinstance(result, str)}
-        reasons = [result.reason for result in results if isinstance(result, _NotFoldable)]
+        reasons = [result.reason for result in results if isinstance(result, NotFoldable)]
+        if not reasons and not _is_batchnorm_first(norm):
+            reasons = [f"{type(norm).__name__} computes something else than BatchNorm does"]
         if reasons or len(layers) != 1:
-            not_folded[name] = reasons[0] if reasons else _NotFoldable().reason
+            not_folded[name] = reasons[0] if reasons else NotFoldable().reason
             continue
         folded[name] = layers.pop()
-        layer = model.get_submodule(folded[name])
-        gain = _fold(layer, norm)
-        model.set_submodule(name, FoldedNorm(norm, gain, features_only=isinstance(layer, nn.Linear)))
+        layer = cast(AnalogLayer, model.get_submodule(folded[name]))
+        gain, weight_dimensions = _fold(layer, norm), layer.weight.ndim
+        identity = FoldedNorm(norm, gain, features_only=weight_dimensions == 2)
+        whole = NormThenRest(identity, _neutral(norm)) if has_own_forward(norm) else identity
+        model.set_submodule(name, whole)
     return Folding(folded, not_folded)
+
+
+class NormThenRest(nn.Sequential):
+    """Replacement of a folded BatchNorm of a subclass: the folded norm, then a neutral one for what else it does."""
+
+
+def _neutral(norm: _BatchNorm) -> _BatchNorm:
+    """Return a copy whose statistics change nothing, so that only the rest of its forward acts."""
+    neutral = copy.deepcopy(norm)
+    mean, variance = _running_statistics(neutral)
+    mean.zero_()
+    variance.fill_(1.0 - neutral.eps)
+    if neutral.affine:
+        nn.init.ones_(neutral.weight)
+        nn.init.zeros_(neutral.bias)
+    neutral.requires_grad_(False)
+    return neutral
+
+
+@torch.no_grad()
+def _is_batchnorm_first(norm: _BatchNorm) -> bool:
+    """Check on numbers that a subclass normalizes as its class of torch does, whatever it does afterwards."""
+    if not has_own_forward(norm):
+        return True
+    mean, variance = _running_statistics(norm)
+    dimensions = {nn.BatchNorm1d: 0, nn.BatchNorm2d: 2, nn.BatchNorm3d: 3}
+    spatial = next((size for kind, size in dimensions.items() if isinstance(norm, kind)), 2)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn((4, norm.num_features, *[3] * spatial), generator=generator).to(mean) * 3.0
+    plain = nn.functional.batch_norm(x, mean, variance, norm.weight, norm.bias, eps=norm.eps)
+    modes = [(module, module.training) for module in norm.modules()]
+    norm.eval()
+    try:
+        own, after = norm(x.clone()), _neutral(norm).eval()(plain)
+    except Exception:  # a forward that takes something else than a BatchNorm's input
+        return False
+    finally:
+        for module, training in modes:
+            module.training = training
+    return isinstance(own, Tensor) and torch.allclose(own, after, rtol=1e-4, atol=1e-5)
 
 
 class FoldedNorm(nn.Module):
@@ -90,55 +139,6 @@ class FoldedNorm(nn.Module):
         return x
 
 
-@dataclass(frozen=True)
-class _NotFoldable:
-    reason: str = "its input is not one layer's output alone"
-
-
-class _Tracer(fx.Tracer):
-    proxy_buffer_attributes = True  # buffers that forward reads directly appear in the graph
-
-
-def _trace(model: nn.Module) -> list[fx.Graph]:
-    """Graph with all arguments and, if there are optional ones, the graph without them: the two may differ."""
-    optional = {
-        name: parameter.default
-        for name, parameter in inspect.signature(model.forward).parameters.items()
-        if parameter.default is not inspect.Parameter.empty
-    }
-    return [_Tracer().trace(model), *([_Tracer().trace(model, concrete_args=optional)] if optional else [])]
-
-
-def _preceding_layer(model: nn.Module, graph: fx.Graph, norm_name: str) -> str | _NotFoldable:
-    """Name of the layer that the BatchNorm can be folded into, or the reason why there is none."""
-    modules = dict(model.named_modules(remove_duplicate=False))
-    norm = modules[norm_name]
-    if norm.running_mean is None:
-        return _NotFoldable("it keeps no running statistics")
-    calls = [node for node in graph.nodes if node.op == "call_module" and modules[node.target] is norm]
-    source = calls[0].args[0] if calls and calls[0].args else None
-    if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) != 1:
-        return _NotFoldable()
-    layer_name = str(source.target)
-    layer = modules[layer_name]
-    if not isinstance(layer, ANALOG_LAYERS) or layer._parameters.get("weight") is None:
-        return _NotFoldable()
-    if norm.num_features != (layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels):
-        return _NotFoldable()
-    names = Counter(id(module) for module in modules.values())
-    uses = Counter(id(modules[node.target]) for node in graph.nodes if node.op == "call_module")
-    read_directly = {node.target.rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
-    owners = Counter(id(p) for module in set(modules.values()) for p in module.parameters(recurse=False))
-    for module, name in ((layer, layer_name), (norm, norm_name)):
-        if names[id(module)] > 1 or uses[id(module)] > 1 or name in read_directly:
-            return _NotFoldable(f"{name} is used in more than one place")
-        if any(owners[id(p)] > 1 for p in module.parameters(recurse=False)):
-            return _NotFoldable(f"{name} shares its weights with another layer")
-        if module._forward_hooks or module._forward_pre_hooks:
-            return _NotFoldable(f"{name} has a forward hook")
-    return layer_name
-
-
 def _running_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     """Running mean and variance."""
     assert norm.running_mean is not None
@@ -147,9 +147,8 @@ def _running_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _fold(layer: nn.Module, norm: _BatchNorm) -> Tensor:
+def _fold(layer: AnalogLayer, norm: _BatchNorm) -> Tensor:
     """Fold in place and return the gain of each output."""
-    assert isinstance(layer, ANALOG_LAYERS)
     weight, (mean, variance) = layer.weight, _running_statistics(norm)
     gain = (variance.double() + norm.eps).rsqrt()
     if norm.weight is not None:
@@ -158,11 +157,8 @@ def _fold(layer: nn.Module, norm: _BatchNorm) -> Tensor:
     bias = bias * gain
     if norm.bias is not None:
         bias = bias + norm.bias.double()
-    if isinstance(layer, TRANSPOSED):  # (inputs, outputs of a group, ...), the groups concatenated along the inputs
-        per_output = gain.reshape(layer.groups, 1, -1, *[1] * (weight.ndim - 2))
-        per_output = per_output.expand(-1, len(weight) // layer.groups, *[-1] * (weight.ndim - 1)).flatten(0, 1)
-    else:
-        per_output = gain.reshape(-1, *[1] * (weight.ndim - 1))
-    weight.copy_(weight.double() * per_output)
+    matrix = next(iter(analog_weights(layer).values()))
+    filters = matrix.filters_first().double()
+    weight.copy_(matrix.to_parameter_layout(filters * gain.reshape(-1, *[1] * (filters.ndim - 1))))
     layer.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=weight.requires_grad)
     return gain

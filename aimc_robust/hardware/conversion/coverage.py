@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -43,20 +44,43 @@ class Coverage:
         """Raise `InputError` if weights that a crossbar could store stay digital.
 
         Biases, normalizations, lookups (embeddings) and parameters of shape (1, ...), such as class tokens and position
-        embeddings, do not count. With an example input (see `coverage`), modules without matrix products of their own
-        do not count either.
+        embeddings, do not count. With an example input (see `coverage`), parameters that nothing is multiplied with
+        do not count either, and operations that may multiply and cannot be counted are refused.
         """
-        names = [name for name in self.digital_matrices if self.macs is None or name in self.macs.digital]
-        if names:
-            listed = ", ".join(
-                f"{name or 'the model itself'} ({self.digital_parameters[name]:,} parameters)" for name in names
+        if names := self.digital_layers():
+            raise InputError(f"strict: weights of these modules would stay digital: {self._listed(names)}.")
+        if self.macs is not None and self.macs.unknown:
+            listed = "; ".join(f"{_shown(name)}: {', '.join(found)}" for name, found in self.macs.unknown.items())
+            raise InputError(f"strict: these operations may multiply and cannot be counted: {listed}.")
+
+    def digital_layers(self) -> list[str]:
+        """Modules whose weights a crossbar could store if their type were supported, see `require_all_analog`."""
+        if self.macs is None:
+            return list(self.digital_matrices)
+        multiplied = {name.rpartition(".")[0] for name in self.macs.digital_weights}
+        return [name for name in self.digital_parameters if name in multiplied]
+
+    def warn_if_digital(self, *, stacklevel: int) -> None:
+        """Warn of weights that a crossbar could store and that stay digital, by name and share."""
+        if names := self.digital_layers():
+            warnings.warn(
+                f"weights stay digital and exact, because their modules are of no type that a crossbar can hold: "
+                f"{self._listed(names)}. Replace them by linear layers or convolutions; strict=True makes this an "
+                "error, strict=False accepts it.",
+                stacklevel=stacklevel + 1,
             )
-            raise InputError(f"strict: weights of these modules would stay digital: {listed}.")
+
+    def _listed(self, names: list[str]) -> str:
+        counts = {name: self.digital_parameters[name] for name in names}
+        shares = [
+            f"{_shown(n)} ({c:,} parameters, {100.0 * c / self.total_parameters:.1f} %)" for n, c in counts.items()
+        ]
+        return ", ".join(shares[:8]) + (f" and {len(shares) - 8} more" if len(shares) > 8 else "")
 
     def summary(self) -> str:
         """Summarize the coverage in one sentence."""
         share = 100.0 * self.analog_parameters / self.total_parameters
-        digital = [f"{name or 'the model itself'} ({count:,})" for name, count in self.digital_parameters.items()]
+        digital = [f"{_shown(name)} ({count:,})" for name, count in self.digital_parameters.items()]
         parts = [
             f"{self.analog_parameters:,} of {self.total_parameters:,} parameters ({share:.1f} %)"
             + (f" and {self.macs.analog_percent:.1f} % of the multiplies" if self.macs else "")
@@ -64,14 +88,23 @@ class Coverage:
             f"digital: {', '.join([f'biases ({self.bias_parameters:,})', *digital])}",
         ]
         if self.macs and self.macs.digital:
-            counts = ", ".join(f"{name} ({self.macs.digital_percent(name):.1f} %)" for name in self.macs.digital)
+            counts = ", ".join(
+                f"{_shown(name)} ({self.macs.digital_percent(name):.1f} %)" for name in self.macs.digital
+            )
             parts.append(f"digital multiplies: {counts}")
+        if self.macs and self.macs.unknown:
+            counts = ", ".join(f"{_shown(name)} ({', '.join(found)})" for name, found in self.macs.unknown.items())
+            parts.append(f"operations that may multiply and cannot be counted: {counts}")
         if self.folding.folded:
             parts.append(f"{len(self.folding.folded)} BatchNorm folded into the weights")
         if self.folding.not_folded:
             reasons = [f"{name} ({reason})" for name, reason in self.folding.not_folded.items()]
             parts.append(f"BatchNorm not folded: {', '.join(reasons)}")
         return "; ".join(parts) + "."
+
+
+def _shown(module: str) -> str:
+    return module or "the model itself"
 
 
 def count_coverage(model: nn.Module, folding: Folding) -> Coverage:

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from aimc_robust.noise.analog_weights import CONVOLUTIONS, TRANSPOSED, analog_weights
+from aimc_robust.hardware.conversion.example import run_example
+from aimc_robust.noise.analog_weights import analog_weights
+
+aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
 class MacCount:
-    """Multiply-accumulate operations of one forward pass: in arrays, and outside of them by module."""
+    """Multiply-accumulate operations of one forward pass.
+
+    Attributes:
+        analog: Operations in arrays.
+        digital: Module, "" for the model itself -> its operations outside of arrays.
+        digital_weights: Parameter or buffer -> operations outside of arrays that multiply with it.
+        unknown: Module -> names of operations that may multiply and cannot be counted.
+    """
 
     analog: int
     digital: dict[str, int]
+    digital_weights: dict[str, int]
+    unknown: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -34,83 +48,171 @@ class MacCount:
         return 100.0 * self.analog / self.total
 
     def digital_percent(self, module: str) -> float:
-        """Operations of a digital module, in percent of all."""
+        """Operations of a digital module, a key of `digital`, in percent of all."""
         return 100.0 * self.digital[module] / self.total
 
 
 @torch.no_grad()
 def count_macs(model: nn.Module, example: Any) -> MacCount:
-    """Count the multiply-accumulate operations of `model(example)`, for a model from `prepare`.
+    """Count the multiply-accumulate operations of `run_example(model, example)`.
 
-    Matrix products, convolutions and attention scores count; elementwise operations do not.
+    Every operation that reaches torch's dispatcher is seen. Matrix products, convolutions and attention scores count;
+    so does an elementwise product with a matrix of parameters, which is half of a matrix product. Other elementwise
+    operations do not. An operation is analog if one of its factors is a weight that a crossbar stores.
+
+    Args:
+        model: Model in evaluation mode as returned by `prepare`.
+        example: Input of the model.
     """
-    analog: Counter[str] = Counter()
-    handles = []
-    for name, module in model.named_modules():
-        weights = [weight for weight in analog_weights(module).values() if weight.module is module]
-        if weights:
-            hook = _counting_hook(analog, name, module, [weight.parameter.numel() for weight in weights])
-            handles.append(module.register_forward_hook(hook, with_kwargs=True))
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it is a single operation that the counter cannot see into
+    counter = _Counter(model)
+    # Attention and recurrent layers as matrix products, not as single operations that the dispatcher cannot see into.
+    fast_path, (onednn, *_) = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.set_flags(False)
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        # Attention as plain matrix products: not every version of torch counts its fused forms.
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            model(example)
+        with sdpa_kernel(SDPBackend.MATH), counter.modules(model), counter:
+            run_example(model, example)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-        for handle in handles:
-            handle.remove()
-    return MacCount(sum(analog.values()), _digital_macs(model, counter, analog))
+        torch.backends.mkldnn.set_flags(onednn)
+    tensors = {_address(x): name for name, x in (*model.named_buffers(), *model.named_parameters())}
+    weights = {tensors[address]: macs for address, macs in counter.digital_weights.items()}
+    unknown = {name: tuple(operations) for name, operations in counter.unknown.items()}
+    return MacCount(counter.analog, dict(counter.digital), weights, unknown)
 
 
-def _counting_hook(
-    analog: Counter[str], name: str, module: nn.Module, sizes: list[int]
-) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]:
-    """Forward hook that adds the MACs of one call: weights times the positions at which they are applied."""
-    total = sum(sizes)
+def _product(positions: tuple[int, int]) -> Callable[[tuple[Any, ...], Tensor], tuple[int, tuple[Any, ...]]]:
+    """Count of a matrix product whose factors are the arguments at these positions."""
 
-    def count(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if isinstance(module, CONVOLUTIONS):
-            channels = output.shape[-(module.weight.ndim - 1)]
-            analog[name] += output.numel() // channels * total
-        elif isinstance(module, TRANSPOSED):
-            x: Tensor = args[0] if args else kwargs["input"]
-            analog[name] += x.numel() // x.shape[-(module.weight.ndim - 1)] * total
-        elif isinstance(module, nn.MultiheadAttention):
-            tensors = [*args, *(kwargs[key] for key in ("query", "key", "value") if key in kwargs)][:3]
-            each = sizes if len(sizes) == 3 else [total // 3] * 3
-            analog[name] += sum(math.prod(x.shape[:-1]) * size for x, size in zip(tensors, each, strict=True))
-            # Its out projection is used without being called.
-            analog[name] += math.prod(tensors[0].shape[:-1]) * module.out_proj.weight.numel()
-        else:
-            x = args[0] if args else kwargs["input"]
-            analog[name] += math.prod(getattr(x, "data", x).shape[:-1]) * total
+    def count(args: tuple[Any, ...], out: Tensor) -> tuple[int, tuple[Any, ...]]:
+        first, second = args[positions[0]], args[positions[1]]
+        return out.numel() * first.shape[-1], (first, second)
 
     return count
 
 
-def _digital_macs(model: nn.Module, counter: FlopCounterMode, analog: Counter[str]) -> dict[str, int]:
-    """Module -> its own MACs, without those of its children and of its arrays."""
-    root = type(model).__name__
-    totals = {name: sum(counts.values()) // 2 for name, counts in counter.get_flop_counts().items()}
-    digital: dict[str, int] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.RNNBase | nn.RNNCellBase):
-            continue
-        full_name = f"{root}.{name}" if name else root
-        if full_name in totals:
-            own = totals[full_name] - sum(
-                _module_macs(child, f"{full_name}.{child_name}", totals)
-                for child_name, child in module.named_children()
-            )
-            if own > analog.get(name, 0):
-                digital[name or root] = own - analog.get(name, 0)
-    return digital
+def _convolution(args: tuple[Any, ...], out: Tensor) -> tuple[int, tuple[Any, ...]]:
+    x, weight, transposed = args[0], args[1], args[6]
+    applied_at = x if transposed else out  # positions at which the whole kernel is applied
+    return applied_at.numel() // applied_at.shape[1] * weight.numel(), (weight,)
 
 
-def _module_macs(module: nn.Module, name: str, totals: dict[str, int]) -> int:
-    """MACs of a module; the sum over its children if it is a container that is never called itself."""
-    if name in totals:
-        return totals[name]
-    return sum(_module_macs(child, f"{name}.{child_name}", totals) for child_name, child in module.named_children())
+def _outer(args: tuple[Any, ...], out: Tensor) -> tuple[int, tuple[Any, ...]]:
+    return out.numel(), args[-2:]
+
+
+def _grouped(args: tuple[Any, ...], out: Tensor) -> tuple[int, tuple[Any, ...]]:
+    """Count of a grouped product: each row of the output comes from one group, (rows, inputs) x (groups, ...)."""
+    if args[0].ndim == args[1].ndim == 2:  # the groups are cut from the summed dimension
+        return args[0].shape[0] * args[0].shape[1] * args[1].shape[1], args[:2]
+    return out.numel() // (out.shape[0] if out.ndim == 3 and args[0].ndim == 2 else 1) * args[0].shape[-1], args[:2]
+
+
+COUNTS: dict[Any, Callable[[tuple[Any, ...], Tensor], tuple[int, tuple[Any, ...]]]] = {
+    aten.mm: _product((0, 1)),
+    aten.bmm: _product((0, 1)),
+    aten.mv: _product((0, 1)),
+    aten.dot: _product((0, 1)),
+    aten.vdot: _product((0, 1)),
+    aten.addmm: _product((1, 2)),
+    aten._addmm_activation: _product((1, 2)),
+    aten.baddbmm: _product((1, 2)),
+    aten.addmv: _product((1, 2)),
+    aten._scaled_mm: _product((0, 1)),
+    aten._int_mm: _product((0, 1)),
+    aten.addr: _outer,
+    aten._grouped_mm: _grouped,
+    aten._scaled_grouped_mm: _grouped,
+    aten.convolution: _convolution,
+    aten._convolution: _convolution,
+}
+"""Operation -> function (arguments, output) -> (multiplies, the factors that may be weights)."""
+
+ELEMENTWISE = {aten.mul, aten.mul_, aten.addcmul, aten.addcmul_}
+MAY_MULTIPLY = re.compile(r"mm(_|$)|matmul|conv|dot|bilinear|linear(_|$)|attention|gemm|rnn|lstm|gru|einsum|cdist")
+
+
+class _Counter(TorchDispatchMode):
+    """Sees every operation; knows which tensors are parameters and buffers or were computed from them alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.analog, self.digital, self.digital_weights = 0, Counter[str](), Counter[int]()
+        self.unknown: dict[str, dict[str, None]] = {}
+        self._running = [""]
+        self._stored = {_address(weight.parameter) for weight in analog_weights(model).values()}
+        # Storage -> those of the parameters and buffers it was computed from, for tensors that do not depend on the
+        # input. They are kept, so that no other tensor takes their address.
+        self._constants = {_address(x): frozenset([_address(x)]) for x in (*model.parameters(), *model.buffers())}
+        self._kept: list[Tensor] = []
+
+    @contextmanager
+    def modules(self, model: nn.Module) -> Iterator[None]:
+        """Context manager that follows which module runs."""
+        handles = []
+        for name, module in model.named_modules():
+            if name:
+                handles += [
+                    module.register_forward_pre_hook(lambda *_, name=name: self._running.append(name)),
+                    module.register_forward_hook(lambda *_: self._leave(), always_call=True),
+                ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _leave(self) -> None:
+        self._running.pop()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        operation = func.overloadpacket
+        if operation not in COUNTS and func._can_decompose() and func is not torch.ops.prim.device.default:
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        out = func(*args, **kwargs)
+        self._count(operation, args, out)
+        self._follow([x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)], out)
+        return out
+
+    def _count(self, operation: Any, args: tuple[Any, ...], out: Any) -> None:
+        name = operation.__name__
+        if operation in COUNTS:
+            macs, factors = COUNTS[operation](args, out)
+            self._add(macs, factors)
+        elif operation in ELEMENTWISE:
+            tensors = [x for x in args[-2:] if isinstance(x, Tensor)]
+            matrices = [x for x in tensors if self._sources(x) and sum(size > 1 for size in x.shape) > 1]
+            if matrices and not all(_address(x) in self._constants for x in tensors):
+                self._add(out.numel(), matrices)
+        elif MAY_MULTIPLY.search(name) and "backward" not in name:
+            self.unknown.setdefault(self._running[-1], {})[name] = None
+
+    def _add(self, macs: int, factors: Any) -> None:
+        sources = frozenset().union(*(self._sources(x) for x in factors))
+        if sources & self._stored:
+            self.analog += macs
+        elif macs:
+            self.digital[self._running[-1]] += macs
+            self.digital_weights.update(dict.fromkeys(sources, macs))
+
+    def _sources(self, tensor: Tensor) -> frozenset[int]:
+        return self._constants.get(_address(tensor), frozenset())
+
+    def _follow(self, inputs: list[Tensor], out: Any) -> None:
+        """Note whether outputs depend on parameters and buffers alone."""
+        is_constant = all(_address(x) in self._constants for x in inputs)
+        for x in tree_leaves(out):
+            if not isinstance(x, Tensor) or (address := _address(x)) in self._stored:
+                continue
+            if not is_constant:
+                self._constants.pop(address, None)  # written in place
+            elif address not in self._constants:
+                self._constants[address] = frozenset().union(*(self._sources(y) for y in inputs))
+                self._kept.append(x)
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

@@ -4,24 +4,35 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from aimc_robust.errors import InputError, require_type
 from aimc_robust.hardware.conversion.batchnorm_folding import fold_batchnorm
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.mac_count import count_macs
-from aimc_robust.noise.analog_weights import ANALOG_LAYERS, RECURRENT, analog_weights, unwrap_model
+from aimc_robust.noise.analog_weights import RECURRENT, analog_weights, is_analog_layer, unwrap_model
 
-ANALOG_MODULES = (*ANALOG_LAYERS, *RECURRENT, nn.MultiheadAttention)
 PROGRAMMED = "_programmed_by_aimc_robust"
 
 
-def prepare(model: nn.Module) -> tuple[nn.Module, Coverage]:
+def prepare(
+    model: nn.Module, example: Any = None, *, strict: bool | None = False, stacklevel: int = 2
+) -> tuple[nn.Module, Coverage]:
     """Make a copy of a trained model that can be programmed, and count what of it will be analog.
 
-    Computed weights (weight_norm and other parametrizations) of layers that a crossbar can store become plain ones. A
-    weight that an array shares with a digital module, such as an embedding, is copied.
+    Computed weights (weight_norm and other parametrizations, pruning) of layers that a crossbar can store become plain
+    ones. A weight that an array shares with a digital module, such as an embedding, is copied.
+
+    Args:
+        model: Trained model; not modified.
+        example: Input of the model, by which BatchNorms are folded if the model cannot be traced.
+        strict: What weights do that a crossbar could store if their type were supported: True raises an error, None
+            warns, False accepts them.
+        stacklevel: Of the warning, as in `warnings.warn`: 2 is the caller's line.
 
     Raises:
         InputError: if the model has no layer for a crossbar, has already been programmed, or cannot be copied.
@@ -31,19 +42,38 @@ def prepare(model: nn.Module) -> tuple[nn.Module, Coverage]:
         raise InputError(
             f"this {type(model).__name__} has been programmed already; program the original trained model instead."
         )
-    prepared = _copy(model).eval()
-    for module in prepared.modules():
-        if isinstance(module, ANALOG_MODULES) and parametrize.is_parametrized(module):
-            _remove_parametrizations(module)
+    prepared = plain_copy(model)
     if not analog_weights(prepared):
         raise InputError(
             f"{type(model).__name__} has no layer that a crossbar can hold; expected at least one convolution, linear, "
             "attention or recurrent layer."
         )
     _untie(prepared)
-    folding = fold_batchnorm(prepared)
+    folding = fold_batchnorm(prepared, example)
     prepared.eval()  # includes the modules that replaced BatchNorms
-    return prepared, count_coverage(prepared, folding)
+    covered = count_coverage(prepared, folding)
+    if example is not None and covered.digital_matrices and strict is not False:
+        covered = replace(covered, macs=count_macs(prepared, example))
+    if strict:
+        covered.require_all_analog()
+    elif strict is None:
+        covered.warn_if_digital(stacklevel=stacklevel + 1)
+    return prepared, covered
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    """Copy a model in evaluation mode, with computed weights of layers that a crossbar can store as plain ones.
+
+    Raises:
+        InputError: if the model cannot be copied.
+    """
+    plain = _copy(model).eval()
+    for module in plain.modules():
+        if is_analog_layer(module) or isinstance(module, (*RECURRENT, nn.MultiheadAttention)):
+            if parametrize.is_parametrized(module):
+                _remove_parametrizations(module)
+            _remove_computing_hooks(module)
+    return plain
 
 
 def coverage(model: nn.Module, example: Any = None) -> Coverage:
@@ -51,12 +81,13 @@ def coverage(model: nn.Module, example: Any = None) -> Coverage:
 
     Args:
         model: Trained model; not modified.
-        example: Input for `model(example)`; if given, multiply-accumulate operations are counted too.
+        example: Input of the model: a tensor, a tuple of arguments, or a mapping of keyword arguments. If given,
+            multiply-accumulate operations are counted too, and models that cannot be traced are folded.
 
     Raises:
         InputError: see `prepare`.
     """
-    prepared, result = prepare(model)
+    prepared, result = prepare(model, example)
     return result if example is None else replace(result, macs=count_macs(prepared, example))
 
 
@@ -73,15 +104,37 @@ def _remove_parametrizations(module: nn.Module) -> None:
             setattr(module, name, nn.Parameter(value.detach(), requires_grad=False))
 
 
+@torch.no_grad()
+def _remove_computing_hooks(module: nn.Module) -> None:
+    """Replace weights that a hook computes before each forward pass by their values: pruning, old normalizations."""
+    hooks = module._forward_pre_hooks
+    for key, hook in list(hooks.items()):
+        if not isinstance(hook, (prune.BasePruningMethod, WeightNorm, SpectralNorm)):
+            continue
+        name = hook._tensor_name if isinstance(hook, prune.BasePruningMethod) else hook.name
+        hook(module, None)  # the weight may be older than what it is computed from
+        value = getattr(module, name).detach().clone()
+        del hooks[key]
+        delattr(module, name)
+        sources = [source for source in module._parameters if source.startswith(f"{name}_")]
+        removed = [module._parameters.pop(source) for source in sources]
+        for buffer in [buffer for buffer in module._buffers if buffer.startswith(f"{name}_")]:
+            del module._buffers[buffer]
+        module.register_parameter(
+            name, nn.Parameter(value, requires_grad=any(x is not None and x.requires_grad for x in removed))
+        )
+
+
 def _copy(model: nn.Module) -> nn.Module:
     """Copy the model without the wrappers of torch.compile or data parallelism."""
     model = unwrap_model(model)
+    # Hooks of pruning and of old normalizations leave computed tensors as attributes, which torch cannot copy.
+    computed = [x for module in model.modules() for x in vars(module).values() if isinstance(x, Tensor) and x.grad_fn]
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, {id(x): x.detach().clone() for x in computed})
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"{type(model).__name__} cannot be copied ({error}). Replace torch.nn.utils.weight_norm and spectral_norm "
-            "by their forms in torch.nn.utils.parametrizations, and run lazy layers once."
+            f"{type(model).__name__} cannot be copied ({error}). Run lazy layers once before they are programmed."
         ) from error
 
 

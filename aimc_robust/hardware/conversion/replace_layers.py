@@ -15,8 +15,10 @@ from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.attention import AnalogAttention
 from aimc_robust.hardware.layers.bypass_guard import ForwardDepth
 from aimc_robust.hardware.layers.linear_conv import AnalogConvolution, AnalogLinear, AnalogTransposedConvolution
+from aimc_robust.hardware.layers.own_forward import forward_on_arrays, has_own_forward
+from aimc_robust.hardware.layers.recurrent import AnalogRecurrent, AnalogRecurrentCell
 from aimc_robust.hardware.programming.programmed_matrix import Chip, program_arrays
-from aimc_robust.noise.analog_weights import ANALOG_LAYERS, CONVOLUTIONS, TRANSPOSED, AnalogWeight, analog_weights
+from aimc_robust.noise.analog_weights import CONVOLUTIONS, TRANSPOSED, AnalogWeight, analog_weights
 
 HOOKS = (
     "_forward_hooks",
@@ -75,12 +77,16 @@ def _replacement(
     if id(module) in replaced:
         return replaced[id(module)]
     replaced[id(module)] = module
-    layers = [make_layer(weight) for weight in weights.get(id(module), [])]
+    layers = {weight.name.rpartition(".")[2]: make_layer(weight) for weight in weights.get(id(module), [])}
     if isinstance(module, nn.MultiheadAttention):
         out_proj = _replacement(module.out_proj, weights, make_layer, replaced)
-        replaced[id(module)] = AnalogAttention(module, layers, out_proj)
+        replaced[id(module)] = AnalogAttention(module, list(layers.values()), out_proj)
+    elif isinstance(module, nn.RNNBase):
+        replaced[id(module)] = AnalogRecurrent(module, layers)
+    elif isinstance(module, nn.RNNCellBase):
+        replaced[id(module)] = AnalogRecurrentCell(module, layers)
     elif layers:
-        replaced[id(module)] = layers[0]
+        replaced[id(module)] = layers["weight"]
     else:
         for name, child in module._modules.items():
             if child is not None:
@@ -92,26 +98,13 @@ def _replacement(
     return replaced[id(module)]
 
 
-def has_own_forward(layer: nn.Module) -> bool:
-    """Whether a layer overrides the forward computation of the torch class that it is, or inherits from."""
-    torch_class = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn."))
-    methods = ("forward", "_conv_forward")
-    overridden = [getattr(type(layer), name, None) != getattr(torch_class, name, None) for name in methods]
-    return any(overridden) or any(name in vars(layer) for name in methods)
-
-
-def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip, ranges: LayerRanges | None) -> ArrayLayer:
+def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip, ranges: LayerRanges | None) -> nn.Module:
     layer = weight.module
-    if isinstance(layer, (*ANALOG_LAYERS, nn.MultiheadAttention)):
-        if has_own_forward(layer):
-            raise InputError(
-                f"the layer {weight.layer!r} ({type(layer).__name__}) overrides forward, which arrays would not run; "
-                "without converters and read noise its weights can be programmed."
-            )
-    else:
+    own_forward = has_own_forward(layer)
+    if own_forward and not isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
         raise InputError(
-            f"the layer {weight.layer!r} ({type(layer).__name__}) is supported in the weight-error path only; leave "
-            "out dac and adc, and set read_noise=False if the device has read noise."
+            f"the layer {weight.layer!r} ({type(layer).__name__}) overrides forward, which arrays would not run; "
+            "without converters and read noise its weights can be programmed."
         )
     if not chip.holds(weight):
         crossbar = crossbar.ideal()
@@ -125,7 +118,7 @@ def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip, ranges: L
     else:
         replacement = AnalogLinear(weight.layer, crossbar, matrix, shape)
     replacement.calibrated = ranges
-    return replacement
+    return forward_on_arrays(layer, replacement) if own_forward else replacement
 
 
 def _copy_attributes(replacement: nn.Module, layer: nn.Module) -> None:

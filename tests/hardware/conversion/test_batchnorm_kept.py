@@ -1,13 +1,18 @@
 """A BatchNorm that cannot be folded exactly stays as it is, and the coverage says which and why."""
 
+import copy
+
 import pytest
 import torch
-from support.folding import TOLERANCE, folded_and_difference, noise_inputs
+from support.folding import TOLERANCE, folded_and_difference, noise_inputs, stirred
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
+from aimc_robust import Crossbar, program, recalibrate_batchnorm
 from aimc_robust.errors import InputError
+from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run
+from aimc_robust.hardware.conversion.prepare import prepare
 
 
 class Net(nn.Module):
@@ -69,10 +74,13 @@ class NoRunningStatistics(Net):
         return self.norm(self.conv(x))
 
 
-class DataDependent(Net):
+class Untraceable(Net):
+    """The number of passes depends on the input's size; with an example the model can be run instead."""
+
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.conv(x))
-        return y if x.sum() > 0 else -y
+        for _ in range(len(x) - 1):
+            x = x * 1.5
+        return self.norm(self.conv(x))
 
 
 class Parametrised(Net):
@@ -107,14 +115,15 @@ NETS = [
     WeightUsedAgain,
     StatisticsUsedAgain,
     NoRunningStatistics,
-    DataDependent,
+    Untraceable,
     Hooked,
 ]
 REASONS = {
     NormAfterReLU: "input is not one layer's output alone",
     OutputUsedTwice: "input is not one layer's output alone",
+    SharedConv: "conv is used in more than one place",
     NoRunningStatistics: "statistics",
-    DataDependent: "cannot be traced: TraceError",
+    Untraceable: "cannot be traced (RuntimeError), and there is no example input to run",
 }
 
 
@@ -197,3 +206,97 @@ def test_a_batchnorm_over_the_length_of_sequences_does_not_pass_for_one_over_fea
     except InputError:
         return
     assert difference < TOLERANCE
+
+
+@pytest.mark.parametrize("net", [net for net in NETS if net not in (Untraceable, NoRunningStatistics)])
+def test_a_run_on_an_example_finds_the_same(net):
+    """As a trace does, with a reason of its own."""
+    uses = run(net().eval(), noise_inputs(2, 3, 6, 6).float())
+    assert isinstance(preceding_layer(net(), uses, "norm"), NotFoldable)
+
+
+def test_a_model_that_cannot_be_traced_is_folded_by_a_run_on_an_example():
+    model, x = stirred(Untraceable()).eval(), noise_inputs(2, 3, 6, 6)
+    prepared, found = prepare(model, x)
+    assert found.folding.folded == {"norm": "conv"}
+    assert (prepared(x) - model(x)).abs().max() < TOLERANCE
+
+
+class Spelt(Net):
+    """The same network, written in the ways that people do."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.way == "assert":
+            assert x.shape[1] == 3, "three channels"
+        elif self.way == "raise":
+            if x.ndim != 4:
+                raise ValueError(f"images expected, got {x.shape}")
+        elif self.way == "branch":
+            return self.norm(self.conv(x)) if x.sum() > 0 else -self.norm(self.conv(x))
+        elif self.way == "unpack":
+            images, _, height, _ = x.shape
+            return self.norm(self.conv(x)).reshape(images, 3, height, -1)
+        return self.norm(self.conv(x))
+
+
+class OwnNorm(nn.BatchNorm2d):
+    """A subclass that adds nothing."""
+
+
+class NormAndActivation(nn.BatchNorm2d):
+    """As timm's BatchNormAct2d."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x))
+
+
+class ScaledInputs(nn.BatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x * x)
+
+
+@pytest.mark.parametrize("way", ["assert", "raise", "branch", "unpack"])
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, OwnNorm, NormAndActivation])
+def test_folding_does_not_depend_on_the_spelling(way, kind):
+    model = Spelt(way)
+    model.norm = kind(3)
+    coverage, difference = folded_and_difference(model, noise_inputs(2, 3, 6, 6))
+    assert coverage.folding.folded == {"norm": "conv"}
+    assert difference < 1e-6  # 1 - eps + eps in float32
+
+
+def test_a_subclass_that_normalizes_something_else_is_not_folded():
+    model = Spelt("assert")
+    model.norm = ScaledInputs(3)
+    coverage, difference = folded_and_difference(model, noise_inputs(2, 3, 6, 6))
+    assert "ScaledInputs computes something else" in coverage.folding.not_folded["norm"]
+    assert difference < TOLERANCE
+
+
+def test_a_path_that_uses_the_output_twice_prevents_folding():
+    class Sometimes(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            return self.norm(y) + y if x.mean() > 100 else self.norm(y)
+
+    assert folded_and_difference(Sometimes(), noise_inputs(2, 3, 6, 6))[0].folding.folded == {}
+
+
+def test_recalibration_leaves_the_rest_of_a_folded_norm_alone():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), NormAndActivation(4), nn.Conv2d(4, 2, 3)).eval()
+    x = torch.randn(64, 3, 6, 6)
+    model.train()(x)
+    model.eval()
+    chip = recalibrate_batchnorm(program(model, Crossbar("ideal")), [x])
+    plain = copy.deepcopy(model)
+    for norm in (plain[1],):
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()(plain[0](x))
+        norm.eval()
+    torch.testing.assert_close(chip(x), plain(x), rtol=1e-3, atol=1e-3)

@@ -1,11 +1,13 @@
 """coverage(): counts and names of what a crossbar holds and what stays digital."""
 
 import copy
+import warnings
 
 import pytest
 import torch
 from support.models import MILO
 from torch import nn
+from torch.nn.utils import prune, spectral_norm, weight_norm
 
 from aimc_robust import Crossbar, coverage, program
 from aimc_robust.errors import InputError
@@ -127,7 +129,65 @@ def test_strict_refuses_a_weight_that_would_stay_digital_by_name():
     found = coverage(MatrixOfItsOwn())
     assert found.digital_matrices == ("",)
     assert found.digital_parameters == {"": 12}
-    program(MatrixOfItsOwn(), MILO)
+
+
+def test_weights_that_stay_digital_are_warned_of_by_name_and_share():
+    with pytest.warns(UserWarning, match=r"stay digital and exact.*the model itself \(12 parameters, 44.4 %\)"):
+        program(MatrixOfItsOwn(), MILO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        program(MatrixOfItsOwn(), MILO, strict=False)
+
+    class Added(MatrixOfItsOwn):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.first(x) + self.mixing[0]
+
+    with pytest.warns(UserWarning, match="stay digital"):
+        program(Added(), MILO)  # shapes alone cannot tell
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        program(Added(), MILO, example=torch.randn(2, 4))
+
+
+def test_layers_of_transformers_gpt2_are_analog():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        vocab_size=64, n_positions=32, n_embd=64, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0
+    )
+    model, tokens = transformers.GPT2LMHeadModel(config).eval(), torch.arange(8)[None]
+    found = coverage(model, tokens)
+    assert len(found.layers) == 2 * 4 + 1
+    assert set(found.macs.digital) == {"transformer.h.0.attn", "transformer.h.1.attn"}
+    arrays = Crossbar("ideal", window=(0.2, 1.0), mapping="two-sided", rows=16, bias_rows=1)
+    for crossbar in (Crossbar("ideal"), arrays):
+        chip = program(model, crossbar)
+        torch.testing.assert_close(chip(tokens).logits, model(tokens).logits, rtol=0, atol=1e-5)
+    noisy = program(model, MILO).state_dict()
+    changed = {name for name, values in model.state_dict().items() if not torch.equal(values, noisy[name])}
+    assert changed == {f"{layer}.weight" for layer in found.layers}
+
+
+LEGACY = {
+    "pruned": lambda layer: prune.l1_unstructured(layer, "weight", amount=0.5),
+    "weight_norm": lambda layer: weight_norm(layer),
+    "spectral_norm": lambda layer: spectral_norm(layer),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("after_a_pass", [False, True])
+@pytest.mark.parametrize("way", LEGACY)
+def test_a_weight_that_a_hook_computes_is_programmed(way, after_a_pass):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval(), torch.randn(5, 4)
+    LEGACY[way](model[0])
+    if after_a_pass:
+        with torch.no_grad():
+            model(x)
+    assert coverage(model).layers == ("0", "2")
+    torch.testing.assert_close(program(model, Crossbar("ideal"))(x), model(x))
+    assert not torch.equal(program(model, MILO)[0].weight, program(model, Crossbar("ideal"))[0].weight)
+    assert isinstance(model[0].weight_orig if way != "weight_norm" else model[0].weight_g, nn.Parameter)
 
 
 def test_strict_lets_normalisations_lookups_and_added_parameters_pass():

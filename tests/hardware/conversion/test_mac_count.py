@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust import coverage
+from aimc_robust.errors import InputError
 
 LAYERS = {
     # outputs, each the sum of as many products as its filter has weights
@@ -121,10 +122,10 @@ def test_a_digital_product_is_named_and_told_in_the_line():
 
     found = coverage(Similarity(), torch.randn(2, 3, 4))
     assert found.macs.analog == 2 * 3 * 16
-    assert found.macs.digital == {"Similarity": 2 * 3 * 3 * 4}
-    assert found.macs.digital_percent("Similarity") == pytest.approx(100.0 * 72 / 168)
+    assert found.macs.digital == {"": 2 * 3 * 3 * 4}
+    assert found.macs.digital_percent("") == pytest.approx(100.0 * 72 / 168)
     assert "57.1 % of the multiplies" in found.summary()
-    assert "digital multiplies: Similarity (42.9 %)" in found.summary()
+    assert "digital multiplies: the model itself (42.9 %)" in found.summary()
 
 
 def test_a_layer_called_twice_counts_twice_and_no_example_counts_nothing():
@@ -139,3 +140,105 @@ def test_counting_leaves_the_fast_path_switch_and_the_model_as_they_were():
     assert torch.backends.mha.get_fastpath_enabled()
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
+
+
+class Experts(nn.Module):
+    """As in a mixture of experts: a layer for the choice, and a grouped product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.w = nn.Linear(64, 4), nn.Parameter(torch.randn(4, 64, 32).bfloat16())
+
+    def forward(self, x: Tensor) -> Tensor:
+        ends = torch.tensor([4, 8, 12, 16], dtype=torch.int32)
+        self.gate(x)
+        return torch._grouped_mm(x.bfloat16(), self.w, offs=ends).float()
+
+
+class ProductOfElements(nn.Module):
+    """A matrix product, written as an elementwise one and a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.w = nn.Linear(16, 16), nn.Parameter(torch.randn(16, 1000))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.first(x)[:, :, None] * self.w).sum(1)
+
+
+class OwnerIsNotCalled(nn.Module):
+    """The module of the weight never runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.table = nn.Linear(16, 8), nn.ParameterDict({"w": torch.randn(8, 4)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("ni,io->no", self.first(x), self.table["w"] * 2.0)
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "analog", "digital", "owner"),
+    [
+        (Experts(), torch.randn(16, 64), 16 * 64 * 4, 16 * 64 * 32, "the model itself"),
+        (ProductOfElements(), torch.randn(2, 16), 2 * 16 * 16, 2 * 16 * 1000, "the model itself"),
+        (OwnerIsNotCalled(), torch.randn(2, 16), 2 * 16 * 8, 2 * 8 * 4, "table"),
+    ],
+    ids=["grouped", "elementwise", "owner not called"],
+)
+def test_products_outside_of_layers_are_counted_and_refused_by_name(model, x, analog, digital, owner):
+    found = coverage(model, x)
+    assert found.macs.analog == analog
+    assert found.macs.digital == {"": digital}
+    with pytest.raises(InputError, match=owner):
+        found.require_all_analog()
+
+
+def test_every_way_to_multiply_with_a_layers_weight_is_counted():
+    class Ways(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(8, 8, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            w = self.a.weight
+            products = [
+                torch.baddbmm(x[None], x[None], w.T[None])[0], torch.inner(x, w), x @ w.clone(), x @ w[:, :8],
+                torch.einsum("ij,kj->ik", x, w * torch.ones(8, 8)), torch.addmm(x, x, w), torch.tensordot(x, w, 1),
+            ]  # fmt: skip
+            return sum(products)
+
+    macs = coverage(Ways(), torch.randn(8, 8)).macs
+    assert macs.analog == 7 * 8 * 8 * 8
+    assert macs.digital == {}
+
+
+def test_an_operation_that_cannot_be_counted_is_named():
+    class Distances(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cdist(self.a(x), x)
+
+    found = coverage(Distances(), torch.randn(8, 8))
+    assert found.macs.unknown == {"": ("_cdist_forward",)}
+    assert "the model itself (_cdist_forward)" in found.summary()
+    with pytest.raises(InputError, match="_cdist_forward"):
+        found.require_all_analog()
+
+
+def test_a_constant_that_is_written_in_place_is_no_weight():
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(8, 8, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            buffer = torch.zeros(8, 8)
+            buffer[:] = self.a(x)
+            return buffer * x
+
+    macs = coverage(Written(), torch.randn(8, 8)).macs
+    assert (macs.analog, macs.digital) == (512, {})

@@ -1,0 +1,13 @@
+"""Call a model with an example input."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+
+def run_example(model: nn.Module, example: Any) -> Any:
+    """Call with keyword arguments for a mapping such as a batch of transformers, with all arguments for a tuple."""
+    if isinstance(example, Mapping):
+        return model(**example)
+    return model(*example) if isinstance(example, tuple) else model(example)
