@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 LANGUAGES = {"python", "toml", "sh", "bash", "yaml"}
 OTHER_PROGRAMS = {
+    "python",
     ".",
     "cd",
     "git",
