@@ -15,9 +15,9 @@ def format_number(value: float | None, digits: int = 2) -> str:
     return MISSING if value is None or math.isnan(value) else f"{value:z.{digits}f}"
 
 
-def format_significant(value: float | None) -> str:
-    """Format a number with three significant digits; `–` for None."""
-    return MISSING if value is None else f"{value:.3g}"
+def format_significant(value: float | None, digits: int = 3) -> str:
+    """Format a number with significant digits; `–` for None or NaN."""
+    return MISSING if value is None or math.isnan(value) else f"{value:.{digits}g}"
 
 
 def format_ratio(ratio: float | None) -> str:

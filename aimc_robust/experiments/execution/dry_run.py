@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from aimc_robust.analysis.landscape import filter_directions
+from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import AimcError, DivergenceError, InputError
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
@@ -16,6 +18,7 @@ from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.conversion.prepare import coverage
+from aimc_robust.metrics import evaluate_metric, load_metrics
 from aimc_robust.models.registry import ModelSpec, build_model
 from aimc_robust.targets.target import CrossbarTarget, Target
 from aimc_robust.training.fabric import Machine, check_even_split
@@ -67,6 +70,7 @@ def _dry_run_network(runner: TrialRunner, data_spec: DataSpec, model_spec: Model
     model = build_model(model_spec, data, seed=spec.train_seeds[0])
     inputs, labels = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
     dry_run_targets(spec.build_targets(), model, inputs, labels)
+    dry_run_metrics(spec.metrics, model, data)
     for landscape in spec.landscapes:
         step = landscape.grid.step(filter_directions(model, seed=0), 0)
         list(evaluate_chips(model, [(inputs, labels)], step, chips=[0]))
@@ -90,3 +94,13 @@ def dry_run_targets(targets: Iterable[Target], model: nn.Module, inputs: Tensor,
         if isinstance(target, CrossbarTarget):
             deployment = calibrate_deployment(model, target.crossbar, target.deployment, [inputs])
         list(evaluate_chips(model, batches, condition, chips=[0], time_s=target.time_s, deployment=deployment))
+
+
+def dry_run_metrics(names: Sequence[str], model: nn.Module, data: DataSet) -> None:
+    """Call each metric with outputs of a few images, repeated, and all test labels: some metrics need every class."""
+    labels = data.test[1]
+    with torch.inference_mode():
+        outputs = model.eval()(data.example)
+    outputs = outputs.repeat(-(-len(labels) // len(outputs)), 1)[: len(labels)]
+    for column, metric in load_metrics(names).items():
+        evaluate_metric(column, metric, outputs, labels)

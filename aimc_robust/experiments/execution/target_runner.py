@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,7 @@ from aimc_robust.experiments.results.rows import evaluation_row
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.metrics import Batch, Measurement, Metric
+from aimc_robust.metrics import Batch, Measurement
 from aimc_robust.models.checkpoint import tensor_digest
 from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, RadiusTarget, Target
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
@@ -42,8 +42,6 @@ class TargetRunner:
         batch_size: Images per batch.
         jobs: Processes, as for `ar.evaluate`.
         precision: Half-width [points] of the interval over chips at which to stop; None: all chips.
-        metrics: Name -> further metric.
-        top5: Whether rows have the top-5 accuracy.
     """
 
     results: ResultsFolder[Any]
@@ -54,8 +52,6 @@ class TargetRunner:
     batch_size: int = EVALUATION_BATCH_SIZE
     jobs: int | None = None
     precision: float | None = None
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
-    top5: bool = True
 
     @cached_property
     def _accuracies(self) -> dict[str, dict[int, float]]:
@@ -84,7 +80,6 @@ class TargetRunner:
         chips = target.chips(self.results.spec.chips)
         progress.evaluating(self.trial, target.name, done=len(self.accuracies(target)), chips=chips)
         for chip, measured in self._measure(target):
-            measured = measured if self.top5 else measured._replace(top5=None)
             self.results.add_evaluations(self.trial, [evaluation_row(self.trial, target, chip, measured)])
             self._accuracies.setdefault(target.name, {})[chip] = measured.accuracy
             progress.chip(self.trial, target.name, list(self.accuracies(target).values()))
@@ -134,16 +129,17 @@ class TargetRunner:
             time_s=target.time_s,
             deployment=self.deployment(target),
             jobs=self.jobs,
-            metrics=self.metrics,
+            metrics=self.results.spec.metrics,
         )
 
     def _measure_ascents(self, target: AscentTarget, chips: list[int]) -> ChipMeasurements:
         """Chip i is the step up the gradient of the i-th batch of training images, as SAM takes it."""
+        metrics = self.results.spec.metrics
         training_batches = self.data.batches("training", CALIBRATION_BATCH, self.device)
         ascent_batches = [batch for _, batch in zip(range(max(chips, default=0) + 1), training_batches, strict=False)]
         for chip in chips:
             step = condition_of(target, self.model, ascent_batches[chip % len(ascent_batches) :])
-            for _, measured in evaluate_chips(self.model, self.batches(target), step, chips=[0]):
+            for _, measured in evaluate_chips(self.model, self.batches(target), step, chips=[0], metrics=metrics):
                 yield chip, measured
 
 

@@ -183,7 +183,6 @@ class TrialRunner:
             model=model.to(device),
             data=self.data(spec.data_of(trial.model)),
             device=device,
-            top5=spec.top5,
         )
         loaded = 0  # the selection that training returns
         missing = results.missing_chips(trial) | results.missing_points(trial)

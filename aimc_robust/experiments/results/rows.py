@@ -10,7 +10,7 @@ from aimc_robust.metrics import Measurement
 from aimc_robust.targets.target import Target
 
 COLUMNS = ("model", "train_seed", "target", "backend", "sigma", "time_s", "chip", "accuracy", "loss", "n")
-"""Columns of every row, on disk and in evaluations.csv, in this order. After them `top5`, then user metrics.
+"""Columns of every row, on disk and in evaluations.csv, in this order. After them the spec's metrics.
 
 - model: Label of the method, or of the recipe, that the model was trained with.
 - train_seed: Training seed.
@@ -22,7 +22,6 @@ COLUMNS = ("model", "train_seed", "target", "backend", "sigma", "time_s", "chip"
 - accuracy: Top-1 accuracy [percent].
 - loss: Mean cross-entropy [nats]; empty where it overflowed.
 - n: Number of images.
-- top5: Top-5 accuracy [percent].
 """
 
 

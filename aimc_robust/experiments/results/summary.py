@@ -47,7 +47,7 @@ def summary_table(estimates: Mapping[Key, AccuracyEstimate], *, threshold: float
     - sampling: half-width of the 95 % interval of the mean due to the finite test set.
     - yield: share of chips [percent] with an accuracy of at least `threshold`, with its exact binomial interval;
       none with a single chip, as of digital weights.
-    - loss, top5 and user metrics: means, if every chip has a finite value.
+    - loss and metrics: means, if every chip has a finite value.
 
     Args:
         estimates: (model, target) -> estimate.
@@ -95,7 +95,7 @@ def _summary_row(key: Key, estimate: AccuracyEstimate, threshold: float | None) 
 
 
 def extra_metrics(table: pd.DataFrame) -> list[str]:
-    """Return the columns besides those of every row: top5 and user metrics."""
+    """Return the columns besides those of every row: metrics."""
     return [name for name in table if name not in COLUMNS]
 
 

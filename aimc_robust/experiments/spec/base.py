@@ -4,21 +4,46 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.toml import StrictModel
+from aimc_robust.io.user_code import is_reference, source_digest
+from aimc_robust.metrics import metric_columns
 from aimc_robust.targets.target import Target
 
 
+def _check_metrics(names: list[str]) -> list[str]:
+    metric_columns(names)
+    return names
+
+
 class ExperimentSpec(StrictModel):
-    """Trained models x targets x chips. `kind` distinguishes stored files, `chip_seed` is the chips' root seed."""
+    """Trained models x targets x chips. `kind` distinguishes stored files, `chip_seed` is the chips' root seed.
+
+    Attributes:
+        metrics: Further metrics of each row: names of `metrics.METRICS`, or `package.module:function`.
+        code_digests: Digests of the code of the user's own metrics, recorded with results.
+    """
 
     kind: str
     chip_seed: int = 0
     chips: int = pydantic.Field(default=25, ge=1, le=1_000_000)
+    metrics: Annotated[list[str], pydantic.AfterValidator(_check_metrics)] = pydantic.Field(default_factory=list)
+    code_digests: dict[str, str] = pydantic.Field(default_factory=dict)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _record_code(cls, values: Any) -> Any:
+        """Note the present code of metrics, so that results are not continued with changed code."""
+        if not isinstance(values, dict) or not isinstance(values.get("metrics"), list):
+            return values
+        known = values.get("code_digests", {})
+        own = [name for name in values["metrics"] if isinstance(name, str) and is_reference(name) and name not in known]
+        digests = {name: digest for name in own if (digest := source_digest(name)) is not None}
+        return values | ({"code_digests": digests | known} if digests else {})
 
     @property
     @abstractmethod

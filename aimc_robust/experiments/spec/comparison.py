@@ -45,7 +45,6 @@ class ComparisonSpec(ExperimentSpec):
         question: The question that the comparison answers; shown in the report.
         data_seed: Root seed of the data split and of the diagnostics.
         train_seeds: One model of each method is trained per seed.
-        top5: Record the top-5 accuracy of each row too.
         targets: Names and tables, see `targets.target.build_target`.
         landscapes: Loss landscapes around every trained model.
         data: The data set.
@@ -64,7 +63,6 @@ class ComparisonSpec(ExperimentSpec):
     question: str = "Which training method keeps the most accuracy when its weights are stored in analog memory?"
     data_seed: int = 0
     train_seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(default=[0, 1, 2], min_length=1)
-    top5: bool = False
     targets: list[Entry] = pydantic.Field(min_length=1)
     landscapes: list[LandscapeSpec] = pydantic.Field(default_factory=list)
     data: DataSpec

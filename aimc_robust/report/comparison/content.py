@@ -11,6 +11,7 @@ import pandas as pd
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.filenames import SPEC
+from aimc_robust.experiments.results.summary import extra_metrics
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.atomic import Row
@@ -51,7 +52,7 @@ class ComparisonContent:
         means: Label -> the history rows, averaged over its trainings.
         styles: Label -> how figures draw it.
         estimates: (label, target) -> accuracy.
-        top5: (label, target) -> mean top-5 accuracy [percent], where it was measured.
+        metrics: Columns of further metrics.
         target_groups: Names of the targets, in groups that fit one table.
         rankings: Target -> label -> ranking.
         baseline_comparisons: The best method against the baseline, per target.
@@ -76,7 +77,7 @@ class ComparisonContent:
     means: MeanRows
     styles: Styles
     estimates: Estimates
-    top5: dict[tuple[str, str], float]
+    metrics: list[str]
     target_groups: list[list[str]]
     rankings: dict[str, dict[str, Ranking]]
     baseline_comparisons: list[BaselineComparison]
@@ -134,7 +135,7 @@ def gather(results: ComparisonResults) -> ComparisonContent:
         means=mean_rows(spec, history),
         styles=curve_styles(spec.labels, _by_interest(spec, estimates, {c.baseline for c in with_baseline})),
         estimates=estimates,
-        top5=_top5(frame),
+        metrics=extra_metrics(frame),
         target_groups=_target_groups(list(targets.values())),
         rankings=rank_methods(spec, estimates, comparisons, targets),
         baseline_comparisons=with_baseline,
@@ -185,14 +186,6 @@ def _by_interest(spec: ComparisonSpec, estimates: Estimates, baselines: set[str]
             scores[label].append(mean - math.fsum(means.values()) / len(means))
     averages = {label: math.fsum(values) / len(values) if values else -math.inf for label, values in scores.items()}
     return sorted(spec.labels, key=lambda label: (label not in baselines, -averages[label]))
-
-
-def _top5(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """Mean over models of their chip means, as for the accuracy."""
-    if "top5" not in frame:
-        return {}
-    models = frame.dropna(subset="top5").groupby(["model", "target", "train_seed"])["top5"].mean()
-    return models.groupby(["model", "target"]).mean().to_dict()
 
 
 def _images(results: ComparisonResults, targets: Mapping[str, Target], frame: pd.DataFrame) -> list[tuple[str, int]]:

@@ -19,6 +19,7 @@ SectionFunction = Callable[[ComparisonContent], Section | None]
 SECTIONS: list[SectionFunction] = [
     sections.summary,
     sections.accuracy,
+    sections.metrics,
     sections.landscape,
     sections.failures,
     training,

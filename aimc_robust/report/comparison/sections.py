@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+from aimc_robust.errors import InputError
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.comparison import accuracy_figures, table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import landscape_figure
-from aimc_robust.report.formatting import MISSING, format_ci, format_number
+from aimc_robust.report.formatting import MISSING, format_ci, format_number, format_significant
 from aimc_robust.report.hardware_text import widest_ranges
 from aimc_robust.report.page_model import (
     Block,
@@ -21,7 +23,6 @@ from aimc_robust.report.page_model import (
     Filters,
     Grid,
     Prose,
-    Row,
     Section,
     Table,
     codes,
@@ -96,7 +97,7 @@ def accuracy(content: ComparisonContent) -> Section:
     )
     blocks: list[Block | None] = [
         Filters(content.results.spec.labels, list(content.targets)),
-        *(_accuracy_table(content, targets) for targets in content.target_groups),
+        *_target_tables(content, "Accuracy", partial(_accuracy_cell, content)),
         Prose(f"{note} {sampling or ''}".strip()) if content.estimates else None,
         Files(table_files.accuracy_files(content)),
         Grid([by_target, by_sigma]),
@@ -104,17 +105,34 @@ def accuracy(content: ComparisonContent) -> Section:
     return Section("Accuracy", blocks)
 
 
-def _accuracy_table(content: ComparisonContent, targets: list[str]) -> Table:
-    splits = {name: content.targets[name].split for name in targets}
-    heads = {name: name if split == "test" else f"{name}\non {split} images" for name, split in splits.items()}
-    rows: list[Row] = [
-        [
-            ("method", f"{method}\n{text.method_overrides(content.results.spec, method)}"),
-            *((heads[target], _accuracy_cell(content, method, target)) for target in targets),
-        ]
-        for method in content.results.spec.labels
+def metrics(content: ComparisonContent) -> Section | None:
+    """Show the further metrics of each method on each target."""
+    parts = [
+        Section(name, _target_tables(content, name, partial(_metric_cell, content, name))) for name in content.metrics
     ]
-    return Table(f"Accuracy: {', '.join(targets)}", rows, "accuracy", across="target")
+    note = Prose("Each cell: mean and 95 % interval, over the same models and chips as those of the accuracy.")
+    return Section("Further metrics", [note, *parts]) if parts else None
+
+
+def _target_tables(content: ComparisonContent, name: str, cell: Callable[[str, str], str | Cell]) -> list[Table]:
+    """Tables with a row per method and a column per target; `cell` is a function of both."""
+    splits = {name: target.split for name, target in content.targets.items()}
+    heads = {name: name if split == "test" else f"{name}\non {split} images" for name, split in splits.items()}
+    return [
+        Table(
+            f"{name}: {', '.join(targets)}",
+            [
+                [
+                    ("method", f"{method}\n{text.method_overrides(content.results.spec, method)}"),
+                    *((heads[target], cell(method, target)) for target in targets),
+                ]
+                for method in content.results.spec.labels
+            ],
+            "accuracy",
+            across="target",
+        )
+        for targets in content.target_groups
+    ]
 
 
 def _accuracy_cell(content: ComparisonContent, method: str, target: str) -> str | Cell:
@@ -122,16 +140,23 @@ def _accuracy_cell(content: ComparisonContent, method: str, target: str) -> str 
     if ranking is None:
         return MISSING
     estimate, seeds = ranking.estimate, len(content.results.spec.train_seeds)
-    mean, top5 = format_number(estimate.mean), content.top5.get((method, target))
     lines = [
-        mean,
+        format_number(estimate.mean),
         format_ci(estimate),
         f"sd {format_number(estimate.sd_noise)} · {format_number(estimate.sd_seed)}",
-        "" if top5 is None else f"top-5 {format_number(top5)}",
         f"{estimate.seeds} of {seeds} models" if estimate.seeds < seeds else "",
     ]
     mark: Literal["best", "above", ""] = "best" if ranking.is_best else "above" if ranking.status == "above" else ""
     return Cell("\n".join(lines), mark, estimate.mean, ranking.tags)
+
+
+def _metric_cell(content: ComparisonContent, name: str, method: str, target: str) -> str | Cell:
+    try:
+        estimate = content.estimates[method, target].for_column(name)
+    except (KeyError, InputError):  # no rows, or a chip without a finite value
+        return MISSING
+    mean, low, high = (format_significant(value, 4) for value in (estimate.mean, *estimate.ci))
+    return Cell(f"{mean}\n{'' if low == MISSING else f'[{low}, {high}]'}", value=estimate.mean)
 
 
 def landscape(content: ComparisonContent) -> Section | None:

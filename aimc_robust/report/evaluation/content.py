@@ -69,7 +69,7 @@ class EvaluationContent:
         targets: All targets.
         families: Targets grouped by device: those of a group differ only in time.
         rows: A row per label and target, as in summary.csv.
-        metrics: Names of further columns: top5 and user metrics.
+        metrics: Columns of further metrics.
         losses: (label, target) -> paired difference between digital weights and the target.
         differences: A row per pair of conditions.
         attributions: Error attributions.

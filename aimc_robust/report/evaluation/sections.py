@@ -11,7 +11,14 @@ from aimc_robust.devices.limits import time_text
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent
-from aimc_robust.report.formatting import MISSING, chips_text, format_interval, format_number, format_p_value
+from aimc_robust.report.formatting import (
+    MISSING,
+    chips_text,
+    format_interval,
+    format_number,
+    format_p_value,
+    format_significant,
+)
 from aimc_robust.report.page_model import Block, Bullets, Figure, Grid, Prose, Section, Table, codes
 from aimc_robust.targets.target import DeployableTarget
 
@@ -131,7 +138,7 @@ def _accuracy_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tu
         ("worst chip", format_number(row["worst"]) + (f"\nno. {row['worst_chip']}" if row["chips"] > 1 else "")),
         *share.items(),
         ("loss", format_number(row["loss"], 3)),
-        *((name, format_number(row[name])) for name in content.metrics),
+        *((name, format_significant(row[name], 4)) for name in content.metrics),
         ("chips", chips_text(row, spec.precision)),
     ]
 

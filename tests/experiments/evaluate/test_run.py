@@ -322,9 +322,10 @@ def test_a_label_beyond_the_outputs_is_told_before_anything_is_written(small, ev
 
 
 def test_a_metric_of_the_users_is_a_column(files, evaluation_images, tmp_path):
-    question, models = evaluation_inputs([str(files / "exact.safetensors")], evaluation_images, metrics=["margin"])
-    metrics = {"margin": lambda outputs, labels: (outputs.gather(1, labels[:, None])).mean()}
-    run(tmp_path / "out", question, models, evaluation_images, metrics=metrics)
+    question, models = evaluation_inputs(
+        [str(files / "exact.safetensors")], evaluation_images, metrics=["support.nets:margin"]
+    )
+    run(tmp_path / "out", question, models, evaluation_images)
     summary, rows = table_of(tmp_path / "out", "summary"), table_of(tmp_path / "out")
     assert rows["margin"].nunique() == 5
     assert summary["margin"].tolist() == pytest.approx(rows.groupby("target", sort=False)["margin"].mean().tolist())

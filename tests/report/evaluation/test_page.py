@@ -132,7 +132,7 @@ def test_every_accuracy_of_the_page_is_the_summary(folder, page, markdown):
     for r in frame(folder, "summary").to_dict("records"):
         chips = f"{r['models']} x {r['chips']}" if r["models"] > 1 else str(r["chips"])
         share = joined(f"{r['yield']:.0f} %", bounds(r["yield_low"], r["yield_high"], 0) or "–")
-        interval, last = bounds(r["ci_low"], r["ci_high"]), [number(r["loss"], 3), number(r["top5"])]
+        interval, last = bounds(r["ci_low"], r["ci_high"]), [number(r["loss"], 3), f"{r['top5']:.4g}"]
         worst = joined(number(r["worst"]), f"no. {r['worst_chip']}" if r["chips"] > 1 else "")
         seeds = f"{number(r['sd_seed'])} {beyond_noise(r['var_seed'])}"
         names, low = [r["model"], r["target"]], number(r["quantile_05"])
