@@ -22,8 +22,8 @@ from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.io.atomic import read_json, read_rows
-from aimc_robust.report.write import write_report
 from aimc_robust.metrics import RESERVED
+from aimc_robust.report.write import write_report
 from aimc_robust.statistics.crossed_effects import CrossedEffects
 from aimc_robust.statistics.skewed_interval import hall_interval
 from aimc_robust.statistics.two_stage_sampling import chips_needed
