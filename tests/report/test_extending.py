@@ -1,6 +1,10 @@
-"""A report section and a metric are added as docs/extending.md says."""
+"""A report section, a metric and a target kind are added as docs/extending.md says."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -13,6 +17,7 @@ from safetensors.torch import load_file
 from support.command_line import invoke
 from support.fixtures.comparison import run_spec
 
+import aimc_robust
 from aimc_robust import Gaussian, evaluate
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, ResultsError
@@ -38,6 +43,14 @@ def part(title: str) -> tuple[str, str]:
 
 SECTION, SECTION_SPEC = part("Add a report section")
 METRIC, METRIC_SPEC = part("Add a metric")
+TARGET, TARGET_SPEC = part("Add a target kind")
+COMMANDS = """
+import json, sys
+from typer.testing import CliRunner
+from aimc_robust.cli.app import app
+results = [CliRunner().invoke(app, command) for command in json.loads(sys.argv[1])]
+print(json.dumps([(result.exit_code, f"{result.output}{result.exception}") for result in results]))
+"""
 (NAMED,) = tomllib.loads(SECTION_SPEC)["report_sections"]
 
 
@@ -90,9 +103,9 @@ def test_a_section_of_the_package_is_an_entry_in_the_list(change_question, monke
     assert html.index("<h2>Worst chips</h2>") > html.index("<h2>How to reproduce</h2>")
 
 
-def trained_net(folder):
+def trained_net(folder, spec_file="spec.toml"):
     """The trained network and the test images of sgd-seed0."""
-    spec = load_spec(folder.parent / "spec.toml")
+    spec = load_spec(folder.parent / spec_file)
     data = load_data(spec.data, data_seed=spec.data_seed, folder=folder)
     model = build_model(spec.model, data, seed=0).eval()
     model.load_state_dict(load_file(folder / "runs" / "sgd-seed0" / "checkpoint.safetensors"), strict=False)
@@ -173,3 +186,50 @@ def test_a_metric_of_the_package_is_an_entry_in_its_dictionary(module, evaluatio
     monkeypatch.undo()
     own = evaluate(model, batches, Gaussian(0.1), chips=2, metrics={"worst_class": namespace["worst_class"]}).table
     pd.testing.assert_frame_equal(table, own)
+
+
+def test_a_target_kind_is_a_file_and_an_entry_in_a_dictionary(write_spec, trained_models, tmp_path):
+    package = tmp_path / "package"
+    source = Path(aimc_robust.__file__).parent
+    shutil.copytree(source, package / "aimc_robust", ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "device_models").symlink_to(source.parent / "device_models")
+    (package / "aimc_robust" / "targets" / "pruned.py").write_text(TARGET)
+    diff = re.search(r"^```diff\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)[1].splitlines()
+    entries = package / "aimc_robust" / "targets" / "entries.py"
+    text = entries.read_text()
+    imported, opening, entry = diff
+    assert text.count(f"{opening[1:]}\n") == 1
+    text = text.replace(f"{opening[1:]}\n", f"{opening[1:]}\n{entry[1:]}\n")
+    entries.write_text(
+        text.replace("from aimc_robust.targets.times", f"{imported[1:]}\nfrom aimc_robust.targets.times")
+    )
+
+    path = write_spec(('targets = ["digital", "gaussian-0.2", "rram-wan2022"]\n', TARGET_SPEC))
+    commands = [
+        ["plan", path, "--set", "targets=[{name='x',noise='pruned',share=2.0}]"],
+        ["schema"],
+        ["plan", path],
+        ["compare", path, "--out", tmp_path / "out", "--models", trained_models],
+    ]
+    calls = [sys.executable, "-c", COMMANDS, json.dumps(commands, default=str)]
+    environment = os.environ | {"PYTHONPATH": str(package)}
+    ran = subprocess.run(calls, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    mistake, schema, plan, comparison = (output for _, output in json.loads(ran.stdout.splitlines()[-1]))
+    assert "share must be a finite number within 0 and 1, got 2.0" in mistake
+    assert '"pruned"' in schema
+    assert "pruned" in plan
+    assert "report.html" in comparison
+
+    model, data = trained_net(tmp_path / "out", write_spec(name="plain.toml"))
+    with torch.no_grad():
+        weights = {name: value for name, value in model.named_parameters() if value.ndim > 1}
+        limit = np.quantile(np.concatenate([w.abs().flatten().numpy() for w in weights.values()]), 0.5)
+        for weight in weights.values():
+            weight[weight.abs() <= limit] = 0.0
+        accuracy = 100 * (model(data.test[0]).argmax(1) == data.test[1]).double().mean().item()
+    rows = pd.read_csv(tmp_path / "out" / "evaluations.csv")
+    half = rows[(rows["target"] == "half") & (rows["model"] == "sgd")]
+    assert list(half["chip"]) == [0, 0]
+    assert half["accuracy"].iloc[0] == pytest.approx(accuracy)
+    assert accuracy < rows[rows["target"] == "digital"]["accuracy"].iloc[0]
+    assert f"{half['accuracy'].mean():.2f}" in (tmp_path / "out" / "report.md").read_text()

@@ -12,7 +12,6 @@ from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import AimcError, DivergenceError, InputError
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
-from aimc_robust.experiments.execution.target_runner import condition_of
 from aimc_robust.experiments.execution.trial_runner import TrialRunner, out_of_memory_as_divergence
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
@@ -90,7 +89,7 @@ def dry_run_targets(targets: Iterable[Target], model: nn.Module, inputs: Tensor,
     """Evaluate the model on one chip of every target, calibrated on `inputs` (N, ...)."""
     batches = [(inputs, labels)]
     for target in targets:
-        condition, deployment = condition_of(target, model, batches), None
+        condition, deployment = target.condition_for(model, batches), None
         if isinstance(target, CrossbarTarget):
             deployment = calibrate_deployment(model, target.crossbar, target.deployment, [inputs])
         list(evaluate_chips(model, batches, condition, chips=[0], time_s=target.time_s, deployment=deployment))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ from torch import nn
 
 from aimc_robust.data.dataset import CALIBRATION_BATCH, DataSet
 from aimc_robust.evaluation.evaluate import evaluate_until_precise
-from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
+from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.results.folder import ResultsFolder
 from aimc_robust.experiments.results.origin import bind_weights, record_spec
@@ -22,7 +23,7 @@ from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch, Measurement
 from aimc_robust.models.checkpoint import tensor_digest
-from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, RadiusTarget, Target
+from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DeployableTarget, DigitalTarget, Target
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
 ChipMeasurements = Iterator[tuple[int, Measurement]]
@@ -114,14 +115,18 @@ class TargetRunner:
         """Return the labelled batches that a target is evaluated on."""
         return self.data.batches(target.split, self.batch_size, self.device)
 
+    def _training_batches(self) -> Iterable[Batch]:
+        return self.data.batches("training", CALIBRATION_BATCH, self.device)
+
     def _measure(self, target: Target) -> ChipMeasurements:
         chips, known = target.chips(self.results.spec.chips), self.accuracies(target)
         if isinstance(target, AscentTarget):
             return self._measure_ascents(target, [chip for chip in range(chips) if chip not in known])
+        training = () if isinstance(target, DeployableTarget) else self._training_batches()
         return evaluate_until_precise(
             self.model,
             self.batches(target),
-            condition_of(target, self.model, ()),
+            target.condition_for(self.model, training),
             chips=chips,
             precision=None if isinstance(target, DigitalTarget) else self.precision,
             known=known,
@@ -135,22 +140,8 @@ class TargetRunner:
     def _measure_ascents(self, target: AscentTarget, chips: list[int]) -> ChipMeasurements:
         """Chip i is the step up the gradient of the i-th batch of training images, as SAM takes it."""
         metrics = self.results.spec.metrics
-        training_batches = self.data.batches("training", CALIBRATION_BATCH, self.device)
-        ascent_batches = [batch for _, batch in zip(range(max(chips, default=0) + 1), training_batches, strict=False)]
+        ascent_batches = list(itertools.islice(self._training_batches(), max(chips, default=0) + 1))
         for chip in chips:
-            step = condition_of(target, self.model, ascent_batches[chip % len(ascent_batches) :])
+            step = target.condition_for(self.model, ascent_batches[chip % len(ascent_batches) :])
             for _, measured in evaluate_chips(self.model, self.batches(target), step, chips=[0], metrics=metrics):
                 yield chip, measured
-
-
-def condition_of(target: Target, model: nn.Module, batches: Iterable[Batch]) -> Condition:
-    """Return what a model is evaluated under.
-
-    Args:
-        target: The target.
-        model: The trained model, which decides the scale of a noise of given length.
-        batches: Training batches; the gradient of the first one directs an ascent.
-    """
-    if isinstance(target, AscentTarget):
-        return target.step(model, next(iter(batches)))
-    return target.noise(model) if isinstance(target, RadiusTarget) else target.condition

@@ -9,7 +9,6 @@ from torch import nn
 from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.batches import split_batches
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
-from aimc_robust.experiments.execution.target_runner import condition_of
 from aimc_robust.experiments.planning.timer import MAX_REPETITIONS
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
@@ -40,12 +39,12 @@ def chip_steps(model: nn.Module, target: Target | LandscapeSpec, batch: Batch, e
         yield from repeat(lambda: list(evaluate_chips(model, batches, target.grid.step(directions, 0), chips=[0])))
     elif isinstance(target, DigitalTarget | AscentTarget):  # one chip only, or another step for each
         yield from repeat(
-            lambda: list(evaluate_chips(model, batches, condition_of(target, model, [example]), chips=[0]))
+            lambda: list(evaluate_chips(model, batches, target.condition_for(model, [example]), chips=[0]))
         )
     else:  # many chips share the preparation of the model
         deployment = None
         if isinstance(target, CrossbarTarget):
             deployment = calibrate_deployment(model, target.crossbar, target.deployment, [example[0]])
-        condition, chips = condition_of(target, model, [example]), range(1 + MAX_REPETITIONS)
+        condition, chips = target.condition_for(model, [example]), range(1 + MAX_REPETITIONS)
         for _ in evaluate_chips(model, batches, condition, chips=chips, time_s=target.time_s, deployment=deployment):
             yield

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.targets.target import (
-    AscentTarget,
     CrossbarTarget,
-    DigitalTarget,
     NoiseTarget,
-    RadiusTarget,
     Target,
 )
 from aimc_robust.training.methods.base import Method
@@ -29,7 +26,7 @@ def target_kind(target: Target | LandscapeSpec) -> str:
     if isinstance(target, NoiseTarget):
         return f"{type(target.noise).__name__} noise"
     if not isinstance(target, CrossbarTarget):
-        return {DigitalTarget: "digital", RadiusTarget: "random", AscentTarget: "ascent"}[type(target)]
+        return type(target).__name__.removesuffix("Target").lower()
     crossbar, deployment = target.crossbar, target.deployment
     parts = [crossbar.device.cell.name, deployment.backend, *deployment.compensation]
     if target.time_s:
