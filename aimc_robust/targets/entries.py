@@ -84,6 +84,8 @@ class RadiusTable(table_model(RadiusTarget, "RadiusKeys", base=TargetTable)):  #
 class NoiseTable(TargetTable):
     """A noise of this package: the other keys are its arguments."""
 
+    name: Name
+
     def build(self, **fixed: Any) -> Target:
         """Return the target."""
         noise = self.target(**self.arguments(without=(*TargetTable.model_fields, "noise")))

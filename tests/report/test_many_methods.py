@@ -8,6 +8,7 @@ import pytest
 
 from aimc_robust.report.comparison import accuracy_figures, training_figures
 from aimc_robust.report.evaluation import figures as evaluation_figures
+from aimc_robust.report.figures import accuracy
 from aimc_robust.report.plot_style import MAX_HIGHLIGHTED, MAX_STYLES, curve_styles, render_figure
 
 pytestmark = pytest.mark.drawn_figures
@@ -24,7 +25,7 @@ def drawn(monkeypatch):
         figures.append(figure)
         return render_figure(figure, name)
 
-    for module in (accuracy_figures, training_figures, evaluation_figures):
+    for module in (accuracy, training_figures):
         monkeypatch.setattr(module, "render_figure", render)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -99,11 +100,7 @@ def test_models_of_an_evaluation(drawn, models):
     for family in families:
         for time_s, target in zip((0.0, 3600.0, 86400.0), family, strict=True):
             target.time_s = time_s
-    rows = {
-        key: {"target": key[1], "mean": e.mean, "ci_low": e.ci[0], "ci_high": e.ci[1]}
-        for key, e in shown.estimates.items()
-    }
-    shown.row, shown.families, shown.targets = lambda m, t: rows[m, t], families, list(shown.targets.values())
+    shown.families, shown.targets = families, list(shown.targets.values())
     evaluation_figures.accuracy_over_time(shown)
     evaluation_figures.chip_accuracies(shown)
     for figure in drawn:

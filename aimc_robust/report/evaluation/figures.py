@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,8 @@ from matplotlib.figure import Figure
 
 from aimc_robust.devices.limits import time_text
 from aimc_robust.report.evaluation.content import AttributionResult, EvaluationContent, LossPrediction, Rows
-from aimc_robust.report.plot_style import (
-    COLORS,
-    GRAY,
-    RenderedFigure,
-    Styles,
-    add_legend,
-    curve_styles,
-    figure_style,
-    others_label,
-    render_figure,
-    wrap_name,
-)
-from aimc_robust.targets.target import DeployableTarget
+from aimc_robust.report.figures import accuracy
+from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure, wrap_name
 
 MAX_LAYERS = 20  # bars that fit a figure; the table lists all layers
 DARK_GRAY = COLORS[0]
@@ -38,74 +26,35 @@ def accuracy_over_time(content: EvaluationContent) -> RenderedFigure | None:
         return None
     labels = content.results.spec.labels
     times = sorted({target.time_s for family in families for target in family})
-    curves = {
-        family[0].name if len(labels) == 1 else f"{label}, {family[0].name}": _points_over_time(content, label, family)
-        for label in labels
-        for family in families
-    }
-    styles = _styles({name: [row["mean"] for _, row in points] for name, points in curves.items()})
-    with figure_style():
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        axes = figure.subplots()
-        for number, (name, points) in enumerate(curves.items()):
-            style, rows = styles[name], [row for _, row in points]
-            shift = 0.16 * (number / max(len(curves) - 1, 1) - 0.5)
-            x, means = [times.index(time_s) + shift for time_s, _ in points], [row["mean"] for row in rows]
-            if style.number is None:
-                axes.plot(x, means, **style.line)
-            else:
-                options = style.points | {"capsize": 2.5, "linewidth": 1.4, "label": name}
-                axes.errorbar(x, means, yerr=_ci_arms(rows), **options)
-        axes.set_xticks(range(len(times)), [time_text(time_s) if time_s else "0" for time_s in times])
-        axes.set_xlabel("time since programming")
-        axes.set_ylabel("accuracy [%]")
-        add_legend(figure, axes, others_label(styles, "models and devices"))
-        return render_figure(figure, "times")
-
-
-def _points_over_time(
-    content: EvaluationContent, label: str, family: list[DeployableTarget]
-) -> list[tuple[float, dict[str, Any]]]:
-    """(time, summary row) of a model on a device, at the times that have rows."""
-    return [(t.time_s, row) for t in family if (row := content.row(label, t.name)) is not None]
-
-
-def _styles(means: Mapping[str, Sequence[float]]) -> Styles:
-    """Highlight those with the highest average, where there are many."""
-    averages = {name: math.fsum(values) / len(values) if values else -math.inf for name, values in means.items()}
-    return curve_styles(list(means), sorted(averages, key=lambda name: -averages[name]))
+    pairs = [(label, family) for label in labels for family in families]
+    curves = {}
+    for number, (label, family) in enumerate(pairs):
+        shift = 0.16 * (number / max(len(pairs) - 1, 1) - 0.5)
+        curves[family[0].name if len(labels) == 1 else f"{label}, {family[0].name}"] = [
+            (times.index(target.time_s) + shift, content.estimates[label, target.name])
+            for target in family
+            if (label, target.name) in content.estimates
+        ]
+    return accuracy.accuracy_over(
+        curves,
+        accuracy.styles_by_mean({name: [e for _, e in points] for name, points in curves.items()}),
+        name="times",
+        xlabel="time since programming",
+        others="models and devices",
+        ticks=[time_text(time_s) if time_s else "0" for time_s in times],
+    )
 
 
 def chip_accuracies(content: EvaluationContent) -> RenderedFigure | None:
     """Draw the accuracy of every chip, with mean and interval, in a line per target; None without rows."""
-    labels = content.results.spec.labels
-    names = [t.name for t in content.targets if any((label, t.name) in content.estimates for label in labels)]
-    if not names:
+    labels, estimates = content.results.spec.labels, content.estimates
+    targets = [t.name for t in content.targets if any((label, t.name) in estimates for label in labels)]
+    if not targets:
         return None
-    rows = {label: [row for name in names if (row := content.row(label, name)) is not None] for label in labels}
-    styles = _styles({label: [row["mean"] for row in rows[label]] for label in labels})
-    highlighted = [label for label in labels if styles[label].number is not None]
-    with figure_style():
-        figure = Figure(figsize=(6.4, 0.9 + 0.3 * len(names) * max(len(highlighted), 1.4)), layout="constrained")
-        axes = figure.subplots()
-        for label, style in styles.items():
-            where = [names.index(row["target"]) for row in rows[label]]
-            if style.number is None:
-                axes.plot([row["mean"] for row in rows[label]], where, "|", color=GRAY, markersize=14, zorder=1.5)
-                continue
-            y = np.array(where) + 0.7 * ((style.number + 0.5) / len(highlighted) - 0.5)
-            for place, row in zip(y, rows[label], strict=True):
-                values = content.estimates[label, row["target"]].table["accuracy"]
-                axes.plot(values, np.full(len(values), place), "|", color=style.color, alpha=0.45, markersize=9)
-            options = style.points | {"capsize": 3, "label": label, "linestyle": "none"}
-            axes.errorbar([row["mean"] for row in rows[label]], y, xerr=_ci_arms(rows[label]), **options)
-        axes.set_yticks(range(len(names)), [wrap_name(name) for name in names])
-        axes.set_ylim(len(names) - 0.45, -0.55)
-        axes.set_xlabel("accuracy [%]")
-        axes.grid(axis="y", visible=False)
-        if len(labels) > 1:
-            add_legend(figure, axes, others_label(styles, "models"))
-        return render_figure(figure, "chips")
+    styles = accuracy.styles_by_mean(
+        {label: [estimates[label, t] for t in targets if (label, t) in estimates] for label in labels}
+    )
+    return accuracy.accuracy_by_target(targets, estimates, styles, name="chips", others="models", with_chips=True)
 
 
 def attribution(result: AttributionResult) -> RenderedFigure:
@@ -160,12 +109,6 @@ def loss_prediction(prediction: LossPrediction) -> RenderedFigure:
         axes.set_ylabel("loss [nats]")
         axes.legend(fontsize=9)
         return render_figure(figure, f"loss-prediction-{prediction.model}-{prediction.target}")
-
-
-def _ci_arms(rows: Rows) -> npt.NDArray[np.float64]:
-    """Distances of the means from the lower and upper ends of their intervals, shape (2, rows); 0 without one."""
-    ends = np.array([[row[key] - row["mean"] for row in rows] for key in ("ci_low", "ci_high")])
-    return np.abs(np.nan_to_num(ends))
 
 
 def _half_widths(rows: Rows, key: str) -> npt.NDArray[np.float64]:
