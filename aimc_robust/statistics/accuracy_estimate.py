@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 
 from aimc_robust.errors import InputError, require_finite, require_whole, unknown_name
-from aimc_robust.statistics.chip_yield import Yield, clopper_pearson
-from aimc_robust.statistics.crossed_effects import CrossedEffects, chip_matrix
+from aimc_robust.statistics.binomial import Yield, clopper_pearson, sampling_half_width
+from aimc_robust.statistics.crossed_effects import CrossedEffects, VarianceComponents, chip_matrix, variance_components
 from aimc_robust.statistics.skewed_interval import hall_interval, skewness
 from aimc_robust.statistics.t_interval import mean_error
-from aimc_robust.statistics.test_set_error import sampling_half_width
-from aimc_robust.statistics.variance_components import VarianceComponents, variance_components
 
 PERCENTAGES = ("accuracy", "top5")  # of images: their sampling error is binomial
 

@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.multiple_testing import holm
 from aimc_robust.statistics.paired_difference import PairedDifference, paired_difference
 from aimc_robust.statistics.t_interval import LEVEL
 
@@ -127,3 +128,32 @@ def _repeat_for_chips(digital: AccuracyEstimate, other: AccuracyEstimate) -> Acc
     """Digital accuracy of each model repeated for every chip of `other`; None without a common model."""
     table = other.table[["train_seed", "chip"]].merge(digital.table[["train_seed", "accuracy"]], on="train_seed")
     return None if table.empty else AccuracyEstimate(table)
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Adjust p values by Holm's step-down method, which controls the family-wise error rate.
+
+    The i-th smallest of m p values is multiplied by m - i + 1, raised to the preceding adjusted value if that is
+    greater, and clipped to 1. Rejecting at 0.05 gives at most a 5 % chance of any false rejection, whatever the
+    dependence between the tests.
+
+    Args:
+        p_values: p values in [0, 1], shape (m,). NaN (no test was possible) stays NaN and does not count in m.
+
+    Returns:
+        Adjusted p values, shape (m,).
+
+    Raises:
+        InputError: if `p_values` is not one-dimensional or holds a value outside [0, 1].
+
+    References:
+        Holm, Scand. J. Statist. 6, 65 (1979).
+    """
+    values = np.asarray(p_values, dtype=float)
+    tested = ~np.isnan(values)
+    if values.ndim != 1 or ((values[tested] < 0.0) | (values[tested] > 1.0)).any():
+        raise InputError(f"p_values must be a one-dimensional list of values from 0 to 1, got {p_values!r}.")
+    order = np.flatnonzero(tested)[np.argsort(values[tested])]
+    adjusted = np.full(len(values), np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1.0)
+    return adjusted

@@ -8,8 +8,7 @@ from support.estimates import estimate
 
 from aimc_robust.errors import UnknownNameError
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import compare_pairs, difference_table
-from aimc_robust.statistics.multiple_testing import holm
+from aimc_robust.statistics.difference_table import compare_pairs, difference_table, holm
 from aimc_robust.statistics.paired_difference import paired_difference
 
 

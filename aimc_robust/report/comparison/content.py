@@ -15,7 +15,7 @@ from aimc_robust.experiments.results.summary import extra_metrics
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.atomic import Row
-from aimc_robust.report.comparison.costs import MethodCost, training_costs
+from aimc_robust.report.comparison.histories import MeanRows, MethodCost, mean_rows, training_costs
 from aimc_robust.report.comparison.landscapes import SurfacesByMethod, loss_surfaces
 from aimc_robust.report.comparison.named_sections import section_pairs
 from aimc_robust.report.comparison.rankings import (
@@ -29,7 +29,6 @@ from aimc_robust.report.comparison.rankings import (
     compensation_pairs,
     rank_methods,
 )
-from aimc_robust.report.comparison.training_figures import MeanRows, mean_rows
 from aimc_robust.report.plot_style import Styles, curve_styles
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.difference_table import compare_pairs

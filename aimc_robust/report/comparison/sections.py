@@ -11,8 +11,8 @@ from aimc_robust.report import device_section, terms
 from aimc_robust.report.comparison import accuracy_figures, table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import landscape_figure
+from aimc_robust.report.device_section import widest_ranges
 from aimc_robust.report.formatting import MISSING, format_ci, format_number, format_significant
-from aimc_robust.report.hardware_text import widest_ranges
 from aimc_robust.report.page_model import (
     Block,
     Bullets,

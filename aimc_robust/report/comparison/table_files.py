@@ -14,8 +14,7 @@ from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import SurfacesByMethod, surface_rows
 from aimc_robust.report.comparison.rankings import Ranking
-from aimc_robust.report.formatting import MISSING, format_deviations
-from aimc_robust.report.latex import latex_table, latex_value
+from aimc_robust.report.formatting import MISSING, format_deviations, latex_table, latex_value
 from aimc_robust.report.markdown_page import markdown_table
 
 FileFunctions = dict[str, Callable[[], str]]

@@ -1,60 +1,19 @@
-"""Training curves of a comparison: history rows averaged over training seeds, one line per method."""
+"""Figures of the trainings of a comparison over their epochs: curves, and panels of the diagnostics."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.errors import exact_text
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.io.atomic import Row
-from aimc_robust.report.plot_style import (
-    RenderedFigure,
-    Styles,
-    add_legend,
-    figure_style,
-    others_label,
-    render_figure,
-)
+from aimc_robust.report.comparison.histories import MeanRows, curve_points
+from aimc_robust.report.plot_style import RenderedFigure, Styles, add_legend, figure_style, others_label, render_figure
 from aimc_robust.training.epoch import score_column
 
-MeanRows = dict[str, list[Row]]
-"""Method label -> one row per epoch."""
-
-
-def mean_rows(spec: ComparisonSpec, history: Mapping[Trial, Iterable[Row]]) -> MeanRows:
-    """Average the history rows of each method over its training seeds.
-
-    Args:
-        spec: The spec of the comparison.
-        history: Trial -> one row per epoch.
-
-    Returns:
-        Method label -> one row per epoch with the mean of every numeric key.
-    """
-    by_epoch: dict[str, dict[int, list[Row]]] = {method: defaultdict(list) for method in spec.labels}
-    for trial, rows in history.items():
-        for row in rows:
-            by_epoch[trial.model][row["epoch"]].append(row)
-    return {method: [_mean_row(epochs[number]) for number in sorted(epochs)] for method, epochs in by_epoch.items()}
-
-
-def _mean_row(rows: list[Row]) -> Row:
-    values: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        for key, value in row.items():
-            if isinstance(value, int | float):
-                values[key].append(value)
-    return {key: math.fsum(numbers) / len(numbers) for key, numbers in values.items()}
-
-
-def curve_points(rows: Iterable[Row], x: str, y: str) -> tuple[list[float], list[float]]:
-    """Return the values of the keys `x` and `y` in the rows that have both."""
-    points = [(row[x], row[y]) for row in rows if x in row and y in row]
-    return [a for a, _ in points], [b for _, b in points]
+SPLITS = ("test", "train")
+DIAGNOSTICS_KEY = "gradient_norm"  # every row with diagnostics has this key
 
 
 def training_curves(spec: ComparisonSpec, means: MeanRows, styles: Styles) -> RenderedFigure | None:
@@ -89,7 +48,108 @@ def _early_stopping_panels(spec: ComparisonSpec) -> list[tuple[str, str]]:
     recipes = [recipe for label in spec.labels if (recipe := spec.config_of(label).early_stopping) is not None]
     several = sorted({sigma for recipe in recipes if len(recipe.sigmas) > 1 for sigma in recipe.sigmas if sigma})
     if several:
-        return [(score_column(sigma), f"the same at sigma = {sigma:g} [%]") for sigma in several]
+        return [(score_column(sigma), f"the same at sigma = {exact_text(sigma)} [%]") for sigma in several]
     single = {recipe.sigmas[0] for recipe in recipes}
-    noise = f"at sigma = {single.pop():g}" if len(single) == 1 else "under the noise that each selects by"
+    noise = f"at sigma = {exact_text(single.pop())}" if len(single) == 1 else "under the noise that each selects by"
     return [("perturbed_accuracy", f"the same {noise} [%]")] if recipes else []
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One small plot.
+
+    Attributes:
+        title: Title.
+        y: Key of the history rows for the vertical axis.
+        x: Key for the horizontal axis.
+        x_label: Label of the horizontal axis.
+        y_label: Label of the vertical axis; empty if the title says it.
+    """
+
+    title: str
+    y: str
+    x: str = "epoch"
+    x_label: str = "epoch"
+    y_label: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the rendered figure."""
+        return f"diagnostics-{self.y}-over-{self.x}".replace("@", "-at-")
+
+
+def diagnostics_rows(means: MeanRows) -> MeanRows:
+    """Return the rows that have diagnostics; empty if no method has any."""
+    rows = {method: [row for row in epochs if DIAGNOSTICS_KEY in row] for method, epochs in means.items()}
+    return rows if any(rows.values()) else {}
+
+
+def noise_sigmas(means: MeanRows) -> list[str]:
+    """Return the sigmas of weight noise in the rows' keys, ascending; the first is 0."""
+    names = {key.split("@")[1] for rows in means.values() for row in rows for key in row if "@" in key}
+    return sorted(names, key=float)
+
+
+def panel_groups(means: MeanRows) -> dict[str, list[Panel]]:
+    """Return title -> panels of each group of diagnostics, without the panels that no method has data for."""
+    sigmas = noise_sigmas(means)
+    train, test = ("train_loss@0", "training loss"), ("test_loss@0", "test loss")
+    groups = {
+        "Accuracy under weight noise (compare Fig. 3)": [
+            Panel(f"{split} accuracy [%], sigma = {sigma}", f"{split}_accuracy@{sigma}")
+            for split in SPLITS
+            for sigma in sigmas
+        ],
+        "Gradients, distance and ramp (compare Figs. 4, 6, 9, 15a and 16)": [
+            Panel("norm of the update's gradient", DIAGNOSTICS_KEY),
+            Panel("gradient sharpness", "gradient_sharpness", *train),
+            Panel("cosine, clean and perturbed gradient", "gradient_cosine"),
+            Panel("distance travelled", "distance"),
+            Panel("strength of the perturbation", "strength"),
+            Panel("training loss at full strength", "full_strength_loss"),
+        ],
+        "Sharpness in the average direction (compare Figs. 10 and 11)": [
+            Panel(f"{name}, sigma = {sigma}", f"{split}_sharpness@{sigma}", x.format(sigma), *labels)
+            for sigma in sigmas
+            if float(sigma) > 0
+            for name, split, x, *labels in (
+                ("training sharpness", "train", *train),
+                ("test sharpness", "test", *test),
+                ("both", "test", "train_sharpness@{}", "training sharpness", "test sharpness"),
+            )
+        ],
+        "Sharpness in the ascent direction (compare Fig. 15b)": [
+            Panel("training sharpness", "train_ascent_sharpness", *train),
+            Panel("test sharpness", "test_ascent_sharpness", *test),
+        ],
+    }
+    with_data = {
+        title: [panel for panel in panels if any(curve_points(rows, panel.x, panel.y)[0] for rows in means.values())]
+        for title, panels in groups.items()
+    }
+    return {title: panels for title, panels in with_data.items() if panels}
+
+
+def panel_figure(panel: Panel, means: MeanRows, styles: Styles) -> RenderedFigure:
+    """Draw a panel, one line per method, with a dot at the last epoch.
+
+    Args:
+        panel: The panel.
+        means: `diagnostics_rows`.
+        styles: Label -> style.
+
+    Returns:
+        The figure, about as wide as a phone screen.
+    """
+    with figure_style(font_size=9):
+        figure = Figure(figsize=(3.4, 2.3), layout="constrained")
+        axes = figure.subplots()
+        for method, rows in means.items():
+            style, (x, y) = styles[method], curve_points(rows, panel.x, panel.y)
+            axes.plot(x, y, **style.line)
+            axes.plot(x[-1:], y[-1:], "o", color=style.color, markersize=4)
+        axes.set_title(panel.title, loc="left", fontsize=10)
+        axes.set_xlabel(panel.x_label)
+        axes.set_ylabel(panel.y_label)
+        axes.locator_params(axis="x", nbins=5, integer=panel.x == "epoch")
+        return render_figure(figure, panel.name)

@@ -10,7 +10,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.report import page_files
 from aimc_robust.report.comparison import page
-from aimc_robust.report.comparison.training_figures import mean_rows
+from aimc_robust.report.comparison.histories import mean_rows
 from aimc_robust.report.figures import accuracy, device
 from aimc_robust.report.plot_style import CurveStyle
 
