@@ -27,13 +27,7 @@ RangesOf = Callable[[CrossbarTarget], LayerSpans]
 def device_section(
     targets: Sequence[CrossbarTarget], coverage: str, ranges: RangesOf = lambda target: {}
 ) -> Section | None:
-    """Describe the device of each crossbar target: cells, crossbar, programming error and source; None without targets.
-
-    Args:
-        targets: The targets.
-        coverage: Which weights are analog.
-        ranges: Target -> converter ranges of its layers.
-    """
+    """Describe the device of each crossbar target, with the converter `ranges` of its layers; None without targets."""
     devices = [_device(target, ranges(target)) for target in targets]
     return Section("Devices", [Prose(f"Analog share: {coverage}"), Grid(devices)]) if devices else None
 
@@ -69,14 +63,7 @@ def _span(ends: tuple[float, float]) -> str:
 
 
 def describe_target(target: CrossbarTarget) -> str:
-    """Describe a crossbar target in one sentence: mapping, window, arrays, converters, errors, time, compensation.
-
-    Args:
-        target: The target.
-
-    Returns:
-        The settings, separated by commas; those at their defaults are left out.
-    """
+    """Describe a crossbar target in one sentence; settings at their defaults are left out."""
     crossbar, deployment = target.crossbar, target.deployment
     names = {"drift": "global drift compensation", "batchnorm": "BatchNorm recalibrated on the chip"}
     parts = [
@@ -145,13 +132,7 @@ def _errors(device: Device) -> list[str]:
 def widest_ranges(results: ComparisonResults, target: Target) -> LayerSpans:
     """Return the widest converter ranges of each layer over the trained models of a comparison.
 
-    Args:
-        results: The comparison.
-        target: A target with calibrated converters.
-
-    Returns:
-        Layer name -> (input range, output range of each weight slice), each from the lowest low to the highest high
-        over the models calibrated so far; empty if there are none.
+    Each is from the lowest low to the highest high over the models calibrated so far; empty if there are none.
     """
     calibrated = [ranges for trial in results.trials if (ranges := results.ranges(trial, target.name)) is not None]
     if not calibrated:

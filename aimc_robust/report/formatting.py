@@ -81,12 +81,7 @@ def latex_value(
 
 
 def latex_table(titles: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
-    r"""Return a tabular for a document with \usepackage{booktabs}.
-
-    Args:
-        titles: Titles of the columns, as plain text.
-        rows: (plain text, LaTeX of the further cells).
-    """
+    """Return a tabular, which needs booktabs: titles as plain text, rows of (plain text, LaTeX of the other cells)."""
     lines = [[escape_latex(title) for title in titles], *([escape_latex(name), *cells] for name, cells in rows)]
     head, *body = (" & ".join(line) + r" \\" for line in lines)
     begin = rf"\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}"

@@ -28,13 +28,7 @@ RUN_INPUTS = (EVALUATIONS, HISTORY, FAILURE, RANGES, LANDSCAPE)
 
 
 def write_manifest(folder: Path, inputs: str, written: Iterable[Path]) -> None:
-    """Write the manifest of a report.
-
-    Args:
-        folder: The results folder.
-        inputs: `inputs_digest` of the folder, taken before the report was made.
-        written: The files of the report.
-    """
+    """Write the manifest of a report; `inputs` is the folder's `inputs_digest` from before the report was made."""
     files = {path.relative_to(folder).as_posix(): _digest(folder, [path]) for path in sorted(written)}
     atomic_write(folder / MANIFEST, json.dumps({"inputs": inputs, "files": files}, indent=1))
 
@@ -42,14 +36,8 @@ def write_manifest(folder: Path, inputs: str, written: Iterable[Path]) -> None:
 def report_is_current(folder: Path) -> bool:
     """Return whether `write_report` would write exactly the files that the folder of a comparison holds.
 
-    Compares contents, not modification times: the inputs of the report, the version and code of this package's
-    reports, and the written files.
-
-    Args:
-        folder: A results folder.
-
-    Returns:
-        False also for a folder without a report, with a damaged manifest, or of an evaluation.
+    Compares contents, not modification times: inputs, version and code of the reports, and the written files. False
+    also for a folder without a report, with a damaged manifest, or of an evaluation.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())

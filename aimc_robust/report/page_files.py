@@ -19,10 +19,6 @@ Contents = dict[str, str | bytes]
 def page_files(page: Page, stem: str = "report") -> Contents:
     """Render a page, and make its figures and tables, on Linux in one forked process per core.
 
-    Args:
-        page: The page.
-        stem: Name of the page's files, without suffix.
-
     Returns:
         The content of every file; the HTML is the last, as it refers to the others.
     """

@@ -16,15 +16,9 @@ from aimc_robust.report.page_files import Contents
 
 
 def write_report(folder: Path) -> Path:
-    """Write tables, figures, report.html and report.md of a results folder from its rows.
+    """Write tables, figures, report.html and report.md of a results folder from its rows; return report.html's path.
 
     Unfinished results are reported too; the report then states what is missing.
-
-    Args:
-        folder: The folder of a comparison or of an evaluation.
-
-    Returns:
-        Path of report.html.
 
     Raises:
         InputError: If the folder holds neither a comparison nor an evaluation.

@@ -18,13 +18,7 @@ PERCENTAGES = ("accuracy", "top5")  # of images: their sampling error is binomia
 
 
 class WorstChip(NamedTuple):
-    """The lowest accuracy of an estimate and where it occurs (the first of several).
-
-    Attributes:
-        accuracy: Accuracy [percent].
-        train_seed: Seed of the trained model.
-        chip: Number of the chip.
-    """
+    """The lowest accuracy [percent] of an estimate, and the model and chip where it occurs (the first of several)."""
 
     accuracy: float
     train_seed: int
@@ -71,13 +65,7 @@ class AccuracyEstimate:
             require_whole("pilot", self.pilot, low=2)
 
     def for_column(self, column: str) -> "AccuracyEstimate":
-        """Compute the same statistics for another column, such as `loss`, in place of accuracy.
-
-        Args:
-            column: Name of a numeric column of `table`.
-
-        Returns:
-            An estimate whose accuracies are the values of the column.
+        """Compute the same statistics for another numeric column, such as `loss`, in place of accuracy.
 
         Raises:
             UnknownNameError: if the table has no such column.
@@ -204,26 +192,13 @@ class AccuracyEstimate:
         return sampling_half_width(self.mean, int(self.table["n"].max())) if "n" in self.table else math.nan
 
     def quantile(self, q: float) -> float:
-        """Quantile of accuracy over all chips and models [percent].
-
-        Args:
-            q: Probability in [0, 1]; 95 % of chips exceed the quantile of q = 0.05.
-
-        Returns:
-            The quantile [percent].
-        """
+        """Quantile of accuracy over all chips and models [percent]; 95 % of chips exceed that of `q` = 0.05."""
         return float(self.table["accuracy"].quantile(q))
 
     def yield_above(self, threshold: float) -> Yield:
-        """Percentage of chips, over all models, that reach an accuracy, with its interval.
+        """Percentage of chips, over all models, that reach an accuracy [percent], with its interval.
 
         With a single chip per model there is no interval: digital weights, for example, have nothing random.
-
-        Args:
-            threshold: Lowest accuracy that counts as success [percent].
-
-        Returns:
-            The yield.
 
         Raises:
             InputError: if `threshold` is not a finite number.

@@ -35,17 +35,10 @@ class Yield:
 
 
 def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
-    """Exact two-sided 95 % interval of a binomial proportion.
-
-    Args:
-        successes: Number of successes, from 0 to `trials`.
-        trials: Number of trials, at least 1.
-
-    Returns:
-        Lower and upper limit, in [0, 1].
+    """Exact two-sided 95 % interval, within [0, 1], of a binomial proportion.
 
     Raises:
-        InputError: if an argument is out of range.
+        InputError: if there is no trial, or more successes than trials.
 
     References:
         Clopper and Pearson, Biometrika 26, 404 (1934).
@@ -59,18 +52,11 @@ def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
 
 
 def sampling_half_width(accuracy: float, images: int) -> float:
-    """Half-width of the 95 % interval that a finite test set leaves on an accuracy.
+    """Half-width [percentage points] of the 95 % interval that a finite test set leaves on an accuracy [percent].
 
     Binomial: 1.96 sqrt(p (1 - p) / n), with p clipped to [1/n, 1 - 1/n]. For a mean over chips, where an image's score
     lies between right and wrong, this is an upper bound. It adds to the interval over chips or models, which is
     conditional on the given images.
-
-    Args:
-        accuracy: Measured accuracy [percent].
-        images: Number of test images.
-
-    Returns:
-        Half-width [percentage points].
 
     Raises:
         InputError: if an argument is invalid.

@@ -17,10 +17,7 @@ from aimc_robust.statistics.t_interval import LEVEL, ROUNDING_TOLERANCE, MeanErr
 def chip_matrix(seeds: np.ndarray, chips: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Arrange values as a matrix of shape (models, chips), NaN where a model lacks a chip.
 
-    Args:
-        seeds: Seed of the model of each value, shape (n,), in ascending order.
-        chips: Number of the chip of each value, shape (n,), ascending within each model.
-        values: The values, shape (n,).
+    `seeds` of the models ascend, and so do `chips` within each model; all three have shape (n,).
     """
     models = 1 + int(np.count_nonzero(seeds[1:] != seeds[:-1]))
     count = len(values) // models
@@ -101,11 +98,8 @@ class CrossedEffects:
 
         The variance of the model means over the number of models is the error of the mean on the given chips. What
         the chips add is their variance times the sum of squares of their weights in the mean, less the part that
-        already shows in the model means (chips that not every model has).
-
-        Args:
-            pilot: Number of first chips that decided how many followed, used with a single model: with several the
-                spread over models gives the interval.
+        already shows in the model means (chips that not every model has). `pilot` is used with a single model: with
+        several the spread over models gives the interval.
         """
         models = len(self.matrix)
         means_alone = mean_error(self.rows[0], pilot) if models == 1 else mean_error(self.model_means)
@@ -195,11 +189,7 @@ class VarianceComponents:
 
 
 def variance_components(effects: CrossedEffects) -> VarianceComponents:
-    """Estimate variance components by the analysis of variance of crossed models and chips (method of moments).
-
-    Args:
-        effects: The accuracies [percent] as a matrix of models and chips.
-    """
+    """Estimate variance components by the analysis of variance of crossed models and chips (method of moments)."""
     (within, within_df), (residual, residual_df) = effects.within, effects.residual
     noise = within / within_df if within_df > 0 else math.nan
     # `noise` is a weighted sum of independent mean squares, of chips and of residuals.

@@ -54,21 +54,13 @@ class Comparison:
 def compare_pairs(
     estimates: Mapping[Key, AccuracyEstimate], pairs: Iterable[tuple[Key, Key]]
 ) -> dict[tuple[Key, Key], Comparison]:
-    """Compare pairs of estimates: the one definition of "settled" of all reports.
+    """Compare pairs (first, second) of estimates: the one definition of "settled" of all reports.
 
     Differences are paired by trained model and chip (`paired_difference`) and their p values are corrected for all
     comparisons together by Holm's method, which is valid whatever their dependence. So give all comparisons of a page
     in one call. A statement about a pair that was selected by its results, such as the best of M methods against the
-    baseline, is valid if every pair that could have been selected is among `pairs`.
-
-    The target `digital` is paired with every chip of the other side.
-
-    Args:
-        estimates: Estimate of each (model, target).
-        pairs: Pairs (first, second) of keys of `estimates`. A pair that occurs twice, in whatever order, counts once.
-
-    Returns:
-        (first, second) -> comparison.
+    baseline, is valid if every pair that could have been selected is among `pairs`. A pair that occurs twice, in
+    whatever order, counts once. The target `digital` is paired with every chip of the other side.
 
     Raises:
         UnknownNameError: if a key has no estimate.
@@ -84,17 +76,17 @@ def compare_pairs(
 
 
 def difference_table(estimates: Mapping[Key, AccuracyEstimate], comparisons: Iterable[tuple[Key, Key]]) -> pd.DataFrame:
-    """Compute a table of paired differences; see `compare_pairs`.
+    """Compute a table of paired differences with a row per pair; see `compare_pairs`.
 
     Args:
         estimates: Estimate of each (model, target).
         comparisons: Pairs (first, second) of keys of `estimates`.
 
     Returns:
-        One row per comparison. `difference`, `ci_low`, `ci_high`: first - second [percentage points] and its 95 %
-        interval, not corrected for the other rows. `p`: its two-sided p value. `p_holm`: p value corrected over the
-        table. `settled`: whether `p_holm` is below 0.05. `pairs`: number of (seed, chip) pairs that both have; with 0
-        the other numbers are NaN. `covers`: population of the interval, `models`, or `chips` with a single model.
+        `difference`, `ci_low`, `ci_high`: first - second [percentage points] and its 95 % interval, not corrected for
+        the other rows. `p`: its two-sided p value. `p_holm`: p value corrected over the table. `settled`: whether
+        `p_holm` is below 0.05. `pairs`: number of (seed, chip) pairs that both have; with 0 the other numbers are NaN.
+        `covers`: population of the interval, `models`, or `chips` with a single model.
 
     Raises:
         UnknownNameError: if a key has no estimate.
@@ -139,9 +131,6 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
     Args:
         p_values: p values in [0, 1], shape (m,). NaN (no test was possible) stays NaN and does not count in m.
-
-    Returns:
-        Adjusted p values, shape (m,).
 
     Raises:
         InputError: if `p_values` is not one-dimensional or holds a value outside [0, 1].

@@ -38,19 +38,12 @@ class PairedDifference:
 
 
 def paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> PairedDifference:
-    """Compute the difference of two estimates paired by (seed, chip), so that shared effects cancel.
+    """Compute first - second [percentage points], paired by (seed, chip), so that shared effects cancel.
 
     The interval is that of `AccuracyEstimate.ci`, applied to the differences: over models that meet the same chips, or
     over chips with one model. If a pilot decided the number of chips of either, the differences of the (smaller) pilot
     give the standard deviation over the chips of one model. This is exact as for one estimate: what two pilots decide
     from their spreads is independent of the mean difference.
-
-    Args:
-        first: Minuend.
-        second: Subtrahend.
-
-    Returns:
-        The difference [percentage points].
 
     Raises:
         InputError: if the two share no (train_seed, chip) pair.

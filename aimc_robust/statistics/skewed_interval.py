@@ -21,7 +21,7 @@ def skewness(values: ArrayLike) -> float:
 
 
 def hall_interval(values: ArrayLike) -> tuple[float, float]:
-    """Two-sided 95 % interval of the mean of independent, possibly skewed values.
+    """Two-sided 95 % interval of the mean of independent, possibly skewed values; NaN for fewer than five.
 
     With a = g / (3 sqrt n) and g the skewness of n values, the transformed statistic T + a T^2 + a^2 T^3 / 3 + a / 2 of
     Student's T is nearly free of skewness; the interval is where it lies within the quantiles of Student's t. Its
@@ -29,12 +29,6 @@ def hall_interval(values: ArrayLike) -> tuple[float, float]:
 
     It covers better than the t interval where values are skewed and worse where they have long tails on both sides
     (docs/statistics.md has the numbers).
-
-    Args:
-        values: Independent values, shape (n,).
-
-    Returns:
-        Lower and upper limit; NaN for fewer than five values.
 
     References:
         P. Hall, J. R. Statist. Soc. B 54, 221 (1992).

@@ -86,15 +86,11 @@ def sample_std(values: np.ndarray) -> float:
 
 
 def mean_error(values: ArrayLike, pilot: int | None = None) -> MeanError:
-    """Estimate the sampling error of the mean of independent values.
+    """Estimate the sampling error of the mean of independent values; its variance is NaN for fewer than two.
 
     Args:
         values: Independent values, shape (n,).
-        pilot: Number of first values that decided how many followed; only these then estimate the
-            standard deviation. None: all values do.
-
-    Returns:
-        The error; its variance is NaN for fewer than two values.
+        pilot: Number of first values that decided how many followed; only these then estimate the standard deviation.
     """
     values = np.asarray(values, dtype=float)
     pilot_values = values if pilot is None else values[:pilot]
@@ -103,14 +99,6 @@ def mean_error(values: ArrayLike, pilot: int | None = None) -> MeanError:
 
 
 def t_interval(values: ArrayLike, pilot: int | None = None) -> tuple[float, float]:
-    """Two-sided 95 % Student t interval of the mean of independent values.
-
-    Args:
-        values: Independent values, shape (n,).
-        pilot: See `mean_error`.
-
-    Returns:
-        Lower and upper limit; NaN for fewer than two values.
-    """
+    """Two-sided 95 % Student t interval of the mean of independent values, see `mean_error`; NaN for fewer than two."""
     mean, half_width = float(np.mean(np.asarray(values))), mean_error(values, pilot).half_width()
     return mean - half_width, mean + half_width

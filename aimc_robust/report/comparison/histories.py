@@ -45,8 +45,7 @@ class MethodCost:
     """Training cost of one method; None where it is not known.
 
     Attributes:
-        passes: Forward and backward passes per update, each over one batch. It is also the ratio of computation to
-            that of SGD, which takes the same batches through the same network in one pass.
+        passes: Forward and backward passes per update, each over one batch: also the ratio of computation to SGD's.
         seconds: Median time of an epoch, including validation [s].
         time: Ratio of `seconds` to that of SGD with the same network and images.
     """
@@ -57,15 +56,7 @@ class MethodCost:
 
 
 def training_costs(spec: ComparisonSpec, history: Mapping[Trial, Sequence[Row]]) -> dict[str, MethodCost]:
-    """Return the training cost of each method.
-
-    Args:
-        spec: The spec of the comparison.
-        history: Trial -> one row per epoch.
-
-    Returns:
-        Label -> cost.
-    """
+    """Return the training cost of each method."""
     seconds = {label: median_epoch_seconds(history, label) for label in spec.labels}
     costs = {}
     for label in spec.labels:

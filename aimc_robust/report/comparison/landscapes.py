@@ -51,14 +51,7 @@ SurfacesByMethod = dict[str, LossSurface]
 
 
 def loss_surfaces(results: ComparisonResults) -> dict[str, SurfacesByMethod]:
-    """Average the loss landscapes over the trained models of each method.
-
-    Args:
-        results: The comparison.
-
-    Returns:
-        Landscape -> method label -> surface, from the models that have a row for every point.
-    """
+    """Return landscape -> label -> loss, averaged over the trained models that have a row for every point."""
     grids: dict[str, dict[str, list[npt.NDArray[np.float64]]]] = {
         name: {label: [] for label in results.spec.labels} for name in results.landscapes
     }
@@ -77,15 +70,7 @@ def loss_surfaces(results: ComparisonResults) -> dict[str, SurfacesByMethod]:
 
 
 def surface_rows(landscape: Landscape, surfaces: SurfacesByMethod) -> list[tuple[str, int, float, float, float]]:
-    """Return the points of all surfaces as rows.
-
-    Args:
-        landscape: The plane.
-        surfaces: Method label -> surface.
-
-    Returns:
-        Rows (method, models, coordinate along the first direction, along the second direction, loss).
-    """
+    """Return rows (method, models, coordinate along the first direction, along the second, loss) of all points."""
     return [
         (method, surface.models, *landscape.coordinates(number), float(loss))
         for method, surface in surfaces.items()
@@ -96,13 +81,7 @@ def surface_rows(landscape: Landscape, surfaces: SurfacesByMethod) -> list[tuple
 def landscape_figure(name: str, landscape: Landscape, surfaces: SurfacesByMethod) -> RenderedFigure | None:
     """Draw one contour panel per method, with the same logarithmic levels in all panels.
 
-    Args:
-        name: Name of the landscape.
-        landscape: The plane.
-        surfaces: Method label -> surface.
-
-    Returns:
-        The figure; None if the loss is the same everywhere, or nowhere finite.
+    None if the loss is the same everywhere, or nowhere finite.
     """
     finite = np.concatenate([s.loss[np.isfinite(s.loss)] for s in surfaces.values()]).clip(min=MIN_LOSS)
     if not finite.size or finite.min() == finite.max():

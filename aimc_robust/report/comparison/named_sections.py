@@ -14,15 +14,7 @@ from aimc_robust.statistics.difference_table import Key
 
 
 def load_section(reference: str, results: ComparisonResults) -> Callable[..., Any]:
-    """Import a section's function.
-
-    Args:
-        reference: `package.module:function`, found from the working directory and from the results folder upwards.
-        results: The comparison.
-
-    Raises:
-        InputError: If it cannot be imported.
-    """
+    """Import a section's function, found from the working directory and from the results folder upwards."""
     return import_callable(reference, what="report section", near=[results.folder])
 
 
@@ -30,10 +22,6 @@ def section_pairs(results: ComparisonResults, estimates: Mapping[Key, AccuracyEs
     """Yield the pairs that the named sections compare, so that the page corrects for them too.
 
     A section names them by an attribute `pairs` of its function: a function of the spec and the estimates.
-
-    Args:
-        results: The comparison.
-        estimates: (label, target) -> estimate.
     """
     for reference in results.spec.report_sections:
         try:

@@ -30,14 +30,7 @@ SECTIONS: list[SectionFunction] = [
 
 
 def report_files(results: ComparisonResults) -> Contents:
-    """Return the content of every file of a comparison's report.
-
-    Args:
-        results: The comparison, finished or not.
-
-    Returns:
-        Path relative to the results folder -> content.
-    """
+    """Return the content of every file of a comparison's report, by its path in the results folder."""
     return page_files(comparison_page(gather(results)))
 
 

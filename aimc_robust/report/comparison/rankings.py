@@ -28,8 +28,7 @@ class Ranking:
     Attributes:
         estimate: The method's accuracy.
         is_best: Whether it has the highest mean of the methods with the same images, if there are several.
-        status: `above`, `below`: its difference from the baseline is settled. `unpaired`: no training seed in common
-            with the baseline. Empty: not settled, or nothing to compare with.
+        status: Whether its difference from the baseline is settled, or `unpaired`: no training seed in common.
     """
 
     estimate: AccuracyEstimate
@@ -48,10 +47,9 @@ class BaselineComparison:
 
     Attributes:
         target: The target.
-        best: Label of the method with the highest mean of those that are settled to be above the baseline; if there is
-            none, of all.
+        best: The method with the highest mean of those settled to be above the baseline; if there is none, of all.
         baseline: Label of the baseline.
-        highest: Label of the method with the highest mean, settled or not.
+        highest: The method with the highest mean, settled or not.
         means: Label -> mean accuracy [percent].
         comparison: best - baseline; None if the baseline itself is the best.
     """
@@ -104,17 +102,7 @@ def baseline_pairs(spec: ComparisonSpec, estimates: Estimates, targets: Iterable
 def rank_methods(
     spec: ComparisonSpec, estimates: Estimates, comparisons: Comparisons, targets: Iterable[str]
 ) -> dict[str, dict[str, Ranking]]:
-    """Rank the methods that have rows on each target.
-
-    Args:
-        spec: The spec of the comparison.
-        estimates: (label, target) -> estimate.
-        comparisons: All comparisons of the page, with those of `baseline_pairs`.
-        targets: Names of the targets.
-
-    Returns:
-        Target -> label -> ranking, in the order of the spec.
-    """
+    """Return target -> label -> ranking of the methods that have rows, given those of `baseline_pairs` as compared."""
     baselines = _baselines(spec)
     groups = _group_labels(spec.labels, lambda label: spec.data_of(label).model_dump_json())
     rankings: dict[str, dict[str, Ranking]] = {}
@@ -138,14 +126,7 @@ def compare_with_baseline(
 ) -> list[BaselineComparison]:
     """Compare the best method with the baseline, for each target and each group of comparable methods.
 
-    Args:
-        spec: The spec of the comparison.
-        estimates: (label, target) -> estimate.
-        comparisons: All comparisons of the page, with those of `baseline_pairs`.
-        targets: Names of the targets.
-
-    Returns:
-        The comparisons; none for a group with fewer than two methods that have rows, or without its baseline.
+    None for a group with fewer than two methods that have rows, or without its baseline.
     """
     baselines, found = _baselines(spec), []
     for target in targets:

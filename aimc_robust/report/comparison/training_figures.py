@@ -17,16 +17,7 @@ DIAGNOSTICS_KEY = "gradient_norm"  # every row with diagnostics has this key
 
 
 def training_curves(spec: ComparisonSpec, means: MeanRows, styles: Styles) -> RenderedFigure | None:
-    """Draw training loss, validation accuracy and early-stopping scores over epochs.
-
-    Args:
-        spec: The spec of the comparison.
-        means: `mean_rows` of its trainings.
-        styles: Label -> style.
-
-    Returns:
-        The figure; None without history rows.
-    """
+    """Draw training loss, validation accuracy and early-stopping scores over epochs; None without history rows."""
     if not any(means.values()):
         return None
     panels = [("train_loss", "training loss"), ("accuracy", "validation accuracy [%]"), *_early_stopping_panels(spec)]
@@ -56,15 +47,7 @@ def _early_stopping_panels(spec: ComparisonSpec) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Panel:
-    """One small plot.
-
-    Attributes:
-        title: Title.
-        y: Key of the history rows for the vertical axis.
-        x: Key for the horizontal axis.
-        x_label: Label of the horizontal axis.
-        y_label: Label of the vertical axis; empty if the title says it.
-    """
+    """One small plot: keys of the history rows for its axes, and their labels; no `y_label` if the title says it."""
 
     title: str
     y: str
@@ -131,16 +114,7 @@ def panel_groups(means: MeanRows) -> dict[str, list[Panel]]:
 
 
 def panel_figure(panel: Panel, means: MeanRows, styles: Styles) -> RenderedFigure:
-    """Draw a panel, one line per method, with a dot at the last epoch.
-
-    Args:
-        panel: The panel.
-        means: `diagnostics_rows`.
-        styles: Label -> style.
-
-    Returns:
-        The figure, about as wide as a phone screen.
-    """
+    """Draw a panel about as wide as a phone screen: one line per method, with a dot at the last epoch."""
     with figure_style(font_size=9):
         figure = Figure(figsize=(3.4, 2.3), layout="constrained")
         axes = figure.subplots()

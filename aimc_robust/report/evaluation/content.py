@@ -21,16 +21,11 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class AttributionResult:
-    """Error attribution of one model on one target.
+    """Error attribution of one model on one target: a row per error source and per layer, the largest cost first.
 
     Attributes:
-        model: The trained model.
-        target: Name of the target.
         exact: Accuracy without errors [percent].
         whole: Accuracy with all errors [percent].
-        chips: Number of chips.
-        sources: A row per error source, the largest cost first.
-        layers: A row per layer, the largest cost first.
     """
 
     model: str
@@ -44,14 +39,7 @@ class AttributionResult:
 
 @dataclass(frozen=True)
 class LossPrediction:
-    """Predicted and simulated loss of one model on one target at several error scales.
-
-    Attributes:
-        model: The trained model.
-        target: Name of the target.
-        left_out: Effects that the prediction does not include.
-        rows: A row per error scale.
-    """
+    """Predicted and simulated loss of one model on one target: a row per error scale; effects that are `left_out`."""
 
     model: str
     target: str

@@ -23,14 +23,7 @@ SECTIONS: list[Callable[[EvaluationContent], Section | None]] = [
 
 
 def report_files(results: EvaluationResults) -> Contents:
-    """Return the content of every file of an evaluation's report, and write its tables.
-
-    Args:
-        results: The evaluation, finished or not.
-
-    Returns:
-        Path relative to the results folder -> content.
-    """
+    """Write an evaluation's tables; return the content of every file of its report, by its path in the folder."""
     write_tables(results)
     content = gather(results)
     title = f"{', '.join(results.spec.labels)} on analog memory"
