@@ -201,7 +201,9 @@ def test_a_target_kind_is_a_file_and_an_entry_in_a_dictionary(write_spec, traine
     assert text.count(f"{opening[1:]}\n") == 1
     text = text.replace(f"{opening[1:]}\n", f"{opening[1:]}\n{entry[1:]}\n")
     entries.write_text(
-        text.replace("from aimc_robust.targets.times", f"{imported[1:]}\nfrom aimc_robust.targets.times")
+        text.replace(
+            "from aimc_robust.targets.target import", f"{imported[1:]}\nfrom aimc_robust.targets.target import"
+        )
     )
 
     path = write_spec(('targets = ["digital", "gaussian-0.2", "rram-wan2022"]\n', TARGET_SPEC))
