@@ -41,8 +41,7 @@ def chips_text(row: Mapping[str, Any], precision: float | None) -> str:
 
 def format_ci(estimate: AccuracyEstimate | PairedDifference, digits: int = 1) -> str:
     """Format the 95 % confidence interval of an estimate or difference; empty without one."""
-    low, high = estimate.ci
-    return "" if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
+    return format_interval(*estimate.ci, digits)
 
 
 def format_deviations(sd_noise: float | None, sd_seed: float | None, digits: int = 2) -> str:

@@ -8,23 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import aimc_robust
-from aimc_robust.experiments.results.filenames import (
-    COVERAGE,
-    ENVIRONMENT,
-    EVALUATIONS,
-    FAILURE,
-    HISTORY,
-    LANDSCAPE,
-    QUESTION,
-    RANGES,
-    SPEC,
-)
+from aimc_robust.experiments.results import filenames as names
+from aimc_robust.experiments.results.filenames import QUESTION
 from aimc_robust.io.atomic import atomic_write, read_json
 from aimc_robust.io.user_code import source_digest
 
 MANIFEST = ".report.json"
-FOLDER_INPUTS = (QUESTION, SPEC, ENVIRONMENT, COVERAGE)
-RUN_INPUTS = (EVALUATIONS, HISTORY, FAILURE, RANGES, LANDSCAPE)
+FOLDER_INPUTS = (QUESTION, names.SPEC, names.ENVIRONMENT, names.COVERAGE)
+RUN_INPUTS = (names.EVALUATIONS, names.HISTORY, names.FAILURE, names.RANGES, names.LANDSCAPE)
 
 
 def write_manifest(folder: Path, inputs: str, written: Iterable[Path]) -> None:

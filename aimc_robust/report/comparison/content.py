@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.filenames import SPEC
+from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.results.summary import extra_metrics
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
@@ -21,22 +20,17 @@ from aimc_robust.report.comparison.named_sections import section_pairs
 from aimc_robust.report.comparison.rankings import (
     BaselineComparison,
     Comparisons,
-    CompensationEffect,
     Ranking,
     baseline_pairs,
     compare_with_baseline,
-    compensation_effects,
     compensation_pairs,
     rank_methods,
 )
 from aimc_robust.report.plot_style import Styles, curve_styles
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.difference_table import compare_pairs
-from aimc_robust.targets.target import CrossbarTarget, Target
+from aimc_robust.targets.target import Target
 
 MAX_TARGETS_PER_TABLE = 6  # columns that fit a printed page
-Estimates = dict[tuple[str, str], AccuracyEstimate]
-"""(method label, target) -> estimate."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +51,9 @@ class ComparisonContent:
         baseline_comparisons: The best method against the baseline, per target.
         comparisons: (first, second) -> every comparison that the page makes, corrected for their number.
         costs: Label -> training cost.
-        devices: Crossbar targets, without those that only add a compensation.
-        compensation_effects: Accuracy with and without each compensation.
         failures: Trial -> reason.
         missing: Number of models that lack rows and have not failed.
         landscapes: Name of a landscape -> label -> loss surface.
-        coverage: Which weights are analog, in one sentence.
-        environments: Versions and threads of every environment that produced rows.
-        spec_text: The spec as TOML.
         images: (name, number of test images) of each data set.
         scale_note: How the run deviates from its spec file; None if it does not.
     """
@@ -82,14 +71,9 @@ class ComparisonContent:
     baseline_comparisons: list[BaselineComparison]
     comparisons: Comparisons
     costs: dict[str, MethodCost]
-    devices: list[CrossbarTarget]
-    compensation_effects: list[CompensationEffect]
     failures: dict[str, str]
     missing: int
     landscapes: dict[str, SurfacesByMethod]
-    coverage: str
-    environments: list[dict[str, Any]]
-    spec_text: str
     images: list[tuple[str, int]]
     scale_note: str | None
 
@@ -106,10 +90,8 @@ class ComparisonContent:
     @property
     def sampling_half_widths(self) -> list[float]:
         """95 % half-width of each accuracy on test images due to the finite test set [points]."""
-        return [e.sampling_half_width for (_, target), e in self.estimates.items() if self._on_test_images(target)]
-
-    def _on_test_images(self, target: str) -> bool:
-        return target in self.targets and self.targets[target].split == "test"
+        tested = {name for name, target in self.targets.items() if target.split == "test"}
+        return [estimate.sampling_half_width for (_, name), estimate in self.estimates.items() if name in tested]
 
 
 def gather(results: ComparisonResults) -> ComparisonContent:
@@ -125,7 +107,6 @@ def gather(results: ComparisonResults) -> ComparisonContent:
     comparisons = compare_pairs(estimates, pairs)
     with_baseline = compare_with_baseline(spec, estimates, comparisons, targets)
     failures = {trial: reason for trial in results.trials if (reason := results.failure(trial)) is not None}
-    costs = training_costs(spec, history)
     return ComparisonContent(
         results=results,
         targets=targets,
@@ -139,23 +120,13 @@ def gather(results: ComparisonResults) -> ComparisonContent:
         rankings=rank_methods(spec, estimates, comparisons, targets),
         baseline_comparisons=with_baseline,
         comparisons=comparisons,
-        costs=costs,
-        devices=device_targets(targets.values()),
-        compensation_effects=compensation_effects(estimates, comparisons, spec.labels, targets.values()),
+        costs=training_costs(spec, history),
         failures={str(trial): reason for trial, reason in failures.items()},
         missing=len(_unfinished_trials(results, frame) - set(failures)),
         landscapes=loss_surfaces(results),
-        coverage=results.coverage,
-        environments=results.environments,
-        spec_text=(results.folder / SPEC).read_text(encoding="utf-8"),
         images=_images(results, targets, frame),
         scale_note=scale_note(spec),
     )
-
-
-def device_targets(targets: Iterable[Target]) -> list[CrossbarTarget]:
-    """Return the crossbar targets, without those that only add a compensation."""
-    return [t for t in targets if isinstance(t, CrossbarTarget) and t.corrects is None]
 
 
 def _unfinished_trials(results: ComparisonResults, frame: pd.DataFrame) -> set[Trial]:

@@ -69,15 +69,6 @@ def loss_surfaces(results: ComparisonResults) -> dict[str, SurfacesByMethod]:
     }
 
 
-def surface_rows(landscape: Landscape, surfaces: SurfacesByMethod) -> list[tuple[str, int, float, float, float]]:
-    """Return rows (method, models, coordinate along the first direction, along the second, loss) of all points."""
-    return [
-        (method, surface.models, *landscape.coordinates(number), float(loss))
-        for method, surface in surfaces.items()
-        for number, loss in enumerate(surface.loss.ravel())
-    ]
-
-
 def landscape_figure(name: str, landscape: Landscape, surfaces: SurfacesByMethod) -> RenderedFigure | None:
     """Draw one contour panel per method, with the same logarithmic levels in all panels.
 

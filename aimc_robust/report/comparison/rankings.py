@@ -9,13 +9,12 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 from typing import Literal
 
+from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.difference_table import Comparison, Key
 from aimc_robust.targets.target import CrossbarTarget, Target
 
-Estimates = Mapping[Key, AccuracyEstimate]
-"""(label, target) -> estimate."""
 Comparisons = Mapping[tuple[Key, Key], Comparison]
 """(first, second) -> comparison, of all comparisons of the page."""
 Status = Literal["above", "below", "unpaired", ""]
@@ -65,27 +64,6 @@ class BaselineComparison:
     def settled(self) -> bool:
         """Whether the best method is settled to be above the baseline."""
         return self.comparison is not None and self.comparison.sign > 0
-
-
-@dataclass(frozen=True)
-class CompensationEffect:
-    """Effect of a compensation on the accuracy of one method, on the same chips.
-
-    Attributes:
-        target: The target without compensation.
-        method: Label of the method.
-        compensation: Names of the compensations, joined by "and".
-        before: Accuracy without compensation.
-        after: Accuracy with compensation.
-        comparison: after - before.
-    """
-
-    target: str
-    method: str
-    compensation: str
-    before: AccuracyEstimate
-    after: AccuracyEstimate
-    comparison: Comparison
 
 
 def baseline_pairs(spec: ComparisonSpec, estimates: Estimates, targets: Iterable[str]) -> Iterator[tuple[Key, Key]]:
@@ -149,20 +127,6 @@ def compensation_pairs(
         if isinstance(target, CrossbarTarget) and target.corrects is not None:
             pairs = [((label, target.name), (label, target.corrects)) for label in labels]
             yield from (pair for pair in pairs if pair[0] in estimates and pair[1] in estimates)
-
-
-def compensation_effects(
-    estimates: Estimates, comparisons: Comparisons, labels: Sequence[str], targets: Iterable[Target]
-) -> list[CompensationEffect]:
-    """Return the effect of each target's compensation on each method that has rows with and without it."""
-    crossbars = [target for target in targets if isinstance(target, CrossbarTarget)]
-    names = {target.name: " and ".join(target.deployment.compensation) for target in crossbars}
-    return [
-        CompensationEffect(
-            before[1], before[0], names[after[1]], estimates[before], estimates[after], comparisons[after, before]
-        )
-        for after, before in compensation_pairs(estimates, labels, targets)
-    ]
 
 
 def _baselines(spec: ComparisonSpec) -> dict[str, str]:

@@ -7,11 +7,13 @@ from functools import partial
 from typing import Literal
 
 from aimc_robust.errors import InputError
+from aimc_robust.experiments.results.filenames import SPEC
+from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.comparison import accuracy_figures, table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import landscape_figure
-from aimc_robust.report.device_section import widest_ranges
+from aimc_robust.report.comparison.rankings import compensation_pairs
 from aimc_robust.report.formatting import MISSING, format_ci, format_number, format_significant
 from aimc_robust.report.page_model import (
     Block,
@@ -27,6 +29,8 @@ from aimc_robust.report.page_model import (
     Table,
     codes,
 )  # fmt: skip
+from aimc_robust.statistics.difference_table import Key
+from aimc_robust.targets.target import CrossbarTarget
 
 
 def intro(content: ComparisonContent) -> list[Block | None]:
@@ -66,7 +70,7 @@ def summary(content: ComparisonContent) -> Section:
             items.append(
                 f"`{c.target}`: **{c.best}** reaches {c.means[c.best]:.2f} %, "
                 f"{c.baseline} {c.means[c.baseline]:.2f} %. Difference on the same chips: "
-                f"{text.format_difference(difference)}{text.model_count_note(content, difference)}."
+                f"{text.format_difference(difference)}{_count_note(content, difference.seeds)}."
                 + ("" if c.best == c.highest else f" {c.highest} has {c.means[c.highest]:.2f} %, not settled.")
             )
         else:
@@ -76,6 +80,11 @@ def summary(content: ComparisonContent) -> Section:
         for baseline, targets in sorted(unsettled.items())
     ]
     return Section("Summary", [Bullets(items, "summary") if items else "No two methods have results to compare yet."])
+
+
+def _count_note(content: ComparisonContent, models: int) -> str:
+    requested = len(content.results.spec.train_seeds)
+    return "" if models == requested else f" (over the {models} of {requested} models that both methods have)"
 
 
 def accuracy(content: ComparisonContent) -> Section:
@@ -192,24 +201,32 @@ def failures(content: ComparisonContent) -> Section | None:
 
 def compensation(content: ComparisonContent) -> Section | None:
     """Compare each device with and without its digital compensation."""
+    crossbars = [target for target in content.targets.values() if isinstance(target, CrossbarTarget)]
+    names = {target.name: " and ".join(target.deployment.compensation) for target in crossbars}
+
+    def accuracy_text(key: Key) -> str:
+        return f"{format_number(content.estimates[key].mean)} {format_ci(content.estimates[key])}"
+
     rows = [
         [
-            ("target", effect.target),
-            ("method", effect.method),
-            ("without [%]", f"{format_number(effect.before.mean)} {format_ci(effect.before)}"),
-            ("with [%]", f"{format_number(effect.after.mean)} {format_ci(effect.after)}"),
-            ("difference", text.format_comparison(effect.comparison)),
-            ("compensation", effect.compensation),
+            ("target", before[1]),
+            ("method", before[0]),
+            ("without [%]", accuracy_text(before)),
+            ("with [%]", accuracy_text(after)),
+            ("difference", text.format_comparison(content.comparisons[after, before])),
+            ("compensation", names[after[1]]),
         ]
-        for effect in content.compensation_effects
+        for after, before in compensation_pairs(content.estimates, content.results.spec.labels, crossbars)
     ]
     note = Prose("Digital corrections, compared with the same chips without them. settled: see [Terms](#terms).")
     return Section("Compensation", [note, Table("Compensation", rows)]) if rows else None
 
 
 def devices(content: ComparisonContent) -> Section | None:
-    """Describe the devices."""
-    return device_section.device_section(content.devices, content.coverage, partial(widest_ranges, content.results))
+    """Describe the devices; those that only add a compensation are left out."""
+    targets = [t for t in content.targets.values() if isinstance(t, CrossbarTarget) and t.corrects is None]
+    results = content.results
+    return device_section.device_section(targets, results.coverage, partial(device_section.widest_ranges, results))
 
 
 def reproduction(content: ComparisonContent) -> Section:
@@ -223,7 +240,8 @@ def reproduction(content: ComparisonContent) -> Section:
         "These results were produced in several environments, with different versions or numbers of threads. A run "
         "in a single environment may differ in the last digits."
     )
-    warnings = [Prose(several, "warning")] if len(content.environments) > 1 else []
-    notes = device_section.environment_notes(content.environments)
-    files = Files(table_files.row_files(content))
-    return Section("How to reproduce", [how, *warnings, *notes, files, Code(content.spec_text)])
+    environments, spec_text = content.results.environments, (content.results.folder / SPEC).read_text(encoding="utf-8")
+    warnings = [Prose(several, "warning")] if len(environments) > 1 else []
+    notes = device_section.environment_notes(environments)
+    files = Files({"evaluations.csv": partial(csv_text, content.frame)})
+    return Section("How to reproduce", [how, *warnings, *notes, files, Code(spec_text)])

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.formatting import MISSING, format_ci
 from aimc_robust.statistics.difference_table import Comparison
 from aimc_robust.statistics.paired_difference import PairedDifference
@@ -22,14 +21,6 @@ def format_comparison(comparison: Comparison) -> str:
     if comparison.difference is None:
         return "unpaired"
     return f"{format_difference(comparison.difference)}, {'' if comparison.settled else 'not '}settled"
-
-
-def model_count_note(content: ComparisonContent, difference: PairedDifference) -> str:
-    """Return a note if a difference covers fewer trained models than the spec requests; else an empty text."""
-    requested = len(content.results.spec.train_seeds)
-    if difference.seeds == requested:
-        return ""
-    return f" (over the {difference.seeds} of {requested} models that both methods have)"
 
 
 def method_settings(spec: ComparisonSpec, label: str) -> str:

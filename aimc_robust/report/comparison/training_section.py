@@ -54,7 +54,7 @@ def _recipe(content: ComparisonContent) -> str:
         f"{recipe.momentum}, weight decay {recipe.weight_decay}, label smoothing {recipe.label_smoothing}{exception}. "
         f"{text.checkpoint_note(spec)} FLOPs: forward and backward passes per update relative to SGD, which takes one. "
         "Time per epoch: median over epochs and training seeds, including validation, relative to sgd with the same "
-        f"network and images{doubt if len(content.environments) > 1 else ''}."
+        f"network and images{doubt if len(content.results.environments) > 1 else ''}."
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +106,7 @@ def gather(results: EvaluationResults) -> EvaluationContent:
         estimates=estimates,
         targets=targets,
         families=group_by_device(targets),
-        rows=[row | _seed_text(estimates, row) for row in _rows(summary_table(estimates, threshold=spec.threshold))],
+        rows=_rows(summary_table(estimates, threshold=spec.threshold)),
         metrics=extra_metrics(table) if len(table) else [],
         losses=_losses(estimates),
         differences=_rows(paired_differences(spec, estimates)),
@@ -117,10 +116,6 @@ def gather(results: EvaluationResults) -> EvaluationContent:
         notes=results.read_json_file(NOTES) or [],
         missing=len(spec.labels) * len(targets) - len(estimates),
     )
-
-
-def _seed_text(estimates: Estimates, row: Mapping[str, Any]) -> dict[str, str]:
-    return {"seed_text": estimates[row["model"], row["target"]].components.seed_text}
 
 
 def _rows(frame: pd.DataFrame) -> Rows:

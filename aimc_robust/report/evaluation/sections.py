@@ -124,7 +124,8 @@ def _accuracy_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tu
     if _is_skewed(row):
         skewed = f"skewed {format_interval(row['skewed_low'], row['skewed_high'], 2)}"
     several = {"model": row["model"]} if len(spec.labels) > 1 else {}
-    seeds = {"sd_seed\nwithout noise": f"{format_number(row['sd_seed'])}\n{row['seed_text']}"}
+    without_noise = content.estimates[row["model"], row["target"]].components.seed_text
+    seeds = {"sd_seed\nwithout noise": f"{format_number(row['sd_seed'])}\n{without_noise}"}
     share = {}
     if spec.threshold is not None:
         share[f"yield\nchips of {spec.threshold:g} % or more"] = f"{format_number(row['yield'], 0)} %\n{_yield_ci(row)}"
