@@ -31,5 +31,6 @@ def page_files(page: Page, stem: str = "report") -> Contents:
     contents: Contents = dict(zip(tables, made, strict=False))
     drawn = {id(figure): result for figure, result in zip(figures, made[len(tables) :], strict=True) if result}
     for result in drawn.values():
-        contents |= {f"figures/{result.name}.svg": result.svg_document, f"figures/{result.name}.png": result.png}
+        svg = f'<?xml version="1.0" encoding="utf-8" standalone="no"?>\n{result.svg}'
+        contents |= {f"figures/{result.name}.svg": svg, f"figures/{result.name}.png": result.png}
     return contents | {f"{stem}.md": render_markdown(page), f"{stem}.html": render_html(page, drawn)}

@@ -55,11 +55,6 @@ class RenderedFigure:
     svg: str
     png: bytes
 
-    @property
-    def svg_document(self) -> str:
-        """The SVG element as a standalone file."""
-        return f'<?xml version="1.0" encoding="utf-8" standalone="no"?>\n{self.svg}'
-
 
 def figure_style(**overrides: Any) -> AbstractContextManager[None]:
     """Return a context of the common style; overrides are rc parameters with `_` for `.`, such as `font_size=9`."""
@@ -146,19 +141,13 @@ def add_legend(figure: Figure, axes: Axes, others: str = "") -> None:
 
 def render_figure(figure: Figure, name: str) -> RenderedFigure:
     """Render a figure to SVG and PNG; equal figures give equal bytes. The figure's layout engine is removed."""
-    element, buffer = svg_element(figure, name), io.BytesIO()
-    figure.set_layout_engine("none")  # keep the layout that was computed for the SVG
-    figure.set_dpi(DPI)
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-    return RenderedFigure(name, element, buffer.getvalue())
-
-
-def svg_element(figure: Figure, name: str) -> str:
-    """Render a figure as an SVG element whose ids start with `name`, so that several figures fit in one page."""
-    buffer = io.StringIO()
+    svg, png = io.StringIO(), io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         # Not savefig, which draws everything twice.
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    element = text[text.index("<svg") :]
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", element)
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
+    figure.set_layout_engine("none")  # keep the layout that was computed for the SVG
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+    text = svg.getvalue()
+    element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text[text.index("<svg") :])
+    return RenderedFigure(name, element, png.getvalue())

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aimc_robust.devices.limits import time_text
-from aimc_robust.report.evaluation.content import AttributionResult, EvaluationContent, LossPrediction, Rows
+from aimc_robust.report.evaluation.content import EvaluationContent, Rows
 from aimc_robust.report.figures import accuracy
 from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure, wrap_name
 
@@ -57,9 +57,9 @@ def chip_accuracies(content: EvaluationContent) -> RenderedFigure | None:
     return accuracy.accuracy_by_target(targets, estimates, styles, name="chips", others="models", with_chips=True)
 
 
-def attribution(result: AttributionResult) -> RenderedFigure:
+def attribution(sources: Rows, layers: Rows, name: str) -> RenderedFigure:
     """Draw the cost of each error source and layer alone as bars, and the accuracy regained without it as diamonds."""
-    parts = [part for part in (result.sources, result.layers[:MAX_LAYERS]) if part]
+    parts = [part for part in (sources, layers[:MAX_LAYERS]) if part]
     heights = [len(part) + 1.4 for part in parts]
     with figure_style():
         figure = Figure(figsize=(6.4, 0.7 + 0.3 * sum(heights)), layout="constrained")
@@ -69,7 +69,7 @@ def attribution(result: AttributionResult) -> RenderedFigure:
         all_axes[-1].set_xlabel("points of accuracy")
         handles, names = all_axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=2)
-        return render_figure(figure, f"attribution-{result.model}-{result.target}")
+        return render_figure(figure, f"attribution-{name}")
 
 
 def _cost_bars(axes: Axes, rows: Rows) -> None:
@@ -86,9 +86,9 @@ def _cost_bars(axes: Axes, rows: Rows) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def loss_prediction(prediction: LossPrediction) -> RenderedFigure:
+def loss_prediction(predictions: Rows, name: str) -> RenderedFigure:
     """Draw the loss over the error scale: Monte Carlo with its interval, and the prediction."""
-    rows = sorted(prediction.rows, key=lambda row: row["scale"])
+    rows = sorted(predictions, key=lambda row: row["scale"])
     scales = np.array([row["scale"] for row in rows])
     with figure_style():
         figure = Figure(figsize=(4.6, 3.2), layout="constrained")
@@ -108,7 +108,7 @@ def loss_prediction(prediction: LossPrediction) -> RenderedFigure:
         axes.set_xlabel("error scale (1: the device's own errors)")
         axes.set_ylabel("loss [nats]")
         axes.legend(fontsize=9)
-        return render_figure(figure, f"loss-prediction-{prediction.model}-{prediction.target}")
+        return render_figure(figure, f"loss-prediction-{name}")
 
 
 def _half_widths(rows: Rows, key: str) -> npt.NDArray[np.float64]:

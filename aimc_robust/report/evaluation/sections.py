@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 from aimc_robust.devices.limits import time_text
+from aimc_robust.experiments.results.evaluation import NOTES
+from aimc_robust.experiments.results.evaluation_tables import paired_differences
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent
@@ -45,12 +47,13 @@ def intro(content: EvaluationContent) -> list[Block | None]:
         f"Unfinished: {content.missing} of {len(spec.labels) * len(content.targets)} results are missing. Run the same "
         "command again to continue."
     )
+    notes = content.results.read_json_file(NOTES)
     question = f"Which accuracy {models} reach when the weights are stored in each memory{ageing}?"
     return [
         Prose(question, "question"),
         Prose(summary),
         Prose(unfinished, "warning") if content.missing else None,
-        Bullets(content.notes, "warning") if content.notes else None,
+        Bullets(notes, "warning") if notes else None,
     ]
 
 
@@ -161,7 +164,7 @@ def differences(content: EvaluationContent) -> Section | None:
             ("p, corrected", format_p_value(row["p_holm"])),
             ("settled", "yes" if row["settled"] else "no" if row["pairs"] else "unpaired"),
         ]
-        for row in content.differences
+        for row in paired_differences(content.results.spec, content.estimates).to_dict("records")
     ]
     models = "the trained models that both sides have and their chips, or over chips if there is only one model"
     note = Prose(terms.corrected_p(over=models if content.replicated else "chips"))
