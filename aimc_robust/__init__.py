@@ -62,9 +62,9 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate as AccuracyEstimate
     from aimc_robust.statistics.binomial import Yield as Yield
     from aimc_robust.statistics.crossed_effects import VarianceComponents as VarianceComponents
-    from aimc_robust.statistics.difference_table import difference_table as difference_table
-    from aimc_robust.statistics.difference_table import holm as holm
     from aimc_robust.statistics.paired_difference import PairedDifference as PairedDifference
+    from aimc_robust.statistics.paired_difference import difference_table as difference_table
+    from aimc_robust.statistics.paired_difference import holm as holm
     from aimc_robust.statistics.paired_difference import paired_difference as paired_difference
     from aimc_robust.training.config import EarlyStopping as EarlyStopping
     from aimc_robust.training.config import TrainingConfig as TrainingConfig
@@ -125,8 +125,7 @@ _MODULES = {
     "statistics.accuracy_estimate": ["AccuracyEstimate"],
     "statistics.binomial": ["Yield"],
     "statistics.crossed_effects": ["VarianceComponents"],
-    "statistics.difference_table": ["difference_table", "holm"],
-    "statistics.paired_difference": ["PairedDifference", "paired_difference"],
+    "statistics.paired_difference": ["PairedDifference", "difference_table", "holm", "paired_difference"],
     "training.config": ["EarlyStopping", "TrainingConfig"],
     "training.fabric": ["Machine"],
     "training.loop": ["TrainingResult", "train"],

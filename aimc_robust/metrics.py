@@ -61,15 +61,9 @@ class Measurement(NamedTuple):
 
 @torch.inference_mode()
 def measure(model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Metric] | None = None) -> Measurement:
-    """Measure accuracy, loss and metrics of a model.
+    """Measure accuracy, loss and metrics of a model in its current mode (set evaluation mode first).
 
-    Args:
-        model: Model, run in its current mode (set evaluation mode first).
-        batches: (inputs, labels) batches.
-        metrics: Name -> function; all outputs are kept in memory only if there are metrics.
-
-    Returns:
-        The measurement.
+    All outputs are kept in memory only if there are metrics.
 
     Raises:
         DataError: if there are no images or labels do not match the outputs.
@@ -95,11 +89,7 @@ def measure(model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Me
 
 
 def labelled(batch: Any) -> Batch:
-    """Return a batch after a check that it is a pair of inputs and labels.
-
-    Raises:
-        DataError: if it is not.
-    """
+    """Return a batch. Raise DataError if it is no pair of inputs and labels."""
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise DataError(f"expected an (inputs, labels) pair as each batch, got {reprlib.repr(batch)}.")
     for part in batch:
@@ -131,7 +121,7 @@ def metric_columns(names: Sequence[str]) -> dict[str, str]:
     """Return column -> name of metrics that are named as in METRICS or as `package.module:function`.
 
     Raises:
-        InputError: if a name has neither form, or two metrics would share a column.
+        InputError: if a name has neither form, or is that of another column.
     """
     columns: dict[str, str] = {}
     for name in names:
@@ -145,11 +135,7 @@ def metric_columns(names: Sequence[str]) -> dict[str, str]:
 
 
 def load_metrics(names: Sequence[str]) -> dict[str, Metric]:
-    """Return column -> metric; those of the user's own are imported.
-
-    Raises:
-        InputError: if a name is invalid, or its function cannot be imported.
-    """
+    """Return column -> metric; those of the user's own are imported. Raise InputError as `metric_columns`."""
     return {
         column: METRICS[name] if name in METRICS else import_callable(name, what="metric")
         for column, name in metric_columns(names).items()

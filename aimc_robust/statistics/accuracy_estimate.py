@@ -11,8 +11,7 @@ import pandas as pd
 from aimc_robust.errors import InputError, require_finite, require_whole, unknown_name
 from aimc_robust.statistics.binomial import Yield, clopper_pearson, sampling_half_width
 from aimc_robust.statistics.crossed_effects import CrossedEffects, VarianceComponents, chip_matrix, variance_components
-from aimc_robust.statistics.skewed_interval import hall_interval, skewness
-from aimc_robust.statistics.t_interval import mean_error
+from aimc_robust.statistics.t_interval import hall_interval, mean_error, skewness
 
 PERCENTAGES = ("accuracy", "top5")  # of images: their sampling error is binomial
 
@@ -159,7 +158,7 @@ class AccuracyEstimate:
 
     @property
     def skewed_ci(self) -> tuple[float, float]:
-        """95 % interval of one model's mean [percent] that allows for skewed chips (`skewed_interval.hall_interval`).
+        """95 % interval of one model's mean [percent] that allows for skewed chips (`t_interval.hall_interval`).
 
         NaN with several models, whose chip means are hardly skewed, with fewer than five chips, and after a pilot.
         """

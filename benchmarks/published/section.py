@@ -22,7 +22,7 @@ from aimc_robust.report.formatting import (
 from aimc_robust.report.markdown_page import markdown_table
 from aimc_robust.report.page_model import Block, Bullets, Cell, Files, Prose, Row, Section, Table
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import Key
+from aimc_robust.statistics.paired_difference import Key
 
 from .claims import HELD, NOT_HELD, ClaimResult, check_claims, claim_pairs
 from .layout import Layout, read_layout

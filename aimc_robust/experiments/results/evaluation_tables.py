@@ -14,7 +14,7 @@ from aimc_robust.experiments.results.summary import Key, summary_table
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.io.atomic import atomic_write
 from aimc_robust.io.csv_text import csv_text
-from aimc_robust.statistics.difference_table import difference_table
+from aimc_robust.statistics.paired_difference import difference_table
 from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget
 
 Deployable = TypeVar("Deployable", bound=DeployableTarget)
@@ -38,7 +38,7 @@ def write_tables(results: EvaluationResults) -> None:
 
 
 def paired_differences(spec: EvaluationSpec, estimates: Estimates) -> pd.DataFrame:
-    """Return paired differences, with p values corrected over the whole table (`statistics.difference_table`).
+    """Return paired differences, with p values corrected over the whole table (`statistics.paired_difference`).
 
     Pairs are: two models on each target; for each model two devices at the same time, and each later time of a device
     and its first.

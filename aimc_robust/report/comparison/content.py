@@ -27,7 +27,7 @@ from aimc_robust.report.comparison.rankings import (
     rank_methods,
 )
 from aimc_robust.report.plot_style import Styles, curve_styles
-from aimc_robust.statistics.difference_table import compare_pairs
+from aimc_robust.statistics.paired_difference import compare_pairs
 from aimc_robust.targets.target import Target
 
 MAX_TARGETS_PER_TABLE = 6  # columns that fit a printed page

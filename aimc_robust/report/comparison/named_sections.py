@@ -10,7 +10,7 @@ from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.io.user_code import import_callable
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import Key
+from aimc_robust.statistics.paired_difference import Key
 
 
 def load_section(reference: str, results: ComparisonResults) -> Callable[..., Any]:

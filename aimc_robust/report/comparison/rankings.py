@@ -12,7 +12,7 @@ from typing import Literal
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import Comparison, Key
+from aimc_robust.statistics.paired_difference import Comparison, Key
 from aimc_robust.targets.target import CrossbarTarget, Target
 
 Comparisons = Mapping[tuple[Key, Key], Comparison]

@@ -29,7 +29,7 @@ from aimc_robust.report.page_model import (
     Table,
     codes,
 )  # fmt: skip
-from aimc_robust.statistics.difference_table import Key
+from aimc_robust.statistics.paired_difference import Key
 from aimc_robust.targets.target import CrossbarTarget
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.report.formatting import MISSING, format_ci
-from aimc_robust.statistics.difference_table import Comparison
-from aimc_robust.statistics.paired_difference import PairedDifference
+from aimc_robust.statistics.paired_difference import Comparison, PairedDifference
 
 
 def format_difference(difference: PairedDifference) -> str:

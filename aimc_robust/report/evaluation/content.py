@@ -9,7 +9,7 @@ from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.evaluation_tables import group_by_device
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.results.summary import extra_metrics, summary_table
-from aimc_robust.statistics.difference_table import DIGITAL, difference_table
+from aimc_robust.statistics.paired_difference import DIGITAL, difference_table
 from aimc_robust.targets.target import CrossbarTarget, DeployableTarget
 
 Rows = list[dict[str, Any]]

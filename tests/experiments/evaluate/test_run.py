@@ -25,7 +25,7 @@ from aimc_robust.io.atomic import read_json, read_rows
 from aimc_robust.metrics import RESERVED
 from aimc_robust.report.write import write_report
 from aimc_robust.statistics.crossed_effects import CrossedEffects
-from aimc_robust.statistics.skewed_interval import hall_interval
+from aimc_robust.statistics.t_interval import hall_interval
 from aimc_robust.statistics.two_stage_sampling import chips_needed
 
 TABLES = ("evaluations", "summary", "differences", "attribution", "prediction", "prediction_layers", "validity")
