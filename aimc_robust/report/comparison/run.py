@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ProgressGroup
 from aimc_robust.experiments.callbacks.tensorboard import TensorBoard
@@ -14,13 +14,6 @@ from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.io.user_code import import_callable
 from aimc_robust.report.freshness import report_is_current
 from aimc_robust.training.fabric import Machine
-
-
-class ReportedComparison(NamedTuple):
-    """A comparison that has a report: the path of report.html, and the names of the trials that failed."""
-
-    report: Path
-    failed: list[str]
 
 
 def compare_and_report(
@@ -34,8 +27,10 @@ def compare_and_report(
     machine: Machine,
     tensorboard: bool = False,
     **options: Any,
-) -> ReportedComparison:
+) -> tuple[Path, list[str]]:
     """Run the unfinished trials as `experiments.compare.compare` does, and write the report unless it is up to date.
+
+    Returns the path of report.html, and the names of the trials that failed.
 
     Args:
         spec: The spec, a TOML file.
@@ -69,9 +64,9 @@ def compare_and_report(
     )
     report = folder / "report.html"
     if not machine.is_first:
-        return ReportedComparison(report, [])
+        return report, []
     if not report_is_current(folder):
         from aimc_robust.report.write import write_report  # slow to import, and a finished comparison does not need it
 
         write_report(folder)
-    return ReportedComparison(report, [str(trial) for trial in outcome.failed])
+    return report, [str(trial) for trial in outcome.failed]

@@ -10,7 +10,7 @@ from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.filenames import SPEC
 from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report import device_section, terms
-from aimc_robust.report.comparison import accuracy_figures, table_files, text
+from aimc_robust.report.comparison import figures, table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import landscape_figure
 from aimc_robust.report.comparison.rankings import compensation_pairs
@@ -94,12 +94,12 @@ def accuracy(content: ComparisonContent) -> Section:
     )
     sampling = terms.sampling_note([count for _, count in content.images], content.sampling_half_widths)
     by_target = Figure(
-        partial(accuracy_figures.accuracy_by_target, content),
+        partial(figures.accuracy_by_target, content),
         "Accuracy of each method on each target",
         "Accuracy by target, with 95 % intervals.",
     )
     by_sigma = Figure(
-        partial(accuracy_figures.accuracy_by_sigma, content),
+        partial(figures.accuracy_by_sigma, content),
         "Accuracy over the strength of Gaussian weight noise",
         "Accuracy under Gaussian weight noise of increasing strength, with 95 % intervals. All strengths use the same "
         "random draws, scaled.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from aimc_robust.errors import exact_text
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.report.formatting import MISSING, format_ci
 from aimc_robust.statistics.paired_difference import Comparison, PairedDifference
@@ -78,7 +79,8 @@ def checkpoint_note(spec: ComparisonSpec) -> str:
     stopping = spec.config().early_stopping
     if stopping is None:
         return "The last epoch of each training is evaluated."
-    sigmas = " and ".join(filter(None, [", ".join(f"{s:g}" for s in stopping.sigmas[:-1]), f"{stopping.sigmas[-1]:g}"]))
+    *others, last = map(exact_text, stopping.sigmas)
+    sigmas = f"{', '.join(others)} and {last}" if others else last
     per_sigma = ", one epoch per sigma" if len(stopping.sigmas) > 1 else ""
     start = (
         "The epoch of each training with the highest accuracy under Gaussian weight noise of sigma "

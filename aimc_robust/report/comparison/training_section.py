@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from aimc_robust.report.comparison import text
-from aimc_robust.report.comparison import training_figures as figures
+from aimc_robust.report.comparison import figures, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.histories import MeanRows
 from aimc_robust.report.formatting import MISSING, format_ratio, format_significant

@@ -12,8 +12,8 @@ import pytest
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.report.comparison.accuracy_figures import curves_over_sigma
 from aimc_robust.report.comparison.content import gather
+from aimc_robust.report.comparison.figures import curves_over_sigma
 from aimc_robust.report.write import write_report
 
 
