@@ -84,18 +84,17 @@ def describe_target(target: CrossbarTarget) -> str:
 
 def _layout(weights: WeightLayout, arrays: ArraySize, device: Device) -> list[str]:
     low, high = device.programming_window
-    parts = [f"{weights.mapping.description} mapping", f"window {low:g} to {high:g} {device.cell.unit}"]
-    if weights.cell_bits:
-        parts.append(f"{weights.cell_bits} bits per cell")
-    if weights.weight_percentile < 1:
-        parts.append(f"weights clipped at the {weights.weight_percentile:g} quantile")
-    if weights.scaling == "column":
-        parts.append("one scale per output column")
-    if arrays.bias_rows:
-        parts.append(f"biases in {arrays.bias_rows} rows")
-    if arrays.rows or arrays.columns:
-        parts.append(f"arrays of at most {arrays.rows or 'any'} rows and {arrays.columns or 'any'} columns")
-    return parts
+    parts = {
+        f"{weights.mapping.description} mapping": True,
+        f"window {low:g} to {high:g} {device.cell.unit}": True,
+        f"{weights.cell_bits} bits per cell": weights.cell_bits,
+        f"weights clipped at the {weights.weight_percentile:g} quantile": weights.weight_percentile < 1,
+        "one scale per output column": weights.scaling == "column",
+        f"biases in {arrays.bias_rows} rows": arrays.bias_rows,
+        f"arrays of at most {arrays.rows or 'any'} rows and {arrays.columns or 'any'} columns": arrays.rows
+        or arrays.columns,
+    }
+    return [text for text, applies in parts.items() if applies]
 
 
 def _converters(periphery: Periphery) -> list[str]:
@@ -114,19 +113,17 @@ def _converters(periphery: Periphery) -> list[str]:
 
 
 def _errors(device: Device) -> list[str]:
-    parts = []
-    if device.cell.has_read_noise:
-        parts.append("read noise at every matrix-vector multiply" if device.read_noise else "read noise off")
-    if not device.programming:
-        parts.append("programming error off")
-    if not device.drift:
-        parts.append("drift off")
-    if device.error_scale != 1:
-        parts.append(f"programming error scaled by {device.error_scale:g}")
-    if device.stuck is not None:
-        low, high = device.stuck
-        parts.append(f"{100 * low:g} % of cells stuck low, {100 * high:g} % stuck high")
-    return parts
+    low, high = device.stuck or (0.0, 0.0)
+    has_read_noise = device.cell.has_read_noise
+    parts = {
+        "read noise at every matrix-vector multiply": has_read_noise and device.read_noise,
+        "read noise off": has_read_noise and not device.read_noise,
+        "programming error off": not device.programming,
+        "drift off": not device.drift,
+        f"programming error scaled by {device.error_scale:g}": device.error_scale != 1,
+        f"{100 * low:g} % of cells stuck low, {100 * high:g} % stuck high": device.stuck is not None,
+    }
+    return [text for text, applies in parts.items() if applies]
 
 
 def widest_ranges(results: ComparisonResults, target: Target) -> LayerSpans:
