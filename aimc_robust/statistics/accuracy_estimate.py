@@ -93,14 +93,6 @@ class AccuracyEstimate:
         """Accuracies [percent] as a matrix of models and chips, with the analysis of its variance."""
         return CrossedEffects(chip_matrix(*self.sorted_rows))
 
-    @property
-    def accuracies(self) -> pd.Series:
-        """Accuracy [percent], indexed by (seed, chip) in ascending order."""
-        seeds, chips, accuracies = self.sorted_rows
-        return pd.Series(
-            accuracies, pd.MultiIndex.from_arrays([seeds, chips], names=["train_seed", "chip"]), name="accuracy"
-        )
-
     @cached_property
     def mean(self) -> float:
         """Mean over models of their chip means [percent]."""
@@ -178,9 +170,9 @@ class AccuracyEstimate:
     @property
     def worst(self) -> WorstChip:
         """Chip with the lowest accuracy. For a column in which lower is better, this is the best chip."""
-        values = self.accuracies
-        seed, chip = values.idxmin()
-        return WorstChip(float(values.min()), int(seed), int(chip))
+        seeds, chips, accuracies = self.sorted_rows
+        lowest = int(accuracies.argmin())
+        return WorstChip(float(accuracies[lowest]), int(seeds[lowest]), int(chips[lowest]))
 
     @property
     def sampling_half_width(self) -> float:

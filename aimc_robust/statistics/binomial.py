@@ -9,7 +9,7 @@ from aimc_robust.statistics.t_interval import CONFIDENCE
 
 @dataclass(frozen=True)
 class Yield:
-    """Percentage of chips whose accuracy is at least `threshold`, with its 95 % interval.
+    """Percentage of chips whose accuracy is at least `threshold` [percent], with its 95 % interval.
 
     The interval is Clopper and Pearson's: for a number of chips fixed in advance its coverage is never below 95 %,
     whatever the distribution of the accuracies. It is valid for further chips of the given models (`covers`), not for
@@ -20,9 +20,7 @@ class Yield:
     Attributes:
         share: Yield [percent].
         ci: 95 % interval of the yield [percent]; NaN with a single chip per model.
-        above: Number of chips that reach the threshold.
-        chips: Number of chips of all models.
-        threshold: Lowest accuracy that counts as success [percent].
+        above: Number of chips, of the `chips` of all models, that reach the threshold.
         covers: Population of the interval, "chips of this model" or "chips of these models".
     """
 

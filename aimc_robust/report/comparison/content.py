@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.results.summary import extra_metrics
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.atomic import Row
+from aimc_robust.io.user_code import import_callable
 from aimc_robust.report.comparison.histories import MeanRows, MethodCost, mean_rows, training_costs
 from aimc_robust.report.comparison.landscapes import SurfacesByMethod, loss_surfaces
-from aimc_robust.report.comparison.named_sections import section_pairs
 from aimc_robust.report.comparison.rankings import (
     BaselineComparison,
     Comparisons,
@@ -27,7 +30,7 @@ from aimc_robust.report.comparison.rankings import (
     rank_methods,
 )
 from aimc_robust.report.plot_style import Styles, curve_styles
-from aimc_robust.statistics.paired_difference import compare_pairs
+from aimc_robust.statistics.paired_difference import Key, compare_pairs
 from aimc_robust.targets.target import Target
 
 MAX_TARGETS_PER_TABLE = 6  # columns that fit a printed page
@@ -127,6 +130,33 @@ def gather(results: ComparisonResults) -> ComparisonContent:
         images=_images(results, targets, frame),
         scale_note=scale_note(spec),
     )
+
+
+def load_section(reference: str, results: ComparisonResults) -> Callable[..., Any]:
+    """Import a section's function, found from the working directory and from the results folder upwards."""
+    return import_callable(reference, what="report section", near=[results.folder])
+
+
+def section_pairs(results: ComparisonResults, estimates: Estimates) -> Iterable[tuple[Key, Key]]:
+    """Yield the pairs that the named sections compare, so that the page corrects for them too.
+
+    A section names them by an attribute `pairs` of its function: a function of the spec and the estimates.
+    """
+    for reference in results.spec.report_sections:
+        try:
+            function = load_section(reference, results)
+        except InputError:  # the page says so, in the section's place
+            continue
+        try:
+            pairs = list(function.pairs(results.spec, estimates)) if hasattr(function, "pairs") else []
+        except Exception as error:  # whatever a user's function raises; the rest of the report is written all the same
+            warnings.warn(
+                f"the pairs of report section {reference} cannot be found ({type(error).__name__}: {error}); what it "
+                "compares is neither tested nor counted in the correction.",
+                stacklevel=2,
+            )
+        else:
+            yield from pairs
 
 
 def _unfinished_trials(results: ComparisonResults, frame: pd.DataFrame) -> set[Trial]:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison import sections
-from aimc_robust.report.comparison.content import ComparisonContent, gather
-from aimc_robust.report.comparison.named_sections import load_section
+from aimc_robust.report.comparison.content import ComparisonContent, gather, load_section
 from aimc_robust.report.comparison.training_section import training
 from aimc_robust.report.page_files import Contents, page_files
 from aimc_robust.report.page_model import Page, Prose, Section
