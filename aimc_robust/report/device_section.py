@@ -11,7 +11,6 @@ from aimc_robust.devices.limits import time_text
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.converters import Periphery
 from aimc_robust.hardware.config.device import Device
-from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout
 from aimc_robust.report.figures.device import device_figure
@@ -132,18 +131,13 @@ def widest_ranges(results: ComparisonResults, target: Target) -> LayerSpans:
     Each is from the lowest low to the highest high over the models calibrated so far; empty if there are none.
     """
     calibrated = [ranges for trial in results.trials if (ranges := results.ranges(trial, target.name)) is not None]
-    if not calibrated:
-        return {}
-    return {name: _widest([ranges[name] for ranges in calibrated if name in ranges]) for name in calibrated[0]}
-
-
-def _widest(layers: list[LayerRanges]) -> tuple[Range, list[Range]]:
-    inputs = _union([layer.inputs for layer in layers])
-    return inputs, [_union([layer.outputs[i] for layer in layers]) for i in range(len(layers[0].outputs))]
-
-
-def _union(ranges: list[Range]) -> Range:
-    return min(low for low, _ in ranges), max(high for _, high in ranges)
+    spans: LayerSpans = {}
+    for name in calibrated[0] if calibrated else ():
+        layers = [ranges[name] for ranges in calibrated if name in ranges]
+        parts = zip(*([layer.inputs, *layer.outputs] for layer in layers), strict=True)
+        inputs, *outputs = [(min(low for low, _ in part), max(high for _, high in part)) for part in parts]
+        spans[name] = inputs, outputs
+    return spans
 
 
 def environment_notes(environments: Sequence[Mapping[str, Any]]) -> list[Prose]:

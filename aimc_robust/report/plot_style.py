@@ -125,8 +125,9 @@ def others_label(styles: Styles, what: str) -> str:
     return f"{count} other {what}" if count else ""
 
 
-def add_legend(figure: Figure, axes: Axes, others: str = "") -> None:
-    """Add a legend of the curves in `axes` and of the gray `others` above the figure, which grows with it."""
+def add_legend(figure: Figure, axes: Axes, styles: Styles, what: str) -> None:
+    """Add a legend of the curves in `axes`, and of those that are gray, above the figure, which grows with it."""
+    others = others_label(styles, what)
     handles, labels = axes.get_legend_handles_labels()
     handles = [handle[0] if isinstance(handle, ErrorbarContainer) else handle for handle in handles]  # without bars
     if others:

@@ -11,7 +11,7 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.histories import MeanRows, curve_points
 from aimc_robust.report.figures import accuracy
-from aimc_robust.report.plot_style import RenderedFigure, Styles, add_legend, figure_style, others_label, render_figure
+from aimc_robust.report.plot_style import RenderedFigure, Styles, add_legend, figure_style, render_figure
 from aimc_robust.training.epoch import score_column
 
 SPLITS = ("test", "train")
@@ -62,7 +62,7 @@ def training_curves(spec: ComparisonSpec, means: MeanRows, styles: Styles) -> Re
                 axes.plot(*curve_points(means[method], "epoch", key), **style.line, label=label)
             axes.set_title(title, loc="left", fontsize=10)
         all_axes[-1].set_xlabel("epoch")
-        add_legend(figure, all_axes[0], others_label(styles, "methods"))
+        add_legend(figure, all_axes[0], styles, "methods")
         return render_figure(figure, "training")
 
 

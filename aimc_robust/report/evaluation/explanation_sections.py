@@ -31,16 +31,15 @@ def _groups(content: EvaluationContent, explanation: str) -> Iterator[tuple[str,
 
 def _attribution(model: str, target: str, frame: pd.DataFrame) -> Section:
     whole = frame.iloc[0]
-    sources, layers = (frame[frame["kind"] == kind].to_dict("records") for kind in ("source", "layer"))
+    sources, layers = (frame[frame["kind"] == kind] for kind in ("source", "layer"))
     text = f"Accuracy {whole['exact']:.2f} % without errors, {whole['whole']:.2f} % with all errors."
     for what, rows, describe in (
         ("error sources", sources, lambda name: f"**{name}** ({SOURCES[name]})"),
         ("layers", layers, lambda name: f"`{name}`"),
     ):
-        if rows:  # the largest cost is the first
-            cost = format_number(rows[0]["cost_alone"])
-            text += f" Largest contributor among the {what}: {describe(rows[0]['name'])}, "
-            text += f"which alone costs {cost} points."
+        for row in rows[:1].to_dict("records"):  # the largest cost is the first
+            text += f" Largest contributor among the {what}: {describe(row['name'])}, "
+            text += f"which alone costs {format_number(row['cost_alone'])} points."
     figure = Figure(
         partial(figures.attribution, sources, layers, f"{model}-{target}"),
         "Cost of each error source and layer",
@@ -54,7 +53,7 @@ def _attribution(model: str, target: str, frame: pd.DataFrame) -> Section:
             ("cost alone [points]", _points(row, "cost_alone")),
             ("regained without it [points]", _points(row, "saved")),
         ]
-        for row in sources + layers
+        for row in [*sources.to_dict("records"), *layers.to_dict("records")]
     ]
     note = (
         f"Every row uses the same {int(whole['chips'])} chips. An error source alone: all other sources are off. A "
@@ -116,10 +115,10 @@ def _validity(content: EvaluationContent, predictions: Rows) -> Section | None:
     left_out = {(row["model"], row["target"]): row["left_out"] for row in predictions}
     panels = []
     for model, target, frame in _groups(content, "validity"):
-        rows, missing = frame.to_dict("records"), left_out.get((model, target))
+        missing = left_out.get((model, target))
         without = f" (without {missing})" if missing else ""
-        verdicts = ", ".join(f"{row['scale']:g} × {row['verdict']}" for row in rows)
-        draw = partial(figures.loss_prediction, rows, f"{model}-{target}")
+        verdicts = ", ".join(f"{row['scale']:g} × {row['verdict']}" for row in frame.to_dict("records"))
+        draw = partial(figures.loss_prediction, frame, f"{model}-{target}")
         label = "Predicted and simulated loss over the error scale"
         panels.append(Figure(draw, label, f"**{model} on {target}**{without}: {verdicts}."))
     return Section("Range of validity of the prediction", [Grid(panels, "panels"), Prose(note)]) if panels else None

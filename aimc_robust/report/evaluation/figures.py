@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aimc_robust.devices.limits import time_text
-from aimc_robust.report.evaluation.content import EvaluationContent, Rows
+from aimc_robust.report.evaluation.content import EvaluationContent
 from aimc_robust.report.figures import accuracy
 from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure, wrap_name
 
@@ -57,9 +56,9 @@ def chip_accuracies(content: EvaluationContent) -> RenderedFigure | None:
     return accuracy.accuracy_by_target(targets, estimates, styles, name="chips", others="models", with_chips=True)
 
 
-def attribution(sources: Rows, layers: Rows, name: str) -> RenderedFigure:
+def attribution(sources: pd.DataFrame, layers: pd.DataFrame, name: str) -> RenderedFigure:
     """Draw the cost of each error source and layer alone as bars, and the accuracy regained without it as diamonds."""
-    parts = [part for part in (sources, layers[:MAX_LAYERS]) if part]
+    parts = [part for part in (sources, layers[:MAX_LAYERS]) if len(part)]
     heights = [len(part) + 1.4 for part in parts]
     with figure_style():
         figure = Figure(figsize=(6.4, 0.7 + 0.3 * sum(heights)), layout="constrained")
@@ -72,46 +71,41 @@ def attribution(sources: Rows, layers: Rows, name: str) -> RenderedFigure:
         return render_figure(figure, f"attribution-{name}")
 
 
-def _cost_bars(axes: Axes, rows: Rows) -> None:
+def _cost_bars(axes: Axes, rows: pd.DataFrame) -> None:
     y = np.arange(len(rows))
-    cost, saved = (np.array([row[key] for row in rows], dtype=float) for key in ("cost_alone", "saved"))
-    axes.barh(y - 0.14, cost, height=0.5, color="#9ecae1", label="cost alone")
+    axes.barh(y - 0.14, rows["cost_alone"], height=0.5, color="#9ecae1", label="cost alone")
     options: dict[str, Any] = {"linestyle": "none", "capsize": 2.5, "elinewidth": 1.1}
-    axes.errorbar(cost, y - 0.14, xerr=_half_widths(rows, "cost_alone"), color=COLORS[1], **options)
+    axes.errorbar(rows["cost_alone"], y - 0.14, xerr=_half_widths(rows, "cost_alone"), color=COLORS[1], **options)
     options |= {"color": COLORS[2], "marker": "D", "markersize": 4, "label": "regained without it"}
-    axes.errorbar(saved, y + 0.24, xerr=_half_widths(rows, "saved"), **options)
+    axes.errorbar(rows["saved"], y + 0.24, xerr=_half_widths(rows, "saved"), **options)
     axes.axvline(0.0, color=DARK_GRAY, linewidth=0.8)
-    axes.set_yticks(y, [wrap_name(row["name"]) for row in rows])
+    axes.set_yticks(y, [wrap_name(name) for name in rows["name"]])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
 
 
-def loss_prediction(predictions: Rows, name: str) -> RenderedFigure:
+def _half_widths(rows: pd.DataFrame, key: str) -> pd.Series:
+    """Half-widths of the intervals KEY_low to KEY_high; 0 where nothing was random."""
+    return ((rows[f"{key}_high"] - rows[f"{key}_low"]).astype(float) / 2.0).fillna(0.0)
+
+
+def loss_prediction(predictions: pd.DataFrame, name: str) -> RenderedFigure:
     """Draw the loss over the error scale: Monte Carlo with its interval, and the prediction."""
-    rows = sorted(predictions, key=lambda row: row["scale"])
-    scales = np.array([row["scale"] for row in rows])
+    columns = ["scale", "clean_loss", "mc_loss", "mc_high", "predicted", "predicted_se"]
+    rows = predictions.sort_values("scale")[columns].astype(float)
+    half, error = (rows["mc_high"] - rows["mc_loss"]).fillna(0.0), 1.96 * rows["predicted_se"].fillna(0.0)
+    low, high = rows["predicted"] - error, rows["predicted"] + error
+    options: dict[str, Any] = {"marker": "s", "markersize": 5, "capsize": 3, "linestyle": "none"}
     with figure_style():
         figure = Figure(figsize=(4.6, 3.2), layout="constrained")
         axes = figure.subplots()
-        finite = [row for row in rows if row["mc_loss"] is not None and not math.isnan(row["mc_loss"])]
-        mean = np.array([row["mc_loss"] for row in finite])
-        half = np.nan_to_num(np.array([row["mc_high"] for row in finite], dtype=float) - mean)
-        axes.errorbar(
-            [row["scale"] for row in finite], mean, yerr=half, color=COLORS[2], marker="s", markersize=5, capsize=3,
-            linestyle="none", label="Monte Carlo",
-        )  # fmt: skip
-        predicted = np.array([row["predicted"] for row in rows], dtype=float)
-        error = 1.96 * np.nan_to_num(np.array([row["predicted_se"] for row in rows], dtype=float))
-        axes.plot(scales, predicted, color=COLORS[1], marker="o", markersize=4, linewidth=1.4, label="second order")
-        axes.fill_between(scales, predicted - error, predicted + error, color=COLORS[1], alpha=0.2, linewidth=0)
-        axes.axhline(rows[0]["clean_loss"], color=DARK_GRAY, linestyle=":", linewidth=1.2, label="digital weights")
+        axes.errorbar(rows["scale"], rows["mc_loss"], yerr=half, color=COLORS[2], label="Monte Carlo", **options)
+        options = {"marker": "o", "markersize": 4, "linewidth": 1.4}
+        axes.plot(rows["scale"], rows["predicted"], color=COLORS[1], label="second order", **options)
+        axes.fill_between(rows["scale"], low, high, color=COLORS[1], alpha=0.2, linewidth=0)
+        options = {"linestyle": ":", "linewidth": 1.2}
+        axes.axhline(rows["clean_loss"].iat[0], color=DARK_GRAY, label="digital weights", **options)
         axes.set_xlabel("error scale (1: the device's own errors)")
         axes.set_ylabel("loss [nats]")
         axes.legend(fontsize=9)
         return render_figure(figure, f"loss-prediction-{name}")
-
-
-def _half_widths(rows: Rows, key: str) -> npt.NDArray[np.float64]:
-    """Half-widths of the intervals KEY_low to KEY_high; 0 where nothing was random."""
-    ends = np.array([[row[f"{key}_low"], row[f"{key}_high"]] for row in rows], dtype=float)
-    return np.nan_to_num((ends[:, 1] - ends[:, 0]) / 2.0)

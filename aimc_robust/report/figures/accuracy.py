@@ -16,7 +16,6 @@ from aimc_robust.report.plot_style import (
     add_legend,
     curve_styles,
     figure_style,
-    others_label,
     render_figure,
     wrap_name,
 )
@@ -48,7 +47,7 @@ def accuracy_over(
             axes.set_xticks(range(len(ticks)), ticks)
         axes.set_xlabel(xlabel)
         axes.set_ylabel("accuracy [%]")
-        add_legend(figure, axes, others_label(styles, others))
+        add_legend(figure, axes, styles, others)
         return render_figure(figure, name)
 
 
@@ -87,7 +86,7 @@ def accuracy_by_target(
         for y in range(1, len(targets)):
             axes.axhline(y - 0.5, color="#d0d0d0", linewidth=0.8)
         if len(styles) > 1:
-            add_legend(figure, axes, others_label(styles, others))
+            add_legend(figure, axes, styles, others)
         return render_figure(figure, name)
 
 
