@@ -38,12 +38,14 @@ class ExperimentSpec(StrictModel):
     @classmethod
     def _record_code(cls, values: Any) -> Any:
         """Note the present code of metrics, so that results are not continued with changed code."""
-        if not isinstance(values, dict) or not isinstance(values.get("metrics"), list):
+        if not isinstance(values, dict):
             return values
-        known = values.get("code_digests", {})
-        own = [name for name in values["metrics"] if isinstance(name, str) and is_reference(name) and name not in known]
+        metrics, known = values.get("metrics", []), values.get("code_digests", {})
+        if not isinstance(metrics, list) or not isinstance(known, dict):
+            return values  # types are checked next
+        own = [name for name in metrics if isinstance(name, str) and is_reference(name)]
         digests = {name: digest for name in own if (digest := source_digest(name)) is not None}
-        return values | ({"code_digests": digests | known} if digests else {})
+        return values | {"code_digests": digests | known}
 
     @property
     @abstractmethod
