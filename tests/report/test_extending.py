@@ -33,9 +33,13 @@ from aimc_robust.report.write import write_report
 TEXT = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
+def text_of(title: str) -> str:
+    return TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
 def part(title: str) -> tuple[str, str]:
     """The Python code and the TOML of one part of the page."""
-    text = TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    text = text_of(title)
     return tuple(
         re.search(rf"^```{kind}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)[1] for kind in ("python", "toml")
     )
@@ -43,7 +47,10 @@ def part(title: str) -> tuple[str, str]:
 
 SECTION, SECTION_SPEC = part("Add a report section")
 METRIC, METRIC_SPEC = part("Add a metric")
-TARGET, TARGET_SPEC = part("Add a target kind")
+TARGET = re.search(r"^```python\n(.*?)^```$", text_of("Add a target kind"), re.DOTALL | re.MULTILINE)[1]
+(TARGET_IMPORT,), (TARGET_ENTRY,), (TARGET_SPEC,) = (
+    re.findall(rf"`({start}[^`]*)`", text_of("Add a target kind")) for start in ("from ", '"pruned"', "targets = ")
+)
 COMMANDS = """
 import json, sys
 from typer.testing import CliRunner
@@ -194,19 +201,15 @@ def test_a_target_kind_is_a_file_and_an_entry_in_a_dictionary(write_spec, traine
     shutil.copytree(source, package / "aimc_robust", ignore=shutil.ignore_patterns("__pycache__"))
     (package / "device_models").symlink_to(source.parent / "device_models")
     (package / "aimc_robust" / "targets" / "pruned.py").write_text(TARGET)
-    diff = re.search(r"^```diff\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)[1].splitlines()
     entries = package / "aimc_robust" / "targets" / "entries.py"
     text = entries.read_text()
-    imported, opening, entry = diff
-    assert text.count(f"{opening[1:]}\n") == 1
-    text = text.replace(f"{opening[1:]}\n", f"{opening[1:]}\n{entry[1:]}\n")
+    assert text.count("KINDS: ") == text.count("    **NOISES,\n") == 1
+    text = text.replace("    **NOISES,\n", f"    **NOISES,\n    {TARGET_ENTRY},\n")
     entries.write_text(
-        text.replace(
-            "from aimc_robust.targets.target import", f"{imported[1:]}\nfrom aimc_robust.targets.target import"
-        )
+        text.replace("from aimc_robust.targets.target", f"{TARGET_IMPORT}\nfrom aimc_robust.targets.target")
     )
 
-    path = write_spec(('targets = ["digital", "gaussian-0.2", "rram-wan2022"]\n', TARGET_SPEC))
+    path = write_spec(('targets = ["digital", "gaussian-0.2", "rram-wan2022"]', TARGET_SPEC))
     commands = [
         ["plan", path, "--set", "targets=[{name='x',noise='pruned',share=2.0}]"],
         ["schema"],
