@@ -13,6 +13,7 @@ from aimc_robust.experiments.execution.engines.base import Engine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
 from aimc_robust.experiments.execution.run_context import RunContext
 from aimc_robust.experiments.execution.trial_runner import TrialRunner, use_runner
+from aimc_robust.experiments.planning.remaining import remaining_work
 from aimc_robust.experiments.results.archive import check_not_packed
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.environment import describe_environment
@@ -143,7 +144,8 @@ def _report_known_outcomes(
     results, spec = runner.results, runner.results.spec
     epochs = max(spec.config_of(label).epochs for label in spec.labels)
     coverage = results.coverage if runner.writes else ""
-    progress.started(trials=len(trials), epochs=epochs, targets=len(results.targets), coverage=coverage)
+    work = remaining_work(results, pending, runner.context.model_cache)
+    progress.started(trials=len(trials), epochs=epochs, targets=len(results.targets), coverage=coverage, work=work)
     if not runner.writes:
         return {}
     failures = {trial: results.failure(trial) for trial in results.trials}

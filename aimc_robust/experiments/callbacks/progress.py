@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from aimc_robust.experiments.planning.remaining import RemainingWork
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
 
@@ -13,7 +14,14 @@ class ExperimentProgress:
     """Callbacks of comparisons and evaluations. Each does nothing by default; override those that are needed."""
 
     def started(
-        self, *, trials: int, epochs: int = 0, targets: int = 0, coverage: str = "", pilot: int | None = None
+        self,
+        *,
+        trials: int,
+        epochs: int = 0,
+        targets: int = 0,
+        coverage: str = "",
+        pilot: int | None = None,
+        work: Sequence[RemainingWork] = (),
     ) -> None:
         """Called when an experiment begins.
 
@@ -23,6 +31,7 @@ class ExperimentProgress:
             targets: Number of targets.
             coverage: Which part of the network is analog, as a sentence.
             pilot: Number of chips after which the number of further chips is decided; None: it is fixed.
+            work: What is left of the trials that a comparison runs.
         """
 
     def note(self, text: str) -> None:
@@ -35,7 +44,7 @@ class ExperimentProgress:
         """Called after an epoch; `row` is its row of the training history."""
 
     def evaluating(self, trial: Trial, target: str, *, done: int, chips: int) -> None:
-        """Called when a model's evaluation under a target begins; `done` of at most `chips` chips are finished."""
+        """Called when a model's evaluation under a target or landscape begins; `done` of at most `chips` are done."""
 
     def chip(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
         """Called after each chip, with the accuracies of all chips up to now [percent]."""

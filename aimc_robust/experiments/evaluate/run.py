@@ -169,7 +169,7 @@ def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget
     extremes = torch.stack(data.test[1].aminmax())  # the labels that may exceed the outputs
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dry_run_targets(targets, model, data.example, extremes)
+        dry_run_targets(targets, model, (data.example, extremes))
     if options.metrics:
         images = data.batches("test", options.batch_size)
         measure(model.eval(), images, options.metrics)  # on all images: some metrics need every class

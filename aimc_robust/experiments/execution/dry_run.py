@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import Tensor, nn
+from torch import nn
 
 from aimc_robust.analysis.landscape import filter_directions
+from aimc_robust.data.batches import Batches
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import AimcError, DivergenceError, InputError
-from aimc_robust.evaluation.monte_carlo import evaluate_chips
+from aimc_robust.evaluation.monte_carlo import ChipEvaluation, chip_evaluation
 from aimc_robust.experiments.execution.target_runner import condition_of
 from aimc_robust.experiments.execution.trial_runner import TrialRunner, out_of_memory_as_divergence
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.conversion.prepare import coverage
+from aimc_robust.metrics import Batch
 from aimc_robust.models.registry import build_model
 from aimc_robust.models.spec import ModelSpec
 from aimc_robust.targets.target import CrossbarTarget, Target
@@ -66,11 +69,8 @@ def _dry_run_network(runner: TrialRunner, data_spec: DataSpec, model_spec: Model
     spec, data = runner.results.spec, runner.data(data_spec)
     runner.images(data_spec)  # raises for an augmentation that does not fit the images
     model = build_model(model_spec, data, seed=spec.train_seeds[0])
-    inputs, labels = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
-    dry_run_targets(spec.build_targets(), model, inputs, labels)
-    for landscape in spec.landscapes:
-        step = landscape.grid.step(filter_directions(model, seed=0), 0)
-        list(evaluate_chips(model, [(inputs, labels)], step, chips=[0]))
+    batch = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
+    dry_run_targets([*spec.build_targets(), *spec.landscapes], model, batch)
     return coverage(model, data.example[:1]).summary()
 
 
@@ -83,11 +83,18 @@ def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> Non
         raise InputError(f"methods.{label}: {error}") from None
 
 
-def dry_run_targets(targets: Iterable[Target], model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
-    """Evaluate the model on one chip of every target, calibrated on `inputs` (N, ...)."""
-    batches = [(inputs, labels)]
+def dry_run_targets(targets: Iterable[Target | LandscapeSpec], model: nn.Module, batch: Batch) -> None:
+    """Evaluate the model on one chip of every target, or one point of a landscape, calibrated on `batch`."""
     for target in targets:
-        condition, deployment = condition_of(target, model, batches), None
-        if isinstance(target, CrossbarTarget):
-            deployment = calibrate_deployment(model, target.crossbar, target.deployment, [inputs])
-        list(evaluate_chips(model, batches, condition, chips=[0], time_s=target.time_s, deployment=deployment))
+        dry_run_chip(target, model, [batch], batch)(0)
+
+
+def dry_run_chip(target: Target | LandscapeSpec, model: nn.Module, batches: Batches, example: Batch) -> ChipEvaluation:
+    """Return what measures an untrained model on any chip of a target, calibrated on the inputs of `example`."""
+    if isinstance(target, LandscapeSpec):
+        return chip_evaluation(model, batches, target.grid.step(filter_directions(model, seed=0), 0))
+    deployment = None
+    if isinstance(target, CrossbarTarget):
+        deployment = calibrate_deployment(model, target.crossbar, target.deployment, [example[0]])
+    condition = condition_of(target, model, [example])
+    return chip_evaluation(model, batches, condition, time_s=target.time_s, deployment=deployment)

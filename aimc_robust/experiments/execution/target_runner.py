@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -10,16 +10,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.dataset import CALIBRATION_BATCH, DataSet
 from aimc_robust.evaluation.evaluate import evaluate_until_precise
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.results.filenames import LANDSCAPE
 from aimc_robust.experiments.results.folder import ResultsFolder
 from aimc_robust.experiments.results.origin import bind_weights, record_spec
-from aimc_robust.experiments.results.rows import evaluation_row
+from aimc_robust.experiments.results.rows import evaluation_row, finite
 from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.io.atomic import append_rows
 from aimc_robust.metrics import Batch, Measurement, Metric
 from aimc_robust.models.checkpoint import tensor_digest
 from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, RadiusTarget, Target
@@ -80,7 +84,7 @@ class TargetRunner:
         Returns:
             Accuracies of all chips [percent].
         """
-        self.bind(target.name, has_rows=target.name in self._accuracies)
+        self._bind(target.name, has_rows=target.name in self._accuracies)
         chips = target.chips(self.results.spec.chips)
         progress.evaluating(self.trial, target.name, done=len(self.accuracies(target)), chips=chips)
         for chip, measured in self._measure(target):
@@ -92,7 +96,22 @@ class TargetRunner:
         progress.evaluated(self.trial, target.name, accuracies)
         return accuracies
 
-    def bind(self, name: str, *, has_rows: bool) -> None:
+    def run_landscape(self, landscape: LandscapeSpec, points: Sequence[int], progress: ExperimentProgress) -> None:
+        """Measure points around the model, and append a row as each is done. The chip seed draws the directions."""
+        total, folder = landscape.grid.num_points, self.results.run_folder(self.trial)
+        self._bind(f"landscape {landscape.name}", has_rows=len(points) < total)
+        progress.evaluating(self.trial, landscape.name, done=total - len(points), chips=total)
+        directions = filter_directions(self.model, seed=self.results.spec.chip_seed)
+        accuracies = []
+        for point in points:
+            step = landscape.grid.step(directions, point)
+            for _, measured in evaluate_chips(self.model, self.batches(landscape), step, chips=[0]):
+                values = {"accuracy": measured.accuracy, "loss": measured.loss, "n": measured.n}
+                append_rows(folder / LANDSCAPE, [finite({"landscape": landscape.name, "point": point, **values})])
+                accuracies.append(measured.accuracy)
+                progress.chip(self.trial, landscape.name, accuracies)
+
+    def _bind(self, name: str, *, has_rows: bool) -> None:
         """Note that rows are of this spec and these weights, see `origin.bind_weights`."""
         run_folder = self.results.run_folder(self.trial)
         record_spec(run_folder, self.results.spec)
@@ -115,7 +134,7 @@ class TargetRunner:
                 self.results.save_ranges(self.trial, target.name, ranges)
         return replace(target.deployment, ranges=ranges, data=unlabelled)
 
-    def batches(self, target: Target) -> Iterable[Batch]:
+    def batches(self, target: Target | LandscapeSpec) -> Iterable[Batch]:
         """Return the labelled batches that a target is evaluated on."""
         return self.data.batches(target.split, self.batch_size, self.device)
 

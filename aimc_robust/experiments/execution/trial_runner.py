@@ -18,7 +18,6 @@ from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import DivergenceError, is_out_of_memory
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
-from aimc_robust.experiments.execution.landscape_evaluation import evaluate_landscape
 from aimc_robust.experiments.execution.model_cache import training_folder
 from aimc_robust.experiments.execution.run_context import RunContext
 from aimc_robust.experiments.execution.target_runner import TargetRunner
@@ -187,7 +186,7 @@ class TrialRunner:
             top5=spec.top5,
         )
         loaded = 0  # the selection that training returns
-        missing = results.missing_chips(trial) | results.missing_points(trial)
+        missing = results.missing(trial)
         measured: list[Target | LandscapeSpec] = [*results.targets, *spec.landscapes]
         for target in measured:
             if target.name not in missing:
@@ -197,9 +196,7 @@ class TrialRunner:
                 load_selection(results.run_folder(trial), model, config.selections, loaded)
                 runner = replace(runner)  # what it keeps belongs to the weights
             if isinstance(target, LandscapeSpec):
-                has_points = len(missing[target.name]) < target.grid.num_points
-                runner.bind(f"landscape {target.name}", has_rows=has_points)
-                evaluate_landscape(results, trial, model, runner.data, target, missing[target.name])
+                runner.run_landscape(target, missing[target.name], progress)
             else:
                 runner.run(target, progress)
 

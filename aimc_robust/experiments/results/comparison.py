@@ -41,24 +41,19 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
 
     # Rows of a trial ----------------------------------------------------------------------------------------------
 
-    def missing_chips(self, trial: Trial) -> dict[str, list[int]]:
-        """Return target -> chips that a trial has no row of; only targets that lack some."""
+    def missing(self, trial: Trial) -> dict[str, list[int]]:
+        """Return target or landscape -> chips or points that a trial has no row of, where it lacks some."""
         done = {(row["target"], row["chip"]) for row in self.evaluations(trial)}
+        points = read_points(self.run_folder(trial)) if self.spec.landscapes else []
         missing = {
             target.name: [chip for chip in range(target.chips(self.spec.chips)) if (target.name, chip) not in done]
             for target in self.targets
-        }
-        return {name: chips for name, chips in missing.items() if chips}
-
-    def missing_points(self, trial: Trial) -> dict[str, list[int]]:
-        """Return landscape -> points that a trial has no row of; only landscapes that lack some."""
-        rows = read_points(self.run_folder(trial)) if self.spec.landscapes else []
-        missing = {landscape.name: missing_points(rows, landscape) for landscape in self.spec.landscapes}
-        return {name: points for name, points in missing.items() if points}
+        } | {landscape.name: missing_points(points, landscape) for landscape in self.spec.landscapes}
+        return {name: numbers for name, numbers in missing.items() if numbers}
 
     def is_evaluated(self, trial: Trial) -> bool:
         """Return whether a trial has every row that the spec requires."""
-        return not self.missing_chips(trial) and not self.missing_points(trial)
+        return not self.missing(trial)
 
     def mean_accuracies(self, trial: Trial) -> dict[str, float]:
         """Return target -> mean accuracy over a trial's chips [percent]."""

@@ -9,7 +9,7 @@ from aimc_robust.experiments.results.trial import Trial
 
 SGD = Trial("sgd", 0)
 CALLS = {
-    "started": ((), {"trials": 4, "epochs": 3, "coverage": "all"}),
+    "started": ((), {"trials": 4, "epochs": 3, "coverage": "all", "work": ()}),
     "note": (("a remark",), {}),
     "training": ((SGD,), {"done": 0}),
     "epoch": ((SGD, {"epoch": 1}), {}),
