@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +40,6 @@ def train_epoch(
     train_seed: int,
     epoch: int,
     autocast: Autocast,
-    max_updates: int | None = None,
 ) -> Row:
     """Train for one pass over the images.
 
@@ -56,7 +54,6 @@ def train_epoch(
         train_seed: Root seed of the image order and of random numbers inside the model.
         epoch: Number of the epoch, from 1.
         autocast: Factory of the context that runs forward and backward passes.
-        max_updates: Stop after so many updates, to measure their time; None: the whole pass.
 
     Returns:
         Row with epoch, updates, lr, strength and train_loss (mean over updates and workers).
@@ -70,7 +67,7 @@ def train_epoch(
     losses: list[Tensor] = []
     model.train()
     with seeded(Axes(train_seed).at(use="model", epoch=epoch), images.device):
-        updates_of_streams = islice(zip(*streams, strict=True), max_updates)
+        updates_of_streams = zip(*streams, strict=True)
         for step, batches in enumerate(updates_of_streams, start=(epoch - 1) * updates + 1):
             lr = config.learning_rate(step, updates)
             for group in optimizer.param_groups:

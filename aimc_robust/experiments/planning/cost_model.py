@@ -1,4 +1,4 @@
-"""Measure what the work of a comparison costs on this machine: each kind of update and chip is timed once."""
+"""Measure what the work of a comparison costs on this machine: each kind of epoch and chip is timed once."""
 
 from __future__ import annotations
 
@@ -17,49 +17,30 @@ from torch import nn
 from aimc_robust.analysis.diagnostics import Diagnostics
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import DataSet
+from aimc_robust.data.lazy import LabelledImages, select_images
 from aimc_robust.data.loading import load_data
 from aimc_robust.experiments.execution.dry_run import dry_run_chip
 from aimc_robust.experiments.planning.remaining import Speeds
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
-from aimc_robust.metrics import Batch
 from aimc_robust.models.registry import build_model
 from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, NoiseTarget, RadiusTarget, Target
-from aimc_robust.training.config import TrainingConfig
-from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE, loss_function, train_epoch, validate
+from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE, loss_function
 from aimc_robust.training.fabric import Machine
+from aimc_robust.training.loop import train
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP
 
-# Numbers of images of the two measurements that separate fixed costs from costs per image.
-FEW, MANY = 16, EVALUATION_BATCH_SIZE
-GPU_FEW, GPU_MANY = EVALUATION_BATCH_SIZE, 4 * EVALUATION_BATCH_SIZE  # fewer would not keep a GPU busy
-UPDATES = 5  # timed together
+FEW = 16  # images of the first of two measurements, which separate the fixed cost of a chip from that of its images
+UPDATES = 10  # of the epochs that are timed
 # One warm-up, then at least MIN_REPETITIONS, and further ones until ENOUGH_S have passed; the median is used.
 MIN_REPETITIONS, MAX_REPETITIONS, ENOUGH_S = 3, 25, 0.3
 MAX_WAIT_S = 8.0  # for all repetitions; work that takes longer is timed on fewer images, and scaled
 
-Work = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Time of work as a linear function of the number of images."""
-
-    fixed_s: float
-    per_image_s: float
-
-    def of(self, images: int) -> float:
-        """Return the time for a number of images [s]."""
-        return self.fixed_s + images * self.per_image_s
-
 
 @dataclass
 class CostModel:
-    """Times each kind of work of a spec once, on untrained weights, whose values cost the same.
-
-    Two updates are of one kind if network, images, recipe and kind of method are equal; two chips if network, images
-    and kind of target are.
+    """Times each kind of epoch and chip of a spec once, on untrained weights, whose values cost the same.
 
     Attributes:
         spec: The spec.
@@ -87,11 +68,7 @@ class CostModel:
         return accelerator or torch.device("cpu")
 
     def measure(self, label: str, targets: Collection[str]) -> None:
-        """Measure an epoch of a method, and a chip or point of targets and landscapes; nothing if there are none.
-
-        Args:
-            label: Label of the method.
-            targets: Names.
+        """Measure an epoch of the method `label`, and a chip or point of each target or landscape; none: nothing.
 
         Raises:
             AimcError: what loading its data or building its network raises.
@@ -99,137 +76,103 @@ class CostModel:
         if not targets:
             return
         spec, data_spec, network = self.spec, self.spec.data_of(label), self.spec.model_of(label)
-        config, method = spec.config_of(label), replace(spec.method(label, seed=0), ramp=CONSTANT_RAMP)
         data_key = data_spec.model_dump_json()
-        data = self._once(data_key, partial(self._load, label))
         key = f"{data_key} {network.model_dump_json()}"
-        model = self._once(key, lambda: build_model(network, data, seed=spec.train_seeds[0]).to(self.device))
+        load = partial(load_data, data_spec, data_seed=spec.data_seed, folder=self.data_folder)
+        data: DataSet = self._once(data_key, f"loading {data_spec.name}", load)
+        build = partial(build_model, network, data, seed=spec.train_seeds[0])
+        model = self._once(key, f"building {network.name}", lambda: build().to(self.device))
         self.weights_bytes[label] = sum(v.numel() * v.element_size() for v in model.state_dict().values())
-        self.speeds.epoch_s[label] = self._epoch_s(label, key, model, data, config, method)
+        method, config = replace(spec.method(label, seed=0), ramp=CONSTANT_RAMP), spec.config_of(label)
+        kind = f"{network.name}, {method_kind(method)}"
+        self.speeds.epoch_s[label] = self._once(
+            f"{key} {kind} {replace(config, lr=0.0)}",
+            f"timing an epoch: {kind}",
+            lambda: self._epoch_s(label, kind, model, method, data),
+        )
         measured: list[Target | LandscapeSpec] = [*spec.build_targets(), *spec.landscapes]
         for target in (target for target in measured if target.name in targets):
-            images, kind = len(data.split(target.split)[1]), target_kind(target)
-            names = f"{network.name} on {kind}", f"a chip of {images} images"
-            work = partial(self._chip, target, model, data)
-            chip_s = self._time(f"chip {key} {kind}", names, work, images, self._sizes(data))
-            self.speeds.chip_s[label, target.name] = chip_s
+            kind, labelled = f"{network.name} on {target_kind(target)}", data.split(target.split)
+            self.speeds.chip_s[label, target.name] = self._once(
+                f"{key} {kind} {target.split}",
+                f"timing a chip: {kind}",
+                partial(self._chip_s, kind, model, target, labelled),
+            )
 
-    def _epoch_s(
-        self, label: str, key: str, model: nn.Module, data: DataSet, config: TrainingConfig, method: Method
-    ) -> float:
-        """Return the time of an epoch: updates, validation and diagnostics [s]."""
-        name, kind = self.spec.model_of(label).name, method_kind(method)
-        images = data.training_images(self.spec.data_of(label).build_augmentation()).to(self.device)
-        updates, validated = config.updates_per_epoch(len(images)), len(data.split("validation")[1])
-        batch, timed = min(config.batch_size, len(images)), min(UPDATES, updates)
-        recipe = (config.batch_size, config.precision, config.channels_last, config.compile, config.optimizer)
-        updates_s = self._time(
-            f"update {key} {recipe} {kind}",
-            (f"{name}, {kind}", f"{timed} updates of {batch} images"),
-            partial(self._updates, model, images, config, method, timed),
-            batch,
-            # torch.compile would compile anew for each size
-            (batch if config.compile else min(self._sizes(data)[0], batch), batch),
+    def _epoch_s(self, label: str, kind: str, model: nn.Module, method: Method, data: DataSet) -> float:
+        """Return the time of an epoch with its validation and diagnostics [s], timed on a part of the images."""
+        config, images = self.spec.config_of(label), len(data.split("training")[1])
+        updates = config.updates_per_epoch(images)
+        update_s = self._updates_s(label, model, method, data, 1)
+        timed = affordable_batch(update_s, 1, min(UPDATES, updates))
+        if timed > 1:
+            update_s = self._updates_s(label, model, method, data, timed) / timed
+        diagnostics_s, diagnostics = 0.0, self.spec.build_diagnostics()
+        if diagnostics is not None:
+            loss_fn = loss_function(config)
+            probe = Diagnostics(diagnostics, training=data.split("training"), test=data.test, loss_fn=loss_fn)
+            diagnostics_s = median_s(partial(probe, model, method, 1), self.device)
+        epoch_s = updates * update_s + diagnostics_s
+        self.measured.append(f"{kind}: {epoch_s:.2g} s for an epoch ({timed} of {updates} updates timed)")
+        return epoch_s
+
+    def _updates_s(self, label: str, model: nn.Module, method: Method, data: DataSet, updates: int) -> float:
+        """Return the time of an epoch of so many updates, with as large a share of the validation images [s]."""
+        config = self.spec.config_of(label)
+        share = updates / config.updates_per_epoch(len(data.split("training")[1]))
+        part = replace(
+            data,
+            training=_first(data.split("training"), updates * config.batch_size),
+            validation=_first(data.split("validation"), round(share * len(data.split("validation")[1]))),
         )
-        validation_s = self._time(
-            f"validation {key} {config.early_stopping}",
-            (name, f"a validation of {validated} images"),
-            lambda size: partial(validate, model, config.early_stopping, self._batch(data, size), 0),
-            validated,
-            self._sizes(data),
-        )
-        return updates / timed * updates_s + validation_s + self._diagnostics_s(key, name, model, data, config, method)
-
-    def _diagnostics_s(
-        self, key: str, name: str, model: nn.Module, data: DataSet, config: TrainingConfig, method: Method
-    ) -> float:
-        """Return the time of an epoch's diagnostics [s]; it is proportional to their images."""
-        diagnostics = self.spec.build_diagnostics()
-        if diagnostics is None:
-            return 0.0
-
-        def work(size: int) -> Work:
-            batch, loss_fn = self._batch(data, size), loss_function(config)
-            small = replace(diagnostics, images=size, batch_size=size)
-            return partial(Diagnostics(small, training=batch, test=batch, loss_fn=loss_fn), model, method, 1)
-
-        size, kind = min(diagnostics.batch_size, 2 * FEW), method_kind(method)
-        unit = f"the diagnostics of {diagnostics.images} images"
-        return self._time(f"diagnostics {key} {kind}", (name, unit), work, diagnostics.images, (size, size))
-
-    def _updates(
-        self, model: nn.Module, images: Any, config: TrainingConfig, method: Method, updates: int, size: int
-    ) -> Work:
-        """Return work that makes updates of a copy of the model, with batches of `size` images."""
-        model = copy.deepcopy(model)
-        if config.channels_last:
-            model.to(memory_format=torch.channels_last)
-        bf16 = config.precision == "bf16-mixed"
-        return partial(
-            train_epoch,
-            torch.compile(model) if config.compile else model,
+        history = train(
+            copy.deepcopy(model),
             method,
-            replace(config, batch_size=size),
-            config.base_optimizer(model),
-            images,
-            train_seed=0,
-            epoch=1,
-            autocast=partial(torch.autocast, self.device.type, torch.bfloat16, enabled=bf16),
-            max_updates=updates,
-        )
+            replace(config, epochs=1 + MIN_REPETITIONS, lr=0.0, warmup_epochs=0.0),
+            training_set=part.training_images(self.spec.data_of(label).build_augmentation()),
+            validation_set=part.split("validation"),
+        ).history
+        return max(median(row["seconds"] for row in history[1:]), 1e-3)  # they are rounded to milliseconds
 
-    def _chip(self, target: Target | LandscapeSpec, model: nn.Module, data: DataSet, size: int) -> Work:
-        batches = split_batches(self._batch(data, size), EVALUATION_BATCH_SIZE)
-        return partial(dry_run_chip(target, model.eval(), batches, self._batch(data, FEW)), 0)
+    def _chip_s(self, kind: str, model: nn.Module, target: Target | LandscapeSpec, labelled: LabelledImages) -> float:
+        """Return the time of a chip or point on all images, a linear function of their number [s]."""
+        images = len(labelled[1])
+        few, many = min(FEW, images), min(EVALUATION_BATCH_SIZE, images)
 
-    def _time(
-        self, key: str, names: tuple[str, str], work: Callable[[int], Work], images: int, sizes: tuple[int, int]
-    ) -> float:
-        """Return the time of work on `images` images [s]; work of the same key is timed once.
+        def seconds(size: int) -> float:
+            inputs, labels = _first(labelled, size)
+            batches = split_batches((inputs.to(self.device), labels.to(self.device)), EVALUATION_BATCH_SIZE)
+            example = next(iter(split_batches((inputs.to(self.device), labels.to(self.device)), FEW)))
+            return median_s(partial(dry_run_chip(target, model.eval(), batches, example), 0), self.device)
 
-        Args:
-            key: What decides its time.
-            names: What does the work, and the work.
-            work: Returns the work on a number of images.
-            images: Number of images.
-            sizes: The two numbers of images that are timed; the second is reduced if it would take too long.
-        """
+        few_s = seconds(few)
+        many = affordable_batch(few_s, few, many)
+        fixed_s, image_s = linear_cost((few, few_s), (many, few_s if many == few else seconds(many)))
+        chip_s = fixed_s + images * image_s
+        self.measured.append(f"{kind}: {chip_s:.2g} s for a chip of {images} images")
+        return chip_s
+
+    def _once(self, key: str, status: str, compute: Callable[[], Any]) -> Any:
         if key not in self._cache:
-            self.on_status(f"timing {names[0]}: {names[1]}")
-            few, many = sizes
-            few_s = median_s(work(few), self.device)
-            many = affordable_batch(few_s, few, many)
-            many_s = few_s if many == few else median_s(work(many), self.device)
-            self._cache[key] = linear_cost((few, few_s), (many, many_s))
-            self.measured.append(f"{names[0]}: {self._cache[key].of(images):.2g} s for {names[1]}")
-        cost: Cost = self._cache[key]
-        return cost.of(images)
-
-    def _once(self, key: str, compute: Callable[[], Any]) -> Any:
-        if key not in self._cache:
+            self.on_status(status)
             self._cache[key] = compute()
         return self._cache[key]
 
-    def _load(self, label: str) -> DataSet:
-        self.on_status(f"loading {self.spec.data_of(label).name}")
-        return load_data(self.spec.data_of(label), data_seed=self.spec.data_seed, folder=self.data_folder)
 
-    def _sizes(self, data: DataSet) -> tuple[int, int]:
-        few, many = (FEW, MANY) if self.device.type == "cpu" else (GPU_FEW, GPU_MANY)
-        return min(few, data.count), min(many, data.count)
-
-    def _batch(self, data: DataSet, images: int) -> Batch:
-        return next(iter(data.batches("test", images, self.device)))
+def _first(labelled: LabelledImages, count: int) -> LabelledImages:
+    """Return the first images and labels, at least one."""
+    indices = torch.arange(min(max(count, 1), len(labelled[1])))
+    return select_images(labelled[0], indices), labelled[1][indices]
 
 
-def linear_cost(first: tuple[int, float], second: tuple[int, float]) -> Cost:
-    """Return the line through two measurements (images, seconds); neither part is negative, whatever the clock's noise.
+def linear_cost(first: tuple[int, float], second: tuple[int, float]) -> tuple[float, float]:
+    """Return fixed time and time per image [s] of the line through two measurements (images, seconds).
 
-    The second has at least as many images as the first.
+    Neither is negative, whatever the clock's noise. The second measurement has at least as many images as the first.
     """
     (few, few_s), (many, many_s) = first, second
     per_image_s = max(many_s - few_s, 0.0) / (many - few) if many > few else many_s / many
-    return Cost(max(few_s - few * per_image_s, 0.0), per_image_s)
+    return max(few_s - few * per_image_s, 0.0), per_image_s
 
 
 def affordable_batch(seconds: float, images: int, requested: int) -> int:
@@ -237,7 +180,7 @@ def affordable_batch(seconds: float, images: int, requested: int) -> int:
     return min(requested, max(images, int(images * MAX_WAIT_S / (1 + MIN_REPETITIONS) / seconds)))
 
 
-def median_s(work: Work, device: torch.device) -> float:
+def median_s(work: Callable[[], object], device: torch.device) -> float:
     """Return the median time of work on a device [s], without its first time."""
     work()
     times: list[float] = []
