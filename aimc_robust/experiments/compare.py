@@ -11,8 +11,7 @@ from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.dry_run import dry_run
 from aimc_robust.experiments.execution.engines.base import Engine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
-from aimc_robust.experiments.execution.run_context import RunContext
-from aimc_robust.experiments.execution.trial_runner import TrialRunner, use_runner
+from aimc_robust.experiments.execution.trial_runner import RunContext, TrialRunner, use_runner
 from aimc_robust.experiments.planning.remaining import remaining_work
 from aimc_robust.experiments.results.archive import check_not_packed
 from aimc_robust.experiments.results.comparison import ComparisonResults

@@ -76,7 +76,7 @@ def evaluate(
     from aimc_robust.io.toml import parse
     from aimc_robust.io.toml_values import parse_settings
     from aimc_robust.models.spec import ModelSpec
-    from aimc_robust.parallel.cores import available_cpus
+    from aimc_robust.parallel.process_pool import available_cpus
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.command_line import target_tables
     from aimc_robust.targets.times import parse_times

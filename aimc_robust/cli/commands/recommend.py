@@ -50,7 +50,7 @@ def recommend(
     from aimc_robust.experiments.recommend.run import target_name
     from aimc_robust.experiments.spec.loading import load_spec
     from aimc_robust.io.toml_values import parse_settings
-    from aimc_robust.parallel.cores import available_cpus
+    from aimc_robust.parallel.process_pool import available_cpus
     from aimc_robust.report.recommendation.page import write_recommendation
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.command_line import target_tables

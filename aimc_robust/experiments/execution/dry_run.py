@@ -30,10 +30,6 @@ IMAGES = 8
 def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> tuple[list[str], dict[str, str]]:
     """Load the data and build, program and evaluate the untrained network of each trial, each combination once.
 
-    Args:
-        runner: Loads the data.
-        trials: The trials.
-
     Returns:
         Which part of each network is analog: a sentence, or one per network with its name. And why methods cannot run,
         by label: their networks do not fit in memory. The others may.

@@ -28,12 +28,6 @@ def training_folder(
     results are complete without the cache. A training that was started in the run folder continues there. If another
     comparison trains the same recipe, this one waits for it.
 
-    Args:
-        results: The results folder.
-        trial: The trial.
-        model_cache: The folder of shared models, or None.
-        writes: Whether this process is the one that writes.
-
     Raises:
         ResultsError: if the cache is not writable.
         CheckpointError: if the cached model belongs to other images or another version.

@@ -29,9 +29,6 @@ from aimc_robust.models.checkpoint import tensor_digest
 from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, RadiusTarget, Target
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
-ChipMeasurements = Iterator[tuple[int, Measurement]]
-"""(chip, what was measured on it)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TargetRunner:
@@ -75,15 +72,7 @@ class TargetRunner:
         return {chip: value for chip, value in self._accuracies.get(target.name, {}).items() if chip < chips}
 
     def run(self, target: Target, progress: ExperimentProgress) -> list[float]:
-        """Measure the chips of a target that have no row, and append a row as each is done.
-
-        Args:
-            target: The target.
-            progress: Callbacks.
-
-        Returns:
-            Accuracies of all chips [percent].
-        """
+        """Measure the chips of a target that have no row, append a row as each is done; return all accuracies."""
         self._bind(target.name, has_rows=target.name in self._accuracies)
         chips = target.chips(self.results.spec.chips)
         progress.evaluating(self.trial, target.name, done=len(self.accuracies(target)), chips=chips)
@@ -138,7 +127,8 @@ class TargetRunner:
         """Return the labelled batches that a target is evaluated on."""
         return self.data.batches(target.split, self.batch_size, self.device)
 
-    def _measure(self, target: Target) -> ChipMeasurements:
+    def _measure(self, target: Target) -> Iterator[tuple[int, Measurement]]:
+        """Yield (chip, what is measured on it) of the chips without a row."""
         chips, known = target.chips(self.results.spec.chips), self.accuracies(target)
         if isinstance(target, AscentTarget):
             return self._measure_ascents(target, [chip for chip in range(chips) if chip not in known])
@@ -156,7 +146,7 @@ class TargetRunner:
             metrics=self.metrics,
         )
 
-    def _measure_ascents(self, target: AscentTarget, chips: list[int]) -> ChipMeasurements:
+    def _measure_ascents(self, target: AscentTarget, chips: list[int]) -> Iterator[tuple[int, Measurement]]:
         """Chip i is the step up the gradient of the i-th batch of training images, as SAM takes it."""
         training_batches = self.data.batches("training", CALIBRATION_BATCH, self.device)
         ascent_batches = [batch for _, batch in zip(range(max(chips, default=0) + 1), training_batches, strict=False)]
@@ -167,13 +157,7 @@ class TargetRunner:
 
 
 def condition_of(target: Target, model: nn.Module, batches: Iterable[Batch]) -> Condition:
-    """Return what a model is evaluated under.
-
-    Args:
-        target: The target.
-        model: The trained model, which decides the scale of a noise of given length.
-        batches: Training batches; the gradient of the first one directs an ascent.
-    """
+    """Return what a model is evaluated under; the gradient of the first training batch directs an ascent."""
     if isinstance(target, AscentTarget):
         return target.step(model, next(iter(batches)))
     return target.noise(model) if isinstance(target, RadiusTarget) else target.condition

@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from aimc_robust.analysis.diagnostics import Diagnostics
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.lazy import LabelledImages, select_images
 from aimc_robust.data.loading import load_data
 from aimc_robust.experiments.execution.dry_run import dry_run_chip
+from aimc_robust.experiments.execution.trial_runner import build_probe
 from aimc_robust.experiments.planning.remaining import Speeds
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.models.registry import build_model
 from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, NoiseTarget, RadiusTarget, Target
-from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE, loss_function
+from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.loop import train
 from aimc_robust.training.methods.base import Method
@@ -107,12 +107,8 @@ class CostModel:
         timed = affordable_batch(update_s, 1, min(UPDATES, updates))
         if timed > 1:
             update_s = self._updates_s(label, model, method, data, timed) / timed
-        diagnostics_s, diagnostics = 0.0, self.spec.build_diagnostics()
-        if diagnostics is not None:
-            loss_fn = loss_function(config)
-            probe = Diagnostics(diagnostics, training=data.split("training"), test=data.test, loss_fn=loss_fn)
-            diagnostics_s = median_s(partial(probe, model, method, 1), self.device)
-        epoch_s = updates * update_s + diagnostics_s
+        probe = build_probe(self.spec, label, data)
+        epoch_s = updates * update_s + (median_s(partial(probe, model, method, 1), self.device) if probe else 0.0)
         self.measured.append(f"{kind}: {epoch_s:.2g} s for an epoch ({timed} of {updates} updates timed)")
         return epoch_s
 

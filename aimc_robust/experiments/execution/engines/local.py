@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING
 
 from aimc_robust.errors import require_whole
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress, replay
-from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process, run_in_process
+from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import (
     ResourceAllocation,
     allocate_resources,
@@ -17,12 +16,9 @@ from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import (
 )
 from aimc_robust.experiments.execution.engines.local_worker import ATTEMPT, GRACE_S, LOST, PROGRESS, READY, Worker
 from aimc_robust.experiments.execution.engines.outcomes import RETRIES, Attempt, OutcomeTracker, describe_exit
+from aimc_robust.experiments.execution.trial_runner import RunContext, run_trial
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.parallel.cores import available_cpus
-from aimc_robust.parallel.process_pool import WorkerError
-
-if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.run_context import RunContext
+from aimc_robust.parallel.process_pool import WorkerError, available_cpus
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class LocalEngine:
     jobs: int
     threads: int | None = None
     retries: int = RETRIES
-    run_trial: RunTrial = run_in_process
+    run_trial: RunTrial = run_trial
 
     def __post_init__(self) -> None:
         require_whole("jobs", self.jobs, low=1)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aimc_robust.errors import ResultsError, require_finite, require_whole
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress, replay
-from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process, run_in_process
+from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process
 from aimc_robust.experiments.execution.engines.outcomes import RETRIES, OutcomeTracker
 from aimc_robust.experiments.execution.engines.ray_cluster import (
     connect,
@@ -21,10 +21,8 @@ from aimc_robust.experiments.execution.engines.ray_cluster import (
     warn_if_no_node_fits,
 )
 from aimc_robust.experiments.execution.engines.ray_task import package_versions, run_remote_trial
+from aimc_robust.experiments.execution.trial_runner import RunContext, run_trial
 from aimc_robust.experiments.results.trial import Trial
-
-if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.run_context import RunContext
 
 POLL_S = 0.5  # between two reads of the mailbox
 
@@ -47,7 +45,7 @@ class RayEngine:
     cpus: int = 1
     gpus: float | None = None
     retries: int = RETRIES
-    run_trial: RunTrial = run_in_process
+    run_trial: RunTrial = run_trial
 
     def __post_init__(self) -> None:
         require_whole("cpus", self.cpus, low=1)

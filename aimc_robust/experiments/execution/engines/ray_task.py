@@ -5,17 +5,15 @@ from __future__ import annotations
 import pickle
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aimc_robust import __version__
 from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.callbacks.progress import Call, ForwardingProgress
 from aimc_robust.experiments.execution.engines.base import RunTrial
 from aimc_robust.experiments.execution.engines.outcomes import Attempt, attempt
+from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.experiments.results.trial import Trial
-
-if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.run_context import RunContext
 
 
 def package_versions() -> dict[str, str]:
@@ -24,16 +22,7 @@ def package_versions() -> dict[str, str]:
 
 
 def check_node(context: RunContext, token: str, expected: dict[str, str]) -> None:
-    """Check that this node sees the driver's results folder and has the driver's versions.
-
-    Args:
-        context: The comparison.
-        token: Name of a file that the driver created in the results folder.
-        expected: The driver's `package_versions`.
-
-    Raises:
-        ResultsError: if it does not.
-    """
+    """Raise ResultsError unless this node sees the driver's file `token` in the folder, and has its versions."""
     node = platform.node()
     if not (context.folder / token).exists():
         raise ResultsError(
@@ -58,16 +47,7 @@ def run_remote_trial(
     expected: dict[str, str],
     threads: int,
 ) -> Attempt | ResultsError | None:
-    """Run one trial as a task.
-
-    Args:
-        run_trial: What runs a trial.
-        context: The comparison.
-        trial: The trial.
-        mailbox: Receives progress calls, see `ray_cluster.create_mailbox`.
-        token: See `check_node`.
-        expected: See `check_node`.
-        threads: Threads of torch.
+    """Run one trial as a task that sends its progress to `mailbox`; for `token` and `expected` see `check_node`.
 
     Returns:
         The outcome; a ResultsError if this node is not suitable; None if no further trial may start.

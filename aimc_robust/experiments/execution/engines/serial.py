@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from aimc_robust.errors import require_whole
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
-from aimc_robust.experiments.execution.engines.base import RunTrial, run_in_process
+from aimc_robust.experiments.execution.engines.base import RunTrial
+from aimc_robust.experiments.execution.trial_runner import RunContext, run_trial
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.parallel.process_pool import use_threads
-
-if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.run_context import RunContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +24,7 @@ class SerialEngine:
     """
 
     threads: int | None = None
-    run_trial: RunTrial = run_in_process
+    run_trial: RunTrial = run_trial
 
     def __post_init__(self) -> None:
         if self.threads is not None:

@@ -17,7 +17,7 @@ from aimc_robust.experiments.execution.engines import ray as ray_engine
 from aimc_robust.experiments.execution.engines import ray_cluster
 from aimc_robust.experiments.execution.engines.ray import RayEngine
 from aimc_robust.experiments.execution.engines.ray_task import check_node, package_versions
-from aimc_robust.experiments.execution.run_context import RunContext
+from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.training.fabric import Machine
 
 ray = pytest.importorskip("ray", reason="needs the extra [cluster]")
