@@ -16,8 +16,8 @@ from aimc_robust.experiments.planning.remaining import remaining_work
 from aimc_robust.experiments.results.archive import check_not_packed
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.environment import describe_environment
+from aimc_robust.experiments.results.files import lock_folder
 from aimc_robust.experiments.results.folder import UNKNOWN_COVERAGE
-from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.training.fabric import Machine

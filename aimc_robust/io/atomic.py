@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson  # strict, and three times as fast as json: a report reads 100 000 rows
+import pydantic
 
 from aimc_robust.errors import ResultsError
+from aimc_robust.io.toml import error_text, type_adapter
 
 Row = dict[str, Any]
+
+RECOMPUTE = "delete it and run the command that wrote it again, which computes its content again."
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
@@ -81,13 +85,14 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
             raise
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, shape: Any = Row) -> list[Row]:
     """Read the complete rows of a JSON Lines file.
 
     An incomplete last row, left by an interruption, is dropped with a warning.
 
     Args:
         path: File to read.
+        shape: Type of a row, as pydantic takes it.
 
     Returns:
         The rows in order; none if the file does not exist.
@@ -97,15 +102,16 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.exists():
         return []
-    return parse_rows(path, path.read_bytes())
+    return parse_rows(path, path.read_bytes(), shape)
 
 
-def parse_rows(path: Path, data: bytes, *, first: int = 1) -> list[Row]:
+def parse_rows(path: Path, data: bytes, shape: Any = Row, *, first: int = 1) -> list[Row]:
     """Parse the complete rows in `data`, which was read from `path`; see `read_rows`.
 
     Args:
         path: The file, for messages.
         data: Its content, from the beginning of a row.
+        shape: Type of a row.
         first: Number of the first row.
 
     Raises:
@@ -116,6 +122,13 @@ def parse_rows(path: Path, data: bytes, *, first: int = 1) -> list[Row]:
     rows = _parse_lines(lines)
     if rows is None:
         rows = [_parse_json(path, line, f"row {number}: ") for number, line in enumerate(lines, start=first)]
+    try:
+        type_adapter(list[shape]).validate_python(rows)
+    except pydantic.ValidationError as error:
+        detail = error.errors()[0]
+        index = int(detail["loc"][0])
+        reason = error_text(detail | {"loc": detail["loc"][1:]}, rows[index])
+        raise damaged(path, f"row {first + index}: {reason}") from None
     if length < len(data):
         warnings.warn(
             f"{path} ends in a half-written row, which is dropped; {first - 1 + len(rows)} rows are kept.", stacklevel=3
@@ -128,19 +141,30 @@ def complete_length(data: bytes) -> int:
     return data.rfind(b"\n") + 1
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, shape: Any = object, *, advice: str = RECOMPUTE) -> Any:
+    """Return the value of a JSON file; None if the file does not exist.
 
     Args:
         path: File to read.
-
-    Returns:
-        Its value; None if the file does not exist.
+        shape: Type of the value, as pydantic takes it.
+        advice: What to do about a damaged file.
 
     Raises:
-        ResultsError: if the file is damaged.
+        ResultsError: if the file is damaged, or holds another type of value.
     """
-    return _parse_json(path, path.read_bytes()) if path.exists() else None
+    if not path.exists():
+        return None
+    value = _parse_json(path, path.read_bytes(), advice=advice)
+    try:
+        type_adapter(shape).validate_python(value)
+    except pydantic.ValidationError as error:
+        raise damaged(path, error_text(error.errors()[0], value), advice) from None
+    return value
+
+
+def damaged(path: Path, reason: str, advice: str = RECOMPUTE) -> ResultsError:
+    """Return the error for a file that holds something else than it should."""
+    return ResultsError(f"{path} is damaged ({reason}); {advice}")
 
 
 def _parse_lines(lines: list[bytes]) -> list[Row] | None:
@@ -152,13 +176,11 @@ def _parse_lines(lines: list[bytes]) -> list[Row] | None:
     return rows if len(rows) == len(lines) else None  # two broken lines may join into a valid one
 
 
-def _parse_json(path: Path, data: bytes, location: str = "") -> Any:
+def _parse_json(path: Path, data: bytes, location: str = "", advice: str = RECOMPUTE) -> Any:
     try:
         return json.loads(data)
-    except ValueError as error:
-        raise ResultsError(
-            f"{path} is damaged ({location}{error}); delete it and run the command again to recompute its content."
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"{location}{error}", advice) from None
 
 
 @contextmanager

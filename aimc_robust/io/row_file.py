@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from aimc_robust.io.atomic import Row, complete_length, parse_rows
 
@@ -12,10 +13,11 @@ class RowFile:
 
     Args:
         path: The file; it need not exist.
+        shape: Type of a row, see `read_rows`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, shape: Any = Row) -> None:
+        self._path, self._shape = path, shape
         self._signature: tuple[int, int, int] | None = None  # inode, size, time of the last change
         self._parsed = b""
         self._rows: list[Row] = []
@@ -37,7 +39,7 @@ class RowFile:
             data = self._path.read_bytes()
             if not data.startswith(self._parsed):  # replaced, not extended
                 self._parsed, self._rows = b"", []
-            self._rows += parse_rows(self._path, data[len(self._parsed) :], first=len(self._rows) + 1)
+            self._rows += parse_rows(self._path, data[len(self._parsed) :], self._shape, first=len(self._rows) + 1)
             self._parsed = data[: complete_length(data)]
             self._signature = signature if len(self._parsed) == len(data) else None
         return list(self._rows)

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from inspect import isfunction
 from pathlib import Path
-from typing import Any
+from typing import Any, Required
 
+import pydantic
 import torch
 from torch import nn
+from typing_extensions import TypedDict
 
 from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.streaming import StreamedAugmentation
@@ -35,6 +37,23 @@ FINISHED = "checkpoint.safetensors"
 UNFINISHED = "unfinished.safetensors"
 HISTORY = "history.jsonl"  # rows for readers; the checkpoints hold them too
 MACHINE_DEPENDENT = ("seconds", "probe_seconds")  # columns in which two runs of one training may differ
+
+
+@pydantic.with_config(pydantic.ConfigDict(strict=True, extra="allow"))
+class HistoryRow(TypedDict, total=False):
+    """The columns of an epoch, see `train`; with others of early stopping and of a probe."""
+
+    epoch: Required[int]
+    updates: int
+    lr: float
+    strength: float | None
+    train_loss: float
+    accuracy: float
+    loss: float | None
+    perturbed_accuracy: float | None
+    distance: float
+    seconds: float
+    probe_seconds: float
 
 
 @dataclass(frozen=True)
@@ -227,7 +246,7 @@ def read_history(folder: Path) -> list[Row]:
         stored = read_metadata(checkpoint)["history"] if checkpoint.exists() else []
     except CheckpointError as error:
         warnings.warn(str(error), stacklevel=2)
-    rows = {row["epoch"]: row for row in [*stored, *read_rows(folder / HISTORY)]}
+    rows = {row["epoch"]: row for row in [*stored, *read_rows(folder / HISTORY, HistoryRow)]}
     return [rows[epoch] for epoch in sorted(rows)]
 
 

@@ -21,7 +21,7 @@ def parsed_bytes(monkeypatch):
     sizes = []
     parse = row_file.parse_rows
     monkeypatch.setattr(
-        row_file, "parse_rows", lambda path, data, **o: sizes.append(len(data)) or parse(path, data, **o)
+        row_file, "parse_rows", lambda path, data, *a, **o: sizes.append(len(data)) or parse(path, data, *a, **o)
     )
     return sizes
 

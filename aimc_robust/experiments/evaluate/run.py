@@ -18,9 +18,8 @@ from aimc_robust.experiments.evaluate.explain import attribute_models, predict_m
 from aimc_robust.experiments.execution.dry_run import dry_run_targets
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.environment import describe_environment
-from aimc_robust.experiments.results.evaluation import NOTES, EvaluationResults
-from aimc_robust.experiments.results.evaluation_tables import write_tables
-from aimc_robust.experiments.results.locking import lock_folder
+from aimc_robust.experiments.results.evaluation import EvaluationResults
+from aimc_robust.experiments.results.files import NOTES, lock_folder
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.metrics import Metric, measure
@@ -118,13 +117,13 @@ def evaluate_models(
                     note = cap_note(list(accuracies), spec.precision)
                     remarks.add([f"{runner.trial} on {target.name}: {note} (more --chips)."] if note else [])
             progress.finished(runner.trial, means)
-        write_tables(results)
+        results.write_tables()
         explained = _first_of_each_label(runners)
         if options.attribution_chips is not None:
             remarks.add(attribute_models(explained, options.attribution_chips, progress))
         if options.prediction_chips is not None:
             remarks.add(predict_models(explained, options.prediction_chips, progress))
-        write_tables(results)
+        results.write_tables()
     return results
 
 

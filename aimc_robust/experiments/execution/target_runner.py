@@ -15,7 +15,7 @@ from aimc_robust.data.dataset import CALIBRATION_BATCH, DataSet
 from aimc_robust.evaluation.evaluate import evaluate_until_precise
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
-from aimc_robust.experiments.results.filenames import LANDSCAPE
+from aimc_robust.experiments.results.files import LANDSCAPE
 from aimc_robust.experiments.results.folder import ResultsFolder
 from aimc_robust.experiments.results.origin import bind_weights, record_spec
 from aimc_robust.experiments.results.rows import evaluation_row, finite

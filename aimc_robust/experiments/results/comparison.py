@@ -6,16 +6,17 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from aimc_robust.experiments.results.filenames import FAILURE, SPEC
+import pandas as pd
+
+from aimc_robust.experiments.results.files import FAILURE, QUESTION, SPEC, read_file
 from aimc_robust.experiments.results.folder import ResultsFolder
-from aimc_robust.experiments.results.landscape_rows import missing_points, read_points
+from aimc_robust.experiments.results.rows import missing_points, read_points
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.experiments.spec.loading import spec_from_dict
-from aimc_robust.io.atomic import Row, atomic_write, read_json
-from aimc_robust.io.csv_text import csv_text
+from aimc_robust.io.atomic import Row, atomic_write
 from aimc_robust.training.resumption import FINISHED, read_history
 
 
@@ -26,9 +27,9 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
     command: ClassVar[str] = "compare"
 
     @classmethod
-    def parse_spec(cls, stored: dict[str, Any], source: str) -> ComparisonSpec:
+    def parse_spec(cls, stored: dict[str, Any]) -> ComparisonSpec:
         """Validate a stored spec."""
-        return spec_from_dict(stored, source=source)
+        return spec_from_dict(stored, source=QUESTION)
 
     def write_spec_text(self, text: str) -> None:
         """Write the spec as TOML text, for readers."""
@@ -63,21 +64,11 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
         return {name: sum(values) / len(values) for name, values in accuracies.items()}
 
     def is_trained(self, trial: Trial, folder: Path | None = None) -> bool:
-        """Return whether a trial's training is finished.
-
-        Args:
-            trial: The trial.
-            folder: Where it is trained, if not in its run folder.
-        """
+        """Return whether a trial's training is finished, in `folder` if it is not trained in its run folder."""
         return ((folder or self.run_folder(trial)) / FINISHED).exists()
 
     def history(self, trial: Trial, folder: Path | None = None) -> list[Row]:
-        """Return a trial's training rows, one per epoch.
-
-        Args:
-            trial: The trial.
-            folder: Where it is trained, if not in its run folder.
-        """
+        """Return a trial's training rows, one per epoch, from `folder` if it is not trained in its run folder."""
         return read_history(folder or self.run_folder(trial))
 
     def histories(self) -> dict[Trial, list[Row]]:
@@ -94,17 +85,14 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
 
     def failure(self, trial: Trial) -> str | None:
         """Return why a trial failed, or None."""
-        stored = read_json(self.run_folder(trial) / FAILURE)
+        stored = read_file(self.run_folder(trial) / FAILURE)
         return None if stored is None else str(stored["reason"])
 
     def clear_failure(self, trial: Trial) -> None:
         """Delete the record of a failure, so that the trial can run again."""
         (self.run_folder(trial) / FAILURE).unlink(missing_ok=True)
 
-    # Tables -------------------------------------------------------------------------------------------------------
-
-    def write_tables(self) -> None:
-        """Write evaluations.csv and summary.csv, computed from the rows alone."""
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the tables, see `ResultsFolder.write_tables`."""
         frame = self.table()
-        atomic_write(self.folder / "evaluations.csv", csv_text(frame))
-        atomic_write(self.folder / "summary.csv", csv_text(summary_table(self.estimates(frame))))
+        return {"evaluations": frame, "summary": summary_table(self.estimates(frame))}

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from aimc_robust.errors import ResultsError
-from aimc_robust.experiments.results.filenames import EVALUATIONS, LANDSCAPE, ORIGIN, QUESTION, RANGES
+from aimc_robust.experiments.results.files import EVALUATIONS, LANDSCAPE, ORIGIN, QUESTION, RANGES, read_file
 from aimc_robust.experiments.spec.base import ExperimentSpec
-from aimc_robust.io.atomic import atomic_write, read_json
+from aimc_robust.io.atomic import atomic_write
 
 
 def record_spec(run_folder: Path, spec: ExperimentSpec) -> None:
@@ -43,7 +43,7 @@ def bind_weights(run_folder: Path, name: str, weights: str, *, has_rows: bool) -
             f"{run_folder} holds rows of {name} that were measured on {which}; restore the weights or the file, or "
             "delete the folder to compute it again."
         )
-    ranges = read_json(run_folder / RANGES) or {}
+    ranges = read_file(run_folder / RANGES) or {}
     if ranges.pop(name, None) is not None:
         atomic_write(run_folder / RANGES, json.dumps(ranges, indent=1))
     _write(run_folder, origin | {"weights": origin["weights"] | {name: weights}})
@@ -66,11 +66,6 @@ def differing_weights(first: Path, second: Path) -> str | None:
     return next((name for name in weights if others.get(name, weights[name]) != weights[name]), None)
 
 
-def has_runs(folder: Path) -> bool:
-    """Return whether a folder holds runs, also if question.json is missing."""
-    return any(folder.glob(f"runs/*/{ORIGIN}"))
-
-
 def check_runs(folder: Path, spec: ExperimentSpec) -> None:
     """Check that all rows in a folder without question.json belong to a spec, so that the file can be written again.
 
@@ -88,13 +83,8 @@ def check_runs(folder: Path, spec: ExperimentSpec) -> None:
             )
 
 
-def has_rows(folder: Path) -> bool:
-    """Return whether a results folder holds evaluation rows."""
-    return any(folder.glob(f"runs/*/{EVALUATIONS}"))
-
-
 def _read(run_folder: Path) -> dict[str, Any]:
-    return {"spec": None, "weights": {}} | (read_json(run_folder / ORIGIN) or {})
+    return {"spec": None, "weights": {}} | (read_file(run_folder / ORIGIN) or {})
 
 
 def _write(run_folder: Path, origin: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.filenames import SPEC
+from aimc_robust.experiments.results.files import SPEC
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.atomic import Row

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from aimc_robust.evaluation.error_sources import SOURCES
-from aimc_robust.experiments.results.evaluation import NOTES, EvaluationResults
-from aimc_robust.experiments.results.evaluation_tables import group_by_device, paired_differences
+from aimc_robust.experiments.results.evaluation import EvaluationResults, group_by_device, paired_differences
+from aimc_robust.experiments.results.files import NOTES
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.results.summary import extra_metrics, summary_table
 from aimc_robust.statistics.difference_table import DIGITAL, difference_table

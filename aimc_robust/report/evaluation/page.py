@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aimc_robust.experiments.results.evaluation import EvaluationResults
-from aimc_robust.experiments.results.evaluation_tables import write_tables
 from aimc_robust.report.evaluation import explanation_sections, sections
 from aimc_robust.report.evaluation.content import EvaluationContent, gather
 from aimc_robust.report.page_files import Contents, page_files
@@ -31,7 +30,7 @@ def report_files(results: EvaluationResults) -> Contents:
     Returns:
         Path relative to the results folder -> content.
     """
-    write_tables(results)
+    results.write_tables()
     content = gather(results)
     title = f"{', '.join(results.spec.labels)} on analog memory"
     made = [make(content) for make in SECTIONS]

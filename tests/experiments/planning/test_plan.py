@@ -57,7 +57,9 @@ def touch(store, trial, *names, rows=(), epochs=0, folder=None):
 
 
 def rows(*targets, chips=3):
-    return [{"target": t, "chip": n} for t in targets for n in range(1 if t == "digital" else chips)]
+    row = dict.fromkeys(("model", "backend"), "x") | dict.fromkeys(("train_seed", "time_s", "n"), 0)
+    row |= dict.fromkeys(("accuracy", "sigma", "loss"), 50.0)
+    return [row | {"target": t, "chip": n} for t in targets for n in range(1 if t == "digital" else chips)]
 
 
 def created(tmp_path, spec):

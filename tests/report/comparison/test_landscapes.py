@@ -9,7 +9,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from aimc_robust.analysis.landscape import Landscape
-from aimc_robust.experiments.results.filenames import LANDSCAPE
+from aimc_robust.experiments.results.files import LANDSCAPE
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.report.comparison.landscapes import LossSurface, landscape_figure, loss_surfaces
