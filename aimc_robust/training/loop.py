@@ -27,6 +27,7 @@ from aimc_robust.training.fabric import check_fabric, single_device_fabric
 from aimc_robust.training.methods.ascent import global_norm
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import share_buffers, world
+from aimc_robust.training.recipe import recipe_fingerprint
 from aimc_robust.training.result import TrainingResult
 from aimc_robust.training.resumption import (
     FINISHED,
@@ -36,7 +37,6 @@ from aimc_robust.training.resumption import (
     load_finished,
     load_progress,
     read_history,
-    recipe_fingerprint,
     restore_history,
     save_finished,
     save_progress,
@@ -96,7 +96,14 @@ def train(
     images = _training_images(training_set)
     inputs, labels = as_labelled("validation_set", validation_set)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
-    recipe = recipe_fingerprint(model, method, config, train_seed, data_id, images.augmentation)
+    recipe = recipe_fingerprint(
+        network=model,
+        data=data_id,
+        method=method,
+        config=config,
+        augmentation=images.augmentation,
+        train_seed=train_seed,
+    )
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / FINISHED).exists():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +11,14 @@ from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.results.files import EVALUATIONS, LANDSCAPE, ORIGIN, QUESTION, RANGES, read_file
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.io.atomic import atomic_write
+from aimc_robust.training.recipe import fingerprint
 
 
 def record_spec(run_folder: Path, spec: ExperimentSpec) -> None:
     """Note in a run folder which spec the run belongs to, unless it is noted."""
     origin = _read(run_folder)
     if origin["spec"] is None:
-        _write(run_folder, origin | {"spec": _spec_digest(spec)})
+        _write(run_folder, origin | {"spec": fingerprint(spec.identity())})
 
 
 def bind_weights(run_folder: Path, name: str, weights: str, *, has_rows: bool) -> None:
@@ -76,7 +76,7 @@ def check_runs(folder: Path, spec: ExperimentSpec) -> None:
     """
     for run_folder in sorted((folder / "runs").glob("*")):
         has_rows = any((run_folder / name).exists() for name in (EVALUATIONS, LANDSCAPE))
-        if has_rows and _read(run_folder)["spec"] != _spec_digest(spec):
+        if has_rows and _read(run_folder)["spec"] != fingerprint(spec.identity()):
             raise ResultsError(
                 f"{folder} has no {QUESTION}, and {run_folder} holds rows of another spec or of an unknown one; "
                 "restore the file, or give --out another folder."
@@ -90,8 +90,3 @@ def _read(run_folder: Path) -> dict[str, Any]:
 def _write(run_folder: Path, origin: dict[str, Any]) -> None:
     run_folder.mkdir(parents=True, exist_ok=True)
     atomic_write(run_folder / ORIGIN, json.dumps(origin, indent=1))
-
-
-def _spec_digest(spec: ExperimentSpec) -> str:
-    content = json.dumps(spec.identity(), sort_keys=True, default=str)
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
