@@ -138,12 +138,13 @@ def _call_worker_function(item: Any) -> Any:
         with exits_as_errors():
             return _worker_function(item)
     except Exception as error:
-        if not _can_be_pickled(error):  # the parent would take it for a dead worker
+        if not can_be_pickled(error):  # the parent would take it for a dead worker
             raise WorkerError(f"{type(error).__name__} in a worker process: {error}") from None
         raise
 
 
-def _can_be_pickled(error: Exception) -> bool:
+def can_be_pickled(error: Exception) -> bool:
+    """Return whether an exception can be sent to another process."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # an exception's own constructor may raise anything

@@ -67,22 +67,14 @@ Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
 class ForwardingProgress(ExperimentProgress):
-    """Pass every callback to `send` as a `Call`, for example to another process.
-
-    Args:
-        send: Receives each call.
-    """
+    """Pass every callback to `send` as a `Call`, for example to another process."""
 
     def __init__(self, send: Callable[[Call], None]) -> None:
         self._send = send
 
 
 class ProgressGroup(ForwardingProgress):
-    """Pass every callback to each of several.
-
-    Args:
-        members: They receive each call, in this order.
-    """
+    """Pass every callback to each of several, in their order."""
 
     def __init__(self, members: Sequence[ExperimentProgress]) -> None:
         def send(call: Call) -> None:

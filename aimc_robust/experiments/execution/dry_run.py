@@ -38,23 +38,22 @@ def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> tuple[list[str], di
         AimcError: what training or evaluation would raise later for this spec and machine.
     """
     spec = runner.results.spec
-    outcomes: list[tuple[DataSpec, ModelSpec, str | None, str]] = []  # with why it failed, and its coverage
+    reasons: dict[str, str | None] = {}  # network and images -> why it does not fit
+    lines: list[tuple[ModelSpec, str]] = []
     failures: dict[str, str] = {}
     for label in dict.fromkeys(trial.model for trial in trials):
         _check_batch_size(spec, label, runner.machine)
         data_spec, model_spec = spec.data_of(label), spec.model_of(label)
-        known = [reason for data, model, reason, _ in outcomes if (data, model) == (data_spec, model_spec)]
-        reason, line = known[0] if known else None, ""
-        if not known:
+        key = f"{data_spec.model_dump_json()} {model_spec.model_dump_json()}"
+        if key not in reasons:
+            reasons[key] = None
             try:
                 with out_of_memory_as_divergence():
-                    line = _dry_run_network(runner, data_spec, model_spec)
+                    lines.append((model_spec, _dry_run_network(runner, data_spec, model_spec)))
             except DivergenceError as error:
-                reason = str(error)
-            outcomes.append((data_spec, model_spec, reason, line))
-        if reason is not None:
+                reasons[key] = str(error)
+        if (reason := reasons[key]) is not None:
             failures[label] = reason
-    lines = [(model_spec, line) for _, model_spec, reason, line in outcomes if reason is None]
     if len({model_spec.model_dump_json() for model_spec, _ in lines}) > 1:
         return [f"{model_spec.name}: {line}" for model_spec, line in lines], failures
     return [line for _, line in lines[:1]], failures

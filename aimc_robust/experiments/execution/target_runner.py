@@ -32,31 +32,18 @@ from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
 @dataclass(frozen=True, kw_only=True)
 class TargetRunner:
-    """Evaluates one trained model under targets.
-
-    Attributes:
-        results: Receives the rows and the converter ranges.
-        trial: The model's name.
-        model: The trained model.
-        data: Its data set.
-        device: Device of the model.
-        batch_size: Images per batch.
-        jobs: Processes, as for `ar.evaluate`.
-        precision: Half-width [points] of the interval over chips at which to stop; None: all chips.
-        metrics: Name -> further metric.
-        top5: Whether rows have the top-5 accuracy.
-    """
+    """Evaluates one trained model under targets, and stores rows and converter ranges in `results`."""
 
     results: ResultsFolder[Any]
     trial: Trial
     model: nn.Module
     data: DataSet
-    device: torch.device | str = "cpu"
+    device: torch.device | str = "cpu"  # of the model
     batch_size: int = EVALUATION_BATCH_SIZE
-    jobs: int | None = None
-    precision: float | None = None
+    jobs: int | None = None  # as for `ar.evaluate`
+    precision: float | None = None  # half-width [points] of the interval over chips at which to stop; None: all chips
     metrics: Mapping[str, Metric] = field(default_factory=dict)
-    top5: bool = True
+    top5: bool = True  # whether rows have the top-5 accuracy
 
     @cached_property
     def _accuracies(self) -> dict[str, dict[int, float]]:

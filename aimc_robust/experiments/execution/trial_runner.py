@@ -44,17 +44,9 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class RunContext:
-    """Everything that a process needs to run trials of one comparison. Can be sent to other processes and machines.
+    """What any process needs to run trials of one comparison, see `compare`."""
 
-    Attributes:
-        folder: The results folder; it must hold the spec.
-        data_folder: Where relative data paths start.
-        model_cache: Folder of trained models that several comparisons share; None: each trial is trained anew.
-        machine: Devices and processes that train one model.
-        retry_failed: Run failed trials again.
-    """
-
-    folder: Path
+    folder: Path  # it must hold the spec
     data_folder: Path
     model_cache: Path | None = None
     machine: Machine = field(default_factory=Machine)

@@ -40,25 +40,15 @@ MAX_WAIT_S = 8.0  # for all repetitions; work that takes longer is timed on fewe
 
 @dataclass
 class CostModel:
-    """Times each kind of epoch and chip of a spec once, on untrained weights, whose values cost the same.
-
-    Attributes:
-        spec: The spec.
-        data_folder: Where relative data paths start.
-        machine: Where models would be trained.
-        on_status: Called with a line about each measurement before it starts.
-        speeds: What is measured.
-        weights_bytes: Label -> size of the model's state.
-        measured: What was measured, as text.
-    """
+    """Times each kind of epoch and chip of a spec once, on untrained weights, whose values cost the same."""
 
     spec: ComparisonSpec
     data_folder: Path
     machine: Machine
-    on_status: Callable[[str], None]
+    on_status: Callable[[str], None]  # called with a line about each measurement before it starts
     speeds: Speeds = field(default_factory=Speeds)
-    weights_bytes: dict[str, int] = field(default_factory=dict)
-    measured: list[str] = field(default_factory=list)
+    weights_bytes: dict[str, int] = field(default_factory=dict)  # label -> size of the model's state
+    measured: list[str] = field(default_factory=list)  # as text
     _cache: dict[str, Any] = field(default_factory=dict)
 
     @property

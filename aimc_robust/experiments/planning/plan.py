@@ -19,29 +19,17 @@ from aimc_robust.training.fabric import Machine
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of a comparison, and the cost of what is left.
-
-    Attributes:
-        spec: The spec.
-        trials: What is left of each trial, in the order in which they run.
-        speeds: Speeds on this machine, with the threads that each of several trials at a time has.
-        disk_bytes: Size of the checkpoints that will be written.
-        jobs: Requested number of trials at a time.
-        workers: Actual number of trials at a time: at most the number of GPUs.
-        device: Name of the device.
-        measured: What was measured, as text.
-        problems: Why some trials have no estimate.
-    """
+    """The trials of a comparison, in the order in which they run, and the cost of what is left."""
 
     spec: ComparisonSpec
     trials: tuple[RemainingWork, ...]
-    speeds: Speeds
-    disk_bytes: int
-    jobs: int
-    workers: int
+    speeds: Speeds  # on this machine, with the threads that each of several trials at a time has
+    disk_bytes: int  # of the checkpoints that will be written
+    jobs: int  # requested number of trials at a time
+    workers: int  # actual number: at most that of the GPUs
     device: str
-    measured: tuple[str, ...]
-    problems: tuple[str, ...]
+    measured: tuple[str, ...]  # as text
+    problems: tuple[str, ...]  # why some trials have no estimate
 
     @property
     def pending(self) -> list[RemainingWork]:

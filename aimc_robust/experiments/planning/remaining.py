@@ -26,23 +26,14 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class RemainingWork:
-    """State of a trial, and what is left of it.
-
-    Attributes:
-        trial: The trial.
-        state: How far it is.
-        all_epochs: Epochs of its training.
-        epochs_left: Epochs that are left to train.
-        chips_left: Target or landscape -> number of chips or points without a row, where some are left.
-        reason: Why it failed, or None.
-    """
+    """State of a trial, and what is left of it."""
 
     trial: Trial
     state: State
     all_epochs: int
     epochs_left: int
-    chips_left: dict[str, int]
-    reason: str | None = None
+    chips_left: dict[str, int]  # target or landscape -> number of chips or points without a row
+    reason: str | None = None  # why it failed
 
     @property
     def is_pending(self) -> bool:
@@ -52,15 +43,12 @@ class RemainingWork:
 
 @dataclass(frozen=True)
 class Speeds:
-    """How fast the work of a comparison is.
-
-    Attributes:
-        epoch_s: Label -> time of an epoch with its validation and diagnostics [s].
-        chip_s: (label, target or landscape) -> time of a chip or point [s].
-    """
+    """How fast the work of a comparison is."""
 
     epoch_s: dict[str, float] = field(default_factory=dict)
+    """Label -> time of an epoch with its validation and diagnostics [s]."""
     chip_s: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(label, target or landscape) -> time of a chip or point [s]."""
 
     def seconds(self, work: RemainingWork) -> float | None:
         """Return the time of what is left of a trial [s]; None if a speed that it needs is unknown."""
@@ -89,13 +77,7 @@ def time_left(works: Iterable[RemainingWork], speeds: Speeds, workers: int) -> f
 def remaining_work(
     results: ComparisonResults, trials: Iterable[Trial], model_cache: Path | None = None
 ) -> list[RemainingWork]:
-    """Return what is left of each of `trials`, from the files alone.
-
-    Args:
-        results: The results folder.
-        trials: Trials, in the order in which they run.
-        model_cache: A folder of trained models that several comparisons share, or None.
-    """
+    """Return what is left of each of `trials`, in the order in which they run, from the files alone."""
     planned_recipes: set[str] = set()  # that earlier trials will add to the model cache
     return [_remaining_work(results, trial, model_cache, planned_recipes) for trial in trials]
 
@@ -104,25 +86,22 @@ def _remaining_work(
     results: ComparisonResults, trial: Trial, model_cache: Path | None, planned_recipes: set[str]
 ) -> RemainingWork:
     chips_left = {name: len(left) for name, left in results.missing(trial).items()}
-    recipe = results.spec.recipe(trial.model, trial.train_seed)
-    run_folder, shared = results.run_folder(trial), None if model_cache is None else model_cache / recipe
-    if (run_folder / UNFINISHED).exists():
-        shared = None  # a training that was started in the run folder continues there
+    folder = results.training_folder(trial, model_cache)
+    is_shared = folder != results.run_folder(trial)
     all_epochs = epochs_left = results.spec.config_of(trial.model).epochs
     reason = results.failure(trial)
     if not chips_left:
         state, epochs_left = State.DONE, 0
     elif results.is_trained(trial):
         state, epochs_left = State.TRAINED, 0
-    elif shared is not None and ((shared / FINISHED).exists() or recipe in planned_recipes):
+    elif is_shared and ((folder / FINISHED).exists() or folder.name in planned_recipes):
         state, epochs_left = State.SHARED, 0
     else:
-        folder = shared or run_folder
         is_started = (folder / UNFINISHED).exists()
         state = State.STARTED if is_started else State.TODO
         epochs_left -= len(results.history(trial, folder)) if is_started else 0
-        if shared is not None and reason is None:
-            planned_recipes.add(recipe)
+        if is_shared and reason is None:
+            planned_recipes.add(folder.name)
     if reason is not None:
         state = State.FAILED
     return RemainingWork(trial, state, all_epochs, epochs_left, chips_left, reason)

@@ -28,9 +28,6 @@ def pack(folder: Path, out: Path) -> Path:
         folder: A folder that `compare` wrote, with its report.
         out: The folder to write; created if it does not exist.
 
-    Returns:
-        The path of the archive.
-
     Raises:
         ResultsError: if `folder` does not exist, has no report or no rows, or `out` is in it.
     """

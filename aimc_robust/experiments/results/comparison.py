@@ -17,7 +17,7 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.io.atomic import Row, atomic_write
-from aimc_robust.training.resumption import FINISHED, read_history
+from aimc_robust.training.resumption import FINISHED, UNFINISHED, read_history
 
 
 class ComparisonResults(ResultsFolder[ComparisonSpec]):
@@ -62,6 +62,13 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
         for row in self.evaluations(trial):
             accuracies.setdefault(row["target"], []).append(row["accuracy"])
         return {name: sum(values) / len(values) for name, values in accuracies.items()}
+
+    def training_folder(self, trial: Trial, model_cache: Path | None) -> Path:
+        """Return where a trial is trained: in the cache of models that comparisons share, unless it started here."""
+        run_folder = self.run_folder(trial)
+        if model_cache is None or any((run_folder / name).exists() for name in (FINISHED, UNFINISHED)):
+            return run_folder
+        return model_cache / self.spec.recipe(trial.model, trial.train_seed)
 
     def is_trained(self, trial: Trial, folder: Path | None = None) -> bool:
         """Return whether a trial's training is finished, in `folder` if it is not trained in its run folder."""

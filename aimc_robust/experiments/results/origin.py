@@ -22,16 +22,10 @@ def record_spec(run_folder: Path, spec: ExperimentSpec) -> None:
 
 
 def bind_weights(run_folder: Path, name: str, weights: str, *, has_rows: bool) -> None:
-    """Note which weights are measured under a target. Converter ranges of other weights are deleted.
-
-    Args:
-        run_folder: The run folder.
-        name: Name of the target.
-        weights: Digest of the weights, see `models.checkpoint.tensor_digest`.
-        has_rows: Whether there are rows of the target.
+    """Note the digest of the weights that are measured under a target. Converter ranges of other weights are deleted.
 
     Raises:
-        ResultsError: if those rows were measured on other weights.
+        ResultsError: if there are rows of the target, measured on other weights.
     """
     origin = _read(run_folder)
     known = origin["weights"].get(name)

@@ -13,17 +13,11 @@ from aimc_robust.training.fabric import Machine
 
 @dataclass(frozen=True)
 class ResourceAllocation:
-    """The cores, threads and GPU of one worker process.
+    """The cores, threads and GPU of one worker process."""
 
-    Attributes:
-        cores: Numbers of the cores that it may run on; used on Linux only.
-        threads: Threads of torch.
-        gpu: Value of CUDA_VISIBLE_DEVICES; None: leave it as it is.
-    """
-
-    cores: tuple[int, ...]
+    cores: tuple[int, ...]  # used on Linux only
     threads: int
-    gpu: str | None = None
+    gpu: str | None = None  # value of CUDA_VISIBLE_DEVICES; None: leave it as it is
 
     def apply(self) -> None:
         """Restrict this process. Must be called before CUDA is initialized, which reads its devices once."""

@@ -30,8 +30,7 @@ class LocalEngine:
     Attributes:
         jobs: Number of worker processes.
         threads: Threads of torch per trial; default: cores / jobs, at least 1.
-        retries: Restarts of a trial in a fresh process after its process died (kill -9, out of memory); then it is
-            recorded as failed, and the others continue.
+        retries: Restarts of a trial after its process died; then it is recorded as failed, and the others continue.
         run_trial: What runs a trial.
     """
 
@@ -133,19 +132,16 @@ class _WorkerPool:
         if error is None:
             self.assign(worker)
         else:  # its memory or GPU may be in a bad state; the next trial runs in a fresh process
-            self.replace(worker)
+            self.dismiss(worker)
+            self.start_next(worker.allocation)
 
     def dismiss(self, worker: Worker) -> None:
         self.workers.remove(worker)
         self.dismissed.append(worker)
         worker.dismiss()
 
-    def replace(self, worker: Worker) -> None:
-        """Dismiss a worker, and start a fresh one with its allocation if trials are left."""
-        self.dismiss(worker)
-        self.start_next(worker.allocation)
-
     def start_next(self, allocation: ResourceAllocation) -> None:
+        """Start a fresh worker if trials are left."""
         if self.queue and self.tracker.accepts_more:
             self.start(allocation)
 
@@ -171,6 +167,5 @@ class _WorkerPool:
             )
 
     def end(self, *, grace_s: float) -> None:
-        """End all workers, each within `grace_s` seconds."""
         for worker in [*self.workers, *self.dismissed]:
             worker.end(grace_s=grace_s)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 import signal
 import traceback
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from aimc_robust.errors import AimcError, exits_as_errors
@@ -15,7 +13,7 @@ from aimc_robust.experiments.execution.engines.base import RunTrial
 from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.parallel.process_pool import WorkerError
+from aimc_robust.parallel.process_pool import WorkerError, can_be_pickled
 
 RETRIES = 2  # restarts of a trial whose process died
 # Trials that raise an error before no further one starts. One error concerns its trial only; a full disk or a broken
@@ -88,16 +86,12 @@ def attempt(run_trial: RunTrial, context: RunContext, trial: Trial, progress: Ex
 def _sendable(trial: Trial, error: Exception) -> Exception:
     """Return `error` if it addresses the user and can be pickled, else a WorkerError with its text."""
     trace = f"in another process:\n{''.join(traceback.format_exception(error))}"
-    if isinstance(error, AimcError | OSError):
-        error.add_note(trace)
-        with suppress(Exception):  # whatever an exception's own constructor raises
-            copy: Exception = pickle.loads(pickle.dumps(error))
-            return copy
-    replacement = WorkerError(
-        f"{trial}: {type(error).__name__}: {error}; finished work is kept, and the same command continues."
-    )
-    replacement.add_note(trace)
-    return replacement
+    if not isinstance(error, AimcError | OSError) or not can_be_pickled(error):
+        error = WorkerError(
+            f"{trial}: {type(error).__name__}: {error}; finished work is kept, and the same command continues."
+        )
+    error.add_note(trace)
+    return error
 
 
 def describe_exit(exit_code: int) -> str:

@@ -17,13 +17,9 @@ class SerialEngine:
     """Runs trials in the order given; every process of a data-parallel training uses it.
 
     An error that a trial raises ends the run at once.
-
-    Attributes:
-        threads: Threads of torch; None: as many as this process has.
-        run_trial: What runs a trial.
     """
 
-    threads: int | None = None
+    threads: int | None = None  # of torch; None: as many as this process has
     run_trial: RunTrial = run_trial
 
     def __post_init__(self) -> None:
