@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from rich.console import Console
@@ -19,8 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from aimc_robust.experiments.callbacks.progress import ExperimentSize
 from aimc_robust.experiments.callbacks.time_left import TimeLeft
-from aimc_robust.experiments.planning.remaining import RemainingWork
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
 from aimc_robust.statistics.t_interval import t_interval
@@ -41,24 +41,14 @@ class PlainProgress(TimeLeft):
         super().__init__()
         self.console = console
         self._line_time = time.monotonic()
-        self._epochs = self._trial_count = self._done_count = 0
-        self._pilot: int | None = None
+        self._size, self._done_count = ExperimentSize(trials=0), 0
 
-    def started(
-        self,
-        *,
-        trials: int,
-        epochs: int = 0,
-        targets: int = 0,
-        coverage: str = "",
-        pilot: int | None = None,
-        work: Sequence[RemainingWork] = (),
-    ) -> None:
+    def started(self, size: ExperimentSize) -> None:
         """Print the size of the experiment."""
-        super().started(work=work)
-        self._trial_count, self._done_count, self._epochs, self._pilot = trials, 0, epochs, pilot
-        each = f", {count(epochs, 'epoch')} each" if epochs else f" on {count(targets, 'target')}"
-        self.line(f"{count(trials, 'model')}{each}. {coverage}")
+        super().started(size)
+        self._size, self._done_count = size, 0
+        work = f", {count(size.epochs, 'epoch')} each" if size.epochs else f" on {count(size.targets, 'target')}"
+        self.line(f"{count(size.trials, 'model')}{work}. {size.coverage}")
 
     def note(self, text: str) -> None:
         """Print a note."""
@@ -68,17 +58,17 @@ class PlainProgress(TimeLeft):
         """Print an epoch after a long silence."""
         super().epoch(trial, row)
         if time.monotonic() - self._line_time > self.silence_s:
-            self.line(f"{trial}: epoch {row['epoch']} of {self._epochs}")
+            self.line(f"{trial}: epoch {row['epoch']} of {self._size.epochs}")
 
     def evaluated(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
         """Print the accuracy of a model on a target, where nothing is trained."""
-        if not self._epochs:
-            self.line(f"{trial} on {target}: {estimate_text(accuracies, self._pilot)}")
+        if not self._size.epochs:
+            self.line(f"{trial} on {target}: {estimate_text(accuracies, self._size.pilot)}")
 
     def finished(self, trial: Trial, accuracies: dict[str, float]) -> None:
         """Print the accuracies of a trained model."""
         super().finished(trial, accuracies)
-        if self._epochs:
+        if self._size.epochs:
             self._end_trial(trial, "  ".join(f"{target} {accuracy:.1f}" for target, accuracy in accuracies.items()))
 
     def failed(self, trial: Trial, reason: str) -> None:
@@ -93,7 +83,7 @@ class PlainProgress(TimeLeft):
 
     def _end_trial(self, trial: Trial, text: str) -> None:
         self._done_count += 1
-        self.line(f"[{self._done_count}/{self._trial_count}] {trial}: {text}{self._end_of_line()}")
+        self.line(f"[{self._done_count}/{self._size.trials}] {trial}: {text}{self._end_of_line()}")
 
     def _end_of_line(self) -> str:
         return f"  (about {duration(self.seconds)} left)" if self.seconds else ""
@@ -116,16 +106,16 @@ class RichProgress(PlainProgress):
         self._trial_bar = bars.add_task("", total=None)
         self._epochs_done: dict[Trial, int] = {}  # several trials may be in progress
 
-    def started(self, *, trials: int, epochs: int = 0, **size: Any) -> None:
+    def started(self, size: ExperimentSize) -> None:
         """Print the size of the experiment, and set the length of the bars."""
-        super().started(trials=trials, epochs=epochs, **size)
+        super().started(size)
         self._epochs_done = {}
-        self._bars.update(self._all_bar, total=trials * epochs, visible=epochs > 0)
+        self._bars.update(self._all_bar, total=size.trials * size.epochs, visible=size.epochs > 0)
 
     def training(self, trial: Trial, *, done: int) -> None:
         """Show that the training of a trial starts or resumes."""
         super().training(trial, done=done)
-        self._bars.reset(self._trial_bar, total=self._epochs)
+        self._bars.reset(self._trial_bar, total=self._size.epochs)
         self._update(trial, "training", done)
 
     def epoch(self, trial: Trial, row: Row) -> None:
@@ -136,18 +126,18 @@ class RichProgress(PlainProgress):
     def evaluating(self, trial: Trial, target: str, *, done: int, chips: int) -> None:
         """Show which target a model is evaluated on."""
         super().evaluating(trial, target, done=done, chips=chips)
-        if self._epochs:
-            self._update(trial, f"on {target}", self._epochs)
+        if self._size.epochs:
+            self._update(trial, f"on {target}", self._size.epochs)
         else:
             self._bars.reset(self._trial_bar, description=f"{trial} on {target}", total=chips, completed=done)
 
     def chip(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
         """Show the time left after a chip, or, where nothing is trained, the running estimate."""
         super().chip(trial, target, accuracies)
-        if self._epochs:
+        if self._size.epochs:
             self._show_time_left()
         else:
-            description = f"{trial} on {target}: {estimate_text(accuracies, self._pilot)}"
+            description = f"{trial} on {target}: {estimate_text(accuracies, self._size.pilot)}"
             self._bars.update(self._trial_bar, description=description, completed=len(accuracies))
 
     def explaining(self, description: str, *, done: int, total: int) -> None:
@@ -156,7 +146,7 @@ class RichProgress(PlainProgress):
 
     def _end_trial(self, trial: Trial, text: str) -> None:
         super()._end_trial(trial, text)
-        self._update(trial, "done", self._epochs)
+        self._update(trial, "done", self._size.epochs)
 
     def _update(self, trial: Trial, status: str, epochs_done: int) -> None:
         self._epochs_done[trial] = epochs_done
@@ -170,7 +160,7 @@ class RichProgress(PlainProgress):
         self._shown = time.monotonic()
         left = f"about {duration(self.seconds)} left" if self.seconds else ""
         self._bars.update(self._all_bar, left=left)
-        self._bars.update(self._trial_bar, left="" if self._epochs else None)
+        self._bars.update(self._trial_bar, left="" if self._size.epochs else None)
 
     def _end_of_line(self) -> str:
         return ""  # the bars show the time left

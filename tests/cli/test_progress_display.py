@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 
 from aimc_robust.cli.progress_display import PlainProgress, RichProgress, _TimeLeftColumn
+from aimc_robust.experiments.callbacks.progress import ExperimentSize
 from aimc_robust.experiments.planning.remaining import RemainingWork, State
 from aimc_robust.experiments.results.trial import Trial
 
@@ -22,7 +23,7 @@ def test_the_bar_of_all_models_never_goes_back_with_two_under_way(console):
     bars = Bars(console=console)
     view = RichProgress(console, bars)
     everything = bars.tasks[0]
-    view.started(trials=2, epochs=4, coverage="")
+    view.started(ExperimentSize(trials=2, epochs=4, coverage=""))
     steps = [lambda: view.training(FIRST, done=0), lambda: view.training(SECOND, done=2)]
     for epoch in (1, 2):
         steps += [lambda e=epoch: view.epoch(FIRST, {"epoch": e}), lambda e=epoch: view.epoch(SECOND, {"epoch": e + 2})]
@@ -58,7 +59,7 @@ def test_the_time_that_is_left_is_that_of_what_is_left_at_the_measured_speeds(co
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     view = PlainProgress(console)
-    view.started(trials=3, epochs=4, coverage="", work=[work(SECOND), work(THIRD)])
+    view.started(ExperimentSize(trials=3, epochs=4, coverage="", work=[work(SECOND), work(THIRD)]))
     view.finished(FIRST, {"digital": 90.0})  # by an earlier call
     run_trial(view, now, SECOND, epochs=1)
     run_trial(view, now, THIRD, epochs=4)
@@ -74,7 +75,7 @@ def test_the_bar_shows_the_same_time_left(console, monkeypatch):
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     bars = Bars(_TimeLeftColumn(), console=console)
     view = RichProgress(console, bars)
-    view.started(trials=2, epochs=4, work=[work(SECOND), work(THIRD)])
+    view.started(ExperimentSize(trials=2, epochs=4, work=[work(SECOND), work(THIRD)]))
     run_trial(view, now, SECOND, epochs=4)
     assert bars.tasks[0].fields["left"] == "about 2 min left"
     console.print(bars.get_renderable())

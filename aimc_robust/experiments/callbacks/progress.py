@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aimc_robust.experiments.planning.remaining import RemainingWork
@@ -10,29 +11,23 @@ from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExperimentSize:
+    """What an experiment is about to do."""
+
+    trials: int
+    epochs: int = 0  # largest number that a model is trained for; 0: nothing is trained
+    targets: int = 0
+    coverage: str = ""  # which part of the network is analog, as a sentence
+    pilot: int | None = None  # number of chips after which that of further chips is decided; None: it is fixed
+    work: Sequence[RemainingWork] = ()  # what is left of the trials that a comparison runs
+
+
 class ExperimentProgress:
     """Callbacks of comparisons and evaluations. Each does nothing by default; override those that are needed."""
 
-    def started(
-        self,
-        *,
-        trials: int,
-        epochs: int = 0,
-        targets: int = 0,
-        coverage: str = "",
-        pilot: int | None = None,
-        work: Sequence[RemainingWork] = (),
-    ) -> None:
-        """Called when an experiment begins.
-
-        Args:
-            trials: Number of models.
-            epochs: Largest number of epochs that a model is trained for; 0: nothing is trained.
-            targets: Number of targets.
-            coverage: Which part of the network is analog, as a sentence.
-            pilot: Number of chips after which the number of further chips is decided; None: it is fixed.
-            work: What is left of the trials that a comparison runs.
-        """
+    def started(self, size: ExperimentSize) -> None:
+        """Called when an experiment begins."""
 
     def note(self, text: str) -> None:
         """Called with a remark for the user."""

@@ -29,10 +29,6 @@ class TensorBoard(ExperimentProgress):
     The rows on disk are the source: when a trial continues, its events are rewritten from its history, so that a
     resumed training shows each epoch once. Complete events of a finished trial are kept.
 
-    Args:
-        results: The results folder.
-        model_cache: Folder of shared trained models, where the history of a training is until it is finished.
-
     Raises:
         MissingDependencyError: if TensorBoard is not installed.
     """

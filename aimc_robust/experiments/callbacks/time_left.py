@@ -7,9 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
 
-from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ExperimentSize
 from aimc_robust.experiments.planning.remaining import RemainingWork, Speeds, time_left
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
@@ -29,19 +28,14 @@ class _Mean:
 
 
 class TimeLeft(ExperimentProgress):
-    """Follows what is left of each trial of a comparison.
-
-    Attributes:
-        work: Trial -> what is left of it, of the trials that have not ended.
-        workers: Largest number of trials that were in progress at a time.
-    """
+    """Follows what is left of each trial of a comparison that has not ended."""
 
     def __init__(self) -> None:
         self._begin([])
 
     def _begin(self, work: Sequence[RemainingWork]) -> None:
         self.work = {remaining.trial: remaining for remaining in work}
-        self.workers = 1
+        self.workers = 1  # largest number of trials that were in progress at a time
         self._last_chip: dict[Trial, float] = {}  # when the evaluation or its last chip was reported
         self._epoch_s: dict[str, _Mean] = defaultdict(_Mean)
         self._chip_s: dict[tuple[str, str], _Mean] = defaultdict(_Mean)
@@ -77,9 +71,9 @@ class TimeLeft(ExperimentProgress):
                 chip_s.setdefault((label, name), targets.get(name, similar_chip))
         return Speeds(epoch_s, chip_s)
 
-    def started(self, *, work: Sequence[RemainingWork] = (), **size: Any) -> None:
+    def started(self, size: ExperimentSize) -> None:
         """Take over what is left."""
-        self._begin(work)
+        self._begin(size.work)
 
     def training(self, trial: Trial, *, done: int) -> None:
         """Note that a trial is in progress."""

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from aimc_robust.data.dataset import DataSet
-from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ExperimentSize
 from aimc_robust.experiments.evaluate.explain import attribute_models, predict_models
 from aimc_robust.experiments.execution.dry_run import dry_run_targets
 from aimc_robust.experiments.execution.target_runner import TargetRunner
@@ -90,7 +90,9 @@ def evaluate_models(
         results = EvaluationResults.create(folder, spec)
         results.record_environment(_environment(options.jobs))
         results.record_coverage(analog_part)
-        progress.started(trials=len(networks), targets=len(targets), coverage=analog_part, pilot=results.pilot)
+        progress.started(
+            ExperimentSize(trials=len(networks), targets=len(targets), coverage=analog_part, pilot=results.pilot)
+        )
         remarks = _Remarks(results, progress)
         remarks.add([*notes, *dry_run_warnings])
         runners = [

@@ -55,16 +55,8 @@ def plan(
     """Return the state of every trial, and estimate what is left by timing it on this machine. Writes nothing.
 
     If data are missing or a network cannot be built, the trials are listed without estimates, and the reason is among
-    `problems`.
-
-    Args:
-        spec: The spec.
-        folder: The results folder.
-        data_folder: Where relative data paths start.
-        model_cache: A folder of trained models that several comparisons share, or None.
-        machine: Where models would be trained.
-        jobs: Trials at a time, each with its share of the cores.
-        on_status: Called with a line about each measurement before it starts.
+    `problems`. For the arguments see `compare`; `jobs` trials run at a time, each with its share of the cores, and
+    `on_status` is called with a line about each measurement before it starts.
 
     Raises:
         ResultsError: if the folder holds results of another spec.
@@ -75,7 +67,8 @@ def plan(
     trials = remaining_work(results, results.trials, model_cache)
     on_cpu = machine.device_name == "cpu"
     cost_model = CostModel(spec, data_folder, machine, on_status)
-    problems, disk_bytes = {}, 0
+    problems: dict[str, None] = {}  # each once, in order
+    disk_bytes = 0
     with use_threads(threads_per_job(jobs) if jobs > 1 and on_cpu else None):
         for label in spec.labels:
             pending = [work for work in trials if work.is_pending and work.trial.model == label]

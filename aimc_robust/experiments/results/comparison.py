@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
+import tomli_w
 
 from aimc_robust.experiments.results.files import FAILURE, QUESTION, SPEC, read_file
 from aimc_robust.experiments.results.folder import ResultsFolder
@@ -31,9 +32,9 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
         """Validate a stored spec."""
         return spec_from_dict(stored, source=QUESTION)
 
-    def write_spec_text(self, text: str) -> None:
-        """Write the spec as TOML text, for readers."""
-        atomic_write(self.folder / SPEC, text)
+    def write_spec_text(self, text: str | None) -> None:
+        """Write the spec as TOML text, for readers; None: make it from the spec."""
+        atomic_write(self.folder / SPEC, text or tomli_w.dumps(self.spec.model_dump(mode="json", exclude_none=True)))
 
     @property
     def landscapes(self) -> dict[str, LandscapeSpec]:

@@ -44,12 +44,7 @@ UNKNOWN_ENVIRONMENT = {"environment": f"not recorded (no {ENVIRONMENT})"}
 
 @dataclass(frozen=True)
 class ResultsFolder(ABC, Generic[Spec]):
-    """Read and write a results folder. `create` starts or continues one, `open` reads an existing one.
-
-    Attributes:
-        folder: The results folder.
-        spec: The spec of the experiment.
-    """
+    """Read and write a results folder. `create` starts or continues one, `open` reads an existing one."""
 
     kind: ClassVar[str]
     command: ClassVar[str]
@@ -80,11 +75,7 @@ class ResultsFolder(ABC, Generic[Spec]):
 
     @classmethod
     def create(cls, folder: Path, spec: Spec) -> Self:
-        """Write the spec into a new folder, or one that is continued.
-
-        Raises:
-            ResultsError: see `check`.
-        """
+        """Write the spec into a new folder, or one that is continued, see `check`."""
         results = cls(folder, spec)
         results.check()
         results.write_json_file(QUESTION, spec.model_dump(mode="json"))
@@ -107,11 +98,7 @@ class ResultsFolder(ABC, Generic[Spec]):
             raise damaged(path, str(error), JSON_FILES[QUESTION][1]) from None
 
     def check(self) -> None:
-        """Check that the folder is new or holds results of the same spec.
-
-        Raises:
-            ResultsError: if it holds the results of another spec, or of another kind of experiment.
-        """
+        """Raise ResultsError unless the folder is new or holds results of the same spec."""
         stored = self._stored_spec(self.folder)
         if stored is None:
             check_runs(self.folder, self.spec)

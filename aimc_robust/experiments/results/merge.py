@@ -21,14 +21,7 @@ MAX_LISTED = 3  # differences or conflicts that an error message lists
 
 @dataclass(frozen=True)
 class MergeResult:
-    """The outcome of a merge.
-
-    Attributes:
-        results: The merged results folder.
-        finished: Number of finished trainings.
-        unfinished: Number of trials that started or failed.
-        rows: Number of evaluation rows.
-    """
+    """The merged results folder, and numbers of finished trainings, started or failed ones, and evaluation rows."""
 
     results: ComparisonResults
     finished: int

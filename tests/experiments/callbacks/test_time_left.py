@@ -2,7 +2,7 @@
 
 import pytest
 
-from aimc_robust.experiments.callbacks.progress import ForwardingProgress, ProgressGroup
+from aimc_robust.experiments.callbacks.progress import ExperimentSize, ForwardingProgress, ProgressGroup
 from aimc_robust.experiments.callbacks.time_left import TimeLeft
 from aimc_robust.experiments.planning.remaining import RemainingWork, State, remaining_work, time_left
 from aimc_robust.experiments.results.comparison import ComparisonResults
@@ -48,7 +48,7 @@ def test_speeds_are_means_and_unmeasured_work_is_like_similar_work(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     clock = TimeLeft()
-    clock.started(trials=3, work=[todo(SGD), todo(AGAIN), todo(SAM, noise=2, other=1)])
+    clock.started(ExperimentSize(trials=3, work=[todo(SGD), todo(AGAIN), todo(SAM, noise=2, other=1)]))
     clock.training(SGD, done=2)
     assert clock.seconds is None  # nothing is measured
     for epoch, seconds in ((3, 10.0), (4, 30.0)):
@@ -68,7 +68,7 @@ def test_speeds_are_means_and_unmeasured_work_is_like_similar_work(monkeypatch):
 
 def test_trials_at_the_same_time_share_the_time_left_and_a_restart_puts_epochs_back():
     clock = TimeLeft()
-    clock.started(trials=2, work=[todo(SGD, digital=0), todo(SAM, digital=0)])
+    clock.started(ExperimentSize(trials=2, work=[todo(SGD, digital=0), todo(SAM, digital=0)]))
     clock.training(SGD, done=0)
     clock.epoch(SGD, {"epoch": 1, "seconds": 5.0})
     assert clock.seconds == 3 * 5 + 4 * 5
