@@ -96,14 +96,7 @@ def train(
     images = _training_images(training_set)
     inputs, labels = as_labelled("validation_set", validation_set)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
-    recipe = recipe_fingerprint(
-        network=model,
-        data=data_id,
-        method=method,
-        config=config,
-        augmentation=images.augmentation,
-        train_seed=train_seed,
-    )
+    recipe = recipe_fingerprint(model, data_id, method, config, images.augmentation, train_seed)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / FINISHED).exists():

@@ -17,7 +17,6 @@ from aimc_robust.training.methods.base import Method
 
 
 def recipe_fingerprint(
-    *,
     network: Any,
     data: Any,
     method: Method,

@@ -55,7 +55,9 @@ def test_checkpoint_and_shared_model_ask_for_the_same_method_config_and_augmenta
 
     asked = []
     for module in (loop, comparison):
-        monkeypatch.setattr(module, "recipe_fingerprint", lambda **recipe: asked.append(recipe) or fingerprint("x"))
+        monkeypatch.setattr(
+            module, "recipe_fingerprint", lambda *recipe: asked.append(dict(zip(RECIPE, recipe, strict=True))) or "x"
+        )
     spec = load_spec(write_spec(("epochs = 3", "epochs = 1")))
     spec.recipe("m-rwp", 0)
     inputs, labels = torch.rand(40, 1, 8, 8), torch.arange(40) % 10

@@ -197,12 +197,12 @@ class ComparisonSpec(ExperimentSpec):
         images = data.model_dump(mode="json", exclude_defaults=True, exclude=set(LOCATION_FIELDS))
         columns = None if diagnostics is None else diagnostics.model_dump(mode="json")  # of the history
         return recipe_fingerprint(
-            network=[network.model_dump(mode="json", exclude_defaults=True), network.source_digest],
-            data=[images, self.data_seed, columns],
-            method=self.method(label, seed=seed),
-            config=self.config_of(label),
-            augmentation=data.build_augmentation(),
-            train_seed=seed,
+            [network.model_dump(mode="json", exclude_defaults=True), network.source_digest],
+            [images, self.data_seed, columns],
+            self.method(label, seed=seed),
+            self.config_of(label),
+            data.build_augmentation(),
+            seed,
         )
 
     def identity(self) -> dict[str, Any]:
