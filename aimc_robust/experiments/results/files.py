@@ -24,47 +24,27 @@ LANDSCAPE = "landscape.jsonl"
 STRICT = pydantic.with_config(pydantic.ConfigDict(strict=True, extra="allow"))
 
 
-@STRICT
-class Coverage(TypedDict):
-    """Which part of the network is analog, as a sentence."""
-
-    line: str
+def object_with(**keys: Any) -> Any:
+    """Return the type of a JSON object with these keys, and perhaps others."""
+    return STRICT(TypedDict("object_with", keys))  # type: ignore[operator]
 
 
-@STRICT
-class Failure(TypedDict):
-    """Why a trial has no result."""
-
-    reason: str
-
-
-@STRICT
-class Origin(TypedDict):
-    """What rows belong to: the digest of their spec, and target -> digest of the weights."""
-
-    spec: str | None
-    weights: dict[str, str]
-
-
-@STRICT
-class Ranges(TypedDict):
-    """Converter ranges of a layer, see `hardware.config.ranges`."""
-
-    inputs: list[float]
-    outputs: list[list[float]]
-
-
+RERUN = "delete it and run `compare` or `evaluate` with the same spec again, which writes it."
+LAYER_RANGES = object_with(inputs=list[float], outputs=list[list[float]])
 JSON_FILES: dict[str, tuple[Any, str]] = {
-    QUESTION: (dict[str, Any], "delete it and run `compare` or `evaluate` with the same spec again, which writes it."),
+    QUESTION: (dict[str, Any], RERUN),
     ENVIRONMENT: (
         list[dict[str, Any]],
         "delete it; it cannot be computed again, and reports then say that the environment is not recorded.",
     ),
-    COVERAGE: (Coverage, "delete it and run `compare` or `evaluate` again, which writes it."),
-    NOTES: (list[str], "delete it and run `evaluate` again, which writes it."),
-    FAILURE: (Failure, "delete it; `compare` then runs the model again."),
-    ORIGIN: (Origin, "restore it, or delete its folder and run the command again, which computes the model again."),
-    RANGES: (dict[str, dict[str, Ranges]], RECOMPUTE),
+    COVERAGE: (object_with(line=str), RERUN),  # which part of the network is analog, as a sentence
+    NOTES: (list[str], RERUN),
+    FAILURE: (object_with(reason=str), "delete it; `compare` then runs the model again."),
+    ORIGIN: (
+        object_with(spec=str | None, weights=dict[str, str]),  # digests, see `origin`
+        "restore it, or delete its folder and run the command again, which computes the model again.",
+    ),
+    RANGES: (dict[str, dict[str, LAYER_RANGES]], RECOMPUTE),  # type: ignore[valid-type]  # by target and layer
 }
 """Name -> what a file holds, and what to do if it is damaged."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from aimc_robust.experiments.results.files import LANDSCAPE, STRICT
+from aimc_robust.experiments.results.files import LANDSCAPE, STRICT, object_with
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.io.atomic import Row, read_rows
@@ -48,25 +48,16 @@ class EvaluationRow(TypedDict):
 COLUMNS = tuple(EvaluationRow.__annotations__)
 
 
-@STRICT
-class LandscapeRow(TypedDict):
-    """A point of a loss landscape; the columns are those of EvaluationRow."""
+LANDSCAPE_ROW = object_with(landscape=str, point=int, accuracy=float, loss=float | None, n=int)
 
-    landscape: str
-    point: int
-    accuracy: float
-    loss: float | None
-    n: int
-
-
-# Columns that identify a row of each explanation; of several rows, say with more chips, the last one counts.
 _MODEL = {"model": str, "train_seed": int, "target": str}
 EXPLANATIONS: dict[str, Any] = {
-    "attribution": STRICT(TypedDict("Attribution", _MODEL | {"kind": str, "name": str})),  # type: ignore[operator]
-    "prediction": STRICT(TypedDict("Prediction", _MODEL)),  # type: ignore[operator]
-    "prediction_layers": STRICT(TypedDict("PredictionLayer", _MODEL | {"layer": str})),  # type: ignore[operator]
-    "validity": STRICT(TypedDict("Validity", _MODEL | {"scale": float})),  # type: ignore[operator]
+    "attribution": object_with(**_MODEL, kind=str, name=str),
+    "prediction": object_with(**_MODEL),
+    "prediction_layers": object_with(**_MODEL, layer=str),
+    "validity": object_with(**_MODEL, scale=float),
 }
+"""The columns that identify a row of each explanation; of several rows, say with more chips, the last one counts."""
 
 
 def evaluation_row(trial: Trial, target: Target, chip: int, measured: Measurement) -> Row:
@@ -91,7 +82,7 @@ def finite(row: Row) -> Row:
 
 def read_points(run_folder: Path) -> list[Row]:
     """Return the points of all landscapes of a trial, each once."""
-    rows = read_rows(run_folder / LANDSCAPE, LandscapeRow)
+    rows = read_rows(run_folder / LANDSCAPE, LANDSCAPE_ROW)
     return list({(row["landscape"], row["point"]): row for row in rows}.values())
 
 

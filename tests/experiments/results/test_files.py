@@ -154,7 +154,7 @@ def test_the_advice_for_a_damaged_file_works(name, advice, deleted, run, write_s
 def test_the_advice_for_damaged_notes_of_an_evaluation_works(finished_evaluation, tmp_path):
     folder = shutil.copytree(finished_evaluation.results.folder, tmp_path / "out")
     damage(folder / NOTES)
-    with pytest.raises(ResultsError, match=r"notes\.json .*delete it and run `evaluate`"):
+    with pytest.raises(ResultsError, match=r"notes\.json .*delete it and run `compare` or `evaluate`"):
         write_report(folder)
     (folder / NOTES).unlink()
     assert EvaluationResults.open(folder).read_json_file(NOTES) is None
