@@ -69,15 +69,15 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.training.config import EarlyStopping as EarlyStopping
     from aimc_robust.training.config import TrainingConfig as TrainingConfig
     from aimc_robust.training.fabric import Machine as Machine
+    from aimc_robust.training.loop import TrainingResult as TrainingResult
     from aimc_robust.training.loop import train as train
-    from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM as AdaptiveSAM
     from aimc_robust.training.methods.base import Method as Method
-    from aimc_robust.training.methods.mixed_rwp import MixedRWP as MixedRWP
     from aimc_robust.training.methods.ramp import Ramp as Ramp
     from aimc_robust.training.methods.rwp import RWP as RWP
+    from aimc_robust.training.methods.rwp import MixedRWP as MixedRWP
     from aimc_robust.training.methods.sam import SAM as SAM
+    from aimc_robust.training.methods.sam import AdaptiveSAM as AdaptiveSAM
     from aimc_robust.training.methods.sgd import SGD as SGD
-    from aimc_robust.training.result import TrainingResult as TrainingResult
     from aimc_robust.training.robust_optimizer import RobustOptimizer as RobustOptimizer
 
 __version__ = "0.1.0"
@@ -132,14 +132,11 @@ _MODULES = {
     "statistics.variance_components": ["VarianceComponents"],
     "training.config": ["EarlyStopping", "TrainingConfig"],
     "training.fabric": ["Machine"],
-    "training.loop": ["train"],
-    "training.result": ["TrainingResult"],
-    "training.methods.adaptive_sam": ["AdaptiveSAM"],
+    "training.loop": ["TrainingResult", "train"],
     "training.methods.base": ["Method"],
-    "training.methods.mixed_rwp": ["MixedRWP"],
     "training.methods.ramp": ["Ramp"],
-    "training.methods.rwp": ["RWP"],
-    "training.methods.sam": ["SAM"],
+    "training.methods.rwp": ["RWP", "MixedRWP"],
+    "training.methods.sam": ["SAM", "AdaptiveSAM"],
     "training.methods.sgd": ["SGD"],
     "training.robust_optimizer": ["RobustOptimizer"],
 }

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 MAX_LENGTH = 160  # of a value in a message
 _SHORT = reprlib.Repr()
@@ -62,24 +63,14 @@ def exact_text(value: float) -> str:
 def short_repr(value: object) -> str:
     """Return a value for a message; one that is too long for a sentence is shortened."""
     try:
-        text = _SHORT.repr(value)
+        text = " ".join(map(str.strip, _SHORT.repr(value).splitlines()))
     except (ValueError, RecursionError):  # an integer of thousands of digits, a list of lists of lists
         return f"a {type(value).__name__} that is too long to print"
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 4]} ..."
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str], *, advice: str = "") -> UnknownNameError:
-    """Create the exception for a name that is not known; the message suggests the nearest known name.
-
-    Args:
-        kind: What the name stands for, such as "scale".
-        name: The unknown name.
-        known: Allowed names.
-        advice: Sentence to append to the message.
-
-    Returns:
-        The exception, to be raised by the caller.
-    """
+    """Return the exception for a `kind` of name that is not known; the message suggests the nearest known name."""
     known = sorted(known)
     parts = [f"unknown {kind} {short_repr(name)}:", nearest_name(name, known), f"Known: {', '.join(known)}.", advice]
     return UnknownNameError(" ".join(filter(None, parts)))
@@ -97,7 +88,7 @@ def require_known(kind: str, name: object, known: Collection[str]) -> None:
         raise unknown_name(kind, name, known)
 
 
-def require_type(name: str, value: object, kind: type | tuple[type, ...], *, example: str) -> None:
+def require_type(name: str, value: object, kind: Any, *, example: str) -> None:
     """Raise `InputError` unless `value` is an instance of `kind`; `example` describes what is expected."""
     if not isinstance(value, kind):
         raise InputError(f"{name} must be {example}, got {short_repr(value)}.")
@@ -121,11 +112,8 @@ def require_whole(name: str, value: int, *, low: int, high: int | None = None) -
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory is exhausted; torch's allocator on a CPU raises a plain RuntimeError."""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and (
-        type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
-    )
+    is_torchs = type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_torchs)
 
 
 @contextmanager
@@ -142,12 +130,9 @@ def exits_as_errors() -> Iterator[None]:
         # The innermost frame that belongs neither to Python, nor to an installed package, nor to this one.
         libraries = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<frozen")
         frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-        own = [
-            (code, line)
-            for code, line in frames
-            if not code.co_filename.startswith(libraries) and "site-packages" not in code.co_filename
-        ]
-        function, line = (own or frames)[-1]
+        files = [code.co_filename for code, _ in frames]
+        own = [i for i, file in enumerate(files) if not file.startswith(libraries) and "site-packages" not in file]
+        function, line = frames[own[-1] if own else -1]
         raise InputError(
             f"{function.co_qualname} ({function.co_filename}, line {line}) raised {type(error).__name__}({error}), "
             "which would end the process; return a value or raise an Exception."

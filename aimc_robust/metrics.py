@@ -63,7 +63,7 @@ def measure(model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Me
     scored: list[Batch] = []
     for inputs, labels in map(labelled, batches):
         scores = model(inputs)
-        labels = _checked_labels(scores, labels)
+        labels = check_labels(scores, labels)
         correct += int((scores.argmax(dim=1) == labels).sum())
         classes = scores.shape[1]
         if classes > TOP_K:
@@ -108,8 +108,8 @@ def check_metrics(metrics: Mapping[str, Metric] | None) -> None:
             )
 
 
-def _checked_labels(scores: Any, labels: Any) -> Tensor:
-    """The labels as int64, after checking that labels and scores match."""
+def check_labels(scores: Any, labels: Any) -> Tensor:
+    """Return the labels as int64, after a check that labels and scores (N, classes) match."""
     if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         got = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
         raise DataError(f"expected one whole number, the class, as the label of each image, (N,) int64; got {got}.")

@@ -19,7 +19,7 @@ from aimc_robust.devices.states import cell_states
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.fitting.measurements import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 from aimc_robust.fitting.std_fit import DEGREES
-from aimc_robust.models.networks.registry import find_network
+from aimc_robust.models.registry import find_network
 from aimc_robust.report.write import write_report
 from aimc_robust.targets.build import build_targets
 

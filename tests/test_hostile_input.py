@@ -18,8 +18,8 @@ from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.errors import MAX_LENGTH, AimcError
 from aimc_robust.experiments.spec.loading import load_spec, spec_from_dict
 from aimc_robust.fitting.measurements import read_measurements
-from aimc_robust.io.toml_values import parse_settings
-from aimc_robust.targets.times import parse_times
+from aimc_robust.io.toml import parse_settings
+from aimc_robust.targets.command_line import parse_times
 
 CARDS = [load_card(name).model_dump(mode="json", exclude_none=True) for name in card_names()]
 SPEC = {

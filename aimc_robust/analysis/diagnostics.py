@@ -43,8 +43,7 @@ from aimc_robust.noise.unwrap import unwrap_model
 from aimc_robust.seeding import Axes
 from aimc_robust.training.epoch import seeded
 from aimc_robust.training.methods.base import Method
-from aimc_robust.training.methods.buffers import frozen_buffers
-from aimc_robust.training.methods.gradient_passes import LossFunction
+from aimc_robust.training.methods.gradient_passes import LossFunction, frozen_buffers
 
 SPLITS = ("train", "test")
 

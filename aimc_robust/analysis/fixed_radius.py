@@ -15,7 +15,7 @@ from aimc_robust.errors import InputError, require_finite
 from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.noise.scales import NoiseScale, weight_scale
 from aimc_robust.noise.unwrap import unwrap_model
-from aimc_robust.training.methods.ascent import NORM_EPSILON, global_norm
+from aimc_robust.training.methods.sam import NORM_EPSILON, global_norm
 
 
 def sigma_for_radius(model: nn.Module, radius: float, scale: NoiseScale) -> float:

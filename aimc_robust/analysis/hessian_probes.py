@@ -11,8 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from aimc_robust.errors import DataError, InputError, require_known, require_whole
 from aimc_robust.noise.analog_weights import layer_name
 from aimc_robust.seeding import Axes
-from aimc_robust.training.methods.buffers import frozen_buffers
-from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, scalar_loss
+from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, frozen_buffers, scalar_loss
 
 
 class ProbeEstimate(NamedTuple):

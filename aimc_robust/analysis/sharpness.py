@@ -13,8 +13,7 @@ from aimc_robust.errors import DataError, require_whole
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
-from aimc_robust.training.methods.buffers import frozen_buffers
-from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, LossPasses, scalar_loss
+from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, LossPasses, frozen_buffers, scalar_loss
 from aimc_robust.training.methods.sam import SAM
 
 

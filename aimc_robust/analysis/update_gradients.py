@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from aimc_robust.seeding import Axes
 from aimc_robust.training.epoch import seeded
 from aimc_robust.training.methods.base import Method
-from aimc_robust.training.methods.buffers import frozen_buffers
-from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, LossPasses, scalar_loss
+from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, LossPasses, frozen_buffers, scalar_loss
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP, Ramp
 
 FIXED_STEP = 10**12  # the update number of a method with fixed strength

@@ -1,5 +1,6 @@
 """The commands. They import torch and other large packages themselves, so that `--help` is fast."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +11,9 @@ from aimc_robust import __version__
 from aimc_robust.cli.commands.compare import compare
 from aimc_robust.cli.commands.evaluate import evaluate
 from aimc_robust.cli.commands.fit import fit, verify
-from aimc_robust.cli.commands.merge import merge
-from aimc_robust.cli.commands.pack import pack
 from aimc_robust.cli.commands.plan import plan
 from aimc_robust.cli.commands.recommend import recommend
-from aimc_robust.cli.commands.schema import schema
+from aimc_robust.cli.commands.results import merge, pack, report
 from aimc_robust.cli.error_handling import handle_errors, set_debug
 from aimc_robust.errors import InputError
 from aimc_robust.io.user_code import user_code
@@ -56,26 +55,6 @@ def _options(
     context.with_resource(user_code(not no_user_code))
 
 
-for command in (compare, plan, merge, pack, evaluate, recommend, fit, verify, schema):
-    app.command()(handle_errors(command))
-
-
-@app.command()
-@handle_errors
-def report(
-    folder: Annotated[Path, typer.Argument(help="Results folder of `compare` or `evaluate`, finished or not.")],
-) -> None:
-    """Write tables and report of FOLDER again from its rows.
-
-    Example: aimc-robust report results/quickstart
-    """
-    from aimc_robust.report.write import write_report
-
-    typer.echo(f"report: {write_report(folder)}")
-
-
-@app.command()
-@handle_errors
 def devices(
     name: Annotated[str | None, typer.Argument(help="A device of the library, or the path of your own card.")] = None,
     plot: Annotated[
@@ -100,6 +79,22 @@ def devices(
         check_figure_path(plot)
         save_figure(draw_card(load_card(name)), plot)
     show_card(load_card(name), plot)
+
+
+def schema() -> None:
+    """Print the JSON schema of specs: editors complete and check a TOML file with it.
+
+    Put `#:schema spec.schema.json` in the first line of a spec for editors that use Taplo, such as Even Better TOML.
+
+    Example: aimc-robust schema > spec.schema.json
+    """
+    from aimc_robust.experiments.spec.schema import spec_schema
+
+    typer.echo(json.dumps(spec_schema(), indent=1))
+
+
+for command in (compare, plan, merge, pack, evaluate, recommend, fit, verify, schema, report, devices):
+    app.command()(handle_errors(command))
 
 
 def main() -> None:

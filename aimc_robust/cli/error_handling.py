@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import ParamSpec, TextIO
+from typing import Any, ParamSpec
 
 import typer
 
@@ -31,12 +31,6 @@ def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, Non
     """Make a command end with an exit code on errors and Ctrl-C.
 
     An error is shown as one line, a warning as a note. With `set_debug(True)`, errors are raised.
-
-    Args:
-        command: The function of a command.
-
-    Returns:
-        The function with error handling.
     """
 
     @functools.wraps(command)
@@ -92,14 +86,7 @@ def _interruption_as_keyboard_interrupt() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     typer.echo(f"note: {' '.join(str(message).split())}", err=True)
 
 
@@ -110,5 +97,5 @@ def _message_and_code(error: Exception) -> tuple[str, int]:
         return f"cannot read or write {error.filename or 'a file'}: {error.strerror}.", EXIT_BAD_INPUT
     if is_out_of_memory(error):
         return "out of memory; use fewer jobs, a smaller --batch-size or fewer images.", EXIT_UNEXPECTED
-    name = type(error).__name__
-    return f"{name}: {error}. Unexpected error. Re-run with --debug for the traceback.", EXIT_UNEXPECTED
+    text = f"{type(error).__name__}: {error}. Unexpected error. Re-run with --debug for the traceback."
+    return text, EXIT_UNEXPECTED

@@ -6,32 +6,22 @@ from torch import nn
 
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, split_label
-from aimc_robust.io.user_code import import_callable
+from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, split_argument
+from aimc_robust.io.user_code import import_callable, is_reference
 from aimc_robust.metrics import Metric
 from aimc_robust.models.pretrained import load_weights, read_weights
-from aimc_robust.models.registry import build_model
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec, build_model
 
 
 def load_models(
     arguments: Sequence[str], spec: ModelSpec, data: DataSet
 ) -> tuple[list[TrainedModel], list[nn.Module], list[str]]:
-    """Build one model per file of weights, and load the weights.
-
-    Args:
-        arguments: `FILE` or `LABEL=FILE`, each a file of weights.
-        spec: The network.
-        data: The test images, which determine the shapes of inputs and outputs.
+    """Build one model for each `FILE` or `LABEL=FILE` of weights, with the shapes of `data`, and load the weights.
 
     Returns:
         (descriptions, models in evaluation mode, notes on how the files were read).
-
-    Raises:
-        InputError: If a label is invalid, or the same weights are given twice under one label.
-        CheckpointError: If a file cannot be read, or its weights do not fit the network.
     """
-    files = [read_weights(split_label(argument)[1]) for argument in arguments]
+    files = [read_weights(split_argument(argument)[2]) for argument in arguments]
     descriptions = parse_models(arguments, [weights.id for weights in files])
     models: list[nn.Module] = []
     notes: list[str] = []
@@ -44,21 +34,11 @@ def load_models(
 
 
 def load_metrics(references: Sequence[str]) -> dict[str, Metric]:
-    """Import metric functions.
-
-    Args:
-        references: Import paths `package.module:function`.
-
-    Returns:
-        Function name -> function.
-
-    Raises:
-        InputError: If a reference has another form or cannot be imported, or two functions have the same name.
-    """
+    """Import metric functions by their paths `package.module:function`; return function name -> function."""
     metrics: dict[str, Metric] = {}
     for reference in references:
-        module, colon, name = reference.partition(":")
-        if not colon or not module or not name:
+        name = reference.partition(":")[2]
+        if not is_reference(reference):
             raise InputError(f"a metric must be package.module:function, got {reference!r}.")
         if name in metrics:
             raise InputError(f"two metrics have the name {name!r}; rename one of the functions.")

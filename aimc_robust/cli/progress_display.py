@@ -29,11 +29,7 @@ REFRESH_S = 1.0  # between two estimates of the time left
 
 
 class PlainProgress(TimeLeft):
-    """Prints a line per trained model, or, where nothing is trained, per model and target.
-
-    Args:
-        console: Where to print.
-    """
+    """Prints a line per trained model, or, where nothing is trained, per model and target."""
 
     silence_s: ClassVar[float] = 60.0  # after which an epoch is worth a line
 
@@ -90,12 +86,7 @@ class PlainProgress(TimeLeft):
 
 
 class RichProgress(PlainProgress):
-    """Prints the same lines above two live bars: all models, and the model that reported last.
-
-    Args:
-        console: Where to print.
-        bars: The live bars.
-    """
+    """Prints the same lines above two live bars: all models, and the model that reported last."""
 
     silence_s: ClassVar[float] = math.inf  # the bars show each epoch
 
@@ -182,26 +173,16 @@ def progress_display() -> Iterator[PlainProgress]:
     if not console.is_terminal:
         yield PlainProgress(console)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        _TimeLeftColumn(),
-    )
+    description = TextColumn("{task.description}")
+    columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _TimeLeftColumn())
     with Progress(*columns, console=console, transient=True) as bars:  # the bars disappear at the end
         yield RichProgress(console, bars)
 
 
 def estimate_text(accuracies: Sequence[float], pilot: int | None = None) -> str:
-    """Format mean and half-width of the 95 % interval over the chips so far.
+    """Format mean and half-width of the 95 % interval over the chips so far, as `88.41 ± 0.52 % (10 chips)`.
 
-    Args:
-        accuracies: Accuracy of each chip [percent].
-        pilot: Number of pilot chips of Stein's two-stage interval; None for a fixed number of chips.
-
-    Returns:
-        Text such as `88.41 ± 0.52 % (10 chips)`.
+    `pilot` is the number of pilot chips of Stein's two-stage interval; None for a fixed number of chips.
     """
     mean, (_, high) = float(np.mean(accuracies)), t_interval(np.asarray(accuracies), pilot)
     chips = count(len(accuracies), "chip")

@@ -1,39 +1,28 @@
-"""Random crop, flip and cutout of a whole batch at once, with a separate draw for each image."""
+"""Random crops, flips and cutouts of training images, with separate draws for each image."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from aimc_robust.errors import InputError, require_whole
+from aimc_robust.errors import InputError, require_finite, require_type, require_whole
 from aimc_robust.seeding import Axes
 
 
 class AugmentationDraws(NamedTuple):
-    """Random parameters of each image's augmentation in one epoch: (N,) int64, or None where switched off.
+    """Random parameters of each image's augmentation in one epoch: (N,) int64, or None where switched off."""
 
-    Attributes:
-        top: Row of the crop's corner in the padded image.
-        left: Column of the crop's corner in the padded image.
-        flip: (N,) bool, whether the image is mirrored.
-        hole_top: Row of the cutout's corner.
-        hole_left: Column of the cutout's corner.
-    """
-
-    top: Tensor | None
+    top: Tensor | None  # of the crop's corner in the padded image
     left: Tensor | None
-    flip: Tensor | None
-    hole_top: Tensor | None
+    flip: Tensor | None  # bool, whether the image is mirrored
+    hole_top: Tensor | None  # of the cutout's corner
     hole_left: Tensor | None
 
-    def to(self, device: torch.device) -> "AugmentationDraws":
-        """Return the draws on another device."""
-        return AugmentationDraws(*[None if draw is None else draw.to(device) for draw in self])
-
-    def select(self, indices: Tensor) -> "AugmentationDraws":
-        """Return the draws of the images with these indices."""
-        return AugmentationDraws(*[None if draw is None else draw[indices] for draw in self])
+    def map(self, function: Callable[[Tensor], Tensor]) -> "AugmentationDraws":
+        """Return the draws after a function of each."""
+        return AugmentationDraws(*[None if draw is None else function(draw) for draw in self])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +36,6 @@ class Augmentation:
         cutout: Side of a square [pixels] at a random position inside the image that is set to 0, the mean color after
             normalization (`RandomErasing(p=1)` of that one size and value 0; in the Cutout paper the square may extend
             beyond the image). 0 disables it.
-
-    Raises:
-        InputError: If an argument is invalid.
     """
 
     crop: int = 0
@@ -57,10 +43,9 @@ class Augmentation:
     cutout: int = 0
 
     def __post_init__(self) -> None:
-        require_whole("crop", self.crop, low=0)
+        require_whole("crop", self.crop, low=0, high=1024)
         require_whole("cutout", self.cutout, low=0)
-        if not isinstance(self.flip, bool):
-            raise InputError(f"flip must be true or false, got {self.flip!r}.")
+        require_type("flip", self.flip, bool, example="true or false")
 
     def check_size(self, height: int, width: int) -> None:
         """Raise InputError if images of this size [pixels] are smaller than the cutout."""
@@ -89,18 +74,36 @@ class Augmentation:
         )
 
 
-def apply_cutout_(images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
-    """Set a square of each image to 0, in place.
+@dataclass(frozen=True, kw_only=True)
+class StreamedAugmentation:
+    """Augmentation of an image each time it is read from its file, in this order.
 
     Args:
-        images: (N, C, H, W).
-        top: (N,) rows of the squares' corners.
-        left: (N,) columns of the squares' corners.
-        side: Side of the square [pixels].
-
-    Returns:
-        `images`.
+        area: Smallest and largest fraction of the image's area that is cropped and scaled to the size of the set
+            (`RandomResizedCrop`; ImageNet recipes use [0.08, 1.0]). Empty: the center is cropped, as for testing.
+        ratio: Smallest and largest ratio of width to height of the crop.
+        flip: Mirror left to right with probability 1/2.
     """
+
+    area: tuple[()] | tuple[float, float] = ()
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        for name, highest in (("area", 1.0), ("ratio", 1e3)):
+            values = getattr(self, name)
+            if not isinstance(values, list | tuple) or len(values) not in ((0, 2) if name == "area" else (2,)):
+                raise InputError(f"{name} must be [smallest, largest], got {values!r}.")
+            for value in values:
+                require_finite(name, value, low=1e-3, high=highest)
+            if list(values) != sorted(values):
+                raise InputError(f"{name} must be [smallest, largest], got {values!r}.")
+            object.__setattr__(self, name, tuple(values))
+        require_type("flip", self.flip, bool, example="true or false")
+
+
+def apply_cutout_(images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
+    """Set a square of `side` pixels with its corner at (`top`, `left`), both (N,), to 0 in each image, in place."""
     rows = torch.arange(images.shape[2], device=images.device) - top[:, None]
     columns = torch.arange(images.shape[3], device=images.device) - left[:, None]
     inside = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]

@@ -1,27 +1,19 @@
 """Data in the forms that users have them: batches, (inputs, labels), training sets; checked, split, re-iterable."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Any, Protocol, TypeGuard, overload, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard, overload
 
 from torch import Tensor
 from torch.utils.data import RandomSampler
 
 from aimc_robust.data.lazy import LabelledImages, LazyImages
+from aimc_robust.data.training_set import TrainingSet, check_data
 from aimc_robust.errors import DataError
 from aimc_robust.metrics import Batch
 
 BATCH_SIZE = 512  # of data that are given as a whole
-
-
-@runtime_checkable
-class LabelledSet(Protocol):
-    """A set of labelled images: `Images` or `StreamedImages`."""
-
-    def unaugmented(self) -> LabelledImages:
-        """Return all images without augmentation, and their labels."""
-
-
-Batches = Iterable[Batch] | LabelledImages | LabelledSet
+Batches = Iterable[Batch] | LabelledImages | TrainingSet
 """Labelled data: (inputs, labels) batches, one (inputs, labels) pair of all data, `Images` or `StreamedImages`."""
 
 
@@ -33,9 +25,6 @@ def as_reiterable(data: Batches) -> Iterable[Batch]:
 
     Args:
         data: Labelled data. Training sets give their images without augmentation.
-
-    Raises:
-        DataError: If `data` is of another kind, or a DataLoader that shuffles.
     """
     batches = split_whole(data)
     if isinstance(getattr(batches, "sampler", None), RandomSampler):
@@ -46,12 +35,8 @@ def as_reiterable(data: Batches) -> Iterable[Batch]:
 
 
 def split_whole(data: Any) -> Iterable[Any]:
-    """Return data that are given as a whole in batches; batches are returned as they are.
-
-    Raises:
-        DataError: If `data` is of another kind.
-    """
-    if isinstance(data, LabelledSet):
+    """Return data that are given as a whole in batches, and batches as they are; raise DataError for other data."""
+    if isinstance(data, TrainingSet):
         data = data.unaugmented()
     if is_labelled(data):
         return split_batches(data, BATCH_SIZE)
@@ -64,11 +49,7 @@ def split_whole(data: Any) -> Iterable[Any]:
 
 
 def input_batches(data: Any) -> list[Tensor]:
-    """Return unlabelled batches of inputs, from batches of inputs or from labelled data of any kind.
-
-    Raises:
-        DataError: If `data` is of another kind, or there is no input.
-    """
+    """Return unlabelled batches, from batches of inputs or labelled data; raise DataError for others, or no input."""
     inputs = [batch[0] if isinstance(batch, list | tuple) and len(batch) == 2 else batch for batch in split_whole(data)]
     for batch in inputs:
         if not isinstance(batch, Tensor) or batch.ndim != inputs[0].ndim:
@@ -95,18 +76,11 @@ def is_labelled(data: object) -> TypeGuard[LabelledImages]:
 
 
 def as_labelled(name: str, data: Any) -> LabelledImages:
-    """Return all inputs and their labels, after a check.
-
-    Args:
-        name: What the data are, for messages.
-        data: (inputs, labels), or a training set, whose images are taken without augmentation.
-
-    Raises:
-        DataError: If `data` is of another kind, or there is not one label for each of at least one input.
-    """
-    labelled = data.unaugmented() if isinstance(data, LabelledSet) else data
+    """Return all inputs and their labels, of a training set without augmentation; raise DataError for other data."""
+    labelled = data.unaugmented() if isinstance(data, TrainingSet) else data
     if not is_labelled(labelled):
-        parts = f" of {', '.join(type(part).__name__ for part in data)}" if _is_short_sequence(data) else ""
+        is_short = isinstance(data, tuple | list) and 0 < len(data) <= 3
+        parts = f" of {', '.join(type(part).__name__ for part in data)}" if is_short else ""
         raise DataError(
             f"{name} must be (inputs, labels) with whole numbers as labels, Images or StreamedImages; got "
             f"{type(data).__name__}{parts}."
@@ -114,17 +88,6 @@ def as_labelled(name: str, data: Any) -> LabelledImages:
     inputs, labels = labelled
     check_data(name, (inputs, labels))
     return inputs, labels
-
-
-def _is_short_sequence(data: object) -> TypeGuard[tuple[object, ...]]:
-    return isinstance(data, tuple | list) and 0 < len(data) <= 3
-
-
-def check_data(name: str, data: tuple[Sized, Sized]) -> None:
-    """Raise DataError unless `data`, an (inputs, labels) pair, has at least one input and one label for each."""
-    inputs, labels = data
-    if len(inputs) != len(labels) or len(labels) == 0:
-        raise DataError(f"{name} needs a label for each image and at least one, got {len(inputs)} and {len(labels)}.")
 
 
 @overload
@@ -136,27 +99,21 @@ def split_batches(data: LabelledImages, size: int) -> Iterable[Batch]: ...
 
 
 def split_batches(data: LabelledImages, size: int) -> Iterable[Batch]:
-    """Split (inputs, labels) into batches of at most `size`, in order and without a copy.
-
-    Args:
-        data: (inputs, labels).
-        size: Images per batch.
+    """Split (inputs, labels) into batches of at most `size` images, in order and without a copy.
 
     Returns:
         A list for tensors. For `LazyImages`, an iterable that makes the batches in every iteration.
-
-    Raises:
-        DataError: If there is no image, or not one label for each.
     """
     check_data("data", data)
     return list(_BatchSplit(data, size)) if isinstance(data[0], Tensor) else _BatchSplit(data, size)
 
 
+@dataclass(frozen=True)
 class _BatchSplit:
     """Iterable of batches of at most `size`, made in every iteration."""
 
-    def __init__(self, data: LabelledImages, size: int) -> None:
-        self.data, self.size = data, size
+    data: LabelledImages
+    size: int
 
     def __iter__(self) -> Iterator[Batch]:
         inputs, labels = self.data

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.image_files import ImageFiles
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages, LazyImages
-from aimc_robust.data.streaming import StreamedAugmentation, StreamedImages
+from aimc_robust.data.normalization import BY_TRAINING
+from aimc_robust.data.streaming import StreamedImages
+from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import InputError, require_known
 from aimc_robust.metrics import Batch
 
 Split = Literal["training", "validation", "test"]
 CALIBRATION_IMAGES, CALIBRATION_BATCH = 512, 128
-BY_TRAINING = "by the mean and standard deviation of the training split"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,37 +72,18 @@ class DataSet:
         """Return the unlabelled batches to calibrate converter ranges and BatchNorm statistics on."""
         return list(self.calibration_images[:].to(device).split(CALIBRATION_BATCH))
 
-    def training_images(self, augmentation: Augmentation | StreamedAugmentation) -> Images | StreamedImages:
-        """Return the training split for `train`.
-
-        Args:
-            augmentation: `StreamedAugmentation` for images in files, `Augmentation` otherwise.
-
-        Raises:
-            InputError: If the augmentation is of the other type.
-        """
+    def training_images(self, augmentation: Any) -> TrainingSet:
+        """Return the training split for `train`; images in files take a `StreamedAugmentation`."""
         images, labels = self.split("training")
-        if isinstance(images, LazyImages) and isinstance(images.pixels, ImageFiles):
-            if not isinstance(augmentation, StreamedAugmentation):
-                raise InputError(f"images in files need a StreamedAugmentation, got {augmentation!r}.")
-            return StreamedImages(images.pixels, labels, mean=images.mean, std=images.std, augmentation=augmentation)
-        if not isinstance(augmentation, Augmentation):
-            raise InputError(f"images in memory need an Augmentation, got {augmentation!r}.")
-        if isinstance(images, LazyImages):
-            assert isinstance(images.pixels, Tensor)
-            return Images(images.pixels, labels, mean=images.mean, std=images.std, augmentation=augmentation)
-        return Images(images, labels, black=self.black, augmentation=augmentation)
+        if isinstance(images, Tensor):
+            return Images(images, labels, black=self.black, augmentation=augmentation)
+        mean, std, pixels = images.mean, images.std, images.pixels
+        if isinstance(pixels, Tensor):
+            return Images(pixels, labels, mean=mean, std=std, augmentation=augmentation)
+        return StreamedImages(pixels, labels, mean=mean, std=std, augmentation=augmentation)
 
     def split(self, name: Split) -> LabelledImages:
-        """Return the images and labels of a split.
-
-        Args:
-            name: `training`, `validation` or `test`.
-
-        Raises:
-            UnknownNameError: If the split is unknown.
-            InputError: If only test images were loaded.
-        """
+        """Return the images and labels of a split; raise InputError if only test images were loaded."""
         require_known("split", name, get_args(Split))
         images: LabelledImages | None = getattr(self, name)
         if images is None:
@@ -111,16 +91,6 @@ class DataSet:
         return images
 
     def batches(self, split: Split, size: int, device: torch.device | str = "cpu") -> Iterable[Batch]:
-        """Return the (inputs, labels) batches of a split without augmentation; they can be iterated repeatedly.
-
-        Args:
-            split: `training`, `validation` or `test`.
-            size: Images per batch.
-            device: Device of the batches.
-
-        Raises:
-            UnknownNameError: If the split is unknown.
-            InputError: If only test images were loaded.
-        """
+        """Return the (inputs, labels) batches of a split without augmentation; they can be iterated repeatedly."""
         images, labels = self.split(split)
         return split_batches((images.to(device), labels.to(device)), size)

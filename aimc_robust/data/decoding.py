@@ -5,24 +5,21 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from aimc_robust.errors import DataError, InputError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image, Resampling
+    from PIL.Image import Image
+
+BILINEAR = 2  # PIL.Image.Resampling.BILINEAR; Pillow is imported when it is first used
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) [pixels]."""
 
 
 def read_image(path: str) -> Image:
-    """Return the image in a file, as RGB.
-
-    Raises:
-        DataError: If the file is missing or damaged; the message names it.
-    """
+    """Return the image in a file, as RGB; raise DataError, which names the file, if it is missing or damaged."""
     from PIL import Image
 
     try:
@@ -34,22 +31,10 @@ def read_image(path: str) -> Image:
         raise DataError(f"{path} cannot be read as an image: {error}; repair or remove it.") from None
 
 
-def to_array(image: Image) -> np.ndarray:
-    """Return the pixels as (H, W, C) uint8."""
-    pixels = np.asarray(image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
-
-
 def resize_and_center_crop(image: Image, size: int, resize: int | None = None) -> Image:
-    """Scale the shorter side, then crop the center: torchvision's `Resize` and `CenterCrop`.
+    """Scale the shorter side to `resize` (None: `size`), then crop a square of side `size` from the center [pixels].
 
-    Args:
-        image: The image.
-        size: Side of the square that is cropped [pixels].
-        resize: Length that the shorter side is scaled to [pixels]; None means `size`.
-
-    Raises:
-        InputError: If `resize` is smaller than `size`.
+    This is torchvision's `Resize` and `CenterCrop`.
     """
     resize = resize or size
     if resize < size:
@@ -59,14 +44,14 @@ def resize_and_center_crop(image: Image, size: int, resize: int | None = None) -
     if shorter != resize:
         scaled = int(resize * longer / shorter)
         width, height = (resize, scaled) if width <= height else (scaled, resize)
-        image = image.resize((width, height), _bilinear())
+        image = image.resize((width, height), BILINEAR)
     left, top = round((width - size) / 2.0), round((height - size) / 2.0)
     return image.crop((left, top, left + size, top + size))
 
 
 def resized_crop(image: Image, box: Box, size: int) -> Image:
     """Return the part of the image within `box`, scaled to a square of side `size` [pixels]."""
-    return image.crop(box).resize((size, size), _bilinear())
+    return image.crop(box).resize((size, size), BILINEAR)
 
 
 def random_crop_box(
@@ -74,14 +59,8 @@ def random_crop_box(
 ) -> Box:
     """Draw the box of a random crop: the rule of torchvision's `RandomResizedCrop`, with its order of draws.
 
-    After ten draws that do not fit, the box is the largest one in the center within the bounds of `ratio`.
-
-    Args:
-        width: Width of the image [pixels].
-        height: Height of the image [pixels].
-        area: Smallest and largest fraction of the image's area.
-        ratio: Smallest and largest ratio of width to height, drawn uniformly on a logarithmic scale.
-        generator: Source of the random numbers.
+    `area` bounds the fraction of the image's area, `ratio` that of width to height, which is drawn uniformly on a
+    logarithmic scale. After ten draws that do not fit, the box is the largest one in the center within `ratio`.
 
     References:
         Szegedy et al. 2015 (GoogLeNet), as implemented in torchvision.
@@ -107,9 +86,3 @@ def random_crop_box(
         w = round(height * max(ratio))
     left, top = (width - w) // 2, (height - h) // 2
     return left, top, left + w, top + h
-
-
-def _bilinear() -> Resampling:
-    from PIL import Image
-
-    return Image.Resampling.BILINEAR

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from aimc_robust.data.dataset import CALIBRATION_IMAGES, DataSet
+from aimc_robust.data.image_files import read_into_memory
 from aimc_robust.data.in_memory import MAX_FLOAT_BYTES
 from aimc_robust.data.lazy import LazyImages, select_images
 from aimc_robust.data.loading import DATA_NAMES, load_data
 from aimc_robust.data.normalization import normalize_array, resolve_normalization, scale_bytes
-from aimc_robust.data.sources.folders import folder_images
+from aimc_robust.data.sources.folders import labelled_files
 from aimc_robust.data.sources.npz import Arrays, has_training_split, npz_images
 from aimc_robust.data.sources.torchvision import torchvision_images
 from aimc_robust.data.spec import DataSpec
@@ -46,11 +47,6 @@ def load_evaluation_images(
         classes: Number of classes of the model, if it has more than the data.
         root: Folder of torchvision's data sets.
         data_seed: Root seed of the split and of the subset.
-
-    Raises:
-        DataError: If a file is missing or damaged, or its content is invalid.
-        InputError: If an argument is invalid.
-        UnknownNameError: If the name is unknown.
     """
     kind, _, location = name.partition(":")
     if (name != "digits" and not location) or kind not in ("digits", "npz", "folder", "torchvision"):
@@ -64,24 +60,17 @@ def load_evaluation_images(
     by_training = normalize in (None, "training")
     if kind == "digits" or (kind == "npz" and by_training and has_training_split(Path(location))):
         loaded = load_data(DataSpec(name=name), data_seed=data_seed, folder=Path())
+    elif kind == "torchvision":
+        splits = torchvision_images(location, root, size, resize, training=by_training)
+        loaded = _from_arrays(name, *splits, normalize)
+    elif kind == "npz":
+        loaded = _from_arrays(name, npz_images(Path(location)), None, normalize)
     else:
-        test, training = _load_arrays(kind, location, size, resize, root, by_training)
-        loaded = _from_arrays(name, test, training, normalize)
+        files = labelled_files(Path(location), size, resize)
+        loaded = _from_arrays(name, read_into_memory(files), None, normalize)
     if images is not None:
         loaded = _subsample(loaded, images, data_seed)
     return replace(loaded, classes=classes or loaded.classes)
-
-
-def _load_arrays(
-    kind: str, location: str, size: int | None, resize: int | None, root: Path, training: bool
-) -> tuple[Arrays, Arrays | None]:
-    """Return (test, training) images; training is None if the source has none or `training` is False."""
-    match kind:
-        case "npz":
-            return npz_images(Path(location)), None
-        case "folder":
-            return folder_images(Path(location), size, resize), None
-    return torchvision_images(location, root, size, resize, training=training)
 
 
 def _from_arrays(name: str, test: Arrays, training: Arrays | None, normalize: str | None) -> DataSet:

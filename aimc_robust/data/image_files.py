@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aimc_robust.data.decoding import read_image, resize_and_center_crop, to_array
+from aimc_robust.data.decoding import read_image, resize_and_center_crop
 from aimc_robust.errors import DataError
 from aimc_robust.parallel.process_pool import available_cpus
 
@@ -40,14 +40,12 @@ class ImageFiles:
         size: Side of the square that is cropped from the center [pixels]; None uses the images unchanged, which must
             then have one size.
         resize: Length that the shorter side is first scaled to [pixels]; None means `size`.
-        threads: Number of reading threads; None means one per available CPU. The pixels do not depend on it.
     """
 
     root: str
     paths: Sequence[str]
     size: int | None = None
     resize: int | None = None
-    threads: int | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -71,18 +69,13 @@ class ImageFiles:
     def read_batches(
         self, batches: Iterable[Tensor], transform: Transform | None = None, *, pin_memory: bool = False
     ) -> Iterator[Tensor]:
-        """Iterate over the pixels (n, C, H, W) of each batch, in order; at most PREFETCH_BATCHES wait in memory.
+        """Iterate over the pixels (n, C, H, W) of each batch (n,) of indices, in order, and read a few batches ahead.
 
-        Args:
-            batches: Indices (n,) of the images of each batch.
-            transform: Applied to each image; None crops the center.
-            pin_memory: Use pinned memory, from which a GPU copies while it computes.
-
-        Raises:
-            DataError: For the first image, in order, that cannot be read or has another size.
+        Each image is transformed, or else cropped in the center. From pinned memory a GPU copies while it computes. The
+        first image, in order, that cannot be read or has another size raises DataError.
         """
         pending: deque[tuple[Tensor, list[Future[None]]]] = deque()
-        pool = ThreadPoolExecutor(self.threads or len(available_cpus()))
+        pool = ThreadPoolExecutor(len(available_cpus()))
         step = IMAGES_PER_TASK
         try:
             for indices in batches:
@@ -107,7 +100,7 @@ class ImageFiles:
                 image = transform(image, index)
             elif self.size is not None:
                 image = resize_and_center_crop(image, self.size, self.resize)
-            pixels = to_array(image)
+            pixels = np.asarray(image)
             expected = (*self.shape[2:], 3)
             if pixels.shape != expected:
                 raise DataError(
@@ -136,11 +129,7 @@ def _wait(pixels: Tensor, tasks: list[Future[None]]) -> Tensor:
 
 
 def read_into_memory(split: tuple[ImageFiles, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Read all images of a split as (N, H, W, C) uint8.
-
-    Raises:
-        DataError: If they would take more than MAX_BYTES_IN_MEMORY, or an image cannot be read.
-    """
+    """Read all images of a split as (N, H, W, C) uint8; raise DataError if they take more than MAX_BYTES_IN_MEMORY."""
     files, labels = split
     size = math.prod(files.shape)
     if size > MAX_BYTES_IN_MEMORY:

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aimc_robust.data.image_files import ImageFiles
+from aimc_robust.errors import InputError, short_repr
 
 
 def normalize_bytes(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return ((pixels / 255) - mean) / std as float32.
-
-    Args:
-        pixels: (N, C, ...) uint8.
-        mean: (C, 1, 1), for pixel values in 0 to 1.
-        std: (C, 1, 1), for pixel values in 0 to 1.
-    """
+    """Return ((pixels / 255) - mean) / std as float32, for (N, C, ...) uint8 pixels and (C, 1, 1) mean and std."""
     return pixels.float().div_(255.0).sub_(mean).div_(std)
+
+
+def per_channel(
+    name: str, values: Any, channels: int, dtype: torch.dtype = torch.float32, device: torch.device | None = None
+) -> Tensor:
+    """Return one number per channel as (C, 1, 1); those of `std` must be above 0."""
+    try:
+        numbers = torch.as_tensor(values, dtype=dtype, device=device).flatten()
+    except (TypeError, ValueError, RuntimeError):  # torch raises these for what are no numbers
+        numbers = torch.empty(0)
+    if len(numbers) != channels or not numbers.isfinite().all() or (name == "std" and not (numbers > 0).all()):
+        raise InputError(
+            f"{name} must hold one finite number{' above 0' if name == 'std' else ''} for each of the {channels} "
+            f"channels, got {short_repr(values)}."
+        )
+    return numbers[:, None, None]
 
 
 class LazyImages:
@@ -41,8 +53,8 @@ class LazyImages:
         mean: Sequence[float] | np.ndarray | Tensor,
         std: Sequence[float] | np.ndarray | Tensor,
     ) -> None:
-        self.pixels = pixels
-        self.mean, self.std = (torch.as_tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in (mean, std))
+        self.pixels, channels = pixels, pixels.shape[1]
+        self.mean, self.std = per_channel("mean", mean, channels), per_channel("std", std, channels)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -67,11 +79,8 @@ class LazyImages:
 
     def select(self, indices: Tensor) -> LazyImages:
         """Return the images with these indices as they are stored."""
-        selected = copy.copy(self)
-        if isinstance(self.pixels, Tensor):
-            selected.pixels = self.pixels[indices]
-        else:
-            selected.pixels = self.pixels.select(indices.numpy())
+        selected, pixels = copy.copy(self), self.pixels
+        selected.pixels = pixels[indices] if isinstance(pixels, Tensor) else pixels.select(indices.numpy())
         return selected
 
     def __getitem__(self, indices: slice | Tensor) -> Tensor:

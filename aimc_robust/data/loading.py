@@ -27,17 +27,7 @@ RawSplit = tuple[np.ndarray | ImageFiles, np.ndarray]
 
 
 def load_data(spec: DataSpec, *, data_seed: int, folder: Path) -> DataSet:
-    """Load the data set of a spec.
-
-    Args:
-        spec: Which images.
-        data_seed: Root seed of the split, the same for all runs of a comparison.
-        folder: Folder that relative paths start from.
-
-    Raises:
-        DataError: If a file is missing or damaged, or its content is invalid.
-        UnknownNameError: If a name is unknown.
-    """
+    """Load the data set of a spec, whose relative paths start from `folder`; DataError names a missing or bad file."""
     train, test = _load_source(spec, data_seed, folder)
     if spec.classes is not None:
         train = _restrict_classes(train, spec.classes, "training")

@@ -13,6 +13,9 @@ from aimc_robust.errors import DataError, InputError
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's, for its pretrained models
 
 
+BY_TRAINING = "by the mean and standard deviation of the training split"
+
+
 def scale_bytes(pixels: np.ndarray) -> np.ndarray:
     """Return uint8 pixels divided by 255 as float32; other numbers stay."""
     return pixels.astype(np.float32) / (255.0 if pixels.dtype == np.uint8 else 1.0)
@@ -32,23 +35,15 @@ def channel_statistics(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of each channel (C,), for pixel values in 0 to 1.
 
-    Args:
-        images: (N, H, W, C) array, or files.
-        mean: Mean that replaces that of the images, one for each channel or one for all.
-        std: Standard deviation that replaces that of the images; given together with `mean`.
-
-    Returns:
-        The given values; else ImageNet's for files, and those of the images for an array.
-
-    Raises:
-        DataError: If mean and std are for another number of channels.
+    They are the given values, one for each channel or one for all; else ImageNet's for files, and those of the images
+    for an array (N, H, W, C).
     """
     channels = images.shape[1] if isinstance(images, ImageFiles) else images.shape[-1]
     if isinstance(images, ImageFiles) or (mean is not None and std is not None):
-        means, stds = IMAGENET if mean is None or std is None else (mean, std)
-        if len(means) not in (1, channels):
-            raise DataError(f"mean and std have {len(means)} channels, the images have {channels}; give {channels}.")
-        return _repeat_channels(means, channels), _repeat_channels(stds, channels)
+        given = IMAGENET if mean is None or std is None else (mean, std)
+        if len(given[0]) not in (1, channels):
+            raise DataError(f"mean and std have {len(given[0])} channels, the images have {channels}; give {channels}.")
+        return _repeat_channels(given, channels)
     if images.dtype == np.uint8:  # from the histogram of the values: no copy of all pixels as floats
         counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(channels)])
         values = (np.arange(256, dtype=np.float32) / np.float32(255.0)).astype(np.float64)
@@ -63,26 +58,18 @@ def _mean_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.maximum(std, 1e-6)
 
 
-def _repeat_channels(values: Sequence[float], channels: int) -> np.ndarray:
-    return np.resize(np.asarray(values, dtype=np.float64), channels)
+def _repeat_channels(mean_std: Sequence[Sequence[float]], channels: int) -> tuple[np.ndarray, np.ndarray]:
+    mean, std = (np.resize(np.asarray(values, dtype=np.float64), channels) for values in mean_std)
+    return mean, std
 
 
 def resolve_normalization(
     name: str, pixels: np.ndarray, training: Arrays | None, normalize: str | None
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Determine mean and standard deviation of each channel.
+    """Return mean and standard deviation of each channel (C,), for pixels in 0 to 1, and a description of their origin.
 
-    Args:
-        name: Name of the data, for messages.
-        pixels: (N, H, W, C) images to normalize.
-        training: Training split of the data, if it has one.
-        normalize: `training`, `none`, `imagenet`, MEAN/STD, or None for the default of the data.
-
-    Returns:
-        Mean (C,), standard deviation (C,), both for pixel values in 0 to 1, and a description of their origin.
-
-    Raises:
-        InputError: If the normalization of the model's training is unknown, or `normalize` is invalid.
+    `pixels` (N, H, W, C) are the images to normalize. `normalize` is `training`, `none`, `imagenet`, MEAN/STD, or None
+    for the default of the data, which must then have a training split or be stored as floats.
     """
     channels = pixels.shape[-1]
     if normalize is None and training is None and pixels.dtype == np.uint8:
@@ -94,15 +81,14 @@ def resolve_normalization(
         if training is None:
             raise InputError(f"{name} has no training split; set --normalize none, imagenet or MEAN/STD.")
         mean, std = _mean_std(scale_bytes(training[0]))
-        return mean, std, "by the mean and standard deviation of the training split"
+        return mean, std, BY_TRAINING
     if normalize is None or normalize == "none":
         description = "as stored" if pixels.dtype != np.uint8 else "none: pixels in 0 to 1"
         return np.zeros(channels), np.ones(channels), description
-    means, stds = IMAGENET if normalize == "imagenet" else _parse_mean_std(normalize)
-    if len(means) not in (1, channels):
-        raise InputError(f"--normalize {normalize} is for {len(means)} channels; {name} has {channels}.")
-    mean, std = _repeat_channels(means, channels), _repeat_channels(stds, channels)
-    return mean, std, f"(pixel - mean) / std with {normalize}"
+    given = IMAGENET if normalize == "imagenet" else _parse_mean_std(normalize)
+    if len(given[0]) not in (1, channels):
+        raise InputError(f"--normalize {normalize} is for {len(given[0])} channels; {name} has {channels}.")
+    return *_repeat_channels(given, channels), f"(pixel - mean) / std with {normalize}"
 
 
 def _parse_mean_std(normalize: str) -> tuple[list[float], list[float]]:

@@ -6,8 +6,7 @@ from typing import Literal
 
 import pydantic
 
-from aimc_robust.data.augmentation import Augmentation
-from aimc_robust.data.streaming import StreamedAugmentation
+from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
 from aimc_robust.errors import InputError
 from aimc_robust.io.table_model import as_validation_error, table_model
 from aimc_robust.io.toml import StrictModel
@@ -88,15 +87,11 @@ class DataSpec(StrictModel):
 
         Fields of the other type of augmentation are accepted if they are switched off, so that a smaller variant of a
         spec can use data that are streamed or not.
-
-        Raises:
-            InputError: If a field of the other type is switched on, or a value is invalid.
-            UnknownNameError: If a field is unknown.
         """
-        cls, other = (Augmentation, StreamedAugmentation)[:: -1 if self.stream else 1]
-        table, own_fields = self.augmentation.arguments(), set(cls.__dataclass_fields__)
-        for key in sorted((set(table) & set(other.__dataclass_fields__)) - own_fields):
+        cls = StreamedAugmentation if self.stream else Augmentation
+        table = self.augmentation.arguments()
+        for key in sorted(set(table) - set(cls.__dataclass_fields__)):
             if table.pop(key) and key != "ratio":  # `ratio` has no effect without `area`
                 kind = "in memory (stream = false)" if self.stream else "streamed (stream = true)"
                 raise InputError(f"augmentation: {key} applies to images that are {kind}; remove it here.")
-        return StreamedAugmentation(**table) if self.stream else Augmentation(**table)
+        return cls(**table)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson  # strict, and three times as fast as json: a report reads 100 000 rows
 import pydantic
@@ -21,11 +21,7 @@ RECOMPUTE = "delete it and run the command that wrote it again, which computes i
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
-    """Write a file atomically: a reader, or a kill, sees the old file or the new one.
-
-    Args:
-        path: File to create or replace.
-        content: Its new content; text is encoded as UTF-8.
+    """Write a file atomically: a reader, or a kill, sees the old file or the new one. Text is encoded as UTF-8.
 
     Raises:
         ResultsError: if the file cannot be written, for example on a full disk; the old file then remains.
@@ -42,10 +38,6 @@ def atomic_link(path: Path, link: Path) -> None:
 
     Only for files that are always replaced as a whole; a row appended to one of the two might appear in both.
 
-    Args:
-        path: Existing file.
-        link: File to create or replace.
-
     Raises:
         ResultsError: if `link` cannot be written.
     """
@@ -61,20 +53,18 @@ def atomic_link(path: Path, link: Path) -> None:
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Append rows to a JSON Lines file, after removing an incomplete last line that a kill left.
-
-    Args:
-        path: File to create or extend.
-        rows: Rows to append; they may not hold NaN or infinity.
+    """Append rows without NaN or infinity to a JSON Lines file, after removing an incomplete last line.
 
     Raises:
         ResultsError: if the rows cannot be written, for example on a full disk; earlier rows then remain.
     """
     lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
     with _os_errors_as_results_error(path), path.open("ab+", buffering=0) as file:
-        if file.tell() and not _ends_with_newline(file):
-            file.seek(0)
-            file.truncate(complete_length(file.read()))
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(complete_length(file.read()))
         length = file.seek(0, os.SEEK_END)
         try:
             remaining = memoryview(lines)
@@ -86,41 +76,26 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: Path, shape: Any = Row) -> list[Row]:
-    """Read the complete rows of a JSON Lines file.
+    """Read the complete rows of a JSON Lines file, in order; none if the file does not exist.
 
-    An incomplete last row, left by an interruption, is dropped with a warning.
-
-    Args:
-        path: File to read.
-        shape: Type of a row, as pydantic takes it.
-
-    Returns:
-        The rows in order; none if the file does not exist.
+    An incomplete last row, left by an interruption, is dropped with a warning. Each row must be of the type `shape`, as
+    pydantic takes it.
 
     Raises:
         ResultsError: if the file is damaged in any other way.
     """
-    if not path.exists():
-        return []
-    return parse_rows(path, path.read_bytes(), shape)
+    return parse_rows(path, path.read_bytes(), shape) if path.exists() else []
 
 
 def parse_rows(path: Path, data: bytes, shape: Any = Row, *, first: int = 1) -> list[Row]:
-    """Parse the complete rows in `data`, which was read from `path`; see `read_rows`.
-
-    Args:
-        path: The file, for messages.
-        data: Its content, from the beginning of a row.
-        shape: Type of a row.
-        first: Number of the first row.
-
-    Raises:
-        ResultsError: if a complete row is damaged.
-    """
+    """Parse the complete rows in `data`, read from `path` where row number `first` begins; see `read_rows`."""
     length = complete_length(data)
     lines = data[:length].splitlines()
-    rows = _parse_lines(lines)
-    if rows is None:
+    try:  # as one list, which is much faster
+        rows: list[Row] = orjson.loads(b"[" + b",\n".join(lines) + b"]")
+    except ValueError:
+        rows = []
+    if len(rows) != len(lines):  # some line is not strict JSON by itself; two broken lines may join into a valid one
         rows = [_parse_json(path, line, f"row {number}: ") for number, line in enumerate(lines, start=first)]
     try:
         type_adapter(list[shape]).validate_python(rows)
@@ -136,21 +111,47 @@ def parse_rows(path: Path, data: bytes, shape: Any = Row, *, first: int = 1) -> 
     return rows
 
 
+class RowFile:
+    """Rows of a JSON Lines file that other processes may extend or replace: each row is parsed once.
+
+    Args:
+        path: The file; it need not exist.
+        shape: Type of a row, see `read_rows`.
+    """
+
+    def __init__(self, path: Path, shape: Any = Row) -> None:
+        self._path, self._shape = path, shape
+        self._signature: tuple[int, int, int] | None = None  # inode, size, time of the last change
+        self._parsed = b""
+        self._rows: list[Row] = []
+
+    def read(self) -> list[Row]:
+        """Return what `read_rows` would; only what was appended since the last call is parsed."""
+        if not self._path.exists():
+            self._signature, self._parsed, self._rows = None, b"", []
+            return []
+        status = self._path.stat()
+        signature = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if signature != self._signature:
+            data = self._path.read_bytes()
+            if not data.startswith(self._parsed):  # replaced, not extended
+                self._parsed, self._rows = b"", []
+            self._rows += parse_rows(self._path, data[len(self._parsed) :], self._shape, first=len(self._rows) + 1)
+            self._parsed = data[: complete_length(data)]
+            self._signature = signature if len(self._parsed) == len(data) else None
+        return list(self._rows)
+
+
 def complete_length(data: bytes) -> int:
     """Return the number of bytes up to and including the last newline."""
     return data.rfind(b"\n") + 1
 
 
 def read_json(path: Path, shape: Any = object, *, advice: str = RECOMPUTE) -> Any:
-    """Return the value of a JSON file; None if the file does not exist.
-
-    Args:
-        path: File to read.
-        shape: Type of the value, as pydantic takes it.
-        advice: What to do about a damaged file.
+    """Read a JSON file; None if it does not exist.
 
     Raises:
-        ResultsError: if the file is damaged, or holds another type of value.
+        ResultsError: with `advice`, if it is damaged, or not of the type `shape`, as pydantic takes it.
     """
     if not path.exists():
         return None
@@ -165,15 +166,6 @@ def read_json(path: Path, shape: Any = object, *, advice: str = RECOMPUTE) -> An
 def damaged(path: Path, reason: str, advice: str = RECOMPUTE) -> ResultsError:
     """Return the error for a file that holds something else than it should."""
     return ResultsError(f"{path} is damaged ({reason}); {advice}")
-
-
-def _parse_lines(lines: list[bytes]) -> list[Row] | None:
-    """Parse the lines as one JSON list, which is much faster; None if some line is not strict JSON by itself."""
-    try:
-        rows: list[Row] = orjson.loads(b"[" + b",\n".join(lines) + b"]")
-    except ValueError:
-        return None
-    return rows if len(rows) == len(lines) else None  # two broken lines may join into a valid one
 
 
 def _parse_json(path: Path, data: bytes, location: str = "", advice: str = RECOMPUTE) -> Any:
@@ -209,8 +201,3 @@ def _os_errors_as_results_error(path: Path) -> Iterator[None]:
             f"{path} cannot be written ({error.strerror or error}). Fix the cause and run the command again; finished "
             "work is kept."
         ) from error
-
-
-def _ends_with_newline(file: BinaryIO) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"

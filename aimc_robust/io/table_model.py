@@ -42,30 +42,18 @@ class Table(StrictModel):
     fixed: ClassVar[Mapping[str, Any] | None] = {}
 
     def build(self, **fixed: Any) -> Any:
-        """Return the object that the table describes.
-
-        Args:
-            **fixed: Values of the arguments that the table may not set.
-
-        Raises:
-            AimcError: what the class raises for these values.
-        """
+        """Return the object that the table describes; `fixed` are arguments that the table may not set."""
         return self.target(**self.arguments(), **fixed)
 
     def arguments(self, *, without: Collection[str] = ()) -> dict[str, Any]:
-        """Return the keys that are set, with their values; tables among these are built.
-
-        Args:
-            without: Keys to leave out.
-        """
+        """Return the keys that are set, except those in `without`, with their values; tables among these are built."""
         values = {key: getattr(self, key) for key in self._keys if key not in without}
         return {key: value.build() if isinstance(value, Table) else value for key, value in values.items()}
 
     @property
     def _keys(self) -> tuple[str, ...]:
         """The keys that are set, in the order in which they are written."""
-        order: tuple[str, ...] = self.__dict__.get("_order", ())
-        return order
+        return self.__dict__.get("_order", ())
 
     @pydantic.model_serializer
     def _as_written(self) -> dict[str, Any]:
@@ -94,20 +82,20 @@ def table_model(
     base: type[Table] = Table,
     partial: bool = False,
 ) -> Any:
-    """Return the model of the tables that describe instances of a class.
+    """Return the model `name` of the tables that describe instances of a class.
 
     Args:
         target: A dataclass, or a class whose `__init__` has annotations.
         name: Name of the model.
         fixed: Arguments that a table may not set -> a value to try each table with.
         types: Key -> type, for arguments that a table expresses otherwise.
-        base: Base class of the model, with further keys.
+        base: Base class of the model, with further keys; its own types are kept.
         partial: Make every key optional and build nothing: the table overrides parts of another.
     """
     hints = typing.get_type_hints(target.__init__)
     keys: dict[str, Any] = {}
     for key, parameter in inspect.signature(target).parameters.items():
-        if key in (fixed or {}):
+        if key in (fixed or {}) or key in base.model_fields:
             continue
         kind = (types or {}).get(key) or toml_type(hints[key])
         optional = partial or parameter.default is not inspect.Parameter.empty
@@ -151,11 +139,7 @@ def _nested_table(target: type) -> Any:
 
 
 def by_toml_type(*kinds: Any) -> Any:
-    """Return the union of types that TOML tells apart (text, number, list, table), so that errors concern one of them.
-
-    Args:
-        *kinds: Types of values; of several that share a TOML type, any may match.
-    """
+    """Return the union of types, of which errors concern the one that TOML tells apart (text, number, list, table)."""
     groups: dict[str, list[Any]] = {}
     for kind in kinds:
         groups.setdefault(_toml_name(kind), []).append(kind)

@@ -1,7 +1,11 @@
-"""Read TOML files into pydantic models, with errors that name the file, the key and the allowed values."""
+"""Read TOML into plain values and into pydantic models, with errors that name file, key and allowed values."""
 
+from __future__ import annotations
+
+import math
 import re
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,8 +13,10 @@ from typing import Any, TypeVar
 import pydantic  # validates schema and types of cards and specs
 import pydantic_core
 
-from aimc_robust.errors import InputError, nearest_name, short_repr, unknown_name
-from aimc_robust.io.toml_values import load_toml
+from aimc_robust.errors import MAX_LENGTH, InputError, nearest_name, short_repr, unknown_name
+
+MAX_DEPTH = 32  # of nested tables and lists
+MAX_INTEGER = 2**63  # TOML's integers have 64 bits
 
 
 class StrictModel(pydantic.BaseModel):
@@ -33,15 +39,7 @@ Model = TypeVar("Model", bound=StrictModel)
 
 
 def read_toml(path: Path, model: type[Model], *, kind: str) -> Model:
-    """Read a TOML file into a model.
-
-    Args:
-        path: File to read.
-        model: Class that validates the content.
-        kind: What the file is, such as "device card", for error messages.
-
-    Returns:
-        The validated model.
+    """Read a TOML file into a model; `kind` says what the file is, such as "device card".
 
     Raises:
         InputError: if the file is missing, not TOML or invalid; the message names the file and every invalid key.
@@ -50,18 +48,7 @@ def read_toml(path: Path, model: type[Model], *, kind: str) -> Model:
 
 
 def read_values(path: Path, *, kind: str) -> dict[str, Any]:
-    """Read the tables and keys of a TOML file.
-
-    Args:
-        path: File to read.
-        kind: What the file is, for error messages.
-
-    Returns:
-        Its content.
-
-    Raises:
-        InputError: if the file is missing or not TOML.
-    """
+    """Read the tables and keys of a TOML file, as `read_toml`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -71,34 +58,45 @@ def read_values(path: Path, *, kind: str) -> dict[str, Any]:
     return load_toml(text, source=str(path))
 
 
+def load_toml(text: str, *, source: str) -> dict[str, Any]:
+    """Parse TOML text from `source`. Raise InputError if it is none, or see `check_values`."""
+    try:
+        values = tomllib.loads(text)
+    except RecursionError:
+        raise InputError(f"{source}: values are nested too deeply; at most {MAX_DEPTH} levels are read.") from None
+    except ValueError as error:  # a TOMLDecodeError, or a number of too many digits
+        raise InputError(f"{source} cannot be read as TOML: {error}.") from None
+    check_values(values, source=source)
+    return values
+
+
+def check_values(value: Any, *, source: str) -> None:
+    """Raise InputError for a value of TOML or JSON that is no text, flag, number, list or table that both can hold."""
+    pending: list[tuple[str, Any, int]] = [("", value, 0)]
+    while pending:
+        key, value, depth = pending.pop()
+        shown = key if len(key) <= MAX_LENGTH else f"{key[:MAX_LENGTH]} ..."
+        prefix = f"{source}: {shown}: " if key else f"{source}: "
+        if depth > MAX_DEPTH:
+            raise InputError(f"{prefix}values are nested too deeply; at most {MAX_DEPTH} levels are read.")
+        if isinstance(value, dict):
+            pending += [(f"{key}.{name}" if key else str(name), item, depth + 1) for name, item in value.items()]
+        elif isinstance(value, list):
+            pending += [(f"{key}.{number}", item, depth + 1) for number, item in enumerate(value)]
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value) if isinstance(value, float) else abs(value) >= MAX_INTEGER:
+                raise InputError(f"{prefix}expected a finite number of 64 bits, got {short_repr(value)}.")
+        elif not isinstance(value, str | bool | None):
+            raise InputError(f"{prefix}expected a text, number, true, false, list or table, got {short_repr(value)}.")
+
+
 def parse(values: dict[str, Any], model: type[Model], *, source: str) -> Model:
-    """Validate values against a model.
-
-    Args:
-        values: Keys and values, nested as in TOML.
-        model: Class that validates them.
-        source: Origin of the values, for error messages.
-
-    Returns:
-        The validated model.
-
-    Raises:
-        InputError: if a value is invalid; the message names every invalid key.
-    """
-    parsed: Model = parse_value(values, model, source=source)
-    return parsed
+    """Validate values against a model, see `parse_value`."""
+    return parse_value(values, model, source=source)
 
 
 def parse_value(value: Any, kind: Any, *, source: str) -> Any:
-    """Validate a value against a type.
-
-    Args:
-        value: Values as in TOML.
-        kind: A model, or any type that pydantic validates.
-        source: Origin of the value, for error messages.
-
-    Returns:
-        The validated value.
+    """Validate a value from `source`, as in TOML, against a model or any type that pydantic validates.
 
     Raises:
         InputError: if it is invalid; the message names every invalid key.
@@ -146,3 +144,50 @@ def _key_parts(location: tuple[int | str, ...], value: Any, *, is_missing: bool)
         elif number < len(location) or not is_missing:
             continue  # a member of a union, or [key]
         yield str(part) if re.fullmatch(r"[\w.-]+", str(part)) else short_repr(part)
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Parse settings such as rows=256, adc.bits=8 and methods."rwp-0.05".sigma=0.1 into nested tables.
+
+    Args:
+        settings: Texts KEY=VALUE. KEY is a dotted key of TOML, VALUE is TOML; what is not TOML is taken as text.
+
+    Raises:
+        InputError: if a setting has no key or value, or a key has a value already.
+    """
+    merged: dict[str, Any] = {}
+    for setting in settings:
+        _merge(merged, parse_setting(setting), setting)
+    return merged
+
+
+def parse_setting(setting: str) -> dict[str, Any]:
+    """Parse one setting, see `parse_settings`."""
+    key, equals, value = (part.strip() for part in setting.partition("="))
+    what = short_repr(setting)
+    if not equals or not key or not value or "\n" in setting or "\r" in setting:
+        raise InputError(f"--set takes KEY=VALUE, such as training.epochs=2 or adc.bits=8, got {what}.")
+    try:
+        is_key = bool(tomllib.loads(f"{key} = 0"))  # a comment is none
+    except ValueError:
+        is_key = False
+    if not is_key:
+        raise InputError(f"--set takes KEY=VALUE with a dotted key of TOML, got {what}.") from None
+    try:
+        tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        escaped = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 or c in '"\\\x7f' else c for c in value)
+        value = f'"{escaped}"'
+    except (ValueError, RecursionError):
+        pass  # reported by `load_toml`
+    return load_toml(f"{key} = {value}", source=f"--set {what}")
+
+
+def _merge(merged: dict[str, Any], table: dict[str, Any], setting: str) -> None:
+    for key, value in table.items():
+        if key not in merged:
+            merged[key] = value
+        elif isinstance(merged[key], dict) and isinstance(value, dict):
+            _merge(merged[key], value, setting)
+        else:
+            raise InputError(f"--set {short_repr(setting)}: {key} has a value already.")

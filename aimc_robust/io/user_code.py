@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, TypeVar
 
 from aimc_robust.errors import AimcError, InputError, short_repr
@@ -22,26 +23,28 @@ Built = TypeVar("Built")
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
+_allowed: ContextVar[bool] = ContextVar("user_code_allowed", default=True)
+
+
 def is_reference(text: str) -> bool:
     """Whether `text` has the form `package.module:name`."""
     return _REFERENCE.fullmatch(text) is not None
 
 
-_allowed: ContextVar[bool] = ContextVar("user_code_allowed", default=True)
-
-
 @contextmanager
 def user_code(allowed: bool) -> Iterator[None]:
-    """Whether code of the user's own may be imported inside the block; otherwise its name is refused before that.
-
-    Args:
-        allowed: Whether it may. Not even then if an enclosing block forbids it.
-    """
+    """Whether code of the user's own may be imported inside the block; forbidden if an enclosing block forbids it."""
     token = _allowed.set(allowed and _allowed.get())
     try:
         yield
     finally:
         _allowed.reset(token)
+
+
+def refuse_standard_library(reference: str, module: str, what: str) -> None:
+    """Raise InputError if the module of what `reference` names belongs to Python, before anything is called."""
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise InputError(f"{what} {reference}: {module} is part of Python's standard library; name a module of yours.")
 
 
 def _require_allowed(reference: str, what: str) -> None:
@@ -52,15 +55,11 @@ def _require_allowed(reference: str, what: str) -> None:
         )
 
 
-def add_cwd_to_path() -> None:
-    """Put the working directory on the module search path, as `python -m` does."""
+def _add_search_paths(module: str, near: Iterable[Path] = ()) -> None:
+    """Search modules in the working directory, as `python -m` does, then in folders around which this one is."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-
-
-def _add_folder_of(module: str, near: Iterable[Path]) -> None:
-    """Put the first of the folders `near`, and those above them, that holds a module on the module search path."""
     top = module.partition(".")[0]
     for folder in (above for start in near for above in (start.resolve(), *start.resolve().parents)):
         if (folder / top / "__init__.py").is_file() or (folder / f"{top}.py").is_file():
@@ -70,26 +69,18 @@ def _add_folder_of(module: str, near: Iterable[Path]) -> None:
 
 
 def import_callable(reference: str, *, what: str, kind: type = object, near: Iterable[Path] = ()) -> Callable[..., Any]:
-    """Import the function or class that `package.module:name` names.
+    """Import the function or class that `package.module:name` names, for use as `what`.
 
-    Args:
-        reference: The import path; modules in the working directory are found too.
-        what: What it is imported for, for error messages.
-        kind: What a call must return; a class of another kind is refused before it is called.
-        near: Folders in which, and above which, modules are found too.
-
-    Returns:
-        The function or class.
+    Modules in the working directory, and in and above the folders `near`, are found too. A call must return a `kind`:
+    a class of another kind is refused before it is called.
 
     Raises:
-        InputError: If the module cannot be imported or has no such function or class.
+        InputError: If the module cannot be imported, has no such function or class, or is part of Python.
     """
     _require_allowed(reference, what)
     module, _, name = reference.partition(":")
-    if module.partition(".")[0] in sys.stdlib_module_names:
-        raise InputError(f"{what} {reference}: {module} is part of Python's standard library; name a module of yours.")
-    add_cwd_to_path()
-    _add_folder_of(module, near)
+    refuse_standard_library(reference, module, what)
+    _add_search_paths(module, near)
     try:
         function = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # whatever a user's module raises
@@ -101,20 +92,13 @@ def import_callable(reference: str, *, what: str, kind: type = object, near: Ite
         raise InputError(f"{what} {reference}: the module {module} has no function {name}.")
     if isinstance(function, type) and not issubclass(function, kind):
         raise InputError(f"{what} {reference} is a class, but no {kind.__name__}.")
+    if isinstance(function, type | FunctionType | BuiltinFunctionType):  # it may be imported from elsewhere
+        refuse_standard_library(reference, function.__module__ or "builtins", what)
     return function
 
 
 def construct(reference: str, kind: type[Built], *, what: str, options: Mapping[str, Any] | None = None) -> Built:
-    """Call the function or class that `package.module:name` names.
-
-    Args:
-        reference: The import path.
-        kind: Type that the call must return.
-        what: What it is called for, for error messages.
-        options: Keyword arguments of the call.
-
-    Returns:
-        The object.
+    """Call the function or class that `package.module:name` names, and return an object of type `kind`.
 
     Raises:
         InputError: If it cannot be imported, raises an error, or returns another type.
@@ -133,16 +117,7 @@ def construct(reference: str, kind: type[Built], *, what: str, options: Mapping[
 
 
 def call(function: Callable[..., Any], *arguments: Any, what: str) -> Any:
-    """Call a user's function; whatever it raises becomes an InputError that names it.
-
-    Args:
-        function: The function.
-        *arguments: Its arguments.
-        what: What it is, for error messages.
-
-    Raises:
-        InputError: If it raises.
-    """
+    """Call a user's function; whatever it raises becomes an InputError that names it as `what`."""
     try:
         return function(*arguments)
     except AimcError:
@@ -157,22 +132,16 @@ def describe_error(error: Exception) -> str:
 
 
 def source_digest(reference: str) -> str | None:
-    """Return a digest of the file that defines `package.module:name`.
+    """Return a digest of the file that defines `package.module:name`; None if there is none.
 
     A spec that names the same function asks for something else once that file has changed. Modules that the file
     imports do not count.
-
-    Args:
-        reference: The import path.
-
-    Returns:
-        A hexadecimal digest; None if `reference` is no import path or its module has no file.
     """
     module, _, name = reference.partition(":")
     if not name:
         return None
     _require_allowed(reference, "the source of")
-    add_cwd_to_path()
+    _add_search_paths(module)
     try:
         spec = importlib.util.find_spec(module)
         origin = Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None

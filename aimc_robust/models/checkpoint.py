@@ -31,17 +31,7 @@ def check_fits(
     source: str,
     remedy: str = "Give the model it was made from, or write to another folder.",
 ) -> None:
-    """Check that `tensors` have the names and shapes of the model's state.
-
-    Args:
-        model: The model.
-        tensors: State by name.
-        source: Where the tensors come from, for the message.
-        remedy: Advice in the message.
-
-    Raises:
-        CheckpointError: If a tensor is missing, unexpected, or has another shape; the message lists them.
-    """
+    """Raise CheckpointError, with `source`, the differences and `remedy`, unless `tensors` fit the model's state."""
     expected = model.state_dict()
     missing = [name for name in expected if name not in tensors]
     unexpected = [name for name in sorted(tensors) if name not in expected]
@@ -51,7 +41,7 @@ def check_fits(
         if name in tensors and tensors[name].shape != value.shape
     ]
     differences = [
-        prefix + _shortened(names)
+        f"{prefix}{', '.join(names[:8])}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         for prefix, names in (("missing ", missing), ("unexpected ", unexpected), ("", shapes))
         if names
     ]
@@ -59,20 +49,6 @@ def check_fits(
         raise CheckpointError(
             f"{source} is a checkpoint of another model than {type(model).__name__}: {'; '.join(differences)}. {remedy}"
         )
-
-
-def _shortened(names: list[str], limit: int = 8) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
-
-
-def load_model_tensors(model: nn.Module, tensors: Tensors, *, source: str) -> None:
-    """Load `tensors` into `model`.
-
-    Raises:
-        CheckpointError: If they do not fit, see `check_fits`; the model is then unchanged.
-    """
-    check_fits(model, tensors, source=source)
-    model.load_state_dict(tensors)
 
 
 def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -101,50 +77,35 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """
     data = path.read_bytes()
     with _damage_as_checkpoint_error(path):
-        metadata = _required_metadata(data)
-        return load_verified(data), metadata
+        return load_verified(data), _stored_metadata(data, required=True)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a file without reading its tensors.
-
-    Raises:
-        CheckpointError: If the file is not a checkpoint written by this package, or its header is damaged.
-    """
+    """Return the metadata of a file without reading its tensors; the header is checked as by `read_checkpoint`."""
     with path.open("rb") as file, _damage_as_checkpoint_error(path):
         length = file.read(8)
-        return _required_metadata(length + file.read(int.from_bytes(length, "little")))
+        return _stored_metadata(length + file.read(int.from_bytes(length, "little")), required=True)
 
 
 def load_verified(data: bytes) -> Tensors:
-    """Return the tensors in the bytes of a safetensors file; those that `write_checkpoint` wrote are verified.
-
-    Raises:
-        ValueError: If tensors or metadata are not what was written.
-        SafetensorError: If these are no safetensors.
-    """
-    tensors, metadata = load(data), _metadata(data)
-    if metadata is not None and metadata["weights"] != (digest := tensor_digest(tensors)):
+    """Return the tensors in the bytes of a safetensors file; raise ValueError if `write_checkpoint` wrote others."""
+    tensors, metadata = load(data), _stored_metadata(data)
+    if metadata and metadata["weights"] != (digest := tensor_digest(tensors)):
         raise ValueError(f"expected weights of checksum {metadata['weights']}, got {digest}")
     return tensors
 
 
-def _metadata(data: bytes) -> dict[str, Any] | None:
-    """Return the metadata that `write_checkpoint` stored; None in a file of another program."""
+def _stored_metadata(data: bytes, *, required: bool = False) -> dict[str, Any]:
+    """Return the metadata that `write_checkpoint` stored; empty in a file of another program, unless `required`."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     stored = header.get("__metadata__", {}).get(METADATA_KEY)
     if stored is None:
-        return None
+        if required:
+            raise ValueError(f"expected metadata under {METADATA_KEY!r}, got none")
+        return {}
     metadata: dict[str, Any] = json.loads(stored)
     if (expected := metadata.pop("checksum", None)) != _checksum(metadata):
         raise ValueError(f"expected metadata of checksum {expected}, got {_checksum(metadata)}")
-    return metadata
-
-
-def _required_metadata(data: bytes) -> dict[str, Any]:
-    metadata = _metadata(data)
-    if metadata is None:
-        raise ValueError(f"expected metadata under {METADATA_KEY!r}, got none")
     return metadata
 
 

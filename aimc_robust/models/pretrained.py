@@ -25,13 +25,7 @@ PREFIXES = ("module.", "_orig_mod.", "_forward_module.", "model.", "net.", "netw
 
 @dataclass(frozen=True)
 class PretrainedWeights:
-    """Tensors read from a file.
-
-    Attributes:
-        tensors: Tensors by the names in the file.
-        id: Hash of the file.
-        notes: Remarks for the user on how the file was read.
-    """
+    """Tensors by their names in a file, a hash of the file, and remarks for the user on how it was read."""
 
     tensors: Tensors
     id: str
@@ -60,15 +54,10 @@ def load_weights(model: nn.Module, weights: PretrainedWeights, *, source: str) -
 
     A prefix of PREFIXES that all names have and the model's lack is removed. A missing count of BatchNorm's batches,
     which evaluation does not use, keeps the model's value. Tied weights need only one of their names, as
-    safetensors.torch.save_model writes them.
-
-    Args:
-        model: Model to load into.
-        weights: Result of `read_weights`.
-        source: Where the weights come from, for messages.
+    safetensors.torch.save_model writes them. Messages name `source`.
 
     Returns:
-        Remarks for the user on how the weights were read and loaded.
+        Remarks for the user on how the weights were loaded.
 
     Raises:
         CheckpointError: If names or shapes do not match (the message lists them), or weights are not finite.
@@ -77,12 +66,8 @@ def load_weights(model: nn.Module, weights: PretrainedWeights, *, source: str) -
     tensors, notes = _without_prefix(weights.tensors, state)
     counts = {name: value for name, value in state.items() if name.endswith("num_batches_tracked")}
     tensors = counts | _tied_tensors(tensors, state) | tensors
-    check_fits(
-        model,
-        tensors,
-        source=source,
-        remedy="Name the model and options (and --classes) that it was trained with.",
-    )
+    remedy = "Name the model and options (and --classes) that it was trained with."
+    check_fits(model, tensors, source=source, remedy=remedy)
     integers = [n for n, value in tensors.items() if state[n].is_floating_point() and not value.is_floating_point()]
     if integers:
         name = integers[0]

@@ -1,20 +1,67 @@
 """Networks by name: built-in ones, torchvision's, timm's, or any function that returns a module."""
 
+from __future__ import annotations
+
 import difflib
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
+import pydantic
 import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, MissingDependencyError, is_out_of_memory, unknown_name
-from aimc_robust.io.user_code import import_callable
-from aimc_robust.models.networks.registry import NETWORK_NAMES, find_network
+from aimc_robust.io.toml import StrictModel
+from aimc_robust.io.user_code import import_callable, is_reference, refuse_standard_library, source_digest
+from aimc_robust.models.networks.pyramidnet import PyramidNet
+from aimc_robust.models.networks.resnet import ResNet, cifar_resnet
+from aimc_robust.models.networks.small_cnn import SmallCNN
+from aimc_robust.models.networks.vgg import VGG16
 from aimc_robust.models.networks.vit import ViT
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.networks.wide_resnet import WideResNet
 from aimc_robust.seeding import Axes
 
-SOURCES = ("torchvision:NAME", "timm:NAME", "package.module:function")
+# Builders and the arguments that a name fixes. They take only keyword arguments: `in_channels`, `classes`, those fixed
+# by the name, and options of the network; ViT also takes `image_size`, the (H, W) of its position embedding.
+NETWORKS: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
+    "small-cnn": (SmallCNN, {}),
+    "resnet": (ResNet, {}),
+    **{f"resnet{depth}": (cifar_resnet, {"depth": depth}) for depth in (9, 18, 34, 50)},
+    "wrn": (WideResNet, {}),
+    "pyramidnet": (PyramidNet, {}),
+    "pyramidnet50": (PyramidNet, {"depth": 50}),
+    "vgg16-bn": (VGG16, {}),
+    "vit-s": (ViT, {}),
+}
+KNOWN = (*NETWORKS, "wrn-DEPTH-WIDEN", "torchvision:NAME", "timm:NAME", "package.module:function")
 SUGGESTIONS = 12  # of timm's thousand names, those that the error for an unknown name lists
+
+
+class ModelSpec(StrictModel):
+    """Spec of a network.
+
+    Attributes:
+        name: One of NETWORKS, `wrn-DEPTH-WIDEN`, `torchvision:NAME`, `timm:NAME` or `package.module:function`.
+        options: Keyword arguments of the network's constructor.
+    """
+
+    name: str
+    options: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if is_reference(name):
+            refuse_standard_library(name, name.partition(":")[0], "model")
+        return name
+
+    @property
+    def source_digest(self) -> str | None:
+        """Digest of the source file of a user-defined network; None for a network of this package or of a library."""
+        return None if self.name.startswith(("torchvision:", "timm:")) else source_digest(self.name)
 
 
 class DataInfo(Protocol):
@@ -34,18 +81,7 @@ class DataInfo(Protocol):
 
 
 def build_model(spec: ModelSpec, data: DataInfo, *, seed: int) -> nn.Module:
-    """Build and initialize the network of a spec, and check that it returns class scores for the data.
-
-    Args:
-        spec: Spec of the network.
-        data: Data that the network is built for.
-        seed: Root seed of the initial weights.
-
-    Raises:
-        InputError: If the network does not accept the images, or in the cases of `construct`.
-        UnknownNameError: If the name is unknown.
-        MissingDependencyError: If torchvision or timm is needed and not installed.
-    """
+    """Build and initialize the network of a spec, and check that it returns class scores for the data."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Axes(seed).at(use="init").seed())
         model = construct(spec, data)
@@ -53,85 +89,70 @@ def build_model(spec: ModelSpec, data: DataInfo, *, seed: int) -> nn.Module:
     return model
 
 
+def find_network(name: str) -> tuple[Callable[..., nn.Module], dict[str, Any]] | None:
+    """Return the builder of a built-in network and the arguments that its name fixes; None if there is none."""
+    wide = re.fullmatch(r"wrn-(\d+)-(\d+)", name)
+    return (WideResNet, {"depth": int(wide[1]), "widen": int(wide[2])}) if wide else NETWORKS.get(name)
+
+
 def construct(spec: ModelSpec, data: DataInfo) -> nn.Module:
     """Build the network of a spec with weights from torch's global generator, without checking its outputs.
 
     Under `torch.device("meta")`, built-in networks and those of torchvision and timm take no memory for weights.
-
-    Args:
-        spec: Spec of the network.
-        data: Data that the network is built for.
-
-    Raises:
-        InputError: If the network cannot be built with the options.
-        UnknownNameError: If the name is unknown.
-        MissingDependencyError: If torchvision or timm is needed and not installed.
     """
-    network = find_network(spec.name)
-    if network:
+    if network := find_network(spec.name):
         builder, fixed = network
         image_size = {"image_size": data.shape[1:]} if builder is ViT else {}
         return _call(builder, spec, in_channels=data.shape[0], classes=data.classes, **fixed, **image_size)
     source, _, name = spec.name.partition(":")
     if not name:
-        raise unknown_name("model", spec.name, [*NETWORK_NAMES, *SOURCES])
+        raise unknown_name("model", spec.name, KNOWN)
     if source == "torchvision":
-        return _torchvision(name, spec, data)
+        models = _import_library("torchvision", "vision", spec).models
+        if name not in (known := models.list_models()):
+            raise unknown_name("torchvision model", name, known)
+        return _call(models.get_model, spec, name, weights=None, num_classes=data.classes)
     if source == "timm":
-        return _timm(name, spec, data)
+        timm = _import_library("timm", "timm", spec)
+        if name not in (known := timm.list_models()):
+            nearest = difflib.get_close_matches(name, known, n=SUGGESTIONS, cutoff=0.0)
+            advice = f"(The nearest of {len(known)}; timm.list_models() has all.)"
+            raise unknown_name("timm model", name, nearest, advice=advice)
+        return _call(timm.create_model, spec, name, pretrained=False, num_classes=data.classes, in_chans=data.shape[0])
     model = _call(import_callable(spec.name, what="model", kind=nn.Module), spec)
     if not isinstance(model, nn.Module):
         raise InputError(f"model {spec.name} returned {type(model).__name__}; expected a torch.nn.Module.")
     return model
 
 
-def _torchvision(name: str, spec: ModelSpec, data: DataInfo) -> nn.Module:
+def _import_library(package: str, extra: str, spec: ModelSpec) -> Any:
     try:
-        from torchvision import models
+        return importlib.import_module(package)
     except ImportError as error:
-        raise _missing_package(spec, "torchvision", "vision", error) from None
-    if name not in models.list_models():
-        raise unknown_name("torchvision model", name, models.list_models())
-    return _call(models.get_model, spec, name, weights=None, num_classes=data.classes)
+        raise MissingDependencyError(
+            f"model {spec.name} needs {package} ({error}); install it with: pip install 'aimc-robust[{extra}]'"
+        ) from None
 
 
-def _timm(name: str, spec: ModelSpec, data: DataInfo) -> nn.Module:
-    try:
-        import timm
-    except ImportError as error:
-        raise _missing_package(spec, "timm", "timm", error) from None
-    known = timm.list_models()
-    if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=SUGGESTIONS, cutoff=0.0)
-        advice = f"(The nearest of {len(known)}; timm.list_models() has all.)"
-        raise unknown_name("timm model", name, nearest, advice=advice)
-    return _call(timm.create_model, spec, name, pretrained=False, num_classes=data.classes, in_chans=data.shape[0])
-
-
-def _missing_package(spec: ModelSpec, package: str, extra: str, error: ImportError) -> MissingDependencyError:
-    return MissingDependencyError(
-        f"model {spec.name} needs {package} ({error}); install it with: pip install 'aimc-robust[{extra}]'"
-    )
-
-
-def _call(function: Any, spec: ModelSpec, *args: Any, **kwargs: Any) -> Any:
-    try:
+def _call(function: Callable[..., Any], spec: ModelSpec, *args: Any, **kwargs: Any) -> Any:
+    with _failure_as_input_error(f"model {spec.name} cannot be built with the options {spec.options}"):
         return function(*args, **kwargs, **spec.options)
+
+
+@contextmanager
+def _failure_as_input_error(message: str) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # a user's function may raise anything
         if is_out_of_memory(error):
             raise
-        raise InputError(f"model {spec.name} cannot be built with the options {spec.options}: {error}.") from None
+        raise InputError(f"{message}: {error}.") from None
 
 
 def _check_outputs(model: nn.Module, name: str, data: DataInfo) -> None:
     was_training = model.training
-    try:
-        with torch.no_grad():
-            scores = model.eval()(data.example)
-    except Exception as error:  # a user's forward may raise anything
-        if is_out_of_memory(error):
-            raise
-        raise InputError(f"model {name} does not take images of shape {data.shape} (C, H, W): {error}.") from None
+    with _failure_as_input_error(f"model {name} does not take images of shape {data.shape} (C, H, W)"), torch.no_grad():
+        scores = model.eval()(data.example)
     model.train(was_training)
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != 2 or scores.shape[1] < data.classes:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__

@@ -6,8 +6,7 @@ from aimc_robust.hardware.config.periphery import Periphery
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout
-from aimc_robust.targets.target import CrossbarTarget, Target
-from aimc_robust.targets.times import time_label
+from aimc_robust.targets.target import CrossbarTarget, Target, time_label
 
 Range = tuple[float, float]
 LayerSpans = dict[str, tuple[Range, list[Range]]]

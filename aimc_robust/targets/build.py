@@ -17,14 +17,7 @@ def self_contained_target(target: Any, folder: Path) -> Any:
     """Return a target as a results folder records it: with the card's table in place of its name or path.
 
     For code of the user's own, named `package.module:name`, a digest of its file is added under `code_digests`, so
-    that results are not continued with changed code.
-
-    Args:
-        target: A target's name or table.
-        folder: Folder that relative paths of cards start from.
-
-    Returns:
-        The table, or `target` itself if it names neither a card nor code.
+    that results are not continued with changed code. Relative paths of cards start from `folder`.
     """
     if isinstance(target, str) and is_reference(target):
         table = reference_table(target)
@@ -42,11 +35,7 @@ def self_contained_target(target: Any, folder: Path) -> Any:
 
 
 def build_targets(target: Any) -> list[Target]:
-    """Build the targets of one entry of a spec: an entry with compensation also gives the uncompensated target first.
-
-    Args:
-        target: As for `build_target`.
-    """
+    """Build the targets of one entry of a spec: an entry with compensation also gives the uncompensated one first."""
     built = build_target(target)
     if not isinstance(built, CrossbarTarget) or not built.deployment.compensation:
         return [built]

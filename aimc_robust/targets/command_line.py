@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -9,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from aimc_robust.devices.library import card_names
+from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, short_repr
-from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.io.toml_values import load_toml
+from aimc_robust.io.toml import load_toml
 from aimc_robust.io.user_code import is_reference
 from aimc_robust.targets.build import build_target, build_targets, self_contained_target
 from aimc_robust.targets.entries import reference_table
-from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, DigitalTarget, Target
-from aimc_robust.targets.times import time_label
+from aimc_robust.targets.target import UNITS_S, CrossbarTarget, DeployableTarget, DigitalTarget, Target, time_label
 
 
 def target_tables(devices: Sequence[str], times_s: Sequence[float], options: dict[str, Any]) -> list[Any]:
@@ -36,30 +36,36 @@ def target_tables(devices: Sequence[str], times_s: Sequence[float], options: dic
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return _target_tables(devices, times_s, options)
-
-
-def _target_tables(devices: Sequence[str], times_s: Sequence[float], options: dict[str, Any]) -> list[Any]:
-    tables: list[Any] = []
-    for device in devices:
-        table = self_contained_target(_target_table(device, options), Path())
-        target = deployable(build_target(table))
-        if isinstance(target, CrossbarTarget) and isinstance(table, dict) and "time_s" not in table:
-            tables += _tables_over_times(table, target.name, target.crossbar, times_s)
-        elif not isinstance(target, DigitalTarget):  # digital weights are always evaluated
-            tables.append(table)
+        tables = [table for device in devices for table in _tables_of(device, times_s, options)]
+        names = Counter(target.name for table in tables for target in build_targets(table))
     if not tables:
         raise InputError("expected at least one --device to evaluate on: a card's name, your own .toml, or a noise.")
-    names = Counter(target.name for table in tables for target in build_targets(table))
     duplicates = sorted(name for name, count in names.items() if count > 1)
     if duplicates:
         raise InputError(f'duplicate target {duplicates[0]}; name one of them: {{name = "...", device = ...}}.')
     return tables
 
 
+def _tables_of(device: str, times_s: Sequence[float], options: dict[str, Any]) -> list[Any]:
+    """Return the targets of one device: at each time if it changes with time; none for digital weights."""
+    table = self_contained_target(_target_table(device, options), Path())
+    target = deployable(build_target(table))
+    if isinstance(target, DigitalTarget):  # always evaluated
+        return []
+    if not isinstance(target, CrossbarTarget) or not isinstance(table, dict) or "time_s" in table:
+        return [table]
+    if not target.crossbar.device.cell.depends_on_time:
+        times_s = times_s[:1]
+    suffixes = {time_s: f"-{time_label(time_s)}" if time_s else "" for time_s in times_s}
+    return [{**table, "name": f"{target.name}{suffix}", "time_s": time_s} for time_s, suffix in suffixes.items()]
+
+
 def _target_table(device: str, options: dict[str, Any]) -> Any:
     if device.lstrip().startswith("{"):
-        return {**options, **_parse_inline_table(device)}
+        table = load_toml(f"target = {device}", source=f"--device {short_repr(device)}")["target"]
+        if not isinstance(table, dict):
+            raise InputError(f"--device {short_repr(device)} is not an inline TOML table.")
+        return {**options, **table}
     if device.endswith(".toml") or device in card_names():
         return {**options, "device": device}
     if is_reference(device):
@@ -69,14 +75,7 @@ def _target_table(device: str, options: dict[str, Any]) -> Any:
 
 
 def deployable(target: Target) -> DeployableTarget:
-    """Return the target, if trained weights can be evaluated under it.
-
-    Args:
-        target: The target.
-
-    Raises:
-        InputError: if only a comparison can evaluate it.
-    """
+    """Return the target. Raise InputError if only a comparison can evaluate it."""
     if not isinstance(target, DeployableTarget) or target.split != "test":
         raise InputError(
             f"the target {target.name} has a radius or training images, which only `compare` supports; use a device, "
@@ -85,18 +84,19 @@ def deployable(target: Target) -> DeployableTarget:
     return target
 
 
-def _tables_over_times(
-    table: dict[str, Any], name: str, crossbar: Crossbar, times_s: Sequence[float]
-) -> list[dict[str, Any]]:
-    return [
-        {**table, "name": name + (f"-{time_label(time_s)}" if time_s else ""), "time_s": time_s}
-        for time_s in (times_s if crossbar.device.cell.depends_on_time else times_s[:1])
-    ]
+def parse_times(text: str) -> list[float]:
+    """Parse times such as 0,1h,1d,5d to seconds since programming, ascending, without duplicates.
 
-
-def _parse_inline_table(text: str) -> dict[str, Any]:
-    """Parse {name = "small", device = "sonos-agrawal2022", rows = 64}."""
-    table = load_toml(f"target = {text}", source=f"--device {short_repr(text)}")["target"]
-    if not isinstance(table, dict):
-        raise InputError(f"--device {short_repr(text)} is not an inline TOML table.")
-    return table
+    Raises:
+        InputError: if the text is invalid.
+    """
+    times_s = []
+    for part in text.split(","):
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)\s*(s|min|h|d|y)?", part.strip())
+        if match is None:
+            raise InputError(
+                f"times are numbers with s, min, h, d or y, such as 0,1h,1d,5d; got {short_repr(part.strip())}."
+            )
+        times_s.append(float(match[1]) * UNITS_S[match[2] or ""])
+        require_time(times_s[-1])
+    return sorted(set(times_s))

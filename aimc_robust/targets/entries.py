@@ -19,7 +19,6 @@ from aimc_robust.io.user_code import construct, is_reference
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.laplace import Laplace
-from aimc_robust.noise.scales import NoiseScale
 from aimc_robust.targets.target import (
     NAME,
     AscentTarget,
@@ -30,28 +29,19 @@ from aimc_robust.targets.target import (
     Split,
     Target,
     as_name,
+    require_name,
+    time_label,
 )
-from aimc_robust.targets.times import time_label
 
 NOISES: dict[str, type[Gaussian] | type[Laplace]] = {"gaussian": Gaussian, "laplace": Laplace}
 NAMED_NOISE = re.compile(r"(gaussian|laplace)-(\d+(?:\.\d+)?)")
 
 
-def check_name(name: str) -> str:
-    """Return the name of a target. Raise InputError if it cannot be one, or is reserved."""
-    if not re.fullmatch(NAME, name) or name == "digital":
-        raise InputError(
-            f"the name of a target must be up to 80 letters, digits, '.', '_' and '-' (`digital` is reserved), got "
-            f"{name!r}."
-        )
-    return name
-
-
-Name = Annotated[str, pydantic.AfterValidator(check_name)]
+Name = Annotated[str, pydantic.AfterValidator(lambda name: require_name("the name of a target", name))]
 
 
 class TargetTable(Table):
-    """What all tables of targets share.
+    """What all tables of targets share; the other keys are the arguments of the target, unless `build` says otherwise.
 
     Attributes:
         split: Images that are evaluated.
@@ -59,9 +49,14 @@ class TargetTable(Table):
         code_digests: Digests of the user's code, recorded with results.
     """
 
+    name: Name | None
     split: Split = "test"
     selected_at: pydantic.NonNegativeFloat | None = None
     code_digests: dict[str, str] = pydantic.Field(default_factory=dict)
+
+    def build(self, **fixed: Any) -> Target:
+        """Return the target."""
+        return self.target(**self.arguments(without=("noise", "code_digests")))
 
     @property
     def common(self) -> dict[str, Any]:
@@ -69,66 +64,49 @@ class TargetTable(Table):
         return {"split": self.split, "selected_at": self.selected_at}
 
 
-class DigitalTable(TargetTable):
+class DigitalTable(table_model(DigitalTarget, "DigitalKeys", base=TargetTable)):  # type: ignore[misc]
     """Digital weights, on the images of `split`."""
 
     name: str = pydantic.Field(pattern=NAME)
 
-    def build(self, **fixed: Any) -> Target:
-        """Return the target."""
-        return DigitalTarget(self.name, **self.common)
 
-
-class GaussianTable(TargetTable):
-    """Gaussian noise of strength `sigma`."""
-
-    name: Name
-    noise: Literal["gaussian"]
-    sigma: float
-    scale: NoiseScale = "filter_max"
-
-    def build(self, **fixed: Any) -> Target:
-        """Return the target."""
-        return NoiseTarget(self.name, Gaussian(self.sigma, self.scale), **self.common)
-
-
-class LaplaceTable(TargetTable):
-    """Laplace noise of strength `b`."""
-
-    name: Name
-    noise: Literal["laplace"]
-    b: float
-    scale: NoiseScale = "filter_max"
-    matched_std: bool = False
-
-    def build(self, **fixed: Any) -> Target:
-        """Return the target."""
-        return NoiseTarget(self.name, Laplace(self.b, self.scale, self.matched_std), **self.common)
-
-
-class RadiusTable(TargetTable):
+class RadiusTable(table_model(RadiusTarget, "RadiusKeys", base=TargetTable)):  # type: ignore[misc]
     """Gaussian noise of L2 length `radius`."""
 
     name: Name
     noise: Literal["gaussian"]
     radius: pydantic.NonNegativeFloat
-    scale: NoiseScale = "filter_norm"
-
-    def build(self, **fixed: Any) -> Target:
-        """Return the target."""
-        return RadiusTarget(self.name, self.radius, self.scale, **self.common)
 
 
-class AscentTable(TargetTable):
+class AscentTable(table_model(AscentTarget, "AscentKeys", base=TargetTable)):  # type: ignore[misc]
     """A step of L2 length `radius` along the loss gradient."""
 
     name: Name
     noise: Literal["ascent"]
     radius: pydantic.NonNegativeFloat
 
+
+class NoiseTable(TargetTable):
+    """A noise of this package: the other keys are its arguments."""
+
+    name: Name
+
     def build(self, **fixed: Any) -> Target:
         """Return the target."""
-        return AscentTarget(self.name, self.radius, **self.common)
+        noise = self.target(**self.arguments(without=(*TargetTable.model_fields, "noise")))
+        return NoiseTarget(self.name, noise, **self.common)
+
+
+class GaussianTable(table_model(Gaussian, "GaussianKeys", base=NoiseTable)):  # type: ignore[misc]
+    """Gaussian noise of strength `sigma`."""
+
+    noise: Literal["gaussian"]
+
+
+class LaplaceTable(table_model(Laplace, "LaplaceKeys", base=NoiseTable)):  # type: ignore[misc]
+    """Laplace noise of strength `b`."""
+
+    noise: Literal["laplace"]
 
 
 class UserNoiseTable(TargetTable):
@@ -190,16 +168,10 @@ def build_named(name: str) -> Target:
 
 
 def reference_table(reference: str) -> dict[str, Any]:
-    """Return the table of a target that is only an import path.
-
-    Args:
-        reference: Import path of a cell model or a weight noise, or of a function without arguments that returns one.
-
-    Returns:
-        {device} for a cell model, {noise} for a weight noise.
+    """Return the table of a target that is only the import path of a cell model or a weight noise.
 
     Raises:
-        InputError: if the import path leads to neither.
+        InputError: if the import path leads to neither, nor to a function without arguments that returns one.
     """
     built = construct(reference, object, what="target")
     if isinstance(built, CellModel):

@@ -3,13 +3,14 @@
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 from torch import nn
 
 from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
 from aimc_robust.analysis.weight_step import WeightStep
-from aimc_robust.errors import InputError
+from aimc_robust.devices.limits import DAY_S, YEAR_S
+from aimc_robust.errors import InputError, exact_text, short_repr
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch
@@ -25,9 +26,28 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 """Pattern of labels and target names, which also name folders and columns."""
 
 
+UNITS_S = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": DAY_S, "y": YEAR_S}
+LABELS = ("d", "h", "min")  # units of times in names, the largest first
+
+
+def require_name(what: str, name: str, *, reserved: str = "digital") -> str:
+    """Return a name, see NAME. Raise InputError if it cannot be one, or is reserved."""
+    if not re.fullmatch(NAME, name) or name == reserved:
+        exception = f" (`{reserved}` is reserved)" if reserved else ""
+        rule = f"must be up to 80 letters, digits, '.', '_' and '-'{exception}"
+        raise InputError(f"{what} {rule}, got {short_repr(name)}.")
+    return name
+
+
 def as_name(text: str, default: str) -> str:
     """Return a name, see NAME, that is made from any text; `default` if nothing of it can be one."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", text).lstrip("._-")[:80] or default
+
+
+def time_label(time_s: float) -> str:
+    """Return a time for a name: 86400 -> 1d, 5400 -> 90min, 20 -> 20s."""
+    unit = next((unit for unit in LABELS if time_s >= UNITS_S[unit] and time_s % UNITS_S[unit] == 0), "s")
+    return f"{exact_text(time_s / UNITS_S[unit])}{unit}".replace("+", "")  # 1e+09 is no name
 
 
 @dataclass(frozen=True)
@@ -37,8 +57,7 @@ class TargetBase:
     Attributes:
         name: Unique name, see NAME.
         split: Images that are evaluated.
-        selected_at: Sigma of early stopping whose selected epoch is evaluated; None: the one that fits best, see
-            `selection`.
+        selected_at: Sigma of early stopping whose selected epoch is evaluated; None: the nearest, see `select_epoch`.
     """
 
     name: str
@@ -47,7 +66,7 @@ class TargetBase:
 
     @property
     def backend(self) -> str:
-        """What computes the condition: `native` or `crosssim` for crossbars, `noise` for weight noise, or `digital`."""
+        """What computes the condition: `native` or `crosssim` (crossbars), `noise`, or `digital`."""
         return "noise"
 
     @property
@@ -66,34 +85,18 @@ class TargetBase:
         return self.sigma
 
     def chips(self, chips: int) -> int:
-        """Return how many chips to evaluate: 1 if nothing is random.
-
-        Args:
-            chips: Number of chips of a random condition.
-        """
+        """Return how many of the chips of a random condition to evaluate: 1 if nothing is random."""
         return chips
 
     def selection(self, config: TrainingConfig) -> int:
-        """Return which of the epochs that training selects is evaluated, as an index of `config.selections`.
-
-        It is named by `selected_at`; otherwise it is the nearest to this noise's standard deviation (digital: 0).
-
-        Args:
-            config: The training configuration.
-
-        Raises:
-            InputError: if training does not select at `selected_at`, or the noise has no standard deviation to compare.
-        """
+        """Return which of the epochs that training selects is evaluated, see `select_epoch`."""
         return select_epoch(config, self.selected_at, self.filter_max_std)
 
 
 def select_epoch(config: TrainingConfig, selected_at: float | None, std: float | None) -> int:
-    """Return the index of `config.selections` that is named by `selected_at`, else of the sigma nearest to `std`.
+    """Return the index of `config.selections` whose sigma is `selected_at`; if that is None, the nearest to `std`.
 
-    Args:
-        config: The training configuration.
-        selected_at: Sigma of early stopping, or None.
-        std: Standard deviation relative to each filter's maximum; None if there is none to compare.
+    `std` is the standard deviation relative to each filter's maximum; None if there is none to compare.
 
     Raises:
         InputError: if training does not select at `selected_at`, or nothing names one of several selections.
@@ -117,21 +120,9 @@ class DigitalTarget(TargetBase):
     """Exact digital weights."""
 
     name: str = "digital"
-
-    @property
-    def backend(self) -> str:
-        """Nothing but the model: `digital`."""
-        return "digital"
-
-    @property
-    def condition(self) -> None:
-        """None: nothing perturbs the weights."""
-        return
-
-    @property
-    def sigma(self) -> float:
-        """0, as nothing perturbs the weights."""
-        return 0.0
+    backend: ClassVar[str] = "digital"
+    condition: ClassVar[None] = None
+    sigma: ClassVar[float] = 0.0
 
     def chips(self, chips: int) -> int:
         """Return 1: all chips are the same."""
@@ -141,11 +132,7 @@ class DigitalTarget(TargetBase):
 @final
 @dataclass(frozen=True)
 class NoiseTarget(TargetBase):
-    """Weights perturbed by a weight noise.
-
-    Attributes:
-        noise: The noise; each chip is one draw.
-    """
+    """Weights perturbed by a weight noise; each chip is one draw."""
 
     noise: WeightNoise
 
@@ -172,12 +159,7 @@ class NoiseTarget(TargetBase):
 @final
 @dataclass(frozen=True)
 class RadiusTarget(TargetBase):
-    """Gaussian noise of a given L2 length, whose sigma is found for each model.
-
-    Attributes:
-        radius: Root mean square L2 length over all analog weights.
-        scale: Scale of the noise, see `noise.Gaussian`.
-    """
+    """Gaussian noise of root mean square L2 length `radius` over all analog weights; sigma is found for each model."""
 
     radius: float
     scale: NoiseScale = "filter_norm"
@@ -190,11 +172,7 @@ class RadiusTarget(TargetBase):
 @final
 @dataclass(frozen=True)
 class AscentTarget(TargetBase):
-    """A step of a given L2 length along the loss gradient of one training batch per chip, as SAM takes it.
-
-    Attributes:
-        radius: L2 length over all analog weights.
-    """
+    """A step of L2 length `radius` over all analog weights, along the loss gradient of one training batch per chip."""
 
     radius: float
 

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from aimc_robust.errors import InputError, require_finite, require_known, require_whole
+from aimc_robust.errors import InputError, require_finite, require_known, require_type, require_whole
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.scales import NoiseScale
 
@@ -31,9 +31,6 @@ class EarlyStopping:
             epoch under weak noise is rarely the best under strong noise.
         scale: Scale of the noise, see `noise.Gaussian`.
         draws: Noise draws averaged per epoch, the same ones in every epoch.
-
-    Raises:
-        InputError: If an argument is invalid.
     """
 
     sigma: float | Sequence[float]
@@ -42,6 +39,8 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         if isinstance(self.sigma, Sequence) and not isinstance(self.sigma, str):
+            for sigma in self.sigma:
+                require_finite("sigma", sigma)
             object.__setattr__(self, "sigma", tuple(float(sigma) for sigma in self.sigma))
             if not self.sigma or len(set(self.sigma)) < len(self.sigma):
                 raise InputError(f"early_stopping needs at least one sigma and each once, got {list(self.sigma)}.")
@@ -77,10 +76,6 @@ class TrainingConfig:
         precision: `32-true`, or `bf16-mixed` (autocast: convolutions and products in bfloat16, weights in float32).
         channels_last: Use the channels-last memory format, which is faster; results are equal up to rounding.
         compile: Run the model through torch.compile.
-
-    Raises:
-        InputError: If a value is invalid.
-        UnknownNameError: If an optimizer, schedule or precision is unknown.
     """
 
     epochs: int
@@ -99,12 +94,13 @@ class TrainingConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        require_whole("epochs", self.epochs, low=1)
+        require_whole("epochs", self.epochs, low=1, high=10**9)
         require_whole("batch_size", self.batch_size, low=1)
         for name in ("lr", "weight_decay"):
             require_finite(name, getattr(self, name))
         for name in ("momentum", "label_smoothing"):
             require_finite(name, getattr(self, name), high=1.0)
+        require_type("early_stopping", self.early_stopping, EarlyStopping | None, example="an EarlyStopping or None")
         require_known("optimizer", self.optimizer, get_args(OptimizerName))
         require_known("schedule", self.schedule, get_args(Schedule))
         require_finite("warmup_epochs", self.warmup_epochs, high=float(self.epochs))
@@ -116,8 +112,7 @@ class TrainingConfig:
             raise InputError("precision 16-mixed needs loss scaling; use bf16-mixed, which has the range of float32.")
         require_known("precision", self.precision, get_args(Precision))
         for name in ("channels_last", "compile"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}.")
+            require_type(name, getattr(self, name), bool, example="true or false")
 
     @property
     def selections(self) -> tuple[float | None, ...]:
@@ -125,11 +120,7 @@ class TrainingConfig:
         return (None,) if self.early_stopping is None else self.early_stopping.sigmas
 
     def updates_per_epoch(self, images: int) -> int:
-        """Return the updates of one epoch over `images` images; a last partial batch is dropped unless it is the only.
-
-        Args:
-            images: Number of training images.
-        """
+        """Return the updates of one epoch; a last partial batch of the images counts only if it is the only one."""
         return max(1, images // self.batch_size)
 
     def base_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:

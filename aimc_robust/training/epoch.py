@@ -1,24 +1,24 @@
 """One epoch of training, and the accuracy on the validation split after it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages
-from aimc_robust.data.streaming import StreamedImages
-from aimc_robust.errors import DivergenceError, InputError, exact_text
+from aimc_robust.data.training_set import TrainingSet
+from aimc_robust.errors import AimcError, DivergenceError, InputError, exact_text, is_out_of_memory
 from aimc_robust.io.atomic import Row
-from aimc_robust.metrics import Batch, measure
+from aimc_robust.metrics import check_labels, measure
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import mean_over_workers, world
+from aimc_robust.training.methods.gradient_passes import frozen_buffers
 
 EVALUATION_BATCH_SIZE = 512
 
@@ -35,7 +35,7 @@ def train_epoch(
     method: Method,
     config: TrainingConfig,
     optimizer: torch.optim.Optimizer,
-    images: Images | StreamedImages,
+    images: TrainingSet,
     *,
     train_seed: int,
     epoch: int,
@@ -43,17 +43,7 @@ def train_epoch(
 ) -> Row:
     """Train for one pass over the images.
 
-    Every random number derives from (train_seed, epoch), so resuming needs no generator state.
-
-    Args:
-        model: Model to train, in place.
-        method: Training method.
-        config: Training settings.
-        optimizer: Optimizer of the model's parameters.
-        images: Training images.
-        train_seed: Root seed of the image order and of random numbers inside the model.
-        epoch: Number of the epoch, from 1.
-        autocast: Factory of the context that runs forward and backward passes.
+    Every random number derives from (train_seed, epoch), so resuming needs no generator state. The epoch counts from 1.
 
     Returns:
         Row with epoch, updates, lr, strength and train_loss (mean over updates and workers).
@@ -62,18 +52,27 @@ def train_epoch(
         DivergenceError: If a loss is not finite, on all workers alike.
     """
     updates = config.updates_per_epoch(len(images))
-    streams = _batch_streams(images, method, config.batch_size, train_seed, epoch)
+    streams, shard, num_shards = method.shard(*world())
+    part = {"batch_size": config.batch_size, "seed": train_seed, "shard": shard, "num_shards": num_shards}
+    batches_of_streams = [images.epoch(epoch, stream=stream, **part) for stream in streams]
     loss_fn = loss_function(config)
     losses: list[Tensor] = []
     model.train()
     with seeded(Axes(train_seed).at(use="model", epoch=epoch), images.device):
-        updates_of_streams = zip(*streams, strict=True)
-        for step, batches in enumerate(updates_of_streams, start=(epoch - 1) * updates + 1):
+        for step, batches in enumerate(zip(*batches_of_streams, strict=True), start=(epoch - 1) * updates + 1):
             lr = config.learning_rate(step, updates)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             optimizer.zero_grad()
-            losses.append(_backward(model, method, config, loss_fn, batches, step=step, epoch=epoch, autocast=autocast))
+            if config.channels_last:
+                batches = tuple((x.contiguous(memory_format=torch.channels_last), labels) for x, labels in batches)
+            try:
+                with autocast():
+                    losses.append(method.backward(model, loss_fn, batches, step=step))
+            except InputError:  # for example, a crossbar that rejects weights which an earlier update made NaN
+                if all(p.isfinite().all() for p in model.parameters()):
+                    raise
+                raise divergence_error("a weight", step, epoch, method) from None
             if config.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
@@ -93,39 +92,6 @@ def train_epoch(
     }
 
 
-def _batch_streams(
-    images: Images | StreamedImages, method: Method, batch_size: int, seed: int, epoch: int
-) -> list[Iterator[Batch]]:
-    """Return the batches of this process, one stream for each batch of an update."""
-    streams, shard, num_shards = method.shard(*world())
-    return [
-        images.epoch(epoch, batch_size=batch_size, seed=seed, stream=stream, shard=shard, num_shards=num_shards)
-        for stream in streams
-    ]
-
-
-def _backward(
-    model: nn.Module,
-    method: Method,
-    config: TrainingConfig,
-    loss_fn: nn.Module,
-    batches: Sequence[Batch],
-    *,
-    step: int,
-    epoch: int,
-    autocast: Autocast,
-) -> Tensor:
-    if config.channels_last:
-        batches = [(inputs.contiguous(memory_format=torch.channels_last), labels) for inputs, labels in batches]
-    try:
-        with autocast():
-            return method.backward(model, loss_fn, batches, step=step)
-    except InputError:  # for example, a crossbar that rejects weights which an earlier update made NaN
-        if all(p.isfinite().all() for p in model.parameters()):
-            raise
-        raise divergence_error("a weight", step, epoch, method) from None
-
-
 @contextmanager
 def seeded(axes: Axes, device: torch.device) -> Iterator[None]:
     """Seed the global generators (used by dropout) from `axes`; restore their state on exit."""
@@ -134,6 +100,24 @@ def seeded(axes: Axes, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(axes.seed())
         yield
+
+
+def check_first_images(model: nn.Module, images: TrainingSet, validation: LabelledImages, train_seed: int) -> None:
+    """Raise InputError or DataError if the model does not take the images, or has no output for a label."""
+    first = next(images.epoch(1, batch_size=1))[0], validation[0][:1]
+    for name, inputs, labels in zip(("training", "validation"), first, (images.labels, validation[1]), strict=True):
+        try:
+            with seeded(Axes(train_seed), inputs.device), frozen_buffers(model), torch.no_grad():
+                scores = model.eval()(inputs)
+        except Exception as error:  # a user's model may raise anything
+            if isinstance(error, AimcError) or is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"the model does not take {name} inputs of shape {tuple(inputs.shape)}, {inputs.dtype}: "
+                f"{' '.join(str(error).split())}"
+            ) from error
+        check_labels(scores, labels[:1])
+        check_labels(scores.expand(len(labels), -1), labels)
 
 
 def divergence_error(quantity: str, step: int, epoch: int, method: Method) -> DivergenceError:
@@ -148,13 +132,7 @@ def divergence_error(quantity: str, step: int, epoch: int, method: Method) -> Di
 
 
 def validate(model: nn.Module, stopping: EarlyStopping | None, data: LabelledImages, train_seed: int) -> Row:
-    """Measure accuracy on the validation split, clean and under the noise of early stopping.
-
-    Args:
-        model: Model to evaluate; it is left in evaluation mode.
-        stopping: Early stopping, or None to measure clean accuracy only.
-        data: (inputs, labels) of the validation split.
-        train_seed: Root seed of the noise.
+    """Measure accuracy on the validation split, clean and under the noise of early stopping; leave evaluation mode on.
 
     Returns:
         Row with accuracy, loss and perturbed_accuracy. For several sigmas there is one `perturbed_accuracy_SIGMA` each,

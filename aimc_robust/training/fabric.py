@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from aimc_robust.errors import InputError, require_whole
+from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.training.config import Precision
 from aimc_robust.training.methods.distributed import world
 
@@ -35,9 +35,6 @@ class Machine:
         nodes: Number of nodes.
         accelerator: `cpu`, `gpu`, ..., or `auto` for the best available.
         strategy: A strategy of Fabric that keeps the whole model in each process.
-
-    Raises:
-        InputError: If a count is not a whole number of at least 1.
     """
 
     devices: int = 1
@@ -48,6 +45,8 @@ class Machine:
     def __post_init__(self) -> None:
         require_whole("devices", self.devices, low=1)
         require_whole("nodes", self.nodes, low=1)
+        require_type("accelerator", self.accelerator, str, example="text, such as 'cpu' or 'auto'")
+        require_type("strategy", self.strategy, str, example="text, such as 'ddp' or 'auto'")
 
     @property
     def processes(self) -> int:
@@ -72,9 +71,6 @@ class Machine:
 
         A process started alone starts the other processes of its node with the same command, unless torchrun or SLURM
         has started them.
-
-        Raises:
-            InputError: If this machine or Fabric does not support the request.
         """
         from lightning_fabric import Fabric
         from lightning_fabric.strategies.ddp import DDPStrategy
@@ -101,11 +97,7 @@ class Machine:
 
 
 def single_device_fabric(device: torch.device, precision: Precision) -> Fabric:
-    """Return a Fabric of one process on the given device.
-
-    Raises:
-        InputError: If the device is not a CPU, CUDA or MPS device.
-    """
+    """Return a Fabric of one process on the given device; raise InputError if it is no CPU, CUDA or MPS device."""
     if device.type not in ("cpu", "cuda", "mps"):
         raise InputError(f"the model is on {device}; move it to a CPU, CUDA or MPS device before training.")
     from lightning_fabric import Fabric
@@ -115,20 +107,12 @@ def single_device_fabric(device: torch.device, precision: Precision) -> Fabric:
 
 
 def check_fabric(fabric: Fabric, precision: Precision, batch_size: int, shards: int) -> None:
-    """Check that `fabric` can run a training.
-
-    Args:
-        fabric: A launched Fabric.
-        precision: Precision of the training settings.
-        batch_size: Images per batch.
-        shards: Number of shards that a batch is split into.
-
-    Raises:
-        InputError: If strategy, number of processes, precision or batch size do not match.
-    """
+    """Raise InputError if the Fabric's strategy, processes or precision, or the shards of a batch, do not match."""
+    from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
     from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 
+    require_type("fabric", fabric, Fabric, example="a launched Fabric, such as Machine(devices=2).fabric('32-true')")
     if not isinstance(fabric.strategy, DDPStrategy | SingleDeviceStrategy):
         raise InputError(
             f"the strategy {type(fabric.strategy).__name__} splits the model, but perturbations need whole weights; "

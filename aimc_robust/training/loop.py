@@ -12,23 +12,22 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.data.batches import LabelledSet, as_labelled
+from aimc_robust.data.batches import as_labelled
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages
-from aimc_robust.data.streaming import StreamedImages
-from aimc_robust.errors import DataError, InputError
+from aimc_robust.data.training_set import TrainingSet
+from aimc_robust.errors import DataError, InputError, require_type, require_whole
 from aimc_robust.io.atomic import Row, append_rows
 from aimc_robust.metrics import Batch
-from aimc_robust.models.checkpoint import load_model_tensors, model_tensors
+from aimc_robust.models.checkpoint import model_tensors
 from aimc_robust.noise.analog_weights import weights_in_scope
 from aimc_robust.training.config import TrainingConfig
-from aimc_robust.training.epoch import divergence_error, score_column, train_epoch, validate
+from aimc_robust.training.epoch import check_first_images, divergence_error, score_column, train_epoch, validate
 from aimc_robust.training.fabric import check_fabric, single_device_fabric
-from aimc_robust.training.methods.ascent import global_norm
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import share_buffers, world
+from aimc_robust.training.methods.sam import global_norm
 from aimc_robust.training.recipe import recipe_fingerprint
-from aimc_robust.training.result import TrainingResult
 from aimc_robust.training.resumption import (
     FINISHED,
     HISTORY,
@@ -49,13 +48,29 @@ Probe = Callable[[nn.Module, Method, int], Row]
 """(model, method, update) -> further columns of an epoch's row. It must not change the model or any generator."""
 
 
+@dataclass(frozen=True)
+class TrainingResult:
+    """Result of `train`.
+
+    Attributes:
+        model: The model with the selected weights, in evaluation mode. For early stopping with several sigmas these are
+            the weights of the first; `load_selection` loads the others.
+        epoch: Epoch that the weights come from.
+        history: One row per epoch.
+    """
+
+    model: nn.Module
+    epoch: int
+    history: list[Row]
+
+
 def train(
     model: nn.Module,
     method: Method,
     config: TrainingConfig,
     *,
-    training_set: Batch | Images | StreamedImages,
-    validation_set: LabelledImages | LabelledSet,
+    training_set: Batch | TrainingSet,
+    validation_set: LabelledImages | TrainingSet,
     train_seed: int = 0,
     folder: Path | None = None,
     data_id: str = "",
@@ -93,6 +108,17 @@ def train(
         DataError: If images and labels do not match.
         InputError: If the settings do not match the data or the Fabric.
     """
+    for name, value, kind, example in (
+        ("model", model, nn.Module, "a torch.nn.Module"),
+        ("method", method, Method, "a Method such as SAM(rho=0.05)"),
+        ("config", config, TrainingConfig, "a TrainingConfig"),
+        ("folder", folder, Path | None, "a pathlib.Path or None"),
+        ("data_id", data_id, str, "text"),
+        ("on_epoch", on_epoch, Callable | None, "a function or None"),
+        ("probe", probe, Callable | None, "a function or None"),
+    ):
+        require_type(name, value, kind, example=example)
+    require_whole("train_seed", train_seed, low=0)
     images = _training_images(training_set)
     inputs, labels = as_labelled("validation_set", validation_set)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
@@ -106,24 +132,19 @@ def train(
             return TrainingResult(model.eval(), epoch, history)
     weights_in_scope(model, "all")  # raises for a model without parameters
     fabric = fabric or single_device_fabric(next(model.parameters()).device, config.precision)
-    _check_settings(config, images, method, fabric)
-    run = _Run(
-        model=model,
-        method=method,
-        config=config,
-        images=images.to(fabric.device),
-        validation=(inputs.to(fabric.device), labels.to(fabric.device)),
-        train_seed=train_seed,
-        folder=folder,
-        recipe=recipe,
-        probe=probe,
-        fabric=fabric,
-    )
+    if config.channels_last and len(images.shape) != 3:
+        raise InputError(
+            f"channels_last needs images (N, C, H, W), got inputs of shape (N, {', '.join(map(str, images.shape))}); "
+            "set it to False."
+        )
+    check_fabric(fabric, config.precision, config.batch_size, shards=method.shard(*world()).num_shards)
+    images, validation = images.to(fabric.device), (inputs.to(fabric.device), labels.to(fabric.device))
+    run = _Run(model, method, config, images, validation, train_seed, folder, recipe, probe, fabric)
     return run.train(on_epoch)
 
 
-def _training_images(training_set: Batch | Images | StreamedImages) -> Images | StreamedImages:
-    if isinstance(training_set, Images | StreamedImages):
+def _training_images(training_set: Batch | TrainingSet) -> TrainingSet:
+    if isinstance(training_set, TrainingSet):
         return training_set
     inputs, labels = as_labelled("training_set", training_set)
     if not isinstance(inputs, Tensor):
@@ -131,23 +152,14 @@ def _training_images(training_set: Batch | Images | StreamedImages) -> Images | 
     return Images(inputs, labels)
 
 
-def _check_settings(config: TrainingConfig, images: Images | StreamedImages, method: Method, fabric: Fabric) -> None:
-    if config.channels_last and len(images.shape) != 3:
-        raise InputError(
-            f"channels_last needs images (N, C, H, W), got inputs of shape (N, {', '.join(map(str, images.shape))}); "
-            "set it to False."
-        )
-    check_fabric(fabric, config.precision, config.batch_size, shards=method.shard(*world()).num_shards)
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Run:
     """The checked arguments of one training, on the device that it runs on."""
 
     model: nn.Module
     method: Method
     config: TrainingConfig
-    images: Images | StreamedImages
+    images: TrainingSet
     validation: LabelledImages
     train_seed: int
     folder: Path | None
@@ -161,6 +173,7 @@ class _Run:
         model.to(fabric.device)
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
+        check_first_images(model, self.images, self.validation, self.train_seed)
         optimizer = config.base_optimizer(model)
         progress = Progress()
         if folder is not None:
@@ -168,7 +181,10 @@ class _Run:
             if fabric.is_global_zero:
                 restore_history(folder, progress.history)
             fabric.barrier()  # no process writes before all have read
-        wrapped = self._wrapped_model()
+        module = torch.compile(model) if config.compile else model
+        assert isinstance(module, nn.Module)  # torch.compile of a module returns a module
+        # Fabric's own wrapper would repeat the casts that autocast does here.
+        wrapped = fabric.setup_module(module)._forward_module
         while progress.epoch < config.epochs:
             row = self._epoch(wrapped, optimizer, progress.epoch + 1, progress.history)
             progress.history.append(row)
@@ -179,21 +195,11 @@ class _Run:
                     save_progress(folder, model, optimizer, progress, self.recipe)
                 if on_epoch is not None:
                     on_epoch(row)
-        load_model_tensors(model, progress.selected[0].tensors, source="this run")
+        model.load_state_dict(progress.selected[0].tensors)
         if folder is not None and fabric.is_global_zero:
             save_finished(folder, progress, self.recipe, config.selections)
         fabric.barrier()
         return TrainingResult(model.eval(), progress.selected[0].epoch, progress.history)
-
-    def _wrapped_model(self) -> nn.Module:
-        """Return the model, compiled and in DDP's wrapper where these apply."""
-        module = self.model
-        if self.config.compile:
-            compiled = torch.compile(module)
-            assert isinstance(compiled, nn.Module)  # torch.compile of a module returns a module
-            module = compiled
-        # Fabric's own wrapper would repeat the casts that autocast does here.
-        return self.fabric.setup_module(module)._forward_module
 
     def _epoch(self, wrapped: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, history: list[Row]) -> Row:
         """Train and validate one epoch; return its row, equal on all processes."""
@@ -210,31 +216,20 @@ class _Run:
             epoch=epoch,
             autocast=fabric.autocast,
         )
-        row["distance"] = (history[-1].get("distance", 0.0) if history else 0.0) + _distance(model, start)
+        moved = float(global_norm(torch._foreach_sub([p.detach() for p in model.parameters()], start)))
+        row["distance"] = (history[-1]["distance"] if history else 0.0) + moved
         share_buffers(model, source=method.statistics_rank)
         if fabric.is_global_zero:
             row |= validate(model, self.config.early_stopping, self.validation, self.train_seed)
             row["seconds"] = round(time.perf_counter() - began, 3)
-            if math.isfinite(row["loss"]):
-                row |= _run_probe(self.probe, model, method, row["updates"])
+            if self.probe is not None and math.isfinite(row["loss"]):
+                began = time.perf_counter()
+                row |= self.probe(model, method, row["updates"])
+                row["probe_seconds"] = round(time.perf_counter() - began, 3)
         row = fabric.broadcast(row)
         if not math.isfinite(row["loss"]):  # no training loss follows the last update of an epoch
             raise divergence_error("the validation loss", row["updates"], epoch, method)
         return row
-
-
-def _distance(model: nn.Module, start: list[Tensor]) -> float:
-    """Return the L2 distance of the weights from `start`."""
-    return float(global_norm(torch._foreach_sub([p.detach() for p in model.parameters()], start)))
-
-
-def _run_probe(probe: Probe | None, model: nn.Module, method: Method, step: int) -> Row:
-    """Return the columns of the probe and its run time."""
-    if probe is None:
-        return {}
-    began = time.perf_counter()
-    columns = probe(model, method, step)
-    return {**columns, "probe_seconds": round(time.perf_counter() - began, 3)}
 
 
 def _select(progress: Progress, row: Row, config: TrainingConfig, model: nn.Module) -> None:
@@ -242,9 +237,7 @@ def _select(progress: Progress, row: Row, config: TrainingConfig, model: nn.Modu
     tensors = None
     for i, sigma in enumerate(config.selections):
         column = "perturbed_accuracy" if sigma is None or len(config.selections) == 1 else score_column(sigma)
-        score = row[column]
+        score = -math.inf if row[column] is None else row[column]
         if sigma is None or i == len(progress.selected) or score > progress.selected[i].score:
             tensors = tensors or model_tensors(model)  # shared by the selections that take this epoch
-            progress.selected[i : i + 1] = [
-                SelectedWeights(row["epoch"], -math.inf if score is None else score, tensors)
-            ]
+            progress.selected[i : i + 1] = [SelectedWeights(row["epoch"], score, tensors)]

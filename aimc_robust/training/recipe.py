@@ -10,8 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from aimc_robust.data.augmentation import Augmentation
-from aimc_robust.data.streaming import StreamedAugmentation
+from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
 

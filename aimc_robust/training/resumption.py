@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Required
+from typing import Any, Required
 
 import pydantic
 import torch
@@ -18,7 +18,6 @@ from aimc_robust.io.atomic import Row, atomic_write, read_rows
 from aimc_robust.models.checkpoint import (
     Tensors,
     check_fits,
-    load_model_tensors,
     load_optimizer_tensors,
     model_tensors,
     optimizer_tensors,
@@ -52,43 +51,24 @@ class HistoryRow(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class SelectedWeights:
-    """Weights of the epoch that a selection has chosen so far.
-
-    Attributes:
-        epoch: Epoch that the weights come from.
-        score: Accuracy under the selection's noise [percent]; minus infinity if the last epoch is kept.
-        tensors: The model's state.
-    """
+    """Weights of the epoch that a selection has chosen so far."""
 
     epoch: int
-    score: float
+    score: float  # accuracy under the selection's noise [percent]; minus infinity if the last epoch is kept
     tensors: Tensors
 
 
 @dataclass
 class Progress:
-    """State of a training beside the weights and the optimizer's state.
+    """State of a training beside the weights and the optimizer's state."""
 
-    Attributes:
-        history: A row for each epoch that is done.
-        selected: One entry for each of the config's `selections`.
-    """
-
-    history: list[Row] = field(default_factory=list)
-    selected: list[SelectedWeights] = field(default_factory=list)
+    history: list[Row] = field(default_factory=list)  # a row for each epoch that is done
+    selected: list[SelectedWeights] = field(default_factory=list)  # one for each of the config's `selections`
 
     @property
     def epoch(self) -> int:
         """Epochs done."""
         return len(self.history)
-
-
-def _check_recipe(path: Path, recipe: str | None, expected: str) -> None:
-    if recipe != expected:
-        raise CheckpointError(
-            f"{path} was made with another recipe (method, settings, seed, model or data); use another folder, or "
-            "delete it to train again."
-        )
 
 
 def selection_file(selections: Sequence[float | None], index: int) -> str:
@@ -98,40 +78,36 @@ def selection_file(selections: Sequence[float | None], index: int) -> str:
 
 
 def load_finished(folder: Path, model: nn.Module, recipe: str) -> int:
-    """Load the weights of a finished training into `model`.
-
-    Returns:
-        The epoch that the weights come from.
-
-    Raises:
-        CheckpointError: If the checkpoint is damaged or belongs to another recipe.
-    """
-    epoch = _load(folder / FINISHED, model, recipe)
+    """Load the weights of a finished training into `model`; return the epoch that they come from."""
+    epoch = _load(folder / FINISHED, model, recipe)[1]["epoch"]
     (folder / UNFINISHED).unlink(missing_ok=True)  # left if the process was killed between writing and deleting
     return epoch
 
 
 def load_selection(folder: Path, model: nn.Module, selections: Sequence[float | None], index: int) -> int:
-    """Load the weights of selection `index` of a finished training into `model`.
-
-    Returns:
-        The epoch that the weights come from.
-
-    Raises:
-        CheckpointError: If the file is missing, damaged, or belongs to another training than the first selection's.
-    """
+    """Load the weights of selection `index` of a finished training into `model`; return the epoch they come from."""
     path = folder / selection_file(selections, index)
     if not path.exists():
         raise CheckpointError(f"{path} is missing; delete {folder / FINISHED} to train again.")
-    return _load(path, model, read_checkpoint(folder / FINISHED)[1]["recipe"])
+    return _load(path, model, read_checkpoint(folder / FINISHED)[1]["recipe"])[1]["epoch"]
 
 
-def _load(path: Path, model: nn.Module, recipe: str) -> int:
+def _load(path: Path, model: nn.Module, recipe: str, prefix: str = "") -> tuple[Tensors, dict[str, Any]]:
+    """Load the tensors of a checkpoint whose names start with `prefix` into `model`; return its content.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged, or belongs to another model or recipe.
+    """
     tensors, metadata = read_checkpoint(path)
-    check_fits(model, tensors, source=str(path))
-    _check_recipe(path, metadata.get("recipe"), recipe)
-    load_model_tensors(model, tensors, source=str(path))
-    return metadata["epoch"]
+    state = _with_prefix(tensors, prefix)
+    check_fits(model, state, source=str(path))
+    if metadata.get("recipe") != recipe:
+        raise CheckpointError(
+            f"{path} was made with another recipe (method, settings, seed, model or data); use another folder, or "
+            "delete it to train again."
+        )
+    model.load_state_dict(state)
+    return tensors, metadata
 
 
 def save_finished(folder: Path, progress: Progress, recipe: str, selections: Sequence[float | None]) -> None:
@@ -149,22 +125,14 @@ def save_finished(folder: Path, progress: Progress, recipe: str, selections: Seq
 
 
 def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: str) -> Progress:
-    """Load the state of an unfinished training into model and optimizer; return an empty Progress if there is none.
-
-    Raises:
-        CheckpointError: If the checkpoint is damaged or belongs to another recipe or an older version.
-    """
+    """Load the state of an unfinished training into model and optimizer; return an empty Progress if there is none."""
     path = folder / UNFINISHED
     if not path.exists():
         return Progress()
-    tensors, metadata = read_checkpoint(path)
-    model_state = _with_prefix(tensors, "model")
-    check_fits(model, model_state, source=str(path))
-    _check_recipe(path, metadata.get("recipe"), recipe)
-    load_model_tensors(model, model_state, source=str(path))
-    load_optimizer_tensors(optimizer, _with_prefix(tensors, "optimizer"))
+    tensors, metadata = _load(path, model, recipe, "model/")
+    load_optimizer_tensors(optimizer, _with_prefix(tensors, "optimizer/"))
     selected = [
-        SelectedWeights(epoch, -math.inf if score is None else score, _with_prefix(tensors, f"epoch{epoch}"))
+        SelectedWeights(epoch, -math.inf if score is None else score, _with_prefix(tensors, f"epoch{epoch}/"))
         for epoch, score in metadata["kept"]
     ]
     return Progress(metadata["history"], selected)
@@ -183,8 +151,8 @@ def save_progress(
 
 
 def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
-    """Return the tensors whose name starts with `prefix/`, without it."""
-    return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
+    """Return the tensors whose name starts with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def read_history(folder: Path) -> list[Row]:
@@ -192,12 +160,6 @@ def read_history(folder: Path) -> list[Row]:
 
     Rows that are missing in a finished training's history.jsonl come from its checkpoint, without the times that they
     took. Of several rows of an epoch the last counts. A damaged checkpoint gives a warning: rows can be read without.
-
-    Args:
-        folder: The training's folder.
-
-    Raises:
-        ResultsError: If the history is damaged.
     """
     checkpoint = folder / FINISHED
     stored: list[Row] = []

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from aimc_robust.errors import CheckpointError, InputError, require_finite
+from aimc_robust.errors import CheckpointError, InputError, require_finite, require_type
 from aimc_robust.noise.unwrap import unwrap_model
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.gradient_passes import ClosurePasses
 
 STEPS = "method_steps"  # key of the state dict
-ONE_BATCH = "an update through a closure has one batch"
 
 
 class RobustOptimizer(torch.optim.Optimizer):
@@ -35,9 +34,6 @@ class RobustOptimizer(torch.optim.Optimizer):
         method: Training method.
         clip_norm: Bound on the norm of the update's gradient over all parameter groups. Clipping in the closure, as
             Lightning's gradient_clip_val does, bounds each pass instead.
-
-    Raises:
-        InputError: If the optimizer or model is unsuitable, or the method needs more than one batch per update.
 
     Example:
         ```python
@@ -90,12 +86,8 @@ class RobustOptimizer(torch.optim.Optimizer):
 
         Returns:
             The loss that the gradient belongs to.
-
-        Raises:
-            InputError: If there is no closure, as when a GradScaler (float16) calls, or in the cases of
-                `ClosurePasses`.
         """
-        if closure is None:
+        if not callable(closure):
             raise InputError(
                 "RobustOptimizer.step needs a closure that clears gradients, runs forward and backward and returns the "
                 "loss, since a method makes several passes. A GradScaler and Lightning's precision='16-mixed' step "
@@ -133,11 +125,7 @@ class RobustOptimizer(torch.optim.Optimizer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state dict into the base optimizer and restore the number of updates.
-
-        Raises:
-            CheckpointError: If it is the state dict of a plain optimizer, without a number of updates.
-        """
+        """Load a state dict into the base optimizer and restore the number of updates, which it must hold."""
         state = dict(state_dict)
         for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
             replaced = pre_hook(self, state)
@@ -169,8 +157,8 @@ class RobustOptimizer(torch.optim.Optimizer):
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise InputError(f"optimizer must be an instance of torch.optim.Optimizer, got {optimizer!r}.")
+    require_type("model", model, nn.Module, example="a torch.nn.Module")
+    require_type("optimizer", optimizer, torch.optim.Optimizer, example="an instance of torch.optim.Optimizer")
     if isinstance(optimizer, RobustOptimizer | torch.optim.LBFGS):
         raise InputError(
             f"{type(optimizer).__name__} calls the closure itself, so it cannot be a base optimizer; use an optimizer "
@@ -184,13 +172,15 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None
 
 
 def _check_method(method: Method) -> None:
-    if not isinstance(method, Method):
-        raise InputError(f"method must be an instance of Method, such as SAM(rho=0.05), got {method!r}.")
+    require_type("method", method, Method, example="an instance of Method, such as SAM(rho=0.05)")
     name = type(method).__name__
     if getattr(method, "parallel", False):
         raise InputError(f"workers of a parallel {name} read different batches; set parallel=False, batches='same'.")
     if method.batches_per_update != 1:
-        raise InputError(f"{name} takes {method.batches_per_update} batches here, but {ONE_BATCH}; set batches='same'.")
+        raise InputError(
+            f"{name} takes {method.batches_per_update} batches here, but an update through a closure has one batch; "
+            "set batches='same'."
+        )
     if getattr(method, "m", None) is not None:
         raise InputError(f"{name} splits its batch into micro-batches of m, which a closure cannot do; set m=None.")
     if method.ascent_pass and method.per_worker:

@@ -64,6 +64,7 @@ def claim_pairs(
 
 def check_claims(
     claims: Sequence[Claim],
+    spec: ComparisonSpec,
     estimates: Mapping[Key, AccuracyEstimate],
     comparisons: Mapping[tuple[Key, Key], Comparison],
 ) -> list[ClaimResult]:
@@ -73,17 +74,19 @@ def check_claims(
 
     Args:
         claims: The claims of a layout.
+        spec: The spec of the comparison.
         estimates: (label, target) -> estimate.
         comparisons: All comparisons of the page, with those of `claim_pairs`.
 
     Returns:
         One result per claim.
     """
-    return [_check_claim(claim, estimates, comparisons) for claim in claims]
+    return [_check_claim(claim, spec, estimates, comparisons) for claim in claims]
 
 
 def _check_claim(
     claim: Claim,
+    spec: ComparisonSpec,
     estimates: Mapping[Key, AccuracyEstimate],
     comparisons: Mapping[tuple[Key, Key], Comparison],
 ) -> ClaimResult:
@@ -98,7 +101,9 @@ def _check_claim(
     means = estimates[better].mean, estimates[than].mean
     comparison = comparisons.get((better, than))
     if comparison is None:
-        return ClaimResult(claim.text, NOT_SETTLED, better, than, means, reason="not paired: different data sets")
+        same_data = spec.data_of(better[0]) == spec.data_of(than[0])
+        reason = "not among the comparisons of this page" if same_data else "not paired: different data sets"
+        return ClaimResult(claim.text, NOT_SETTLED, better, than, means, reason=reason)
     found = comparison.difference
     if found is None:
         reason = "not paired: no training seed in common"

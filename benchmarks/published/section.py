@@ -54,7 +54,7 @@ def table_section(content: ComparisonContent, layout: Layout) -> Section:
     if spec.scale is None:
         layout.check_references(spec.labels, list(content.targets))
     entries = measured_entries(layout, spec.labels, content.estimates, content.costs)
-    claims = check_claims(layout.build_claims(spec.labels), content.estimates, content.comparisons)
+    claims = check_claims(layout.build_claims(spec.labels), spec, content.estimates, content.comparisons)
     tested = [entry.within for row in entries for entry in row if entry.within is not None]
     count = f" {sum(tested)} of {len(tested)} differences are within." if tested else ""
     scale = "This run is smaller than the paper's. Compare trends with the published values, not the values themselves."

@@ -11,8 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from aimc_robust.io.atomic import append_rows, read_rows
-from aimc_robust.io.row_file import RowFile
+from aimc_robust.io.atomic import RowFile, append_rows, read_rows
 
 
 def main() -> None:

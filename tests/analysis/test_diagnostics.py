@@ -13,9 +13,8 @@ from aimc_robust.errors import AimcError
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp
-from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM
 from aimc_robust.training.methods.sgd import SGD
 

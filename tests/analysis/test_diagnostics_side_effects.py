@@ -9,9 +9,9 @@ from aimc_robust.analysis.diagnostics import Diagnostics
 from aimc_robust.models.checkpoint import read_metadata
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.loop import train
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.registry import METHODS
+from aimc_robust.training.methods.rwp import MixedRWP
 from aimc_robust.training.methods.sam import SAM
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -151,6 +152,12 @@ def test_a_claim_about_other_images_or_without_rows_says_why_it_is_not_settled(c
     (folder / "runs" / "sgd-seed1" / "evaluations.jsonl").unlink()
     assert paper_claims(gather(store))[0].reason == "no rows of sgd on gaussian-0.2"
     assert "no rows of sgd" in write_report(folder).read_text()
+
+
+def test_a_claim_that_the_page_does_not_compare_says_so_not_that_the_data_differ(change_question):
+    content = gather(ComparisonResults.open(change_question(report_sections=[SECTION])))
+    assert paper_claims(content)[0].reason == ""
+    assert paper_claims(replace(content, comparisons={}))[0].reason == "not among the comparisons of this page"
 
 
 def test_models_that_share_no_seed_are_not_paired(change_question):

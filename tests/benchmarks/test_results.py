@@ -41,7 +41,7 @@ def kept(name: str) -> ComparisonContent:
 
 def claims(name: str) -> list[ClaimResult]:
     spec = kept(name).results.spec
-    return check_claims(layout(name).build_claims(spec.labels), kept(name).estimates, kept(name).comparisons)
+    return check_claims(layout(name).build_claims(spec.labels), spec, kept(name).estimates, kept(name).comparisons)
 
 
 @pytest.fixture(scope="module")

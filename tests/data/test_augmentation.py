@@ -173,8 +173,8 @@ def test_the_global_generator_is_left_alone():
 
 
 FIELDS = {
-    "crop below 0": ({"crop": -1}, "crop must be a whole number from 0, got -1"),
-    "half a pixel": ({"crop": 0.5}, "crop must be a whole number from 0, got 0.5"),
+    "crop below 0": ({"crop": -1}, "crop must be a whole number from 0 to 1024, got -1"),
+    "half a pixel": ({"crop": 0.5}, "crop must be a whole number from 0 to 1024, got 0.5"),
     "a switch for pixels": ({"cutout": True}, "cutout must be a whole number from 0, got True"),
     "pixels for a switch": ({"flip": 1}, "flip must be true or false, got 1"),
 }

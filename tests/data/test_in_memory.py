@@ -239,7 +239,12 @@ FAULTS = {
     "black twice": (SMALL, {"mean": MEAN, "std": STD, "black": MEAN}, InputError, "`black`"),
     "mean of too few": (SMALL, {"mean": [0.5], "std": STD}, InputError, "mean must hold.* 3 channels, got"),
     "std of too many": (SMALL, {"mean": MEAN, "std": [1.0] * 4}, InputError, "std must hold.* 3 channels"),
-    "std of 0": (SMALL, {"mean": MEAN, "std": [1.0, 0.0, 1.0]}, InputError, "above 0 in every channel"),
+    "std of 0": (
+        SMALL,
+        {"mean": MEAN, "std": [1.0, 0.0, 1.0]},
+        InputError,
+        "std must hold one finite number above 0",
+    ),
     "NaN for a mean": (SMALL, {"mean": [0.5, 0.5, float("nan")], "std": STD}, InputError, "finite"),
     "black of too few": (SMALL, {"black": [0.0], "augmentation": ALL}, InputError, "black must hold"),
     "a hole too large": (SMALL, {"augmentation": Augmentation(cutout=7)}, InputError, "larger than the images, 6 x 8"),

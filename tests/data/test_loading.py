@@ -89,7 +89,7 @@ FAULTS = {
     "text for images": ({"x_test": np.full((10, 6, 5, 3), "a")}, "numbers"),
     "NaN": ({"x_train": np.full((40, 6, 5, 3), np.nan)}, "NaN"),
     "no images": ({"x_test": np.zeros((0, 6, 5, 3), np.uint8), "y_test": np.zeros(0, int)}, r"\(N, H, W\)"),
-    "a pickle inside": ({"y_test": np.array([{}] * 10, dtype=object)}, "plain arrays"),
+    "a pickle inside": ({"y_test": np.array([{}] * 10, dtype=object)}, "y_test cannot be read as a plain array"),
 }
 
 

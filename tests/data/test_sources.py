@@ -16,11 +16,11 @@ from sklearn.datasets import load_digits
 
 from aimc_robust.data import image_files
 from aimc_robust.data import in_memory as images_module
-from aimc_robust.data.augmentation import Augmentation
+from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
 from aimc_robust.data.loading import load_data
 from aimc_robust.data.sources.torchvision_catalog import DATASETS, FILES
 from aimc_robust.data.spec import DataSpec
-from aimc_robust.data.streaming import StreamedAugmentation, StreamedImages
+from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import AimcError, DataError, InputError, UnknownNameError
 from aimc_robust.io.toml import parse
 

@@ -19,7 +19,7 @@ from aimc_robust.errors import CheckpointError, InputError, ResultsError
 from aimc_robust.experiments.execution import trial_runner
 from aimc_robust.experiments.results.files import lock_folder
 from aimc_robust.experiments.spec.loading import load_spec
-from aimc_robust.models.checkpoint import load_model_tensors, read_checkpoint, write_checkpoint
+from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
 from aimc_robust.models.registry import build_model
 from aimc_robust.report.write import write_report
 from aimc_robust.statistics.crossed_effects import CrossedEffects
@@ -56,9 +56,7 @@ def test_the_rows_are_what_evaluate_finds_for_the_stored_models(finished_compari
     rows = rows_of(finished_comparison)
     for trial in ("sgd-seed1", "m-rwp-seed0"):
         model = build_model(spec.model, data, seed=7)
-        load_model_tensors(
-            model, read_checkpoint(finished_comparison / "runs" / trial / "checkpoint.safetensors")[0], source=trial
-        )
+        model.load_state_dict(read_checkpoint(finished_comparison / "runs" / trial / "checkpoint.safetensors")[0])
         method, seed = trial.split("-seed")[0], int(trial[-1])
         for name, condition in {"gaussian-0.2": Gaussian(0.2), "rram-wan2022": Crossbar("rram-wan2022")}.items():
             found = evaluate(model, split_batches(data.test, 100), condition, chips=3, chip_seed=spec.chip_seed)

@@ -15,9 +15,8 @@ from torch.nn import functional as F
 
 from aimc_robust.analysis.diagnostics import Diagnostics, DiagnosticsConfig
 from aimc_robust.errors import InputError, MissingDependencyError
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp
-from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM
 
 if importlib.util.find_spec("lightning") is None:

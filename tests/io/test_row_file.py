@@ -8,9 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aimc_robust.errors import ResultsError
-from aimc_robust.io import row_file
-from aimc_robust.io.atomic import append_rows, read_rows
-from aimc_robust.io.row_file import RowFile
+from aimc_robust.io import atomic
+from aimc_robust.io.atomic import RowFile, append_rows, read_rows
 
 VALUES = st.lists(st.integers(0, 10**6), max_size=5)
 
@@ -19,9 +18,9 @@ VALUES = st.lists(st.integers(0, 10**6), max_size=5)
 def parsed_bytes(monkeypatch):
     """Sizes of what was parsed."""
     sizes = []
-    parse = row_file.parse_rows
+    parse = atomic.parse_rows
     monkeypatch.setattr(
-        row_file, "parse_rows", lambda path, data, *a, **o: sizes.append(len(data)) or parse(path, data, *a, **o)
+        atomic, "parse_rows", lambda path, data, *a, **o: sizes.append(len(data)) or parse(path, data, *a, **o)
     )
     return sizes
 

@@ -82,6 +82,29 @@ def test_functions_of_the_standard_library_are_never_called(reference):
         construct(reference, nn.Module, what="model", options={"command": "false"})
 
 
+def test_a_function_of_the_standard_library_is_refused_under_any_name(tmp_path, monkeypatch):
+    (tmp_path / "borrowed_code.py").write_text("from os import system\nfrom shutil import rmtree\nrun = exec\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("system", "rmtree", "run"):
+        with pytest.raises(InputError, match="standard library"):
+            import_callable(f"borrowed_code:{name}", what="model")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('name = "small-cnn"', 'name = "os:system"'),
+        ('name = "digits"', 'name = "os:system"'),
+        ('"gaussian-0.2"', '"os:system"'),
+    ],
+)
+def test_no_part_of_a_spec_calls_the_standard_library(change, write_spec, tmp_path):
+    told = invoke("compare", write_spec(change), "--out", tmp_path / "out")
+    assert told.returncode == 2
+    assert "os:system" in told.stderr
+    assert not (tmp_path / "out" / "runs").exists()
+
+
 def test_a_class_of_another_kind_is_refused_before_it_is_called(module):
     with pytest.raises(InputError, match="is a class, but no Module"):
         import_callable("foreign_code:Cell", what="model", kind=nn.Module)

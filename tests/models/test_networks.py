@@ -13,12 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aimc_robust import DAC, Crossbar, coverage, program
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.models.networks.pyramidnet import PyramidalUnit, PyramidNet
-from aimc_robust.models.networks.registry import NETWORKS
 from aimc_robust.models.networks.vgg import VGG16
 from aimc_robust.models.networks.vit import ViT
 from aimc_robust.models.networks.wide_resnet import PreActivationBlock
-from aimc_robust.models.registry import build_model, construct
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import NETWORKS, ModelSpec, build_model, construct
 from aimc_robust.noise.analog_weights import analog_weights
 
 

@@ -10,8 +10,7 @@ from aimc_robust import coverage
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
 from aimc_robust.experiments.spec.comparison import DataSpec
-from aimc_robust.models.registry import build_model
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec, build_model
 
 
 @pytest.fixture(scope="module")

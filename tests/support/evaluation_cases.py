@@ -10,11 +10,11 @@ from support.nets import images, net
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.evaluation_images import load_evaluation_images
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
-from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
-from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images, parse_models, split_label
-from aimc_robust.io.toml_values import parse_settings
+from aimc_robust.experiments.evaluate.run import evaluate_models
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images, parse_models, split_argument
+from aimc_robust.io.toml import parse_settings
 from aimc_robust.models.pretrained import load_weights, read_weights
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec
 from aimc_robust.targets.command_line import target_tables
 
 DAY_S = 86400.0
@@ -64,7 +64,7 @@ def loaded(path: Path) -> DataSet:
 
 def evaluation_inputs(arguments, shown, *, devices=("rram-milo2021",), times_s=(0.0,), settings=(), **changes):
     """(question, models) of weights `FILE` or `LABEL=FILE` on devices."""
-    read = [read_weights(split_label(argument)[1]) for argument in arguments]
+    read = [read_weights(split_argument(argument)[2]) for argument in arguments]
     models = []
     for weights in read:
         model = net()
@@ -82,7 +82,5 @@ def evaluation_inputs(arguments, shown, *, devices=("rram-milo2021",), times_s=(
 
 def run(folder, question, models, shown, *, progress=None, notes=(), **options):
     """The evaluation, in this process with one thread unless `jobs` says otherwise."""
-    options = RunOptions(**{"jobs": 1, **options})
-    return evaluate_models(
-        question, models, shown, folder, options=options, progress=progress or ExperimentProgress(), notes=notes
-    )
+    options = {"jobs": 1, **options}
+    return evaluate_models(question, models, shown, folder, progress=progress, notes=notes, **options)

@@ -88,4 +88,4 @@ def paper_claims(content):
     from published.layout import Layout
 
     claims = Layout.model_validate(PAPER).build_claims(content.results.spec.labels)
-    return check_claims(claims, content.estimates, content.comparisons)
+    return check_claims(claims, content.results.spec, content.estimates, content.comparisons)

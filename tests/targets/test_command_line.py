@@ -4,10 +4,9 @@ import pytest
 
 from aimc_robust.devices.library import cards_folder, load_card
 from aimc_robust.errors import AimcError, InputError
-from aimc_robust.io.toml_values import parse_settings
+from aimc_robust.io.toml import parse_settings
 from aimc_robust.targets.build import build_target
-from aimc_robust.targets.command_line import target_tables
-from aimc_robust.targets.times import parse_times
+from aimc_robust.targets.command_line import parse_times, target_tables
 
 
 @pytest.mark.parametrize(

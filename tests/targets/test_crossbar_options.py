@@ -17,11 +17,11 @@ from aimc_robust.data.batches import split_batches
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
 from aimc_robust.experiments.spec.loading import load_spec
-from aimc_robust.models.checkpoint import load_model_tensors, read_checkpoint
+from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.registry import build_model
 from aimc_robust.report.write import write_report
 from aimc_robust.targets.build import build_target, build_targets
-from aimc_robust.targets.times import time_label
+from aimc_robust.targets.target import time_label
 
 CONVERTERS = """
 targets = [
@@ -130,7 +130,7 @@ def test_the_rows_are_what_evaluate_finds_with_the_kept_ranges(compared):
     data = load_data(spec.data, data_seed=spec.data_seed, folder=compared)
     model = build_model(spec.model, data, seed=7)
     run = compared / "runs" / "sgd-seed1"
-    load_model_tensors(model, read_checkpoint(run / "checkpoint.safetensors")[0], source="sgd-seed1")
+    model.load_state_dict(read_checkpoint(run / "checkpoint.safetensors")[0])
     ranges = ConverterRanges.from_json(json.loads((run / "ranges.json").read_text())["eight-bit"])
     inputs = [x for x, _ in split_batches(data.training, 128)[:4]]
     crossbar = Crossbar("rram-milo2021", rows=16, dac=DAC(bits=8), adc=ADC(bits=8))

@@ -6,11 +6,9 @@ from support.training_examples import conv_net, digit_batches, state_of
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp
-from aimc_robust.training.methods.rwp import RWP
-from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
+from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
 from aimc_robust.training.methods.sgd import SGD
 
 LOSS = nn.CrossEntropyLoss()

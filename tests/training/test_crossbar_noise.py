@@ -12,9 +12,8 @@ from aimc_robust.hardware.config.standard_mappings import BitSliced
 from aimc_robust.hardware.program import program
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.seeding import Axes
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp
-from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
 
 # That converters and read noise are left out is meant here.
 pytestmark = pytest.mark.filterwarnings("ignore:training meets this crossbar's programming errors")

@@ -11,9 +11,8 @@ from aimc_robust.errors import DataError, InputError
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.fabric import Machine, check_fabric, single_device_fabric
 from aimc_robust.training.loop import train
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.registry import METHODS
-from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM
 from aimc_robust.training.methods.sgd import SGD
 

@@ -11,9 +11,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from aimc_robust.metrics import measure
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.loop import train
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp
-from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM
 from aimc_robust.training.methods.sgd import SGD
 

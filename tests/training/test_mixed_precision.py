@@ -14,10 +14,8 @@ from aimc_robust.analysis.sharpness import ascent_sharpness, average_sharpness
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
-from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
-from aimc_robust.training.methods.rwp import RWP
-from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
+from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
 from aimc_robust.training.methods.sgd import SGD
 
 LOSS = nn.CrossEntropyLoss()

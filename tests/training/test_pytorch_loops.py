@@ -9,10 +9,8 @@ from support.training_examples import conv_net, digit_batches, gradients_of, sta
 from torch import nn
 from torch.optim import lr_scheduler
 
-from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
-from aimc_robust.training.methods.rwp import RWP
-from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
+from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
 from aimc_robust.training.methods.sgd import SGD
 
 LOSS = nn.CrossEntropyLoss()

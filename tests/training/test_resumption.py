@@ -17,9 +17,8 @@ from torch import nn
 from aimc_robust.io.atomic import append_rows, read_rows
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.loop import train
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp
-from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM
 from aimc_robust.training.methods.sgd import SGD
 from aimc_robust.training.resumption import FINISHED, HISTORY, UNFINISHED

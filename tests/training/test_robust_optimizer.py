@@ -12,10 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import lr_scheduler
 
 from aimc_robust.errors import CheckpointError, InputError
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.registry import METHODS
-from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM
 from aimc_robust.training.methods.sgd import SGD
 from aimc_robust.training.robust_optimizer import RobustOptimizer

@@ -1,1 +1,1 @@
-"""One file per command: parse the arguments, call one function, show its result."""
+"""The commands: parse the arguments, call one function, show its result."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aimc_robust.cli.engine_options import EngineOptions, parse_part
 from aimc_robust.cli.error_handling import EXIT_SOME_FAILED
+from aimc_robust.errors import InputError, require_known
+
+if TYPE_CHECKING:
+    from aimc_robust.experiments.execution.engines.base import Engine
 
 RESULTS = Path("results")  # default parent of results folders
 MODEL_CACHE = RESULTS / "models"
@@ -87,12 +90,13 @@ def compare(
     """
     from aimc_robust.experiments.spec.inheritance import read_spec
 
-    trial_part = parse_part(part)
-    engine_options = EngineOptions(engine, jobs, threads, ray_address, cpus, gpus)
+    trial_part = _parse_part(part)
+    ray_options = ray_address is not None or cpus != 1 or gpus is not None
+    _check_engine(engine, local_options=jobs is not None or threads is not None, ray_options=ray_options)
     values = tuple(overrides or ())
     name = str(read_spec(spec, scale=scale, overrides=values).get("name"))
     folder, model_cache = result_folders(name, scale, out, models)
-    engine_options.preload()
+    trial_engine = _build_engine(engine, jobs, threads, ray_address, cpus, gpus)
     from aimc_robust.cli.progress_display import progress_display
     from aimc_robust.experiments.callbacks.progress import ExperimentProgress
     from aimc_robust.report.comparison.run import compare_and_report
@@ -108,35 +112,53 @@ def compare(
             model_cache=model_cache,
             progress=progress,
             machine=machine,
-            engine=engine_options.build(),
+            engine=trial_engine,
             part=trial_part,
             retry_failed=retry_failed,
             tensorboard=tensorboard,
         )
     if machine.is_first:
         typer.echo(f"report: {reported.report}")
-    _exit_if_failed(reported.failed)
+    if reported.failed:
+        names = ", ".join(reported.failed)
+        typer.echo(f"failed: {names}. See the report for the reasons; --retry-failed runs them again.", err=True)
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def result_folders(name: str, scale: str | None, out: Path | None, models: Path | None) -> tuple[Path, Path | None]:
-    """Return the results folder and the model cache.
-
-    Args:
-        name: Name of the spec.
-        scale: Scale of the spec.
-        out: The option --out.
-        models: The option --models.
-
-    Returns:
-        (results folder, folder of shared trained models or None).
-    """
+    """Return the results folder, and the folder of shared trained models or None, for the options of these names."""
     if out is not None:
         return out, models
     return RESULTS / (name if scale is None else f"{name}-{scale}"), models or MODEL_CACHE
 
 
-def _exit_if_failed(failed: list[str]) -> None:
-    if failed:
-        names = ", ".join(failed)
-        typer.echo(f"failed: {names}. See the report for the reasons; --retry-failed runs them again.", err=True)
-        raise typer.Exit(EXIT_SOME_FAILED)
+def _parse_part(text: str) -> tuple[int, int]:
+    """Parse the option --part: `1/3` is (1, 3)."""
+    number, slash, parts = text.partition("/")
+    if not (slash and number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise InputError(f"--part must be I/N with I from 1 to N, such as 1/3, got {text!r}.")
+    return int(number), int(parts)
+
+
+def _check_engine(name: str, *, local_options: bool, ray_options: bool) -> None:
+    require_known("engine", name, ("local", "ray"))
+    if name == "ray" and local_options:
+        raise InputError("--jobs and --threads need --engine local; on Ray, set --cpus and --gpus of each trial.")
+    if name == "local" and ray_options:
+        raise InputError("--ray-address, --cpus and --gpus need --engine ray.")
+
+
+def _build_engine(
+    name: str, jobs: int | None, threads: int | None, ray_address: str | None, cpus: int, gpus: float | None
+) -> Engine:
+    if jobs is not None:
+        from aimc_robust.experiments.execution.forkserver import begin_imports
+
+        begin_imports()  # of torch in the worker processes, in parallel with the imports of this one
+    from aimc_robust.experiments.execution.engines.local import LocalEngine
+    from aimc_robust.experiments.execution.engines.ray import RayEngine
+    from aimc_robust.experiments.execution.engines.serial import SerialEngine
+
+    if name == "ray":
+        return RayEngine(address=ray_address, cpus=cpus, gpus=gpus)
+    return SerialEngine(threads=threads) if jobs is None else LocalEngine(jobs, threads)

@@ -1,64 +1,91 @@
 """The command `evaluate`: accuracy of trained weights on devices."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from aimc_robust.cli.evaluate_options import (
-    Attribute,
-    BatchSize,
-    ChipCount,
-    ChipSeed,
-    ClassCount,
-    CrossbarSettings,
-    Data,
-    DataRoot,
-    DataSeed,
-    Devices,
-    ExplainChips,
-    ImageCount,
-    Jobs,
-    Metrics,
-    Network,
-    NetworkOptions,
-    Normalize,
-    Out,
-    Precision,
-    Predict,
-    Resize,
-    Size,
-    Times,
-    WeightFiles,
-    YieldThreshold,
-)
-
 
 def evaluate(
-    weights: WeightFiles,
-    model: Network,
-    data: Data,
-    device: Devices,
-    out: Out = Path("results/evaluation"),
-    times: Times = "0",
-    chips: ChipCount = 25,
-    precision: Precision = None,
-    above: YieldThreshold = None,
-    metric: Metrics = None,
-    attribute: Attribute = False,
-    predict: Predict = False,
-    explain_chips: ExplainChips = 10,
-    option: NetworkOptions = None,
-    set_: CrossbarSettings = None,
-    normalize: Normalize = None,
-    size: Size = None,
-    resize: Resize = None,
-    images: ImageCount = None,
-    classes: ClassCount = None,
-    data_root: DataRoot = Path("data"),
-    batch_size: BatchSize = 500,
-    data_seed: DataSeed = 0,
-    chip_seed: ChipSeed = 0,
-    jobs: Jobs = None,
+    weights: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WEIGHTS...",
+            help="Files of weights (.safetensors or a saved state_dict), each as FILE or LABEL=FILE. Files with the "
+            "same label are models of one recipe with different seeds; intervals then cover new trainings.",
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(help="package.module:function, torchvision:NAME, timm:NAME, or a name such as resnet18.")
+    ],
+    data: Annotated[
+        str, typer.Option(help="digits, npz:FILE, folder:FOLDER (one subfolder per class) or torchvision:NAME.")
+    ],
+    device: Annotated[
+        list[str],
+        typer.Option(
+            help="A card of the library, the path of your own card, a cell model package.module:name, a noise such as "
+            'gaussian-0.05, or a table such as {name = "small", device = "sonos-agrawal2022", adc = {bits = 8}}. '
+            "Repeatable."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for results and report.")] = Path("results/evaluation"),
+    times: Annotated[str, typer.Option(help="Times since programming, such as 0,1h,1d,5d.")] = "0",
+    chips: Annotated[int, typer.Option(min=1, help="Chips per model and device; with --precision, the maximum.")] = 25,
+    precision: Annotated[
+        float | None,
+        typer.Option(help="Stop when the half-width of the 95 % interval over chips reaches this many points."),
+    ] = None,
+    above: Annotated[
+        float | None, typer.Option(help="Report the yield: the share of chips with at least this accuracy [%].")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Metric package.module:function, called with (outputs, labels). Repeatable."),
+    ] = None,
+    attribute: Annotated[
+        bool, typer.Option("--attribute", help="Attribute the accuracy loss to layers and error sources.")
+    ] = False,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Predict the loss without Monte Carlo, and compare with Monte Carlo.")
+    ] = False,
+    explain_chips: Annotated[int, typer.Option(min=2, help="Chips for --attribute and --predict.")] = 10,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Argument of the model's function. Repeatable."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Parameter of every crossbar, such as rows=256 or adc.bits=8. Repeatable.",
+        ),
+    ] = None,
+    normalize: Annotated[
+        str | None,
+        typer.Option(
+            help="Image normalization: none, imagenet, MEAN/STD, or training (the default if the data have a training "
+            "split)."
+        ),
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Resize and center-crop images to this size.")] = None,
+    resize: Annotated[
+        int | None, typer.Option(min=1, help="Length of the shorter side before the crop, in pixels.")
+    ] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Size of a random subset of the test images.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=2, help="Number of outputs of the model, if more than the data have classes.")
+    ] = None,
+    data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")] = Path("data"),
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images per batch; affects memory and speed, not the numbers.")
+    ] = 500,
+    data_seed: Annotated[int, typer.Option(min=0, help="Root seed of a data split and of --images.")] = 0,
+    chip_seed: Annotated[int, typer.Option(min=0, help="Root seed of the chips.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes.", show_default="number of cores")
+    ] = None,
 ) -> None:
     """Predict the accuracy of trained WEIGHTS on devices over time, with intervals, as a table and a report.
 
@@ -71,15 +98,13 @@ def evaluate(
     from aimc_robust.cli.progress_display import progress_display
     from aimc_robust.cli.views.evaluate import show
     from aimc_robust.data.evaluation_images import load_evaluation_images
-    from aimc_robust.experiments.evaluate.run import RunOptions, evaluate_models
+    from aimc_robust.experiments.evaluate.run import evaluate_models
     from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
-    from aimc_robust.io.toml import parse
-    from aimc_robust.io.toml_values import parse_settings
-    from aimc_robust.models.spec import ModelSpec
+    from aimc_robust.io.toml import parse, parse_settings
+    from aimc_robust.models.registry import ModelSpec
     from aimc_robust.parallel.process_pool import available_cpus
     from aimc_robust.report.write import write_report
-    from aimc_robust.targets.command_line import target_tables
-    from aimc_robust.targets.times import parse_times
+    from aimc_robust.targets.command_line import parse_times, target_tables
 
     targets = target_tables(device, parse_times(times), parse_settings(set_ or []))
     metrics = load_metrics(metric or [])
@@ -93,7 +118,7 @@ def evaluate(
         root=data_root,
         data_seed=data_seed,
     )
-    network = ModelSpec(name=model, options=parse_settings(option or []))
+    network = parse({"name": model, "options": parse_settings(option or [])}, ModelSpec, source="--model")
     descriptions, models, notes = load_models(weights, network, test_images)
     values = {
         "models": descriptions,
@@ -107,14 +132,19 @@ def evaluate(
         "threshold": above,
     }
     spec = parse(values, EvaluationSpec, source="evaluate")
-    options = RunOptions(
-        jobs=jobs or len(available_cpus()),
-        batch_size=batch_size,
-        metrics=metrics,
-        attribution_chips=explain_chips if attribute else None,
-        prediction_chips=explain_chips if predict else None,
-    )
     with progress_display() as progress:
-        results = evaluate_models(spec, models, test_images, out, options=options, progress=progress, notes=notes)
+        results = evaluate_models(
+            spec,
+            models,
+            test_images,
+            out,
+            jobs=jobs or len(available_cpus()),
+            batch_size=batch_size,
+            metrics=metrics,
+            attribution_chips=explain_chips if attribute else None,
+            prediction_chips=explain_chips if predict else None,
+            progress=progress,
+            notes=notes,
+        )
     show(results)
     typer.echo(f"report: {write_report(out)}")

@@ -79,7 +79,7 @@ def verify(
     """
     from aimc_robust.cli.views.fit import show_verification
     from aimc_robust.fitting.verify import verify_card
-    from aimc_robust.targets.times import parse_times
+    from aimc_robust.targets.command_line import parse_times
 
     times_s = None if times is None else parse_times(times)
     verification = verify_card(card, alpha=alpha, cells=cells, times_s=times_s, chip_seed=seed)

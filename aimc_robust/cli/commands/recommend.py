@@ -47,21 +47,20 @@ def recommend(
     from aimc_robust.cli.views.recommend import show
     from aimc_robust.errors import InputError
     from aimc_robust.experiments.recommend.run import recommend as recommend_method
-    from aimc_robust.experiments.recommend.run import target_name
     from aimc_robust.experiments.spec.loading import load_spec
-    from aimc_robust.io.toml_values import parse_settings
+    from aimc_robust.io.toml import parse_settings
     from aimc_robust.parallel.process_pool import available_cpus
     from aimc_robust.report.recommendation.page import write_recommendation
     from aimc_robust.report.write import write_report
-    from aimc_robust.targets.command_line import target_tables
-    from aimc_robust.targets.times import parse_times
+    from aimc_robust.targets.build import build_target
+    from aimc_robust.targets.command_line import parse_times, target_tables
 
     times_s = parse_times(time)
     tables = target_tables([device], times_s, parse_settings(set_ or []))
     if len(times_s) != 1 or len(tables) != 1:
         raise InputError(f"a recommendation needs one device at one time, got --device {device} --time {time}.")
     comparison = load_spec(spec)
-    folder = out or Path("results") / f"{comparison.name}-{target_name(tables[0])}-advice"
+    folder = out or Path("results") / f"{comparison.name}-{build_target(tables[0]).name}-advice"
     with progress_display() as progress:
         recommendation = recommend_method(
             comparison,
@@ -75,7 +74,6 @@ def recommend(
             sweep=sweep,
             jobs=jobs or len(available_cpus()),
             progress=progress,
-            on_status=progress.line,
         )
     if sweep:
         write_report(recommendation.sweep)

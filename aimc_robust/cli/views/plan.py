@@ -24,14 +24,9 @@ COUNTED_STATES = (
 
 @contextmanager
 def timing_status() -> Iterator[Callable[[str], None]]:
-    """Show a status line while costs are timed, if standard error is a terminal.
-
-    Yields:
-        A function that sets the text of the line.
-    """
-    console = Console(stderr=True)
-    with console.status("") as status:
-        yield lambda text: status.update(text)
+    """Show a status line on a terminal's standard error while costs are timed; yield what sets its text."""
+    with Console(stderr=True).status("") as status:
+        yield status.update
 
 
 def show(plan: Plan) -> None:

@@ -1,13 +1,11 @@
 """Output of `recommend`: the device's errors, the proposed method, and the result of the sweep."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 
 from aimc_robust.experiments.recommend.run import Recommendation
 from aimc_robust.report.formatting import format_interval, format_number, format_significant
+from aimc_robust.report.recommendation.page import measurement_text
 
 
 def show(recommendation: Recommendation) -> None:
@@ -22,7 +20,7 @@ def show(recommendation: Recommendation) -> None:
         values = [format_significant(row[key]) for key in ("std_layer_max", "rms_layer_max", "rms_filter_max")]
         table.add_row(row["layer"], f"{row['weights']:,}", *values)
     console.print(table)
-    console.print(sigma_text(recommendation.measurement), soft_wrap=True)
+    console.print(measurement_text(recommendation.measurement).replace("**", ""), soft_wrap=True)
     proposal, verdict = recommendation.proposal, recommendation.verdict
     console.print(f"\nproposal: {proposal.label}", style="bold")
     for reason in proposal.reasons:
@@ -37,28 +35,3 @@ def show(recommendation: Recommendation) -> None:
             f"{format_interval(row['ci_low'], row['ci_high'], 2)}",
             soft_wrap=True,
         )
-
-
-def sigma_text(measurement: Mapping[str, Any]) -> str:
-    """Return the equivalent noise of a device in one or two sentences.
-
-    Args:
-        measurement: `Recommendation.measurement`.
-
-    Returns:
-        The text.
-    """
-    accuracies = (
-        f"Accuracy {measurement['digital_accuracy']:.2f} % digital, {measurement['device_accuracy']:.2f} % on the "
-        "device (validation images)."
-    )
-    if not measurement["identified"]:
-        return (
-            f"{accuracies} {measurement['reason']} The root mean square error is used instead: sigma = "
-            f"{measurement['sigma']:.3g} of each filter's largest weight."
-        )
-    high = "unbounded" if measurement["high"] is None else f"{measurement['high']:.3g}"
-    return (
-        f"{accuracies} Equivalent Gaussian noise: sigma = {measurement['sigma']:.3g} "
-        f"[{measurement['low']:.3g}, {high}] of each filter's largest weight."
-    )

@@ -7,12 +7,7 @@ from aimc_robust.data.sources.npz import Arrays
 
 
 def load_digits_images(size: int | None, resize: int | None) -> Arrays:
-    """Return images (N, H, W, 1) float32 in 0 to 1, and labels (N,).
-
-    Args:
-        size: Side of the images [pixels], cropped from the center; None keeps 8.
-        resize: Side that the images are first scaled to (bilinearly); None means `size`.
-    """
+    """Return images (N, H, W, 1) in 0 to 1, scaled to `resize` (bilinearly) and cropped to `size`, and labels (N,)."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aimc_robust.data.image_files import ImageFiles, read_into_memory
-from aimc_robust.data.sources.npz import Arrays
+from aimc_robust.data.image_files import ImageFiles
 from aimc_robust.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision
@@ -17,16 +16,9 @@ Files = tuple[ImageFiles, np.ndarray]
 
 
 def labelled_files(path: Path, size: int | None, resize: int | None, classes: list[str] | None = None) -> Files:
-    """List the image files below a folder for each class.
+    """List the image files, at any depth, below a folder for each class; see `ImageFiles` for size and resize.
 
-    Args:
-        path: Folder with one folder for each class; images may be at any depth below it.
-        size: Side of the square that each image is cropped to [pixels]; see `ImageFiles`.
-        resize: Length that the shorter side is first scaled to [pixels].
-        classes: Class names in the order of their labels; None sorts the folders' names.
-
-    Raises:
-        DataError: If the folder is missing, a class has no images, or there are no classes.
+    Labels number the classes in the given order; None sorts the folders' names.
     """
     if not path.is_dir():
         raise DataError(f"the folder {path} does not exist; expected one with a folder of images for each class.")
@@ -34,7 +26,12 @@ def labelled_files(path: Path, size: int | None, resize: int | None, classes: li
     labels: list[int] = []
     names = classes or class_names(path)
     for label, name in enumerate(names):
-        files = _image_paths_below(path / name)
+        files = [
+            os.path.join(directory, file)
+            for directory, _, names_in_it in sorted(os.walk(path / name, followlinks=True))
+            for file in sorted(names_in_it)
+            if file.lower().endswith(EXTENSIONS)
+        ]
         if not files:
             raise DataError(f"{path} holds no images in a folder for each class: {name} has none; add or remove it.")
         paths += files
@@ -44,29 +41,12 @@ def labelled_files(path: Path, size: int | None, resize: int | None, classes: li
     return ImageFiles(str(path), paths, size, resize), np.asarray(labels, dtype=np.int64)
 
 
-def folder_images(path: Path, size: int | None, resize: int | None) -> Arrays:
-    """Return the images (N, H, W, 3) uint8 in a folder for each class, numbered in sorted order, and their labels.
-
-    Raises:
-        DataError: If the folder is missing, a class has no images, or an image cannot be read.
-    """
-    return read_into_memory(labelled_files(path, size, resize))
-
-
 def folder_splits(path: Path, size: int | None, resize: int | None) -> tuple[Files, Files]:
     """List the training and the test images of a data set.
 
     Classes are the folders in train/, in the order of wnids.txt if it exists, else sorted. Test images are those listed
     in val/val_annotations.txt, in val/images (Tiny-ImageNet, whose test/ has no labels); else those in test/ if it has
-    folders of these classes; else those in val/.
-
-    Args:
-        path: Folder of the data set.
-        size: Side of the square that each image is cropped to [pixels]; see `ImageFiles`.
-        resize: Length that the shorter side is first scaled to [pixels].
-
-    Raises:
-        DataError: If a folder or file is missing, or the classes of the splits differ.
+    folders of these classes; else those in val/. See `ImageFiles` for size and resize.
     """
     if not (path / "train").is_dir():
         raise DataError(
@@ -132,13 +112,3 @@ def _annotated(val: Path, names: list[str], size: int | None, resize: int | None
             f"{table} lists {missing or 'no images'}, expected files in {val / 'images'}; unpack the set again."
         )
     return ImageFiles(str(val), paths, size, resize), np.asarray(labels, dtype=np.int64)
-
-
-def _image_paths_below(folder: Path) -> list[str]:
-    walk = sorted(os.walk(folder, followlinks=True))
-    return [
-        os.path.join(directory, name)
-        for directory, _, files in walk
-        for name in sorted(files)
-        if name.lower().endswith(EXTENSIONS)
-    ]

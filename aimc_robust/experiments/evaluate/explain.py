@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import pandas as pd
 
@@ -24,14 +23,7 @@ from aimc_robust.targets.target import CrossbarTarget, DeployableTarget, Digital
 
 
 def attribute_models(runners: Sequence[TargetRunner], chips: int, progress: ExperimentProgress) -> list[str]:
-    """Attribute the loss of each model on each device, at its last time.
-
-    Rows are stored as the explanation `attribution`.
-
-    Args:
-        runners: The models.
-        chips: Chips per variant of a crossbar.
-        progress: Callbacks.
+    """Attribute the loss of each model on each device, at its last time; rows are stored as `attribution`.
 
     Returns:
         Remarks on devices that are left out.
@@ -46,32 +38,25 @@ def attribute_models(runners: Sequence[TargetRunner], chips: int, progress: Expe
 
 def _is_explained(runner: TargetRunner, name: str, chips: int, target: str | None = None) -> bool:
     """Return whether rows of an explanation with this number of chips are stored."""
-    rows = runner.results.explanation(name)
-    if rows.empty:
-        return False
-    same = (
-        (rows["model"] == runner.trial.model)
-        & (rows["train_seed"] == runner.trial.train_seed)
-        & (rows["chips"] == chips)
-    )
-    return bool((same if target is None else same & (rows["target"] == target)).any())
+    wanted = vars(runner.trial) | {"chips": chips} | ({} if target is None else {"target": target})
+    rows = runner.results.explanation(name).to_dict("records")
+    return any(wanted.items() <= row.items() for row in rows)
 
 
 def _attributable_devices(spec: EvaluationSpec) -> tuple[list[CrossbarTarget], list[str]]:
     """Return the devices whose loss can be attributed, and remarks on the others."""
-    devices, remarks, compensated = [], [], []
-    for target in last_crossbars(spec):
-        if active_sources(target.crossbar, time_s=target.time_s):
-            devices.append(target)
-        else:
-            remarks.append(f"{target.name} has no error source to attribute the loss to.")
-    for built in spec.build_targets():
-        if isinstance(built, CrossbarTarget) and not built.is_plain:
-            compensated.append(
-                f"{built.name} is not attributed: error sources are switched off one by one on the native backend, "
-                "without compensation."
-            )
-    return devices, remarks + compensated
+    plain = [target for target in _predictable(spec) if isinstance(target, CrossbarTarget)]
+    crossbars = [group[-1] for group in group_by_device(plain)]  # each device at its last time
+    exact = [target.name for target in crossbars if not active_sources(target.crossbar, time_s=target.time_s)]
+    devices = [target for target in crossbars if target.name not in exact]
+    remarks = [f"{name} has no error source to attribute the loss to." for name in exact]
+    remarks += [
+        f"{built.name} is not attributed: error sources are switched off one by one on the native backend, without "
+        "compensation."
+        for built in spec.build_targets()
+        if isinstance(built, CrossbarTarget) and not built.is_plain
+    ]
+    return devices, remarks
 
 
 def _attribute_target(runner: TargetRunner, target: CrossbarTarget, chips: int, progress: ExperimentProgress) -> None:
@@ -87,14 +72,9 @@ def _attribute_target(runner: TargetRunner, target: CrossbarTarget, chips: int, 
         jobs=runner.jobs,
         on_chip=lambda done, total: progress.explaining(description, done=done, total=total),
     )
-    common = _names(runner) | {
-        "target": target.name,
-        "chips": chips,
-        "exact": attribution.ideal_accuracy,
-        "whole": attribution.crossbar_accuracy,
-    }
     table = attribution.table.astype({"weights": object}).where(attribution.table.notna(), None)
-    runner.results.add_explanation("attribution", [common | row for row in _rows(table)])
+    accuracies = {"exact": attribution.ideal_accuracy, "whole": attribution.crossbar_accuracy}
+    _store(runner, "attribution", table, {"target": target.name, "chips": chips} | accuracies)
 
 
 def predict_models(runners: Sequence[TargetRunner], chips: int, progress: ExperimentProgress) -> list[str]:
@@ -102,11 +82,6 @@ def predict_models(runners: Sequence[TargetRunner], chips: int, progress: Experi
 
     Rows are stored as the explanations `prediction` (each target), `prediction_layers`, and `validity` (each device at
     its last time, and the noises, beside Monte Carlo at several strengths of the error).
-
-    Args:
-        runners: The models.
-        chips: Chips of the Monte Carlo evaluation.
-        progress: Callbacks.
 
     Returns:
         A remark if there is nothing to predict.
@@ -140,50 +115,32 @@ def _predict_model(
         chip_seed=seed,
         jobs=runner.jobs,
     )
-    common, results = _names(runner), runner.results
-    cost = prediction.seconds / _chip_s(runner, targets[0])
-    results.add_explanation("prediction_layers", [common | row for row in _rows(prediction.layers)])
-    results.add_explanation(
-        "prediction",
-        [
-            common | {"cost": cost} | row | {"left_out": ", ".join(prediction.left_out[row["target"]])}
-            for row in _rows(prediction.table)
-        ],
-    )
-    results.add_explanation("validity", [common | row for row in _rows(check.table)])
+    left_out = [", ".join(prediction.left_out[name]) for name in prediction.table["condition"]]
+    cost = {"cost": prediction.seconds / _chip_s(runner, targets[0])}
+    _store(runner, "prediction_layers", prediction.layers)
+    _store(runner, "prediction", prediction.table.assign(left_out=left_out), cost)
+    _store(runner, "validity", check.table)
 
 
 def _chip_s(runner: TargetRunner, target: DeployableTarget) -> float:
     """Return the time of one chip [s] with the threads of the prediction: the shorter of two measurements."""
-    batches, deployment = runner.batches(target), runner.deployment(target)
-    seconds = []
-    for _ in range(2):
-        start = time.perf_counter()
-        with use_threads(1) if runner.jobs else nullcontext():
-            chip = evaluate_chips(
-                runner.model, batches, target.condition, chips=[0], time_s=target.time_s, deployment=deployment
-            )
-            list(chip)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    model, batches, deployment = runner.model, runner.batches(target), runner.deployment(target)
+
+    def evaluate_chip() -> None:
+        list(evaluate_chips(model, batches, target.condition, chips=[0], time_s=target.time_s, deployment=deployment))
+
+    with use_threads(1) if runner.jobs else nullcontext():
+        return min(timeit.repeat(evaluate_chip, repeat=2, number=1))
 
 
-def _names(runner: TargetRunner) -> Row:
-    return {"model": runner.trial.model, "train_seed": runner.trial.train_seed}
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table; its column `condition` becomes `target`."""
-    rows: list[Row] = frame.rename(columns={"condition": "target"}).to_dict("records")
-    return rows
+def _store(runner: TargetRunner, name: str, table: pd.DataFrame, columns: Row | None = None) -> None:
+    """Store a table as an explanation, with further columns first; its column `condition` becomes `target`."""
+    common = vars(runner.trial) | (columns or {})
+    rows = table.rename(columns={"condition": "target"}).to_dict("records")
+    runner.results.add_explanation(name, [common | row for row in rows])
 
 
 def _predictable(spec: EvaluationSpec) -> list[DeployableTarget]:
+    """Return noises, and devices on the native backend without compensation."""
     targets = [target for target in spec.build_targets() if not isinstance(target, DigitalTarget)]
     return [target for target in targets if not isinstance(target, CrossbarTarget) or target.is_plain]
-
-
-def last_crossbars(spec: EvaluationSpec) -> list[CrossbarTarget]:
-    """Return each device at its last time, without targets that use compensation or another backend."""
-    crossbars = [target for target in _predictable(spec) if isinstance(target, CrossbarTarget)]
-    return [group[-1] for group in group_by_device(crossbars)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,32 +30,17 @@ from aimc_robust.training.fabric import Machine
 CHANCE_FACTOR = 1.5  # an accuracy below this multiple of chance is reported
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Options of an evaluation that change no number.
-
-    Attributes:
-        jobs: Processes, as for `ar.evaluate`.
-        batch_size: Images per batch.
-        metrics: Name -> further metric.
-        attribution_chips: Chips per variant of the error attribution; None: no attribution.
-        prediction_chips: Chips of the Monte Carlo evaluation beside the loss prediction; None: no prediction.
-    """
-
-    jobs: int | None = None
-    batch_size: int = EVALUATION_BATCH_SIZE
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
-    attribution_chips: int | None = None
-    prediction_chips: int | None = None
-
-
 def evaluate_models(
     spec: EvaluationSpec,
     networks: Sequence[nn.Module],
     data: DataSet,
     folder: Path,
     *,
-    options: RunOptions | None = None,
+    jobs: int | None = None,
+    batch_size: int = EVALUATION_BATCH_SIZE,
+    metrics: Mapping[str, Metric] | None = None,
+    attribution_chips: int | None = None,
+    prediction_chips: int | None = None,
     progress: ExperimentProgress | None = None,
     notes: Sequence[str] = (),
 ) -> EvaluationResults:
@@ -65,14 +49,9 @@ def evaluate_models(
     Finished chips are not evaluated again: after any interruption the same call continues, and ends with the numbers of
     an uninterrupted run. A call with more chips adds them.
 
-    Args:
-        spec: The spec.
-        networks: The networks with trained weights, in the order of `spec.models`.
-        data: The test images.
-        folder: The results folder; created if it does not exist.
-        options: Number of processes and explanations.
-        progress: Callbacks.
-        notes: Remarks for the report.
+    `networks` have the trained weights of `spec.models`, in their order; `notes` are remarks for the report. Where
+    `attribution_chips` or `prediction_chips` is given, the loss is attributed with so many chips per variant of a
+    crossbar, or predicted beside a Monte Carlo evaluation of so many chips.
 
     Raises:
         DataError: if the labels do not fit the outputs.
@@ -80,31 +59,40 @@ def evaluate_models(
         ResultsError: if the folder holds other results, is locked, or is not writable.
         WorkerError: if a worker process fails.
     """
-    options, progress = options or RunOptions(), progress or ExperimentProgress()
+    progress, metrics = progress or ExperimentProgress(), metrics or {}
     targets = spec.build_targets()
     analog_part = coverage(networks[0], data.example).summary()
-    dry_run_warnings = _dry_run(networks[0], data, targets, options)
+    dry_run_warnings = _dry_run(networks[0], data, targets)
+    if metrics:  # on all images: some metrics need every class
+        measure(networks[0].eval(), data.batches("test", batch_size), metrics)
     with lock_folder(folder), warnings.catch_warnings():
         for text in dry_run_warnings:  # once is enough
             warnings.filterwarnings("ignore", message=re.escape(text))
         results = EvaluationResults.create(folder, spec)
-        results.record_environment(_environment(options.jobs))
+        results.record_environment(_environment(jobs))
         results.record_coverage(analog_part)
         progress.started(
             ExperimentSize(trials=len(networks), targets=len(targets), coverage=analog_part, pilot=results.pilot)
         )
-        remarks = _Remarks(results, progress)
-        remarks.add([*notes, *dry_run_warnings])
+        remarks: list[str] = []
+
+        def remark(texts: Sequence[str]) -> None:  # shown at once, and stored for the report
+            remarks.extend(texts)
+            results.write_json_file(NOTES, remarks)
+            for text in texts:
+                progress.note(text)
+
+        remark([*notes, *dry_run_warnings])
         runners = [
             TargetRunner(
                 results=results,
                 trial=trial,
                 model=network,
                 data=data,
-                batch_size=options.batch_size,
-                jobs=options.jobs,
+                batch_size=batch_size,
+                jobs=jobs,
                 precision=spec.precision,
-                metrics=options.metrics,
+                metrics=metrics,
             )
             for trial, network in zip(spec.trials, networks, strict=True)
         ]
@@ -114,55 +102,33 @@ def evaluate_models(
                 accuracies = runner.run(target, progress)
                 means[target.name] = sum(accuracies) / len(accuracies)
                 if isinstance(target, DigitalTarget):
-                    remarks.add(_near_chance(runner, accuracies[0]))
+                    remark(_near_chance(runner, accuracies[0]))
                 elif spec.precision is not None:
                     note = cap_note(list(accuracies), spec.precision)
-                    remarks.add([f"{runner.trial} on {target.name}: {note} (more --chips)."] if note else [])
+                    remark([f"{runner.trial} on {target.name}: {note} (more --chips)."] if note else [])
             progress.finished(runner.trial, means)
         results.write_tables()
-        explained = _first_of_each_label(runners)
-        if options.attribution_chips is not None:
-            remarks.add(attribute_models(explained, options.attribution_chips, progress))
-        if options.prediction_chips is not None:
-            remarks.add(predict_models(explained, options.prediction_chips, progress))
+        firsts = {runner.trial.model: runner for runner in reversed(runners)}  # the first of each label
+        explained = [runner for runner in runners if runner is firsts[runner.trial.model]]
+        if attribution_chips is not None:
+            remark(attribute_models(explained, attribution_chips, progress))
+        if prediction_chips is not None:
+            remark(predict_models(explained, prediction_chips, progress))
         results.write_tables()
     return results
-
-
-def _first_of_each_label(runners: Sequence[TargetRunner]) -> list[TargetRunner]:
-    firsts: dict[str, TargetRunner] = {}
-    for runner in runners:
-        firsts.setdefault(runner.trial.model, runner)
-    return list(firsts.values())
 
 
 def _near_chance(runner: TargetRunner, accuracy: float) -> list[str]:
     """Return a remark if digital weights score near chance."""
     chance = 100.0 / runner.data.classes
-    if accuracy >= CHANCE_FACTOR * chance:
-        return []
-    return [
+    remark = (
         f"{runner.trial} scores {accuracy:.1f} % with digital weights, near chance ({chance:.1f} %): check that "
         "weights, normalization and order of classes are those of its training."
-    ]
+    )
+    return [remark] if accuracy < CHANCE_FACTOR * chance else []
 
 
-@dataclass
-class _Remarks:
-    """Remarks for the user: shown at once, and stored for the report."""
-
-    results: EvaluationResults
-    progress: ExperimentProgress
-    texts: list[str] = field(default_factory=list)
-
-    def add(self, texts: Sequence[str]) -> None:
-        self.texts += texts
-        self.results.write_json_file(NOTES, self.texts)
-        for text in texts:
-            self.progress.note(text)
-
-
-def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget], options: RunOptions) -> list[str]:
+def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget]) -> list[str]:
     """Evaluate two images under every target, so that errors surface at once.
 
     Returns the warnings, such as that of a time outside the range that a card's source covers.
@@ -171,9 +137,6 @@ def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         dry_run_targets(targets, model, (data.example, extremes))
-    if options.metrics:
-        images = data.batches("test", options.batch_size)
-        measure(model.eval(), images, options.metrics)  # on all images: some metrics need every class
     return list(dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning))
 
 

@@ -19,8 +19,7 @@ from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.metrics import Batch
-from aimc_robust.models.registry import build_model
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec, build_model
 from aimc_robust.targets.target import CrossbarTarget, Target
 from aimc_robust.training.fabric import Machine, check_even_split
 

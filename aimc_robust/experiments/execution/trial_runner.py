@@ -13,10 +13,9 @@ from torch import nn
 
 from aimc_robust.analysis.diagnostics import Diagnostics
 from aimc_robust.data.dataset import DataSet
-from aimc_robust.data.in_memory import Images
 from aimc_robust.data.loading import load_data
 from aimc_robust.data.spec import DataSpec
-from aimc_robust.data.streaming import StreamedImages
+from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import DivergenceError, is_out_of_memory
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.model_cache import training_folder
@@ -93,7 +92,7 @@ class TrialRunner:
         self.machine = self.context.machine
         self._fabrics: dict[str, Fabric] = {}
         self._data_sets: list[tuple[DataSpec, DataSet]] = []
-        self._images: tuple[DataSpec, Images | StreamedImages] | None = None
+        self._images: tuple[DataSpec, TrainingSet] | None = None
 
     # Shared resources ---------------------------------------------------------------------------------------------
 
@@ -115,7 +114,7 @@ class TrialRunner:
             self._data_sets = [*self._data_sets[-MAX_DATA_SETS + 1 :], (spec, data)]
         return data
 
-    def images(self, spec: DataSpec) -> Images | StreamedImages:
+    def images(self, spec: DataSpec) -> TrainingSet:
         """Return the training images of a data set with augmentation; the last ones are kept in memory."""
         if self._images is None or self._images[0] != spec:
             self._images = None  # free the memory of the previous images first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from torch import nn
@@ -11,47 +12,32 @@ from aimc_robust.data.dataset import DataSet
 from aimc_robust.evaluation.equivalent_noise import equivalent_sigma
 from aimc_robust.evaluation.layer_errors import layer_errors
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.targets.target import CrossbarTarget
 
 BATCH_SIZE = 500
 CHIPS = 20  # the interval of sigma shows whether they are enough
 
 
 def measure_device(
-    model: nn.Module, data: DataSet, crossbar: Crossbar, *, time_s: float, chip_seed: int, jobs: int | None
+    model: nn.Module, data: DataSet, device: CrossbarTarget, *, chip_seed: int, jobs: int | None
 ) -> dict[str, Any]:
     """Measure the errors of a device on a trained model and its validation images.
-
-    Args:
-        model: The trained model.
-        data: Its data set.
-        crossbar: The device.
-        time_s: Time since programming [s].
-        chip_seed: Root seed of the chips.
-        jobs: Processes, as for `ar.evaluate`.
 
     Returns:
         Plain values: the equivalent sigma (`sigma`, its interval `low` to `high`, `identified`, `reason`, `rms`),
         accuracies [percent], and `layers`, a list of rows of `layer_errors`.
     """
+    crossbar, time_s = device.crossbar, device.time_s
     deployment = calibrate_deployment(model, crossbar, Deployment(), [data.split("training")[0][:BATCH_SIZE]])
-    layers = layer_errors(model, crossbar, time_s=time_s)
+    conditions: dict[str, Any] = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment, "jobs": jobs}
     batches = data.batches("validation", BATCH_SIZE)
-    equivalent = equivalent_sigma(
-        model,
-        batches,
-        crossbar,
-        chips=CHIPS,
-        chip_seed=chip_seed,
-        time_s=time_s,
-        deployment=deployment,
-        jobs=jobs,
-    )
+    equivalent = equivalent_sigma(model, batches, crossbar, chips=CHIPS, **conditions)
+    layers = layer_errors(model, crossbar, time_s=time_s)
     return {
         "sigma": equivalent.sigma,
-        "low": _finite_or_none(equivalent.low),
-        "high": _finite_or_none(equivalent.high),
+        "low": equivalent.low if math.isfinite(equivalent.low) else None,
+        "high": equivalent.high if math.isfinite(equivalent.high) else None,
         "identified": equivalent.identified,
         "reason": equivalent.reason,
         "device_accuracy": equivalent.device.mean,
@@ -62,7 +48,3 @@ def measure_device(
         "images": len(data.split("validation")[1]),
         "layers": json.loads(layers.to_json(orient="records")),
     }
-
-
-def _finite_or_none(value: float) -> float | None:
-    return value if abs(value) < float("inf") else None

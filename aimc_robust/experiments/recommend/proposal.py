@@ -15,7 +15,6 @@ SIGMA_FACTOR = 1.5
 LARGE_SIGMA_FACTOR = 2.5
 RWP_RAMP, SAM_RAMP = 0.55, 0.25  # lengths as a fraction of the run: the paper's App. H.2
 RHO = 0.5  # above the best constant of Table 2 (0.3), as App. H.2 recommends for ramped strengths
-SIGNIFICANT_DIGITS = 3
 ROUNDING = 1e-6  # of the largest weight: errors that floating-point arithmetic alone causes
 
 
@@ -42,42 +41,39 @@ class Proposal:
 
 
 def propose(sigma: float, *, identified: bool = True) -> Proposal:
-    """Propose a method for a device whose errors act like Gaussian filter_max noise.
+    """Propose a method for a device whose errors act like Gaussian filter_max noise of strength `sigma`.
 
-    Args:
-        sigma: Strength of that noise, see `evaluation.equivalent_noise.equivalent_sigma`.
-        identified: Whether sigma follows from accuracies; otherwise it is the root mean square error.
-
-    Raises:
-        InputError: if sigma is no more than rounding.
+    Either sigma is `identified`: it follows from accuracies. Or it is the root mean square error.
     """
     require_finite("sigma", sigma)
     if sigma <= ROUNDING:
         raise InputError(
             f"a device without errors needs no robust training; sigma = {sigma:.2g} is within floating-point rounding."
         )
-    matched, proposed, large = (_round(factor * sigma) for factor in (1.0, SIGMA_FACTOR, LARGE_SIGMA_FACTOR))
+    factors = (1.0, SIGMA_FACTOR, LARGE_SIGMA_FACTOR)
+    matched, proposed, large = (float(f"{factor * sigma:.3g}") for factor in factors)
     ramp = {"shape": "quadratic", "fraction": RWP_RAMP}
-    methods: dict[str, dict[str, Any]] = {
-        "sgd": {},
-        f"rwp-{matched:g}": {"kind": "rwp", "sigma": matched},
-        f"rwp-{proposed:g}": {"kind": "rwp", "sigma": proposed},
-        f"rwp-{proposed:g}-ramp": {"kind": "rwp", "sigma": proposed, "ramp": ramp},
-        f"rwp-{large:g}-ramp": {"kind": "rwp", "sigma": large, "ramp": ramp},
-        f"m-rwp-{proposed:g}": {"kind": "m-rwp", "sigma": proposed},
-        "sam-ramp": {"kind": "sam", "rho": RHO, "ramp": {"shape": "quadratic", "fraction": SAM_RAMP}},
-    }
-    questions = {
-        "sgd": "does robust training pay on this device",
-        f"rwp-{matched:g}": "is more noise in training than in the device better (Theorem 4.1)",
-        f"rwp-{proposed:g}": "does the ramp help",
-        f"rwp-{proposed:g}-ramp": "is random perturbation better",
-        f"rwp-{large:g}-ramp": "is still more noise better",
-        f"m-rwp-{proposed:g}": "is it worth twice the cost to mix in the clean gradient",
-        "sam-ramp": "is the worst direction better than random ones",
+    candidates: dict[str, tuple[dict[str, Any], str]] = {
+        "sgd": ({}, "does robust training pay on this device"),
+        f"rwp-{matched:g}": (
+            {"kind": "rwp", "sigma": matched},
+            "is more noise in training than in the device better (Theorem 4.1)",
+        ),
+        f"rwp-{proposed:g}": ({"kind": "rwp", "sigma": proposed}, "does the ramp help"),
+        f"rwp-{proposed:g}-ramp": ({"kind": "rwp", "sigma": proposed, "ramp": ramp}, "is random perturbation better"),
+        f"rwp-{large:g}-ramp": ({"kind": "rwp", "sigma": large, "ramp": ramp}, "is still more noise better"),
+        f"m-rwp-{proposed:g}": (
+            {"kind": "m-rwp", "sigma": proposed},
+            "is it worth twice the cost to mix in the clean gradient",
+        ),
+        "sam-ramp": (
+            {"kind": "sam", "rho": RHO, "ramp": {"shape": "quadratic", "fraction": SAM_RAMP}},
+            "is the worst direction better than random ones",
+        ),
     }
     label = "sam-ramp" if sigma < SAM_LIMIT else f"rwp-{proposed:g}-ramp"
-    questions.pop(label)
+    methods = {name: table for name, (table, _) in candidates.items()}
+    questions = {name: question for name, (_, question) in candidates.items() if name != label}
     return Proposal(label, _reasons(sigma, proposed, identified), methods, questions)
 
 
@@ -103,7 +99,3 @@ def _reasons(sigma: float, proposed: float, identified: bool) -> tuple[str, ...]
         f"With a quadratic ramp over the first {100 * RWP_RAMP:g} % of the updates (Table 3, App. H.2).",
         length,
     )
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")

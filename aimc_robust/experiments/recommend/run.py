@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,14 @@ from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.recommend.measurement import measure_device
 from aimc_robust.experiments.recommend.proposal import Proposal, propose
-from aimc_robust.experiments.recommend.sweep import BASELINE, reuse_baseline, run_sweep, sweep_spec
 from aimc_robust.experiments.recommend.verdict import Verdict, judge
 from aimc_robust.experiments.results.summary import group_estimates
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.io.atomic import atomic_write, read_json
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.pretrained import load_weights, read_weights
@@ -31,6 +31,7 @@ from aimc_robust.targets.target import CrossbarTarget
 from aimc_robust.training.resumption import FINISHED
 
 MEASUREMENT, RECOMMENDATION = "measurement.json", "advice.json"
+BASELINE, MODELS = "baseline", "models"  # subfolders: the trained baseline, and models that it shares with the sweep
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,6 @@ def recommend(
     sweep: bool = True,
     jobs: int | None = None,
     progress: ExperimentProgress | None = None,
-    on_status: Callable[[str], None] = lambda text: None,
 ) -> Recommendation:
     """Recommend a training method so that the model of `spec` keeps its accuracy on a device.
 
@@ -89,13 +89,12 @@ def recommend(
         folder: The results folder. The same call continues after an interruption.
         data_folder: Where relative data paths start.
         weights: File of trained weights to measure on; None: train with plain SGD first.
-        seeds: Number of training seeds of the sweep; None: the spec's.
-        epochs: Epochs of each training; None: the spec's.
-        chips: Chips per model of the sweep; None: the spec's.
+        seeds: Number of training seeds of the sweep; None: the spec's, as of `epochs` and `chips`.
+        epochs: Epochs of each training.
+        chips: Chips per model of the sweep.
         sweep: False stops after the proposal.
         jobs: Processes of the measurement.
-        progress: Callbacks of the comparisons.
-        on_status: Called with a line about each step.
+        progress: Callbacks of the comparisons; each step is a note.
 
     Raises:
         InputError: if the target is no device, or the baseline cannot be trained.
@@ -118,30 +117,27 @@ def recommend(
         raise ResultsError(f"{folder} holds the recommendation of another question; give --out another folder.")
     if measurement is None:
         if weights is None:
-            model = _train_baseline(spec, data, folder / "baseline", data_folder, epochs, progress)
+            model = _train_baseline(spec, data, folder, data_folder, epochs, progress)
         else:
-            model = _load_model(spec, data, weights)
-        on_status(f"measuring the errors of {device.name} on {'the trained model' if weights is None else weights}")
-        errors = measure_device(model, data, device.crossbar, time_s=device.time_s, chip_seed=spec.chip_seed, jobs=jobs)
+            model = build_model(spec.model, data, seed=0)
+            load_weights(model, read_weights(weights), source=str(weights))
+        progress.note(f"measuring the errors of {device.name} on {weights or 'the trained model'}")
+        errors = measure_device(model.eval(), data, device, chip_seed=spec.chip_seed, jobs=jobs)
         measurement = {"question": identity, **errors}
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))
     proposal = propose(measurement["sigma"], identified=measurement["identified"])
     verdict = None
     if sweep:
-        on_status(f"proposal: {proposal.label}; a sweep of {len(proposal.methods)} methods judges it")
-        judging_spec = sweep_spec(spec, target, proposal.methods, seeds=seeds, epochs=epochs, chips=chips)
-        reuse_baseline(folder / "baseline", folder / "sweep", judging_spec)
-        results = run_sweep(judging_spec, folder / "sweep", data_folder=data_folder, progress=progress)
-        verdict = judge(proposal.label, BASELINE, device.name, group_estimates(results.table()))
+        progress.note(f"proposal: {proposal.label}; a sweep of {len(proposal.methods)} methods judges it")
+        judging_spec = _sweep_spec(spec, target, proposal.methods, seeds=seeds, epochs=epochs, chips=chips)
+        compared = compare(
+            judging_spec, folder / "sweep", data_folder=data_folder, model_cache=folder / MODELS, progress=progress
+        )
+        verdict = judge(proposal.label, "sgd", device.name, group_estimates(compared.results.table()))
     recommendation = Recommendation(folder, device.name, measurement, proposal, verdict)
     atomic_write(folder / RECOMMENDATION, json.dumps(_as_json(recommendation), indent=1))
     return recommendation
-
-
-def target_name(target: Any) -> str:
-    """Return the name of a target of a spec."""
-    return build_target(target).name
 
 
 def _train_baseline(
@@ -152,22 +148,50 @@ def _train_baseline(
     epochs: int | None,
     progress: ExperimentProgress,
 ) -> nn.Module:
-    baseline_spec = sweep_spec(spec, "digital", {BASELINE: {}}, seeds=1, epochs=epochs, chips=1)
-    results = run_sweep(baseline_spec, folder, data_folder=data_folder, progress=progress)
-    trial = Trial(BASELINE, baseline_spec.train_seeds[0])
+    """Train the model with plain SGD; the sweep finds it among the shared models."""
+    baseline_spec = _sweep_spec(spec, "digital", {"sgd": {}}, seeds=1, epochs=epochs, chips=1)
+    results = compare(
+        baseline_spec, folder / BASELINE, data_folder=data_folder, model_cache=folder / MODELS, progress=progress
+    ).results
+    trial = Trial("sgd", baseline_spec.train_seeds[0])
     reason = results.failure(trial)
     if reason is not None:
         raise InputError(f"the model cannot be trained with plain SGD: {reason}. Correct the spec's training settings.")
     model = build_model(spec.model, data, seed=trial.train_seed)
     tensors, _ = read_checkpoint(results.run_folder(trial) / FINISHED)
     model.load_state_dict(tensors)
-    return model.eval()
+    return model
 
 
-def _load_model(spec: ComparisonSpec, data: DataSet, weights: Path) -> nn.Module:
-    model = build_model(spec.model, data, seed=0)
-    load_weights(model, read_weights(weights), source=str(weights))
-    return model.eval()
+def _sweep_spec(
+    spec: ComparisonSpec,
+    target: Any,
+    methods: dict[str, dict[str, Any]],
+    *,
+    seeds: int | None,
+    epochs: int | None,
+    chips: int | None,
+) -> ComparisonSpec:
+    """Return a spec that compares `methods` on a device and with digital weights; all else is that of `spec`.
+
+    Its seeds are the spec's first ones, then further ones.
+    """
+    values = spec.model_dump(mode="json", exclude_none=True)
+    if seeds is not None:
+        known = spec.train_seeds
+        further = [seed for seed in range(seeds + max(known) + 1) if seed not in known]
+        values["train_seeds"] = [*known, *further][:seeds]
+    if epochs is not None:
+        values["training"] = {**values["training"], "epochs": epochs}
+    values |= {
+        "name": f"{spec.name[:60]}-advice",
+        "question": "Does the proposed training keep the most accuracy on this device?",
+        "chips": chips or spec.chips,
+        "targets": ["digital"] if target == "digital" else ["digital", target],
+        "methods": methods,
+    }
+    values.pop("diagnostics", None)
+    return spec_from_dict(values)
 
 
 def _measurement_identity(
@@ -181,21 +205,16 @@ def _measurement_identity(
         "weights": None if weights is None else read_weights(weights).id,
         "first": spec.train_seeds[0] if weights is None else None,
     }
-    identity: dict[str, Any] = json.loads(json.dumps(values))
-    return identity
+    return json.loads(json.dumps(values))
 
 
 def _as_json(recommendation: Recommendation) -> dict[str, Any]:
     proposal, verdict = recommendation.proposal, recommendation.verdict
-    return {
-        "target": recommendation.target,
-        "proposal": {"label": proposal.label, "settings": proposal.settings, "reasons": list(proposal.reasons)},
-        "verdict": None
-        if verdict is None
-        else {
-            "word": verdict.judgement,
-            "sentence": verdict.sentence,
-            "best": verdict.best,
-            "comparisons": json.loads(verdict.table.to_json(orient="records")),
-        },
+    judged = verdict and {
+        "word": verdict.judgement,
+        "sentence": verdict.sentence,
+        "best": verdict.best,
+        "comparisons": json.loads(verdict.table.to_json(orient="records")),
     }
+    proposed = {"label": proposal.label, "settings": proposal.settings, "reasons": list(proposal.reasons)}
+    return {"target": recommendation.target, "proposal": proposed, "verdict": judged}

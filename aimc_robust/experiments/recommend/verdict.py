@@ -34,16 +34,11 @@ class Verdict:
 
 
 def judge(proposal: str, baseline: str, target: str, estimates: Mapping[tuple[str, str], AccuracyEstimate]) -> Verdict:
-    """Compare the proposal with every rival on the device, on the same chips.
+    """Compare the proposal with every rival on the device, on the same chips; `estimates` are by (label, target).
 
     `confirmed`: above the baseline, and below no rival. `refuted`: below the baseline or some rival. Both require
-    differences that are settled among all rows of the table; anything else is `not settled`.
-
-    Args:
-        proposal: Label of the proposed method.
-        baseline: Label of the baseline.
-        target: Name of the device's target.
-        estimates: (label, target) -> estimate. Methods without one, such as those that diverged, are ignored.
+    differences that are settled among all rows of the table; anything else is `not settled`. Methods without an
+    estimate, such as those that diverged, are ignored.
     """
     labels = [label for label, name in estimates if name == target]
     means = {label: estimates[label, target].mean for label in labels}

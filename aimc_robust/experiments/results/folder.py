@@ -28,9 +28,8 @@ from aimc_robust.experiments.results.summary import group_estimates
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.hardware.config.ranges import ConverterRanges
-from aimc_robust.io.atomic import Row, append_rows, atomic_write, damaged, read_rows
+from aimc_robust.io.atomic import Row, RowFile, append_rows, atomic_write, damaged, read_rows
 from aimc_robust.io.csv_text import csv_text
-from aimc_robust.io.row_file import RowFile
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.targets.target import Target
 

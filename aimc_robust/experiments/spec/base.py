@@ -14,13 +14,7 @@ from aimc_robust.targets.target import Target
 
 
 class ExperimentSpec(StrictModel):
-    """Trained models x targets x chips.
-
-    Attributes:
-        kind: `comparison` or `evaluation`: distinguishes the stored files.
-        chip_seed: Root seed of the simulated chips.
-        chips: Chips per model and target.
-    """
+    """Trained models x targets x chips. `kind` distinguishes stored files, `chip_seed` is the chips' root seed."""
 
     kind: str
     chip_seed: int = 0

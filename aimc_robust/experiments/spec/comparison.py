@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import itertools
-import re
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
 from aimc_robust.analysis.diagnostics import DiagnosticsConfig
 from aimc_robust.data.spec import LOCATION_FIELDS, DataSpec
-from aimc_robust.errors import short_repr
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.experiments.spec.inheritance import deep_merge
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.experiments.spec.methods import OVERRIDES, MethodEntry, TrainingTable
-from aimc_robust.io.table_model import Table, as_validation_error, table_model
+from aimc_robust.io.table_model import as_validation_error, table_model
 from aimc_robust.io.toml import parse
 from aimc_robust.io.user_code import is_reference
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.entries import Entry
-from aimc_robust.targets.target import NAME, Target
+from aimc_robust.targets.target import NAME, Target, require_name
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.recipe import recipe_fingerprint
@@ -32,19 +30,7 @@ from aimc_robust.training.recipe import recipe_fingerprint
 # Keys that change no number: diagnostics only observe a training, the others describe the spec.
 DESCRIPTIVE_KEYS = frozenset({"diagnostics", "question", "report_sections", "scale", "multiply", "overrides"})
 
-if TYPE_CHECKING:
-    DiagnosticsTable = Table
-else:
-    DiagnosticsTable = table_model(DiagnosticsConfig, "DiagnosticsTable", fixed={"seed": 0})
-
-
-def _check_label(label: str) -> str:
-    if not re.fullmatch(NAME, label):
-        raise ValueError(f"a label is up to 80 letters, digits, '.', '_' and '-', got {short_repr(label)}")
-    return label
-
-
-Label = Annotated[str, pydantic.AfterValidator(_check_label)]
+Label = Annotated[str, pydantic.AfterValidator(lambda label: require_name("a label", label, reserved=""))]
 
 
 class ComparisonSpec(ExperimentSpec):
@@ -84,7 +70,7 @@ class ComparisonSpec(ExperimentSpec):
     model: ModelSpec
     training: TrainingTable
     methods: dict[Label, MethodEntry] = pydantic.Field(min_length=1)
-    diagnostics: DiagnosticsTable | None = None
+    diagnostics: table_model(DiagnosticsConfig, "DiagnosticsTable", fixed={"seed": 0}) | None = None  # type: ignore[valid-type]
     report_sections: list[str] = pydantic.Field(default_factory=list)
     scale: str | None = None
     multiply: dict[str, float] = pydantic.Field(default_factory=dict)
@@ -140,13 +126,11 @@ class ComparisonSpec(ExperimentSpec):
 
     def config(self) -> TrainingConfig:
         """Return the training configuration that all methods share."""
-        config: TrainingConfig = self.training.build()
-        return config
+        return self.training.build()
 
     def config_of(self, label: str) -> TrainingConfig:
         """Return the training configuration of the method `label`."""
-        config: TrainingConfig = parse(self._merged(label, "training"), TrainingTable, source="training").build()
-        return config
+        return parse(self._merged(label, "training"), TrainingTable, source="training").build()
 
     def data_of(self, label: str) -> DataSpec:
         """Return the data set of the method `label`."""
@@ -159,8 +143,7 @@ class ComparisonSpec(ExperimentSpec):
     def _merged(self, label: str, table: str) -> dict[str, Any]:
         """Return the keys of a table of the spec with those that the method overrides."""
         common = {table: getattr(self, table).model_dump(mode="json")}
-        merged: dict[str, Any] = deep_merge(common, self.overrides_of(label))[table]
-        return merged
+        return deep_merge(common, self.overrides_of(label))[table]
 
     def overrides_of(self, label: str) -> dict[str, dict[str, Any]]:
         """Return the keys of `data`, `model` and `training` that the method `label` overrides."""
@@ -174,8 +157,7 @@ class ComparisonSpec(ExperimentSpec):
 
     def method(self, label: str, *, seed: int) -> Method:
         """Build the method `label`. `seed` is the root of its random draws."""
-        method: Method = self.methods[label].build(seed=seed)
-        return method
+        return self.methods[label].build(seed=seed)
 
     def build_targets(self) -> list[Target]:
         """Build the targets, in the order of the spec."""
@@ -183,10 +165,7 @@ class ComparisonSpec(ExperimentSpec):
 
     def build_diagnostics(self) -> DiagnosticsConfig | None:
         """Return what is measured after each epoch, with the same images and draws for every training, or None."""
-        if self.diagnostics is None:
-            return None
-        config: DiagnosticsConfig = self.diagnostics.build(seed=self.data_seed)
-        return config
+        return None if self.diagnostics is None else self.diagnostics.build(seed=self.data_seed)
 
     def recipe(self, label: str, seed: int) -> str:
         """Return the fingerprint of the training of a method and seed: its key in a shared model folder.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,25 +17,18 @@ from aimc_robust.evaluation.evaluate import check_precision
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.io.toml import StrictModel
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.command_line import deployable
 from aimc_robust.targets.entries import Entry
-from aimc_robust.targets.target import NAME, DeployableTarget, DigitalTarget, as_name
+from aimc_robust.targets.target import NAME, DeployableTarget, DigitalTarget, as_name, require_name
 
 # File names that say nothing about the model; the name of the folder is the label instead.
 GENERIC_STEMS = ("checkpoint", "model", "best", "last", "weights", "pytorch_model")
 
 
 class TrainedModel(StrictModel):
-    """One file of trained weights. Models of one label share a recipe and differ by their seed.
-
-    Attributes:
-        label: Name of the recipe.
-        seed: Number of the model among those of its label.
-        file: Path of the weights.
-        id: Hash of the file.
-    """
+    """One file of trained weights and its hash `id`. Models of one label share a recipe and differ by their seed."""
 
     label: str = pydantic.Field(pattern=NAME)
     seed: int
@@ -49,15 +42,9 @@ class TrainedModel(StrictModel):
 
 
 class ImagesInfo(StrictModel):
-    """Name and identity of the test images.
+    """The test images: the name that they were loaded by, a hash `id` of their content, and what else a report says.
 
-    Attributes:
-        name: The name that they were loaded by.
-        id: Hash of their content.
-        count: Number of images.
-        classes: Number of classes.
-        normalization: How they are normalized, as text.
-        calibrated_on: The images that converter ranges and compensations are estimated on, as text.
+    `calibrated_on` tells the images that converter ranges and compensations are estimated on.
     """
 
     name: str
@@ -70,14 +57,8 @@ class ImagesInfo(StrictModel):
 
 def describe_images(data: DataSet) -> ImagesInfo:
     """Return the name and identity of test images."""
-    return ImagesInfo(
-        name=data.name,
-        id=data.id,
-        count=data.count,
-        classes=data.classes,
-        normalization=data.normalization,
-        calibrated_on=data.calibration_source,
-    )
+    facts = {key: getattr(data, key) for key in ("name", "id", "count", "classes", "normalization")}
+    return ImagesInfo(**facts, calibrated_on=data.calibration_source)
 
 
 class EvaluationSpec(ExperimentSpec):
@@ -126,53 +107,44 @@ class EvaluationSpec(ExperimentSpec):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for a run to continue in a folder; paths of weights and images may differ."""
-        return self.model_dump(
-            mode="json",
-            exclude={
-                "chips": True,
-                "precision": True,
-                "threshold": True,
-                "models": {"__all__": {"file"}},
-                "images": {"name"},
-            },
-        )
+        paths: dict[str, Any] = {"models": {"__all__": {"file"}}, "images": {"name"}}
+        return self.model_dump(mode="json", exclude={"chips": True, "precision": True, "threshold": True} | paths)
 
 
 def parse_models(arguments: Sequence[str], ids: Sequence[str]) -> list[TrainedModel]:
-    """Parse models from arguments `FILE` or `LABEL=FILE`. A repeated label is another seed of the same recipe.
+    """Parse models from arguments `FILE` or `LABEL=FILE`, with the hash of each file.
 
-    Args:
-        arguments: The arguments.
-        ids: Hash of each file.
+    A repeated label is another seed of the same recipe.
 
     Raises:
-        InputError: if a label is invalid, or a file is given twice under one label.
+        InputError: if a label is invalid, a file is given twice under one label, or two files name the same model.
     """
-    counts: Counter[str] = Counter()
     models: list[TrainedModel] = []
     for argument, file_id in zip(arguments, ids, strict=True):
-        label, path = split_label(argument)
-        if not re.fullmatch(NAME, label) or label == "digital":
-            raise InputError(
-                f"a label is up to 80 letters, digits, '.', '_' and '-', got {label!r}; give LABEL=FILE, such as "
-                f"rwp={path}."
-            )
-        if any(model.label == label and model.id == file_id for model in models):
+        label, seed, path = split_argument(argument)
+        require_name(f"the label of a model, as in LABEL=FILE such as rwp={path},", label)
+        others = {model.seed: model for model in models if model.label == label}
+        if any(model.id == file_id for model in others.values()):
             raise InputError(f"{path} is given twice under {label!r}; each trained model counts once.")
-        models.append(TrainedModel(label=label, seed=counts[label], file=str(path), id=file_id))
-        counts[label] += 1
+        if seed in others:
+            raise InputError(f"{others[seed].file} and {path} are both {Trial(label, seed)}; give each as LABEL=FILE.")
+        if seed is None:
+            seed = next(number for number in itertools.count() if number not in others)
+        models.append(TrainedModel(label=label, seed=seed, file=str(path), id=file_id))
     return models
 
 
-def split_label(argument: str) -> tuple[str, Path]:
-    """Split `LABEL=FILE` into (label, path). The label of a bare FILE is its stem.
+def split_argument(argument: str) -> tuple[str, int | None, Path]:
+    """Split `FILE` or `LABEL=FILE` into (label, training seed or None, path).
 
-    A stem such as `checkpoint` names no model; the label is then the name of the folder.
+    The label of a bare FILE is its stem, or the name of the folder if a stem such as `checkpoint` names no model.
+    `rwp-seed0`, as `compare` names folders, is seed 0 of `rwp`.
     """
     label, sign, file = argument.partition("=")
     if sign and "/" not in label:
-        return label, Path(file)
+        return label, None, Path(file)
     path = Path(argument)
     folder = path.resolve().parent.name
-    name = folder if path.stem.lower() in GENERIC_STEMS and folder else path.stem
-    return as_name(name, "model"), path
+    name = as_name(folder if path.stem.lower() in GENERIC_STEMS and folder else path.stem, "model")
+    trial = re.fullmatch(r"(.+)-seed(\d{1,18})", name)
+    return (trial[1], int(trial[2]), path) if trial else (name, None, path)

@@ -10,8 +10,7 @@ import tomli_w
 
 from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.experiments.spec.sweeps import expand_methods, scale_strengths
-from aimc_robust.io.toml import read_values
-from aimc_robust.io.toml_values import parse_setting
+from aimc_robust.io.toml import parse_setting, read_values
 
 Values = dict[str, Any]
 REPLACED_TABLES = ("model", "ramp")  # keys of two different networks or ramps must not be mixed
@@ -27,13 +26,8 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
 
     Returns:
         The keys of a `ComparisonSpec`. `scale` and `overrides` are recorded among them.
-
-    Raises:
-        InputError: if a file is missing or not TOML, if files extend each other in a circle, or if an override has no
-            key or value.
-        UnknownNameError: if the spec has no such scale.
     """
-    values = _read_inherited(path, ())
+    values = _read_inherited(path)
     scales = values.get("scale", {})
     is_resolved = isinstance(scales, str)  # written by `resolved_toml`: strengths are multiplied already
     changes = [parse_setting(text) for text in overrides]
@@ -55,6 +49,12 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
         raise InputError(f"{path}: {error}") from None
 
 
+def scale_names(path: Path) -> list[str]:
+    """Return the names of the scales of a spec."""
+    scales = _read_inherited(path).get("scale")
+    return list(scales) if isinstance(scales, dict) else []
+
+
 def _scale_table(path: Path, scales: Any, scale: str) -> Values:
     if not isinstance(scales, dict) or scale not in scales:
         raise unknown_name(f"scale of {path}", scale, list(scales) if isinstance(scales, dict) else [])
@@ -68,26 +68,15 @@ def resolved_toml(path: Path, *, scale: str | None = None, overrides: Sequence[s
     """Return the spec as one TOML text that needs no other file but its data and cards.
 
     The author's own text is returned if it is complete. Otherwise inheritance, scale and overrides are written out.
-
-    Args:
-        path: The TOML file.
-        scale: See `read_spec`.
-        overrides: See `read_spec`.
-
-    Raises:
-        InputError: see `read_spec`.
-        UnknownNameError: see `read_spec`.
     """
-    text = path.read_text(encoding="utf-8-sig")
-    own = read_values(path, kind="spec")
-    if scale is None and not overrides and "extends" not in own:
-        return text
+    if scale is None and not overrides and "extends" not in read_values(path, kind="spec"):
+        return path.read_text(encoding="utf-8-sig")
     values = read_spec(path, scale=scale, overrides=overrides)
     changes = "".join([f" at scale {scale}" if scale else "", f" with {', '.join(overrides)}" if overrides else ""])
     return f"# {path.name}{changes}, written out whole by aimc-robust.\n{tomli_w.dumps(values)}"
 
 
-def _read_inherited(path: Path, children: tuple[Path, ...]) -> Values:
+def _read_inherited(path: Path, children: tuple[Path, ...] = ()) -> Values:
     """Merge the keys of the file over those of the file that it extends. `children` extend this file."""
     resolved = path.resolve()
     if resolved in children:
@@ -105,12 +94,7 @@ def _read_inherited(path: Path, children: tuple[Path, ...]) -> Values:
 def deep_merge(base: Values, override: Values, *, literal: bool = False) -> Values:
     """Return `base` updated with `override`: tables key by key, any other value replaced.
 
-    A table of REPLACED_TABLES that names another network or ramp replaces the whole table of `base`.
-
-    Args:
-        base: The lower layer.
-        override: The upper layer.
-        literal: Merge tables of REPLACED_TABLES too, key by key.
+    A table of REPLACED_TABLES that names another network or ramp replaces the whole table of `base`, unless `literal`.
     """
     result = dict(base)
     for key, value in override.items():

@@ -33,12 +33,5 @@ class LandscapeSpec(StrictModel):
         return Landscape(self.points, self.span)
 
     def selection(self, config: TrainingConfig) -> int:
-        """Return which of the epochs that training selects is at the center, as an index of `config.selections`.
-
-        Args:
-            config: The training configuration.
-
-        Raises:
-            InputError: if `selected_at` is no sigma of early stopping, or is missing where there are several.
-        """
+        """Return which of the epochs that training selects is at the center, see `select_epoch`."""
         return select_epoch(config, self.selected_at, None)

@@ -8,9 +8,8 @@ from typing import Any
 
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.experiments.spec.inheritance import read_spec
-from aimc_robust.io.toml import parse
-from aimc_robust.io.toml_values import check_values
+from aimc_robust.experiments.spec.inheritance import read_spec, scale_names
+from aimc_robust.io.toml import check_values, parse
 from aimc_robust.io.user_code import user_code as allow_user_code
 from aimc_robust.targets.build import self_contained_target
 
@@ -21,7 +20,7 @@ def load_spec(
     """Load the spec of a comparison from a TOML file.
 
     Inheritance, sweeps and device cards are resolved. The result needs no other file than the data, and does not
-    change when a card does.
+    change when a card does. Scales that are not applied are checked too, unless there are overrides.
 
     Args:
         path: The TOML file. Relative paths of cards start from its folder.
@@ -49,19 +48,17 @@ def load_spec(
         if not user_code:
             for label in spec.labels:
                 _ = spec.model_of(label).source_digest  # raises for a network of the user's own
+        for other in [] if overrides else scale_names(path):  # overrides may complete a spec, or fit one scale only
+            if other != scale:
+                spec_from_dict(read_spec(path, scale=other), source=f"{path}: scale.{other}", folder=path.parent)
     return spec
 
 
 def spec_from_dict(values: dict[str, Any], *, source: str = "spec", folder: Path = Path()) -> ComparisonSpec:
-    """Validate a spec that is given as a dictionary with the keys of the TOML file.
-
-    Args:
-        values: The keys of the spec.
-        source: Origin of the values, named in errors.
-        folder: Where relative paths of cards start.
+    """Validate a spec that is given as a dictionary with the keys of the TOML file, in `folder`.
 
     Raises:
-        InputError: if a key or value is invalid.
+        InputError: if a key or value is invalid; names `source` and the key.
     """
     check_values(values, source=source)
     values = dict(values)

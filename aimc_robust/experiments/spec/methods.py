@@ -9,7 +9,7 @@ import pydantic
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import InputError, require_whole
 from aimc_robust.io.table_model import Table, by_toml_type, partial_model, table_model
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.targets.build import build_target
 from aimc_robust.targets.entries import Entry
@@ -21,10 +21,9 @@ from aimc_robust.training.methods.registry import METHODS
 
 OVERRIDES = ("data", "model", "training")  # tables that a method may override
 
-if TYPE_CHECKING:
-    TrainingTable = Table
-else:
-    TrainingTable = table_model(TrainingConfig, "TrainingTable")
+
+class TrainingTable(table_model(TrainingConfig, "TrainingKeys")):  # type: ignore[misc]
+    """How models are trained: the fields of `TrainingConfig`."""
 
 
 class RampTable(table_model(Ramp, "RampKeys", partial=True)):  # type: ignore[misc]
@@ -60,19 +59,14 @@ class MethodTable(Table):
     training: table_model(TrainingConfig, "TrainingOverride", partial=True) | None = None  # type: ignore[valid-type]
 
     def build(self, **fixed: Any) -> Method:
-        """Return the method.
-
-        Args:
-            **fixed: `seed`, the root seed of its random draws.
-        """
+        """Return the method; `fixed` is `seed`, the root seed of its random draws."""
         options = self.arguments(without=("kind", "noise", *OVERRIDES))
         if isinstance(options.get("ramp"), str):
             options["ramp"] = Ramp(shape=options["ramp"])
         noise = getattr(self, "noise", None)
         if noise is not None:
             options["noise"] = _training_noise(noise)
-        method: Method = self.target(**options, **fixed)
-        return method
+        return self.target(**options, **fixed)
 
 
 def _training_noise(entry: Any) -> WeightNoise:

@@ -13,7 +13,7 @@ from aimc_robust.training.methods.registry import METHODS
 
 Schema = dict[str, Any]
 STORED_KEYS = ("kind", "overrides")  # written by the tool, in a results folder
-MERGED = ("DataSpec", "ModelSpec", "TrainingTable", "EarlyStopping", "PaperSpec")  # tables that files merge key by key
+MERGED = ("DataSpec", "ModelSpec", "TrainingTable", "EarlyStopping")  # tables that files merge key by key
 SWEEP = {
     "type": "object",
     "description": "One method per combination of values; keys may be dotted, and the label contains {key}.",
@@ -31,23 +31,21 @@ def spec_schema() -> Schema:
     for kind in METHODS:
         definitions[kind]["properties"]["sweep"] = SWEEP
     keys["methods"] = _methods()
-    if "PaperSpec" in definitions:
-        definitions["PaperSpec"]["properties"]["published"] = {"type": "string"}
     scale_keys = {key: value for key, value in keys.items() if key != "scale"}
     definitions["Scale"] = {"type": "object", "properties": scale_keys, "additionalProperties": False}
     extends = {"type": "string", "description": "Path of another spec, whose keys this file overrides."}
     scales = {"type": "object", "additionalProperties": {"$ref": "#/$defs/Scale"}}
     keys = {"extends": extends} | keys | {"scale": {"anyOf": [scales, {"type": "string"}]}}
-    whole: Schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Spec of a comparison by aimc-robust",
-        "type": "object",
-        "properties": keys,
-        "additionalProperties": False,
-        "$defs": definitions,
-    }
-    simplified: Schema = _any_of(whole)
-    return simplified
+    return _any_of(
+        {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": "Spec of a comparison by aimc-robust",
+            "type": "object",
+            "properties": keys,
+            "additionalProperties": False,
+            "$defs": definitions,
+        }
+    )
 
 
 def _methods() -> Schema:

@@ -18,13 +18,6 @@ def expand_methods(methods: Mapping[str, Any]) -> Values:
     """Replace each method with `sweep = { key = [values], ... }` by one method per combination of values.
 
     A key may be dotted (`ramp.updates`, `model.name`). `{key}` in the label is replaced by the value.
-
-    Args:
-        methods: Label -> table of a method.
-
-    Raises:
-        InputError: if a sweep has no values, if its label does not distinguish the combinations, or if a label is
-            there already.
     """
     expanded: Values = {}
     for label, table in methods.items():
@@ -79,14 +72,7 @@ def scale_strengths(values: Values, factors: Mapping[str, float]) -> Values:
     """Return a copy of a spec whose strengths are multiplied; labels and names stay.
 
     Strengths are rho, sigma or b of methods, of noises that are targets or that methods train with, and sigma of early
-    stopping and of `selected_at`.
-
-    Args:
-        values: The keys of a spec.
-        factors: One of STRENGTHS -> factor.
-
-    Raises:
-        InputError: if a factor has another key or is not a finite number.
+    stopping and of `selected_at`. `factors` maps some of STRENGTHS to factors.
     """
     if not isinstance(factors, Mapping):
         raise InputError(f"multiply must be a table of factors, such as {{ rho = 0.25 }}, got {factors!r}.")

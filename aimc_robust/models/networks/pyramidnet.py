@@ -11,11 +11,6 @@ class PyramidalUnit(nn.Module):
     """BatchNorm, 3x3 convolution, BatchNorm, ReLU, 3x3 convolution, BatchNorm (the paper's Fig. 6d).
 
     The shortcut has no weights: it averages 2x2 pixels where the unit halves the image, and pads new channels with 0.
-
-    Args:
-        inputs: Input channels.
-        outputs: Output channels.
-        stride: Stride of the first convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -51,9 +46,6 @@ class PyramidNet(nn.Module):
         depth: 6 n + 2, for n units in a stage.
         alpha: Total growth in channels.
         channels: Channels of the first convolution.
-
-    Raises:
-        InputError: If an argument is invalid, such as a depth that is not 6 n + 2.
     """
 
     def __init__(self, *, in_channels: int, classes: int, depth: int, alpha: int = 270, channels: int = 16) -> None:

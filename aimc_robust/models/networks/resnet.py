@@ -7,13 +7,7 @@ from aimc_robust.errors import InputError, require_whole
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with BatchNorm and a shortcut; a strided or widening shortcut is a 1x1 convolution.
-
-    Args:
-        inputs: Input channels.
-        outputs: Output channels.
-        stride: Stride of the first convolution.
-    """
+    """Two 3x3 convolutions with BatchNorm and a shortcut; a strided or widening shortcut is a 1x1 convolution."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -47,9 +41,6 @@ class ResNet(nn.Module):
         channels: Channels of the first stage.
         blocks: Number of blocks in each of 1 to 6 stages.
         stem_stride: Stride of the first convolution; 2 reduces images of 64 x 64 to the cost of CIFAR's.
-
-    Raises:
-        InputError: If an argument is invalid.
 
     References:
         He et al., CVPR 2016, Sec. 3 and 4.2.
@@ -101,12 +92,6 @@ def cifar_resnet(*, in_channels: int, classes: int, depth: int, channels: int = 
       in the published ResNet-50, whose 9, 12, 18 and 9 convolutions are 4.5, 6, 9 and 4.5 pairs.
     - 9: one block per stage; with the stem, 9 convolutions on the main path.
 
-    Args:
-        in_channels: Channels of the images.
-        classes: Number of classes.
-        depth: 9, 18, 34 or 50.
-        channels: Channels of the first stage.
-        stem_stride: Stride of the first convolution.
     """
     return ResNet(
         in_channels=in_channels, classes=classes, channels=channels, blocks=BLOCKS[depth], stem_stride=stem_stride

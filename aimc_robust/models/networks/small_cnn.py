@@ -13,9 +13,6 @@ class SmallCNN(nn.Module):
         classes: Number of classes.
         channels: Channels of the first stage; stage i has channels * 2**i.
         stages: Number of stages, 1 to 6.
-
-    Raises:
-        InputError: If an argument is invalid.
     """
 
     def __init__(self, *, in_channels: int, classes: int, channels: int = 8, stages: int = 3) -> None:

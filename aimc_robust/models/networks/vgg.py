@@ -21,9 +21,6 @@ class VGG16(nn.Module):
         channels: Channels of the first group; the usual width is 64.
         hidden: Number of hidden linear layers of 8 * channels, with ReLU.
         dropout: Dropout rate before each hidden layer.
-
-    Raises:
-        InputError: If an argument is invalid.
     """
 
     def __init__(

@@ -11,12 +11,6 @@ class EncoderBlock(nn.Module):
 
     It uses nn.MultiheadAttention, not torch's encoder layer: all four projections are on arrays, and there is no
     dropout of attention weights.
-
-    Args:
-        dim: Width of the tokens.
-        heads: Attention heads.
-        mlp_dim: Width of the hidden linear layer.
-        dropout: Dropout rate after the attention and both linear layers.
     """
 
     def __init__(self, dim: int, heads: int, mlp_dim: int, dropout: float) -> None:
@@ -42,21 +36,7 @@ class ViT(nn.Module):
     The m-RWP paper says ViT-S on CIFAR; the defaults here are those of the authors' public code: patches of 4 x 4, dim
     512, 6 blocks of 8 heads, MLPs of 512, dropout 0.1 after the embedding, the attention and both linear layers, class
     token and positions drawn from N(0, 1). Unlike there, query, key and value have biases, as in the original
-    transformer paper: 9216 of the 9.5 million weights.
-
-    Args:
-        in_channels: Channels of the images.
-        classes: Number of classes.
-        image_size: (H, W) of the images [pixels].
-        patch: Side of a patch [pixels].
-        dim: Width of the tokens.
-        depth: Number of encoder blocks.
-        heads: Attention heads of each block.
-        mlp_dim: Width of the hidden linear layers.
-        dropout: Dropout rate.
-
-    Raises:
-        InputError: If an argument is invalid, patches do not tile the image, or `heads` does not divide `dim`.
+    transformer paper: 9216 of the 9.5 million weights. `image_size` is (H, W) [pixels], `patch` the side of a patch.
     """
 
     def __init__(

@@ -11,12 +11,6 @@ class PreActivationBlock(nn.Module):
     """Twice BatchNorm, ReLU and 3x3 convolution, with dropout between the two, and a shortcut.
 
     A strided or widening shortcut is a 1x1 convolution of the activated input; any other is the input itself.
-
-    Args:
-        inputs: Input channels.
-        outputs: Output channels.
-        stride: Stride of the first convolution.
-        dropout: Dropout rate.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, dropout: float) -> None:
@@ -49,9 +43,6 @@ class WideResNet(nn.Module):
         widen: Widening factor.
         channels: Channels of the first convolution.
         dropout: Dropout rate in the blocks.
-
-    Raises:
-        InputError: If an argument is invalid, such as a depth that is not 6 n + 4.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,8 @@ def _intro(recommendation: Recommendation) -> list[Block | None]:
     ]
 
 
-def measurement(recommendation: Recommendation) -> Section:
-    """Show the errors of the device on the model, and the noise that costs as much."""
-    measured = recommendation.measurement
+def measurement_text(measured: Mapping[str, Any]) -> str:
+    """Return the accuracies of a measurement, and the noise that costs as much, in Markdown."""
     sigma, low, high = (format_significant(measured[key]) for key in ("sigma", "low", "high"))
     noise = (
         f"Gaussian noise of sigma = **{sigma}** [{low}, {'unbounded' if measured['high'] is None else high}] of each "
@@ -66,11 +65,16 @@ def measurement(recommendation: Recommendation) -> Section:
             f"instead: sigma = **{sigma}**."
         )
     low, high = measured["device_interval"]
-    accuracies = (
+    return (
         f"Accuracy {format_number(measured['digital_accuracy'])} % with digital weights, "
         f"{format_number(measured['device_accuracy'])} % {format_interval(low, high, 2)} on "
         f"{measured['chips']} chips of the device ({measured['images']} validation images). {noise}"
     )
+
+
+def measurement(recommendation: Recommendation) -> Section:
+    """Show the errors of the device on the model, and the noise that costs as much."""
+    measured = recommendation.measurement
     rows = [
         [
             ("layer", layer["layer"]),
@@ -85,7 +89,10 @@ def measurement(recommendation: Recommendation) -> Section:
         "std: random part of the weight error. rms: root mean square, including the systematic part. The last column "
         f"has the unit of RWP's sigma (filter_max); over all weights it is {format_significant(measured['rms'])}."
     )
-    return Section("Errors of the device on this model", [accuracies, Table("Errors of each layer", rows), Prose(note)])
+    return Section(
+        "Errors of the device on this model",
+        [measurement_text(measured), Table("Errors of each layer", rows), Prose(note)],
+    )
 
 
 def proposed_method(recommendation: Recommendation) -> Section:

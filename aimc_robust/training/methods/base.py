@@ -1,7 +1,7 @@
 """Base class of all training methods: which passes an update runs, at which weights, and which state they leave."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, Self, get_args
@@ -9,12 +9,10 @@ from typing import ClassVar, Literal, NamedTuple, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.errors import InputError, require_known, require_whole
+from aimc_robust.errors import InputError, require_known, require_type, require_whole
 from aimc_robust.noise.analog_weights import Scope, check_scope
-from aimc_robust.seeding import Axes
-from aimc_robust.training.methods.buffers import frozen_buffers
-from aimc_robust.training.methods.distributed import share_buffers, without_sync, world
-from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, LossPasses, Passes
+from aimc_robust.training.methods.distributed import share_buffers, without_sync
+from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, LossPasses, Passes, frozen_buffers
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP, Ramp
 
 PassName = Literal["clean", "perturbed"]
@@ -23,15 +21,9 @@ BatchChoice = Literal["same", "different"]
 
 
 class DataShard(NamedTuple):
-    """The part of the training data that one worker reads.
+    """The part of the training data that one worker reads: `shard` (from 0) of `num_shards` of every batch."""
 
-    Attributes:
-        streams: Shuffling streams, one for each batch of an update.
-        shard: Shard of every batch that this worker reads, from 0.
-        num_shards: Number of shards that a batch is split into.
-    """
-
-    streams: list[int]
+    streams: list[int]  # shuffling streams, one for each batch of an update
     shard: int
     num_shards: int
 
@@ -52,9 +44,6 @@ class Method(ABC):
         seed: Root seed. The random numbers of layer l at update t depend on (seed, t, l) only.
         per_worker: In data-parallel training, draw a separate perturbation on every worker (as the published codes do)
             instead of the one perturbation that a single process would use.
-
-    Raises:
-        InputError: If an argument is invalid, or `bn_stats` names a pass that the method does not run.
     """
 
     ramp: Ramp = CONSTANT_RAMP
@@ -67,10 +56,8 @@ class Method(ABC):
 
     def __post_init__(self) -> None:
         check_scope(self.scope)
-        if not isinstance(self.ramp, Ramp):
-            raise InputError(f"ramp must be a Ramp such as Ramp(shape='quadratic', updates=1000), got {self.ramp!r}.")
-        if not isinstance(self.per_worker, bool):
-            raise InputError(f"per_worker must be true or false, got {self.per_worker!r}.")
+        require_type("ramp", self.ramp, Ramp, example="a Ramp such as Ramp(shape='quadratic', updates=1000)")
+        require_type("per_worker", self.per_worker, bool, example="true or false")
         require_whole("seed", self.seed, low=0)
         require_known("bn_stats", self.bn_stats, get_args(PassName))
         if self.bn_stats not in self.passes:
@@ -114,11 +101,8 @@ class Method(ABC):
     def passes(self) -> tuple[PassName, ...]:
         """Kinds of passes that an update runs."""
         clean_weight, perturbed_weight = self.gradient_weights
-        is_run: dict[PassName, bool] = {
-            "clean": bool(clean_weight) or self.ascent_pass,
-            "perturbed": bool(perturbed_weight),
-        }
-        return tuple(name for name, runs in is_run.items() if runs)
+        clean: tuple[PassName, ...] = ("clean",) if clean_weight or self.ascent_pass else ()
+        return (*clean, "perturbed") if perturbed_weight else clean
 
     @abstractmethod
     def perturbation(
@@ -155,11 +139,10 @@ class Method(ABC):
 
         Returns:
             The detached loss that the gradient belongs to.
-
-        Raises:
-            InputError: If the number of batches is wrong or the loss is not a scalar.
         """
         require_whole("step", step, low=1)
+        require_type("model", model, nn.Module, example="a torch.nn.Module")
+        require_type("loss_fn", loss_fn, Callable, example="a function (output, target) -> loss")
         if not isinstance(batches, Sequence) or len(batches) != self.batches_per_update:
             got = len(batches) if isinstance(batches, Sequence) else f"a {type(batches).__name__}"
             raise InputError(
@@ -177,28 +160,20 @@ class Method(ABC):
     def gradient(
         self, model: nn.Module, passes: Passes, *, step: int, weight: float = 1.0, is_last: bool = True
     ) -> Tensor:
-        """Run the passes of `backward` for any source of gradients.
+        """Run the passes of `backward` for any source of gradients; return the detached loss times `weight`.
 
-        Args:
-            model: Model to train.
-            passes: Source of losses and gradients.
-            step: Number of this update, from 1.
-            weight: Factor of the loss and gradient.
-            is_last: Whether this is the update's last call; data-parallel workers then average their gradients.
-
-        Returns:
-            The detached loss times `weight`.
+        `weight` also scales the gradient. In the update's last call data-parallel workers average their gradients.
         """
         clean_weight, perturbed_weight = (weight * own for own in self.worker_gradient_weights)
         draws = self.draws if perturbed_weight else 0
         losses = []
         if clean_weight:
-            with self._buffer_guard(model, "clean"), _gradient_sync(model, is_last and not draws):
+            with self._buffer_guard(model, "clean"), without_sync(model, unless=is_last and not draws):
                 losses.append(passes.accumulate(0, clean_weight))
         for draw in range(draws):
             # BatchNorm statistics are updated once per update, by the first draw.
             guard = self._buffer_guard(model, "perturbed") if draw == 0 else frozen_buffers(model)
-            sync = _gradient_sync(model, is_last and draw == draws - 1)
+            sync = without_sync(model, unless=is_last and draw == draws - 1)
             with self.perturbation(model, passes, step=step, draw=draw), guard, sync:
                 losses.append(passes.accumulate(-1, perturbed_weight / draws))
         if is_last and self.worker_gradient_weights != self.gradient_weights:
@@ -225,13 +200,3 @@ class Method(ABC):
     def _buffer_guard(self, model: nn.Module, pass_name: PassName) -> AbstractContextManager[None]:
         """Freeze the model's buffers unless `bn_stats` names this pass."""
         return nullcontext() if pass_name == self.bn_stats else frozen_buffers(model)
-
-    def _axes(self, step: int, draw: int = 0) -> Axes:
-        """Return the seed axes of a draw. The first draw and worker 0 add no axis."""
-        rank = world()[0] if self.per_worker else 0
-        extra = {name: value for name, value in (("draw", draw), ("worker", rank)) if value}
-        return Axes(self.seed).at(use="training", step=step, **extra)
-
-
-def _gradient_sync(model: nn.Module, enabled: bool) -> AbstractContextManager[None]:
-    return nullcontext() if enabled else without_sync(model)

@@ -17,14 +17,10 @@ def world() -> tuple[int, int]:
     return 0, 1
 
 
-def without_sync(model: nn.Module) -> AbstractContextManager[None]:
-    """Return a context in which backward passes do not average gradients over workers (DDP's `no_sync`).
-
-    Raises:
-        InputError: If the model is in a DDP wrapper with `static_graph=True`.
-    """
+def without_sync(model: nn.Module, *, unless: bool = False) -> AbstractContextManager[None]:
+    """Return a context in which backward passes do not average gradients over workers (DDP's `no_sync`)."""
     wrapper = next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
-    if wrapper is None:
+    if wrapper is None or unless:
         return nullcontext()
     if wrapper.static_graph:  # DDP records the graph in its first pass, which must then be a synchronized one
         raise InputError(
@@ -35,14 +31,9 @@ def without_sync(model: nn.Module) -> AbstractContextManager[None]:
 
 @torch.no_grad()
 def mean_over_workers(gradients: Sequence[Tensor | None], weights: Sequence[Tensor]) -> list[Tensor | None]:
-    """Average each weight's gradient over all workers.
+    """Return each weight's gradient averaged over all workers.
 
-    Args:
-        gradients: Gradient of each weight on this worker; None, for a weight it does not use, counts as 0.
-        weights: The weights, for the shapes of missing gradients.
-
-    Returns:
-        The mean gradients. On a single process None stays None.
+    None, for a weight that a worker does not use, counts as 0; on a single process None stays None.
     """
     _, size = world()
     if size == 1:

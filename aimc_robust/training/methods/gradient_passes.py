@@ -1,7 +1,8 @@
-"""Sources of a method's gradients: a loss function and batches, or the closure of an existing training loop."""
+"""Forward and backward passes of a method, over batches or through the closure of an existing training loop."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -18,11 +19,7 @@ class Passes(ABC):
 
     @abstractmethod
     def accumulate(self, batch: int, weight: float) -> Tensor:
-        """Add `weight` times the gradient of batch number `batch` to p.grad.
-
-        Returns:
-            The detached loss times `weight`.
-        """
+        """Add `weight` times the gradient of batch number `batch` to p.grad; return the detached loss * `weight`."""
 
     @abstractmethod
     def gradients(self, weights: Sequence[Tensor], batch: int) -> list[Tensor | None]:
@@ -33,14 +30,7 @@ class Passes(ABC):
 
 
 class LossPasses(Passes):
-    """Passes of a model over (input, target) batches.
-
-    Args:
-        model: Model to run.
-        loss_fn: Function (output, target) -> scalar loss.
-        batches: (input, target) pairs.
-        scaler: `GradScaler` of a float16 loop.
-    """
+    """Passes of a model over (input, target) batches; `scaler` is the `GradScaler` of a float16 loop."""
 
     def __init__(
         self,
@@ -53,7 +43,7 @@ class LossPasses(Passes):
 
     def accumulate(self, batch: int, weight: float) -> Tensor:
         """Add `weight` times the gradient of batch number `batch` to p.grad; see `Passes.accumulate`."""
-        loss = _require_grad(scalar_loss(self.model, self.loss_fn, self.batches[batch]))
+        loss = self._loss(batch)
         # Scaling by exactly 1 would still cost a kernel and, in half precision, a rounding.
         loss = loss if weight == 1.0 else loss * weight
         self._scaled(loss).backward()
@@ -61,8 +51,13 @@ class LossPasses(Passes):
 
     def gradients(self, weights: Sequence[Tensor], batch: int) -> list[Tensor | None]:
         """Return the gradient of batch number `batch` at `weights`; see `Passes.gradients`."""
-        loss = _require_grad(scalar_loss(self.model, self.loss_fn, self.batches[batch]))
-        return list(torch.autograd.grad(self._scaled(loss), weights, allow_unused=True))
+        return list(torch.autograd.grad(self._scaled(self._loss(batch)), weights, allow_unused=True))
+
+    def _loss(self, batch: int) -> Tensor:
+        loss = scalar_loss(self.model, self.loss_fn, self.batches[batch])
+        if not loss.requires_grad:
+            raise InputError("the loss depends on no trainable parameter; unfreeze some (requires_grad_(True)).")
+        return loss
 
     def _scaled(self, loss: Tensor) -> Tensor:
         return loss if self.scaler is None else self.scaler.scale(loss)
@@ -71,15 +66,10 @@ class LossPasses(Passes):
 class ClosurePasses(Passes):
     """Passes that a closure makes: it clears p.grad, runs its batch forward and backward, and returns the loss.
 
-    Args:
-        closure: The closure.
-        own: Parameters whose gradients the closure clears.
-        others: Further parameters that the gradient may reach. Gradients that the closure clears are cleared; others
-            stay, with the update's gradient added once, however many passes the update has.
-
-    Raises:
-        InputError: If a call returns no scalar, or if the closure adds to existing gradients of `own`, which would be
-            those of other batches at unperturbed weights.
+    The closure clears the gradients of the parameters `own`; the gradient may reach `others` too. Of these, those that
+    the closure clears are cleared, and the update's gradient is added to each once, however many passes it has. A call
+    raises InputError if it returns no scalar, or if the closure adds to existing gradients of `own`, which would be
+    those of other batches at unperturbed weights.
     """
 
     def __init__(
@@ -143,11 +133,7 @@ def _is_uncleared(zeros: Tensor | None, gradient: Tensor | None) -> bool:
 
 
 def scalar_loss(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Tensor:
-    """Return the loss of one (input, target) batch as a scalar tensor.
-
-    Raises:
-        InputError: If the batch is not a pair or the loss is not a scalar tensor.
-    """
+    """Return the loss of one (input, target) batch as a scalar tensor; raise InputError for other batches or losses."""
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise InputError(f"a batch is a pair (input, target), got {_describe(batch)}; pass a list of such pairs.")
     inputs, targets = batch
@@ -165,7 +151,25 @@ def _describe(value: object) -> str:
     return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
-def _require_grad(loss: Tensor) -> Tensor:
-    if not loss.requires_grad:
-        raise InputError("the loss depends on no trainable parameter; unfreeze some (requires_grad_(True)).")
-    return loss
+@contextmanager
+def frozen_buffers(model: nn.Module, *, nonfinite_only: bool = False) -> Iterator[None]:
+    """Restore the model's buffers on exit, or only those that then contain NaN or infinity.
+
+    Saving the buffers, instead of switching BatchNorm off, also covers custom normalization layers and layers that
+    replace a buffer by a new tensor.
+    """
+    saved = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, value in saved:
+                current = module._buffers[name]
+                if nonfinite_only and current is not None:
+                    value = torch.where(current.isfinite().all(), current, value)
+                module._buffers[name] = buffer.copy_(value)

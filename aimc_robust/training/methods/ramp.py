@@ -26,10 +26,6 @@ class Ramp:
         fraction: T* as a fraction of the run, above 0 and at most 1. `for_run` (or `Method.for_run`, which `train`
             calls) converts it to updates. Give either `updates` or `fraction`; neither for `constant`.
 
-    Raises:
-        UnknownNameError: If the shape is unknown.
-        InputError: If the length is invalid, missing, or given twice.
-
     References:
         Incorruptible paper, App. H.1 and Algorithm 1, which applies the same shapes to the rho of SAM.
     """
@@ -58,9 +54,6 @@ class Ramp:
         """Return this ramp with its length in updates, for a run of `total_updates`.
 
         Warns if the ramp is longer than the run.
-
-        Raises:
-            InputError: If `total_updates` is not a whole number of at least 1.
         """
         require_whole("the number of updates of a run", total_updates, low=1)
         if self.fraction is not None:
@@ -74,11 +67,7 @@ class Ramp:
         return self
 
     def factor(self, step: int) -> float:
-        """Return the fraction of the full strength at update `step`, from 0 to 1.
-
-        Raises:
-            InputError: If the length is still a fraction of a run of unknown length.
-        """
+        """Return the fraction of the full strength at update `step`, from 0 to 1; the length must be in updates."""
         if self.shape == "constant":
             return 1.0
         if self.updates is None:

@@ -1,10 +1,8 @@
 """Training methods by the name that a spec gives them."""
 
-from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM
 from aimc_robust.training.methods.base import Method
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
-from aimc_robust.training.methods.rwp import RWP
-from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
+from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
 from aimc_robust.training.methods.sgd import SGD
 
 METHODS: dict[str, type[Method]] = {"sgd": SGD, "sam": SAM, "asam": AdaptiveSAM, "rwp": RWP, "m-rwp": MixedRWP}

@@ -1,17 +1,20 @@
-"""Random weight perturbation (RWP)."""
+"""Random weight perturbation (RWP) and mixed RWP (m-RWP): perturbations that are draws of a weight noise."""
 
 import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import ClassVar, get_args
 
 from torch import nn
 
-from aimc_robust.errors import InputError, require_finite, require_whole
+from aimc_robust.errors import InputError, require_finite, require_known, require_type, require_whole
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.gaussian import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.noise.scales import NoiseScale, check_scale
-from aimc_robust.training.methods.base import Method, PassName
+from aimc_robust.seeding import Axes
+from aimc_robust.training.methods.base import BatchChoice, DataShard, Method, PassName
+from aimc_robust.training.methods.distributed import world
 from aimc_robust.training.methods.gradient_passes import Passes
 
 
@@ -25,10 +28,6 @@ class RandomPerturbation(Method):
         scale: Scale of the Gaussian noise; None means `filter_max`.
         noise: Any other weight noise. A crossbar gives device-matched training with its programming errors; its
             converters and read noise act on products, not on weights, and are left out.
-
-    Raises:
-        InputError: If an argument is invalid.
-        UnknownNameError: If the scale is unknown.
     """
 
     draws: int = 1  # first, because recipe fingerprints hash the fields in this order
@@ -44,11 +43,13 @@ class RandomPerturbation(Method):
             raise InputError(f"{type(self).__name__} takes either sigma or noise, exactly one of the two.")
         if self.sigma is not None:
             require_finite("sigma", self.sigma)
-        elif not isinstance(self.noise, WeightNoise):
-            raise InputError(f"noise must be a WeightNoise such as Gaussian or Crossbar, got {self.noise!r}.")
-        elif self.scale is not None:
-            raise InputError("scale applies to sigma only; a noise has its own, as in Laplace(0.1, scale='layer_max').")
-        elif getattr(self.noise, "computes_in_arrays", False):
+        else:
+            require_type("noise", self.noise, WeightNoise, example="a WeightNoise such as Gaussian or Crossbar")
+            if self.scale is not None:
+                raise InputError(
+                    "scale applies to sigma only; a noise has its own, as in Laplace(0.1, scale='layer_max')."
+                )
+        if getattr(self.noise, "computes_in_arrays", False):
             warnings.warn(
                 "training uses only the programming errors of this crossbar: its converters and read noise act on "
                 "products, not on weights. Remove them (read_noise=False) to silence this warning.",
@@ -67,7 +68,9 @@ class RandomPerturbation(Method):
         """Return a context in which `model` has the weights w + eps of draw `draw` of update `step`."""
         noise = self.noise or Gaussian(self.full_strength, self.scale or "filter_max")
         strength = self.ramp.factor(step)
-        axes = self._axes(step, draw)
+        rank = world()[0] if self.per_worker else 0
+        extra = {name: value for name, value in (("draw", draw), ("worker", rank)) if value}  # the first adds no axis
+        axes = Axes(self.seed).at(use="training", step=step, **extra)
         return perturbed(model, noise, generator=axes, scope=self.scope, strength=strength, draw_on_device=True)
 
 
@@ -84,7 +87,75 @@ class RWP(RandomPerturbation):
 
     bn_stats: PassName = "perturbed"
 
+    gradient_weights: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedRWP(RandomPerturbation):
+    """Mixed random weight perturbation: g = (1 - lam) grad L_B1(w) + lam grad L_B2(w + eps).
+
+    See `RandomPerturbation` for the other arguments.
+
+    Args:
+        lam: Weight of the perturbed gradient, from 0 to 1.
+        batches: `different` uses two batches per update, `same` one batch for both passes.
+        parallel: Split the two passes over an even number of data-parallel workers: even ranks run the clean pass, odd
+            ranks the perturbed one, and averaging the gradients mixes them. An update then takes the time of a single
+            pass. Each worker passes one batch to `backward`; `shard` says which (`train` follows it).
+
+    References:
+        m-RWP paper, Eq. 8 (its Algorithm 2 prints lam on the clean gradient; both agree at the default 0.5), Table A1
+        for `batches`, Algorithm 2 for `parallel`.
+    """
+
+    lam: float = 0.5
+    batches: BatchChoice = "different"
+    parallel: bool = False
+
+    def __post_init__(self) -> None:
+        require_finite("lam", self.lam, high=1.0)
+        require_known("batches", self.batches, get_args(BatchChoice))
+        require_type("parallel", self.parallel, bool, example="true or false")
+        super().__post_init__()
+        if self.parallel and self.lam in (0.0, 1.0):
+            raise InputError(f"lam {self.lam:g} gives one of the two passes weight 0; a parallel update needs both.")
+
+    @property
+    def batches_per_update(self) -> int:
+        """Batches that `backward` takes on one process."""
+        return 2 if self.batches == "different" and not self.parallel else 1
+
     @property
     def gradient_weights(self) -> tuple[float, float]:
-        """(clean_weight, perturbed_weight) of the two gradients: the perturbed one only."""
-        return 0.0, 1.0
+        """(1 - lam, lam)."""
+        return 1.0 - self.lam, self.lam
+
+    @property
+    def worker_gradient_weights(self) -> tuple[float, float]:
+        """`gradient_weights` of this process: in a parallel update twice that of its pass, which averaging halves."""
+        if not self.parallel:
+            return self.gradient_weights
+        rank, size = world()
+        _require_even(size)
+        clean_weight, perturbed_weight = self.gradient_weights
+        return (0.0, 2.0 * perturbed_weight) if rank % 2 else (2.0 * clean_weight, 0.0)
+
+    def shard(self, rank: int, size: int) -> DataShard:
+        """Return the part of the training data that worker `rank` of `size` reads."""
+        if not self.parallel:
+            return super().shard(rank, size)
+        _require_even(size)
+        return DataShard([rank % 2 if self.batches == "different" else 0], rank // 2, size // 2)
+
+    @property
+    def statistics_rank(self) -> int:
+        """Rank of the first worker that runs the pass named by `bn_stats`."""
+        return int(self.parallel and self.bn_stats == "perturbed")
+
+
+def _require_even(size: int) -> None:
+    if size % 2:
+        raise InputError(
+            f"parallel m-RWP needs an even number of processes, got {size}; start it with `--devices 2`, with "
+            "torchrun, or set parallel to false."
+        )

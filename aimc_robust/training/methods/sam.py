@@ -1,10 +1,109 @@
-"""Sharpness-aware minimization."""
+"""Sharpness-aware minimization (SAM) and adaptive SAM: perturbations along the gradient of the loss."""
 
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import ClassVar, get_args
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from aimc_robust.training.methods.ascent import NORM_EPSILON, Ascent, global_norm
+from aimc_robust.errors import InputError, require_finite, require_known, require_whole
+from aimc_robust.noise.analog_weights import weights_in_scope
+from aimc_robust.noise.perturbation import restored
+from aimc_robust.noise.unwrap import unwrap_model
+from aimc_robust.training.methods.base import BatchChoice, Method
+from aimc_robust.training.methods.distributed import mean_over_workers, without_sync
+from aimc_robust.training.methods.gradient_passes import Batch, Passes, frozen_buffers
+
+NORM_EPSILON = 1e-12  # avoids a division by zero for a zero gradient, as in the published code
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ascent(Method):
+    """Base class of sharpness-aware methods: g = grad L_B2(w + ascent(grad L_B1(w))).
+
+    The ascent step has length rho in a norm that the subclass defines. See `Method` for the other arguments.
+
+    Args:
+        rho: Radius of the ascent step, at least 0.
+        batches: `same` uses one batch for both gradients (SAM proper), `different` two batches per update.
+        m: Micro-batch size of m-sharpness. The batch is split into micro-batches of m, each ascends along its own
+            gradient, and the update is their mean. BatchNorm then sees m images at a time and is updated by each
+            micro-batch. None uses the whole batch.
+
+    References:
+        m-RWP paper, Table A1 (`batches`); Foret et al., ICLR 2021, Sec. 4.1 (`m`).
+    """
+
+    rho: float
+    batches: BatchChoice = "same"
+    m: int | None = None
+
+    ascent_pass: ClassVar[bool] = True
+    gradient_weights: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_finite("rho", self.rho)
+        require_known("batches", self.batches, get_args(BatchChoice))
+        if self.m is not None:
+            require_whole("m", self.m, low=1)
+
+    @abstractmethod
+    def ascend(self, weights: list[Tensor], gradients: list[Tensor], rho: float) -> None:
+        """Move the weights in place along their gradients, by a total length of rho."""
+
+    @property
+    def batches_per_update(self) -> int:
+        """Batches that `backward` takes."""
+        return 2 if self.batches == "different" else 1
+
+    @property
+    def full_strength(self) -> float:
+        """Rho at the end of the ramp."""
+        return self.rho
+
+    def micro_batches(self, batches: Sequence[Batch]) -> list[tuple[float, Sequence[Batch]]]:
+        """Split the batches of an update into (weight, micro-batches) of `m` images."""
+        if self.m is None:
+            return super().micro_batches(batches)
+        sizes = {len(values) for batch in batches for values in batch if isinstance(values, Tensor)}
+        if len(sizes) != 1 or not all(isinstance(values, Tensor) for batch in batches for values in batch):
+            raise InputError(
+                f"m = {self.m} splits each batch into micro-batches: expected tensors of one length for inputs and "
+                f"targets, got lengths {sorted(sizes)}; pass such tensors, or m=None."
+            )
+        (images,) = sizes
+        split = [list(zip(inputs.split(self.m), targets.split(self.m), strict=True)) for inputs, targets in batches]
+        return [(len(group[0][1]) / max(images, 1), group) for group in zip(*split, strict=True)]
+
+    @contextmanager
+    def perturbation(self, model: nn.Module, passes: Passes, *, step: int, draw: int = 0) -> Iterator[nn.Module]:
+        """Return a context in which `model` has the weights after the ascent step of update `step`."""
+        weights = [p for p in weights_in_scope(unwrap_model(model), self.scope).values() if p.requires_grad]
+        if not weights:
+            raise InputError(
+                f"{type(self).__name__} ascends along the weights in scope, and all of them are frozen; unfreeze some."
+            )
+        with self._buffer_guard(model, "clean"), without_sync(model):
+            gradients = passes.gradients(weights, 0)
+        if not self.per_worker and self.m is None:  # m-sharpness is defined by m images, whichever worker has them
+            gradients = mean_over_workers(gradients, weights)
+        # A weight that the loss does not use has no gradient and stays.
+        pairs = [(w, g) for w, g in zip(weights, gradients, strict=True) if g is not None]
+        if not pairs:
+            raise InputError(f"{type(self).__name__} found no gradient to ascend: the loss uses no weight in scope.")
+        # A float16 gradient that overflows moves the weights to NaN, and the GradScaler skips the update; it does not
+        # restore the BatchNorm statistics of that pass.
+        statistics = frozen_buffers(model, nonfinite_only=True) if self.bn_stats == "perturbed" else nullcontext()
+        with restored(model, self.scope), statistics:
+            with torch.no_grad():
+                rho = self.full_strength * self.ramp.factor(step)
+                self.ascend([weight for weight, _ in pairs], [gradient for _, gradient in pairs], rho)
+            torch.clear_autocast_cache()  # see noise.perturbation
+            yield model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,3 +121,37 @@ class SAM(Ascent):
         scale = rho / (global_norm(gradients) + NORM_EPSILON)
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.add_(gradient * scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveSAM(Ascent):
+    """ASAM: g = grad L_B(w + rho T^2 grad L_B(w) / ||T grad L_B(w)||_2), with T = |w| + eta elementwise.
+
+    The radius is relative to each weight, which makes the method invariant to a rescaling of layers. Typical values of
+    rho are about ten times those of SAM. See `Ascent` for the other arguments.
+
+    Args:
+        eta: Offset of at least 0 that keeps weights near 0 movable.
+
+    References:
+        Kwon et al., ICML 2021, Eq. 8 and Algorithm 1.
+    """
+
+    eta: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_finite("eta", self.eta)
+
+    def ascend(self, weights: list[Tensor], gradients: list[Tensor], rho: float) -> None:
+        """Add rho T^2 g / ||T g||_2 to the weights in place."""
+        sizes = [weight.abs() + self.eta for weight in weights]
+        scaled = [size * gradient for size, gradient in zip(sizes, gradients, strict=True)]
+        scale = rho / (global_norm(scaled) + NORM_EPSILON)
+        for weight, size, direction in zip(weights, sizes, scaled, strict=True):
+            weight.add_(size * direction * scale)
+
+
+def global_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Return one L2 norm over all tensors, as a scalar tensor on their device."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -13,15 +14,8 @@ from aimc_robust.training.methods.gradient_passes import Passes
 class SGD(Method):
     """Baseline without perturbation: g = grad L_B(w), for any base optimizer."""
 
-    @property
-    def gradient_weights(self) -> tuple[float, float]:
-        """(clean_weight, perturbed_weight) of the two gradients: the clean one only."""
-        return 1.0, 0.0
-
-    @property
-    def full_strength(self) -> None:
-        """None: the method has no perturbation."""
-        return None
+    gradient_weights: ClassVar[tuple[float, float]] = (1.0, 0.0)
+    full_strength: ClassVar[None] = None
 
     def perturbation(
         self, model: nn.Module, passes: Passes, *, step: int, draw: int = 0

@@ -168,17 +168,20 @@ def test_a_cell_model_in_python_is_a_device(call, tmp_path):
     assert "Cell model in Python: desk_cells.Cell" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_checkpoint_of_a_comparison_is_deployed_with_its_model_and_data(call, finished_comparison, tmp_path):
+@pytest.mark.parametrize("named", [True, False])
+def test_a_checkpoint_of_a_comparison_is_deployed_with_its_model_and_data(call, finished_comparison, tmp_path, named):
     runs = [
         (label, finished_comparison / "runs" / f"{label}-seed{seed}") for label in ("sgd", "m-rwp") for seed in (0, 1)
     ]
-    checkpoints = [f"{label}={folder / 'checkpoint.safetensors'}" for label, folder in runs]
+    checkpoints = [f"{f'{label}=' if named else ''}{folder / 'checkpoint.safetensors'}" for label, folder in runs]
     model = ["--model", "small-cnn", "--option", "channels=4", "--option", "stages=2", "--data", "digits"]
     given = ["--device", "gaussian-0.2", "--chips", 2, "--jobs", 1, "--out", tmp_path / "out"]
     code, out, err = call("evaluate", *checkpoints, *model, *given)
     assert (code, err) == (0, "")
     summary = pd.read_csv(tmp_path / "out" / "summary.csv")
     assert summary["models"].tolist() == [2] * 4
+    trials = ["m-rwp-seed0", "m-rwp-seed1", "sgd-seed0", "sgd-seed1"]
+    assert sorted(path.name for path in (tmp_path / "out" / "runs").iterdir()) == trials
     assert summary.loc[summary["target"] == "digital", "mean"].min() > 50.0  # trained, and normalised as in training
     assert "sd_seed" in out
     assert "2 x 2" in out

@@ -25,9 +25,8 @@ from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.parallel.process_pool import use_threads
 from aimc_robust.targets.build import build_target
 from aimc_robust.training.fabric import Machine
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp
-from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM
 from aimc_robust.training.methods.sgd import SGD
 

@@ -192,7 +192,8 @@ def test_weights_that_are_given_are_measured_and_not_trained(finished_comparison
     assert measured["identified"]
     assert measured["low"] <= measured["sigma"] <= measured["high"]
     assert json.loads((tmp_path / "out" / "advice.json").read_text())["verdict"] is None
-    assert "Equivalent Gaussian noise: sigma = " in out
+    assert "Gaussian noise of sigma = " in out
+    assert "**" not in out
     assert "Confirmation by a sweep" not in (tmp_path / "out" / "advice.html").read_text()
     other = finished_comparison / "runs" / "sgd-seed1" / "checkpoint.safetensors"
     code, _, err = call(capsys, *given, "--weights", other, "--no-sweep")

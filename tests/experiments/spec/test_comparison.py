@@ -7,8 +7,8 @@ from aimc_robust.errors import InputError
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.rwp import MixedRWP
 from aimc_robust.training.methods.sgd import SGD
 
 

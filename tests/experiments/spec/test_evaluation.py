@@ -4,7 +4,7 @@ import pytest
 from support.evaluation_cases import evaluation_inputs
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.spec.evaluation import EvaluationSpec, parse_models, split_label
+from aimc_robust.experiments.spec.evaluation import EvaluationSpec, parse_models, split_argument
 from aimc_robust.io.toml import parse
 
 
@@ -13,7 +13,7 @@ from aimc_robust.io.toml import parse
     [
         ("rwp.safetensors", "rwp", "rwp.safetensors"),
         ("mine=a/b.pt", "mine", "a/b.pt"),
-        ("runs/sgd-seed0/checkpoint.safetensors", "sgd-seed0", "runs/sgd-seed0/checkpoint.safetensors"),
+        ("runs/sgd-seed0/checkpoint.safetensors", "sgd", "runs/sgd-seed0/checkpoint.safetensors"),
         ("runs/x/Best.pt", "x", "runs/x/Best.pt"),
         ("runs/a=b/net.pt", "net", "runs/a=b/net.pt"),
         ("my net (2).pt", "my-net--2-", "my net (2).pt"),
@@ -21,7 +21,16 @@ from aimc_robust.io.toml import parse
     ],
 )
 def test_the_label_is_given_or_is_the_files_name_or_its_folders(argument, label, path):
-    assert (split_label(argument)[0], str(split_label(argument)[1])) == (label, path)
+    named, _, file = split_argument(argument)
+    assert (named, str(file)) == (label, path)
+
+
+def test_checkpoints_of_a_comparison_keep_their_models_and_seeds():
+    files = [f"out/runs/{name}/checkpoint.safetensors" for name in ("rwp-seed2", "sgd-seed0", "rwp-seed0")]
+    models = parse_models([*files, "rwp=other.pt", "m-seed1.pt"], ["v", "w", "x", "y", "z"])
+    assert [str(model.trial) for model in models] == ["rwp-seed2", "sgd-seed0", "rwp-seed0", "rwp-seed1", "m-seed1"]
+    with pytest.raises(InputError, match=r"a/rwp-seed0/best\.pt and b/rwp-seed0/best\.pt are both rwp-seed0.*LABEL"):
+        parse_models(["a/rwp-seed0/best.pt", "b/rwp-seed0/best.pt"], ["x", "y"])
 
 
 def test_a_label_given_again_is_another_seed_of_the_same_recipe():

@@ -5,7 +5,7 @@ import pytest
 from aimc_robust.errors import AimcError, InputError, UnknownNameError
 from aimc_robust.experiments.spec.inheritance import resolved_toml
 from aimc_robust.experiments.spec.loading import load_spec
-from aimc_robust.io.toml_values import parse_setting
+from aimc_robust.io.toml import parse_setting
 
 BASE = """
 name = "base"
@@ -128,6 +128,27 @@ def test_an_override_reaches_a_label_with_dots(child):
 def test_an_override_that_says_nothing_is_refused(text):
     with pytest.raises(InputError, match="KEY=VALUE"):
         parse_setting(text)
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        ("chips = 0", r"scale\.broken: chips"),
+        ("training = { epochs = -1 }", r"scale\.broken: training"),
+        ("trainig = { epochs = 1 }", "unknown key 'trainig'"),
+        ("multiply = { rho = 'half' }", r"multiply\.rho"),
+        ("methods = { sgd = { sigma = 0.1 } }", r"scale\.broken: methods\.sgd"),
+    ],
+)
+def test_a_scale_that_is_not_used_is_checked_all_the_same(child, scale, words):
+    path = child.parent / "base.toml"
+    path.write_text(f"{BASE}[scale.broken]\n{scale}\n", encoding="utf-8")
+    for chosen in (None, "mini"):
+        with pytest.raises(InputError, match=words):
+            load_spec(path, scale=chosen)
+        with pytest.raises(InputError, match=words):  # a scale that is inherited too
+            load_spec(child, scale=chosen)
+    assert load_spec(path, overrides=["chips=3"]).chips == 3  # overrides may be meant for one scale only
 
 
 def test_inheritance_in_a_circle_is_told_with_its_way(tmp_path):

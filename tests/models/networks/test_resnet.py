@@ -11,8 +11,7 @@ from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.spec.comparison import DataSpec
 from aimc_robust.models.networks.resnet import ResNet
-from aimc_robust.models.registry import build_model
-from aimc_robust.models.spec import ModelSpec
+from aimc_robust.models.registry import ModelSpec, build_model
 
 RESNET18 = {"channels": 64, "blocks": (2, 2, 2, 2)}
 

@@ -9,8 +9,7 @@ from support.training_oracles import scale_of, unit_noise
 from torch import nn
 
 from aimc_robust.noise.laplace import Laplace
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
-from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
 
 ALPHA = 1e-3
 SIGMA = 0.2

@@ -9,10 +9,8 @@ from torch import nn
 
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
-from aimc_robust.training.methods.rwp import RWP
-from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
+from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
 from aimc_robust.training.methods.sgd import SGD
 
 NAN, INF = float("nan"), float("inf")

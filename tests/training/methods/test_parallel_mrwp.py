@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from aimc_robust.errors import InputError
-from aimc_robust.training.methods import mixed_rwp as module
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
+from aimc_robust.training.methods import rwp as module
 from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.rwp import MixedRWP
 
 LOSS = nn.CrossEntropyLoss()
 UPDATES = 4

@@ -10,11 +10,9 @@ from support.training_oracles import unit_noise
 from torch import nn
 
 from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM
-from aimc_robust.training.methods.mixed_rwp import MixedRWP
 from aimc_robust.training.methods.ramp import Ramp
-from aimc_robust.training.methods.rwp import RWP
-from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.rwp import RWP, MixedRWP
+from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
 
 UPDATES = 40
 

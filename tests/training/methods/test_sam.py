@@ -13,9 +13,8 @@ from support.for_each import for_each
 from support.training_oracles import LOSS, ascended, batches, check, gradient_at, loss_at, mix, net, weights
 from torch import nn
 
-from aimc_robust.training.methods.adaptive_sam import AdaptiveSAM
 from aimc_robust.training.methods.ramp import Ramp
-from aimc_robust.training.methods.sam import SAM
+from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
 
 METHODS = [(SAM, None), (AdaptiveSAM, 0.01), (AdaptiveSAM, 0.0), (AdaptiveSAM, 0.3)]
 IDS = ["sam", "asam", "asam eta=0", "asam eta=0.3"]

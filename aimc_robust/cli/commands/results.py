@@ -1,9 +1,21 @@
-"""The command `merge`: join results of one comparison from several machines."""
+"""The commands on results folders: `report`, `merge` and `pack`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Results folder of `compare` or `evaluate`, finished or not.")],
+) -> None:
+    """Write tables and report of FOLDER again from its rows.
+
+    Example: aimc-robust report results/quickstart
+    """
+    from aimc_robust.report.write import write_report
+
+    typer.echo(f"report: {write_report(folder)}")
 
 
 def merge(
@@ -28,3 +40,18 @@ def merge(
         f"{f', {merged.unfinished} started or failed' if merged.unfinished else ''}; {merged.rows} evaluation rows."
     )
     typer.echo(f"report: {write_report(out)}")
+
+
+def pack(
+    folder: Annotated[Path, typer.Argument(help="Results folder of `compare`, with its report.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, such as benchmarks/results/NAME.")],
+) -> None:
+    """Copy spec, environment, summary and report of FOLDER, with all rows in one compressed file.
+
+    Trained weights are left out. `aimc-robust report OUT` writes tables, figures and pages again.
+
+    Example: aimc-robust pack results/table1 --out benchmarks/results/table1
+    """
+    from aimc_robust.experiments.results.archive import pack as pack_folder
+
+    typer.echo(f"rows: {pack_folder(folder, out)}")
