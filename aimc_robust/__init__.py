@@ -41,11 +41,11 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.calibration.converter_ranges import calibrate as calibrate
     from aimc_robust.hardware.config.converters import ADC as ADC
     from aimc_robust.hardware.config.converters import DAC as DAC
+    from aimc_robust.hardware.config.converters import Periphery as Periphery
     from aimc_robust.hardware.config.crossbar import Crossbar as Crossbar
     from aimc_robust.hardware.config.deployment import Deployment as Deployment
     from aimc_robust.hardware.config.device import Device as Device
     from aimc_robust.hardware.config.mapping import WeightMapping as WeightMapping
-    from aimc_robust.hardware.config.periphery import Periphery as Periphery
     from aimc_robust.hardware.config.ranges import ConverterRanges as ConverterRanges
     from aimc_robust.hardware.config.ranges import LayerRanges as LayerRanges
     from aimc_robust.hardware.config.standard_mappings import BitSliced as BitSliced
@@ -55,8 +55,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.conversion.prepare import coverage as coverage
     from aimc_robust.hardware.program import program as program
     from aimc_robust.noise.base import WeightNoise as WeightNoise
-    from aimc_robust.noise.gaussian import Gaussian as Gaussian
-    from aimc_robust.noise.laplace import Laplace as Laplace
+    from aimc_robust.noise.distributions import Gaussian as Gaussian
+    from aimc_robust.noise.distributions import Laplace as Laplace
     from aimc_robust.noise.perturbation import perturbed as perturbed
     from aimc_robust.seeding import Axes as Axes
     from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate as AccuracyEstimate
@@ -106,12 +106,11 @@ _MODULES = {
     "fitting.verify": ["Verification", "verify_card"],
     "hardware.calibration.batchnorm_recalibration": ["recalibrate_batchnorm"],
     "hardware.calibration.converter_ranges": ["calibrate"],
-    "hardware.config.converters": ["ADC", "DAC"],
+    "hardware.config.converters": ["ADC", "DAC", "Periphery"],
     "hardware.config.crossbar": ["Crossbar"],
     "hardware.config.deployment": ["Deployment"],
     "hardware.config.device": ["Device"],
     "hardware.config.mapping": ["WeightMapping"],
-    "hardware.config.periphery": ["Periphery"],
     "hardware.config.ranges": ["ConverterRanges", "LayerRanges"],
     "hardware.config.standard_mappings": ["BitSliced"],
     "hardware.config.tiling": ["ArraySize"],
@@ -120,8 +119,7 @@ _MODULES = {
     "hardware.conversion.prepare": ["coverage"],
     "hardware.program": ["program"],
     "noise.base": ["WeightNoise"],
-    "noise.gaussian": ["Gaussian"],
-    "noise.laplace": ["Laplace"],
+    "noise.distributions": ["Gaussian", "Laplace"],
     "noise.perturbation": ["perturbed"],
     "seeding": ["Axes"],
     "statistics.accuracy_estimate": ["AccuracyEstimate"],

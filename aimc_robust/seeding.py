@@ -37,14 +37,7 @@ class Axes:
     named: tuple[tuple[str, Axis], ...] = ()
 
     def at(self, **axes: Axis) -> Axes:
-        """Return a copy with further axes.
-
-        Args:
-            **axes: Name and value of each axis; a value replaces that of an existing axis of the same name.
-
-        Returns:
-            The extended axes.
-        """
+        """Return a copy with further axes; a value replaces that of an existing axis of the same name."""
         values = {name: axis if isinstance(axis, str) else operator.index(axis) for name, axis in axes.items()}
         merged = dict(self.named) | values
         return Axes(self.root, tuple(sorted(merged.items())))
@@ -59,14 +52,7 @@ class Axes:
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
     def generator(self, device: str | torch.device = "cpu") -> torch.Generator:
-        """Create a generator seeded by these axes.
-
-        Args:
-            device: Device of the generator. A CPU generator gives the same numbers on every machine.
-
-        Returns:
-            A new generator.
-        """
+        """Create a generator seeded by these axes; a CPU generator gives the same numbers on every machine."""
         import torch
 
         return torch.Generator(device).manual_seed(self.seed())

@@ -30,7 +30,7 @@ HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 
 
 def module_name(path: str) -> str:
-    """`noise/gaussian.py` -> `aimc_robust.noise.gaussian`."""
+    """`noise/distributions.py` -> `aimc_robust.noise.distributions`."""
     return ".".join(("aimc_robust", *Path(path).with_suffix("").parts)).removesuffix(".__init__")
 
 
@@ -124,21 +124,21 @@ def test_the_checker_has_seen_the_package():
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("noise/gaussian.py", "from aimc_robust.hardware.program import program"),
-        ("noise/gaussian.py", "import aimc_robust.evaluation.monte_carlo as chips"),
-        ("noise/gaussian.py", "from aimc_robust import training"),
-        ("noise/gaussian.py", "from aimc_robust import Crossbar"),
-        ("noise/gaussian.py", "import aimc_robust as ar\ncrossbar = ar.Crossbar"),
-        ("noise/gaussian.py", "from aimc_robust import __main__"),
-        ("noise/gaussian.py", "from ..devices import card"),
-        ("noise/gaussian.py", "from .. import devices"),
-        ("noise/gaussian.py", "from aimc_robust.io.toml import read_toml"),
-        ("noise/gaussian.py", "def late():\n    from aimc_robust.training import loop"),
-        ("noise/gaussian.py", "if TYPE_CHECKING:\n    from aimc_robust.devices.card import Card"),
+        ("noise/distributions.py", "from aimc_robust.hardware.program import program"),
+        ("noise/distributions.py", "import aimc_robust.evaluation.monte_carlo as chips"),
+        ("noise/distributions.py", "from aimc_robust import training"),
+        ("noise/distributions.py", "from aimc_robust import Crossbar"),
+        ("noise/distributions.py", "import aimc_robust as ar\ncrossbar = ar.Crossbar"),
+        ("noise/distributions.py", "from aimc_robust import __main__"),
+        ("noise/distributions.py", "from ..devices import card"),
+        ("noise/distributions.py", "from .. import devices"),
+        ("noise/distributions.py", "from aimc_robust.io.toml import read_toml"),
+        ("noise/distributions.py", "def late():\n    from aimc_robust.training import loop"),
+        ("noise/distributions.py", "if TYPE_CHECKING:\n    from aimc_robust.devices.card import Card"),
         ("devices/card.py", "from aimc_robust.training.methods.rwp import RWP"),
         ("training/loop.py", "from aimc_robust.hardware.program import program"),
         ("hardware/program.py", "from aimc_robust.analysis import sharpness"),
-        ("errors.py", "from aimc_robust.noise.gaussian import Gaussian"),
+        ("errors.py", "from aimc_robust.noise.distributions import Gaussian"),
         ("report/write.py", "from aimc_robust.brand_new import thing"),
         ("brand_new/thing.py", ""),
     ],

@@ -36,10 +36,10 @@ from aimc_robust.data.lazy import LabelledImages
 from aimc_robust.errors import InputError, require_finite, require_whole
 from aimc_robust.io.atomic import Row
 from aimc_robust.metrics import Batch
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.perturbation import perturbed
+from aimc_robust.noise.analog_weights import unwrap_model
+from aimc_robust.noise.distributions import Gaussian
+from aimc_robust.noise.perturbation import evaluation_mode, perturbed
 from aimc_robust.noise.scales import NoiseScale, check_scale
-from aimc_robust.noise.unwrap import unwrap_model
 from aimc_robust.seeding import Axes
 from aimc_robust.training.epoch import seeded
 from aimc_robust.training.methods.base import Method
@@ -126,7 +126,6 @@ class Diagnostics:
         }
         full_batches = {split: [b for b in group if len(b[1]) == len(group[0][1])] for split, group in batches.items()}
         with _restored_state(model), seeded(self.axes, device):
-            model.eval()
             row = self._at_sigmas(model, batches)
             for split in SPLITS:
                 row[f"{split}_ascent_sharpness"] = ascent_sharpness(
@@ -177,16 +176,13 @@ def _measure(model: nn.Module, loss_fn: LossFunction, batches: list[Batch]) -> t
 
 @contextmanager
 def _restored_state(model: nn.Module) -> Iterator[None]:
-    """Clear the gradients; restore buffers, gradients and each module's mode on exit."""
-    modes = [(module, module.training) for module in model.modules()]
+    """Clear the gradients and set evaluation mode; restore buffers, gradients and each module's mode on exit."""
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     for parameter, _ in gradients:
         parameter.grad = None
     try:
-        with frozen_buffers(model):
+        with frozen_buffers(model), evaluation_mode(model):
             yield
     finally:
-        for module, training in modes:
-            module.training = training
         for parameter, gradient in gradients:
             parameter.grad = gradient

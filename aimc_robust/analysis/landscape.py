@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from aimc_robust.analysis.weight_step import WeightStep
 from aimc_robust.errors import require_finite, require_whole
-from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.noise.analog_weights import analog_weights, unwrap_model
 from aimc_robust.noise.base import standard_normal
 from aimc_robust.noise.scales import weight_scale
-from aimc_robust.noise.unwrap import unwrap_model
 from aimc_robust.seeding import Axes
 
 MAX_POINTS = 1000  # along a direction: a million evaluations of every model
@@ -62,12 +61,7 @@ class Landscape:
         return self.span * (2 * index / (self.points - 1) - 1)
 
     def step(self, directions: Directions, index: int) -> WeightStep:
-        """Return the step from the trained weights to point `index`.
-
-        Args:
-            directions: `filter_directions` of the same model.
-            index: Number of the point, from 0.
-        """
+        """Return the step from the trained weights to point `index`, along `filter_directions` of the same model."""
         a, b = self.coordinates(index)
         first, second = directions
         return WeightStep({layer: a * first[layer] + b * second[layer] for layer in first}, 1.0)
@@ -78,13 +72,6 @@ def filter_directions(model: nn.Module, *, seed: int) -> Directions:
 
     The draws depend on (seed, direction, layer) only: all models of one network share them, scaled to their filters.
     Biases and BatchNorm parameters have no direction, as in the source.
-
-    Args:
-        model: The trained model.
-        seed: Root seed.
-
-    Returns:
-        Two mappings of layer name -> tensor of the analog weight's shape, filters along dimension 0.
     """
     return _direction(model, 0, seed), _direction(model, 1, seed)
 

@@ -28,22 +28,13 @@ def measure_updates(
 ) -> dict[str, float | None]:
     """Measure gradient_norm, gradient_sharpness, gradient_cosine and full_strength_loss, each a mean over batches.
 
-    Random numbers of the model (dropout) are the same at clean and perturbed weights, so that a difference is due to
-    the perturbation. Changes the model's buffers and p.grad.
-
-    Args:
-        model: The model.
-        method: Training method, which perturbs with its strength at update `step`.
-        loss_fn: Function (output, target) -> scalar loss.
-        batches: (input, target) pairs. A method of two batches uses the previous one as its first.
-        step: Number of the update.
-        axes: Seed axes of the draws, which are the same at every step and differ between batches.
+    The method perturbs with its strength at update `step`; one of two batches uses the previous batch as its first.
+    Random numbers derive from `axes`: they are the same at every step, and those of the model (dropout) the same at
+    clean and perturbed weights, so that a difference is due to the perturbation. Changes the model's buffers and
+    p.grad. See the Incorruptible paper, Sec. 5.2, Figs. 4, 6, 15a and 16.
 
     Returns:
         The means; None for a method without perturbation, except for gradient_norm.
-
-    References:
-        Incorruptible paper, Sec. 5.2 (averaged over minibatches), Figs. 4, 6, 15a and 16.
     """
     factor, perturbs = method.ramp.factor(max(step, 1)), method.gradient_weights[1] > 0
     values: dict[str, list[Tensor]] = {"gradient_norm": []}
@@ -70,13 +61,7 @@ def measure_updates(
 
 
 def with_fixed_strength(method: Method, factor: float, *, seed: int) -> Method:
-    """Return this method with its ramp's factor fixed, on one process.
-
-    Args:
-        method: The method.
-        factor: Ramp factor at update FIXED_STEP, above 0 and at most 1.
-        seed: Root seed of its draws.
-    """
+    """Return this method with its ramp's factor (above 0, at most 1) fixed at FIXED_STEP, on one process."""
     # Strength grows linearly along a quadratic ramp: factor = update / length.
     ramp = CONSTANT_RAMP if factor == 1.0 else Ramp(shape="quadratic", updates=round(FIXED_STEP / factor))
     changes: dict[str, Any] = {"ramp": ramp, "seed": seed, "per_worker": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import NoneType
 
 import numpy as np
@@ -75,9 +76,6 @@ def attribute(
         layers: Whether to attribute to layers too.
         on_chip: Called with (finished, total) numbers of chips after each chip.
 
-    Returns:
-        The attribution.
-
     Raises:
         InputError: if an argument is invalid, or no error source acts on the crossbar.
         DataError: if there are no images, or labels do not match the outputs.
@@ -113,15 +111,10 @@ def attribute(
     return Attribution(float(ideal[0]), float(whole.mean()), chips, table)
 
 
-@dataclass(frozen=True)
-class _VariantEvaluation:
-    """Measures any chip of any variant, so that one pool of processes serves all of them."""
-
-    variants: Sequence[ChipEvaluation]
-
-    def __call__(self, item: tuple[int, int]) -> float:
-        variant, chip = item
-        return self.variants[variant](chip).accuracy
+def _accuracy(variants: Sequence[ChipEvaluation], item: tuple[int, int]) -> float:
+    """Measure any chip of any variant, so that one pool of processes serves all of them."""
+    variant, chip = item
+    return variants[variant](chip).accuracy
 
 
 def _is_random(variant: ChipEvaluation) -> bool:
@@ -138,8 +131,7 @@ def _accuracies(
     counts = [chips if _is_random(variant) else 1 for variant in variants]
     items = [(number, chip) for number, count in enumerate(counts) for chip in range(count)]
     accuracies: list[list[float]] = [[] for _ in variants]
-    evaluation = _VariantEvaluation(variants)
-    results = ordered_map(evaluation, items, jobs=jobs)
+    results = ordered_map(partial(_accuracy, variants), items, jobs=jobs)
     for finished, ((number, _), accuracy) in enumerate(zip(items, results, strict=True), start=1):
         accuracies[number].append(accuracy)
         if on_chip is not None:

@@ -1,7 +1,7 @@
 """The Gaussian weight noise that costs as much accuracy as a device."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from aimc_robust.errors import InputError, require_whole
 from aimc_robust.evaluation.layer_errors import layer_errors, network_rms
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.scales import NoiseScale, check_scale
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.t_interval import t_interval
@@ -83,9 +83,6 @@ def equivalent_sigma(
         jobs: As for `evaluate`.
         scale: Any scale of `weight_scale` except `absolute`.
 
-    Returns:
-        The equivalent noise.
-
     Raises:
         InputError: if an argument is invalid.
         DataError: if there are no images, or labels do not match the outputs.
@@ -142,10 +139,13 @@ def _accuracy_curve(
         return rows[sigma]
 
     sigmas = [rms * SIGMA_FACTOR**k for k in range(MAX_STEPS + 1)] if rms > 0 else []
-    _measure_until(sigmas, lambda sigma: row(sigma)["low"] > 0)
+    for sigma in sigmas:
+        if row(sigma)["low"] > 0:
+            break
     if rows[0.0]["high"] < 0:
-        smaller = [sigma / SIGMA_FACTOR ** (2 * k) for k, sigma in enumerate(sigmas)]
-        _measure_until(smaller, lambda sigma: row(sigma)["high"] < 0)
+        for k, sigma in enumerate(sigmas):
+            if row(sigma / SIGMA_FACTOR ** (2 * k))["high"] < 0:
+                break
     curve = pd.DataFrame([rows[sigma] for sigma in sorted(rows)])
     curve.insert(2, "fitted", _monotone(curve["accuracy"], increasing=False))
     return curve
@@ -167,13 +167,6 @@ def _monotone(values: pd.Series, *, increasing: bool) -> np.ndarray:
     from scipy.optimize import isotonic_regression  # slow to import, and rarely needed
 
     return isotonic_regression(values, increasing=increasing).x
-
-
-def _measure_until(sigmas: Iterable[float], is_significant: Callable[[float], bool]) -> None:
-    """Measure one sigma after another until the paired difference is significant."""
-    for sigma in sigmas:
-        if is_significant(sigma):
-            return
 
 
 def _crossing(sigmas: pd.Series, differences: pd.Series) -> float:

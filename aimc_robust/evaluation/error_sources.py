@@ -27,12 +27,7 @@ RANDOM_SOURCES: tuple[ErrorSource, ...] = ("programming", "drift", "stuck", "rea
 
 
 def active_sources(crossbar: Crossbar, *, time_s: float = 0.0) -> tuple[ErrorSource, ...]:
-    """Return the error sources that act on a crossbar, in the order of SOURCES.
-
-    Args:
-        crossbar: The crossbar.
-        time_s: Seconds since programming.
-    """
+    """Return the error sources that act on a crossbar `time_s` seconds after programming, in the order of SOURCES."""
     device, weights, periphery = crossbar.device, crossbar.weights, crossbar.periphery
     cell = device.cell
     active: dict[ErrorSource, bool] = {
@@ -53,10 +48,6 @@ def with_sources(crossbar: Crossbar, sources: Collection[str]) -> Crossbar:
 
     A DAC that is switched off applies its inputs exactly, with the same full scale, so that an ADC's range keeps its
     unit. The integer digits of a bit-sliced mapping belong to the mapping and remain.
-
-    Args:
-        crossbar: The crossbar.
-        sources: The sources that act.
     """
     dac = crossbar.periphery.dac
     switched_off: dict[ErrorSource, dict[str, Any]] = {

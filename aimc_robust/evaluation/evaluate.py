@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Unpack
 
 import pandas as pd
 from torch import nn
 
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, require_finite, require_type, require_whole
-from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
+from aimc_robust.evaluation.monte_carlo import ChipOptions, Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Measurement, Metric
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
@@ -81,14 +82,7 @@ def evaluate(
 
 
 def as_models(model: nn.Module | Iterable[nn.Module]) -> list[nn.Module]:
-    """Return one or several models as a list.
-
-    Args:
-        model: A model, or several.
-
-    Raises:
-        InputError: if there is none, or something else than a model.
-    """
+    """Return one or several models as a list; raise InputError for none, or something else than a model."""
     if not isinstance(model, Iterable) or isinstance(model, nn.Module):
         model = [model]
     models = list(model)
@@ -100,12 +94,7 @@ def as_models(model: nn.Module | Iterable[nn.Module]) -> list[nn.Module]:
 
 
 def check_precision(precision: float | None, chips: int) -> None:
-    """Raise InputError for an invalid half-width, or too few chips for an interval.
-
-    Args:
-        precision: Half-width [percentage points]; None: not requested.
-        chips: Largest number of chips.
-    """
+    """Raise InputError for an invalid half-width [percentage points], or too few chips for an interval."""
     if precision is None:
         return
     require_finite("precision (half-width in points)", precision)
@@ -121,32 +110,13 @@ def evaluate_until_precise(
     chips: int,
     precision: float | None,
     known: Mapping[int, float] | None = None,
-    chip_seed: int = 0,
-    time_s: float = 0.0,
-    deployment: Deployment | None = None,
     jobs: int | None = None,
-    metrics: Mapping[str, Metric] | None = None,
+    **options: Unpack[ChipOptions],
 ) -> Iterator[tuple[int, Measurement]]:
-    """Measure as many chips as a half-width requires, at most `chips`; see `evaluate_chips`.
+    """Measure as many chips as a half-width [percentage points] requires, at most `chips`; None: all of them.
 
-    Args:
-        model: The trained model; not modified.
-        batches: (inputs, labels) pairs that can be iterated repeatedly.
-        condition: What the model is evaluated under.
-        chips: Largest number of chips.
-        precision: Half-width [percentage points]; None: all chips.
-        known: Chip -> accuracy [percent] of chips that were measured before; they are not measured again.
-        chip_seed: Root seed of all chips.
-        time_s: Seconds since programming of a crossbar.
-        deployment: Deployment of a crossbar.
-        jobs: Number of processes.
-        metrics: Further metrics.
-
-    Yields:
-        (number of the chip, its measurement), in order.
-
-    Raises:
-        InputError: if an argument is invalid.
+    `known` are chips that were measured before and their accuracy [percent]; they are not measured again. The other
+    arguments and the result are those of `evaluate_chips`.
     """
     check_precision(precision, chips)
     accuracies = dict(known or {})
@@ -155,17 +125,7 @@ def evaluate_until_precise(
     for last_stage in (False, True):
         missing = [chip for chip in range(needed) if chip not in accuracies]
         if missing:
-            for chip, measurement in evaluate_chips(
-                model,
-                batches,
-                condition,
-                chips=missing,
-                chip_seed=chip_seed,
-                time_s=time_s,
-                deployment=deployment,
-                jobs=jobs,
-                metrics=metrics,
-            ):
+            for chip, measurement in evaluate_chips(model, batches, condition, chips=missing, jobs=jobs, **options):
                 accuracies[chip] = measurement.accuracy
                 yield chip, measurement
         if last_stage or precision is None or condition is None:

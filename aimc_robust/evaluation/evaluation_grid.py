@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -25,9 +26,6 @@ GridKey = tuple[str, float]
 
 class EvaluationGrid(Mapping[GridKey, AccuracyEstimate]):
     """Estimates by (condition, time_s): an immutable mapping in the order of conditions, then of times.
-
-    Args:
-        estimates: (condition, time_s) -> estimate.
 
     Example:
         >>> grid = evaluate_grid(model, batches, {"rram": rram}, time_s=[0.0, 3600.0])  # doctest: +SKIP
@@ -62,7 +60,8 @@ class EvaluationGrid(Mapping[GridKey, AccuracyEstimate]):
 
         Returns:
             Columns `condition`, `time_s` [s]; `mean`, `sd_noise`, `sd_seed`, `ci_low`, `ci_high` of the accuracy
-            [percent], see `AccuracyEstimate`; and the number of `chips`.
+                [percent], see
+            `AccuracyEstimate`; and the number of `chips`.
         """
         rows = [
             {
@@ -112,9 +111,6 @@ def evaluate_grid(
         precision: As for `evaluate`.
         metrics: As for `evaluate`.
 
-    Returns:
-        The estimates.
-
     Raises:
         InputError: if an argument is invalid.
         UnknownNameError: if `deployment` names a condition that does not exist.
@@ -129,30 +125,23 @@ def evaluate_grid(
                 raise unknown_name("condition of a deployment", name, conditions)
             if not isinstance(conditions[name], Crossbar):
                 raise InputError(f"the deployment {name!r} must belong to a crossbar, got {conditions[name]!r}.")
-    models = as_models(model)
-    batches = as_reiterable(batches)
-
-    def estimate(condition: Condition, time_s: float, deployed: Deployment | None) -> AccuracyEstimate:
-        return evaluate(
-            models,
-            batches,
-            condition,
-            chips=chips,
-            chip_seed=chip_seed,
-            time_s=time_s,
-            deployment=deployed,
-            jobs=jobs,
-            precision=precision,
-            metrics=metrics,
-        )
-
+    estimate = partial(
+        evaluate,
+        as_models(model),
+        as_reiterable(batches),
+        chips=chips,
+        chip_seed=chip_seed,
+        jobs=jobs,
+        precision=precision,
+        metrics=metrics,
+    )
     estimates: dict[GridKey, AccuracyEstimate] = {}
     for name, condition in conditions.items():
         if isinstance(condition, Crossbar):
             deployed = deployment.get(name) if isinstance(deployment, Mapping) else deployment
-            estimates |= {(name, t): estimate(condition, t, deployed) for t in times_s}
+            estimates |= {(name, t): estimate(condition, time_s=t, deployment=deployed) for t in times_s}
         else:
-            estimates |= dict.fromkeys([(name, t) for t in times_s], estimate(condition, 0.0, None))
+            estimates |= dict.fromkeys([(name, t) for t in times_s], estimate(condition))
     return EvaluationGrid(estimates)
 
 

@@ -11,9 +11,8 @@ from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.programming.moments import model_moments
-from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.noise.analog_weights import analog_weights, unwrap_model
 from aimc_robust.noise.scales import SCALES, NoiseScale, weight_scale
-from aimc_robust.noise.unwrap import unwrap_model
 
 
 def layer_errors(model: nn.Module, condition: Condition, *, time_s: float = 0.0) -> pd.DataFrame:
@@ -55,14 +54,9 @@ def layer_errors(model: nn.Module, condition: Condition, *, time_s: float = 0.0)
 
 
 def network_rms(errors: pd.DataFrame, scale: NoiseScale) -> float:
-    """Return the root mean square error over all weights of a network.
+    """Return the root mean square error over all weights of a network, from `layer_errors`, in units of `scale`.
 
-    Args:
-        errors: From `layer_errors`.
-        scale: Any scale of `weight_scale` except `absolute`.
-
-    Returns:
-        The error in units of `scale`; NaN if no layer has that scale.
+    NaN if no layer has that scale.
     """
     scaled = errors[errors[f"rms_{scale}"].notna()]
     if scaled.empty:

@@ -30,9 +30,8 @@ from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.programming.moments import model_moments
 from aimc_robust.metrics import Batch, labelled, measure
-from aimc_robust.noise.analog_weights import layer_name
+from aimc_robust.noise.analog_weights import layer_name, unwrap_model
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.unwrap import unwrap_model
 
 PROBES_PER_IMAGE = 2  # their difference gives the error of the estimate
 
@@ -86,9 +85,6 @@ def predict_loss(
         images: Largest number of images for the curvature, spread evenly over the batches; its standard error covers
             the images that are left out. The other losses are those of all images.
 
-    Returns:
-        The prediction.
-
     Raises:
         InputError: if an argument is invalid.
         UnknownNameError: if `time_s` names a condition that does not exist.
@@ -137,9 +133,7 @@ def predict_loss(
 def condition_times(conditions: Mapping[str, Condition], time_s: float | Mapping[str, float]) -> dict[str, float]:
     """Return the time [s] of each condition, after a check of both arguments.
 
-    Args:
-        conditions: Name -> a Crossbar, a weight noise, or None.
-        time_s: One time for all crossbars, or name -> time. Other conditions have the time 0 unless they are named.
+    `time_s` is one time for all crossbars, or name -> time. Other conditions have the time 0 unless they are named.
 
     Raises:
         InputError: if a condition or a time is invalid.

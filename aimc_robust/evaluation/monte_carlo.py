@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import NoneType
+from typing import TypedDict, Unpack
 
 from torch import nn
 
@@ -25,6 +26,15 @@ Condition = WeightNoise | None
 """What a model is evaluated under: a crossbar, another weight noise, or None for exact digital weights."""
 
 
+class ChipOptions(TypedDict, total=False):
+    """Keyword arguments of `chip_evaluation`, for functions that pass them on; see `ChipEvaluation`."""
+
+    chip_seed: int
+    time_s: float
+    deployment: Deployment | None
+    metrics: Mapping[str, Metric] | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChipEvaluation:
     """Measures one model under one condition on any chip; a function of the chip's number.
@@ -35,8 +45,8 @@ class ChipEvaluation:
         condition: What the model is evaluated under.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming of a crossbar.
-        deployment: Deployment of a crossbar.
-        metrics: Further metrics, see `metrics.measure`.
+        deployment: Converter ranges, backend and compensation of a crossbar.
+        metrics: Name -> function of the outputs and labels of all images, see `metrics.measure`.
         layers: Names of a crossbar's arrays that are programmed; None: all.
     """
 
@@ -50,11 +60,7 @@ class ChipEvaluation:
     layers: frozenset[str] | None = None
 
     def __call__(self, chip: int) -> Measurement:
-        """Measure the model on one chip.
-
-        Args:
-            chip: Number of the chip.
-        """
+        """Measure the model on one chip."""
         axes = chip_axes(self.chip_seed, chip)
         if self.condition is None:
             return measure(self.model, self.batches, self.metrics)
@@ -78,47 +84,29 @@ def evaluate_chips(
     condition: Condition,
     *,
     chips: Iterable[int],
-    chip_seed: int = 0,
-    time_s: float = 0.0,
-    deployment: Deployment | None = None,
     jobs: int | None = None,
-    metrics: Mapping[str, Metric] | None = None,
+    **options: Unpack[ChipOptions],
 ) -> Iterator[tuple[int, Measurement]]:
-    """Measure a model on chips, one after another.
+    """Measure a model on chips, one after another: (number of the chip, its measurement), in the order of `chips`.
 
-    A crossbar is programmed with the weights after BatchNorm folding; any other noise perturbs the weights as they
-    are. Digital weights are the same on every chip: only the first is measured. The errors of a chip depend on
-    (chip_seed, chip, layer) only, so that two models, two methods and any two orders of work meet the same chips.
+    A crossbar is programmed with the weights after BatchNorm folding; any other noise perturbs the weights as they are.
+    Digital weights are the same on every chip: only the first is measured. The errors of a chip depend on (chip_seed,
+    chip, layer) only, so that two models, two methods and any two orders of work meet the same chips.
 
     Args:
         model: The trained model; not modified.
         batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
         condition: What the model is evaluated under.
         chips: Numbers of the chips.
-        chip_seed: Root seed of all chips.
-        time_s: Seconds since programming of a crossbar.
-        deployment: Converter ranges, backend and compensation of a crossbar; None: none, on the native backend.
         jobs: Number of processes with one thread each, with the same results for any number; None: this process with
             torch's number of threads.
-        metrics: Name -> function of the outputs and labels of all images, see `metrics.measure`.
-
-    Yields:
-        (number of the chip, its measurement), in the order of `chips`.
+        **options: See `ChipEvaluation`.
 
     Raises:
         InputError: if an argument is invalid.
         DataError: if there are no images, or labels do not match the outputs.
     """
-    evaluation = chip_evaluation(
-        model,
-        batches,
-        condition,
-        chip_seed=chip_seed,
-        time_s=time_s,
-        deployment=deployment,
-        metrics=metrics,
-        stacklevel=4,
-    )
+    evaluation = chip_evaluation(model, batches, condition, stacklevel=4, **options)
     check_jobs(evaluation.model, jobs)
     numbers = list(chips)[:1] if condition is None else list(chips)
     jobs = jobs and min(jobs, max(len(numbers), 1))
@@ -138,18 +126,7 @@ def chip_evaluation(
 ) -> ChipEvaluation:
     """Check the arguments of `evaluate_chips` and prepare what all chips share.
 
-    Args:
-        model: As for `evaluate_chips`, like the arguments below.
-        batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
-        condition: What the model is evaluated under.
-        chip_seed: Root seed of all chips.
-        time_s: Seconds since programming of a crossbar.
-        deployment: Deployment of a crossbar.
-        metrics: Further metrics.
-        stacklevel: Of warnings, as in `warnings.warn`: 2 is the line in this function.
-
-    Raises:
-        InputError: if an argument is invalid.
+    `stacklevel` is that of warnings, as in `warnings.warn`: 2 is the line in this function.
     """
     batches = as_reiterable(batches)
     check_metrics(metrics)
@@ -178,12 +155,7 @@ def chip_evaluation(
 
 
 def check_jobs(model: nn.Module, jobs: int | None) -> None:
-    """Raise InputError for an invalid number of processes, or any number for a model on a GPU.
-
-    Args:
-        model: The model.
-        jobs: Number of processes; None: this process.
-    """
+    """Raise InputError for an invalid number of processes, or any number for a model on a GPU."""
     if jobs is None:
         return
     require_whole("jobs", jobs, low=1)

@@ -16,9 +16,8 @@ from aimc_robust.errors import require_finite, require_whole
 from aimc_robust.evaluation.loss_prediction import condition_times, predict_loss
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.base import WeightNoise, perturb_checked
+from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.statistics.t_interval import t_interval
 
 Verdict = Literal["holds", "breaks", "undecided"]
@@ -80,9 +79,6 @@ def check_prediction(
         images: Largest number of images for the curvature.
         jobs: Number of processes for Monte Carlo, as for `evaluate`.
 
-    Returns:
-        The comparison.
-
     Raises:
         InputError: if an argument is invalid.
         DataError: if there are no images, or labels do not match the outputs.
@@ -119,10 +115,8 @@ def check_prediction(
 def scale_errors(condition: Condition, factor: float) -> Condition:
     """Return a condition whose weight errors are `factor` times as strong; a crossbar loses read noise and converters.
 
-    Args:
-        condition: A Crossbar, a weight noise, or None.
-        factor: On a crossbar's `error_scale`, which acts on the widths of programming error and of a drift table; on
-            the perturbation of another noise.
+    The factor acts on a crossbar's `error_scale`, that is on the widths of programming error and of a drift table, or
+    on the perturbation of another noise.
     """
     match condition:
         case None:
@@ -146,7 +140,7 @@ class _ScaledNoise(WeightNoise):
     factor: float
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.lerp(weight, self.noise.perturb(name, weight, generator), self.factor)
+        return torch.lerp(weight, perturb_checked(self.noise, name, weight, generator), self.factor)
 
 
 def _compare(predicted: Any, losses: np.ndarray) -> dict[str, Any]:

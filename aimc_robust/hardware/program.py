@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from aimc_robust.devices.limits import check_time
-from aimc_robust.errors import InputError, require_type, require_whole, unknown_name
+from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.hardware.calibration.batchnorm_recalibration import recalibrate_batchnorm
+from aimc_robust.hardware.calibration.converter_ranges import check_ranges
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.ranges import LayerRanges
@@ -21,15 +22,7 @@ from aimc_robust.seeding import Axes
 
 
 def chip_axes(chip_seed: int, chip: int) -> Axes:
-    """Return the seeding axes of a chip: the error of every weight derives from them and its layer's name.
-
-    Args:
-        chip_seed: Root seed of all chips.
-        chip: Number of the chip.
-
-    Raises:
-        InputError: if a number is not whole, or below 0.
-    """
+    """Return the seeding axes of a chip: the error of every weight derives from them and its layer's name."""
     require_whole("chip_seed", chip_seed, low=0)
     require_whole("chip", chip, low=0)
     return Axes(chip_seed).at(chip=chip)
@@ -90,18 +83,11 @@ def check_program(
     deployment: Deployment | None = None,
     stacklevel: int = 2,
 ) -> None:
-    """Check whether a model can be programmed, and warn if the limits of the device are exceeded.
-
-    Args:
-        prepared: The model, from `prepare`.
-        crossbar: The crossbar.
-        time_s: Seconds since programming.
-        deployment: As for `program`.
-        stacklevel: Of warnings, as in `warnings.warn`: 2 is the caller's line.
+    """Check whether a prepared model can be programmed, and warn if the limits of the device are exceeded.
 
     Raises:
-        InputError: if an argument is invalid, arguments contradict each other, or a limit is exceeded and the
-            crossbar's `on_out_of_range` is `error`.
+        InputError: if an argument is invalid, arguments contradict each other, or a limit is exceeded and the crossbar
+            refuses that (`on_out_of_range`).
     """
     require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
     require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
@@ -119,16 +105,9 @@ def check_program(
         if "drift" in deployment.compensation:
             raise InputError("drift compensation is not part of the crosssim backend; use backend='native'.")
     if deployment.ranges is not None:
-        _reject_ranges_of_another_model(deployment.ranges, prepared)
+        check_ranges(deployment.ranges, prepared, crossbar)
     if crossbar.arrays.bias_rows:
         _reject_shared_weights_with_biases(prepared)
-
-
-def _reject_ranges_of_another_model(ranges: Mapping[str, LayerRanges], prepared: nn.Module) -> None:
-    layers = {weight.layer for weight in analog_weights(prepared, include_shared=True).values()}
-    for name in ranges:
-        if name not in layers:
-            raise unknown_name("layer of the converter ranges", name, layers, advice="Calibrate this very model.")
 
 
 def _reject_shared_weights_with_biases(prepared: nn.Module) -> None:
@@ -152,21 +131,10 @@ def program_prepared(
     deployment: Deployment | None = None,
     layers: frozenset[str] | None = None,
 ) -> nn.Module:
-    """Program a prepared and checked model, in place.
+    """Program a model from `prepare`, accepted by `check_program`, in place; return it, or the layer that replaces it.
 
-    Args:
-        prepared: The model, from `prepare`, accepted by `check_program`.
-        crossbar: The crossbar.
-        axes: Seeding axes of the chip, see `chip_axes`.
-        time_s: Seconds since programming.
-        deployment: As for `program`.
-        layers: Names of the arrays that are programmed, the others compute exactly; None: all. Native backend only.
-
-    Returns:
-        `prepared`, or the layer that replaces it.
-
-    Raises:
-        InputError: if a layer is not supported.
+    `axes` are those of the chip, see `chip_axes`. `layers` names the arrays that are programmed, on the native backend
+    only; the others compute exactly. None: all.
     """
     deployment = deployment or Deployment()
     if deployment.backend == "crosssim":
@@ -190,20 +158,11 @@ def program_prepared(
 def program_natively(
     prepared: nn.Module, crossbar: Crossbar, chip: Chip, ranges: Mapping[str, LayerRanges] | None = None
 ) -> nn.Module:
-    """Program a prepared and checked model on the native backend, in place.
-
-    Args:
-        prepared: The model, from `prepare`.
-        crossbar: The crossbar.
-        chip: The chip.
-        ranges: Converter ranges by layer.
-
-    Returns:
-        `prepared`, or the layer that replaces it.
-    """
+    """Program a prepared and checked model on the native backend, in place; see `program_prepared`."""
     if crossbar.computes_in_arrays:
         return install_arrays(prepared, crossbar, chip, ranges)
     for weight in analog_weights(prepared).values():
         if chip.holds(weight):
-            write_weights(crossbar, weight, chip)
+            with crossbar.naming_layer(weight.layer):
+                write_weights(crossbar, weight, chip)
     return prepared

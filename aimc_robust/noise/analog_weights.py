@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from aimc_robust.errors import InputError, require_known
 
@@ -18,10 +19,6 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 ANALOG_LAYERS = (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-
-AnalogLayer = (
-    nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
-)
 
 
 @dataclass(frozen=True)
@@ -48,24 +45,15 @@ class AnalogWeight:
         return layer_name(self.name)
 
     def filters_first(self, values: Tensor | None = None) -> Tensor:
-        """Rearrange a tensor so that dimension 0 has one entry per filter, that is per output.
-
-        Args:
-            values: Tensor of the parameter's shape; None takes the parameter itself.
-
-        Returns:
-            The rearranged tensor, a view where the layout allows it.
-        """
+        """Return values of the parameter's shape, or the parameter, with one entry per output along dimension 0."""
         values = self.parameter.detach() if values is None else values
         if not isinstance(self.module, TRANSPOSED):
             return values
         return values.unflatten(0, (self.module.groups, -1)).transpose(1, 2).flatten(0, 1)
 
     def to_parameter_layout(self, filters: Tensor) -> Tensor:
-        """Invert `filters_first`."""
-        if not isinstance(self.module, TRANSPOSED):
-            return filters
-        return filters.unflatten(0, (self.module.groups, -1)).transpose(1, 2).flatten(0, 1)
+        """Invert `filters_first`, which is its own inverse."""
+        return self.filters_first(filters)
 
 
 def layer_name(parameter: str) -> str:
@@ -73,20 +61,29 @@ def layer_name(parameter: str) -> str:
     return parameter.replace("_orig_mod.", "").removesuffix(".weight")  # torch.compile's wrapper is not a layer
 
 
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """Return the model inside its wrappers, so that layer names do not depend on how the model is run."""
+    while True:
+        if isinstance(model, DataParallel | DistributedDataParallel):
+            inner: nn.Module | None = model.module
+        elif "_orig_mod" in model._modules:  # torch.compile's OptimizedModule
+            inner = model._modules["_orig_mod"]
+        else:  # Lightning Fabric
+            inner = model._modules.get("_forward_module")
+        if inner is None:
+            return model
+        model = inner
+
+
 def analog_weights(model: nn.Module, *, include_shared: bool = False) -> dict[str, AnalogWeight]:
-    """Find all weight matrices that a crossbar can store.
+    """Find all weight matrices that a crossbar can store: parameter name -> weight matrix, in the order of the model.
 
     These are the weights of linear layers, convolutions and transposed convolutions; the in and out projections of
     MultiheadAttention; input, recurrent and projection weights of RNN, LSTM, GRU and their cells. Computed weights
     (weight_norm and other parametrizations) are not parameters that could be programmed and are omitted.
 
-    Args:
-        model: Model to search.
-        include_shared: Whether a parameter that several layers share appears once for each of them instead of only
-            under its first name.
-
-    Returns:
-        Parameter name -> weight matrix, in the order of the model.
+    `include_shared`: whether a parameter that several layers share appears once for each of them instead of only under
+    its first name.
     """
     weights: dict[str, AnalogWeight] = {}
     owners: dict[int, str] = {}
@@ -120,27 +117,6 @@ def _matrices(module: nn.Module) -> list[tuple[str, Tensor | None]]:
     return []
 
 
-def analog_layers(model: nn.Module) -> dict[str, AnalogLayer]:
-    """Find convolutions, transposed convolutions and linear layers with a weight of their own.
-
-    Args:
-        model: Model to search.
-
-    Returns:
-        Name -> layer; shared layers appear once.
-    """
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, ANALOG_LAYERS) and module._parameters.get("weight") is not None
-    }
-
-
-def output_count(layer: AnalogLayer) -> int:
-    """Number of outputs of a linear layer, or of output channels of a convolution."""
-    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-
-
 def check_scope(scope: Scope) -> None:
     """Raise `UnknownNameError` unless `scope` is a `ScopeName` or a predicate."""
     if not callable(scope):
@@ -148,14 +124,7 @@ def check_scope(scope: Scope) -> None:
 
 
 def weights_in_scope(model: nn.Module, scope: Scope = "weights") -> dict[str, nn.Parameter]:
-    """Find the parameters, trainable or frozen, that a perturbation affects.
-
-    Args:
-        model: Model to search.
-        scope: Parameters to select.
-
-    Returns:
-        Name -> parameter. A parameter shared by several layers appears once, under its first name.
+    """Find the parameters, trainable or frozen, that a perturbation affects; a shared one under its first name.
 
     Raises:
         InputError: if no parameter is in scope.

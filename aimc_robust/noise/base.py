@@ -1,10 +1,14 @@
 """Abstract base class of weight noise."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from aimc_robust.errors import AimcError, InputError, is_out_of_memory
 
 
 class WeightNoise(ABC):
@@ -33,18 +37,43 @@ class WeightNoise(ABC):
         """
 
 
+def perturb_checked(noise: WeightNoise, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+    """Return `noise.perturb(name, weight, generator)`; an exception or another shape becomes an InputError."""
+    code = f"{type(noise).__name__}.perturb"
+    with naming_layer(name, code):
+        noisy: object = noise.perturb(name, weight, generator)
+    if not isinstance(noisy, Tensor) or noisy.shape != weight.shape:
+        got = tuple(noisy.shape) if isinstance(noisy, Tensor) else type(noisy).__name__
+        raise InputError(
+            f"{code} must return a tensor of the weight's shape {tuple(weight.shape)}, got {got} for {name!r}."
+        )
+    return noisy
+
+
+@contextmanager
+def naming_layer(layer: str, code: str) -> Iterator[None]:
+    """Context manager for `code` of a user: what it raises becomes an InputError that names it and the layer.
+
+    Exhausted memory is raised as it is.
+    """
+    try:
+        yield
+    except AimcError as error:
+        if not isinstance(error, InputError) or repr(layer) in str(error):
+            raise
+        raise InputError(f"the layer {layer!r}: {error}") from error
+    except Exception as error:  # whatever a user's code raises
+        if is_out_of_memory(error):
+            raise
+        message = " ".join(f"{code} raised {type(error).__name__} on the layer {layer!r}: {error}".split())
+        raise InputError(f"{message.rstrip(': .')}.") from error
+
+
 def standard_normal(like: Tensor, generator: torch.Generator) -> Tensor:
     """Draw standard normal numbers with the shape, device and dtype of a tensor.
 
     They are drawn in float32 on the generator's device whatever the dtype of `like`, so that a float64 copy of a model,
     or one on a GPU, sees the same chip.
-
-    Args:
-        like: Tensor that gives shape, device and dtype.
-        generator: Source of randomness.
-
-    Returns:
-        A tensor like `like` with values from N(0, 1).
     """
     draw = torch.randn(like.shape, generator=generator, device=generator.device, dtype=torch.float32)
     return draw.to(device=like.device, dtype=like.dtype)

@@ -1,5 +1,6 @@
 """Perturb a model's weights in place and restore them bit for bit."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,9 +8,8 @@ import torch
 from torch import nn
 
 from aimc_robust.errors import InputError
-from aimc_robust.noise.analog_weights import Scope, analog_weights, layer_name, weights_in_scope
-from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.unwrap import unwrap_model
+from aimc_robust.noise.analog_weights import Scope, analog_weights, layer_name, unwrap_model, weights_in_scope
+from aimc_robust.noise.base import WeightNoise, perturb_checked
 from aimc_robust.seeding import Axes
 
 
@@ -35,7 +35,7 @@ def perturb_weights(
             numbers differ from the CPU's: for training, not for chips that must be equal on every machine.
 
     Raises:
-        InputError: if no parameter is in scope, or the noise returns a wrong shape, NaN or infinity.
+        InputError: if no parameter is in scope, or the noise raises, or returns a wrong shape, NaN or infinity.
     """
     model, in_training = unwrap_model(model), draw_on_device
     draw_on_device = draw_on_device and noise.supports_any_device
@@ -49,13 +49,7 @@ def perturb_weights(
                 source = generator
             matrix = matrices.get(id(weight))
             values = weight.detach() if matrix is None else matrix.filters_first()
-            noisy = noise.perturb(layer if matrix is None else matrix.layer, values, source)
-            if not isinstance(noisy, torch.Tensor) or noisy.shape != values.shape:
-                got = tuple(noisy.shape) if isinstance(noisy, torch.Tensor) else type(noisy).__name__
-                raise InputError(
-                    f"{type(noise).__name__}.perturb must return a tensor of the weight's shape {tuple(values.shape)}, "
-                    f"got {got} for {layer!r}."
-                )
+            noisy = perturb_checked(noise, layer if matrix is None else matrix.layer, values, source)
             if not in_training:  # training finds by its loss that it diverged, and does not wait for the device here
                 _check_finite(noise, layer, values, noisy)
             noisy = noisy if matrix is None else matrix.to_parameter_layout(noisy)
@@ -66,7 +60,7 @@ def perturb_weights(
 
 def _check_finite(noise: WeightNoise, layer: str, weight: torch.Tensor, noisy: torch.Tensor) -> None:
     """Raise InputError if a noise makes finite weights infinite or NaN; weights that were so before are training's."""
-    if bool(torch.isfinite(noisy.sum())):  # a sum may overflow where all weights are finite
+    if math.isfinite(noisy.sum()):  # a sum may overflow where all weights are finite
         return
     if bool(torch.isfinite(weight).all()) and not bool(torch.isfinite(noisy).all()):
         raise InputError(f"the noise {noise!r} makes weights of the layer {layer!r} NaN or infinite; weaken it.")
@@ -77,13 +71,6 @@ def restored(model: nn.Module, scope: Scope = "weights") -> Iterator[nn.Module]:
     """Context manager that restores the weights in scope on exit, bit for bit and at the same addresses.
 
     A snapshot is copied back: subtracting the noise again would drift (8e-7 relative after 1000 rounds in float32).
-
-    Args:
-        model: Model whose weights may be changed inside the block.
-        scope: Parameters to restore, see `weights_in_scope`.
-
-    Yields:
-        The model.
     """
     weights = weights_in_scope(unwrap_model(model), scope)
     snapshot = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -94,6 +81,18 @@ def restored(model: nn.Module, scope: Scope = "weights") -> Iterator[nn.Module]:
             for name, weight in weights.items():
                 weight.copy_(snapshot[name])
         torch.clear_autocast_cache()
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Context manager that sets evaluation mode, and restores each module's own mode on exit."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @contextmanager
@@ -108,19 +107,7 @@ def perturbed(
 ) -> Iterator[nn.Module]:
     """Context manager in which `model` has perturbed weights; on exit they are restored bit for bit.
 
-    Args:
-        model: Model to perturb.
-        noise: Noise to apply.
-        generator: See `perturb_weights`.
-        scope: See `weights_in_scope`.
-        strength: See `perturb_weights`.
-        draw_on_device: See `perturb_weights`.
-
-    Yields:
-        The model with perturbed weights.
-
-    Raises:
-        InputError: if no parameter is in scope.
+    Arguments and errors are those of `perturb_weights`.
     """
     with restored(model, scope):
         perturb_weights(

@@ -1,8 +1,8 @@
 """Description of a crossbar target in words, and the calibrated converter ranges of a comparison's models."""
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.hardware.config.converters import Periphery
 from aimc_robust.hardware.config.device import Device
-from aimc_robust.hardware.config.periphery import Periphery
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout

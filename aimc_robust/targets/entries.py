@@ -17,8 +17,7 @@ from aimc_robust.hardware.config.standard_mappings import BitSliced
 from aimc_robust.io.table_model import Table, as_validation_error, by_toml_type, table_model
 from aimc_robust.io.user_code import construct, is_reference
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.targets.target import (
     NAME,
     AscentTarget,

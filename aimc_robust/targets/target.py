@@ -7,16 +7,14 @@ from typing import ClassVar, Literal, final
 
 from torch import nn
 
-from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
-from aimc_robust.analysis.weight_step import WeightStep
+from aimc_robust.analysis.weight_step import WeightStep, ascent_step, sigma_for_radius
 from aimc_robust.devices.limits import DAY_S, YEAR_S
 from aimc_robust.errors import InputError, exact_text, short_repr
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.noise.scales import NoiseScale
 from aimc_robust.training.config import TrainingConfig
 

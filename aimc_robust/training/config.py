@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from aimc_robust.errors import InputError, require_finite, require_known, require_type, require_whole
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.scales import NoiseScale
 
 OptimizerName = Literal["sgd", "adam", "adamw"]

@@ -12,7 +12,7 @@ from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import AimcError, DivergenceError, InputError, exact_text, is_out_of_memory
 from aimc_robust.io.atomic import Row
 from aimc_robust.metrics import check_labels, measure
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.config import EarlyStopping, TrainingConfig

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from aimc_robust.errors import CheckpointError, InputError, require_finite, require_type
-from aimc_robust.noise.unwrap import unwrap_model
+from aimc_robust.noise.analog_weights import unwrap_model
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.gradient_passes import ClosurePasses
 

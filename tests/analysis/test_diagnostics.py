@@ -10,7 +10,7 @@ from support.diagnostics_cases import KEYS, LOSS, images, linear, method_of, net
 from aimc_robust.analysis.diagnostics import Diagnostics
 from aimc_robust.analysis.update_gradients import FIXED_STEP, with_fixed_strength
 from aimc_robust.errors import AimcError
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.ramp import Ramp

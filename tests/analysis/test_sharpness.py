@@ -11,7 +11,7 @@ from torch import nn
 from aimc_robust.analysis.sharpness import ascent_sharpness, average_sharpness
 from aimc_robust.errors import AimcError
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.training.methods.sgd import SGD
 
 

@@ -16,8 +16,7 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import program
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.distributions import Gaussian, Laplace
 
 WAN = Crossbar("rram-wan2022")
 

@@ -22,8 +22,7 @@ from aimc_robust.hardware.programming.moments import model_moments
 from aimc_robust.metrics import measure
 from aimc_robust.models.networks.small_cnn import SmallCNN
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.distributions import Gaussian, Laplace
 
 MILO = Crossbar("rram-milo2021")
 DAY_S = 86400.0

@@ -13,8 +13,7 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.program import chip_axes, program
 from aimc_robust.metrics import measure
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.noise.perturbation import perturbed
 
 CROSSBAR = Crossbar("rram-milo2021")

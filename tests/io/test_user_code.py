@@ -35,7 +35,7 @@ def network(**options):
 
 
 def noise():
-    from aimc_robust.noise.gaussian import Gaussian
+    from aimc_robust.noise.distributions import Gaussian
     return Gaussian(0.1)
 """
 

@@ -71,7 +71,7 @@ def test_weights_come_back_after_an_exception_in_the_block():
 def test_weights_come_back_when_the_noise_itself_raises_at_the_second_layer():
     model, noise = small_model(), Recorder(fail_at="4")
     before = bits(model)
-    with pytest.raises(RuntimeError, match="noise"), perturbed(model, noise, generator=Axes(0)):
+    with pytest.raises(InputError, match="the noise failed"), perturbed(model, noise, generator=Axes(0)):
         pytest.fail("the block must not run")
     assert noise.names == ["0", "4"]  # the first layer had been perturbed
     assert bits(model) == before

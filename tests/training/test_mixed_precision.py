@@ -11,7 +11,7 @@ from torch import nn
 from torch.amp import GradScaler
 
 from aimc_robust.analysis.sharpness import ascent_sharpness, average_sharpness
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.rwp import RWP, MixedRWP

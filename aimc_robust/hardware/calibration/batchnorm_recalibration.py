@@ -19,9 +19,6 @@ class ChannelCorrection(nn.Module):
 
     out = (y - mean) / sqrt(var + eps gain^2) * |gamma| + beta, with mean and var of the chip's own outputs y, which
     already contain the BatchNorm's gain: exactly the BatchNorm with statistics estimated anew.
-
-    Args:
-        folded: The folded BatchNorm.
     """
 
     folded: FoldedNorm
@@ -43,14 +40,7 @@ class ChannelCorrection(nn.Module):
         self.learning = True
 
     def forward(self, y: Tensor) -> Tensor:
-        """Normalize by the batch's statistics while learning, else by those of all images.
-
-        Args:
-            y: Outputs of the layer, (images, channels, ...).
-
-        Returns:
-            Corrected outputs of the same shape and dtype.
-        """
+        """Normalize outputs (images, channels, ...) by the batch's statistics while learning, else by those of all."""
         shape = [1, -1, *[1] * (y.ndim - 2)]
         mean, var = self.mean, self.var
         if self.learning:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.data.batches import input_batches
-from aimc_robust.errors import InputError, require_finite, require_type
+from aimc_robust.errors import InputError, require_finite, require_type, unknown_name
+from aimc_robust.hardware.config.converters import MAX_BITS
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
@@ -19,6 +20,7 @@ from aimc_robust.hardware.conversion.replace_layers import install_arrays
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.input_stage import Observer
 from aimc_robust.hardware.programming.programmed_matrix import Chip
+from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.seeding import Axes
 
 # Largest sample of each layer's values: dozens of them lie beyond a percentile of 0.9999.
@@ -62,27 +64,59 @@ def calibrate(
     ranges = {name: LayerRanges(inputs=_input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
     adc = crossbar.periphery.adc
     if adc is None or not adc.needs_calibration:
-        return ConverterRanges(ranges)
+        return ConverterRanges(ranges, found_with=_settings(crossbar))
     currents = _observe(model, error_free, inputs, "current", ranges)
     symmetric = adc.kind == "sign-magnitude"
     outputs = {
         name: tuple(_output_range(sample, percentile, symmetric) for sample in banks)
         for name, banks in currents.items()
     }
-    return ConverterRanges({name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()})
+    both = {name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()}
+    return ConverterRanges(both, found_with=_settings(crossbar))
+
+
+def check_ranges(ranges: Mapping[str, LayerRanges], prepared: nn.Module, crossbar: Crossbar) -> None:
+    """Check that converter ranges belong to a prepared model and, if it needs any, to a crossbar.
+
+    Raises:
+        UnknownNameError: if they name a layer that the model does not have.
+        InputError: if `calibrate` found them for a crossbar with other arrays or converters. Errors, rounding and
+            clipping of the weights, and a converter that is off or an ADC of other resolution do not matter.
+    """
+    layers = {weight.layer for weight in analog_weights(prepared, include_shared=True).values()}
+    for name in ranges:
+        if name not in layers:
+            raise unknown_name("layer of the converter ranges", name, layers, advice="Calibrate this very model.")
+    if not isinstance(ranges, ConverterRanges) or not ranges.found_with or not crossbar.periphery.needs_calibration:
+        return
+    for option, value in _settings(crossbar).items():
+        if value is not None and ranges.found_with[option] != value:
+            raise InputError(
+                f"the converter ranges were found for a crossbar with {option} {ranges.found_with[option]!r}, but this "
+                f"one has {value!r}; calibrate the model with this crossbar."
+            )
+
+
+def _settings(crossbar: Crossbar) -> dict[str, object]:
+    """What a crossbar's ranges depend on, by name; None for a converter that is off."""
+    dac, adc, (low, high) = crossbar.periphery.dac, crossbar.periphery.adc, crossbar.device.programming_window
+    mapping = crossbar.weights.mapping
+    return {
+        "mapping": type(mapping) if type(mapping).__eq__ is object.__eq__ else mapping,
+        "scaling": crossbar.weights.scaling,
+        "window (min / max)": low / high,
+        "rows": crossbar.arrays.rows,
+        "bias_rows": crossbar.arrays.bias_rows,
+        "full scale of the DAC": (dac and dac.full_scale) or "calibrated",
+        "dac": dac if dac is not None and dac.kind != "ideal" else None,
+        "adc (of any resolution)": adc and replace(adc, bits=MAX_BITS),
+    }
 
 
 def calibrate_deployment(
     model: nn.Module, crossbar: Crossbar, deployment: Deployment, batches: Sequence[Tensor]
 ) -> Deployment:
-    """Return a deployment with converter ranges, if the crossbar needs them, and data for compensation.
-
-    Args:
-        model: The trained model; not modified.
-        crossbar: The crossbar.
-        deployment: Its other fields are kept.
-        batches: Unlabelled batches of inputs.
-    """
+    """Return the deployment with converter ranges, if the crossbar needs them, and data for compensation."""
     ranges = calibrate(model, crossbar, batches) if crossbar.periphery.needs_calibration else None
     return replace(deployment, ranges=ranges, data=batches)
 

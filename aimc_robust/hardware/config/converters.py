@@ -1,14 +1,15 @@
-"""Converters at the edges of an array: inputs become voltages (DAC), column currents become numbers (ADC).
+"""The periphery of the arrays: inputs become voltages (DAC), column currents become numbers (ADC).
 
 Levels after CrossSim 3.2 (BSD-3, sandialabs/cross-sim).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from aimc_robust.errors import InputError, require_finite, require_known, require_whole
+from aimc_robust.errors import InputError, require_finite, require_known, require_whole, short_repr
 from aimc_robust.hardware.config.quantization import quantize
 
 DACKind = Literal["auto", "unsigned", "signed", "sign-magnitude", "ideal"]
@@ -101,34 +102,46 @@ class ADC:
         return 2**self.bits - (2 if self.kind == "sign-magnitude" else 1)
 
     def convert(self, current: Tensor, low: float, high: float) -> Tensor:
-        """Round currents to the levels of [low, high].
-
-        Args:
-            current: Column currents, any shape; their memory may be reused if no gradient is recorded.
-            low: Lower end of the range, in the currents' unit.
-            high: Upper end of the range.
-
-        Returns:
-            Converted currents of the same shape.
-        """
+        """Round currents to the levels of [low, high]; their memory may be reused if no gradient is recorded."""
         return quantize(current, low, high, self.steps, overwrite=True)
 
 
-def parse_range(name: str, values: Any) -> tuple[float, float]:
-    """Return `values` as (low, high).
+@dataclass(frozen=True, kw_only=True)
+class Periphery:
+    """Converters around the arrays, the options `dac` and `adc` of `Crossbar`; None: ideal."""
 
-    Args:
-        name: Name of the argument, for the error.
-        values: Anything; valid are two finite numbers with low < high.
+    dac: DAC | None = None
+    adc: ADC | None = None
 
-    Raises:
-        InputError: if `values` is not a valid range.
-    """
+    def __post_init__(self) -> None:
+        for name, value, kind in (("dac", self.dac, DAC), ("adc", self.adc, ADC)):
+            if value is not None and not isinstance(value, kind):
+                raise InputError(f"{name} must be a {kind.__name__} such as {kind.__name__}(bits=8), got {value!r}.")
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether converter ranges must be found with `calibrate` before a model can run."""
+        dac_open = self.dac is not None and self.dac.needs_calibration
+        # A DAC's full scale is also the unit of the ADC's range.
+        unit_open = self.adc is not None and (self.dac is None or self.dac.full_scale is None)
+        return dac_open or unit_open or (self.adc is not None and self.adc.needs_calibration)
+
+    @property
+    def fixed_full_scale(self) -> float | None:
+        """The full scale of a DAC that clips, as configured; None: there is no such DAC, or it is calibrated."""
+        return None if self.dac is None or self.dac.kind == "ideal" else self.dac.full_scale
+
+
+def parse_range(
+    name: str, values: Any, *, least: float = -math.inf, ends: tuple[str, str] = ("low", "high")
+) -> tuple[float, float]:
+    """Return `values` as (low, high); raise InputError unless they are two finite numbers, least <= low < high."""
     try:
-        low, high = (float(value) for value in values)
-        valid = low < high and abs(low) < float("inf") and abs(high) < float("inf")
+        low, high = (float(value) for value in values if not isinstance(value, str | bool))
+        valid = math.isfinite(low) and least <= low < high < math.inf
     except (TypeError, ValueError):
         valid = False
     if not valid:
-        raise InputError(f"{name} must be (low, high) with low < high, both finite, got {values!r}.")
+        order = f"{ends[0]} < {ends[1]}" if least == -math.inf else f"{least:g} <= {ends[0]} < {ends[1]}"
+        raise InputError(f"{name} must be ({', '.join(ends)}) with {order}, both finite, got {short_repr(values)}.")
     return low, high

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from dataclasses import replace as replace_fields
 from pathlib import Path
@@ -16,23 +17,22 @@ from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.library import load_cell_model
 from aimc_robust.devices.limits import OutOfRange
 from aimc_robust.errors import InputError, unknown_name
-from aimc_robust.hardware.config.converters import ADC, DAC
+from aimc_robust.hardware.config.converters import ADC, DAC, Periphery
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.mapping import WeightMapping
-from aimc_robust.hardware.config.mapping_check import check_mapping
-from aimc_robust.hardware.config.periphery import Periphery
-from aimc_robust.hardware.config.standard_mappings import OneSided, find_mapping
-from aimc_robust.hardware.config.tiling import ArraySize, Interval
+from aimc_robust.hardware.config.standard_mappings import OneSided, check_mapping, find_mapping
+from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import Scaling, WeightLayout
 from aimc_robust.hardware.programming.weights_to_states import layer_draws, program_matrix, read_back
-from aimc_robust.noise.base import WeightNoise
+from aimc_robust.noise.base import WeightNoise, naming_layer
 
 
 @dataclass(frozen=True, init=False)
 class Crossbar(WeightNoise):
     """Memory arrays with their device, weight layout, size and periphery.
 
-    As a weight noise it applies the errors of programming, at time 0.
+    The attributes `device`, `weights`, `arrays` and `periphery` hold the arguments in four groups. As a weight noise it
+    applies the errors of programming, at time 0.
 
     Args:
         device: A cell model: the name of a card of the library, the path of your own TOML card, a card, or a
@@ -57,13 +57,6 @@ class Crossbar(WeightNoise):
         on_out_of_range: `warn` or `error` if the window or a time leaves the limits of the device.
         crosssim: Parameters that only CrossSim has, such as parasitic resistances and I-V curves, as a nested
             dictionary that is merged into the translated ones; for the backend `crosssim`.
-
-    Attributes:
-        device: What the memory is: the cell model, and which of its errors act.
-        weights: How weights are stored in devices.
-        arrays: Size of the arrays.
-        periphery: Converters around the arrays.
-        crosssim: Parameters that only CrossSim has, or None.
 
     Raises:
         InputError: if an argument is invalid.
@@ -195,36 +188,21 @@ class Crossbar(WeightNoise):
     @property
     def factors(self) -> tuple[tuple[float, ...], float]:
         """Factor of each bank and offset of reading weights back, see `WeightMapping.factors`."""
-        return self.weights.factors(self.device.programming_window)
+        low, high = self.device.programming_window
+        return self.weights.mapping.factors(low / high, self.weights.cell_bits)
 
     @property
     def computes_in_arrays(self) -> bool:
         """Whether converters or read noise act at every multiply, beyond the errors of the weights."""
         return self.periphery.dac is not None or self.periphery.adc is not None or self.device.reads_with_noise
 
-    def tiles(self, inputs: int, outputs: int) -> list[tuple[Interval, Interval]]:
-        """Return the arrays of a weight matrix, see `ArraySize.tiles`.
-
-        Args:
-            inputs: Rows of the matrix: inputs of one group of a convolution times its kernel size, and bias rows.
-            outputs: Columns of the matrix: outputs of one group.
-
-        Returns:
-            ([start, stop) of the inputs, [start, stop) of the outputs) of each array, row by row of arrays.
-        """
-        return self.arrays.tiles(inputs, outputs)
-
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
-        """Return `weight` as read back right after programming.
-
-        Args:
-            name: Name of the layer.
-            weight: Weights of any shape, outputs along dimension 0.
-            generator: Source of all random numbers; every device and effect has its own stream.
-
-        Returns:
-            Weights of the same shape and dtype.
-        """
+        """Return `weight` as read back right after programming; every device and effect has its own stream."""
         matrix = weight.flatten(1) if weight.ndim > 1 else weight.reshape(1, -1)
-        cells = program_matrix(self.device, self.weights, matrix, layer_draws(generator))
-        return read_back(self.device, self.weights, cells).reshape(weight.shape).to(weight.dtype)
+        with self.naming_layer(name):
+            cells = program_matrix(self.device, self.weights, matrix, layer_draws(generator), layer=name)
+            return read_back(self.device, self.weights, cells).reshape(weight.shape).to(weight.dtype)
+
+    def naming_layer(self, layer: str) -> AbstractContextManager[None]:
+        """Context manager in which what a user's mapping or cell model raises is told with the layer's name."""
+        return naming_layer(layer, f"programming with the mapping {type(self.weights.mapping).__name__}")

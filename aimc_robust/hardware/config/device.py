@@ -5,22 +5,16 @@ from typing import Any, get_args
 
 from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.limits import OutOfRange, check_states
+from aimc_robust.devices.states import StateOptions
 from aimc_robust.errors import InputError, require_finite, require_known
+from aimc_robust.hardware.config.converters import parse_range
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
     """What the memory is: its cell model, the programming window, and which of the cell's errors act.
 
-    Attributes:
-        cell: The device, a card or another cell model.
-        window: (min, max) target states used for programming, in the cell's unit; None: the cell's own window.
-        programming: Whether the cell's programming error acts.
-        drift: Whether the cell's drift acts.
-        read_noise: Whether the cell's read noise acts, at every multiply; no effect for a cell without read noise.
-        error_scale: Factor on the cell's programming error, and on the widths of a drift table; 0 switches both off.
-        stuck: (low, high) fractions of cells stuck at the ends of the window; None: the cell's own fractions.
-        on_out_of_range: `warn` or `error` if the window or a time leaves the limits of the cell model.
+    The fields after `cell` are the options of `Crossbar` with the same names.
 
     Raises:
         InputError: if a value is invalid.
@@ -46,7 +40,7 @@ class Device:
         require_known("on_out_of_range", self.on_out_of_range, get_args(OutOfRange))
         if self.stuck is not None:
             object.__setattr__(self, "stuck", _parse_fractions(self.stuck))
-        window = _parse_window(self.programming_window, self.window, self.cell.unit)
+        window = parse_range(f"window [{self.cell.unit}]", self.programming_window, least=0.0, ends=("min", "max"))
         if self.window is not None:
             object.__setattr__(self, "window", window)
 
@@ -65,12 +59,21 @@ class Device:
         """Whether each multiply has its own read noise."""
         return self.read_noise and self.cell.has_read_noise
 
+    def state_options(self, time_s: float) -> StateOptions:
+        """Return the keyword arguments of `cell_states` for a time since programming."""
+        return {
+            "time_s": time_s,
+            "window": self.programming_window,
+            "error_scale": self.error_scale,
+            "stuck": self.stuck,
+            "programming": self.programming,
+            "drift": self.drift,
+        }
+
     def check_window(self, *, time_s: float = 0.0, stacklevel: int = 2) -> None:
         """Warn, or raise InputError (see `on_out_of_range`), if the window leaves the limits of the cell model.
 
-        Args:
-            time_s: Seconds since programming; above 0 the limits of the cell's drift count too.
-            stacklevel: Of the warning, as in `warnings.warn`: 2 is the caller's line.
+        At times above 0 the limits of the cell's drift count too. `stacklevel` is that of `warnings.warn`.
         """
         check_states(
             self.cell,
@@ -79,17 +82,6 @@ class Device:
             on_out_of_range=self.on_out_of_range,
             stacklevel=stacklevel + 1,
         )
-
-
-def _parse_window(window: Any, given: Any, unit: str) -> tuple[float, float]:
-    try:
-        low, high = window
-        valid = 0 <= low < high < float("inf")
-    except (TypeError, ValueError):
-        valid = False
-    if not valid:
-        raise InputError(f"window must be (min, max) with 0 <= min < max in {unit}, got {given!r}.")
-    return low, high
 
 
 def _parse_fractions(stuck: Any) -> tuple[float, float]:

@@ -11,16 +11,7 @@ from torch import Tensor
 
 
 def quantize_states(g: Tensor, g_min: float, cell_bits: int) -> Tensor:
-    """Round g to the nearest of 2**cell_bits equally spaced levels on [g_min, 1], ties to even.
-
-    Args:
-        g: Normalized states, any shape; modified only through the returned copy.
-        g_min: Smallest normalized state.
-        cell_bits: Bits per device; 0 returns g unchanged.
-
-    Returns:
-        Normalized states of g's shape.
-    """
+    """Round g to the nearest of 2**cell_bits equally spaced levels on [g_min, 1], ties to even; not at all with 0."""
     if cell_bits == 0:
         return g
     steps = 2**cell_bits - 1
@@ -75,23 +66,10 @@ class WeightMapping(ABC):
         return type(self).__name__
 
     def check_cell_bits(self, cell_bits: int) -> None:  # noqa: B027, most mappings accept every number
-        """Raise InputError if the mapping cannot work with this number of bits per device.
-
-        Args:
-            cell_bits: Bits per device; 0: continuous.
-        """
+        """Raise InputError if the mapping cannot work with this number of bits per device (0: continuous)."""
 
     def to_weights(self, states: Iterable[Tensor], g_min: float, cell_bits: int) -> Tensor:
-        """Return the normalized weights that the states represent.
-
-        Args:
-            states: Normalized states of each device, in the order of `signs`.
-            g_min: Smallest normalized state.
-            cell_bits: Bits per device; 0: continuous.
-
-        Returns:
-            Normalized weights u, of the shape of one device's states.
-        """
+        """Return the normalized weights that the states of each device, in the order of `signs`, represent."""
         factors, offset = self.factors(g_min, cell_bits)
         devices_per_bank = len(self.signs) // self.banks
         u: Tensor | None = None

@@ -13,18 +13,7 @@ from aimc_robust.errors import InputError
 
 
 def input_levels(kind: str, bits: int) -> tuple[float, int]:
-    """Return the levels of a DAC.
-
-    Args:
-        kind: `unsigned`, `signed` or `sign-magnitude`.
-        bits: Resolution.
-
-    Returns:
-        The lowest input in units of full scale, and the number of intervals between levels.
-
-    Raises:
-        InputError: if the kind has no levels (`auto`, `ideal`).
-    """
+    """Return the lowest input of a DAC in units of full scale, and the number of intervals between its levels."""
     match kind:
         case "unsigned":
             return 0.0, 2**bits - 1
@@ -38,15 +27,7 @@ def input_levels(kind: str, bits: int) -> tuple[float, int]:
 def quantize(x: Tensor, low: float, high: float, steps: int, *, overwrite: bool = False) -> Tensor:
     """Clip x to [low, high] and round it to the nearest of steps + 1 equally spaced levels, ties to even.
 
-    Args:
-        x: Values, any shape.
-        low: Lower end of the range.
-        high: Upper end of the range.
-        steps: Number of intervals between levels.
-        overwrite: Allow x's memory to be reused for the result if no gradient is recorded.
-
-    Returns:
-        Rounded values of x's shape and dtype.
+    `overwrite` allows x's memory to be reused for the result if no gradient is recorded.
     """
     if torch.is_grad_enabled() and x.requires_grad:
         rounded: Tensor = _StraightThrough.apply(x, low, high, steps)
@@ -88,23 +69,10 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def input_slices(x: Tensor, full_scale: float, kind: str, bits: int, slice_bits: int) -> tuple[list[Tensor], float]:
-    """Cut quantized inputs into slices of `slice_bits` bits, least significant first.
+    """Cut quantized inputs into slices of `slice_bits` bits, least significant first (CrossSim 3.2, input bit slicing).
 
-    Each slice is digit / (2^slice_bits - 1) with x's sign. The results y_k of the slices are combined as
-    acc = (acc + y_k) / 2^slice_bits, from the first slice on.
-
-    Args:
-        x: Quantized inputs, any shape.
-        full_scale: Largest input, in x's unit.
-        kind: Kind of the DAC, `unsigned` or `sign-magnitude`.
-        bits: Resolution of the DAC.
-        slice_bits: Bits of a slice.
-
-    Returns:
-        The slices in units of full scale, each of x's shape, and the factor that multiplies the combined result.
-
-    References:
-        CrossSim 3.2, input bit slicing.
+    Each slice is digit / (2^slice_bits - 1) with x's sign, in units of full scale. The results y_k of the slices are
+    combined as acc = (acc + y_k) / 2^slice_bits, from the first slice on, then multiplied by the returned factor.
     """
     magnitude_bits = bits if kind == "unsigned" else bits - 1
     top = 2**magnitude_bits - 1

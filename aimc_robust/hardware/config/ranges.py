@@ -47,6 +47,8 @@ class ConverterRanges(Mapping[str, LayerRanges]):
 
     Args:
         layers: Layer name -> its ranges.
+        found_with: Option of the crossbar that they depend on -> its value where they were found, from `calibrate`;
+            None: unknown.
 
     Raises:
         InputError: if `layers` is not such a mapping.
@@ -59,11 +61,11 @@ class ConverterRanges(Mapping[str, LayerRanges]):
         True
     """
 
-    def __init__(self, layers: Mapping[str, LayerRanges]) -> None:
+    def __init__(self, layers: Mapping[str, LayerRanges], *, found_with: Mapping[str, object] | None = None) -> None:
         valid = isinstance(layers, Mapping) and all(isinstance(layer, LayerRanges) for layer in layers.values())
         if not valid:
             raise InputError(f"ranges must map layer names to LayerRanges, got {layers!r}.")
-        self._layers = dict(layers)
+        self._layers, self.found_with = dict(layers), found_with
 
     def __getitem__(self, layer: str) -> LayerRanges:
         return self._layers[layer]
@@ -78,7 +80,7 @@ class ConverterRanges(Mapping[str, LayerRanges]):
         return f"ConverterRanges({self._layers!r})"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain dictionaries, lists and numbers: layer -> {inputs: [low, high], outputs: [[low, high], ...]}."""
+        """Return layer -> {inputs: [low, high], outputs: [[low, high], ...]}."""
         return {
             name: {"inputs": list(layer.inputs), "outputs": [list(output) for output in layer.outputs]}
             for name, layer in self._layers.items()
@@ -86,14 +88,7 @@ class ConverterRanges(Mapping[str, LayerRanges]):
 
     @classmethod
     def from_json(cls, values: Any) -> ConverterRanges:
-        """Read what `to_json` returned.
-
-        Args:
-            values: Layer -> {inputs: [low, high], outputs: [[low, high], ...]}.
-
-        Raises:
-            InputError: if `values` has another form.
-        """
+        """Read what `to_json` returned; raise InputError for another form."""
         try:
             layers = {
                 name: LayerRanges(inputs=layer["inputs"], outputs=tuple(layer["outputs"]))
@@ -106,13 +101,10 @@ class ConverterRanges(Mapping[str, LayerRanges]):
         return cls(layers)
 
 
-def missing_ranges(layer: str) -> InputError:
-    """Return the error for a layer whose converters have no ranges.
-
-    Args:
-        layer: Name of the layer.
-    """
+def missing_ranges(layer: str = "") -> InputError:
+    """Return the error for a layer whose converters have no ranges."""
+    named = f"the layer {layer!r}" if layer else "this layer"
     return InputError(
-        f"no converter ranges for the layer {layer!r}; pass the result of `calibrate(model, crossbar, batches)` as "
+        f"no converter ranges for {named}; pass the result of `calibrate(model, crossbar, batches)` as "
         "Deployment(ranges=...), or set kind and full_scale of the DAC and range of the ADC."
     )

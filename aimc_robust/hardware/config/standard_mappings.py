@@ -1,5 +1,6 @@
-"""The weight mappings of CrossSim 3.2 (BSD-3, sandialabs/cross-sim), and how a mapping is found by name."""
+"""The weight mappings of CrossSim 3.2 (BSD-3, sandialabs/cross-sim); how a mapping is found, and a user's is tried."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,7 +9,9 @@ from torch import Tensor
 
 from aimc_robust.errors import InputError, require_known, require_whole
 from aimc_robust.hardware.config.mapping import WeightMapping, quantize_states
-from aimc_robust.io.user_code import construct, is_reference
+from aimc_robust.io.user_code import call, construct, is_reference
+
+ROUNDING = 1e-9  # by which a user's states may leave the window
 
 
 class _DifferentialPair(WeightMapping):
@@ -24,10 +27,7 @@ class _DifferentialPair(WeightMapping):
 
 @dataclass(frozen=True)
 class OneSided(_DifferentialPair):
-    """Differential pair: the device of the weight's sign holds |u|, the other stays at g_min.
-
-    CrossSim: BALANCED, ONE_SIDED.
-    """
+    """Differential pair: the device of the weight's sign holds |u|, the other stays at g_min (BALANCED, ONE_SIDED)."""
 
     description = "one-sided"
 
@@ -39,10 +39,7 @@ class OneSided(_DifferentialPair):
 
 @dataclass(frozen=True)
 class TwoSided(_DifferentialPair):
-    """Differential pair: both devices move around the middle of the window.
-
-    CrossSim: BALANCED, TWO_SIDED.
-    """
+    """Differential pair: both devices move around the middle of the window (BALANCED, TWO_SIDED)."""
 
     description = "two-sided"
 
@@ -162,11 +159,7 @@ MAPPINGS: dict[str, WeightMapping] = {
 
 
 def find_mapping(mapping: str | WeightMapping | type[WeightMapping]) -> WeightMapping:
-    """Return a mapping by its name, its import path, its class, or the mapping itself.
-
-    Args:
-        mapping: A key of MAPPINGS; a mapping or its class; or the import path `package.module:name` of a class or a
-            function without arguments that returns one.
+    """Return a mapping by its name, its import path `package.module:name`, its class, or the mapping itself.
 
     Raises:
         UnknownNameError: if the name is unknown.
@@ -180,3 +173,38 @@ def find_mapping(mapping: str | WeightMapping | type[WeightMapping]) -> WeightMa
         return construct(mapping, WeightMapping, what="mapping")  # type: ignore[type-abstract]  # python/mypy#4717
     require_known("mapping", mapping, MAPPINGS)
     return MAPPINGS[mapping]
+
+
+def check_mapping(mapping: WeightMapping, g_min: float, cell_bits: int) -> None:
+    """Try a user's mapping on a few weights: its states and factors must be what `WeightMapping` promises.
+
+    Raises:
+        InputError: if the mapping raises or modifies its weights; if states are too few or too many, of another shape,
+            not finite or outside [g_min, 1]; or if signs or factors do not fit the number of banks.
+    """
+    if type(mapping) in map(type, MAPPINGS.values()):
+        return
+    name, signs, banks = type(mapping).__name__, mapping.signs, mapping.banks
+    if banks < 1 or not signs or len(signs) % banks or any(abs(sign) != 1.0 for sign in signs):
+        raise InputError(f"{name}.signs must be +1 or -1 for each device of {banks} equal banks, got {signs!r}.")
+    weights = torch.linspace(-1.0, 1.0, 258, dtype=torch.float64).reshape(2, 129)
+    u = weights.clone()
+    states = call(lambda: list(mapping.to_states(u, g_min, cell_bits)), what=f"{name}.to_states")
+    if not torch.equal(u, weights):
+        raise InputError(f"{name}.to_states must not modify its weights; work on a copy.")
+    if len(states) != len(signs):
+        raise InputError(f"{name}.to_states must yield {len(signs)} states, one for each sign; got {len(states)}.")
+    for g in states:
+        if not isinstance(g, torch.Tensor) or g.shape != u.shape:
+            got = tuple(g.shape) if isinstance(g, torch.Tensor) else type(g).__name__
+            raise InputError(f"{name}.to_states must yield tensors of the weights' shape {tuple(u.shape)}, got {got}.")
+        if not ((g >= g_min - ROUNDING) & (g <= 1.0 + ROUNDING)).all():
+            raise InputError(
+                f"{name}.to_states must yield states from {g_min:g} to 1, got {float(g.min()):g} to {float(g.max()):g}."
+            )
+    factors, offset = call(mapping.factors, g_min, cell_bits, what=f"{name}.factors")
+    if len(factors) != banks or not all(map(math.isfinite, (*factors, offset))):
+        raise InputError(
+            f"{name}.factors must return a finite factor for each of {banks} banks and a finite offset, "
+            f"got {factors!r} and {offset!r}."
+        )

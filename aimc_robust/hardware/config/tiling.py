@@ -11,17 +11,10 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class ArraySize:
-    """Size of the arrays that a layer is cut into.
+    """Size of the arrays that a layer is cut into: the options of `Crossbar` with the same names; 0 rows: unlimited.
 
-    What an array's converters see depends on its size; the errors of the weights do not.
-
-    Attributes:
-        rows: Largest number of inputs of an array; 0: unlimited.
-        columns: Largest number of outputs of an array; 0: unlimited.
-        bias_rows: Rows of every layer that hold its bias and are driven by an input of 1; 0: biases are digital.
-
-    Raises:
-        InputError: if a value is invalid.
+    What an array's converters see depends on its size; the errors of the weights do not. Raises InputError if a value
+    is invalid.
     """
 
     rows: int = 0
@@ -33,32 +26,12 @@ class ArraySize:
         require_whole("rows (0: unlimited)", self.rows, low=0)
         require_whole("columns (0: unlimited)", self.columns, low=0)
 
-    def tiles(self, inputs: int, outputs: int) -> list[tuple[Interval, Interval]]:
-        """Return the arrays of a weight matrix.
-
-        Args:
-            inputs: Rows of the matrix: inputs of one group of a convolution times its kernel size, and bias rows.
-            outputs: Columns of the matrix: outputs of one group.
-
-        Returns:
-            ([start, stop) of the inputs, [start, stop) of the outputs) of each array, row by row of arrays.
-        """
-        columns = partition(outputs, self.columns)
-        return [(rows, part) for rows in partition(inputs, self.rows) for part in columns]
-
 
 def partition(count: int, limit: int) -> list[Interval]:
-    """Cut one side of a matrix into arrays.
+    """Cut `count` rows or columns into arrays of at most `limit` (0: unlimited): [start, stop) of each, in order.
 
     The cut is CrossSim 3.2's, ceil(count / limit) arrays of round(count / arrays) with the remainder in the last,
     unless its last array would exceed the limit; then the sizes differ by at most one.
-
-    Args:
-        count: Rows (inputs) or columns (outputs) of the matrix.
-        limit: Largest number of rows or columns of an array; 0: unlimited.
-
-    Returns:
-        [start, stop) of each array; every index appears once, in order, and no array exceeds `limit`.
     """
     if limit == 0 or count <= limit:
         return [(0, count)]

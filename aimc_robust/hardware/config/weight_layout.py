@@ -1,9 +1,12 @@
-"""How weights are stored in devices."""
+"""How weights are stored in devices, and which weight is mapped to the end of the programming window."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from aimc_robust.errors import require_finite, require_known, require_whole
+import torch
+from torch import Tensor
+
+from aimc_robust.errors import InputError, require_finite, require_known, require_whole
 from aimc_robust.hardware.config.mapping import WeightMapping
 from aimc_robust.hardware.config.standard_mappings import OneSided
 
@@ -12,14 +15,7 @@ Scaling = Literal["layer", "column"]
 
 @dataclass(frozen=True, kw_only=True)
 class WeightLayout:
-    """How weights are stored in devices.
-
-    Attributes:
-        mapping: How one weight becomes the states of its devices.
-        scaling: One weight limit per `layer` or per output `column`.
-        weight_percentile: Quantile of the weights that is mapped to the end of the window, 0.5 to 1; with 1 it is
-            max|W| and nothing is clipped.
-        cell_bits: Levels per device as a power of 2, to which target states are rounded; 0: continuous states.
+    """How weights are stored in devices: the options of `Crossbar` with the same names.
 
     Raises:
         InputError: if a value is invalid.
@@ -37,11 +33,49 @@ class WeightLayout:
         require_finite("weight_percentile", self.weight_percentile, low=0.5, high=1.0)
         require_known("scaling", self.scaling, get_args(Scaling))
 
-    def factors(self, window: tuple[float, float]) -> tuple[tuple[float, ...], float]:
-        """Return the factor of each bank and the offset of reading weights back, see `WeightMapping.factors`.
+    def weight_limit(self, matrix: Tensor, *, layer: str = "") -> Tensor:
+        """Return the weight at the end of the window for weights (outputs, inputs): a scalar, or (outputs, 1).
 
-        Args:
-            window: (min, max) of the programmed states.
+        Raises:
+            InputError: if weights are not finite, or the weight percentile is 0.
         """
-        low, high = window
-        return self.mapping.factors(low / high, self.cell_bits)
+        named = f"the layer {layer!r}" if layer else "this layer"
+        if not torch.isfinite(matrix).all():
+            raise InputError(f"weights to be programmed must be finite; {named} holds NaN or infinity.")
+        limit = (layer_limit if self.scaling == "layer" else _column_limits)(matrix, self.weight_percentile)
+        all_clipped = (limit == 0) & (matrix.any() if limit.ndim == 0 else matrix.any(dim=1, keepdim=True))
+        if all_clipped.any():
+            raise InputError(
+                f"weight_percentile {self.weight_percentile:g} of {named} is 0, since most of its weights are 0; "
+                "all weights would be clipped to 0. Use a higher percentile."
+            )
+        return limit
+
+
+def layer_limit(weight: Tensor, percentile: float) -> Tensor:
+    """Return the weight that is mapped to the end of the window, one for the whole layer (CrossSim 3.2).
+
+    With percentile 1 it is max|W|. With percentile p < 1 it is max(|q_p|, |q_(1-p)|), where q is the linearly
+    interpolated quantile of all entries; larger weights are clipped.
+    """
+    if percentile >= 1.0:
+        return weight.abs().max()
+    values = weight.flatten()
+    return torch.maximum(_quantile(values, percentile).abs(), _quantile(values, 1.0 - percentile).abs())
+
+
+def _column_limits(matrix: Tensor, percentile: float) -> Tensor:
+    """`layer_limit` of every output separately."""
+    if percentile >= 1.0:
+        return torch.linalg.vector_norm(matrix, ord=torch.inf, dim=1, keepdim=True)
+    points = torch.tensor([percentile, 1.0 - percentile], dtype=matrix.dtype, device=matrix.device)
+    return torch.quantile(matrix, points, dim=1, keepdim=True).abs().amax(dim=0)
+
+
+def _quantile(values: Tensor, p: float) -> Tensor:
+    # torch.quantile rejects more than 2**24 elements and sorts all of them; kthvalue does neither.
+    position = p * (values.numel() - 1)
+    below = int(position)
+    low = values.kthvalue(below + 1).values
+    high = values.kthvalue(min(below + 2, values.numel())).values
+    return torch.lerp(low, high, position - below)

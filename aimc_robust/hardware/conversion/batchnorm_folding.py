@@ -9,12 +9,12 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aimc_robust.errors import InputError
-from aimc_robust.noise.analog_weights import TRANSPOSED, AnalogLayer, analog_layers, output_count
+from aimc_robust.noise.analog_weights import ANALOG_LAYERS, TRANSPOSED
 
 
 @dataclass(frozen=True)
 class Folding:
-    """Result of `fold_batchnorm`.
+    """Which BatchNorms were folded, and why the others were not.
 
     Attributes:
         folded: Name of each folded BatchNorm -> name of the layer that it was folded into.
@@ -32,12 +32,6 @@ def fold_batchnorm(model: nn.Module) -> Folding:
     is folded if, in the traced graph, its input is the output of one layer that nothing else uses, and both are called
     once, under one name, without hooks. All others, and all of a model that cannot be traced, stay digital and compute
     the same; only the weights are programmed without the factor.
-
-    Args:
-        model: Model to modify.
-
-    Returns:
-        Which BatchNorms were folded, and why the others were not.
     """
     norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
     if not norms:
@@ -56,20 +50,19 @@ def fold_batchnorm(model: nn.Module) -> Folding:
             not_folded[name] = reasons[0] if reasons else _NotFoldable().reason
             continue
         folded[name] = layers.pop()
-        layer = analog_layers(model)[folded[name]]
+        layer = model.get_submodule(folded[name])
         gain = _fold(layer, norm)
         model.set_submodule(name, FoldedNorm(norm, gain, features_only=isinstance(layer, nn.Linear)))
     return Folding(folded, not_folded)
 
 
 class FoldedNorm(nn.Module):
-    """Replacement of a folded BatchNorm: the identity, which keeps the folded values.
+    """Replacement of a folded BatchNorm: the identity, which keeps the folded values, each of shape (features,).
 
     Attributes:
-        gamma: Scale of the BatchNorm, shape (features,).
-        beta: Shift of the BatchNorm, shape (features,).
-        gain: Factor by which the weights of each output were multiplied, shape (features,).
-        eps: Epsilon of the BatchNorm.
+        gamma: Scale of the BatchNorm.
+        beta: Shift of the BatchNorm.
+        gain: Factor by which the weights of each output were multiplied.
         features_only: Whether inputs must have shape (batch, features), as after a linear layer.
     """
 
@@ -88,11 +81,7 @@ class FoldedNorm(nn.Module):
         self.eps, self.features_only = norm.eps, features_only
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x`.
-
-        Raises:
-            InputError: if `x` has a shape for which folding is not exact.
-        """
+        """Return `x`; raise InputError if it has a shape for which folding is not exact."""
         if self.features_only and x.ndim != 2:
             raise InputError(
                 f"a BatchNorm after a linear layer was folded for inputs (batch, features), got {x.ndim} dimensions; "
@@ -131,8 +120,10 @@ def _preceding_layer(model: nn.Module, graph: fx.Graph, norm_name: str) -> str |
     if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) != 1:
         return _NotFoldable()
     layer_name = str(source.target)
-    layer = analog_layers(model).get(layer_name)
-    if layer is None or norm.num_features != output_count(layer):
+    layer = modules[layer_name]
+    if not isinstance(layer, ANALOG_LAYERS) or layer._parameters.get("weight") is None:
+        return _NotFoldable()
+    if norm.num_features != (layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels):
         return _NotFoldable()
     names = Counter(id(module) for module in modules.values())
     uses = Counter(id(modules[node.target]) for node in graph.nodes if node.op == "call_module")
@@ -156,8 +147,9 @@ def _running_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _fold(layer: AnalogLayer, norm: _BatchNorm) -> Tensor:
+def _fold(layer: nn.Module, norm: _BatchNorm) -> Tensor:
     """Fold in place and return the gain of each output."""
+    assert isinstance(layer, ANALOG_LAYERS)
     weight, (mean, variance) = layer.weight, _running_statistics(norm)
     gain = (variance.double() + norm.eps).rsqrt()
     if norm.weight is not None:

@@ -75,15 +75,7 @@ class Coverage:
 
 
 def count_coverage(model: nn.Module, folding: Folding) -> Coverage:
-    """Count the coverage of a model.
-
-    Args:
-        model: Model after BatchNorm folding.
-        folding: Result of the folding.
-
-    Returns:
-        The coverage, without MAC counts.
-    """
+    """Count the coverage of a model after BatchNorm folding, without MAC counts."""
     matrices = analog_weights(model)
     stored = {id(matrix.parameter) for matrix in matrices.values()}
     analog_modules = {id(matrix.module) for matrix in analog_weights(model, include_shared=True).values()}

@@ -18,12 +18,7 @@ from aimc_robust.noise.analog_weights import CONVOLUTIONS, TRANSPOSED, analog_we
 
 @dataclass(frozen=True)
 class MacCount:
-    """Multiply-accumulate operations of one forward pass.
-
-    Attributes:
-        analog: Operations in arrays.
-        digital: Module -> its operations outside of arrays.
-    """
+    """Multiply-accumulate operations of one forward pass: in arrays, and outside of them by module."""
 
     analog: int
     digital: dict[str, int]
@@ -39,29 +34,15 @@ class MacCount:
         return 100.0 * self.analog / self.total
 
     def digital_percent(self, module: str) -> float:
-        """Operations of a digital module, in percent of all.
-
-        Args:
-            module: Key of `digital`.
-
-        Returns:
-            The percentage.
-        """
+        """Operations of a digital module, in percent of all."""
         return 100.0 * self.digital[module] / self.total
 
 
 @torch.no_grad()
 def count_macs(model: nn.Module, example: Any) -> MacCount:
-    """Count the multiply-accumulate operations of `model(example)`.
+    """Count the multiply-accumulate operations of `model(example)`, for a model from `prepare`.
 
     Matrix products, convolutions and attention scores count; elementwise operations do not.
-
-    Args:
-        model: Model in evaluation mode as returned by `prepare`.
-        example: Input of the model.
-
-    Returns:
-        The counts.
     """
     analog: Counter[str] = Counter()
     handles = []

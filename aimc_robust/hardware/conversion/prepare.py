@@ -11,24 +11,17 @@ from aimc_robust.errors import InputError, require_type
 from aimc_robust.hardware.conversion.batchnorm_folding import fold_batchnorm
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.mac_count import count_macs
-from aimc_robust.noise.analog_weights import ANALOG_LAYERS, RECURRENT, analog_weights
+from aimc_robust.noise.analog_weights import ANALOG_LAYERS, RECURRENT, analog_weights, unwrap_model
 
 ANALOG_MODULES = (*ANALOG_LAYERS, *RECURRENT, nn.MultiheadAttention)
-WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 PROGRAMMED = "_programmed_by_aimc_robust"
 
 
 def prepare(model: nn.Module) -> tuple[nn.Module, Coverage]:
-    """Make a copy of a model that can be programmed, and count what of it will be analog.
+    """Make a copy of a trained model that can be programmed, and count what of it will be analog.
 
     Computed weights (weight_norm and other parametrizations) of layers that a crossbar can store become plain ones. A
     weight that an array shares with a digital module, such as an embedding, is copied.
-
-    Args:
-        model: Trained model; not modified.
-
-    Returns:
-        The prepared copy and its coverage.
 
     Raises:
         InputError: if the model has no layer for a crossbar, has already been programmed, or cannot be copied.
@@ -60,9 +53,6 @@ def coverage(model: nn.Module, example: Any = None) -> Coverage:
         model: Trained model; not modified.
         example: Input for `model(example)`; if given, multiply-accumulate operations are counted too.
 
-    Returns:
-        The coverage.
-
     Raises:
         InputError: see `prepare`.
     """
@@ -85,10 +75,7 @@ def _remove_parametrizations(module: nn.Module) -> None:
 
 def _copy(model: nn.Module) -> nn.Module:
     """Copy the model without the wrappers of torch.compile or data parallelism."""
-    while isinstance(model, WRAPPERS) or hasattr(model, "_orig_mod"):
-        inner = model._orig_mod if hasattr(model, "_orig_mod") else model.module
-        assert isinstance(inner, nn.Module)
-        model = inner
+    model = unwrap_model(model)
     try:
         return copy.deepcopy(model)
     except (RuntimeError, ValueError) as error:

@@ -31,13 +31,7 @@ HOOKS = (
 def install_arrays(
     model: nn.Module, crossbar: Crossbar, chip: Chip, ranges: Mapping[str, LayerRanges] | None = None
 ) -> nn.Module:
-    """Replace every layer with weight matrices by one that computes in arrays.
-
-    Args:
-        model: Prepared model; modified in place.
-        crossbar: Crossbar that stores the weights.
-        chip: Chip to program.
-        ranges: Converter ranges by layer; None: none.
+    """Replace every layer with weight matrices by one that computes in arrays, in place.
 
     Returns:
         The model, or its replacement if it is a single layer.
@@ -57,16 +51,12 @@ def install_arrays(
 
 
 def replace_layers(model: nn.Module, make_layer: Callable[[AnalogWeight], nn.Module]) -> nn.Module:
-    """Replace every layer with weight matrices, in place.
+    """Replace every layer with weight matrices by what `make_layer` creates for it, in place; set evaluation mode.
 
     A module reached by several names becomes one module under all of them. For attention the projections are replaced.
 
-    Args:
-        model: Prepared model; modified in place.
-        make_layer: Function that creates the replacement for one weight matrix.
-
     Returns:
-        The model in evaluation mode, or its replacement if it is a single layer.
+        The model, or its replacement if it is a single layer.
     """
     weights: dict[int, list[AnalogWeight]] = {}
     for weight in analog_weights(model, include_shared=True).values():
@@ -103,14 +93,7 @@ def _replacement(
 
 
 def has_own_forward(layer: nn.Module) -> bool:
-    """Check whether a layer overrides the forward computation of the torch class that it is, or inherits from.
-
-    Args:
-        layer: Layer of a torch class or of a subclass.
-
-    Returns:
-        Whether it computes something else than torch's class.
-    """
+    """Whether a layer overrides the forward computation of the torch class that it is, or inherits from."""
     torch_class = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn."))
     methods = ("forward", "_conv_forward")
     overridden = [getattr(type(layer), name, None) != getattr(torch_class, name, None) for name in methods]
@@ -132,7 +115,8 @@ def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip, ranges: L
         )
     if not chip.holds(weight):
         crossbar = crossbar.ideal()
-    matrix, shape = program_arrays(crossbar, weight, chip), weight.filters_first().shape
+    with crossbar.naming_layer(weight.layer):
+        matrix, shape = program_arrays(crossbar, weight, chip), weight.filters_first().shape
     replacement: ArrayLayer
     if isinstance(layer, TRANSPOSED):
         replacement = AnalogTransposedConvolution(weight.layer, crossbar, matrix, layer, shape)

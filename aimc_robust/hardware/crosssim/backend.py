@@ -15,7 +15,6 @@ from aimc_robust.hardware.conversion.replace_layers import has_own_forward, repl
 from aimc_robust.hardware.crosssim.layers import CrossSimArrays, CrossSimConvolution, CrossSimLayer, CrossSimLinear
 from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
-from aimc_robust.hardware.programming.weights_to_states import matrix_limit
 from aimc_robust.noise.analog_weights import CONVOLUTIONS, AnalogWeight, analog_weights
 from aimc_robust.seeding import Axes
 
@@ -30,23 +29,12 @@ def program_on_crosssim(
     time_s: float = 0.0,
     ranges: Mapping[str, LayerRanges] | None = None,
 ) -> nn.Module:
-    """Replace the layers of a prepared model by ones that CrossSim's cores compute.
+    """Replace the layers of a prepared model on the CPU by ones that CrossSim's cores compute, in place.
 
     Supported are linear layers, convolutions and the projections of MultiheadAttention. As in the native backend, a
     module reached by several names becomes one module under all of them, layers that share a parameter get equal
     devices, and every group of a convolution has its own arrays. All parameters are frozen, since no gradient passes
-    through CrossSim.
-
-    Args:
-        prepared: Result of `prepare`, on the CPU; modified in place.
-        crossbar: Crossbar to program.
-        axes: Axes that identify the chip. Random numbers are drawn by CrossSim, so the chip differs from the native one
-            of the same axes.
-        time_s: Time since programming [s]; a chip is the same at every time.
-        ranges: Converter ranges by layer; None: none.
-
-    Returns:
-        The model, or its replacement if it is a single layer.
+    through CrossSim. Random numbers are drawn by CrossSim, so the chip differs from the native one of the same axes.
 
     Raises:
         MissingDependencyError: if CrossSim is not installed.
@@ -104,7 +92,7 @@ def _make_layer(
     if layer_ranges is None and crossbar.periphery.needs_calibration:
         raise missing_ranges(name)
     parameters = crosssim_parameters(crossbar, layer=layer_ranges, time_s=time_s)
-    limit = float(matrix_limit(crossbar.weights, matrix.float(), layer=name)) or torch.finfo(torch.float32).eps
+    limit = float(crossbar.weights.weight_limit(matrix.float(), layer=name)) or torch.finfo(torch.float32).eps
     if groups > 1:  # one limit for the layer, not one for each group's core
         parameters["core"]["mapping"]["weights"] |= {"percentile": None, "min": -limit, "max": limit}
     bias_rows = crossbar.arrays.bias_rows if weight.bias is not None else 0

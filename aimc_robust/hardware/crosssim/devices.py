@@ -37,13 +37,6 @@ DAY_S = 86400.0
 def device_parameters(crossbar: Crossbar, *, time_s: float = 0.0) -> dict[str, Any]:
     """Return CrossSim's `xbar.device`: resistances, levels, models of programming error, drift and read noise.
 
-    Args:
-        crossbar: The crossbar.
-        time_s: Seconds since programming; CrossSim counts days.
-
-    Returns:
-        Nested parameters.
-
     Raises:
         InputError: If CrossSim cannot express the device, its window or its stuck cells, or the time.
     """

@@ -23,12 +23,9 @@ RESERVED = {
 
 
 def add_extra(tree: dict[str, Any], extra: Mapping[str, Any], *, relative: bool) -> None:
-    """Merge additional parameters into `tree`, in place.
+    """Merge additional parameters, nested as in CrossSim, into `tree`, in place.
 
-    Args:
-        tree: Parameters, nested as in CrossSim.
-        extra: Additional parameters, nested as in CrossSim.
-        relative: Whether the device's states have no unit, so that its resistances in `tree` are meaningless.
+    `relative`: whether the device's states have no unit, so that its resistances in `tree` are meaningless.
 
     Raises:
         InputError: if a parameter would break the backend or fail in CrossSim.

@@ -22,11 +22,7 @@ STEP_NUMBERS = 2**24
 
 
 class NumpyStream:
-    """A random stream for CrossSim, which draws from numpy's global generator; that generator's state is restored.
-
-    Args:
-        axes: Axes that identify the stream.
-    """
+    """A random stream for CrossSim, which draws from numpy's global generator; that generator's state is restored."""
 
     def __init__(self, axes: Axes) -> None:
         self._state = np.random.RandomState(axes.seed() % 2**32).get_state()
@@ -44,21 +40,13 @@ class NumpyStream:
 
 
 class CrossSimArrays:
-    """One weight matrix on one chip in CrossSim: one core per group, programmed on construction.
+    """One weight matrix (outputs, inputs + bias rows) on one chip in CrossSim: one core per group.
 
     Programming and reading have separate random streams, so that read noise continues from multiplication to
-    multiplication and a chip does not depend on it.
-
-    Args:
-        name: Name of the layer, for error messages.
-        matrix: Weights (outputs, inputs + bias rows).
-        parameters: Result of `crosssim_parameters`.
-        bias_rows: Number of bias rows, which are driven by 1.
-        groups: Number of groups of outputs, each with its own arrays.
-        axes: Axes that identify the chip and the arrays.
+    multiplication and a chip does not depend on it. Bias rows are driven by 1.
 
     Raises:
-        InputError: if CrossSim rejects the parameters.
+        InputError: if CrossSim rejects the parameters, the result of `crosssim_parameters`.
     """
 
     def __init__(
@@ -97,18 +85,7 @@ class CrossSimArrays:
         return torch.cat([torch.from_numpy(np.array(core.get_matrix(), dtype=np.float32)) for core in self.cores])
 
     def multiply(self, group: int, x: Tensor) -> Tensor:
-        """Multiply the matrix of one group with inputs.
-
-        Args:
-            group: Index of the group.
-            x: Inputs (inputs, reads), without those of bias rows.
-
-        Returns:
-            Outputs (outputs, reads), float32.
-
-        Raises:
-            InputError: if the number of inputs does not match.
-        """
+        """Multiply the matrix of one group with inputs (inputs, reads): outputs (outputs, reads), float32."""
         if x.shape[0] != self.inputs:
             raise InputError(f"the layer {self.name!r} takes {self.inputs} inputs, got {x.shape[0]}.")
         if not x.shape[1]:
@@ -125,10 +102,6 @@ class CrossSimLayer(nn.Module):
     """Base of layers in CrossSim's arrays: no gradient, any batch size, outputs in the dtype of the input.
 
     Copies by `copy.deepcopy` continue independently; CrossSim's cores cannot be pickled.
-
-    Args:
-        arrays: Programmed weight matrix.
-        bias: Digital bias, or None if it is stored in rows or absent.
     """
 
     bias: Tensor | None
@@ -147,24 +120,12 @@ class CrossSimLayer(nn.Module):
             )
         return x.detach().float()
 
-    def extra_repr(self) -> str:
-        """Describe the layer for `print(model)`."""
-        arrays = self.arrays
-        return f"{arrays.inputs}, {arrays.outputs * len(arrays.cores)}, cores={len(arrays.cores)}"
-
 
 class CrossSimLinear(CrossSimLayer):
     """A linear layer in CrossSim's arrays, (..., inputs) -> (..., outputs)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the outputs.
-
-        Args:
-            x: Inputs (..., inputs), on the CPU.
-
-        Returns:
-            Outputs (..., outputs) in the dtype of `x`.
-        """
+        """Compute the outputs (..., outputs)."""
         reads = self._checked(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
         out = self.arrays.multiply(0, reads.T).T
         out = out if self.bias is None else out + self.bias.float()
@@ -172,13 +133,7 @@ class CrossSimLinear(CrossSimLayer):
 
 
 class CrossSimConvolution(CrossSimLayer):
-    """A convolution in CrossSim's arrays. Rows are (input channel, kernel position); each group has its own core.
-
-    Args:
-        arrays: Programmed weight matrix.
-        bias: Digital bias, or None.
-        layer: Layer to replace.
-    """
+    """A convolution in CrossSim's arrays. Rows are (input channel, kernel position); each group has its own core."""
 
     def __init__(self, arrays: CrossSimArrays, bias: Tensor | None, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
         super().__init__(arrays, bias)
@@ -190,14 +145,7 @@ class CrossSimConvolution(CrossSimLayer):
         self.padding_mode: str = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the outputs.
-
-        Args:
-            x: Inputs (images, channels, ...) or (channels, ...), on the CPU.
-
-        Returns:
-            Outputs in the dtype of `x`.
-        """
+        """Compute the outputs of (images, channels, ...) or (channels, ...)."""
         inputs = self._checked(x)
         if x.ndim == len(self.kernel_size) + 1:  # a single image without a batch
             return self._convolve(inputs.unsqueeze(0)).squeeze(0).to(x.dtype)

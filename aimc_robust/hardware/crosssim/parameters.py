@@ -12,7 +12,7 @@ from typing import Any
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.converters import ADC
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.config.ranges import LayerRanges
+from aimc_robust.hardware.config.ranges import LayerRanges, missing_ranges
 from aimc_robust.hardware.config.standard_mappings import BitSliced, Offset, OneSided, TwoSided
 from aimc_robust.hardware.crosssim.devices import device_parameters
 from aimc_robust.hardware.crosssim.extra_parameters import add_extra
@@ -25,7 +25,7 @@ def crosssim_parameters(
     time_s: float = 0.0,
     extra: Table[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Translate a crossbar to CrossSim's parameters for one layer.
+    """Translate a crossbar to CrossSim's parameters for one layer: nested numbers, strings and lists; enums by name.
 
     Bias rows are not a parameter of CrossSim: they are rows of the matrix.
 
@@ -35,9 +35,6 @@ def crosssim_parameters(
         time_s: Time since programming [s].
         extra: Additional CrossSim parameters, such as {"xbar": {"array": {"parasitics": {...}}}}, merged last, after
             `crossbar.crosssim`.
-
-    Returns:
-        Nested parameters of numbers, strings and lists; members of enums by name.
 
     Raises:
         InputError: if CrossSim cannot express the crossbar.
@@ -101,15 +98,12 @@ def _kind(crossbar: Crossbar, layer: LayerRanges | None) -> str:
         return "ideal"
     if crossbar.periphery.dac.kind != "auto":
         return crossbar.periphery.dac.kind
-    return "sign-magnitude" if _calibrated(crossbar, layer).signed else "unsigned"
+    return "sign-magnitude" if _calibrated(layer).signed else "unsigned"
 
 
-def _calibrated(crossbar: Crossbar, layer: LayerRanges | None) -> LayerRanges:
+def _calibrated(layer: LayerRanges | None) -> LayerRanges:
     if layer is None:
-        raise InputError(
-            "the crossbar's converters need this layer's calibrated ranges; pass the result of `calibrate` as "
-            "Deployment(ranges=...), or set kind and full_scale of the DAC and range of the ADC."
-        )
+        raise missing_ranges()
     return layer
 
 
@@ -118,7 +112,7 @@ def _inputs(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, float]:
     if crossbar.periphery.dac is not None and crossbar.periphery.dac.full_scale is not None:
         full_scale = crossbar.periphery.dac.full_scale
     elif layer is not None or crossbar.periphery.needs_calibration:
-        full_scale = _calibrated(crossbar, layer).full_scale
+        full_scale = _calibrated(layer).full_scale
     else:
         full_scale = 1.0
     return {"min": 0.0 if _kind(crossbar, layer) == "unsigned" else -full_scale, "max": full_scale}
@@ -157,7 +151,7 @@ def _output_ranges(crossbar: Crossbar, adc: ADC, layer: LayerRanges | None) -> l
         return []
     if not isinstance(adc.range, str):
         return [list(adc.range)] * banks
-    outputs = _calibrated(crossbar, layer).outputs
+    outputs = _calibrated(layer).outputs
     if len(outputs) != banks:
         raise InputError(
             f"the layer's ranges hold {len(outputs)} output ranges; this mapping needs {banks}. Calibrate with it."

@@ -23,17 +23,11 @@ VALUES_PER_CHUNK = 2**20
 class ArrayLayer(InputStage):
     """One weight matrix in its arrays; a subclass defines how inputs are applied to it.
 
-    y = scale * (sum over banks of factor * (sum over arrays of ADC(sum_j g_j DAC(x)_j + read noise)) + offset *
-    sum_j DAC(x)_j) + bias, with the signed states g in units of the window's maximum. The ADC converts the current of
-    each array separately; everything after it is digital.
+    y = scale * (sum over banks of factor * (sum over arrays of ADC(sum_j g_j DAC(x)_j + read noise)) + offset * sum_j
+    DAC(x)_j) + bias, with the signed states g in units of the window's maximum. The ADC converts the current of each
+    array separately; everything after it is digital.
 
     Gradients pass straight through the converters to `weight` and `bias`.
-
-    Args:
-        name: Name of the layer.
-        crossbar: Crossbar that stores the matrix.
-        matrix: Programmed matrix.
-        shape: Shape of the weight, filters first.
 
     Attributes:
         groups: Number of groups of a convolution.
@@ -51,36 +45,14 @@ class ArrayLayer(InputStage):
 
     @abstractmethod
     def check_input(self, x: Tensor) -> Tensor:
-        """Return `x` with a batch dimension.
-
-        Raises:
-            InputError: if the shape of `x` does not match the layer.
-        """
+        """Return `x` with a batch dimension; raise InputError if its shape does not match the layer."""
 
     @abstractmethod
     def partial_product(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
-        """Multiply a range of input channels with weights.
-
-        Args:
-            x: Inputs of the rows, all channels.
-            weight: Weights of the channels [first, last), filters first.
-            first: First input channel of each group.
-            last: One past the last input channel of each group.
-
-        Returns:
-            The products summed over these channels, as a new tensor.
-        """
+        """Multiply the input channels [first, last) of each group with their weights, filters first: a new tensor."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Compute the layer's output.
-
-        Arrays compute in float32 at least, also under autocast.
-
-        Args:
-            input: Floating-point inputs, as for torch's layer.
-
-        Returns:
-            Outputs in the dtype of the input.
+        """Compute the layer's output in the dtype of the input; arrays compute in float32 at least.
 
         Raises:
             InputError: if the input does not match the layer, or converter ranges are missing.

@@ -13,12 +13,8 @@ from torch.nn import functional as F
 class AnalogAttention(nn.Module):
     """Replacement of nn.MultiheadAttention in evaluation mode, with the same arguments and results.
 
-    If query, key and value differ, joint arrays are read once for each of them.
-
-    Args:
-        attention: Module to replace.
-        projections: One linear layer with the outputs of query, key and value, or one layer for each.
-        out_proj: Output projection, a linear layer.
+    `projections` are one layer with the outputs of query, key and value, or one for each. If these differ, joint arrays
+    are read once for each of them.
     """
 
     def __init__(self, attention: nn.MultiheadAttention, projections: Sequence[nn.Module], out_proj: nn.Module) -> None:
@@ -40,21 +36,7 @@ class AnalogAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Compute attention as nn.MultiheadAttention does.
-
-        Args:
-            query: Queries, (queries, images, embed_dim), images first if `batch_first`, or without images.
-            key: Keys, same layout.
-            value: Values, same layout.
-            key_padding_mask: Keys to ignore, (images, keys).
-            need_weights: Whether to return attention weights.
-            attn_mask: Mask of scores, (queries, keys) or (images * heads, queries, keys).
-            average_attn_weights: Whether to average the weights over heads.
-            is_causal: Ignored; `attn_mask` must be given with it, as in torch.
-
-        Returns:
-            Outputs, and attention weights or None.
-        """
+        """Compute attention as nn.MultiheadAttention does; `is_causal` is ignored: torch asks for a mask with it."""
         unbatched = query.ndim == 2
         if unbatched:
             query, key, value = _map_distinct((query, key, value), lambda x: x.unsqueeze(0))

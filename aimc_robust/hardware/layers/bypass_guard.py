@@ -18,11 +18,7 @@ MATRIX_PRODUCTS = {
 
 
 class GuardedWeight(Tensor):
-    """Weight of an analog layer as seen by a model's own code: any matrix product with it raises `InputError`.
-
-    Attributes:
-        layer_name: Name of the layer, for the error message.
-    """
+    """Weight of an analog layer as seen by a model's own code: any matrix product with it raises `InputError`."""
 
     layer_name: str
 

@@ -19,13 +19,7 @@ Observer = Callable[[str, int, Tensor], None]
 
 
 class RowInputs(NamedTuple):
-    """Inputs that drive the rows of arrays.
-
-    Attributes:
-        inputs: Inputs of the layer.
-        bias_input: Input of bias rows, a scalar.
-        squares: Squares of both, needed for read noise only.
-    """
+    """Inputs that drive the rows of arrays: the layer's, that of bias rows (a scalar), and squares for read noise."""
 
     inputs: Tensor
     bias_input: Tensor
@@ -53,11 +47,7 @@ class InputStage(StoredMatrix):
 
     @property
     def ranges(self) -> LayerRanges | None:
-        """Calibrated ranges of this layer.
-
-        Raises:
-            InputError: if they are needed and missing.
-        """
+        """Calibrated ranges of this layer; raises InputError if they are needed and missing."""
         if self.calibrated is None and self.crossbar.periphery.needs_calibration and self.observer is None:
             raise missing_ranges(self.name)
         return self.calibrated
@@ -86,13 +76,7 @@ class InputStage(StoredMatrix):
         return self.observer is not None and self.ranges is None
 
     def convert_inputs(self, x: Tensor) -> RowInputs:
-        """Convert inputs by the DACs.
-
-        Args:
-            x: Inputs of the layer.
-
-        Returns:
-            The inputs of the rows.
+        """Convert the inputs of the layer by the DACs to those of the rows.
 
         Raises:
             InputError: if converter ranges are missing, or if the DAC would clip the input of bias rows.
@@ -125,11 +109,7 @@ class InputStage(StoredMatrix):
         return rows if self.noise is None else rows.with_squares()
 
     def adc_ranges(self) -> tuple[tuple[float, float], ...]:
-        """Calibrated (low, high) of the ADCs of each weight slice.
-
-        Raises:
-            InputError: if the ranges were calibrated for another crossbar.
-        """
+        """Calibrated (low, high) of the ADCs of each weight slice."""
         assert self.ranges is not None
         ranges, banks = self.ranges.outputs, len(self.factors)
         if len(ranges) != banks:

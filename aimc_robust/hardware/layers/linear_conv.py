@@ -42,13 +42,6 @@ class AnalogConvolution(ArrayLayer):
 
     Rows are (input channel, kernel position) in this order, and each group has its own arrays. The same arrays read one
     window after another. Padded inputs pass through the DAC like all others, as in CrossSim 3.2.
-
-    Args:
-        name: Name of the layer.
-        crossbar: Crossbar that stores the matrix.
-        matrix: Programmed matrix.
-        layer: Layer to replace.
-        shape: Shape of the weight, filters first.
     """
 
     def __init__(
@@ -100,13 +93,6 @@ class AnalogTransposedConvolution(AnalogConvolution):
 
     It is computed as the convolution of the input, spread by the stride, with the flipped kernel. Rows are (input
     channel, kernel position); rows at a zero between inputs are not driven.
-
-    Args:
-        name: Name of the layer.
-        crossbar: Crossbar that stores the matrix.
-        matrix: Programmed matrix.
-        layer: Layer to replace.
-        shape: Shape of the weight, filters first.
     """
 
     def __init__(
@@ -126,13 +112,8 @@ class AnalogTransposedConvolution(AnalogConvolution):
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Compute the layer's output; see `ArrayLayer.forward`.
 
-        Args:
-            input: Inputs (images, channels, ...).
-            output_size: Spatial size of the output, as for torch's layer; None takes the smallest plus the layer's
-                `output_padding`.
-
-        Returns:
-            Outputs (images, channels, ...).
+        `output_size` is the spatial size of the output, as for torch's layer; None takes the smallest plus
+        `output_padding`.
         """
         self._output_padding: Sequence[int] = self.output_padding
         if output_size is not None:

@@ -11,24 +11,14 @@ from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 
 
 class StoredMatrix(nn.Module):
-    """Weights as parameters, with the signed device states that represent them.
+    """A `ProgrammedMatrix` whose `weight` and `bias` are parameters, with the signed device states that represent them.
 
     If `weight` changes, by an optimizer or load_state_dict, the states follow and the programming errors remain.
 
-    Args:
-        name: Name of the layer.
-        crossbar: Crossbar that stores the matrix.
-        matrix: Programmed matrix.
-        shape: Shape of the weight, filters first.
-
     Attributes:
-        weight: Programmed weight, filters first.
-        bias: Digital bias, or the bias read back from its rows; None without bias.
+        shape: Shape of the weight, filters first.
         input_rows: Number of rows for inputs.
         bias_rows: Number of rows that store the bias.
-        factors: Factor of each bank of devices.
-        offset: Offset of the mapping.
-        scale: Weight at the end of the window, a scalar or (outputs, 1).
     """
 
     forward_depth: ForwardDepth | None = None
@@ -68,13 +58,9 @@ class StoredMatrix(nn.Module):
         return torch.promote_types(self._weight.dtype, torch.float32)
 
     def signed_states(self, bank: int) -> Tensor:
-        """Compute the signed states of one bank for the current `weight`.
+        """Compute the signed states of one bank for the current `weight`, in units of the window's maximum.
 
-        Args:
-            bank: Index of the bank.
-
-        Returns:
-            States in units of the window's maximum, shape (outputs, input_rows + bias_rows).
+        Their shape is (outputs, input_rows + bias_rows).
         """
         scale = self.scale.to(self.precision)
         u = self._weight.to(self.precision).flatten(1) / scale.clamp(min=torch.finfo(self.precision).tiny)

@@ -10,60 +10,25 @@ from aimc_robust.errors import InputError, require_whole
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.program import check_program
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
-from aimc_robust.hardware.programming.weights_to_states import matrix_limit
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights
-from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.base import WeightNoise, perturb_checked
+from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.noise.scales import weight_scale
 from aimc_robust.seeding import Axes
-
-
-def crossbar_table(crossbar: Crossbar, *, time_s: float = 0.0) -> MomentTable:
-    """Tabulate the moments of the crossbar's devices over its window.
-
-    Args:
-        crossbar: Crossbar.
-        time_s: Time since programming [s].
-
-    Returns:
-        Table of mean and variance over the target state.
-    """
-    return moment_table(
-        crossbar.device.cell,
-        time_s=time_s,
-        window=crossbar.device.programming_window,
-        error_scale=crossbar.device.error_scale,
-        stuck=crossbar.device.stuck,
-        programming=crossbar.device.programming,
-        drift=crossbar.device.drift,
-    )
 
 
 def weight_moments(
     crossbar: Crossbar, matrix: Tensor, *, time_s: float = 0.0, layer: str = "", table: MomentTable | None = None
 ) -> Moments:
-    """Compute mean and variance over chips of the weights read back, without read noise and converters.
+    """Compute mean and variance over chips of weights (outputs, inputs) read back, without read noise and converters.
 
     E w' = limit (sum_d f_d E g_d + offset), Var w' = limit^2 sum_d f_d^2 Var g_d over the weight's devices d, whose
-    errors are independent; f_d is the device's sign times the factor of its bank (`WeightMapping.factors`).
-
-    Args:
-        crossbar: Crossbar that stores the matrix.
-        matrix: Weights (outputs, inputs).
-        time_s: Time since programming [s].
-        layer: Name of the layer, for error messages.
-        table: Result of `crossbar_table`, to share it between layers.
-
-    Returns:
-        Moments of shape (outputs, inputs), in units of the weight and its square.
-
-    Raises:
-        InputError: see `program_matrix`.
+    errors are independent; f_d is the device's sign times the factor of its bank (`WeightMapping.factors`). `table` is
+    the `moment_table` of the crossbar's device, to be shared between layers.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    limit = matrix_limit(crossbar.weights, exact, layer=layer)
-    table = table or crossbar_table(crossbar, time_s=time_s)
+    limit = crossbar.weights.weight_limit(exact, layer=layer)
+    table = table or moment_table(crossbar.device.cell, **crossbar.device.state_options(time_s))
     (low, high), mapping = crossbar.device.programming_window, crossbar.weights.mapping
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
     factors, offset = crossbar.factors
@@ -82,16 +47,6 @@ def noise_moments(noise: WeightNoise, name: str, weight: Tensor, *, axes: Axes, 
 
     Gaussian and Laplace noise have a closed form. For any other noise the moments are unbiased estimates from draws;
     the mean of K draws has the variance divided by K.
-
-    Args:
-        noise: Weight noise.
-        name: Name of the layer.
-        weight: Weight with filters along dimension 0.
-        axes: Axes of the draws, to which the name and the number of the draw are added.
-        draws: Number of draws for a noise without closed form.
-
-    Returns:
-        Moments of the weight's shape.
     """
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
     match noise:
@@ -108,7 +63,7 @@ def _sampled_moments(noise: WeightNoise, name: str, weight: Tensor, axes: Axes, 
     require_whole("draws (of a noise without closed form)", draws, low=2)
     mean, squares = torch.zeros_like(weight), torch.zeros_like(weight)
     for k in range(draws):  # Welford's algorithm: no draw is kept, and no cancellation
-        deviation = noise.perturb(name, weight, axes.at(layer=name, draw=k).generator()).sub_(mean)
+        deviation = perturb_checked(noise, name, weight, axes.at(layer=name, draw=k).generator()).sub_(mean)
         mean.add_(deviation, alpha=1.0 / (k + 1))
         squares.addcmul_(deviation, deviation, value=k / (k + 1))
     return Moments(mean, squares.div_(draws - 1))
@@ -118,7 +73,7 @@ def _sampled_moments(noise: WeightNoise, name: str, weight: Tensor, axes: Axes, 
 def model_moments(
     model: nn.Module, condition: WeightNoise | None, *, time_s: float = 0.0, chip_seed: int = 0, draws: int = 64
 ) -> dict[str, Moments]:
-    """Compute mean and variance over chips of all weights that a condition affects.
+    """Compute mean and variance over chips of all weights that a condition affects, by parameter name, in its layout.
 
     A crossbar with bias rows also affects biases. Read noise, converters and compensations are not errors of weights
     and are not included. Half precision is computed in float32.
@@ -129,9 +84,6 @@ def model_moments(
         time_s: Time since programming [s]; 0 without a crossbar.
         chip_seed: Root seed of the draws of a noise without closed form.
         draws: Number of draws of a noise without closed form.
-
-    Returns:
-        Parameter name -> moments in the parameter's own layout.
 
     Raises:
         InputError: if a time is given without a crossbar, or the model cannot be programmed.
@@ -146,11 +98,12 @@ def model_moments(
             name: _noise_moments_of(condition, weight, axes, draws) for name, weight in analog_weights(model).items()
         }
     check_program(model, condition, time_s, stacklevel=3)
-    table = crossbar_table(condition, time_s=time_s)
+    table = moment_table(condition.device.cell, **condition.device.state_options(time_s))
     moments: dict[str, Moments] = {}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for name, weight in analog_weights(model).items():
-        matrix = weight_moments(condition, with_bias_rows(condition, weight), layer=weight.layer, table=table)
+        with condition.naming_layer(weight.layer):
+            matrix = weight_moments(condition, with_bias_rows(condition, weight), layer=weight.layer, table=table)
         filters = weight.filters_first()
         inputs = filters[0].numel()
         moments[name] = Moments(

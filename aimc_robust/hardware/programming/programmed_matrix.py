@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -84,18 +85,7 @@ class ProgrammedMatrix:
 
 
 def with_bias_rows(crossbar: Crossbar, weight: AnalogWeight) -> Tensor:
-    """Append bias rows to a weight matrix; each of n bias rows stores 1/n of the bias.
-
-    Args:
-        crossbar: Crossbar that stores the matrix.
-        weight: Weight matrix with its bias.
-
-    Returns:
-        The matrix to program, (outputs, inputs + bias rows).
-
-    Raises:
-        InputError: if the bias is not finite.
-    """
+    """Append bias rows to a weight matrix, each with 1/n of the bias; raise InputError if the bias is not finite."""
     matrix = weight.filters_first().flatten(1)
     if weight.bias is not None and not torch.isfinite(weight.bias).all():
         raise InputError(f"the bias of the layer {weight.layer!r} holds NaN or infinity.")
@@ -106,14 +96,9 @@ def with_bias_rows(crossbar: Crossbar, weight: AnalogWeight) -> Tensor:
 
 
 def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
-    """Replace a weight, and a bias stored in rows, by the values that the chip's devices represent.
+    """Replace a weight, and a bias stored in rows, by the values that the chip's devices represent, in place.
 
     This is the weight-error path, for crossbars without converters and read noise.
-
-    Args:
-        crossbar: Crossbar that stores the weight.
-        weight: Weight to replace in place.
-        chip: Chip to program.
     """
     matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
     cells = program_matrix(crossbar.device, crossbar.weights, matrix, draws, time_s=chip.time_s, layer=weight.layer)
@@ -130,17 +115,10 @@ def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
 
 
 def check_states(crossbar: Crossbar, weight: AnalogWeight, chip: Chip, *values: Tensor) -> None:
-    """Raise InputError if what was programmed is NaN or infinite, which a card with extreme numbers can cause.
-
-    Args:
-        crossbar: Crossbar that stores the weight.
-        weight: The weight.
-        chip: The chip.
-        *values: Weights read back, and variances of read noise.
-    """
+    """Raise InputError if what was programmed is NaN or infinite, which a card with extreme numbers can cause."""
     for tensor in values:
         # The sum is three times as fast as a test of every element, but may overflow where all are finite.
-        if not bool(torch.isfinite(tensor.sum())) and not bool(torch.isfinite(tensor).all()):
+        if not math.isfinite(tensor.sum()) and not bool(torch.isfinite(tensor).all()):
             raise InputError(
                 f"{crossbar.device.cell.name}: at time_s = {chip.time_s:g} s the layer {weight.layer!r} has NaN or "
                 "infinite states; check the numbers of the device's programming error, drift and read noise."
@@ -160,16 +138,7 @@ def _compensation(crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, current
 
 
 def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> ProgrammedMatrix:
-    """Program one weight matrix onto arrays.
-
-    Args:
-        crossbar: Crossbar that stores the weight.
-        weight: Weight to program; not modified.
-        chip: Chip to program.
-
-    Returns:
-        The programmed matrix.
-    """
+    """Program one weight matrix onto arrays."""
     matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
     cells = program_matrix(crossbar.device, crossbar.weights, matrix, draws, time_s=chip.time_s, layer=weight.layer)
     banks, variances = _banks(crossbar, cells, chip)

@@ -24,9 +24,6 @@ class ReadNoise:
 
     On the CPU the numbers of one image do not depend on its batch, for a layer that is called once per forward pass
     with images along dimension 0. On other devices they come from the device's generator and do depend on it.
-
-    Args:
-        axes: Axes of the chip and layer.
     """
 
     def __init__(self, axes: Axes) -> None:
@@ -34,15 +31,9 @@ class ReadNoise:
         self._streams: dict[Any, np.random.SFC64 | torch.Generator] = {}
 
     def draw(self, like: Tensor, array: tuple[int, int, int], *, outputs_last: bool) -> Tensor:
-        """Draw the next standard normal numbers of an array's stream.
+        """Draw the next standard normal numbers of the stream of an array (bank, tile, input slice), like a tensor.
 
-        Args:
-            like: Tensor that gives shape, dtype and device.
-            array: (bank, tile, input slice).
-            outputs_last: Whether `like` has shape (..., outputs) instead of (images, outputs, ...).
-
-        Returns:
-            Standard normal numbers like `like`.
+        `outputs_last`: whether `like` has shape (..., outputs) instead of (images, outputs, ...).
         """
         key = (array, like.device)
         if key not in self._streams:
@@ -60,18 +51,11 @@ class ReadNoise:
 
 
 def standard_normals(stream: np.random.SFC64 | torch.Generator, parts: int, count: int) -> Tensor:
-    """Draw standard normal numbers by Box and Muller's transform of the stream's bits.
+    """Draw float32 standard normal numbers (parts, count) by Box and Muller's transform of the stream's bits.
 
     torch draws normal numbers on one core; here only the random bits are drawn on one, a quarter of that work, which is
-    half of the cost of read noise.
-
-    Args:
-        stream: Source of random bits, or a torch generator, which then draws the numbers itself.
-        parts: Number of parts; on the CPU drawing them together or one by one gives the same numbers.
-        count: Numbers per part.
-
-    Returns:
-        float32 numbers of shape (parts, count).
+    half of the cost of read noise. A torch generator draws the numbers itself. On the CPU, drawing parts together or
+    one by one gives the same numbers.
     """
     if isinstance(stream, torch.Generator):
         return torch.randn((parts, count), generator=stream, device=stream.device)

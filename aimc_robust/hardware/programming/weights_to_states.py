@@ -10,10 +10,8 @@ from torch import Tensor
 
 from aimc_robust.devices.cells import CellStates, Draw
 from aimc_robust.devices.states import cell_states
-from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.weight_layout import WeightLayout
-from aimc_robust.hardware.config.weight_limit import column_limits, weight_limit
 from aimc_robust.seeding import Axes
 
 LayerDraws = Callable[[int], Draw]
@@ -21,12 +19,7 @@ LayerDraws = Callable[[int], Draw]
 
 
 class Cells(NamedTuple):
-    """Programmed devices of one matrix.
-
-    Attributes:
-        states: States for each device of the mapping [card.unit], computed lazily.
-        limit: Weight at the end of the window, a scalar or one per output (outputs, 1).
-    """
+    """Programmed devices of one matrix: lazily computed states, and the weight at the end of the window."""
 
     states: Iterator[CellStates]
     limit: Tensor
@@ -35,55 +28,16 @@ class Cells(NamedTuple):
 def program_matrix(
     device: Device, layout: WeightLayout, matrix: Tensor, draws: LayerDraws, *, time_s: float = 0.0, layer: str = ""
 ) -> Cells:
-    """Program a matrix onto devices of one chip.
+    """Program a matrix (outputs, inputs) onto devices of one chip; half precision is computed in float32.
 
     Order of operations: clip to the weight limit, map, round to levels, errors, clip (CrossSim 3.2).
-
-    Args:
-        device: Device that stores the matrix.
-        layout: How weights are stored in devices.
-        matrix: Weights (outputs, inputs); half precision is computed in float32.
-        draws: Random numbers, see `layer_draws`.
-        time_s: Time since programming [s].
-        layer: Name of the layer, for error messages.
-
-    Returns:
-        The devices.
 
     Raises:
         InputError: if weights are not finite, or the weight percentile is 0.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    limit = matrix_limit(layout, exact, layer=layer)
+    limit = layout.weight_limit(exact, layer=layer)
     return Cells(_states(device, layout, exact, limit, draws, time_s), limit)
-
-
-def matrix_limit(layout: WeightLayout, exact: Tensor, *, layer: str = "") -> Tensor:
-    """Compute the weight at the end of the window.
-
-    Args:
-        layout: How weights are stored in devices.
-        exact: Weights (outputs, inputs), float32 or float64.
-        layer: Name of the layer, for error messages.
-
-    Returns:
-        A scalar, or one limit per output, shape (outputs, 1).
-
-    Raises:
-        InputError: if weights are not finite, or the weight percentile is 0.
-    """
-    named = f"the layer {layer!r}" if layer else "this layer"
-    if not torch.isfinite(exact).all():
-        raise InputError(f"weights to be programmed must be finite; {named} holds NaN or infinity.")
-    scale = weight_limit if layout.scaling == "layer" else column_limits
-    limit = scale(exact, layout.weight_percentile)
-    all_clipped = (limit == 0) & (exact.any() if limit.ndim == 0 else exact.any(dim=1, keepdim=True))
-    if all_clipped.any():
-        raise InputError(
-            f"weight_percentile {layout.weight_percentile:g} of {named} is 0, since most of its weights are 0; "
-            "all weights would be clipped to 0. Use a higher percentile."
-        )
-    return limit
 
 
 def _states(
@@ -92,30 +46,11 @@ def _states(
     low, high = device.programming_window
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
     for number, g in enumerate(layout.mapping.to_states(u, low / high, layout.cell_bits)):
-        yield cell_states(
-            device.cell,
-            g.mul_(high),
-            draws(number),
-            time_s=time_s,
-            window=(low, high),
-            error_scale=device.error_scale,
-            stuck=device.stuck,
-            programming=device.programming,
-            drift=device.drift,
-        )
+        yield cell_states(device.cell, g.mul_(high), draws(number), **device.state_options(time_s))
 
 
 def read_back(device: Device, layout: WeightLayout, cells: Cells) -> Tensor:
-    """Compute the weights that devices represent.
-
-    Args:
-        device: Device that stores the matrix.
-        layout: How weights are stored in devices.
-        cells: Devices; their states are consumed.
-
-    Returns:
-        Weights (outputs, inputs).
-    """
+    """Compute the weights (outputs, inputs) that devices represent; their states are consumed."""
     low, high = device.programming_window
     states = (cell.now / high for cell in cells.states)
     return layout.mapping.to_weights(states, low / high, layout.cell_bits).mul_(cells.limit)
@@ -127,12 +62,6 @@ def layer_draws(generator: torch.Generator) -> LayerDraws:
     The numbers of an effect do not depend on other effects, and a chip is the same at every time. They are drawn in
     float32 on the generator's device, whatever the weight's dtype and device: a float64 copy of a model, or one on a
     GPU, sees the same chip.
-
-    Args:
-        generator: Source of randomness of the layer.
-
-    Returns:
-        Function from the number of a device in the mapping to its random numbers.
     """
     device = str(generator.device)
     root = Axes(int(torch.randint(2**62, (), generator=generator, device=generator.device)))

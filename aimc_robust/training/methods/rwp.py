@@ -9,7 +9,7 @@ from torch import nn
 
 from aimc_robust.errors import InputError, require_finite, require_known, require_type, require_whole
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.noise.scales import NoiseScale, check_scale
 from aimc_robust.seeding import Axes

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, require_finite, require_known, require_whole
-from aimc_robust.noise.analog_weights import weights_in_scope
+from aimc_robust.noise.analog_weights import unwrap_model, weights_in_scope
 from aimc_robust.noise.perturbation import restored
-from aimc_robust.noise.unwrap import unwrap_model
 from aimc_robust.training.methods.base import BatchChoice, Method
 from aimc_robust.training.methods.distributed import mean_over_workers, without_sync
 from aimc_robust.training.methods.gradient_passes import Batch, Passes, frozen_buffers

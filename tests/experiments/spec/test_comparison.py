@@ -6,7 +6,7 @@ from aimc_robust.analysis.diagnostics import DiagnosticsConfig
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.rwp import MixedRWP
 from aimc_robust.training.methods.sgd import SGD

@@ -7,8 +7,20 @@ import torch
 from support.models import fill, images, small_model
 from torch import Tensor, nn
 
-from aimc_robust import ADC, DAC, BitSliced, ConverterRanges, Crossbar, Deployment, LayerRanges, calibrate, program
+from aimc_robust import (
+    ADC,
+    DAC,
+    BitSliced,
+    ConverterRanges,
+    Crossbar,
+    Deployment,
+    LayerRanges,
+    calibrate,
+    evaluate,
+    program,
+)
 from aimc_robust.errors import DataError, InputError, UnknownNameError
+from aimc_robust.hardware.config.standard_mappings import OneSided
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 
 OPEN = Crossbar("rram-milo2021", rows=7, dac=DAC(bits=8), adc=ADC(bits=8))
@@ -153,8 +165,66 @@ def test_every_column_is_sampled():
     assert ready["weight"].inputs[1] == pytest.approx(exact, rel=0.1)
 
 
-def test_ranges_of_another_crossbar_are_refused():
-    found = calibrate(nn.Linear(8, 2), OPEN, [torch.randn(9, 8)])
+OTHER_CROSSBARS = {
+    "mapping TwoSided": {"mapping": "two-sided"},
+    "mapping OneSided.*slices": {"mapping": "bit-sliced"},
+    "window": {"window": (60.0, 225.0)},
+    "window.*0.0": {"device": "rram-wan2022"},
+    "scaling 'layer'": {"scaling": "column"},
+    "rows 7": {"rows": 4},
+    "bias_rows 0": {"bias_rows": 1},
+    "full scale of the DAC 'calibrated'": {"dac": DAC(bits=8, full_scale=3.0)},
+    "dac .*bits=8.*bits=6": {"dac": DAC(bits=6)},
+    "adc .*uniform.*sign-magnitude": {"adc": ADC(bits=8, kind="sign-magnitude")},
+}
+
+
+@pytest.mark.parametrize("message", OTHER_CROSSBARS)
+def test_ranges_of_another_crossbar_are_refused_by_the_name_of_what_differs(message):
+    model, x, options = small_model(), images(9), OTHER_CROSSBARS[message]
+    first = OPEN if "TwoSided" not in message else OPEN.replace(**options)
+    second = OPEN.replace(**options) if first is OPEN else OPEN
+    ranges = calibrate(model, first, [x])
+    deployment, batches = Deployment(ranges=ranges), [(x, torch.zeros(9).long())]
+    for run in (program, lambda *arguments, **named: evaluate(arguments[0], batches, arguments[1], chips=1, **named)):
+        with pytest.raises(InputError, match=f"found for a crossbar with {message}"):
+            run(model, second, deployment=deployment)
+        run(model, first, deployment=deployment)
+
+
+def test_mappings_that_cannot_be_compared_are_the_same_if_their_class_is():
+    class Mine(OneSided):
+        __eq__, __hash__ = object.__eq__, object.__hash__
+
+    class Other(Mine):
+        """The same, under another name."""
+
+    model, x = small_model(), images(9)
+    ranges = calibrate(model, OPEN.replace(mapping=Mine()), [x])
+    programmed(model, OPEN.replace(mapping=Mine()), ranges)
+    with pytest.raises(InputError, match=r"mapping .*Mine.*Other"):
+        programmed(model, OPEN.replace(mapping=Other()), ranges)
+
+
+def test_ranges_do_not_depend_on_errors_columns_or_the_resolution_of_an_adc():
+    model, x = small_model(), images(9)
+    ranges = calibrate(model, OPEN, [x])
+    options = {"columns": 3, "adc": ADC(bits=5), "error_scale": 2.0, "stuck": (0.1, 0.1), "read_noise": False}
+    assert calibrate(model, OPEN.replace(**options), [x]) == ranges
+    programmed(model, OPEN.replace(**options), ranges)(x)
+
+
+@pytest.mark.parametrize(
+    "off", [{"dac": DAC(kind="ideal")}, {"adc": None}, {"cell_bits": 4}, {"dac": None, "adc": None}]
+)
+def test_ranges_still_hold_where_a_converter_or_a_rounding_is_switched_off(off):
+    model, x = small_model(), images(9)
+    crossbar, ranges = OPEN.replace(**off), calibrate(model, OPEN, [x])
+    assert torch.isfinite(programmed(model, crossbar, ranges)(x)).all()
+
+
+def test_ranges_of_unknown_origin_must_fit_the_number_of_slices():
+    found = ConverterRanges.from_json(calibrate(nn.Linear(8, 2), OPEN, [torch.randn(9, 8)]).to_json())
     sliced = Crossbar("ideal", mapping="bit-sliced", dac=DAC(bits=8), adc=ADC(bits=8))
     with pytest.raises(InputError, match="slices"):
         programmed(nn.Linear(8, 2), sliced, found)(torch.randn(3, 8))

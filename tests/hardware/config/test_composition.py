@@ -115,12 +115,6 @@ def test_an_ideal_crossbar_computes_the_digital_product():
     assert not crossbar.computes_in_arrays
 
 
-def test_arrays_are_cut_row_by_row():
-    crossbar = Crossbar("rram-milo2021", rows=4, columns=3)
-    assert crossbar.tiles(6, 5) == [((0, 3), (0, 2)), ((0, 3), (2, 5)), ((3, 6), (0, 2)), ((3, 6), (2, 5))]
-    assert Crossbar("rram-milo2021").tiles(6, 5) == [((0, 6), (0, 5))]
-
-
 def test_parts_check_their_own_values():
     with pytest.raises(InputError, match="cell"):
         Device(cell="rram-milo2021")

@@ -7,8 +7,7 @@ import torch
 
 from aimc_robust import Crossbar, WeightMapping
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.config.mapping_check import check_mapping
-from aimc_robust.hardware.config.standard_mappings import MAPPINGS, OneSided
+from aimc_robust.hardware.config.standard_mappings import MAPPINGS, OneSided, check_mapping
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from aimc_robust.hardware.config.mapping import WeightMapping
 from aimc_robust.hardware.config.standard_mappings import MAPPINGS, BitSliced
-from aimc_robust.hardware.config.weight_limit import weight_limit
+from aimc_robust.hardware.config.weight_layout import layer_limit
 
 UNSLICED = ("one-sided", "two-sided", "offset")
 
@@ -18,7 +18,7 @@ def mapping_of(case: dict) -> WeightMapping:
 
 
 def target_states(case: dict, mapping: WeightMapping, weight: Tensor) -> list[Tensor]:
-    u = (weight / weight_limit(weight, case["percentile"])).clamp(-1.0, 1.0)
+    u = (weight / layer_limit(weight, case["percentile"])).clamp(-1.0, 1.0)
     return [g.clone() for g in mapping.to_states(u, case["g_min"], case["cell_bits"])]
 
 
@@ -36,7 +36,7 @@ def worst(error: Tensor, case: dict) -> float:
 @by_id(CASES["mapping"])
 def test_target_states_and_weights_read_back_are_crosssims(case, dtype):
     weight = ARRAYS[case["matrix"]].to(dtype)
-    w_max = weight_limit(weight, case["percentile"])
+    w_max = layer_limit(weight, case["percentile"])
     assert float(w_max) == pytest.approx(case["w_max"], rel=1e-6)
     mapping = mapping_of(case)
     states, golden = target_states(case, mapping, weight), golden_states(case)

@@ -14,8 +14,7 @@ from aimc_robust.hardware.program import program
 from aimc_robust.hardware.programming.moments import model_moments, noise_moments, weight_moments
 from aimc_robust.hardware.programming.weights_to_states import layer_draws, program_matrix, read_back
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 

@@ -8,7 +8,7 @@ from support.training_examples import conv_net, differing, digit_batches
 from torch import nn
 
 from aimc_robust.errors import InputError
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.rwp import RWP, MixedRWP

@@ -8,7 +8,7 @@ from scipy import stats
 from support.training_oracles import scale_of, unit_noise
 from torch import nn
 
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.distributions import Laplace
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
 
 ALPHA = 1e-3

@@ -17,7 +17,7 @@ from support.training_oracles import (
 )
 from torch import nn
 
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.distributions import Laplace
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM

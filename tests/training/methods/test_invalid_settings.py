@@ -8,7 +8,7 @@ from support.training_examples import conv_net, digit_batches
 from torch import nn
 
 from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
 from aimc_robust.training.methods.sgd import SGD

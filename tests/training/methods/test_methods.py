@@ -8,8 +8,7 @@ from support.training_examples import conv_net, differing, digit_batches, gradie
 from torch import nn
 
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.noise.gaussian import Gaussian
-from aimc_robust.noise.laplace import Laplace
+from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.ramp import Ramp

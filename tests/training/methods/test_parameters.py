@@ -7,7 +7,7 @@ import torch
 from support.training_examples import conv_net, differing, digit_batches, state_of
 from torch import nn
 
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.rwp import RWP, MixedRWP

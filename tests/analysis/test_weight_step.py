@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from aimc_robust.analysis.fixed_radius import ascent_step, sigma_for_radius
+from aimc_robust.analysis.weight_step import ascent_step, sigma_for_radius
 from aimc_robust.errors import InputError
 from aimc_robust.noise.analog_weights import analog_weights
-from aimc_robust.noise.gaussian import Gaussian
+from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.gradient_passes import LossPasses
