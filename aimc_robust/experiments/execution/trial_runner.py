@@ -142,7 +142,9 @@ class TrialRunner:
 
     def run(self, trial: Trial, progress: ExperimentProgress) -> str | None:
         """Train and evaluate a trial, see `run_trial`."""
-        reason = self._known_failure(trial)
+        if self.writes and self.context.retry_failed:
+            self.results.clear_failure(trial)
+        reason = self.broadcast(self.results.failure(trial) if self.writes else None)
         if reason is None:
             try:
                 with out_of_memory_as_divergence():
@@ -157,15 +159,6 @@ class TrialRunner:
                     self.results.record_failure(trial, reason)
         progress.failed(trial, reason)
         return reason
-
-    def _known_failure(self, trial: Trial) -> str | None:
-        """Return why a trial failed earlier, or None; the same in every process."""
-        reason = None
-        if self.writes:
-            if self.context.retry_failed:
-                self.results.clear_failure(trial)
-            reason = self.results.failure(trial)
-        return self.broadcast(reason)
 
     def _train_and_evaluate(self, trial: Trial, progress: ExperimentProgress) -> None:
         model = self._train(trial, progress)
