@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import aimc_robust
-from aimc_robust.experiments.results import filenames as names
-from aimc_robust.experiments.results.filenames import QUESTION
-from aimc_robust.io.atomic import atomic_write, read_json
+from aimc_robust.experiments.results import files as names
+from aimc_robust.experiments.results.files import QUESTION, read_file
+from aimc_robust.io.atomic import atomic_write
 from aimc_robust.io.user_code import source_digest
 
 MANIFEST = ".report.json"
@@ -45,8 +45,7 @@ def inputs_digest(folder: Path) -> str:
     inputs = [folder / name for name in FOLDER_INPUTS] + [run / name for run in runs for name in RUN_INPUTS]
     package = Path(__file__).parent
     code = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".html", ".css", ".js"))
-    question = read_json(folder / QUESTION)
-    own = [source_digest(name) for name in question.get("report_sections", [])] if isinstance(question, dict) else []
+    own = [source_digest(name) for name in (read_file(folder / QUESTION) or {}).get("report_sections", [])]
     parts = aimc_robust.__version__, _digest(folder, inputs), _digest(package, code), str(own)
     return hashlib.blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
 

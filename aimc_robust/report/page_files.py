@@ -6,8 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from aimc_robust.parallel.cores import available_cpus
-from aimc_robust.parallel.process_pool import ordered_map
+from aimc_robust.parallel.process_pool import available_cpus, ordered_map
 from aimc_robust.report.html_page import render_html
 from aimc_robust.report.markdown_page import render_markdown
 from aimc_robust.report.page_model import Figure, Files, Page, walk

@@ -7,8 +7,8 @@ from pathlib import Path
 from aimc_robust.experiments.results.archive import unpack
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.evaluation import EvaluationResults
-from aimc_robust.experiments.results.filenames import QUESTION
-from aimc_robust.io.atomic import atomic_write, read_json
+from aimc_robust.experiments.results.files import QUESTION, read_file
+from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.comparison import page as comparison
 from aimc_robust.report.evaluation import page as evaluation
 from aimc_robust.report.freshness import inputs_digest, write_manifest
@@ -24,8 +24,7 @@ def write_report(folder: Path) -> Path:
         InputError: If the folder holds neither a comparison nor an evaluation.
     """
     unpack(folder)
-    question = read_json(folder / QUESTION)
-    if isinstance(question, dict) and question.get("kind") == "evaluation":
+    if (read_file(folder / QUESTION) or {}).get("kind") == "evaluation":
         _write(folder, evaluation.report_files(EvaluationResults.open(folder)))
     else:
         inputs = inputs_digest(folder)  # before the rows are read: rows added meanwhile make the report outdated

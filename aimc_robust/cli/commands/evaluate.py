@@ -102,7 +102,7 @@ def evaluate(
     from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
     from aimc_robust.io.toml import parse, parse_settings
     from aimc_robust.models.registry import ModelSpec
-    from aimc_robust.parallel.cores import available_cpus
+    from aimc_robust.parallel.process_pool import available_cpus
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.command_line import parse_times, target_tables
 

@@ -12,14 +12,13 @@ import torch
 from torch import nn
 
 from aimc_robust.data.dataset import DataSet
-from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ExperimentSize
 from aimc_robust.experiments.evaluate.explain import attribute_models, predict_models
 from aimc_robust.experiments.execution.dry_run import dry_run_metrics, dry_run_targets
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.environment import describe_environment
-from aimc_robust.experiments.results.evaluation import NOTES, EvaluationResults
-from aimc_robust.experiments.results.evaluation_tables import write_tables
-from aimc_robust.experiments.results.locking import lock_folder
+from aimc_robust.experiments.results.evaluation import EvaluationResults
+from aimc_robust.experiments.results.files import NOTES, lock_folder
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.statistics.two_stage_sampling import cap_note
@@ -69,7 +68,9 @@ def evaluate_models(
         results = EvaluationResults.create(folder, spec)
         results.record_environment(_environment(jobs))
         results.record_coverage(analog_part)
-        progress.started(trials=len(networks), targets=len(targets), coverage=analog_part, pilot=results.pilot)
+        progress.started(
+            ExperimentSize(trials=len(networks), targets=len(targets), coverage=analog_part, pilot=results.pilot)
+        )
         remarks: list[str] = []
 
         def remark(texts: Sequence[str]) -> None:  # shown at once, and stored for the report
@@ -102,14 +103,14 @@ def evaluate_models(
                     note = cap_note(list(accuracies), spec.precision)
                     remark([f"{runner.trial} on {target.name}: {note} (more --chips)."] if note else [])
             progress.finished(runner.trial, means)
-        write_tables(results)
+        results.write_tables()
         firsts = {runner.trial.model: runner for runner in reversed(runners)}  # the first of each label
         explained = [runner for runner in runners if runner is firsts[runner.trial.model]]
         if attribution_chips is not None:
             remark(attribute_models(explained, attribution_chips, progress))
         if prediction_chips is not None:
             remark(predict_models(explained, prediction_chips, progress))
-        write_tables(results)
+        results.write_tables()
     return results
 
 
@@ -131,7 +132,7 @@ def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget
     extremes = torch.stack(data.test[1].aminmax())  # the labels that may exceed the outputs
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dry_run_targets(targets, model, data.example, extremes)
+        dry_run_targets(targets, model, (data.example, extremes))
     return list(dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning))
 
 

@@ -20,9 +20,7 @@ Key = tuple[str, str]
 def group_estimates(frame: pd.DataFrame, *, pilot: int | None = None) -> dict[Key, AccuracyEstimate]:
     """Return (model, target) -> estimate, in the order of first appearance.
 
-    Args:
-        frame: Rows with the columns of `results.rows`.
-        pilot: Number of pilot chips that decided the number of chips; None: it is fixed.
+    `pilot` is the number of pilot chips that decided the number of chips; None: it is fixed.
     """
     numbers = frame.groupby(["model", "target"], sort=False).ngroup().to_numpy()
     order = np.argsort(numbers, kind="stable")
@@ -48,10 +46,6 @@ def summary_table(estimates: Mapping[Key, AccuracyEstimate], *, threshold: float
     - yield: share of chips [percent] with an accuracy of at least `threshold`, with its exact binomial interval;
       none with a single chip, as of digital weights.
     - loss and metrics: means, if every chip has a finite value.
-
-    Args:
-        estimates: (model, target) -> estimate.
-        threshold: Accuracy [percent] from which a chip counts for the yield; None: no yield.
     """
     return pd.DataFrame([_summary_row(key, estimate, threshold) for key, estimate in estimates.items()])
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from aimc_robust.analysis.landscape import Landscape
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.landscape_rows import missing_points, read_points
+from aimc_robust.experiments.results.rows import missing_points, read_points
 from aimc_robust.report.plot_style import RenderedFigure, figure_style, render_figure, wrap_name
 
 CONTOUR_LEVELS = 13

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Literal
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.results.filenames import SPEC
+from aimc_robust.experiments.results.files import SPEC
 from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.comparison import figures, table_files, text

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from aimc_robust.experiments.results.evaluation import EvaluationResults
-from aimc_robust.experiments.results.evaluation_tables import group_by_device
+from aimc_robust.experiments.results.evaluation import EvaluationResults, group_by_device
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.results.summary import extra_metrics, summary_table
 from aimc_robust.statistics.paired_difference import DIGITAL, difference_table

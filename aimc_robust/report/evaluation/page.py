@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aimc_robust.experiments.results.evaluation import EvaluationResults
-from aimc_robust.experiments.results.evaluation_tables import write_tables
 from aimc_robust.report.evaluation import explanation_sections, sections
 from aimc_robust.report.evaluation.content import EvaluationContent, gather
 from aimc_robust.report.page_files import Contents, page_files
@@ -24,7 +23,7 @@ SECTIONS: list[Callable[[EvaluationContent], Section | None]] = [
 
 def report_files(results: EvaluationResults) -> Contents:
     """Write an evaluation's tables; return the content of every file of its report, by its path in the folder."""
-    write_tables(results)
+    results.write_tables()
     content = gather(results)
     title = f"{', '.join(results.spec.labels)} on analog memory"
     made = [make(content) for make in SECTIONS]

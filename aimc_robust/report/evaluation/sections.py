@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from aimc_robust.devices.limits import time_text
-from aimc_robust.experiments.results.evaluation import NOTES
-from aimc_robust.experiments.results.evaluation_tables import paired_differences
+from aimc_robust.experiments.results.evaluation import paired_differences
+from aimc_robust.experiments.results.files import NOTES
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent

@@ -19,7 +19,7 @@ from support.evaluation_cases import RecordingProgress, evaluation_inputs, run
 import aimc_robust as ar
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.evaluation import EvaluationResults
-from aimc_robust.experiments.results.locking import lock_folder
+from aimc_robust.experiments.results.files import lock_folder
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.io.atomic import read_json, read_rows
 from aimc_robust.metrics import RESERVED
