@@ -60,12 +60,12 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.noise.perturbation import perturbed as perturbed
     from aimc_robust.seeding import Axes as Axes
     from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate as AccuracyEstimate
-    from aimc_robust.statistics.chip_yield import Yield as Yield
-    from aimc_robust.statistics.difference_table import difference_table as difference_table
-    from aimc_robust.statistics.multiple_testing import holm as holm
+    from aimc_robust.statistics.binomial import Yield as Yield
+    from aimc_robust.statistics.crossed_effects import VarianceComponents as VarianceComponents
     from aimc_robust.statistics.paired_difference import PairedDifference as PairedDifference
+    from aimc_robust.statistics.paired_difference import difference_table as difference_table
+    from aimc_robust.statistics.paired_difference import holm as holm
     from aimc_robust.statistics.paired_difference import paired_difference as paired_difference
-    from aimc_robust.statistics.variance_components import VarianceComponents as VarianceComponents
     from aimc_robust.training.config import EarlyStopping as EarlyStopping
     from aimc_robust.training.config import TrainingConfig as TrainingConfig
     from aimc_robust.training.fabric import Machine as Machine
@@ -123,11 +123,9 @@ _MODULES = {
     "noise.perturbation": ["perturbed"],
     "seeding": ["Axes"],
     "statistics.accuracy_estimate": ["AccuracyEstimate"],
-    "statistics.chip_yield": ["Yield"],
-    "statistics.difference_table": ["difference_table"],
-    "statistics.multiple_testing": ["holm"],
-    "statistics.paired_difference": ["PairedDifference", "paired_difference"],
-    "statistics.variance_components": ["VarianceComponents"],
+    "statistics.binomial": ["Yield"],
+    "statistics.crossed_effects": ["VarianceComponents"],
+    "statistics.paired_difference": ["PairedDifference", "difference_table", "holm", "paired_difference"],
     "training.config": ["EarlyStopping", "TrainingConfig"],
     "training.fabric": ["Machine"],
     "training.loop": ["TrainingResult", "train"],

@@ -1,8 +1,8 @@
-"""Accuracy, loss and user-defined metrics of a model on labelled batches."""
+"""Accuracy, loss and named metrics of a model on labelled batches."""
 
 import math
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,14 +10,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aimc_robust.errors import DataError, InputError
+from aimc_robust.errors import DataError, InputError, unknown_name
+from aimc_robust.io.user_code import import_callable, is_reference
 
 Batch = tuple[Tensor, Tensor]
 Metric = Callable[[Tensor, Tensor], Any]
 """(outputs (N, classes), labels (N,)) of all images -> one number. It need not be a mean over images."""
+Metrics = Mapping[str, Metric] | Sequence[str] | None
+"""Column -> metric, or the names of metrics, see `metric_columns`."""
 
-BUILT_IN_METRICS = ("accuracy", "loss", "n", "top5")  # names that a user-defined metric may not use
-TOP_K = 5
+RESERVED = {
+    "model", "train_seed", "target", "backend", "sigma", "time_s", "chip", "accuracy", "loss", "n",
+    "mean", "ci_low", "ci_high", "covers", "half_width", "skewness", "skewed_low", "skewed_high", "sd_noise", "sd_seed",
+    "var_noise", "var_noise_low", "var_noise_high", "var_seed", "var_chip", "quantile_05", "median", "worst",
+    "worst_train_seed", "worst_chip", "sampling", "chips", "models", "images", "yield", "yield_low", "yield_high",
+}  # fmt: skip
+"""Other columns of the rows and of summary.csv: no metric may use their names."""
+
+
+def top5(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Images whose label is among the five highest scores [percent]."""
+    if outputs.shape[1] <= 5:
+        raise InputError(f"top5 needs more than five classes, got {outputs.shape[1]}")
+    return 100.0 * (outputs.topk(5, dim=1).indices == labels[:, None]).any(dim=1).double().mean()
+
+
+METRICS: dict[str, Metric] = {"top5": top5}
+"""Name -> metric. Specs and commands know it by this name, and those of the user's own as `package.module:function`."""
 
 
 class Measurement(NamedTuple):
@@ -27,47 +46,35 @@ class Measurement(NamedTuple):
         accuracy: Top-1 accuracy [percent].
         loss: Mean cross-entropy without label smoothing [nats].
         n: Number of images.
-        top5: Images whose label is among the five highest scores [percent]; None for at most five classes.
-        metrics: (name, value) of each user-defined metric; None for a value that is not finite.
+        metrics: (name, value) of each further metric; None for a value that is not finite.
     """
 
     accuracy: float
     loss: float
     n: int
-    top5: float | None = None
     metrics: tuple[tuple[str, float | None], ...] = ()
 
     def row(self) -> dict[str, float | int | None]:
         """Return the measurement as a table row: column -> value."""
-        top5 = {} if self.top5 is None else {"top5": self.top5}
-        return {"accuracy": self.accuracy, "loss": self.loss, "n": self.n, **top5, **dict(self.metrics)}
+        return {"accuracy": self.accuracy, "loss": self.loss, "n": self.n, **dict(self.metrics)}
 
 
 @torch.inference_mode()
 def measure(model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Metric] | None = None) -> Measurement:
-    """Measure accuracy, loss and metrics of a model.
+    """Measure accuracy, loss and metrics of a model in its current mode (set evaluation mode first).
 
-    Args:
-        model: Model, run in its current mode (set evaluation mode first).
-        batches: (inputs, labels) batches.
-        metrics: Name -> function; all outputs are kept in memory only if there are metrics.
-
-    Returns:
-        The measurement.
+    All outputs are kept in memory only if there are metrics.
 
     Raises:
         DataError: if there are no images or labels do not match the outputs.
         InputError: if a metric raises or does not return a number.
     """
-    correct, top5_correct, loss, n, classes = 0, 0, 0.0, 0, 0
+    correct, loss, n = 0, 0.0, 0
     scored: list[Batch] = []
     for inputs, labels in map(labelled, batches):
         scores = model(inputs)
         labels = check_labels(scores, labels)
         correct += int((scores.argmax(dim=1) == labels).sum())
-        classes = scores.shape[1]
-        if classes > TOP_K:
-            top5_correct += int((scores.topk(TOP_K, dim=1).indices == labels[:, None]).sum())
         loss += float(F.cross_entropy(scores, labels, reduction="sum"))
         n += len(labels)
         if metrics:
@@ -77,17 +84,12 @@ def measure(model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Me
     values: tuple[tuple[str, float | None], ...] = ()
     if metrics:
         outputs, targets = (torch.cat(parts) for parts in zip(*scored, strict=True))
-        values = tuple((name, _evaluate_metric(name, metric, outputs, targets)) for name, metric in metrics.items())
-    top5 = 100.0 * top5_correct / n if classes > TOP_K else None
-    return Measurement(100.0 * correct / n, loss / n, n, top5, values)
+        values = tuple((name, evaluate_metric(name, metric, outputs, targets)) for name, metric in metrics.items())
+    return Measurement(100.0 * correct / n, loss / n, n, values)
 
 
 def labelled(batch: Any) -> Batch:
-    """Return a batch after a check that it is a pair of inputs and labels.
-
-    Raises:
-        DataError: if it is not.
-    """
+    """Return a batch. Raise DataError if it is no pair of inputs and labels."""
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise DataError(f"expected an (inputs, labels) pair as each batch, got {reprlib.repr(batch)}.")
     for part in batch:
@@ -96,16 +98,48 @@ def labelled(batch: Any) -> Batch:
     return batch[0], batch[1]
 
 
-def check_metrics(metrics: Mapping[str, Metric] | None) -> None:
-    """Raise `InputError` if a metric is not a function or has a reserved name."""
+def as_metrics(metrics: Metrics) -> Mapping[str, Metric]:
+    """Return column -> metric. Raise `InputError` if a metric is not a function or has a reserved name."""
+    if isinstance(metrics, list | tuple) and all(isinstance(name, str) for name in metrics):
+        return load_metrics(metrics)
     if not isinstance(metrics, Mapping | None):
-        raise InputError(f"metrics must be a dict of name and function, such as {{'recall': recall}}; got {metrics!r}.")
-    for name, metric in (metrics or {}).items():
-        if name in (*BUILT_IN_METRICS, "train_seed", "chip") or not callable(metric):
+        raise InputError(
+            f"metrics must be a dict of name and function, such as {{'recall': recall}}, or a list of names; got "
+            f"{metrics!r}."
+        )
+    metrics = metrics or {}
+    for name, metric in metrics.items():
+        if name in RESERVED or not callable(metric):
             raise InputError(
-                f"the metric {name!r} must be a function of (outputs, labels) under a name other than "
-                f"{', '.join(BUILT_IN_METRICS)}, seed and chip; got {metric!r}."
+                f"the metric {name!r} must be a function of (outputs, labels) under a name that is not another "
+                f"column's, as accuracy, loss, n and chip are; got {metric!r}."
             )
+    return metrics
+
+
+def metric_columns(names: Sequence[str]) -> dict[str, str]:
+    """Return column -> name of metrics that are named as in METRICS or as `package.module:function`.
+
+    Raises:
+        InputError: if a name has neither form, or is that of another column.
+    """
+    columns: dict[str, str] = {}
+    for name in names:
+        if name not in METRICS and not is_reference(name):
+            raise unknown_name("metric", name, METRICS, advice="One of your own is named package.module:function.")
+        column = name.rpartition(":")[2]
+        if column in columns or column in RESERVED or (column in METRICS and column != name):
+            raise InputError(f"the metric {name!r}: {column!r} is the name of another column; rename the function.")
+        columns[column] = name
+    return columns
+
+
+def load_metrics(names: Sequence[str]) -> dict[str, Metric]:
+    """Return column -> metric; those of the user's own are imported. Raise InputError as `metric_columns`."""
+    return {
+        column: METRICS[name] if name in METRICS else import_callable(name, what="metric")
+        for column, name in metric_columns(names).items()
+    }
 
 
 def check_labels(scores: Any, labels: Any) -> Tensor:
@@ -124,7 +158,8 @@ def check_labels(scores: Any, labels: Any) -> Tensor:
     return labels.long()
 
 
-def _evaluate_metric(name: str, metric: Metric, outputs: Tensor, labels: Tensor) -> float | None:
+def evaluate_metric(name: str, metric: Metric, outputs: Tensor, labels: Tensor) -> float | None:
+    """Return the value of a metric, None if it is not finite. Raise InputError if it raises or returns no number."""
     try:
         value = float(metric(outputs, labels))
     except Exception as error:  # a user's function may raise anything

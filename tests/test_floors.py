@@ -15,7 +15,8 @@ PACKAGE = Path(aimc_robust.__file__).parent
 # Bottom to top. Folders of one floor may not import each other.
 FLOORS = (
     {"errors", "seeding"},
-    {"io", "parallel", "statistics", "noise", "metrics"},
+    {"io", "parallel", "statistics", "noise"},
+    {"metrics"},
     {"data", "models", "devices"},
     {"training", "hardware"},
     {"analysis", "fitting", "integrations"},

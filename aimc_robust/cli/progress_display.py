@@ -4,64 +4,72 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
-from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentSize
+from aimc_robust.experiments.callbacks.time_left import TimeLeft
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
 from aimc_robust.statistics.t_interval import t_interval
 
-SILENCE_S = 60.0  # after which an epoch is worth a line
+REFRESH_S = 1.0  # between two estimates of the time left
 
 
-class PlainProgress(ExperimentProgress):
+class PlainProgress(TimeLeft):
     """Prints a line per trained model, or, where nothing is trained, per model and target."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._start_time = self._line_time = time.monotonic()
-        self._epochs = self._trial_count = self._done_count = self._timed_count = 0
-        self._pilot: int | None = None
-        self._active: set[Trial] = set()  # trials that this call worked on; others were finished before
+    silence_s: ClassVar[float] = 60.0  # after which an epoch is worth a line
 
-    def started(
-        self, *, trials: int, epochs: int = 0, targets: int = 0, coverage: str = "", pilot: int | None = None
-    ) -> None:
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+        self._line_time = time.monotonic()
+        self._size, self._done_count = ExperimentSize(trials=0), 0
+
+    def started(self, size: ExperimentSize) -> None:
         """Print the size of the experiment."""
-        self._trial_count, self._done_count, self._timed_count = trials, 0, 0
-        self._start_time, self._epochs, self._pilot = time.monotonic(), epochs, pilot
-        work = f", {_count(epochs, 'epoch')} each" if epochs else f" on {_count(targets, 'target')}"
-        self.line(f"{_count(trials, 'model')}{work}. {coverage}")
+        super().started(size)
+        self._size, self._done_count = size, 0
+        work = f", {count(size.epochs, 'epoch')} each" if size.epochs else f" on {count(size.targets, 'target')}"
+        self.line(f"{count(size.trials, 'model')}{work}. {size.coverage}")
 
     def note(self, text: str) -> None:
         """Print a note."""
         self.line(f"note: {text}")
 
-    def training(self, trial: Trial, *, done: int) -> None:
-        """Note that a trial is in progress."""
-        self._active.add(trial)
-
     def epoch(self, trial: Trial, row: Row) -> None:
         """Print an epoch after a long silence."""
-        if time.monotonic() - self._line_time > SILENCE_S:
-            self.line(f"{trial}: epoch {row['epoch']} of {self._epochs}")
+        super().epoch(trial, row)
+        if time.monotonic() - self._line_time > self.silence_s:
+            self.line(f"{trial}: epoch {row['epoch']} of {self._size.epochs}")
 
     def evaluated(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
         """Print the accuracy of a model on a target, where nothing is trained."""
-        if not self._epochs:
-            self.line(f"{trial} on {target}: {estimate_text(accuracies, self._pilot)}")
+        if not self._size.epochs:
+            self.line(f"{trial} on {target}: {estimate_text(accuracies, self._size.pilot)}")
 
     def finished(self, trial: Trial, accuracies: dict[str, float]) -> None:
         """Print the accuracies of a trained model."""
-        if self._epochs:
+        super().finished(trial, accuracies)
+        if self._size.epochs:
             self._end_trial(trial, "  ".join(f"{target} {accuracy:.1f}" for target, accuracy in accuracies.items()))
 
     def failed(self, trial: Trial, reason: str) -> None:
         """Print why a trial failed."""
+        super().failed(trial, reason)
         self._end_trial(trial, f"FAILED, {reason}")
 
     def line(self, text: str) -> None:
@@ -71,53 +79,56 @@ class PlainProgress(ExperimentProgress):
 
     def _end_trial(self, trial: Trial, text: str) -> None:
         self._done_count += 1
-        self._timed_count += trial in self._active
-        self.line(f"[{self._done_count}/{self._trial_count}] {trial}: {text}{self._time_left()}")
+        self.line(f"[{self._done_count}/{self._size.trials}] {trial}: {text}{self._end_of_line()}")
 
-    def _time_left(self) -> str:
-        if not self._timed_count or self._done_count == self._trial_count:
-            return ""
-        per_trial_s = (time.monotonic() - self._start_time) / self._timed_count
-        return f"  (about {_duration(per_trial_s * (self._trial_count - self._done_count))} left)"
+    def _end_of_line(self) -> str:
+        return f"  (about {duration(self.seconds)} left)" if self.seconds else ""
 
 
 class RichProgress(PlainProgress):
     """Prints the same lines above two live bars: all models, and the model that reported last."""
 
+    silence_s: ClassVar[float] = math.inf  # the bars show each epoch
+
     def __init__(self, console: Console, bars: Progress) -> None:
         super().__init__(console)
-        self._bars = bars
+        self._bars, self._shown = bars, -math.inf
         self._all_bar = bars.add_task("all models", total=None, visible=False)
         self._trial_bar = bars.add_task("", total=None)
         self._epochs_done: dict[Trial, int] = {}  # several trials may be in progress
 
-    def started(self, **sizes: Any) -> None:
+    def started(self, size: ExperimentSize) -> None:
         """Print the size of the experiment, and set the length of the bars."""
-        super().started(**sizes)
+        super().started(size)
         self._epochs_done = {}
-        self._bars.update(self._all_bar, total=self._trial_count * self._epochs, visible=self._epochs > 0)
+        self._bars.update(self._all_bar, total=size.trials * size.epochs, visible=size.epochs > 0)
 
     def training(self, trial: Trial, *, done: int) -> None:
         """Show that the training of a trial starts or resumes."""
         super().training(trial, done=done)
-        self._bars.reset(self._trial_bar, total=self._epochs)
+        self._bars.reset(self._trial_bar, total=self._size.epochs)
         self._update(trial, "training", done)
 
     def epoch(self, trial: Trial, row: Row) -> None:
         """Show a finished epoch."""
+        super().epoch(trial, row)
         self._update(trial, f"epoch {row['epoch']}", row["epoch"])
 
     def evaluating(self, trial: Trial, target: str, *, done: int, chips: int) -> None:
         """Show which target a model is evaluated on."""
-        if self._epochs:
-            self._update(trial, f"on {target}", self._epochs)
+        super().evaluating(trial, target, done=done, chips=chips)
+        if self._size.epochs:
+            self._update(trial, f"on {target}", self._size.epochs)
         else:
             self._bars.reset(self._trial_bar, description=f"{trial} on {target}", total=chips, completed=done)
 
     def chip(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
-        """Show the running estimate after a chip, where nothing is trained."""
-        if not self._epochs:
-            description = f"{trial} on {target}: {estimate_text(accuracies, self._pilot)}"
+        """Show the time left after a chip, or, where nothing is trained, the running estimate."""
+        super().chip(trial, target, accuracies)
+        if self._size.epochs:
+            self._show_time_left()
+        else:
+            description = f"{trial} on {target}: {estimate_text(accuracies, self._size.pilot)}"
             self._bars.update(self._trial_bar, description=description, completed=len(accuracies))
 
     def explaining(self, description: str, *, done: int, total: int) -> None:
@@ -126,15 +137,33 @@ class RichProgress(PlainProgress):
 
     def _end_trial(self, trial: Trial, text: str) -> None:
         super()._end_trial(trial, text)
-        self._update(trial, "done", self._epochs)
+        self._update(trial, "done", self._size.epochs)
 
     def _update(self, trial: Trial, status: str, epochs_done: int) -> None:
         self._epochs_done[trial] = epochs_done
         self._bars.update(self._trial_bar, description=f"{trial}: {status}", completed=epochs_done)
         self._bars.update(self._all_bar, completed=sum(self._epochs_done.values()))
+        self._show_time_left()
 
-    def _time_left(self) -> str:
-        return ""  # the bars show it
+    def _show_time_left(self) -> None:
+        if time.monotonic() - self._shown < REFRESH_S:
+            return
+        self._shown = time.monotonic()
+        left = f"about {duration(self.seconds)} left" if self.seconds else ""
+        self._bars.update(self._all_bar, left=left)
+        self._bars.update(self._trial_bar, left="" if self._size.epochs else None)
+
+    def _end_of_line(self) -> str:
+        return ""  # the bars show the time left
+
+
+class _TimeLeftColumn(TimeRemainingColumn):
+    """The field `left` of a bar; if it is None, the time that the steps up to now lead to expect."""
+
+    def render(self, task: Task) -> Text:
+        """Return the time left."""
+        left = task.fields.get("left")
+        return Text("left ") + super().render(task) if left is None else Text(left)
 
 
 @contextmanager
@@ -144,8 +173,8 @@ def progress_display() -> Iterator[PlainProgress]:
     if not console.is_terminal:
         yield PlainProgress(console)
         return
-    description, left = TextColumn("{task.description}"), TextColumn("left")
-    columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left, TimeRemainingColumn())
+    description = TextColumn("{task.description}")
+    columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _TimeLeftColumn())
     with Progress(*columns, console=console, transient=True) as bars:  # the bars disappear at the end
         yield RichProgress(console, bars)
 
@@ -156,14 +185,23 @@ def estimate_text(accuracies: Sequence[float], pilot: int | None = None) -> str:
     `pilot` is the number of pilot chips of Stein's two-stage interval; None for a fixed number of chips.
     """
     mean, (_, high) = float(np.mean(accuracies)), t_interval(np.asarray(accuracies), pilot)
-    chips = _count(len(accuracies), "chip")
+    chips = count(len(accuracies), "chip")
     return f"{mean:.2f} % ({chips})" if math.isnan(high) else f"{mean:.2f} ± {high - mean:.2f} % ({chips})"
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `3 chips`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+def duration(seconds: float) -> str:
+    """Format a duration to about two digits: 8 s, 12 min, 3 h 10 min, 2 d 05 h."""
+    if seconds < 90:
+        return f"{max(1, math.ceil(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 36 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24:02d} h"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from aimc_robust.data.decoding import read_image, resize_and_center_crop
 from aimc_robust.errors import DataError
-from aimc_robust.parallel.cores import available_cpus
+from aimc_robust.parallel.process_pool import available_cpus
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,7 +12,7 @@ from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, require_finite, require_type, require_whole
 from aimc_robust.evaluation.monte_carlo import ChipOptions, Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.metrics import Measurement, Metric
+from aimc_robust.metrics import Measurement, Metrics
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT, chips_needed
 
@@ -28,7 +28,7 @@ def evaluate(
     deployment: Deployment | None = None,
     jobs: int | None = None,
     precision: float | None = None,
-    metrics: Mapping[str, Metric] | None = None,
+    metrics: Metrics = None,
 ) -> AccuracyEstimate:
     """Estimate the accuracy of a model under a condition, with its interval.
 
@@ -44,8 +44,8 @@ def evaluate(
             torch's number of threads.
         precision: Half-width of the 95 % interval over one model's chips [percentage points] at which to stop, see
             `statistics.two_stage_sampling`; None: all chips.
-        metrics: Name -> function of the (outputs, labels) of all images; further columns of the table, see
-            `AccuracyEstimate.of`.
+        metrics: Further columns of the table: names such as `top5` or `package.module:function`, or name -> function
+            of the (outputs, labels) of all images. See `AccuracyEstimate.for_column`.
 
     Returns:
         The estimate; its table has one row per model and chip.

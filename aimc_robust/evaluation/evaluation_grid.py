@@ -17,7 +17,7 @@ from aimc_robust.evaluation.evaluate import as_models, evaluate
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.metrics import Metric
+from aimc_robust.metrics import Metrics
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 
 GridKey = tuple[str, float]
@@ -93,7 +93,7 @@ def evaluate_grid(
     deployment: Deployment | Mapping[str, Deployment] | None = None,
     jobs: int | None = None,
     precision: float | None = None,
-    metrics: Mapping[str, Metric] | None = None,
+    metrics: Metrics = None,
 ) -> EvaluationGrid:
     """Estimate the accuracy of a model under several conditions and times, on the same chips.
 

@@ -17,7 +17,7 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
 from aimc_robust.hardware.program import check_program, chip_axes, program_prepared
-from aimc_robust.metrics import Batch, Measurement, Metric, check_metrics, measure
+from aimc_robust.metrics import Batch, Measurement, Metric, Metrics, as_metrics, measure
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.parallel.process_pool import ordered_map
@@ -32,7 +32,7 @@ class ChipOptions(TypedDict, total=False):
     chip_seed: int
     time_s: float
     deployment: Deployment | None
-    metrics: Mapping[str, Metric] | None
+    metrics: Metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ def chip_evaluation(
     chip_seed: int = 0,
     time_s: float = 0.0,
     deployment: Deployment | None = None,
-    metrics: Mapping[str, Metric] | None = None,
+    metrics: Metrics = None,
     stacklevel: int = 3,
 ) -> ChipEvaluation:
     """Check the arguments of `evaluate_chips` and prepare what all chips share.
@@ -129,7 +129,7 @@ def chip_evaluation(
     `stacklevel` is that of warnings, as in `warnings.warn`: 2 is the line in this function.
     """
     batches = as_reiterable(batches)
-    check_metrics(metrics)
+    metrics = as_metrics(metrics)
     require_whole("chip_seed", chip_seed, low=0)
     require_type("model", model, nn.Module, example="a torch.nn.Module")
     require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")

@@ -4,20 +4,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import tomli_w
-
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ExperimentSize
 from aimc_robust.experiments.execution.dry_run import dry_run
 from aimc_robust.experiments.execution.engines.base import Engine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
-from aimc_robust.experiments.execution.run_context import RunContext
-from aimc_robust.experiments.execution.trial_runner import TrialRunner, use_runner
+from aimc_robust.experiments.execution.trial_runner import RunContext, TrialRunner, use_runner
+from aimc_robust.experiments.planning.remaining import remaining_work
 from aimc_robust.experiments.results.archive import check_not_packed
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.environment import describe_environment
+from aimc_robust.experiments.results.files import lock_folder
 from aimc_robust.experiments.results.folder import UNKNOWN_COVERAGE
-from aimc_robust.experiments.results.locking import lock_folder
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.training.fabric import Machine
@@ -26,15 +24,10 @@ from aimc_robust.training.resumption import restore_history
 
 @dataclass(frozen=True)
 class ComparisonOutcome:
-    """The outcome of `compare`.
-
-    Attributes:
-        results: The results folder.
-        failed: Trial -> reason, of the trials that failed.
-    """
+    """The outcome of `compare`."""
 
     results: ComparisonResults
-    failed: dict[Trial, str]
+    failed: dict[Trial, str]  # with the reason
 
 
 def compare(
@@ -69,9 +62,6 @@ def compare(
         part: (i, n) runs every n-th trial from the i-th on. Results of several machines are merged afterwards.
         retry_failed: Run failed trials again.
 
-    Returns:
-        The results and the trials that failed.
-
     Raises:
         InputError: if an argument is invalid, or the spec does not fit the data, the model or the machine.
         DataError: if the data are missing or damaged.
@@ -104,7 +94,7 @@ def compare(
     coverage_lines, unfit = dry_run(runner, pending if knows_coverage else trials)
     with lock_folder(folder) if runner.writes else nullcontext():
         if runner.writes:
-            ComparisonResults.create(folder, spec).write_spec_text(spec_text or _toml(spec))
+            ComparisonResults.create(folder, spec).write_spec_text(spec_text)
             for trial in filter(results.is_trained, results.trials):
                 restore_history(results.run_folder(trial), results.history(trial))
             if coverage_lines:
@@ -141,9 +131,14 @@ def _report_known_outcomes(
 ) -> dict[Trial, str | None]:
     """Report the start, and the trials that finished or failed earlier. Return the failure reason of every trial."""
     results, spec = runner.results, runner.results.spec
-    epochs = max(spec.config_of(label).epochs for label in spec.labels)
-    coverage = results.coverage if runner.writes else ""
-    progress.started(trials=len(trials), epochs=epochs, targets=len(results.targets), coverage=coverage)
+    size = ExperimentSize(
+        trials=len(trials),
+        epochs=max(spec.config_of(label).epochs for label in spec.labels),
+        targets=len(results.targets),
+        coverage=results.coverage if runner.writes else "",
+        work=remaining_work(results, pending, runner.context.model_cache),
+    )
+    progress.started(size)
     if not runner.writes:
         return {}
     failures = {trial: results.failure(trial) for trial in results.trials}
@@ -173,7 +168,3 @@ def _schedule(spec: ComparisonSpec, trials: list[Trial], engine: Engine) -> list
         label: spec.method(label, seed=0).passes_per_update * spec.config_of(label).epochs for label in spec.labels
     }
     return sorted(trials, key=lambda trial: -costs[trial.model])
-
-
-def _toml(spec: ComparisonSpec) -> str:
-    return tomli_w.dumps(spec.model_dump(mode="json", exclude_none=True))

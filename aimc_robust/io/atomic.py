@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson  # strict, and three times as fast as json: a report reads 100 000 rows
+import pydantic
 
 from aimc_robust.errors import ResultsError
+from aimc_robust.io.toml import error_text, type_adapter
 
 Row = dict[str, Any]
+
+RECOMPUTE = "delete it and run the command that wrote it again, which computes its content again."
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
@@ -71,18 +75,19 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
             raise
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, shape: Any = Row) -> list[Row]:
     """Read the complete rows of a JSON Lines file, in order; none if the file does not exist.
 
-    An incomplete last row, left by an interruption, is dropped with a warning.
+    An incomplete last row, left by an interruption, is dropped with a warning. Each row must be of the type `shape`, as
+    pydantic takes it.
 
     Raises:
         ResultsError: if the file is damaged in any other way.
     """
-    return parse_rows(path, path.read_bytes()) if path.exists() else []
+    return parse_rows(path, path.read_bytes(), shape) if path.exists() else []
 
 
-def parse_rows(path: Path, data: bytes, *, first: int = 1) -> list[Row]:
+def parse_rows(path: Path, data: bytes, shape: Any = Row, *, first: int = 1) -> list[Row]:
     """Parse the complete rows in `data`, read from `path` where row number `first` begins; see `read_rows`."""
     length = complete_length(data)
     lines = data[:length].splitlines()
@@ -92,6 +97,13 @@ def parse_rows(path: Path, data: bytes, *, first: int = 1) -> list[Row]:
         rows = []
     if len(rows) != len(lines):  # some line is not strict JSON by itself; two broken lines may join into a valid one
         rows = [_parse_json(path, line, f"row {number}: ") for number, line in enumerate(lines, start=first)]
+    try:
+        type_adapter(list[shape]).validate_python(rows)
+    except pydantic.ValidationError as error:
+        detail = error.errors()[0]
+        index = int(detail["loc"][0])
+        reason = error_text(detail | {"loc": detail["loc"][1:]}, rows[index])
+        raise damaged(path, f"row {first + index}: {reason}") from None
     if length < len(data):
         warnings.warn(
             f"{path} ends in a half-written row, which is dropped; {first - 1 + len(rows)} rows are kept.", stacklevel=3
@@ -104,10 +116,11 @@ class RowFile:
 
     Args:
         path: The file; it need not exist.
+        shape: Type of a row, see `read_rows`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, shape: Any = Row) -> None:
+        self._path, self._shape = path, shape
         self._signature: tuple[int, int, int] | None = None  # inode, size, time of the last change
         self._parsed = b""
         self._rows: list[Row] = []
@@ -123,7 +136,7 @@ class RowFile:
             data = self._path.read_bytes()
             if not data.startswith(self._parsed):  # replaced, not extended
                 self._parsed, self._rows = b"", []
-            self._rows += parse_rows(self._path, data[len(self._parsed) :], first=len(self._rows) + 1)
+            self._rows += parse_rows(self._path, data[len(self._parsed) :], self._shape, first=len(self._rows) + 1)
             self._parsed = data[: complete_length(data)]
             self._signature = signature if len(self._parsed) == len(data) else None
         return list(self._rows)
@@ -134,18 +147,32 @@ def complete_length(data: bytes) -> int:
     return data.rfind(b"\n") + 1
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; None if it does not exist. Raise ResultsError if it is damaged."""
-    return _parse_json(path, path.read_bytes()) if path.exists() else None
+def read_json(path: Path, shape: Any = object, *, advice: str = RECOMPUTE) -> Any:
+    """Read a JSON file; None if it does not exist.
+
+    Raises:
+        ResultsError: with `advice`, if it is damaged, or not of the type `shape`, as pydantic takes it.
+    """
+    if not path.exists():
+        return None
+    value = _parse_json(path, path.read_bytes(), advice=advice)
+    try:
+        type_adapter(shape).validate_python(value)
+    except pydantic.ValidationError as error:
+        raise damaged(path, error_text(error.errors()[0], value), advice) from None
+    return value
 
 
-def _parse_json(path: Path, data: bytes, location: str = "") -> Any:
+def damaged(path: Path, reason: str, advice: str = RECOMPUTE) -> ResultsError:
+    """Return the error for a file that holds something else than it should."""
+    return ResultsError(f"{path} is damaged ({reason}); {advice}")
+
+
+def _parse_json(path: Path, data: bytes, location: str = "", advice: str = RECOMPUTE) -> Any:
     try:
         return json.loads(data)
-    except ValueError as error:
-        raise ResultsError(
-            f"{path} is damaged ({location}{error}); delete it and run the command again to recompute its content."
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"{location}{error}", advice) from None
 
 
 @contextmanager

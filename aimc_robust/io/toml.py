@@ -102,19 +102,20 @@ def parse_value(value: Any, kind: Any, *, source: str) -> Any:
         InputError: if it is invalid; the message names every invalid key.
     """
     try:
-        return _adapter(kind).validate_python(value)
+        return type_adapter(kind).validate_python(value)
     except pydantic.ValidationError as error:
-        texts = dict.fromkeys(_error_text(detail, value) for detail in error.errors())
+        texts = dict.fromkeys(error_text(detail, value) for detail in error.errors())
         raise InputError(f"{source}: " + "; ".join(texts)) from None
 
 
 @lru_cache
-def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
+def type_adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
+    """Return what validates values of a type, built once for each type."""
     return pydantic.TypeAdapter(kind)
 
 
-def _error_text(detail: pydantic_core.ErrorDetails, value: Any) -> str:
-    """One validation error as a clause: key, expected value, actual value."""
+def error_text(detail: pydantic_core.ErrorDetails, value: Any) -> str:
+    """Return one validation error of `value` as a clause: key, expected value, actual value."""
     key = ".".join(_key_parts(detail["loc"], value, is_missing=detail["type"] == "missing"))
     prefix = f"{key}: " if key else ""
     message = detail["msg"].removeprefix("Value error, ").rstrip(".")

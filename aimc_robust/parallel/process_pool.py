@@ -1,4 +1,4 @@
-"""Parallel map over worker processes, with results that do not depend on the number of processes."""
+"""CPU cores, threads, and a map over worker processes whose results do not depend on the number of processes."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ class WorkerError(AimcError, RuntimeError):
     """A worker process died, or raised an exception that cannot be pickled."""
 
 
+def available_cpus() -> list[int]:
+    """Numbers of the usable CPU cores; containers, SLURM and `taskset` may restrict them."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: int | None) -> Iterator[Result]:
     """Yield `work(item)` for each item, in the order of the items.
 
@@ -46,19 +51,16 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: 
             the same for any number, since rounding depends on the number of threads only. None computes in this process
             with torch's current number of threads.
 
-    Yields:
-        The results.
-
     Raises:
         InputError: if `jobs` is invalid.
         WorkerError: if a worker process dies.
         Exception: whatever `work` raises.
     """
-    if jobs is not None:
-        require_whole("jobs", jobs, low=1)
     if jobs is None:
         yield from map(work, items)
-    elif jobs == 1:
+        return
+    require_whole("jobs", jobs, low=1)
+    if jobs == 1:
         for item in items:
             with use_threads(1):
                 result = work(item)
@@ -136,12 +138,13 @@ def _call_worker_function(item: Any) -> Any:
         with exits_as_errors():
             return _worker_function(item)
     except Exception as error:
-        if not _can_be_pickled(error):  # the parent would take it for a dead worker
+        if not can_be_pickled(error):  # the parent would take it for a dead worker
             raise WorkerError(f"{type(error).__name__} in a worker process: {error}") from None
         raise
 
 
-def _can_be_pickled(error: Exception) -> bool:
+def can_be_pickled(error: Exception) -> bool:
+    """Return whether an exception can be sent to another process."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # an exception's own constructor may raise anything

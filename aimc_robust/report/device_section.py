@@ -8,24 +8,25 @@ from typing import Any
 
 from aimc_robust.devices.cell_model import Source
 from aimc_robust.devices.limits import time_text
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.hardware.config.converters import Periphery
+from aimc_robust.hardware.config.device import Device
+from aimc_robust.hardware.config.tiling import ArraySize
+from aimc_robust.hardware.config.weight_layout import WeightLayout
 from aimc_robust.report.figures.device import device_figure
-from aimc_robust.report.hardware_text import LayerSpans, describe_target
 from aimc_robust.report.page_model import Figure, Grid, Prose, Section, Table
-from aimc_robust.targets.target import CrossbarTarget
+from aimc_robust.targets.target import CrossbarTarget, Target, time_label
 
+Range = tuple[float, float]
+LayerSpans = dict[str, tuple[Range, list[Range]]]
+"""Layer name -> (input range, output range of each weight slice)."""
 RangesOf = Callable[[CrossbarTarget], LayerSpans]
 
 
 def device_section(
     targets: Sequence[CrossbarTarget], coverage: str, ranges: RangesOf = lambda target: {}
 ) -> Section | None:
-    """Describe the device of each crossbar target: cells, crossbar, programming error and source; None without targets.
-
-    Args:
-        targets: The targets.
-        coverage: Which weights are analog.
-        ranges: Target -> converter ranges of its layers.
-    """
+    """Describe the device of each crossbar target, with the converter `ranges` of its layers; None without targets."""
     devices = [_device(target, ranges(target)) for target in targets]
     return Section("Devices", [Prose(f"Analog share: {coverage}"), Grid(devices)]) if devices else None
 
@@ -58,6 +59,85 @@ def _source(source: Source) -> str:
 
 def _span(ends: tuple[float, float]) -> str:
     return f"{ends[0]:.3g} to {ends[1]:.3g}"
+
+
+def describe_target(target: CrossbarTarget) -> str:
+    """Describe a crossbar target in one sentence; settings at their defaults are left out."""
+    crossbar, deployment = target.crossbar, target.deployment
+    names = {"drift": "global drift compensation", "batchnorm": "BatchNorm recalibrated on the chip"}
+    parts = [
+        *_layout(crossbar.weights, crossbar.arrays, crossbar.device),
+        *_converters(crossbar.periphery),
+        *_errors(crossbar.device),
+        f"{time_label(target.time_s)} after programming" if target.time_s else "right after programming",
+    ]
+    if deployment.backend != "native":
+        parts.append(f"backend {deployment.backend}")
+    if crossbar.crosssim:
+        parts.append(f"CrossSim parameters {dict(crossbar.crosssim)}")
+    if deployment.compensation:
+        parts.append("with " + " and ".join(names[name] for name in deployment.compensation))
+    text = ", ".join(parts)
+    return text[0].upper() + text[1:]
+
+
+def _layout(weights: WeightLayout, arrays: ArraySize, device: Device) -> list[str]:
+    low, high = device.programming_window
+    parts = {
+        f"{weights.mapping.description} mapping": True,
+        f"window {low:g} to {high:g} {device.cell.unit}": True,
+        f"{weights.cell_bits} bits per cell": weights.cell_bits,
+        f"weights clipped at the {weights.weight_percentile:g} quantile": weights.weight_percentile < 1,
+        "one scale per output column": weights.scaling == "column",
+        f"biases in {arrays.bias_rows} rows": arrays.bias_rows,
+        f"arrays of at most {arrays.rows or 'any'} rows and {arrays.columns or 'any'} columns": arrays.rows
+        or arrays.columns,
+    }
+    return [text for text, applies in parts.items() if applies]
+
+
+def _converters(periphery: Periphery) -> list[str]:
+    parts = []
+    dac, adc = periphery.dac, periphery.adc
+    if dac is not None:
+        bits = f"{dac.bits}-bit " if dac.kind != "ideal" else ""
+        sliced = f", {dac.slice_bits} bits per input slice" if dac.slice_bits else ""
+        scale = "" if dac.full_scale is None else f", full scale {dac.full_scale:g}"
+        parts.append(f"{bits}{dac.kind} DAC{scale}{sliced}")
+    if adc is not None:
+        range_text = adc.range if isinstance(adc.range, str) else f"{adc.range[0]:g} to {adc.range[1]:g}"
+        sliced = " per input slice" if adc.per_slice else ""
+        parts.append(f"{adc.bits}-bit {adc.kind} ADC, {range_text} range{sliced}")
+    return parts
+
+
+def _errors(device: Device) -> list[str]:
+    low, high = device.stuck or (0.0, 0.0)
+    has_read_noise = device.cell.has_read_noise
+    parts = {
+        "read noise at every matrix-vector multiply": has_read_noise and device.read_noise,
+        "read noise off": has_read_noise and not device.read_noise,
+        "programming error off": not device.programming,
+        "drift off": not device.drift,
+        f"programming error scaled by {device.error_scale:g}": device.error_scale != 1,
+        f"{100 * low:g} % of cells stuck low, {100 * high:g} % stuck high": device.stuck is not None,
+    }
+    return [text for text, applies in parts.items() if applies]
+
+
+def widest_ranges(results: ComparisonResults, target: Target) -> LayerSpans:
+    """Return the widest converter ranges of each layer over the trained models of a comparison.
+
+    Each is from the lowest low to the highest high over the models calibrated so far; empty if there are none.
+    """
+    calibrated = [ranges for trial in results.trials if (ranges := results.ranges(trial, target.name)) is not None]
+    spans: LayerSpans = {}
+    for name in calibrated[0] if calibrated else ():
+        layers = [ranges[name] for ranges in calibrated if name in ranges]
+        parts = zip(*([layer.inputs, *layer.outputs] for layer in layers), strict=True)
+        inputs, *outputs = [(min(low for low, _ in part), max(high for _, high in part)) for part in parts]
+        spans[name] = inputs, outputs
+    return spans
 
 
 def environment_notes(environments: Sequence[Mapping[str, Any]]) -> list[Prose]:

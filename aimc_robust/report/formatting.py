@@ -1,7 +1,7 @@
-"""Formatting of numbers in pages, tables and terminal output."""
+"""Formatting of numbers in pages, tables and terminal output; LaTeX tables for papers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
@@ -15,9 +15,9 @@ def format_number(value: float | None, digits: int = 2) -> str:
     return MISSING if value is None or math.isnan(value) else f"{value:z.{digits}f}"
 
 
-def format_significant(value: float | None) -> str:
-    """Format a number with three significant digits; `–` for None."""
-    return MISSING if value is None else f"{value:.3g}"
+def format_significant(value: float | None, digits: int = 3) -> str:
+    """Format a number with significant digits; `–` for None or NaN."""
+    return MISSING if value is None or math.isnan(value) else f"{value:.{digits}g}"
 
 
 def format_ratio(ratio: float | None) -> str:
@@ -41,8 +41,7 @@ def chips_text(row: Mapping[str, Any], precision: float | None) -> str:
 
 def format_ci(estimate: AccuracyEstimate | PairedDifference, digits: int = 1) -> str:
     """Format the 95 % confidence interval of an estimate or difference; empty without one."""
-    low, high = estimate.ci
-    return "" if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
+    return format_interval(*estimate.ci, digits)
 
 
 def format_deviations(sd_noise: float | None, sd_seed: float | None, digits: int = 2) -> str:
@@ -56,3 +55,34 @@ def format_p_value(value: float | None) -> str:
     if value is None or math.isnan(value):
         return MISSING
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+ESCAPES = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "[": "{[}", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "–": "--", "×": r"$\times$", "±": r"$\pm$", "−": "$-$",
+    "µ": r"$\mu$", "σ": r"$\sigma$", "ρ": r"$\rho$", "λ": r"$\lambda$",
+}  # fmt: skip
+
+
+def escape_latex(text: str) -> str:
+    """Escape LaTeX's special characters, replace signs that its fonts lack, and put all on one line."""
+    return "".join(ESCAPES.get(sign, sign) for sign in " ".join(text.split()))
+
+
+def latex_value(
+    value: float | None, sd_noise: float | None, sd_seed: float | None, *, digits: int = 2, bold: bool = False
+) -> str:
+    r"""$mean \pm sd_noise \pm sd_seed$."""
+    text = format_number(value, digits)
+    text = rf"\mathbf{{{text}}}" if bold else text
+    return f"${text}{format_deviations(sd_noise, sd_seed, digits)}$".replace("±", r"\pm")
+
+
+def latex_table(titles: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """Return a tabular, which needs booktabs: titles as plain text, rows of (plain text, LaTeX of the other cells)."""
+    lines = [[escape_latex(title) for title in titles], *([escape_latex(name), *cells] for name, cells in rows)]
+    head, *body = (" & ".join(line) + r" \\" for line in lines)
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}"
+    parts = [r"% needs \usepackage{booktabs}", begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
+    return "\n".join([*parts, r"\end{tabular}", ""])

@@ -8,33 +8,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import aimc_robust
-from aimc_robust.experiments.results.filenames import (
-    COVERAGE,
-    ENVIRONMENT,
-    EVALUATIONS,
-    FAILURE,
-    HISTORY,
-    LANDSCAPE,
-    QUESTION,
-    RANGES,
-    SPEC,
-)
-from aimc_robust.io.atomic import atomic_write, read_json
+from aimc_robust.experiments.results import files as names
+from aimc_robust.experiments.results.files import QUESTION, read_file
+from aimc_robust.io.atomic import atomic_write
 from aimc_robust.io.user_code import source_digest
 
 MANIFEST = ".report.json"
-FOLDER_INPUTS = (QUESTION, SPEC, ENVIRONMENT, COVERAGE)
-RUN_INPUTS = (EVALUATIONS, HISTORY, FAILURE, RANGES, LANDSCAPE)
+FOLDER_INPUTS = (QUESTION, names.SPEC, names.ENVIRONMENT, names.COVERAGE)
+RUN_INPUTS = (names.EVALUATIONS, names.HISTORY, names.FAILURE, names.RANGES, names.LANDSCAPE)
 
 
 def write_manifest(folder: Path, inputs: str, written: Iterable[Path]) -> None:
-    """Write the manifest of a report.
-
-    Args:
-        folder: The results folder.
-        inputs: `inputs_digest` of the folder, taken before the report was made.
-        written: The files of the report.
-    """
+    """Write the manifest of a report; `inputs` is the folder's `inputs_digest` from before the report was made."""
     files = {path.relative_to(folder).as_posix(): _digest(folder, [path]) for path in sorted(written)}
     atomic_write(folder / MANIFEST, json.dumps({"inputs": inputs, "files": files}, indent=1))
 
@@ -42,14 +27,8 @@ def write_manifest(folder: Path, inputs: str, written: Iterable[Path]) -> None:
 def report_is_current(folder: Path) -> bool:
     """Return whether `write_report` would write exactly the files that the folder of a comparison holds.
 
-    Compares contents, not modification times: the inputs of the report, the version and code of this package's
-    reports, and the written files.
-
-    Args:
-        folder: A results folder.
-
-    Returns:
-        False also for a folder without a report, with a damaged manifest, or of an evaluation.
+    Compares contents, not modification times: inputs, version and code of the reports, and the written files. False
+    also for a folder without a report, with a damaged manifest, or of an evaluation.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -66,8 +45,7 @@ def inputs_digest(folder: Path) -> str:
     inputs = [folder / name for name in FOLDER_INPUTS] + [run / name for run in runs for name in RUN_INPUTS]
     package = Path(__file__).parent
     code = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".html", ".css", ".js"))
-    question = read_json(folder / QUESTION)
-    own = [source_digest(name) for name in question.get("report_sections", [])] if isinstance(question, dict) else []
+    own = [source_digest(name) for name in (read_file(folder / QUESTION) or {}).get("report_sections", [])]
     parts = aimc_robust.__version__, _digest(folder, inputs), _digest(package, code), str(own)
     return hashlib.blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
 

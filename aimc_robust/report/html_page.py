@@ -15,12 +15,7 @@ Figures = Mapping[int, RenderedFigure]
 
 
 def render_html(page: model.Page, figures: Figures) -> str:
-    """Render a page; the file refers to no other, and is complete without JavaScript.
-
-    Args:
-        page: The page.
-        figures: `id(block)` of each figure that is drawn.
-    """
+    """Render a page and its drawn figures; the file refers to no other, and is complete without JavaScript."""
     parts = {
         "title": escape(page.title),
         "style": _asset("page.css"),

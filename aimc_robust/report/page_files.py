@@ -6,8 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from aimc_robust.parallel.cores import available_cpus
-from aimc_robust.parallel.process_pool import ordered_map
+from aimc_robust.parallel.process_pool import available_cpus, ordered_map
 from aimc_robust.report.html_page import render_html
 from aimc_robust.report.markdown_page import render_markdown
 from aimc_robust.report.page_model import Figure, Files, Page, walk
@@ -18,10 +17,6 @@ Contents = dict[str, str | bytes]
 
 def page_files(page: Page, stem: str = "report") -> Contents:
     """Render a page, and make its figures and tables, on Linux in one forked process per core.
-
-    Args:
-        page: The page.
-        stem: Name of the page's files, without suffix.
 
     Returns:
         The content of every file; the HTML is the last, as it refers to the others.
@@ -35,5 +30,6 @@ def page_files(page: Page, stem: str = "report") -> Contents:
     contents: Contents = dict(zip(tables, made, strict=False))
     drawn = {id(figure): result for figure, result in zip(figures, made[len(tables) :], strict=True) if result}
     for result in drawn.values():
-        contents |= {f"figures/{result.name}.svg": result.svg_document, f"figures/{result.name}.png": result.png}
+        svg = f'<?xml version="1.0" encoding="utf-8" standalone="no"?>\n{result.svg}'
+        contents |= {f"figures/{result.name}.svg": svg, f"figures/{result.name}.png": result.png}
     return contents | {f"{stem}.md": render_markdown(page), f"{stem}.html": render_html(page, drawn)}

@@ -49,33 +49,15 @@ DPI = 150
 
 @dataclass(frozen=True)
 class RenderedFigure:
-    """A figure as SVG and PNG.
-
-    Attributes:
-        name: Stem of the figure's file names, and prefix of the element ids in its SVG.
-        svg: The SVG element, for embedding in a page.
-        png: The same figure as a PNG file.
-    """
+    """A figure as SVG element and PNG file; `name` is the stem of its files and prefix of the ids in its SVG."""
 
     name: str
     svg: str
     png: bytes
 
-    @property
-    def svg_document(self) -> str:
-        """The SVG element as a standalone file."""
-        return f'<?xml version="1.0" encoding="utf-8" standalone="no"?>\n{self.svg}'
-
 
 def figure_style(**overrides: Any) -> AbstractContextManager[None]:
-    """Return a context that draws figures in the common style.
-
-    Args:
-        **overrides: Matplotlib rc parameters that differ, with `_` for `.`, such as `font_size=9`.
-
-    Returns:
-        A context manager as of `matplotlib.rc_context`.
-    """
+    """Return a context of the common style; overrides are rc parameters with `_` for `.`, such as `font_size=9`."""
     parameters: dict[Any, Any] = {key.replace("_", "."): value for key, value in overrides.items()}
     return mpl.rc_context({**STYLE, **parameters})
 
@@ -125,12 +107,7 @@ Styles = dict[str, CurveStyle]
 
 
 def curve_styles(labels: Sequence[str], by_interest: Sequence[str]) -> Styles:
-    """Give each method or model a style that no other has; of many, highlight a few.
-
-    Args:
-        labels: The labels.
-        by_interest: The labels, those to highlight first.
-    """
+    """Give each label a style that no other has; of many, highlight the first of `by_interest`."""
     few = len(labels) <= MAX_STYLES
     highlighted = [label for label in labels if few or label in by_interest[:MAX_HIGHLIGHTED]]
     numbers = {label: number for number, label in enumerate(highlighted)}
@@ -148,14 +125,9 @@ def others_label(styles: Styles, what: str) -> str:
     return f"{count} other {what}" if count else ""
 
 
-def add_legend(figure: Figure, axes: Axes, others: str = "") -> None:
-    """Add a legend of the curves in `axes` above the figure, in as many columns as fit; the figure grows with it.
-
-    Args:
-        figure: The figure.
-        axes: Has the labelled curves.
-        others: What the gray curves are; empty if there are none.
-    """
+def add_legend(figure: Figure, axes: Axes, styles: Styles, what: str) -> None:
+    """Add a legend of the curves in `axes`, and of those that are gray, above the figure, which grows with it."""
+    others = others_label(styles, what)
     handles, labels = axes.get_legend_handles_labels()
     handles = [handle[0] if isinstance(handle, ErrorbarContainer) else handle for handle in handles]  # without bars
     if others:
@@ -169,36 +141,14 @@ def add_legend(figure: Figure, axes: Axes, others: str = "") -> None:
 
 
 def render_figure(figure: Figure, name: str) -> RenderedFigure:
-    """Render a figure to SVG and PNG; equal figures give equal bytes.
-
-    Args:
-        figure: The figure; its layout engine is removed.
-        name: Stem of the file names and prefix of the SVG ids.
-
-    Returns:
-        The rendered figure.
-    """
-    element, buffer = svg_element(figure, name), io.BytesIO()
-    figure.set_layout_engine("none")  # keep the layout that was computed for the SVG
-    figure.set_dpi(DPI)
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-    return RenderedFigure(name, element, buffer.getvalue())
-
-
-def svg_element(figure: Figure, name: str) -> str:
-    """Render a figure as an SVG element for embedding in a page.
-
-    Args:
-        figure: The figure.
-        name: Prefix of all element ids, so that several figures fit in one page.
-
-    Returns:
-        The `<svg>` element.
-    """
-    buffer = io.StringIO()
+    """Render a figure to SVG and PNG; equal figures give equal bytes. The figure's layout engine is removed."""
+    svg, png = io.StringIO(), io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         # Not savefig, which draws everything twice.
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    element = text[text.index("<svg") :]
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", element)
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
+    figure.set_layout_engine("none")  # keep the layout that was computed for the SVG
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+    text = svg.getvalue()
+    element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text[text.index("<svg") :])
+    return RenderedFigure(name, element, png.getvalue())

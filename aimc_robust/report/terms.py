@@ -80,12 +80,7 @@ def corrected_p(*, over: str) -> str:
 
 
 def sampling_note(images: Collection[int], half_widths: Collection[float]) -> str | None:
-    """Say how much another test set would change the accuracies; None without accuracies on test images.
-
-    Args:
-        images: Numbers of test images.
-        half_widths: Half-widths of the accuracies' 95 % intervals due to the finite test set [points].
-    """
+    """Say how much another test set would change accuracies with these 95 % half-widths [points]; None without any."""
     if not half_widths:
         return None
     return (

@@ -7,8 +7,8 @@ from pathlib import Path
 from aimc_robust.experiments.results.archive import unpack
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.evaluation import EvaluationResults
-from aimc_robust.experiments.results.filenames import QUESTION
-from aimc_robust.io.atomic import atomic_write, read_json
+from aimc_robust.experiments.results.files import QUESTION, read_file
+from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.comparison import page as comparison
 from aimc_robust.report.evaluation import page as evaluation
 from aimc_robust.report.freshness import inputs_digest, write_manifest
@@ -16,22 +16,15 @@ from aimc_robust.report.page_files import Contents
 
 
 def write_report(folder: Path) -> Path:
-    """Write tables, figures, report.html and report.md of a results folder from its rows.
+    """Write tables, figures, report.html and report.md of a results folder from its rows; return report.html's path.
 
     Unfinished results are reported too; the report then states what is missing.
-
-    Args:
-        folder: The folder of a comparison or of an evaluation.
-
-    Returns:
-        Path of report.html.
 
     Raises:
         InputError: If the folder holds neither a comparison nor an evaluation.
     """
     unpack(folder)
-    question = read_json(folder / QUESTION)
-    if isinstance(question, dict) and question.get("kind") == "evaluation":
+    if (read_file(folder / QUESTION) or {}).get("kind") == "evaluation":
         _write(folder, evaluation.report_files(EvaluationResults.open(folder)))
     else:
         inputs = inputs_digest(folder)  # before the rows are read: rows added meanwhile make the report outdated

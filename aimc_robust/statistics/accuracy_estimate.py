@@ -9,24 +9,15 @@ import numpy as np
 import pandas as pd
 
 from aimc_robust.errors import InputError, require_finite, require_whole, unknown_name
-from aimc_robust.statistics.chip_yield import Yield, clopper_pearson
-from aimc_robust.statistics.crossed_effects import CrossedEffects, chip_matrix
-from aimc_robust.statistics.skewed_interval import hall_interval, skewness
-from aimc_robust.statistics.t_interval import mean_error
-from aimc_robust.statistics.test_set_error import sampling_half_width
-from aimc_robust.statistics.variance_components import VarianceComponents, variance_components
+from aimc_robust.statistics.binomial import Yield, clopper_pearson, sampling_half_width
+from aimc_robust.statistics.crossed_effects import CrossedEffects, VarianceComponents, chip_matrix, variance_components
+from aimc_robust.statistics.t_interval import hall_interval, mean_error, skewness
 
 PERCENTAGES = ("accuracy", "top5")  # of images: their sampling error is binomial
 
 
 class WorstChip(NamedTuple):
-    """The lowest accuracy of an estimate and where it occurs (the first of several).
-
-    Attributes:
-        accuracy: Accuracy [percent].
-        train_seed: Seed of the trained model.
-        chip: Number of the chip.
-    """
+    """The lowest accuracy [percent] of an estimate, and the model and chip where it occurs (the first of several)."""
 
     accuracy: float
     train_seed: int
@@ -73,13 +64,7 @@ class AccuracyEstimate:
             require_whole("pilot", self.pilot, low=2)
 
     def for_column(self, column: str) -> "AccuracyEstimate":
-        """Compute the same statistics for another column, such as `loss`, in place of accuracy.
-
-        Args:
-            column: Name of a numeric column of `table`.
-
-        Returns:
-            An estimate whose accuracies are the values of the column.
+        """Compute the same statistics for another numeric column, such as `loss`, in place of accuracy.
 
         Raises:
             UnknownNameError: if the table has no such column.
@@ -107,14 +92,6 @@ class AccuracyEstimate:
     def effects(self) -> CrossedEffects:
         """Accuracies [percent] as a matrix of models and chips, with the analysis of its variance."""
         return CrossedEffects(chip_matrix(*self.sorted_rows))
-
-    @property
-    def accuracies(self) -> pd.Series:
-        """Accuracy [percent], indexed by (seed, chip) in ascending order."""
-        seeds, chips, accuracies = self.sorted_rows
-        return pd.Series(
-            accuracies, pd.MultiIndex.from_arrays([seeds, chips], names=["train_seed", "chip"]), name="accuracy"
-        )
 
     @cached_property
     def mean(self) -> float:
@@ -173,7 +150,7 @@ class AccuracyEstimate:
 
     @property
     def skewed_ci(self) -> tuple[float, float]:
-        """95 % interval of one model's mean [percent] that allows for skewed chips (`skewed_interval.hall_interval`).
+        """95 % interval of one model's mean [percent] that allows for skewed chips (`t_interval.hall_interval`).
 
         NaN with several models, whose chip means are hardly skewed, with fewer than five chips, and after a pilot.
         """
@@ -193,9 +170,9 @@ class AccuracyEstimate:
     @property
     def worst(self) -> WorstChip:
         """Chip with the lowest accuracy. For a column in which lower is better, this is the best chip."""
-        values = self.accuracies
-        seed, chip = values.idxmin()
-        return WorstChip(float(values.min()), int(seed), int(chip))
+        seeds, chips, accuracies = self.sorted_rows
+        lowest = int(accuracies.argmin())
+        return WorstChip(float(accuracies[lowest]), int(seeds[lowest]), int(chips[lowest]))
 
     @property
     def sampling_half_width(self) -> float:
@@ -206,26 +183,13 @@ class AccuracyEstimate:
         return sampling_half_width(self.mean, int(self.table["n"].max())) if "n" in self.table else math.nan
 
     def quantile(self, q: float) -> float:
-        """Quantile of accuracy over all chips and models [percent].
-
-        Args:
-            q: Probability in [0, 1]; 95 % of chips exceed the quantile of q = 0.05.
-
-        Returns:
-            The quantile [percent].
-        """
+        """Quantile of accuracy over all chips and models [percent]; 95 % of chips exceed that of `q` = 0.05."""
         return float(self.table["accuracy"].quantile(q))
 
     def yield_above(self, threshold: float) -> Yield:
-        """Percentage of chips, over all models, that reach an accuracy, with its interval.
+        """Percentage of chips, over all models, that reach an accuracy [percent], with its interval.
 
         With a single chip per model there is no interval: digital weights, for example, have nothing random.
-
-        Args:
-            threshold: Lowest accuracy that counts as success [percent].
-
-        Returns:
-            The yield.
 
         Raises:
             InputError: if `threshold` is not a finite number.

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy import special
 
-from aimc_robust.statistics.t_interval import ROUNDING_TOLERANCE, MeanError, mean_error, sample_std
+from aimc_robust.statistics.t_interval import LEVEL, ROUNDING_TOLERANCE, MeanError, mean_error, sample_std
 
 
 def chip_matrix(seeds: np.ndarray, chips: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Arrange values as a matrix of shape (models, chips), NaN where a model lacks a chip.
 
-    Args:
-        seeds: Seed of the model of each value, shape (n,), in ascending order.
-        chips: Number of the chip of each value, shape (n,), ascending within each model.
-        values: The values, shape (n,).
+    `seeds` of the models ascend, and so do `chips` within each model; all three have shape (n,).
     """
     models = 1 + int(np.count_nonzero(seeds[1:] != seeds[:-1]))
     count = len(values) // models
@@ -100,11 +98,8 @@ class CrossedEffects:
 
         The variance of the model means over the number of models is the error of the mean on the given chips. What
         the chips add is their variance times the sum of squares of their weights in the mean, less the part that
-        already shows in the model means (chips that not every model has).
-
-        Args:
-            pilot: Number of first chips that decided how many followed, used with a single model: with several the
-                spread over models gives the interval.
+        already shows in the model means (chips that not every model has). `pilot` is used with a single model: with
+        several the spread over models gives the interval.
         """
         models = len(self.matrix)
         means_alone = mean_error(self.rows[0], pilot) if models == 1 else mean_error(self.model_means)
@@ -148,3 +143,68 @@ class CrossedEffects:
         """Sum of squares; residuals that are rounding errors of equal values count as 0."""
         tolerance = ROUNDING_TOLERANCE * float(np.nanmax(np.abs(self.matrix)))
         return float((np.where(np.abs(residuals) <= tolerance, 0.0, residuals) ** 2).sum())
+
+
+@dataclass(frozen=True)
+class VarianceComponents:
+    """Variance components [percentage points squared] of accuracy = mean + model effect + chip effect + residual.
+
+    All models meet the same chips, so a chip effect is common to them; the residual is what a chip costs one model in
+    addition. `AccuracyEstimate.sd_seed` is a different quantity: the standard deviation of the observed chip means.
+    With N chips per model sd_seed^2 = seed + residual / N, exactly: what the chips do to all models alike does not
+    show in it. `sd_noise` averages the standard deviations of the models, of which sqrt(noise) is the root mean square
+    (weighted by their degrees of freedom).
+
+    Estimates are unbiased, whatever chips each model has, and may be NEGATIVE (`seed`, `chip`): the means then differ
+    less than the residuals alone predict. They are not clipped at 0, which would overestimate them on average.
+
+    Attributes:
+        noise: Variance between chips of one model, pooled over models; NaN if no model has two chips. Its expectation
+            is chip + residual.
+        seed: Variance between models beyond what a finite number of chips leaves in their means; NaN with a single
+            model or without `noise`.
+        chip: Variance of the chip effects; NaN with a single model and where models share no chips, because it is then
+            part of `residual`.
+        residual: Variance beyond both.
+        noise_ci: 95 % interval of `noise` for normally distributed accuracies and a number of chips fixed in advance:
+            chi-square's with a single model, else that of Graybill and Wang. Skewed accuracies make the variance less
+            certain than it states.
+
+    References:
+        Graybill and Wang, J. Am. Stat. Assoc. 75, 869 (1980).
+    """
+
+    noise: float
+    seed: float
+    chip: float
+    residual: float
+    noise_ci: tuple[float, float]
+
+    @property
+    def seed_text(self) -> str:
+        """Square root of `seed` as text: "0.84", "negative (variance -0.12)", or a dash if it is unknown."""
+        if math.isnan(self.seed):
+            return "–"
+        return f"{math.sqrt(self.seed):.2f}" if self.seed >= 0.0 else f"negative (variance {self.seed:.2g})"
+
+
+def variance_components(effects: CrossedEffects) -> VarianceComponents:
+    """Estimate variance components by the analysis of variance of crossed models and chips (method of moments)."""
+    (within, within_df), (residual, residual_df) = effects.within, effects.residual
+    noise = within / within_df if within_df > 0 else math.nan
+    # `noise` is a weighted sum of independent mean squares, of chips and of residuals.
+    parts = np.array([within - residual, residual]) / max(within_df, 1)
+    dfs = np.array([within_df - residual_df, residual_df])
+    low, high = ((1.0 - dfs / _chi_square(dfs, tail)) * parts for tail in (LEVEL / 2, 1.0 - LEVEL / 2))
+    return VarianceComponents(
+        noise=noise,
+        seed=effects.model_variance,
+        chip=effects.chip_variance if residual_df > 0 else math.nan,
+        residual=effects.residual_variance,
+        noise_ci=(noise - float(np.linalg.norm(low)), noise + float(np.linalg.norm(high))),
+    )
+
+
+def _chi_square(dfs: np.ndarray, tail: float) -> np.ndarray:
+    """Chi-square values that are exceeded with probability `tail`; 1 for 0 degrees of freedom."""
+    return np.where(dfs > 0, special.chdtri(np.maximum(dfs, 1), tail), 1.0)

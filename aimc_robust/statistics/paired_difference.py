@@ -1,13 +1,27 @@
-"""Paired difference of two methods on the same seeds, chips and images."""
+"""Paired differences on the same seeds, chips and images, and which of all that a page makes are settled."""
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.crossed_effects import CrossedEffects, chip_matrix
+from aimc_robust.statistics.t_interval import LEVEL
+
+Key = tuple[str, str]
+"""(label of a model or method, name of a target)"""
+
+DIGITAL = "digital"  # this target is equal on every chip, so it has one row per model
+COLUMNS = [
+    "first_model", "first_target", "second_model", "second_target",
+    "difference", "ci_low", "ci_high", "p", "p_holm", "settled", "pairs", "covers",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,19 +52,12 @@ class PairedDifference:
 
 
 def paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> PairedDifference:
-    """Compute the difference of two estimates paired by (seed, chip), so that shared effects cancel.
+    """Compute first - second [percentage points], paired by (seed, chip), so that shared effects cancel.
 
     The interval is that of `AccuracyEstimate.ci`, applied to the differences: over models that meet the same chips, or
     over chips with one model. If a pilot decided the number of chips of either, the differences of the (smaller) pilot
     give the standard deviation over the chips of one model. This is exact as for one estimate: what two pilots decide
     from their spreads is independent of the mean difference.
-
-    Args:
-        first: Minuend.
-        second: Subtrahend.
-
-    Returns:
-        The difference [percentage points].
 
     Raises:
         InputError: if the two share no (train_seed, chip) pair.
@@ -80,3 +87,128 @@ def _pairs(first: AccuracyEstimate, second: AccuracyEstimate) -> tuple[np.ndarra
         return seeds1, chips1, values1 - values2
     _, rows1, rows2 = np.intersect1d(keys1, keys2, assume_unique=True, return_indices=True)
     return seeds1[rows1], chips1[rows1], values1[rows1] - values2[rows2]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired difference as one of all comparisons that a page makes.
+
+    Attributes:
+        difference: first - second; None if the two are unpaired, without a (seed, chip) pair in common.
+        p_holm: Its p value, corrected for all comparisons of the page; NaN if it could not be tested.
+    """
+
+    difference: PairedDifference | None
+    p_holm: float
+
+    @property
+    def settled(self) -> bool:
+        """Whether the two differ: the corrected p value is below 0.05.
+
+        Of all differences that a page calls settled, not a single one is due to chance with 95 % confidence.
+        """
+        return self.p_holm < LEVEL
+
+    @property
+    def sign(self) -> int:
+        """1 if first is settled to be higher than second, -1 if lower, 0 if nothing is settled."""
+        if self.difference is None or not self.settled:
+            return 0
+        return 1 if self.difference.mean > 0 else -1
+
+
+def compare_pairs(
+    estimates: Mapping[Key, AccuracyEstimate], pairs: Iterable[tuple[Key, Key]]
+) -> dict[tuple[Key, Key], Comparison]:
+    """Compare pairs (first, second) of estimates: the one definition of "settled" of all reports.
+
+    Differences are paired by trained model and chip (`paired_difference`) and their p values are corrected for all
+    comparisons together by Holm's method, which is valid whatever their dependence. So give all comparisons of a page
+    in one call. A statement about a pair that was selected by its results, such as the best of M methods against the
+    baseline, is valid if every pair that could have been selected is among `pairs`. A pair that occurs twice, in
+    whatever order, counts once. The target `digital` is paired with every chip of the other side.
+
+    Raises:
+        UnknownNameError: if a key has no estimate.
+    """
+    pairs = list(dict.fromkeys(pairs))
+    differences = {pair: _difference(estimates, *pair) for pair in pairs}
+    tested = {frozenset(pair): d.p_value for pair, d in differences.items() if d is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return {
+        pair: Comparison(difference, float(corrected.get(frozenset(pair), math.nan)))
+        for pair, difference in differences.items()
+    }
+
+
+def difference_table(estimates: Mapping[Key, AccuracyEstimate], comparisons: Iterable[tuple[Key, Key]]) -> pd.DataFrame:
+    """Compute a table of paired differences with a row per pair; see `compare_pairs`.
+
+    Args:
+        estimates: Estimate of each (model, target).
+        comparisons: Pairs (first, second) of keys of `estimates`.
+
+    Returns:
+        `difference`, `ci_low`, `ci_high`: first - second [percentage points] and its 95 % interval, not corrected for
+        the other rows. `p`: its two-sided p value. `p_holm`: p value corrected over the table. `settled`: whether
+        `p_holm` is below 0.05. `pairs`: number of (seed, chip) pairs that both have; with 0 the other numbers are NaN.
+        `covers`: population of the interval, `models`, or `chips` with a single model.
+
+    Raises:
+        UnknownNameError: if a key has no estimate.
+    """
+    rows = []
+    for (first, second), comparison in compare_pairs(estimates, comparisons).items():
+        d, settled = comparison.difference, comparison.settled
+        unpaired = [math.nan, math.nan, math.nan, math.nan, math.nan, False, 0, ""]
+        values = unpaired if d is None else [d.mean, *d.ci, d.p_value, comparison.p_holm, settled, d.pairs, d.covers]
+        rows.append([*first, *second, *values])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _difference(estimates: Mapping[Key, AccuracyEstimate], first: Key, second: Key) -> PairedDifference | None:
+    for key in (first, second):
+        if key not in estimates:
+            raise unknown_name("model and target", " on ".join(key), [" on ".join(known) for known in estimates])
+    minuend: AccuracyEstimate | None = estimates[first]
+    subtrahend: AccuracyEstimate | None = estimates[second]
+    if first[1] == DIGITAL and second[1] != DIGITAL:
+        minuend = _repeat_for_chips(estimates[first], estimates[second])
+    elif second[1] == DIGITAL and first[1] != DIGITAL:
+        subtrahend = _repeat_for_chips(estimates[second], estimates[first])
+    try:
+        return None if minuend is None or subtrahend is None else paired_difference(minuend, subtrahend)
+    except InputError:  # failed trainings left no (seed, chip) pair in common
+        return None
+
+
+def _repeat_for_chips(digital: AccuracyEstimate, other: AccuracyEstimate) -> AccuracyEstimate | None:
+    """Digital accuracy of each model repeated for every chip of `other`; None without a common model."""
+    table = other.table[["train_seed", "chip"]].merge(digital.table[["train_seed", "accuracy"]], on="train_seed")
+    return None if table.empty else AccuracyEstimate(table)
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Adjust p values by Holm's step-down method, which controls the family-wise error rate.
+
+    The i-th smallest of m p values is multiplied by m - i + 1, raised to the preceding adjusted value if that is
+    greater, and clipped to 1. Rejecting at 0.05 gives at most a 5 % chance of any false rejection, whatever the
+    dependence between the tests.
+
+    Args:
+        p_values: p values in [0, 1], shape (m,). NaN (no test was possible) stays NaN and does not count in m.
+
+    Raises:
+        InputError: if `p_values` is not one-dimensional or holds a value outside [0, 1].
+
+    References:
+        Holm, Scand. J. Statist. 6, 65 (1979).
+    """
+    values = np.asarray(p_values, dtype=float)
+    tested = ~np.isnan(values)
+    if values.ndim != 1 or ((values[tested] < 0.0) | (values[tested] > 1.0)).any():
+        raise InputError(f"p_values must be a one-dimensional list of values from 0 to 1, got {p_values!r}.")
+    order = np.flatnonzero(tested)[np.argsort(values[tested])]
+    adjusted = np.full(len(values), np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1.0)
+    return adjusted

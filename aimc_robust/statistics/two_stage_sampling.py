@@ -24,21 +24,14 @@ DEFAULT_PILOT = 10  # chips; fewer make t, and so the number of chips, large; mo
 
 
 def chips_needed(pilot_values: ArrayLike, half_width: float) -> int:
-    """Number of chips, pilot included, for a 95 % half-width of at most `half_width`.
+    """Number of chips, pilot included, for a 95 % half-width of at most `half_width` [percentage points].
 
-    N = max(n, ceil((t s / half_width)^2)), with s the standard deviation of the n pilot values and t the 0.975 quantile
-    of Student's t at n - 1 degrees of freedom. Equal pilot values require no further chips; the interval then has
-    width 0 and only states that the pilot saw no spread.
-
-    Args:
-        pilot_values: Accuracies of the first chips [percent], at least 2.
-        half_width: Requested half-width [percentage points], greater than 0.
-
-    Returns:
-        Number of chips in total.
+    N = max(n, ceil((t s / half_width)^2)), with s the standard deviation of the n pilot values [percent] and t the
+    0.975 quantile of Student's t at n - 1 degrees of freedom. Equal pilot values require no further chips; the interval
+    then has width 0 and only states that the pilot saw no spread.
 
     Raises:
-        InputError: if an argument is invalid.
+        InputError: if there are fewer than 2 values, or an argument is invalid.
     """
     values = np.asarray(pilot_values, dtype=float)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
@@ -52,10 +45,7 @@ def chips_needed(pilot_values: ArrayLike, half_width: float) -> int:
 def cap_note(values: ArrayLike, half_width: float, pilot: int = DEFAULT_PILOT) -> str | None:
     """Say which half-width was reached if a cap ended sampling early; None if the requested one was.
 
-    Args:
-        values: Accuracies [percent] in the order of the chips, at least 2.
-        half_width: Requested half-width [percentage points].
-        pilot: Number of pilot chips.
+    `values` are the accuracies [percent] in the order of the chips, at least 2.
     """
     values = np.asarray(values, dtype=float)
     needed, reached = chips_needed(values[:pilot], half_width), mean_error(values, pilot).half_width()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import pydantic
 
@@ -33,6 +33,11 @@ from aimc_robust.targets.target import (
 )
 
 NOISES: dict[str, type[Gaussian] | type[Laplace]] = {"gaussian": Gaussian, "laplace": Laplace}
+KINDS: dict[str, type[WeightNoise] | type[Target]] = {
+    **NOISES,
+    "ascent": AscentTarget,
+}
+"""`noise` of a target's table -> the weight noise, or the target, whose arguments are the other keys."""
 NAMED_NOISE = re.compile(r"(gaussian|laplace)-(\d+(?:\.\d+)?)")
 
 
@@ -74,15 +79,6 @@ class RadiusTable(table_model(RadiusTarget, "RadiusKeys", base=TargetTable)):  #
 
     name: Name
     noise: Literal["gaussian"]
-    radius: pydantic.NonNegativeFloat
-
-
-class AscentTable(table_model(AscentTarget, "AscentKeys", base=TargetTable)):  # type: ignore[misc]
-    """A step of L2 length `radius` along the loss gradient."""
-
-    name: Name
-    noise: Literal["ascent"]
-    radius: pydantic.NonNegativeFloat
 
 
 class NoiseTable(TargetTable):
@@ -96,16 +92,12 @@ class NoiseTable(TargetTable):
         return NoiseTarget(self.name, noise, **self.common)
 
 
-class GaussianTable(table_model(Gaussian, "GaussianKeys", base=NoiseTable)):  # type: ignore[misc]
-    """Gaussian noise of strength `sigma`."""
-
-    noise: Literal["gaussian"]
-
-
-class LaplaceTable(table_model(Laplace, "LaplaceKeys", base=NoiseTable)):  # type: ignore[misc]
-    """Laplace noise of strength `b`."""
-
-    noise: Literal["laplace"]
+def _table_of(kind: str) -> Any:
+    """Return the model of the tables of one of KINDS."""
+    base = TargetTable if issubclass(KINDS[kind], Target) else NoiseTable
+    own_kind: Any = Literal[kind]
+    named = pydantic.create_model(f"{kind} kind", __base__=base, name=(Name, ...), noise=(own_kind, ...))
+    return table_model(KINDS[kind], kind, base=named)
 
 
 class UserNoiseTable(TargetTable):
@@ -119,7 +111,7 @@ class UserNoiseTable(TargetTable):
     def build(self, **fixed: Any) -> Target:
         """Return the target."""
         if not is_reference(self.noise):
-            require_known("noise", self.noise, (*NOISES, "ascent"))
+            require_known("noise", self.noise, KINDS)
         options = self.model_extra
         noise = construct(self.noise, WeightNoise, what="noise", options=options)  # type: ignore[type-abstract]  # python/mypy#4717
         return NoiseTarget(self.name or as_name(self.noise.partition(":")[2], "noise"), noise, **self.common)
@@ -200,22 +192,26 @@ def _kind(entry: Any) -> str:
         return "<digital>" if "split" in table or table.get("name") == "digital" else ""
     if noise == "gaussian" and "radius" in table:
         return "<radius>"
-    return f"<{noise}>" if noise in ("gaussian", "laplace", "ascent") else "<user noise>"
+    return f"<{noise}>" if noise in KINDS else "<user noise>"
 
 
-Entry = Annotated[
-    Annotated[str, pydantic.AfterValidator(_known_target), pydantic.Tag("<name>")]
-    | Annotated[CrossbarTable, pydantic.Tag("<device>")]
-    | Annotated[GaussianTable, pydantic.Tag("<gaussian>")]
-    | Annotated[LaplaceTable, pydantic.Tag("<laplace>")]
-    | Annotated[RadiusTable, pydantic.Tag("<radius>")]
-    | Annotated[AscentTable, pydantic.Tag("<ascent>")]
-    | Annotated[UserNoiseTable, pydantic.Tag("<user noise>")]
-    | Annotated[DigitalTable, pydantic.Tag("<digital>")],
-    pydantic.Discriminator(
-        _kind,
-        custom_error_type="target",
-        custom_error_message="expected a name, or a table with `device`, `noise` or `split`",
-    ),
-]
-"""An entry of a spec's targets."""
+_ENTRIES: dict[str, Any] = {
+    "<name>": Annotated[str, pydantic.AfterValidator(_known_target)],
+    "<device>": CrossbarTable,
+    **{f"<{kind}>": _table_of(kind) for kind in KINDS},
+    "<radius>": RadiusTable,
+    "<user noise>": UserNoiseTable,
+    "<digital>": DigitalTable,
+}
+if TYPE_CHECKING:
+    Entry = TargetTable | str
+else:
+    Entry = Annotated[
+        Union[tuple(Annotated[kind, pydantic.Tag(tag)] for tag, kind in _ENTRIES.items())],  # noqa: UP007
+        pydantic.Discriminator(
+            _kind,
+            custom_error_type="target",
+            custom_error_message="expected a name, or a table with `device`, `noise` or `split`",
+        ),
+    ]
+    """An entry of a spec's targets."""

@@ -2,14 +2,17 @@
 
 import math
 import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, final
 
 from torch import nn
 
-from aimc_robust.analysis.weight_step import WeightStep, ascent_step, sigma_for_radius
+from aimc_robust.analysis.weight_step import ascent_step, sigma_for_radius
 from aimc_robust.devices.limits import DAY_S, YEAR_S
-from aimc_robust.errors import InputError, exact_text, short_repr
+from aimc_robust.errors import InputError, exact_text, require_finite, short_repr
+from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Batch
@@ -49,7 +52,7 @@ def time_label(time_s: float) -> str:
 
 
 @dataclass(frozen=True)
-class TargetBase:
+class Target(ABC):
     """What all kinds of targets share.
 
     Attributes:
@@ -61,6 +64,10 @@ class TargetBase:
     name: str
     split: Split = field(default="test", kw_only=True)
     selected_at: float | None = field(default=None, kw_only=True)
+
+    @abstractmethod
+    def condition_for(self, model: nn.Module, batches: Iterable[Batch]) -> Condition:
+        """Return what a trained model is evaluated under; `batches` are of training images."""
 
     @property
     def backend(self) -> str:
@@ -91,6 +98,20 @@ class TargetBase:
         return select_epoch(config, self.selected_at, self.filter_max_std)
 
 
+@dataclass(frozen=True)
+class DeployableTarget(Target):
+    """A target whose condition is the same for all models, so that `evaluate` takes it too."""
+
+    @property
+    @abstractmethod
+    def condition(self) -> Condition:
+        """What every model is evaluated under."""
+
+    def condition_for(self, model: nn.Module, batches: Iterable[Batch]) -> Condition:
+        """Return the condition."""
+        return self.condition
+
+
 def select_epoch(config: TrainingConfig, selected_at: float | None, std: float | None) -> int:
     """Return the index of `config.selections` whose sigma is `selected_at`; if that is None, the nearest to `std`.
 
@@ -114,7 +135,7 @@ def select_epoch(config: TrainingConfig, selected_at: float | None, std: float |
 
 @final
 @dataclass(frozen=True)
-class DigitalTarget(TargetBase):
+class DigitalTarget(DeployableTarget):
     """Exact digital weights."""
 
     name: str = "digital"
@@ -129,7 +150,7 @@ class DigitalTarget(TargetBase):
 
 @final
 @dataclass(frozen=True)
-class NoiseTarget(TargetBase):
+class NoiseTarget(DeployableTarget):
     """Weights perturbed by a weight noise; each chip is one draw."""
 
     noise: WeightNoise
@@ -156,32 +177,38 @@ class NoiseTarget(TargetBase):
 
 @final
 @dataclass(frozen=True)
-class RadiusTarget(TargetBase):
+class RadiusTarget(Target):
     """Gaussian noise of root mean square L2 length `radius` over all analog weights; sigma is found for each model."""
 
     radius: float
     scale: NoiseScale = "filter_norm"
 
-    def noise(self, model: nn.Module) -> Gaussian:
+    def __post_init__(self) -> None:
+        require_finite("radius", self.radius)
+
+    def condition_for(self, model: nn.Module, batches: Iterable[Batch]) -> Gaussian:
         """Return the noise that has this length on `model`."""
         return Gaussian(sigma_for_radius(model, self.radius, self.scale), self.scale)
 
 
 @final
 @dataclass(frozen=True)
-class AscentTarget(TargetBase):
+class AscentTarget(Target):
     """A step of L2 length `radius` over all analog weights, along the loss gradient of one training batch per chip."""
 
     radius: float
 
-    def step(self, model: nn.Module, batch: Batch) -> WeightStep:
-        """Return the step along the loss gradient of `batch`."""
-        return ascent_step(model, *batch, self.radius)
+    def __post_init__(self) -> None:
+        require_finite("radius", self.radius)
+
+    def condition_for(self, model: nn.Module, batches: Iterable[Batch]) -> Condition:
+        """Return the step along the loss gradient of the first batch."""
+        return ascent_step(model, *next(iter(batches)), self.radius)
 
 
 @final
 @dataclass(frozen=True)
-class CrossbarTarget(TargetBase):
+class CrossbarTarget(DeployableTarget):
     """Weights programmed onto a crossbar.
 
     Attributes:
@@ -210,9 +237,3 @@ class CrossbarTarget(TargetBase):
     def is_plain(self) -> bool:
         """Whether the native backend computes it without compensation."""
         return self.deployment.backend == "native" and not self.deployment.compensation
-
-
-Target = DigitalTarget | NoiseTarget | RadiusTarget | AscentTarget | CrossbarTarget
-
-DeployableTarget = DigitalTarget | NoiseTarget | CrossbarTarget
-"""What `evaluate` takes too: its condition is the same for all models."""

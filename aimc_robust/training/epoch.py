@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -41,12 +40,10 @@ def train_epoch(
     train_seed: int,
     epoch: int,
     autocast: Autocast,
-    max_updates: int | None = None,
 ) -> Row:
     """Train for one pass over the images.
 
     Every random number derives from (train_seed, epoch), so resuming needs no generator state. The epoch counts from 1.
-    `max_updates` stops after so many updates, to measure their time.
 
     Returns:
         Row with epoch, updates, lr, strength and train_loss (mean over updates and workers).
@@ -62,8 +59,7 @@ def train_epoch(
     losses: list[Tensor] = []
     model.train()
     with seeded(Axes(train_seed).at(use="model", epoch=epoch), images.device):
-        batches_of_updates = islice(zip(*batches_of_streams, strict=True), max_updates)
-        for step, batches in enumerate(batches_of_updates, start=(epoch - 1) * updates + 1):
+        for step, batches in enumerate(zip(*batches_of_streams, strict=True), start=(epoch - 1) * updates + 1):
             lr = config.learning_rate(step, updates)
             for group in optimizer.param_groups:
                 group["lr"] = lr

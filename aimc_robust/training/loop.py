@@ -27,6 +27,7 @@ from aimc_robust.training.fabric import check_fabric, single_device_fabric
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import share_buffers, world
 from aimc_robust.training.methods.sam import global_norm
+from aimc_robust.training.recipe import recipe_fingerprint
 from aimc_robust.training.resumption import (
     FINISHED,
     HISTORY,
@@ -35,7 +36,6 @@ from aimc_robust.training.resumption import (
     load_finished,
     load_progress,
     read_history,
-    recipe_fingerprint,
     restore_history,
     save_finished,
     save_progress,
@@ -122,7 +122,7 @@ def train(
     images = _training_images(training_set)
     inputs, labels = as_labelled("validation_set", validation_set)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
-    recipe = recipe_fingerprint(model, method, config, train_seed, data_id, images.augmentation)
+    recipe = recipe_fingerprint(model, data_id, method, config, images.augmentation, train_seed)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / FINISHED).exists():

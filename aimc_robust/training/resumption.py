@@ -1,19 +1,18 @@
 """Files of a training: finished and unfinished checkpoints, the history, and how a training resumes from them."""
 
-import hashlib
 import json
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from inspect import isfunction
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Required
 
+import pydantic
 import torch
 from torch import nn
+from typing_extensions import TypedDict
 
-from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
 from aimc_robust.errors import CheckpointError, exact_text
 from aimc_robust.io.atomic import Row, atomic_write, read_rows
 from aimc_robust.models.checkpoint import (
@@ -26,13 +25,28 @@ from aimc_robust.models.checkpoint import (
     read_metadata,
     write_checkpoint,
 )
-from aimc_robust.training.config import TrainingConfig
-from aimc_robust.training.methods.base import Method
 
 FINISHED = "checkpoint.safetensors"
 UNFINISHED = "unfinished.safetensors"
 HISTORY = "history.jsonl"  # rows for readers; the checkpoints hold them too
 MACHINE_DEPENDENT = ("seconds", "probe_seconds")  # columns in which two runs of one training may differ
+
+
+@pydantic.with_config(pydantic.ConfigDict(strict=True, extra="allow"))
+class HistoryRow(TypedDict, total=False):
+    """The columns of an epoch, see `train`; with others of early stopping and of a probe."""
+
+    epoch: Required[int]
+    updates: int
+    lr: float
+    strength: float | None
+    train_loss: float
+    accuracy: float
+    loss: float | None
+    perturbed_accuracy: float | None
+    distance: float
+    seconds: float
+    probe_seconds: float
 
 
 @dataclass(frozen=True)
@@ -55,41 +69,6 @@ class Progress:
     def epoch(self) -> int:
         """Epochs done."""
         return len(self.history)
-
-
-def recipe_fingerprint(
-    model: nn.Module,
-    method: Method,
-    config: TrainingConfig,
-    train_seed: int,
-    data_id: str,
-    augmentation: Augmentation | StreamedAugmentation,
-) -> str:
-    """Return a hash of everything that determines the result of a training.
-
-    Settings at their defaults are left out, so that a setting added later does not invalidate existing checkpoints.
-    """
-    tensors = {name: [*value.shape, str(value.dtype)] for name, value in model.state_dict().items()}
-    settings = [[type(values).__name__, _non_default_fields(values)] for values in (method, config, augmentation)]
-    content = [tensors, settings, train_seed, data_id]
-    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
-
-
-def _non_default_fields(settings: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass that differ from their defaults, in a form equal in every process."""
-    values = {field.name: (getattr(settings, field.name), field.default) for field in fields(settings)}
-    return {name: _canonical(value) for name, (value, default) in values.items() if value != default}
-
-
-def _canonical(value: Any) -> Any:
-    """Return a setting as text: a function by its name, an object without its own repr by class and attributes."""
-    if is_dataclass(value):
-        return [type(value).__name__, _non_default_fields(value)]
-    # The default repr contains a memory address.
-    if getattr(type(value), "__repr__", None) is object.__repr__ and not isfunction(value):
-        attributes = {name: _canonical(attribute) for name, attribute in vars(value).items()}
-        return [f"{type(value).__module__}.{type(value).__qualname__}", attributes]
-    return f"{value.__module__}.{value.__qualname__}" if isfunction(value) else repr(value)
 
 
 def selection_file(selections: Sequence[float | None], index: int) -> str:
@@ -188,7 +167,7 @@ def read_history(folder: Path) -> list[Row]:
         stored = read_metadata(checkpoint)["history"] if checkpoint.exists() else []
     except CheckpointError as error:
         warnings.warn(str(error), stacklevel=2)
-    rows = {row["epoch"]: row for row in [*stored, *read_rows(folder / HISTORY)]}
+    rows = {row["epoch"]: row for row in [*stored, *read_rows(folder / HISTORY, HistoryRow)]}
     return [rows[epoch] for epoch in sorted(rows)]
 
 

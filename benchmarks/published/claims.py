@@ -9,7 +9,7 @@ from typing import Literal
 
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import Comparison, Key
+from aimc_robust.statistics.paired_difference import Comparison, Key
 
 from .layout import Claim
 from .measured import best_label

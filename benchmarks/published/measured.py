@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.report.comparison.costs import MethodCost
+from aimc_robust.report.comparison.histories import MethodCost
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 
 from .layout import Layout, PublishedCell

@@ -11,12 +11,18 @@ import pandas as pd
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report.comparison.content import ComparisonContent
-from aimc_robust.report.formatting import MISSING, format_deviations, format_interval, format_number
-from aimc_robust.report.latex import latex_table, latex_value
+from aimc_robust.report.formatting import (
+    MISSING,
+    format_deviations,
+    format_interval,
+    format_number,
+    latex_table,
+    latex_value,
+)
 from aimc_robust.report.markdown_page import markdown_table
 from aimc_robust.report.page_model import Block, Bullets, Cell, Files, Prose, Row, Section, Table
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import Key
+from aimc_robust.statistics.paired_difference import Key
 
 from .claims import HELD, NOT_HELD, ClaimResult, check_claims, claim_pairs
 from .layout import Layout, read_layout

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT, EVALUATIONS, HISTORY
+from aimc_robust.experiments.results.files import COVERAGE, ENVIRONMENT, EVALUATIONS, HISTORY
 from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.io.atomic import read_rows
 

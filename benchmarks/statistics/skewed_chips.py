@@ -12,8 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import special
 
-from aimc_robust.statistics.skewed_interval import hall_interval
-from aimc_robust.statistics.t_interval import t_interval
+from aimc_robust.statistics.t_interval import hall_interval, t_interval
 from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT, chips_needed
 
 TRUTH, SD, REPETITIONS, RESAMPLES = 80.0, 2.0, 4000, 999

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from aimc_robust.analysis.landscape import Landscape, filter_directions
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import AimcError, InputError
-from aimc_robust.experiments.planning.plan import trial_states
+from aimc_robust.experiments.planning.remaining import remaining_work
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.io.atomic import read_rows
@@ -232,7 +232,8 @@ def test_places_that_are_missing_are_counted_and_made_again(comparison_with_land
     path = folder / "runs" / "sgd-seed0" / "landscape.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-3]))
-    (planned,) = [trial for trial in trial_states(ComparisonResults.open(folder)) if trial.missing]
-    assert planned.missing == {"plane": 3}
+    results = ComparisonResults.open(folder)
+    (work,) = [work for work in remaining_work(results, results.trials) if work.chips_left]
+    assert work.chips_left == {"plane": 3}
     run(comparison_with_landscape.parent / "spec.toml", folder)
     assert sorted(path.read_text().splitlines(keepends=True)) == sorted(lines)

@@ -6,7 +6,9 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress as Bars
 
-from aimc_robust.cli.progress_display import PlainProgress, RichProgress
+from aimc_robust.cli.progress_display import PlainProgress, RichProgress, _TimeLeftColumn
+from aimc_robust.experiments.callbacks.progress import ExperimentSize
+from aimc_robust.experiments.planning.remaining import RemainingWork, State
 from aimc_robust.experiments.results.trial import Trial
 
 FIRST, SECOND, THIRD = (Trial("sgd", seed) for seed in range(3))
@@ -21,7 +23,7 @@ def test_the_bar_of_all_models_never_goes_back_with_two_under_way(console):
     bars = Bars(console=console)
     view = RichProgress(console, bars)
     everything = bars.tasks[0]
-    view.started(trials=2, epochs=4, coverage="")
+    view.started(ExperimentSize(trials=2, epochs=4, coverage=""))
     steps = [lambda: view.training(FIRST, done=0), lambda: view.training(SECOND, done=2)]
     for epoch in (1, 2):
         steps += [lambda e=epoch: view.epoch(FIRST, {"epoch": e}), lambda e=epoch: view.epoch(SECOND, {"epoch": e + 2})]
@@ -39,20 +41,42 @@ def test_the_bar_of_all_models_never_goes_back_with_two_under_way(console):
     assert bars.tasks[1].description == f"{FIRST}: done"
 
 
-def test_the_time_that_is_left_counts_only_models_that_were_worked_on(console, monkeypatch):
+def work(trial):
+    return RemainingWork(trial, State.TODO, 4, 4, {"digital": 1})
+
+
+def run_trial(view, now, trial, epochs):
+    view.training(trial, done=4 - epochs)
+    for epoch in range(4 - epochs, 4):
+        view.epoch(trial, {"epoch": epoch + 1, "seconds": 20.0})
+    view.evaluating(trial, "digital", done=0, chips=1)
+    now[0] += 10.0
+    view.chip(trial, "digital", [70.0])
+    view.finished(trial, {"digital": 70.0})
+
+
+def test_the_time_that_is_left_is_that_of_what_is_left_at_the_measured_speeds(console, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("aimc_robust.cli.progress_display.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     view = PlainProgress(console)
-    view.started(trials=3, epochs=4, coverage="")
+    view.started(ExperimentSize(trials=3, epochs=4, coverage="", work=[work(SECOND), work(THIRD)]))
     view.finished(FIRST, {"digital": 90.0})  # by an earlier call
-    view.training(SECOND, done=0)
-    view.training(THIRD, done=0)
-    now[0] = 90.0
-    view.finished(THIRD, {"digital": 80.0})
-    view.finished(SECOND, {"digital": 70.0})
-    lines = console.file.getvalue().splitlines()[1:]
-    assert lines == [
+    run_trial(view, now, SECOND, epochs=1)
+    run_trial(view, now, THIRD, epochs=4)
+    assert console.file.getvalue().splitlines()[1:] == [
         f"[1/3] {FIRST}: digital 90.0",
-        f"[2/3] {THIRD}: digital 80.0  (about 1 min 30 s left)",
-        f"[3/3] {SECOND}: digital 70.0",
+        f"[2/3] {SECOND}: digital 70.0  (about 2 min left)",  # 4 epochs of 20 s and a chip of 10 s
+        f"[3/3] {THIRD}: digital 70.0",
     ]
+
+
+def test_the_bar_shows_the_same_time_left(console, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    bars = Bars(_TimeLeftColumn(), console=console)
+    view = RichProgress(console, bars)
+    view.started(ExperimentSize(trials=2, epochs=4, work=[work(SECOND), work(THIRD)]))
+    run_trial(view, now, SECOND, epochs=4)
+    assert bars.tasks[0].fields["left"] == "about 2 min left"
+    console.print(bars.get_renderable())
+    assert "about 2 min left" in console.file.getvalue()

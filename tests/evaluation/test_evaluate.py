@@ -206,7 +206,7 @@ class TestMetrics:
     def test_several_are_columns_with_estimates_of_their_own(self):
         metrics = {"recall": macro_recall, "margin": lambda outputs, labels: outputs.max()}
         found = evaluate(net(), batches(), RRAM, chips=4, jobs=2, metrics=metrics)
-        assert list(found.table.columns) == ["train_seed", "chip", "accuracy", "loss", "n", "top5", "recall", "margin"]
+        assert list(found.table.columns) == ["train_seed", "chip", "accuracy", "loss", "n", "recall", "margin"]
         assert found.for_column("margin").mean == pytest.approx(found.table["margin"].mean())
 
     def test_a_value_that_is_not_finite_is_none(self):
@@ -234,7 +234,7 @@ class TestMetrics:
         assert says in str(caught.value)
         assert "outputs (120, 7) and labels (120,)" in str(caught.value)
 
-    @pytest.mark.parametrize("name", ["accuracy", "loss", "n", "top5", "train_seed", "chip"])
+    @pytest.mark.parametrize("name", ["accuracy", "loss", "n", "train_seed", "chip", "mean", "ci_low"])
     def test_a_name_that_is_taken_is_refused_before_any_work(self, name):
         with pytest.raises(InputError, match=f"the metric '{name}' must be a function"):
             evaluate(net(), iter([]), RRAM, metrics={name: macro_recall})
@@ -256,18 +256,15 @@ class TestTopFive:
         with torch.no_grad():
             scores = model(x).tolist()
         right = sum(sum(s > row[label] for s in row) < 5 for row, label in zip(scores, y.tolist(), strict=True))
-        found = measure(model, split_batches((x, y), 32))
-        assert found.top5 == pytest.approx(100.0 * right / len(x))
-        assert found.accuracy < found.top5 < 100.0
-        assert "top5" in found.row()
+        (row,) = evaluate(model, split_batches((x, y), 32), None, metrics=["top5"]).table.to_dict("records")
+        assert row["top5"] == pytest.approx(100.0 * right / len(x))
+        assert row["accuracy"] < row["top5"] < 100.0
 
     @pytest.mark.parametrize("classes", [2, 5])
-    def test_up_to_five_classes_there_is_none(self, classes):
+    def test_up_to_five_classes_it_is_refused(self, classes):
         x, y = flat()
-        found = measure(net(classes=classes), [(x, y % classes)])
-        assert found.top5 is None
-        assert "top5" not in found.row()
-        assert "top5" not in evaluate(net(classes=classes), [(x, y % classes)], None).table
+        with pytest.raises(InputError, match=f"top5 needs more than five classes, got {classes}"):
+            evaluate(net(classes=classes), [(x, y % classes)], None, metrics=["top5"])
 
 
 class Returns(nn.Module):

@@ -17,7 +17,7 @@ from aimc_robust.data.loading import load_data
 from aimc_robust.devices.library import cards_folder
 from aimc_robust.errors import CheckpointError, InputError, ResultsError
 from aimc_robust.experiments.execution import trial_runner
-from aimc_robust.experiments.results.locking import lock_folder
+from aimc_robust.experiments.results.files import lock_folder
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
 from aimc_robust.models.registry import build_model

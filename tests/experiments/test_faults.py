@@ -12,7 +12,7 @@ import pytest
 
 from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.locking import lock_folder
+from aimc_robust.experiments.results.files import lock_folder
 from aimc_robust.experiments.results.merge import merge
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.loading import load_spec
@@ -118,7 +118,12 @@ def test_a_half_written_last_row_is_dropped_with_a_notice_that_names_file_and_co
     store = ComparisonResults.create(tmp_path, load_spec(write_spec()))
     trial = Trial("sgd", 0)
     store.run_folder(trial).mkdir(parents=True)
-    rows = [row | {"target": "digital"} for row in ROWS]
+    rows = [
+        {"model": "sgd", "train_seed": 0, "target": "digital", "backend": "digital", "sigma": 0.0, "time_s": 0.0}
+        | row
+        | {"loss": None, "n": 9}
+        for row in ROWS
+    ]
     store.add_evaluations(trial, rows)
     path = store.run_folder(trial) / "evaluations.jsonl"
     path.write_bytes(path.read_bytes() + b'{"chip": 3, "accu')

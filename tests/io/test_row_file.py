@@ -19,7 +19,9 @@ def parsed_bytes(monkeypatch):
     """Sizes of what was parsed."""
     sizes = []
     parse = atomic.parse_rows
-    monkeypatch.setattr(atomic, "parse_rows", lambda path, data, **o: sizes.append(len(data)) or parse(path, data, **o))
+    monkeypatch.setattr(
+        atomic, "parse_rows", lambda path, data, *a, **o: sizes.append(len(data)) or parse(path, data, *a, **o)
+    )
     return sizes
 
 

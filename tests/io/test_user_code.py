@@ -54,6 +54,11 @@ USES = {
     "target by reference": ('"gaussian-0.2"', '"foreign_code:Cell"'),
     "noise": ('"gaussian-0.2"', '{ noise = "foreign_code:noise" }'),
     "mapping": ('"gaussian-0.2"', '{ device = "rram-wan2022", mapping = "foreign_code:Mapping" }'),
+    "metric": ('name = "tiny"', 'name = "tiny"\nmetrics = ["foreign_code:network"]'),
+    "metric that was seen before": (
+        'name = "tiny"',
+        'name = "tiny"\nmetrics = ["foreign_code:network"]\ncode_digests = { "foreign_code:network" = "0" }',
+    ),
     "noise of a method": ("[methods.sgd]", '[methods.sgd]\n[methods.odd]\nkind = "rwp"\nnoise = "foreign_code:noise"'),
 }
 

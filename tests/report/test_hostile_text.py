@@ -13,8 +13,8 @@ from markdown_it import MarkdownIt
 
 from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report import page_model as model
+from aimc_robust.report.formatting import escape_latex, latex_table
 from aimc_robust.report.html_page import render_html
-from aimc_robust.report.latex import escape_latex, latex_table
 from aimc_robust.report.markdown_page import render_markdown
 
 HOSTILE = [

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aimc_robust.report.comparison import accuracy_figures, training_figures
+from aimc_robust.report.comparison import figures as comparison_figures
 from aimc_robust.report.evaluation import figures as evaluation_figures
+from aimc_robust.report.figures import accuracy
 from aimc_robust.report.plot_style import MAX_HIGHLIGHTED, MAX_STYLES, curve_styles, render_figure
 
 pytestmark = pytest.mark.drawn_figures
@@ -24,7 +25,7 @@ def drawn(monkeypatch):
         figures.append(figure)
         return render_figure(figure, name)
 
-    for module in (accuracy_figures, training_figures, evaluation_figures):
+    for module in (accuracy, comparison_figures):
         monkeypatch.setattr(module, "render_figure", render)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -71,9 +72,9 @@ def check(figure, *, height=2.2):
 @pytest.mark.parametrize("name", ["method", LONG])
 def test_accuracies_by_target_and_by_sigma(drawn, methods, targets, name):
     shown = content(methods, targets, name)
-    accuracy_figures.accuracy_by_target(shown)
+    comparison_figures.accuracy_by_target(shown)
     check(drawn[0], height=0.4 * targets)
-    if accuracy_figures.accuracy_by_sigma(shown) is not None:
+    if comparison_figures.accuracy_by_sigma(shown) is not None:
         check(drawn[1])
 
 
@@ -86,7 +87,7 @@ def test_training_curves(drawn, finished_comparison, methods):
         label: [{"epoch": e, "train_loss": 1 / e, "accuracy": 50.0 + i} for e in (1, 2)]
         for i, label in enumerate(labels)
     }
-    training_figures.training_curves(
+    comparison_figures.training_curves(
         ComparisonResults.open(finished_comparison).spec, rows, curve_styles(labels, labels)
     )
     check(drawn[0], height=1.5)
@@ -99,11 +100,7 @@ def test_models_of_an_evaluation(drawn, models):
     for family in families:
         for time_s, target in zip((0.0, 3600.0, 86400.0), family, strict=True):
             target.time_s = time_s
-    rows = {
-        key: {"target": key[1], "mean": e.mean, "ci_low": e.ci[0], "ci_high": e.ci[1]}
-        for key, e in shown.estimates.items()
-    }
-    shown.row, shown.families, shown.targets = lambda m, t: rows[m, t], families, list(shown.targets.values())
+    shown.families, shown.targets = families, list(shown.targets.values())
     evaluation_figures.accuracy_over_time(shown)
     evaluation_figures.chip_accuracies(shown)
     for figure in drawn:

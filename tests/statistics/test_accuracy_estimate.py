@@ -10,9 +10,9 @@ from scipy import stats
 
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate, WorstChip
+from aimc_robust.statistics.binomial import sampling_half_width
 from aimc_robust.statistics.crossed_effects import CrossedEffects
-from aimc_robust.statistics.skewed_interval import hall_interval
-from aimc_robust.statistics.test_set_error import sampling_half_width
+from aimc_robust.statistics.t_interval import hall_interval
 
 SHAPES = [(1, 1), (1, 25), (3, 1), (3, 25)]
 

@@ -8,9 +8,7 @@ from support.estimates import estimate
 
 from aimc_robust.errors import UnknownNameError
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import compare_pairs, difference_table
-from aimc_robust.statistics.multiple_testing import holm
-from aimc_robust.statistics.paired_difference import paired_difference
+from aimc_robust.statistics.paired_difference import compare_pairs, difference_table, holm, paired_difference
 
 
 def accuracies(seed, seeds=1, chips=8, mean=80.0):

@@ -6,7 +6,7 @@ from support.benchmark_scripts import load_script
 from support.estimates import estimate
 
 from aimc_robust.statistics.crossed_effects import CrossedEffects
-from aimc_robust.statistics.difference_table import compare_pairs
+from aimc_robust.statistics.paired_difference import compare_pairs
 
 script = load_script("statistics/family_wise_error.py")
 REPORTS = 600

@@ -13,8 +13,7 @@ from support.estimates import estimate
 
 from aimc_robust.statistics.crossed_effects import CrossedEffects
 from aimc_robust.statistics.paired_difference import paired_difference
-from aimc_robust.statistics.skewed_interval import hall_interval
-from aimc_robust.statistics.t_interval import MeanError, t_interval
+from aimc_robust.statistics.t_interval import MeanError, hall_interval, t_interval
 from aimc_robust.statistics.two_stage_sampling import chips_needed
 
 script = load_script("statistics/coverage.py")

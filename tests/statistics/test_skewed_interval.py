@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aimc_robust.statistics.skewed_interval import hall_interval, skewness
-from aimc_robust.statistics.t_interval import t_interval
+from aimc_robust.statistics.t_interval import hall_interval, skewness, t_interval
 
 SKEWED = 90.0 - np.random.default_rng(0).gamma(1.0, 3.0, 20)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aimc_robust.errors import InputError
-from aimc_robust.statistics.test_set_error import sampling_half_width
+from aimc_robust.statistics.binomial import sampling_half_width
 
 
 def test_10_000_images_leave_0_85_points_at_75_percent():

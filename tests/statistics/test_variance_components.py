@@ -8,8 +8,7 @@ from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 from support.estimates import estimate
 
-from aimc_robust.statistics.crossed_effects import CrossedEffects
-from aimc_robust.statistics.variance_components import variance_components
+from aimc_robust.statistics.crossed_effects import CrossedEffects, variance_components
 
 
 def accuracies(models, chips, *, sd_seed=2.0, sd_chip=1.0, sd_noise=1.5, seed=0):

@@ -57,3 +57,8 @@ def everything() -> Crossbar:
 def deployed() -> Deployment:
     """The deployment of the net on `everything`: calibrated converter ranges."""
     return Deployment(ranges=calibrate(net(), everything(), [images()]))
+
+
+def margin(outputs, labels):
+    """A metric: the mean output of the right class."""
+    return outputs.gather(1, labels[:, None]).mean()

@@ -104,7 +104,7 @@ def compare(
 
     machine = Machine(devices=devices, nodes=nodes, accelerator=accelerator, strategy=strategy)
     with progress_display() if machine.is_first else nullcontext(ExperimentProgress()) as progress:
-        reported = compare_and_report(
+        report, failed = compare_and_report(
             spec,
             folder,
             scale=scale,
@@ -118,10 +118,11 @@ def compare(
             tensorboard=tensorboard,
         )
     if machine.is_first:
-        typer.echo(f"report: {reported.report}")
-    if reported.failed:
-        names = ", ".join(reported.failed)
-        typer.echo(f"failed: {names}. See the report for the reasons; --retry-failed runs them again.", err=True)
+        typer.echo(f"report: {report}")
+    if failed:
+        typer.echo(
+            f"failed: {', '.join(failed)}. See the report for the reasons; --retry-failed runs them again.", err=True
+        )
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

@@ -41,7 +41,7 @@ def evaluate(
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Metric package.module:function, called with (outputs, labels). Repeatable."),
+        typer.Option(help="Metric: top5, or package.module:function, called with (outputs, labels). Repeatable."),
     ] = None,
     attribute: Annotated[
         bool, typer.Option("--attribute", help="Attribute the accuracy loss to layers and error sources.")
@@ -94,7 +94,7 @@ def evaluate(
     Example: aimc-robust evaluate rwp.safetensors --model net:build --data npz:images.npz --device rram-milo2021
     --device sonos-agrawal2022 --times 0,1h,1d,5d --chips 25 --out results/rwp
     """
-    from aimc_robust.cli.inputs import load_metrics, load_models
+    from aimc_robust.cli.inputs import load_models
     from aimc_robust.cli.progress_display import progress_display
     from aimc_robust.cli.views.evaluate import show
     from aimc_robust.data.evaluation_images import load_evaluation_images
@@ -102,12 +102,11 @@ def evaluate(
     from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
     from aimc_robust.io.toml import parse, parse_settings
     from aimc_robust.models.registry import ModelSpec
-    from aimc_robust.parallel.cores import available_cpus
+    from aimc_robust.parallel.process_pool import available_cpus
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.command_line import parse_times, target_tables
 
     targets = target_tables(device, parse_times(times), parse_settings(set_ or []))
-    metrics = load_metrics(metric or [])
     test_images = load_evaluation_images(
         data,
         normalize=normalize,
@@ -126,7 +125,7 @@ def evaluate(
         "images": describe_images(test_images),
         "targets": targets,
         "chip_seed": chip_seed,
-        "metrics": list(metrics),
+        "metrics": metric or [],
         "chips": chips,
         "precision": precision,
         "threshold": above,
@@ -140,7 +139,6 @@ def evaluate(
             out,
             jobs=jobs or len(available_cpus()),
             batch_size=batch_size,
-            metrics=metrics,
             attribution_chips=explain_chips if attribute else None,
             prediction_chips=explain_chips if predict else None,
             progress=progress,

@@ -39,7 +39,7 @@ def fit(
     Example: aimc-robust fit measurements.csv --name my-rram --out my-rram.toml --plot my-rram.png
     """
     from aimc_robust.cli.views.fit import show_fit
-    from aimc_robust.report.fitted_card import fit_and_write
+    from aimc_robust.report.figures.fit import fit_and_write
 
     figure = plot or out.with_suffix(".png")
     fitted = fit_and_write(

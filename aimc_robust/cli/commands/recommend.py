@@ -49,7 +49,7 @@ def recommend(
     from aimc_robust.experiments.recommend.run import recommend as recommend_method
     from aimc_robust.experiments.spec.loading import load_spec
     from aimc_robust.io.toml import parse_settings
-    from aimc_robust.parallel.cores import available_cpus
+    from aimc_robust.parallel.process_pool import available_cpus
     from aimc_robust.report.recommendation.page import write_recommendation
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.build import build_target

@@ -35,10 +35,9 @@ def merge(
     from aimc_robust.report.write import write_report
 
     merged = merge_folders(folders, out)
-    unfinished = len(merged.trials) - merged.finished
     typer.echo(
         f"{merged.finished} of {len(merged.results.trials)} models trained"
-        f"{f', {unfinished} started or failed' if unfinished else ''}; {merged.rows} evaluation rows."
+        f"{f', {merged.unfinished} started or failed' if merged.unfinished else ''}; {merged.rows} evaluation rows."
     )
     typer.echo(f"report: {write_report(out)}")
 

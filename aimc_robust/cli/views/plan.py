@@ -1,6 +1,5 @@
 """Output of `plan`: the state of all trials, totals, and the measurements behind the estimates."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -9,7 +8,9 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from aimc_robust.experiments.planning.plan import Plan, PlannedTrial, State
+from aimc_robust.cli.progress_display import count, duration
+from aimc_robust.experiments.planning.plan import Plan
+from aimc_robust.experiments.planning.remaining import RemainingWork, State
 
 FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where nothing needs to wrap [characters]
 COUNTED_STATES = (
@@ -31,7 +32,7 @@ def timing_status() -> Iterator[Callable[[str], None]]:
 def show(plan: Plan) -> None:
     """Print a plan."""
     console = Console()
-    title = f"{plan.spec.name}: {_model_count(len(plan.trials))}"
+    title = f"{plan.spec.name}: {count(len(plan.trials), 'model')}"
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     for column in ("method", "seeds", "state"):
         table.add_column(column, overflow="fold")
@@ -48,26 +49,25 @@ def rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:
     """Return the table: (method, seeds, state, chips left, time left), one row per method and state."""
     table = []
     for label in plan.spec.labels:
-        trials = sorted(
-            (planned for planned in plan.trials if planned.trial.model == label),
-            key=lambda planned: (_state_text(planned), planned.trial.train_seed),
-        )
+        trials = [work for work in plan.trials if work.trial.model == label]
+        trials.sort(key=lambda work: (_state_text(work), work.trial.train_seed))
         for state, members in groupby(trials, key=_state_text):
             group = list(members)
-            seeds = " ".join(str(planned.trial.train_seed) for planned in group)
-            chips = sum(sum(planned.missing.values()) for planned in group if planned.is_pending)
-            table.append((label, seeds, state, str(chips or ""), _time_left(group)))
+            seeds = " ".join(str(work.trial.train_seed) for work in group)
+            chips = sum(sum(work.chips_left.values()) for work in group if work.is_pending)
+            table.append((label, seeds, state, str(chips or ""), _time_left(plan, group)))
     return table
 
 
 def lines(plan: Plan) -> list[str]:
     """Return the lines below the table: totals, measured costs, and costs that could not be estimated."""
-    counts = [(name, sum(p.state in states for p in plan.trials)) for name, states in COUNTED_STATES]
-    text = [f"{_model_count(len(plan.trials))}: {', '.join(f'{count} {name}' for name, count in counts if count)}."]
-    pending = [planned for planned in plan.trials if planned.is_pending]
-    estimated = [planned for planned in pending if planned.estimate]
+    counts = [(name, sum(work.state in members for work in plan.trials)) for name, members in COUNTED_STATES]
+    text = [
+        f"{count(len(plan.trials), 'model')}: {', '.join(f'{number} {name}' for name, number in counts if number)}."
+    ]
+    estimated = [work for work in plan.pending if plan.speeds.seconds(work) is not None]
     if estimated:
-        at_least = "at least " if len(estimated) < len(pending) else ""
+        at_least = "at least " if len(estimated) < len(plan.pending) else ""
         order = f"{plan.jobs} at a time" if plan.jobs > 1 else "one after the other"
         text += [
             f"Time left: {at_least}about {duration(plan.seconds)} {order}, on this machine ({plan.device}).",
@@ -75,46 +75,30 @@ def lines(plan: Plan) -> list[str]:
             "Measured on untrained networks, medians:",
             *(f"  {line}" for line in plan.measured),
         ]
-    elif not pending:
+    elif not plan.pending:
         text.append("Nothing is left to do.")
     if plan.problems:
         text.append(f"{'Some costs' if estimated else 'Costs'} cannot be estimated: {' '.join(plan.problems)}")
     return text
 
 
-def duration(seconds: float) -> str:
-    """Format a duration to about two digits: 8 s, 12 min, 3 h 10 min, 2 d 05 h."""
-    if seconds < 90:
-        return f"{max(1, math.ceil(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    if minutes < 36 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    hours = round(seconds / 3600)
-    return f"{hours // 24} d {hours % 24:02d} h"
-
-
-def _state_text(planned: PlannedTrial) -> str:
+def _state_text(work: RemainingWork) -> str:
     return {
         State.DONE: "done",
-        State.FAILED: f"failed: {planned.reason}",
+        State.FAILED: f"failed: {work.reason}",
         State.TRAINED: "trained",
         State.SHARED: "training shared with another model",
-        State.STARTED: f"{planned.epochs} of {planned.all_epochs} epochs",
-        State.TODO: f"to do, {planned.all_epochs} epoch{'s' if planned.all_epochs > 1 else ''}",
-    }[planned.state]
+        State.STARTED: f"{work.all_epochs - work.epochs_left} of {work.all_epochs} epochs",
+        State.TODO: f"to do, {count(work.all_epochs, 'epoch')}",
+    }[work.state]
 
 
-def _time_left(group: Sequence[PlannedTrial]) -> str:
+def _time_left(plan: Plan, group: Sequence[RemainingWork]) -> str:
     if not group[0].is_pending:
         return ""
-    estimates = [planned.estimate for planned in group if planned.estimate is not None]
-    if len(estimates) < len(group):
+    seconds = [plan.speeds.seconds(work) for work in group]
+    known = [value for value in seconds if value is not None]
+    if len(known) < len(group):
         return "unknown"
-    per_trial_s = sum(estimate.seconds for estimate in estimates) / len(group)
+    per_trial_s = sum(known) / len(group)
     return duration(per_trial_s) if len(group) == 1 else f"{len(group)} x {duration(per_trial_s)}"
-
-
-def _model_count(count: int) -> str:
-    return f"{count} model{'' if count == 1 else 's'}"

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from aimc_robust.experiments.planning.remaining import RemainingWork
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentSize:
+    """What an experiment is about to do."""
+
+    trials: int
+    epochs: int = 0  # largest number that a model is trained for; 0: nothing is trained
+    targets: int = 0
+    coverage: str = ""  # which part of the network is analog, as a sentence
+    pilot: int | None = None  # number of chips after which that of further chips is decided; None: it is fixed
+    work: Sequence[RemainingWork] = ()  # what is left of the trials that a comparison runs
 
 
 class ExperimentProgress:
     """Callbacks of comparisons and evaluations. Each does nothing by default; override those that are needed."""
 
-    def started(
-        self, *, trials: int, epochs: int = 0, targets: int = 0, coverage: str = "", pilot: int | None = None
-    ) -> None:
-        """Called when an experiment begins.
-
-        Args:
-            trials: Number of models.
-            epochs: Largest number of epochs that a model is trained for; 0: nothing is trained.
-            targets: Number of targets.
-            coverage: Which part of the network is analog, as a sentence.
-            pilot: Number of chips after which the number of further chips is decided; None: it is fixed.
-        """
+    def started(self, size: ExperimentSize) -> None:
+        """Called when an experiment begins."""
 
     def note(self, text: str) -> None:
         """Called with a remark for the user."""
@@ -35,7 +39,7 @@ class ExperimentProgress:
         """Called after an epoch; `row` is its row of the training history."""
 
     def evaluating(self, trial: Trial, target: str, *, done: int, chips: int) -> None:
-        """Called when a model's evaluation under a target begins; `done` of at most `chips` chips are finished."""
+        """Called when a model's evaluation under a target or landscape begins; `done` of at most `chips` are done."""
 
     def chip(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
         """Called after each chip, with the accuracies of all chips up to now [percent]."""
@@ -58,22 +62,14 @@ Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
 class ForwardingProgress(ExperimentProgress):
-    """Pass every callback to `send` as a `Call`, for example to another process.
-
-    Args:
-        send: Receives each call.
-    """
+    """Pass every callback to `send` as a `Call`, for example to another process."""
 
     def __init__(self, send: Callable[[Call], None]) -> None:
         self._send = send
 
 
 class ProgressGroup(ForwardingProgress):
-    """Pass every callback to each of several.
-
-    Args:
-        members: They receive each call, in this order.
-    """
+    """Pass every callback to each of several, in their order."""
 
     def __init__(self, members: Sequence[ExperimentProgress]) -> None:
         def send(call: Call) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from numbers import Real
 from pathlib import Path
@@ -14,7 +12,7 @@ from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row, atomic_write
-from aimc_robust.training.resumption import FINISHED, UNFINISHED
+from aimc_robust.training.recipe import fingerprint
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -31,10 +29,6 @@ class TensorBoard(ExperimentProgress):
     The rows on disk are the source: when a trial continues, its events are rewritten from its history, so that a
     resumed training shows each epoch once. Complete events of a finished trial are kept.
 
-    Args:
-        results: The results folder.
-        model_cache: Folder of shared trained models, where the history of a training is until it is finished.
-
     Raises:
         MissingDependencyError: if TensorBoard is not installed.
     """
@@ -49,14 +43,15 @@ class TensorBoard(ExperimentProgress):
         """Write the numbers of an epoch."""
         written = self._written.get(trial)
         if written is None or written[-1]["epoch"] != row["epoch"] - 1:
-            self._rewrite(trial, [earlier for earlier in self._history(trial) if earlier["epoch"] < row["epoch"]])
+            rows = self._results.history(trial, self._results.training_folder(trial, self._model_cache))
+            self._rewrite(trial, [earlier for earlier in rows if earlier["epoch"] < row["epoch"]])
         self._write(trial, row)
         self._writers[trial].flush()
 
     def finished(self, trial: Trial, accuracies: dict[str, float]) -> None:
         """Write the accuracies and mark the events as complete."""
         history = self._results.history(trial)
-        content = hashlib.blake2b(json.dumps([history, accuracies]).encode(), digest_size=16).hexdigest()
+        content = fingerprint([history, accuracies])
         complete = self._folder(trial) / COMPLETE
         if complete.exists() and complete.read_text() == content:
             return
@@ -74,14 +69,6 @@ class TensorBoard(ExperimentProgress):
 
     def _folder(self, trial: Trial) -> Path:
         return self._results.folder / FOLDER / str(trial)
-
-    def _history(self, trial: Trial) -> list[Row]:
-        """Return the rows of a running training from the folder where it runs, see `model_cache.training_folder`."""
-        run_folder = self._results.run_folder(trial)
-        if self._model_cache is None or any((run_folder / name).exists() for name in (FINISHED, UNFINISHED)):
-            return self._results.history(trial)
-        shared = self._model_cache / self._results.spec.recipe(trial.model, trial.train_seed)
-        return self._results.history(trial, shared)
 
     def _rewrite(self, trial: Trial, history: list[Row]) -> None:
         self._close(trial)

@@ -15,7 +15,7 @@ from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.evaluation.prediction_check import check_prediction
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.target_runner import TargetRunner
-from aimc_robust.experiments.results.evaluation_tables import group_by_device
+from aimc_robust.experiments.results.evaluation import group_by_device
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.io.atomic import Row
 from aimc_robust.parallel.process_pool import use_threads

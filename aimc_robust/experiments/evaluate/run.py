@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,15 @@ import torch
 from torch import nn
 
 from aimc_robust.data.dataset import DataSet
-from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ExperimentSize
 from aimc_robust.experiments.evaluate.explain import attribute_models, predict_models
-from aimc_robust.experiments.execution.dry_run import dry_run_targets
+from aimc_robust.experiments.execution.dry_run import dry_run_metrics, dry_run_targets
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.environment import describe_environment
-from aimc_robust.experiments.results.evaluation import NOTES, EvaluationResults
-from aimc_robust.experiments.results.evaluation_tables import write_tables
-from aimc_robust.experiments.results.locking import lock_folder
+from aimc_robust.experiments.results.evaluation import EvaluationResults
+from aimc_robust.experiments.results.files import NOTES, lock_folder
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.hardware.conversion.prepare import coverage
-from aimc_robust.metrics import Metric, measure
 from aimc_robust.statistics.two_stage_sampling import cap_note
 from aimc_robust.targets.target import DeployableTarget, DigitalTarget
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
@@ -39,7 +37,6 @@ def evaluate_models(
     *,
     jobs: int | None = None,
     batch_size: int = EVALUATION_BATCH_SIZE,
-    metrics: Mapping[str, Metric] | None = None,
     attribution_chips: int | None = None,
     prediction_chips: int | None = None,
     progress: ExperimentProgress | None = None,
@@ -60,19 +57,20 @@ def evaluate_models(
         ResultsError: if the folder holds other results, is locked, or is not writable.
         WorkerError: if a worker process fails.
     """
-    progress, metrics = progress or ExperimentProgress(), metrics or {}
+    progress = progress or ExperimentProgress()
     targets = spec.build_targets()
     analog_part = coverage(networks[0], data.example).summary()
     dry_run_warnings = _dry_run(networks[0], data, targets)
-    if metrics:  # on all images: some metrics need every class
-        measure(networks[0].eval(), data.batches("test", batch_size), metrics)
+    dry_run_metrics(spec.metrics, networks[0], data)
     with lock_folder(folder), warnings.catch_warnings():
         for text in dry_run_warnings:  # once is enough
             warnings.filterwarnings("ignore", message=re.escape(text))
         results = EvaluationResults.create(folder, spec)
         results.record_environment(_environment(jobs))
         results.record_coverage(analog_part)
-        progress.started(trials=len(networks), targets=len(targets), coverage=analog_part, pilot=results.pilot)
+        progress.started(
+            ExperimentSize(trials=len(networks), targets=len(targets), coverage=analog_part, pilot=results.pilot)
+        )
         remarks: list[str] = []
 
         def remark(texts: Sequence[str]) -> None:  # shown at once, and stored for the report
@@ -91,7 +89,6 @@ def evaluate_models(
                 batch_size=batch_size,
                 jobs=jobs,
                 precision=spec.precision,
-                metrics=metrics,
             )
             for trial, network in zip(spec.trials, networks, strict=True)
         ]
@@ -106,14 +103,14 @@ def evaluate_models(
                     note = cap_note(list(accuracies), spec.precision)
                     remark([f"{runner.trial} on {target.name}: {note} (more --chips)."] if note else [])
             progress.finished(runner.trial, means)
-        write_tables(results)
+        results.write_tables()
         firsts = {runner.trial.model: runner for runner in reversed(runners)}  # the first of each label
         explained = [runner for runner in runners if runner is firsts[runner.trial.model]]
         if attribution_chips is not None:
             remark(attribute_models(explained, attribution_chips, progress))
         if prediction_chips is not None:
             remark(predict_models(explained, prediction_chips, progress))
-        write_tables(results)
+        results.write_tables()
     return results
 
 
@@ -135,7 +132,7 @@ def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget
     extremes = torch.stack(data.test[1].aminmax())  # the labels that may exceed the outputs
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dry_run_targets(targets, model, data.example, extremes)
+        dry_run_targets(targets, model, (data.example, extremes))
     return list(dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning))
 
 

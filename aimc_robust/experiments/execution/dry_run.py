@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from aimc_robust.analysis.landscape import filter_directions
+from aimc_robust.data.batches import Batches
+from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import AimcError, DivergenceError, InputError
-from aimc_robust.evaluation.monte_carlo import evaluate_chips
-from aimc_robust.experiments.execution.target_runner import condition_of
+from aimc_robust.evaluation.monte_carlo import ChipEvaluation, chip_evaluation
 from aimc_robust.experiments.execution.trial_runner import TrialRunner, out_of_memory_as_divergence
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.conversion.prepare import coverage
+from aimc_robust.metrics import Batch, evaluate_metric, load_metrics
 from aimc_robust.models.registry import ModelSpec, build_model
 from aimc_robust.targets.target import CrossbarTarget, Target
 from aimc_robust.training.fabric import Machine, check_even_split
@@ -26,10 +30,6 @@ IMAGES = 8
 def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> tuple[list[str], dict[str, str]]:
     """Load the data and build, program and evaluate the untrained network of each trial, each combination once.
 
-    Args:
-        runner: Loads the data.
-        trials: The trials.
-
     Returns:
         Which part of each network is analog: a sentence, or one per network with its name. And why methods cannot run,
         by label: their networks do not fit in memory. The others may.
@@ -38,23 +38,22 @@ def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> tuple[list[str], di
         AimcError: what training or evaluation would raise later for this spec and machine.
     """
     spec = runner.results.spec
-    outcomes: list[tuple[DataSpec, ModelSpec, str | None, str]] = []  # with why it failed, and its coverage
+    reasons: dict[str, str | None] = {}  # network and images -> why it does not fit
+    lines: list[tuple[ModelSpec, str]] = []
     failures: dict[str, str] = {}
     for label in dict.fromkeys(trial.model for trial in trials):
         _check_batch_size(spec, label, runner.machine)
         data_spec, model_spec = spec.data_of(label), spec.model_of(label)
-        known = [reason for data, model, reason, _ in outcomes if (data, model) == (data_spec, model_spec)]
-        reason, line = known[0] if known else None, ""
-        if not known:
+        key = f"{data_spec.model_dump_json()} {model_spec.model_dump_json()}"
+        if key not in reasons:
+            reasons[key] = None
             try:
                 with out_of_memory_as_divergence():
-                    line = _dry_run_network(runner, data_spec, model_spec)
+                    lines.append((model_spec, _dry_run_network(runner, data_spec, model_spec)))
             except DivergenceError as error:
-                reason = str(error)
-            outcomes.append((data_spec, model_spec, reason, line))
-        if reason is not None:
+                reasons[key] = str(error)
+        if (reason := reasons[key]) is not None:
             failures[label] = reason
-    lines = [(model_spec, line) for _, model_spec, reason, line in outcomes if reason is None]
     if len({model_spec.model_dump_json() for model_spec, _ in lines}) > 1:
         return [f"{model_spec.name}: {line}" for model_spec, line in lines], failures
     return [line for _, line in lines[:1]], failures
@@ -65,11 +64,9 @@ def _dry_run_network(runner: TrialRunner, data_spec: DataSpec, model_spec: Model
     spec, data = runner.results.spec, runner.data(data_spec)
     runner.images(data_spec)  # raises for an augmentation that does not fit the images
     model = build_model(model_spec, data, seed=spec.train_seeds[0])
-    inputs, labels = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
-    dry_run_targets(spec.build_targets(), model, inputs, labels)
-    for landscape in spec.landscapes:
-        step = landscape.grid.step(filter_directions(model, seed=0), 0)
-        list(evaluate_chips(model, [(inputs, labels)], step, chips=[0]))
+    batch = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
+    dry_run_targets([*spec.build_targets(), *spec.landscapes], model, batch)
+    dry_run_metrics(spec.metrics, model, data)
     return coverage(model, data.example[:1]).summary()
 
 
@@ -82,11 +79,28 @@ def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> Non
         raise InputError(f"methods.{label}: {error}") from None
 
 
-def dry_run_targets(targets: Iterable[Target], model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
-    """Evaluate the model on one chip of every target, calibrated on `inputs` (N, ...)."""
-    batches = [(inputs, labels)]
+def dry_run_targets(targets: Iterable[Target | LandscapeSpec], model: nn.Module, batch: Batch) -> None:
+    """Evaluate the model on one chip of every target, or one point of a landscape, calibrated on `batch`."""
     for target in targets:
-        condition, deployment = condition_of(target, model, batches), None
-        if isinstance(target, CrossbarTarget):
-            deployment = calibrate_deployment(model, target.crossbar, target.deployment, [inputs])
-        list(evaluate_chips(model, batches, condition, chips=[0], time_s=target.time_s, deployment=deployment))
+        dry_run_chip(target, model, [batch], batch)(0)
+
+
+def dry_run_chip(target: Target | LandscapeSpec, model: nn.Module, batches: Batches, example: Batch) -> ChipEvaluation:
+    """Return what measures an untrained model on any chip of a target, calibrated on the inputs of `example`."""
+    if isinstance(target, LandscapeSpec):
+        return chip_evaluation(model, batches, target.grid.step(filter_directions(model, seed=0), 0))
+    deployment = None
+    if isinstance(target, CrossbarTarget):
+        deployment = calibrate_deployment(model, target.crossbar, target.deployment, [example[0]])
+    condition = target.condition_for(model, [example])
+    return chip_evaluation(model, batches, condition, time_s=target.time_s, deployment=deployment)
+
+
+def dry_run_metrics(names: Sequence[str], model: nn.Module, data: DataSet) -> None:
+    """Call each metric with outputs of a few images, repeated, and all test labels: some metrics need every class."""
+    labels = data.test[1]
+    with torch.inference_mode():
+        outputs = model.eval()(data.example)
+    outputs = outputs.repeat(-(-len(labels) // len(outputs)), 1)[: len(labels)]
+    for column, metric in load_metrics(names).items():
+        evaluate_metric(column, metric, outputs, labels)

@@ -13,7 +13,7 @@ from aimc_robust.errors import CheckpointError, ResultsError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import atomic_link
-from aimc_robust.training.resumption import FINISHED, UNFINISHED, read_history, restore_history, selection_file
+from aimc_robust.training.resumption import FINISHED, read_history, restore_history, selection_file
 
 LOCK_TIMEOUT_S = 2.0  # a lock that is held for longer belongs to a running training
 
@@ -26,24 +26,17 @@ def training_folder(
 
     A finished training is linked into the run folder too (or copied, if the disk has no hard links), so that the
     results are complete without the cache. A training that was started in the run folder continues there. If another
-    comparison trains the same recipe, this one waits for it.
-
-    Args:
-        results: The results folder.
-        trial: The trial.
-        model_cache: The folder of shared models, or None.
-        writes: Whether this process is the one that writes.
+    comparison trains the same recipe, this one waits for it. Only the process that `writes` links and locks.
 
     Raises:
         ResultsError: if the cache is not writable.
         CheckpointError: if the cached model belongs to other images or another version.
     """
-    run_folder = results.run_folder(trial)
-    if model_cache is None or (run_folder / FINISHED).exists() or (run_folder / UNFINISHED).exists():
-        run_folder.mkdir(parents=True, exist_ok=True)
+    run_folder, shared = results.run_folder(trial), results.training_folder(trial, model_cache)
+    run_folder.mkdir(parents=True, exist_ok=True)
+    if shared == run_folder:
         yield run_folder
         return
-    shared = model_cache / results.spec.recipe(trial.model, trial.train_seed)
     try:
         shared.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -51,7 +44,6 @@ def training_folder(
             f"the folder of shared models {model_cache} cannot be written ({error.strerror}); give --models another "
             "one."
         ) from None
-    run_folder.mkdir(parents=True, exist_ok=True)
     with _training_lock(shared) if writes else nullcontext():
         try:
             yield shared

@@ -2,60 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
+from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.dataset import CALIBRATION_BATCH, DataSet
 from aimc_robust.evaluation.evaluate import evaluate_until_precise
-from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
+from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
+from aimc_robust.experiments.results.files import LANDSCAPE
 from aimc_robust.experiments.results.folder import ResultsFolder
 from aimc_robust.experiments.results.origin import bind_weights, record_spec
-from aimc_robust.experiments.results.rows import evaluation_row
+from aimc_robust.experiments.results.rows import evaluation_row, finite
 from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.metrics import Batch, Measurement, Metric
+from aimc_robust.io.atomic import append_rows
+from aimc_robust.metrics import Batch, Measurement
 from aimc_robust.models.checkpoint import tensor_digest
-from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, RadiusTarget, Target
+from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DeployableTarget, DigitalTarget, Target
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
-
-ChipMeasurements = Iterator[tuple[int, Measurement]]
-"""(chip, what was measured on it)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetRunner:
-    """Evaluates one trained model under targets.
-
-    Attributes:
-        results: Receives the rows and the converter ranges.
-        trial: The model's name.
-        model: The trained model.
-        data: Its data set.
-        device: Device of the model.
-        batch_size: Images per batch.
-        jobs: Processes, as for `ar.evaluate`.
-        precision: Half-width [points] of the interval over chips at which to stop; None: all chips.
-        metrics: Name -> further metric.
-        top5: Whether rows have the top-5 accuracy.
-    """
+    """Evaluates one trained model under targets, and stores rows and converter ranges in `results`."""
 
     results: ResultsFolder[Any]
     trial: Trial
     model: nn.Module
     data: DataSet
-    device: torch.device | str = "cpu"
+    device: torch.device | str = "cpu"  # of the model
     batch_size: int = EVALUATION_BATCH_SIZE
-    jobs: int | None = None
-    precision: float | None = None
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
-    top5: bool = True
+    jobs: int | None = None  # as for `ar.evaluate`
+    precision: float | None = None  # half-width [points] of the interval over chips at which to stop; None: all chips
 
     @cached_property
     def _accuracies(self) -> dict[str, dict[int, float]]:
@@ -71,20 +58,11 @@ class TargetRunner:
         return {chip: value for chip, value in self._accuracies.get(target.name, {}).items() if chip < chips}
 
     def run(self, target: Target, progress: ExperimentProgress) -> list[float]:
-        """Measure the chips of a target that have no row, and append a row as each is done.
-
-        Args:
-            target: The target.
-            progress: Callbacks.
-
-        Returns:
-            Accuracies of all chips [percent].
-        """
-        self.bind(target.name, has_rows=target.name in self._accuracies)
+        """Measure the chips of a target that have no row, append a row as each is done; return all accuracies."""
+        self._bind(target.name, has_rows=target.name in self._accuracies)
         chips = target.chips(self.results.spec.chips)
         progress.evaluating(self.trial, target.name, done=len(self.accuracies(target)), chips=chips)
         for chip, measured in self._measure(target):
-            measured = measured if self.top5 else measured._replace(top5=None)
             self.results.add_evaluations(self.trial, [evaluation_row(self.trial, target, chip, measured)])
             self._accuracies.setdefault(target.name, {})[chip] = measured.accuracy
             progress.chip(self.trial, target.name, list(self.accuracies(target).values()))
@@ -92,7 +70,22 @@ class TargetRunner:
         progress.evaluated(self.trial, target.name, accuracies)
         return accuracies
 
-    def bind(self, name: str, *, has_rows: bool) -> None:
+    def run_landscape(self, landscape: LandscapeSpec, points: Sequence[int], progress: ExperimentProgress) -> None:
+        """Measure points around the model, and append a row as each is done. The chip seed draws the directions."""
+        total, folder = landscape.grid.num_points, self.results.run_folder(self.trial)
+        self._bind(f"landscape {landscape.name}", has_rows=len(points) < total)
+        progress.evaluating(self.trial, landscape.name, done=total - len(points), chips=total)
+        directions = filter_directions(self.model, seed=self.results.spec.chip_seed)
+        accuracies = []
+        for point in points:
+            step = landscape.grid.step(directions, point)
+            for _, measured in evaluate_chips(self.model, self.batches(landscape), step, chips=[0]):
+                values = {"accuracy": measured.accuracy, "loss": measured.loss, "n": measured.n}
+                append_rows(folder / LANDSCAPE, [finite({"landscape": landscape.name, "point": point, **values})])
+                accuracies.append(measured.accuracy)
+                progress.chip(self.trial, landscape.name, accuracies)
+
+    def _bind(self, name: str, *, has_rows: bool) -> None:
         """Note that rows are of this spec and these weights, see `origin.bind_weights`."""
         run_folder = self.results.run_folder(self.trial)
         record_spec(run_folder, self.results.spec)
@@ -115,18 +108,23 @@ class TargetRunner:
                 self.results.save_ranges(self.trial, target.name, ranges)
         return replace(target.deployment, ranges=ranges, data=unlabelled)
 
-    def batches(self, target: Target) -> Iterable[Batch]:
+    def batches(self, target: Target | LandscapeSpec) -> Iterable[Batch]:
         """Return the labelled batches that a target is evaluated on."""
         return self.data.batches(target.split, self.batch_size, self.device)
 
-    def _measure(self, target: Target) -> ChipMeasurements:
+    def _training_batches(self) -> Iterable[Batch]:
+        return self.data.batches("training", CALIBRATION_BATCH, self.device)
+
+    def _measure(self, target: Target) -> Iterator[tuple[int, Measurement]]:
+        """Yield (chip, what is measured on it) of the chips without a row."""
         chips, known = target.chips(self.results.spec.chips), self.accuracies(target)
         if isinstance(target, AscentTarget):
             return self._measure_ascents(target, [chip for chip in range(chips) if chip not in known])
+        training = () if isinstance(target, DeployableTarget) else self._training_batches()
         return evaluate_until_precise(
             self.model,
             self.batches(target),
-            condition_of(target, self.model, ()),
+            target.condition_for(self.model, training),
             chips=chips,
             precision=None if isinstance(target, DigitalTarget) else self.precision,
             known=known,
@@ -134,27 +132,14 @@ class TargetRunner:
             time_s=target.time_s,
             deployment=self.deployment(target),
             jobs=self.jobs,
-            metrics=self.metrics,
+            metrics=self.results.spec.metrics,
         )
 
-    def _measure_ascents(self, target: AscentTarget, chips: list[int]) -> ChipMeasurements:
+    def _measure_ascents(self, target: AscentTarget, chips: list[int]) -> Iterator[tuple[int, Measurement]]:
         """Chip i is the step up the gradient of the i-th batch of training images, as SAM takes it."""
-        training_batches = self.data.batches("training", CALIBRATION_BATCH, self.device)
-        ascent_batches = [batch for _, batch in zip(range(max(chips, default=0) + 1), training_batches, strict=False)]
+        metrics = self.results.spec.metrics
+        ascent_batches = list(itertools.islice(self._training_batches(), max(chips, default=0) + 1))
         for chip in chips:
-            step = condition_of(target, self.model, ascent_batches[chip % len(ascent_batches) :])
-            for _, measured in evaluate_chips(self.model, self.batches(target), step, chips=[0]):
+            step = target.condition_for(self.model, ascent_batches[chip % len(ascent_batches) :])
+            for _, measured in evaluate_chips(self.model, self.batches(target), step, chips=[0], metrics=metrics):
                 yield chip, measured
-
-
-def condition_of(target: Target, model: nn.Module, batches: Iterable[Batch]) -> Condition:
-    """Return what a model is evaluated under.
-
-    Args:
-        target: The target.
-        model: The trained model, which decides the scale of a noise of given length.
-        batches: Training batches; the gradient of the first one directs an ascent.
-    """
-    if isinstance(target, AscentTarget):
-        return target.step(model, next(iter(batches)))
-    return target.noise(model) if isinstance(target, RadiusTarget) else target.condition

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from torch import nn
@@ -17,18 +18,18 @@ from aimc_robust.data.spec import DataSpec
 from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import DivergenceError, is_out_of_memory
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
-from aimc_robust.experiments.execution.landscape_evaluation import evaluate_landscape
 from aimc_robust.experiments.execution.model_cache import training_folder
-from aimc_robust.experiments.execution.run_context import RunContext
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.origin import record_spec
 from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.models.registry import build_model
 from aimc_robust.targets.target import Target
 from aimc_robust.training.config import Precision
 from aimc_robust.training.epoch import loss_function
+from aimc_robust.training.fabric import Machine
 from aimc_robust.training.loop import train
 from aimc_robust.training.resumption import load_selection
 
@@ -40,15 +41,19 @@ MAX_DATA_SETS = 2  # that are kept in memory
 Value = TypeVar("Value")
 
 
+@dataclass(frozen=True)
+class RunContext:
+    """What any process needs to run trials of one comparison, see `compare`."""
+
+    folder: Path  # it must hold the spec
+    data_folder: Path
+    model_cache: Path | None = None
+    machine: Machine = field(default_factory=Machine)
+    retry_failed: bool = False
+
+
 def run_trial(context: RunContext, trial: Trial, progress: ExperimentProgress) -> str | None:
-    """Train and evaluate one trial, skipping what is done.
-
-    Data and spec are kept in memory for the next call with the same context.
-
-    Args:
-        context: The comparison.
-        trial: The trial.
-        progress: Callbacks.
+    """Train and evaluate one trial, skipping what is done; data and spec are kept for the next call.
 
     Returns:
         None, or why the trial failed. Divergence and out-of-memory errors are recorded and returned as the reason; any
@@ -78,10 +83,6 @@ class TrialRunner:
     """Run the trials of one comparison on one machine.
 
     With several processes all of them train; only the first one reads and writes rows, and evaluates.
-
-    Attributes:
-        results: The results folder.
-        context: The comparison.
     """
 
     results: ComparisonResults
@@ -114,11 +115,7 @@ class TrialRunner:
         return data
 
     def images(self, spec: DataSpec) -> TrainingSet:
-        """Return the training images of a data set with augmentation; the last ones are kept in memory.
-
-        Raises:
-            InputError: if the augmentation does not fit the images.
-        """
+        """Return the training images of a data set with augmentation; the last ones are kept in memory."""
         if self._images is None or self._images[0] != spec:
             self._images = None  # free the memory of the previous images first
             self._images = spec, self.data(spec).training_images(spec.build_augmentation())
@@ -145,7 +142,9 @@ class TrialRunner:
 
     def run(self, trial: Trial, progress: ExperimentProgress) -> str | None:
         """Train and evaluate a trial, see `run_trial`."""
-        reason = self._known_failure(trial)
+        if self.writes and self.context.retry_failed:
+            self.results.clear_failure(trial)
+        reason = self.broadcast(self.results.failure(trial) if self.writes else None)
         if reason is None:
             try:
                 with out_of_memory_as_divergence():
@@ -161,32 +160,17 @@ class TrialRunner:
         progress.failed(trial, reason)
         return reason
 
-    def _known_failure(self, trial: Trial) -> str | None:
-        """Return why a trial failed earlier, or None; the same in every process."""
-        reason = None
-        if self.writes:
-            if self.context.retry_failed:
-                self.results.clear_failure(trial)
-            reason = self.results.failure(trial)
-        return self.broadcast(reason)
-
     def _train_and_evaluate(self, trial: Trial, progress: ExperimentProgress) -> None:
         model = self._train(trial, progress)
         if not self.writes:
             return
         results, spec = self.results, self.results.spec
         config = spec.config_of(trial.model)
-        device = self.fabric(config.precision).device
-        runner = TargetRunner(
-            results=results,
-            trial=trial,
-            model=model.to(device),
-            data=self.data(spec.data_of(trial.model)),
-            device=device,
-            top5=spec.top5,
-        )
+        device, data = self.fabric(config.precision).device, self.data(spec.data_of(trial.model))
+        model = model.to(device)
+        runner = TargetRunner(results=results, trial=trial, model=model, data=data, device=device)
         loaded = 0  # the selection that training returns
-        missing = results.missing_chips(trial) | results.missing_points(trial)
+        missing = results.missing(trial)
         measured: list[Target | LandscapeSpec] = [*results.targets, *spec.landscapes]
         for target in measured:
             if target.name not in missing:
@@ -196,9 +180,7 @@ class TrialRunner:
                 load_selection(results.run_folder(trial), model, config.selections, loaded)
                 runner = replace(runner)  # what it keeps belongs to the weights
             if isinstance(target, LandscapeSpec):
-                has_points = len(missing[target.name]) < target.grid.num_points
-                runner.bind(f"landscape {target.name}", has_rows=has_points)
-                evaluate_landscape(results, trial, model, runner.data, target, missing[target.name])
+                runner.run_landscape(target, missing[target.name], progress)
             else:
                 runner.run(target, progress)
 
@@ -221,17 +203,17 @@ class TrialRunner:
                 folder=folder,
                 data_id=data.id,
                 on_epoch=lambda row: progress.epoch(trial, row),
-                probe=self._diagnostics(data, label),
+                probe=build_probe(spec, label, data),  # of test images too; it influences nothing
                 fabric=None if finished else self.fabric(config.precision),
             ).model
 
-    def _diagnostics(self, data: DataSet, label: str) -> Diagnostics | None:
-        """Return the spec's diagnostics. They use test images, and influence nothing."""
-        config = self.results.spec.build_diagnostics()
-        if config is None:
-            return None
-        loss_fn = loss_function(self.results.spec.config_of(label))
-        return Diagnostics(config, training=data.split("training"), test=data.test, loss_fn=loss_fn)
+
+def build_probe(spec: ComparisonSpec, label: str, data: DataSet) -> Diagnostics | None:
+    """Return the diagnostics of the method `label`, or None."""
+    config, loss_fn = spec.build_diagnostics(), loss_function(spec.config_of(label))
+    if config is None:
+        return None
+    return Diagnostics(config, training=data.split("training"), test=data.test, loss_fn=loss_fn)
 
 
 @contextmanager

@@ -1,248 +1,204 @@
-"""Measure what the work of a comparison costs on this machine: each kind of update and chip is timed once."""
+"""Measure what the work of a comparison costs on this machine: each kind of epoch and chip is timed once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import copy
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from statistics import median
+from typing import Any
 
 import torch
 from torch import nn
 
-from aimc_robust.analysis.diagnostics import Diagnostics
+from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import DataSet
+from aimc_robust.data.lazy import LabelledImages, select_images
 from aimc_robust.data.loading import load_data
-from aimc_robust.errors import AimcError
-from aimc_robust.experiments.planning.steps import chip_steps, repeat
-from aimc_robust.experiments.planning.timer import Cost, affordable_batch, median_s, torch_threads
-from aimc_robust.experiments.planning.workload import method_kind, target_kind
+from aimc_robust.experiments.execution.dry_run import dry_run_chip
+from aimc_robust.experiments.execution.trial_runner import build_probe
+from aimc_robust.experiments.planning.remaining import Speeds
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
-from aimc_robust.metrics import Batch
 from aimc_robust.models.registry import build_model
-from aimc_robust.targets.target import Target
-from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE, loss_function, train_epoch, validate
+from aimc_robust.targets.target import CrossbarTarget, NoiseTarget, Target
+from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 from aimc_robust.training.fabric import Machine
+from aimc_robust.training.loop import train
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP
 
-# Numbers of images of the two measurements that separate fixed costs from costs per image.
-FEW, MANY = 16, EVALUATION_BATCH_SIZE
-UPDATES = 5  # timed together
-GPU_FEW, GPU_MANY = EVALUATION_BATCH_SIZE, 4 * EVALUATION_BATCH_SIZE  # fewer would not keep a GPU busy
-
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class TrialCost:
-    """What one model costs.
-
-    Attributes:
-        epoch_s: Time of an epoch with its validation and diagnostics [s].
-        chip_s: Target or landscape -> time of a chip or point [s].
-        weights_bytes: Size of the model's state.
-    """
-
-    epoch_s: float
-    chip_s: dict[str, float]
-    weights_bytes: int
+FEW = 16  # images of the first of two measurements, which separate the fixed cost of a chip from that of its images
+UPDATES = 10  # of the epochs that are timed
+# One warm-up, then at least MIN_REPETITIONS, and further ones until ENOUGH_S have passed; the median is used.
+MIN_REPETITIONS, MAX_REPETITIONS, ENOUGH_S = 3, 25, 0.3
+MAX_WAIT_S = 8.0  # for all repetitions; work that takes longer is timed on fewer images, and scaled
 
 
+@dataclass
 class CostModel:
-    """Time each kind of work of a spec once, on untrained weights, whose values cost the same.
+    """Times each kind of epoch and chip of a spec once, on untrained weights, whose values cost the same."""
 
-    Two updates are of one kind if network, images, recipe and method are equal; two chips if network, images and kind
-    of target are.
+    spec: ComparisonSpec
+    data_folder: Path
+    machine: Machine
+    on_status: Callable[[str], None]  # called with a line about each measurement before it starts
+    speeds: Speeds = field(default_factory=Speeds)
+    weights_bytes: dict[str, int] = field(default_factory=dict)  # label -> size of the model's state
+    measured: list[str] = field(default_factory=list)  # as text
+    _cache: dict[str, Any] = field(default_factory=dict)
 
-    Args:
-        spec: The spec.
-        data_folder: Where relative data paths start.
-        machine: Where models would be trained.
-        threads: Threads of torch during the measurements; None: as many as this process has.
-        on_status: Called with a line about each measurement before it starts.
+    @property
+    def device(self) -> torch.device:
+        """Device of the models."""
+        accelerator = None if self.machine.device_name == "cpu" else torch.accelerator.current_accelerator()
+        return accelerator or torch.device("cpu")
 
-    Attributes:
-        lines: What was measured, as text.
-    """
-
-    def __init__(
-        self,
-        spec: ComparisonSpec,
-        *,
-        data_folder: Path,
-        machine: Machine,
-        threads: int | None = None,
-        on_status: Callable[[str], None] = lambda line: None,
-    ) -> None:
-        self.spec, self.data_folder, self.threads, self.on_status = spec, data_folder, threads, on_status
-        accelerator = None if machine.device_name == "cpu" else torch.accelerator.current_accelerator()
-        self.device = accelerator or torch.device("cpu")
-        self.lines: list[str] = []
-        self._cache: dict[str, object] = {}
-
-    def cost(self, label: str, targets: Sequence[Target | LandscapeSpec]) -> TrialCost:
-        """Return the cost of a model of the method `label`, and of a chip (or point) of each of `targets`.
+    def measure(self, label: str, targets: Collection[str]) -> None:
+        """Measure an epoch of the method `label`, and a chip or point of each target or landscape; none: nothing.
 
         Raises:
-            AimcError: what loading its data or building its network raises; again at every call.
+            AimcError: what loading its data or building its network raises.
         """
-        with torch_threads(self.threads):
-            data_key = self.spec.data_of(label).model_dump_json()
-            network_key = f"{data_key} {self.spec.model_of(label).model_dump_json()}"
-            data = self._cached(f"data {data_key}", lambda: self._load_data(label))
-            model = self._cached(f"model {network_key}", lambda: self._build_model(label, data))
-            epoch_s = self._epoch_s(label, network_key, model, data)
-            name = self.spec.model_of(label).name
-            chip_s = {}
-            for target in targets:
-                kind = target_kind(target)
-                cost = self._cached(
-                    f"chip {network_key} {kind}",
-                    partial(self._time_chip, target, model, data, f"{name} on {kind}"),
-                )
-                chip_s[target.name] = cost.of(_count(data.split(target.split)))
-        return TrialCost(epoch_s, chip_s, sum(v.numel() * v.element_size() for v in model.state_dict().values()))
-
-    def _epoch_s(self, label: str, network_key: str, model: nn.Module, data: DataSet) -> float:
-        """Return the time of an epoch: updates, validation and diagnostics [s]."""
-        name, config = self.spec.model_of(label).name, self.spec.config_of(label)
-        kind = method_kind(self.spec.method(label, seed=0))
-        recipe = (config.batch_size, config.precision, config.channels_last, config.compile, config.optimizer)
-        update_s = self._cached(
-            f"update {network_key} {recipe} {kind}", lambda: self._time_update(label, model, data, f"{name}, {kind}")
+        if not targets:
+            return
+        spec, data_spec, network = self.spec, self.spec.data_of(label), self.spec.model_of(label)
+        data_key = data_spec.model_dump_json()
+        key = f"{data_key} {network.model_dump_json()}"
+        load = partial(load_data, data_spec, data_seed=spec.data_seed, folder=self.data_folder)
+        data: DataSet = self._once(data_key, f"loading {data_spec.name}", load)
+        build = partial(build_model, network, data, seed=spec.train_seeds[0])
+        model = self._once(key, f"building {network.name}", lambda: build().to(self.device))
+        self.weights_bytes[label] = sum(v.numel() * v.element_size() for v in model.state_dict().values())
+        method, config = replace(spec.method(label, seed=0), ramp=CONSTANT_RAMP), spec.config_of(label)
+        kind = f"{network.name}, {method_kind(method)}"
+        self.speeds.epoch_s[label] = self._once(
+            f"{key} {kind} {replace(config, lr=0.0)}",
+            f"timing an epoch: {kind}",
+            lambda: self._epoch_s(label, kind, model, method, data),
         )
-        validation = self._cached(
-            f"validation {network_key} {config.early_stopping}",
-            lambda: self._time_validation(label, model, data, name),
-        )
-        updates = config.updates_per_epoch(_count(data.split("training")))
-        diagnostics_s = self._cached(
-            f"diagnostics {network_key} {kind}", lambda: self._time_diagnostics(label, model, data)
-        )
-        return updates * update_s + validation.of(_count(data.split("validation"))) + diagnostics_s
-
-    def _cached(self, key: str, compute: Callable[[], Value]) -> Value:
-        """Return the value of `key`, computed at first use; an AimcError is cached too, and raised again."""
-        if key not in self._cache:
-            try:
-                self._cache[key] = compute()
-            except AimcError as error:
-                self._cache[key] = error
-        value = self._cache[key]
-        if isinstance(value, AimcError):
-            raise value
-        return value  # type: ignore[return-value]  # a key always has one type of value
-
-    def _load_data(self, label: str) -> DataSet:
-        self.on_status(f"loading {self.spec.data_of(label).name}")
-        return load_data(self.spec.data_of(label), data_seed=self.spec.data_seed, folder=self.data_folder)
-
-    def _build_model(self, label: str, data: DataSet) -> nn.Module:
-        return build_model(self.spec.model_of(label), data, seed=self.spec.train_seeds[0]).to(self.device)
-
-    def _time_update(self, label: str, model: nn.Module, data: DataSet, description: str) -> float:
-        """Return the time of an update, with the creation of its batches [s]."""
-        self.on_status(f"timing a training step: {description}")
-        config = self.spec.config_of(label)
-        images = data.training_images(self.spec.data_of(label).build_augmentation()).to(self.device)
-        method = _at_full_strength(self.spec.method(label, seed=0))
-        if config.channels_last:
-            model.to(memory_format=torch.channels_last)
-        trained = torch.compile(model) if config.compile else model
-        assert isinstance(trained, nn.Module)
-        optimizer = config.base_optimizer(model)
-
-        updates = min(UPDATES, config.updates_per_epoch(len(images)))
-
-        def seconds(batch_size: int) -> float:
-            step = partial(
-                train_epoch,
-                trained,
-                method,
-                replace(config, batch_size=batch_size),
-                optimizer,
-                images,
-                train_seed=0,
-                epoch=1,
-                autocast=lambda: torch.autocast(
-                    self.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"
-                ),
-                max_updates=updates,
+        measured: list[Target | LandscapeSpec] = [*spec.build_targets(), *spec.landscapes]
+        for target in (target for target in measured if target.name in targets):
+            kind, labelled = f"{network.name} on {target_kind(target)}", data.split(target.split)
+            self.speeds.chip_s[label, target.name] = self._once(
+                f"{key} {kind} {target.split}",
+                f"timing a chip: {kind}",
+                partial(self._chip_s, kind, model, target, labelled),
             )
-            return self._median_s(repeat(step)) / updates
 
-        initial_state = {name: value.clone() for name, value in model.state_dict().items()}
-        full_size = size = min(config.batch_size, len(images))
-        if not config.compile:  # which would compile anew for each size
-            few = min(FEW, size)
-            size = affordable_batch(updates * seconds(few), few, size)
-        update_s = seconds(size) * full_size / size
-        model.load_state_dict(initial_state)
-        scaled = f" (timed on {size}, scaled)" if size < full_size else ""
-        self._note(f"{description}: {update_s:.2g} s for an update of {full_size} images{scaled}")
-        return update_s
+    def _epoch_s(self, label: str, kind: str, model: nn.Module, method: Method, data: DataSet) -> float:
+        """Return the time of an epoch with its validation and diagnostics [s], timed on a part of the images."""
+        config, images = self.spec.config_of(label), len(data.split("training")[1])
+        updates = config.updates_per_epoch(images)
+        update_s = self._updates_s(label, model, method, data, 1)
+        timed = affordable_batch(update_s, 1, min(UPDATES, updates))
+        if timed > 1:
+            update_s = self._updates_s(label, model, method, data, timed) / timed
+        probe = build_probe(self.spec, label, data)
+        epoch_s = updates * update_s + (median_s(partial(probe, model, method, 1), self.device) if probe else 0.0)
+        self.measured.append(f"{kind}: {epoch_s:.2g} s for an epoch ({timed} of {updates} updates timed)")
+        return epoch_s
 
-    def _time_validation(self, label: str, model: nn.Module, data: DataSet, name: str) -> Cost:
-        self.on_status(f"timing a validation: {name}")
-        stopping = self.spec.config_of(label).early_stopping
-        cost = self._fit_cost(data, lambda batch: repeat(lambda: validate(model, stopping, batch, 0)))
-        self._note(f"{name}: {cost.of(1000):.2g} s to validate 1000 images after an epoch")
-        return cost
-
-    def _time_chip(self, target: Target | LandscapeSpec, model: nn.Module, data: DataSet, description: str) -> Cost:
-        self.on_status(f"timing a chip: {description}")
-        model.eval()
-        example = self._batch(data, FEW)
-        cost = self._fit_cost(data, lambda batch: chip_steps(model, target, batch, example))
-        self._note(
-            f"{description}: {cost.fixed_s:.2g} s for a chip, and {1000 * cost.per_image_s:.2g} s for 1000 images"
+    def _updates_s(self, label: str, model: nn.Module, method: Method, data: DataSet, updates: int) -> float:
+        """Return the time of an epoch of so many updates, with as large a share of the validation images [s]."""
+        config = self.spec.config_of(label)
+        share = updates / config.updates_per_epoch(len(data.split("training")[1]))
+        part = replace(
+            data,
+            training=_first(data.split("training"), updates * config.batch_size),
+            validation=_first(data.split("validation"), round(share * len(data.split("validation")[1]))),
         )
-        return cost
+        history = train(
+            copy.deepcopy(model),
+            method,
+            replace(config, epochs=1 + MIN_REPETITIONS, lr=0.0, warmup_epochs=0.0),
+            training_set=part.training_images(self.spec.data_of(label).build_augmentation()),
+            validation_set=part.split("validation"),
+        ).history
+        return max(median(row["seconds"] for row in history[1:]), 1e-3)  # they are rounded to milliseconds
 
-    def _time_diagnostics(self, label: str, model: nn.Module, data: DataSet) -> float:
-        """Return the time of an epoch's diagnostics [s]; it is proportional to their images."""
-        config = self.spec.build_diagnostics()
-        if config is None:
-            return 0.0
-        self.on_status("timing the diagnostics")
-        size = min(config.batch_size, 2 * FEW)
-        batch = self._batch(data, size)
-        diagnostics = Diagnostics(
-            replace(config, images=size, batch_size=size),
-            training=batch,
-            test=batch,
-            loss_fn=loss_function(self.spec.config_of(label)),
-        )
-        method = _at_full_strength(self.spec.method(label, seed=0))
-        seconds = self._median_s(repeat(lambda: diagnostics(model, method, 1))) * config.images / size
-        self._note(f"{self.spec.model_of(label).name}: {seconds:.2g} s of diagnostics after an epoch")
-        return seconds
+    def _chip_s(self, kind: str, model: nn.Module, target: Target | LandscapeSpec, labelled: LabelledImages) -> float:
+        """Return the time of a chip or point on all images, a linear function of their number [s]."""
+        images = len(labelled[1])
+        few, many = min(FEW, images), min(EVALUATION_BATCH_SIZE, images)
 
-    def _fit_cost(self, data: DataSet, steps: Callable[[Batch], Iterator[None]]) -> Cost:
-        """Time steps on batches of two sizes, and return the cost as a function of the images."""
-        few, many = (FEW, MANY) if self.device.type == "cpu" else (GPU_FEW, GPU_MANY)
-        small = self._batch(data, few)
-        small_s = self._median_s(steps(small))
-        large = self._batch(data, affordable_batch(small_s, few, many))
-        return Cost.from_two_points((len(small[1]), small_s), (len(large[1]), self._median_s(steps(large))))
+        def seconds(size: int) -> float:
+            inputs, labels = _first(labelled, size)
+            batches = split_batches((inputs.to(self.device), labels.to(self.device)), EVALUATION_BATCH_SIZE)
+            example = next(iter(split_batches((inputs.to(self.device), labels.to(self.device)), FEW)))
+            return median_s(partial(dry_run_chip(target, model.eval(), batches, example), 0), self.device)
 
-    def _batch(self, data: DataSet, images: int) -> Batch:
-        return next(iter(data.batches("test", images, self.device)))
+        few_s = seconds(few)
+        many = affordable_batch(few_s, few, many)
+        fixed_s, image_s = linear_cost((few, few_s), (many, few_s if many == few else seconds(many)))
+        chip_s = fixed_s + images * image_s
+        self.measured.append(f"{kind}: {chip_s:.2g} s for a chip of {images} images")
+        return chip_s
 
-    def _median_s(self, steps: Iterable[object]) -> float:
-        return median_s(steps, self.device)
-
-    def _note(self, line: str) -> None:
-        self.lines.append(line)
+    def _once(self, key: str, status: str, compute: Callable[[], Any]) -> Any:
+        if key not in self._cache:
+            self.on_status(status)
+            self._cache[key] = compute()
+        return self._cache[key]
 
 
-def _at_full_strength(method: Method) -> Method:
-    return replace(method, ramp=CONSTANT_RAMP)
+def _first(labelled: LabelledImages, count: int) -> LabelledImages:
+    """Return the first images and labels, at least one."""
+    indices = torch.arange(min(max(count, 1), len(labelled[1])))
+    return select_images(labelled[0], indices), labelled[1][indices]
 
 
-def _count(split: tuple[object, torch.Tensor]) -> int:
-    """Return the number of images of a split."""
-    return len(split[1])
+def linear_cost(first: tuple[int, float], second: tuple[int, float]) -> tuple[float, float]:
+    """Return fixed time and time per image [s] of the line through two measurements (images, seconds).
+
+    Neither is negative, whatever the clock's noise. The second measurement has at least as many images as the first.
+    """
+    (few, few_s), (many, many_s) = first, second
+    per_image_s = max(many_s - few_s, 0.0) / (many - few) if many > few else many_s / many
+    return max(few_s - few * per_image_s, 0.0), per_image_s
+
+
+def affordable_batch(seconds: float, images: int, requested: int) -> int:
+    """Return how many of the requested images can be timed within MAX_WAIT_S, if `images` of them take `seconds`."""
+    return min(requested, max(images, int(images * MAX_WAIT_S / (1 + MIN_REPETITIONS) / seconds)))
+
+
+def median_s(work: Callable[[], object], device: torch.device) -> float:
+    """Return the median time of work on a device [s], without its first time."""
+    work()
+    times: list[float] = []
+    while len(times) < MIN_REPETITIONS or (len(times) < MAX_REPETITIONS and sum(times) < ENOUGH_S):
+        began = _now(device)
+        work()
+        times.append(_now(device) - began)
+    return median(times)
+
+
+def _now(device: torch.device) -> float:
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+    return time.perf_counter()
+
+
+def method_kind(method: Method) -> str:
+    """Return what decides the time of an update as text: the passes, and what perturbs the weights."""
+    noise = getattr(method, "noise", None)
+    by_noise = "" if noise is None else f" by {type(noise).__name__}"
+    draws = f" of {method.draws} draws" if method.draws > 1 else ""
+    return f"{type(method).__name__}{by_noise} ({' and '.join(method.passes)} pass{draws})"
+
+
+def target_kind(target: Target | LandscapeSpec) -> str:
+    """Return what decides the time of a chip, or of a point of a landscape, as text."""
+    if isinstance(target, NoiseTarget):
+        return f"{type(target.noise).__name__} noise"
+    if not isinstance(target, CrossbarTarget):
+        return "plane" if isinstance(target, LandscapeSpec) else type(target).__name__.removesuffix("Target").lower()
+    crossbar, deployment = target.crossbar, target.deployment
+    arrays = f"arrays of {crossbar.arrays.rows or 'unlimited'} rows" if crossbar.computes_in_arrays else ""
+    drifting, sliced = "drifting" * bool(target.time_s), "sliced" * (crossbar.weights.mapping.banks > 1)
+    parts = [crossbar.device.cell.name, deployment.backend, *deployment.compensation, drifting, arrays, sliced]
+    return ", ".join(filter(None, parts))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import difference_table
+from aimc_robust.statistics.paired_difference import difference_table
 
 Judgement = Literal["confirmed", "refuted", "not settled"]
 
@@ -24,7 +24,7 @@ class Verdict:
         sentence: Why.
         best: Label with the highest mean; empty if every training failed.
         table: Proposal minus rival on the device [percentage points], a row per rival, with 95 % intervals and p values
-            corrected over the table (`statistics.difference_table`).
+            corrected over the table (`statistics.paired_difference`).
     """
 
     judgement: Judgement

@@ -24,13 +24,6 @@ def pack(folder: Path, out: Path) -> Path:
     Trained weights are left out. `aimc-robust report OUT` makes tables, figures and pages again. Equal rows give
     equal bytes.
 
-    Args:
-        folder: A folder that `compare` wrote, with its report.
-        out: The folder to write; created if it does not exist.
-
-    Returns:
-        The path of the archive.
-
     Raises:
         ResultsError: if `folder` does not exist, has no report or no rows, or `out` is in it.
     """
@@ -64,11 +57,7 @@ def check_not_packed(folder: Path, pending: Collection[object]) -> None:
 
 
 def unpack(folder: Path) -> None:
-    """Restore the rows of a packed results folder; without effect where they are in place.
-
-    Raises:
-        ResultsError: if the archive is damaged.
-    """
+    """Restore the rows of a packed results folder; without effect where they are in place."""
     source = folder / ARCHIVE
     if not source.is_file() or (folder / "question.json").exists():
         return

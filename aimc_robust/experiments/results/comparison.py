@@ -6,17 +6,19 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from aimc_robust.experiments.results.filenames import FAILURE, SPEC
+import pandas as pd
+import tomli_w
+
+from aimc_robust.experiments.results.files import FAILURE, QUESTION, SPEC, read_file
 from aimc_robust.experiments.results.folder import ResultsFolder
-from aimc_robust.experiments.results.landscape_rows import missing_points, read_points
+from aimc_robust.experiments.results.rows import missing_points, read_points
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.experiments.spec.loading import spec_from_dict
-from aimc_robust.io.atomic import Row, atomic_write, read_json
-from aimc_robust.io.csv_text import csv_text
-from aimc_robust.training.resumption import FINISHED, read_history
+from aimc_robust.io.atomic import Row, atomic_write
+from aimc_robust.training.resumption import FINISHED, UNFINISHED, read_history
 
 
 class ComparisonResults(ResultsFolder[ComparisonSpec]):
@@ -26,13 +28,13 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
     command: ClassVar[str] = "compare"
 
     @classmethod
-    def parse_spec(cls, stored: dict[str, Any], source: str) -> ComparisonSpec:
+    def parse_spec(cls, stored: dict[str, Any]) -> ComparisonSpec:
         """Validate a stored spec."""
-        return spec_from_dict(stored, source=source)
+        return spec_from_dict(stored, source=QUESTION)
 
-    def write_spec_text(self, text: str) -> None:
-        """Write the spec as TOML text, for readers."""
-        atomic_write(self.folder / SPEC, text)
+    def write_spec_text(self, text: str | None) -> None:
+        """Write the spec as TOML text, for readers; None: make it from the spec."""
+        atomic_write(self.folder / SPEC, text or tomli_w.dumps(self.spec.model_dump(mode="json", exclude_none=True)))
 
     @property
     def landscapes(self) -> dict[str, LandscapeSpec]:
@@ -41,24 +43,19 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
 
     # Rows of a trial ----------------------------------------------------------------------------------------------
 
-    def missing_chips(self, trial: Trial) -> dict[str, list[int]]:
-        """Return target -> chips that a trial has no row of; only targets that lack some."""
+    def missing(self, trial: Trial) -> dict[str, list[int]]:
+        """Return target or landscape -> chips or points that a trial has no row of, where it lacks some."""
         done = {(row["target"], row["chip"]) for row in self.evaluations(trial)}
+        points = read_points(self.run_folder(trial)) if self.spec.landscapes else []
         missing = {
             target.name: [chip for chip in range(target.chips(self.spec.chips)) if (target.name, chip) not in done]
             for target in self.targets
-        }
-        return {name: chips for name, chips in missing.items() if chips}
-
-    def missing_points(self, trial: Trial) -> dict[str, list[int]]:
-        """Return landscape -> points that a trial has no row of; only landscapes that lack some."""
-        rows = read_points(self.run_folder(trial)) if self.spec.landscapes else []
-        missing = {landscape.name: missing_points(rows, landscape) for landscape in self.spec.landscapes}
-        return {name: points for name, points in missing.items() if points}
+        } | {landscape.name: missing_points(points, landscape) for landscape in self.spec.landscapes}
+        return {name: numbers for name, numbers in missing.items() if numbers}
 
     def is_evaluated(self, trial: Trial) -> bool:
         """Return whether a trial has every row that the spec requires."""
-        return not self.missing_chips(trial) and not self.missing_points(trial)
+        return not self.missing(trial)
 
     def mean_accuracies(self, trial: Trial) -> dict[str, float]:
         """Return target -> mean accuracy over a trial's chips [percent]."""
@@ -67,22 +64,19 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
             accuracies.setdefault(row["target"], []).append(row["accuracy"])
         return {name: sum(values) / len(values) for name, values in accuracies.items()}
 
-    def is_trained(self, trial: Trial, folder: Path | None = None) -> bool:
-        """Return whether a trial's training is finished.
+    def training_folder(self, trial: Trial, model_cache: Path | None) -> Path:
+        """Return where a trial is trained: in the cache of models that comparisons share, unless it started here."""
+        run_folder = self.run_folder(trial)
+        if model_cache is None or any((run_folder / name).exists() for name in (FINISHED, UNFINISHED)):
+            return run_folder
+        return model_cache / self.spec.recipe(trial.model, trial.train_seed)
 
-        Args:
-            trial: The trial.
-            folder: Where it is trained, if not in its run folder.
-        """
+    def is_trained(self, trial: Trial, folder: Path | None = None) -> bool:
+        """Return whether a trial's training is finished, in `folder` if it is not trained in its run folder."""
         return ((folder or self.run_folder(trial)) / FINISHED).exists()
 
     def history(self, trial: Trial, folder: Path | None = None) -> list[Row]:
-        """Return a trial's training rows, one per epoch.
-
-        Args:
-            trial: The trial.
-            folder: Where it is trained, if not in its run folder.
-        """
+        """Return a trial's training rows, one per epoch, from `folder` if it is not trained in its run folder."""
         return read_history(folder or self.run_folder(trial))
 
     def histories(self) -> dict[Trial, list[Row]]:
@@ -99,17 +93,14 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
 
     def failure(self, trial: Trial) -> str | None:
         """Return why a trial failed, or None."""
-        stored = read_json(self.run_folder(trial) / FAILURE)
+        stored = read_file(self.run_folder(trial) / FAILURE)
         return None if stored is None else str(stored["reason"])
 
     def clear_failure(self, trial: Trial) -> None:
         """Delete the record of a failure, so that the trial can run again."""
         (self.run_folder(trial) / FAILURE).unlink(missing_ok=True)
 
-    # Tables -------------------------------------------------------------------------------------------------------
-
-    def write_tables(self) -> None:
-        """Write evaluations.csv and summary.csv, computed from the rows alone."""
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the tables, see `ResultsFolder.write_tables`."""
         frame = self.table()
-        atomic_write(self.folder / "evaluations.csv", csv_text(frame))
-        atomic_write(self.folder / "summary.csv", csv_text(summary_table(self.estimates(frame))))
+        return {"evaluations": frame, "summary": summary_table(self.estimates(frame))}

@@ -15,12 +15,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", 
 
 
 def describe_environment(machine: Machine, threads: int | None = None) -> dict[str, Any]:
-    """Return versions, git commit of the package (None outside a checkout), threads, device and processes.
-
-    Args:
-        machine: Where the models are trained.
-        threads: Threads of torch in the processes that compute; None: those of this process.
-    """
+    """Return versions, git commit (None outside a checkout), device, processes, and their threads; None: as here."""
     return {
         "aimc_robust": aimc_robust.__version__,
         "git_commit": _git_commit(),

@@ -12,16 +12,24 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import pandas as pd
 
-from aimc_robust.errors import InputError, ResultsError
-from aimc_robust.experiments.results.dict_diff import dict_differences
-from aimc_robust.experiments.results.filenames import COVERAGE, ENVIRONMENT, EVALUATIONS, QUESTION, RANGES
-from aimc_robust.experiments.results.origin import check_runs, has_rows
-from aimc_robust.experiments.results.rows import COLUMNS, finite
+from aimc_robust.errors import AimcError, InputError, ResultsError
+from aimc_robust.experiments.results.files import (
+    COVERAGE,
+    ENVIRONMENT,
+    EVALUATIONS,
+    JSON_FILES,
+    QUESTION,
+    RANGES,
+    read_file,
+)
+from aimc_robust.experiments.results.origin import check_runs
+from aimc_robust.experiments.results.rows import COLUMNS, EXPLANATIONS, EvaluationRow, finite
 from aimc_robust.experiments.results.summary import group_estimates
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.hardware.config.ranges import ConverterRanges
-from aimc_robust.io.atomic import Row, RowFile, append_rows, atomic_write, read_json, read_rows
+from aimc_robust.io.atomic import Row, RowFile, append_rows, atomic_write, damaged, read_rows
+from aimc_robust.io.csv_text import csv_text
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.targets.target import Target
 
@@ -32,23 +40,10 @@ Estimates = dict[tuple[str, str], AccuracyEstimate]
 UNKNOWN_COVERAGE = f"not recorded (no {COVERAGE}; the same command writes it)"
 UNKNOWN_ENVIRONMENT = {"environment": f"not recorded (no {ENVIRONMENT})"}
 
-# Columns that identify a row of each explanation; of several rows, say with more chips, the last one counts.
-EXPLANATION_KEYS = {
-    "attribution": ["model", "train_seed", "target", "kind", "name"],
-    "prediction": ["model", "train_seed", "target"],
-    "prediction_layers": ["model", "train_seed", "target", "layer"],
-    "validity": ["model", "train_seed", "target", "scale"],
-}
-
 
 @dataclass(frozen=True)
 class ResultsFolder(ABC, Generic[Spec]):
-    """Read and write a results folder. `create` starts or continues one, `open` reads an existing one.
-
-    Attributes:
-        folder: The results folder.
-        spec: The spec of the experiment.
-    """
+    """Read and write a results folder. `create` starts or continues one, `open` reads an existing one."""
 
     kind: ClassVar[str]
     command: ClassVar[str]
@@ -59,13 +54,8 @@ class ResultsFolder(ABC, Generic[Spec]):
 
     @classmethod
     @abstractmethod
-    def parse_spec(cls, stored: dict[str, Any], source: str) -> Spec:
-        """Validate a stored spec: keys that a later version added get their defaults.
-
-        Args:
-            stored: Content of the stored file.
-            source: Its path, for messages.
-        """
+    def parse_spec(cls, stored: dict[str, Any]) -> Spec:
+        """Validate the content of question.json: keys that a later version added get their defaults."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -84,11 +74,7 @@ class ResultsFolder(ABC, Generic[Spec]):
 
     @classmethod
     def create(cls, folder: Path, spec: Spec) -> Self:
-        """Write the spec into a new folder, or one that is continued.
-
-        Raises:
-            ResultsError: see `check`.
-        """
+        """Write the spec into a new folder, or one that is continued, see `check`."""
         results = cls(folder, spec)
         results.check()
         results.write_json_file(QUESTION, spec.model_dump(mode="json"))
@@ -96,27 +82,27 @@ class ResultsFolder(ABC, Generic[Spec]):
 
     @classmethod
     def _stored_spec(cls, folder: Path) -> Spec | None:
-        stored = read_json(folder / QUESTION)
+        path = folder / QUESTION
+        stored = read_file(path)
         if stored is None:
             return None
-        kind = stored.get("kind") if isinstance(stored, dict) else None
+        kind = stored.get("kind")
         if kind != cls.kind:
             raise ResultsError(
                 f"{folder} holds results of another kind ({kind}), not of `{cls.command}`; give another."
             )
-        return cls.parse_spec(stored, str(folder / QUESTION))
+        try:
+            return cls.parse_spec(stored)
+        except AimcError as error:
+            raise damaged(path, str(error), JSON_FILES[QUESTION][1]) from None
 
     def check(self) -> None:
-        """Check that the folder is new or holds results of the same spec.
-
-        Raises:
-            ResultsError: if it holds the results of another spec, or of another kind of experiment.
-        """
+        """Raise ResultsError unless the folder is new or holds results of the same spec."""
         stored = self._stored_spec(self.folder)
         if stored is None:
             check_runs(self.folder, self.spec)
             return
-        differences = list(dict_differences(stored.identity(), self.spec.identity()))
+        differences = stored.differences(self.spec)
         if differences:
             raise ResultsError(
                 f"{self.folder} holds the results of another spec, or of device cards that have changed since "
@@ -161,66 +147,65 @@ class ResultsFolder(ABC, Generic[Spec]):
         return list({(row["target"], row["chip"]): row for row in rows}.values())
 
     def _read(self, path: Path) -> list[Row]:
-        return self._row_files.setdefault(path, RowFile(path)).read()
+        return self._row_files.setdefault(path, RowFile(path, EvaluationRow)).read()
 
     def table(self) -> pd.DataFrame:
         """Return all evaluation rows, ordered by model, seed and target as in the spec, then by chip."""
         rank = {target.name: number for number, target in enumerate(self.targets)}
         trials = sorted(self.trials, key=lambda trial: self.spec.labels.index(trial.model))  # stable
-        rows = [
-            row
-            for trial in trials
-            for row in sorted(
-                self.evaluations(trial), key=lambda row: (rank.get(row["target"], len(rank)), row["chip"])
-            )
-        ]
+        rows: list[Row] = []
+        for trial in trials:
+            rows += sorted(self.evaluations(trial), key=lambda row: (rank.get(row["target"], len(rank)), row["chip"]))
         frame = pd.DataFrame(rows, columns=None if rows else list(COLUMNS))
         return frame[[*COLUMNS, *(name for name in frame if name not in COLUMNS)]]
 
     def estimates(self, frame: pd.DataFrame | None = None) -> Estimates:
-        """Return (label, target) -> estimate over the spec's chips, where there are rows.
-
-        Args:
-            frame: Result of `table`, if already read.
-        """
+        """Return (label, target) -> estimate over the spec's chips, where there are rows; of `frame`, see `table`."""
         frame = self.table() if frame is None else frame
         return group_estimates(frame[frame["chip"] < self.spec.chips], pilot=self.pilot)
 
-    # Explanations -------------------------------------------------------------------------------------------------
-
     def add_explanation(self, name: str, rows: Iterable[Row]) -> None:
-        """Append rows to NAME.jsonl. Values that are not finite are stored as null.
-
-        Args:
-            name: One of EXPLANATION_KEYS.
-            rows: The rows.
-        """
+        """Append rows to NAME.jsonl, one of EXPLANATIONS. Values that are not finite are stored as null."""
         append_rows(self.folder / f"{name}.jsonl", map(finite, rows))
 
     def explanation(self, name: str) -> pd.DataFrame:
-        """Return the rows of NAME.jsonl; of rows with equal keys (see EXPLANATION_KEYS) the last one."""
-        frame = pd.DataFrame(read_rows(self.folder / f"{name}.jsonl"))
-        return (
-            frame if frame.empty else frame.drop_duplicates(EXPLANATION_KEYS[name], keep="last").reset_index(drop=True)
-        )
+        """Return the rows of NAME.jsonl, one of EXPLANATIONS; of rows with equal keys the last one."""
+        frame = pd.DataFrame(read_rows(self.folder / f"{name}.jsonl", EXPLANATIONS[name]))
+        keys = list(EXPLANATIONS[name].__annotations__)
+        return frame if frame.empty else frame.drop_duplicates(keys, keep="last").reset_index(drop=True)
+
+    @abstractmethod
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return name -> table, computed from the rows alone."""
+
+    def write_tables(self) -> None:
+        """Write evaluations.csv, summary.csv, and NAME.csv of every other table that has rows."""
+        for name, table in self.tables().items():
+            if len(table) or name in ("evaluations", "summary"):
+                atomic_write(self.folder / f"{name}.csv", csv_text(table))
 
     # Notes --------------------------------------------------------------------------------------------------------
 
     def ranges(self, trial: Trial, target: str) -> ConverterRanges | None:
         """Return a model's converter ranges under a target, or None if they are not calibrated yet."""
-        stored = read_json(self.run_folder(trial) / RANGES) or {}
-        return ConverterRanges.from_json(stored[target]) if target in stored else None
+        path = self.run_folder(trial) / RANGES
+        stored = read_file(path) or {}
+        try:
+            return ConverterRanges.from_json(stored[target]) if target in stored else None
+        except InputError as error:
+            raise damaged(path, str(error).rstrip(".")) from None
 
     def save_ranges(self, trial: Trial, target: str, ranges: ConverterRanges) -> None:
         """Store a model's converter ranges under a target."""
         path = self.run_folder(trial) / RANGES
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, json.dumps((read_json(path) or {}) | {target: ranges.to_json()}, indent=1))
+        atomic_write(path, json.dumps((read_file(path) or {}) | {target: ranges.to_json()}, indent=1))
 
     @property
     def environments(self) -> list[dict[str, Any]]:
         """The environments that computed these results, in order."""
-        return self.read_json_file(ENVIRONMENT) or ([UNKNOWN_ENVIRONMENT] if has_rows(self.folder) else [])
+        has_rows = any(self.folder.glob(f"runs/*/{EVALUATIONS}"))
+        return self.read_json_file(ENVIRONMENT) or ([UNKNOWN_ENVIRONMENT] if has_rows else [])
 
     def record_environment(self, environment: Mapping[str, Any]) -> None:
         """Keep every distinct environment that computed these results, in order."""
@@ -241,5 +226,5 @@ class ResultsFolder(ABC, Generic[Spec]):
         atomic_write(self.folder / name, json.dumps(value, indent=1))
 
     def read_json_file(self, name: str) -> Any:
-        """Return the value of a JSON file in the results folder, or None if it does not exist."""
-        return read_json(self.folder / name)
+        """Return the content of a JSON file in the results folder, or None if it does not exist, see `files`."""
+        return read_file(self.folder / name)

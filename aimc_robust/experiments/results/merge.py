@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,49 +12,21 @@ from filelock import FileLock, Timeout
 
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.dict_diff import dict_differences
-from aimc_robust.experiments.results.filenames import (
-    COVERAGE,
-    ENVIRONMENT,
-    EVALUATIONS,
-    FAILURE,
-    HISTORY,
-    LANDSCAPE,
-    QUESTION,
-    RANGES,
-    SPEC,
-)
-from aimc_robust.experiments.results.locking import lock_folder
-from aimc_robust.experiments.results.merge_runs import MergedTrial, TrialRun, merge_trial_runs
-from aimc_robust.experiments.results.origin import merge_origins
+from aimc_robust.experiments.results.files import COVERAGE, ENVIRONMENT, QUESTION, SPEC, lock_folder
+from aimc_robust.experiments.results.merge_runs import TrialRun, select_runs, write_merged
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.io.atomic import Row, atomic_link, atomic_write, read_json, read_rows
-from aimc_robust.training.resumption import FINISHED, UNFINISHED
 
 MAX_LISTED = 3  # differences or conflicts that an error message lists
 
 
 @dataclass(frozen=True)
 class MergeResult:
-    """The outcome of a merge.
-
-    Attributes:
-        results: The merged results folder.
-        trials: The trials that have any content.
-    """
+    """The merged results folder, and numbers of finished trainings, started or failed ones, and evaluation rows."""
 
     results: ComparisonResults
-    trials: dict[Trial, MergedTrial]
-
-    @property
-    def finished(self) -> int:
-        """Number of finished trainings."""
-        return sum(trial.runs[0].finished for trial in self.trials.values())
-
-    @property
-    def rows(self) -> int:
-        """Number of evaluation rows."""
-        return sum(len(trial.evaluations) for trial in self.trials.values())
+    finished: int
+    unfinished: int
+    rows: int
 
 
 def merge(folders: Sequence[Path], out: Path) -> MergeResult:
@@ -85,7 +56,7 @@ def merge(folders: Sequence[Path], out: Path) -> MergeResult:
         for folder in folders:
             is_out = out_has_results and out.samefile(folder)
             stack.enter_context(lock_folder(out) if is_out else _lock_source(folder))
-        trials = _merge_trials(sources)
+        trials = _select_runs(sources)
         if not out_has_results:
             stack.enter_context(lock_folder(out))
         notes = {name: _merged_note(sources, name) for name in (ENVIRONMENT, COVERAGE)}
@@ -94,10 +65,12 @@ def merge(folders: Sequence[Path], out: Path) -> MergeResult:
         for name, note in notes.items():
             if note is not None:
                 results.write_json_file(name, note)
-        for trial, merged in trials.items():
-            _write_trial(results.run_folder(trial), merged)
+        for trial, runs in trials.items():
+            write_merged(results.run_folder(trial), runs)
         results.write_tables()
-    return MergeResult(results, trials)
+    finished = sum(runs[0].finished for runs in trials.values())
+    rows = sum(len(results.evaluations(trial)) for trial in trials)
+    return MergeResult(results, finished, len(trials) - finished, rows)
 
 
 def _distinct_folders(folders: Sequence[Path], out: Path) -> tuple[list[Path], bool]:
@@ -116,15 +89,13 @@ def _distinct_folders(folders: Sequence[Path], out: Path) -> tuple[list[Path], b
 
 
 def _check_same_spec(sources: Sequence[ComparisonResults]) -> None:
-    first, *others = [source.spec.identity() for source in sources]
-    for source, identity in zip(sources[1:], others, strict=True):
-        differences = list(dict_differences(first, identity))
+    first = sources[0]
+    for source in sources[1:]:
+        differences = first.spec.differences(source.spec)
         if differences:
-            more = f"; and {len(differences) - MAX_LISTED} more" if len(differences) > MAX_LISTED else ""
             raise InputError(
-                f"{sources[0].folder}{_spec_origin(sources[0])} and {source.folder}{_spec_origin(source)} hold the "
-                f"results of different questions ({'; '.join(differences[:MAX_LISTED])}{more}); merge needs results "
-                "of one question."
+                f"{first.folder}{_spec_origin(first)} and {source.folder}{_spec_origin(source)} hold the results of "
+                f"different questions ({_listed(differences, '; ')}); merge needs results of one question."
             )
 
 
@@ -135,14 +106,19 @@ def _spec_origin(results: ComparisonResults) -> str:
     return f" ({', '.join(changes)})" if changes else ""
 
 
+def _listed(texts: Sequence[str], separator: str) -> str:
+    more = [f"and {len(texts) - MAX_LISTED} more"] if len(texts) > MAX_LISTED else []
+    return separator.join([*texts[:MAX_LISTED], *more])
+
+
 @contextmanager
 def _lock_source(folder: Path) -> Iterator[None]:
-    """Lock a folder that is read. A folder that is not writable has no process at work and needs no lock."""
+    """Lock a folder that is read. One without a lock, or that is not writable, has no process at work."""
     path = folder / ".lock"
-    lock: AbstractContextManager[object] = FileLock(path, timeout=0) if path.exists() else nullcontext()
     with ExitStack() as stack:
         try:
-            stack.enter_context(lock)
+            if path.exists():
+                stack.enter_context(FileLock(path, timeout=0))
         except Timeout:
             raise ResultsError(f"another process works on {folder}; wait for it, or stop it first.") from None
         except OSError:
@@ -150,22 +126,19 @@ def _lock_source(folder: Path) -> Iterator[None]:
         yield
 
 
-def _merge_trials(sources: Sequence[ComparisonResults]) -> dict[Trial, MergedTrial]:
-    trials: dict[Trial, MergedTrial] = {}
+def _select_runs(sources: Sequence[ComparisonResults]) -> dict[Trial, list[TrialRun]]:
+    """Return the runs to merge of each trial that has any."""
+    trials: dict[Trial, list[TrialRun]] = {}
     conflicts: list[str] = []
     for trial in sources[0].trials:
-        runs = [TrialRun(source.run_folder(trial)) for source in sources]
-        runs = [run for run in runs if run.has_content]
-        if not runs:
-            continue
-        merged, differing = merge_trial_runs(runs)
-        trials[trial] = merged
-        conflicts += [f"{trial} in {merged.runs[0].folder} and {run.folder} ({what})" for run, what in differing]
+        runs = [run for source in sources if (run := TrialRun(source.run_folder(trial))).has_content]
+        if runs:
+            trials[trial], differing = select_runs(runs)
+            conflicts += [f"{trial} in {trials[trial][0].folder} and {run.folder} ({what})" for run, what in differing]
     if conflicts:
-        more = f", and {len(conflicts) - MAX_LISTED} more" if len(conflicts) > MAX_LISTED else ""
         raise ResultsError(
-            f"different finished trainings of one model: {', '.join(conflicts[:MAX_LISTED])}{more}; leave one of the "
-            "folders out, or delete the run folder that is not wanted."
+            f"different finished trainings of one model: {_listed(conflicts, ', ')}; leave one of the folders out, or "
+            "delete the run folder that is not wanted."
         )
     return trials
 
@@ -180,43 +153,3 @@ def _merged_note(sources: Sequence[ComparisonResults], name: str) -> Any:
         if environment not in distinct:
             distinct.append(environment)
     return distinct or None
-
-
-def _write_trial(folder: Path, merged: MergedTrial) -> None:
-    """Write a trial into its run folder.
-
-    The order of steps leaves a trial that `compare` can continue after a kill at any point: files of another training
-    are deleted first, the file that marks the training as finished follows the files that it needs, rows come last.
-    """
-    best = merged.runs[0]
-    folder.mkdir(parents=True, exist_ok=True)
-    has_same_weights = any(run.folder.samefile(folder) for run in merged.runs)
-    # Everything is read before anything is written: `folder` may be one of the runs.
-    history = max((run.history for run in merged.runs), key=len)
-    evaluations, points, failure = merged.evaluations, merged.points, merged.failure
-    ranges = {
-        name: stored for run in reversed(merged.runs) for name, stored in (read_json(run.folder / RANGES) or {}).items()
-    }
-    if best.finished or not folder.samefile(best.folder):
-        (folder / UNFINISHED).unlink(missing_ok=True)
-    if failure is None:
-        (folder / FAILURE).unlink(missing_ok=True)
-    _write_rows(folder / HISTORY, history)
-    merge_origins([run.folder for run in merged.runs], folder)
-    if ranges and ranges != read_json(folder / RANGES):
-        atomic_write(folder / RANGES, json.dumps(ranges, indent=1))
-    checkpoints = {path.name: path for run in reversed(merged.runs) for path in run.checkpoints}
-    for name in sorted(checkpoints, key=lambda name: name == FINISHED):
-        if not (has_same_weights and (folder / name).exists()):
-            atomic_link(checkpoints[name], folder / name)
-    if not best.finished and (best.folder / UNFINISHED).exists():
-        atomic_link(best.folder / UNFINISHED, folder / UNFINISHED)
-    if failure is not None:
-        atomic_write(folder / FAILURE, json.dumps({"reason": failure}))
-    _write_rows(folder / LANDSCAPE, points)
-    _write_rows(folder / EVALUATIONS, evaluations)
-
-
-def _write_rows(path: Path, rows: list[Row]) -> None:
-    if rows and rows != read_rows(path):
-        atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows))

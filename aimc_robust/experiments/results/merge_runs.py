@@ -1,7 +1,8 @@
-"""Compare and merge what several results folders hold of one trial."""
+"""Compare what several results folders hold of one trial, and write it into one run folder."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,21 +10,19 @@ from pathlib import Path
 
 import torch
 
-from aimc_robust.experiments.results.filenames import EVALUATIONS, FAILURE
-from aimc_robust.experiments.results.landscape_rows import read_points
-from aimc_robust.experiments.results.origin import differing_weights
-from aimc_robust.io.atomic import Row, read_json, read_rows
+from aimc_robust.experiments.results.files import EVALUATIONS, FAILURE, HISTORY, LANDSCAPE, RANGES, read_file
+from aimc_robust.experiments.results.origin import differing_weights, merge_origins
+from aimc_robust.experiments.results.rows import EvaluationRow, read_points
+from aimc_robust.io.atomic import Row, atomic_link, atomic_write, read_rows
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.training.resumption import FINISHED, MACHINE_DEPENDENT, UNFINISHED, read_history
+
+EVALUATION_KEY, POINT_KEY = ("target", "chip"), ("landscape", "point")
 
 
 @dataclass(frozen=True)
 class TrialRun:
-    """What one results folder holds of a trial.
-
-    Attributes:
-        folder: The run folder.
-    """
+    """What one results folder holds of a trial."""
 
     folder: Path
 
@@ -35,7 +34,7 @@ class TrialRun:
     @cached_property
     def evaluations(self) -> list[Row]:
         """Evaluation rows, one per target and chip."""
-        return read_rows(self.folder / EVALUATIONS)
+        return read_rows(self.folder / EVALUATIONS, EvaluationRow)
 
     @cached_property
     def points(self) -> list[Row]:
@@ -50,7 +49,7 @@ class TrialRun:
     @cached_property
     def failure(self) -> str | None:
         """Why the trial failed, or None."""
-        return (read_json(self.folder / FAILURE) or {}).get("reason")
+        return (read_file(self.folder / FAILURE) or {}).get("reason")
 
     @property
     def finished(self) -> bool:
@@ -69,50 +68,19 @@ class TrialRun:
         return self.finished or bool(self.history) or self.failure is not None
 
 
-@dataclass(frozen=True)
-class MergedTrial:
-    """A trial of the merged results.
-
-    Attributes:
-        runs: First the run whose training is used, then those that add rows to it.
-    """
-
-    runs: tuple[TrialRun, ...]
-
-    @cached_property
-    def evaluations(self) -> list[Row]:
-        """Rows of all runs; if several have the same target and chip, the first one's."""
-        return list(_by_key((row for run in self.runs for row in run.evaluations), "target", "chip").values())
-
-    @cached_property
-    def points(self) -> list[Row]:
-        """Points of the loss landscapes of all runs; of the same point, the first one's."""
-        return list(_by_key((row for run in self.runs for row in run.points), "landscape", "point").values())
-
-    @property
-    def failure(self) -> str | None:
-        """Why the trial has no result; None if some run did not fail."""
-        reasons = [run.failure for run in self.runs]
-        return reasons[0] if all(reasons) else None
-
-
-def merge_trial_runs(runs: Sequence[TrialRun]) -> tuple[MergedTrial, list[tuple[TrialRun, str]]]:
-    """Merge the runs of one trial.
-
-    Args:
-        runs: The runs, in the order of their folders.
+def select_runs(runs: Sequence[TrialRun]) -> tuple[list[TrialRun], list[tuple[TrialRun, str]]]:
+    """Select the runs of a trial that are merged.
 
     Returns:
-        The merged trial, and the finished runs of a different training, each with what differs.
+        First the run whose training is used, then those that add rows to it, in their order. And the finished runs of a
+        different training, each with what differs.
     """
     best = max(runs, key=lambda run: run.rank)  # the first of equals
     if not best.finished:
-        return MergedTrial((best,)), []
+        return [best], []
     differences = [(run, find_difference(best, run)) for run in runs if run is not best and run.finished]
-    # The best run comes first, as it has the weights; the others keep the order of the folders.
-    same_training = tuple(run for run, difference in differences if difference is None)
-    conflicts = [(run, difference) for run, difference in differences if difference is not None]
-    return MergedTrial((best, *same_training)), conflicts
+    same_training = [run for run, difference in differences if difference is None]
+    return [best, *same_training], [(run, difference) for run, difference in differences if difference is not None]
 
 
 def find_difference(first: TrialRun, second: TrialRun) -> str | None:
@@ -128,24 +96,64 @@ def find_difference(first: TrialRun, second: TrialRun) -> str | None:
         keys = [key for key in row if key in other and key not in MACHINE_DEPENDENT and row[key] != other[key]]
         if keys:
             return f"epoch {row['epoch']} has another {keys[0]}"
-    common = 0
-    for (name, number), ours, theirs in (
-        (("target", "chip"), first.evaluations, second.evaluations),
-        (("landscape", "point"), first.points, second.points),
+    has_common_rows = False
+    for key, ours, theirs in (
+        (EVALUATION_KEY, first.evaluations, second.evaluations),
+        (POINT_KEY, first.points, second.points),
     ):
-        known, others = _by_key(ours, name, number), _by_key(theirs, name, number)
-        for key in (key for key in known if key in others):
-            common += 1
-            if known[key] != others[key]:
-                return f"{number} {key[1]} of {key[0]} has other numbers"
-    return None if epochs or common else "they have no epochs, chips or weights in common to compare"
+        known, others = _by_key(ours, key), _by_key(theirs, key)
+        for name, number in (common for common in known if common in others):
+            has_common_rows = True
+            if known[name, number] != others[name, number]:
+                return f"{key[1]} {number} of {name} has other numbers"
+    return None if epochs or has_common_rows else "they have no epochs, chips or weights in common to compare"
 
 
-def _by_key(rows: Iterable[Row], name: str, number: str) -> dict[tuple[str, int], Row]:
+def write_merged(folder: Path, runs: Sequence[TrialRun]) -> None:
+    """Write a trial, the result of `select_runs`, into its run folder.
+
+    The order of steps leaves a trial that `compare` can continue after a kill at any point: files of another training
+    are deleted first, the file that marks the training as finished follows the files that it needs, rows come last.
+    """
+    best = runs[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    has_same_weights = any(run.folder.samefile(folder) for run in runs)
+    # Everything is read before anything is written: `folder` may be one of the runs.
+    history = max((run.history for run in runs), key=len)
+    evaluations = list(_by_key((row for run in runs for row in run.evaluations), EVALUATION_KEY).values())
+    points = list(_by_key((row for run in runs for row in run.points), POINT_KEY).values())
+    failure = best.failure if all(run.failure for run in runs) else None  # some run may not have failed
+    ranges = {name: stored for run in reversed(runs) for name, stored in (read_file(run.folder / RANGES) or {}).items()}
+    if best.finished or not folder.samefile(best.folder):
+        (folder / UNFINISHED).unlink(missing_ok=True)
+    if failure is None:
+        (folder / FAILURE).unlink(missing_ok=True)
+    _write_rows(folder / HISTORY, history)
+    merge_origins([run.folder for run in runs], folder)
+    if ranges and ranges != read_file(folder / RANGES):
+        atomic_write(folder / RANGES, json.dumps(ranges, indent=1))
+    checkpoints = {path.name: path for run in reversed(runs) for path in run.checkpoints}
+    for name in sorted(checkpoints, key=lambda name: name == FINISHED):
+        if not (has_same_weights and (folder / name).exists()):
+            atomic_link(checkpoints[name], folder / name)
+    if not best.finished and (best.folder / UNFINISHED).exists():
+        atomic_link(best.folder / UNFINISHED, folder / UNFINISHED)
+    if failure is not None:
+        atomic_write(folder / FAILURE, json.dumps({"reason": failure}))
+    _write_rows(folder / LANDSCAPE, points)
+    _write_rows(folder / EVALUATIONS, evaluations)
+
+
+def _write_rows(path: Path, rows: list[Row]) -> None:
+    if rows and rows != read_rows(path):
+        atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _by_key(rows: Iterable[Row], key: tuple[str, str]) -> dict[tuple[str, int], Row]:
     """Return (name, number) -> row, the first one of each."""
     unique: dict[tuple[str, int], Row] = {}
     for row in rows:
-        unique.setdefault((row[name], row[number]), row)
+        unique.setdefault((row[key[0]], row[key[1]]), row)
     return unique
 
 

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from aimc_robust.errors import ResultsError
-from aimc_robust.experiments.results.filenames import EVALUATIONS, LANDSCAPE, ORIGIN, QUESTION, RANGES
+from aimc_robust.experiments.results.files import EVALUATIONS, LANDSCAPE, ORIGIN, QUESTION, RANGES, read_file
 from aimc_robust.experiments.spec.base import ExperimentSpec
-from aimc_robust.io.atomic import atomic_write, read_json
+from aimc_robust.io.atomic import atomic_write
+from aimc_robust.training.recipe import fingerprint
 
 
 def record_spec(run_folder: Path, spec: ExperimentSpec) -> None:
     """Note in a run folder which spec the run belongs to, unless it is noted."""
     origin = _read(run_folder)
     if origin["spec"] is None:
-        _write(run_folder, origin | {"spec": _spec_digest(spec)})
+        _write(run_folder, origin | {"spec": fingerprint(spec.identity())})
 
 
 def bind_weights(run_folder: Path, name: str, weights: str, *, has_rows: bool) -> None:
-    """Note which weights are measured under a target. Converter ranges of other weights are deleted.
-
-    Args:
-        run_folder: The run folder.
-        name: Name of the target.
-        weights: Digest of the weights, see `models.checkpoint.tensor_digest`.
-        has_rows: Whether there are rows of the target.
+    """Note the digest of the weights that are measured under a target. Converter ranges of other weights are deleted.
 
     Raises:
-        ResultsError: if those rows were measured on other weights.
+        ResultsError: if there are rows of the target, measured on other weights.
     """
     origin = _read(run_folder)
     known = origin["weights"].get(name)
@@ -43,7 +37,7 @@ def bind_weights(run_folder: Path, name: str, weights: str, *, has_rows: bool) -
             f"{run_folder} holds rows of {name} that were measured on {which}; restore the weights or the file, or "
             "delete the folder to compute it again."
         )
-    ranges = read_json(run_folder / RANGES) or {}
+    ranges = read_file(run_folder / RANGES) or {}
     if ranges.pop(name, None) is not None:
         atomic_write(run_folder / RANGES, json.dumps(ranges, indent=1))
     _write(run_folder, origin | {"weights": origin["weights"] | {name: weights}})
@@ -66,11 +60,6 @@ def differing_weights(first: Path, second: Path) -> str | None:
     return next((name for name in weights if others.get(name, weights[name]) != weights[name]), None)
 
 
-def has_runs(folder: Path) -> bool:
-    """Return whether a folder holds runs, also if question.json is missing."""
-    return any(folder.glob(f"runs/*/{ORIGIN}"))
-
-
 def check_runs(folder: Path, spec: ExperimentSpec) -> None:
     """Check that all rows in a folder without question.json belong to a spec, so that the file can be written again.
 
@@ -81,27 +70,17 @@ def check_runs(folder: Path, spec: ExperimentSpec) -> None:
     """
     for run_folder in sorted((folder / "runs").glob("*")):
         has_rows = any((run_folder / name).exists() for name in (EVALUATIONS, LANDSCAPE))
-        if has_rows and _read(run_folder)["spec"] != _spec_digest(spec):
+        if has_rows and _read(run_folder)["spec"] != fingerprint(spec.identity()):
             raise ResultsError(
                 f"{folder} has no {QUESTION}, and {run_folder} holds rows of another spec or of an unknown one; "
                 "restore the file, or give --out another folder."
             )
 
 
-def has_rows(folder: Path) -> bool:
-    """Return whether a results folder holds evaluation rows."""
-    return any(folder.glob(f"runs/*/{EVALUATIONS}"))
-
-
 def _read(run_folder: Path) -> dict[str, Any]:
-    return {"spec": None, "weights": {}} | (read_json(run_folder / ORIGIN) or {})
+    return {"spec": None, "weights": {}} | (read_file(run_folder / ORIGIN) or {})
 
 
 def _write(run_folder: Path, origin: dict[str, Any]) -> None:
     run_folder.mkdir(parents=True, exist_ok=True)
     atomic_write(run_folder / ORIGIN, json.dumps(origin, indent=1))
-
-
-def _spec_digest(spec: ExperimentSpec) -> str:
-    content = json.dumps(spec.identity(), sort_keys=True, default=str)
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()

@@ -20,9 +20,7 @@ Key = tuple[str, str]
 def group_estimates(frame: pd.DataFrame, *, pilot: int | None = None) -> dict[Key, AccuracyEstimate]:
     """Return (model, target) -> estimate, in the order of first appearance.
 
-    Args:
-        frame: Rows with the columns of `results.rows`.
-        pilot: Number of pilot chips that decided the number of chips; None: it is fixed.
+    `pilot` is the number of pilot chips that decided the number of chips; None: it is fixed.
     """
     numbers = frame.groupby(["model", "target"], sort=False).ngroup().to_numpy()
     order = np.argsort(numbers, kind="stable")
@@ -47,11 +45,7 @@ def summary_table(estimates: Mapping[Key, AccuracyEstimate], *, threshold: float
     - sampling: half-width of the 95 % interval of the mean due to the finite test set.
     - yield: share of chips [percent] with an accuracy of at least `threshold`, with its exact binomial interval;
       none with a single chip, as of digital weights.
-    - loss, top5 and user metrics: means, if every chip has a finite value.
-
-    Args:
-        estimates: (model, target) -> estimate.
-        threshold: Accuracy [percent] from which a chip counts for the yield; None: no yield.
+    - loss and metrics: means, if every chip has a finite value.
     """
     return pd.DataFrame([_summary_row(key, estimate, threshold) for key, estimate in estimates.items()])
 
@@ -95,7 +89,7 @@ def _summary_row(key: Key, estimate: AccuracyEstimate, threshold: float | None) 
 
 
 def extra_metrics(table: pd.DataFrame) -> list[str]:
-    """Return the columns besides those of every row: top5 and user metrics."""
+    """Return the columns besides those of every row: metrics."""
     return [name for name in table if name not in COLUMNS]
 
 

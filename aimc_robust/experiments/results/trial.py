@@ -5,14 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Trial:
-    """One trained model.
+    """One trained model."""
 
-    Attributes:
-        model: Label of the method, or of the recipe, that it was trained with.
-        train_seed: Training seed.
-    """
-
-    model: str
+    model: str  # label of the method, or of the recipe, that it was trained with
     train_seed: int
 
     def __str__(self) -> str:

@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 import pydantic
 
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.toml import StrictModel
+from aimc_robust.io.user_code import is_reference, source_digest
+from aimc_robust.metrics import metric_columns
 from aimc_robust.targets.target import Target
 
 
+def _check_metrics(names: list[str]) -> list[str]:
+    metric_columns(names)
+    return names
+
+
 class ExperimentSpec(StrictModel):
-    """Trained models x targets x chips. `kind` distinguishes stored files, `chip_seed` is the chips' root seed."""
+    """Trained models x targets x chips. `kind` distinguishes stored files, `chip_seed` is the chips' root seed.
+
+    Attributes:
+        metrics: Further metrics of each row: names of `metrics.METRICS`, or `package.module:function`.
+        code_digests: Digests of the code of the user's own metrics, recorded with results.
+    """
 
     kind: str
     chip_seed: int = 0
     chips: int = pydantic.Field(default=25, ge=1, le=1_000_000)
+    metrics: Annotated[list[str], pydantic.AfterValidator(_check_metrics)] = pydantic.Field(default_factory=list)
+    code_digests: dict[str, str] = pydantic.Field(default_factory=dict)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _record_code(cls, values: Any) -> Any:
+        """Note the present code of metrics, so that results are not continued with changed code."""
+        if not isinstance(values, dict):
+            return values
+        metrics, known = values.get("metrics", []), values.get("code_digests", {})
+        if not isinstance(metrics, list) or not isinstance(known, dict):
+            return values  # types are checked next
+        own = [name for name in metrics if isinstance(name, str) and is_reference(name)]
+        digests = {name: digest for name in own if (digest := source_digest(name)) is not None}
+        return values | {"code_digests": digests | known}
 
     @property
     @abstractmethod
@@ -33,7 +60,20 @@ class ExperimentSpec(StrictModel):
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for a run to continue in a folder, as plain values."""
 
+    def differences(self, other: ExperimentSpec) -> list[str]:
+        """Return the dotted keys of `identity` that differ, each with both values if these are short."""
+        return list(_differences(self.identity(), other.identity()))
+
     @property
     def labels(self) -> list[str]:
         """Labels of the models, each once, in order."""
         return list(dict.fromkeys(trial.model for trial in self.trials))
+
+
+def _differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        for key in [*first, *(key for key in second if key not in first)]:
+            yield from _differences(first.get(key), second.get(key), f"{path}.{key}" if path else str(key))
+    elif first != second:
+        is_short = max(len(repr(first)), len(repr(second))) <= 40
+        yield f"{path}: {first!r} and {second!r}" if is_short else path

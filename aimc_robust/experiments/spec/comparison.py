@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
@@ -27,6 +25,7 @@ from aimc_robust.targets.entries import Entry
 from aimc_robust.targets.target import NAME, Target, require_name
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
+from aimc_robust.training.recipe import recipe_fingerprint
 
 # Keys that change no number: diagnostics only observe a training, the others describe the spec.
 DESCRIPTIVE_KEYS = frozenset({"diagnostics", "question", "report_sections", "scale", "multiply", "overrides"})
@@ -45,7 +44,6 @@ class ComparisonSpec(ExperimentSpec):
         question: The question that the comparison answers; shown in the report.
         data_seed: Root seed of the data split and of the diagnostics.
         train_seeds: One model of each method is trained per seed.
-        top5: Record the top-5 accuracy of each row too.
         targets: Names and tables, see `targets.target.build_target`.
         landscapes: Loss landscapes around every trained model.
         data: The data set.
@@ -64,7 +62,6 @@ class ComparisonSpec(ExperimentSpec):
     question: str = "Which training method keeps the most accuracy when its weights are stored in analog memory?"
     data_seed: int = 0
     train_seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(default=[0, 1, 2], min_length=1)
-    top5: bool = False
     targets: list[Entry] = pydantic.Field(min_length=1)
     landscapes: list[LandscapeSpec] = pydantic.Field(default_factory=list)
     data: DataSpec
@@ -169,24 +166,29 @@ class ComparisonSpec(ExperimentSpec):
         return None if self.diagnostics is None else self.diagnostics.build(seed=self.data_seed)
 
     def recipe(self, label: str, seed: int) -> str:
-        """Return a hash of everything that decides a trained model: its key in a shared model folder.
+        """Return the fingerprint of the training of a method and seed: its key in a shared model folder.
 
-        The hash is equal in every spec that trains the same model, whatever its label there. Default values are left
-        out, so that a new setting does not invalidate older models. The source code of a user's network is included.
+        It is equal in every spec that trains the same model, whatever its label there.
         """
-        code = self.model_of(label).source_digest
-        content = {
-            "data": self.data_of(label).model_dump(mode="json", exclude_defaults=True, exclude=set(LOCATION_FIELDS)),
-            "model": self.model_of(label).model_dump(mode="json", exclude_defaults=True),
-            "training": self._merged(label, "training"),
-            "method": self.method_table(label),
-            "diagnostics": None if self.diagnostics is None else self.diagnostics.model_dump(mode="json"),
-            "seeds": [self.data_seed, seed],
-        } | ({} if code is None else {"code": code})
-        return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=12).hexdigest()
+        data, network, diagnostics = self.data_of(label), self.model_of(label), self.diagnostics
+        images = data.model_dump(mode="json", exclude_defaults=True, exclude=set(LOCATION_FIELDS))
+        columns = None if diagnostics is None else diagnostics.model_dump(mode="json")  # of the history
+        return recipe_fingerprint(
+            [network.model_dump(mode="json", exclude_defaults=True), network.source_digest],
+            [images, self.data_seed, columns],
+            self.method(label, seed=seed),
+            self.config_of(label),
+            data.build_augmentation(),
+            seed,
+        )
 
     def identity(self) -> dict[str, Any]:
-        """Return everything that decides a number: specs with equal ones can be continued or merged."""
+        """Return everything that decides a number, as plain values.
+
+        Two results folders can be continued or merged if their specs have equal identities. That covers many trainings
+        and how they are evaluated, and so is another thing than the fingerprint of one training; and it is values, not
+        a hash, so that a message can name what differs.
+        """
         values = self.model_dump(mode="json", exclude=set(DESCRIPTIVE_KEYS))
         for table in (values["data"], *(method.get("data") or {} for method in values["methods"].values())):
             for key in LOCATION_FIELDS:

@@ -71,7 +71,6 @@ class EvaluationSpec(ExperimentSpec):
         model: Their network.
         images: The test images.
         targets: Tables as in a comparison's spec, with cards written out.
-        metrics: Names of further metrics.
         precision: Half-width [points] of the 95 % interval over chips at which a model's evaluation stops; `chips` is
             then the largest number of them.
         threshold: Accuracy [percent] from which a chip counts for the yield.
@@ -82,7 +81,6 @@ class EvaluationSpec(ExperimentSpec):
     model: ModelSpec
     images: ImagesInfo
     targets: list[Entry] = pydantic.Field(min_length=1)
-    metrics: list[str] = pydantic.Field(default_factory=list)
     precision: float | None = None
     threshold: float | None = None
 

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.filenames import SPEC
+from aimc_robust.experiments.results.folder import Estimates
+from aimc_robust.experiments.results.summary import extra_metrics
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.atomic import Row
-from aimc_robust.report.comparison.costs import MethodCost, training_costs
+from aimc_robust.io.user_code import import_callable
+from aimc_robust.report.comparison.histories import MeanRows, MethodCost, mean_rows, training_costs
 from aimc_robust.report.comparison.landscapes import SurfacesByMethod, loss_surfaces
-from aimc_robust.report.comparison.named_sections import section_pairs
 from aimc_robust.report.comparison.rankings import (
     BaselineComparison,
     Comparisons,
-    CompensationEffect,
     Ranking,
     baseline_pairs,
     compare_with_baseline,
-    compensation_effects,
     compensation_pairs,
     rank_methods,
 )
-from aimc_robust.report.comparison.training_figures import MeanRows, mean_rows
 from aimc_robust.report.plot_style import Styles, curve_styles
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import compare_pairs
-from aimc_robust.targets.target import CrossbarTarget, Target
+from aimc_robust.statistics.paired_difference import Key, compare_pairs
+from aimc_robust.targets.target import Target
 
 MAX_TARGETS_PER_TABLE = 6  # columns that fit a printed page
-Estimates = dict[tuple[str, str], AccuracyEstimate]
-"""(method label, target) -> estimate."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +48,15 @@ class ComparisonContent:
         means: Label -> the history rows, averaged over its trainings.
         styles: Label -> how figures draw it.
         estimates: (label, target) -> accuracy.
-        top5: (label, target) -> mean top-5 accuracy [percent], where it was measured.
+        metrics: Columns of further metrics.
         target_groups: Names of the targets, in groups that fit one table.
         rankings: Target -> label -> ranking.
         baseline_comparisons: The best method against the baseline, per target.
         comparisons: (first, second) -> every comparison that the page makes, corrected for their number.
         costs: Label -> training cost.
-        devices: Crossbar targets, without those that only add a compensation.
-        compensation_effects: Accuracy with and without each compensation.
         failures: Trial -> reason.
         missing: Number of models that lack rows and have not failed.
         landscapes: Name of a landscape -> label -> loss surface.
-        coverage: Which weights are analog, in one sentence.
-        environments: Versions and threads of every environment that produced rows.
-        spec_text: The spec as TOML.
         images: (name, number of test images) of each data set.
         scale_note: How the run deviates from its spec file; None if it does not.
     """
@@ -76,20 +68,15 @@ class ComparisonContent:
     means: MeanRows
     styles: Styles
     estimates: Estimates
-    top5: dict[tuple[str, str], float]
+    metrics: list[str]
     target_groups: list[list[str]]
     rankings: dict[str, dict[str, Ranking]]
     baseline_comparisons: list[BaselineComparison]
     comparisons: Comparisons
     costs: dict[str, MethodCost]
-    devices: list[CrossbarTarget]
-    compensation_effects: list[CompensationEffect]
     failures: dict[str, str]
     missing: int
     landscapes: dict[str, SurfacesByMethod]
-    coverage: str
-    environments: list[dict[str, Any]]
-    spec_text: str
     images: list[tuple[str, int]]
     scale_note: str | None
 
@@ -106,10 +93,8 @@ class ComparisonContent:
     @property
     def sampling_half_widths(self) -> list[float]:
         """95 % half-width of each accuracy on test images due to the finite test set [points]."""
-        return [e.sampling_half_width for (_, target), e in self.estimates.items() if self._on_test_images(target)]
-
-    def _on_test_images(self, target: str) -> bool:
-        return target in self.targets and self.targets[target].split == "test"
+        tested = {name for name, target in self.targets.items() if target.split == "test"}
+        return [estimate.sampling_half_width for (_, name), estimate in self.estimates.items() if name in tested]
 
 
 def gather(results: ComparisonResults) -> ComparisonContent:
@@ -125,7 +110,6 @@ def gather(results: ComparisonResults) -> ComparisonContent:
     comparisons = compare_pairs(estimates, pairs)
     with_baseline = compare_with_baseline(spec, estimates, comparisons, targets)
     failures = {trial: reason for trial in results.trials if (reason := results.failure(trial)) is not None}
-    costs = training_costs(spec, history)
     return ComparisonContent(
         results=results,
         targets=targets,
@@ -134,28 +118,45 @@ def gather(results: ComparisonResults) -> ComparisonContent:
         means=mean_rows(spec, history),
         styles=curve_styles(spec.labels, _by_interest(spec, estimates, {c.baseline for c in with_baseline})),
         estimates=estimates,
-        top5=_top5(frame),
+        metrics=extra_metrics(frame),
         target_groups=_target_groups(list(targets.values())),
         rankings=rank_methods(spec, estimates, comparisons, targets),
         baseline_comparisons=with_baseline,
         comparisons=comparisons,
-        costs=costs,
-        devices=device_targets(targets.values()),
-        compensation_effects=compensation_effects(estimates, comparisons, spec.labels, targets.values()),
+        costs=training_costs(spec, history),
         failures={str(trial): reason for trial, reason in failures.items()},
         missing=len(_unfinished_trials(results, frame) - set(failures)),
         landscapes=loss_surfaces(results),
-        coverage=results.coverage,
-        environments=results.environments,
-        spec_text=(results.folder / SPEC).read_text(encoding="utf-8"),
         images=_images(results, targets, frame),
         scale_note=scale_note(spec),
     )
 
 
-def device_targets(targets: Iterable[Target]) -> list[CrossbarTarget]:
-    """Return the crossbar targets, without those that only add a compensation."""
-    return [t for t in targets if isinstance(t, CrossbarTarget) and t.corrects is None]
+def load_section(reference: str, results: ComparisonResults) -> Callable[..., Any]:
+    """Import a section's function, found from the working directory and from the results folder upwards."""
+    return import_callable(reference, what="report section", near=[results.folder])
+
+
+def section_pairs(results: ComparisonResults, estimates: Estimates) -> Iterable[tuple[Key, Key]]:
+    """Yield the pairs that the named sections compare, so that the page corrects for them too.
+
+    A section names them by an attribute `pairs` of its function: a function of the spec and the estimates.
+    """
+    for reference in results.spec.report_sections:
+        try:
+            function = load_section(reference, results)
+        except InputError:  # the page says so, in the section's place
+            continue
+        try:
+            pairs = list(function.pairs(results.spec, estimates)) if hasattr(function, "pairs") else []
+        except Exception as error:  # whatever a user's function raises; the rest of the report is written all the same
+            warnings.warn(
+                f"the pairs of report section {reference} cannot be found ({type(error).__name__}: {error}); what it "
+                "compares is neither tested nor counted in the correction.",
+                stacklevel=2,
+            )
+        else:
+            yield from pairs
 
 
 def _unfinished_trials(results: ComparisonResults, frame: pd.DataFrame) -> set[Trial]:
@@ -185,14 +186,6 @@ def _by_interest(spec: ComparisonSpec, estimates: Estimates, baselines: set[str]
             scores[label].append(mean - math.fsum(means.values()) / len(means))
     averages = {label: math.fsum(values) / len(values) if values else -math.inf for label, values in scores.items()}
     return sorted(spec.labels, key=lambda label: (label not in baselines, -averages[label]))
-
-
-def _top5(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """Mean over models of their chip means, as for the accuracy."""
-    if "top5" not in frame:
-        return {}
-    models = frame.dropna(subset="top5").groupby(["model", "target", "train_seed"])["top5"].mean()
-    return models.groupby(["model", "target"]).mean().to_dict()
 
 
 def _images(results: ComparisonResults, targets: Mapping[str, Target], frame: pd.DataFrame) -> list[tuple[str, int]]:

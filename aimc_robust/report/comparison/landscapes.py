@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from aimc_robust.analysis.landscape import Landscape
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.landscape_rows import missing_points, read_points
+from aimc_robust.experiments.results.rows import missing_points, read_points
 from aimc_robust.report.plot_style import RenderedFigure, figure_style, render_figure, wrap_name
 
 CONTOUR_LEVELS = 13
@@ -51,14 +51,7 @@ SurfacesByMethod = dict[str, LossSurface]
 
 
 def loss_surfaces(results: ComparisonResults) -> dict[str, SurfacesByMethod]:
-    """Average the loss landscapes over the trained models of each method.
-
-    Args:
-        results: The comparison.
-
-    Returns:
-        Landscape -> method label -> surface, from the models that have a row for every point.
-    """
+    """Return landscape -> label -> loss, averaged over the trained models that have a row for every point."""
     grids: dict[str, dict[str, list[npt.NDArray[np.float64]]]] = {
         name: {label: [] for label in results.spec.labels} for name in results.landscapes
     }
@@ -76,33 +69,10 @@ def loss_surfaces(results: ComparisonResults) -> dict[str, SurfacesByMethod]:
     }
 
 
-def surface_rows(landscape: Landscape, surfaces: SurfacesByMethod) -> list[tuple[str, int, float, float, float]]:
-    """Return the points of all surfaces as rows.
-
-    Args:
-        landscape: The plane.
-        surfaces: Method label -> surface.
-
-    Returns:
-        Rows (method, models, coordinate along the first direction, along the second direction, loss).
-    """
-    return [
-        (method, surface.models, *landscape.coordinates(number), float(loss))
-        for method, surface in surfaces.items()
-        for number, loss in enumerate(surface.loss.ravel())
-    ]
-
-
 def landscape_figure(name: str, landscape: Landscape, surfaces: SurfacesByMethod) -> RenderedFigure | None:
     """Draw one contour panel per method, with the same logarithmic levels in all panels.
 
-    Args:
-        name: Name of the landscape.
-        landscape: The plane.
-        surfaces: Method label -> surface.
-
-    Returns:
-        The figure; None if the loss is the same everywhere, or nowhere finite.
+    None if the loss is the same everywhere, or nowhere finite.
     """
     finite = np.concatenate([s.loss[np.isfinite(s.loss)] for s in surfaces.values()]).clip(min=MIN_LOSS)
     if not finite.size or finite.min() == finite.max():

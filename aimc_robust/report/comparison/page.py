@@ -8,8 +8,7 @@ from collections.abc import Callable
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison import sections
-from aimc_robust.report.comparison.content import ComparisonContent, gather
-from aimc_robust.report.comparison.named_sections import load_section
+from aimc_robust.report.comparison.content import ComparisonContent, gather, load_section
 from aimc_robust.report.comparison.training_section import training
 from aimc_robust.report.page_files import Contents, page_files
 from aimc_robust.report.page_model import Page, Prose, Section
@@ -19,6 +18,7 @@ SectionFunction = Callable[[ComparisonContent], Section | None]
 SECTIONS: list[SectionFunction] = [
     sections.summary,
     sections.accuracy,
+    sections.metrics,
     sections.landscape,
     sections.failures,
     training,
@@ -29,14 +29,7 @@ SECTIONS: list[SectionFunction] = [
 
 
 def report_files(results: ComparisonResults) -> Contents:
-    """Return the content of every file of a comparison's report.
-
-    Args:
-        results: The comparison, finished or not.
-
-    Returns:
-        Path relative to the results folder -> content.
-    """
+    """Return the content of every file of a comparison's report, by its path in the results folder."""
     return page_files(comparison_page(gather(results)))
 
 

@@ -9,13 +9,12 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 from typing import Literal
 
+from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import Comparison, Key
+from aimc_robust.statistics.paired_difference import Comparison, Key
 from aimc_robust.targets.target import CrossbarTarget, Target
 
-Estimates = Mapping[Key, AccuracyEstimate]
-"""(label, target) -> estimate."""
 Comparisons = Mapping[tuple[Key, Key], Comparison]
 """(first, second) -> comparison, of all comparisons of the page."""
 Status = Literal["above", "below", "unpaired", ""]
@@ -28,8 +27,7 @@ class Ranking:
     Attributes:
         estimate: The method's accuracy.
         is_best: Whether it has the highest mean of the methods with the same images, if there are several.
-        status: `above`, `below`: its difference from the baseline is settled. `unpaired`: no training seed in common
-            with the baseline. Empty: not settled, or nothing to compare with.
+        status: Whether its difference from the baseline is settled, or `unpaired`: no training seed in common.
     """
 
     estimate: AccuracyEstimate
@@ -48,10 +46,9 @@ class BaselineComparison:
 
     Attributes:
         target: The target.
-        best: Label of the method with the highest mean of those that are settled to be above the baseline; if there is
-            none, of all.
+        best: The method with the highest mean of those settled to be above the baseline; if there is none, of all.
         baseline: Label of the baseline.
-        highest: Label of the method with the highest mean, settled or not.
+        highest: The method with the highest mean, settled or not.
         means: Label -> mean accuracy [percent].
         comparison: best - baseline; None if the baseline itself is the best.
     """
@@ -69,27 +66,6 @@ class BaselineComparison:
         return self.comparison is not None and self.comparison.sign > 0
 
 
-@dataclass(frozen=True)
-class CompensationEffect:
-    """Effect of a compensation on the accuracy of one method, on the same chips.
-
-    Attributes:
-        target: The target without compensation.
-        method: Label of the method.
-        compensation: Names of the compensations, joined by "and".
-        before: Accuracy without compensation.
-        after: Accuracy with compensation.
-        comparison: after - before.
-    """
-
-    target: str
-    method: str
-    compensation: str
-    before: AccuracyEstimate
-    after: AccuracyEstimate
-    comparison: Comparison
-
-
 def baseline_pairs(spec: ComparisonSpec, estimates: Estimates, targets: Iterable[str]) -> Iterator[tuple[Key, Key]]:
     """Yield every (method, baseline) pair on each target.
 
@@ -104,17 +80,7 @@ def baseline_pairs(spec: ComparisonSpec, estimates: Estimates, targets: Iterable
 def rank_methods(
     spec: ComparisonSpec, estimates: Estimates, comparisons: Comparisons, targets: Iterable[str]
 ) -> dict[str, dict[str, Ranking]]:
-    """Rank the methods that have rows on each target.
-
-    Args:
-        spec: The spec of the comparison.
-        estimates: (label, target) -> estimate.
-        comparisons: All comparisons of the page, with those of `baseline_pairs`.
-        targets: Names of the targets.
-
-    Returns:
-        Target -> label -> ranking, in the order of the spec.
-    """
+    """Return target -> label -> ranking of the methods that have rows, given those of `baseline_pairs` as compared."""
     baselines = _baselines(spec)
     groups = _group_labels(spec.labels, lambda label: spec.data_of(label).model_dump_json())
     rankings: dict[str, dict[str, Ranking]] = {}
@@ -138,14 +104,7 @@ def compare_with_baseline(
 ) -> list[BaselineComparison]:
     """Compare the best method with the baseline, for each target and each group of comparable methods.
 
-    Args:
-        spec: The spec of the comparison.
-        estimates: (label, target) -> estimate.
-        comparisons: All comparisons of the page, with those of `baseline_pairs`.
-        targets: Names of the targets.
-
-    Returns:
-        The comparisons; none for a group with fewer than two methods that have rows, or without its baseline.
+    None for a group with fewer than two methods that have rows, or without its baseline.
     """
     baselines, found = _baselines(spec), []
     for target in targets:
@@ -168,20 +127,6 @@ def compensation_pairs(
         if isinstance(target, CrossbarTarget) and target.corrects is not None:
             pairs = [((label, target.name), (label, target.corrects)) for label in labels]
             yield from (pair for pair in pairs if pair[0] in estimates and pair[1] in estimates)
-
-
-def compensation_effects(
-    estimates: Estimates, comparisons: Comparisons, labels: Sequence[str], targets: Iterable[Target]
-) -> list[CompensationEffect]:
-    """Return the effect of each target's compensation on each method that has rows with and without it."""
-    crossbars = [target for target in targets if isinstance(target, CrossbarTarget)]
-    names = {target.name: " and ".join(target.deployment.compensation) for target in crossbars}
-    return [
-        CompensationEffect(
-            before[1], before[0], names[after[1]], estimates[before], estimates[after], comparisons[after, before]
-        )
-        for after, before in compensation_pairs(estimates, labels, targets)
-    ]
 
 
 def _baselines(spec: ComparisonSpec) -> dict[str, str]:

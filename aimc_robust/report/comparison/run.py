@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ProgressGroup
 from aimc_robust.experiments.callbacks.tensorboard import TensorBoard
 from aimc_robust.experiments.compare import compare
-from aimc_robust.experiments.execution.engines.base import Engine
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.inheritance import resolved_toml
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.io.user_code import import_callable
 from aimc_robust.report.freshness import report_is_current
 from aimc_robust.training.fabric import Machine
-
-
-class ReportedComparison(NamedTuple):
-    """A comparison that has a report.
-
-    Attributes:
-        report: Path of report.html.
-        failed: Names of the trials that failed.
-    """
-
-    report: Path
-    failed: list[str]
 
 
 def compare_and_report(
@@ -38,12 +25,12 @@ def compare_and_report(
     model_cache: Path | None = None,
     progress: ExperimentProgress,
     machine: Machine,
-    engine: Engine,
-    part: tuple[int, int] = (1, 1),
-    retry_failed: bool = False,
     tensorboard: bool = False,
-) -> ReportedComparison:
-    """Run the unfinished trials, and write the report unless it is up to date.
+    **options: Any,
+) -> tuple[Path, list[str]]:
+    """Run the unfinished trials as `experiments.compare.compare` does, and write the report unless it is up to date.
+
+    Returns the path of report.html, and the names of the trials that failed.
 
     Args:
         spec: The spec, a TOML file.
@@ -52,17 +39,12 @@ def compare_and_report(
         overrides: Overrides KEY=VALUE of the spec.
         model_cache: Folder of trained models that several comparisons share.
         progress: Callbacks.
-        machine: Devices and processes that train one model. Only the first process writes.
-        engine: Where trials run.
-        part: (i, n) runs the i-th of n parts of the trials.
-        retry_failed: Run failed trials again.
+        machine: Devices and processes that train one model. Only the first process writes, and knows what failed.
         tensorboard: Write histories and accuracies for TensorBoard too.
-
-    Returns:
-        The comparison. In processes other than the first, `failed` is empty.
+        **options: Further arguments of `compare`.
 
     Raises:
-        AimcError: As `aimc_robust.experiments.compare.compare`.
+        AimcError: As `compare`.
     """
     comparison = load_spec(spec, scale=scale, overrides=overrides)
     for reference in comparison.report_sections:  # now, not after hours of training
@@ -78,15 +60,13 @@ def compare_and_report(
         model_cache=model_cache,
         progress=progress,
         machine=machine,
-        engine=engine,
-        part=part,
-        retry_failed=retry_failed,
+        **options,
     )
     report = folder / "report.html"
     if not machine.is_first:
-        return ReportedComparison(report, [])
+        return report, []
     if not report_is_current(folder):
         from aimc_robust.report.write import write_report  # slow to import, and a finished comparison does not need it
 
         write_report(folder)
-    return ReportedComparison(report, [str(trial) for trial in outcome.failed])
+    return report, [str(trial) for trial in outcome.failed]

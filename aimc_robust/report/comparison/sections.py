@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+from aimc_robust.errors import InputError
+from aimc_robust.experiments.results.files import SPEC
+from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report import device_section, terms
-from aimc_robust.report.comparison import accuracy_figures, table_files, text
+from aimc_robust.report.comparison import figures, table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import landscape_figure
-from aimc_robust.report.formatting import MISSING, format_ci, format_number
-from aimc_robust.report.hardware_text import widest_ranges
+from aimc_robust.report.comparison.rankings import compensation_pairs
+from aimc_robust.report.formatting import MISSING, format_ci, format_number, format_significant
 from aimc_robust.report.page_model import (
     Block,
     Bullets,
@@ -21,11 +25,12 @@ from aimc_robust.report.page_model import (
     Filters,
     Grid,
     Prose,
-    Row,
     Section,
     Table,
     codes,
 )  # fmt: skip
+from aimc_robust.statistics.paired_difference import Key
+from aimc_robust.targets.target import CrossbarTarget
 
 
 def intro(content: ComparisonContent) -> list[Block | None]:
@@ -65,7 +70,7 @@ def summary(content: ComparisonContent) -> Section:
             items.append(
                 f"`{c.target}`: **{c.best}** reaches {c.means[c.best]:.2f} %, "
                 f"{c.baseline} {c.means[c.baseline]:.2f} %. Difference on the same chips: "
-                f"{text.format_difference(difference)}{text.model_count_note(content, difference)}."
+                f"{text.format_difference(difference)}{_count_note(content, difference.seeds)}."
                 + ("" if c.best == c.highest else f" {c.highest} has {c.means[c.highest]:.2f} %, not settled.")
             )
         else:
@@ -77,6 +82,11 @@ def summary(content: ComparisonContent) -> Section:
     return Section("Summary", [Bullets(items, "summary") if items else "No two methods have results to compare yet."])
 
 
+def _count_note(content: ComparisonContent, models: int) -> str:
+    requested = len(content.results.spec.train_seeds)
+    return "" if models == requested else f" (over the {models} of {requested} models that both methods have)"
+
+
 def accuracy(content: ComparisonContent) -> Section:
     """Show the accuracy of each method on each target."""
     note = (
@@ -84,19 +94,19 @@ def accuracy(content: ComparisonContent) -> Section:
     )
     sampling = terms.sampling_note([count for _, count in content.images], content.sampling_half_widths)
     by_target = Figure(
-        partial(accuracy_figures.accuracy_by_target, content),
+        partial(figures.accuracy_by_target, content),
         "Accuracy of each method on each target",
         "Accuracy by target, with 95 % intervals.",
     )
     by_sigma = Figure(
-        partial(accuracy_figures.accuracy_by_sigma, content),
+        partial(figures.accuracy_by_sigma, content),
         "Accuracy over the strength of Gaussian weight noise",
         "Accuracy under Gaussian weight noise of increasing strength, with 95 % intervals. All strengths use the same "
         "random draws, scaled.",
     )
     blocks: list[Block | None] = [
         Filters(content.results.spec.labels, list(content.targets)),
-        *(_accuracy_table(content, targets) for targets in content.target_groups),
+        *_target_tables(content, "Accuracy", partial(_accuracy_cell, content)),
         Prose(f"{note} {sampling or ''}".strip()) if content.estimates else None,
         Files(table_files.accuracy_files(content)),
         Grid([by_target, by_sigma]),
@@ -104,17 +114,34 @@ def accuracy(content: ComparisonContent) -> Section:
     return Section("Accuracy", blocks)
 
 
-def _accuracy_table(content: ComparisonContent, targets: list[str]) -> Table:
-    splits = {name: content.targets[name].split for name in targets}
-    heads = {name: name if split == "test" else f"{name}\non {split} images" for name, split in splits.items()}
-    rows: list[Row] = [
-        [
-            ("method", f"{method}\n{text.method_overrides(content.results.spec, method)}"),
-            *((heads[target], _accuracy_cell(content, method, target)) for target in targets),
-        ]
-        for method in content.results.spec.labels
+def metrics(content: ComparisonContent) -> Section | None:
+    """Show the further metrics of each method on each target."""
+    parts = [
+        Section(name, _target_tables(content, name, partial(_metric_cell, content, name))) for name in content.metrics
     ]
-    return Table(f"Accuracy: {', '.join(targets)}", rows, "accuracy", across="target")
+    note = Prose("Each cell: mean and 95 % interval, over the same models and chips as those of the accuracy.")
+    return Section("Further metrics", [note, *parts]) if parts else None
+
+
+def _target_tables(content: ComparisonContent, name: str, cell: Callable[[str, str], str | Cell]) -> list[Table]:
+    """Tables with a row per method and a column per target; `cell` is a function of both."""
+    splits = {name: target.split for name, target in content.targets.items()}
+    heads = {name: name if split == "test" else f"{name}\non {split} images" for name, split in splits.items()}
+    return [
+        Table(
+            f"{name}: {', '.join(targets)}",
+            [
+                [
+                    ("method", f"{method}\n{text.method_overrides(content.results.spec, method)}"),
+                    *((heads[target], cell(method, target)) for target in targets),
+                ]
+                for method in content.results.spec.labels
+            ],
+            "accuracy",
+            across="target",
+        )
+        for targets in content.target_groups
+    ]
 
 
 def _accuracy_cell(content: ComparisonContent, method: str, target: str) -> str | Cell:
@@ -122,16 +149,23 @@ def _accuracy_cell(content: ComparisonContent, method: str, target: str) -> str 
     if ranking is None:
         return MISSING
     estimate, seeds = ranking.estimate, len(content.results.spec.train_seeds)
-    mean, top5 = format_number(estimate.mean), content.top5.get((method, target))
     lines = [
-        mean,
+        format_number(estimate.mean),
         format_ci(estimate),
         f"sd {format_number(estimate.sd_noise)} · {format_number(estimate.sd_seed)}",
-        "" if top5 is None else f"top-5 {format_number(top5)}",
         f"{estimate.seeds} of {seeds} models" if estimate.seeds < seeds else "",
     ]
     mark: Literal["best", "above", ""] = "best" if ranking.is_best else "above" if ranking.status == "above" else ""
     return Cell("\n".join(lines), mark, estimate.mean, ranking.tags)
+
+
+def _metric_cell(content: ComparisonContent, name: str, method: str, target: str) -> str | Cell:
+    try:
+        estimate = content.estimates[method, target].for_column(name)
+    except (KeyError, InputError):  # no rows, or a chip without a finite value
+        return MISSING
+    mean, low, high = (format_significant(value, 4) for value in (estimate.mean, *estimate.ci))
+    return Cell(f"{mean}\n{'' if low == MISSING else f'[{low}, {high}]'}", value=estimate.mean)
 
 
 def landscape(content: ComparisonContent) -> Section | None:
@@ -167,24 +201,32 @@ def failures(content: ComparisonContent) -> Section | None:
 
 def compensation(content: ComparisonContent) -> Section | None:
     """Compare each device with and without its digital compensation."""
+    crossbars = [target for target in content.targets.values() if isinstance(target, CrossbarTarget)]
+    names = {target.name: " and ".join(target.deployment.compensation) for target in crossbars}
+
+    def accuracy_text(key: Key) -> str:
+        return f"{format_number(content.estimates[key].mean)} {format_ci(content.estimates[key])}"
+
     rows = [
         [
-            ("target", effect.target),
-            ("method", effect.method),
-            ("without [%]", f"{format_number(effect.before.mean)} {format_ci(effect.before)}"),
-            ("with [%]", f"{format_number(effect.after.mean)} {format_ci(effect.after)}"),
-            ("difference", text.format_comparison(effect.comparison)),
-            ("compensation", effect.compensation),
+            ("target", before[1]),
+            ("method", before[0]),
+            ("without [%]", accuracy_text(before)),
+            ("with [%]", accuracy_text(after)),
+            ("difference", text.format_comparison(content.comparisons[after, before])),
+            ("compensation", names[after[1]]),
         ]
-        for effect in content.compensation_effects
+        for after, before in compensation_pairs(content.estimates, content.results.spec.labels, crossbars)
     ]
     note = Prose("Digital corrections, compared with the same chips without them. settled: see [Terms](#terms).")
     return Section("Compensation", [note, Table("Compensation", rows)]) if rows else None
 
 
 def devices(content: ComparisonContent) -> Section | None:
-    """Describe the devices."""
-    return device_section.device_section(content.devices, content.coverage, partial(widest_ranges, content.results))
+    """Describe the devices; those that only add a compensation are left out."""
+    targets = [t for t in content.targets.values() if isinstance(t, CrossbarTarget) and t.corrects is None]
+    results = content.results
+    return device_section.device_section(targets, results.coverage, partial(device_section.widest_ranges, results))
 
 
 def reproduction(content: ComparisonContent) -> Section:
@@ -198,7 +240,8 @@ def reproduction(content: ComparisonContent) -> Section:
         "These results were produced in several environments, with different versions or numbers of threads. A run "
         "in a single environment may differ in the last digits."
     )
-    warnings = [Prose(several, "warning")] if len(content.environments) > 1 else []
-    notes = device_section.environment_notes(content.environments)
-    files = Files(table_files.row_files(content))
-    return Section("How to reproduce", [how, *warnings, *notes, files, Code(content.spec_text)])
+    environments, spec_text = content.results.environments, (content.results.folder / SPEC).read_text(encoding="utf-8")
+    warnings = [Prose(several, "warning")] if len(environments) > 1 else []
+    notes = device_section.environment_notes(environments)
+    files = Files({"evaluations.csv": partial(csv_text, content.frame)})
+    return Section("How to reproduce", [how, *warnings, *notes, files, Code(spec_text)])

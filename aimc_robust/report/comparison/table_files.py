@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -12,19 +11,13 @@ from aimc_robust.analysis.landscape import Landscape
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report.comparison.content import ComparisonContent
-from aimc_robust.report.comparison.landscapes import SurfacesByMethod, surface_rows
+from aimc_robust.report.comparison.landscapes import SurfacesByMethod
 from aimc_robust.report.comparison.rankings import Ranking
-from aimc_robust.report.formatting import MISSING, format_deviations
-from aimc_robust.report.latex import latex_table, latex_value
+from aimc_robust.report.formatting import MISSING, format_deviations, latex_table, latex_value
 from aimc_robust.report.markdown_page import markdown_table
 
 FileFunctions = dict[str, Callable[[], str]]
 """Path relative to the results folder -> its content."""
-
-
-def row_files(content: ComparisonContent) -> FileFunctions:
-    """Return every row as CSV."""
-    return {"evaluations.csv": partial(csv_text, content.frame)}
 
 
 def accuracy_files(content: ComparisonContent) -> FileFunctions:
@@ -40,11 +33,12 @@ def accuracy_files(content: ComparisonContent) -> FileFunctions:
 def landscape_files(name: str, landscape: Landscape, surfaces: SurfacesByMethod) -> FileFunctions:
     """Return a loss landscape as CSV: a row per method and point with its two coordinates and the mean loss."""
     columns = ["method", "models", "first", "second", "loss"]
-    return {
-        f"tables/landscape-{name}.csv": lambda: csv_text(
-            pd.DataFrame(surface_rows(landscape, surfaces), columns=columns)
-        )
-    }
+    rows = [
+        (method, surface.models, *landscape.coordinates(number), float(loss))
+        for method, surface in surfaces.items()
+        for number, loss in enumerate(surface.loss.ravel())
+    ]
+    return {f"tables/landscape-{name}.csv": lambda: csv_text(pd.DataFrame(rows, columns=columns))}
 
 
 def _wide_table(content: ComparisonContent) -> pd.DataFrame:
@@ -64,30 +58,30 @@ def _wide_table(content: ComparisonContent) -> pd.DataFrame:
 def _accuracy_markdown(content: ComparisonContent) -> str:
     """Cells `mean ± sd_noise ± sd_seed`, the best of each column in bold."""
 
-    def cell(ranking: Ranking | None) -> str:
-        if ranking is None:
-            return MISSING
+    def cell(ranking: Ranking) -> str:
         mean = f"**{ranking.estimate.mean:.2f}**" if ranking.is_best else f"{ranking.estimate.mean:.2f}"
         return mean + format_deviations(ranking.estimate.sd_noise, ranking.estimate.sd_seed)
 
-    rows = [
-        [("method", method), *((target, cell(ranks.get(method))) for target, ranks in content.rankings.items())]
-        for method in content.results.spec.labels
-    ]
+    rows = [[("method", method), *cells.items()] for method, cells in _cells(content, cell, MISSING).items()]
     return markdown_table(rows) + "\n"
 
 
 def _accuracy_latex(content: ComparisonContent) -> str:
     """The table of `_accuracy_markdown`."""
 
-    def cell(ranking: Ranking | None) -> str:
-        if ranking is None:
-            return "--"
+    def cell(ranking: Ranking) -> str:
         estimate = ranking.estimate
         return latex_value(estimate.mean, estimate.sd_noise, estimate.sd_seed, bold=ranking.is_best)
 
-    rows = [
-        (method, [cell(ranks.get(method)) for ranks in content.rankings.values()])
-        for method in content.results.spec.labels
-    ]
+    rows = [(method, list(cells.values())) for method, cells in _cells(content, cell, "--").items()]
     return latex_table(["method", *content.rankings], rows)
+
+
+def _cells(content: ComparisonContent, cell: Callable[[Ranking], str], missing: str) -> dict[str, dict[str, str]]:
+    """Method -> target -> text."""
+    return {
+        method: {
+            target: cell(ranks[method]) if method in ranks else missing for target, ranks in content.rankings.items()
+        }
+        for method in content.results.spec.labels
+    }

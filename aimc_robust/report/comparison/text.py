@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from aimc_robust.errors import exact_text
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.formatting import MISSING, format_ci
-from aimc_robust.statistics.difference_table import Comparison
-from aimc_robust.statistics.paired_difference import PairedDifference
+from aimc_robust.statistics.paired_difference import Comparison, PairedDifference
 
 
 def format_difference(difference: PairedDifference) -> str:
@@ -22,14 +21,6 @@ def format_comparison(comparison: Comparison) -> str:
     if comparison.difference is None:
         return "unpaired"
     return f"{format_difference(comparison.difference)}, {'' if comparison.settled else 'not '}settled"
-
-
-def model_count_note(content: ComparisonContent, difference: PairedDifference) -> str:
-    """Return a note if a difference covers fewer trained models than the spec requests; else an empty text."""
-    requested = len(content.results.spec.train_seeds)
-    if difference.seeds == requested:
-        return ""
-    return f" (over the {difference.seeds} of {requested} models that both methods have)"
 
 
 def method_settings(spec: ComparisonSpec, label: str) -> str:
@@ -88,7 +79,8 @@ def checkpoint_note(spec: ComparisonSpec) -> str:
     stopping = spec.config().early_stopping
     if stopping is None:
         return "The last epoch of each training is evaluated."
-    sigmas = " and ".join(filter(None, [", ".join(f"{s:g}" for s in stopping.sigmas[:-1]), f"{stopping.sigmas[-1]:g}"]))
+    *others, last = map(exact_text, stopping.sigmas)
+    sigmas = f"{', '.join(others)} and {last}" if others else last
     per_sigma = ", one epoch per sigma" if len(stopping.sigmas) > 1 else ""
     start = (
         "The epoch of each training with the highest accuracy under Gaussian weight noise of sigma "

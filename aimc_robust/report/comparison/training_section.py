@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from aimc_robust.report.comparison import diagnostics_figures as diagnostics
-from aimc_robust.report.comparison import text
+from aimc_robust.report.comparison import figures, text
 from aimc_robust.report.comparison.content import ComparisonContent
-from aimc_robust.report.comparison.training_figures import MeanRows, training_curves
+from aimc_robust.report.comparison.histories import MeanRows
 from aimc_robust.report.formatting import MISSING, format_ratio, format_significant
 from aimc_robust.report.page_model import Cell, Figure, Grid, Legend, Prose, Row, Section, Table
 from aimc_robust.report.plot_style import Styles, others_label
@@ -16,7 +15,7 @@ from aimc_robust.report.plot_style import Styles, others_label
 def training(content: ComparisonContent) -> Section:
     """Show how each method was trained, at which cost."""
     curves = Figure(
-        partial(training_curves, content.results.spec, content.means, content.styles),
+        partial(figures.training_curves, content.results.spec, content.means, content.styles),
         "Training loss and validation accuracy over the epochs",
         "Mean over training seeds. For methods that perturb the weights, the training loss is that of the perturbed "
         "weights.",
@@ -54,12 +53,12 @@ def _recipe(content: ComparisonContent) -> str:
         f"{recipe.momentum}, weight decay {recipe.weight_decay}, label smoothing {recipe.label_smoothing}{exception}. "
         f"{text.checkpoint_note(spec)} FLOPs: forward and backward passes per update relative to SGD, which takes one. "
         "Time per epoch: median over epochs and training seeds, including validation, relative to sgd with the same "
-        f"network and images{doubt if len(content.environments) > 1 else ''}."
+        f"network and images{doubt if len(content.results.environments) > 1 else ''}."
     )
 
 
 def _diagnostics(content: ComparisonContent) -> Section | None:
-    rows, styles = diagnostics.diagnostics_rows(content.means), content.styles
+    rows, styles = figures.diagnostics_rows(content.means), content.styles
     if not rows:
         return None
     note = (
@@ -67,22 +66,51 @@ def _diagnostics(content: ComparisonContent) -> Section | None:
         "`runs/*/history.jsonl`. Losses are those that the training minimizes, on images without augmentation. "
         "Sharpness: increase of the loss at perturbed weights. Gradient sharpness: the same at the perturbation "
         "where the method takes its gradient. Test images are only monitored, never used for training. "
-        f"{diagnostics.diagnostics_cost(content)} Figure numbers refer to the Incorruptible paper."
+        f"{diagnostics_cost(content)} Figure numbers refer to the Incorruptible paper."
     )
     groups = [
         Section(title, [Grid([_panel(panel, rows, styles) for panel in panels], "panels")])
-        for title, panels in diagnostics.panel_groups(rows).items()
+        for title, panels in figures.panel_groups(rows).items()
     ]
     lines = {method: style.svg_line for method, style in styles.items() if style.number is not None}
     others = others_label(styles, "methods")
-    last = [
-        [("", quantity), *((method, format_significant(value)) for method, value in values.items())]
-        for quantity, values in diagnostics.last_epoch_table(rows)
-    ]
-    table = Section("At the last epoch", [Table("Diagnostics at the last epoch", last, across="method")])
+    table = Section("At the last epoch", [Table("Diagnostics at the last epoch", _last_epoch(rows), across="method")])
     title = "Training diagnostics: robustness, gradients and sharpness per epoch"
     return Section(title, [Prose(note), Legend(lines, others and f"gray: {others}"), *groups, table], folded=True)
 
 
-def _panel(panel: diagnostics.Panel, rows: MeanRows, styles: Styles) -> Figure:
-    return Figure(partial(diagnostics.panel_figure, panel, rows, styles), f"{panel.title} over {panel.x_label}")
+def _panel(panel: figures.Panel, rows: MeanRows, styles: Styles) -> Figure:
+    return Figure(partial(figures.panel_figure, panel, rows, styles), f"{panel.title} over {panel.x_label}")
+
+
+def _last_epoch(means: MeanRows) -> list[Row]:
+    """The diagnostics of each method at the last epoch that has any."""
+    quantities = {
+        f"{split} accuracy, sigma = {sigma} [%]": f"{split}_accuracy@{sigma}"
+        for sigma in figures.noise_sigmas(means)
+        for split in figures.SPLITS
+    } | {
+        "norm of the update's gradient": figures.DIAGNOSTICS_KEY,
+        "gradient sharpness": "gradient_sharpness",
+        "cosine of clean and perturbed gradient": "gradient_cosine",
+        "distance travelled": "distance",
+        **{f"{split} ascent sharpness": f"{split}_ascent_sharpness" for split in figures.SPLITS},
+    }
+    last = {method: rows[-1] if rows else {} for method, rows in means.items()}
+    return [
+        [("", quantity), *((method, format_significant(row.get(key))) for method, row in last.items())]
+        for quantity, key in quantities.items()
+    ]
+
+
+def diagnostics_cost(content: ComparisonContent) -> str | None:
+    """Return the computing time of the diagnostics in one sentence; None without diagnostics."""
+    rows = [row for epochs in content.history.values() for row in epochs if "probe_seconds" in row]
+    if not rows:
+        return None
+    training, probing = (sum(row[key] for row in rows) for key in ("seconds", "probe_seconds"))
+    share = f" ({100 * probing / training:.0f} % more)" if training else ""
+    return (
+        f"The diagnostics took {probing:.1f} s in addition to {training:.1f} s of training{share}. They do not change "
+        "the trained weights."
+    )

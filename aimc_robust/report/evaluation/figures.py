@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aimc_robust.devices.limits import time_text
-from aimc_robust.report.evaluation.content import AttributionResult, EvaluationContent, LossPrediction, Rows
-from aimc_robust.report.plot_style import (
-    COLORS,
-    GRAY,
-    RenderedFigure,
-    Styles,
-    add_legend,
-    curve_styles,
-    figure_style,
-    others_label,
-    render_figure,
-    wrap_name,
-)
-from aimc_robust.targets.target import DeployableTarget
+from aimc_robust.report.evaluation.content import EvaluationContent
+from aimc_robust.report.figures import accuracy
+from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure, wrap_name
 
 MAX_LAYERS = 20  # bars that fit a figure; the table lists all layers
 DARK_GRAY = COLORS[0]
@@ -38,79 +25,40 @@ def accuracy_over_time(content: EvaluationContent) -> RenderedFigure | None:
         return None
     labels = content.results.spec.labels
     times = sorted({target.time_s for family in families for target in family})
-    curves = {
-        family[0].name if len(labels) == 1 else f"{label}, {family[0].name}": _points_over_time(content, label, family)
-        for label in labels
-        for family in families
-    }
-    styles = _styles({name: [row["mean"] for _, row in points] for name, points in curves.items()})
-    with figure_style():
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        axes = figure.subplots()
-        for number, (name, points) in enumerate(curves.items()):
-            style, rows = styles[name], [row for _, row in points]
-            shift = 0.16 * (number / max(len(curves) - 1, 1) - 0.5)
-            x, means = [times.index(time_s) + shift for time_s, _ in points], [row["mean"] for row in rows]
-            if style.number is None:
-                axes.plot(x, means, **style.line)
-            else:
-                options = style.points | {"capsize": 2.5, "linewidth": 1.4, "label": name}
-                axes.errorbar(x, means, yerr=_ci_arms(rows), **options)
-        axes.set_xticks(range(len(times)), [time_text(time_s) if time_s else "0" for time_s in times])
-        axes.set_xlabel("time since programming")
-        axes.set_ylabel("accuracy [%]")
-        add_legend(figure, axes, others_label(styles, "models and devices"))
-        return render_figure(figure, "times")
-
-
-def _points_over_time(
-    content: EvaluationContent, label: str, family: list[DeployableTarget]
-) -> list[tuple[float, dict[str, Any]]]:
-    """(time, summary row) of a model on a device, at the times that have rows."""
-    return [(t.time_s, row) for t in family if (row := content.row(label, t.name)) is not None]
-
-
-def _styles(means: Mapping[str, Sequence[float]]) -> Styles:
-    """Highlight those with the highest average, where there are many."""
-    averages = {name: math.fsum(values) / len(values) if values else -math.inf for name, values in means.items()}
-    return curve_styles(list(means), sorted(averages, key=lambda name: -averages[name]))
+    pairs = [(label, family) for label in labels for family in families]
+    curves = {}
+    for number, (label, family) in enumerate(pairs):
+        shift = 0.16 * (number / max(len(pairs) - 1, 1) - 0.5)
+        curves[family[0].name if len(labels) == 1 else f"{label}, {family[0].name}"] = [
+            (times.index(target.time_s) + shift, content.estimates[label, target.name])
+            for target in family
+            if (label, target.name) in content.estimates
+        ]
+    return accuracy.accuracy_over(
+        curves,
+        accuracy.styles_by_mean({name: [e for _, e in points] for name, points in curves.items()}),
+        name="times",
+        xlabel="time since programming",
+        others="models and devices",
+        ticks=[time_text(time_s) if time_s else "0" for time_s in times],
+    )
 
 
 def chip_accuracies(content: EvaluationContent) -> RenderedFigure | None:
     """Draw the accuracy of every chip, with mean and interval, in a line per target; None without rows."""
-    labels = content.results.spec.labels
-    names = [t.name for t in content.targets if any((label, t.name) in content.estimates for label in labels)]
-    if not names:
+    labels, estimates = content.results.spec.labels, content.estimates
+    targets = [t.name for t in content.targets if any((label, t.name) in estimates for label in labels)]
+    if not targets:
         return None
-    rows = {label: [row for name in names if (row := content.row(label, name)) is not None] for label in labels}
-    styles = _styles({label: [row["mean"] for row in rows[label]] for label in labels})
-    highlighted = [label for label in labels if styles[label].number is not None]
-    with figure_style():
-        figure = Figure(figsize=(6.4, 0.9 + 0.3 * len(names) * max(len(highlighted), 1.4)), layout="constrained")
-        axes = figure.subplots()
-        for label, style in styles.items():
-            where = [names.index(row["target"]) for row in rows[label]]
-            if style.number is None:
-                axes.plot([row["mean"] for row in rows[label]], where, "|", color=GRAY, markersize=14, zorder=1.5)
-                continue
-            y = np.array(where) + 0.7 * ((style.number + 0.5) / len(highlighted) - 0.5)
-            for place, row in zip(y, rows[label], strict=True):
-                values = content.estimates[label, row["target"]].table["accuracy"]
-                axes.plot(values, np.full(len(values), place), "|", color=style.color, alpha=0.45, markersize=9)
-            options = style.points | {"capsize": 3, "label": label, "linestyle": "none"}
-            axes.errorbar([row["mean"] for row in rows[label]], y, xerr=_ci_arms(rows[label]), **options)
-        axes.set_yticks(range(len(names)), [wrap_name(name) for name in names])
-        axes.set_ylim(len(names) - 0.45, -0.55)
-        axes.set_xlabel("accuracy [%]")
-        axes.grid(axis="y", visible=False)
-        if len(labels) > 1:
-            add_legend(figure, axes, others_label(styles, "models"))
-        return render_figure(figure, "chips")
+    styles = accuracy.styles_by_mean(
+        {label: [estimates[label, t] for t in targets if (label, t) in estimates] for label in labels}
+    )
+    return accuracy.accuracy_by_target(targets, estimates, styles, name="chips", others="models", with_chips=True)
 
 
-def attribution(result: AttributionResult) -> RenderedFigure:
+def attribution(sources: pd.DataFrame, layers: pd.DataFrame, name: str) -> RenderedFigure:
     """Draw the cost of each error source and layer alone as bars, and the accuracy regained without it as diamonds."""
-    parts = [part for part in (result.sources, result.layers[:MAX_LAYERS]) if part]
+    parts = [part for part in (sources, layers[:MAX_LAYERS]) if len(part)]
     heights = [len(part) + 1.4 for part in parts]
     with figure_style():
         figure = Figure(figsize=(6.4, 0.7 + 0.3 * sum(heights)), layout="constrained")
@@ -120,55 +68,44 @@ def attribution(result: AttributionResult) -> RenderedFigure:
         all_axes[-1].set_xlabel("points of accuracy")
         handles, names = all_axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=2)
-        return render_figure(figure, f"attribution-{result.model}-{result.target}")
+        return render_figure(figure, f"attribution-{name}")
 
 
-def _cost_bars(axes: Axes, rows: Rows) -> None:
+def _cost_bars(axes: Axes, rows: pd.DataFrame) -> None:
     y = np.arange(len(rows))
-    cost, saved = (np.array([row[key] for row in rows], dtype=float) for key in ("cost_alone", "saved"))
-    axes.barh(y - 0.14, cost, height=0.5, color="#9ecae1", label="cost alone")
+    axes.barh(y - 0.14, rows["cost_alone"], height=0.5, color="#9ecae1", label="cost alone")
     options: dict[str, Any] = {"linestyle": "none", "capsize": 2.5, "elinewidth": 1.1}
-    axes.errorbar(cost, y - 0.14, xerr=_half_widths(rows, "cost_alone"), color=COLORS[1], **options)
+    axes.errorbar(rows["cost_alone"], y - 0.14, xerr=_half_widths(rows, "cost_alone"), color=COLORS[1], **options)
     options |= {"color": COLORS[2], "marker": "D", "markersize": 4, "label": "regained without it"}
-    axes.errorbar(saved, y + 0.24, xerr=_half_widths(rows, "saved"), **options)
+    axes.errorbar(rows["saved"], y + 0.24, xerr=_half_widths(rows, "saved"), **options)
     axes.axvline(0.0, color=DARK_GRAY, linewidth=0.8)
-    axes.set_yticks(y, [wrap_name(row["name"]) for row in rows])
+    axes.set_yticks(y, [wrap_name(name) for name in rows["name"]])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
 
 
-def loss_prediction(prediction: LossPrediction) -> RenderedFigure:
+def _half_widths(rows: pd.DataFrame, key: str) -> pd.Series:
+    """Half-widths of the intervals KEY_low to KEY_high; 0 where nothing was random."""
+    return ((rows[f"{key}_high"] - rows[f"{key}_low"]).astype(float) / 2.0).fillna(0.0)
+
+
+def loss_prediction(predictions: pd.DataFrame, name: str) -> RenderedFigure:
     """Draw the loss over the error scale: Monte Carlo with its interval, and the prediction."""
-    rows = sorted(prediction.rows, key=lambda row: row["scale"])
-    scales = np.array([row["scale"] for row in rows])
+    columns = ["scale", "clean_loss", "mc_loss", "mc_high", "predicted", "predicted_se"]
+    rows = predictions.sort_values("scale")[columns].astype(float)
+    half, error = (rows["mc_high"] - rows["mc_loss"]).fillna(0.0), 1.96 * rows["predicted_se"].fillna(0.0)
+    low, high = rows["predicted"] - error, rows["predicted"] + error
+    options: dict[str, Any] = {"marker": "s", "markersize": 5, "capsize": 3, "linestyle": "none"}
     with figure_style():
         figure = Figure(figsize=(4.6, 3.2), layout="constrained")
         axes = figure.subplots()
-        finite = [row for row in rows if row["mc_loss"] is not None and not math.isnan(row["mc_loss"])]
-        mean = np.array([row["mc_loss"] for row in finite])
-        half = np.nan_to_num(np.array([row["mc_high"] for row in finite], dtype=float) - mean)
-        axes.errorbar(
-            [row["scale"] for row in finite], mean, yerr=half, color=COLORS[2], marker="s", markersize=5, capsize=3,
-            linestyle="none", label="Monte Carlo",
-        )  # fmt: skip
-        predicted = np.array([row["predicted"] for row in rows], dtype=float)
-        error = 1.96 * np.nan_to_num(np.array([row["predicted_se"] for row in rows], dtype=float))
-        axes.plot(scales, predicted, color=COLORS[1], marker="o", markersize=4, linewidth=1.4, label="second order")
-        axes.fill_between(scales, predicted - error, predicted + error, color=COLORS[1], alpha=0.2, linewidth=0)
-        axes.axhline(rows[0]["clean_loss"], color=DARK_GRAY, linestyle=":", linewidth=1.2, label="digital weights")
+        axes.errorbar(rows["scale"], rows["mc_loss"], yerr=half, color=COLORS[2], label="Monte Carlo", **options)
+        options = {"marker": "o", "markersize": 4, "linewidth": 1.4}
+        axes.plot(rows["scale"], rows["predicted"], color=COLORS[1], label="second order", **options)
+        axes.fill_between(rows["scale"], low, high, color=COLORS[1], alpha=0.2, linewidth=0)
+        options = {"linestyle": ":", "linewidth": 1.2}
+        axes.axhline(rows["clean_loss"].iat[0], color=DARK_GRAY, label="digital weights", **options)
         axes.set_xlabel("error scale (1: the device's own errors)")
         axes.set_ylabel("loss [nats]")
         axes.legend(fontsize=9)
-        return render_figure(figure, f"loss-prediction-{prediction.model}-{prediction.target}")
-
-
-def _ci_arms(rows: Rows) -> npt.NDArray[np.float64]:
-    """Distances of the means from the lower and upper ends of their intervals, shape (2, rows); 0 without one."""
-    ends = np.array([[row[key] - row["mean"] for row in rows] for key in ("ci_low", "ci_high")])
-    return np.abs(np.nan_to_num(ends))
-
-
-def _half_widths(rows: Rows, key: str) -> npt.NDArray[np.float64]:
-    """Half-widths of the intervals KEY_low to KEY_high; 0 where nothing was random."""
-    ends = np.array([[row[f"{key}_low"], row[f"{key}_high"]] for row in rows], dtype=float)
-    return np.nan_to_num((ends[:, 1] - ends[:, 0]) / 2.0)
+        return render_figure(figure, f"loss-prediction-{name}")

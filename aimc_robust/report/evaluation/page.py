@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aimc_robust.experiments.results.evaluation import EvaluationResults
-from aimc_robust.experiments.results.evaluation_tables import write_tables
 from aimc_robust.report.evaluation import explanation_sections, sections
 from aimc_robust.report.evaluation.content import EvaluationContent, gather
 from aimc_robust.report.page_files import Contents, page_files
@@ -23,15 +22,8 @@ SECTIONS: list[Callable[[EvaluationContent], Section | None]] = [
 
 
 def report_files(results: EvaluationResults) -> Contents:
-    """Return the content of every file of an evaluation's report, and write its tables.
-
-    Args:
-        results: The evaluation, finished or not.
-
-    Returns:
-        Path relative to the results folder -> content.
-    """
-    write_tables(results)
+    """Write an evaluation's tables; return the content of every file of its report, by its path in the folder."""
+    results.write_tables()
     content = gather(results)
     title = f"{', '.join(results.spec.labels)} on analog memory"
     made = [make(content) for make in SECTIONS]

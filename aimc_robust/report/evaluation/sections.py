@@ -8,10 +8,19 @@ from functools import partial
 from typing import Any
 
 from aimc_robust.devices.limits import time_text
+from aimc_robust.experiments.results.evaluation import paired_differences
+from aimc_robust.experiments.results.files import NOTES
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent
-from aimc_robust.report.formatting import MISSING, chips_text, format_interval, format_number, format_p_value
+from aimc_robust.report.formatting import (
+    MISSING,
+    chips_text,
+    format_interval,
+    format_number,
+    format_p_value,
+    format_significant,
+)
 from aimc_robust.report.page_model import Block, Bullets, Figure, Grid, Prose, Section, Table, codes
 from aimc_robust.targets.target import DeployableTarget
 
@@ -38,12 +47,13 @@ def intro(content: EvaluationContent) -> list[Block | None]:
         f"Unfinished: {content.missing} of {len(spec.labels) * len(content.targets)} results are missing. Run the same "
         "command again to continue."
     )
+    notes = content.results.read_json_file(NOTES)
     question = f"Which accuracy {models} reach when the weights are stored in each memory{ageing}?"
     return [
         Prose(question, "question"),
         Prose(summary),
         Prose(unfinished, "warning") if content.missing else None,
-        Bullets(content.notes, "warning") if content.notes else None,
+        Bullets(notes, "warning") if notes else None,
     ]
 
 
@@ -117,7 +127,8 @@ def _accuracy_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tu
     if _is_skewed(row):
         skewed = f"skewed {format_interval(row['skewed_low'], row['skewed_high'], 2)}"
     several = {"model": row["model"]} if len(spec.labels) > 1 else {}
-    seeds = {"sd_seed\nwithout noise": f"{format_number(row['sd_seed'])}\n{row['seed_text']}"}
+    without_noise = content.estimates[row["model"], row["target"]].components.seed_text
+    seeds = {"sd_seed\nwithout noise": f"{format_number(row['sd_seed'])}\n{without_noise}"}
     share = {}
     if spec.threshold is not None:
         share[f"yield\nchips of {spec.threshold:g} % or more"] = f"{format_number(row['yield'], 0)} %\n{_yield_ci(row)}"
@@ -131,7 +142,7 @@ def _accuracy_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tu
         ("worst chip", format_number(row["worst"]) + (f"\nno. {row['worst_chip']}" if row["chips"] > 1 else "")),
         *share.items(),
         ("loss", format_number(row["loss"], 3)),
-        *((name, format_number(row[name])) for name in content.metrics),
+        *((name, format_significant(row[name], 4)) for name in content.metrics),
         ("chips", chips_text(row, spec.precision)),
     ]
 
@@ -153,7 +164,7 @@ def differences(content: EvaluationContent) -> Section | None:
             ("p, corrected", format_p_value(row["p_holm"])),
             ("settled", "yes" if row["settled"] else "no" if row["pairs"] else "unpaired"),
         ]
-        for row in content.differences
+        for row in paired_differences(content.results.spec, content.estimates).to_dict("records")
     ]
     models = "the trained models that both sides have and their chips, or over chips if there is only one model"
     note = Prose(terms.corrected_p(over=models if content.replicated else "chips"))

@@ -1,7 +1,8 @@
-"""Figure of a fitted device card, as a file: measurements and fitted laws."""
+"""Fit a device card, and write the card and the figure of measurements and fitted laws."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from matplotlib.figure import Figure, SubFigure
 from aimc_robust.devices.laws.base import Law
 from aimc_robust.devices.limits import time_text
 from aimc_robust.fitting.bins import Bin
-from aimc_robust.fitting.fit_result import Fit
+from aimc_robust.fitting.fit import fit_card
+from aimc_robust.fitting.fit_result import Fit, check_card_path
 from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.read_noise import read_variance
 from aimc_robust.fitting.state_distribution import state_distribution
 from aimc_robust.fitting.std_laws import std_at
-from aimc_robust.report.figures.device import unit_label
+from aimc_robust.report.figures.device import check_figure_path, save_figure, unit_label
 from aimc_robust.report.plot_style import COLORS, figure_style
 
 CURVE_POINTS = 200
@@ -27,6 +29,27 @@ DRIFT_TIMES = 40
 DATA_COLOR, FIT_COLOR = COLORS[0], COLORS[1]
 POINT_OPTIONS: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4, "capsize": 2}
 FloatArray = npt.NDArray[np.float64]
+
+
+def fit_and_write(
+    measurements: Path, *, out: Path, plot: Path | None = None, force: bool = False, **options: Any
+) -> Fit:
+    """Fit a device card to a CSV file of measurements, and write the card, and a figure of the fit if `plot` is given.
+
+    The paths are checked before the fit; `options` are further arguments of `fit_card`.
+
+    Raises:
+        InputError: If a path or another argument is invalid, or `out` exists and `force` is not set.
+        DataError: If the measurements are missing or cannot support a fit.
+    """
+    check_card_path(out, force=force)
+    if plot is not None:
+        check_figure_path(plot)
+    fit = fit_card(measurements, **options)
+    if plot is not None:
+        save_figure(draw_fit(fit), plot)
+    fit.write(out, force=force)
+    return fit
 
 
 def draw_fit(fit: Fit) -> Figure:

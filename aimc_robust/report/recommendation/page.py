@@ -21,14 +21,7 @@ from aimc_robust.report.terms import SETTLED, SINGLE
 
 
 def write_recommendation(recommendation: Recommendation) -> Path:
-    """Write advice.html and advice.md into the folder of a recommendation.
-
-    Args:
-        recommendation: The recommendation.
-
-    Returns:
-        Path of advice.html.
-    """
+    """Write advice.html and advice.md into the folder of a recommendation; return the path of advice.html."""
     page = Page(
         f"Training method for {recommendation.target}",
         "recommendation",

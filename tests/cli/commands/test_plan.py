@@ -7,9 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from aimc_robust.cli.app import app
-from aimc_robust.cli.views.plan import duration, lines, rows
-from aimc_robust.experiments.planning import timer
-from aimc_robust.experiments.planning.plan import Estimate, Plan, PlannedTrial, State
+from aimc_robust.cli.progress_display import duration
+from aimc_robust.cli.views.plan import lines, rows
+from aimc_robust.experiments.planning import cost_model
+from aimc_robust.experiments.planning.plan import Plan
+from aimc_robust.experiments.planning.remaining import RemainingWork, Speeds, State
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.loading import load_spec
@@ -27,12 +29,13 @@ def planned(write_spec):
     spec = load_spec(write_spec())
     left = {"gaussian-0.2": 3}
     trials = (
-        PlannedTrial(Trial("sgd", 0), State.DONE, 3, 3, {}),
-        PlannedTrial(Trial("m-rwp", 0), State.TODO, 0, 3, left, estimate=Estimate(7200.0, 2_000_000)),
-        PlannedTrial(Trial("sgd", 1), State.STARTED, 2, 3, left, estimate=Estimate(600.0, 2_000_000)),
-        PlannedTrial(Trial("m-rwp", 1), State.TODO, 0, 3, left, estimate=Estimate(7200.0, 2_000_000)),
+        RemainingWork(Trial("sgd", 0), State.DONE, 3, 0, {}),
+        RemainingWork(Trial("m-rwp", 0), State.TODO, 3, 3, left),
+        RemainingWork(Trial("sgd", 1), State.STARTED, 3, 1, left),
+        RemainingWork(Trial("m-rwp", 1), State.TODO, 3, 3, left),
     )
-    return Plan(spec, trials, 2, 2, "cpu", ("small-cnn, SGD: 0.1 s for an update",), ())
+    speeds = Speeds({"sgd": 480.0, "m-rwp": 2280.0}, {("sgd", "gaussian-0.2"): 40.0, ("m-rwp", "gaussian-0.2"): 120.0})
+    return Plan(spec, trials, speeds, 6_000_000, 2, 2, "cpu", ("small-cnn, SGD: 0.1 s for an update",), ())
 
 
 def test_models_of_a_method_that_stand_alike_share_a_row(planned):
@@ -54,11 +57,16 @@ def test_the_totals_say_what_they_are(planned):
 
 
 def test_what_cannot_be_estimated_is_said_not_guessed(planned):
-    unknown = [
-        PlannedTrial(**{**vars(p), "estimate": None}) if p.trial == Trial("sgd", 1) else p for p in planned.trials
-    ]
-    failed = PlannedTrial(Trial("sgd", 0), State.FAILED, 0, 3, {"digital": 1}, reason="out of memory")
-    some = Plan(planned.spec, (failed, *unknown[1:]), 1, 1, "cpu", (), ("there is no data file x.npz.",))
+    failed = RemainingWork(Trial("sgd", 0), State.FAILED, 3, 3, {"digital": 1}, reason="out of memory")
+    del planned.speeds.epoch_s["sgd"]
+    some = replace(
+        planned,
+        trials=(failed, *planned.trials[1:]),
+        jobs=1,
+        workers=1,
+        measured=(),
+        problems=("there is no data file x.npz.",),
+    )
     assert ("sgd", "1", "2 of 3 epochs", "3", "unknown") in rows(some)
     assert ("sgd", "0", "failed: out of memory", "", "") in rows(some)
     text = lines(some)
@@ -80,7 +88,7 @@ def test_plan_tells_states_and_costs_and_writes_nothing(write_spec, tmp_path, mo
     store = ComparisonResults(tmp_path / "out", load_spec(path))
     store.record_failure(Trial("m-rwp", 1), "not finite at update 7")
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr(timer, "ENOUGH_S", 0.0)
+    monkeypatch.setattr(cost_model, "ENOUGH_S", 0.0)
     folders = ["--out", tmp_path / "out", "--models", tmp_path / "models"]
     done = invoke("plan", path, *folders, "--set", "training.epochs=2", "--accelerator", "cpu")
     assert done.exit_code == 0, done.output

@@ -8,7 +8,7 @@ from aimc_robust.devices import states
 from aimc_robust.devices.library import load_card
 from aimc_robust.errors import DataError, InputError
 from aimc_robust.fitting.verify import verify_card
-from aimc_robust.report.fitted_card import fit_and_write
+from aimc_robust.report.figures.fit import fit_and_write
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,18 @@ import inspect
 
 import pytest
 
-from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ForwardingProgress, ProgressGroup, replay
+from aimc_robust.experiments.callbacks.progress import (
+    ExperimentProgress,
+    ExperimentSize,
+    ForwardingProgress,
+    ProgressGroup,
+    replay,
+)
 from aimc_robust.experiments.results.trial import Trial
 
 SGD = Trial("sgd", 0)
 CALLS = {
-    "started": ((), {"trials": 4, "epochs": 3, "coverage": "all"}),
+    "started": ((ExperimentSize(trials=4, epochs=3, coverage="all"),), {}),
     "note": (("a remark",), {}),
     "training": ((SGD,), {"done": 0}),
     "epoch": ((SGD, {"epoch": 1}), {}),

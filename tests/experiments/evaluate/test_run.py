@@ -19,12 +19,13 @@ from support.evaluation_cases import RecordingProgress, evaluation_inputs, run
 import aimc_robust as ar
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.evaluation import EvaluationResults
-from aimc_robust.experiments.results.locking import lock_folder
+from aimc_robust.experiments.results.files import lock_folder
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.io.atomic import read_json, read_rows
+from aimc_robust.metrics import RESERVED
 from aimc_robust.report.write import write_report
 from aimc_robust.statistics.crossed_effects import CrossedEffects
-from aimc_robust.statistics.skewed_interval import hall_interval
+from aimc_robust.statistics.t_interval import hall_interval
 from aimc_robust.statistics.two_stage_sampling import chips_needed
 
 TABLES = ("evaluations", "summary", "differences", "attribution", "prediction", "prediction_layers", "validity")
@@ -61,7 +62,7 @@ def test_every_table_is_there_and_the_rows_are_in_the_order_of_the_question(fini
 def test_the_rows_are_those_of_evaluate_bit_for_bit(finished_evaluation, target):
     built = {t.name: t for t in finished_evaluation.question.build_targets()}[target]
     for model, trained in zip(finished_evaluation.question.models, finished_evaluation.models, strict=True):
-        condition, options = built.condition, {"chips": 4, "time_s": built.time_s, "jobs": 1}
+        condition, options = built.condition, {"chips": 4, "time_s": built.time_s, "jobs": 1, "metrics": ["top5"]}
         if target.startswith("wan"):
             ranges = calibrate(trained, condition, finished_evaluation.images.calibration_batches())
             options["deployment"] = ar.Deployment(ranges=ranges)
@@ -322,15 +323,21 @@ def test_a_label_beyond_the_outputs_is_told_before_anything_is_written(small, ev
 
 
 def test_a_metric_of_the_users_is_a_column(files, evaluation_images, tmp_path):
-    question, models = evaluation_inputs([str(files / "exact.safetensors")], evaluation_images, metrics=["margin"])
-    metrics = {"margin": lambda outputs, labels: (outputs.gather(1, labels[:, None])).mean()}
-    run(tmp_path / "out", question, models, evaluation_images, metrics=metrics)
+    question, models = evaluation_inputs(
+        [str(files / "exact.safetensors")], evaluation_images, metrics=["support.nets:margin"]
+    )
+    run(tmp_path / "out", question, models, evaluation_images)
     summary, rows = table_of(tmp_path / "out", "summary"), table_of(tmp_path / "out")
     assert rows["margin"].nunique() == 5
     assert summary["margin"].tolist() == pytest.approx(rows.groupby("target", sort=False)["margin"].mean().tolist())
 
 
 # Tables -------------------------------------------------------------------------------------------------------------
+
+
+def test_no_metric_may_be_called_as_another_column(finished_evaluation):
+    columns = {*table_of(finished_evaluation.folder), *table_of(finished_evaluation.folder, "summary")}
+    assert columns - {"top5"} == RESERVED
 
 
 def test_the_summary_is_recomputed_from_the_rows(finished_evaluation):

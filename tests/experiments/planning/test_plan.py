@@ -8,14 +8,21 @@ import pytest
 import torch
 
 from aimc_robust.errors import ResultsError
-from aimc_robust.experiments.planning import timer
-from aimc_robust.experiments.planning.cost_model import CostModel, TrialCost
-from aimc_robust.experiments.planning.plan import State, makespan, plan, trial_states
-from aimc_robust.experiments.planning.timer import Cost, affordable_batch, median_s
-from aimc_robust.experiments.planning.workload import method_kind, target_kind
+from aimc_robust.experiments.planning import cost_model
+from aimc_robust.experiments.planning.cost_model import (
+    CostModel,
+    affordable_batch,
+    linear_cost,
+    median_s,
+    method_kind,
+    target_kind,
+)
+from aimc_robust.experiments.planning.plan import plan
+from aimc_robust.experiments.planning.remaining import RemainingWork, Speeds, State, remaining_work, time_left
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.loading import load_spec
+from aimc_robust.parallel.process_pool import use_threads
 from aimc_robust.targets.build import build_target
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.methods.ramp import Ramp
@@ -35,7 +42,7 @@ noise = "rram-wan2022"
 
 @pytest.fixture(autouse=True)
 def _a_few_repetitions_are_enough(monkeypatch):
-    monkeypatch.setattr(timer, "ENOUGH_S", 0.0)
+    monkeypatch.setattr(cost_model, "ENOUGH_S", 0.0)
 
 
 def touch(store, trial, *names, rows=(), epochs=0, folder=None):
@@ -49,7 +56,9 @@ def touch(store, trial, *names, rows=(), epochs=0, folder=None):
 
 
 def rows(*targets, chips=3):
-    return [{"target": t, "chip": n} for t in targets for n in range(1 if t == "digital" else chips)]
+    row = dict.fromkeys(("model", "backend"), "x") | dict.fromkeys(("train_seed", "time_s", "n"), 0)
+    row |= dict.fromkeys(("accuracy", "sigma", "loss"), 50.0)
+    return [row | {"target": t, "chip": n} for t in targets for n in range(1 if t == "digital" else chips)]
 
 
 def created(tmp_path, spec):
@@ -69,16 +78,16 @@ def test_each_state_is_told_from_the_files(store, tmp_path):
     touch(store, trained, "checkpoint.safetensors", rows=rows("digital", "gaussian-0.2", chips=2), epochs=3)
     touch(store, started, "unfinished.safetensors", epochs=2)
     store.record_failure(failed, "not finite")
-    found = {planned.trial: planned for planned in trial_states(store, models)}
+    found = {work.trial: work for work in remaining_work(store, store.trials, models)}
     assert [found[trial].state for trial in (done, trained, started, failed)] == [
         State.DONE,
         State.TRAINED,
         State.STARTED,
         State.FAILED,
     ]
-    assert found[done].missing == {}
-    assert found[trained].missing == {"gaussian-0.2": 1, "rram-wan2022": 3}
-    assert (found[started].epochs, found[started].all_epochs) == (2, 3)
+    assert found[done].chips_left == {}
+    assert found[trained].chips_left == {"gaussian-0.2": 1, "rram-wan2022": 3}
+    assert (found[started].epochs_left, found[started].all_epochs) == (1, 3)
     assert found[failed].reason == "not finite"
     assert [found[trial].is_pending for trial in (done, trained, started, failed)] == [False, True, True, False]
     assert list(found) == store.trials
@@ -86,8 +95,8 @@ def test_each_state_is_told_from_the_files(store, tmp_path):
 
 def test_epochs_without_a_state_to_go_on_from_begin_anew(store):
     touch(store, Trial("sgd", 0), epochs=2)
-    planned = trial_states(store)[0]
-    assert (planned.state, planned.epochs) == (State.TODO, 0)
+    work = remaining_work(store, store.trials)[0]
+    assert (work.state, work.epochs_left) == (State.TODO, 3)
 
 
 def test_models_that_are_shared_are_not_trained_again(write_spec, tmp_path):
@@ -95,12 +104,15 @@ def test_models_that_are_shared_are_not_trained_again(write_spec, tmp_path):
     store, models = ComparisonResults(tmp_path / "out", load_spec(path)), tmp_path / "models"
     touch(store, None, "checkpoint.safetensors", folder=models / store.spec.recipe("sgd", 1))
     touch(store, None, "unfinished.safetensors", epochs=1, folder=models / store.spec.recipe("m-rwp", 0))
-    found = {str(planned.trial): (planned.state, planned.epochs) for planned in trial_states(store, models)}
-    assert found["sgd-seed0"] == (State.TODO, 0)
+    works = remaining_work(store, store.trials, models)
+    found = {str(work.trial): (work.state, work.epochs_left) for work in works}
+    assert found["sgd-seed0"] == (State.TODO, 3)
     assert found["again-seed0"] == (State.SHARED, 0)  # the trial before it makes the model
     assert found["sgd-seed1"][0] == found["again-seed1"][0] == State.SHARED
-    assert found["m-rwp-seed0"] == (State.STARTED, 1)
-    assert {planned.state for planned in trial_states(store)} == {State.TODO}  # without the folder nothing is shared
+    assert found["m-rwp-seed0"] == (State.STARTED, 2)
+    assert {work.state for work in remaining_work(store, store.trials)} == {
+        State.TODO
+    }  # without the folder nothing is shared
 
 
 def test_what_is_left_is_estimated_from_a_timed_step_and_chip(write_spec, tmp_path):
@@ -110,18 +122,22 @@ def test_what_is_left_is_estimated_from_a_timed_step_and_chip(write_spec, tmp_pa
     touch(store, Trial("sgd", 1), "unfinished.safetensors", epochs=2)
     found = plan(spec, store.folder, data_folder=tmp_path, machine=CPU)
     assert not found.problems
-    by = {str(planned.trial): planned.estimate for planned in found.trials}
-    assert 0 < by["sgd-seed0"].seconds < by["sgd-seed1"].seconds
+    by = {str(work.trial): found.speeds.seconds(work) for work in found.trials}
+    assert 0 < by["sgd-seed0"] < by["sgd-seed1"]
     assert by["m-rwp-seed0"] == by["m-rwp-seed1"]
-    total = pytest.approx(sum(estimate.seconds for estimate in by.values()))
-    assert found.seconds == total
+    assert found.seconds == pytest.approx(sum(by.values()))
     weights = sum(v.numel() * v.element_size() for v in _network(spec, tmp_path).state_dict().values())
-    assert [by[name].disk_bytes for name in ("sgd-seed0", "sgd-seed1", "m-rwp-seed0")] == [0, weights, weights]
+    assert found.disk_bytes == 3 * weights  # one model is trained already
     words = " ".join(found.measured)
-    for part in ("SGD (clean pass)", "MixedRWP (clean and perturbed pass)", "on rram-wan2022", "32 images"):
+    for part in (
+        "SGD (clean pass)",
+        "MixedRWP (clean and perturbed pass)",
+        "on rram-wan2022",
+        "10 of 42 updates timed",
+    ):
         assert part in words
-    # Each kind once for two methods and four trials: two kinds of update, the validation, three of target.
-    assert len(found.measured) == len(set(found.measured)) == 2 + 1 + 3
+    # Each kind once for two methods and four trials: two kinds of epoch, three of target.
+    assert len(found.measured) == len(set(found.measured)) == 2 + 3
 
 
 def _network(spec, folder):
@@ -139,11 +155,14 @@ def test_estimates_are_epochs_and_chips_times_their_cost(write_spec, tmp_path, m
     touch(store, Trial("sgd", 0), "unfinished.safetensors", epochs=2)
     touch(store, Trial("sgd", 1), "checkpoint.safetensors", rows=rows("digital", "gaussian-0.2"))
     chip_s = {"digital": 1.0, "gaussian-0.2": 10.0, "rram-wan2022": 100.0}
-    monkeypatch.setattr(
-        CostModel, "cost", lambda self, label, targets: TrialCost(1000.0, {t.name: chip_s[t.name] for t in targets}, 7)
-    )
+
+    def measure(self, label, targets):
+        self.speeds.epoch_s[label], self.weights_bytes[label] = 1000.0, 7
+        self.speeds.chip_s.update({(label, target): chip_s[target] for target in targets})
+
+    monkeypatch.setattr(CostModel, "measure", measure)
     found = plan(spec, store.folder, data_folder=tmp_path, machine=CPU, jobs=2)
-    seconds = {str(planned.trial): planned.estimate.seconds for planned in found.trials}
+    seconds = {str(work.trial): found.speeds.seconds(work) for work in found.trials}
     assert seconds == {"sgd-seed0": 1331.0, "m-rwp-seed0": 3331.0, "sgd-seed1": 300.0, "m-rwp-seed1": 3331.0}
     assert found.seconds == 3331.0 + 1331.0  # beside 3331 + 300
     assert replace(found, workers=1).seconds == 8293.0
@@ -154,7 +173,7 @@ def test_missing_data_leave_the_trials_without_an_estimate_and_give_the_reason_o
     spec = load_spec(write_spec(('name = "digits"', 'name = "npz:missing.npz"'), ("test_share = 0.1", "")))
     found = plan(spec, tmp_path / "out", data_folder=tmp_path, machine=CPU)
     assert [planned.state for planned in found.trials] == [State.TODO] * 4
-    assert {planned.estimate for planned in found.trials} == {None}
+    assert {found.speeds.seconds(work) for work in found.trials} == {None}
     assert len(found.problems) == 1
     assert "missing.npz" in found.problems[0]
 
@@ -162,7 +181,7 @@ def test_missing_data_leave_the_trials_without_an_estimate_and_give_the_reason_o
 def test_a_finished_comparison_needs_neither_data_nor_time(store, tmp_path, monkeypatch):
     for trial in store.trials:
         touch(store, trial, rows=rows("digital", "gaussian-0.2", "rram-wan2022"))
-    monkeypatch.setattr(CostModel, "cost", None)
+    monkeypatch.setattr(CostModel, "_once", None)
     found = plan(store.spec, store.folder, data_folder=tmp_path / "nowhere", machine=CPU)
     assert {planned.state for planned in found.trials} == {State.DONE}
     assert (found.seconds, found.disk_bytes) == (0, 0)
@@ -184,24 +203,28 @@ def test_jobs_side_by_side_are_within_grahams_bound_of_the_best_order(costs, job
         ),
         default=0,
     )
-    assert best <= makespan(costs, jobs) <= best * (4 / 3 - 1 / (3 * jobs)) + 1e-9
-    assert makespan(costs, 1) == sum(costs)
+    speeds = Speeds(chip_s={("sgd", "digital"): 1.0})
+    works = [RemainingWork(Trial("sgd", i), State.TODO, 0, 0, {"digital": cost}) for i, cost in enumerate(costs)]
+    assert best <= time_left(works, speeds, jobs) <= best * (4 / 3 - 1 / (3 * jobs)) + 1e-9
+    assert time_left(works, speeds, 1) == sum(costs)
 
 
 def test_two_timings_tell_what_is_fixed_from_what_grows_with_the_images():
-    cost = Cost.from_two_points((10, 0.5 + 10 * 0.02), (100, 0.5 + 100 * 0.02))
-    assert (cost.fixed_s, cost.per_image_s) == (pytest.approx(0.5), pytest.approx(0.02))
-    assert cost.of(1000) == pytest.approx(20.5)
-    noisy = Cost.from_two_points((10, 0.3), (100, 0.2))  # a clock that was disturbed gives no negative part
-    assert (noisy.fixed_s, noisy.per_image_s) == (0.3, 0.0)
-    assert Cost.from_two_points((8, 0.4), (8, 0.4)).of(16) == pytest.approx(0.8)  # there are no more images than few
+    cost = linear_cost((10, 0.5 + 10 * 0.02), (100, 0.5 + 100 * 0.02))
+    assert cost == (pytest.approx(0.5), pytest.approx(0.02))
+    assert linear_cost((10, 0.3), (100, 0.2)) == (0.3, 0.0)  # a clock that was disturbed gives no negative part
+    assert linear_cost((8, 0.4), (8, 0.4)) == (0.0, pytest.approx(0.05))  # there are no more images than few
 
 
 def test_the_median_leaves_out_the_first_time_and_what_disturbs_one(monkeypatch):
-    moments = iter([0.0, 9.0, 10.0, 11.0, 18.0, 19.0, 20.0])
-    monkeypatch.setattr("time.perf_counter", lambda: next(moments))
-    assert median_s(range(6), torch.device("cpu")) == 1.0  # of 1, 1, 7: the others are no longer asked for
-    assert next(moments) == 19.0
+    now, durations = [0.0], iter([9.0, 1.0, 1.0, 7.0, 9.0])
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def work():
+        now[0] += next(durations)
+
+    assert median_s(work, torch.device("cpu")) == 1.0  # of 1, 1, 7: no more are needed
+    assert next(durations) == 9.0
 
 
 def test_a_batch_that_takes_too_long_is_timed_in_part():
@@ -247,14 +270,15 @@ def test_every_kind_of_work_can_be_timed_and_leaves_the_generators_alone(changes
     before = torch.random.get_rng_state()
     found = plan(spec, tmp_path / "out", data_folder=tmp_path, machine=CPU)
     assert not found.problems
-    assert all(planned.estimate.seconds > 0 for planned in found.trials)
+    assert all(found.speeds.seconds(work) > 0 for work in found.trials)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_timer_computes_with_its_threads_and_puts_them_back(threads, write_spec, tmp_path, monkeypatch):
-    spec, seen, before = load_spec(write_spec()), [], torch.get_num_threads()
-    monkeypatch.setattr(CostModel, "_time_update", lambda *args: seen.append(torch.get_num_threads()) or 1.0)
-    monkeypatch.setattr(CostModel, "_time_validation", lambda *args: Cost(0.0, 0.0))
-    CostModel(spec, data_folder=tmp_path, machine=CPU, threads=threads).cost("sgd", [])
-    assert (seen, torch.get_num_threads()) == ([threads], before)
+@pytest.mark.parametrize(("jobs", "threads"), [(1, 3), (2, 1), (9, 1)])
+def test_costs_are_measured_with_the_threads_of_each_trial(jobs, threads, store, monkeypatch):
+    seen = []
+    monkeypatch.setattr(CostModel, "measure", lambda *args: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr("aimc_robust.experiments.execution.engines.local.available_cpus", lambda: [0, 1])
+    with use_threads(3):
+        plan(store.spec, store.folder, machine=CPU, jobs=jobs)
+        assert (set(seen), torch.get_num_threads()) == ({threads}, 3)

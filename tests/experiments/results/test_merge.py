@@ -8,12 +8,11 @@ import torch
 
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.dict_diff import dict_differences
-from aimc_robust.experiments.results.filenames import LANDSCAPE
-from aimc_robust.experiments.results.landscape_rows import read_points
-from aimc_robust.experiments.results.locking import lock_folder
+from aimc_robust.experiments.results.files import LANDSCAPE, lock_folder
 from aimc_robust.experiments.results.merge import merge
+from aimc_robust.experiments.results.rows import read_points
 from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.base import _differences
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.io.atomic import read_rows
 from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
@@ -218,8 +217,8 @@ def test_another_question_is_refused_naming_what_differs(results, write_spec, tm
 
 def test_differences_name_keys_of_any_depth_on_either_side():
     one, two = {"a": {"b": 1, "c": {"d": [1]}}, "e": 1, "long": "x" * 50}, {"a": {"b": 1, "c": {}}, "f": 2, "long": ""}
-    assert list(dict_differences(one, two)) == ["a.c.d: [1] and None", "e: 1 and None", "long", "f: None and 2"]
-    assert list(dict_differences(one, one)) == []
+    assert list(_differences(one, two)) == ["a.c.d: [1] and None", "e: 1 and None", "long", "f: None and 2"]
+    assert list(_differences(one, one)) == []
 
 
 def test_a_folder_gains_what_the_others_have_and_a_second_call_changes_nothing(results, tmp_path):
@@ -255,7 +254,7 @@ def test_environments_are_united_in_order(results, tmp_path):
 
 
 def test_a_merge_cut_off_at_any_file_is_finished_by_the_same_call(results, tmp_path, monkeypatch):
-    from aimc_robust.experiments.results import merge as module
+    from aimc_robust.experiments.results import merge_runs as module
 
     one, two = results("one"), results("two")
     put(one, SGD, history=epochs(2, start=10.0), unfinished=7)
@@ -338,7 +337,7 @@ def test_points_of_a_landscape_come_together_and_differing_ones_are_refused(resu
         (store.run_folder(SGD) / LANDSCAPE).write_text("".join(json.dumps(row) + "\n" for row in rows))
     merged = merge([one.folder, two.folder], tmp_path / "all").results
     assert [row["point"] for row in read_points(merged.run_folder(SGD))] == [0, 1, 2]
-    assert merged.missing_points(SGD) == {"plane": [3]}
+    assert merged.missing(SGD)["plane"] == [3]
     for store in (one, two):
         (store.run_folder(SGD) / "checkpoint.safetensors").unlink()  # then only the rows can tell
     path = two.run_folder(SGD) / LANDSCAPE

@@ -76,7 +76,7 @@ def test_anything_else_is_another_question(question, what):
     model = question.models[0]
     change = {
         "chip_seed": {"chip_seed": 1},
-        "metrics": {"metrics": ["recall"]},
+        "metrics": {"metrics": ["top5"]},
         "targets": {"targets": ["gaussian-0.1"]},
         "weights": {"models": [model.model_copy(update={"id": "other"})]},
         "label": {"models": [model.model_copy(update={"label": "other"})]},

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from aimc_robust.analysis.landscape import Landscape
-from aimc_robust.experiments.results.filenames import LANDSCAPE
+from aimc_robust.experiments.results.files import LANDSCAPE
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.report.comparison.landscapes import LossSurface, landscape_figure, loss_surfaces
@@ -25,7 +25,10 @@ def gathered(tmp_path):
         for trial, values in losses.items():
             folder = tmp_path / "-".join(map(str, trial))
             folder.mkdir(exist_ok=True)
-            rows = [{"landscape": "plane", "point": point, "loss": loss} for point, loss in enumerate(values)]
+            rows = [
+                {"landscape": "plane", "point": point, "accuracy": 50.0, "loss": loss, "n": 9}
+                for point, loss in enumerate(values)
+            ]
             (folder / LANDSCAPE).write_text("".join(json.dumps(row) + "\n" for row in reversed(rows)))
         results = SimpleNamespace(
             landscapes={"plane": LandscapeSpec(name="plane", points=2)},

@@ -12,8 +12,8 @@ import pytest
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.report.comparison.accuracy_figures import estimates_by_sigma
 from aimc_robust.report.comparison.content import gather
+from aimc_robust.report.comparison.figures import curves_over_sigma
 from aimc_robust.report.write import write_report
 
 
@@ -165,7 +165,7 @@ def test_sampling_error_is_binomial(folder):
 
 def test_the_sigma_figure_shows_the_rows_of_filter_max_by_rising_sigma(folder):
     content = gather(ComparisonResults.open(folder))
-    points = estimates_by_sigma(content)
+    points = curves_over_sigma(content)
     assert [sigma for sigma, _ in points["sgd"]] == [0.0, 0.2]
     assert [e.mean for _, e in points["sgd"]] == [content.estimates["sgd", t].mean for t in ("digital", "gaussian-0.2")]
 

@@ -8,7 +8,7 @@ import pytest
 
 from aimc_robust.report.comparison.rankings import baseline_pairs, compare_with_baseline, rank_methods
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
-from aimc_robust.statistics.difference_table import compare_pairs
+from aimc_robust.statistics.paired_difference import compare_pairs
 
 PART = SimpleNamespace(model_dump_json=lambda: "the same")
 

@@ -12,7 +12,7 @@ import pytest
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison.content import gather
-from aimc_robust.report.latex import escape_latex
+from aimc_robust.report.formatting import escape_latex
 from aimc_robust.report.markdown_page import markdown_table
 from aimc_robust.report.write import write_report
 

@@ -9,10 +9,12 @@ from support.fixtures.comparison import run_spec
 from support.fixtures.report import figures_as_stubs
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.models.checkpoint import read_checkpoint
-from aimc_robust.report.comparison import diagnostics_figures as diagnostics
-from aimc_robust.report.comparison import training_figures as training
+from aimc_robust.report.comparison import figures
 from aimc_robust.report.comparison.content import gather
+from aimc_robust.report.comparison.histories import curve_points, mean_rows
+from aimc_robust.report.comparison.training_section import diagnostics_cost
 from aimc_robust.report.plot_style import curve_styles
 from aimc_robust.report.write import write_report
 
@@ -21,7 +23,7 @@ DIAGNOSTICS = "[diagnostics]\nsigmas = [0.1, 0.02]\ndraws = 2\nimages = 40\nbatc
 
 @pytest.fixture(scope="module")
 def comparison_with_diagnostics(tiny, tmp_path_factory):
-    """The folder of the small comparison with diagnostics."""
+    """The folder of the small comparison with figures."""
     folder = tmp_path_factory.mktemp("watched")
     path = folder / "spec.toml"
     path.write_text(tiny + DIAGNOSTICS)
@@ -37,7 +39,7 @@ def rows_of(folder, cell):
 
 def means_of(folder):
     store = ComparisonResults.open(folder)
-    return training.mean_rows(store.spec, store.histories())
+    return mean_rows(store.spec, store.histories())
 
 
 def checkpoints(folder):
@@ -77,15 +79,15 @@ def test_models_and_their_evaluations_are_bitwise_those_of_a_comparison_without_
 def test_curves_are_the_means_over_seeds_of_the_rows(comparison_with_diagnostics, x, y):
     rows = [rows_of(comparison_with_diagnostics, f"m-rwp-seed{seed}") for seed in (0, 1)]
     expected = [[(first[key] + second[key]) / 2 for first, second in zip(*rows, strict=True)] for key in (x, y)]
-    means = diagnostics.diagnostics_rows(means_of(comparison_with_diagnostics))
-    places, values = training.curve_points(means["m-rwp"], x, y)
+    means = figures.diagnostics_rows(means_of(comparison_with_diagnostics))
+    places, values = curve_points(means["m-rwp"], x, y)
     assert (places, values) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
 
 
 def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(comparison_with_diagnostics):
-    means = diagnostics.diagnostics_rows(means_of(comparison_with_diagnostics))
-    assert diagnostics.noise_sigmas(means) == ["0", "0.02", "0.1"]
-    panels = {(panel.x, panel.y) for group in diagnostics.panel_groups(means).values() for panel in group}
+    means = figures.diagnostics_rows(means_of(comparison_with_diagnostics))
+    assert figures.noise_sigmas(means) == ["0", "0.02", "0.1"]
+    panels = {(panel.x, panel.y) for group in figures.panel_groups(means).values() for panel in group}
     expected = {("epoch", f"{split}_accuracy@{s}") for split in ("train", "test") for s in ("0", "0.02", "0.1")}
     for s in ("0.02", "0.1"):
         expected |= {(f"{split}_loss@0", f"{split}_sharpness@{s}") for split in ("train", "test")}
@@ -98,15 +100,15 @@ def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(comparison_wit
 
 @pytest.mark.drawn_figures
 def test_a_panel_draws_the_methods_that_have_numbers(comparison_with_diagnostics):
-    means = diagnostics.diagnostics_rows(means_of(comparison_with_diagnostics))
+    means = figures.diagnostics_rows(means_of(comparison_with_diagnostics))
     styles = curve_styles(list(means), list(means))
     colors = [style.color for style in styles.values()]  # sgd, m-rwp
     for key, shown in (("gradient_norm", [True, True]), ("gradient_cosine", [False, True])):
-        picture = diagnostics.panel_figure(diagnostics.Panel("title", key), means, styles).svg
+        picture = figures.panel_figure(figures.Panel("title", key), means, styles).svg
         assert [color in picture for color in colors] == shown
         assert all(word in picture for word in ("title", "epoch"))
     alone = {"sgd": means["sgd"]}
-    assert ("epoch", "gradient_cosine") not in {(p.x, p.y) for g in diagnostics.panel_groups(alone).values() for p in g}
+    assert ("epoch", "gradient_cosine") not in {(p.x, p.y) for g in figures.panel_groups(alone).values() for p in g}
 
 
 def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cost(comparison_with_diagnostics):
@@ -116,10 +118,7 @@ def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cos
     )
     assert "<details><summary>Training diagnostics" in html
     means = means_of(comparison_with_diagnostics)
-    assert (
-        html.count("<svg")
-        == 4 + sum(map(len, diagnostics.panel_groups(diagnostics.diagnostics_rows(means)).values())) + 2
-    )
+    assert html.count("<svg") == 4 + sum(map(len, figures.panel_groups(figures.diagnostics_rows(means)).values())) + 2
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     for what, key in (("test accuracy, sigma = 0.1 [%]", "test_accuracy@0.1"), ("gradient sharpness",) * 2):
@@ -143,8 +142,8 @@ def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cos
 
 def test_without_diagnostics_there_is_no_section(finished_comparison):
     content = gather(ComparisonResults.open(finished_comparison))
-    assert diagnostics.diagnostics_rows(means_of(finished_comparison)) == {}
-    assert diagnostics.diagnostics_cost(content) is None
+    assert figures.diagnostics_rows(means_of(finished_comparison)) == {}
+    assert diagnostics_cost(content) is None
     assert "iagnostics" not in (finished_comparison / "report.md").read_text()
     assert "<details class" not in (finished_comparison / "report.html").read_text()
 
@@ -167,6 +166,16 @@ def test_a_training_that_was_watched_for_some_epochs_is_drawn_for_those(comparis
     path.write_text("".join(json.dumps(row) + "\n" for row in (plain | {"seconds": 1.0}, *others)))
     shutil.rmtree(folder / "runs" / "sgd-seed1")
     html = write_report(folder).read_text()
-    means = diagnostics.diagnostics_rows(means_of(folder))
-    assert training.curve_points(means["sgd"], "epoch", "gradient_norm")[0] == [2, 3]
+    means = figures.diagnostics_rows(means_of(folder))
+    assert curve_points(means["sgd"], "epoch", "gradient_norm")[0] == [2, 3]
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", html, flags=re.DOTALL).lower()
+
+
+@pytest.mark.parametrize("sigmas", [[0.1, 0.1000001], [0.1000001]])
+def test_strengths_that_print_alike_at_six_digits_are_told_apart(tiny, sigmas, tmp_path):
+    path = tmp_path / "spec.toml"
+    text = tiny.replace("sigma = 0.1, draws = 2", f"sigma = {sigmas}, draws = 2").replace(', "rram-wan2022"', "")
+    path.write_text(text)
+    titles = [title for _, title in figures._early_stopping_panels(load_spec(path))]
+    assert len(set(titles)) == len(titles) == len(sigmas)
+    assert "the same at sigma = 0.1000001 [%]" in titles

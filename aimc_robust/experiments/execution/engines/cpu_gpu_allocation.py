@@ -6,27 +6,21 @@ import os
 import sys
 from dataclasses import dataclass
 
+import torch
+
 from aimc_robust.training.fabric import Machine
 
 
 @dataclass(frozen=True)
 class ResourceAllocation:
-    """The cores, threads and GPU of one worker process.
+    """The cores, threads and GPU of one worker process."""
 
-    Attributes:
-        cores: Numbers of the cores that it may run on; used on Linux only.
-        threads: Threads of torch.
-        gpu: Value of CUDA_VISIBLE_DEVICES; None: leave it as it is.
-    """
-
-    cores: tuple[int, ...]
+    cores: tuple[int, ...]  # used on Linux only
     threads: int
-    gpu: str | None = None
+    gpu: str | None = None  # value of CUDA_VISIBLE_DEVICES; None: leave it as it is
 
     def apply(self) -> None:
         """Restrict this process. Must be called before CUDA is initialized, which reads its devices once."""
-        import torch
-
         if sys.platform == "linux":
             os.sched_setaffinity(0, self.cores)
         if self.gpu is not None:
@@ -36,8 +30,6 @@ class ResourceAllocation:
 
 def available_gpus(machine: Machine) -> list[str]:
     """Return the CUDA devices that `machine` trains on, as named in CUDA_VISIBLE_DEVICES; empty if it uses none."""
-    import torch
-
     if machine.accelerator == "cpu":
         return []
     count = torch.cuda.device_count()
@@ -46,15 +38,10 @@ def available_gpus(machine: Machine) -> list[str]:
 
 
 def allocate_resources(jobs: int, *, cores: list[int], gpus: list[str], threads: int) -> list[ResourceAllocation]:
-    """Return an allocation per job: neighbouring cores, and GPUs in turn.
+    """Return an allocation per job: neighbouring cores, GPUs in turn, and equally many threads of torch.
 
-    No core is in two allocations unless there are fewer cores than jobs.
-
-    Args:
-        jobs: Number of worker processes.
-        cores: Numbers of the available cores.
-        gpus: Names of the available GPUs.
-        threads: Threads of torch, equal for all jobs: the last digits of a sum depend on their number.
+    No core is in two allocations unless there are fewer cores than jobs. The last digits of a sum depend on the number
+    of threads.
     """
     allocations = []
     for job in range(jobs):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING
 
 from aimc_robust.errors import require_whole
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress, replay
-from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process, run_in_process
+from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import (
     ResourceAllocation,
     allocate_resources,
@@ -17,12 +16,9 @@ from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import (
 )
 from aimc_robust.experiments.execution.engines.local_worker import ATTEMPT, GRACE_S, LOST, PROGRESS, READY, Worker
 from aimc_robust.experiments.execution.engines.outcomes import RETRIES, Attempt, OutcomeTracker, describe_exit
+from aimc_robust.experiments.execution.trial_runner import RunContext, run_trial
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.parallel.cores import available_cpus
-from aimc_robust.parallel.process_pool import WorkerError
-
-if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.run_context import RunContext
+from aimc_robust.parallel.process_pool import WorkerError, available_cpus
 
 
 @dataclass(frozen=True)
@@ -34,15 +30,14 @@ class LocalEngine:
     Attributes:
         jobs: Number of worker processes.
         threads: Threads of torch per trial; default: cores / jobs, at least 1.
-        retries: Restarts of a trial in a fresh process after its process died (kill -9, out of memory); then it is
-            recorded as failed, and the others continue.
+        retries: Restarts of a trial after its process died; then it is recorded as failed, and the others continue.
         run_trial: What runs a trial.
     """
 
     jobs: int
     threads: int | None = None
     retries: int = RETRIES
-    run_trial: RunTrial = run_in_process
+    run_trial: RunTrial = run_trial
 
     def __post_init__(self) -> None:
         require_whole("jobs", self.jobs, low=1)
@@ -137,19 +132,16 @@ class _WorkerPool:
         if error is None:
             self.assign(worker)
         else:  # its memory or GPU may be in a bad state; the next trial runs in a fresh process
-            self.replace(worker)
+            self.dismiss(worker)
+            self.start_next(worker.allocation)
 
     def dismiss(self, worker: Worker) -> None:
         self.workers.remove(worker)
         self.dismissed.append(worker)
         worker.dismiss()
 
-    def replace(self, worker: Worker) -> None:
-        """Dismiss a worker, and start a fresh one with its allocation if trials are left."""
-        self.dismiss(worker)
-        self.start_next(worker.allocation)
-
     def start_next(self, allocation: ResourceAllocation) -> None:
+        """Start a fresh worker if trials are left."""
         if self.queue and self.tracker.accepts_more:
             self.start(allocation)
 
@@ -175,6 +167,5 @@ class _WorkerPool:
             )
 
     def end(self, *, grace_s: float) -> None:
-        """End all workers, each within `grace_s` seconds."""
         for worker in [*self.workers, *self.dismissed]:
             worker.end(grace_s=grace_s)

@@ -8,17 +8,15 @@ import signal
 import threading
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aimc_robust.experiments.callbacks.progress import ForwardingProgress
 from aimc_robust.experiments.execution.engines.base import RunTrial
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation
 from aimc_robust.experiments.execution.engines.outcomes import attempt
 from aimc_robust.experiments.execution.forkserver import begin_imports, mp_context
+from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.experiments.results.trial import Trial
-
-if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.run_context import RunContext
 
 READY, PROGRESS, ATTEMPT = "ready", "progress", "attempt"  # kinds of messages
 GRACE_S = 10.0  # time for an idle worker to end by itself
@@ -29,17 +27,6 @@ class Worker:
     """The parent's end of a worker process.
 
     Each worker has a pipe of its own: a process that is killed while it writes would leave a shared queue locked.
-
-    Args:
-        allocation: Its cores, threads and GPU.
-        run_trial: What runs a trial.
-        context: The comparison.
-
-    Attributes:
-        trial: The trial that it runs, or None.
-        is_ready: Whether it has started.
-        pipe: Connection to the process.
-        process: The process.
     """
 
     def __init__(self, allocation: ResourceAllocation, run_trial: RunTrial, context: RunContext) -> None:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
 import signal
 import traceback
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from aimc_robust.errors import AimcError, exits_as_errors
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.engines.base import RunTrial
+from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
-from aimc_robust.parallel.process_pool import WorkerError
-
-if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.run_context import RunContext
+from aimc_robust.parallel.process_pool import WorkerError, can_be_pickled
 
 RETRIES = 2  # restarts of a trial whose process died
 # Trials that raise an error before no further one starts. One error concerns its trial only; a full disk or a broken
@@ -31,21 +26,12 @@ Attempt = tuple[str | None, Exception | None]
 
 @dataclass
 class OutcomeTracker:
-    """Collect outcomes, and decide whether a trial is retried and whether further ones start.
-
-    Attributes:
-        context: The comparison.
-        progress: Callbacks.
-        retries: Restarts of a trial whose process died.
-        outcomes: Trial -> why it failed, or None, of the trials that ended.
-        deaths: Number of processes that died, by trial.
-        errors: Errors that trials raised.
-    """
+    """Collect outcomes, and decide whether a trial is retried and whether further ones start."""
 
     context: RunContext
     progress: ExperimentProgress
-    retries: int
-    outcomes: dict[Trial, str | None] = field(default_factory=dict)
+    retries: int  # of a trial whose process died
+    outcomes: dict[Trial, str | None] = field(default_factory=dict)  # why a trial failed, or None
     deaths: Counter[Trial] = field(default_factory=Counter)
     errors: list[Exception] = field(default_factory=list)
 
@@ -66,20 +52,14 @@ class OutcomeTracker:
     def should_retry(self, trial: Trial, death: str) -> bool:
         """Count a death of the trial's process, and return whether to start it again.
 
-        If not, the trial is recorded as failed.
-
-        Args:
-            trial: The trial.
-            death: How the process ended, such as "by SIGKILL".
+        If not, the trial is recorded as failed. `death` says how the process ended, such as "by SIGKILL".
         """
         self.deaths[trial] += 1
         if self.deaths[trial] <= self.retries:
             return True
         times = f"{self.deaths[trial]} times, the last time" if self.deaths[trial] > 1 else "once,"
         reason = f"its process died {times} {death}"
-        results = ComparisonResults.open(self.context.folder)
-        results.run_folder(trial).mkdir(parents=True, exist_ok=True)  # it may have died before anything else
-        results.record_failure(trial, reason)
+        ComparisonResults.open(self.context.folder).record_failure(trial, reason)
         self.progress.failed(trial, reason)
         self.outcomes[trial] = reason
         return False
@@ -106,24 +86,16 @@ def attempt(run_trial: RunTrial, context: RunContext, trial: Trial, progress: Ex
 def _sendable(trial: Trial, error: Exception) -> Exception:
     """Return `error` if it addresses the user and can be pickled, else a WorkerError with its text."""
     trace = f"in another process:\n{''.join(traceback.format_exception(error))}"
-    if isinstance(error, AimcError | OSError):
-        error.add_note(trace)
-        with suppress(Exception):  # whatever an exception's own constructor raises
-            copy: Exception = pickle.loads(pickle.dumps(error))
-            return copy
-    replacement = WorkerError(
-        f"{trial}: {type(error).__name__}: {error}; finished work is kept, and the same command continues."
-    )
-    replacement.add_note(trace)
-    return replacement
+    if not isinstance(error, AimcError | OSError) or not can_be_pickled(error):
+        error = WorkerError(
+            f"{trial}: {type(error).__name__}: {error}; finished work is kept, and the same command continues."
+        )
+    error.add_note(trace)
+    return error
 
 
 def describe_exit(exit_code: int) -> str:
-    """Return how a process ended as text, such as "by SIGKILL".
-
-    Args:
-        exit_code: As in `multiprocessing`: minus the number of the signal that ended it.
-    """
+    """Return how a process ended as text; `exit_code` is minus the number of the signal that ended it."""
     if exit_code >= 0:
         return f"with exit code {exit_code}"
     try:

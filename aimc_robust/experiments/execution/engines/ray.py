@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import pickle
+import platform
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from aimc_robust import __version__
 from aimc_robust.errors import ResultsError, require_finite, require_whole
-from aimc_robust.experiments.callbacks.progress import ExperimentProgress, replay
-from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process, run_in_process
-from aimc_robust.experiments.execution.engines.outcomes import RETRIES, OutcomeTracker
+from aimc_robust.experiments.callbacks.progress import Call, ExperimentProgress, ForwardingProgress, replay
+from aimc_robust.experiments.execution.engines.base import RunTrial, require_one_process
+from aimc_robust.experiments.execution.engines.outcomes import RETRIES, Attempt, OutcomeTracker, attempt
 from aimc_robust.experiments.execution.engines.ray_cluster import (
     connect,
     create_mailbox,
     gpus_per_trial,
     warn_if_no_node_fits,
 )
-from aimc_robust.experiments.execution.engines.ray_task import package_versions, run_remote_trial
+from aimc_robust.experiments.execution.trial_runner import RunContext, run_trial
 from aimc_robust.experiments.results.trial import Trial
-
-if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.run_context import RunContext
 
 POLL_S = 0.5  # between two reads of the mailbox
 
@@ -47,7 +47,7 @@ class RayEngine:
     cpus: int = 1
     gpus: float | None = None
     retries: int = RETRIES
-    run_trial: RunTrial = run_in_process
+    run_trial: RunTrial = run_trial
 
     def __post_init__(self) -> None:
         require_whole("cpus", self.cpus, low=1)
@@ -61,10 +61,7 @@ class RayEngine:
         return self.cpus
 
     def run(self, context: RunContext, trials: list[Trial], progress: ExperimentProgress) -> dict[Trial, str | None]:
-        """Run trials, see `Engine.run`. All nodes must see `context.folder` at the same path.
-
-        An error that a trial raises is raised here after all other trials are done; after the third such error no
-        further trial starts. All tasks end when this call ends, for whatever reason.
+        """Run trials, see `LocalEngine.run`. All nodes must see `context.folder` at the same path.
 
         Raises:
             ResultsError: at once, if a node does not see the folder or has other versions.
@@ -102,12 +99,8 @@ class _RayRun:
         self.tracker = OutcomeTracker(context, progress, engine.retries)
         self.running: dict[Any, Trial] = {}  # by the task's reference
         self.mailbox = create_mailbox()
-        self.task_arguments = {
-            "mailbox": self.mailbox,
-            "token": token,
-            "expected": package_versions(),
-            "threads": engine.cpus,
-        }
+        expected = package_versions()
+        self.arguments = {"mailbox": self.mailbox, "token": token, "expected": expected, "threads": engine.cpus}
         remote: Any = ray.remote  # its type hints do not cover functions with keyword arguments
         self.task = remote(run_remote_trial)
         self.options = {
@@ -119,7 +112,7 @@ class _RayRun:
 
     def submit(self, trial: Trial) -> None:
         task = self.task.options(name=str(trial), **self.options)
-        self.running[task.remote(self.engine.run_trial, self.context, trial, **self.task_arguments)] = trial
+        self.running[task.remote(self.engine.run_trial, self.context, trial, **self.arguments)] = trial
 
     def process_events(self) -> None:
         """Wait up to POLL_S for tasks to end, forward progress, and act on tasks that ended."""
@@ -169,3 +162,61 @@ def _token_file(folder: Path) -> Iterator[str]:
         yield path.name
     finally:
         path.unlink(missing_ok=True)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions that must be equal on all nodes for equal numbers; builds of torch may differ."""
+    return {"aimc-robust": __version__, "torch": version("torch").partition("+")[0]}
+
+
+def check_node(context: RunContext, token: str, expected: dict[str, str]) -> None:
+    """Raise ResultsError unless this node sees the driver's file `token` in the folder, and has its versions."""
+    node = platform.node()
+    if not (context.folder / token).exists():
+        raise ResultsError(
+            f"node {node} does not see the results folder {context.folder} of the process that started the run; give "
+            "--out a folder that all nodes share, at the same path."
+        )
+    versions = package_versions()
+    wrong = [
+        f"{name} {versions[name]} instead of {value}" for name, value in expected.items() if versions[name] != value
+    ]
+    if wrong:
+        raise ResultsError(f"node {node} has {', '.join(wrong)}; install the same versions on all nodes.")
+
+
+def run_remote_trial(
+    run_trial: RunTrial,
+    context: RunContext,
+    trial: Trial,
+    *,
+    mailbox: Any,
+    token: str,
+    expected: dict[str, str],
+    threads: int,
+) -> Attempt | ResultsError | None:
+    """Run one trial as a task that sends its progress to `mailbox`; for `token` and `expected` see `check_node`.
+
+    Returns:
+        The outcome; a ResultsError if this node is not suitable; None if no further trial may start.
+    """
+    try:
+        check_node(context, token, expected)
+    except ResultsError as error:
+        return error
+    import ray
+    import torch
+
+    if ray.get(mailbox.is_closed.remote()):
+        return None
+    torch.set_num_threads(threads)
+    last_call = None
+
+    def send(call: Call) -> None:
+        nonlocal last_call
+        last_call = mailbox.put.remote(pickle.dumps(call))
+
+    outcome = attempt(run_trial, context, trial, ForwardingProgress(send))
+    if last_call is not None:
+        ray.get(last_call)  # all progress calls arrive before the outcome
+    return outcome

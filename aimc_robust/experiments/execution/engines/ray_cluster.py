@@ -17,9 +17,7 @@ OBJECT_STORE_BYTES = 80 * 2**20  # of a local Ray, its minimum: trials exchange 
 def connect(address: str | None) -> Iterator[None]:
     """Make this process the driver of a Ray cluster inside the block; an existing connection is used and kept.
 
-    Args:
-        address: As `ray.init` takes it. None: the value of RAY_ADDRESS; else the cluster that runs on this machine, as
-            under `ray symmetric-run`; else a local Ray on the loopback interface, which ends with the block.
+    For `address` see `RayEngine`; a local Ray listens on the loopback interface, and ends with the block.
 
     Raises:
         MissingDependencyError: if Ray is not installed.

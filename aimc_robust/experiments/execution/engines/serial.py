@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from aimc_robust.errors import require_whole
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
-from aimc_robust.experiments.execution.engines.base import RunTrial, run_in_process
+from aimc_robust.experiments.execution.engines.base import RunTrial
+from aimc_robust.experiments.execution.trial_runner import RunContext, run_trial
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.parallel.process_pool import use_threads
-
-if TYPE_CHECKING:
-    from aimc_robust.experiments.execution.run_context import RunContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +17,10 @@ class SerialEngine:
     """Runs trials in the order given; every process of a data-parallel training uses it.
 
     An error that a trial raises ends the run at once.
-
-    Attributes:
-        threads: Threads of torch; None: as many as this process has.
-        run_trial: What runs a trial.
     """
 
-    threads: int | None = None
-    run_trial: RunTrial = run_in_process
+    threads: int | None = None  # of torch; None: as many as this process has
+    run_trial: RunTrial = run_trial
 
     def __post_init__(self) -> None:
         if self.threads is not None:

@@ -17,9 +17,8 @@ from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.engines import local
 from aimc_robust.experiments.execution.engines.local import LocalEngine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
-from aimc_robust.experiments.execution.run_context import RunContext
-from aimc_robust.parallel.cores import available_cpus
-from aimc_robust.parallel.process_pool import WorkerError
+from aimc_robust.experiments.execution.trial_runner import RunContext
+from aimc_robust.parallel.process_pool import WorkerError, available_cpus
 from aimc_robust.training.fabric import Machine
 
 TESTS = Path(__file__).parents[3]

@@ -10,7 +10,7 @@ from aimc_robust.errors import DataError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ForwardingProgress, replay
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation, allocate_resources
 from aimc_robust.experiments.execution.engines.outcomes import OutcomeTracker, attempt, describe_exit
-from aimc_robust.experiments.execution.run_context import RunContext
+from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.parallel.process_pool import WorkerError
 

@@ -15,9 +15,8 @@ from support.engine_runs import MIXED, SGD, RecordedProgress, assert_same_rows, 
 from aimc_robust.errors import InputError, MissingDependencyError, ResultsError
 from aimc_robust.experiments.execution.engines import ray as ray_engine
 from aimc_robust.experiments.execution.engines import ray_cluster
-from aimc_robust.experiments.execution.engines.ray import RayEngine
-from aimc_robust.experiments.execution.engines.ray_task import check_node, package_versions
-from aimc_robust.experiments.execution.run_context import RunContext
+from aimc_robust.experiments.execution.engines.ray import RayEngine, check_node, package_versions
+from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.training.fabric import Machine
 
 ray = pytest.importorskip("ray", reason="needs the extra [cluster]")

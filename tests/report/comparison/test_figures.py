@@ -5,33 +5,34 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.report import page_files
-from aimc_robust.report.comparison import accuracy_figures, page
-from aimc_robust.report.comparison.training_figures import mean_rows
-from aimc_robust.report.figures import device
+from aimc_robust.report.comparison import page
+from aimc_robust.report.comparison.histories import mean_rows
+from aimc_robust.report.figures import accuracy, device
 from aimc_robust.report.plot_style import CurveStyle
 
 STYLE = CurveStyle(0)
 
 
+@pytest.mark.drawn_figures
 @pytest.mark.parametrize("along", ["x", "y"])
-def test_error_bars_reach_from_one_end_of_the_interval_to_the_other(along):
-    axes = Figure().subplots()
-    estimates = [SimpleNamespace(mean=50.0, ci=(45.0, 55.0)), SimpleNamespace(mean=70.0, ci=(67.0, 73.0))]
-    accuracy_figures._plot_intervals(axes, np.array([1.0, 2.0]), estimates, STYLE, label="sgd", value_axis=along)
-    drawn = [segment[:, 0 if along == "x" else 1].tolist() for segment in axes.collections[0].get_segments()]
-    assert drawn == [[45.0, 55.0], [67.0, 73.0]]
-
-
-def test_a_mean_without_an_interval_is_drawn_alone():
-    axes = Figure().subplots()
-    estimate = SimpleNamespace(mean=50.0, ci=(math.nan, math.nan))
-    accuracy_figures._plot_intervals(axes, np.array([1.0]), [estimate], STYLE, label="sgd", value_axis="y")
-    assert axes.collections[0].get_segments()[0][:, 1].tolist() == [50.0, 50.0]
+def test_error_bars_reach_from_one_end_of_the_interval_to_the_other(along, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(accuracy, "render_figure", lambda figure, name: drawn.append(figure))
+    ends = [(45.0, 56.0), (67.0, 73.0), (math.nan, math.nan)]  # the last mean has no interval: it is drawn alone
+    estimates = [SimpleNamespace(mean=mean, ci=ci) for mean, ci in zip((50.0, 70.0, 80.0), ends, strict=True)]
+    if along == "x":
+        shown = {("sgd", name): estimate for name, estimate in zip("abc", estimates, strict=True)}
+        accuracy.accuracy_by_target("abc", shown, {"sgd": STYLE}, name="x", others="")
+    else:
+        curves = {"sgd": list(enumerate(estimates))}
+        accuracy.accuracy_over(curves, {"sgd": STYLE}, name="y", xlabel="", others="")
+    (bars,) = drawn[0].axes[0].collections
+    segments = [segment[:, 0 if along == "x" else 1].tolist() for segment in bars.get_segments()]
+    assert segments == [[45.0, 56.0], [67.0, 73.0], [80.0, 80.0]]
 
 
 @pytest.mark.parametrize("key", ["train_loss", "accuracy", "perturbed_accuracy"])

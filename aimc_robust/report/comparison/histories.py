@@ -1,14 +1,43 @@
-"""Training cost of each method: passes per update and measured time per epoch, relative to SGD."""
+"""Training histories of a comparison: rows averaged over training seeds, and the cost of each method."""
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.atomic import Row
+
+MeanRows = dict[str, list[Row]]
+"""Method label -> one row per epoch."""
+
+
+def mean_rows(spec: ComparisonSpec, history: Mapping[Trial, Iterable[Row]]) -> MeanRows:
+    """Return the history rows of each method, with the mean of every numeric key over its training seeds."""
+    by_epoch: dict[str, dict[int, list[Row]]] = {method: defaultdict(list) for method in spec.labels}
+    for trial, rows in history.items():
+        for row in rows:
+            by_epoch[trial.model][row["epoch"]].append(row)
+    return {method: [_mean_row(epochs[number]) for number in sorted(epochs)] for method, epochs in by_epoch.items()}
+
+
+def _mean_row(rows: list[Row]) -> Row:
+    values: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        for key, value in row.items():
+            if isinstance(value, int | float):
+                values[key].append(value)
+    return {key: math.fsum(numbers) / len(numbers) for key, numbers in values.items()}
+
+
+def curve_points(rows: Iterable[Row], x: str, y: str) -> tuple[list[float], list[float]]:
+    """Return the values of the keys `x` and `y` in the rows that have both."""
+    points = [(row[x], row[y]) for row in rows if x in row and y in row]
+    return [a for a, _ in points], [b for _, b in points]
 
 
 @dataclass(frozen=True)
@@ -16,8 +45,7 @@ class MethodCost:
     """Training cost of one method; None where it is not known.
 
     Attributes:
-        passes: Forward and backward passes per update, each over one batch. It is also the ratio of computation to
-            that of SGD, which takes the same batches through the same network in one pass.
+        passes: Forward and backward passes per update, each over one batch: also the ratio of computation to SGD's.
         seconds: Median time of an epoch, including validation [s].
         time: Ratio of `seconds` to that of SGD with the same network and images.
     """
@@ -28,15 +56,7 @@ class MethodCost:
 
 
 def training_costs(spec: ComparisonSpec, history: Mapping[Trial, Sequence[Row]]) -> dict[str, MethodCost]:
-    """Return the training cost of each method.
-
-    Args:
-        spec: The spec of the comparison.
-        history: Trial -> one row per epoch.
-
-    Returns:
-        Label -> cost.
-    """
+    """Return the training cost of each method."""
     seconds = {label: median_epoch_seconds(history, label) for label in spec.labels}
     costs = {}
     for label in spec.labels:

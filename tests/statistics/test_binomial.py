@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 from support.estimates import estimate
 
 from aimc_robust.errors import InputError
-from aimc_robust.statistics.chip_yield import clopper_pearson
+from aimc_robust.statistics.binomial import clopper_pearson
 
 COUNTS = [(0, 1), (1, 1), (0, 25), (3, 25), (25, 25), (50, 100), (999, 1000)]
 

@@ -1,14 +1,15 @@
-"""Yield: the percentage of chips that reach an accuracy, with an exact interval."""
+"""Binomial errors: the yield of chips with an exact interval, and the error of an accuracy on a finite test set."""
 
+import math
 from dataclasses import dataclass
 
-from aimc_robust.errors import require_whole
+from aimc_robust.errors import require_finite, require_whole
 from aimc_robust.statistics.t_interval import CONFIDENCE
 
 
 @dataclass(frozen=True)
 class Yield:
-    """Percentage of chips whose accuracy is at least `threshold`, with its 95 % interval.
+    """Percentage of chips whose accuracy is at least `threshold` [percent], with its 95 % interval.
 
     The interval is Clopper and Pearson's: for a number of chips fixed in advance its coverage is never below 95 %,
     whatever the distribution of the accuracies. It is valid for further chips of the given models (`covers`), not for
@@ -19,9 +20,7 @@ class Yield:
     Attributes:
         share: Yield [percent].
         ci: 95 % interval of the yield [percent]; NaN with a single chip per model.
-        above: Number of chips that reach the threshold.
-        chips: Number of chips of all models.
-        threshold: Lowest accuracy that counts as success [percent].
+        above: Number of chips, of the `chips` of all models, that reach the threshold.
         covers: Population of the interval, "chips of this model" or "chips of these models".
     """
 
@@ -34,17 +33,10 @@ class Yield:
 
 
 def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
-    """Exact two-sided 95 % interval of a binomial proportion.
-
-    Args:
-        successes: Number of successes, from 0 to `trials`.
-        trials: Number of trials, at least 1.
-
-    Returns:
-        Lower and upper limit, in [0, 1].
+    """Exact two-sided 95 % interval, within [0, 1], of a binomial proportion.
 
     Raises:
-        InputError: if an argument is out of range.
+        InputError: if there is no trial, or more successes than trials.
 
     References:
         Clopper and Pearson, Biometrika 26, 404 (1934).
@@ -55,3 +47,23 @@ def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
 
     low, high = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="exact")
     return float(low), float(high)
+
+
+def sampling_half_width(accuracy: float, images: int) -> float:
+    """Half-width [percentage points] of the 95 % interval that a finite test set leaves on an accuracy [percent].
+
+    Binomial: 1.96 sqrt(p (1 - p) / n), with p clipped to [1/n, 1 - 1/n]. For a mean over chips, where an image's score
+    lies between right and wrong, this is an upper bound. It adds to the interval over chips or models, which is
+    conditional on the given images.
+
+    Raises:
+        InputError: if an argument is invalid.
+
+    References:
+        Miller, Adding error bars to evals, arXiv 2411.00640.
+    """
+    require_finite("accuracy", accuracy, high=100.0)
+    require_whole("images", images, low=1)
+    one_image = min(1.0 / images, 0.5)
+    p = min(max(accuracy / 100.0, one_image), 1.0 - one_image)
+    return 196.0 * math.sqrt(p * (1.0 - p) / images)

@@ -10,7 +10,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.report.comparison.content import gather
-from aimc_robust.report.comparison.costs import training_costs
+from aimc_robust.report.comparison.histories import training_costs
 from aimc_robust.training.methods.registry import METHODS
 
 CASES = [

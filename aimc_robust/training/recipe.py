@@ -1,0 +1,64 @@
+"""The fingerprint of a training recipe: which trainings are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields, is_dataclass
+from inspect import isfunction
+from typing import Any
+
+from torch import nn
+
+from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
+from aimc_robust.training.config import TrainingConfig
+from aimc_robust.training.methods.base import Method
+
+
+def recipe_fingerprint(
+    network: Any,
+    data: Any,
+    method: Method,
+    config: TrainingConfig,
+    augmentation: Augmentation | StreamedAugmentation,
+    train_seed: int,
+) -> str:
+    """Return a hash of everything that determines the result of a training, equal in every process.
+
+    It is asked in two places, which know the network and the data in two ways. A checkpoint is checked against the
+    training that continues it or loads it: a module, of which the shapes of its tensors count, and the content of the
+    images. The folder of shared models needs its key before anything is loaded: the tables of the spec, with the source
+    of a user's network. So the key also tells networks of equal shapes apart, and the checkpoint found under it is
+    checked for the images.
+
+    Settings at their defaults are left out, so that a setting added later does not invalidate existing checkpoints.
+
+    Args:
+        network: The module, or plain values that describe it.
+        data: Plain values that identify the images.
+        method: Training method.
+        config: Training settings.
+        augmentation: Augmentation of the images.
+        train_seed: Root seed.
+    """
+    if isinstance(network, nn.Module):
+        network = {name: [*value.shape, str(value.dtype)] for name, value in network.state_dict().items()}
+    return fingerprint([network, data, *map(_canonical, (method, config, augmentation)), train_seed])
+
+
+def fingerprint(content: Any) -> str:
+    """Return a hash of plain values, whatever the order of their keys."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    """Return a setting as plain values: a function by its name, an object without its own repr by its attributes."""
+    if is_dataclass(value):
+        settings = [(field.name, getattr(value, field.name), field.default) for field in fields(value)]
+        return [type(value).__name__, {name: _canonical(own) for name, own, default in settings if own != default}]
+    # The default repr contains a memory address.
+    if getattr(type(value), "__repr__", None) is object.__repr__ and not isfunction(value):
+        attributes = {name: _canonical(attribute) for name, attribute in vars(value).items()}
+        return [f"{type(value).__module__}.{type(value).__qualname__}", attributes]
+    return f"{value.__module__}.{value.__qualname__}" if isfunction(value) else repr(value)

@@ -1,0 +1,161 @@
+"""A file of a results folder that holds the wrong thing is named in one sentence, with advice that works."""
+
+import json
+import shutil
+
+import pytest
+
+from aimc_robust.errors import ResultsError
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.evaluation import EvaluationResults
+from aimc_robust.experiments.results.files import NOTES
+from aimc_robust.experiments.results.origin import record_spec
+from aimc_robust.experiments.results.rows import EXPLANATIONS, read_points
+from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.io.atomic import read_rows
+from aimc_robust.report.write import write_report
+
+TRIAL = Trial("m-rwp", 0)
+RUN = f"runs/{TRIAL}"
+ROW = {"model": "m-rwp", "train_seed": 0, "target": "digital", "backend": "digital", "sigma": 0.0, "time_s": 0.0}
+ROW |= {"chip": 0, "accuracy": 90.0, "loss": 0.5, "n": 180}
+POINT = {"landscape": "plane", "point": 0, "accuracy": 90.0, "loss": 0.5, "n": 180}
+EPOCH = {"epoch": 1, "accuracy": 90.0}
+LAYER = {"inputs": [0.0, 1.0], "outputs": []}
+EXPLAINED = {"model": "a", "train_seed": 0, "target": "b", "kind": "c", "name": "d", "layer": "e", "scale": 1.0}
+NO_VALUES = [None, 3, "text", True]
+
+
+def changed(values, **changes):
+    return {key: value for key, value in (values | changes).items() if value is not KeyError}
+
+
+def wrong_rows(row, *keys):
+    """Rows that are none, lack a key, or have text for a number, a number for text, or a fraction for an integer."""
+    yield from ([value] for value in [*NO_VALUES, [], {}, [row]])
+    for key in keys:
+        value = row[key]
+        wrong = [KeyError, [value], {}, str(value) if not isinstance(value, str) else 3, True]
+        yield from ([row, changed(row, **{key: other})] for other in wrong)
+        if isinstance(value, int):
+            yield [changed(row, **{key: 0.5})]
+
+
+FILES = {
+    "question.json": [*NO_VALUES, [], [{}], {"kind": "comparison"}, {"kind": "comparison", "chips": "3"}],
+    "environment.json": [*NO_VALUES, {}, {"torch": "2"}, ["torch"], [[]], [None]],
+    "coverage.json": [*NO_VALUES, [], {}, ["line"], {"line": 3}, {"line": None}, {"lines": "text"}],
+    NOTES: [*NO_VALUES, {}, [3], [None], [["note"]]],
+    f"{RUN}/failed.json": [*NO_VALUES, [], {}, {"reason": None}, {"reason": 3}],
+    f"{RUN}/origin.json": [
+        *NO_VALUES,
+        [],
+        {},
+        {"spec": "a"},
+        {"weights": {}},
+        {"spec": 3, "weights": {}},
+        {"spec": "a", "weights": []},
+        {"spec": "a", "weights": {"digital": 3}},
+    ],
+    f"{RUN}/ranges.json": [
+        *NO_VALUES,
+        [],
+        {"target": 3},
+        {"target": {"fc": 3}},
+        {"target": {"fc": []}},
+        *({"target": {"fc": changed(LAYER, inputs=v)}} for v in (KeyError, 3, [], [0.0], ["0", "1"], [1.0, 0.0])),
+        *({"target": {"fc": changed(LAYER, outputs=v)}} for v in (KeyError, 3, [1.0], [["0", "1"]], [[1.0, 0.0]])),
+    ],
+    f"{RUN}/history.jsonl": [*wrong_rows(EPOCH, "epoch"), [changed(EPOCH, accuracy="90")]],
+    f"{RUN}/evaluations.jsonl": list(wrong_rows(ROW, *ROW)),
+    f"{RUN}/landscape.jsonl": list(wrong_rows(POINT, *POINT)),
+    **{
+        f"{name}.jsonl": list(
+            wrong_rows({key: EXPLAINED[key] for key in shape.__annotations__}, "train_seed", "target")
+        )
+        for name, shape in EXPLANATIONS.items()
+    },
+}
+
+
+def read_all(folder):
+    """Read every file."""
+    results = ComparisonResults.open(folder)
+    results.environments, results.coverage, results.histories(), results.table(), results.failure(TRIAL)
+    results.ranges(TRIAL, "target")
+    read_points(results.run_folder(TRIAL))
+    record_spec(results.run_folder(TRIAL), results.spec)
+    results.read_json_file(NOTES)
+    for name in EXPLANATIONS:
+        results.explanation(name)
+
+
+def write(path, content):
+    lines = content if path.suffix == ".jsonl" else [content]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_whatever_a_file_holds_it_is_named_in_one_sentence(name, finished_comparison, tmp_path):
+    folder = shutil.copytree(finished_comparison, tmp_path / "out", ignore=shutil.ignore_patterns("*.safetensors"))
+    read_all(folder)
+    path = folder / name
+    for content in FILES[name]:
+        write(path, content)
+        with pytest.raises(ResultsError) as caught:
+            read_all(folder)
+        text = str(caught.value)
+        assert str(path) in text, content
+        assert text.count("\n") == 0, content
+        assert "damaged (" in text or "another kind" in text, content
+        assert len(text) < 400 + 2 * len(str(path)), content
+    path.write_text("[" * 5000 + "\n")
+    with pytest.raises(ResultsError, match="damaged"):
+        read_all(folder)
+
+
+def damage(path):
+    write(path, [["nothing"]] if path.suffix == ".jsonl" else "nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice", "deleted"),
+    [
+        ("question.json", "delete it and run `compare`", "question.json"),
+        ("coverage.json", "delete it and run `compare`", "coverage.json"),
+        ("environment.json", "delete it; it cannot be computed again, and reports then say", "environment.json"),
+        (f"{RUN}/history.jsonl", "delete it and run the command", f"{RUN}/history.jsonl"),
+        (f"{RUN}/evaluations.jsonl", "delete it and run the command", f"{RUN}/evaluations.jsonl"),
+        (f"{RUN}/failed.json", "delete it; `compare` then runs the model", f"{RUN}/failed.json"),
+        (f"{RUN}/origin.json", "delete its folder and run the command", RUN),
+    ],
+)
+def test_the_advice_for_a_damaged_file_works(name, advice, deleted, run, write_spec, comparison_copy):
+    rows = read_rows(comparison_copy / RUN / "evaluations.jsonl")
+    damage(comparison_copy / name)
+
+    def use_again():
+        run(write_spec())
+        return write_report(comparison_copy)
+
+    if name.endswith("origin.json"):  # read while a model is evaluated
+        path = comparison_copy / RUN / "evaluations.jsonl"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ResultsError, match=advice) as caught:
+        use_again()
+    assert name.rpartition("/")[2] in str(caught.value)
+    path = comparison_copy / deleted
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    page = use_again().read_text()
+    assert ("not recorded (no environment.json)" in page) == (name == "environment.json")
+    assert read_rows(comparison_copy / RUN / "evaluations.jsonl") == rows
+
+
+def test_the_advice_for_damaged_notes_of_an_evaluation_works(finished_evaluation, tmp_path):
+    folder = shutil.copytree(finished_evaluation.results.folder, tmp_path / "out")
+    damage(folder / NOTES)
+    with pytest.raises(ResultsError, match=r"notes\.json .*delete it and run `compare` or `evaluate`"):
+        write_report(folder)
+    (folder / NOTES).unlink()
+    assert EvaluationResults.open(folder).read_json_file(NOTES) is None
+    write_report(folder)
