@@ -58,11 +58,8 @@ def count_macs(model: nn.Module, example: Any) -> MacCount:
 
     Every operation that reaches torch's dispatcher is seen. Matrix products, convolutions and attention scores count;
     so does an elementwise product with a matrix of parameters, which is half of a matrix product. Other elementwise
-    operations do not. An operation is analog if one of its factors is a weight that a crossbar stores.
-
-    Args:
-        model: Model in evaluation mode as returned by `prepare`.
-        example: Input of the model.
+    operations do not. An operation is analog if one of its factors is a weight that a crossbar stores. The model comes
+    from `prepare`.
     """
     counter = _Counter(model)
     # Attention and recurrent layers as matrix products, not as single operations that the dispatcher cannot see into.
@@ -80,24 +77,15 @@ def count_macs(model: nn.Module, example: Any) -> MacCount:
     return MacCount(counter.analog, dict(counter.digital), weights, unknown)
 
 
-def _product(positions: tuple[int, int]) -> Callable[[tuple[Any, ...], Tensor], tuple[int, tuple[Any, ...]]]:
+def _product(first: int, second: int) -> Callable[[tuple[Any, ...], Tensor], tuple[int, tuple[Any, ...]]]:
     """Count of a matrix product whose factors are the arguments at these positions."""
-
-    def count(args: tuple[Any, ...], out: Tensor) -> tuple[int, tuple[Any, ...]]:
-        first, second = args[positions[0]], args[positions[1]]
-        return out.numel() * first.shape[-1], (first, second)
-
-    return count
+    return lambda args, out: (out.numel() * args[first].shape[-1], (args[first], args[second]))
 
 
 def _convolution(args: tuple[Any, ...], out: Tensor) -> tuple[int, tuple[Any, ...]]:
     x, weight, transposed = args[0], args[1], args[6]
     applied_at = x if transposed else out  # positions at which the whole kernel is applied
     return applied_at.numel() // applied_at.shape[1] * weight.numel(), (weight,)
-
-
-def _outer(args: tuple[Any, ...], out: Tensor) -> tuple[int, tuple[Any, ...]]:
-    return out.numel(), args[-2:]
 
 
 def _grouped(args: tuple[Any, ...], out: Tensor) -> tuple[int, tuple[Any, ...]]:
@@ -108,22 +96,11 @@ def _grouped(args: tuple[Any, ...], out: Tensor) -> tuple[int, tuple[Any, ...]]:
 
 
 COUNTS: dict[Any, Callable[[tuple[Any, ...], Tensor], tuple[int, tuple[Any, ...]]]] = {
-    aten.mm: _product((0, 1)),
-    aten.bmm: _product((0, 1)),
-    aten.mv: _product((0, 1)),
-    aten.dot: _product((0, 1)),
-    aten.vdot: _product((0, 1)),
-    aten.addmm: _product((1, 2)),
-    aten._addmm_activation: _product((1, 2)),
-    aten.baddbmm: _product((1, 2)),
-    aten.addmv: _product((1, 2)),
-    aten._scaled_mm: _product((0, 1)),
-    aten._int_mm: _product((0, 1)),
-    aten.addr: _outer,
-    aten._grouped_mm: _grouped,
-    aten._scaled_grouped_mm: _grouped,
-    aten.convolution: _convolution,
-    aten._convolution: _convolution,
+    **dict.fromkeys((aten.mm, aten.bmm, aten.mv, aten.dot, aten.vdot, aten._scaled_mm, aten._int_mm), _product(0, 1)),
+    **dict.fromkeys((aten.addmm, aten._addmm_activation, aten.baddbmm, aten.addmv), _product(1, 2)),
+    **dict.fromkeys((aten._grouped_mm, aten._scaled_grouped_mm), _grouped),
+    **dict.fromkeys((aten.convolution, aten._convolution), _convolution),
+    aten.addr: lambda args, out: (out.numel(), args[-2:]),
 }
 """Operation -> function (arguments, output) -> (multiplies, the factors that may be weights)."""
 
@@ -153,7 +130,7 @@ class _Counter(TorchDispatchMode):
             if name:
                 handles += [
                     module.register_forward_pre_hook(lambda *_, name=name: self._running.append(name)),
-                    module.register_forward_hook(lambda *_: self._leave(), always_call=True),
+                    module.register_forward_hook(self._leave, always_call=True),
                 ]
         try:
             yield
@@ -161,7 +138,7 @@ class _Counter(TorchDispatchMode):
             for handle in handles:
                 handle.remove()
 
-    def _leave(self) -> None:
+    def _leave(self, *_: Any) -> None:
         self._running.pop()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.layers.array_guard import ArrayGuard
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.bypass_guard import WeightGuard
+from aimc_robust.hardware.layers.own_forward import ArrayGuard
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d

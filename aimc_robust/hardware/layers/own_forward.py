@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from aimc_robust.hardware.layers.array_guard import ArrayGuard
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
-from aimc_robust.hardware.layers.bypass_guard import ForwardDepth, ProgrammedWeightGuard
+from aimc_robust.hardware.layers.bypass_guard import (
+    ForwardDepth,
+    GuardedWeight,
+    ProgrammedWeightGuard,
+    WeightGuard,
+    bypassed,
+    computes_its_weight,
+)
 from aimc_robust.noise.analog_weights import TRANSFORMERS_CONV1D
+
+PRODUCTS_OF_LAYERS = {F.linear: 0, F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
+"""Function -> dimensions of its geometry."""
 
 
 def has_own_forward(layer: nn.Module) -> bool:
-    """Check whether a layer overrides the forward computation of the torch class that it is, or inherits from.
-
-    Args:
-        layer: Layer of a torch class or of a subclass.
-
-    Returns:
-        Whether it computes something else than torch's class.
-    """
+    """Whether a layer overrides the forward computation of the library's class that it is, or inherits from."""
     torch_class = library_class(layer)
     methods = ("forward", "_conv_forward")
     overridden = [getattr(type(layer), name, None) != getattr(torch_class, name, None) for name in methods]
@@ -38,12 +41,7 @@ def library_class(layer: nn.Module) -> type[nn.Module]:
 
 
 def forward_on_arrays(layer: nn.Module, arrays: ArrayLayer) -> nn.Module:
-    """Return a copy of a layer whose own forward runs, and whose product with the weight is computed by arrays.
-
-    Args:
-        layer: Linear layer or convolution of a subclass.
-        arrays: The same weight in arrays.
-    """
+    """Return a copy of a layer whose own forward runs, and whose product with the weight is computed by arrays."""
     geometry = [getattr(layer, name, None) for name in ("stride", "padding", "dilation", "groups")]
 
     def weight(self: nn.Module) -> Tensor:
@@ -75,3 +73,42 @@ def _with_properties(layer: nn.Module, **getters: Callable[[Any], Any]) -> type[
     kind = type(layer)
     properties = {name: property(getter) for name, getter in getters.items()}
     return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **properties})
+
+
+class ArrayGuard(WeightGuard):
+    """Computes a layer's own product in its arrays, and refuses all others.
+
+    `geometry`: stride, padding, dilation and groups of a convolution.
+    """
+
+    def __init__(self, arrays: ArrayLayer, geometry: Sequence[Any]) -> None:
+        super().__init__(arrays.name)
+        self.arrays, self.geometry = arrays, geometry
+
+    def multiply(self, func: Callable[..., Tensor], args: Any, kwargs: Any, weights: list[GuardedWeight]) -> Any:
+        """Compute the layer's product with its whole weight and its bias; refuse any other."""
+        if func in PRODUCTS_OF_LAYERS:
+            x, weight, bias, *geometry = _arguments(*args, **kwargs)
+            dimensions = PRODUCTS_OF_LAYERS[func]
+            same = not dimensions or [_sizes(v, dimensions) for v in geometry] == [
+                _sizes(v, dimensions) for v in self.geometry
+            ]
+            if len(weights) == 1 and weights[0] is weight and weight.is_whole and same:
+                if bias is self.arrays.bias:
+                    return self.arrays(x)
+                if self.arrays.bias is None and not dimensions:
+                    return self.arrays(x) + bias
+        raise computes_its_weight(self.layer) if any(w.is_computed for w in weights) else bypassed(self.layer)
+
+
+def _arguments(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1
+) -> tuple[Any, ...]:
+    return input, weight, bias, stride, padding, dilation, groups
+
+
+def _sizes(value: Any, dimensions: int) -> Any:
+    """A size per dimension."""
+    if isinstance(value, int):
+        return (value,) * dimensions
+    return value if isinstance(value, str) else tuple(value) * (dimensions if len(value) == 1 else 1)

@@ -20,10 +20,7 @@ class AnalogRecurrent(nn.Module):
     """Replacement of nn.RNN, nn.GRU or nn.LSTM, with the same arguments and results.
 
     Read noise is drawn anew at every time step, from a stream of its own, so that it does not depend on the batch.
-
-    Args:
-        layer: Layer to replace.
-        projections: Linear layer for each weight matrix, by the name of the parameter.
+    `projections`: a linear layer for each weight matrix, by the name of the parameter.
     """
 
     def __init__(self, layer: nn.RNNBase, projections: Mapping[str, nn.Module]) -> None:
@@ -39,14 +36,7 @@ class AnalogRecurrent(nn.Module):
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | State | None = None
     ) -> tuple[Tensor | PackedSequence, Tensor | State]:
-        """Compute all time steps.
-
-        Args:
-            input: Inputs (steps, images, features), images first if `batch_first`, without images, or packed.
-            hx: Initial states as for torch's layer; None: zeros.
-
-        Returns:
-            Outputs like `input`, and the last states.
+        """Return outputs, and the last states, for inputs (steps, images, features) in torch's layouts, or packed.
 
         Raises:
             InputError: if `input` or `hx` does not fit the layer.
@@ -129,12 +119,7 @@ class AnalogRecurrent(nn.Module):
 
 
 class AnalogRecurrentCell(nn.Module):
-    """Replacement of nn.RNNCell, nn.GRUCell or nn.LSTMCell, with the same arguments and results.
-
-    Args:
-        cell: Cell to replace.
-        projections: Linear layer for each weight matrix, by the name of the parameter.
-    """
+    """Replacement of nn.RNNCell, nn.GRUCell or nn.LSTMCell, with the same arguments and results."""
 
     def __init__(self, cell: nn.RNNCellBase, projections: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -143,15 +128,7 @@ class AnalogRecurrentCell(nn.Module):
         self.mode = f"RNN_{cell.nonlinearity}".upper() if isinstance(cell, nn.RNNCell) else kind
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
-        """Compute one time step.
-
-        Args:
-            input: Inputs (images, features) or (features,).
-            hx: States as for torch's cell; None: zeros.
-
-        Returns:
-            The new hidden state, and cell state of an LSTM.
-        """
+        """Compute one time step for inputs (images, features) or (features,)."""
         if hx is None:
             zeros = input.new_zeros(*input.shape[:-1], self.hidden_size)
             hx = (zeros, zeros)
@@ -163,16 +140,9 @@ class AnalogRecurrentCell(nn.Module):
 
 
 def next_state(mode: str, inputs: Tensor, hidden: Tensor, state: State) -> State:
-    """Compute the next state from the products of inputs and hidden state, as torch's documentation defines it.
+    """Compute the next state, before a projection, as torch's documentation defines it.
 
-    Args:
-        mode: `LSTM`, `GRU`, `RNN_TANH` or `RNN_RELU`.
-        inputs: Products of the inputs, with bias (images, gates x hidden size).
-        hidden: Products of the hidden state, with bias, same shape.
-        state: The state.
-
-    Returns:
-        The next state, before a projection.
+    `inputs`, `hidden`: products of the inputs and of the hidden state, with bias (images, gates x hidden size).
     """
     if mode == "LSTM":
         enter, forget, candidate, out = (inputs + hidden).chunk(4, dim=-1)

@@ -41,8 +41,6 @@ class PyramidNet(nn.Module):
     networks of such units: 12.9 million weights, similar to ResNet-18's 11.2, where alpha 48 would give 0.8.
 
     Args:
-        in_channels: Channels of the images.
-        classes: Number of classes.
         depth: 6 n + 2, for n units in a stage.
         alpha: Total growth in channels.
         channels: Channels of the first convolution.

@@ -36,8 +36,6 @@ class ResNet(nn.Module):
     ResNet-(6n+2) with projection shortcuts.
 
     Args:
-        in_channels: Channels of the images.
-        classes: Number of classes.
         channels: Channels of the first stage.
         blocks: Number of blocks in each of 1 to 6 stages.
         stem_stride: Stride of the first convolution; 2 reduces images of 64 x 64 to the cost of CIFAR's.

@@ -9,8 +9,6 @@ class SmallCNN(nn.Module):
     """Stages of 3x3 convolution, BatchNorm and ReLU with max-pooling between them, then a linear layer.
 
     Args:
-        in_channels: Channels of the images.
-        classes: Number of classes.
         channels: Channels of the first stage; stage i has channels * 2**i.
         stages: Number of stages, 1 to 6.
     """

@@ -37,8 +37,6 @@ class WideResNet(nn.Module):
     channels 16 is the paper's network of 36.5 million weights.
 
     Args:
-        in_channels: Channels of the images.
-        classes: Number of classes.
         depth: 6 n + 4, for n blocks in a stage.
         widen: Widening factor.
         channels: Channels of the first convolution.
