@@ -34,6 +34,13 @@ def as_reiterable(data: Batches) -> Iterable[Batch]:
     return list(batches) if iter(batches) is batches else batches
 
 
+def first_inputs(batches: Iterable[Batch]) -> Tensor:
+    """Return the first input, as a batch of one; raise DataError if there is none."""
+    for inputs, _ in batches:
+        return inputs[:1]
+    raise DataError("expected at least one batch of images and labels, got none.")
+
+
 def split_whole(data: Any) -> Iterable[Any]:
     """Return data that are given as a whole in batches, and batches as they are; raise DataError for other data."""
     if isinstance(data, TrainingSet):

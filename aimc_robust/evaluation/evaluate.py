@@ -29,6 +29,7 @@ def evaluate(
     jobs: int | None = None,
     precision: float | None = None,
     metrics: Metrics = None,
+    strict: bool | None = None,
 ) -> AccuracyEstimate:
     """Estimate the accuracy of a model under a condition, with its interval.
 
@@ -46,6 +47,8 @@ def evaluate(
             `statistics.two_stage_sampling`; None: all chips.
         metrics: Further columns of the table: names such as `top5` or `package.module:function`, or name -> function
             of the (outputs, labels) of all images. See `AccuracyEstimate.for_column`.
+        strict: True raises InputError if weights stay digital that a crossbar could hold if their layer were of a
+            supported type; None warns, False accepts it.
 
     Returns:
         The estimate; its table has one row per model and chip.
@@ -76,6 +79,7 @@ def evaluate(
             deployment=deployment,
             jobs=jobs,
             metrics=metrics,
+            strict=strict,
         )
     ]
     return AccuracyEstimate(pd.DataFrame(rows), pilot=None if precision is None else DEFAULT_PILOT)

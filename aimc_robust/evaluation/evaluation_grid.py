@@ -94,6 +94,7 @@ def evaluate_grid(
     jobs: int | None = None,
     precision: float | None = None,
     metrics: Metrics = None,
+    strict: bool | None = None,
 ) -> EvaluationGrid:
     """Estimate the accuracy of a model under several conditions and times, on the same chips.
 
@@ -110,6 +111,7 @@ def evaluate_grid(
         jobs: As for `evaluate`.
         precision: As for `evaluate`.
         metrics: As for `evaluate`.
+        strict: As for `evaluate`.
 
     Raises:
         InputError: if an argument is invalid.
@@ -134,6 +136,7 @@ def evaluate_grid(
         jobs=jobs,
         precision=precision,
         metrics=metrics,
+        strict=strict,
     )
     estimates: dict[GridKey, AccuracyEstimate] = {}
     for name, condition in conditions.items():

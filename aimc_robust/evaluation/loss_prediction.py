@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.analysis.hutchinson import Contraction, contract_hessian
-from aimc_robust.data.batches import Batches, as_reiterable
+from aimc_robust.data.batches import Batches, as_reiterable, first_inputs
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, require_type, require_whole, unknown_name
 from aimc_robust.evaluation.monte_carlo import Condition
@@ -106,7 +106,7 @@ def predict_loss(
         group = {name: c for name, c in conditions.items() if isinstance(c, Crossbar) == on_crossbars}
         if not group:
             continue
-        base = prepare(model)[0] if on_crossbars else plain_copy(model)
+        base = prepare(model, lambda: first_inputs(batches))[0] if on_crossbars else plain_copy(model)
         variances, losses, clean_loss = [], [], measure(base, batches).loss
         for name, condition in group.items():
             moments = model_moments(base, condition, time_s=times_s[name], chip_seed=chip_seed)

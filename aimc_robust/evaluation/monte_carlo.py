@@ -10,7 +10,7 @@ from typing import TypedDict, Unpack
 
 from torch import nn
 
-from aimc_robust.data.batches import Batches, as_reiterable
+from aimc_robust.data.batches import Batches, as_reiterable, first_inputs
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -33,6 +33,7 @@ class ChipOptions(TypedDict, total=False):
     time_s: float
     deployment: Deployment | None
     metrics: Metrics
+    strict: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +123,12 @@ def chip_evaluation(
     time_s: float = 0.0,
     deployment: Deployment | None = None,
     metrics: Metrics = None,
+    strict: bool | None = None,
     stacklevel: int = 3,
 ) -> ChipEvaluation:
     """Check the arguments of `evaluate_chips` and prepare what all chips share.
 
+    `strict`: what weights do that stay digital although a crossbar could store them, see `program`.
     `stacklevel` is that of warnings, as in `warnings.warn`: 2 is the line in this function.
     """
     batches = as_reiterable(batches)
@@ -137,7 +140,7 @@ def chip_evaluation(
     if condition is not None and not isinstance(condition, WeightNoise):
         raise InputError(f"expected a Crossbar, a weight noise or None to evaluate under, got {condition!r}.")
     if isinstance(condition, Crossbar):
-        prepared, _ = prepare(model)
+        prepared, _ = prepare(model, lambda: first_inputs(batches), strict=strict, stacklevel=stacklevel)
         check_program(prepared, condition, time_s, deployment=deployment, stacklevel=stacklevel)
     elif time_s or (deployment is not None and deployment != Deployment()):
         raise InputError("time_s and deployment belong to a crossbar; there is none to evaluate under.")

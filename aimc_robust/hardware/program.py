@@ -74,7 +74,7 @@ def program(
         >>> on_chip(torch.ones(1, 4)).shape
         torch.Size([1, 2])
     """
-    prepared, _ = prepare(model, example, strict=strict, stacklevel=3)
+    prepared, _ = prepare(model, None if example is None else lambda: example, strict=strict, stacklevel=3)
     check_program(prepared, crossbar, time_s, deployment=deployment, stacklevel=3)
     return program_prepared(prepared, crossbar, chip_axes(chip_seed, chip), time_s=time_s, deployment=deployment)
 

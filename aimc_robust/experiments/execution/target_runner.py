@@ -133,6 +133,7 @@ class TargetRunner:
             deployment=self.deployment(target),
             jobs=self.jobs,
             metrics=self.results.spec.metrics,
+            strict=False,  # the dry run warned
         )
 
     def _measure_ascents(self, target: AscentTarget, chips: list[int]) -> Iterator[tuple[int, Measurement]]:

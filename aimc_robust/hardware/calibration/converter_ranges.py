@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from aimc_robust.hardware.config.converters import MAX_BITS
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
+from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.conversion.replace_layers import install_arrays
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
@@ -23,6 +25,7 @@ from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.seeding import Axes
 
+FOLDED = "folded BatchNorms"
 # Largest sample of each layer's values: dozens of them lie beyond a percentile of 0.9999.
 MAX_SAMPLE = 2**19
 
@@ -59,20 +62,22 @@ def calibrate(
     require_finite("percentile", percentile, low=0.5, high=1.0)
     require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
     inputs = input_batches(batches)
+    prepared, _ = prepare(model, lambda: inputs[0])
+    found_with = {**_settings(crossbar), FOLDED: _folded(prepared)}
     error_free = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)
-    samples = _observe(model, error_free, inputs, "input")
+    samples = _observe(prepared, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=_input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
     adc = crossbar.periphery.adc
     if adc is None or not adc.needs_calibration:
-        return ConverterRanges(ranges, found_with=_settings(crossbar))
-    currents = _observe(model, error_free, inputs, "current", ranges)
+        return ConverterRanges(ranges, found_with=found_with)
+    currents = _observe(prepared, error_free, inputs, "current", ranges)
     symmetric = adc.kind == "sign-magnitude"
     outputs = {
         name: tuple(_output_range(sample, percentile, symmetric) for sample in banks)
         for name, banks in currents.items()
     }
     both = {name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()}
-    return ConverterRanges(both, found_with=_settings(crossbar))
+    return ConverterRanges(both, found_with=found_with)
 
 
 def check_ranges(ranges: Mapping[str, LayerRanges], prepared: nn.Module, crossbar: Crossbar) -> None:
@@ -89,12 +94,21 @@ def check_ranges(ranges: Mapping[str, LayerRanges], prepared: nn.Module, crossba
             raise unknown_name("layer of the converter ranges", name, layers, advice="Calibrate this very model.")
     if not isinstance(ranges, ConverterRanges) or not ranges.found_with or not crossbar.periphery.needs_calibration:
         return
+    if ranges.found_with[FOLDED] != _folded(prepared):
+        raise InputError(
+            "the converter ranges were found with other BatchNorms folded, because the model can be folded by a run "
+            "on data alone; pass program(..., example=) an input of the model."
+        )
     for option, value in _settings(crossbar).items():
         if value is not None and ranges.found_with[option] != value:
             raise InputError(
                 f"the converter ranges were found for a crossbar with {option} {ranges.found_with[option]!r}, but this "
                 f"one has {value!r}; calibrate the model with this crossbar."
             )
+
+
+def _folded(prepared: nn.Module) -> set[str]:
+    return {name for name, module in prepared.named_modules() if isinstance(module, FoldedNorm)}
 
 
 def _settings(crossbar: Crossbar) -> dict[str, object]:
@@ -159,8 +173,11 @@ def _observe(
     quantity: Literal["input", "current"],
     ranges: dict[str, LayerRanges] | None = None,
 ) -> dict[str, list[_Sample]]:
-    """Run all inputs; return layer -> samples of each bank's currents, or of the inputs and the bias rows' input."""
-    analog = install_arrays(prepare(model)[0], crossbar, Chip(axes=Axes(0)), ranges)
+    """Run all inputs of a prepared model.
+
+    Returns layer -> samples of each bank's currents, or of the inputs and the bias rows' input.
+    """
+    analog = install_arrays(copy.deepcopy(model), crossbar, Chip(axes=Axes(0)), ranges)
     layers = {module.name: module for module in analog.modules() if isinstance(module, ArrayLayer)}
     samples: dict[str, list[_Sample]] = {name: [] for name in layers}
 

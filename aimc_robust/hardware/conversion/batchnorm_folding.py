@@ -2,13 +2,14 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aimc_robust.errors import InputError
+from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run, trace
 from aimc_robust.hardware.layers.own_forward import has_own_forward
 from aimc_robust.noise.analog_weights import AnalogLayer, analog_weights
@@ -27,12 +28,12 @@ class Folding:
     not_folded: dict[str, str]
 
 
-def fold_batchnorm(model: nn.Module, example: Any = None) -> Folding:
+def fold_batchnorm(model: nn.Module, get_example: GetExample | None = None) -> Folding:
     """Fold every BatchNorm that follows a convolution or linear layer, in place, for evaluation mode.
 
     W' = W gamma / sqrt(var + eps), b' = (b - mean) gamma / sqrt(var + eps) + beta, computed in float64. A BatchNorm is
     folded if its input is the output of one layer that nothing else uses, and both are called once, under one name,
-    without hooks. This is read from a trace; if the model cannot be traced, from a run on `example`, if there is one.
+    without hooks. This is read from a trace; if the model cannot be traced, from a run on an example, if there is one.
     All others stay digital and compute the same; only the weights are programmed without the factor.
     """
     norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
@@ -41,10 +42,10 @@ def fold_batchnorm(model: nn.Module, example: Any = None) -> Folding:
     try:
         paths = trace(model)
     except Exception as error:  # a user's forward may raise anything under tracing
-        if example is None:
+        if get_example is None:
             reason = f"the model cannot be traced ({type(error).__name__}), and there is no example input to run"
             return Folding({}, dict.fromkeys(norms, reason))
-        paths = [run(model, example)]
+        paths = [run(model, get_example())]
     folded: dict[str, str] = {}
     not_folded: dict[str, str] = {}
     for name, norm in norms.items():

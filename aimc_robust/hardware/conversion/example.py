@@ -1,9 +1,12 @@
 """Call a model with an example input."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
+
+GetExample = Callable[[], Any]
+"""Returns an example input, for `run_example`; called only where one is needed."""
 
 
 def run_example(model: nn.Module, example: Any) -> Any:

@@ -13,6 +13,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from aimc_robust.errors import InputError, require_type
 from aimc_robust.hardware.conversion.batchnorm_folding import fold_batchnorm
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
+from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.mac_count import count_macs
 from aimc_robust.noise.analog_weights import RECURRENT, analog_weights, is_analog_layer, unwrap_model
 
@@ -20,7 +21,7 @@ PROGRAMMED = "_programmed_by_aimc_robust"
 
 
 def prepare(
-    model: nn.Module, example: Any = None, *, strict: bool | None = False, stacklevel: int = 2
+    model: nn.Module, get_example: GetExample | None = None, *, strict: bool | None = False, stacklevel: int = 2
 ) -> tuple[nn.Module, Coverage]:
     """Make a copy of a trained model that can be programmed, and count what of it will be analog.
 
@@ -29,7 +30,8 @@ def prepare(
 
     Args:
         model: Trained model; not modified.
-        example: Input of the model, by which BatchNorms are folded if the model cannot be traced.
+        get_example: Returns an input of the model, see `run_example`; asked only if the model cannot be traced, or if
+            it has weights outside of known layers.
         strict: What weights do that a crossbar could store if their type were supported: True raises an error, None
             warns, False accepts them.
         stacklevel: Of the warning, as in `warnings.warn`: 2 is the caller's line.
@@ -49,11 +51,11 @@ def prepare(
             "attention or recurrent layer."
         )
     _untie(prepared)
-    folding = fold_batchnorm(prepared, example)
+    folding = fold_batchnorm(prepared, get_example)
     prepared.eval()  # includes the modules that replaced BatchNorms
     covered = count_coverage(prepared, folding)
-    if example is not None and covered.digital_matrices and strict is not False:
-        covered = replace(covered, macs=count_macs(prepared, example))
+    if get_example is not None and covered.digital_matrices and strict is not False:
+        covered = replace(covered, macs=count_macs(prepared, get_example()))
     if strict:
         covered.require_all_analog()
     elif strict is None:
@@ -87,7 +89,7 @@ def coverage(model: nn.Module, example: Any = None) -> Coverage:
     Raises:
         InputError: see `prepare`.
     """
-    prepared, result = prepare(model, example)
+    prepared, result = prepare(model, None if example is None else lambda: example)
     return result if example is None else replace(result, macs=count_macs(prepared, example))
 
 

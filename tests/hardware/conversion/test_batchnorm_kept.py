@@ -217,7 +217,7 @@ def test_a_run_on_an_example_finds_the_same(net):
 
 def test_a_model_that_cannot_be_traced_is_folded_by_a_run_on_an_example():
     model, x = stirred(Untraceable()).eval(), noise_inputs(2, 3, 6, 6)
-    prepared, found = prepare(model, x)
+    prepared, found = prepare(model, lambda: x)
     assert found.folding.folded == {"norm": "conv"}
     assert (prepared(x) - model(x)).abs().max() < TOLERANCE
 
