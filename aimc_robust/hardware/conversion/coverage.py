@@ -107,12 +107,16 @@ def _shown(module: str) -> str:
     return module or "the model itself"
 
 
-def count_coverage(model: nn.Module, folding: Folding) -> Coverage:
-    """Count the coverage of a model after BatchNorm folding, without MAC counts."""
+def count_coverage(model: nn.Module, folding: Folding, shared: set[int]) -> Coverage:
+    """Count the coverage of a model after BatchNorm folding, without MAC counts.
+
+    `shared` are the ids of digital parameters that arrays store too, as in an embedding that the head shares; they
+    count as analog, once.
+    """
     matrices = analog_weights(model)
     stored = {id(matrix.parameter) for matrix in matrices.values()}
     analog_modules = {id(matrix.module) for matrix in analog_weights(model, include_shared=True).values()}
-    counted: set[int] = set()
+    counted = set(shared)
     analog = biases = 0
     digital: dict[str, int] = {}
     digital_matrices: list[str] = []

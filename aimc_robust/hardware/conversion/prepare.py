@@ -50,10 +50,10 @@ def prepare(
             f"{type(model).__name__} has no layer that a crossbar can hold; expected at least one convolution, linear, "
             "attention or recurrent layer."
         )
-    _untie(prepared)
+    shared = _untie(prepared)
     folding = fold_batchnorm(prepared, get_example)
     prepared.eval()  # includes the modules that replaced BatchNorms
-    covered = count_coverage(prepared, folding)
+    covered = count_coverage(prepared, folding, shared)
     if get_example is not None and covered.digital_matrices and strict is not False:
         covered = replace(covered, macs=count_macs(prepared, get_example()))
     if strict:
@@ -140,8 +140,8 @@ def _copy(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _untie(model: nn.Module) -> None:
-    """Copy parameters that arrays share with digital modules, so that errors affect only the arrays."""
+def _untie(model: nn.Module) -> set[int]:
+    """Copy parameters that arrays share with digital modules, which stay exact; return the ids of the latter."""
     weights = analog_weights(model, include_shared=True)
     analog = {(id(weight.module), weight.name.rpartition(".")[2]) for weight in weights.values()}
     digital = {
@@ -156,3 +156,4 @@ def _untie(model: nn.Module) -> None:
         if id(parameter) in digital:
             untied = nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
             setattr(weight.module, weight.name.rpartition(".")[2], copies.setdefault(id(parameter), untied))
+    return set(copies)

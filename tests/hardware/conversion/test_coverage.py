@@ -157,6 +157,8 @@ def test_layers_of_transformers_gpt2_are_analog():
     model, tokens = transformers.GPT2LMHeadModel(config).eval(), torch.arange(8)[None]
     found = coverage(model, tokens)
     assert len(found.layers) == 2 * 4 + 1
+    assert found.total_parameters == sum(p.numel() for p in model.parameters())  # the head's is the embedding's
+    assert "transformer.wte" not in found.digital_parameters
     assert set(found.macs.digital) == {"transformer.h.0.attn", "transformer.h.1.attn"}
     arrays = Crossbar("ideal", window=(0.2, 1.0), mapping="two-sided", rows=16, bias_rows=1)
     for crossbar in (Crossbar("ideal"), arrays):
