@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, require_finite
 from aimc_robust.noise.analog_weights import (
     AnalogWeight,
     Scope,
@@ -51,6 +51,7 @@ def perturbed(
     Raises:
         InputError: if no parameter is in scope, or the noise raises, or returns a wrong shape, NaN or infinity.
     """
+    require_finite("strength", strength)
     inner = unwrap_model(model)
     draw = _Draw(noise, generator, strength, draw_on_device)
     derived = derived_weights(inner) if scope == "weights" else []
@@ -64,10 +65,13 @@ def perturbed(
         with torch.no_grad():
             for name, parameter in in_place.items():
                 parameter.copy_(draw(layer_name(name), parameter, matrices.get(id(parameter))))
+            shifts: dict[int, torch.Tensor] = {}  # layers that share a parameter share its noise
             for weight in derived:
                 matrix = weight.matrix()
-                noisy = draw(weight.layer, matrix.parameter, matrix)
-                stack.enter_context(shifted(weight, noisy - matrix.parameter))
+                key = id(weight.module._parameters.get("weight", weight))
+                if key not in shifts:
+                    shifts[key] = draw(weight.layer, matrix.parameter, matrix) - matrix.parameter
+                stack.enter_context(shifted(weight, shifts[key]))
         # Autocast caches low-precision copies of weights and does not notice a change in place.
         torch.clear_autocast_cache()
         yield model

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from aimc_robust.errors import InputError
 from aimc_robust.noise.analog_weights import RECURRENT, AnalogWeight, analog_weights, is_analog_layer, layer_name
+
+COMPUTING_HOOKS = (prune.BasePruningMethod, WeightNorm, SpectralNorm)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def derived_weights(model: nn.Module) -> list[DerivedWeight]:
     """Find the weights of linear layers and convolutions that are computed, or shared with a digital module.
 
     Raises:
-        InputError: If a recurrent layer computes its weights.
+        InputError: If a recurrent or attention layer computes its weights.
     """
     analog = {id(weight.module) for weight in analog_weights(model, include_shared=True).values()}
     digital = {
@@ -54,10 +59,10 @@ def derived_weights(model: nn.Module) -> list[DerivedWeight]:
     }
     found = []
     for name, module in model.named_modules():
-        if isinstance(module, RECURRENT) and parametrize.is_parametrized(module):
+        if isinstance(module, (*RECURRENT, nn.MultiheadAttention)) and computes_weights(module):
             raise InputError(
-                f"the recurrent layer {name!r} computes its weights; noise cannot act on them. Remove the "
-                "parametrizations (torch.nn.utils.parametrize.remove_parametrizations)."
+                f"the {type(module).__name__} {name!r} computes its weights; noise cannot act on them. Make them plain "
+                "ones (torch.nn.utils.parametrize.remove_parametrizations, prune.remove)."
             )
         if is_analog_layer(module):
             parameter = module._parameters.get("weight")
@@ -65,6 +70,12 @@ def derived_weights(model: nn.Module) -> list[DerivedWeight]:
                 layer = layer_name(f"{name}.weight" if name else "weight")
                 found.append(DerivedWeight(layer, module, parameter is not None))
     return found
+
+
+def computes_weights(module: nn.Module) -> bool:
+    """Whether a layer computes weights anew at each use: parametrizations, pruning, old normalizations."""
+    hooks = module._forward_pre_hooks.values()
+    return parametrize.is_parametrized(module) or any(isinstance(hook, COMPUTING_HOOKS) for hook in hooks)
 
 
 class _Shift(nn.Module):
@@ -76,16 +87,25 @@ class _Shift(nn.Module):
         return weight + self.shift
 
 
+@functools.cache
+def _shifted_class(kind: type[nn.Module]) -> type[nn.Module]:
+    """A subclass whose weight is the parameter plus a shift; the parameter stays the same object, as DDP needs it."""
+    weight = property(lambda self: self._parameters["weight"] + self.__dict__["_shift"])
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "weight": weight})
+
+
 @contextmanager
 def shifted(weight: DerivedWeight, shift: Tensor) -> Iterator[None]:
     """Context manager in which the layer uses weight + shift; gradients reach what the weight is made of."""
     module = weight.module
     if weight.is_shared:
-        parametrize.register_parametrization(module, "weight", _Shift(shift), unsafe=True)
+        kind = type(module)
+        module.__class__, module.__dict__["_shift"] = _shifted_class(kind), shift  # type: ignore[arg-type]
         try:
             yield
         finally:
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+            module.__class__ = kind
+            del module.__dict__["_shift"]
     elif parametrize.is_parametrized(module):
         parametrizations = module.parametrizations
         assert isinstance(parametrizations, nn.ModuleDict)

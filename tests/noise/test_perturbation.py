@@ -304,7 +304,7 @@ def test_a_recurrent_layer_that_computes_its_weights_is_refused():
     layer = nn.GRU(3, 4)
     parametrizations.weight_norm(layer, "weight_ih_l0")
     with (
-        pytest.raises(InputError, match="recurrent layer 'memory'"),
+        pytest.raises(InputError, match="'memory' computes its weights"),
         perturbed(nn.ModuleDict({"memory": layer}), NOISE, generator=Axes(0)),
     ):
         pass

@@ -85,8 +85,8 @@ def check_ranges(ranges: Mapping[str, LayerRanges], prepared: nn.Module, crossba
 
     Raises:
         UnknownNameError: if they name a layer that the model does not have.
-        InputError: if `calibrate` found them for a crossbar with other arrays or converters. Errors, rounding and
-            clipping of the weights, and a converter that is off or an ADC of other resolution do not matter.
+        InputError: if `calibrate` found them for a crossbar with other arrays or converters. Errors and rounding of
+            the weights, and a converter that is off or an ADC of other resolution do not matter.
     """
     layers = {weight.layer for weight in analog_weights(prepared, include_shared=True).values()}
     for name in ranges:
@@ -118,6 +118,7 @@ def _settings(crossbar: Crossbar) -> dict[str, object]:
     return {
         "mapping": type(mapping) if type(mapping).__eq__ is object.__eq__ else mapping,
         "scaling": crossbar.weights.scaling,
+        "weight_percentile": crossbar.weights.weight_percentile,
         "window (min / max)": low / high,
         "rows": crossbar.arrays.rows,
         "bias_rows": crossbar.arrays.bias_rows,

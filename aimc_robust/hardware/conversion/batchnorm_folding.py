@@ -2,14 +2,15 @@
 
 import copy
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves
 
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.conversion.example import GetExample
+from aimc_robust.hardware.conversion.example import GetExample, run_example
 from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run, trace
 from aimc_robust.hardware.layers.own_forward import has_own_forward
 from aimc_robust.noise.analog_weights import AnalogLayer, analog_weights
@@ -54,16 +55,50 @@ def fold_batchnorm(model: nn.Module, get_example: GetExample | None = None) -> F
         reasons = [result.reason for result in results if isinstance(result, NotFoldable)]
         if not reasons and not _is_batchnorm_first(norm):
             reasons = [f"{type(norm).__name__} computes something else than BatchNorm does"]
+        if not reasons and not all(_is_linear(model.get_submodule(layer)) for layer in layers):
+            reasons = [f"the forward of {', '.join(layers)} is not its product alone"]
         if reasons or len(layers) != 1:
             not_folded[name] = reasons[0] if reasons else NotFoldable().reason
             continue
         folded[name] = layers.pop()
         layer = cast(AnalogLayer, model.get_submodule(folded[name]))
         gain, weight_dimensions = _fold(layer, norm), layer.weight.ndim
-        identity = FoldedNorm(norm, gain, features_only=weight_dimensions == 2)
+        identity = FoldedNorm(norm, gain, dimensions=weight_dimensions)
         whole = NormThenRest(identity, _neutral(norm)) if has_own_forward(norm) else identity
         model.set_submodule(name, whole)
     return Folding(folded, not_folded)
+
+
+@torch.no_grad()
+def fold_checked(model: nn.Module, get_example: GetExample | None) -> tuple[nn.Module, Folding]:
+    """Fold a model, in place, unless the folded model computes something else on an example: then not at all.
+
+    A trace cannot see every way in which Python code may branch.
+    """
+    if get_example is None or not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return model, fold_batchnorm(model)
+    original, example = copy.deepcopy(model), get_example()
+    folding = fold_batchnorm(model, lambda: example)
+    if not folding.folded:
+        return model, folding
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            want = _tensors(run_example(original, example))
+            torch.manual_seed(0)
+            got = _tensors(run_example(model.eval(), example))
+    except Exception:  # the model cannot take the example; what uses it next says so better
+        return model, folding
+    scale = max((float(x.abs().max()) for x in want if x.numel()), default=0.0)
+    pairs = list(zip(want, got, strict=False))
+    if len(want) == len(got) and all(x.shape == y.shape and (x - y).abs().le(2e-3 * scale).all() for x, y in pairs):
+        return model, folding
+    reason = "the model computes something else with folded BatchNorms: its code uses them in a way that no trace shows"
+    return original, Folding({}, dict.fromkeys([*folding.folded, *folding.not_folded], reason))
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    return [x.float() for x in tree_leaves(output) if isinstance(x, Tensor) and x.is_floating_point()]
 
 
 class NormThenRest(nn.Sequential):
@@ -106,6 +141,35 @@ def _is_batchnorm_first(norm: _BatchNorm) -> bool:
     return isinstance(own, Tensor) and torch.allclose(own, after, rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+def _is_linear(layer: nn.Module) -> bool:
+    """Check on numbers that a layer of a subclass scales and shifts its outputs as its weight and bias do."""
+    if not has_own_forward(layer):
+        return True
+    twin: Any = copy.deepcopy(layer).eval()
+    matrix = next(iter(analog_weights(twin).values()))
+    generator = torch.Generator().manual_seed(0)
+    gain = torch.rand(len(matrix.filters_first()), generator=generator).to(matrix.parameter) + 0.5
+    if isinstance(layer, nn.Linear):
+        x, on_outputs = torch.randn((4, twin.in_features), generator=generator), gain
+    else:
+        sizes = [dilation * (kernel + 3) for dilation, kernel in zip(twin.dilation, twin.kernel_size, strict=True)]
+        x = torch.randn((2, twin.in_channels, *sizes), generator=generator)
+        on_outputs = gain.reshape(-1, *[1] * len(sizes))
+    x = x.to(matrix.parameter)
+    try:
+        before = twin(x)
+        filters = matrix.filters_first() * gain.reshape(-1, *[1] * (matrix.filters_first().ndim - 1))
+        matrix.parameter.copy_(matrix.to_parameter_layout(filters))
+        if twin.bias is not None:
+            twin.bias.copy_(twin.bias * gain + 1.0)
+        after = twin(x)
+    except Exception:  # a forward that takes something else than its class does
+        return False
+    shift = 0.0 if twin.bias is None else 1.0
+    return isinstance(after, Tensor) and torch.allclose(after, before * on_outputs + shift, rtol=1e-4, atol=1e-5)
+
+
 class FoldedNorm(nn.Module):
     """Replacement of a folded BatchNorm: the identity, which keeps the folded values, each of shape (features,).
 
@@ -113,14 +177,14 @@ class FoldedNorm(nn.Module):
         gamma: Scale of the BatchNorm.
         beta: Shift of the BatchNorm.
         gain: Factor by which the weights of each output were multiplied.
-        features_only: Whether inputs must have shape (batch, features), as after a linear layer.
+        dimensions: Dimensions that inputs must have, with the batch: 2 after a linear layer.
     """
 
     gamma: Tensor
     beta: Tensor
     gain: Tensor
 
-    def __init__(self, norm: _BatchNorm, gain: Tensor, *, features_only: bool) -> None:
+    def __init__(self, norm: _BatchNorm, gain: Tensor, *, dimensions: int) -> None:
         super().__init__()
         gamma, beta = (
             (torch.ones_like(gain), torch.zeros_like(gain)) if norm.weight is None else (norm.weight, norm.bias)
@@ -128,14 +192,14 @@ class FoldedNorm(nn.Module):
         dtype = _running_statistics(norm)[0].dtype
         for name, values in (("gamma", gamma), ("beta", beta), ("gain", gain)):
             self.register_buffer(name, values.detach().to(dtype).clone(), persistent=False)
-        self.eps, self.features_only = norm.eps, features_only
+        self.eps, self.dimensions = norm.eps, dimensions
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`; raise InputError if it has a shape for which folding is not exact."""
-        if self.features_only and x.ndim != 2:
+        if x.ndim != self.dimensions:
             raise InputError(
-                f"a BatchNorm after a linear layer was folded for inputs (batch, features), got {x.ndim} dimensions; "
-                "for other shapes it normalizes over another axis and cannot be folded."
+                f"a BatchNorm was folded for inputs of {self.dimensions} dimensions (batch, features, ...), got "
+                f"{x.ndim}; for other shapes it normalizes over another axis and cannot be folded."
             )
         return x
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from aimc_robust.hardware.conversion.example import run_example
 from aimc_robust.noise.analog_weights import analog_weights, is_analog_layer
 
-MAX_BRANCHES, MAX_PATHS = 64, 256
+MAX_BRANCHES, MAX_PATHS, MAX_OPTIONAL = 64, 256, 4
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class _Tracer(fx.Tracer):
 
 
 def trace(model: nn.Module) -> list[Uses]:
-    """Trace every path through the model's code, with all arguments and, if there are optional ones, without them.
+    """Trace every path through the model's code, with and without each optional argument.
 
     Raises:
         Exception: What the model's forward raises under tracing, if it cannot be traced.
@@ -76,7 +77,10 @@ def trace(model: nn.Module) -> list[Uses]:
         for name, parameter in inspect.signature(model.forward).parameters.items()
         if parameter.default is not inspect.Parameter.empty
     }
-    graphs = [*_trace_paths(model, None), *(_trace_paths(model, optional) if optional else [])]
+    if len(optional) > MAX_OPTIONAL:
+        raise fx.proxy.TraceError("the model takes too many optional arguments")
+    left_out = [dict(c) for n in range(len(optional) + 1) for c in itertools.combinations(optional.items(), n)]
+    graphs = [graph for absent in left_out for graph in _trace_paths(model, absent or None)]
     return [_uses_in(graph, _first_names(model), dict(model.named_modules(remove_duplicate=False))) for graph in graphs]
 
 

@@ -11,7 +11,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from aimc_robust.errors import InputError, require_type
-from aimc_robust.hardware.conversion.batchnorm_folding import fold_batchnorm
+from aimc_robust.hardware.conversion.batchnorm_folding import fold_checked
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.mac_count import count_macs
@@ -51,7 +51,7 @@ def prepare(
             "attention or recurrent layer."
         )
     shared = _untie(prepared)
-    folding = fold_batchnorm(prepared, get_example)
+    prepared, folding = fold_checked(prepared, get_example)
     prepared.eval()  # includes the modules that replaced BatchNorms
     covered = count_coverage(prepared, folding, shared)
     if get_example is not None and covered.digital_matrices and strict is not False:

@@ -75,7 +75,7 @@ class ArrayLayer(InputStage):
         if x.ndim < 2 or len(x) == 0:
             return max(len(x), 1)
         per_image = x[0].numel() * max(1.0, self.shape[0] / self.shape[1] / self.groups)
-        return max(1, int(VALUES_PER_CHUNK / per_image))
+        return max(1, int(VALUES_PER_CHUNK / max(per_image, 1.0)))
 
     def _compute(self, x: Tensor) -> Tensor:
         return self._add_bias(self._array_outputs(x.to(self.precision)))

@@ -23,6 +23,10 @@ SAME_VALUES = {
     "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as", "narrow", "select",
     "chunk", "split", "unbind", "__getitem__",
 }  # fmt: skip
+WRITING_OPERATORS = {
+    "__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__",
+    "__iand__", "__ior__", "__ixor__",
+}  # fmt: skip
 LIKE = ("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "new_")
 
 Call = Callable[..., Tensor]
@@ -35,19 +39,29 @@ class GuardedWeight(Tensor):
         guard: What a product with it does.
         is_computed: Whether its values are no longer those of the weight.
         is_whole: Whether it is the weight itself, or a copy in another type.
+        is_parameter: Whether it shares its memory with the parameter.
     """
 
     guard: WeightGuard
     is_computed: bool
     is_whole: bool
+    is_parameter: bool
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name: str = func.__name__ if func.__name__ not in ("__get__", "__set__") else func.__self__.__name__
         weights = [x for x in tree_leaves((args, kwargs)) if isinstance(x, GuardedWeight)]
-        if name in PRODUCTS:
+        if name in PRODUCTS or (name.endswith("_") and name.rstrip("_") in PRODUCTS):
             return weights[0].guard.multiply(func, args, kwargs, weights)
+        target = kwargs.get("out", args[0] if args and _writes(name) else None)
+        if isinstance(target, Tensor):
+            target = target if isinstance(target, GuardedWeight) else None
+            if target is None or target.is_parameter:  # what is written into hides where its values come from
+                raise computes_its_weight(weights[0].guard.layer)
+            target.is_computed, target.is_whole = True, False
+        if name in ("numpy", "tolist", "__array__") and weights[0].numel() > 1:
+            raise computes_its_weight(weights[0].guard.layer)
         with torch._C.DisableTorchFunctionSubclass():
             out = func(*args, **kwargs)
         if name.startswith(LIKE):
@@ -55,12 +69,20 @@ class GuardedWeight(Tensor):
         keeps = name in SAME_VALUES
 
         def mark(x: Any) -> Any:
-            if not isinstance(x, Tensor) or not x.is_floating_point() or (x.numel() <= 1 and not keeps):
+            if not isinstance(x, Tensor) or x is target or (x.numel() <= 1 and not keeps):
                 return x
             whole = keeps and weights[0].is_whole and x.shape == weights[0].shape and name not in ("T", "t", "mT", "H")
-            return weights[0].guard.mark(x, is_computed=weights[0].is_computed or not keeps, is_whole=whole)
+            marked = weights[0].guard.mark(x, is_computed=weights[0].is_computed or not keeps, is_whole=whole)
+            storage = x.untyped_storage().data_ptr()
+            marked.is_parameter = any(w.is_parameter and w.untyped_storage().data_ptr() == storage for w in weights)
+            return marked
 
         return tree_map(mark, out)
+
+
+def _writes(name: str) -> bool:
+    """Whether an operation of this name writes into its first argument."""
+    return name in WRITING_OPERATORS or (name.endswith("_") and not name.startswith("__") and name not in SAME_VALUES)
 
 
 class WeightGuard:
@@ -76,7 +98,7 @@ class WeightGuard:
     def mark(self, tensor: Tensor, *, is_computed: bool = False, is_whole: bool = True) -> GuardedWeight:
         """View a tensor as a `GuardedWeight`."""
         guarded = tensor.as_subclass(GuardedWeight)
-        guarded.guard, guarded.is_computed, guarded.is_whole = self, is_computed, is_whole
+        guarded.guard, guarded.is_computed, guarded.is_whole, guarded.is_parameter = self, is_computed, is_whole, True
         return guarded
 
     def multiply(self, func: Call, args: Any, kwargs: Any, weights: list[GuardedWeight]) -> Any:
