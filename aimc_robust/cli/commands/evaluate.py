@@ -129,7 +129,7 @@ def evaluate(
     descriptions, models, notes = load_models(weights, selection, network, test_images)
     values = {
         "models": descriptions,
-        "weights": selection,
+        "selection": selection,
         "model": network,
         "images": describe_images(test_images),
         "targets": targets,

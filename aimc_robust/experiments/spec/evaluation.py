@@ -73,7 +73,7 @@ class EvaluationSpec(ExperimentSpec):
 
     Attributes:
         models: The trained models.
-        weights: Which weights of their files were loaded.
+        selection: Which weights of their files were loaded.
         model: Their network.
         images: The test images.
         targets: Tables as in a comparison's spec, with cards written out.
@@ -84,7 +84,7 @@ class EvaluationSpec(ExperimentSpec):
 
     kind: Literal["evaluation"] = "evaluation"
     models: list[TrainedModel] = pydantic.Field(min_length=1)
-    weights: WeightSelection = pydantic.Field(default_factory=WeightSelection)
+    selection: WeightSelection = pydantic.Field(default_factory=WeightSelection)
     model: ModelSpec
     images: ImagesInfo
     targets: list[Entry] = pydantic.Field(min_length=1)
@@ -112,7 +112,7 @@ class EvaluationSpec(ExperimentSpec):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for a run to continue in a folder; how weights and images were named may differ."""
-        paths: dict[str, Any] = {"models": {"__all__": {"file"}}, "weights": True, "images": {"name"}}
+        paths: dict[str, Any] = {"models": {"__all__": {"file"}}, "selection": True, "images": {"name"}}
         return self.model_dump(mode="json", exclude={"chips": True, "precision": True, "threshold": True} | paths)
 
 
