@@ -94,9 +94,7 @@ class TestKey:
         model, notes = loaded(held)
         assert same(model, RAW)
         assert "'model_ema' (choose by --key model_ema)" in notes[0]
-        with pytest.raises(
-            CheckpointError, match=r"unexpected module\.0\.bias.*The names fit with --prefix 'module\.'"
-        ):
+        with pytest.raises(CheckpointError, match=r"unexpected module\.0.*The names fit with --prefix 'module\.'"):
             loaded(held, key="model_ema")
         assert same(loaded(held, key="model_ema", prefix="module.")[0], EMA)
 
