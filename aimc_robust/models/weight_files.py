@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from aimc_robust.errors import CheckpointError
+from aimc_robust.errors import CheckpointError, join_names
 from aimc_robust.models.checkpoint import Tensors, load_verified
 from aimc_robust.models.torch_file import read_torch_file
 
@@ -51,7 +51,7 @@ def _file_of_folder(folder: Path) -> Path:
         raise CheckpointError(
             f"the folder {folder} holds no .safetensors file and no *{INDEX_ENDING}; give the file of weights."
         )
-    names = ", ".join(path.name for path in (*indices, *unsharded))
+    names = join_names([path.name for path in (*indices, *unsharded)])
     raise CheckpointError(f"the folder {folder} holds several weights: {names}; give one of these files.")
 
 
@@ -96,8 +96,7 @@ def _read_shards(index: Path) -> Tensors:
     absent = [shard for shard in shards if not (index.parent / shard).is_file()]
     if absent:
         raise CheckpointError(
-            f"{index} lists {len(shards)} shards, of which {len(absent)} are missing in its folder, such as "
-            f"{absent[0]}; copy all shards there."
+            f"{index} lists {len(shards)} shards; missing in its folder: {join_names(absent)}; copy all shards there."
         )
     tensors: Tensors = {}
     held_by: dict[str, str] = {}

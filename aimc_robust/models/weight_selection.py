@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 import pydantic
 
-from aimc_robust.errors import CheckpointError
+from aimc_robust.errors import CheckpointError, join_names
 from aimc_robust.io.toml import StrictModel
 from aimc_robust.models.checkpoint import Tensors
 
@@ -43,7 +43,7 @@ class WeightSelection(StrictModel):
         Raises:
             CheckpointError: if there is none of that key, or no key is given and several unknown ones are there.
         """
-        keys = _listed(list(state_dicts))
+        keys = join_names(list(state_dicts))
         if self.key is not None and state_dicts.keys() == {""}:
             raise CheckpointError(f"{source} is one state_dict and has no key {self.key!r}; leave out --key.")
         if self.key is not None and self.key not in state_dicts:
@@ -68,7 +68,7 @@ class WeightSelection(StrictModel):
         notes = []
         ignored = [name for name in tensors if any(fnmatchcase(name, pattern) for pattern in self.ignore)]
         if ignored:
-            notes.append(f"ignored {_listed(ignored)}")
+            notes.append(f"ignored {join_names(ignored)}")
         for pattern in self.ignore:
             if not any(fnmatchcase(name, pattern) for name in ignored):
                 notes.append(f"no name matches --ignore {pattern!r}")
@@ -76,7 +76,7 @@ class WeightSelection(StrictModel):
         kept = {n.removeprefix(self.prefix): value for n, value in remaining.items() if n.startswith(self.prefix)}
         if tensors and not kept:
             problem = f"no name with --prefix {self.prefix!r}" if remaining else "no name that --ignore leaves"
-            raise CheckpointError(f"{source} holds {problem}; its names are {_listed(list(tensors))}.")
+            raise CheckpointError(f"{source} holds {problem}; its names are {join_names(list(tensors))}.")
         if self.prefix:
             notes.append(f"kept {len(kept)} of {len(remaining)} names, those with the prefix {self.prefix!r}")
         return kept, tuple(notes)
@@ -92,7 +92,3 @@ def _preferred(keys: list[str]) -> str | None:
 def _alike(tensors: Tensors, others: Tensors) -> bool:
     """Return whether both may be weights of one model: some names end alike."""
     return not {n.rpartition(".")[2] for n in tensors}.isdisjoint(n.rpartition(".")[2] for n in others)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -227,6 +227,14 @@ class TestIdentity:
         torch.save(other, tmp_path / "b.pt")
         assert read_weights(tmp_path / "a.pt").id != read_weights(tmp_path / "b.pt").id
 
+    def test_views_that_negate_lazily_have_the_hash_of_their_values(self, tmp_path):
+        z = torch.complex(torch.arange(3.0), torch.ones(3))
+        torch.save({"w": z.conj(), "v": z.clone().conj().imag}, tmp_path / "lazy.pt")
+        torch.save({"w": z.conj_physical(), "v": -torch.ones(3)}, tmp_path / "plain.pt")
+        torch.save({"w": z, "v": torch.ones(3)}, tmp_path / "other.pt")
+        lazy, plain, other = (read_weights(tmp_path / f"{name}.pt").id for name in ("lazy", "plain", "other"))
+        assert lazy == plain != other
+
     @pytest.mark.parametrize(
         ("value", "kind"),
         [
