@@ -91,7 +91,8 @@ def load_weights(model: nn.Module, weights: PretrainedWeights, *, source: str) -
     remedy = "Name the model and options (and --classes) that it was trained with."
     if tensors.keys() != state.keys():
         options = suggest_options(weights.tensors, state, removed=prefix, given=weights.selection.prefix)
-        remedy = f"{options} {remedy}".strip()
+        how_read = f"This was how it was read: {'; '.join(weights.notes)}." if weights.notes else ""
+        remedy = " ".join(filter(None, (options, remedy, how_read)))
     check_fits(model, tensors, source=source, remedy=remedy)
     integers = [n for n, value in tensors.items() if state[n].is_floating_point() and not value.is_floating_point()]
     if integers:

@@ -66,11 +66,21 @@ def _read_file(path: Path) -> dict[str, Tensors]:
     found = _find_state_dicts(content)
     if not found:
         names = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else ""
+        other = _first_among_tensors(content)
         raise CheckpointError(
             f"{path} holds {f'a dict of {names}' if names else f'a {type(content).__name__}'} and no state_dict (a "
-            "dict of named tensors only); save model.state_dict()."
+            f"dict of named tensors only{f'; {other!r} is none' if other else ''}); save model.state_dict()."
         )
     return found
+
+
+def _first_among_tensors(content: Any) -> str | None:
+    """Return the name of a value that keeps `content`, or a dict in it, from being a state_dict."""
+    dicts = [content, *content.values()] if isinstance(content, Mapping) else []
+    for values in dicts:
+        if isinstance(values, Mapping) and any(isinstance(value, Tensor) for value in values.values()):
+            return next((str(name) for name, value in values.items() if not isinstance(value, Tensor)), None)
+    return None
 
 
 def _find_state_dicts(content: Any) -> dict[str, Tensors]:

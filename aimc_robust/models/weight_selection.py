@@ -66,13 +66,13 @@ class WeightSelection(StrictModel):
             CheckpointError: if no tensor is left.
         """
         notes = []
-        ignored = [name for name in tensors if any(fnmatchcase(name, pattern) for pattern in self.ignore)]
+        ignored = {name: None for name in tensors if any(fnmatchcase(name, pattern) for pattern in self.ignore)}
         if ignored:
-            notes.append(f"ignored {join_names(ignored)}")
+            notes.append(f"ignored {join_names(list(ignored))}")
         for pattern in self.ignore:
             if not any(fnmatchcase(name, pattern) for name in ignored):
                 notes.append(f"no name matches --ignore {pattern!r}")
-        remaining = {name: value for name, value in tensors.items() if name not in set(ignored)}
+        remaining = {name: value for name, value in tensors.items() if name not in ignored}
         kept = {n.removeprefix(self.prefix): value for n, value in remaining.items() if n.startswith(self.prefix)}
         if tensors and not kept:
             problem = f"no name with --prefix {self.prefix!r}" if remaining else "no name that --ignore leaves"

@@ -298,6 +298,8 @@ class TestWhatIsNoWeights:
             (torch.zeros(2), "Tensor.*state_dict"),
             ({0: torch.zeros(2)}, "0.*state_dict"),
             ({"model": {"epoch": 1}}, "state_dict"),
+            ({"0.weight": torch.zeros(1), "lr": 0.1}, "dict of 0.weight, lr and no state_dict .*; 'lr' is none"),
+            ({"state_dict": {"w": torch.zeros(1), "_extra": None}, "epoch": 1}, "; '_extra' is none"),
         ],
         ids=str,
     )

@@ -73,6 +73,10 @@ class TestKey:
         assert same(model, EMA)
         assert notes == (f"read the weights under {key!r}",)
 
+    def test_a_choice_that_does_not_fit_is_said_with_the_others(self, loaded):
+        with pytest.raises(CheckpointError, match=r"missing 0.* the file also holds 'ema' \(choose by --key ema"):
+            loaded({"model": nn.Linear(2, 2).state_dict(), "ema": EMA})
+
     def test_several_of_unknown_names_are_not_guessed_among(self, loaded):
         with pytest.raises(CheckpointError, match=r"several state_dicts: student, teacher; choose one by --key"):
             loaded({"student": RAW, "teacher": EMA})
