@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.conversion.coverage import Coverage as Coverage
     from aimc_robust.hardware.conversion.prepare import coverage as coverage
     from aimc_robust.hardware.program import program as program
+    from aimc_robust.models.pretrained import load_checkpoint as load_checkpoint
     from aimc_robust.noise.base import WeightNoise as WeightNoise
     from aimc_robust.noise.distributions import Gaussian as Gaussian
     from aimc_robust.noise.distributions import Laplace as Laplace
@@ -118,6 +119,7 @@ _MODULES = {
     "hardware.conversion.coverage": ["Coverage"],
     "hardware.conversion.prepare": ["coverage"],
     "hardware.program": ["program"],
+    "models.pretrained": ["load_checkpoint"],
     "noise.base": ["WeightNoise"],
     "noise.distributions": ["Gaussian", "Laplace"],
     "noise.perturbation": ["perturbed"],

@@ -10,7 +10,7 @@ import reprlib
 import sys
 import sysconfig
 import traceback
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,11 @@ def short_repr(value: object) -> str:
     except (ValueError, RecursionError):  # an integer of thousands of digits, a list of lists of lists
         return f"a {type(value).__name__} that is too long to print"
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 4]} ..."
+
+
+def join_names(names: Sequence[str], *, limit: int = 4) -> str:
+    """Return the first names, with the number of the others."""
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str], *, advice: str = "") -> UnknownNameError:

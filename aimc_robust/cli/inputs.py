@@ -8,17 +8,18 @@ from aimc_robust.data.dataset import DataSet
 from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, split_argument
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.registry import ModelSpec, build_model
+from aimc_robust.models.weight_selection import WeightSelection
 
 
 def load_models(
-    arguments: Sequence[str], spec: ModelSpec, data: DataSet
+    arguments: Sequence[str], selection: WeightSelection, spec: ModelSpec, data: DataSet
 ) -> tuple[list[TrainedModel], list[nn.Module], list[str]]:
-    """Build one model for each `FILE` or `LABEL=FILE` of weights, with the shapes of `data`, and load the weights.
+    """Build one model for each `FILE` or `LABEL=FILE`, with the shapes of `data`, and load the selected weights.
 
     Returns:
         (descriptions, models in evaluation mode, notes on how the files were read).
     """
-    files = [read_weights(split_argument(argument)[2]) for argument in arguments]
+    files = [read_weights(split_argument(argument)[2], selection) for argument in arguments]
     descriptions = parse_models(arguments, [weights.id for weights in files])
     models: list[nn.Module] = []
     notes: list[str] = []

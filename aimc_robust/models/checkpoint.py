@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load, save  # tensors without pickle: loading a checkpoint cannot run code
 from torch import Tensor, nn
 
-from aimc_robust.errors import CheckpointError
+from aimc_robust.errors import CheckpointError, join_names
 from aimc_robust.io.atomic import atomic_write
 
 Tensors = dict[str, Tensor]
@@ -41,7 +41,7 @@ def check_fits(
         if name in tensors and tensors[name].shape != value.shape
     ]
     differences = [
-        f"{prefix}{', '.join(names[:8])}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        prefix + join_names(names, limit=8)
         for prefix, names in (("missing ", missing), ("unexpected ", unexpected), ("", shapes))
         if names
     ]
@@ -55,7 +55,7 @@ def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
     """Return a hash of names, types, shapes and values; equal weights have equal digests, whatever file holds them."""
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
+        tensor = tensors[name].detach().cpu().resolve_conj().resolve_neg().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

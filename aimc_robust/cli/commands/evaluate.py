@@ -5,14 +5,17 @@ from typing import Annotated
 
 import typer
 
+from aimc_robust.cli.weight_options import Ignore, Key, Prefix
+
 
 def evaluate(
     weights: Annotated[
         list[str],
         typer.Argument(
             metavar="WEIGHTS...",
-            help="Files of weights (.safetensors or a saved state_dict), each as FILE or LABEL=FILE. Files with the "
-            "same label are models of one recipe with different seeds; intervals then cover new trainings.",
+            help="Files of weights (.safetensors, a saved state_dict, a training checkpoint, an index of shards or its "
+            "folder), each as FILE or LABEL=FILE. Files with the same label are models of one recipe with different "
+            "seeds; intervals then cover new trainings.",
         ),
     ],
     model: Annotated[
@@ -54,6 +57,9 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Argument of the model's function. Repeatable."),
     ] = None,
+    key: Key = None,
+    prefix: Prefix = "",
+    ignore: Ignore = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -102,6 +108,7 @@ def evaluate(
     from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
     from aimc_robust.io.toml import parse, parse_settings
     from aimc_robust.models.registry import ModelSpec
+    from aimc_robust.models.weight_selection import WeightSelection
     from aimc_robust.parallel.process_pool import available_cpus
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.command_line import parse_times, target_tables
@@ -118,9 +125,11 @@ def evaluate(
         data_seed=data_seed,
     )
     network = parse({"name": model, "options": parse_settings(option or [])}, ModelSpec, source="--model")
-    descriptions, models, notes = load_models(weights, network, test_images)
+    selection = WeightSelection(key=key, prefix=prefix, ignore=ignore or [])
+    descriptions, models, notes = load_models(weights, selection, network, test_images)
     values = {
         "models": descriptions,
+        "selection": selection,
         "model": network,
         "images": describe_images(test_images),
         "targets": targets,

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from aimc_robust.cli.weight_options import Ignore, Key, Prefix
+
 
 def recommend(
     spec: Annotated[Path, typer.Option(help="Spec of a comparison, a TOML file; its data, model and recipe are used.")],
@@ -17,6 +19,9 @@ def recommend(
     weights: Annotated[
         Path | None, typer.Option(help="Trained weights to measure on. Default: train with plain SGD first.")
     ] = None,
+    key: Key = None,
+    prefix: Prefix = "",
+    ignore: Ignore = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for all results.", show_default="results/<spec>-<device>-advice")
     ] = None,
@@ -49,6 +54,7 @@ def recommend(
     from aimc_robust.experiments.recommend.run import recommend as recommend_method
     from aimc_robust.experiments.spec.loading import load_spec
     from aimc_robust.io.toml import parse_settings
+    from aimc_robust.models.weight_selection import WeightSelection
     from aimc_robust.parallel.process_pool import available_cpus
     from aimc_robust.report.recommendation.page import write_recommendation
     from aimc_robust.report.write import write_report
@@ -68,6 +74,7 @@ def recommend(
             folder,
             data_folder=spec.parent,
             weights=weights,
+            selection=WeightSelection(key=key, prefix=prefix, ignore=ignore or []),
             seeds=seeds,
             epochs=epochs,
             chips=chips,

@@ -24,8 +24,9 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.io.atomic import atomic_write, read_json
 from aimc_robust.models.checkpoint import read_checkpoint
-from aimc_robust.models.pretrained import load_weights, read_weights
+from aimc_robust.models.pretrained import WHOLE_FILE, PretrainedWeights, load_weights, read_weights
 from aimc_robust.models.registry import build_model
+from aimc_robust.models.weight_selection import WeightSelection
 from aimc_robust.targets.build import build_target
 from aimc_robust.targets.target import CrossbarTarget
 from aimc_robust.training.resumption import FINISHED
@@ -70,6 +71,7 @@ def recommend(
     *,
     data_folder: Path = Path(),
     weights: Path | None = None,
+    selection: WeightSelection = WHOLE_FILE,
     seeds: int | None = None,
     epochs: int | None = None,
     chips: int | None = None,
@@ -89,6 +91,7 @@ def recommend(
         folder: The results folder. The same call continues after an interruption.
         data_folder: Where relative data paths start.
         weights: File of trained weights to measure on; None: train with plain SGD first.
+        selection: Which of the weights in that file.
         seeds: Number of training seeds of the sweep; None: the spec's, as of `epochs` and `chips`.
         epochs: Epochs of each training.
         chips: Chips per model of the sweep.
@@ -109,18 +112,22 @@ def recommend(
             f"a recommendation is for a device on the native backend: remove `compensation` and `backend` from "
             f"{device.name!r}."
         )
+    if weights is None and selection != WHOLE_FILE:
+        raise InputError(f"{selection.options} choose among the weights of a file; give --weights too.")
     progress = progress or ExperimentProgress()
     data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder)
-    identity = _measurement_identity(spec, target, epochs, weights)
+    pretrained = None if weights is None else read_weights(weights, selection)
+    identity = _measurement_identity(spec, target, epochs, pretrained)
     measurement = read_json(folder / MEASUREMENT)
     if measurement is not None and measurement["question"] != identity:
         raise ResultsError(f"{folder} holds the recommendation of another question; give --out another folder.")
     if measurement is None:
-        if weights is None:
+        if pretrained is None:
             model = _train_baseline(spec, data, folder, data_folder, epochs, progress)
         else:
             model = build_model(spec.model, data, seed=0)
-            load_weights(model, read_weights(weights), source=str(weights))
+            for note in (*pretrained.notes, *load_weights(model, pretrained, source=str(weights))):
+                progress.note(f"{weights}: {note}")
         progress.note(f"measuring the errors of {device.name} on {weights or 'the trained model'}")
         errors = measure_device(model.eval(), data, device, chip_seed=spec.chip_seed, jobs=jobs)
         measurement = {"question": identity, **errors}
@@ -195,14 +202,14 @@ def _sweep_spec(
 
 
 def _measurement_identity(
-    spec: ComparisonSpec, target: Any, epochs: int | None, weights: Path | None
+    spec: ComparisonSpec, target: Any, epochs: int | None, weights: PretrainedWeights | None
 ) -> dict[str, Any]:
     """Return everything that the measurement depends on, as plain values."""
     values = spec.model_dump(mode="json", include={"data_seed", "chip_seed", "data", "model", "training"})
     values |= {
         "target": target,
         "epochs": epochs,
-        "weights": None if weights is None else read_weights(weights).id,
+        "weights": None if weights is None else weights.id,
         "first": spec.train_seeds[0] if weights is None else None,
     }
     return json.loads(json.dumps(values))

@@ -18,17 +18,22 @@ from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.io.toml import StrictModel
 from aimc_robust.models.registry import ModelSpec
+from aimc_robust.models.weight_selection import WeightSelection
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.command_line import deployable
 from aimc_robust.targets.entries import Entry
 from aimc_robust.targets.target import NAME, DeployableTarget, DigitalTarget, as_name, require_name
 
 # File names that say nothing about the model; the name of the folder is the label instead.
-GENERIC_STEMS = ("checkpoint", "model", "best", "last", "weights", "pytorch_model")
+GENERIC_STEMS = ("checkpoint", "model", "model_best", "best", "last", "weights", "pytorch_model")
+ENDINGS = re.compile(r"(\.\w+)?\.index\.json$|\.(pth|pt)\.tar$|\.[^.]*$")
 
 
 class TrainedModel(StrictModel):
-    """One file of trained weights and its hash `id`. Models of one label share a recipe and differ by their seed."""
+    """Trained weights, as the hash `id` of those that are selected from a file, and their name.
+
+    Models of one label share a recipe and differ by their seed.
+    """
 
     label: str = pydantic.Field(pattern=NAME)
     seed: int
@@ -68,6 +73,7 @@ class EvaluationSpec(ExperimentSpec):
 
     Attributes:
         models: The trained models.
+        selection: Which weights of their files were loaded.
         model: Their network.
         images: The test images.
         targets: Tables as in a comparison's spec, with cards written out.
@@ -78,6 +84,7 @@ class EvaluationSpec(ExperimentSpec):
 
     kind: Literal["evaluation"] = "evaluation"
     models: list[TrainedModel] = pydantic.Field(min_length=1)
+    selection: WeightSelection = pydantic.Field(default_factory=WeightSelection)
     model: ModelSpec
     images: ImagesInfo
     targets: list[Entry] = pydantic.Field(min_length=1)
@@ -104,8 +111,8 @@ class EvaluationSpec(ExperimentSpec):
             return [DigitalTarget(), *(deployable(built) for target in self.targets for built in build_targets(target))]
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for a run to continue in a folder; paths of weights and images may differ."""
-        paths: dict[str, Any] = {"models": {"__all__": {"file"}}, "images": {"name"}}
+        """Return what must be equal for a run to continue in a folder; how weights and images were named may differ."""
+        paths: dict[str, Any] = {"models": {"__all__": {"file"}}, "selection": True, "images": {"name"}}
         return self.model_dump(mode="json", exclude={"chips": True, "precision": True, "threshold": True} | paths)
 
 
@@ -135,14 +142,14 @@ def parse_models(arguments: Sequence[str], ids: Sequence[str]) -> list[TrainedMo
 def split_argument(argument: str) -> tuple[str, int | None, Path]:
     """Split `FILE` or `LABEL=FILE` into (label, training seed or None, path).
 
-    The label of a bare FILE is its stem, or the name of the folder if a stem such as `checkpoint` names no model.
-    `rwp-seed0`, as `compare` names folders, is seed 0 of `rwp`.
+    The label of a bare FILE or folder is its stem, or the name of the folder around it if a stem such as `checkpoint`
+    names no model. `rwp-seed0`, as `compare` names folders, is seed 0 of `rwp`.
     """
     label, sign, file = argument.partition("=")
     if sign and "/" not in label:
         return label, None, Path(file)
     path = Path(argument)
-    folder = path.resolve().parent.name
-    name = as_name(folder if path.stem.lower() in GENERIC_STEMS and folder else path.stem, "model")
+    folder, stem = path.resolve().parent.name, ENDINGS.sub("", path.absolute().name)
+    name = as_name(folder if stem.lower() in GENERIC_STEMS and folder else stem, "model")
     trial = re.fullmatch(r"(.+)-seed(\d{1,18})", name)
     return (trial[1], int(trial[2]), path) if trial else (name, None, path)

@@ -186,6 +186,7 @@ def reproduction(content: EvaluationContent) -> Section:
         "`question.json` beside this page is the complete spec with every device card; `evaluations.csv` has a row "
         "per chip. The numbers do not depend on the number of processes."
     )
-    rows = [[("model", str(m.trial)), ("weights", f"`{m.file}`"), ("BLAKE2b", f"`{m.id}`")] for m in spec.models]
+    options = [("options", f"`{spec.selection.options}`")] if spec.selection.options else []
+    rows = [[("model", str(m.trial)), ("weights", f"`{m.file}`"), *options, ("hash", f"`{m.id}`")] for m in spec.models]
     notes = device_section.environment_notes(content.results.environments)
     return Section("How to reproduce", [how, Table("Weights", rows), *notes])

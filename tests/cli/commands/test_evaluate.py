@@ -1,5 +1,6 @@
 """The command `evaluate`: the example of its help, and every bad input as one line that says how to mend it."""
 
+import argparse
 import json
 import os
 import pickle
@@ -194,6 +195,51 @@ def test_how_weights_were_read_is_said(call, tmp_path):
     assert "'module.'" in note
 
 
+def test_averages_of_a_timm_checkpoint_are_other_weights_than_its_raw_ones(call, desk, tmp_path):
+    good = net().state_dict()
+    raw = {name: -value if value.ndim > 1 else value for name, value in good.items()}
+    held = {"state_dict": raw, "args": argparse.Namespace(lr=0.1), "epoch": 3}
+    torch.save(held | {"state_dict_ema": good}, desk / "last.pth.tar")
+    arguments = command(tmp_path, weights="timm=last.pth.tar")
+    code, out, _ = call(*arguments)
+    assert code == 0
+    assert "'state_dict_ema' (choose by --key state_dict_ema)." in out
+    code, _, err = call(*arguments, "--key", "state_dict_ema")
+    assert code == 2  # its rows would be mixed with those of the raw weights
+    assert "models" in err
+    arguments[arguments.index("--out") + 1] = tmp_path / "ema"
+    code, out, _ = call(*arguments, "--key", "state_dict_ema")
+    assert code == 0
+    assert "timm-seed0 on digital: 100.00 %" in out
+    assert json.loads((tmp_path / "ema" / "question.json").read_text())["selection"]["key"] == "state_dict_ema"
+    page = (tmp_path / "ema" / "report.md").read_text()
+    assert "`--key state_dict_ema`" in page
+    assert "read the weights under 'state_dict_ema'" in page
+
+
+def test_extra_names_of_lightning_and_shards_of_hugging_face(call, desk, tmp_path):
+    good = net().state_dict()
+    torch.save({"state_dict": {f"net.{n}": v for n, v in good.items()} | {"loss.w": torch.ones(7)}}, desk / "pl.ckpt")
+    code, _, err = call(*command(tmp_path, weights="pl.ckpt"))
+    assert code == 2
+    assert "The names fit with --prefix 'net.'" in err
+    (desk / "sharded").mkdir()
+    shards = {"m-1-of-2.safetensors": list(good)[:3], "m-2-of-2.safetensors": list(good)[3:]}
+    for shard, names in shards.items():
+        save_file({name: good[name] for name in names}, desk / "sharded" / shard)
+    weight_map = {name: shard for shard, names in shards.items() for name in names}
+    (desk / "sharded" / "m.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    for file, *options in [("pl.ckpt", "--prefix", "net."), ("pl.ckpt", "--ignore", "loss.*"), ("sharded",)]:
+        code, out, _ = call(*command(tmp_path / "-".join([file, *options[:1]]), *options, weights=f"m={file}"))
+        assert code == 0
+        assert "m-seed0 on digital: 100.00 %" in out
+    (desk / "sharded" / "m-2-of-2.safetensors").unlink()
+    code, _, err = call(*command(tmp_path, weights="sharded"))
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "m-2-of-2.safetensors" in err
+
+
 BAD = {
     "weights that do not fit": ({"weights": "unfit.safetensors"}, (), ["6.bias", "8.extra"]),
     "a model of other outputs": ({}, ("--option", "classes=9"), ["good.safetensors", "6.weight"]),
@@ -202,6 +248,10 @@ BAD = {
     "a pickle of torch": ({"weights": "payload.pt"}, (), ["safetensors.torch.save_file"]),
     "a pickled model": ({"weights": "whole-model.pt"}, (), ["safetensors.torch.save_file"]),
     "no weights at all": ({"weights": "noise.bin"}, (), ["noise.bin"]),
+    "a key of a plain file": ({}, ("--key", "ema"), ["good.safetensors", "--key"]),
+    "a prefix of no name": ({}, ("--prefix", "net."), ["good.safetensors", "--prefix 'net.'", "its names are"]),
+    "nothing left": ({}, ("--ignore", "*"), ["good.safetensors", "--ignore"]),
+    "a folder of several weights": ({"weights": "."}, (), ["several weights"]),
     "the same weights twice": ({}, ("good.safetensors",), ["good.safetensors"]),
     "a label far out": ({"data": "npz:far.npz"}, (), ["(2, 100)"]),
     "a label beyond the classes": ({"data": "npz:far.npz"}, ("--classes", 7), ["99", "7 outputs"]),

@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 from support.fixtures.report import figures_as_stubs
 
 from aimc_robust.cli.app import main
@@ -199,6 +201,23 @@ def test_weights_that_are_given_are_measured_and_not_trained(finished_comparison
     code, _, err = call(capsys, *given, "--weights", other, "--no-sweep")
     assert code == 2
     assert "another question" in err
+
+
+def test_options_choose_among_weights_and_are_part_of_the_question(finished_comparison, spec_file, tmp_path, capsys):
+    raw, ema = (
+        load_file(finished_comparison / "runs" / f"sgd-seed{seed}" / "checkpoint.safetensors") for seed in (0, 1)
+    )
+    torch.save({"state_dict": raw, "ema": {f"net.{name}": value for name, value in ema.items()}}, tmp_path / "x.pt")
+    given = ["recommend", "--spec", spec_file, "--device", DEVICE, "--out", tmp_path / "out", "--jobs", 1, "--no-sweep"]
+    code, out, _ = call(capsys, *given, "--weights", tmp_path / "x.pt")
+    assert code == 0
+    assert "choose by --key ema" in out
+    code, _, err = call(capsys, *given, "--weights", tmp_path / "x.pt", "--key", "ema", "--prefix", "net.")
+    assert code == 2
+    assert "another question" in err
+    code, _, err = call(capsys, *given, "--key", "ema")
+    assert code == 2
+    assert "--key ema choose among the weights of a file; give --weights" in err
 
 
 BAD = {

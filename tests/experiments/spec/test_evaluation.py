@@ -6,6 +6,7 @@ from support.evaluation_cases import evaluation_inputs
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec, parse_models, split_argument
 from aimc_robust.io.toml import parse
+from aimc_robust.models.weight_selection import WeightSelection
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,12 @@ from aimc_robust.io.toml import parse
         ("runs/a=b/net.pt", "net", "runs/a=b/net.pt"),
         ("my net (2).pt", "my-net--2-", "my net (2).pt"),
         ("_x.pt", "x", "_x.pt"),
+        ("rwp.v2.pt", "rwp.v2", "rwp.v2.pt"),
+        ("timm/model_best.pth.tar", "timm", "timm/model_best.pth.tar"),
+        ("checkpoint-12.pth.tar", "checkpoint-12", "checkpoint-12.pth.tar"),
+        ("bert/model.safetensors.index.json", "bert", "bert/model.safetensors.index.json"),
+        ("runs/rwp-seed0/", "rwp", "runs/rwp-seed0"),
+        ("rwp=runs/a", "rwp", "runs/a"),
     ],
 )
 def test_the_label_is_given_or_is_the_files_name_or_its_folders(argument, label, path):
@@ -65,10 +72,11 @@ def test_more_chips_a_precision_or_a_threshold_are_the_same_question(question, c
     assert question.model_copy(update=change).identity() == question.identity()
 
 
-def test_weights_and_images_that_moved_are_the_same_question(question):
+def test_weights_and_images_that_moved_or_are_named_otherwise_are_the_same_question(question):
     models = [model.model_copy(update={"file": "elsewhere.pt"}) for model in question.models]
     images = question.images.model_copy(update={"name": "npz:elsewhere.npz"})
-    assert question.model_copy(update={"models": models, "images": images}).identity() == question.identity()
+    change = {"models": models, "images": images, "selection": WeightSelection(key="model")}
+    assert question.model_copy(update=change).identity() == question.identity()
 
 
 @pytest.mark.parametrize("what", ["chip_seed", "metrics", "targets", "weights", "images", "label"])
