@@ -99,13 +99,16 @@ def shifted(weight: DerivedWeight, shift: Tensor) -> Iterator[None]:
     """Context manager in which the layer uses weight + shift; gradients reach what the weight is made of."""
     module = weight.module
     if weight.is_shared:
-        kind = type(module)
-        module.__class__, module.__dict__["_shift"] = _shifted_class(kind), shift  # type: ignore[arg-type]
+        kind, outer = type(module), module.__dict__.get("_shift")  # the shift of a block around this one
+        module.__class__ = _shifted_class(kind)  # type: ignore[arg-type]
+        module.__dict__["_shift"] = shift if outer is None else outer + shift
         try:
             yield
         finally:
             module.__class__ = kind
             del module.__dict__["_shift"]
+            if outer is not None:
+                module.__dict__["_shift"] = outer
     elif parametrize.is_parametrized(module):
         parametrizations = module.parametrizations
         assert isinstance(parametrizations, nn.ModuleDict)

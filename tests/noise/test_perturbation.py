@@ -1,5 +1,7 @@
 """perturbed(): which weights it touches, by how much, from which random numbers; and that it puts them back."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -308,3 +310,45 @@ def test_a_recurrent_layer_that_computes_its_weights_is_refused():
         perturbed(nn.ModuleDict({"memory": layer}), NOISE, generator=Axes(0)),
     ):
         pass
+
+
+def test_layers_that_share_one_parameter_share_its_noise():
+    model = nn.ModuleDict({"embedding": nn.Embedding(9, 4), "a": nn.Linear(4, 9), "b": nn.Linear(4, 9)})
+    model["a"].weight = model["b"].weight = model["embedding"].weight
+    with perturbed(model, NOISE, generator=Axes(0)):
+        assert torch.equal(model["a"].weight, model["b"].weight)
+        assert not torch.equal(model["a"].weight, model["embedding"].weight)
+
+
+def test_a_shared_parameter_keeps_its_node_of_the_graph():
+    """Data-parallel training has its hooks there."""
+    model = Tied()
+    node = model.head.weight.expand_as(model.head.weight).grad_fn.next_functions[0][0]
+    with perturbed(model, NOISE, generator=Axes(0)):
+        model(torch.arange(9)).sum().backward()
+        twin = copy.deepcopy(model)
+    assert model.head.weight.expand_as(model.head.weight).grad_fn.next_functions[0][0] is node
+    assert twin(torch.arange(9)).shape == (9, 9)
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), None])
+def test_a_strength_that_is_no_number_is_refused(strength):
+    with (
+        pytest.raises(InputError, match="strength"),
+        perturbed(small_model(), NOISE, generator=Axes(0), strength=strength),
+    ):
+        pass
+
+
+def test_blocks_can_be_nested():
+    torch.manual_seed(0)
+    model, clean = Tied(), []
+    weight = model.head.weight.detach().clone()
+    with perturbed(model, NOISE, generator=Axes(0)):
+        once = model.head.weight.detach().clone()
+        with perturbed(model, NOISE, generator=Axes(1)):
+            clean.append(model.head.weight.detach() - once)
+        assert torch.equal(model.head.weight, once)
+    assert clean[0].abs().max() > 0
+    assert torch.equal(model.head.weight, weight)
+    assert type(model.head) is nn.Linear

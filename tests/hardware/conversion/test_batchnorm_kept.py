@@ -300,3 +300,69 @@ def test_recalibration_leaves_the_rest_of_a_folded_norm_alone():
         norm.train()(plain[0](x))
         norm.eval()
     torch.testing.assert_close(chip(x), plain(x), rtol=1e-3, atol=1e-3)
+
+
+class Rectified(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+class LowRank(nn.Conv2d):
+    """As adapters do: a second product beside the layer's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + x * 0.5
+
+
+class SamePadding(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(F.pad(x, (0, 1, 0, 1)), self.weight, self.bias)
+
+
+@pytest.mark.parametrize(("kind", "folds"), [(Rectified, False), (LowRank, False), (SamePadding, True)])
+def test_a_layer_of_a_subclass_is_folded_into_if_its_outputs_scale_with_its_weight(kind, folds):
+    model = Spelt("plain")
+    model.conv = kind(3, 3, 3, padding=1)
+    coverage, difference = folded_and_difference(model, noise_inputs(2, 3, 6, 6))
+    assert difference < TOLERANCE
+    assert coverage.folding.folded == ({"norm": "conv"} if folds else {})
+
+
+class SometimesAsked(Net):
+    """Two optional arguments whose combination matters."""
+
+    def forward(self, x: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Tensor:
+        y = self.conv(x)
+        return self.norm(y) + y if a is not None and b is None else self.norm(y)
+
+
+def test_every_combination_of_optional_arguments_is_traced():
+    inputs = noise_inputs(2, 3, 6, 6), torch.ones(1, dtype=torch.float64)
+    coverage, difference = folded_and_difference(SometimesAsked(), *inputs)
+    assert coverage.folding.folded == {}
+    assert difference < TOLERANCE
+
+
+class AsksForTensors(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return self.norm(y) + y if isinstance(x, Tensor) else self.norm(y)
+
+
+class ReadsParameters(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x)) + sum(p.square().sum() for p in self.parameters())
+
+
+@pytest.mark.parametrize("net", [AsksForTensors, ReadsParameters])
+def test_an_example_shows_what_no_trace_can(net):
+    model, x = stirred(net()).eval(), noise_inputs(2, 3, 6, 6)
+    prepared, found = prepare(model, lambda: x)
+    assert (prepared(x) - model(x)).abs().max() < TOLERANCE
+    assert "no trace shows" in found.folding.not_folded["norm"]
+
+
+def test_a_folded_convolution_refuses_inputs_without_images():
+    model = stirred(nn.Sequential(nn.Conv1d(3, 8, 3, padding=1), nn.BatchNorm1d(8))).eval()
+    with pytest.raises(InputError, match="3 dimensions"):
+        prepare(model)[0](noise_inputs(3, 8))

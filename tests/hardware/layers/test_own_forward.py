@@ -166,7 +166,7 @@ class Around(nn.Module):
 @for_each("last", [False, True])
 @for_each("way", WAYS)
 def test_every_product_around_the_arrays_is_refused(way, last):
-    with pytest.raises(InputError, match="'around'"):
+    with pytest.raises(InputError, match="around'"):
         program(Around(way, last=last), ARRAYS)(torch.randn(8, 8))
 
 
@@ -176,3 +176,66 @@ def test_a_network_of_timm_runs_on_arrays_with_read_noise():
     data = [(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))]
     assert evaluate(model, data, NOISY, chips=1).table["loss"].notna().all()
     torch.testing.assert_close(program(model, ARRAYS)(data[0][0]), model(data[0][0]), rtol=0, atol=1e-4)
+
+
+class MaskedInPlace(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.clone()
+        weight[weight.abs() < 0.1] = 0.0
+        return F.linear(x, weight, self.bias)
+
+
+class ScaledInPlace(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.clone().mul_(2.0), self.bias)
+
+
+class Binarized(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, torch.where(self.weight >= 0, 1.0, -1.0) * self.weight.abs().mean(), self.bias)
+
+
+class QuantizedCopy(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, torch.empty_like(self.weight).copy_(self.weight).mul_(4).round_().div_(4), self.bias)
+
+
+class ClampsItself(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.weight.clamp_(-0.1, 0.1)
+        return super().forward(x)
+
+
+class ThroughNumpy(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, torch.from_numpy(self.weight.detach().numpy()), self.bias)
+
+
+@for_each("crossbar", [ARRAYS, WEIGHTS])
+@for_each("kind", [MaskedInPlace, ScaledInPlace, Binarized, QuantizedCopy, ClampsItself, ThroughNumpy])
+def test_a_weight_that_is_changed_in_place_or_through_other_types_is_refused(kind, crossbar):
+    chip = program(nn.Sequential(kind(16, 8)), crossbar)
+    with pytest.raises(InputError, match="'0' multiplies with values that it computes"):
+        chip(X)
+
+
+def test_writes_of_a_product_into_another_tensor_are_refused():
+    class Writes(nn.Module):
+        def __init__(self, way: str) -> None:
+            super().__init__()
+            self.around, self.way = nn.Linear(8, 8, bias=False), way
+
+        def forward(self, x: Tensor) -> Tensor:
+            out, w = torch.zeros_like(x), self.around.weight
+            if self.way == "addmm_":
+                out.addmm_(x, w.t())
+            elif self.way == "setitem":
+                out[:, 0] = (x * w[0]).sum(-1)
+            else:
+                out.add_(x * w[0])
+            return out
+
+    for way in ("addmm_", "setitem", "add_"):
+        with pytest.raises(InputError, match="around'"):
+            program(nn.Sequential(Writes(way)), ARRAYS)(torch.randn(8, 8))
