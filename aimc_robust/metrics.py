@@ -161,7 +161,7 @@ def check_labels(scores: Any, labels: Any) -> Tensor:
 def evaluate_metric(name: str, metric: Metric, outputs: Tensor, labels: Tensor) -> float | None:
     """Return the value of a metric, None if it is not finite. Raise InputError if it raises or returns no number."""
     try:
-        value = float(metric(outputs, labels))
+        value = float(metric(outputs.clone(), labels.clone()))  # it may write into them
     except Exception as error:  # a user's function may raise anything
         raise InputError(
             f"the metric {name!r} failed with {type(error).__name__}: {error}. It is called with outputs "

@@ -97,3 +97,21 @@ def test_batches_are_the_data_in_order_and_without_a_copy(size):
 def test_inputs_and_labels_of_different_number_are_refused():
     with pytest.raises(DataError):
         split_batches((torch.zeros(10, 8), torch.zeros(9, dtype=torch.long)), 10)
+
+
+def test_a_metric_that_writes_into_its_arguments_changes_nothing_else():
+    def vandal(outputs, labels):
+        outputs.zero_()
+        labels.fill_(0)
+        return 1.0
+
+    def right(outputs, labels):
+        return (outputs.argmax(1) == labels).double().mean()
+
+    torch.manual_seed(0)
+    model, images = torch.nn.Linear(4, 3), torch.randn(60, 4)
+    labels = model(images).argmax(1)
+    before = labels.clone()
+    measured = measure(model, [(images, labels)], {"vandal": vandal, "right": right})
+    assert dict(measured.metrics) == {"vandal": 1.0, "right": 1.0}
+    assert torch.equal(labels, before)

@@ -98,7 +98,7 @@ def dry_run_chip(target: Target | LandscapeSpec, model: nn.Module, batches: Batc
 
 def dry_run_metrics(names: Sequence[str], model: nn.Module, data: DataSet) -> None:
     """Call each metric with outputs of a few images, repeated, and all test labels: some metrics need every class."""
-    labels = data.test[1].clone()  # a metric may write into it
+    labels = data.test[1]
     with torch.inference_mode():
         outputs = model.eval()(data.example)
     outputs = outputs.repeat(-(-len(labels) // len(outputs)), 1)[: len(labels)]
