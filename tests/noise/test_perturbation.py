@@ -1,6 +1,7 @@
 """perturbed(): which weights it touches, by how much, from which random numbers; and that it puts them back."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torch.nn.utils import weight_norm as old_weight_norm
 
-from aimc_robust import RWP, Axes, Gaussian, WeightNoise, evaluate, perturbed
+from aimc_robust import RWP, SAM, AdaptiveSAM, Axes, Gaussian, WeightNoise, evaluate, perturbed
 from aimc_robust.errors import InputError, UnknownNameError
 
 NOISE = Gaussian(0.1)
@@ -352,3 +353,13 @@ def test_blocks_can_be_nested():
     assert clean[0].abs().max() > 0
     assert torch.equal(model.head.weight, weight)
     assert type(model.head) is nn.Linear
+
+
+@pytest.mark.parametrize("method", [SAM(rho=0.1), AdaptiveSAM(rho=0.1)])
+def test_ascent_refuses_layers_that_compute_their_weight_unless_all_parameters_are_in_scope(method):
+    model = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)), nn.Linear(4, 3))
+    batch = [(torch.randn(8, 4), torch.arange(8) % 3)]
+    with pytest.raises(InputError, match="layer '0' computes its weight"):
+        method.backward(model, nn.functional.cross_entropy, batch, step=1)
+    replace(method, scope="all").backward(model, nn.functional.cross_entropy, batch, step=1)
+    assert all(p.grad is not None for p in model.parameters())

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, require_finite, require_known, require_whole
-from aimc_robust.noise.analog_weights import unwrap_model, weights_in_scope
+from aimc_robust.noise.analog_weights import RECURRENT, is_analog_layer, unwrap_model, weights_in_scope
 from aimc_robust.noise.perturbation import restored
+from aimc_robust.noise.weight_shift import computes_weights
 from aimc_robust.training.methods.base import BatchChoice, Method
 from aimc_robust.training.methods.distributed import mean_over_workers, without_sync
 from aimc_robust.training.methods.gradient_passes import Batch, Passes, frozen_buffers
@@ -78,10 +79,21 @@ class Ascent(Method):
         split = [list(zip(inputs.split(self.m), targets.split(self.m), strict=True)) for inputs, targets in batches]
         return [(len(group[0][1]) / max(images, 1), group) for group in zip(*split, strict=True)]
 
+    def _refuse_computed_weights(self, model: nn.Module) -> None:
+        for name, module in model.named_modules():
+            if computes_weights(module) and (is_analog_layer(module) or isinstance(module, RECURRENT)):
+                raise InputError(
+                    f"{type(self).__name__} ascends along parameters, and the layer {name!r} computes its weight from "
+                    "others (weight_norm, pruning), which would be left out. Use scope='all', or make it plain."
+                )
+
     @contextmanager
     def perturbation(self, model: nn.Module, passes: Passes, *, step: int, draw: int = 0) -> Iterator[nn.Module]:
         """Return a context in which `model` has the weights after the ascent step of update `step`."""
-        weights = [p for p in weights_in_scope(unwrap_model(model), self.scope).values() if p.requires_grad]
+        inner = unwrap_model(model)
+        if self.scope == "weights":
+            self._refuse_computed_weights(inner)
+        weights = [p for p in weights_in_scope(inner, self.scope).values() if p.requires_grad]
         if not weights:
             raise InputError(
                 f"{type(self).__name__} ascends along the weights in scope, and all of them are frozen; unfreeze some."
