@@ -66,7 +66,8 @@ def count_macs(model: nn.Module, example: Any) -> MacCount:
     fast_path, (onednn, *_) = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.set_flags(False)
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH), counter.modules(model), counter:
+        without_cudnn = torch.backends.cudnn.flags(enabled=False)  # it computes recurrent layers as one operation
+        with sdpa_kernel(SDPBackend.MATH), without_cudnn, counter.modules(model), counter:
             run_example(model, example)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
