@@ -118,7 +118,7 @@ def _settings(crossbar: Crossbar) -> dict[str, object]:
     return {
         "mapping": type(mapping) if type(mapping).__eq__ is object.__eq__ else mapping,
         "scaling": crossbar.weights.scaling,
-        "weight_percentile": crossbar.weights.weight_percentile,
+        "weight_percentile": crossbar.weights.weight_percentile if crossbar.weights.weight_percentile < 1.0 else None,
         "window (min / max)": low / high,
         "rows": crossbar.arrays.rows,
         "bias_rows": crossbar.arrays.bias_rows,
