@@ -63,7 +63,7 @@ def split_whole(data: Any) -> Iterable[Any]:
 def input_batches(data: Any) -> list[Tensor]:
     """Return unlabelled batches, from batches of inputs or labelled data; raise DataError for others, or no input."""
     inputs = [batch[0] if isinstance(batch, list | tuple) and len(batch) == 2 else batch for batch in split_whole(data)]
-    inputs = [as_tensor(batch) if isinstance(batch, np.ndarray | list) else batch for batch in inputs]
+    inputs = [as_tensor(batch) for batch in inputs]
     for batch in inputs:
         if not isinstance(batch, Tensor) or batch.ndim != inputs[0].ndim:
             got = f"a tensor of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else type(batch).__name__

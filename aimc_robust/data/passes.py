@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
-from aimc_robust.errors import DataError, short_repr
+from aimc_robust.errors import DataError
 
 RANDOM_SAMPLERS = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 MAX_NESTING = 8  # of a DataLoader's batch sampler, its sampler, and those that it wraps
@@ -70,31 +71,32 @@ def _start(batches: Iterable[Any]) -> Iterator[Any]:
     """Start a pass; that of a DataLoader as if it were the first one."""
     if not isinstance(batches, DataLoader):
         return iter(batches)
-    batches = copy.copy(batches)
-    batches.generator = batches._iterator = None
+    loader: DataLoader[Any] = copy.copy(batches)
+    loader.generator = loader._iterator = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return iter(batches)
+        return iter(loader)
 
 
 def as_tensors(batch: Any) -> Any:
-    """Return an (inputs, labels) pair with numpy arrays and lists as tensors, and whole-number labels as int64.
+    """Return an (inputs, labels) pair with tensors for arrays and lists of numbers, and whole-number labels as int64.
 
     Anything else is returned as it is.
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         return batch
-    inputs, labels = (as_tensor(part) if isinstance(part, np.ndarray | list) else part for part in batch)
+    inputs, labels = map(as_tensor, batch)
     is_whole = isinstance(labels, Tensor) and not (labels.is_floating_point() or labels.is_complex())
     return inputs, labels.long() if is_whole and labels.dtype != torch.bool else labels
 
 
-def as_tensor(values: np.ndarray | list[Any]) -> Tensor:
-    """Return numbers as a tensor; raise DataError for others."""
-    try:
-        return torch.from_numpy(np.require(values, requirements=["C", "W"]))
-    except (TypeError, ValueError, RuntimeError):  # lists of unequal length, texts, tensors of several numbers
-        raise DataError(f"expected tensors, or arrays or lists of numbers; got {short_repr(values)}.") from None
+def as_tensor(values: Any) -> Any:
+    """Return a numpy array or a list of numbers as a tensor, anything else as it is."""
+    is_list = isinstance(values, list) and not (values and isinstance(values[0], Tensor))
+    if isinstance(values, np.ndarray) or is_list:
+        with suppress(TypeError, ValueError, RuntimeError):  # lists of unequal length, texts
+            return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+    return values
 
 
 def _bytes(values: Tensor) -> memoryview:

@@ -47,16 +47,16 @@ def _state_reason(module: nn.Module) -> str:
             return f"has no values for {name!r}, which is on the device meta; load its weights first"
         if type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:  # DTensor, torchao
             return f"keeps {name!r} as a {type(value).__name__}; load its full values into a plain model"
-        if not value.is_floating_point() and not value.is_complex():
-            return f"holds quantized weights ({name!r}, {value.dtype}); pass the model as it was before quantization"
-    for name, value in module._buffers.items():
-        if value is not None and "weight" in name and value.ndim > 1 and _is_integer(value):
-            return f"holds quantized weights ({name!r}, {value.dtype}); pass the model as it was before quantization"
+    for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+        if tensor is not None and _holds_integers(name, tensor):
+            return f"holds quantized weights ({name!r}, {tensor.dtype}); pass the model as it was before quantization"
     return ""
 
 
-def _is_integer(value: Tensor) -> bool:
-    return not value.is_floating_point() and not value.is_complex() and value.dtype != torch.bool
+def _holds_integers(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor is a weight in integers, by the names of bitsandbytes, GPTQ and AWQ, and HQQ."""
+    is_integer = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    return is_integer and tensor.ndim > 1 and ("weight" in name or name == "W_q")
 
 
 def _multiplies_in_graph(module: torch.fx.GraphModule) -> bool:

@@ -201,3 +201,10 @@ def test_a_recorded_forward_pass_refuses_to_freeze_it(record):
     )
     with torch.no_grad():
         assert torch.equal(record(exact, x)(x), exact(x))
+
+
+def test_a_compiled_model_draws_it_at_every_call():
+    model, x = nn.Sequential(nn.Linear(8, 4)), torch.ones(3, 8)
+    noisy = program(model, Crossbar("pcm-nandakumar2019"))
+    compiled = torch.compile(noisy, backend="eager")
+    assert len({tuple(compiled(x).flatten().tolist()) for _ in range(3)}) == 3
