@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from aimc_robust.data.lazy import LabelledImages, LazyImages
-from aimc_robust.data.passes import RepeatedPasses, as_tensor, as_tensors
+from aimc_robust.data.passes import RepeatedPasses, as_int64, as_tensor, as_tensors
 from aimc_robust.data.training_set import TrainingSet, check_data
 from aimc_robust.errors import DataError
 from aimc_robust.metrics import Batch
@@ -51,7 +51,7 @@ def split_whole(data: Any) -> Iterable[Any]:
         data = data.unaugmented()
     data = _as_whole_tensors(data)
     if is_labelled(data):
-        return split_batches((data[0], data[1].long()), BATCH_SIZE)
+        return split_batches((data[0], as_int64(data[1])), BATCH_SIZE)
     if isinstance(data, str | Tensor | np.ndarray | Mapping | LazyImages) or not isinstance(data, Iterable):
         raise DataError(
             "expected batches such as a list or a DataLoader, one (inputs, labels) pair, Images or StreamedImages; got "
@@ -106,7 +106,7 @@ def as_labelled(name: str, data: Any) -> LabelledImages:
         )
     inputs, labels = labelled
     check_data(name, (inputs, labels))
-    return inputs, labels.long()
+    return inputs, as_int64(labels)
 
 
 @overload

@@ -86,8 +86,13 @@ def as_tensors(batch: Any) -> Any:
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         return batch
     inputs, labels = map(as_tensor, batch)
-    is_whole = isinstance(labels, Tensor) and not (labels.is_floating_point() or labels.is_complex())
-    return inputs, labels.long() if is_whole and labels.dtype != torch.bool else labels
+    return inputs, as_int64(labels)
+
+
+def as_int64(labels: Any) -> Any:
+    """Return a tensor of whole numbers as int64, anything else as it is."""
+    is_other = not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex()
+    return labels if is_other or labels.dtype == torch.bool else labels.long()
 
 
 def as_tensor(values: Any) -> Any:
