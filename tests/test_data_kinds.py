@@ -197,3 +197,21 @@ def test_float64_inputs_are_computed_in_the_type_of_the_model(dtype):
     model = net().to(dtype)
     expected = ar.evaluate(model, [(INPUTS.to(dtype), LABELS)], None).table
     assert ar.evaluate(model, [(INPUTS.double(), LABELS)], None).table.equals(expected)
+
+
+class Untraceable(nn.Module):
+    """A network whose BatchNorm is folded by running it on the first image."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = net()
+
+    def forward(self, x):
+        return self.layers(x if x.sum() > 0 else -x)
+
+
+def test_batchnorm_is_folded_on_float64_inputs_too():
+    model, crossbar = Untraceable(), CROSSBAR.replace(adc=None)
+    model.layers[1].weight.data.fill_(3.0)
+    expected = ar.evaluate(model, [(INPUTS, LABELS)], crossbar, chips=2, strict=False).table
+    assert ar.evaluate(model, [(INPUTS.double(), LABELS)], crossbar, chips=2, strict=False).table.equals(expected)
