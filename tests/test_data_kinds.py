@@ -207,7 +207,7 @@ class Untraceable(nn.Module):
         self.layers = net()
 
     def forward(self, x):
-        return self.layers(x if x.sum() > 0 else -x)
+        return self.layers(x * min(1.0, float(x.abs().max()) + 1.0))
 
 
 def test_batchnorm_is_folded_on_float64_inputs_too():
