@@ -11,7 +11,7 @@ from aimc_robust.data.lazy import LabelledImages, LazyImages
 from aimc_robust.data.passes import RepeatedPasses, as_int64, as_tensor, as_tensors
 from aimc_robust.data.training_set import TrainingSet, check_data
 from aimc_robust.errors import DataError
-from aimc_robust.metrics import Batch
+from aimc_robust.metrics import Batch, labelled
 
 BATCH_SIZE = 512  # of data that are given as a whole
 Batches = Iterable[Batch] | LabelledImages | TrainingSet
@@ -40,8 +40,8 @@ def as_reiterable(data: Batches) -> Iterable[Batch]:
 
 def first_inputs(batches: Iterable[Batch]) -> Tensor:
     """Return the first input, as a batch of one; raise DataError if there is none."""
-    for inputs, _ in batches:
-        return inputs[:1]
+    for batch in batches:
+        return labelled(batch)[0][:1]
     raise DataError("expected at least one batch of images and labels, got none.")
 
 
