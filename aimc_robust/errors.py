@@ -47,7 +47,7 @@ class ResultsError(AimcError, OSError):
 
 
 class DivergenceError(AimcError, ArithmeticError):
-    """Training produced a loss that is not finite."""
+    """A loss of training, or an output of a model, is not finite."""
 
 
 class MissingDependencyError(AimcError, ImportError):

@@ -5,12 +5,11 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aimc_robust.errors import DataError, InputError, unknown_name
+from aimc_robust.errors import AimcError, DataError, DivergenceError, InputError, is_out_of_memory, unknown_name
 from aimc_robust.io.user_code import import_callable, is_reference
 
 Batch = tuple[Tensor, Tensor]
@@ -63,19 +62,28 @@ class Measurement(NamedTuple):
 def measure(model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Metric] | None = None) -> Measurement:
     """Measure accuracy, loss and metrics of a model in its current mode (set evaluation mode first).
 
-    All outputs are kept in memory only if there are metrics.
+    All outputs are kept in memory only if there are metrics. Outputs of -infinity are classes of probability 0; NaN and
+    +infinity, for which no softmax exists, are an error. Losses of 16-bit outputs are computed in float32.
 
     Raises:
         DataError: if there are no images or labels do not match the outputs.
+        DivergenceError: if an output is NaN or +infinity.
         InputError: if a metric raises or does not return a number.
     """
     correct, loss, n = 0, 0.0, 0
     scored: list[Batch] = []
     for inputs, labels in map(labelled, batches):
-        scores = model(inputs)
+        scores = run_model(model, inputs)
         labels = check_labels(scores, labels)
         correct += int((scores.argmax(dim=1) == labels).sum())
-        loss += float(F.cross_entropy(scores, labels, reduction="sum"))
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        batch_loss = float(F.cross_entropy(scores, labels, reduction="sum"))
+        if math.isnan(batch_loss):
+            undefined = int(scores.logsumexp(dim=1).isfinite().logical_not().sum())
+            raise DivergenceError(
+                f"the model returned NaN or infinite scores for {undefined} of {len(labels)} images of a batch."
+            )
+        loss += batch_loss
         n += len(labels)
         if metrics:
             scored.append((scores, labels))
@@ -88,12 +96,34 @@ def measure(model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Me
     return Measurement(100.0 * correct / n, loss / n, n, values)
 
 
+def run_model(model: nn.Module, inputs: Any) -> Any:
+    """Call a model on the inputs of a batch; those in float64, numpy's default, are converted to its dtype.
+
+    Raises:
+        InputError: if the model does not take the inputs.
+    """
+    if isinstance(inputs, Tensor) and inputs.dtype == torch.float64:
+        dtypes = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+        inputs = inputs.to(next(dtypes, torch.float64))
+    try:
+        return model(inputs)
+    except Exception as error:  # a user's model may raise anything
+        if isinstance(error, AimcError) or is_out_of_memory(error):
+            raise
+        given, advice = f"of type {type(inputs).__name__}", ""
+        if isinstance(inputs, Tensor):
+            given = f"of shape {tuple(inputs.shape)}, {inputs.dtype}"
+            advice = "; pixels in bytes need the normalization of training" if inputs.dtype == torch.uint8 else ""
+        reason = " ".join(str(error).split())
+        raise InputError(f"the model takes other inputs than those {given}: {reason}{advice}.") from error
+
+
 def labelled(batch: Any) -> Batch:
     """Return a batch. Raise DataError if it is no pair of inputs and labels."""
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise DataError(f"expected an (inputs, labels) pair as each batch, got {reprlib.repr(batch)}.")
     for part in batch:
-        if isinstance(part, np.ndarray | list | str | float):
+        if isinstance(part, list | str | float):
             raise DataError(f"expected tensors as inputs and labels of each batch, got {type(part).__name__}.")
     return batch[0], batch[1]
 
@@ -150,12 +180,13 @@ def check_labels(scores: Any, labels: Any) -> Tensor:
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(labels):
         got = str(tuple(scores.shape)) if isinstance(scores, Tensor) else type(scores).__name__
         raise DataError(f"expected the model to return ({len(labels)} images, classes) scores, got {got}.")
+    labels = labels.long()
     if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= scores.shape[1]):
         raise DataError(
             f"labels run from {int(labels.min())} to {int(labels.max())}, but the model has {scores.shape[1]} outputs: "
             f"expected labels 0 to {scores.shape[1] - 1}."
         )
-    return labels.long()
+    return labels
 
 
 def evaluate_metric(name: str, metric: Metric, outputs: Tensor, labels: Tensor) -> float | None:

@@ -82,9 +82,14 @@ ONE_BATCH = {
     "Images": lambda: ar.Images(INPUTS, LABELS),
     "augmented Images": lambda: ar.Images(INPUTS, LABELS, augmentation=ar.Augmentation(crop=1, flip=True)),
     "pair": lambda: (INPUTS, LABELS),
+    "pair with int32": lambda: (INPUTS, LABELS.int()),
     "list of two tensors": lambda: [INPUTS, LABELS],
     "lazy pair": lambda: (LazyImages(BYTES, mean=[0.0], std=[1.0]), LABELS),
     "one batch": lambda: [(INPUTS, LABELS)],
+    "arrays": lambda: (INPUTS.numpy(), LABELS.numpy()),
+    "batches of arrays": lambda: [(INPUTS.numpy(), LABELS.numpy().astype("uint16"))],
+    "batches of float64": lambda: [(INPUTS.double(), LABELS)],
+    "lists": lambda: [(INPUTS.tolist(), LABELS.tolist())],
 }
 SEVERAL_BATCHES = {
     "list": batches,
@@ -105,9 +110,9 @@ OTHER = {
     "triple": lambda: (INPUTS, LABELS, LABELS),
     "triples": lambda: [(INPUTS, LABELS, LABELS)],
     "unequal pair": lambda: (INPUTS, LABELS[:5]),
-    "arrays": lambda: (INPUTS.numpy(), LABELS.numpy()),
-    "batches of arrays": lambda: [(INPUTS.numpy(), LABELS.numpy())],
-    "lists": lambda: [(INPUTS.tolist(), LABELS.tolist())],
+    "bytes": lambda: [(BYTES, LABELS)],
+    "unequal lists": lambda: [([[1.0], [1.0, 2.0]], [0, 1])],
+    "lists of texts": lambda: [(["cat", "dog"], [0, 1])],
     "texts": lambda: ["digits", "letters"],
     "numbers": lambda: [1, 2],
     "None in a list": lambda: [None],
@@ -118,9 +123,9 @@ OTHER = {
 KINDS = {**ONE_BATCH, **SEVERAL_BATCHES, **INPUTS_ONLY, **OTHER}
 TAKEN = {
     "labelled": {*ONE_BATCH, *SEVERAL_BATCHES},
-    "whole": {"Images", "pair", "list of two tensors", "lazy pair"},
+    "whole": {"Images", "pair", "pair with int32", "list of two tensors", "lazy pair", "arrays"},
     "unlabelled": {*ONE_BATCH, *SEVERAL_BATCHES, *INPUTS_ONLY},
-    "method": {"one batch"},
+    "method": {"one batch", "batches of float64"},
 }
 FUNCTIONS = {
     name: (group, function)
@@ -177,6 +182,36 @@ def _parameters(function):
         return set()
 
 
-def test_arrays_of_numpy_are_named():
-    with pytest.raises(ar.AimcError, match="ndarray"):
+def test_bytes_without_normalization_are_named():
+    with pytest.raises(ar.AimcError, match=r"\(24, 1, 4, 4\), torch.uint8.*normalization"):
+        ar.evaluate(net(), [(BYTES, LABELS)], None)
+
+
+def test_labels_that_are_no_whole_numbers_are_named():
+    with pytest.raises(ar.AimcError, match=r"torch\.float64"):
         ar.evaluate(net(), [(np.zeros((2, 1, 4, 4)), np.zeros(2))], None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_float64_inputs_are_computed_in_the_type_of_the_model(dtype):
+    model = net().to(dtype)
+    expected = ar.evaluate(model, [(INPUTS.to(dtype), LABELS)], None).table
+    assert ar.evaluate(model, [(INPUTS.double(), LABELS)], None).table.equals(expected)
+
+
+class Untraceable(nn.Module):
+    """A network whose BatchNorm is folded by running it on the first image."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = net()
+
+    def forward(self, x):
+        return self.layers(x * min(1.0, float(x.abs().max()) + 1.0))
+
+
+def test_batchnorm_is_folded_on_float64_inputs_too():
+    model, crossbar = Untraceable(), CROSSBAR.replace(adc=None)
+    model.layers[1].weight.data.fill_(3.0)
+    expected = ar.evaluate(model, [(INPUTS, LABELS)], crossbar, chips=2, strict=False).table
+    assert ar.evaluate(model, [(INPUTS.double(), LABELS)], crossbar, chips=2, strict=False).table.equals(expected)

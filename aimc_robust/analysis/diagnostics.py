@@ -168,7 +168,7 @@ def _measure(model: nn.Module, loss_fn: LossFunction, batches: list[Batch]) -> t
     correct, loss, images = 0, 0.0, 0
     for inputs, labels in batches:
         outputs = model(inputs)
-        correct += int((outputs.argmax(dim=1) == labels).sum())
+        correct += int(((outputs.argmax(dim=1) == labels) & ~outputs.isnan().any(dim=1)).sum())  # NaN is never right
         loss += float(loss_fn(outputs, labels)) * len(labels)
         images += len(labels)
     return 100.0 * correct / images, loss / images

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from aimc_robust.data.batches import split_whole
+from aimc_robust.data.passes import as_tensors
 from aimc_robust.errors import DataError, require_whole
 from aimc_robust.noise.base import WeightNoise
+from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, LossPasses, frozen_buffers, scalar_loss
@@ -41,9 +43,10 @@ def average_sharpness(
         InputError: If an argument is invalid.
     """
     require_whole("draws", draws, low=1)
+    check_model(model)
     increases = []
     with frozen_buffers(model), torch.no_grad():
-        for number, batch in enumerate(split_whole(batches)):
+        for number, batch in enumerate(map(as_tensors, split_whole(batches))):
             clean = scalar_loss(model, loss_fn, batch)
             for draw in range(draws):
                 axes = Axes(seed).at(use="sharpness", batch=number, draw=draw)
@@ -67,10 +70,11 @@ def ascent_sharpness(model: nn.Module, loss_fn: LossFunction, batches: Iterable[
         DataError: If there is no batch.
         InputError: If an argument is invalid.
     """
+    check_model(model)
     method = SAM(rho=rho, per_worker=True)  # without communication: other processes may not call this
     increases = []
     with frozen_buffers(model):
-        for batch in split_whole(batches):
+        for batch in map(as_tensors, split_whole(batches)):
             clean = scalar_loss(model, loss_fn, batch).detach()
             with method.perturbation(model, LossPasses(model, loss_fn, [batch]), step=1), torch.no_grad():
                 increases.append(float(scalar_loss(model, loss_fn, batch) - clean))

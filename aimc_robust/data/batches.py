@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard, overload
 
+import numpy as np
 from torch import Tensor
-from torch.utils.data import RandomSampler
 
 from aimc_robust.data.lazy import LabelledImages, LazyImages
+from aimc_robust.data.passes import RepeatedPasses, as_int64, as_tensor, as_tensors
 from aimc_robust.data.training_set import TrainingSet, check_data
 from aimc_robust.errors import DataError
-from aimc_robust.metrics import Batch
+from aimc_robust.metrics import Batch, labelled
 
 BATCH_SIZE = 512  # of data that are given as a whole
 Batches = Iterable[Batch] | LabelledImages | TrainingSet
@@ -18,26 +19,29 @@ Batches = Iterable[Batch] | LabelledImages | TrainingSet
 
 
 def as_reiterable(data: Batches) -> Iterable[Batch]:
-    """Return (inputs, labels) batches that can be iterated more than once: an iterator becomes a list.
+    """Return (inputs, labels) batches of tensors that can be iterated more than once: an iterator becomes a list.
 
-    Every iteration should give the same images in the same order, so that results of chips, models and numbers of jobs
-    can be compared. Random transforms of a DataLoader's data set are not detected.
+    Every iteration must give the same images in the same order, so that results of chips, models and numbers of jobs
+    can be compared.
 
     Args:
         data: Labelled data. Training sets give their images without augmentation.
+
+    Raises:
+        DataError: if a DataLoader's sampler is random or, in a later iteration, if that gives other images.
     """
     batches = split_whole(data)
-    if isinstance(getattr(batches, "sampler", None), RandomSampler):
-        raise DataError(
-            "expected the same order of images in every iteration, got a DataLoader that shuffles; use shuffle=False."
-        )
-    return list(batches) if iter(batches) is batches else batches
+    if isinstance(batches, _BatchSplit | RepeatedPasses):
+        return batches
+    if isinstance(batches, list | tuple | Iterator):
+        return [as_tensors(batch) for batch in batches]
+    return RepeatedPasses(batches)
 
 
 def first_inputs(batches: Iterable[Batch]) -> Tensor:
     """Return the first input, as a batch of one; raise DataError if there is none."""
-    for inputs, _ in batches:
-        return inputs[:1]
+    for batch in batches:
+        return labelled(batch)[0][:1]
     raise DataError("expected at least one batch of images and labels, got none.")
 
 
@@ -45,9 +49,10 @@ def split_whole(data: Any) -> Iterable[Any]:
     """Return data that are given as a whole in batches, and batches as they are; raise DataError for other data."""
     if isinstance(data, TrainingSet):
         data = data.unaugmented()
+    data = _as_whole_tensors(data)
     if is_labelled(data):
-        return split_batches(data, BATCH_SIZE)
-    if isinstance(data, str | Tensor | Mapping | LazyImages) or not isinstance(data, Iterable):
+        return split_batches((data[0], as_int64(data[1])), BATCH_SIZE)
+    if isinstance(data, str | Tensor | np.ndarray | Mapping | LazyImages) or not isinstance(data, Iterable):
         raise DataError(
             "expected batches such as a list or a DataLoader, one (inputs, labels) pair, Images or StreamedImages; got "
             f"{type(data).__name__}."
@@ -58,6 +63,7 @@ def split_whole(data: Any) -> Iterable[Any]:
 def input_batches(data: Any) -> list[Tensor]:
     """Return unlabelled batches, from batches of inputs or labelled data; raise DataError for others, or no input."""
     inputs = [batch[0] if isinstance(batch, list | tuple) and len(batch) == 2 else batch for batch in split_whole(data)]
+    inputs = [as_tensor(batch) for batch in inputs]
     for batch in inputs:
         if not isinstance(batch, Tensor) or batch.ndim != inputs[0].ndim:
             got = f"a tensor of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else type(batch).__name__
@@ -82,9 +88,15 @@ def is_labelled(data: object) -> TypeGuard[LabelledImages]:
     )
 
 
+def _as_whole_tensors(data: Any) -> Any:
+    """Return a pair of numpy arrays, all inputs and their labels, as tensors; other data as they are."""
+    is_pair = isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, np.ndarray) for part in data)
+    return as_tensors(data) if is_pair else data
+
+
 def as_labelled(name: str, data: Any) -> LabelledImages:
     """Return all inputs and their labels, of a training set without augmentation; raise DataError for other data."""
-    labelled = data.unaugmented() if isinstance(data, TrainingSet) else data
+    labelled = data.unaugmented() if isinstance(data, TrainingSet) else _as_whole_tensors(data)
     if not is_labelled(labelled):
         is_short = isinstance(data, tuple | list) and 0 < len(data) <= 3
         parts = f" of {', '.join(type(part).__name__ for part in data)}" if is_short else ""
@@ -94,7 +106,7 @@ def as_labelled(name: str, data: Any) -> LabelledImages:
         )
     inputs, labels = labelled
     check_data(name, (inputs, labels))
-    return inputs, labels
+    return inputs, as_int64(labels)
 
 
 @overload

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from aimc_robust.analysis.hutchinson import Contraction, contract_hessian
 from aimc_robust.data.batches import Batches, as_reiterable, first_inputs
 from aimc_robust.devices.limits import require_time
-from aimc_robust.errors import InputError, require_type, require_whole, unknown_name
+from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, unknown_name
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
@@ -107,7 +107,7 @@ def predict_loss(
         if not group:
             continue
         base = prepare(model, lambda: first_inputs(batches))[0] if on_crossbars else plain_copy(model)
-        variances, losses, clean_loss = [], [], measure(base, batches).loss
+        variances, losses, clean_loss = [], [], _clean_loss(base, batches)
         for name, condition in group.items():
             moments = model_moments(base, condition, time_s=times_s[name], chip_seed=chip_seed)
             losses.append(_loss_at(base, {key: moment.mean for key, moment in moments.items()}, batches))
@@ -156,13 +156,23 @@ def condition_times(conditions: Mapping[str, Condition], time_s: float | Mapping
 
 
 def _loss_at(base: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Batch]) -> float:
-    """Return the loss of `base` with these parameters in place of its own."""
+    """Return the loss of `base` with these parameters in place of its own; NaN if its outputs are."""
     twin = copy.deepcopy(base)
     with torch.no_grad():
         for name, parameter in twin.named_parameters():
             if name in weights:
                 parameter.copy_(weights[name])
-    return measure(twin, batches).loss
+    try:
+        return measure(twin, batches).loss
+    except DivergenceError:
+        return math.nan
+
+
+def _clean_loss(base: nn.Module, batches: Iterable[Batch]) -> float:
+    try:
+        return measure(base, batches).loss
+    except DivergenceError as error:
+        raise DivergenceError(f"the trained weights: {error}") from None
 
 
 def _row(clean: float, at_mean: float, curvature: float, error: float) -> dict[str, float]:

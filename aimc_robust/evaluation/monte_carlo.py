@@ -12,7 +12,7 @@ from torch import nn
 
 from aimc_robust.data.batches import Batches, as_reiterable, first_inputs
 from aimc_robust.devices.limits import require_time
-from aimc_robust.errors import InputError, require_type, require_whole
+from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, short_repr
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
@@ -61,7 +61,20 @@ class ChipEvaluation:
     layers: frozenset[str] | None = None
 
     def __call__(self, chip: int) -> Measurement:
-        """Measure the model on one chip."""
+        """Measure the model on one chip. Raise DivergenceError, which names the chip, if its outputs are NaN."""
+        try:
+            return self._measure(chip)
+        except DivergenceError as error:
+            raise DivergenceError(f"{self._place(chip)}: {error}") from None
+
+    def _place(self, chip: int) -> str:
+        if self.condition is None:
+            return "digital weights"
+        if not isinstance(self.condition, Crossbar):
+            return f"chip {chip} of {short_repr(self.condition)}"
+        return f"chip {chip} of {self.condition.device.cell.name}, {self.time_s:g} s after programming"
+
+    def _measure(self, chip: int) -> Measurement:
         axes = chip_axes(self.chip_seed, chip)
         if self.condition is None:
             return measure(self.model, self.batches, self.metrics)
@@ -105,7 +118,8 @@ def evaluate_chips(
 
     Raises:
         InputError: if an argument is invalid.
-        DataError: if there are no images, or labels do not match the outputs.
+        DataError: if there are no images, labels do not match the outputs, or a pass over the batches gives others.
+        DivergenceError: if outputs are NaN or +infinity; it names the chip.
     """
     evaluation = chip_evaluation(model, batches, condition, stacklevel=4, **options)
     check_jobs(evaluation.model, jobs)

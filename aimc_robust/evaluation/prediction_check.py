@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.data.batches import Batches, as_reiterable
-from aimc_robust.errors import require_finite, require_whole
+from aimc_robust.errors import DivergenceError, require_finite, require_whole
 from aimc_robust.evaluation.loss_prediction import condition_times, predict_loss
 from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -107,7 +107,10 @@ def check_prediction(
             time_s=times_s[name],
             jobs=jobs,
         )
-        losses = np.array([measurement.loss for _, measurement in measurements])
+        try:
+            losses = np.array([measurement.loss for _, measurement in measurements])
+        except DivergenceError:
+            losses = np.full(chips, math.nan)
         rows.append({"condition": name, "time_s": times_s[name], "scale": scale, **_compare(predicted, losses)})
     return PredictionCheck(pd.DataFrame(rows), prediction.seconds, time.perf_counter() - began)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from aimc_robust.errors import InputError, require_known
+from aimc_robust.noise.model_kinds import check_model
 
 ScopeName = Literal["weights", "all"]
 """`weights`: what a crossbar stores (see `analog_weights`); `all`: every parameter."""
@@ -89,7 +90,7 @@ def unwrap_model(model: nn.Module) -> nn.Module:
         elif "_orig_mod" in model._modules:  # torch.compile's OptimizedModule
             inner = model._modules["_orig_mod"]
         else:  # Lightning Fabric
-            inner = model._modules.get("_forward_module")
+            inner = dict(model.named_children()).get("_forward_module")
         if inner is None:
             return model
         model = inner
@@ -152,6 +153,7 @@ def weights_in_scope(model: nn.Module, scope: Scope = "weights") -> dict[str, nn
         UnknownNameError: if `scope` is an unknown name.
     """
     check_scope(scope)
+    check_model(model)
     parameters = dict(model.named_parameters())
     if callable(scope):
         selected = {name: p for name, p in parameters.items() if scope(name, p)}

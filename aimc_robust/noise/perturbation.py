@@ -18,6 +18,7 @@ from aimc_robust.noise.analog_weights import (
     weights_in_scope,
 )
 from aimc_robust.noise.base import WeightNoise, perturb_checked
+from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.weight_shift import derived_weights, shifted
 from aimc_robust.seeding import Axes
 
@@ -52,6 +53,7 @@ def perturbed(
         InputError: if no parameter is in scope, or the noise raises, or returns a wrong shape, NaN or infinity.
     """
     require_finite("strength", strength)
+    check_model(model)
     inner = unwrap_model(model)
     draw = _Draw(noise, generator, strength, draw_on_device)
     derived = derived_weights(inner) if scope == "weights" else []

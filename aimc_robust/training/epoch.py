@@ -1,5 +1,6 @@
 """One epoch of training, and the accuracy on the validation split after it."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -140,7 +141,10 @@ def validate(model: nn.Module, stopping: EarlyStopping | None, data: LabelledIma
     """
     model.eval()
     batches = split_batches(data, EVALUATION_BATCH_SIZE)
-    clean = measure(model, batches)
+    try:
+        clean = measure(model, batches)
+    except DivergenceError:  # the training loop raises it on all workers
+        return {"accuracy": 0.0, "loss": math.nan, "perturbed_accuracy": None}
     row: Row = {"accuracy": clean.accuracy, "loss": clean.loss, "perturbed_accuracy": None}
     if stopping is None:
         return row
@@ -150,7 +154,10 @@ def validate(model: nn.Module, stopping: EarlyStopping | None, data: LabelledIma
         for draw in range(stopping.draws if sigma or len(stopping.sigmas) == 1 else 0):
             axes = Axes(train_seed).at(use="validation", chip=draw)
             with perturbed(model, Gaussian(sigma, stopping.scale), generator=axes):
-                accuracies.append(measure(model, batches).accuracy)
+                try:
+                    accuracies.append(measure(model, batches).accuracy)
+                except DivergenceError:  # of the perturbed weights alone: no image is right
+                    accuracies.append(0.0)
         scores[sigma] = sum(accuracies) / len(accuracies) if accuracies else clean.accuracy
     row["perturbed_accuracy"] = scores[max(scores)]
     return row if len(scores) == 1 else row | {score_column(sigma): score for sigma, score in scores.items()}

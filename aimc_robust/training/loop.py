@@ -119,6 +119,7 @@ def train(
     ):
         require_type(name, value, kind, example=example)
     require_whole("train_seed", train_seed, low=0)
+    weights_in_scope(model, "all")  # raises for a model without parameters, or whose weights are out of reach
     images = _training_images(training_set)
     inputs, labels = as_labelled("validation_set", validation_set)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
@@ -130,7 +131,6 @@ def train(
             if world()[0] == 0:
                 restore_history(folder, history)
             return TrainingResult(model.eval(), epoch, history)
-    weights_in_scope(model, "all")  # raises for a model without parameters
     fabric = fabric or single_device_fabric(next(model.parameters()).device, config.precision)
     if config.channels_last and len(images.shape) != 3:
         raise InputError(

@@ -296,10 +296,9 @@ class TestBadData:
             torch.zeros(120),
             torch.zeros(120, 1, dtype=torch.long),
             nn.functional.one_hot(torch.zeros(120, dtype=torch.long), CLASSES),
-            [0] * 120,
             torch.tensor(0),
         ],
-        ids=["floats", "column", "one-hot", "list", "one"],
+        ids=["floats", "column", "one-hot", "one"],
     )
     def test_labels_of_another_shape_or_type_are_refused(self, labels):
         with pytest.raises(DataError, match="label"):
@@ -387,10 +386,3 @@ def test_a_model_is_measured_with_every_error_as_program_builds_it():
         for chip in range(2)
     ]
     assert table.equals(pd.DataFrame(rows))
-
-
-def test_a_loader_that_shuffles_is_refused_and_one_that_does_not_is_taken():
-    pairs = TensorDataset(*batches()[0])
-    assert evaluate(net(), DataLoader(pairs, 20), RRAM, chips=2).chips == 2
-    with pytest.raises(DataError, match="shuffle=False"):
-        evaluate(net(), DataLoader(pairs, 20, shuffle=True), RRAM, chips=2)

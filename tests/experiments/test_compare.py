@@ -106,6 +106,15 @@ def test_a_diverging_run_fails_alone_with_its_reason(run, write_quick_spec, tmp_
     assert set(rows_of(tmp_path / "out")["model"]) == {"sgd", "m-rwp"}
 
 
+def test_a_model_whose_outputs_are_nan_on_a_chip_fails_with_chip_and_target(run, write_quick_spec, tmp_path):
+    outcome = run(write_quick_spec(('"gaussian-0.2"', '{name = "overflow", noise = "gaussian", sigma = 1e25}')))
+    assert len(outcome.failed) == 4
+    reason = json.loads((tmp_path / "out" / "runs" / "sgd-seed1" / "failed.json").read_text())["reason"]
+    for part in ("sgd (seed 1)", "overflow", "chip 0", "NaN"):
+        assert part in reason
+    assert set(rows_of(tmp_path / "out")["target"]) == {"digital"}
+
+
 def test_a_failed_trial_is_tried_again_only_on_request(run, write_spec, comparison_copy):
     path, failed = write_spec(), comparison_copy / "runs" / "sgd-seed0"
     for name in ("checkpoint.safetensors", "history.jsonl", "evaluations.jsonl"):

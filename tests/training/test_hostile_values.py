@@ -95,7 +95,6 @@ DATA = [
     ((X, Y.to(torch.complex64)), "labels? "),
     ((X, Y[:, None]), "label of each image"),
     ((OBJECTS, Y), "ndarray"),
-    ((X.numpy(), Y.numpy()), "ndarray"),
     ((X.long(), Y), r"inputs of shape \(1, 1, 4, 4\), torch\.int64"),
     ((X.double(), Y), r"torch\.float64"),
     ((X > 0.5, Y), r"torch\.bool"),

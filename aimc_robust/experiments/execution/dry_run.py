@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 import torch
 from torch import nn
@@ -82,11 +83,23 @@ def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> Non
 def dry_run_targets(targets: Iterable[Target | LandscapeSpec], model: nn.Module, batch: Batch) -> None:
     """Evaluate the model on one chip of every target, or one point of a landscape, calibrated on `batch`."""
     for target in targets:
-        dry_run_chip(target, model, [batch], batch)(0)
+        dry_run_chip(target, model, [batch], batch)()
 
 
-def dry_run_chip(target: Target | LandscapeSpec, model: nn.Module, batches: Batches, example: Batch) -> ChipEvaluation:
-    """Return what measures an untrained model on any chip of a target, calibrated on the inputs of `example`."""
+def dry_run_chip(
+    target: Target | LandscapeSpec, model: nn.Module, batches: Batches, example: Batch
+) -> Callable[[], None]:
+    """Return what measures an untrained model on a chip of a target, calibrated on the inputs of `example`."""
+    evaluation = _evaluation(target, model, batches, example)
+
+    def run() -> None:
+        with suppress(DivergenceError):  # NaN of an untrained network says nothing of the trained one
+            evaluation(0)
+
+    return run
+
+
+def _evaluation(target: Target | LandscapeSpec, model: nn.Module, batches: Batches, example: Batch) -> ChipEvaluation:
     if isinstance(target, LandscapeSpec):
         return chip_evaluation(model, batches, target.grid.step(filter_directions(model, seed=0), 0))
     deployment = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +14,7 @@ from torch import nn
 
 from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.dataset import CALIBRATION_BATCH, DataSet
+from aimc_robust.errors import DivergenceError
 from aimc_robust.evaluation.evaluate import evaluate_until_precise
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
@@ -62,10 +64,14 @@ class TargetRunner:
         self._bind(target.name, has_rows=target.name in self._accuracies)
         chips = target.chips(self.results.spec.chips)
         progress.evaluating(self.trial, target.name, done=len(self.accuracies(target)), chips=chips)
-        for chip, measured in self._measure(target):
-            self.results.add_evaluations(self.trial, [evaluation_row(self.trial, target, chip, measured)])
-            self._accuracies.setdefault(target.name, {})[chip] = measured.accuracy
-            progress.chip(self.trial, target.name, list(self.accuracies(target).values()))
+        try:
+            for chip, measured in self._measure(target):
+                self.results.add_evaluations(self.trial, [evaluation_row(self.trial, target, chip, measured)])
+                self._accuracies.setdefault(target.name, {})[chip] = measured.accuracy
+                progress.chip(self.trial, target.name, list(self.accuracies(target).values()))
+        except DivergenceError as error:
+            model = f"{self.trial.model} (seed {self.trial.train_seed})"
+            raise DivergenceError(f"{model} under {target.name}: {error}") from None
         accuracies = list(self.accuracies(target).values())
         progress.evaluated(self.trial, target.name, accuracies)
         return accuracies
@@ -79,11 +85,14 @@ class TargetRunner:
         accuracies = []
         for point in points:
             step = landscape.grid.step(directions, point)
-            for _, measured in evaluate_chips(self.model, self.batches(landscape), step, chips=[0]):
-                values = {"accuracy": measured.accuracy, "loss": measured.loss, "n": measured.n}
-                append_rows(folder / LANDSCAPE, [finite({"landscape": landscape.name, "point": point, **values})])
-                accuracies.append(measured.accuracy)
-                progress.chip(self.trial, landscape.name, accuracies)
+            try:
+                ((_, measured),) = evaluate_chips(self.model, self.batches(landscape), step, chips=[0])
+            except DivergenceError:  # far from the trained weights: a point without loss, where no image is right
+                measured = Measurement(0.0, math.nan, len(self.data.split(landscape.split)[1]))
+            values = {"accuracy": measured.accuracy, "loss": measured.loss, "n": measured.n}
+            append_rows(folder / LANDSCAPE, [finite({"landscape": landscape.name, "point": point, **values})])
+            accuracies.append(measured.accuracy)
+            progress.chip(self.trial, landscape.name, accuracies)
 
     def _bind(self, name: str, *, has_rows: bool) -> None:
         """Note that rows are of this spec and these weights, see `origin.bind_weights`."""

@@ -129,7 +129,7 @@ class CostModel:
             inputs, labels = _first(labelled, size)
             batches = split_batches((inputs.to(self.device), labels.to(self.device)), EVALUATION_BATCH_SIZE)
             example = next(iter(split_batches((inputs.to(self.device), labels.to(self.device)), FEW)))
-            return median_s(partial(dry_run_chip(target, model.eval(), batches, example), 0), self.device)
+            return median_s(dry_run_chip(target, model.eval(), batches, example), self.device)
 
         few_s = seconds(few)
         many = affordable_batch(few_s, few, many)

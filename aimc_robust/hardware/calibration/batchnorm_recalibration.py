@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aimc_robust.data.batches import input_batches
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm, NormThenRest
+from aimc_robust.metrics import run_model
 
 
 class ChannelCorrection(nn.Module):
@@ -99,7 +100,7 @@ def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any]) -> nn.Modul
         norm.momentum = None
         norm.train()
     for x in inputs:
-        analog(x)
+        run_model(analog, x)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

@@ -22,6 +22,7 @@ from aimc_robust.hardware.conversion.replace_layers import install_arrays
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.input_stage import Observer
 from aimc_robust.hardware.programming.programmed_matrix import Chip
+from aimc_robust.metrics import run_model
 from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.seeding import Axes
 
@@ -194,7 +195,7 @@ def _observe(
     for name, layer in layers.items():
         layer.observer = observer(name)
     for x in inputs:
-        analog(x)
+        run_model(analog, x)
     called = {name: parts for name, parts in samples.items() if parts}
     if not called:
         raise InputError("calibration saw no input of any layer; the model calls none of them.")

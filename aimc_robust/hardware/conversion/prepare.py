@@ -16,6 +16,7 @@ from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.mac_count import count_macs
 from aimc_robust.noise.analog_weights import RECURRENT, analog_weights, is_analog_layer, unwrap_model
+from aimc_robust.noise.model_kinds import check_model
 
 PROGRAMMED = "_programmed_by_aimc_robust"
 
@@ -39,7 +40,7 @@ def prepare(
     Raises:
         InputError: if the model has no layer for a crossbar, has already been programmed, or cannot be copied.
     """
-    require_type("model", model, nn.Module, example="a torch.nn.Module")
+    check_model(model)
     if any(PROGRAMMED in vars(module) for module in model.modules()):
         raise InputError(
             f"this {type(model).__name__} has been programmed already; program the original trained model instead."
@@ -69,6 +70,7 @@ def plain_copy(model: nn.Module) -> nn.Module:
     Raises:
         InputError: if the model cannot be copied.
     """
+    require_type("model", model, nn.Module, example="a torch.nn.Module")
     plain = _copy(model).eval()
     for module in plain.modules():
         if is_analog_layer(module) or isinstance(module, (*RECURRENT, nn.MultiheadAttention)):
@@ -134,9 +136,10 @@ def _copy(model: nn.Module) -> nn.Module:
     computed = [x for module in model.modules() for x in vars(module).values() if isinstance(x, Tensor) and x.grad_fn]
     try:
         return copy.deepcopy(model, {id(x): x.detach().clone() for x in computed})
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # a model's own __deepcopy__ may raise anything
         raise InputError(
-            f"{type(model).__name__} cannot be copied ({error}). Run lazy layers once before they are programmed."
+            f"{type(model).__name__} cannot be copied ({error}). Run lazy layers once, and load sharded "
+            "weights into a plain model, before this."
         ) from error
 
 

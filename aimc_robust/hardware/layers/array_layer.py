@@ -16,6 +16,7 @@ from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.layers.bypass_guard import GuardedWeight, bypassed
 from aimc_robust.hardware.layers.input_stage import InputStage, RowInputs
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
+from aimc_robust.hardware.programming.read_noise import reject_tracing
 
 # Images are processed in chunks, so that intermediate results stay small and in the cache.
 VALUES_PER_CHUNK = 2**20
@@ -64,6 +65,8 @@ class ArrayLayer(InputStage):
             raise InputError(f"the layer {self.name!r} takes floating-point inputs, got {input.dtype}.")
         if isinstance(input, GuardedWeight):
             raise bypassed(input.guard.layer)
+        if self.noise is not None:
+            reject_tracing(self.name)
         x = self.check_input(input)
         with torch.autocast(x.device.type, enabled=False):
             chunks = [self._compute(chunk) for chunk in x.split(self._chunk_size(x))]

@@ -13,6 +13,7 @@ from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights
 from aimc_robust.noise.base import WeightNoise, perturb_checked
 from aimc_robust.noise.distributions import Gaussian, Laplace
+from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.scales import weight_scale
 from aimc_robust.seeding import Axes
 
@@ -93,6 +94,7 @@ def model_moments(
             raise InputError(f"time_s belongs to a crossbar, got time_s={time_s:g} without a crossbar.")
         if condition is None:
             return {}
+        check_model(model)
         axes = Axes(chip_seed).at(use="moments")
         return {
             name: _noise_moments_of(condition, weight, axes, draws) for name, weight in analog_weights(model).items()

@@ -8,10 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from aimc_robust.errors import InputError
 from aimc_robust.seeding import Axes
 
 SMALLEST_UNIFORM = torch.tensor(2.0**-24)  # keeps the logarithm finite: normals reach 5.8, as in torch
+
+
+def reject_tracing(layer: str) -> None:
+    """Raise InputError if torch records the forward pass (trace, export): read noise would become a constant in it."""
+    is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    if is_traced or torch.compiler.is_exporting() or get_proxy_mode() is not None:
+        raise InputError(
+            f"the layer {layer!r} draws read noise, or computes in CrossSim, at every multiply; a traced or exported "
+            "model would repeat one result as a constant. Export the model programmed with read_noise=False on the "
+            "native backend, or run it as it is."
+        )
 
 
 class ReadNoise:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError
+from aimc_robust.metrics import run_model
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Batch = tuple[Tensor, Tensor]
@@ -140,7 +141,7 @@ def scalar_loss(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Tensor
     wrong = next((part for part in batch if isinstance(part, np.ndarray | list | str | float)), None)
     if wrong is not None:
         raise InputError(f"a batch is a pair (input, target) of tensors, got {_describe(wrong)} in it; convert it.")
-    loss = loss_fn(model(inputs), targets)
+    loss = loss_fn(run_model(model, inputs), targets)
     if not isinstance(loss, Tensor) or loss.ndim != 0:
         remedy = "take its mean" if isinstance(loss, Tensor) else "return the tensor itself"
         raise InputError(f"loss_fn must return a scalar, got {_describe(loss)}; {remedy}.")

@@ -10,9 +10,11 @@ from scipy import stats
 from support.for_each import for_each
 from support.models import fill
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from aimc_robust import ADC, DAC, BitSliced, Crossbar, program
 from aimc_robust.devices.cell_model_checks import read_std
+from aimc_robust.errors import InputError
 from aimc_robust.hardware.program import chip_axes
 from aimc_robust.hardware.programming.programmed_matrix import Chip, with_bias_rows
 from aimc_robust.hardware.programming.weights_to_states import program_matrix
@@ -173,3 +175,36 @@ def test_the_noise_of_an_image_does_not_depend_on_its_batch(name, rows, mapping)
         assert torch.equal(noise[size], noise[7])  # bit for bit
         torch.testing.assert_close(noise[size, "y"], noise[7, "y"], rtol=0, atol=1e-5)  # sums may be ordered otherwise
     assert len(torch.unique(noise[7])) > 0.99 * noise[7].numel()
+
+
+def traced(model, x):
+    return torch.jit.trace(model, x, check_trace=False)
+
+
+def exported(model, x):
+    return torch.export.export(model, (x,)).module()
+
+
+def graph(model, x):
+    return make_fx(model)(x)
+
+
+@pytest.mark.parametrize("record", [traced, exported, graph])
+def test_a_recorded_forward_pass_refuses_to_freeze_it(record):
+    model, x = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2)), torch.ones(3, 8)
+    noisy = program(model, Crossbar("pcm-nandakumar2019"))
+    with pytest.raises(InputError, match=r"'0' draws read noise.*read_noise=False"):
+        record(noisy, x)
+    assert not torch.equal(noisy(x), noisy(x))  # the model itself goes on
+    exact = program(
+        model, Crossbar("pcm-nandakumar2019", read_noise=False, dac=DAC(bits=8, kind="signed", full_scale=1.0))
+    )
+    with torch.no_grad():
+        assert torch.equal(record(exact, x)(x), exact(x))
+
+
+def test_a_compiled_model_draws_it_at_every_call():
+    model, x = nn.Sequential(nn.Linear(8, 4)), torch.ones(3, 8)
+    noisy = program(model, Crossbar("pcm-nandakumar2019"))
+    compiled = torch.compile(noisy, backend="eager")
+    assert len({tuple(compiled(x).flatten().tolist()) for _ in range(3)}) == 3

@@ -1,0 +1,83 @@
+"""Models whose weights cannot be read or changed: refused by name, where errors would otherwise leave them exact."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aimc_robust.errors import InputError, require_type
+
+PRODUCT = re.compile(r"linear|conv|mm|mv|matmul|einsum|dot|lstm|gru|rnn")  # in names of torch's operations
+
+SHARDED = {"FSDPModule", "FullyShardedDataParallel"}  # names of torch's classes, whose import is slow
+
+
+def check_model(model: Any) -> None:
+    """Raise InputError for a model with weights that are compiled into code, quantized, sharded or without values."""
+    require_type("model", model, nn.Module, example="the torch.nn.Module itself, with its layers")
+    for name, module in model.named_modules():
+        if reason := _code_reason(module) or _state_reason(module):
+            kind = type(module).__name__
+            where = f"the module {name!r} of {type(model).__name__} ({kind})" if name else f"this {kind}"
+            raise InputError(f"{where} {reason}.")
+
+
+def _code_reason(module: nn.Module) -> str:
+    if isinstance(module, torch.jit.ScriptModule):
+        return (
+            "is compiled by torch.jit, so that weights of its layers are out of reach; pass the nn.Module it is made of"
+        )
+    if isinstance(module, torch.fx.GraphModule) and _multiplies_in_graph(module):
+        return "multiplies with weights in its graph instead of in layers (torch.export); pass the exported nn.Module"
+    if not SHARDED.isdisjoint(base.__name__ for base in type(module).__mro__):
+        return "is sharded over processes (FSDP); load its full state_dict into a plain model"
+    if hasattr(module, "_packed_params"):
+        return "holds quantized weights; pass the model as it was before quantization"
+    return ""
+
+
+def _state_reason(module: nn.Module) -> str:
+    for name, value in module._parameters.items():
+        if value is None:
+            continue
+        if value.is_meta:
+            return f"has no values for {name!r}, which is on the device meta; load its weights first"
+        if type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:  # DTensor, torchao
+            return f"keeps {name!r} as a {type(value).__name__}; load its full values into a plain model"
+    for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+        if tensor is not None and _holds_integers(name, tensor):
+            return f"holds quantized weights ({name!r}, {tensor.dtype}); pass the model as it was before quantization"
+    return ""
+
+
+def _holds_integers(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor is a weight in integers, by the names of bitsandbytes, GPTQ and AWQ, and HQQ."""
+    is_integer = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    return is_integer and tensor.ndim > 1 and ("weight" in name or name == "W_q")
+
+
+def _multiplies_in_graph(module: torch.fx.GraphModule) -> bool:
+    """Whether a product of the graph has a matrix of the module, or a view or copy of it, as a factor."""
+    matrices: set[torch.fx.Node] = set()
+    for node in module.graph.nodes:
+        inputs = node.all_input_nodes
+        if node.op == "get_attr":
+            value = _attribute(module, str(node.target))
+            if isinstance(value, nn.Parameter) and value.ndim > 1:
+                matrices.add(node)
+        elif node.op in ("call_function", "call_method") and not matrices.isdisjoint(inputs):
+            if PRODUCT.search(node.target if isinstance(node.target, str) else node.target.__name__):
+                return True
+            if len(inputs) == 1:
+                matrices.add(node)
+    return False
+
+
+def _attribute(module: nn.Module, path: str) -> Any:
+    value: Any = module
+    for part in path.split("."):
+        value = getattr(value, part, None)
+    return value

@@ -1,0 +1,166 @@
+"""Models whose weights are out of reach: every function refuses them by name, and no errors are left out."""
+
+import pytest
+import torch
+from torch import nn
+from torch.ao.quantization import quantize_dynamic
+
+import aimc_robust as ar
+from aimc_robust.noise.model_kinds import check_model
+
+INPUTS, LABELS = torch.randn(6, 16, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
+BATCHES, NOISE, CROSSBAR = [(INPUTS, LABELS)], ar.Gaussian(0.1), ar.Crossbar("rram-wan2022")
+LOSS = nn.CrossEntropyLoss()
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*quantize")
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+
+
+class Mixed(nn.Module):
+    """A model of which a part is out of reach, and a layer is not."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.head = inner, nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.head(self.inner(x))
+
+
+class Integers(nn.Linear):
+    """A linear layer that stores integers, as bitsandbytes does."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(inputs, outputs)
+        self.weight = nn.Parameter((self.weight * 50).to(torch.int8), requires_grad=False)
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight.float() / 50, self.bias)
+
+
+class Packed(nn.Module):
+    """A layer with integers in a buffer, as GPTQ's."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("qweight", torch.ones(3, 16, dtype=torch.int32))
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.qweight.float())
+
+
+class Sharded(torch.Tensor):
+    """A tensor with a dispatch of its own, as DTensor and torchao's."""
+
+    _is_param = True
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        raise NotImplementedError(f"{func} of Sharded")
+
+
+class FSDPModule(nn.Module):
+    """Stands for torch's class of this name."""
+
+
+def sharded_weight():
+    model = net()
+    model[2]._parameters["weight"] = torch.Tensor._make_wrapper_subclass(Sharded, (3, 8))
+    return model
+
+
+def exported():
+    return torch.export.export(net(), (INPUTS,)).run_decompositions().module()
+
+
+KINDS = {  # what the message must name -> model
+    "torch.jit": lambda: torch.jit.script(net()),
+    "'inner' of Mixed (": lambda: Mixed(torch.jit.trace(net(), INPUTS)),
+    "torch.export": lambda: torch.export.export(net(), (INPUTS,)).module(),
+    "'inner' of Mixed (GraphModule)": lambda: Mixed(exported()),
+    "'0' of Sequential (Linear) has no values": lambda: net().to("meta"),
+    "quantized": lambda: quantize_dynamic(net()),
+    "'inner.0' of Mixed (Linear) holds quantized weights": lambda: Mixed(quantize_dynamic(net())),
+    "torch.int8": lambda: nn.Sequential(Integers(16, 8), nn.Linear(8, 3)),
+    "'qweight', torch.int32": lambda: nn.Sequential(Packed(), nn.Linear(3, 3)),
+    "Sharded": sharded_weight,
+    "FSDP": lambda: nn.Sequential(FSDPModule(), nn.Linear(16, 3)),
+    "ExportedProgram": lambda: torch.export.export(net(), (INPUTS,)),
+}
+
+
+def train(model):
+    config = ar.TrainingConfig(epochs=1, batch_size=6)
+    ar.train(model, ar.SGD(), config, training_set=(INPUTS, LABELS), validation_set=(INPUTS, LABELS))
+
+
+def perturb(model):
+    with ar.perturbed(model, NOISE, generator=ar.Axes(0)):
+        pass
+
+
+FUNCTIONS = {
+    "program": lambda model: ar.program(model, CROSSBAR),
+    "coverage": ar.coverage,
+    "evaluate": lambda model: ar.evaluate(model, BATCHES, CROSSBAR, chips=1),
+    "evaluate, noise": lambda model: ar.evaluate(model, BATCHES, NOISE, chips=1),
+    "evaluate_grid": lambda model: ar.evaluate_grid(model, BATCHES, {"rram": CROSSBAR}, chips=1),
+    "attribute": lambda model: ar.attribute(model, BATCHES, CROSSBAR, chips=1),
+    "predict_loss": lambda model: ar.predict_loss(model, BATCHES, {"noise": NOISE}),
+    "check_prediction": lambda model: ar.check_prediction(model, BATCHES, {"noise": NOISE}, chips=2),
+    "equivalent_sigma": lambda model: ar.equivalent_sigma(model, BATCHES, NOISE, chips=2),
+    "layer_errors": lambda model: ar.layer_errors(model, NOISE),
+    "calibrate": lambda model: ar.calibrate(model, CROSSBAR.replace(adc=ar.ADC(bits=8)), [INPUTS]),
+    "average_sharpness": lambda model: ar.average_sharpness(model, LOSS, BATCHES, NOISE),
+    "ascent_sharpness": lambda model: ar.ascent_sharpness(model, LOSS, BATCHES, rho=0.1),
+    "perturbed": perturb,
+    "RWP": lambda model: ar.RWP(sigma=0.1).backward(model, LOSS, BATCHES, step=1),
+    "RWP, all": lambda model: ar.RWP(sigma=0.1, scope="all").backward(model, LOSS, BATCHES, step=1),
+    "SAM": lambda model: ar.SAM(rho=0.1).backward(model, LOSS, BATCHES, step=1),
+    "train": train,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_it_is_refused_by_name(function, kind):
+    with pytest.raises(ar.AimcError) as refusal:
+        FUNCTIONS[function](KINDS[kind]())
+    assert "\n" not in str(refusal.value)
+    if "model takes other inputs" not in str(refusal.value):  # a function that runs the model first
+        assert kind in str(refusal.value)
+    else:
+        assert kind in ("'0' of Sequential (Linear) has no values", "Sharded", "FSDP")
+
+
+@pytest.mark.parametrize("kind", ["torch.jit", "torch.export", "quantized", "torch.int8", "'qweight', torch.int32"])
+def test_digital_evaluation_only_runs_the_model(kind):
+    model = KINDS[kind]()
+    with torch.no_grad():
+        expected = LOSS(model(INPUTS), LABELS)
+    assert ar.evaluate(model, BATCHES, None).table["loss"][0] == pytest.approx(float(expected), rel=1e-6)
+
+
+class Embedded(nn.Module):
+    """A model with matrices of its own that nothing is multiplied with."""
+
+    def __init__(self):
+        super().__init__()
+        self.positions, self.layer = nn.Parameter(torch.ones(6, 16)), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.layer(x + self.positions)
+
+
+@pytest.mark.parametrize("make", [net, Embedded])
+def test_a_traced_graph_of_layers_is_the_model(make):
+    model = make().eval()
+    graph = torch.fx.symbolic_trace(model)
+    check_model(graph)
+    assert ar.evaluate(graph, BATCHES, CROSSBAR, chips=2).table.equals(
+        ar.evaluate(model, BATCHES, CROSSBAR, chips=2).table
+    )
