@@ -57,6 +57,18 @@ def format_p_value(value: float | None) -> str:
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
+def difference_cells(row: Mapping[str, Any], title: str) -> list[tuple[str, str]]:
+    """Format a row of `difference_table` as cells of a page's table; `title` says what is subtracted from what."""
+    interval = format_interval(row["ci_low"], row["ci_high"], 2)
+    return [
+        (f"{title} [points]\n95 % interval", f"{format_number(row['difference'])}\n{interval}"),
+        ("over", f"{row['covers']}\n{row['pairs']} in all"),
+        ("p", format_p_value(row["p"])),
+        ("p, corrected", format_p_value(row["p_holm"])),
+        ("settled", "yes" if row["settled"] else "no" if row["pairs"] else "unpaired"),
+    ]
+
+
 ESCAPES = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "[": "{[}", **{sign: f"\\{sign}" for sign in "&%$#_{}"},

@@ -62,31 +62,6 @@ def intro(content: ComparisonContent) -> list[Block | None]:
     ]
 
 
-def summary(content: ComparisonContent) -> Section:
-    """Say which method is better than the baseline, on which targets."""
-    items, unsettled = [], dict[str, list[str]]()
-    for c in content.baseline_comparisons:
-        if c.settled and c.comparison is not None and (difference := c.comparison.difference) is not None:
-            items.append(
-                f"`{c.target}`: **{c.best}** reaches {c.means[c.best]:.2f} %, "
-                f"{c.baseline} {c.means[c.baseline]:.2f} %. Difference on the same chips: "
-                f"{text.format_difference(difference)}{_count_note(content, difference.seeds)}."
-                + ("" if c.best == c.highest else f" {c.highest} has {c.means[c.highest]:.2f} %, not settled.")
-            )
-        else:
-            unsettled.setdefault(c.baseline, []).append(c.target)
-    items += [
-        f"Not settled on {codes(targets)}: no method is settled to be above {baseline}."
-        for baseline, targets in sorted(unsettled.items())
-    ]
-    return Section("Summary", [Bullets(items, "summary") if items else "No two methods have results to compare yet."])
-
-
-def _count_note(content: ComparisonContent, models: int) -> str:
-    requested = len(content.results.spec.train_seeds)
-    return "" if models == requested else f" (over the {models} of {requested} models that both methods have)"
-
-
 def accuracy(content: ComparisonContent) -> Section:
     """Show the accuracy of each method on each target."""
     note = (

@@ -15,6 +15,7 @@ from aimc_robust.report.comparison.landscapes import SurfacesByMethod
 from aimc_robust.report.comparison.rankings import Ranking
 from aimc_robust.report.formatting import MISSING, format_deviations, latex_table, latex_value
 from aimc_robust.report.markdown_page import markdown_table
+from aimc_robust.statistics.paired_difference import comparison_table
 
 FileFunctions = dict[str, Callable[[], str]]
 """Path relative to the results folder -> its content."""
@@ -28,6 +29,11 @@ def accuracy_files(content: ComparisonContent) -> FileFunctions:
         "tables/accuracy.md": lambda: _accuracy_markdown(content),
         "tables/accuracy.tex": lambda: _accuracy_latex(content),
     }
+
+
+def difference_files(content: ComparisonContent) -> FileFunctions:
+    """Return every comparison of the page as a file; p values are corrected over its rows."""
+    return {"tables/differences.csv": lambda: csv_text(comparison_table(content.comparisons))}
 
 
 def landscape_files(name: str, landscape: Landscape, surfaces: SurfacesByMethod) -> FileFunctions:

@@ -16,9 +16,9 @@ from aimc_robust.report.evaluation.content import EvaluationContent
 from aimc_robust.report.formatting import (
     MISSING,
     chips_text,
+    difference_cells,
     format_interval,
     format_number,
-    format_p_value,
     format_significant,
 )
 from aimc_robust.report.page_model import Block, Bullets, Figure, Grid, Prose, Section, Table, codes
@@ -158,11 +158,7 @@ def differences(content: EvaluationContent) -> Section | None:
         [
             ("first", condition(row, "first")),
             ("second", condition(row, "second")),
-            ("first − second [points]\n95 % interval", f"{format_number(row['difference'])}\n{_ci(row)}"),
-            ("over", f"{row['covers']}\n{row['pairs']} in all"),
-            ("p", format_p_value(row["p"])),
-            ("p, corrected", format_p_value(row["p_holm"])),
-            ("settled", "yes" if row["settled"] else "no" if row["pairs"] else "unpaired"),
+            *difference_cells(row, "first − second"),
         ]
         for row in paired_differences(content.results.spec, content.estimates).to_dict("records")
     ]

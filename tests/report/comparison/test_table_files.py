@@ -85,7 +85,7 @@ def test_figures_are_files_too_the_very_drawings_of_the_page(finished_comparison
 def test_all_files_are_the_same_bytes_for_the_same_rows(comparison_with_paper, tmp_path):
     folder = Path(shutil.copytree(comparison_with_paper, tmp_path / "copy"))
     made = [path for kind in ("tables/*", "figures/*", "report.*", "*.csv") for path in folder.glob(kind)]
-    assert len(made) == 6 + 8 + 2 + 2
+    assert len(made) == 7 + 8 + 2 + 2
     before = {path: path.read_bytes() for path in made}
     for path in made:
         path.unlink()
