@@ -14,12 +14,15 @@ def render_markdown(page: model.Page) -> str:
 
 
 def markdown_table(rows: Sequence[model.Row]) -> str:
-    """Return a table as Markdown, with the small lines of a cell after its first line."""
+    """Return a table as Markdown; the lines of a cell are separated by `<br>`."""
     lines = [[head for head, _ in rows[0]], ["---"] * len(rows[0])]
     lines += [[_cell(cell) if isinstance(cell, model.Cell) else cell for _, cell in row] for row in rows]
-    return "\n".join(
-        "| " + " | ".join(_text(text).strip().replace("|", r"\|") for text in line) + " |" for line in lines
-    )
+    return "\n".join("| " + " | ".join(map(_lines, line)) + " |" for line in lines)
+
+
+def _lines(cell: str) -> str:
+    lines = (_text(line).strip().replace("|", r"\|") for line in cell.split("\n"))
+    return "<br>".join(filter(None, lines))
 
 
 def _cell(cell: model.Cell) -> str:

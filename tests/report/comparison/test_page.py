@@ -153,7 +153,7 @@ def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(finished_
                 assert ("best" in cell) == (best[target] == method)
                 mean = f"**{row['mean']:.2f}** best" if best[target] == method else f"{row['mean']:.2f}"
                 mean += "".join(f" {tag}" for tag in ("above", "below") if tag in cell)
-                assert f"| {mean} {interval} sd {noise} · {row['sd_seed']:.2f} |" in markdown
+                assert f"| {mean}<br>{interval}<br>sd {noise} · {row['sd_seed']:.2f} |" in markdown
 
 
 def test_sampling_error_is_binomial(folder):

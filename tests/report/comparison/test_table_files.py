@@ -53,6 +53,13 @@ def test_a_bar_in_a_title_does_not_end_a_cell_of_markdown():
     assert markdown_table([[("a|b", "c")]]) == "| a\\|b |\n| --- |\n| c |"
 
 
+def test_the_lines_of_a_cell_stay_apart():
+    assert markdown_table([[("time\nper epoch", "1.72 ×\n0.087 s\n")]]).splitlines()[::2] == [
+        "| time<br>per epoch |",
+        "| 1.72 ×<br>0.087 s |",
+    ]
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
 def test_latex_compiles(comparison_with_paper, tmp_path):
     body = "\n".join((comparison_with_paper / "tables" / f"{name}.tex").read_text() for name in ("accuracy", "paper"))

@@ -72,8 +72,8 @@ class Page(HTMLParser):
 
 
 def markdown_tables(text):
-    """Rows of cells of each table, without the line under the heads."""
-    blocks = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    """Rows of cells of each table, without the line under the heads; lines of a cell as the words of the page."""
+    blocks = re.findall(r"(?:^\|.*\n)+", text.replace("<br>", " "), flags=re.MULTILINE)
     rows = [[[c.strip() for c in line.strip().strip("|").split("|")] for line in b.splitlines()] for b in blocks]
     return [[table[0], *table[2:]] for table in rows]
 
