@@ -15,6 +15,14 @@ from aimc_robust.report.evaluation.content import EvaluationContent, Rows
 from aimc_robust.report.formatting import MISSING, format_interval, format_number
 from aimc_robust.report.page_model import Figure, Grid, Prose, Section, Table
 
+Key = tuple[str, int, str]
+"""(model, train_seed, target)"""
+VERDICTS = (
+    "**holds**: the prediction lies within the Monte Carlo interval, widened by its own uncertainty, or within 10 % of "
+    "the rise of the loss. **breaks**: it does not, so the predicted loss is wrong there. **undecided**: it does, but "
+    "the chips are too few to detect a difference of half the rise."
+)
+
 
 def attribution(content: EvaluationContent) -> Section | None:
     """Show which error sources and layers cost the accuracy."""
@@ -81,11 +89,21 @@ def prediction(content: EvaluationContent) -> Section | None:
         f"serves all devices and times{cost}. Read noise and converters are not included; the last column names what "
         "is left out."
     )
-    table = Table("Loss prediction", [_prediction_row(row, content) for row in predictions], heads=2)
+    checked = content.results.explanation("validity").to_dict("records")
+    verdicts = {_key(row): row["verdict"] for row in checked if row["scale"] == 1}
+    if verdicts:
+        note += " **verdict**: on the device's own errors at its last time, see below."
+    table = Table("Loss prediction", [_prediction_row(row, content, verdicts) for row in predictions], heads=2)
     return Section("Loss prediction without Monte Carlo", [Prose(note), table, _validity(content, predictions)])
 
 
-def _prediction_row(row: Mapping[str, Any], content: EvaluationContent) -> list[tuple[str, str]]:
+def _key(row: Mapping[str, Any]) -> Key:
+    return row["model"], row["train_seed"], row["target"]
+
+
+def _prediction_row(
+    row: Mapping[str, Any], content: EvaluationContent, verdicts: Mapping[Key, str]
+) -> list[tuple[str, str]]:
     error, simulated = row["curvature_se"], MISSING
     estimate = content.estimates.get((row["model"], row["target"]))
     if estimate is not None:  # the chips of the same model
@@ -101,6 +119,7 @@ def _prediction_row(row: Mapping[str, Any], content: EvaluationContent) -> list[
         ("curvature", f"{format_number(row['curvature'], 4)}\n{curvature}"),
         ("predicted loss", f"**{format_number(row['predicted'], 4)}**"),
         ("Monte Carlo", simulated),
+        *([("verdict", verdicts.get(_key(row), MISSING))] if verdicts else []),
         ("left out", row["left_out"] or "nothing"),
     ]
 
@@ -108,9 +127,7 @@ def _prediction_row(row: Mapping[str, Any], content: EvaluationContent) -> list[
 def _validity(content: EvaluationContent, predictions: Rows) -> Section | None:
     note = (
         "The standard deviations of each device's errors are multiplied by a factor, on the same images. Mean shifts, "
-        "random drift exponents, clipping and stuck cells are not scaled. holds: the prediction lies within the Monte "
-        "Carlo interval, widened by its own uncertainty, or within 10 % of the rise of the loss. undecided: too few "
-        "chips to detect a difference of half the rise."
+        f"random drift exponents, clipping and stuck cells are not scaled. {VERDICTS}"
     )
     left_out = {(row["model"], row["target"]): row["left_out"] for row in predictions}
     panels = []

@@ -177,7 +177,8 @@ def test_every_cost_of_the_page_is_the_attribution(folder, page, markdown):
 
 
 def test_every_prediction_of_the_page_stands_beside_the_chips_of_its_model(folder, page, markdown):
-    rows, chips = frame(folder, "prediction"), frame(folder, "evaluations")
+    rows, chips, checks = (frame(folder, name) for name in ("prediction", "evaluations", "validity"))
+    own = checks[checks["scale"] == 1].set_index(["model", "train_seed", "target"])["verdict"]
     expected = []
     for r in rows.to_dict("records"):
         mine = chips[
@@ -187,10 +188,23 @@ def test_every_prediction_of_the_page_stands_beside_the_chips_of_its_model(folde
         names, left_out = [r["model"], r["target"]], r["left_out"] if isinstance(r["left_out"], str) else "nothing"
         clean, mean, predicted = (f"{r[key]:.4f}" for key in ("clean_loss", "mean_weight_loss", "predicted"))
         curvature = f"{r['curvature']:.4f} ± {r['curvature_se']:.4f}"
-        expected.append([*names, clean, mean, curvature, predicted, f"{simulated} 4 chips", left_out])
+        expected.append([*names, clean, mean, curvature, predicted, f"{simulated} 4 chips"])
+        expected[-1] += [own.get((r["model"], r["train_seed"], r["target"]), "–"), left_out]
     assert page.tables[6][1:] == expected
     assert [[cell.strip("*") for cell in row] for row in markdown[6][1:]] == expected
     assert len(expected) == 8
+    assert [row[-2] == "–" for row in expected].count(False) == len(own) > 0
+    assert "**breaks**: it does not" in (folder / "report.md").read_text()
+
+
+def test_every_figure_and_its_caption_is_in_the_markdown(folder, page):
+    text = (folder / "report.md").read_text()
+    named = re.findall(r"^Figure `(figures/.+)`: .+", text, flags=re.MULTILINE)
+    assert len(named) == len(page.pictures)
+    assert sorted(named) == sorted(f"figures/{path.name}" for path in (folder / "figures").glob("*.svg"))
+    checks = frame(folder, "validity")
+    for row in checks[checks["scale"] != 1].itertuples():
+        assert re.search(rf"^Figure .*\*\*{row.model} on {row.target}\*\*.* {row.scale:g} × {row.verdict}", text, re.M)
 
 
 def test_the_findings_name_the_loss_to_digital_weights_on_the_same_chips(folder, page):
