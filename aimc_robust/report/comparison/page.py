@@ -26,6 +26,7 @@ SECTIONS: list[SectionFunction] = [
     training,
     sections.compensation,
     sections.devices,
+    sections.noises,
     sections.reproduction,
 ]
 

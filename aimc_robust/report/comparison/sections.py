@@ -15,6 +15,7 @@ from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import landscape_figure
 from aimc_robust.report.comparison.rankings import compensation_pairs
 from aimc_robust.report.formatting import MISSING, format_ci, format_number, format_significant
+from aimc_robust.report.noise_section import noise_section
 from aimc_robust.report.page_model import (
     Block,
     Bullets,
@@ -199,9 +200,14 @@ def compensation(content: ComparisonContent) -> Section | None:
 
 def devices(content: ComparisonContent) -> Section | None:
     """Describe the devices; those that only add a compensation are left out."""
-    targets = [t for t in content.targets.values() if isinstance(t, CrossbarTarget) and t.corrects is None]
+    groups = [[t] for t in content.targets.values() if isinstance(t, CrossbarTarget) and t.corrects is None]
     results = content.results
-    return device_section.device_section(targets, results.coverage, partial(device_section.widest_ranges, results))
+    return device_section.device_section(groups, results.coverage, partial(device_section.widest_ranges, results))
+
+
+def noises(content: ComparisonContent) -> Section | None:
+    """Describe the targets that are no devices."""
+    return noise_section(content.targets.values())
 
 
 def reproduction(content: ComparisonContent) -> Section:

@@ -40,12 +40,18 @@ def _groups(content: EvaluationContent, explanation: str) -> Iterator[tuple[str,
 def _attribution(model: str, target: str, frame: pd.DataFrame) -> Section:
     whole = frame.iloc[0]
     sources, layers = (frame[frame["kind"] == kind] for kind in ("source", "layer"))
-    text = f"Accuracy {whole['exact']:.2f} % without errors, {whole['whole']:.2f} % with all errors."
+    chips = int(whole["chips"])
+    text = f"On {chips} chips: accuracy {whole['exact']:.2f} % without errors, {whole['whole']:.2f} % with all errors."
     for what, rows, describe in (
         ("error sources", sources, lambda name: f"**{name}** ({SOURCES[name]})"),
         ("layers", layers, lambda name: f"`{name}`"),
     ):
-        for row in rows[:1].to_dict("records"):  # the largest cost is the first
+        costly = rows[
+            rows["cost_alone_low"].astype(float).fillna(rows["cost_alone"]) > 0
+        ]  # no interval: nothing is random
+        if len(rows) and costly.empty:
+            text += f" No {what.removesuffix('s')} alone costs accuracy beyond chance."
+        for row in costly[:1].to_dict("records"):  # the largest cost is the first
             text += f" Largest contributor among the {what}: {describe(row['name'])}, "
             text += f"which alone costs {format_number(row['cost_alone'])} points."
     figure = Figure(
@@ -64,7 +70,7 @@ def _attribution(model: str, target: str, frame: pd.DataFrame) -> Section:
         for row in [*sources.to_dict("records"), *layers.to_dict("records")]
     ]
     note = (
-        f"Every row uses the same {int(whole['chips'])} chips. An error source alone: all other sources are off. A "
+        f"Every row uses the same {chips} chips. An error source alone: all other sources are off. A "
         "layer alone: it is programmed with all errors, the other layers are exact. 95 % intervals over chips; none "
         "where nothing random acts."
     )

@@ -21,6 +21,7 @@ from aimc_robust.report.formatting import (
     format_number,
     format_significant,
 )
+from aimc_robust.report.noise_section import noise_section
 from aimc_robust.report.page_model import Block, Bullets, Figure, Grid, Prose, Section, Table, codes
 from aimc_robust.targets.target import DeployableTarget
 
@@ -171,6 +172,11 @@ def differences(content: EvaluationContent) -> Section | None:
 def devices(content: EvaluationContent) -> Section | None:
     """Describe the devices."""
     return device_section.device_section(content.devices, content.results.coverage)
+
+
+def noises(content: EvaluationContent) -> Section | None:
+    """Describe the targets that are no devices."""
+    return noise_section(content.targets)
 
 
 def reproduction(content: EvaluationContent) -> Section:

@@ -172,6 +172,7 @@ def test_every_cost_of_the_page_is_the_attribution(folder, page, markdown):
         assert table[1:] == short[1:] == [head + cost for head, cost in zip(heads, costs, strict=True)], key
         first = group.iloc[0]
         facts = f"{first['exact']:.2f} % without errors, {first['whole']:.2f} % with all errors."
+
         assert f"{key[0]} on {key[1]}" in page.text
         assert facts in page.text
 
@@ -335,7 +336,10 @@ def test_an_attribution_that_was_asked_for_again_shows_its_last_answer(small):
 def test_the_content_is_read_from_an_open_folder_alone(folder):
     content = gather(EvaluationResults.open(folder))
     assert content.missing == 0
-    assert [target.name for target in content.devices] == ["rram-milo2021", "wan"]
+    assert [[target.name for target in group] for group in content.devices] == [
+        ["rram-milo2021"],
+        ["wan", "wan-1d"],
+    ]
     assert content.row("near", "wan")["models"] == 2
     assert content.row("near", "sonos") is None
 
