@@ -19,7 +19,7 @@ from aimc_robust.report.formatting import (
     difference_cells,
     format_interval,
     format_number,
-    format_significant,
+    metric_text,
 )
 from aimc_robust.report.noise_section import noise_section
 from aimc_robust.report.page_model import Block, Bullets, Figure, Grid, Prose, Section, Table, codes
@@ -128,7 +128,8 @@ def _accuracy_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tu
     if _is_skewed(row):
         skewed = f"skewed {format_interval(row['skewed_low'], row['skewed_high'], 2)}"
     several = {"model": row["model"]} if len(spec.labels) > 1 else {}
-    without_noise = content.estimates[row["model"], row["target"]].components.seed_text
+    estimate = content.estimates[row["model"], row["target"]]
+    without_noise = estimate.components.seed_text
     seeds = {"sd_seed\nwithout noise": f"{format_number(row['sd_seed'])}\n{without_noise}"}
     share = {}
     if spec.threshold is not None:
@@ -143,7 +144,7 @@ def _accuracy_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tu
         ("worst chip", format_number(row["worst"]) + (f"\nno. {row['worst_chip']}" if row["chips"] > 1 else "")),
         *share.items(),
         ("loss", format_number(row["loss"], 3)),
-        *((name, format_significant(row[name], 4)) for name in content.metrics),
+        *((f"{name}\n95 % interval", metric_text(estimate, name)) for name in content.metrics),
         ("chips", chips_text(row, spec.precision)),
     ]
 

@@ -68,6 +68,18 @@ def test_every_difference_stands_with_its_interval_and_both_p_values(with_points
     )
 
 
+def test_the_tables_as_files_mark_what_is_settled_and_explain_themselves(with_points):
+    folder = with_points(digital=-0.04, gaussian=-5.0, rram=5.0)
+    write_report(folder)
+    markdown, latex = ((folder / "tables" / f"accuracy.{kind}").read_text() for kind in ("md", "tex"))
+    digital, gaussian, rram = next(line for line in markdown.splitlines() if "m-rwp" in line).split("|")[2:5]
+    assert ["↑" in digital, "↓" in digital, "↓" in gaussian, "↑" in rram] == [False, False, True, True]
+    assert (latex.count(r"\uparrow"), latex.count(r"\downarrow")) == (1, 1)
+    for text in (markdown.splitlines()[-1], latex.splitlines()[0]):
+        assert "mean ± sd_noise (over chips) ± sd_seed (over trained models); –: no repetitions." in text
+        assert "baseline (sgd)" in text
+
+
 def test_the_summary_says_who_is_highest_what_is_settled_below_and_that_seeds_are_few(with_points):
     above, highest, unsettled, below, few = items_of(with_points(digital=-0.04, gaussian=-5.0, rram=5.0))
     assert above.startswith("`rram-wan2022`: **m-rwp** reaches")

@@ -34,12 +34,12 @@ def test_markdown_and_latex_hold_mean_and_both_deviations_with_the_best_in_bold(
     for target, rankings in content.rankings.items():
         for s in rankings.values():
             e, best = s.estimate, s.is_best
-            sds = [e.sd_seed] if target == "digital" else [e.sd_noise, e.sd_seed]
-            spread = "".join(f" ± {sd:.2f}" for sd in sds)
+            noise = "–" if target == "digital" else f"{e.sd_noise:.2f}"
+            spread = f" ± {noise} ± {e.sd_seed:.2f}"
             mean = f"**{e.mean:.2f}**" if best else f"{e.mean:.2f}"
             assert f"| {mean}{spread} |" in markdown
             mean = rf"\mathbf{{{e.mean:.2f}}}" if best else f"{e.mean:.2f}"
-            assert f"${mean}{spread}$".replace("±", r"\pm") in latex
+            assert f"${mean}{spread}$".replace("±", r"\pm").replace("–", r"\mbox{--}") in latex
     assert latex.count(r"\mathbf") == markdown.count("**") / 2 == len(content.targets)
 
 

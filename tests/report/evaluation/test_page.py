@@ -128,11 +128,16 @@ def beyond_noise(variance):
 
 
 def test_every_accuracy_of_the_page_is_the_summary(folder, page, markdown):
-    expected, short = [], []
+    expected, short, estimates = [], [], EvaluationResults.open(folder).estimates()
     for r in frame(folder, "summary").to_dict("records"):
         chips = f"{r['models']} x {r['chips']}" if r["models"] > 1 else str(r["chips"])
         share = joined(f"{r['yield']:.0f} %", bounds(r["yield_low"], r["yield_high"], 0) or "–")
-        interval, last = bounds(r["ci_low"], r["ci_high"]), [number(r["loss"], 3), f"{r['top5']:.4g}"]
+        interval, last = bounds(r["ci_low"], r["ci_high"]), [number(r["loss"], 3)]
+        top5 = estimates[r["model"], r["target"]].for_column("top5")
+        assert top5.mean == pytest.approx(r["top5"])
+        last.append(
+            joined(f"{top5.mean:#.4g}", "" if math.isnan(top5.ci[0]) else "[{:#.4g}, {:#.4g}]".format(*top5.ci))
+        )
         worst = joined(number(r["worst"]), f"no. {r['worst_chip']}" if r["chips"] > 1 else "")
         seeds = f"{number(r['sd_seed'])} {beyond_noise(r['var_seed'])}"
         names, low = [r["model"], r["target"]], number(r["quantile_05"])
