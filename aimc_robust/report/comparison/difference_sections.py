@@ -105,9 +105,5 @@ def differences(content: ComparisonContent) -> Section | None:
         "two-sided test of the paired differences. **p, corrected**: by Holm's method for all comparisons of the page, "
         "which are in `tables/differences.csv`. **settled**: see [Terms](#terms)."
     )
-    blocks = [Table("Differences from the baseline", rows, heads=2), Prose(note)]
-    return Section(
-        "Differences from the baseline",
-        [*blocks, Files(table_files.difference_files(content))],
-        folded=len(rows) > MANY_ROWS,
-    )
+    title, files = "Differences from the baseline", Files(table_files.difference_files(content))
+    return Section(title, [Table(title, rows, heads=2), Prose(note), files], folded=len(rows) > MANY_ROWS)
