@@ -11,7 +11,7 @@ from aimc_robust.report.formatting import difference_cells
 from aimc_robust.report.page_model import Bullets, Files, Prose, Row, Section, Table, codes
 from aimc_robust.statistics.paired_difference import comparison_table
 
-FEW_SEEDS = 4  # models with which only large or very even differences are settled
+FEW_SEEDS = 4  # trained models with which only large, very even differences are settled
 MANY_ROWS = 24
 
 
@@ -22,10 +22,10 @@ def summary(content: ComparisonContent) -> Section:
     for baseline in content.baselines:
         items += _overview(content, [c for c in comparisons if c.baseline == baseline])
     seeds = len(content.results.spec.train_seeds)
-    if seeds <= FEW_SEEDS and not all(c.settled for c in comparisons):
+    if 1 < seeds <= FEW_SEEDS and not all(c.settled for c in comparisons):
         items.append(
-            f"With {seeds} trained model{'s' if seeds > 1 else ''} per method only large differences that are nearly "
-            "the same for every seed are settled; five or more are advisable (docs/statistics.md)."
+            f"With {seeds} trained models per method only large differences that are nearly the same for every seed "
+            "are settled; five or more are advisable (docs/statistics.md)."
         )
     return Section("Summary", [Bullets(items, "summary") if items else "No two methods have results to compare yet."])
 

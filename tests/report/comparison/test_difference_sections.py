@@ -96,3 +96,9 @@ def test_the_summary_counts_instead_of_naming_everything(with_points):
     assert below == "Settled below sgd: m-rwp on all 3 targets."
     above = items_of(with_points(digital=5.0, gaussian=5.0, rram=5.0))
     assert [item.split(" ")[0] for item in above] == ["`digital`:", "`gaussian-0.2`:", "`rram-wan2022`:", "m-rwp"]
+
+
+def test_a_single_seed_is_not_called_few(change_question):
+    items = items_of(change_question(train_seeds=[0]))
+    assert items
+    assert not [item for item in items if "per method" in item]
