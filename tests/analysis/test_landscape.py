@@ -148,7 +148,7 @@ def test_the_report_says_how_many_models_it_rests_on(comparison_with_landscape, 
     figure = "Figure `figures/landscape-plane.svg`: Loss of each method over the plane of plane"
     start = f"### plane, on training images\n\n{figure}\n\n| method | lowest loss |"
     assert start in (folder / "report.md").read_text()
-    assert "| sgd 1 of 2 models |" in (folder / "report.md").read_text()
+    assert "| sgd<br>1 of 2 models |" in (folder / "report.md").read_text()
 
 
 @pytest.fixture(scope="module")
