@@ -24,14 +24,18 @@ RangesOf = Callable[[CrossbarTarget], LayerSpans]
 
 
 def device_section(
-    targets: Sequence[CrossbarTarget], coverage: str, ranges: RangesOf = lambda target: {}
+    groups: Sequence[Sequence[CrossbarTarget]], coverage: str, ranges: RangesOf = lambda target: {}
 ) -> Section | None:
-    """Describe the device of each crossbar target, with the converter `ranges` of its layers; None without targets."""
-    devices = [_device(target, ranges(target)) for target in targets]
+    """Describe a device for each group of crossbar targets that differ in time only; None without groups.
+
+    `ranges` are the converter ranges of its layers.
+    """
+    devices = [_device(group, ranges(group[0])) for group in groups]
     return Section("Devices", [Prose(f"Analog share: {coverage}"), Grid(devices)]) if devices else None
 
 
-def _device(target: CrossbarTarget, ranges: LayerSpans) -> Section:
+def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans) -> Section:
+    target = targets[0]
     cell, drift = target.crossbar.device.cell, "it has no drift"
     if cell.drift_limits_s is not None:
         drift = f"its drift from {time_text(cell.drift_limits_s[0])} to {time_text(cell.drift_limits_s[1])}"
@@ -47,7 +51,7 @@ def _device(target: CrossbarTarget, ranges: LayerSpans) -> Section:
         "`runs/*/ranges.json`)"
     )
     converters = Section(title, [Table("Converter ranges", rows)], folded=True) if rows else None
-    description = Prose(f"{cell.description}. {describe_target(target)}. {validity}")
+    description = Prose(f"{cell.description}. {describe_target(targets)}. {validity}")
     return Section(target.name, [description, figure, Prose(_source(cell.provenance)), converters], target=target.name)
 
 
@@ -61,15 +65,16 @@ def _span(ends: tuple[float, float]) -> str:
     return f"{ends[0]:.3g} to {ends[1]:.3g}"
 
 
-def describe_target(target: CrossbarTarget) -> str:
-    """Describe a crossbar target in one sentence; settings at their defaults are left out."""
+def describe_target(targets: Sequence[CrossbarTarget]) -> str:
+    """Describe crossbar targets that differ in time only in one sentence, without settings at their defaults."""
+    target = targets[0]
     crossbar, deployment = target.crossbar, target.deployment
     names = {"drift": "global drift compensation", "batchnorm": "BatchNorm recalibrated on the chip"}
     parts = [
         *_layout(crossbar.weights, crossbar.arrays, crossbar.device),
         *_converters(crossbar.periphery),
         *_errors(crossbar.device),
-        f"{time_label(target.time_s)} after programming" if target.time_s else "right after programming",
+        _times([target.time_s for target in targets]),
     ]
     if deployment.backend != "native":
         parts.append(f"backend {deployment.backend}")
@@ -79,6 +84,15 @@ def describe_target(target: CrossbarTarget) -> str:
         parts.append("with " + " and ".join(names[name] for name in deployment.compensation))
     text = ", ".join(parts)
     return text[0].upper() + text[1:]
+
+
+def _times(times_s: Sequence[float]) -> str:
+    later = [time_label(time_s) for time_s in sorted(times_s) if time_s]
+    start = "right after programming" if 0.0 in times_s else ""
+    listed = " and ".join(filter(None, (", ".join(later[:-1]), *later[-1:])))
+    if start and later:
+        return f"{start} and again {listed} later"
+    return start or f"{listed} after programming"
 
 
 def _layout(weights: WeightLayout, arrays: ArraySize, device: Device) -> list[str]:

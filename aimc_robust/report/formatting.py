@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.paired_difference import PairedDifference
 
@@ -18,6 +19,21 @@ def format_number(value: float | None, digits: int = 2) -> str:
 def format_significant(value: float | None, digits: int = 3) -> str:
     """Format a number with significant digits; `–` for None or NaN."""
     return MISSING if value is None or math.isnan(value) else f"{value:.{digits}g}"
+
+
+def format_metric(value: float | None) -> str:
+    """Format a further metric with four digits, zeros at the end too; `–` for None or NaN."""
+    return MISSING if value is None or math.isnan(value) else f"{value:z#.4g}".removesuffix(".")
+
+
+def metric_text(estimate: AccuracyEstimate, column: str) -> str:
+    """Format the mean of a further metric over the same models and chips, and its interval on a second line."""
+    try:
+        found = estimate.for_column(column)
+    except (InputError, UnknownNameError):  # a chip without a finite value
+        return MISSING
+    low, high = map(format_metric, found.ci)
+    return format_metric(found.mean) + ("" if low == MISSING else f"\n[{low}, {high}]")
 
 
 def format_ratio(ratio: float | None) -> str:
@@ -44,10 +60,10 @@ def format_ci(estimate: AccuracyEstimate | PairedDifference, digits: int = 1) ->
     return format_interval(*estimate.ci, digits)
 
 
-def format_deviations(sd_noise: float | None, sd_seed: float | None, digits: int = 2) -> str:
-    """Format ` ± sd_noise ± sd_seed`, leaving out those that are None or NaN."""
-    known = [sd for sd in (sd_noise, sd_seed) if sd is not None and not math.isnan(sd)]
-    return "".join(f" ± {sd:.{digits}f}" for sd in known)
+def format_deviations(sd_noise: float | None, sd_seed: float | None, digits: int = 2, *, every: bool = False) -> str:
+    """Format ` ± sd_noise ± sd_seed`, leaving out those that are None or NaN unless `every` is to be shown."""
+    known = [text for sd in (sd_noise, sd_seed) if (text := format_number(sd, digits)) != MISSING or every]
+    return "".join(f" ± {text}" for text in known)
 
 
 def format_p_value(value: float | None) -> str:
@@ -57,10 +73,22 @@ def format_p_value(value: float | None) -> str:
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
+def difference_cells(row: Mapping[str, Any], title: str) -> list[tuple[str, str]]:
+    """Format a row of `difference_table` as cells of a page's table; `title` says what is subtracted from what."""
+    interval = format_interval(row["ci_low"], row["ci_high"], 2)
+    return [
+        (f"{title} [points]\n95 % interval", f"{format_number(row['difference'])}\n{interval}"),
+        ("over", f"{row['covers']}\n{row['pairs']} in all"),
+        ("p", format_p_value(row["p"])),
+        ("p, corrected", format_p_value(row["p_holm"])),
+        ("settled", "yes" if row["settled"] else "no" if row["pairs"] else "unpaired"),
+    ]
+
+
 ESCAPES = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "[": "{[}", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "–": "--", "×": r"$\times$", "±": r"$\pm$", "−": "$-$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "×": r"$\times$", "±": r"$\pm$", "−": "$-$",
     "µ": r"$\mu$", "σ": r"$\sigma$", "ρ": r"$\rho$", "λ": r"$\lambda$",
 }  # fmt: skip
 
@@ -71,12 +99,19 @@ def escape_latex(text: str) -> str:
 
 
 def latex_value(
-    value: float | None, sd_noise: float | None, sd_seed: float | None, *, digits: int = 2, bold: bool = False
+    value: float | None,
+    sd_noise: float | None,
+    sd_seed: float | None,
+    *,
+    digits: int = 2,
+    bold: bool = False,
+    every: bool = False,
 ) -> str:
-    r"""$mean \pm sd_noise \pm sd_seed$."""
+    r"""$mean \pm sd_noise \pm sd_seed$; see `format_deviations`."""
     text = format_number(value, digits)
     text = rf"\mathbf{{{text}}}" if bold else text
-    return f"${text}{format_deviations(sd_noise, sd_seed, digits)}$".replace("±", r"\pm")
+    deviations = format_deviations(sd_noise, sd_seed, digits, every=every)
+    return f"${text}{deviations}$".replace("±", r"\pm").replace(MISSING, r"\mbox{--}")
 
 
 def latex_table(titles: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:

@@ -8,10 +8,7 @@ from importlib.resources import files
 
 import aimc_robust
 from aimc_robust.report import page_model as model
-from aimc_robust.report.plot_style import RenderedFigure
-
-Figures = Mapping[int, RenderedFigure]
-"""`id` of a figure's block -> what it drew."""
+from aimc_robust.report.plot_style import Figures, RenderedFigure
 
 
 def render_html(page: model.Page, figures: Figures) -> str:

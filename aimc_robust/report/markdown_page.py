@@ -6,20 +6,25 @@ import re
 from collections.abc import Iterable, Sequence
 
 from aimc_robust.report import page_model as model
+from aimc_robust.report.plot_style import Figures
 
 
-def render_markdown(page: model.Page) -> str:
-    """Render a page, without its figures and what only a browser can do."""
-    return "\n\n".join([f"# {_text(page.title)}", *_blocks(page.intro, 2), *_blocks(page.sections, 2)]) + "\n"
+def render_markdown(page: model.Page, figures: Figures) -> str:
+    """Render a page, without what only a browser can do; a drawn figure is its file's name and its caption."""
+    blocks = _blocks([*page.intro, *page.sections], figures, 2)
+    return "\n\n".join([f"# {_text(page.title)}", *blocks]) + "\n"
 
 
 def markdown_table(rows: Sequence[model.Row]) -> str:
-    """Return a table as Markdown, with the small lines of a cell after its first line."""
+    """Return a table as Markdown; the lines of a cell are separated by `<br>`."""
     lines = [[head for head, _ in rows[0]], ["---"] * len(rows[0])]
     lines += [[_cell(cell) if isinstance(cell, model.Cell) else cell for _, cell in row] for row in rows]
-    return "\n".join(
-        "| " + " | ".join(_text(text).strip().replace("|", r"\|") for text in line) + " |" for line in lines
-    )
+    return "\n".join("| " + " | ".join(map(_lines, line)) + " |" for line in lines)
+
+
+def _lines(cell: str) -> str:
+    lines = (_text(line).strip().replace("|", r"\|") for line in cell.split("\n"))
+    return "<br>".join(filter(None, lines))
 
 
 def _cell(cell: model.Cell) -> str:
@@ -35,11 +40,11 @@ def _escape(text: str) -> str:
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", r"]\(")
 
 
-def _blocks(blocks: Iterable[model.Block | None], level: int) -> list[str]:
-    return [part for block in blocks if block is not None for part in _block(block, level)]
+def _blocks(blocks: Iterable[model.Block | None], figures: Figures, level: int) -> list[str]:
+    return [part for block in blocks if block is not None for part in _block(block, figures, level)]
 
 
-def _block(block: model.Block, level: int) -> list[str]:
+def _block(block: model.Block, figures: Figures, level: int) -> list[str]:
     match block:
         case str():
             return [_paragraph(block)]
@@ -56,9 +61,12 @@ def _block(block: model.Block, level: int) -> list[str]:
         case model.Files():
             return [f"Files: {_text(model.codes(block.files))}."]
         case model.Grid():
-            return _blocks(block.blocks, level)
+            return _blocks(block.blocks, figures, level)
+        case model.Figure():
+            drawn = figures.get(id(block))
+            return [f"Figure `figures/{drawn.name}.svg`: {_text(block.caption or block.label)}"] if drawn else []
         case model.Section():
-            inner = _blocks(block.blocks, level + 1)
+            inner = _blocks(block.blocks, figures, level + 1)
             return [f"{'#' * level} {_text(block.title)}", *inner] if inner else []
         case _:
             return []

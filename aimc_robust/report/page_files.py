@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from aimc_robust.io.atomic import atomic_write
 from aimc_robust.parallel.process_pool import available_cpus, ordered_map
 from aimc_robust.report.html_page import render_html
 from aimc_robust.report.markdown_page import render_markdown
@@ -32,4 +34,11 @@ def page_files(page: Page, stem: str = "report") -> Contents:
     for result in drawn.values():
         svg = f'<?xml version="1.0" encoding="utf-8" standalone="no"?>\n{result.svg}'
         contents |= {f"figures/{result.name}.svg": svg, f"figures/{result.name}.png": result.png}
-    return contents | {f"{stem}.md": render_markdown(page), f"{stem}.html": render_html(page, drawn)}
+    return contents | {f"{stem}.md": render_markdown(page, drawn), f"{stem}.html": render_html(page, drawn)}
+
+
+def write_files(folder: Path, files: Contents) -> None:
+    """Write the files of a page into a folder."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        atomic_write(folder / name, content)

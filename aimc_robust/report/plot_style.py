@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,10 @@ class RenderedFigure:
     name: str
     svg: str
     png: bytes
+
+
+Figures = Mapping[int, RenderedFigure]
+"""`id` of a figure's block -> what it drew."""
 
 
 def figure_style(**overrides: Any) -> AbstractContextManager[None]:

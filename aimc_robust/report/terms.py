@@ -46,12 +46,15 @@ def interval(estimates: Iterable[AccuracyEstimate], *, two_stage: bool = False) 
     return f"{term} It covers {scope}. It ends at 0 and 100 %."
 
 
-def ranks(baselines: Iterable[str], *, same_images: bool) -> str:
+def ranks(baselines: Collection[str], *, same_images: bool) -> str:
     """Explain the marks of the methods; `same_images`: only methods with the same images are compared."""
     group = " among the methods with the same images" if same_images else ""
+    best = f"**best**: highest mean on a target{group}."
+    if not baselines:
+        return best
     return (
-        f"**best**: highest mean on a target{group}. **above**, **below**: the difference from the baseline "
-        f"({', '.join(baselines)}) is settled. **unpaired**: no training seed in common with the baseline."
+        f"{best} **above**, **below**: the difference from the baseline ({', '.join(baselines)}) is settled. "
+        "**unpaired**: no training seed in common with the baseline."
     )
 
 

@@ -8,11 +8,10 @@ from aimc_robust.experiments.results.archive import unpack
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.files import QUESTION, read_file
-from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.comparison import page as comparison
 from aimc_robust.report.evaluation import page as evaluation
 from aimc_robust.report.freshness import inputs_digest, write_manifest
-from aimc_robust.report.page_files import Contents
+from aimc_robust.report.page_files import write_files
 
 
 def write_report(folder: Path) -> Path:
@@ -25,16 +24,10 @@ def write_report(folder: Path) -> Path:
     """
     unpack(folder)
     if (read_file(folder / QUESTION) or {}).get("kind") == "evaluation":
-        _write(folder, evaluation.report_files(EvaluationResults.open(folder)))
+        write_files(folder, evaluation.report_files(EvaluationResults.open(folder)))
     else:
         inputs = inputs_digest(folder)  # before the rows are read: rows added meanwhile make the report outdated
         files = comparison.report_files(ComparisonResults.open(folder))
-        _write(folder, files)
+        write_files(folder, files)
         write_manifest(folder, inputs, [folder / name for name in files])
     return folder / "report.html"
-
-
-def _write(folder: Path, files: Contents) -> None:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        atomic_write(folder / name, content)

@@ -157,8 +157,13 @@ def difference_table(estimates: Mapping[Key, AccuracyEstimate], comparisons: Ite
     Raises:
         UnknownNameError: if a key has no estimate.
     """
+    return comparison_table(compare_pairs(estimates, comparisons))
+
+
+def comparison_table(comparisons: Mapping[tuple[Key, Key], Comparison]) -> pd.DataFrame:
+    """Return the rows of `difference_table` of comparisons as `compare_pairs` makes them."""
     rows = []
-    for (first, second), comparison in compare_pairs(estimates, comparisons).items():
+    for (first, second), comparison in comparisons.items():
         d, settled = comparison.difference, comparison.settled
         unpaired = [math.nan, math.nan, math.nan, math.nan, math.nan, False, 0, ""]
         values = unpaired if d is None else [d.mean, *d.ci, d.p_value, comparison.p_holm, settled, d.pairs, d.covers]

@@ -197,7 +197,7 @@ def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(compariso
     plain = paper_entries(gather(ComparisonResults.open(comparison_with_paper)))[0]
     ours = plain[1].measured
     value = f"{ours.value:.2f} ± {ours.sd_noise:.2f} ± {ours.sd_seed:.2f}"
-    assert f"| {value} paper 40.00 ± 300.00 ± 4.00 " in markdown
+    assert f"| {value}<br>paper 40.00 ± 300.00 ± 4.00<br>" in markdown
     for text in (f">{value} <", "paper 40.00 ± 300.00 ±"):
         assert text in section
     assert f"{ours.value - 40.0:+.2f} within" in section

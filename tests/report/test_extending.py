@@ -83,7 +83,7 @@ def check(folder):
     noisy = {key: estimate.worst for key, estimate in estimates.items() if estimate.chips > 1}
     assert len(noisy) == 4
     for (method, target), worst in noisy.items():
-        assert f"| {method} | {target} | {worst.accuracy:.2f} no. {worst.chip} |" in markdown
+        assert f"| {method} | {target} | {worst.accuracy:.2f}<br>no. {worst.chip} |" in markdown
         assert f'data-method="{method}" data-target="{target}"' in html
     assert "<strong>lowest accuracy</strong>" in html
     return html
@@ -153,8 +153,8 @@ def test_a_metric_that_the_spec_names_is_measured_on_every_chip_and_shown(write_
     head, _, *lines = table_after(markdown, "worst_class")
     targets = [cell.strip() for cell in head.split("|")[2:-1]]
     for line, method in zip(lines, ["sgd", "m-rwp"], strict=True):
-        cells = [cell.strip().split(" ")[0] for cell in line.split("|")[2:-1]]
-        assert cells == [f"{means[method, target]:.4g}" for target in targets]
+        cells = [cell.strip().split("<br>")[0] for cell in line.split("|")[2:-1]]
+        assert cells == [f"{means[method, target]:#.4g}" for target in targets]
     for row in summary.to_dict("records"):
         assert row["worst_class"] == pytest.approx(means[row["model"], row["target"]])
 
@@ -175,9 +175,9 @@ def test_evaluate_takes_the_same_names(module, files, tmp_path):
     means = rows.groupby("target", sort=False)["worst_class"].mean()
     assert summary["worst_class"].tolist() == pytest.approx(means.tolist())
     markdown = (tmp_path / "out" / "report.md").read_text()
-    assert "| top5 | worst_class |" in markdown
+    assert "| top5<br>95 % interval | worst_class<br>95 % interval |" in markdown
     for mean in means:
-        assert f"| {mean:.4g} |" in markdown
+        assert any(f"| {mean:#.4g}{end}" in markdown for end in ("<br>", " |"))
 
 
 def test_a_metric_of_the_package_is_an_entry_in_its_dictionary(module, evaluation_images, files, monkeypatch):

@@ -16,6 +16,7 @@ from aimc_robust.report import page_model as model
 from aimc_robust.report.formatting import escape_latex, latex_table
 from aimc_robust.report.html_page import render_html
 from aimc_robust.report.markdown_page import render_markdown
+from aimc_robust.report.plot_style import RenderedFigure
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -94,10 +95,11 @@ def blocks_of(markdown):
 def test_in_markdown_no_text_is_a_block_html_or_a_link(text):
     if not text.strip() or not text.split("\n")[0].strip():
         return
-    plain, _ = blocks_of(render_markdown(page_of("plain")))
-    found, inline = blocks_of(render_markdown(page_of(text)))
+    plain, _ = blocks_of(render_markdown(page_of("plain"), {}))
+    found, inline = blocks_of(render_markdown(page_of(text), {}))
     assert found == plain
-    assert not {"html_inline", "image", "em_open", "s_open"} & {token.type for token in inline}
+    assert not {"image", "em_open", "s_open"} & {token.type for token in inline}
+    assert {token.content for token in inline if token.type == "html_inline"} == {"<br>"}  # the page's own
     links = [token.attrs["href"] for token in inline if token.type == "link_open"]
     assert all(re.match(r"https://doi\.org/|[\w/-]+\.html$", link) for link in links)
 
@@ -118,7 +120,7 @@ def test_in_markdown_no_text_is_a_block_html_or_a_link(text):
 )
 def test_what_text_may_have_is_shown(text, html, markdown):
     assert html in render_html(page_of(text), {})
-    assert markdown in render_markdown(page_of(text))
+    assert markdown in render_markdown(page_of(text), {})
 
 
 @every_hostile
@@ -128,6 +130,19 @@ def test_in_latex_a_title_is_one_line_with_its_signs_written_out(text):
     assert len(lines) == 8
     assert [len(re.findall(r"(?<!\\)&", line)) for line in lines if line.endswith(r" \\")] == [1, 1]
     assert not re.search(r"(?<!\\)[%#$_](?!\$)", re.sub(r"\$\\\w+\$|\$-\$", "", escape_latex(text)))
+
+
+@every_hostile
+@given(TEXTS)
+def test_a_figure_of_markdown_is_one_paragraph_with_its_file_and_caption(text):
+    block = model.Figure(lambda: None, "label", text)
+    page = model.Page("page", "", [block, model.Figure(lambda: None, "not drawn")], [])
+    markdown = render_markdown(page, {id(block): RenderedFigure("name", "", b"")})
+    kinds, _ = blocks_of(markdown)
+    assert kinds.count("paragraph_open") == kinds.count("inline") - 1 == 1
+    assert "\n\nFigure `figures/name.svg`: " in markdown
+    assert ("label" in markdown) == (not text or "label" in text)
+    assert "not drawn" not in markdown
 
 
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "@SUM(1)", "-2+3", "-rwp", "\t=1", "\r=1", '=HYPERLINK("http://x")']

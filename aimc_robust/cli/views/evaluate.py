@@ -9,7 +9,9 @@ from rich.table import Table
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
-from aimc_robust.report.formatting import MISSING, chips_text, format_interval, format_number
+from aimc_robust.metrics import metric_columns
+from aimc_robust.report.formatting import MISSING, chips_text, format_interval, format_number, metric_text
+from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 
 FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where nothing needs to wrap [characters]
 
@@ -17,9 +19,13 @@ FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where no
 def show(results: EvaluationResults) -> None:
     """Print the accuracies of all models and targets in percent."""
     spec = results.spec
-    summary = summary_table(results.estimates(), threshold=spec.threshold)
+    estimates = results.estimates()
+    summary = summary_table(estimates, threshold=spec.threshold)
     has_seeds = bool((summary["models"] > 1).any())
-    rows = [_cells(row, spec, has_seeds=has_seeds) for row in summary.to_dict("records")]
+    rows = [
+        _cells(row, estimates[row["model"], row["target"]], spec, has_seeds=has_seeds)
+        for row in summary.to_dict("records")
+    ]
     table = Table(title=f"Accuracy [%] on {spec.images.count} images", title_justify="left", box=None, pad_edge=False)
     for column in rows[0]:
         is_text = column in ("model", "target")
@@ -36,13 +42,16 @@ def show(results: EvaluationResults) -> None:
     )
 
 
-def _cells(row: Mapping[str, Any], spec: EvaluationSpec, *, has_seeds: bool) -> dict[str, str]:
+def _cells(
+    row: Mapping[str, Any], estimate: AccuracyEstimate, spec: EvaluationSpec, *, has_seeds: bool
+) -> dict[str, str]:
     """Return column -> text of one row."""
     interval = format_interval(row["ci_low"], row["ci_high"], 2)
     cells = {"model": row["model"], "target": row["target"], "mean": format_number(row["mean"])}
     cells |= {"95 % interval": interval, "sd_noise": format_number(row["sd_noise"])}
     if has_seeds:
         cells["sd_seed"] = format_number(row["sd_seed"])
+    cells |= {name: metric_text(estimate, name).replace("\n", " ") for name in metric_columns(spec.metrics)}
     cells |= {"5 %\nquantile": format_number(row["quantile_05"]), "worst": format_number(row["worst"])}
     if spec.threshold is not None:
         interval = format_interval(row["yield_low"], row["yield_high"], 0) or MISSING

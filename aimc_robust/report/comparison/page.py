@@ -9,6 +9,7 @@ from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison import sections
 from aimc_robust.report.comparison.content import ComparisonContent, gather, load_section
+from aimc_robust.report.comparison.difference_sections import differences, summary
 from aimc_robust.report.comparison.training_section import training
 from aimc_robust.report.page_files import Contents, page_files
 from aimc_robust.report.page_model import Page, Prose, Section
@@ -16,14 +17,16 @@ from aimc_robust.report.page_model import Page, Prose, Section
 SECTION = "report section"
 SectionFunction = Callable[[ComparisonContent], Section | None]
 SECTIONS: list[SectionFunction] = [
-    sections.summary,
+    summary,
     sections.accuracy,
+    differences,
     sections.metrics,
     sections.landscape,
     sections.failures,
     training,
     sections.compensation,
     sections.devices,
+    sections.noises,
     sections.reproduction,
 ]
 

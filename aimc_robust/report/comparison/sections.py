@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.files import SPEC
 from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report import device_section, terms
@@ -14,7 +13,8 @@ from aimc_robust.report.comparison import figures, table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import landscape_figure
 from aimc_robust.report.comparison.rankings import compensation_pairs
-from aimc_robust.report.formatting import MISSING, format_ci, format_number, format_significant
+from aimc_robust.report.formatting import MISSING, format_ci, format_number, metric_text
+from aimc_robust.report.noise_section import noise_section
 from aimc_robust.report.page_model import (
     Block,
     Bullets,
@@ -46,45 +46,21 @@ def intro(content: ComparisonContent) -> list[Block | None]:
         "or weight noise. All methods are tested on the same chips."
     )
     scale = f"Run {content.scale_note}: a smaller problem than that of the spec"
-    unfinished = (
-        f"Unfinished: {content.missing} of {trials} models have no result yet. Run the same command again to continue."
-    )
+    have = "has" if content.missing == 1 else "have"
+    unfinished = f"Unfinished: {content.missing} of {trials} models {have} no complete result yet."
     failed = f"{len(content.failures)} of {trials} models failed, see [Failed models](#failed)."
-    warnings = {f"{scale}.": content.scale_note, unfinished: content.missing, failed: content.failures}
+    again = f"{unfinished} Run the same command again to continue."
+    warnings = {f"{scale}.": content.scale_note, again: content.missing, failed: content.failures}
     ranks = terms.ranks(content.baselines, same_images=text.has_different_images(spec))
     meanings = [terms.MEAN, terms.SD_NOISE, terms.SD_SEED, terms.interval(content.estimates.values())]
-    meanings += [ranks, terms.settled(content.comparison_count)]
+    meanings += [ranks] if content.estimates else []
+    meanings += [terms.settled(content.comparison_count)] if content.comparisons else []
     return [
         Prose(spec.question, "question"),
         Prose(summary),
         *(Prose(warning, "warning") for warning, applies in warnings.items() if applies),
         Bullets(meanings, "note", "Terms", id="terms"),
     ]
-
-
-def summary(content: ComparisonContent) -> Section:
-    """Say which method is better than the baseline, on which targets."""
-    items, unsettled = [], dict[str, list[str]]()
-    for c in content.baseline_comparisons:
-        if c.settled and c.comparison is not None and (difference := c.comparison.difference) is not None:
-            items.append(
-                f"`{c.target}`: **{c.best}** reaches {c.means[c.best]:.2f} %, "
-                f"{c.baseline} {c.means[c.baseline]:.2f} %. Difference on the same chips: "
-                f"{text.format_difference(difference)}{_count_note(content, difference.seeds)}."
-                + ("" if c.best == c.highest else f" {c.highest} has {c.means[c.highest]:.2f} %, not settled.")
-            )
-        else:
-            unsettled.setdefault(c.baseline, []).append(c.target)
-    items += [
-        f"Not settled on {codes(targets)}: no method is settled to be above {baseline}."
-        for baseline, targets in sorted(unsettled.items())
-    ]
-    return Section("Summary", [Bullets(items, "summary") if items else "No two methods have results to compare yet."])
-
-
-def _count_note(content: ComparisonContent, models: int) -> str:
-    requested = len(content.results.spec.train_seeds)
-    return "" if models == requested else f" (over the {models} of {requested} models that both methods have)"
 
 
 def accuracy(content: ComparisonContent) -> Section:
@@ -160,12 +136,10 @@ def _accuracy_cell(content: ComparisonContent, method: str, target: str) -> str 
 
 
 def _metric_cell(content: ComparisonContent, name: str, method: str, target: str) -> str | Cell:
-    try:
-        estimate = content.estimates[method, target].for_column(name)
-    except (KeyError, InputError):  # no rows, or a chip without a finite value
+    estimate = content.estimates.get((method, target))
+    if estimate is None or (cell := metric_text(estimate, name)) == MISSING:
         return MISSING
-    mean, low, high = (format_significant(value, 4) for value in (estimate.mean, *estimate.ci))
-    return Cell(f"{mean}\n{'' if low == MISSING else f'[{low}, {high}]'}", value=estimate.mean)
+    return Cell(cell, value=estimate.for_column(name).mean)
 
 
 def landscape(content: ComparisonContent) -> Section | None:
@@ -224,9 +198,14 @@ def compensation(content: ComparisonContent) -> Section | None:
 
 def devices(content: ComparisonContent) -> Section | None:
     """Describe the devices; those that only add a compensation are left out."""
-    targets = [t for t in content.targets.values() if isinstance(t, CrossbarTarget) and t.corrects is None]
+    groups = [[t] for t in content.targets.values() if isinstance(t, CrossbarTarget) and t.corrects is None]
     results = content.results
-    return device_section.device_section(targets, results.coverage, partial(device_section.widest_ranges, results))
+    return device_section.device_section(groups, results.coverage, partial(device_section.widest_ranges, results))
+
+
+def noises(content: ComparisonContent) -> Section | None:
+    """Describe the targets that are no devices."""
+    return noise_section(content.targets.values())
 
 
 def reproduction(content: ComparisonContent) -> Section:

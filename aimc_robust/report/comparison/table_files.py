@@ -12,10 +12,12 @@ from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import SurfacesByMethod
-from aimc_robust.report.comparison.rankings import Ranking
-from aimc_robust.report.formatting import MISSING, format_deviations, latex_table, latex_value
+from aimc_robust.report.comparison.rankings import Ranking, Status
+from aimc_robust.report.formatting import MISSING, escape_latex, format_deviations, latex_table, latex_value
 from aimc_robust.report.markdown_page import markdown_table
+from aimc_robust.statistics.paired_difference import comparison_table
 
+ARROWS: dict[Status, str] = {"above": " ↑", "below": " ↓"}
 FileFunctions = dict[str, Callable[[], str]]
 """Path relative to the results folder -> its content."""
 
@@ -28,6 +30,11 @@ def accuracy_files(content: ComparisonContent) -> FileFunctions:
         "tables/accuracy.md": lambda: _accuracy_markdown(content),
         "tables/accuracy.tex": lambda: _accuracy_latex(content),
     }
+
+
+def difference_files(content: ComparisonContent) -> FileFunctions:
+    """Return every comparison of the page as a file; p values are corrected over its rows."""
+    return {"tables/differences.csv": lambda: csv_text(comparison_table(content.comparisons))}
 
 
 def landscape_files(name: str, landscape: Landscape, surfaces: SurfacesByMethod) -> FileFunctions:
@@ -56,14 +63,15 @@ def _wide_table(content: ComparisonContent) -> pd.DataFrame:
 
 
 def _accuracy_markdown(content: ComparisonContent) -> str:
-    """Cells `mean ± sd_noise ± sd_seed`, the best of each column in bold."""
+    """Cells `mean ± sd_noise ± sd_seed`, the best of each column in bold, settled ones with an arrow."""
 
     def cell(ranking: Ranking) -> str:
         mean = f"**{ranking.estimate.mean:.2f}**" if ranking.is_best else f"{ranking.estimate.mean:.2f}"
-        return mean + format_deviations(ranking.estimate.sd_noise, ranking.estimate.sd_seed)
+        deviations = format_deviations(ranking.estimate.sd_noise, ranking.estimate.sd_seed, every=True)
+        return mean + deviations + ARROWS.get(ranking.status, "")
 
     rows = [[("method", method), *cells.items()] for method, cells in _cells(content, cell, MISSING).items()]
-    return markdown_table(rows) + "\n"
+    return f"{markdown_table(rows)}\n\n{_caption(content)}\n"
 
 
 def _accuracy_latex(content: ComparisonContent) -> str:
@@ -71,10 +79,20 @@ def _accuracy_latex(content: ComparisonContent) -> str:
 
     def cell(ranking: Ranking) -> str:
         estimate = ranking.estimate
-        return latex_value(estimate.mean, estimate.sd_noise, estimate.sd_seed, bold=ranking.is_best)
+        value = latex_value(estimate.mean, estimate.sd_noise, estimate.sd_seed, bold=ranking.is_best, every=True)
+        return f"{value} {escape_latex(ARROWS.get(ranking.status, ''))}".rstrip()
 
     rows = [(method, list(cells.values())) for method, cells in _cells(content, cell, "--").items()]
-    return latex_table(["method", *content.rankings], rows)
+    return f"% {_caption(content)}\n{latex_table(['method', *content.rankings], rows)}"
+
+
+def _caption(content: ComparisonContent) -> str:
+    """What the cells of both tables are."""
+    arrows = f" ↑, ↓: settled to be above, below the baseline ({', '.join(content.baselines)})."
+    return (
+        f"Accuracy [%]: mean ± sd_noise (over chips) ± sd_seed (over trained models); {MISSING}: no repetitions. Bold: "
+        f"highest mean.{arrows if content.baselines else ''}"
+    )
 
 
 def _cells(content: ComparisonContent, cell: Callable[[Ranking], str], missing: str) -> dict[str, dict[str, str]]:

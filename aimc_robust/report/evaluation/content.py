@@ -39,9 +39,10 @@ class EvaluationContent:
     missing: int
 
     @property
-    def devices(self) -> list[CrossbarTarget]:
-        """One crossbar target per device."""
-        return [first for first, *_ in self.families if isinstance(first, CrossbarTarget)]
+    def devices(self) -> list[list[CrossbarTarget]]:
+        """The crossbar targets of each device, by time."""
+        groups = [[target for target in family if isinstance(target, CrossbarTarget)] for family in self.families]
+        return [group for group in groups if group]
 
     @property
     def replicated(self) -> bool:

@@ -15,6 +15,14 @@ from aimc_robust.report.evaluation.content import EvaluationContent, Rows
 from aimc_robust.report.formatting import MISSING, format_interval, format_number
 from aimc_robust.report.page_model import Figure, Grid, Prose, Section, Table
 
+Key = tuple[str, int, str]
+"""(model, train_seed, target)"""
+VERDICTS = (
+    "**holds**: the prediction lies within the Monte Carlo interval, widened by its own uncertainty, or within 10 % of "
+    "the rise of the loss. **breaks**: it does not, so the predicted loss is wrong there. **undecided**: it does, but "
+    "the chips are too few to detect a difference of half the rise."
+)
+
 
 def attribution(content: EvaluationContent) -> Section | None:
     """Show which error sources and layers cost the accuracy."""
@@ -32,12 +40,18 @@ def _groups(content: EvaluationContent, explanation: str) -> Iterator[tuple[str,
 def _attribution(model: str, target: str, frame: pd.DataFrame) -> Section:
     whole = frame.iloc[0]
     sources, layers = (frame[frame["kind"] == kind] for kind in ("source", "layer"))
-    text = f"Accuracy {whole['exact']:.2f} % without errors, {whole['whole']:.2f} % with all errors."
+    chips = int(whole["chips"])
+    text = f"On {chips} chips: accuracy {whole['exact']:.2f} % without errors, {whole['whole']:.2f} % with all errors."
     for what, rows, describe in (
         ("error sources", sources, lambda name: f"**{name}** ({SOURCES[name]})"),
         ("layers", layers, lambda name: f"`{name}`"),
     ):
-        for row in rows[:1].to_dict("records"):  # the largest cost is the first
+        costly = rows[
+            rows["cost_alone_low"].astype(float).fillna(rows["cost_alone"]) > 0
+        ]  # no interval: nothing is random
+        if len(rows) and costly.empty:
+            text += f" No {what.removesuffix('s')} alone costs accuracy beyond chance."
+        for row in costly[:1].to_dict("records"):  # the largest cost is the first
             text += f" Largest contributor among the {what}: {describe(row['name'])}, "
             text += f"which alone costs {format_number(row['cost_alone'])} points."
     figure = Figure(
@@ -56,7 +70,7 @@ def _attribution(model: str, target: str, frame: pd.DataFrame) -> Section:
         for row in [*sources.to_dict("records"), *layers.to_dict("records")]
     ]
     note = (
-        f"Every row uses the same {int(whole['chips'])} chips. An error source alone: all other sources are off. A "
+        f"Every row uses the same {chips} chips. An error source alone: all other sources are off. A "
         "layer alone: it is programmed with all errors, the other layers are exact. 95 % intervals over chips; none "
         "where nothing random acts."
     )
@@ -81,11 +95,21 @@ def prediction(content: EvaluationContent) -> Section | None:
         f"serves all devices and times{cost}. Read noise and converters are not included; the last column names what "
         "is left out."
     )
-    table = Table("Loss prediction", [_prediction_row(row, content) for row in predictions], heads=2)
+    checked = content.results.explanation("validity").to_dict("records")
+    verdicts = {_key(row): row["verdict"] for row in checked if row["scale"] == 1}
+    if verdicts:
+        note += " **verdict**: on the device's own errors at its last time, see below."
+    table = Table("Loss prediction", [_prediction_row(row, content, verdicts) for row in predictions], heads=2)
     return Section("Loss prediction without Monte Carlo", [Prose(note), table, _validity(content, predictions)])
 
 
-def _prediction_row(row: Mapping[str, Any], content: EvaluationContent) -> list[tuple[str, str]]:
+def _key(row: Mapping[str, Any]) -> Key:
+    return row["model"], row["train_seed"], row["target"]
+
+
+def _prediction_row(
+    row: Mapping[str, Any], content: EvaluationContent, verdicts: Mapping[Key, str]
+) -> list[tuple[str, str]]:
     error, simulated = row["curvature_se"], MISSING
     estimate = content.estimates.get((row["model"], row["target"]))
     if estimate is not None:  # the chips of the same model
@@ -101,6 +125,7 @@ def _prediction_row(row: Mapping[str, Any], content: EvaluationContent) -> list[
         ("curvature", f"{format_number(row['curvature'], 4)}\n{curvature}"),
         ("predicted loss", f"**{format_number(row['predicted'], 4)}**"),
         ("Monte Carlo", simulated),
+        *([("verdict", verdicts.get(_key(row), MISSING))] if verdicts else []),
         ("left out", row["left_out"] or "nothing"),
     ]
 
@@ -108,9 +133,7 @@ def _prediction_row(row: Mapping[str, Any], content: EvaluationContent) -> list[
 def _validity(content: EvaluationContent, predictions: Rows) -> Section | None:
     note = (
         "The standard deviations of each device's errors are multiplied by a factor, on the same images. Mean shifts, "
-        "random drift exponents, clipping and stuck cells are not scaled. holds: the prediction lies within the Monte "
-        "Carlo interval, widened by its own uncertainty, or within 10 % of the rise of the loss. undecided: too few "
-        "chips to detect a difference of half the rise."
+        f"random drift exponents, clipping and stuck cells are not scaled. {VERDICTS}"
     )
     left_out = {(row["model"], row["target"]): row["left_out"] for row in predictions}
     panels = []

@@ -17,6 +17,7 @@ SECTIONS: list[Callable[[EvaluationContent], Section | None]] = [
     explanation_sections.attribution,
     explanation_sections.prediction,
     sections.devices,
+    sections.noises,
     sections.reproduction,
 ]
 

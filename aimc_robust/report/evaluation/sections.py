@@ -16,11 +16,12 @@ from aimc_robust.report.evaluation.content import EvaluationContent
 from aimc_robust.report.formatting import (
     MISSING,
     chips_text,
+    difference_cells,
     format_interval,
     format_number,
-    format_p_value,
-    format_significant,
+    metric_text,
 )
+from aimc_robust.report.noise_section import noise_section
 from aimc_robust.report.page_model import Block, Bullets, Figure, Grid, Prose, Section, Table, codes
 from aimc_robust.targets.target import DeployableTarget
 
@@ -127,7 +128,8 @@ def _accuracy_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tu
     if _is_skewed(row):
         skewed = f"skewed {format_interval(row['skewed_low'], row['skewed_high'], 2)}"
     several = {"model": row["model"]} if len(spec.labels) > 1 else {}
-    without_noise = content.estimates[row["model"], row["target"]].components.seed_text
+    estimate = content.estimates[row["model"], row["target"]]
+    without_noise = estimate.components.seed_text
     seeds = {"sd_seed\nwithout noise": f"{format_number(row['sd_seed'])}\n{without_noise}"}
     share = {}
     if spec.threshold is not None:
@@ -142,7 +144,7 @@ def _accuracy_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tu
         ("worst chip", format_number(row["worst"]) + (f"\nno. {row['worst_chip']}" if row["chips"] > 1 else "")),
         *share.items(),
         ("loss", format_number(row["loss"], 3)),
-        *((name, format_significant(row[name], 4)) for name in content.metrics),
+        *((f"{name}\n95 % interval", metric_text(estimate, name)) for name in content.metrics),
         ("chips", chips_text(row, spec.precision)),
     ]
 
@@ -158,11 +160,7 @@ def differences(content: EvaluationContent) -> Section | None:
         [
             ("first", condition(row, "first")),
             ("second", condition(row, "second")),
-            ("first − second [points]\n95 % interval", f"{format_number(row['difference'])}\n{_ci(row)}"),
-            ("over", f"{row['covers']}\n{row['pairs']} in all"),
-            ("p", format_p_value(row["p"])),
-            ("p, corrected", format_p_value(row["p_holm"])),
-            ("settled", "yes" if row["settled"] else "no" if row["pairs"] else "unpaired"),
+            *difference_cells(row, "first − second"),
         ]
         for row in paired_differences(content.results.spec, content.estimates).to_dict("records")
     ]
@@ -175,6 +173,11 @@ def differences(content: EvaluationContent) -> Section | None:
 def devices(content: EvaluationContent) -> Section | None:
     """Describe the devices."""
     return device_section.device_section(content.devices, content.results.coverage)
+
+
+def noises(content: EvaluationContent) -> Section | None:
+    """Describe the targets that are no devices."""
+    return noise_section(content.targets)
 
 
 def reproduction(content: EvaluationContent) -> Section:

@@ -12,25 +12,22 @@ import tomli_w
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from aimc_robust.experiments.recommend.run import Recommendation
-from aimc_robust.io.atomic import atomic_write
 from aimc_robust.report.formatting import format_interval, format_number, format_p_value, format_significant
-from aimc_robust.report.page_files import page_files
+from aimc_robust.report.page_files import page_files, write_files
 from aimc_robust.report.page_model import Block, Bullets, Code, Figure, Page, Prose, Section, Table
 from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure, wrap_name
 from aimc_robust.report.terms import SETTLED, SINGLE
 
 
 def write_recommendation(recommendation: Recommendation) -> Path:
-    """Write advice.html and advice.md into the folder of a recommendation; return the path of advice.html."""
+    """Write advice.html, advice.md and figures into the folder of a recommendation; return advice.html's path."""
     page = Page(
         f"Training method for {recommendation.target}",
         "recommendation",
         _intro(recommendation),
         [make(recommendation) for make in SECTIONS],
     )
-    files = page_files(page, "advice")
-    for name in ("advice.md", "advice.html"):
-        atomic_write(recommendation.folder / name, files[name])
+    write_files(recommendation.folder, page_files(page, "advice"))
     return recommendation.folder / "advice.html"
 
 

@@ -83,12 +83,12 @@ def test_a_metric_is_shown_where_it_was_measured(change_question):
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(row | {"top5": 97.5}) + "\n" for row in rows))
     page = write_report(folder).read_text()
-    assert page.count("97.5 <small>") == 0  # one of the two models has no value
+    assert page.count("97.50 <small>") == 0  # one of the two models has no value
     path = folder / "runs" / "sgd-seed1" / "evaluations.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(row | {"top5": 97.5}) + "\n" for row in rows))
     page = write_report(folder).read_text()
-    assert page.count(">97.5 <small>[97.5, 97.5]</small>") == 3  # sgd on each of the targets
+    assert page.count(">97.50 <small>[97.50, 97.50]</small>") == 3  # sgd on each of the targets
 
 
 def test_accuracy_on_training_images_is_named_so_and_no_error_of_test_images(change_question):

@@ -108,6 +108,6 @@ def test_every_report_has_the_costs_of_its_trainings(finished_comparison, tmp_pa
     found = gather(ComparisonResults.open(finished_comparison)).costs
     assert found["m-rwp"].time == pytest.approx(medians["m-rwp"] / medians["sgd"])
     assert (found["m-rwp"].passes, found["sgd"].passes) == (2, 1)
-    text = f"2 × 2 passes per update | {found['m-rwp'].time:.3g} × {medians['m-rwp']:.3g} s |"
+    text = f"2 ×<br>2 passes per update | {found['m-rwp'].time:.3g} ×<br>{medians['m-rwp']:.3g} s |"
     assert text in (finished_comparison / "report.md").read_text()
     assert "2 × <small>2 passes per update</small>" in (finished_comparison / "report.html").read_text()

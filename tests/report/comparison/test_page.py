@@ -153,7 +153,7 @@ def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(finished_
                 assert ("best" in cell) == (best[target] == method)
                 mean = f"**{row['mean']:.2f}** best" if best[target] == method else f"{row['mean']:.2f}"
                 mean += "".join(f" {tag}" for tag in ("above", "below") if tag in cell)
-                assert f"| {mean} {interval} sd {noise} · {row['sd_seed']:.2f} |" in markdown
+                assert f"| {mean}<br>{interval}<br>sd {noise} · {row['sd_seed']:.2f} |" in markdown
 
 
 def test_sampling_error_is_binomial(folder):
@@ -235,7 +235,7 @@ def test_many_targets_are_laid_out_at_most_six_side_by_side(write_quick_spec, ru
 def test_a_half_evaluated_model_is_unfinished(folder):
     path = folder / "runs" / "sgd-seed1" / "evaluations.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
-    assert "Unfinished: 1 of 4 models" in Page(write_report(folder).read_text()).text
+    assert "Unfinished: 1 of 4 models has no complete result" in Page(write_report(folder).read_text()).text
 
 
 def test_an_unfinished_comparison_has_a_report_that_says_so(folder):
@@ -248,7 +248,10 @@ def test_an_unfinished_comparison_has_a_report_that_says_so(folder):
 
 def test_a_comparison_without_any_row_has_a_report(folder):
     shutil.rmtree(folder / "runs")
-    assert "Unfinished: 4 of 4 models" in Page(write_report(folder).read_text()).text
+    text = Page(write_report(folder).read_text()).text
+    assert "Unfinished: 4 of 4 models have no complete result" in text
+    assert "the baseline ()" not in text
+    assert "settled" not in text
 
 
 def test_failures_are_listed_with_their_reason_and_text_is_escaped(folder):

@@ -34,12 +34,12 @@ def test_markdown_and_latex_hold_mean_and_both_deviations_with_the_best_in_bold(
     for target, rankings in content.rankings.items():
         for s in rankings.values():
             e, best = s.estimate, s.is_best
-            sds = [e.sd_seed] if target == "digital" else [e.sd_noise, e.sd_seed]
-            spread = "".join(f" ± {sd:.2f}" for sd in sds)
+            noise = "–" if target == "digital" else f"{e.sd_noise:.2f}"
+            spread = f" ± {noise} ± {e.sd_seed:.2f}"
             mean = f"**{e.mean:.2f}**" if best else f"{e.mean:.2f}"
             assert f"| {mean}{spread} |" in markdown
             mean = rf"\mathbf{{{e.mean:.2f}}}" if best else f"{e.mean:.2f}"
-            assert f"${mean}{spread}$".replace("±", r"\pm") in latex
+            assert f"${mean}{spread}$".replace("±", r"\pm").replace("–", r"\mbox{--}") in latex
     assert latex.count(r"\mathbf") == markdown.count("**") / 2 == len(content.targets)
 
 
@@ -51,6 +51,13 @@ def test_latex_writes_out_its_special_signs():
 
 def test_a_bar_in_a_title_does_not_end_a_cell_of_markdown():
     assert markdown_table([[("a|b", "c")]]) == "| a\\|b |\n| --- |\n| c |"
+
+
+def test_the_lines_of_a_cell_stay_apart():
+    assert markdown_table([[("time\nper epoch", "1.72 ×\n0.087 s\n")]]).splitlines()[::2] == [
+        "| time<br>per epoch |",
+        "| 1.72 ×<br>0.087 s |",
+    ]
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
@@ -85,7 +92,7 @@ def test_figures_are_files_too_the_very_drawings_of_the_page(finished_comparison
 def test_all_files_are_the_same_bytes_for_the_same_rows(comparison_with_paper, tmp_path):
     folder = Path(shutil.copytree(comparison_with_paper, tmp_path / "copy"))
     made = [path for kind in ("tables/*", "figures/*", "report.*", "*.csv") for path in folder.glob(kind)]
-    assert len(made) == 6 + 8 + 2 + 2
+    assert len(made) == 7 + 8 + 2 + 2
     before = {path: path.read_bytes() for path in made}
     for path in made:
         path.unlink()

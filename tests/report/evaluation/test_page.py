@@ -72,8 +72,8 @@ class Page(HTMLParser):
 
 
 def markdown_tables(text):
-    """Rows of cells of each table, without the line under the heads."""
-    blocks = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    """Rows of cells of each table, without the line under the heads; lines of a cell as the words of the page."""
+    blocks = re.findall(r"(?:^\|.*\n)+", text.replace("<br>", " "), flags=re.MULTILINE)
     rows = [[[c.strip() for c in line.strip().strip("|").split("|")] for line in b.splitlines()] for b in blocks]
     return [[table[0], *table[2:]] for table in rows]
 
@@ -128,11 +128,16 @@ def beyond_noise(variance):
 
 
 def test_every_accuracy_of_the_page_is_the_summary(folder, page, markdown):
-    expected, short = [], []
+    expected, short, estimates = [], [], EvaluationResults.open(folder).estimates()
     for r in frame(folder, "summary").to_dict("records"):
         chips = f"{r['models']} x {r['chips']}" if r["models"] > 1 else str(r["chips"])
         share = joined(f"{r['yield']:.0f} %", bounds(r["yield_low"], r["yield_high"], 0) or "–")
-        interval, last = bounds(r["ci_low"], r["ci_high"]), [number(r["loss"], 3), f"{r['top5']:.4g}"]
+        interval, last = bounds(r["ci_low"], r["ci_high"]), [number(r["loss"], 3)]
+        top5 = estimates[r["model"], r["target"]].for_column("top5")
+        assert top5.mean == pytest.approx(r["top5"])
+        last.append(
+            joined(f"{top5.mean:#.4g}", "" if math.isnan(top5.ci[0]) else "[{:#.4g}, {:#.4g}]".format(*top5.ci))
+        )
         worst = joined(number(r["worst"]), f"no. {r['worst_chip']}" if r["chips"] > 1 else "")
         seeds = f"{number(r['sd_seed'])} {beyond_noise(r['var_seed'])}"
         names, low = [r["model"], r["target"]], number(r["quantile_05"])
@@ -172,12 +177,14 @@ def test_every_cost_of_the_page_is_the_attribution(folder, page, markdown):
         assert table[1:] == short[1:] == [head + cost for head, cost in zip(heads, costs, strict=True)], key
         first = group.iloc[0]
         facts = f"{first['exact']:.2f} % without errors, {first['whole']:.2f} % with all errors."
+
         assert f"{key[0]} on {key[1]}" in page.text
         assert facts in page.text
 
 
 def test_every_prediction_of_the_page_stands_beside_the_chips_of_its_model(folder, page, markdown):
-    rows, chips = frame(folder, "prediction"), frame(folder, "evaluations")
+    rows, chips, checks = (frame(folder, name) for name in ("prediction", "evaluations", "validity"))
+    own = checks[checks["scale"] == 1].set_index(["model", "train_seed", "target"])["verdict"]
     expected = []
     for r in rows.to_dict("records"):
         mine = chips[
@@ -187,10 +194,23 @@ def test_every_prediction_of_the_page_stands_beside_the_chips_of_its_model(folde
         names, left_out = [r["model"], r["target"]], r["left_out"] if isinstance(r["left_out"], str) else "nothing"
         clean, mean, predicted = (f"{r[key]:.4f}" for key in ("clean_loss", "mean_weight_loss", "predicted"))
         curvature = f"{r['curvature']:.4f} ± {r['curvature_se']:.4f}"
-        expected.append([*names, clean, mean, curvature, predicted, f"{simulated} 4 chips", left_out])
+        expected.append([*names, clean, mean, curvature, predicted, f"{simulated} 4 chips"])
+        expected[-1] += [own.get((r["model"], r["train_seed"], r["target"]), "–"), left_out]
     assert page.tables[6][1:] == expected
     assert [[cell.strip("*") for cell in row] for row in markdown[6][1:]] == expected
     assert len(expected) == 8
+    assert [row[-2] == "–" for row in expected].count(False) == len(own) > 0
+    assert "**breaks**: it does not" in (folder / "report.md").read_text()
+
+
+def test_every_figure_and_its_caption_is_in_the_markdown(folder, page):
+    text = (folder / "report.md").read_text()
+    named = re.findall(r"^Figure `(figures/.+)`: .+", text, flags=re.MULTILINE)
+    assert len(named) == len(page.pictures)
+    assert sorted(named) == sorted(f"figures/{path.name}" for path in (folder / "figures").glob("*.svg"))
+    checks = frame(folder, "validity")
+    for row in checks[checks["scale"] != 1].itertuples():
+        assert re.search(rf"^Figure .*\*\*{row.model} on {row.target}\*\*.* {row.scale:g} × {row.verdict}", text, re.M)
 
 
 def test_the_findings_name_the_loss_to_digital_weights_on_the_same_chips(folder, page):
@@ -321,7 +341,10 @@ def test_an_attribution_that_was_asked_for_again_shows_its_last_answer(small):
 def test_the_content_is_read_from_an_open_folder_alone(folder):
     content = gather(EvaluationResults.open(folder))
     assert content.missing == 0
-    assert [target.name for target in content.devices] == ["rram-milo2021", "wan"]
+    assert [[target.name for target in group] for group in content.devices] == [
+        ["rram-milo2021"],
+        ["wan", "wan-1d"],
+    ]
     assert content.row("near", "wan")["models"] == 2
     assert content.row("near", "sonos") is None
 

@@ -1,0 +1,109 @@
+"""Sections of a comparison's page on differences from the baseline: the summary, and every difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from aimc_robust.report.comparison import table_files, text
+from aimc_robust.report.comparison.content import ComparisonContent
+from aimc_robust.report.comparison.rankings import BaselineComparison, baseline_pairs
+from aimc_robust.report.formatting import difference_cells
+from aimc_robust.report.page_model import Bullets, Files, Prose, Row, Section, Table, codes
+from aimc_robust.statistics.paired_difference import comparison_table
+
+FEW_SEEDS = 4  # trained models with which only large, very even differences are settled
+MANY_ROWS = 24
+
+
+def summary(content: ComparisonContent) -> Section:
+    """Say which method is better than the baseline, which has the highest mean, and what is settled below."""
+    comparisons = content.baseline_comparisons
+    items = [item for c in comparisons if (item := _settled_above(content, c))]
+    for baseline in content.baselines:
+        items += _overview(content, [c for c in comparisons if c.baseline == baseline])
+    seeds = len(content.results.spec.train_seeds)
+    if 1 < seeds <= FEW_SEEDS and not all(c.settled for c in comparisons):
+        items.append(
+            f"With {seeds} trained models per method only large differences that are nearly the same for every seed "
+            "are settled; five or more are advisable (docs/statistics.md)."
+        )
+    return Section("Summary", [Bullets(items, "summary") if items else "No two methods have results to compare yet."])
+
+
+def _settled_above(content: ComparisonContent, c: BaselineComparison) -> str | None:
+    if not c.settled or c.comparison is None or (difference := c.comparison.difference) is None:
+        return None
+    requested = len(content.results.spec.train_seeds)
+    few = f" (over the {difference.seeds} of {requested} models that both methods have)"
+    return (
+        f"`{c.target}`: **{c.best}** reaches {c.means[c.best]:.2f} %, {c.baseline} {c.means[c.baseline]:.2f} %. "
+        f"Difference on the same chips: {text.format_difference(difference)}"
+        f"{'' if difference.seeds == requested else few}."
+        + ("" if c.best == c.highest else f" {c.highest} has {c.means[c.highest]:.2f} %, not settled.")
+    )
+
+
+def _overview(content: ComparisonContent, comparisons: Sequence[BaselineComparison]) -> list[str]:
+    """Sentences on all targets of one baseline."""
+    targets, baseline = [c.target for c in comparisons], comparisons[0].baseline
+    highest = _by_method((c.highest, c.target) for c in comparisons)
+    below = _by_method(
+        (label, c.target)
+        for c in comparisons
+        for label in c.means
+        if content.rankings[c.target][label].status == "below"
+    )
+    counted = [
+        f"{label}{' has the highest mean' if i == 0 else ''} {_where(found, targets)}"
+        for i, (label, found) in enumerate(sorted(highest.items(), key=lambda pair: -len(pair[1])))
+    ]
+    unsettled = [c.target for c in comparisons if not c.settled]
+    places = "any target" if len(unsettled) == len(targets) else codes(unsettled)
+    no_method = f"Not settled: no method is settled to be above {baseline} on {places}."
+    losers = "; ".join(f"{label} {_where(found, targets)}" for label, found in below.items())
+    return [
+        f"{'; '.join(counted)}.",
+        *([no_method] if unsettled else []),
+        *([f"Settled below {baseline}: {losers}."] if below else []),
+    ]
+
+
+def _by_method(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for label, target in pairs:
+        found.setdefault(label, []).append(target)
+    return found
+
+
+def _where(found: Sequence[str], targets: Sequence[str]) -> str:
+    """Name targets, or count them where they are most of many."""
+    if len(found) == len(targets) > 1:
+        return f"on all {len(targets)} targets"
+    most = len(found) > max(3, len(targets) / 2)
+    return f"on {len(found)} of {len(targets)} targets" if most else f"on {codes(found)}"
+
+
+def differences(content: ComparisonContent) -> Section | None:
+    """Show every difference from the baseline, with its p values."""
+    spec = content.results.spec
+    pairs = baseline_pairs(spec, content.estimates, content.targets)
+    records = comparison_table({pair: content.comparisons[pair] for pair in pairs}).to_dict("records")
+    several = len(content.baselines) > 1
+    rows: list[Row] = [
+        [
+            ("method", row["first_model"]),
+            ("target", row["first_target"]),
+            *([("baseline", row["second_model"])] if several else []),
+            *difference_cells(row, "method − baseline" if several else f"method − {row['second_model']}"),
+        ]
+        for row in records
+    ]
+    if not rows:
+        return None
+    note = (
+        "Both sides of a difference use the same training seeds, chips and images, so common variation cancels. **p**: "
+        "two-sided test of the paired differences. **p, corrected**: by Holm's method for all comparisons of the page, "
+        "which are in `tables/differences.csv`. **settled**: see [Terms](#terms)."
+    )
+    title, files = "Differences from the baseline", Files(table_files.difference_files(content))
+    return Section(title, [Table(title, rows, heads=2), Prose(note), files], folded=len(rows) > MANY_ROWS)
