@@ -137,7 +137,7 @@ def _read_index(index: Path) -> dict[str, str]:
             if Path(shard).name != shard:
                 raise ValueError(f"{shard!r} is not the name of a file in its folder")
         if not listed:
-            raise ValueError("it lists no weights")
+            raise ValueError("weight_map is empty")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{index} cannot be read as an index of shards, JSON with the file of each name in weight_map: {error}."
