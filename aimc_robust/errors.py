@@ -137,6 +137,8 @@ def exits_as_errors() -> Iterator[None]:
         frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
         files = [code.co_filename for code, _ in frames]
         own = [i for i, file in enumerate(files) if not file.startswith(libraries) and "site-packages" not in file]
+        if not own and isinstance(error.__context__, BrokenPipeError):
+            raise  # rich leaves if nobody reads its output any more
         function, line = frames[own[-1] if own else -1]
         raise InputError(
             f"{function.co_qualname} ({function.co_filename}, line {line}) raised {type(error).__name__}({error}), "

@@ -98,6 +98,31 @@ def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(wr
     assert (tmp_path / "results" / "tiny" / "report.html").is_file()
 
 
+@pytest.mark.parametrize("command", ["devices", "schema", "plan", "compare"])
+def test_a_command_whose_output_nobody_reads_ends_silently(command, write_quick_spec, tmp_path):
+    arguments = {"plan": [write_quick_spec()], "compare": [write_quick_spec()]}.get(command, [])
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = [sys.executable, "-m", "aimc_robust", command, *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(process, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, env=environment, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_broken_pipe_of_other_code_is_told():
+    code = """
+import sys
+from unittest.mock import patch
+from aimc_robust.cli.app import main
+sys.argv = ["aimc-robust", "devices"]
+with patch("aimc_robust.cli.views.devices.show_library", side_effect=BrokenPipeError(32, "Broken pipe")):
+    main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Broken pipe" in done.stderr) == (2, True)
+
+
 NETWORK = 'name = "small-cnn"\noptions = { channels = 4, stages = 2 }'
 USER_FUNCTIONS_THAT_LEAVE = {
     "network": ("leaves", (NETWORK, 'name = "user_models:leaves"')),
