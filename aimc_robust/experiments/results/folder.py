@@ -17,7 +17,6 @@ from aimc_robust.experiments.results.files import (
     COVERAGE,
     ENVIRONMENT,
     EVALUATIONS,
-    JSON_FILES,
     QUESTION,
     RANGES,
     read_file,
@@ -68,7 +67,7 @@ class ResultsFolder(ABC, Generic[Spec]):
         stored = cls._stored_spec(folder)
         if stored is None:
             raise InputError(
-                f"{folder} holds no {cls.kind} (no {QUESTION}); `{cls.command}` writes it, or give another."
+                f"{folder} holds no {cls.kind} (no {QUESTION}); `{cls.command}` writes it, or give another folder."
             )
         return cls(folder, stored)
 
@@ -89,12 +88,15 @@ class ResultsFolder(ABC, Generic[Spec]):
         kind = stored.get("kind")
         if kind != cls.kind:
             raise ResultsError(
-                f"{folder} holds results of another kind ({kind}), not of `{cls.command}`; give another."
+                f"{folder} holds results of another kind ({kind}), not of `{cls.command}`; give another folder."
             )
         try:
             return cls.parse_spec(stored)
         except AimcError as error:
-            raise damaged(path, str(error), JSON_FILES[QUESTION][1]) from None
+            raise ResultsError(
+                f"{path} does not fit this installation ({str(error).rstrip('.')}); another version or an extended one "
+                "wrote it, or it is damaged. Use that one, or restore the file."
+            ) from None
 
     def check(self) -> None:
         """Raise ResultsError unless the folder is new or holds results of the same spec."""
