@@ -1,4 +1,4 @@
-"""`plan` lists what is done and what is left, and `merge` joins; both from the command line."""
+"""`plan` lists what is done and what is left, `merge` joins, `report` counts what is missing; from the command line."""
 
 import shutil
 from dataclasses import replace
@@ -118,6 +118,16 @@ def test_merge_joins_writes_the_report_and_says_what_there_is(finished_compariso
     assert "4 of 4 models trained; 28 evaluation rows." in merged.output
     assert (tmp_path / "all" / "report.html").exists()
     assert (tmp_path / "all" / "evaluations.csv").read_bytes() == (finished_comparison / "evaluations.csv").read_bytes()
+
+
+def test_report_says_how_many_models_have_no_result(comparison_copy):
+    assert "note" not in invoke("report", comparison_copy).output
+    (comparison_copy / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
+    path = comparison_copy / "runs" / "sgd-seed1" / "evaluations.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    done = invoke("report", comparison_copy)
+    assert done.exit_code == 0
+    assert "note: 2 of 4 models without all their results" in done.stderr
 
 
 def test_merge_of_other_questions_ends_with_one_sentence(write_spec, tmp_path):
