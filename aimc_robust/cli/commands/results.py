@@ -23,7 +23,7 @@ def report(
         unfinished = sum(not results.is_evaluated(trial) for trial in results.trials)
         if unfinished:
             models = f"{unfinished} of {len(results.trials)} models"
-            typer.echo(f"note: {models} without all their results; `compare` goes on with them.", err=True)
+            typer.echo(f"note: {models} without all their results; `compare` continues them.", err=True)
 
 
 def merge(
