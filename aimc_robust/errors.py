@@ -74,10 +74,16 @@ def join_names(names: Sequence[str], *, limit: int = 4) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def unknown_name(kind: str, name: object, known: Iterable[str], *, advice: str = "") -> UnknownNameError:
-    """Return the exception for a `kind` of name that is not known; the message suggests the nearest known name."""
+def unknown_name(
+    kind: str, name: object, known: Iterable[str], *, advice: str = "", within: Sequence[str] = ()
+) -> UnknownNameError:
+    """Return the exception for a `kind` of name that is not known; the message suggests the nearest known name.
+
+    Names of the same spelling `within` something, such as training.epochs, are suggested first.
+    """
     known = sorted(known)
-    parts = [f"unknown {kind} {short_repr(name)}:", nearest_name(name, known), f"Known: {', '.join(known)}.", advice]
+    nearest = f"did you mean {' or '.join(map(repr, within))}?" if within else nearest_name(name, known)
+    parts = [f"unknown {kind} {short_repr(name)}:", nearest, f"Known: {', '.join(known)}.", advice]
     return UnknownNameError(" ".join(filter(None, parts)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pydantic
 
@@ -28,6 +28,8 @@ class ExperimentSpec(StrictModel):
         metrics: Further metrics of each row: names of `metrics.METRICS`, or `package.module:function`.
         code_digests: Digests of the code of the user's own metrics, recorded with results.
     """
+
+    stored_keys: ClassVar[frozenset[str]] = frozenset({"kind", "code_digests", "overrides"})
 
     kind: str
     chip_seed: int = 0
