@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from aimc_robust.cli.app import app
@@ -13,6 +14,7 @@ from aimc_robust.experiments.planning import cost_model
 from aimc_robust.experiments.planning.plan import Plan
 from aimc_robust.experiments.planning.remaining import RemainingWork, Speeds, State
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.files import LOCK
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.loading import load_spec
 
@@ -40,8 +42,8 @@ def planned(write_spec):
 
 def test_models_of_a_method_that_stand_alike_share_a_row(planned):
     assert rows(planned) == [
-        ("sgd", "1", "2 of 3 epochs", "3", "10 min"),
         ("sgd", "0", "done", "", ""),
+        ("sgd", "1", "2 of 3 epochs", "3", "10 min"),
         ("m-rwp", "0 1", "to do, 3 epochs", "6", "2 x 2 h 00 min"),
     ]
 
@@ -87,6 +89,8 @@ def test_plan_tells_states_and_costs_and_writes_nothing(write_spec, tmp_path, mo
     path = write_spec()
     store = ComparisonResults(tmp_path / "out", load_spec(path))
     store.record_failure(Trial("m-rwp", 1), "not finite at update 7")
+    with FileLock(store.folder / LOCK):
+        pass  # what is left of it is no lock
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(cost_model, "ENOUGH_S", 0.0)
     folders = ["--out", tmp_path / "out", "--models", tmp_path / "models"]
@@ -97,7 +101,10 @@ def test_plan_tells_states_and_costs_and_writes_nothing(write_spec, tmp_path, mo
     assert "to do, 2 epochs" in done.output
     assert "Time left: about" in done.output
     assert "Disk space of new checkpoints:" in done.output
+    assert "another process" not in done.output
     assert sorted(tmp_path.rglob("*")) == before
+    with FileLock(store.folder / LOCK):
+        assert f"note: another process works on {store.folder}" in invoke("plan", path, *folders).stderr
 
 
 def test_plan_without_data_lists_the_models_and_gives_the_datas_sentence(write_spec, tmp_path):
