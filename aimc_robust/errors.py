@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_LENGTH = 160  # of a value in a message
+PROBLEM = "\n- "  # begins each of several problems in a message
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = MAX_LENGTH
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec
 
 import typer
 
-from aimc_robust.errors import AimcError, exits_as_errors, is_out_of_memory
+from aimc_robust.errors import PROBLEM, AimcError, exits_as_errors, is_out_of_memory
 
 EXIT_UNEXPECTED, EXIT_BAD_INPUT, EXIT_SOME_FAILED, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 3, 130, 141
 RESUMABLE_COMMANDS = ("compare", "evaluate", "recommend")
@@ -33,8 +33,8 @@ def set_debug(enabled: bool) -> None:
 def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """Make a command end with an exit code on errors and Ctrl-C.
 
-    An error is shown as one line, a warning as a note. With `set_debug(True)`, errors are raised. If nobody reads the
-    output any more, the command ends silently.
+    An error is shown as one line, or one for each problem; a warning as a note. With `set_debug(True)`, errors are
+    raised. If nobody reads the output any more, the command ends silently.
     """
 
     @functools.wraps(command)
@@ -58,7 +58,8 @@ def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, Non
             if _debug:
                 raise
             message, code = _message_and_code(error)
-            typer.echo(f"error: {' '.join(message.split())}", err=True)  # on one line, whatever a library wrote
+            lines = [" ".join(part.split()) for part in message.split(PROBLEM)]  # whatever a library wrote
+            typer.echo(f"error: {PROBLEM.join(lines)}", err=True)
             raise typer.Exit(code) from None
 
     return run

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import pydantic  # validates schema and types of cards and specs
 import pydantic_core
 
-from aimc_robust.errors import MAX_LENGTH, InputError, nearest_name, short_repr, unknown_name
+from aimc_robust.errors import MAX_LENGTH, PROBLEM, InputError, nearest_name, short_repr, unknown_name
 
 MAX_DEPTH = 32  # of nested tables and lists
 MAX_INTEGER = 2**63  # TOML's integers have 64 bits
@@ -109,8 +109,9 @@ def parse_value(value: Any, kind: Any, *, source: str) -> Any:
     try:
         return type_adapter(kind).validate_python(value)
     except pydantic.ValidationError as error:
-        texts = dict.fromkeys(error_text(detail, value) for detail in error.errors())
-        raise InputError(f"{source}: " + "; ".join(texts)) from None
+        texts = list(dict.fromkeys(error_text(detail, value) for detail in error.errors()))
+        listed = texts[0] if len(texts) == 1 else f"{len(texts)} errors:{PROBLEM}{PROBLEM.join(texts)}"
+        raise InputError(f"{source}: {listed}") from None
 
 
 @lru_cache

@@ -76,6 +76,17 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(mistake, tmp_path):
     assert words in done.stderr
 
 
+def test_several_errors_of_a_spec_have_a_line_each(write_spec, tmp_path):
+    path = write_spec(
+        ("epochs = 3", 'epochs = "3"'), ("chips = 3", "chips = 0"), ("[methods.m-rwp]", "[methods.m-rwp]\nx = 1")
+    )
+    done = invoke("plan", path, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    first, *lines = done.stderr.splitlines()
+    assert first == f"error: {path}: 3 errors:"
+    assert [line.split(":")[0] for line in lines] == ["- chips", "- training.epochs", "- methods.m-rwp"]
+
+
 def test_missing_data_is_told_before_anything_is_written(write_spec, tmp_path):
     path = write_spec(('name = "digits"', 'name = "npz:gone.npz"'))
     done = invoke("compare", path, "--out", tmp_path / "out")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import pandas as pd
 
-from aimc_robust.errors import AimcError, InputError, ResultsError
+from aimc_robust.errors import PROBLEM, AimcError, InputError, ResultsError
 from aimc_robust.experiments.results.files import (
     COVERAGE,
     ENVIRONMENT,
@@ -93,9 +93,10 @@ class ResultsFolder(ABC, Generic[Spec]):
         try:
             return cls.parse_spec(stored)
         except AimcError as error:
+            reason = "; ".join(str(error).rstrip(".").split(PROBLEM))
             raise ResultsError(
-                f"{path} does not fit this installation ({str(error).rstrip('.')}); another version or an extended one "
-                "wrote it, or it is damaged. Use that one, or restore the file."
+                f"{path} does not fit this installation ({reason}); another version or an extended one wrote it, "
+                "or it is damaged. Use that one, or restore the file."
             ) from None
 
     def check(self) -> None:
