@@ -9,6 +9,7 @@ from aimc_robust.data.dataset import DataSet
 from aimc_robust.errors import CheckpointError
 from aimc_robust.experiments.results.files import ORIGIN
 from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, split_argument
+from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.pretrained import PretrainedWeights, load_weights, read_weights
 from aimc_robust.models.registry import ModelSpec, build_model
 from aimc_robust.models.weight_selection import WeightSelection
@@ -38,8 +39,15 @@ def _read_weights(path: Path, selection: WeightSelection) -> PretrainedWeights:
     try:
         return read_weights(path, selection)
     except CheckpointError as error:
-        if not (path.parent / ORIGIN).is_file():
+        if not (path.parent / ORIGIN).is_file() or _is_whole(path):
             raise
         raise CheckpointError(
             f"{error} To train it again, delete the folder {path.parent} and run the same `compare` again."
         ) from None
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return bool(read_checkpoint(path))
+    except (OSError, CheckpointError):
+        return False

@@ -202,6 +202,15 @@ def test_weights_that_a_comparison_lost_are_trained_again_by_the_advice(damage, 
     assert weights.read_bytes() == trained
 
 
+def test_whole_weights_of_a_comparison_are_not_to_be_deleted(call, finished_comparison):
+    weights = finished_comparison / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+    given = ["--model", "small-cnn", "--data", "digits", "--device", "rram-wan2022", "--prefix", "none."]
+    code, _, err = call("evaluate", weights, *given)
+    assert code == 2
+    assert "none." in err
+    assert "delete" not in err
+
+
 def test_how_weights_were_read_is_said(call, tmp_path):
     code, out, _ = call(*command(tmp_path, weights="wrapped.safetensors"))
     assert code == 0
