@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_LENGTH = 160  # of a value in a message
+PROBLEM = "\n- "  # begins each of several problems in a message
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = MAX_LENGTH
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
@@ -74,10 +75,16 @@ def join_names(names: Sequence[str], *, limit: int = 4) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def unknown_name(kind: str, name: object, known: Iterable[str], *, advice: str = "") -> UnknownNameError:
-    """Return the exception for a `kind` of name that is not known; the message suggests the nearest known name."""
+def unknown_name(
+    kind: str, name: object, known: Iterable[str], *, advice: str = "", within: Sequence[str] = ()
+) -> UnknownNameError:
+    """Return the exception for a `kind` of name that is not known; the message suggests the nearest known name.
+
+    Names of the same spelling `within` something, such as training.epochs, are suggested first.
+    """
     known = sorted(known)
-    parts = [f"unknown {kind} {short_repr(name)}:", nearest_name(name, known), f"Known: {', '.join(known)}.", advice]
+    nearest = f"did you mean {' or '.join(map(repr, within))}?" if within else nearest_name(name, known)
+    parts = [f"unknown {kind} {short_repr(name)}:", nearest, f"Known: {', '.join(known)}.", advice]
     return UnknownNameError(" ".join(filter(None, parts)))
 
 
@@ -137,6 +144,8 @@ def exits_as_errors() -> Iterator[None]:
         frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
         files = [code.co_filename for code, _ in frames]
         own = [i for i, file in enumerate(files) if not file.startswith(libraries) and "site-packages" not in file]
+        if not own and isinstance(error.__context__, BrokenPipeError):
+            raise  # rich leaves if nobody reads its output any more
         function, line = frames[own[-1] if own else -1]
         raise InputError(
             f"{function.co_qualname} ({function.co_filename}, line {line}) raised {type(error).__name__}({error}), "

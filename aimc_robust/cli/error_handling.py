@@ -1,7 +1,10 @@
 """How a command ends: errors become one line on standard error and an exit code."""
 
 import functools
+import os
+import select
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,9 +14,9 @@ from typing import Any, ParamSpec
 
 import typer
 
-from aimc_robust.errors import AimcError, exits_as_errors, is_out_of_memory
+from aimc_robust.errors import PROBLEM, AimcError, exits_as_errors, is_out_of_memory
 
-EXIT_UNEXPECTED, EXIT_BAD_INPUT, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_UNEXPECTED, EXIT_BAD_INPUT, EXIT_SOME_FAILED, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 3, 130, 141
 RESUMABLE_COMMANDS = ("compare", "evaluate", "recommend")
 
 Arguments = ParamSpec("Arguments")
@@ -30,7 +33,8 @@ def set_debug(enabled: bool) -> None:
 def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """Make a command end with an exit code on errors and Ctrl-C.
 
-    An error is shown as one line, a warning as a note. With `set_debug(True)`, errors are raised.
+    An error is shown as one line, or one for each problem; a warning as a note. With `set_debug(True)`, errors are
+    raised. If nobody reads the output any more, the command ends silently.
     """
 
     @functools.wraps(command)
@@ -45,14 +49,27 @@ def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, Non
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except (typer.Exit, typer.Abort):
             raise
+        except SystemExit:  # rich's, see `exits_as_errors`
+            raise typer.Exit(EXIT_BROKEN_PIPE) from None
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout.fileno()):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+                raise typer.Exit(EXIT_BROKEN_PIPE) from None
             if _debug:
                 raise
             message, code = _message_and_code(error)
-            typer.echo(f"error: {' '.join(message.split())}", err=True)  # on one line, whatever a library wrote
+            lines = [" ".join(part.split()) for part in message.split(PROBLEM)]  # whatever a library wrote
+            typer.echo(f"error: {PROBLEM.join(lines)}", err=True)
             raise typer.Exit(code) from None
 
     return run
+
+
+def _is_closed(descriptor: int) -> bool:
+    """Return whether nobody reads what is written to a pipe, as in `aimc-robust plan SPEC | head -1`."""
+    poll = select.poll()
+    poll.register(descriptor)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 @contextmanager

@@ -1,12 +1,16 @@
 """Trained models that command line arguments name."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from torch import nn
 
 from aimc_robust.data.dataset import DataSet
+from aimc_robust.errors import CheckpointError
+from aimc_robust.experiments.results.files import ORIGIN
 from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, split_argument
-from aimc_robust.models.pretrained import load_weights, read_weights
+from aimc_robust.models.checkpoint import read_checkpoint
+from aimc_robust.models.pretrained import PretrainedWeights, load_weights, read_weights
 from aimc_robust.models.registry import ModelSpec, build_model
 from aimc_robust.models.weight_selection import WeightSelection
 
@@ -19,7 +23,7 @@ def load_models(
     Returns:
         (descriptions, models in evaluation mode, notes on how the files were read).
     """
-    files = [read_weights(split_argument(argument)[2], selection) for argument in arguments]
+    files = [_read_weights(split_argument(argument)[2], selection) for argument in arguments]
     descriptions = parse_models(arguments, [weights.id for weights in files])
     models: list[nn.Module] = []
     notes: list[str] = []
@@ -29,3 +33,21 @@ def load_models(
         notes += [f"{description.file}: {note}." for note in file_notes]
         models.append(model.eval())
     return descriptions, models, notes
+
+
+def _read_weights(path: Path, selection: WeightSelection) -> PretrainedWeights:
+    try:
+        return read_weights(path, selection)
+    except CheckpointError as error:
+        if not (path.parent / ORIGIN).is_file() or _is_whole(path):
+            raise
+        raise CheckpointError(
+            f"{error} To train it again, delete the folder {path.parent} and run the same `compare` again."
+        ) from None
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return bool(read_checkpoint(path))
+    except (OSError, CheckpointError):
+        return False

@@ -8,12 +8,12 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pydantic  # validates schema and types of cards and specs
 import pydantic_core
 
-from aimc_robust.errors import MAX_LENGTH, InputError, nearest_name, short_repr, unknown_name
+from aimc_robust.errors import MAX_LENGTH, PROBLEM, InputError, nearest_name, short_repr, unknown_name
 
 MAX_DEPTH = 32  # of nested tables and lists
 MAX_INTEGER = 2**63  # TOML's integers have 64 bits
@@ -23,15 +23,20 @@ class StrictModel(pydantic.BaseModel):
     """Frozen, strict base model: no number from text, no NaN, no unknown key (the nearest known one is suggested)."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+    stored_keys: ClassVar[frozenset[str]] = frozenset()
+    """Keys that aimc-robust writes into a results folder; messages do not offer them."""
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _known_keys(cls, values: Any) -> Any:
         if isinstance(values, dict) and cls.model_config.get("extra") == "forbid":
-            names = {field.alias or name for name, field in cls.model_fields.items()}
+            fields = cls.model_fields.items()
+            names = {field.alias or name for name, field in fields}
             for key in values:
                 if key not in names:
-                    raise ValueError(str(unknown_name("key", key, names)))
+                    tables = {name: getattr(field.annotation, "model_fields", ()) for name, field in fields}
+                    within = [f"{name}.{key}" for name, keys in tables.items() if key in keys]
+                    raise ValueError(str(unknown_name("key", key, names - cls.stored_keys, within=within)))
         return values
 
 
@@ -104,8 +109,9 @@ def parse_value(value: Any, kind: Any, *, source: str) -> Any:
     try:
         return type_adapter(kind).validate_python(value)
     except pydantic.ValidationError as error:
-        texts = dict.fromkeys(error_text(detail, value) for detail in error.errors())
-        raise InputError(f"{source}: " + "; ".join(texts)) from None
+        texts = list(dict.fromkeys(error_text(detail, value) for detail in error.errors()))
+        listed = texts[0] if len(texts) == 1 else f"{len(texts)} errors:{PROBLEM}{PROBLEM.join(texts)}"
+        raise InputError(f"{source}: {listed}") from None
 
 
 @lru_cache

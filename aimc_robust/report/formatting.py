@@ -78,7 +78,7 @@ def difference_cells(row: Mapping[str, Any], title: str) -> list[tuple[str, str]
     interval = format_interval(row["ci_low"], row["ci_high"], 2)
     return [
         (f"{title} [points]\n95 % interval", f"{format_number(row['difference'])}\n{interval}"),
-        ("over", f"{row['covers']}\n{row['pairs']} in all"),
+        ("interval over", f"{row['covers']}\n{row['pairs']} pairs"),
         ("p", format_p_value(row["p"])),
         ("p, corrected", format_p_value(row["p_holm"])),
         ("settled", "yes" if row["settled"] else "no" if row["pairs"] else "unpaired"),

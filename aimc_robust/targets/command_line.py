@@ -78,8 +78,8 @@ def deployable(target: Target) -> DeployableTarget:
     """Return the target. Raise InputError if only a comparison can evaluate it."""
     if not isinstance(target, DeployableTarget) or target.split != "test":
         raise InputError(
-            f"the target {target.name} has a radius or training images, which only `compare` supports; use a device, "
-            "or a noise of a given strength."
+            f"the target {target.name} depends on the trained model or on training images, which only `compare` "
+            "supports; use a device, or a noise of a given strength."
         )
     return target
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 import pydantic
 
@@ -52,6 +52,8 @@ class TargetTable(Table):
         selected_at: Sigma of early stopping whose selected epoch is evaluated.
         code_digests: Digests of the user's code, recorded with results.
     """
+
+    stored_keys: ClassVar[frozenset[str]] = frozenset({"code_digests"})
 
     name: Name | None
     split: Split = "test"

@@ -76,6 +76,17 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(mistake, tmp_path):
     assert words in done.stderr
 
 
+def test_several_errors_of_a_spec_have_a_line_each(write_spec, tmp_path):
+    path = write_spec(
+        ("epochs = 3", 'epochs = "3"'), ("chips = 3", "chips = 0"), ("[methods.m-rwp]", "[methods.m-rwp]\nx = 1")
+    )
+    done = invoke("plan", path, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    first, *lines = done.stderr.splitlines()
+    assert first == f"error: {path}: 3 errors:"
+    assert [line.split(":")[0] for line in lines] == ["- chips", "- training.epochs", "- methods.m-rwp"]
+
+
 def test_missing_data_is_told_before_anything_is_written(write_spec, tmp_path):
     path = write_spec(('name = "digits"', 'name = "npz:gone.npz"'))
     done = invoke("compare", path, "--out", tmp_path / "out")
@@ -96,6 +107,31 @@ def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(wr
     assert "left" in lines[1]
     assert lines[-1] == "report: results/tiny/report.html"
     assert (tmp_path / "results" / "tiny" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("command", ["devices", "schema", "plan", "compare"])
+def test_a_command_whose_output_nobody_reads_ends_silently(command, write_quick_spec, tmp_path):
+    arguments = {"plan": [write_quick_spec()], "compare": [write_quick_spec()]}.get(command, [])
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = [sys.executable, "-m", "aimc_robust", command, *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(process, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, env=environment, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_broken_pipe_of_other_code_is_told():
+    code = """
+import sys
+from unittest.mock import patch
+from aimc_robust.cli.app import main
+sys.argv = ["aimc-robust", "devices"]
+with patch("aimc_robust.cli.views.devices.show_library", side_effect=BrokenPipeError(32, "Broken pipe")):
+    main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Broken pipe" in done.stderr) == (2, True)
 
 
 NETWORK = 'name = "small-cnn"\noptions = { channels = 4, stages = 2 }'

@@ -171,7 +171,7 @@ def test_a_bad_card_is_refused_naming_file_key_and_remedy(fault, tmp_path):
 def test_two_faults_are_told_at_once(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(MILO.replace("min = 50.0", "min = -1.0").replace("[4.782321,", "['x',"), encoding="utf-8")
-    with pytest.raises(InputError, match=r"range\.min.*coefficients"):
+    with pytest.raises(InputError, match=r"2 errors:\n- range\.min.*\n- .*coefficients"):
         load_card(path)
 
 

@@ -96,7 +96,7 @@ class TestShards:
             ("", "Expecting value"),
             ("[1]", "list"),
             ("{}", "weight_map"),
-            ('{"weight_map": {}}', "no weights"),
+            ('{"weight_map": {}}', "weight_map is empty"),
             ('{"weight_map": ["a"]}', "list"),
             ('{"weight_map": {"a": 3}}', "int"),
             ('{"weight_map": {"a": "../other.safetensors"}}', r"'\.\./other\.safetensors' is not the name of a file"),

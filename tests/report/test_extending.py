@@ -159,7 +159,7 @@ def test_a_metric_that_the_spec_names_is_measured_on_every_chip_and_shown(write_
         assert row["worst_class"] == pytest.approx(means[row["model"], row["target"]])
 
     module("my_metrics", METRIC + "\n# changed\n")
-    with pytest.raises(ResultsError, match="code_digests"):
+    with pytest.raises(ResultsError, match=r"different: the code of my_metrics:worst_class\)"):
         run_spec(path, folder)
 
 

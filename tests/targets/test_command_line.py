@@ -130,6 +130,18 @@ def test_an_unknown_name_says_what_there_is(device, words):
         target_tables([device], [0.0], {})
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        '{name = "a", noise = "gaussian", radius = 1.0}',
+        '{name = "a", noise = "gaussian", sigma = 0.1, split = "training"}',
+    ],
+)
+def test_what_depends_on_the_model_or_on_training_images_is_for_comparisons(table):
+    with pytest.raises(InputError, match=r"a depends on the trained model or on training images.*`compare`"):
+        target_tables([table], [0.0], {})
+
+
 @pytest.mark.parametrize("device", ["{name = }", "{", '{device = "rram-milo2021"'])
 def test_a_table_that_is_no_toml_is_refused_with_an_example(device):
     with pytest.raises(InputError, match="TOML"):

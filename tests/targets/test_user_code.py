@@ -193,6 +193,14 @@ def test_a_results_folder_records_a_digest_of_the_users_code(module):
     assert build_target(changed).name == "Noise"
 
 
+def test_changed_code_of_a_target_is_named(tiny, module, tmp_path):
+    path = tmp_path / "spec.toml"
+    path.write_text(tiny.replace('"gaussian-0.2"', '"own_code:Noise"'))
+    before = ar.load_spec(path)
+    module.write_text(SOURCE + "\n", encoding="utf-8")
+    assert before.differences(ar.load_spec(path)) == ["the code of own_code:Noise"]
+
+
 def test_a_methods_noise_by_import_path_is_shown_by_its_reference(tiny, tmp_path):
     path = tmp_path / "spec.toml"
     text = tiny.replace("[methods.m-rwp]\nsigma = 0.1\n", '[methods.m-rwp]\nnoise = "own_code:Noise"\n')

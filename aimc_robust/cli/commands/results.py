@@ -13,9 +13,17 @@ def report(
 
     Example: aimc-robust report results/quickstart
     """
+    from aimc_robust.experiments.results.comparison import ComparisonResults
+    from aimc_robust.experiments.results.files import QUESTION, read_file
     from aimc_robust.report.write import write_report
 
     typer.echo(f"report: {write_report(folder)}")
+    if read_file(folder / QUESTION)["kind"] == ComparisonResults.kind:
+        results = ComparisonResults.open(folder)
+        unfinished = sum(not results.is_evaluated(trial) for trial in results.trials)
+        if unfinished:
+            models = f"{unfinished} of {len(results.trials)} models"
+            typer.echo(f"note: {models} without all their results; `compare` continues them.", err=True)
 
 
 def merge(

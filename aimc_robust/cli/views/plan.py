@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -46,13 +45,12 @@ def show(plan: Plan) -> None:
 
 
 def rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:
-    """Return the table: (method, seeds, state, chips left, time left), one row per method and state."""
+    """Return the table: (method, seeds, state, chips left, time left), a row per method and state."""
     table = []
     for label in plan.spec.labels:
         trials = [work for work in plan.trials if work.trial.model == label]
-        trials.sort(key=lambda work: (_state_text(work), work.trial.train_seed))
-        for state, members in groupby(trials, key=_state_text):
-            group = list(members)
+        for state in dict.fromkeys(map(_state_text, trials)):
+            group = [work for work in trials if _state_text(work) == state]
             seeds = " ".join(str(work.trial.train_seed) for work in group)
             chips = sum(sum(work.chips_left.values()) for work in group if work.is_pending)
             table.append((label, seeds, state, str(chips or ""), _time_left(plan, group)))

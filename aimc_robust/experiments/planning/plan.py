@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from aimc_robust.experiments.execution.engines.local import threads_per_job
 from aimc_robust.experiments.planning.cost_model import CostModel
 from aimc_robust.experiments.planning.remaining import RemainingWork, Speeds, remaining_work, time_left
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.files import is_locked
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.parallel.process_pool import use_threads
 from aimc_robust.training.fabric import Machine
@@ -64,6 +66,8 @@ def plan(
     machine = machine or Machine()
     results = ComparisonResults(folder, spec)
     results.check()
+    if is_locked(folder):
+        warnings.warn(f"another process works on {folder}, which slows these measurements.", stacklevel=2)
     trials = remaining_work(results, results.trials, model_cache)
     on_cpu = machine.device_name == "cpu"
     cost_model = CostModel(spec, data_folder, machine, on_status)

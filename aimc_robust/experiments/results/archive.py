@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from aimc_robust.errors import ResultsError
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.io.atomic import atomic_write
 
 ARCHIVE = "rows.tar.xz"
@@ -26,10 +27,12 @@ def pack(folder: Path, out: Path) -> Path:
 
     Raises:
         ResultsError: if `folder` does not exist, has no report or no rows, or `out` is in it.
+        InputError: if `folder` holds no comparison.
     """
     if not folder.is_dir():
         raise ResultsError(f"there is no folder {folder}; give one that `compare` wrote.")
-    missing = [name for name in (*READABLE, "question.json") if not (folder / name).is_file()]
+    _ = ComparisonResults.open(folder).spec_text
+    missing = [name for name in ("summary.csv", "report.md") if not (folder / name).is_file()]
     if missing:
         raise ResultsError(f"{folder} has no {', '.join(missing)}; run `aimc-robust report {folder}` first.")
     if out.resolve().is_relative_to(folder.resolve()):
@@ -41,7 +44,7 @@ def pack(folder: Path, out: Path) -> Path:
             member.size = path.stat().st_size
             archive.addfile(member, io.BytesIO(path.read_bytes()))
     out.mkdir(parents=True, exist_ok=True)
-    for name in READABLE:
+    for name in filter(lambda name: (folder / name).is_file(), READABLE):
         shutil.copyfile(folder / name, out / name)
     atomic_write(out / ARCHIVE, lzma.compress(content.getvalue(), preset=9))
     return out / ARCHIVE

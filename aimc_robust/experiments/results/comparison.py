@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pandas as pd
 import tomli_w
 
+from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.results.files import FAILURE, QUESTION, SPEC, read_file
 from aimc_robust.experiments.results.folder import ResultsFolder
 from aimc_robust.experiments.results.rows import missing_points, read_points
@@ -35,6 +36,13 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
     def write_spec_text(self, text: str | None) -> None:
         """Write the spec as TOML text, for readers; None: make it from the spec."""
         atomic_write(self.folder / SPEC, text or tomli_w.dumps(self.spec.model_dump(mode="json", exclude_none=True)))
+
+    @property
+    def spec_text(self) -> str:
+        """The spec as TOML text; raises ResultsError if it is missing."""
+        if not (self.folder / SPEC).is_file():
+            raise ResultsError(f"{self.folder} has no {SPEC}; run `compare` with its spec again, which writes it.")
+        return (self.folder / SPEC).read_text(encoding="utf-8")
 
     @property
     def landscapes(self) -> dict[str, LandscapeSpec]:

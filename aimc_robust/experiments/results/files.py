@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ NOTES = "notes.json"  # of an evaluation
 EVALUATIONS, HISTORY, FAILURE, RANGES = "evaluations.jsonl", "history.jsonl", "failed.json", "ranges.json"
 ORIGIN = "origin.json"
 LANDSCAPE = "landscape.jsonl"
+LOCK = ".lock"
 
 STRICT = pydantic.with_config(pydantic.ConfigDict(strict=True, extra="allow"))
 
@@ -64,6 +65,18 @@ def has_runs(folder: Path) -> bool:
     return any(folder.glob(f"runs/*/{ORIGIN}"))
 
 
+def is_locked(folder: Path) -> bool:
+    """Return whether another process works on a folder."""
+    path = folder / LOCK
+    try:
+        with FileLock(path, timeout=0) if path.exists() else nullcontext():
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that is only read
+        return False
+
+
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
     """Create `folder` and keep other processes out of it until the block or the process ends.
@@ -76,7 +89,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         is_known = (folder / QUESTION).exists() or has_runs(folder)
         if not is_known and any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise ResultsError(f"{folder} holds other files; give --out an empty or new folder.")
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / LOCK, timeout=0):
             yield
     except Timeout:
         raise ResultsError(f"another process works on {folder}; wait for it, or give --out another folder.") from None

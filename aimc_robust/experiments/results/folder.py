@@ -12,12 +12,11 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import pandas as pd
 
-from aimc_robust.errors import AimcError, InputError, ResultsError
+from aimc_robust.errors import PROBLEM, AimcError, InputError, ResultsError
 from aimc_robust.experiments.results.files import (
     COVERAGE,
     ENVIRONMENT,
     EVALUATIONS,
-    JSON_FILES,
     QUESTION,
     RANGES,
     read_file,
@@ -68,7 +67,7 @@ class ResultsFolder(ABC, Generic[Spec]):
         stored = cls._stored_spec(folder)
         if stored is None:
             raise InputError(
-                f"{folder} holds no {cls.kind} (no {QUESTION}); `{cls.command}` writes it, or give another."
+                f"{folder} holds no {cls.kind} (no {QUESTION}); `{cls.command}` writes it, or give another folder."
             )
         return cls(folder, stored)
 
@@ -89,12 +88,16 @@ class ResultsFolder(ABC, Generic[Spec]):
         kind = stored.get("kind")
         if kind != cls.kind:
             raise ResultsError(
-                f"{folder} holds results of another kind ({kind}), not of `{cls.command}`; give another."
+                f"{folder} holds results of another kind ({kind}), not of `{cls.command}`; give another folder."
             )
         try:
             return cls.parse_spec(stored)
         except AimcError as error:
-            raise damaged(path, str(error), JSON_FILES[QUESTION][1]) from None
+            reason = "; ".join(str(error).rstrip(".").split(PROBLEM))
+            raise ResultsError(
+                f"{path} does not fit this installation ({reason}); another version or an extended one wrote it, "
+                "or it is damaged. Use that one, or restore the file."
+            ) from None
 
     def check(self) -> None:
         """Raise ResultsError unless the folder is new or holds results of the same spec."""
@@ -105,8 +108,8 @@ class ResultsFolder(ABC, Generic[Spec]):
         differences = stored.differences(self.spec)
         if differences:
             raise ResultsError(
-                f"{self.folder} holds the results of another spec, or of device cards that have changed since "
-                f"(different: {'; '.join(differences[:3])}); give --out another folder."
+                f"{self.folder} holds the results of another spec, or of device cards or code that have changed "
+                f"since (different: {'; '.join(differences[:3])}); give --out another folder."
             )
 
     # Spec ---------------------------------------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pydantic
 
@@ -27,6 +28,8 @@ class ExperimentSpec(StrictModel):
         metrics: Further metrics of each row: names of `metrics.METRICS`, or `package.module:function`.
         code_digests: Digests of the code of the user's own metrics, recorded with results.
     """
+
+    stored_keys: ClassVar[frozenset[str]] = frozenset({"kind", "code_digests", "overrides"})
 
     kind: str
     chip_seed: int = 0
@@ -74,6 +77,11 @@ def _differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         for key in [*first, *(key for key in second if key not in first)]:
             yield from _differences(first.get(key), second.get(key), f"{path}.{key}" if path else str(key))
+    elif path == "targets" and len(first) == len(second):
+        for number, pair in enumerate(zip(first, second, strict=True)):
+            yield from _differences(*pair, f"{path}.{number}")
+    elif first != second and (code := re.search(r"(?<=code_digests\.).+", path)):
+        yield f"the code of {code[0]}"
     elif first != second:
         is_short = max(len(repr(first)), len(repr(second))) <= 40
         yield f"{path}: {first!r} and {second!r}" if is_short else path

@@ -12,7 +12,6 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.training.methods.registry import METHODS
 
 Schema = dict[str, Any]
-STORED_KEYS = ("kind", "overrides")  # written by the tool, in a results folder
 MERGED = ("DataSpec", "ModelSpec", "TrainingTable", "EarlyStopping")  # tables that files merge key by key
 SWEEP = {
     "type": "object",
@@ -25,13 +24,15 @@ def spec_schema() -> Schema:
     """Return the JSON schema (draft 2020-12) of the spec of a comparison."""
     schema: Schema = ComparisonSpec.model_json_schema()
     definitions: dict[str, Schema] = schema.pop("$defs")
-    keys: dict[str, Schema] = {key: value for key, value in schema["properties"].items() if key not in STORED_KEYS}
+    keys: dict[str, Schema] = schema["properties"]
+    for key in ComparisonSpec.stored_keys:
+        keys[key]["description"] = "Written by aimc-robust into the spec of a results folder."
     for name in definitions.keys() & {*MERGED, *METHODS}:
         definitions[name].pop("required", None)
     for kind in METHODS:
         definitions[kind]["properties"]["sweep"] = SWEEP
     keys["methods"] = _methods()
-    scale_keys = {key: value for key, value in keys.items() if key != "scale"}
+    scale_keys = {key: value for key, value in keys.items() if key not in ("scale", *ComparisonSpec.stored_keys)}
     definitions["Scale"] = {"type": "object", "properties": scale_keys, "additionalProperties": False}
     extends = {"type": "string", "description": "Path of another spec, whose keys this file overrides."}
     scales = {"type": "object", "additionalProperties": {"$ref": "#/$defs/Scale"}}

@@ -55,11 +55,6 @@ class DAC:
                 f"`{self.kind}`."
             )
 
-    @property
-    def needs_calibration(self) -> bool:
-        """Whether its range or kind is found from data."""
-        return self.kind == "auto" or (self.full_scale is None and self.kind != "ideal")
-
 
 @dataclass(frozen=True, kw_only=True)
 class ADC:
@@ -121,10 +116,19 @@ class Periphery:
     @property
     def needs_calibration(self) -> bool:
         """Whether converter ranges must be found with `calibrate` before a model can run."""
-        dac_open = self.dac is not None and self.dac.needs_calibration
-        # A DAC's full scale is also the unit of the ADC's range.
-        unit_open = self.adc is not None and (self.dac is None or self.dac.full_scale is None)
-        return dac_open or unit_open or (self.adc is not None and self.adc.needs_calibration)
+        return bool(self.calibrated)
+
+    @property
+    def calibrated(self) -> list[str]:
+        """The settings that must be found with `calibrate` before a model can run."""
+        clips = self.dac is not None and self.dac.kind != "ideal"
+        is_unset = self.dac is None or self.dac.full_scale is None
+        settings = {
+            "kind of the DAC": self.dac is not None and self.dac.kind == "auto",
+            "full_scale of the DAC": is_unset and (clips or self.adc is not None),  # the unit of the ADC's range
+            "range of the ADC": self.adc is not None and self.adc.needs_calibration,
+        }
+        return [name for name, is_calibrated in settings.items() if is_calibrated]
 
     @property
     def fixed_full_scale(self) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,10 +101,10 @@ class ConverterRanges(Mapping[str, LayerRanges]):
         return cls(layers)
 
 
-def missing_ranges(layer: str = "") -> InputError:
-    """Return the error for a layer whose converters have no ranges."""
+def missing_ranges(settings: Sequence[str], layer: str = "") -> InputError:
+    """Return the error for a layer whose converters lack these settings."""
     named = f"the layer {layer!r}" if layer else "this layer"
     return InputError(
         f"no converter ranges for {named}; pass the result of `calibrate(model, crossbar, batches)` as "
-        "Deployment(ranges=...), or set kind and full_scale of the DAC and range of the ADC."
+        f"Deployment(ranges=...), or set the {' and the '.join(settings)}."
     )

@@ -84,7 +84,7 @@ class Coverage:
         parts = [
             f"{self.analog_parameters:,} of {self.total_parameters:,} parameters ({share:.1f} %)"
             + (f" and {self.macs.analog_percent:.1f} % of the multiplies" if self.macs else "")
-            + f" are analog, in {len(self.layers)} layers",
+            + f" are analog, in {len(self.layers)} layer{'s' * (len(self.layers) != 1)}",
             f"digital: {', '.join([f'biases ({self.bias_parameters:,})', *digital])}",
         ]
         if self.macs and self.macs.digital:

@@ -95,7 +95,7 @@ def _make_layer(
     _check_sizes(name, matrix.shape[0] // groups, crossbar.arrays.columns, "outputs", "columns")
     layer_ranges = ranges.get(name)
     if layer_ranges is None and crossbar.periphery.needs_calibration:
-        raise missing_ranges(name)
+        raise missing_ranges(crossbar.periphery.calibrated, name)
     parameters = crosssim_parameters(crossbar, layer=layer_ranges, time_s=time_s)
     limit = float(crossbar.weights.weight_limit(matrix.float(), layer=name)) or torch.finfo(torch.float32).eps
     if groups > 1:  # one limit for the layer, not one for each group's core

@@ -98,12 +98,12 @@ def _kind(crossbar: Crossbar, layer: LayerRanges | None) -> str:
         return "ideal"
     if crossbar.periphery.dac.kind != "auto":
         return crossbar.periphery.dac.kind
-    return "sign-magnitude" if _calibrated(layer).signed else "unsigned"
+    return "sign-magnitude" if _calibrated(crossbar, layer).signed else "unsigned"
 
 
-def _calibrated(layer: LayerRanges | None) -> LayerRanges:
+def _calibrated(crossbar: Crossbar, layer: LayerRanges | None) -> LayerRanges:
     if layer is None:
-        raise missing_ranges()
+        raise missing_ranges(crossbar.periphery.calibrated)
     return layer
 
 
@@ -112,7 +112,7 @@ def _inputs(crossbar: Crossbar, layer: LayerRanges | None) -> dict[str, float]:
     if crossbar.periphery.dac is not None and crossbar.periphery.dac.full_scale is not None:
         full_scale = crossbar.periphery.dac.full_scale
     elif layer is not None or crossbar.periphery.needs_calibration:
-        full_scale = _calibrated(layer).full_scale
+        full_scale = _calibrated(crossbar, layer).full_scale
     else:
         full_scale = 1.0
     return {"min": 0.0 if _kind(crossbar, layer) == "unsigned" else -full_scale, "max": full_scale}
@@ -151,7 +151,7 @@ def _output_ranges(crossbar: Crossbar, adc: ADC, layer: LayerRanges | None) -> l
         return []
     if not isinstance(adc.range, str):
         return [list(adc.range)] * banks
-    outputs = _calibrated(layer).outputs
+    outputs = _calibrated(crossbar, layer).outputs
     if len(outputs) != banks:
         raise InputError(
             f"the layer's ranges hold {len(outputs)} output ranges; this mapping needs {banks}. Calibrate with it."

@@ -49,7 +49,7 @@ class InputStage(StoredMatrix):
     def ranges(self) -> LayerRanges | None:
         """Calibrated ranges of this layer; raises InputError if they are needed and missing."""
         if self.calibrated is None and self.crossbar.periphery.needs_calibration and self.observer is None:
-            raise missing_ranges(self.name)
+            raise missing_ranges(self.crossbar.periphery.calibrated, self.name)
         return self.calibrated
 
     @property

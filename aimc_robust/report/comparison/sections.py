@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from aimc_robust.experiments.results.files import SPEC
 from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.comparison import figures, table_files, text
@@ -219,7 +218,7 @@ def reproduction(content: ComparisonContent) -> Section:
         "These results were produced in several environments, with different versions or numbers of threads. A run "
         "in a single environment may differ in the last digits."
     )
-    environments, spec_text = content.results.environments, (content.results.folder / SPEC).read_text(encoding="utf-8")
+    environments, spec_text = content.results.environments, content.results.spec_text
     warnings = [Prose(several, "warning")] if len(environments) > 1 else []
     notes = device_section.environment_notes(environments)
     files = Files({"evaluations.csv": partial(csv_text, content.frame)})

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pickle
+import shutil
 import sys
 from pathlib import Path
 
@@ -186,6 +187,28 @@ def test_a_checkpoint_of_a_comparison_is_deployed_with_its_model_and_data(call, 
     assert summary.loc[summary["target"] == "digital", "mean"].min() > 50.0  # trained, and normalised as in training
     assert "sd_seed" in out
     assert "2 x 2" in out
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-10])])
+def test_weights_that_a_comparison_lost_are_trained_again_by_the_advice(damage, call, run, comparison_copy, write_spec):
+    weights = comparison_copy / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+    trained = weights.read_bytes()
+    damage(weights)
+    done = call("evaluate", weights, "--model", "small-cnn", "--data", "digits", "--device", "rram-wan2022")
+    assert done[0] == 2
+    assert f"delete the folder {weights.parent}" in done[2]
+    shutil.rmtree(weights.parent)
+    run(write_spec(), comparison_copy)
+    assert weights.read_bytes() == trained
+
+
+def test_whole_weights_of_a_comparison_are_not_to_be_deleted(call, finished_comparison):
+    weights = finished_comparison / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+    given = ["--model", "small-cnn", "--data", "digits", "--device", "rram-wan2022", "--prefix", "none."]
+    code, _, err = call("evaluate", weights, *given)
+    assert code == 2
+    assert "none." in err
+    assert "delete" not in err
 
 
 def test_how_weights_were_read_is_said(call, tmp_path):

@@ -1,9 +1,10 @@
-"""`plan` lists what is done and what is left, and `merge` joins; both from the command line."""
+"""`plan` lists what is done and what is left, `merge` joins, `report` counts what is missing; from the command line."""
 
 import shutil
 from dataclasses import replace
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from aimc_robust.cli.app import app
@@ -13,6 +14,7 @@ from aimc_robust.experiments.planning import cost_model
 from aimc_robust.experiments.planning.plan import Plan
 from aimc_robust.experiments.planning.remaining import RemainingWork, Speeds, State
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.files import LOCK
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.loading import load_spec
 
@@ -40,8 +42,8 @@ def planned(write_spec):
 
 def test_models_of_a_method_that_stand_alike_share_a_row(planned):
     assert rows(planned) == [
-        ("sgd", "1", "2 of 3 epochs", "3", "10 min"),
         ("sgd", "0", "done", "", ""),
+        ("sgd", "1", "2 of 3 epochs", "3", "10 min"),
         ("m-rwp", "0 1", "to do, 3 epochs", "6", "2 x 2 h 00 min"),
     ]
 
@@ -87,6 +89,8 @@ def test_plan_tells_states_and_costs_and_writes_nothing(write_spec, tmp_path, mo
     path = write_spec()
     store = ComparisonResults(tmp_path / "out", load_spec(path))
     store.record_failure(Trial("m-rwp", 1), "not finite at update 7")
+    with FileLock(store.folder / LOCK):
+        pass  # what is left of it is no lock
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(cost_model, "ENOUGH_S", 0.0)
     folders = ["--out", tmp_path / "out", "--models", tmp_path / "models"]
@@ -97,7 +101,10 @@ def test_plan_tells_states_and_costs_and_writes_nothing(write_spec, tmp_path, mo
     assert "to do, 2 epochs" in done.output
     assert "Time left: about" in done.output
     assert "Disk space of new checkpoints:" in done.output
+    assert "another process" not in done.output
     assert sorted(tmp_path.rglob("*")) == before
+    with FileLock(store.folder / LOCK):
+        assert f"note: another process works on {store.folder}" in invoke("plan", path, *folders).stderr
 
 
 def test_plan_without_data_lists_the_models_and_gives_the_datas_sentence(write_spec, tmp_path):
@@ -118,6 +125,16 @@ def test_merge_joins_writes_the_report_and_says_what_there_is(finished_compariso
     assert "4 of 4 models trained; 28 evaluation rows." in merged.output
     assert (tmp_path / "all" / "report.html").exists()
     assert (tmp_path / "all" / "evaluations.csv").read_bytes() == (finished_comparison / "evaluations.csv").read_bytes()
+
+
+def test_report_says_how_many_models_have_no_result(comparison_copy):
+    assert "note" not in invoke("report", comparison_copy).output
+    (comparison_copy / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
+    path = comparison_copy / "runs" / "sgd-seed1" / "evaluations.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    done = invoke("report", comparison_copy)
+    assert done.exit_code == 0
+    assert "note: 2 of 4 models without all their results" in done.stderr
 
 
 def test_merge_of_other_questions_ends_with_one_sentence(write_spec, tmp_path):

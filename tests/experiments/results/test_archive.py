@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from aimc_robust.errors import ResultsError
+from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.archive import ARCHIVE, READABLE, pack, unpack
 from aimc_robust.report.write import write_report
 
@@ -50,10 +50,30 @@ def test_a_damaged_archive_is_an_error_that_names_it(finished_comparison, tmp_pa
 
 
 def test_only_a_folder_with_a_report_is_packed(finished_comparison, tmp_path):
-    with pytest.raises(ResultsError, match=r"summary\.csv"):
+    with pytest.raises(InputError, match=r"holds no comparison"):
         pack(tmp_path, tmp_path / "packed")
     with pytest.raises(ResultsError, match="--out"):
         pack(finished_comparison, finished_comparison)
+
+
+def test_what_is_missing_is_told_with_the_command_that_writes_it(comparison_copy, run, write_spec, tmp_path):
+    (comparison_copy / "environment.json").unlink()  # which nothing writes again
+    pack(comparison_copy, tmp_path / "packed")
+    (comparison_copy / "report.md").unlink()
+    with pytest.raises(ResultsError, match=r"report\.md; run `aimc-robust report"):
+        pack(comparison_copy, tmp_path / "packed")
+    (comparison_copy / "spec.toml").unlink()
+    for use in (write_report, lambda folder: pack(folder, tmp_path / "packed")):
+        with pytest.raises(ResultsError, match=r"no spec\.toml; run `compare`"):
+            use(comparison_copy)
+    run(write_spec())
+    write_report(comparison_copy)
+    pack(comparison_copy, tmp_path / "packed")
+
+
+def test_an_evaluation_is_not_packed(finished_evaluation, tmp_path):
+    with pytest.raises(ResultsError, match=r"\(evaluation\), not of `compare`"):
+        pack(finished_evaluation.results.folder, tmp_path / "packed")
 
 
 def test_a_path_outside_the_folder_is_not_written(tmp_path):

@@ -124,6 +124,17 @@ def test_a_fault_is_told_with_file_key_and_remedy(fault, write_spec):
         assert word in message, message
 
 
+def test_an_unknown_key_is_answered_with_keys_for_users(write_spec):
+    with pytest.raises(InputError) as caught:
+        load_spec(write_spec(), overrides=["epochs=2"])
+    assert "unknown key 'epochs': did you mean 'training.epochs'? Known: chip_seed, chips, data," in str(caught.value)
+    assert not any(key in str(caught.value) for key in ("code_digests", "overrides", "kind"))
+    with pytest.raises(InputError) as caught:
+        load_spec(write_spec(('"rram-wan2022"]', '{ device = "rram-wan2022", row = 3 }]')))
+    assert "did you mean 'rows'?" in str(caught.value)
+    assert "code_digests" not in str(caught.value)
+
+
 def test_a_missing_spec_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match=r"nothing\.toml"):
         load_spec(tmp_path / "nothing.toml")

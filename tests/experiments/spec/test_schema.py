@@ -8,6 +8,8 @@ import pytest
 from support.command_line import invoke
 from support.paper_specs import BENCHMARKS
 
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.spec.inheritance import resolved_toml
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.experiments.spec.schema import spec_schema
 
@@ -24,6 +26,16 @@ def test_it_is_a_schema_and_the_command_prints_it():
 def test_every_spec_of_the_repository_is_valid(path):
     errors = [error.message for error in VALIDATOR.iter_errors(tomllib.loads(path.read_text(encoding="utf-8")))]
     assert errors == []
+
+
+def test_the_spec_of_a_results_folder_is_valid(write_spec, tmp_path):
+    path = write_spec(("[data]", "[scale.mini]\nmultiply = { sigma = 0.5 }\n[data]"))
+    overrides = ["training.epochs=1"]
+    (tmp_path / "out").mkdir()
+    results = ComparisonResults.create(tmp_path / "out", load_spec(path, scale="mini", overrides=overrides))
+    results.write_spec_text(None)
+    for text in (resolved_toml(path, scale="mini", overrides=overrides), results.spec_text):
+        assert [error.message for error in VALIDATOR.iter_errors(tomllib.loads(text))] == []
 
 
 BROKEN = {

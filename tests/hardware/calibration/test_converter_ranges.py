@@ -254,6 +254,26 @@ def test_missing_ranges_name_the_layer():
         programmed(nn.ModuleDict({"body": renamed}), OPEN, calibrated)["body"](images(2))
 
 
+WORST = ADC(bits=8, range="worst-case")
+LACKING = [
+    ({"adc": WORST}, "set the full_scale of the DAC."),
+    ({"dac": DAC(bits=8), "adc": WORST}, "set the kind of the DAC and the full_scale of the DAC."),
+    ({"dac": DAC(bits=8, kind="unsigned"), "adc": WORST}, "set the full_scale of the DAC."),
+    ({"dac": DAC(bits=8, kind="unsigned", full_scale=5.0), "adc": ADC(bits=8)}, "set the range of the ADC."),
+    ({"dac": DAC(bits=8, kind="unsigned", full_scale=5.0), "adc": WORST}, None),
+]
+
+
+@pytest.mark.parametrize(("converters", "advice"), LACKING)
+def test_the_settings_that_need_calibration_are_named(converters, advice):
+    on_chip = program(small_model(), Crossbar("ideal", **converters))
+    if advice is None:
+        assert on_chip(images(2)).isfinite().all()
+        return
+    with pytest.raises(InputError, match=advice):
+        on_chip(images(2))
+
+
 def test_pairs_of_inputs_and_labels_and_a_generator_of_batches_do():
     model, x = small_model(), images(6)
     plain = calibrate(model, OPEN, [x[:3], x[3:]])

@@ -30,7 +30,7 @@ def test_a_batchnorm_that_stays_is_counted_as_digital():
     found = coverage(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.BatchNorm1d(5)))
     assert found.digital_parameters == {"2": 10}
     assert found.total_parameters == 20 + 5 + 10
-    assert "digital: biases (5), 2 (10)" in found.summary()
+    assert "in 1 layer; digital: biases (5), 2 (10)" in found.summary()
     assert "BatchNorm not folded: 2 (" in found.summary()
 
 
