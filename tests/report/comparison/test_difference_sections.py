@@ -55,7 +55,7 @@ def test_every_difference_stands_with_its_interval_and_both_p_values(with_points
             "m-rwp",
             row.first_target,
             f"{row.difference:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]",
-            f"models {row.pairs} in all",
+            f"models {row.pairs} pairs",
             *("< 0.0001" if p < 1e-4 else f"{p:.2g}" for p in (row.p, row.p_holm)),
             "yes" if row.p_holm < 0.05 else "no",
         ]

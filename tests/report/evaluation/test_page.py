@@ -156,7 +156,7 @@ def test_every_difference_of_the_page_is_in_the_table(folder, page, markdown):
         interval, settled = bounds(r["ci_low"], r["ci_high"]), "yes" if r["p_holm"] < 0.05 else "no"
         both = joined(number(r["difference"]), interval)
         expected.append(
-            [*names, both, f"{r['covers']} {r['pairs']} in all", p_text(r["p"]), p_text(r["p_holm"]), settled]
+            [*names, both, f"{r['covers']} {r['pairs']} pairs", p_text(r["p"]), p_text(r["p_holm"]), settled]
         )
     assert page.tables[1][1:] == markdown[1][1:] == expected
 
