@@ -165,7 +165,7 @@ class _Counter(TorchDispatchMode):
             matrices = [x for x in tensors if self._sources(x) and sum(size > 1 for size in x.shape) > 1]
             if matrices and not all(_address(x) in self._constants for x in tensors):
                 self._add(out.numel(), matrices)
-        elif MAY_MULTIPLY.search(name) and "backward" not in name:
+        elif MAY_MULTIPLY.search(name) and not name.startswith("_thnn_fused"):  # gates on a GPU are elementwise
             self.unknown.setdefault(self._running[-1], {})[name] = None
 
     def _add(self, macs: int, factors: Any) -> None:
