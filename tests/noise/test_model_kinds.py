@@ -125,13 +125,7 @@ FUNCTIONS = {
 }
 
 
-def cases(kinds):
-    """A process that has used torch.export starts threads at its next backward pass, and cannot fork for others then."""
-    exports = {"torch.export", "'inner' of Mixed (GraphModule)", "ExportedProgram"}
-    return [pytest.param(kind, marks=pytest.mark.slow) if kind in exports else kind for kind in kinds]
-
-
-@pytest.mark.parametrize("kind", cases(KINDS))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_it_is_refused_by_name(function, kind):
     with pytest.raises(ar.AimcError) as refusal:
@@ -143,9 +137,7 @@ def test_it_is_refused_by_name(function, kind):
         assert kind in ("'0' of Sequential (Linear) has no values", "Sharded", "FSDP")
 
 
-@pytest.mark.parametrize(
-    "kind", cases(["torch.jit", "torch.export", "quantized", "torch.int8", "'qweight', torch.int32"])
-)
+@pytest.mark.parametrize("kind", ["torch.jit", "torch.export", "quantized", "torch.int8", "'qweight', torch.int32"])
 def test_digital_evaluation_only_runs_the_model(kind):
     model = KINDS[kind]()
     with torch.no_grad():

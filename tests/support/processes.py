@@ -3,6 +3,7 @@
 import datetime
 import importlib
 import queue
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -42,8 +43,10 @@ class Workers:
 
     def _start(self) -> None:
         importlib.import_module("lightning_fabric")  # once here, and not in each process
-        # A fork has torch imported already; with a GPU, torch has threads that do not survive it.
-        context = multiprocessing.get_context("forkserver" if torch.cuda.is_available() else "fork")
+        # A fork has torch imported already; with a GPU, or after torch.compile or torch.export, torch has threads that do
+        # not survive it.
+        has_threads = torch.cuda.is_available() or "torch._dynamo" in sys.modules
+        context = multiprocessing.get_context("forkserver" if has_threads else "fork")
         self.starts += 1
         meeting = self.folder / f"meeting-{self.starts}"
         self.inboxes, self.outbox = [context.Queue() for _ in range(self.size)], context.Queue()

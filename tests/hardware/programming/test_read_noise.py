@@ -189,8 +189,7 @@ def graph(model, x):
     return make_fx(model)(x)
 
 
-# A process that has used torch.export cannot fork for tests of data-parallel training.
-@pytest.mark.parametrize("record", [traced, pytest.param(exported, marks=pytest.mark.slow), graph])
+@pytest.mark.parametrize("record", [traced, exported, graph])
 def test_a_recorded_forward_pass_refuses_to_freeze_it(record):
     model, x = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2)), torch.ones(3, 8)
     noisy = program(model, Crossbar("pcm-nandakumar2019"))
