@@ -43,8 +43,8 @@ class Workers:
 
     def _start(self) -> None:
         importlib.import_module("lightning_fabric")  # once here, and not in each process
-        # A fork has torch imported already; with a GPU, or after torch.compile or torch.export, torch has threads that do
-        # not survive it.
+        # A fork has torch imported already; with a GPU, or after torch.compile or torch.export, torch has threads that
+        # do not survive it.
         has_threads = torch.cuda.is_available() or "torch._dynamo" in sys.modules
         context = multiprocessing.get_context("forkserver" if has_threads else "fork")
         self.starts += 1
