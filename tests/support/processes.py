@@ -3,7 +3,6 @@
 import datetime
 import importlib
 import queue
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,7 @@ class Workers:
         After a failure the processes are ended, as they may wait for each other, and the next job gets new ones.
         """
         if not self.processes:
-            self._start()
+            self.start()
         for inbox in self.inboxes:
             inbox.put((job, args))
         results = {}
@@ -41,12 +40,11 @@ class Workers:
             results[rank] = result
         return [results[rank] for rank in range(self.size)]
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the processes; before anything else, since torch.compile and torch.export leave threads behind."""
         importlib.import_module("lightning_fabric")  # once here, and not in each process
-        # A fork has torch imported already; with a GPU, or after torch.compile or torch.export, torch has threads that
-        # do not survive it.
-        has_threads = torch.cuda.is_available() or "torch._dynamo" in sys.modules
-        context = multiprocessing.get_context("forkserver" if has_threads else "fork")
+        # A fork has torch imported already; with a GPU, torch has threads that do not survive it.
+        context = multiprocessing.get_context("forkserver" if torch.cuda.is_available() else "fork")
         self.starts += 1
         meeting = self.folder / f"meeting-{self.starts}"
         self.inboxes, self.outbox = [context.Queue() for _ in range(self.size)], context.Queue()
