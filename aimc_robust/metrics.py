@@ -179,7 +179,8 @@ def check_labels(scores: Any, labels: Any) -> Tensor:
         raise DataError(f"expected one whole number, the class, as the label of each image, (N,) int64; got {got}.")
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(labels):
         got = str(tuple(scores.shape)) if isinstance(scores, Tensor) else type(scores).__name__
-        raise DataError(f"expected the model to return ({len(labels)} images, classes) scores, got {got}.")
+        advice = "; wrap it in a module that returns its .logits" if hasattr(scores, "logits") else ""
+        raise DataError(f"expected the model to return ({len(labels)} images, classes) scores, got {got}{advice}.")
     labels = labels.long()
     if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= scores.shape[1]):
         raise DataError(

@@ -115,3 +115,15 @@ def test_a_metric_that_writes_into_its_arguments_changes_nothing_else():
     measured = measure(model, [(images, labels)], {"vandal": vandal, "right": right})
     assert dict(measured.metrics) == {"vandal": 1.0, "right": 1.0}
     assert torch.equal(labels, before)
+
+
+def test_an_output_of_transformers_is_refused_with_what_to_do():
+    class Output:
+        logits = torch.zeros(2, 3)
+
+    class Model(nn.Module):
+        def forward(self, x):
+            return Output()
+
+    with pytest.raises(DataError, match=r"got Output; wrap it in a module that returns its \.logits"):
+        measure(Model(), [(torch.zeros(2, 4), torch.zeros(2, dtype=torch.long))])

@@ -14,7 +14,7 @@ from torch import nn
 from aimc_robust.data.batches import Batches
 from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.evaluation.error_sources import RANDOM_SOURCES, active_sources, with_sources
-from aimc_robust.evaluation.monte_carlo import ChipEvaluation, check_jobs, chip_evaluation
+from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipEvaluation, check_jobs, chip_evaluation
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.noise.analog_weights import analog_weights
@@ -80,7 +80,7 @@ def attribute(
         InputError: if an argument is invalid, or no error source acts on the crossbar.
         DataError: if there are no images, or labels do not match the outputs.
     """
-    require_whole("chips", chips, low=1)
+    require_whole("chips", chips, low=1, high=MAX_CHIPS)
     require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
     if not isinstance(crossbar, Crossbar) or (deployment is not None and deployment.backend != "native"):
         raise InputError("attribution switches the errors of a Crossbar on the native backend on and off; give one.")

@@ -11,7 +11,7 @@ from torch import nn
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, require_whole
 from aimc_robust.evaluation.layer_errors import layer_errors, network_rms
-from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
+from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.scales import NoiseScale, check_scale
@@ -87,7 +87,7 @@ def equivalent_sigma(
         InputError: if an argument is invalid.
         DataError: if there are no images, or labels do not match the outputs.
     """
-    require_whole("chips", chips, low=2)
+    require_whole("chips", chips, low=2, high=MAX_CHIPS)
     check_scale(scale)
     if condition is None:
         raise InputError("condition must be a Crossbar or a weight noise, got None.")

@@ -10,7 +10,7 @@ from torch import nn
 
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, require_finite, require_type, require_whole
-from aimc_robust.evaluation.monte_carlo import ChipOptions, Condition, evaluate_chips
+from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipOptions, Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Measurement, Metrics
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
@@ -61,7 +61,7 @@ def evaluate(
         >>> estimate = evaluate(model, batches, Crossbar("rram-wan2022"), chips=25)  # doctest: +SKIP
         >>> estimate.mean, estimate.sd_noise, estimate.ci  # doctest: +SKIP
     """
-    require_whole("chips", chips, low=1)
+    require_whole("chips", chips, low=1, high=MAX_CHIPS)
     check_precision(precision, chips)
     models = as_models(model)
     batches = as_reiterable(batches)

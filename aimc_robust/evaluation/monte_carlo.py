@@ -22,6 +22,7 @@ from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.parallel.process_pool import ordered_map
 
+MAX_CHIPS = 1_000_000
 Condition = WeightNoise | None
 """What a model is evaluated under: a crossbar, another weight noise, or None for exact digital weights."""
 

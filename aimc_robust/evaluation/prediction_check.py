@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import DivergenceError, require_finite, require_whole
 from aimc_robust.evaluation.loss_prediction import condition_times, predict_loss
-from aimc_robust.evaluation.monte_carlo import Condition, evaluate_chips
+from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, Condition, evaluate_chips
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.noise.base import WeightNoise, perturb_checked
 from aimc_robust.noise.distributions import Gaussian, Laplace
@@ -83,7 +83,7 @@ def check_prediction(
         InputError: if an argument is invalid.
         DataError: if there are no images, or labels do not match the outputs.
     """
-    require_whole("chips", chips, low=2)
+    require_whole("chips", chips, low=2, high=MAX_CHIPS)
     for scale in scales:
         require_finite("each of scales", scale)
     batches = as_reiterable(batches)

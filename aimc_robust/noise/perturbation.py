@@ -70,7 +70,8 @@ def perturbed(
             shifts: dict[int, torch.Tensor] = {}  # layers that share a parameter share its noise
             for weight in derived:
                 matrix = weight.matrix()
-                key = id(weight.module._parameters.get("weight", weight))
+                own = weight.module._parameters.get("weight")
+                key = id(weight if own is None else own)
                 if key not in shifts:
                     shifts[key] = draw(weight.layer, matrix.parameter, matrix) - matrix.parameter
                 stack.enter_context(shifted(weight, shifts[key]))

@@ -38,7 +38,8 @@ class DerivedWeight:
         """Return the weight as the layer would use it now."""
         if not self.is_shared and not parametrize.is_parametrized(self.module):
             for hook in self.module._forward_pre_hooks.values():
-                hook(self.module, None)
+                if isinstance(hook, COMPUTING_HOOKS):
+                    hook(self.module, None)
         value = self.module.weight
         assert isinstance(value, Tensor)
         return AnalogWeight(f"{self.layer}.weight", self.layer, self.module, value.detach(), None)
@@ -119,6 +120,14 @@ def shifted(weight: DerivedWeight, shift: Tensor) -> Iterator[None]:
             yield
         finally:
             del steps[-1]
+    elif not computes_weights(module):  # a buffer or a plain tensor
+        original = module.weight
+        assert isinstance(original, Tensor)
+        module.weight = original + shift
+        try:
+            yield
+        finally:
+            module.weight = original
     else:
         handle = module.register_forward_pre_hook(
             lambda module, _: setattr(module, "weight", torch.add(module.weight, shift))

@@ -106,3 +106,14 @@ def test_converter_ranges_of_a_model_that_folds_on_data_need_the_example():
     chip = program(untraceable, crossbar, deployment=deployment, example=IMAGES[0][0])
     torch.testing.assert_close(chip(IMAGES[0][0]), program(plain, crossbar, deployment=deployment)(IMAGES[0][0]))
     evaluate(untraceable, IMAGES, crossbar, chips=1, deployment=deployment)
+
+
+def test_numbers_of_chips_that_no_memory_holds_and_other_kinds_of_strict_are_refused():
+    for run in (
+        lambda: evaluate(Added(), DATA, MILO, chips=10**12),
+        lambda: evaluate_grid(Added(), DATA, {"a": MILO}, chips=10**30),
+    ):
+        with pytest.raises(InputError, match="chips must be"):
+            run()
+    with pytest.raises(InputError, match="strict"):
+        program(Added(), MILO, strict="yes")

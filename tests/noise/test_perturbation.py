@@ -11,7 +11,19 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torch.nn.utils import weight_norm as old_weight_norm
 
-from aimc_robust import RWP, SAM, AdaptiveSAM, Axes, Gaussian, WeightNoise, evaluate, perturbed
+from aimc_robust import (
+    RWP,
+    SAM,
+    AdaptiveSAM,
+    Axes,
+    Crossbar,
+    Gaussian,
+    WeightNoise,
+    coverage,
+    evaluate,
+    perturbed,
+    program,
+)
 from aimc_robust.errors import InputError, UnknownNameError
 
 NOISE = Gaussian(0.1)
@@ -363,3 +375,33 @@ def test_ascent_refuses_layers_that_compute_their_weight_unless_all_parameters_a
         method.backward(model, nn.functional.cross_entropy, batch, step=1)
     replace(method, scope="all").backward(model, nn.functional.cross_entropy, batch, step=1)
     assert all(p.grad is not None for p in model.parameters())
+
+
+def frozen_as(way: str) -> nn.Module:
+    """A layer whose weight is a buffer, or a plain tensor, instead of a parameter."""
+    layer = nn.Linear(4, 3)
+    weight = layer.weight.detach().clone()
+    del layer.weight
+    if way == "buffer":
+        layer.register_buffer("weight", weight)
+    else:
+        layer.weight = weight
+    return nn.Sequential(layer, nn.Linear(3, 3))
+
+
+@pytest.mark.parametrize("way", ["buffer", "plain tensor"])
+def test_a_weight_that_is_no_parameter_is_a_weight_all_the_same(way):
+    torch.manual_seed(0)
+    model, x = frozen_as(way).eval(), torch.randn(5, 4)
+    plain = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 3)).eval()
+    for layer, twin in zip(model, plain, strict=True):
+        twin.weight.data, twin.bias.data = layer.weight.detach().clone(), layer.bias.detach().clone()
+    model[0].register_forward_pre_hook(lambda module, args: args[0].shape and None)  # a user's own hook stays theirs
+    weight = model[0].weight.clone()
+    with perturbed(model, NOISE, generator=Axes(0)), perturbed(plain, NOISE, generator=Axes(0)):
+        for _ in range(2):  # every call has the same noise
+            torch.testing.assert_close(model(x), plain(x))
+    assert torch.equal(model[0].weight, weight)
+    crossbar = Crossbar("rram-milo2021")
+    assert coverage(model).layers == ("0", "1")
+    torch.testing.assert_close(program(model, crossbar)(x), program(plain, crossbar)(x))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import pydantic
 
+from aimc_robust.evaluation.monte_carlo import MAX_CHIPS
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.toml import StrictModel
 from aimc_robust.io.user_code import is_reference, source_digest
@@ -33,7 +34,7 @@ class ExperimentSpec(StrictModel):
 
     kind: str
     chip_seed: int = 0
-    chips: int = pydantic.Field(default=25, ge=1, le=1_000_000)
+    chips: int = pydantic.Field(default=25, ge=1, le=MAX_CHIPS)
     metrics: Annotated[list[str], pydantic.AfterValidator(_check_metrics)] = pydantic.Field(default_factory=list)
     code_digests: dict[str, str] = pydantic.Field(default_factory=dict)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, join_names
 from aimc_robust.hardware.conversion.batchnorm_folding import Folding
 from aimc_robust.hardware.conversion.mac_count import MacCount
 from aimc_robust.noise.analog_weights import analog_weights
@@ -72,10 +72,10 @@ class Coverage:
 
     def _listed(self, names: list[str]) -> str:
         counts = {name: self.digital_parameters[name] for name in names}
-        shares = [
-            f"{_shown(n)} ({c:,} parameters, {100.0 * c / self.total_parameters:.1f} %)" for n, c in counts.items()
-        ]
-        return ", ".join(shares[:8]) + (f" and {len(shares) - 8} more" if len(shares) > 8 else "")
+        return join_names(
+            [f"{_shown(n)} ({c:,} parameters, {100.0 * c / self.total_parameters:.1f} %)" for n, c in counts.items()],
+            limit=8,
+        )
 
     def summary(self) -> str:
         """Summarize the coverage in one sentence."""

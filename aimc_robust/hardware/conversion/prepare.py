@@ -2,13 +2,12 @@
 
 import copy
 from dataclasses import replace
+from types import NoneType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
-from torch.nn.utils.spectral_norm import SpectralNorm
-from torch.nn.utils.weight_norm import WeightNorm
 
 from aimc_robust.errors import InputError, require_type
 from aimc_robust.hardware.conversion.batchnorm_folding import fold_checked
@@ -17,6 +16,7 @@ from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.mac_count import count_macs
 from aimc_robust.noise.analog_weights import RECURRENT, analog_weights, is_analog_layer, unwrap_model
 from aimc_robust.noise.model_kinds import check_model
+from aimc_robust.noise.weight_shift import COMPUTING_HOOKS
 
 PROGRAMMED = "_programmed_by_aimc_robust"
 
@@ -40,6 +40,7 @@ def prepare(
     Raises:
         InputError: if the model has no layer for a crossbar, has already been programmed, or cannot be copied.
     """
+    require_type("strict", strict, bool | NoneType, example="True, False or None")
     check_model(model)
     if any(PROGRAMMED in vars(module) for module in model.modules()):
         raise InputError(
@@ -77,6 +78,10 @@ def plain_copy(model: nn.Module) -> nn.Module:
             if parametrize.is_parametrized(module):
                 _remove_parametrizations(module)
             _remove_computing_hooks(module)
+        weight = getattr(module, "weight", None) if is_analog_layer(module) else None
+        if isinstance(weight, Tensor) and not isinstance(weight, nn.Parameter):  # a buffer or a plain tensor
+            del module.weight
+            module.weight = nn.Parameter(weight.detach(), requires_grad=False)
     return plain
 
 
@@ -113,7 +118,7 @@ def _remove_computing_hooks(module: nn.Module) -> None:
     """Replace weights that a hook computes before each forward pass by their values: pruning, old normalizations."""
     hooks = module._forward_pre_hooks
     for key, hook in list(hooks.items()):
-        if not isinstance(hook, (prune.BasePruningMethod, WeightNorm, SpectralNorm)):
+        if not isinstance(hook, COMPUTING_HOOKS):
             continue
         name = hook._tensor_name if isinstance(hook, prune.BasePruningMethod) else hook.name
         hook(module, None)  # the weight may be older than what it is computed from
