@@ -117,3 +117,16 @@ def test_numbers_of_chips_that_no_memory_holds_and_other_kinds_of_strict_are_ref
             run()
     with pytest.raises(InputError, match="strict"):
         program(Added(), MILO, strict="yes")
+
+
+def test_a_product_that_cannot_be_counted_is_warned_of():
+    class Bilinear(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.both, self.last = nn.Bilinear(4, 4, 3), nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.both(x, x))
+
+    with pytest.warns(UserWarning, match=r"stay digital.*both \(51 parameters"):
+        evaluate(Bilinear(), DATA, MILO, chips=1)

@@ -58,6 +58,7 @@ class Coverage:
         if self.macs is None:
             return list(self.digital_matrices)
         multiplied = {name.rpartition(".")[0] for name in self.macs.digital_weights}
+        multiplied |= set(self.macs.unknown) & set(self.digital_matrices)  # how often, cannot be counted
         return [name for name in self.digital_parameters if name in multiplied]
 
     def warn_if_digital(self, *, stacklevel: int) -> None:
