@@ -194,7 +194,7 @@ def _kind(entry: Any) -> str:
         return "<digital>" if "split" in table or table.get("name") == "digital" else ""
     if noise == "gaussian" and "radius" in table:
         return "<radius>"
-    return f"<{noise}>" if noise in KINDS else "<user noise>"
+    return f"<{noise}>" if isinstance(noise, str) and noise in KINDS else "<user noise>"
 
 
 _ENTRIES: dict[str, Any] = {
