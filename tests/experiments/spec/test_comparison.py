@@ -76,6 +76,10 @@ FAULTS = {
     "a list for a kind": (("[methods.sgd]", '[methods.x]\nkind = ["sgd"]'), ["methods.x", "['sgd']"]),
     "a list for a scale": (("sigma = 0.1\nramp", 'sigma = 0.1\nscale = ["a"]\nramp'), ["methods.m-rwp", "['a']"]),
     "a list for a noise": (("[methods.sgd]", '[methods.x]\nkind = "rwp"\nnoise = ["a"]'), ["methods.x", "['a']"]),
+    "a list for a target's noise": (
+        ('"rram-wan2022"]', '{ noise = ["a"], radius = 0.5 }]'),
+        ["targets", "noise", "['a']"],
+    ),
     "digital as noise": (("[methods.sgd]", '[methods.x]\nkind = "rwp"\nnoise = "digital"'), ["methods.x", "`digital`"]),
     "a number for a target": (('"rram-wan2022"]', "5]"), ["targets", "5"]),
     "an impossible target name": (('"rram-wan2022"]', '{ name = "a|b", device = "ideal" }]'), ["targets", "'a|b'"]),

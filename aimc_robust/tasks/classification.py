@@ -1,0 +1,96 @@
+"""Classification: one class for each image, or for each token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from aimc_robust.errors import DataError
+from aimc_robust.statistics.primary_metric import ACCURACY, PrimaryMetric
+from aimc_robust.tasks.task import Accumulator, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification(Task):
+    """One class for each item: scores (N, classes) and labels (N,), or (N, ..., classes) and (N, ...).
+
+    The loss is the cross-entropy [nats]. Scores of -infinity are classes of probability 0.
+
+    Args:
+        ignore_index: Label of items that are not scored.
+    """
+
+    items: ClassVar[str] = "images"
+    ignore_index: int = -100
+
+    @property
+    def primary(self) -> PrimaryMetric:
+        """Top-1 accuracy [percent]."""
+        return ACCURACY
+
+    def check(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
+        """Return scores and labels (N, ...) as int64, see `Task.check`."""
+        if outputs.ndim < 2 or len(outputs) != len(labels) if isinstance(labels, Tensor) else False:
+            raise DataError(
+                f"expected the model to return ({len(labels)} images, classes) scores, got {tuple(outputs.shape)}."
+            )
+        labels = class_labels(labels, outputs.shape[:-1], "one whole number, the class, as the label of each image")
+        check_classes(labels, outputs.shape[-1], self.ignore_index)
+        return outputs, labels
+
+    def count(self, labels: Tensor) -> int:
+        """Return the number of labels that are scored."""
+        return int((labels != self.ignore_index).sum())
+
+    def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Return the mean cross-entropy."""
+        return F.cross_entropy(
+            outputs.flatten(0, -2), labels.flatten(), ignore_index=self.ignore_index, label_smoothing=label_smoothing
+        )
+
+    def accumulators(self) -> dict[str, Accumulator]:
+        """Return the accuracy."""
+        return {"accuracy": Accuracy(self.ignore_index)}
+
+
+class Accuracy:
+    """Percentage of items whose label has the highest score; the classes are the last dimension of the scores."""
+
+    def __init__(self, ignore_index: int) -> None:
+        self.ignore_index, self.right, self.n = ignore_index, 0, 0
+
+    def update(self, outputs: Tensor, labels: Tensor, /) -> None:
+        """Add a batch."""
+        scored = labels != self.ignore_index
+        self.right += int((outputs.argmax(dim=-1) == labels)[scored].sum())
+        self.n += int(scored.sum())
+
+    def compute(self) -> float:
+        """Return the accuracy [percent]."""
+        return 100.0 * self.right / self.n
+
+
+def class_labels(labels: Any, shape: torch.Size, expected: str) -> Tensor:
+    """Return labels as int64; raise DataError if they are no whole numbers of this shape."""
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex() or labels.shape != shape:
+        got = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+        raise DataError(
+            f"expected {expected}, {tuple(shape)} int64, for outputs of this size; got {got}. For labels of another "
+            "kind, name a task: regression, multilabel, segmentation, language-modelling."
+        )
+    return labels.long()
+
+
+def check_classes(labels: Tensor, classes: int, ignore_index: int) -> None:
+    """Raise DataError if a label is neither a class nor ignored."""
+    scored = labels[labels != ignore_index]
+    if scored.numel() and (int(scored.min()) < 0 or int(scored.max()) >= classes):
+        advice = " A single score for two classes is the task multilabel." if classes == 1 else ""
+        raise DataError(
+            f"labels run from {int(scored.min())} to {int(scored.max())}, but the model has {classes} outputs: "
+            f"expected labels 0 to {classes - 1}.{advice}"
+        )

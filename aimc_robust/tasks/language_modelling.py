@@ -1,0 +1,96 @@
+"""Language modelling: the probability of each next token, or of masked tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from aimc_robust.errors import DataError
+from aimc_robust.statistics.primary_metric import PrimaryMetric
+from aimc_robust.tasks.batches import Batch, label_key, unpack
+from aimc_robust.tasks.classification import check_classes, class_labels
+from aimc_robust.tasks.task import Accumulator, Task
+
+PERPLEXITY = PrimaryMetric("perplexity", "", "lower", (1.0, math.inf))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelling(Task):
+    """Scores (N, T, vocabulary) and tokens (N, T). The loss is the cross-entropy per token [nats].
+
+    Batches are those of transformers, or a tensor of tokens (N, T). Without labels, the labels are the tokens; those
+    that `attention_mask` leaves out are not scored.
+
+    Args:
+        shift: Whether the output at a token is for the next token, as in GPT and Llama; False for masked language
+            models such as BERT, whose labels are at their own places.
+        ignore_index: Label of tokens that are not scored.
+    """
+
+    items: ClassVar[str] = "tokens"
+    shift: bool = True
+    ignore_index: int = -100
+
+    @property
+    def primary(self) -> PrimaryMetric:
+        """Perplexity, the exponential of the mean loss."""
+        return PERPLEXITY
+
+    def unpack(self, batch: Batch) -> tuple[Any, Any]:
+        """Return (inputs, labels), with the tokens as labels where a batch has none."""
+        if isinstance(batch, tuple | list) and len(batch) == 1:
+            (batch,) = batch
+        if isinstance(batch, Tensor):
+            return batch, batch
+        if not isinstance(batch, Mapping) or label_key(batch) is not None:
+            return unpack(batch)
+        if not isinstance(batch.get("input_ids"), Tensor):
+            raise DataError(f"expected input_ids or labels in each batch, got {', '.join(map(str, batch)) or 'none'}.")
+        labels, mask = batch["input_ids"], batch.get("attention_mask")
+        return dict(batch), labels if mask is None else labels.masked_fill(mask == 0, self.ignore_index)
+
+    def check(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
+        """Return the scores that have a label, and the labels, see `Task.check`."""
+        if outputs.ndim != 3:
+            raise DataError(f"expected the model to return (N, T, vocabulary) scores, got {tuple(outputs.shape)}.")
+        labels = class_labels(labels, outputs.shape[:-1], "one token as the label of each token")
+        if self.shift:
+            if labels.shape[1] < 2:
+                raise DataError("expected at least two tokens in each text: the next one is predicted; got one.")
+            outputs, labels = outputs[:, :-1], labels[:, 1:]
+        check_classes(labels, outputs.shape[-1], self.ignore_index)
+        return outputs, labels
+
+    def count(self, labels: Tensor) -> int:
+        """Return the number of tokens that are scored."""
+        return int((labels != self.ignore_index).sum())
+
+    def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Return the mean cross-entropy."""
+        return F.cross_entropy(
+            outputs.flatten(0, 1), labels.flatten(), ignore_index=self.ignore_index, label_smoothing=label_smoothing
+        )
+
+    def accumulators(self) -> dict[str, Accumulator]:
+        """Return the perplexity."""
+        return {"perplexity": _Perplexity(self)}
+
+
+class _Perplexity:
+    def __init__(self, task: LanguageModelling) -> None:
+        self.task, self.total, self.n = task, 0.0, 0
+
+    def update(self, outputs: Tensor, labels: Tensor, /) -> None:
+        n = self.task.count(labels)
+        self.total += float(self.task.loss(outputs, labels)) * n
+        self.n += n
+
+    def compute(self) -> float:
+        mean = self.total / self.n
+        return float(torch.tensor(mean, dtype=torch.float64).exp())  # infinite where math.exp raises

@@ -1,0 +1,106 @@
+"""Multi-label classification: any number of labels for each example, also a single yes or no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from aimc_robust.errors import DataError, require_known
+from aimc_robust.statistics.primary_metric import PrimaryMetric
+from aimc_robust.tasks.regression import describe_labels, refuse_label_smoothing
+from aimc_robust.tasks.task import Accumulator, Task
+
+MultilabelMetric = Literal["f1_macro", "f1_micro", "mean_average_precision"]
+METRICS = {
+    "f1_macro": PrimaryMetric("f1_macro", "%", "higher", (0.0, 100.0), title="macro F1"),
+    "f1_micro": PrimaryMetric("f1_micro", "%", "higher", (0.0, 100.0), title="micro F1"),
+    "mean_average_precision": PrimaryMetric("mean_average_precision", "%", "higher", (0.0, 100.0), title="mAP"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multilabel(Task):
+    """Scores (N, labels) before the sigmoid, and labels (N, labels) of 0 and 1; (N,) for a single label.
+
+    The loss is the binary cross-entropy [nats].
+
+    Args:
+        metric: The primary metric [percent]: F1, at a threshold of 0.5, as mean over the labels or over all decisions
+            together; or the mean over the labels of the average precision. All three are columns. Labels that no
+            example has do not count in means over labels.
+    """
+
+    metric: MultilabelMetric = "f1_macro"
+
+    def __post_init__(self) -> None:
+        require_known("metric of multilabel", self.metric, get_args(MultilabelMetric))
+
+    @property
+    def primary(self) -> PrimaryMetric:
+        """The metric that was chosen."""
+        return METRICS[self.metric]
+
+    def check(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
+        """Return scores and labels (N, labels) of one shape, see `Task.check`."""
+        if isinstance(labels, Tensor) and outputs.shape == (*labels.shape, 1):
+            labels = labels.unsqueeze(-1)
+        if isinstance(labels, Tensor) and labels.ndim == 1 and labels.shape == outputs.shape:
+            outputs, labels = outputs.unsqueeze(-1), labels.unsqueeze(-1)
+        if not isinstance(labels, Tensor) or labels.shape != outputs.shape or labels.ndim != 2:
+            raise DataError(
+                f"expected labels of 0 and 1 of the shape of the model's outputs, {tuple(outputs.shape)}; got "
+                f"{describe_labels(labels)}."
+            )
+        if not ((labels == 0) | (labels == 1)).all():
+            raise DataError("expected 0 or 1 for each label of each example, got other numbers.")
+        return outputs, labels.to(outputs.dtype)
+
+    def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Return the mean binary cross-entropy."""
+        refuse_label_smoothing(label_smoothing)
+        return F.binary_cross_entropy_with_logits(outputs, labels)
+
+    def accumulators(self) -> dict[str, Accumulator]:
+        """Return the three metrics."""
+        return {"f1_macro": _F1(micro=False), "f1_micro": _F1(micro=True), "mean_average_precision": _MeanPrecision()}
+
+
+class _F1:
+    def __init__(self, *, micro: bool) -> None:
+        self.micro = micro
+        self.hits = self.decided = self.present = torch.zeros((), dtype=torch.int64)
+
+    def update(self, outputs: Tensor, labels: Tensor, /) -> None:
+        decided, present = outputs > 0, labels == 1
+        self.hits = self.hits + (decided & present).sum(0)
+        self.decided, self.present = self.decided + decided.sum(0), self.present + present.sum(0)
+
+    def compute(self) -> float:
+        hits, total = self.hits.double(), (self.decided + self.present).double()
+        if self.micro:
+            return 100.0 * float(2.0 * hits.sum() / total.sum()) if total.sum() else 0.0
+        counted = self.present > 0
+        return 100.0 * float((2.0 * hits / total)[counted].mean()) if counted.any() else 0.0
+
+
+class _MeanPrecision:
+    def __init__(self) -> None:
+        self.outputs: list[Tensor] = []
+        self.labels: list[Tensor] = []
+
+    def update(self, outputs: Tensor, labels: Tensor, /) -> None:
+        self.outputs.append(outputs.cpu())
+        self.labels.append(labels.cpu())
+
+    def compute(self) -> float:
+        from sklearn.metrics import average_precision_score  # slow to import
+
+        outputs, labels = torch.cat(self.outputs).double().numpy(), torch.cat(self.labels).numpy()
+        counted = labels.any(axis=0)
+        if not counted.any():
+            return 0.0
+        return 100.0 * float(average_precision_score(labels[:, counted], outputs[:, counted], average="macro"))
