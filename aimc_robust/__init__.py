@@ -67,6 +67,14 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.statistics.paired_difference import difference_table as difference_table
     from aimc_robust.statistics.paired_difference import holm as holm
     from aimc_robust.statistics.paired_difference import paired_difference as paired_difference
+    from aimc_robust.statistics.primary_metric import PrimaryMetric as PrimaryMetric
+    from aimc_robust.tasks.classification import Classification as Classification
+    from aimc_robust.tasks.language_modelling import LanguageModelling as LanguageModelling
+    from aimc_robust.tasks.model_score import ModelScore as ModelScore
+    from aimc_robust.tasks.multilabel import Multilabel as Multilabel
+    from aimc_robust.tasks.regression import Regression as Regression
+    from aimc_robust.tasks.segmentation import Segmentation as Segmentation
+    from aimc_robust.tasks.task import Task as Task
     from aimc_robust.training.config import EarlyStopping as EarlyStopping
     from aimc_robust.training.config import TrainingConfig as TrainingConfig
     from aimc_robust.training.fabric import Machine as Machine
@@ -128,6 +136,14 @@ _MODULES = {
     "statistics.binomial": ["Yield"],
     "statistics.crossed_effects": ["VarianceComponents"],
     "statistics.paired_difference": ["PairedDifference", "difference_table", "holm", "paired_difference"],
+    "statistics.primary_metric": ["PrimaryMetric"],
+    "tasks.classification": ["Classification"],
+    "tasks.language_modelling": ["LanguageModelling"],
+    "tasks.model_score": ["ModelScore"],
+    "tasks.multilabel": ["Multilabel"],
+    "tasks.regression": ["Regression"],
+    "tasks.segmentation": ["Segmentation"],
+    "tasks.task": ["Task"],
     "training.config": ["EarlyStopping", "TrainingConfig"],
     "training.fabric": ["Machine"],
     "training.loop": ["TrainingResult", "train"],

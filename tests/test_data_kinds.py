@@ -57,8 +57,8 @@ NOISE = ar.Gaussian(0.1)
 LABELLED = {  # functions of labelled batches
     "evaluate": lambda data: ar.evaluate(net(), data, NOISE, chips=2).mean,
     "evaluate_grid": lambda data: ar.evaluate_grid(net(), data, {"noise": NOISE}, chips=2).to_frame()["mean"][0],
-    "attribute": lambda data: ar.attribute(net(), data, CROSSBAR.replace(adc=None), chips=2).crossbar_accuracy,
-    "equivalent_sigma": lambda data: ar.equivalent_sigma(net(), data, NOISE, chips=2).digital_accuracy,
+    "attribute": lambda data: ar.attribute(net(), data, CROSSBAR.replace(adc=None), chips=2).crossbar,
+    "equivalent_sigma": lambda data: ar.equivalent_sigma(net(), data, NOISE, chips=2).digital,
     "predict_loss": lambda data: ar.predict_loss(net(), data, {"noise": NOISE}).table["clean_loss"][0],
     "check_prediction": lambda data: ar.check_prediction(net(), data, {"noise": NOISE}, scales=[1.0], chips=2).table[
         "mc_loss"

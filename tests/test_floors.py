@@ -16,7 +16,7 @@ PACKAGE = Path(aimc_robust.__file__).parent
 FLOORS = (
     {"errors", "seeding"},
     {"io", "parallel", "statistics", "noise"},
-    {"metrics"},
+    {"tasks"},
     {"data", "models", "devices"},
     {"training", "hardware"},
     {"analysis", "fitting", "integrations"},

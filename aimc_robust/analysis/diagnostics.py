@@ -2,8 +2,9 @@
 
 The probe adds these columns to each row of history.jsonl (None: not finite, or not defined for the method):
 
-- train_accuracy@S, train_loss@S, test_accuracy@S, test_loss@S: on fixed training or test images, at weights with
-  Gaussian noise of sigma S; @0 is at the clean weights (Figs. 3, 10, 11, 16)
+- train_accuracy@S, train_loss@S, test_accuracy@S, test_loss@S (of another task, its primary metric in place of
+  accuracy): on fixed training or test images, at weights with Gaussian noise of sigma S; @0 is at the clean weights
+  (Figs. 3, 10, 11, 16)
 - train_sharpness@S, test_sharpness@S: average direction, loss@S - loss@0 (Figs. 10, 11)
 - train_ascent_sharpness, test_ascent_sharpness: ascent direction with radius rho, the same for all methods (Fig. 15b)
 - gradient_norm: L2 norm of an update's gradient (Fig. 4a)
@@ -32,15 +33,17 @@ from torch import nn
 from aimc_robust.analysis.sharpness import ascent_sharpness
 from aimc_robust.analysis.update_gradients import measure_updates
 from aimc_robust.data.batches import as_labelled, split_batches
-from aimc_robust.data.lazy import LabelledImages
+from aimc_robust.data.lazy import LabelledImages, LazyImages, select_images, to_device
 from aimc_robust.errors import InputError, require_finite, require_whole
 from aimc_robust.io.atomic import Row
-from aimc_robust.metrics import Batch
 from aimc_robust.noise.analog_weights import unwrap_model
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import evaluation_mode, perturbed
 from aimc_robust.noise.scales import NoiseScale, check_scale
 from aimc_robust.seeding import Axes
+from aimc_robust.tasks.batches import Batch
+from aimc_robust.tasks.registry import TaskLike, as_task
+from aimc_robust.tasks.task import Task
 from aimc_robust.training.epoch import seeded
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.gradient_passes import LossFunction, frozen_buffers
@@ -104,15 +107,22 @@ class Diagnostics:
         training: (inputs, labels) of the training split as the model takes them, without augmentation.
         test: (inputs, labels) of the test split.
         loss_fn: Loss of the training.
+        task: Task of the training; None: classification.
 
     Raises:
         DataError: If images and labels do not match.
     """
 
     def __init__(
-        self, config: DiagnosticsConfig, *, training: LabelledImages, test: LabelledImages, loss_fn: LossFunction
+        self,
+        config: DiagnosticsConfig,
+        *,
+        training: LabelledImages,
+        test: LabelledImages,
+        loss_fn: LossFunction,
+        task: TaskLike = None,
     ) -> None:
-        self.config, self.loss_fn = config, loss_fn
+        self.config, self.loss_fn, self.task = config, loss_fn, as_task(task)
         self.axes = Axes(config.seed).at(use="diagnostics")
         self.data = {split: self._subset(split, data) for split, data in zip(SPLITS, (training, test), strict=True)}
 
@@ -121,7 +131,7 @@ class Diagnostics:
         model = unwrap_model(model)
         device = next(model.parameters()).device
         batches = {
-            split: split_batches((inputs.to(device), labels.to(device)), self.config.batch_size)
+            split: split_batches((to_device(inputs, device), labels.to(device)), self.config.batch_size)
             for split, (inputs, labels) in self.data.items()
         }
         full_batches = {split: [b for b in group if len(b[1]) == len(group[0][1])] for split, group in batches.items()}
@@ -137,23 +147,25 @@ class Diagnostics:
 
     def _subset(self, split: str, data: LabelledImages) -> Batch:
         """Return the config's number of random images of a split."""
-        data = as_labelled(f"the {split} images of diagnostics", data)
+        data = as_labelled(f"the {split} images of diagnostics", data, self.task)
         order = torch.randperm(len(data[1]), generator=self.axes.at(split=split).generator())
         indices = order[: self.config.images].to(data[1].device)
-        return data[0][indices], data[1][indices]
+        inputs = select_images(data[0], indices)
+        return inputs[:] if isinstance(inputs, LazyImages) else inputs, data[1][indices]
 
     def _at_sigmas(self, model: nn.Module, batches: dict[str, list[Batch]]) -> Row:
-        """Measure accuracy, loss and average-direction sharpness at each sigma."""
+        """Measure the primary metric, loss and average-direction sharpness at each sigma."""
         row: Row = {}
         for sigma in (0.0, *self.config.sigmas):
             draws = range(self.config.draws if sigma else 1)
-            sums = dict.fromkeys([(split, key) for split in SPLITS for key in ("accuracy", "loss")], 0.0)
+            metric = self.task.primary.name
+            sums = dict.fromkeys([(split, key) for split in SPLITS for key in (metric, "loss")], 0.0)
             for draw in draws:
                 # The draw does not depend on sigma: one direction, scaled.
                 with perturbed(model, Gaussian(sigma, self.config.scale), generator=self.axes.at(draw=draw)):
                     for split in SPLITS:
-                        accuracy, loss = _measure(model, self.loss_fn, batches[split])
-                        sums[split, "accuracy"] += accuracy
+                        value, loss = _measure(model, self.task, self.loss_fn, batches[split])
+                        sums[split, metric] += value
                         sums[split, "loss"] += loss
             row |= {f"{split}_{key}@{sigma:g}": total / len(draws) for (split, key), total in sums.items()}
             if sigma:
@@ -163,15 +175,20 @@ class Diagnostics:
 
 
 @torch.no_grad()
-def _measure(model: nn.Module, loss_fn: LossFunction, batches: list[Batch]) -> tuple[float, float]:
-    """Return (accuracy [percent], mean loss) over all images."""
-    correct, loss, images = 0, 0.0, 0
-    for inputs, labels in batches:
-        outputs = model(inputs)
-        correct += int(((outputs.argmax(dim=1) == labels) & ~outputs.isnan().any(dim=1)).sum())  # NaN is never right
-        loss += float(loss_fn(outputs, labels)) * len(labels)
-        images += len(labels)
-    return 100.0 * correct / images, loss / images
+def _measure(model: nn.Module, task: Task, loss_fn: LossFunction, batches: list[Batch]) -> tuple[float, float]:
+    """Return (primary metric, mean loss) over all images; outputs that are NaN are never right."""
+    scores, own_loss, loss, items = task.accumulators(), 0.0, 0.0, 0
+    for batch in batches:
+        outputs, labels = task.run(model, batch)
+        count = task.count(labels)
+        own_loss += float(task.loss(outputs, labels)) * count
+        loss += float(task.loss(outputs, labels) if isinstance(loss_fn, Task) else loss_fn(outputs, labels)) * count
+        items += count
+        for score in scores.values():
+            score.update(outputs, labels)
+    name = task.primary.name
+    value = scores[name].compute() if name in scores else task.metrics_of_loss(own_loss / items)[name]
+    return float(value), loss / items
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from aimc_robust.errors import DataError, InputError, require_known, require_who
 from aimc_robust.noise.analog_weights import layer_name
 from aimc_robust.noise.perturbation import evaluation_mode
 from aimc_robust.seeding import Axes
-from aimc_robust.training.methods.gradient_passes import Batch, LossFunction, frozen_buffers, scalar_loss
+from aimc_robust.tasks.batches import Batch
+from aimc_robust.training.methods.gradient_passes import LossFunction, frozen_buffers, loss_and_items
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Contraction:
     Attributes:
         names: Names of the parameters.
         values: (weightings, parameters, batches, probes) sums.
-        images: (batches,) number of images of each batch, its weight in every mean.
+        images: (batches,) number of images, or of the task's items, of each batch: its weight in every mean.
     """
 
     names: tuple[str, ...]
@@ -127,7 +128,7 @@ def probe_diagonals(
     require_whole("probes", probes, low=1)
     axes, index = Axes(seed).at(use="hutchinson"), -1
     for index, batch in enumerate(batches):
-        loss = scalar_loss(model, loss_fn, batch)
+        loss, items = loss_and_items(model, loss_fn, batch)
         gradient = _differentiable_gradient(loss, weights)
         for probe in range(probes):
             signs = {
@@ -136,7 +137,7 @@ def probe_diagonals(
             }
             products = _hessian_vector_product(gradient, weights, signs, retain_graph=probe + 1 < probes)
             diagonal = {name: sign.mul_(products[name]) for name, sign in signs.items()}
-            yield ProbeEstimate(probe, len(batch[1]), diagonal)
+            yield ProbeEstimate(probe, items, diagonal)
     if index < 0:
         raise DataError("expected at least one batch of images and labels, got none.")
 

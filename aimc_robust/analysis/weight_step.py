@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from aimc_robust.errors import InputError, require_finite
 from aimc_robust.noise.analog_weights import analog_weights, unwrap_model
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import evaluation_mode
 from aimc_robust.noise.scales import NoiseScale, weight_scale
+from aimc_robust.tasks.batches import Batch
+from aimc_robust.tasks.registry import as_task
+from aimc_robust.tasks.task import Task
+from aimc_robust.training.methods.gradient_passes import scalar_loss
 from aimc_robust.training.methods.sam import NORM_EPSILON, global_norm
 
 
@@ -66,12 +69,12 @@ def sigma_for_radius(model: nn.Module, radius: float, scale: NoiseScale) -> floa
     return radius / norm
 
 
-def ascent_step(model: nn.Module, inputs: Tensor, labels: Tensor, radius: float) -> WeightStep:
+def ascent_step(model: nn.Module, batch: Batch, radius: float, task: Task | None = None) -> WeightStep:
     """Return the step radius * g / ||g||_2 of the analog weights, with g the gradient of the loss of one batch.
 
-    This is SAM's perturbation of a trained model (m-RWP paper, Eq. 3; Foret et al., ICLR 2021): the loss is the mean
-    cross-entropy without label smoothing in evaluation mode, and one norm is taken over all weights. The model, its
-    mode and its gradients are unchanged. The number of inputs is the m of m-sharpness.
+    This is SAM's perturbation of a trained model (m-RWP paper, Eq. 3; Foret et al., ICLR 2021): the loss is that of
+    the task (None: classification) without label smoothing in evaluation mode, and one norm is taken over all weights.
+    The model, its mode and its gradients are unchanged. The number of inputs is the m of m-sharpness.
 
     Raises:
         InputError: If the loss uses no trainable analog weight.
@@ -84,7 +87,7 @@ def ascent_step(model: nn.Module, inputs: Tensor, labels: Tensor, radius: float)
             "there is no gradient to ascend along."
         )
     with evaluation_mode(model), torch.enable_grad():
-        loss = F.cross_entropy(model(inputs), labels)
+        loss = scalar_loss(model, as_task(task), batch)
         gradients = torch.autograd.grad(loss, [m.parameter for m in matrices], allow_unused=True)
     if all(gradient is None for gradient in gradients):
         raise InputError(f"the loss of {type(model).__name__} uses no analog weight; pass another model.")

@@ -9,14 +9,14 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from aimc_robust.data.batches import split_batches
+from aimc_robust.data.batches import InputBatches, split_batches
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages, LazyImages
 from aimc_robust.data.normalization import BY_TRAINING
 from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import InputError, require_known
-from aimc_robust.metrics import Batch
+from aimc_robust.tasks.batches import Batch
 
 Split = Literal["training", "validation", "test"]
 CALIBRATION_IMAGES, CALIBRATION_BATCH = 512, 128
@@ -68,9 +68,9 @@ class DataSet:
         """Two images (2, C, H, W) as a model takes them."""
         return self.test[0][:2]
 
-    def calibration_batches(self, device: torch.device | str = "cpu") -> list[Tensor]:
+    def calibration_batches(self, device: torch.device | str = "cpu") -> InputBatches:
         """Return the unlabelled batches to calibrate converter ranges and BatchNorm statistics on."""
-        return list(self.calibration_images[:].to(device).split(CALIBRATION_BATCH))
+        return InputBatches(self.calibration_images[:].to(device).split(CALIBRATION_BATCH))
 
     def training_images(self, augmentation: Any) -> TrainingSet:
         """Return the training split for `train`; images in files take a `StreamedAugmentation`."""

@@ -12,8 +12,8 @@ from aimc_robust.data.augmentation import Augmentation, AugmentationDraws, apply
 from aimc_robust.data.lazy import normalize_bytes, per_channel
 from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import DataError, InputError, require_type
-from aimc_robust.metrics import Batch
 from aimc_robust.seeding import Axes
+from aimc_robust.tasks.batches import Batch
 
 # Images that would take more bytes as float32 stay uint8, which is slower on a CPU; the numbers are the same.
 MAX_FLOAT_BYTES = 2**30

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aimc_robust.data.image_files import ImageFiles
 from aimc_robust.errors import InputError, short_repr
+from aimc_robust.tasks.batches import map_tensors, select
 
 
 def normalize_bytes(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -100,10 +101,15 @@ class LazyImages:
         return normalize_bytes(pixels.to(self.device, non_blocking=True), self.mean, self.std)
 
 
-def select_images(images: Tensor | LazyImages, indices: Tensor) -> Tensor | LazyImages:
-    """Return the images with these indices, as they are stored."""
-    return images[indices] if isinstance(images, Tensor) else images.select(indices)
+def select_images(images: Any, indices: Tensor) -> Any:
+    """Return the images with these indices, as they are stored; or examples of another task, see `Examples`."""
+    return images.select(indices) if isinstance(images, LazyImages) else select(images, indices)
 
 
-LabelledImages = tuple[Tensor | LazyImages, Tensor]
-"""(images (N, C, H, W), labels (N,))."""
+def to_device(images: Any, device: torch.device | str) -> Any:
+    """Return images, or examples of another task, on a device."""
+    return images.to(device) if isinstance(images, LazyImages) else map_tensors(images, lambda x: x.to(device))
+
+
+LabelledImages = tuple[Any, Tensor]
+"""(images (N, C, H, W) as a tensor or `LazyImages`, labels (N,)); or the inputs and labels of another task."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from aimc_robust.errors import DataError
+from aimc_robust.tasks.batches import label_key, tensors_in
 
 RANDOM_SAMPLERS = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 MAX_NESTING = 8  # of a DataLoader's batch sampler, its sampler, and those that it wraps
@@ -37,8 +38,8 @@ class RepeatedPasses(Iterable[Any]):
         for batch in _start(self._batches):
             converted = as_tensors(batch)
             yield converted
-            for part in converted if isinstance(converted, tuple) else ():
-                if isinstance(part, Tensor) and part.layout == torch.strided:
+            for part in tensors_in(converted):
+                if part.layout == torch.strided:
                     digest = zlib.crc32(_bytes(part if part.ndim < 2 else part[:1]), digest)
         if int(self._first_digest) < 0:
             self._first_digest.fill_(digest)
@@ -79,14 +80,24 @@ def _start(batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def as_tensors(batch: Any) -> Any:
-    """Return an (inputs, labels) pair with tensors for arrays and lists of numbers, and whole-number labels as int64.
+    """Return a batch with tensors for arrays and lists of numbers in it, and whole-number labels as int64.
 
-    Anything else is returned as it is.
+    Mappings become dicts, pairs and longer batches tuples; anything else is returned as it is.
     """
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
+    if isinstance(batch, Mapping):
+        key = label_key(batch)
+        return {name: as_int64(_nested(x)) if name == key else _nested(x) for name, x in batch.items()}
+    if not isinstance(batch, tuple | list) or len(batch) < 2:
         return batch
-    inputs, labels = map(as_tensor, batch)
-    return inputs, as_int64(labels)
+    *inputs, labels = map(_nested, batch)
+    return *inputs, as_int64(labels)
+
+
+def _nested(values: Any) -> Any:
+    """Return arrays and lists of numbers, also inside of mappings and tuples, as tensors."""
+    if isinstance(values, Mapping):
+        return {key: _nested(value) for key, value in values.items()}
+    return tuple(map(_nested, values)) if isinstance(values, tuple) else as_tensor(values)
 
 
 def as_int64(labels: Any) -> Any:

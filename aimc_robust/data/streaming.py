@@ -15,8 +15,8 @@ from aimc_robust.data.image_files import ImageFiles
 from aimc_robust.data.lazy import LabelledImages, LazyImages, normalize_bytes
 from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import InputError, require_type
-from aimc_robust.metrics import Batch
 from aimc_robust.seeding import Axes
+from aimc_robust.tasks.batches import Batch
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sized
 from typing import Self
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
 from aimc_robust.data.lazy import LabelledImages
 from aimc_robust.errors import DataError, InputError, require_whole
-from aimc_robust.metrics import Batch
 from aimc_robust.seeding import Axes
+from aimc_robust.tasks.batches import Batch, tensors_in
 
 
 class TrainingSet(ABC):
@@ -92,5 +92,7 @@ class TrainingSet(ABC):
 def check_data(name: str, data: tuple[Sized, Sized]) -> None:
     """Raise DataError unless `data`, an (inputs, labels) pair, has at least one input and one label for each."""
     inputs, labels = data
-    if len(inputs) != len(labels) or len(labels) == 0:
-        raise DataError(f"{name} needs a label for each image and at least one, got {len(inputs)} and {len(labels)}.")
+    is_nested = isinstance(inputs, Mapping | tuple)
+    for count in {len(x) for x in tensors_in(inputs) if x.ndim} if is_nested else {len(inputs)}:
+        if count != len(labels) or count == 0:
+            raise DataError(f"{name} needs a label for each image and at least one, got {count} and {len(labels)}.")

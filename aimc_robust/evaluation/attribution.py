@@ -1,4 +1,4 @@
-"""Error attribution: which error source and which layer costs how much accuracy."""
+"""Error attribution: which error source and which layer costs how much."""
 
 from __future__ import annotations
 
@@ -19,26 +19,31 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.parallel.process_pool import ordered_map
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.statistics.t_interval import t_interval
+from aimc_robust.tasks.registry import TaskLike
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """What each error source and each layer costs, in percentage points of accuracy.
+    """What each error source and each layer costs: how much worse the task's primary metric gets.
 
     Attributes:
-        ideal_accuracy: Accuracy with every source off [percent].
-        crossbar_accuracy: Mean accuracy with all sources on [percent].
+        metric: The primary metric; costs of an accuracy are percentage points.
+        ideal: Its value with every source off.
+        crossbar: Its mean with all sources on.
         chips: Number of chips of each variant.
         table: One row per source and per layer, sorted by decreasing `cost_alone` within each kind, with `kind`
-            (`source` or `layer`), `name`, and `weights` (number of weights of a layer). `alone`: mean accuracy with
-            only this one. `cost_alone` = ideal - alone, with its 95 % interval over chips. `without`: mean accuracy
-            with all but this one. `saved` = without - all, on the same chips, with its interval. The two costs differ
-            if errors add up or mask each other. An interval is NaN if nothing random is left, or for one chip.
+            (`source` or `layer`), `name`, and `weights` (number of weights of a layer). `alone`: mean with only this
+            one. `cost_alone`: how much worse that is than ideal, with its 95 % interval over chips. `without`: mean
+            with all but this one. `saved`: how much better that is than with all, on the same chips, with its
+            interval. The two costs differ if errors add up or mask each other. An interval is NaN if nothing random is
+            left, or for one chip.
     """
 
-    ideal_accuracy: float
-    crossbar_accuracy: float
+    metric: PrimaryMetric
+    ideal: float
+    crossbar: float
     chips: int
     table: pd.DataFrame
 
@@ -54,6 +59,7 @@ def attribute(
     deployment: Deployment | None = None,
     jobs: int | None = None,
     layers: bool = True,
+    task: TaskLike = None,
     on_chip: Callable[[int, int], None] | None = None,
 ) -> Attribution:
     """Attribute a model's loss of accuracy on a crossbar to error sources and layers.
@@ -74,6 +80,7 @@ def attribute(
         deployment: Converter ranges and compensation; the backend must be native.
         jobs: As for `evaluate`.
         layers: Whether to attribute to layers too.
+        task: As for `evaluate`; costs are differences of its primary metric, positive where it gets worse.
         on_chip: Called with (finished, total) numbers of chips after each chip.
 
     Raises:
@@ -85,12 +92,12 @@ def attribute(
     if not isinstance(crossbar, Crossbar) or (deployment is not None and deployment.backend != "native"):
         raise InputError("attribution switches the errors of a Crossbar on the native backend on and off; give one.")
     base = chip_evaluation(
-        model, batches, crossbar, chip_seed=chip_seed, time_s=time_s, deployment=deployment, stacklevel=4
+        model, batches, crossbar, chip_seed=chip_seed, time_s=time_s, deployment=deployment, task=task, stacklevel=4
     )
     check_jobs(base.model, jobs)
     sources = active_sources(crossbar, time_s=time_s)
     if not sources:
-        raise InputError("no error source acts on this crossbar; there is no loss of accuracy to attribute.")
+        raise InputError("no error source acts on this crossbar; there is no loss to attribute.")
     weights = {weight.array_owner: weight for weight in analog_weights(base.model).values()} if layers else {}
     variants = [replace(base, condition=with_sources(crossbar, ())), base]
     for source in sources:
@@ -99,48 +106,51 @@ def attribute(
     names = frozenset(weights)
     for name in weights:
         variants += [replace(base, layers=frozenset([name])), replace(base, layers=names - {name})]
-    ideal, whole, *accuracies = _accuracies(variants, chips, jobs, on_chip)
+    metric = base.task.primary
+    ideal, whole, *values = _values(variants, chips, jobs, on_chip)
     labels: list[tuple[str, str, int | None]] = [("source", source, None) for source in sources]
     labels += [("layer", name, weight.parameter.numel()) for name, weight in weights.items()]
     rows = [
-        {"kind": kind, "name": name, "weights": count} | _costs(float(ideal[0]), whole, alone, without)
-        for (kind, name, count), alone, without in zip(labels, accuracies[0::2], accuracies[1::2], strict=True)
+        {"kind": kind, "name": name, "weights": count} | _costs(metric, float(ideal[0]), whole, alone, without)
+        for (kind, name, count), alone, without in zip(labels, values[0::2], values[1::2], strict=True)
     ]
     table = pd.DataFrame(rows).astype({"weights": "Int64"})
     table = table.sort_values(["kind", "cost_alone"], ascending=[False, False], kind="stable").reset_index(drop=True)
-    return Attribution(float(ideal[0]), float(whole.mean()), chips, table)
+    return Attribution(metric, float(ideal[0]), float(whole.mean()), chips, table)
 
 
-def _accuracy(variants: Sequence[ChipEvaluation], item: tuple[int, int]) -> float:
+def _value(variants: Sequence[ChipEvaluation], item: tuple[int, int]) -> float:
     """Measure any chip of any variant, so that one pool of processes serves all of them."""
     variant, chip = item
-    return variants[variant](chip).accuracy
+    return variants[variant](chip).value
 
 
 def _is_random(variant: ChipEvaluation) -> bool:
-    """Whether the accuracy differs from chip to chip."""
+    """Whether the metric differs from chip to chip."""
     assert isinstance(variant.condition, Crossbar)
     sources = active_sources(variant.condition, time_s=variant.time_s)
     return any(source in RANDOM_SOURCES for source in sources) and variant.layers != frozenset()
 
 
-def _accuracies(
+def _values(
     variants: Sequence[ChipEvaluation], chips: int, jobs: int | None, on_chip: Callable[[int, int], None] | None
 ) -> list[np.ndarray]:
-    """Return the accuracies [percent] of each variant's chips; of a single chip if nothing is random."""
+    """Return the primary metric of each variant's chips; of a single chip if nothing is random."""
     counts = [chips if _is_random(variant) else 1 for variant in variants]
     items = [(number, chip) for number, count in enumerate(counts) for chip in range(count)]
-    accuracies: list[list[float]] = [[] for _ in variants]
-    results = ordered_map(partial(_accuracy, variants), items, jobs=jobs)
-    for finished, ((number, _), accuracy) in enumerate(zip(items, results, strict=True), start=1):
-        accuracies[number].append(accuracy)
+    found: list[list[float]] = [[] for _ in variants]
+    results = ordered_map(partial(_value, variants), items, jobs=jobs)
+    for finished, ((number, _), value) in enumerate(zip(items, results, strict=True), start=1):
+        found[number].append(value)
         if on_chip is not None:
             on_chip(finished, len(items))
-    return [np.array(values) for values in accuracies]
+    return [np.array(values) for values in found]
 
 
-def _costs(ideal: float, whole: np.ndarray, alone: np.ndarray, without: np.ndarray) -> dict[str, float]:
-    cost, saved = ideal - alone, without - whole
+def _costs(
+    metric: PrimaryMetric, ideal: float, whole: np.ndarray, alone: np.ndarray, without: np.ndarray
+) -> dict[str, float]:
+    cost, saved = metric.loss_of(ideal, alone), metric.loss_of(without, whole)
     low, high = t_interval(cost)
     saved_low, saved_high = t_interval(saved)
     return {

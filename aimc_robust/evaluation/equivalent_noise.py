@@ -1,4 +1,4 @@
-"""The Gaussian weight noise that costs as much accuracy as a device."""
+"""The Gaussian weight noise that costs as much as a device."""
 
 import math
 from collections.abc import Callable
@@ -15,8 +15,10 @@ from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, Condition, evaluate_ch
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.scales import NoiseScale, check_scale
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.statistics.t_interval import t_interval
+from aimc_robust.tasks.registry import TaskLike, as_task
 
 SIGMA_FACTOR = math.sqrt(2.0)  # between neighbouring sigmas of the search
 MAX_STEPS = 10  # the search ends at 32 times, and at 1/32 of, the measured error
@@ -24,10 +26,10 @@ MAX_STEPS = 10  # the search ends at 32 times, and at 1/32 of, the measured erro
 
 @dataclass(frozen=True)
 class EquivalentSigma:
-    """The strength of Gaussian weight noise that costs as much accuracy as a condition.
+    """The strength of Gaussian weight noise that makes the task's primary metric as much worse as a condition does.
 
     Attributes:
-        sigma: Strength at which the mean accuracies agree, in units of `scale`.
+        sigma: Strength at which the mean metrics agree, in units of `scale`.
         low: Smallest sigma whose difference from the condition is not significant (95 %).
         high: Largest such sigma; inf if the search did not find one.
         identified: Whether sigma is a measurement. If not, sigma is the condition's root mean square error `rms`
@@ -35,10 +37,10 @@ class EquivalentSigma:
         reason: Why sigma is not identified; empty if it is.
         rms: Root mean square of the weight errors, in units of `scale`, including the systematic part.
         scale: What sigma is relative to, see `noise.scales.weight_scale`.
-        digital_accuracy: Accuracy with digital weights [percent].
-        device: Accuracy under the condition.
-        curve: One row per sigma: `sigma`, its mean `accuracy`, the monotone fit `fitted`, and the paired `difference`
-            condition minus noise with its interval `low` to `high` [percentage points].
+        digital: The primary metric with digital weights.
+        device: The primary metric under the condition.
+        curve: One row per sigma: `sigma`, its mean `value`, the monotone fit `fitted`, and the paired `difference`: how
+            much worse the noise is than the condition, with its interval `low` to `high`.
     """
 
     sigma: float
@@ -48,8 +50,8 @@ class EquivalentSigma:
     reason: str
     rms: float
     scale: NoiseScale
-    digital_accuracy: float
-    device: AccuracyEstimate
+    digital: float
+    device: Estimate
     curve: pd.DataFrame
 
 
@@ -64,11 +66,12 @@ def equivalent_sigma(
     deployment: Deployment | None = None,
     jobs: int | None = None,
     scale: NoiseScale = "filter_max",
+    task: TaskLike = None,
 ) -> EquivalentSigma:
-    """Find the sigma of `Gaussian(sigma, scale)` that gives the same expected accuracy as a condition.
+    """Find the sigma of `Gaussian(sigma, scale)` that gives the same expected primary metric as a condition.
 
     The search starts at the measured error and proceeds by factors of sqrt(2) in both directions until the 95 %
-    interval of the paired difference on the same chip numbers excludes 0; all sigmas share their draws. Accuracies and
+    interval of the paired difference on the same chip numbers excludes 0; all sigmas share their draws. Means and
     limits are made monotone in sigma (isotonic regression) and interpolated linearly. If the condition is
     indistinguishable from digital weights, or not bracketed, sigma is not identified, see `EquivalentSigma`.
 
@@ -82,6 +85,7 @@ def equivalent_sigma(
         deployment: Converter ranges, backend and compensation of a crossbar.
         jobs: As for `evaluate`.
         scale: Any scale of `weight_scale` except `absolute`.
+        task: As for `evaluate`.
 
     Raises:
         InputError: if an argument is invalid.
@@ -93,10 +97,11 @@ def equivalent_sigma(
         raise InputError("condition must be a Crossbar or a weight noise, got None.")
     if scale == "absolute":
         raise InputError("scale must be relative to the weights, such as 'layer_max', got 'absolute'.")
-    batches = as_reiterable(batches)
+    task = as_task(task)
+    metric, batches = task.primary, as_reiterable(batches, task)
     rms = network_rms(layer_errors(model, condition, time_s=time_s), scale)
 
-    def accuracies(tested: Condition, at_s: float = 0.0, deployed: Deployment | None = None) -> np.ndarray:
+    def values(tested: Condition, at_s: float = 0.0, deployed: Deployment | None = None) -> np.ndarray:
         measurements = evaluate_chips(
             model,
             batches,
@@ -106,13 +111,14 @@ def equivalent_sigma(
             time_s=at_s,
             deployment=deployed,
             jobs=jobs,
+            task=task,
         )
-        return np.array([measurement.accuracy for _, measurement in measurements])
+        return np.array([measurement.value for _, measurement in measurements])
 
-    device, digital = accuracies(condition, time_s, deployment), float(accuracies(None)[0])
-    curve = _accuracy_curve(lambda sigma: accuracies(Gaussian(sigma, scale)), rms, device, digital)
-    sigma = _crossing(curve["sigma"], device.mean() - curve["fitted"])
-    reason = _reason_not_identified(curve, digital, float(device.mean()))
+    device, digital = values(condition, time_s, deployment), float(values(None)[0])
+    curve = _curve(lambda sigma: values(Gaussian(sigma, scale)), rms, device, digital, metric)
+    sigma = _crossing(curve["sigma"], metric.loss_of(device.mean(), curve["fitted"]))
+    reason = _reason_not_identified(curve, digital, float(device.mean()), metric)
     return EquivalentSigma(
         sigma=rms if reason else sigma,
         low=0.0 if curve["high"].iloc[0] >= 0 else _crossing(curve["sigma"], curve["high"]),
@@ -121,21 +127,21 @@ def equivalent_sigma(
         reason=reason,
         rms=rms,
         scale=scale,
-        digital_accuracy=digital,
-        device=AccuracyEstimate(pd.DataFrame({"train_seed": 0, "chip": range(chips), "accuracy": device})),
+        digital=digital,
+        device=Estimate(pd.DataFrame({"train_seed": 0, "chip": range(chips), metric.name: device}), metric=metric),
         curve=curve,
     )
 
 
-def _accuracy_curve(
-    accuracies: Callable[[float], np.ndarray], rms: float, device: np.ndarray, digital: float
+def _curve(
+    values: Callable[[float], np.ndarray], rms: float, device: np.ndarray, digital: float, metric: PrimaryMetric
 ) -> pd.DataFrame:
     """Measure sigmas until the condition is bracketed; return the rows of `EquivalentSigma.curve`, sigma 0 first."""
-    rows = {0.0: _row(0.0, np.full(len(device), digital), device)}
+    rows = {0.0: _row(0.0, np.full(len(device), digital), device, metric)}
 
     def row(sigma: float) -> dict[str, float]:
         if sigma not in rows:
-            rows[sigma] = _row(sigma, accuracies(sigma), device)
+            rows[sigma] = _row(sigma, values(sigma), device, metric)
         return rows[sigma]
 
     sigmas = [rms * SIGMA_FACTOR**k for k in range(MAX_STEPS + 1)] if rms > 0 else []
@@ -147,16 +153,17 @@ def _accuracy_curve(
             if row(sigma / SIGMA_FACTOR ** (2 * k))["high"] < 0:
                 break
     curve = pd.DataFrame([rows[sigma] for sigma in sorted(rows)])
-    curve.insert(2, "fitted", _monotone(curve["accuracy"], increasing=False))
+    curve.insert(2, "fitted", _monotone(curve["value"], increasing=not metric.is_higher_better))
     return curve
 
 
-def _row(sigma: float, accuracies: np.ndarray, device: np.ndarray) -> dict[str, float]:
-    low, high = t_interval(device - accuracies)
+def _row(sigma: float, values: np.ndarray, device: np.ndarray, metric: PrimaryMetric) -> dict[str, float]:
+    difference = metric.loss_of(device, values)
+    low, high = t_interval(difference)
     return {
         "sigma": sigma,
-        "accuracy": float(accuracies.mean()),
-        "difference": float((device - accuracies).mean()),
+        "value": float(values.mean()),
+        "difference": float(difference.mean()),
         "low": low,
         "high": high,
     }
@@ -181,16 +188,16 @@ def _crossing(sigmas: pd.Series, differences: pd.Series) -> float:
     return float(x + (y - x) * -d / (e - d))
 
 
-def _reason_not_identified(curve: pd.DataFrame, digital: float, device: float) -> str:
+def _reason_not_identified(curve: pd.DataFrame, digital: float, device: float, metric: PrimaryMetric) -> str:
     """Return why sigma is not identified; empty if it is."""
     if curve["high"].iloc[0] >= 0:
         return (
-            f"the accuracy under the condition, {device:.2f} %, does not differ significantly from that of digital "
-            f"weights, {digital:.2f} %; use more chips, or harder images."
+            f"the {metric.title} under the condition, {metric.text(device)}, does not differ significantly from that "
+            f"of digital weights, {metric.text(digital)}; use more chips, or harder images."
         )
     if not curve["low"].gt(0).any():
         return (
             f"Gaussian noise up to sigma {curve['sigma'].iloc[-1]:.3g} never costs more than the condition, which "
-            f"leaves {device:.2f} %: that may be the accuracy of guessing."
+            f"leaves {metric.text(device)}: that may be what guessing gives."
         )
     return ""

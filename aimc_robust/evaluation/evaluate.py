@@ -12,9 +12,11 @@ from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, require_finite, require_type, require_whole
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipOptions, Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.metrics import Measurement, Metrics
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT, chips_needed
+from aimc_robust.tasks.measurement import Measurement
+from aimc_robust.tasks.metrics import Metrics
+from aimc_robust.tasks.registry import TaskLike, as_task
 
 
 def evaluate(
@@ -30,8 +32,9 @@ def evaluate(
     precision: float | None = None,
     metrics: Metrics = None,
     strict: bool | None = None,
-) -> AccuracyEstimate:
-    """Estimate the accuracy of a model under a condition, with its interval.
+    task: TaskLike = None,
+) -> Estimate:
+    """Estimate the accuracy of a model under a condition, or another metric of its task, with its interval.
 
     Args:
         model: A trained model, or several that were trained with the same recipe: the interval is then over models.
@@ -43,12 +46,14 @@ def evaluate(
         deployment: Converter ranges, backend and compensation of a crossbar; None: none, on the native backend.
         jobs: Number of processes with one thread each; any number gives the same results. None: this process with
             torch's number of threads.
-        precision: Half-width of the 95 % interval over one model's chips [percentage points] at which to stop, see
-            `statistics.two_stage_sampling`; None: all chips.
+        precision: Half-width of the 95 % interval over one model's chips at which to stop [percentage points, or the
+            unit of another primary metric], see `statistics.two_stage_sampling`; None: all chips.
         metrics: Further columns of the table: names such as `top5` or `package.module:function`, or name -> function
             of the (outputs, labels) of all images. See `AccuracyEstimate.for_column`.
         strict: True raises InputError if weights stay digital that a crossbar could hold if their layer were of a
             supported type; None warns, False accepts it.
+        task: What is measured: a Task or its name, such as `regression`; None is `classification`. The estimate is that
+            of its primary metric.
 
     Returns:
         The estimate; its table has one row per model and chip.
@@ -64,7 +69,8 @@ def evaluate(
     require_whole("chips", chips, low=1, high=MAX_CHIPS)
     check_precision(precision, chips)
     models = as_models(model)
-    batches = as_reiterable(batches)
+    task = as_task(task)
+    batches = as_reiterable(batches, task)
     rows = [
         {"train_seed": number, "chip": chip, **measurement.row()}
         for number, trained in enumerate(models)
@@ -80,9 +86,10 @@ def evaluate(
             jobs=jobs,
             metrics=metrics,
             strict=strict,
+            task=task,
         )
     ]
-    return AccuracyEstimate(pd.DataFrame(rows), pilot=None if precision is None else DEFAULT_PILOT)
+    return Estimate(pd.DataFrame(rows), pilot=None if precision is None else DEFAULT_PILOT, metric=task.primary)
 
 
 def as_models(model: nn.Module | Iterable[nn.Module]) -> list[nn.Module]:
@@ -119,19 +126,19 @@ def evaluate_until_precise(
 ) -> Iterator[tuple[int, Measurement]]:
     """Measure as many chips as a half-width [percentage points] requires, at most `chips`; None: all of them.
 
-    `known` are chips that were measured before and their accuracy [percent]; they are not measured again. The other
+    `known` are chips that were measured before and their primary metric; they are not measured again. The other
     arguments and the result are those of `evaluate_chips`.
     """
     check_precision(precision, chips)
-    accuracies = dict(known or {})
+    values = dict(known or {})
     pilot = chips if precision is None or condition is None else min(DEFAULT_PILOT, chips)
     needed = pilot
     for last_stage in (False, True):
-        missing = [chip for chip in range(needed) if chip not in accuracies]
+        missing = [chip for chip in range(needed) if chip not in values]
         if missing:
             for chip, measurement in evaluate_chips(model, batches, condition, chips=missing, jobs=jobs, **options):
-                accuracies[chip] = measurement.accuracy
+                values[chip] = measurement.value
                 yield chip, measurement
         if last_stage or precision is None or condition is None:
             return
-        needed = min(chips, chips_needed([accuracies[chip] for chip in range(pilot)], precision))
+        needed = min(chips, chips_needed([values[chip] for chip in range(pilot)], precision))

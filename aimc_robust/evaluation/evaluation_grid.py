@@ -17,14 +17,15 @@ from aimc_robust.evaluation.evaluate import as_models, evaluate
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.metrics import Metrics
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
+from aimc_robust.tasks.metrics import Metrics
+from aimc_robust.tasks.registry import TaskLike
 
 GridKey = tuple[str, float]
 """(name of the condition, seconds since programming)."""
 
 
-class EvaluationGrid(Mapping[GridKey, AccuracyEstimate]):
+class EvaluationGrid(Mapping[GridKey, Estimate]):
     """Estimates by (condition, time_s): an immutable mapping in the order of conditions, then of times.
 
     Example:
@@ -33,10 +34,10 @@ class EvaluationGrid(Mapping[GridKey, AccuracyEstimate]):
         >>> grid.to_frame()  # doctest: +SKIP
     """
 
-    def __init__(self, estimates: Mapping[GridKey, AccuracyEstimate]) -> None:
+    def __init__(self, estimates: Mapping[GridKey, Estimate]) -> None:
         self._estimates = dict(estimates)
 
-    def __getitem__(self, key: GridKey) -> AccuracyEstimate:
+    def __getitem__(self, key: GridKey) -> Estimate:
         return self._estimates[key]
 
     def __iter__(self) -> Iterator[GridKey]:
@@ -61,7 +62,7 @@ class EvaluationGrid(Mapping[GridKey, AccuracyEstimate]):
         Returns:
             Columns `condition`, `time_s` [s]; `mean`, `sd_noise`, `sd_seed`, `ci_low`, `ci_high` of the accuracy
                 [percent], see
-            `AccuracyEstimate`; and the number of `chips`.
+            `Estimate`; and the number of `chips`.
         """
         rows = [
             {
@@ -95,6 +96,7 @@ def evaluate_grid(
     precision: float | None = None,
     metrics: Metrics = None,
     strict: bool | None = None,
+    task: TaskLike = None,
 ) -> EvaluationGrid:
     """Estimate the accuracy of a model under several conditions and times, on the same chips.
 
@@ -112,6 +114,7 @@ def evaluate_grid(
         precision: As for `evaluate`.
         metrics: As for `evaluate`.
         strict: As for `evaluate`.
+        task: As for `evaluate`.
 
     Raises:
         InputError: if an argument is invalid.
@@ -130,15 +133,16 @@ def evaluate_grid(
     estimate = partial(
         evaluate,
         as_models(model),
-        as_reiterable(batches),
+        as_reiterable(batches, task),
         chips=chips,
         chip_seed=chip_seed,
         jobs=jobs,
         precision=precision,
         metrics=metrics,
         strict=strict,
+        task=task,
     )
-    estimates: dict[GridKey, AccuracyEstimate] = {}
+    estimates: dict[GridKey, Estimate] = {}
     for name, condition in conditions.items():
         if isinstance(condition, Crossbar):
             deployed = deployment.get(name) if isinstance(deployment, Mapping) else deployment

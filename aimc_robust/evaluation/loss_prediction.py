@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.analysis.hutchinson import Contraction, contract_hessian
-from aimc_robust.data.batches import Batches, as_reiterable, first_inputs
+from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, unknown_name
 from aimc_robust.evaluation.monte_carlo import Condition
@@ -29,9 +29,13 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
 from aimc_robust.hardware.programming.moments import model_moments
-from aimc_robust.metrics import Batch, labelled, measure
 from aimc_robust.noise.analog_weights import layer_name
 from aimc_robust.noise.base import WeightNoise
+from aimc_robust.tasks.batches import Batch, examples_in, select
+from aimc_robust.tasks.measurement import Measurement
+from aimc_robust.tasks.model_score import no_loss
+from aimc_robust.tasks.registry import TaskLike, as_task
+from aimc_robust.tasks.task import Task
 
 PROBES_PER_IMAGE = 2  # their difference gives the error of the estimate
 
@@ -66,6 +70,7 @@ def predict_loss(
     chip_seed: int = 0,
     probes: int = 50,
     images: int = 2000,
+    task: TaskLike = None,
 ) -> LossPrediction:
     """Predict the expected loss of a model under each condition, to second order, without Monte Carlo.
 
@@ -84,6 +89,7 @@ def predict_loss(
             their errors are correlated.
         images: Largest number of images for the curvature, spread evenly over the batches; its standard error covers
             the images that are left out. The other losses are those of all images.
+        task: Whose loss is predicted, as for `evaluate`.
 
     Raises:
         InputError: if an argument is invalid.
@@ -98,26 +104,27 @@ def predict_loss(
     require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
     if deployment is not None and (deployment.backend != "native" or deployment.compensation):
         raise InputError("the prediction covers the native backend without compensation; change the deployment.")
-    batches = as_reiterable(batches)
-    times_s, total = condition_times(conditions, time_s), sum(len(labelled(batch)[1]) for batch in batches)
+    task = as_task(task)
+    batches = as_reiterable(batches, task)
+    times_s = condition_times(conditions, time_s)
     rows: dict[str, dict[str, Any]] = {}
     layers: dict[str, list[dict[str, Any]]] = {}
     for on_crossbars in (True, False):
         group = {name: c for name, c in conditions.items() if isinstance(c, Crossbar) == on_crossbars}
         if not group:
             continue
-        base = prepare(model, lambda: first_inputs(batches))[0] if on_crossbars else plain_copy(model)
-        variances, losses, clean_loss = [], [], _clean_loss(base, batches)
+        base = prepare(model, lambda: task.example(batches))[0] if on_crossbars else plain_copy(model)
+        variances, losses, clean = [], [], _clean(base, batches, task)
         for name, condition in group.items():
             moments = model_moments(base, condition, time_s=times_s[name], chip_seed=chip_seed)
-            losses.append(_loss_at(base, {key: moment.mean for key, moment in moments.items()}, batches))
+            losses.append(_loss_at(base, {key: moment.mean for key, moment in moments.items()}, batches, task))
             variances.append({key: moment.variance for key, moment in moments.items()})
-        parts = _image_parts(batches, probes, images)
-        hessian = contract_hessian(base, parts, variances, seed=chip_seed, probes=PROBES_PER_IMAGE)
-        errors = 0.5 * hessian.standard_error(sampled_fraction=float(hessian.images.sum()) / total)
+        parts = _image_parts(batches, probes, images, task)
+        hessian = contract_hessian(base, parts, variances, loss_fn=task, seed=chip_seed, probes=PROBES_PER_IMAGE)
+        errors = 0.5 * hessian.standard_error(sampled_fraction=float(hessian.images.sum()) / clean.n)
         for number, (name, loss) in enumerate(zip(group, losses, strict=True)):
             key = {"condition": name, "time_s": times_s[name]}
-            rows[name] = key | _row(clean_loss, loss, 0.5 * float(hessian.total[number]), float(errors[number]))
+            rows[name] = key | _row(_loss(clean), loss, 0.5 * float(hessian.total[number]), float(errors[number]))
             layers[name] = [key | part for part in _layer_parts(hessian, number, variances[number])]
     return LossPrediction(
         table=pd.DataFrame([rows[name] for name in conditions]),
@@ -155,7 +162,7 @@ def condition_times(conditions: Mapping[str, Condition], time_s: float | Mapping
     return times_s
 
 
-def _loss_at(base: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Batch]) -> float:
+def _loss_at(base: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Batch], task: Task) -> float:
     """Return the loss of `base` with these parameters in place of its own; NaN if its outputs are."""
     twin = copy.deepcopy(base)
     with torch.no_grad():
@@ -163,16 +170,22 @@ def _loss_at(base: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[B
             if name in weights:
                 parameter.copy_(weights[name])
     try:
-        return measure(twin, batches).loss
+        return _loss(task.measure(twin, batches))
     except DivergenceError:
         return math.nan
 
 
-def _clean_loss(base: nn.Module, batches: Iterable[Batch]) -> float:
+def _clean(base: nn.Module, batches: Iterable[Batch], task: Task) -> Measurement:
     try:
-        return measure(base, batches).loss
+        return task.measure(base, batches)
     except DivergenceError as error:
         raise DivergenceError(f"the trained weights: {error}") from None
+
+
+def _loss(measurement: Measurement) -> float:
+    if measurement.loss is None:
+        raise no_loss()
+    return measurement.loss
 
 
 def _row(clean: float, at_mean: float, curvature: float, error: float) -> dict[str, float]:
@@ -207,12 +220,13 @@ def _left_out(condition: Condition) -> tuple[str, ...]:
     return tuple(name for name, present in parts.items() if present)
 
 
-def _image_parts(batches: Iterable[Batch], probes: int, images: int) -> Iterator[Batch]:
+def _image_parts(batches: Iterable[Batch], probes: int, images: int, task: Task) -> Iterator[Batch]:
     """Yield at most about `images` images, spread evenly over the batches, in equal parts for `probes` probes."""
-    total = sum(len(labels) for _, labels in batches)
+    counts = [examples_in(task.unpack(batch)[1]) for batch in batches]
+    total = sum(counts)
     used = min(images, total)
     size = max(1, used * PROBES_PER_IMAGE // probes)
-    for inputs, labels in batches:
-        count = math.ceil(len(labels) * used / total)
-        rows = torch.arange(count, device=labels.device) * len(labels) // count
-        yield from ((inputs[part.to(inputs.device)], labels[part]) for part in rows.split(size))
+    for batch, examples in zip(batches, counts, strict=True):
+        count = math.ceil(examples * used / total)
+        rows = torch.arange(count) * examples // count
+        yield from (select(batch, part) for part in rows.split(size))

@@ -10,17 +10,22 @@ from typing import TypedDict, Unpack
 
 from torch import nn
 
-from aimc_robust.data.batches import Batches, as_reiterable, first_inputs
+from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, short_repr
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
 from aimc_robust.hardware.program import check_program, chip_axes, program_prepared
-from aimc_robust.metrics import Batch, Measurement, Metric, Metrics, as_metrics, measure
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.parallel.process_pool import ordered_map
+from aimc_robust.tasks.batches import Batch
+from aimc_robust.tasks.classification import Classification
+from aimc_robust.tasks.measurement import Measurement
+from aimc_robust.tasks.metrics import Metric, Metrics, as_metrics
+from aimc_robust.tasks.registry import TaskLike, as_task
+from aimc_robust.tasks.task import Task
 
 MAX_CHIPS = 1_000_000
 Condition = WeightNoise | None
@@ -35,6 +40,7 @@ class ChipOptions(TypedDict, total=False):
     deployment: Deployment | None
     metrics: Metrics
     strict: bool | None
+    task: TaskLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +54,8 @@ class ChipEvaluation:
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming of a crossbar.
         deployment: Converter ranges, backend and compensation of a crossbar.
-        metrics: Name -> function of the outputs and labels of all images, see `metrics.measure`.
+        metrics: Name -> function of the outputs and labels of all images, see `Task.measure`.
+        task: What is measured.
         layers: Names of a crossbar's arrays that are programmed; None: all.
     """
 
@@ -59,6 +66,7 @@ class ChipEvaluation:
     time_s: float = 0.0
     deployment: Deployment = field(default_factory=Deployment)
     metrics: Mapping[str, Metric] | None = None
+    task: Task = field(default_factory=Classification)
     layers: frozenset[str] | None = None
 
     def __call__(self, chip: int) -> Measurement:
@@ -78,10 +86,10 @@ class ChipEvaluation:
     def _measure(self, chip: int) -> Measurement:
         axes = chip_axes(self.chip_seed, chip)
         if self.condition is None:
-            return measure(self.model, self.batches, self.metrics)
+            return self.task.measure(self.model, self.batches, self.metrics)
         if not isinstance(self.condition, Crossbar):
             with perturbed(self.model, self.condition, generator=axes):
-                return measure(self.model, self.batches, self.metrics)
+                return self.task.measure(self.model, self.batches, self.metrics)
         on_chip = program_prepared(
             copy.deepcopy(self.model),
             self.condition,
@@ -90,7 +98,7 @@ class ChipEvaluation:
             deployment=self.deployment,
             layers=self.layers,
         )
-        return measure(on_chip, self.batches, self.metrics)
+        return self.task.measure(on_chip, self.batches, self.metrics)
 
 
 def evaluate_chips(
@@ -139,6 +147,7 @@ def chip_evaluation(
     deployment: Deployment | None = None,
     metrics: Metrics = None,
     strict: bool | None = None,
+    task: TaskLike = None,
     stacklevel: int = 3,
 ) -> ChipEvaluation:
     """Check the arguments of `evaluate_chips` and prepare what all chips share.
@@ -146,7 +155,8 @@ def chip_evaluation(
     `strict`: what weights do that stay digital although a crossbar could store them, see `program`.
     `stacklevel` is that of warnings, as in `warnings.warn`: 2 is the line in this function.
     """
-    batches = as_reiterable(batches)
+    task = as_task(task)
+    batches = as_reiterable(batches, task)
     metrics = as_metrics(metrics)
     require_whole("chip_seed", chip_seed, low=0)
     require_type("model", model, nn.Module, example="a torch.nn.Module")
@@ -155,7 +165,7 @@ def chip_evaluation(
     if condition is not None and not isinstance(condition, WeightNoise):
         raise InputError(f"expected a Crossbar, a weight noise or None to evaluate under, got {condition!r}.")
     if isinstance(condition, Crossbar):
-        prepared, _ = prepare(model, lambda: first_inputs(batches), strict=strict, stacklevel=stacklevel)
+        prepared, _ = prepare(model, lambda: task.example(batches), strict=strict, stacklevel=stacklevel)
         check_program(prepared, condition, time_s, deployment=deployment, stacklevel=stacklevel)
     elif time_s or (deployment is not None and deployment != Deployment()):
         raise InputError("time_s and deployment belong to a crossbar; there is none to evaluate under.")
@@ -169,6 +179,7 @@ def chip_evaluation(
         time_s=time_s,
         deployment=deployment or Deployment(),
         metrics=metrics,
+        task=task,
     )
 
 

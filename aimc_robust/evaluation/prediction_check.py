@@ -19,6 +19,8 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.noise.base import WeightNoise, perturb_checked
 from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.statistics.t_interval import t_interval
+from aimc_robust.tasks.measurement import Measurement
+from aimc_robust.tasks.registry import TaskLike
 
 Verdict = Literal["holds", "breaks", "undecided"]
 
@@ -58,6 +60,7 @@ def check_prediction(
     probes: int = 50,
     images: int = 2000,
     jobs: int | None = None,
+    task: TaskLike = None,
 ) -> PredictionCheck:
     """Compare the prediction with Monte Carlo over `chips`, at the error times each of `scales`.
 
@@ -78,6 +81,7 @@ def check_prediction(
         probes: Approximate number of probes of Hutchinson's estimate.
         images: Largest number of images for the curvature.
         jobs: Number of processes for Monte Carlo, as for `evaluate`.
+        task: As for `predict_loss`.
 
     Raises:
         InputError: if an argument is invalid.
@@ -86,13 +90,13 @@ def check_prediction(
     require_whole("chips", chips, low=2, high=MAX_CHIPS)
     for scale in scales:
         require_finite("each of scales", scale)
-    batches = as_reiterable(batches)
+    batches = as_reiterable(batches, task)
     times_s = condition_times(conditions, time_s)
     cases = [(name, float(scale)) for name in conditions for scale in scales]
     scaled = {str(number): scale_errors(conditions[name], scale) for number, (name, scale) in enumerate(cases)}
     case_times_s = {str(number): times_s[name] for number, (name, _) in enumerate(cases)}
     prediction = predict_loss(
-        model, batches, scaled, time_s=case_times_s, chip_seed=chip_seed, probes=probes, images=images
+        model, batches, scaled, time_s=case_times_s, chip_seed=chip_seed, probes=probes, images=images, task=task
     )
     began = time.perf_counter()
     rows = []
@@ -106,13 +110,19 @@ def check_prediction(
             chip_seed=chip_seed,
             time_s=times_s[name],
             jobs=jobs,
+            task=task,
         )
         try:
-            losses = np.array([measurement.loss for _, measurement in measurements])
+            losses = np.array([_loss(measurement) for _, measurement in measurements])
         except DivergenceError:
             losses = np.full(chips, math.nan)
         rows.append({"condition": name, "time_s": times_s[name], "scale": scale, **_compare(predicted, losses)})
     return PredictionCheck(pd.DataFrame(rows), prediction.seconds, time.perf_counter() - began)
+
+
+def _loss(measurement: Measurement) -> float:
+    assert measurement.loss is not None  # `predict_loss` refuses a task without one
+    return measurement.loss
 
 
 def scale_errors(condition: Condition, factor: float) -> Condition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -55,7 +55,16 @@ class PrimaryMetric:
         """Unit of differences: percentage points for a percentage."""
         return "points" if self.unit == "%" else self.unit
 
-    def loss_of(self, reference: float | np.ndarray, values: float | np.ndarray) -> float | np.ndarray:
+    @property
+    def worst_value(self) -> float:
+        """The worst possible value, which may be infinite."""
+        return self.bounds[0 if self.is_higher_better else 1]
+
+    def text(self, value: float) -> str:
+        """Return a value with its unit: two decimals of a percentage, four significant digits of other numbers."""
+        return f"{value:.2f} %" if self.unit == "%" else f"{value:.4g} {self.unit}".rstrip()
+
+    def loss_of(self, reference: Any, values: Any) -> Any:
         """Return how much worse `values` are than `reference`: negative where they are better."""
         return reference - values if self.is_higher_better else values - reference
 

@@ -15,10 +15,11 @@ from aimc_robust.errors import InputError, exact_text, require_finite, short_rep
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.metrics import Batch
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.noise.scales import NoiseScale
+from aimc_robust.tasks.batches import Batch
+from aimc_robust.tasks.task import Task
 from aimc_robust.training.config import TrainingConfig
 
 Split = Literal["test", "training"]
@@ -66,7 +67,7 @@ class Target(ABC):
     selected_at: float | None = field(default=None, kw_only=True)
 
     @abstractmethod
-    def condition_for(self, model: nn.Module, batches: Iterable[Batch]) -> Condition:
+    def condition_for(self, model: nn.Module, batches: Iterable[Batch], task: Task | None = None) -> Condition:
         """Return what a trained model is evaluated under; `batches` are of training images."""
 
     @property
@@ -107,7 +108,7 @@ class DeployableTarget(Target):
     def condition(self) -> Condition:
         """What every model is evaluated under."""
 
-    def condition_for(self, model: nn.Module, batches: Iterable[Batch]) -> Condition:
+    def condition_for(self, model: nn.Module, batches: Iterable[Batch], task: Task | None = None) -> Condition:
         """Return the condition."""
         return self.condition
 
@@ -186,7 +187,7 @@ class RadiusTarget(Target):
     def __post_init__(self) -> None:
         require_finite("radius", self.radius)
 
-    def condition_for(self, model: nn.Module, batches: Iterable[Batch]) -> Gaussian:
+    def condition_for(self, model: nn.Module, batches: Iterable[Batch], task: Task | None = None) -> Gaussian:
         """Return the noise that has this length on `model`."""
         return Gaussian(sigma_for_radius(model, self.radius, self.scale), self.scale)
 
@@ -201,9 +202,9 @@ class AscentTarget(Target):
     def __post_init__(self) -> None:
         require_finite("radius", self.radius)
 
-    def condition_for(self, model: nn.Module, batches: Iterable[Batch]) -> Condition:
+    def condition_for(self, model: nn.Module, batches: Iterable[Batch], task: Task | None = None) -> Condition:
         """Return the step along the loss gradient of the first batch."""
-        return ascent_step(model, *next(iter(batches)), self.radius)
+        return ascent_step(model, next(iter(batches)), self.radius, task)
 
 
 @final

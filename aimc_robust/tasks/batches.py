@@ -71,6 +71,15 @@ def tensors_in(values: Any) -> list[Tensor]:
     return found
 
 
+def parts(batch: Batch) -> list[Any]:
+    """Return what a tuple, a list or a mapping holds, also inside of nested ones; nothing of other values."""
+    if isinstance(batch, Mapping):
+        batch = tuple(batch.values())
+    if not isinstance(batch, tuple | list):
+        return []
+    return [part for held in batch for part in (parts(held) if isinstance(held, tuple | Mapping) else [held])]
+
+
 def select(values: Any, indices: slice | Tensor) -> Any:
     """Return the examples with these indices: rows of every tensor (N, ...) inside."""
     return map_tensors(

@@ -32,15 +32,19 @@ class Classification(Task):
         """Top-1 accuracy [percent]."""
         return ACCURACY
 
-    def check(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
-        """Return scores and labels (N, ...) as int64, see `Task.check`."""
-        if outputs.ndim < 2 or len(outputs) != len(labels) if isinstance(labels, Tensor) else False:
+    def align(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
+        """Return scores and labels (N, ...) as int64, see `Task.align`."""
+        is_one_each = isinstance(labels, Tensor) and labels.ndim == 1
+        if is_one_each and (outputs.ndim != 2 or len(outputs) != len(labels)):
             raise DataError(
                 f"expected the model to return ({len(labels)} images, classes) scores, got {tuple(outputs.shape)}."
             )
         labels = class_labels(labels, outputs.shape[:-1], "one whole number, the class, as the label of each image")
-        check_classes(labels, outputs.shape[-1], self.ignore_index)
         return outputs, labels
+
+    def check(self, outputs: Tensor, labels: Tensor) -> None:
+        """Raise DataError if a label is no class."""
+        check_classes(labels, outputs.shape[-1], self.ignore_index)
 
     def count(self, labels: Tensor) -> int:
         """Return the number of labels that are scored."""
@@ -66,7 +70,8 @@ class Accuracy:
     def update(self, outputs: Tensor, labels: Tensor, /) -> None:
         """Add a batch."""
         scored = labels != self.ignore_index
-        self.right += int((outputs.argmax(dim=-1) == labels)[scored].sum())
+        right = (outputs.argmax(dim=-1) == labels) & ~outputs.isnan().any(dim=-1)
+        self.right += int(right[scored].sum())
         self.n += int(scored.sum())
 
     def compute(self) -> float:

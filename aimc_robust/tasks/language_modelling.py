@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
+import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,7 +15,7 @@ from aimc_robust.errors import DataError
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.batches import Batch, label_key, unpack
 from aimc_robust.tasks.classification import check_classes, class_labels
-from aimc_robust.tasks.task import Accumulator, Task
+from aimc_robust.tasks.task import Task
 
 PERPLEXITY = PrimaryMetric("perplexity", "", "lower", (1.0, math.inf))
 
@@ -34,6 +34,8 @@ class LanguageModelling(Task):
     """
 
     items: ClassVar[str] = "tokens"
+    batch_size: ClassVar[int] = 8
+    needs_labels: ClassVar[bool] = False
     shift: bool = True
     ignore_index: int = -100
 
@@ -55,8 +57,8 @@ class LanguageModelling(Task):
         labels, mask = batch["input_ids"], batch.get("attention_mask")
         return dict(batch), labels if mask is None else labels.masked_fill(mask == 0, self.ignore_index)
 
-    def check(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
-        """Return the scores that have a label, and the labels, see `Task.check`."""
+    def align(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
+        """Return the scores that have a label, and the labels, see `Task.align`."""
         if outputs.ndim != 3:
             raise DataError(f"expected the model to return (N, T, vocabulary) scores, got {tuple(outputs.shape)}.")
         labels = class_labels(labels, outputs.shape[:-1], "one token as the label of each token")
@@ -64,8 +66,11 @@ class LanguageModelling(Task):
             if labels.shape[1] < 2:
                 raise DataError("expected at least two tokens in each text: the next one is predicted; got one.")
             outputs, labels = outputs[:, :-1], labels[:, 1:]
-        check_classes(labels, outputs.shape[-1], self.ignore_index)
         return outputs, labels
+
+    def check(self, outputs: Tensor, labels: Tensor) -> None:
+        """Raise DataError if a label is neither a token of the vocabulary nor ignored."""
+        check_classes(labels, outputs.shape[-1], self.ignore_index)
 
     def count(self, labels: Tensor) -> int:
         """Return the number of tokens that are scored."""
@@ -77,20 +82,6 @@ class LanguageModelling(Task):
             outputs.flatten(0, 1), labels.flatten(), ignore_index=self.ignore_index, label_smoothing=label_smoothing
         )
 
-    def accumulators(self) -> dict[str, Accumulator]:
+    def metrics_of_loss(self, loss: float) -> dict[str, float]:
         """Return the perplexity."""
-        return {"perplexity": _Perplexity(self)}
-
-
-class _Perplexity:
-    def __init__(self, task: LanguageModelling) -> None:
-        self.task, self.total, self.n = task, 0.0, 0
-
-    def update(self, outputs: Tensor, labels: Tensor, /) -> None:
-        n = self.task.count(labels)
-        self.total += float(self.task.loss(outputs, labels)) * n
-        self.n += n
-
-    def compute(self) -> float:
-        mean = self.total / self.n
-        return float(torch.tensor(mean, dtype=torch.float64).exp())  # infinite where math.exp raises
+        return {"perplexity": float(np.exp(np.float64(loss)))}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from aimc_robust.statistics.primary_metric import Direction, PrimaryMetric
 from aimc_robust.tasks.batches import Batch, examples_in, select, unlabelled
 from aimc_robust.tasks.measurement import Measurement
 from aimc_robust.tasks.metrics import Metric
-from aimc_robust.tasks.task import Accumulator, Task
+from aimc_robust.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class ModelScore(Task):
         bounds: Lowest and highest possible value of the primary metric.
     """
 
+    takes_any_batches: ClassVar[bool] = True
     score: Callable[[nn.Module, Iterable[Any]], Mapping[str, Any]]
     metric: str
     better: Direction = "higher"
@@ -87,17 +88,13 @@ class ModelScore(Task):
         further = tuple((name, value if math.isfinite(value) else None) for name, value in values.items())
         return Measurement(self.metric, value, None, counted.examples, further)
 
-    def check(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
+    def align(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
         """Raise InputError: there are no labels."""
-        raise _no_loss()
+        raise no_loss()
 
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Raise InputError: there is no loss."""
-        raise _no_loss()
-
-    def accumulators(self) -> dict[str, Accumulator]:
-        """Raise InputError: there are no outputs."""
-        raise _no_loss()
+        raise no_loss()
 
 
 class _Counted:
@@ -110,12 +107,19 @@ class _Counted:
         count = 0
         for batch in self.batches:
             yield batch
-            inputs = unlabelled(batch)
-            count += len(inputs) if isinstance(inputs, list) else examples_in(inputs)
+            count += _examples(batch)
             self.examples = max(self.examples, count)
 
 
-def _no_loss() -> InputError:
+def _examples(batch: Any) -> int:
+    first = batch[0] if isinstance(batch, tuple | list) and batch else batch
+    if isinstance(first, list):  # of images, for detection
+        return len(first)
+    return examples_in(batch) or (len(batch) if isinstance(batch, Sized) else 1)
+
+
+def no_loss() -> InputError:
+    """Return the error for a task without a loss where one is needed."""
     return InputError(
         "the task is a score of the whole model, which has no loss; use a task with one, such as regression."
     )

@@ -44,8 +44,8 @@ class Multilabel(Task):
         """The metric that was chosen."""
         return METRICS[self.metric]
 
-    def check(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
-        """Return scores and labels (N, labels) of one shape, see `Task.check`."""
+    def align(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
+        """Return scores and labels (N, labels) of one shape, see `Task.align`."""
         if isinstance(labels, Tensor) and outputs.shape == (*labels.shape, 1):
             labels = labels.unsqueeze(-1)
         if isinstance(labels, Tensor) and labels.ndim == 1 and labels.shape == outputs.shape:
@@ -55,9 +55,12 @@ class Multilabel(Task):
                 f"expected labels of 0 and 1 of the shape of the model's outputs, {tuple(outputs.shape)}; got "
                 f"{describe_labels(labels)}."
             )
+        return outputs, labels.to(outputs.dtype)
+
+    def check(self, outputs: Tensor, labels: Tensor) -> None:
+        """Raise DataError if a label is neither 0 nor 1."""
         if not ((labels == 0) | (labels == 1)).all():
             raise DataError("expected 0 or 1 for each label of each example, got other numbers.")
-        return outputs, labels.to(outputs.dtype)
 
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean binary cross-entropy."""

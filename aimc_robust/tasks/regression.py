@@ -41,8 +41,8 @@ class Regression(Task):
         """The metric that was chosen."""
         return METRICS[self.metric]
 
-    def check(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
-        """Return outputs and labels as numbers of one shape, see `Task.check`."""
+    def align(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
+        """Return outputs and labels as numbers of one shape, see `Task.align`."""
         if not isinstance(labels, Tensor) or labels.is_complex() or labels.ndim == 0:
             raise DataError(f"expected numbers (N, ...) as labels, got {describe_labels(labels)}.")
         if outputs.shape == (*labels.shape, 1):
@@ -53,10 +53,12 @@ class Regression(Task):
             raise DataError(
                 f"expected as many numbers from the model as labels, {tuple(labels.shape)}; got {tuple(outputs.shape)}."
             )
-        labels = labels.to(outputs.dtype)
+        return outputs, labels.to(outputs.dtype)
+
+    def check(self, outputs: Tensor, labels: Tensor) -> None:
+        """Raise DataError if a label is not finite."""
         if not labels.isfinite().all():
             raise DataError("expected finite numbers as labels, got NaN or infinity; leave these examples out.")
-        return outputs, labels
 
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean squared error."""

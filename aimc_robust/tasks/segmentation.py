@@ -29,6 +29,7 @@ class Segmentation(Task):
     """
 
     items: ClassVar[str] = "pixels"
+    batch_size: ClassVar[int] = 8
     ignore_index: int = 255
 
     @property
@@ -36,8 +37,8 @@ class Segmentation(Task):
         """Mean intersection over union [percent]."""
         return MIOU
 
-    def check(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
-        """Return scores at the resolution of the labels, and labels as int64, see `Task.check`."""
+    def align(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
+        """Return scores at the resolution of the labels, and labels as int64, see `Task.align`."""
         if isinstance(labels, Tensor) and labels.ndim == 4 and labels.shape[1] == 1:
             labels = labels.squeeze(1)
         if outputs.ndim != 4 or (isinstance(labels, Tensor) and len(labels) != len(outputs)):
@@ -50,8 +51,11 @@ class Segmentation(Task):
         labels = class_labels(
             labels, torch.Size((len(outputs), *outputs.shape[2:])), "one whole number, the class, for each pixel"
         )
-        check_classes(labels, outputs.shape[1], self.ignore_index)
         return outputs, labels
+
+    def check(self, outputs: Tensor, labels: Tensor) -> None:
+        """Raise DataError if a label is neither a class nor ignored."""
+        check_classes(labels, outputs.shape[1], self.ignore_index)
 
     def count(self, labels: Tensor) -> int:
         """Return the number of pixels that are scored."""

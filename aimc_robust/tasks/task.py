@@ -33,14 +33,20 @@ class Accumulator(Protocol):
 class Task(ABC):
     """What a model is for: how a batch is unpacked, how the model is called, and what is scored.
 
-    A task of one's own defines `primary`, `check`, `loss` and `accumulators`. It may replace `unpack` and `predict`,
-    which take what is common, see `batches.unpack` and `calling.main_output`.
+    A task of one's own defines `primary`, `align`, `loss` and `metrics_of_loss` or `accumulators`. It may replace
+    `unpack` and `predict`, which take what is common, see `batches.unpack` and `calling.main_output`.
 
     Attributes:
         items: What is scored and counted, in the plural, such as `images` or `tokens`.
+        batch_size: Examples in a batch of data that are given as a whole.
+        needs_labels: Whether two tensors are inputs and labels, and not two batches of inputs.
+        takes_any_batches: Whether batches may be of any kind and are passed on as they are.
     """
 
     items: ClassVar[str] = "examples"
+    batch_size: ClassVar[int] = 512
+    needs_labels: ClassVar[bool] = True
+    takes_any_batches: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -48,20 +54,27 @@ class Task(ABC):
         """The metric that estimates, tests and reports are made of."""
 
     @abstractmethod
-    def check(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
-        """Return outputs and labels in the form that `loss`, `count` and the metrics take.
+    def align(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
+        """Return outputs and labels in the shapes that `check`, `loss`, `count` and the metrics take.
 
         Raises:
             DataError: if they do not match, in a sentence that says what was expected.
         """
 
+    def check(self, outputs: Tensor, labels: Tensor) -> None:  # noqa: B027 (some tasks take any labels)
+        """Raise DataError if a label has a value that the outputs have no place for; not called in training."""
+
     @abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean loss over the items of a batch, a scalar that training minimizes."""
 
-    @abstractmethod
     def accumulators(self) -> dict[str, Accumulator]:
-        """Return name -> metric without a batch; `primary` is among them."""
+        """Return name -> metric without a batch."""
+        return {}
+
+    def metrics_of_loss(self, loss: float) -> dict[str, float]:
+        """Return name -> metric that is a function of the mean loss over all items."""
+        return {}
 
     def count(self, labels: Tensor) -> int:
         """Return the number of items in a batch, its weight in the mean loss."""
@@ -75,10 +88,10 @@ class Task(ABC):
         """Return the model's main output for the inputs of a batch."""
         return main_output(call_model(model, inputs))
 
-    def batch_loss(self, model: nn.Module, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-        """Return the mean loss of a batch, with its graph."""
+    def run(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the model's outputs for a batch, and its labels, see `align`."""
         inputs, labels = self.unpack(batch)
-        return self.loss(*self.check(self.predict(model, inputs), labels), label_smoothing)
+        return self.align(self.predict(model, inputs), labels)
 
     def example(self, batches: Iterable[Batch]) -> Any:
         """Return the inputs of a single example; raise DataError if there is none."""
@@ -104,15 +117,15 @@ class Task(ABC):
         scores = self.accumulators()
         kept: list[tuple[Tensor, Tensor]] = []
         for batch in batches:
-            inputs, labels = self.unpack(batch)
-            outputs, labels = self.check(self.predict(model, inputs), labels)
+            outputs, labels = self.run(model, batch)
+            self.check(outputs, labels)
             outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
             count = self.count(labels)
             if count == 0:
                 continue
             batch_loss = float(self.loss(outputs, labels))
             if math.isnan(batch_loss):
-                raise DivergenceError(f"the model returned NaN or infinite values for a batch of {count} {self.items}.")
+                raise self._not_finite(outputs, labels)
             loss += batch_loss * count
             n += count
             for score in scores.values():
@@ -121,7 +134,7 @@ class Task(ABC):
                 kept.append((outputs, labels))
         if n == 0:
             raise no_batches()
-        values = {name: float(score.compute()) for name, score in scores.items()}
+        values = {name: float(score.compute()) for name, score in scores.items()} | self.metrics_of_loss(loss / n)
         value = values.pop(self.primary.name)
         if not math.isfinite(value):
             raise DivergenceError(f"the {self.primary.title} of the model's outputs is {value}.")
@@ -130,6 +143,14 @@ class Task(ABC):
             every = [torch.cat(parts) for parts in zip(*kept, strict=True)]
             further |= {name: evaluate_metric(name, metric, *every) for name, metric in metrics.items()}
         return Measurement(self.primary.name, value, loss / n, n, tuple(further.items()))
+
+    def _not_finite(self, outputs: Tensor, labels: Tensor) -> DivergenceError:
+        pairs = zip(outputs.split(1), labels.split(1), strict=True)
+        undefined = sum(math.isnan(self.loss(*pair)) for pair in pairs if self.count(pair[1]))
+        items = self.items if self.count(labels) == len(labels) else "examples"
+        return DivergenceError(
+            f"the model returned NaN or infinite values for {undefined} of {len(labels)} {items} of a batch."
+        )
 
 
 def no_batches() -> DataError:

@@ -1,4 +1,4 @@
-"""One epoch of training, and the accuracy on the validation split after it."""
+"""One epoch of training, and the metrics of the validation split after it."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,27 +8,30 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.data.batches import split_batches
-from aimc_robust.data.lazy import LabelledImages
+from aimc_robust.data.lazy import LabelledImages, LazyImages, select_images
 from aimc_robust.data.training_set import TrainingSet
-from aimc_robust.errors import AimcError, DivergenceError, InputError, exact_text, is_out_of_memory
+from aimc_robust.errors import DivergenceError, InputError, exact_text
 from aimc_robust.io.atomic import Row
-from aimc_robust.metrics import check_labels, measure
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
+from aimc_robust.statistics.primary_metric import PrimaryMetric
+from aimc_robust.tasks.task import Task
+from aimc_robust.tasks.task_loss import TaskLoss
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import mean_over_workers, world
 from aimc_robust.training.methods.gradient_passes import frozen_buffers
 
 EVALUATION_BATCH_SIZE = 512
+CHECKED_LABELS = 512  # at a time, before training starts
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
 
-def loss_function(config: TrainingConfig) -> nn.Module:
-    """Return the loss that training minimizes: cross-entropy with label smoothing."""
-    return nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+def loss_function(config: TrainingConfig, task: Task) -> TaskLoss:
+    """Return the loss that training minimizes: the task's, with label smoothing."""
+    return TaskLoss(task, config.label_smoothing)
 
 
 def train_epoch(
@@ -37,6 +40,7 @@ def train_epoch(
     config: TrainingConfig,
     optimizer: torch.optim.Optimizer,
     images: TrainingSet,
+    task: Task,
     *,
     train_seed: int,
     epoch: int,
@@ -56,7 +60,7 @@ def train_epoch(
     streams, shard, num_shards = method.shard(*world())
     part = {"batch_size": config.batch_size, "seed": train_seed, "shard": shard, "num_shards": num_shards}
     batches_of_streams = [images.epoch(epoch, stream=stream, **part) for stream in streams]
-    loss_fn = loss_function(config)
+    loss_fn = loss_function(config, task)
     losses: list[Tensor] = []
     model.train()
     with seeded(Axes(train_seed).at(use="model", epoch=epoch), images.device):
@@ -103,22 +107,21 @@ def seeded(axes: Axes, device: torch.device) -> Iterator[None]:
         yield
 
 
-def check_first_images(model: nn.Module, images: TrainingSet, validation: LabelledImages, train_seed: int) -> None:
+def check_first_images(
+    model: nn.Module, images: TrainingSet, validation: LabelledImages, task: Task, train_seed: int
+) -> None:
     """Raise InputError or DataError if the model does not take the images, or has no output for a label."""
-    first = next(images.epoch(1, batch_size=1))[0], validation[0][:1]
+    first = next(images.epoch(1, batch_size=1))[0], select_images(validation[0], torch.arange(1))
     for name, inputs, labels in zip(("training", "validation"), first, (images.labels, validation[1]), strict=True):
+        inputs = inputs[:] if isinstance(inputs, LazyImages) else inputs
         try:
-            with seeded(Axes(train_seed), inputs.device), frozen_buffers(model), torch.no_grad():
-                scores = model.eval()(inputs)
-        except Exception as error:  # a user's model may raise anything
-            if isinstance(error, AimcError) or is_out_of_memory(error):
-                raise
-            raise InputError(
-                f"the model does not take {name} inputs of shape {tuple(inputs.shape)}, {inputs.dtype}: "
-                f"{' '.join(str(error).split())}"
-            ) from error
-        check_labels(scores, labels[:1])
-        check_labels(scores.expand(len(labels), -1), labels)
+            with seeded(Axes(train_seed), labels.device), frozen_buffers(model), torch.no_grad():
+                outputs = task.predict(model.eval(), inputs)
+        except InputError as error:
+            raise InputError(f"{name} data: {error}") from error
+        task.align(outputs, labels[:1])
+        for part in labels.split(CHECKED_LABELS):
+            task.check(*task.align(outputs.expand(len(part), *outputs.shape[1:]), part))
 
 
 def divergence_error(quantity: str, step: int, epoch: int, method: Method) -> DivergenceError:
@@ -132,37 +135,42 @@ def divergence_error(quantity: str, step: int, epoch: int, method: Method) -> Di
     )
 
 
-def validate(model: nn.Module, stopping: EarlyStopping | None, data: LabelledImages, train_seed: int) -> Row:
-    """Measure accuracy on the validation split, clean and under the noise of early stopping; leave evaluation mode on.
+def validate(
+    model: nn.Module, stopping: EarlyStopping | None, data: LabelledImages, task: Task, train_seed: int
+) -> Row:
+    """Measure the validation split, clean and under the noise of early stopping; leave evaluation mode on.
 
     Returns:
-        Row with accuracy, loss and perturbed_accuracy. For several sigmas there is one `perturbed_accuracy_SIGMA` each,
-        and `perturbed_accuracy` is that of the largest.
+        Row with the task's metric, such as accuracy, with loss, and with the metric under noise, perturbed_accuracy.
+            For several sigmas there is one `perturbed_accuracy_SIGMA` each, and `perturbed_accuracy` is that of the
+            largest.
     """
     model.eval()
-    batches = split_batches(data, EVALUATION_BATCH_SIZE)
+    metric, batches = task.primary, split_batches(data, min(task.batch_size, EVALUATION_BATCH_SIZE))
+    perturbed_column = f"perturbed_{metric.name}"
     try:
-        clean = measure(model, batches)
+        clean = task.measure(model, batches)
     except DivergenceError:  # the training loop raises it on all workers
-        return {"accuracy": 0.0, "loss": math.nan, "perturbed_accuracy": None}
-    row: Row = {"accuracy": clean.accuracy, "loss": clean.loss, "perturbed_accuracy": None}
+        return {metric.name: None, "loss": math.nan, perturbed_column: None}
+    row: Row = {metric.name: clean.value, "loss": clean.loss, perturbed_column: None}
     if stopping is None:
         return row
-    scores: dict[float, float] = {}
+    scores: dict[float, float | None] = {}
     for sigma in stopping.sigmas:
-        accuracies = []
+        values = []
         for draw in range(stopping.draws if sigma or len(stopping.sigmas) == 1 else 0):
             axes = Axes(train_seed).at(use="validation", chip=draw)
             with perturbed(model, Gaussian(sigma, stopping.scale), generator=axes):
                 try:
-                    accuracies.append(measure(model, batches).accuracy)
+                    values.append(task.measure(model, batches).value)
                 except DivergenceError:  # of the perturbed weights alone: no image is right
-                    accuracies.append(0.0)
-        scores[sigma] = sum(accuracies) / len(accuracies) if accuracies else clean.accuracy
-    row["perturbed_accuracy"] = scores[max(scores)]
-    return row if len(scores) == 1 else row | {score_column(sigma): score for sigma, score in scores.items()}
+                    values.append(metric.worst_value)
+        mean = sum(values) / len(values) if values else clean.value
+        scores[sigma] = mean if math.isfinite(mean) else None
+    row[perturbed_column] = scores[max(scores)]
+    return row if len(scores) == 1 else row | {score_column(metric, sigma): score for sigma, score in scores.items()}
 
 
-def score_column(sigma: float) -> str:
-    """Return the history column with the accuracy that selects the epoch for `sigma`, one of several."""
-    return f"perturbed_accuracy_{exact_text(sigma)}"
+def score_column(metric: PrimaryMetric, sigma: float) -> str:
+    """Return the history column with the metric that selects the epoch for `sigma`, one of several."""
+    return f"perturbed_{metric.name}_{exact_text(sigma)}"

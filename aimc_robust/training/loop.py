@@ -13,14 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.data.batches import as_labelled
+from aimc_robust.data.examples import Examples
 from aimc_robust.data.in_memory import Images
-from aimc_robust.data.lazy import LabelledImages
+from aimc_robust.data.lazy import LabelledImages, LazyImages, to_device
 from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import DataError, InputError, require_type, require_whole
 from aimc_robust.io.atomic import Row, append_rows
-from aimc_robust.metrics import Batch
 from aimc_robust.models.checkpoint import model_tensors
 from aimc_robust.noise.analog_weights import weights_in_scope
+from aimc_robust.statistics.primary_metric import PrimaryMetric
+from aimc_robust.tasks.batches import Batch
+from aimc_robust.tasks.classification import Classification
+from aimc_robust.tasks.registry import TaskLike, as_task
+from aimc_robust.tasks.task import Task
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.epoch import check_first_images, divergence_error, score_column, train_epoch, validate
 from aimc_robust.training.fabric import check_fabric, single_device_fabric
@@ -71,6 +76,7 @@ def train(
     *,
     training_set: Batch | TrainingSet,
     validation_set: LabelledImages | TrainingSet,
+    task: TaskLike = None,
     train_seed: int = 0,
     folder: Path | None = None,
     data_id: str = "",
@@ -87,14 +93,16 @@ def train(
         training_set: All training data, as `Images`, `StreamedImages` or (inputs, labels).
         validation_set: All validation data, as (inputs, labels), where the inputs may be `LazyImages`, or as `Images`
             or `StreamedImages`, whose augmentation is left out.
+        task: What the model is trained for: a Task or its name, such as `regression`; None is `classification`.
         train_seed: Root seed of the image order and of random numbers inside the model (dropout). The method draws from
             its own seed.
         folder: Folder for checkpoint.safetensors and history.jsonl. A finished training in it is loaded, an unfinished
             one is resumed after its last epoch. The result equals that of an uninterrupted run bit for bit.
         data_id: Identifier of the data. A checkpoint of other data, settings or model is rejected.
-        on_epoch: Called with each new row: epoch, updates, lr, strength, train_loss; accuracy, loss and
-            perturbed_accuracy of the validation split [percent]; distance (sum over the epochs of the L2 distance that
-            the weights moved, Incorruptible paper, Fig. 9); seconds; and the columns of `probe` with probe_seconds.
+        on_epoch: Called with each new row: epoch, updates, lr, strength, train_loss; accuracy (or the primary metric of
+            another task), loss and perturbed_accuracy of the validation split; distance (sum over the epochs of the L2
+            distance that the weights moved, Incorruptible paper, Fig. 9); seconds; and the columns of `probe` with
+            probe_seconds.
         probe: Measures the model after each epoch (`analysis.Diagnostics`) without changing the training.
         fabric: A launched Fabric (`Machine.fabric`) for several processes. All of them call `train`; the first one
             writes files and calls `on_epoch`. None uses this process and the model's device.
@@ -120,10 +128,11 @@ def train(
         require_type(name, value, kind, example=example)
     require_whole("train_seed", train_seed, low=0)
     weights_in_scope(model, "all")  # raises for a model without parameters, or whose weights are out of reach
-    images = _training_images(training_set)
-    inputs, labels = as_labelled("validation_set", validation_set)
+    task = as_task(task)
+    images = _training_images(training_set, task)
+    inputs, labels = as_labelled("validation_set", validation_set, task)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
-    recipe = recipe_fingerprint(model, data_id, method, config, images.augmentation, train_seed)
+    recipe = recipe_fingerprint(model, data_id, method, config, images.augmentation, train_seed, task)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / FINISHED).exists():
@@ -138,18 +147,22 @@ def train(
             "set it to False."
         )
     check_fabric(fabric, config.precision, config.batch_size, shards=method.shard(*world()).num_shards)
-    images, validation = images.to(fabric.device), (inputs.to(fabric.device), labels.to(fabric.device))
-    run = _Run(model, method, config, images, validation, train_seed, folder, recipe, probe, fabric)
+    images, validation = images.to(fabric.device), (to_device(inputs, fabric.device), labels.to(fabric.device))
+    run = _Run(model, method, config, images, validation, task, train_seed, folder, recipe, probe, fabric)
     return run.train(on_epoch)
 
 
-def _training_images(training_set: Batch | TrainingSet) -> TrainingSet:
+def _training_images(training_set: Batch | TrainingSet, task: Task) -> TrainingSet:
     if isinstance(training_set, TrainingSet):
         return training_set
-    inputs, labels = as_labelled("training_set", training_set)
-    if not isinstance(inputs, Tensor):
+    inputs, labels = as_labelled("training_set", training_set, task)
+    if isinstance(inputs, LazyImages):
         raise DataError("training_set must hold a tensor of inputs, got LazyImages; pass StreamedImages or a tensor.")
-    return Images(inputs, labels)
+    return (
+        Images(inputs, labels)
+        if isinstance(task, Classification) and isinstance(inputs, Tensor)
+        else Examples(inputs, labels)
+    )
 
 
 @dataclass(frozen=True)
@@ -161,6 +174,7 @@ class _Run:
     config: TrainingConfig
     images: TrainingSet
     validation: LabelledImages
+    task: Task
     train_seed: int
     folder: Path | None
     recipe: str
@@ -173,7 +187,7 @@ class _Run:
         model.to(fabric.device)
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
-        check_first_images(model, self.images, self.validation, self.train_seed)
+        check_first_images(model, self.images, self.validation, self.task, self.train_seed)
         optimizer = config.base_optimizer(model)
         progress = Progress()
         if folder is not None:
@@ -188,7 +202,7 @@ class _Run:
         while progress.epoch < config.epochs:
             row = self._epoch(wrapped, optimizer, progress.epoch + 1, progress.history)
             progress.history.append(row)
-            _select(progress, row, config, model)
+            _select(progress, row, config, model, self.task.primary)
             if fabric.is_global_zero:
                 if folder is not None:
                     append_rows(folder / HISTORY, [row])
@@ -212,6 +226,7 @@ class _Run:
             self.config,
             optimizer,
             self.images,
+            self.task,
             train_seed=self.train_seed,
             epoch=epoch,
             autocast=fabric.autocast,
@@ -220,7 +235,7 @@ class _Run:
         row["distance"] = (history[-1]["distance"] if history else 0.0) + moved
         share_buffers(model, source=method.statistics_rank)
         if fabric.is_global_zero:
-            row |= validate(model, self.config.early_stopping, self.validation, self.train_seed)
+            row |= validate(model, self.config.early_stopping, self.validation, self.task, self.train_seed)
             row["seconds"] = round(time.perf_counter() - began, 3)
             if self.probe is not None and math.isfinite(row["loss"]):
                 began = time.perf_counter()
@@ -232,12 +247,14 @@ class _Run:
         return row
 
 
-def _select(progress: Progress, row: Row, config: TrainingConfig, model: nn.Module) -> None:
+def _select(progress: Progress, row: Row, config: TrainingConfig, model: nn.Module, metric: PrimaryMetric) -> None:
     """Store this epoch's weights for every selection in which it is the best so far (or the last epoch)."""
     tensors = None
     for i, sigma in enumerate(config.selections):
-        column = "perturbed_accuracy" if sigma is None or len(config.selections) == 1 else score_column(sigma)
-        score = -math.inf if row[column] is None else row[column]
+        column = f"perturbed_{metric.name}"
+        if sigma is not None and len(config.selections) > 1:
+            column = score_column(metric, sigma)
+        score = -math.inf if row[column] is None else row[column] * (1 if metric.is_higher_better else -1)
         if sigma is None or i == len(progress.selected) or score > progress.selected[i].score:
             tensors = tensors or model_tensors(model)  # shared by the selections that take this epoch
             progress.selected[i : i + 1] = [SelectedWeights(row["epoch"], score, tensors)]

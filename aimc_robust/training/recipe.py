@@ -11,6 +11,8 @@ from typing import Any
 from torch import nn
 
 from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
+from aimc_robust.tasks.classification import Classification
+from aimc_robust.tasks.task import Task
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
 
@@ -22,6 +24,7 @@ def recipe_fingerprint(
     config: TrainingConfig,
     augmentation: Augmentation | StreamedAugmentation,
     train_seed: int,
+    task: Task | None = None,
 ) -> str:
     """Return a hash of everything that determines the result of a training, equal in every process.
 
@@ -40,10 +43,12 @@ def recipe_fingerprint(
         config: Training settings.
         augmentation: Augmentation of the images.
         train_seed: Root seed.
+        task: What is trained; None: classification.
     """
+    train_seed_and_task = [train_seed] if task in (None, Classification()) else [train_seed, _canonical(task)]
     if isinstance(network, nn.Module):
         network = {name: [*value.shape, str(value.dtype)] for name, value in network.state_dict().items()}
-    return fingerprint([network, data, *map(_canonical, (method, config, augmentation)), train_seed])
+    return fingerprint([network, data, *map(_canonical, (method, config, augmentation)), *train_seed_and_task])
 
 
 def fingerprint(content: Any) -> str:

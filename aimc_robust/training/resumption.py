@@ -34,16 +34,14 @@ MACHINE_DEPENDENT = ("seconds", "probe_seconds")  # columns in which two runs of
 
 @pydantic.with_config(pydantic.ConfigDict(strict=True, extra="allow"))
 class HistoryRow(TypedDict, total=False):
-    """The columns of an epoch, see `train`; with others of early stopping and of a probe."""
+    """The columns of an epoch, see `train`; with the task's metric, and others of early stopping and of a probe."""
 
     epoch: Required[int]
     updates: int
     lr: float
     strength: float | None
     train_loss: float
-    accuracy: float
     loss: float | None
-    perturbed_accuracy: float | None
     distance: float
     seconds: float
     probe_seconds: float
@@ -54,7 +52,7 @@ class SelectedWeights:
     """Weights of the epoch that a selection has chosen so far."""
 
     epoch: int
-    score: float  # accuracy under the selection's noise [percent]; minus infinity if the last epoch is kept
+    score: float  # metric under the selection's noise, negative if lower is better; minus infinity for the last epoch
     tensors: Tensors
 
 

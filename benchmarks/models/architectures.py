@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aimc_robust import DAC, Crossbar, coverage, program
-from aimc_robust.hardware.conversion.example import run_example
+from aimc_robust.tasks.calling import call_model
 
 IDEAL = Crossbar("ideal")
 IDEAL_ARRAYS = Crossbar("ideal", window=(0.2, 1.0), mapping="two-sided", rows=256, dac=DAC(kind="ideal"))
@@ -134,7 +134,7 @@ def row(name: str) -> str:
 def difference(model: nn.Module, crossbar: Crossbar, example: Any) -> str:
     """Return the largest difference of a chip from the digital model, or why there is no such chip."""
     try:
-        want, got = (logits(run_example(m, example)) for m in (model, program(model, crossbar)))
+        want, got = (logits(call_model(m, example)) for m in (model, program(model, crossbar)))
     except Exception as error:  # the table says what is refused
         return f"refused: {str(error).split(';')[0].split('. ')[0]}"
     return f"{float((got - want).abs().max() / want.abs().max()):.0e}"

@@ -12,7 +12,7 @@ from common import images, print_ratios, ratios, resnet18_cifar
 
 from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
 from aimc_robust.data.batches import split_batches
-from aimc_robust.metrics import measure
+from aimc_robust.tasks.classification import Classification
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
         analog[name] = program(model, crossbar, deployment=Deployment(ranges=ranges))
 
     def run(network):
-        measure(network, batches)
+        Classification().measure(network, batches)
         if device != "cpu":
             torch.cuda.synchronize()
 

@@ -13,7 +13,7 @@ from common import images, print_ratios, ratios, resnet18_cifar
 from aimc_robust import Crossbar, program
 from aimc_robust.data.batches import split_batches
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
-from aimc_robust.metrics import measure
+from aimc_robust.tasks.classification import Classification
 
 CHIPS = 3
 
@@ -28,14 +28,14 @@ def main() -> None:
 
     def plain():
         for _ in range(CHIPS):
-            measure(model, batches)
+            Classification().measure(model, batches)
 
     def monte_carlo():
         list(evaluate_chips(model, batches, crossbar, chips=range(CHIPS)))
 
     def program_each():
         for chip in range(CHIPS):
-            measure(program(model, crossbar, chip=chip), batches)
+            Classification().measure(program(model, crossbar, chip=chip), batches)
 
     calls = {"a chip of evaluate()": monte_carlo, "program() and inference": program_each}
     limits = {"a chip of evaluate()": 1.05, "program() and inference": 1.10}

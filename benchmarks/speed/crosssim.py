@@ -17,8 +17,9 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
 from aimc_robust.data.batches import split_batches
-from aimc_robust.metrics import measure
+from aimc_robust.tasks.classification import Classification
 
+measure = Classification().measure
 CLAIMS = {"weight errors": 10.0, "8-bit DAC and ADC, 256 rows": 5.0}
 
 

@@ -15,7 +15,7 @@ from common import digits, print_ratios, quickstart_cnn, ratios, seconds
 
 from aimc_robust import Crossbar, evaluate
 from aimc_robust.data.batches import split_batches
-from aimc_robust.metrics import measure
+from aimc_robust.tasks.classification import Classification
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
 
     def plain():
         for _ in range(options.chips):
-            measure(model, batches)
+            Classification().measure(model, batches)
 
     def chips(jobs, count=options.chips):
         return evaluate(model, batches, crossbar, chips=count, jobs=jobs)

@@ -18,7 +18,7 @@ import torch
 from common import images, resnet18_cifar
 
 from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
-from aimc_robust.metrics import measure
+from aimc_robust.tasks.classification import Classification
 
 CROSSBARS = {
     "RRAM Milo": lambda: Crossbar("rram-milo2021"),
@@ -55,9 +55,9 @@ def added_mib(kind: str) -> float:
         crossbar = CROSSBARS[kind]()
         ranges = calibrate(model, crossbar, [batch[0][:64]]) if crossbar.periphery.needs_calibration else None
         model_on_chip = program(model, crossbar, deployment=Deployment(ranges=ranges))
-        measure(model_on_chip, [batch])
+        Classification().measure(model_on_chip, [batch])
     else:
-        measure(model, [batch])
+        Classification().measure(model, [batch])
     return peak_mib() - before
 
 

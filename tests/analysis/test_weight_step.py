@@ -75,7 +75,7 @@ def test_the_step_has_the_radius_and_its_closed_form_on_a_linear_model():
     errors = model(inputs).softmax(dim=1) - F.one_hot(labels, 2)
     gradient = errors.T @ inputs / len(labels)  # of the mean cross-entropy
     wanted = model.weight.detach() + radius * gradient / gradient.norm()
-    with perturbed(model, ascent_step(model, inputs, labels, radius), generator=torch.Generator()):
+    with perturbed(model, ascent_step(model, (inputs, labels), radius), generator=torch.Generator()):
         assert torch.allclose(model.weight, wanted, rtol=1e-9, atol=1e-12)
 
 
@@ -84,9 +84,9 @@ def test_the_step_is_the_one_that_sam_takes():
     passes = LossPasses(model, F.cross_entropy, [(inputs, labels)])
     with SAM(rho=0.3).perturbation(model, passes, step=1):
         wanted = [p.detach().clone() for p in model.parameters()]
-    with perturbed(model, ascent_step(model, inputs, labels, 0.3), generator=Axes(0)):
+    with perturbed(model, ascent_step(model, (inputs, labels), 0.3), generator=Axes(0)):
         assert all(torch.allclose(p, w, atol=1e-7) for p, w in zip(model.parameters(), wanted, strict=True))
-    assert lengths(model, ascent_step(model, inputs, labels, 0.3), 1) == [pytest.approx(0.3, rel=1e-4)]
+    assert lengths(model, ascent_step(model, (inputs, labels), 0.3), 1) == [pytest.approx(0.3, rel=1e-4)]
 
 
 def test_going_up_hurts_more_than_a_random_step_of_the_same_length():
@@ -97,14 +97,14 @@ def test_going_up_hurts_more_than_a_random_step_of_the_same_length():
             return float(F.cross_entropy(model(inputs), labels))
 
     random = Gaussian(sigma_for_radius(model, 0.2, "filter_norm"), "filter_norm")
-    assert loss(ascent_step(model, inputs, labels, 0.2)) > loss(random) + 0.05
+    assert loss(ascent_step(model, (inputs, labels), 0.2)) > loss(random) + 0.05
 
 
 def test_the_model_its_modes_and_its_gradients_stay_as_they_are():
     model, (inputs, labels) = network(), batch()
     model[1].eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    ascent_step(model, inputs, labels, 0.3)
+    ascent_step(model, (inputs, labels), 0.3)
     assert [module.training for module in model] == [True, False, True, True, True, True]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -113,16 +113,16 @@ def test_the_model_its_modes_and_its_gradients_stay_as_they_are():
 def test_a_frozen_layer_stays_and_a_frozen_model_is_refused():
     model, (inputs, labels) = network(), batch()
     model[0].requires_grad_(False)
-    noise = ascent_step(model, inputs, labels, 0.3)
+    noise = ascent_step(model, (inputs, labels), 0.3)
     before = model[0].weight.clone()
     with perturbed(model, noise, generator=Axes(0)):
         assert torch.equal(model[0].weight, before)
     with pytest.raises(InputError, match="trainable"):
-        ascent_step(model.requires_grad_(False), inputs, labels, 0.3)
+        ascent_step(model.requires_grad_(False), (inputs, labels), 0.3)
 
 
 def test_another_models_step_is_refused_by_name():
     inputs, labels = batch()
-    noise = ascent_step(network(), inputs, labels, 0.3)
+    noise = ascent_step(network(), (inputs, labels), 0.3)
     with pytest.raises(InputError, match="layers 0, 3, 5"), perturbed(nn.Linear(3, 2), noise, generator=Axes(0)):
         pass

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.datasets import load_digits
+from support.measure import measure
 from torch import nn
 
 from aimc_robust.data import image_files as image_files_module
@@ -20,7 +21,6 @@ from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LazyImages
 from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.errors import DataError, InputError
-from aimc_robust.metrics import measure
 from aimc_robust.seeding import Axes
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.loop import train

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import stats
 from support.error_sources import by_hand
+from support.measure import measure
 from support.nets import batches, deployed, everything, net
 from torch import nn
 
@@ -17,7 +18,6 @@ from aimc_robust.evaluation.error_sources import RANDOM_SOURCES, SOURCES, active
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import chip_axes, program_prepared
-from aimc_robust.metrics import measure
 
 DAY_S = 86400.0
 LAYERS = ["0", "4", "6"]
@@ -39,7 +39,7 @@ def directly(crossbar, chips, layers=None):
     ready, _ = prepare(net())
     options = {"time_s": DAY_S, "deployment": deployed(), "layers": layers}
     on_chips = (program_prepared(copy.deepcopy(ready), crossbar, chip_axes(5, n), **options) for n in range(chips))
-    return np.array([measure(on_chip, batches()).accuracy for on_chip in on_chips])
+    return np.array([measure(on_chip, batches()).value for on_chip in on_chips])
 
 
 def interval(values):
@@ -55,9 +55,9 @@ def whole():
 
 def test_exact_is_the_digital_model_and_whole_is_what_evaluate_says(whole):
     found, _ = whole
-    assert found.ideal_accuracy == measure(net(), batches()).accuracy == 100.0
-    assert found.crossbar_accuracy == evaluate(net(), batches(), everything(), **OPTIONS).mean
-    assert found.crossbar_accuracy < 90.0
+    assert found.ideal == measure(net(), batches()).value == 100.0
+    assert found.crossbar == evaluate(net(), batches(), everything(), **OPTIONS).mean
+    assert found.crossbar < 90.0
     assert found.chips == 4
 
 
@@ -112,8 +112,8 @@ def test_progress_counts_every_chip_of_every_variant_and_one_where_nothing_is_ra
 def test_the_number_of_jobs_changes_nothing(whole):
     found = attribute(net(), batches(), everything(), **OPTIONS | {"jobs": 3})
     assert found.table.equals(whole[0].table)
-    assert found.ideal_accuracy == whole[0].ideal_accuracy
-    assert found.crossbar_accuracy == whole[0].crossbar_accuracy
+    assert found.ideal == whole[0].ideal
+    assert found.crossbar == whole[0].crossbar
 
 
 def test_a_compensated_drift_costs_less():
@@ -151,7 +151,7 @@ def labelled_by(model):
 def test_the_layer_that_drops_the_accuracy_is_ranked_first(layer, crossbar):
     model = sensitive(layer)
     found = attribute(model, labelled_by(model), crossbar, chips=5, jobs=1)
-    assert found.ideal_accuracy == 100.0
+    assert found.ideal == 100.0
     table = rows(found, "layer")
     assert table.index[0] == layer
     first, rest = table.iloc[0], table.iloc[1:]
@@ -187,8 +187,8 @@ def test_one_layer_alone_is_the_whole_and_without_it_is_exact():
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 7))
     found = attribute(model, labelled_by(model), Crossbar("rram-wan2022"), chips=3, jobs=1)
     row = rows(found, "layer").iloc[0]
-    assert (row["alone"], row["without"]) == (found.crossbar_accuracy, found.ideal_accuracy)
-    assert found.crossbar_accuracy < found.ideal_accuracy == 100.0
+    assert (row["alone"], row["without"]) == (found.crossbar, found.ideal)
+    assert found.crossbar < found.ideal == 100.0
 
 
 def test_where_nothing_is_random_there_is_one_chip_and_no_interval():
@@ -196,7 +196,7 @@ def test_where_nothing_is_random_there_is_one_chip_and_no_interval():
     found = attribute(net(), batches(), crossbar, chips=5, jobs=1)
     assert set(rows(found, "source").index) == {"clipping", "quantisation"}
     assert found.table[["cost_alone_low", "cost_alone_high", "saved_low", "saved_high"]].isna().all(axis=None)
-    assert found.crossbar_accuracy == evaluate(net(), batches(), crossbar, chips=1).mean < 100.0
+    assert found.crossbar == evaluate(net(), batches(), crossbar, chips=1).mean < 100.0
 
 
 def test_one_chip_has_no_interval():

@@ -95,12 +95,12 @@ def test_the_same_draws_give_sigma_exactly():
 def test_a_device_has_an_equivalent_sigma_and_a_curve_that_brackets_it():
     found = equivalent_sigma(net(), split_batches(data(300), 100), Crossbar("rram-wan2022", error_scale=4.0), chips=15)
     assert found.identified
-    assert found.device.mean < found.digital_accuracy
+    assert found.device.mean < found.digital
     assert found.curve["sigma"].is_monotonic_increasing
     assert found.curve["fitted"].is_monotonic_decreasing
     assert found.curve["low"].iloc[-1] > 0 > found.curve["high"].iloc[0]
     assert found.curve["sigma"].iloc[0] == 0.0
-    assert found.curve["accuracy"].iloc[0] == found.digital_accuracy
+    assert found.curve["value"].iloc[0] == found.digital
     assert found.device.chips == 15
     assert np.interp(found.sigma, found.curve["sigma"], found.curve["fitted"]) == pytest.approx(found.device.mean)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.measure import measure
 from support.nets import CLASSES, batches, deployed, everything, images, net
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -23,7 +24,6 @@ from aimc_robust.evaluation.evaluate import evaluate_until_precise
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import chip_axes, program_prepared
-from aimc_robust.metrics import measure
 from aimc_robust.statistics.t_interval import t_quantile
 from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT, chips_needed
 
@@ -170,7 +170,7 @@ class TestPrecision:
         full = dict(evaluate_chips(net(), batches(), RRAM, chips=range(40), jobs=1))
         fresh = dict(evaluate_until_precise(net(), batches(), RRAM, chips=40, precision=2.5, jobs=1))
         assert DEFAULT_PILOT < len(fresh) < 40
-        accuracies = {chip: full[chip].accuracy for chip in known}
+        accuracies = {chip: full[chip].value for chip in known}
         rest = dict(evaluate_until_precise(net(), batches(), RRAM, chips=40, precision=2.5, known=accuracies, jobs=1))
         assert rest == {chip: measured for chip, measured in fresh.items() if chip not in accuracies}
 
@@ -314,8 +314,8 @@ class TestBadData:
             (torch.zeros(120), r"got \(120,\)"),
             (torch.zeros(119, 7), r"got \(119, 7\)"),
             (torch.zeros(120, 7, 1, 1), r"got \(120, 7, 1, 1\)"),
-            ((torch.zeros(120, 7), torch.zeros(1)), "got tuple"),
-            ({"logits": torch.zeros(120, 7)}, "got dict"),
+            ((torch.zeros(120), torch.zeros(1)), r"got \(120,\)"),
+            ({"logits": torch.zeros(119, 7)}, r"got \(119, 7\)"),
         ],
         ids=["flat", "fewer", "map", "tuple", "dict"],
     )

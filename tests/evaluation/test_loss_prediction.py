@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from support.measure import measure
 from support.small_net import data, net, state_of
 from torch import nn
 from torch.nn import functional as F
@@ -19,7 +20,6 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.programming.moments import model_moments
-from aimc_robust.metrics import measure
 from aimc_robust.models.networks.small_cnn import SmallCNN
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian, Laplace

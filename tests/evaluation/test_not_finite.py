@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from support.measure import measure
 from torch import nn
 
 import aimc_robust as ar
 from aimc_robust.analysis.diagnostics import _measure
 from aimc_robust.errors import DivergenceError
-from aimc_robust.metrics import measure
+from aimc_robust.tasks.classification import Classification
 from aimc_robust.training.epoch import validate
 
 N, CLASSES = 40, 4
@@ -61,7 +62,7 @@ def test_a_class_of_minus_infinity_has_probability_0():
     scores[35, 1:3] = -math.inf
     expected = nn.functional.cross_entropy(scores, LABELS)
     assert scored.loss == pytest.approx(float(expected), rel=1e-6)
-    assert scored.accuracy == 100.0 * float((scores.argmax(1) == 0).double().mean())
+    assert scored.value == 100.0 * float((scores.argmax(1) == 0).double().mean())
     assert measure(Net(-math.inf, classes=slice(0, 1)), BATCHES).loss == math.inf  # the label itself
 
 
@@ -76,21 +77,20 @@ def test_losses_of_16_bit_outputs_are_summed_in_float32(dtype):
 
 
 def test_validation_of_a_model_that_diverged_has_no_loss():
-    row = validate(Net(math.nan), None, (INPUTS, LABELS), 0)
-    assert (row["accuracy"], row["perturbed_accuracy"]) == (0.0, None)
+    row = validate(Net(math.nan), None, (INPUTS, LABELS), Classification(), 0)
+    assert (row["accuracy"], row["perturbed_accuracy"]) == (None, None)
     assert math.isnan(row["loss"])  # by which training finds that it diverged
 
 
 def test_no_image_is_right_where_the_noise_of_early_stopping_gives_nan():
     torch.manual_seed(0)
-    row = validate(
-        nn.Sequential(nn.Linear(8, 8), nn.Linear(8, CLASSES)), ar.EarlyStopping(sigma=1e25), (INPUTS, LABELS), 0
-    )
+    model, stopping = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, CLASSES)), ar.EarlyStopping(sigma=1e25)
+    row = validate(model, stopping, (INPUTS, LABELS), Classification(), 0)
     assert math.isfinite(row["loss"])
     assert row["perturbed_accuracy"] == 0.0
 
 
 def test_diagnostics_count_nan_as_wrong():
-    right, _ = _measure(Net(0.0, image=0), nn.CrossEntropyLoss(), BATCHES)
-    wrong, _ = _measure(Net(math.nan, image=0), nn.CrossEntropyLoss(), BATCHES)
+    right, _ = _measure(Net(0.0, image=0), Classification(), nn.CrossEntropyLoss(), BATCHES)
+    wrong, _ = _measure(Net(math.nan, image=0), Classification(), nn.CrossEntropyLoss(), BATCHES)
     assert wrong == right - 100.0 / N  # NaN has argmax 0, the label

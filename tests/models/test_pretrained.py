@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from support.measure import measure
 from torch import nn
 
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import CheckpointError
 from aimc_robust.experiments.spec.loading import load_spec
-from aimc_robust.metrics import measure
 from aimc_robust.models.checkpoint import write_checkpoint
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.registry import build_model
@@ -326,7 +326,7 @@ def test_a_checkpoint_of_compare_reproduces_its_digital_accuracy_exactly(finishe
     row = table[(table["model"] == method) & (table["train_seed"] == int(seed)) & (table["target"] == "digital")].iloc[
         0
     ]
-    assert (found.accuracy, found.n) == (row["accuracy"], row["n"])
+    assert (found.value, found.n) == (row["accuracy"], row["n"])
     assert found.loss == pytest.approx(row["loss"], rel=1e-6)
-    assert found.accuracy > 30.0
+    assert found.value > 30.0
     assert notes == ()

@@ -23,12 +23,12 @@ from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.loading import load_spec
-from aimc_robust.metrics import METRICS
 from aimc_robust.models.registry import build_model
 from aimc_robust.report.comparison import page
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.freshness import report_is_current
 from aimc_robust.report.write import write_report
+from aimc_robust.tasks.metrics import METRICS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 

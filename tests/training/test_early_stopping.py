@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import pytest
+from support.measure import measure
 from support.training_examples import conv_net, differing, digits, state_of
 
 from aimc_robust.errors import InputError
-from aimc_robust.metrics import measure
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
@@ -57,9 +57,9 @@ def test_the_score_is_the_mean_accuracy_over_the_draws():
     for draw in range(3):
         axes = Axes(4).at(use="validation", chip=draw)
         with perturbed(result.model, Gaussian(0.2, "layer_max"), generator=axes) as noisy:
-            scores.append(measure(noisy, [VALIDATION]).accuracy)
+            scores.append(measure(noisy, [VALIDATION]).value)
     assert row["perturbed_accuracy"] == pytest.approx(sum(scores) / 3)
-    assert row["accuracy"] == measure(result.model, [VALIDATION]).accuracy
+    assert row["accuracy"] == measure(result.model, [VALIDATION]).value
     assert len(set(scores)) > 1
 
 

@@ -4,11 +4,11 @@ from itertools import chain, combinations
 
 import pytest
 import torch
+from support.measure import measure
 from support.training_examples import conv_net, differing, digits, state_of
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from aimc_robust.metrics import measure
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.loop import train
 from aimc_robust.training.methods.ramp import Ramp
@@ -26,7 +26,7 @@ CONFIG = TrainingConfig(epochs=4, batch_size=32, lr=0.1)
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_every_method_learns_to_read_digits(method):
     result = train(conv_net(), method, CONFIG, **DATA)
-    assert measure(result.model, [VALIDATION]).accuracy > 85.0  # chance: 10
+    assert measure(result.model, [VALIDATION]).value > 85.0  # chance: 10
     assert not result.model.training
 
 
@@ -43,7 +43,7 @@ def test_the_history_has_a_whole_row_per_epoch():
                               "perturbed_accuracy", "distance", "seconds"}  # fmt: skip
         assert row["perturbed_accuracy"] is None
         assert 0.0 <= row["accuracy"] <= 100.0
-    assert (seen[-1]["accuracy"], seen[-1]["loss"]) == measure(result.model, [VALIDATION])[:2]
+    assert (seen[-1]["accuracy"], seen[-1]["loss"]) == measure(result.model, [VALIDATION])[1:3]
     assert seen[-1]["train_loss"] < seen[0]["train_loss"]
 
 

@@ -9,9 +9,9 @@ from rich.table import Table
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
-from aimc_robust.metrics import metric_columns
 from aimc_robust.report.formatting import MISSING, chips_text, format_interval, format_number, metric_text
 from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.tasks.metrics import metric_columns
 
 FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where nothing needs to wrap [characters]
 

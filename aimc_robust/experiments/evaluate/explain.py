@@ -73,7 +73,7 @@ def _attribute_target(runner: TargetRunner, target: CrossbarTarget, chips: int, 
         on_chip=lambda done, total: progress.explaining(description, done=done, total=total),
     )
     table = attribution.table.astype({"weights": object}).where(attribution.table.notna(), None)
-    accuracies = {"exact": attribution.ideal_accuracy, "whole": attribution.crossbar_accuracy}
+    accuracies = {"exact": attribution.ideal, "whole": attribution.crossbar}
     _store(runner, "attribution", table, {"target": target.name, "chips": chips} | accuracies)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from aimc_robust.analysis.landscape import filter_directions
-from aimc_robust.data.batches import Batches
+from aimc_robust.data.batches import Batches, InputBatches
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import AimcError, DivergenceError, InputError
@@ -20,9 +20,10 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.conversion.prepare import coverage
-from aimc_robust.metrics import Batch, evaluate_metric, load_metrics
 from aimc_robust.models.registry import ModelSpec, build_model
 from aimc_robust.targets.target import CrossbarTarget, Target
+from aimc_robust.tasks.batches import Batch
+from aimc_robust.tasks.metrics import evaluate_metric, load_metrics
 from aimc_robust.training.fabric import Machine, check_even_split
 
 IMAGES = 8
@@ -104,7 +105,7 @@ def _evaluation(target: Target | LandscapeSpec, model: nn.Module, batches: Batch
         return chip_evaluation(model, batches, target.grid.step(filter_directions(model, seed=0), 0))
     deployment = None
     if isinstance(target, CrossbarTarget):
-        deployment = calibrate_deployment(model, target.crossbar, target.deployment, [example[0]])
+        deployment = calibrate_deployment(model, target.crossbar, target.deployment, InputBatches([example[0]]))
     condition = target.condition_for(model, [example])
     return chip_evaluation(model, batches, condition, time_s=target.time_s, deployment=deployment)
 

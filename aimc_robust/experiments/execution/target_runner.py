@@ -27,9 +27,10 @@ from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.io.atomic import append_rows
-from aimc_robust.metrics import Batch, Measurement
 from aimc_robust.models.checkpoint import tensor_digest
 from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DeployableTarget, DigitalTarget, Target
+from aimc_robust.tasks.batches import Batch
+from aimc_robust.tasks.measurement import Measurement
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
 
@@ -67,7 +68,7 @@ class TargetRunner:
         try:
             for chip, measured in self._measure(target):
                 self.results.add_evaluations(self.trial, [evaluation_row(self.trial, target, chip, measured)])
-                self._accuracies.setdefault(target.name, {})[chip] = measured.accuracy
+                self._accuracies.setdefault(target.name, {})[chip] = measured.value
                 progress.chip(self.trial, target.name, list(self.accuracies(target).values()))
         except DivergenceError as error:
             model = f"{self.trial.model} (seed {self.trial.train_seed})"
@@ -88,10 +89,10 @@ class TargetRunner:
             try:
                 ((_, measured),) = evaluate_chips(self.model, self.batches(landscape), step, chips=[0])
             except DivergenceError:  # far from the trained weights: a point without loss, where no image is right
-                measured = Measurement(0.0, math.nan, len(self.data.split(landscape.split)[1]))
-            values = {"accuracy": measured.accuracy, "loss": measured.loss, "n": measured.n}
+                measured = Measurement("accuracy", 0.0, math.nan, len(self.data.split(landscape.split)[1]))
+            values = measured._replace(metrics=()).row()
             append_rows(folder / LANDSCAPE, [finite({"landscape": landscape.name, "point": point, **values})])
-            accuracies.append(measured.accuracy)
+            accuracies.append(measured.value)
             progress.chip(self.trial, landscape.name, accuracies)
 
     def _bind(self, name: str, *, has_rows: bool) -> None:

@@ -27,6 +27,7 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.models.registry import build_model
 from aimc_robust.targets.target import Target
+from aimc_robust.tasks.classification import Classification
 from aimc_robust.training.config import Precision
 from aimc_robust.training.epoch import loss_function
 from aimc_robust.training.fabric import Machine
@@ -210,7 +211,7 @@ class TrialRunner:
 
 def build_probe(spec: ComparisonSpec, label: str, data: DataSet) -> Diagnostics | None:
     """Return the diagnostics of the method `label`, or None."""
-    config, loss_fn = spec.build_diagnostics(), loss_function(spec.config_of(label))
+    config, loss_fn = spec.build_diagnostics(), loss_function(spec.config_of(label), Classification())
     if config is None:
         return None
     return Diagnostics(config, training=data.split("training"), test=data.test, loss_fn=loss_fn)

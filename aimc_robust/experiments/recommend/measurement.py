@@ -41,7 +41,7 @@ def measure_device(
         "identified": equivalent.identified,
         "reason": equivalent.reason,
         "device_accuracy": equivalent.device.mean,
-        "digital_accuracy": equivalent.digital_accuracy,
+        "digital_accuracy": equivalent.digital,
         "device_interval": list(equivalent.device.ci),
         "rms": equivalent.rms,
         "chips": CHIPS,

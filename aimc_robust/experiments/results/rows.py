@@ -12,8 +12,8 @@ from aimc_robust.experiments.results.files import LANDSCAPE, STRICT, object_with
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.io.atomic import Row, read_rows
-from aimc_robust.metrics import Measurement
 from aimc_robust.targets.target import Target
+from aimc_robust.tasks.measurement import Measurement
 
 
 @STRICT

@@ -13,8 +13,8 @@ from aimc_robust.evaluation.monte_carlo import MAX_CHIPS
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.toml import StrictModel
 from aimc_robust.io.user_code import is_reference, source_digest
-from aimc_robust.metrics import metric_columns
 from aimc_robust.targets.target import Target
+from aimc_robust.tasks.metrics import metric_columns
 
 
 def _check_metrics(names: list[str]) -> list[str]:

@@ -12,7 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aimc_robust.data.batches import input_batches
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm, NormThenRest
-from aimc_robust.metrics import run_model
+from aimc_robust.tasks.calling import call_model
+from aimc_robust.tasks.registry import TaskLike
 
 
 class ChannelCorrection(nn.Module):
@@ -58,7 +59,7 @@ class ChannelCorrection(nn.Module):
 
 
 @torch.no_grad()
-def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any]) -> nn.Module:
+def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any], *, task: TaskLike = None) -> nn.Module:
     """Estimate the BatchNorm statistics anew on the chip, in place.
 
     One pass over unlabelled inputs. Each BatchNorm normalizes by its batch's own statistics while it accumulates the
@@ -66,7 +67,8 @@ def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any]) -> nn.Modul
 
     Args:
         analog: A programmed model, from `program`.
-        batches: Inputs, or (inputs, labels) pairs whose labels are not used.
+        batches: Inputs, or labelled batches whose labels are not used, see `tasks.batches.unlabelled`.
+        task: The task that unpacks the batches, where they are of another kind.
 
     Returns:
         `analog`.
@@ -91,7 +93,7 @@ def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any]) -> nn.Modul
     ]
     if not folded and not norms:
         raise InputError(f"{type(analog).__name__} has no BatchNorm to recalibrate.")
-    inputs = input_batches(batches)
+    inputs = input_batches(batches, task)
     for name, module in folded.items():
         analog.set_submodule(name, ChannelCorrection(module))
     momenta = [norm.momentum for norm in norms]
@@ -100,7 +102,7 @@ def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any]) -> nn.Modul
         norm.momentum = None
         norm.train()
     for x in inputs:
-        run_model(analog, x)
+        call_model(analog, x)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

@@ -22,9 +22,10 @@ from aimc_robust.hardware.conversion.replace_layers import install_arrays
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.input_stage import Observer
 from aimc_robust.hardware.programming.programmed_matrix import Chip
-from aimc_robust.metrics import run_model
 from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.seeding import Axes
+from aimc_robust.tasks.calling import call_model
+from aimc_robust.tasks.registry import TaskLike
 
 FOLDED = "folded BatchNorms"
 # Largest sample of each layer's values: dozens of them lie beyond a percentile of 0.9999.
@@ -32,7 +33,12 @@ MAX_SAMPLE = 2**19
 
 
 def calibrate(
-    model: nn.Module, crossbar: Crossbar, batches: Iterable[Any], *, percentile: float = 0.9999
+    model: nn.Module,
+    crossbar: Crossbar,
+    batches: Iterable[Any],
+    *,
+    percentile: float = 0.9999,
+    task: TaskLike = None,
 ) -> ConverterRanges:
     """Find the converter ranges of a model's layers from data, on a chip without errors.
 
@@ -43,8 +49,9 @@ def calibrate(
     Args:
         model: The trained model; not modified.
         crossbar: The crossbar whose converters are calibrated.
-        batches: Inputs, or (inputs, labels) pairs whose labels are not used.
+        batches: Inputs, or labelled batches whose labels are not used, see `tasks.batches.unlabelled`.
         percentile: Quantile, 0.5 to 1.
+        task: The task that unpacks the batches, where they are of another kind.
 
     Returns:
         The ranges, to be passed as `Deployment(ranges=...)`. A layer that the model does not call has none, and raises
@@ -62,7 +69,7 @@ def calibrate(
     """
     require_finite("percentile", percentile, low=0.5, high=1.0)
     require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
-    inputs = input_batches(batches)
+    inputs = input_batches(batches, task)
     prepared, _ = prepare(model, lambda: inputs[0])
     found_with = {**_settings(crossbar), FOLDED: _folded(prepared)}
     error_free = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)
@@ -195,7 +202,7 @@ def _observe(
     for name, layer in layers.items():
         layer.observer = observer(name)
     for x in inputs:
-        run_model(analog, x)
+        call_model(analog, x)
     called = {name: parts for name, parts in samples.items() if parts}
     if not called:
         raise InputError("calibration saw no input of any layer; the model calls none of them.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from aimc_robust.data.batches import input_batches
+from aimc_robust.data.batches import InputBatches, input_batches
 from aimc_robust.errors import DataError, InputError, require_known
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 
@@ -52,7 +52,7 @@ class Deployment:
             object.__setattr__(self, "ranges", ConverterRanges(self.ranges))
         is_given = not isinstance(self.data, list | tuple) or len(self.data) > 0
         try:
-            object.__setattr__(self, "data", input_batches(self.data) if is_given else [])
+            object.__setattr__(self, "data", input_batches(self.data) if is_given else InputBatches())
         except DataError as error:
             raise InputError(f"data: {error}") from None
 

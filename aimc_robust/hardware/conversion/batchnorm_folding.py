@@ -10,10 +10,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.conversion.example import GetExample, run_example
+from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run, trace
 from aimc_robust.hardware.layers.own_forward import has_own_forward
 from aimc_robust.noise.analog_weights import AnalogLayer, analog_weights
+from aimc_robust.tasks.calling import call_model
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,9 @@ def fold_checked(model: nn.Module, get_example: GetExample | None) -> tuple[nn.M
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            want = _tensors(run_example(original, example))
+            want = _tensors(call_model(original, example))
             torch.manual_seed(0)
-            got = _tensors(run_example(model.eval(), example))
+            got = _tensors(call_model(model.eval(), example))
     except Exception:  # the model cannot take the example; what uses it next says so better
         return model, folding
     scale = max((float(x.abs().max()) for x in want if x.numel()), default=0.0)

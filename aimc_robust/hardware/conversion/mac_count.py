@@ -15,8 +15,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from aimc_robust.hardware.conversion.example import run_example
 from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.tasks.calling import call_model
 
 aten = torch.ops.aten
 
@@ -54,7 +54,7 @@ class MacCount:
 
 @torch.no_grad()
 def count_macs(model: nn.Module, example: Any) -> MacCount:
-    """Count the multiply-accumulate operations of `run_example(model, example)`.
+    """Count the multiply-accumulate operations of `call_model(model, example)`.
 
     Every operation that reaches torch's dispatcher is seen. Matrix products, convolutions and attention scores count;
     so does an elementwise product with a matrix of parameters, which is half of a matrix product. Other elementwise
@@ -68,7 +68,7 @@ def count_macs(model: nn.Module, example: Any) -> MacCount:
     try:
         without_cudnn = torch.backends.cudnn.flags(enabled=False)  # it computes recurrent layers as one operation
         with sdpa_kernel(SDPBackend.MATH), without_cudnn, counter.modules(model), counter:
-            run_example(model, example)
+            call_model(model, example)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         torch.backends.mkldnn.set_flags(onednn)

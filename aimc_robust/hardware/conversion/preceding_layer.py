@@ -14,8 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from aimc_robust.hardware.conversion.example import run_example
 from aimc_robust.noise.analog_weights import analog_weights, is_analog_layer
+from aimc_robust.tasks.calling import call_model
 
 MAX_BRANCHES, MAX_PATHS, MAX_OPTIONAL = 64, 256, 4
 
@@ -136,7 +136,7 @@ def run(model: nn.Module, example: Any) -> Uses:
     handles = observer.attach(model)
     try:
         with observer:
-            output = run_example(model, example)
+            output = call_model(model, example)
     finally:
         for handle in handles:
             handle.remove()

@@ -31,7 +31,7 @@ def prepare(
 
     Args:
         model: Trained model; not modified.
-        get_example: Returns an input of the model, see `run_example`; asked only if the model cannot be traced, or if
+        get_example: Returns an input of the model, see `call_model`; asked only if the model cannot be traced, or if
             it has weights outside of known layers.
         strict: What weights do that a crossbar could store if their type were supported: True raises an error, None
             warns, False accepts them.

@@ -12,6 +12,7 @@ from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.histories import MeanRows, curve_points
 from aimc_robust.report.figures import accuracy
 from aimc_robust.report.plot_style import RenderedFigure, Styles, add_legend, figure_style, render_figure
+from aimc_robust.statistics.primary_metric import ACCURACY
 from aimc_robust.training.epoch import score_column
 
 SPLITS = ("test", "train")
@@ -71,7 +72,7 @@ def _early_stopping_panels(spec: ComparisonSpec) -> list[tuple[str, str]]:
     recipes = [recipe for label in spec.labels if (recipe := spec.config_of(label).early_stopping) is not None]
     several = sorted({sigma for recipe in recipes if len(recipe.sigmas) > 1 for sigma in recipe.sigmas if sigma})
     if several:
-        return [(score_column(sigma), f"the same at sigma = {exact_text(sigma)} [%]") for sigma in several]
+        return [(score_column(ACCURACY, sigma), f"the same at sigma = {exact_text(sigma)} [%]") for sigma in several]
     single = {recipe.sigmas[0] for recipe in recipes}
     noise = f"at sigma = {exact_text(single.pop())}" if len(single) == 1 else "under the noise that each selects by"
     return [("perturbed_accuracy", f"the same {noise} [%]")] if recipes else []

@@ -1,18 +1,22 @@
 """Forward and backward passes of a method, over batches or through the closure of an existing training loop."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError
-from aimc_robust.metrics import run_model
+from aimc_robust.tasks.batches import Batch, examples_in, parts, unpack
+from aimc_robust.tasks.calling import call_model
+from aimc_robust.tasks.task import Task
+from aimc_robust.tasks.task_loss import TaskLoss
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-Batch = tuple[Tensor, Tensor]
+LossFunction = Callable[[Any, Any], Tensor] | Task
+"""A function (output, target) -> scalar loss, or a task, which knows its loss."""
 
 
 class Passes(ABC):
@@ -31,7 +35,7 @@ class Passes(ABC):
 
 
 class LossPasses(Passes):
-    """Passes of a model over (input, target) batches; `scaler` is the `GradScaler` of a float16 loop."""
+    """Passes of a model over labelled batches; `scaler` is the `GradScaler` of a float16 loop."""
 
     def __init__(
         self,
@@ -134,18 +138,38 @@ def _is_uncleared(zeros: Tensor | None, gradient: Tensor | None) -> bool:
 
 
 def scalar_loss(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Tensor:
-    """Return the loss of one (input, target) batch as a scalar tensor; raise InputError for other batches or losses."""
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise InputError(f"a batch is a pair (input, target), got {_describe(batch)}; pass a list of such pairs.")
-    inputs, targets = batch
-    wrong = next((part for part in batch if isinstance(part, np.ndarray | list | str | float)), None)
-    if wrong is not None:
-        raise InputError(f"a batch is a pair (input, target) of tensors, got {_describe(wrong)} in it; convert it.")
-    loss = loss_fn(run_model(model, inputs), targets)
+    """Return the loss of one labelled batch as a scalar tensor; raise InputError for other batches or losses."""
+    return loss_and_items(model, loss_fn, batch)[0]
+
+
+def loss_and_items(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> tuple[Tensor, int]:
+    """Return the loss of one labelled batch as a scalar tensor, and over how many items it is a mean."""
+    if isinstance(loss_fn, Task):
+        loss_fn = TaskLoss(loss_fn)
+    if isinstance(loss_fn, TaskLoss):
+        outputs, labels = loss_fn.task.run(model, batch)
+        return loss_fn(outputs, labels), loss_fn.task.count(labels)
+    wrong = next((part for part in parts(batch) if isinstance(part, np.ndarray | list | str | float)), None)
+    if wrong is not None or not isinstance(batch, tuple | list | Mapping):
+        raise InputError(
+            f"a batch is a pair (input, target) of tensors, or a mapping with labels, got {_describe(batch)}"
+            f"{'' if wrong is None else f' with {_describe(wrong)} in it'}; convert it, or pass a list of batches."
+        )
+    inputs, labels = unpack(batch)
+    outputs = call_model(model, inputs)
+    try:
+        loss = loss_fn(outputs, labels)
+    except TypeError as error:
+        if isinstance(outputs, Tensor):
+            raise
+        raise InputError(
+            f"loss_fn failed on the model's output, {_describe(outputs)}: {error}. Pass a task such as "
+            "LanguageModelling() as loss_fn, or a function of this output."
+        ) from error
     if not isinstance(loss, Tensor) or loss.ndim != 0:
         remedy = "take its mean" if isinstance(loss, Tensor) else "return the tensor itself"
         raise InputError(f"loss_fn must return a scalar, got {_describe(loss)}; {remedy}.")
-    return loss
+    return loss, examples_in(labels)
 
 
 def _describe(value: object) -> str:

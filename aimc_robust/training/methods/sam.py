@@ -13,9 +13,10 @@ from aimc_robust.errors import InputError, require_finite, require_known, requir
 from aimc_robust.noise.analog_weights import RECURRENT, is_analog_layer, unwrap_model, weights_in_scope
 from aimc_robust.noise.perturbation import restored
 from aimc_robust.noise.weight_shift import computes_weights
+from aimc_robust.tasks.batches import Batch, examples_in, parts, select, tensors_in
 from aimc_robust.training.methods.base import BatchChoice, Method
 from aimc_robust.training.methods.distributed import mean_over_workers, without_sync
-from aimc_robust.training.methods.gradient_passes import Batch, Passes, frozen_buffers
+from aimc_robust.training.methods.gradient_passes import Passes, frozen_buffers
 
 NORM_EPSILON = 1e-12  # avoids a division by zero for a zero gradient, as in the published code
 
@@ -69,15 +70,16 @@ class Ascent(Method):
         """Split the batches of an update into (weight, micro-batches) of `m` images."""
         if self.m is None:
             return super().micro_batches(batches)
-        sizes = {len(values) for batch in batches for values in batch if isinstance(values, Tensor)}
-        if len(sizes) != 1 or not all(isinstance(values, Tensor) for batch in batches for values in batch):
+        sizes = {len(values) if values.ndim else 0 for values in tensors_in(list(batches))}
+        if len(sizes) != 1 or not all(isinstance(values, Tensor) for batch in batches for values in parts(batch)):
             raise InputError(
                 f"m = {self.m} splits each batch into micro-batches: expected tensors of one length for inputs and "
                 f"targets, got lengths {sorted(sizes)}; pass such tensors, or m=None."
             )
         (images,) = sizes
-        split = [list(zip(inputs.split(self.m), targets.split(self.m), strict=True)) for inputs, targets in batches]
-        return [(len(group[0][1]) / max(images, 1), group) for group in zip(*split, strict=True)]
+        starts = range(0, max(images, 1), self.m)
+        groups = [[select(batch, slice(start, start + self.m)) for batch in batches] for start in starts]
+        return [(examples_in(group[0]) / max(images, 1), group) for group in groups]
 
     def _refuse_computed_weights(self, model: nn.Module) -> None:
         for name, module in model.named_modules():

@@ -22,11 +22,11 @@ from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.files import lock_folder
 from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.io.atomic import read_json, read_rows
-from aimc_robust.metrics import RESERVED
 from aimc_robust.report.write import write_report
 from aimc_robust.statistics.crossed_effects import CrossedEffects
 from aimc_robust.statistics.t_interval import hall_interval
 from aimc_robust.statistics.two_stage_sampling import chips_needed
+from aimc_robust.tasks.metrics import RESERVED
 
 TABLES = ("evaluations", "summary", "differences", "attribution", "prediction", "prediction_layers", "validity")
 
@@ -449,7 +449,7 @@ def test_an_attribution_is_that_of_attribute(finished_evaluation):
     assert set(rows["train_seed"]) == {0}  # the first of each label
     assert mine["name"].tolist() == expected.table["name"].tolist()
     assert mine["cost_alone"].tolist() == expected.table["cost_alone"].tolist()
-    assert mine["exact"].iloc[0] == expected.ideal_accuracy
+    assert mine["exact"].iloc[0] == expected.ideal
     assert question.chips == 4
 
 

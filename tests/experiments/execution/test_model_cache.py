@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from support.measure import measure
 
 from aimc_robust.errors import CheckpointError, InputError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
@@ -11,7 +12,6 @@ from aimc_robust.experiments.execution import trial_runner
 from aimc_robust.experiments.execution.engines.local import LocalEngine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
 from aimc_robust.experiments.spec.loading import load_spec
-from aimc_robust.metrics import measure
 from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
 
 ONE = """
@@ -178,4 +178,4 @@ def test_a_target_on_training_images_is_measured_on_all_of_them(tmp_path):
     assert (digital["n"], train["n"]) == (len(data.test[1]), len(data.training[1]))
     model = trial_runner.build_model(store.spec.model, data, seed=0)
     model.load_state_dict(read_checkpoint(store.run_folder(store.trials[0]) / "checkpoint.safetensors")[0])
-    assert train["accuracy"] == pytest.approx(measure(model.eval(), data.batches("training", 500)).accuracy)
+    assert train["accuracy"] == pytest.approx(measure(model.eval(), data.batches("training", 500)).value)

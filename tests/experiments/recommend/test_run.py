@@ -88,7 +88,7 @@ def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(re
         model, split_batches(data.validation, 500), Crossbar(DEVICE), chips=20, chip_seed=0, jobs=1
     )
     assert (measured["sigma"], measured["rms"], measured["identified"]) == (found.sigma, found.rms, found.identified)
-    assert (measured["device_accuracy"], measured["digital_accuracy"]) == (found.device.mean, found.digital_accuracy)
+    assert (measured["device_accuracy"], measured["digital_accuracy"]) == (found.device.mean, found.digital)
     assert measured["images"] == len(data.validation[1])
 
 

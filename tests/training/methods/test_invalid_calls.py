@@ -5,7 +5,7 @@ import torch
 from support.training_examples import conv_net, digit_batches
 from torch import nn
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import AimcError, InputError
 from aimc_robust.noise.distributions import Laplace
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
@@ -43,9 +43,13 @@ def test_a_loss_that_is_a_number_is_refused():
         SGD().backward(conv_net(), lambda output, target: LOSS(output, target).item(), [FIRST], step=1)
 
 
-@pytest.mark.parametrize("batch", [FIRST[0], (*FIRST, FIRST[1]), {"x": 1}], ids=["bare", "triple", "dictionary"])
-def test_a_batch_that_is_no_pair_is_refused(batch):
-    with pytest.raises(InputError, match="got a"):
+@pytest.mark.parametrize(
+    ("batch", "says"),
+    [(FIRST[0], "got a tensor"), ((*FIRST, FIRST[1]), "takes 2 positional arguments"), ({"x": FIRST[0]}, "keys x")],
+    ids=["bare", "triple", "dictionary"],
+)
+def test_a_batch_that_is_no_pair_is_refused(batch, says):
+    with pytest.raises(AimcError, match=says):
         SGD().backward(conv_net(), LOSS, [batch], step=1)
 
 
