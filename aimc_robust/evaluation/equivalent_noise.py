@@ -15,7 +15,7 @@ from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, Condition, evaluate_ch
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.scales import NoiseScale, check_scale
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.t_interval import t_interval
 
 SIGMA_FACTOR = math.sqrt(2.0)  # between neighbouring sigmas of the search
@@ -49,7 +49,7 @@ class EquivalentSigma:
     rms: float
     scale: NoiseScale
     digital_accuracy: float
-    device: AccuracyEstimate
+    device: Estimate
     curve: pd.DataFrame
 
 
@@ -122,7 +122,7 @@ def equivalent_sigma(
         rms=rms,
         scale=scale,
         digital_accuracy=digital,
-        device=AccuracyEstimate(pd.DataFrame({"train_seed": 0, "chip": range(chips), "accuracy": device})),
+        device=Estimate(pd.DataFrame({"train_seed": 0, "chip": range(chips), "accuracy": device})),
         curve=curve,
     )
 

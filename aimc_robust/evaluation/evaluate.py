@@ -13,7 +13,7 @@ from aimc_robust.errors import InputError, require_finite, require_type, require
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipOptions, Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Measurement, Metrics
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT, chips_needed
 
 
@@ -30,7 +30,7 @@ def evaluate(
     precision: float | None = None,
     metrics: Metrics = None,
     strict: bool | None = None,
-) -> AccuracyEstimate:
+) -> Estimate:
     """Estimate the accuracy of a model under a condition, with its interval.
 
     Args:
@@ -46,7 +46,7 @@ def evaluate(
         precision: Half-width of the 95 % interval over one model's chips [percentage points] at which to stop, see
             `statistics.two_stage_sampling`; None: all chips.
         metrics: Further columns of the table: names such as `top5` or `package.module:function`, or name -> function
-            of the (outputs, labels) of all images. See `AccuracyEstimate.for_column`.
+            of the (outputs, labels) of all images. See `Estimate.for_column`.
         strict: True raises InputError if weights stay digital that a crossbar could hold if their layer were of a
             supported type; None warns, False accepts it.
 
@@ -82,7 +82,7 @@ def evaluate(
             strict=strict,
         )
     ]
-    return AccuracyEstimate(pd.DataFrame(rows), pilot=None if precision is None else DEFAULT_PILOT)
+    return Estimate(pd.DataFrame(rows), pilot=None if precision is None else DEFAULT_PILOT)
 
 
 def as_models(model: nn.Module | Iterable[nn.Module]) -> list[nn.Module]:

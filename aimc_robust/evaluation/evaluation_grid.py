@@ -18,13 +18,13 @@ from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.metrics import Metrics
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 
 GridKey = tuple[str, float]
 """(name of the condition, seconds since programming)."""
 
 
-class EvaluationGrid(Mapping[GridKey, AccuracyEstimate]):
+class EvaluationGrid(Mapping[GridKey, Estimate]):
     """Estimates by (condition, time_s): an immutable mapping in the order of conditions, then of times.
 
     Example:
@@ -33,10 +33,10 @@ class EvaluationGrid(Mapping[GridKey, AccuracyEstimate]):
         >>> grid.to_frame()  # doctest: +SKIP
     """
 
-    def __init__(self, estimates: Mapping[GridKey, AccuracyEstimate]) -> None:
+    def __init__(self, estimates: Mapping[GridKey, Estimate]) -> None:
         self._estimates = dict(estimates)
 
-    def __getitem__(self, key: GridKey) -> AccuracyEstimate:
+    def __getitem__(self, key: GridKey) -> Estimate:
         return self._estimates[key]
 
     def __iter__(self) -> Iterator[GridKey]:
@@ -61,7 +61,7 @@ class EvaluationGrid(Mapping[GridKey, AccuracyEstimate]):
         Returns:
             Columns `condition`, `time_s` [s]; `mean`, `sd_noise`, `sd_seed`, `ci_low`, `ci_high` of the accuracy
                 [percent], see
-            `AccuracyEstimate`; and the number of `chips`.
+            `Estimate`; and the number of `chips`.
         """
         rows = [
             {
@@ -138,7 +138,7 @@ def evaluate_grid(
         metrics=metrics,
         strict=strict,
     )
-    estimates: dict[GridKey, AccuracyEstimate] = {}
+    estimates: dict[GridKey, Estimate] = {}
     for name, condition in conditions.items():
         if isinstance(condition, Crossbar):
             deployed = deployment.get(name) if isinstance(deployment, Mapping) else deployment
