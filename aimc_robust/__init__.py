@@ -60,9 +60,9 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.noise.distributions import Laplace as Laplace
     from aimc_robust.noise.perturbation import perturbed as perturbed
     from aimc_robust.seeding import Axes as Axes
-    from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate as AccuracyEstimate
     from aimc_robust.statistics.binomial import Yield as Yield
     from aimc_robust.statistics.crossed_effects import VarianceComponents as VarianceComponents
+    from aimc_robust.statistics.estimate import Estimate as Estimate
     from aimc_robust.statistics.paired_difference import PairedDifference as PairedDifference
     from aimc_robust.statistics.paired_difference import difference_table as difference_table
     from aimc_robust.statistics.paired_difference import holm as holm
@@ -132,9 +132,9 @@ _MODULES = {
     "noise.distributions": ["Gaussian", "Laplace"],
     "noise.perturbation": ["perturbed"],
     "seeding": ["Axes"],
-    "statistics.accuracy_estimate": ["AccuracyEstimate"],
     "statistics.binomial": ["Yield"],
     "statistics.crossed_effects": ["VarianceComponents"],
+    "statistics.estimate": ["Estimate"],
     "statistics.paired_difference": ["PairedDifference", "difference_table", "holm", "paired_difference"],
     "statistics.primary_metric": ["PrimaryMetric"],
     "tasks.classification": ["Classification"],

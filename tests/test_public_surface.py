@@ -11,16 +11,17 @@ from support.for_each import for_each
 import aimc_robust as ar
 
 NAMES = {
-    "ADC", "AccuracyEstimate", "AdaptiveSAM", "AimcError", "ArraySize", "Attribution", "Augmentation", "Axes",
-    "BitSliced", "Card", "CellModel", "ConverterRanges", "Coverage", "Crossbar", "DAC", "Deployment", "Device",
-    "Diagnostics", "DiagnosticsConfig", "EarlyStopping", "EquivalentSigma", "EvaluationGrid", "Fit", "Gaussian",
-    "Images", "Laplace", "LayerRanges", "LossPrediction", "Machine", "Method", "MixedRWP", "PairedDifference",
-    "Periphery", "PredictionCheck", "RWP", "Ramp", "RobustOptimizer", "SAM", "SGD", "StreamedImages", "TrainingConfig",
+    "ADC", "AdaptiveSAM", "AimcError", "ArraySize", "Attribution", "Augmentation", "Axes", "BitSliced", "Card",
+    "CellModel", "Classification", "ConverterRanges", "Coverage", "Crossbar", "DAC", "Deployment", "Device",
+    "Diagnostics", "DiagnosticsConfig", "EarlyStopping", "EquivalentSigma", "Estimate", "EvaluationGrid", "Fit",
+    "Gaussian", "Images", "LanguageModelling", "Laplace", "LayerRanges", "LossPrediction", "Machine", "Method",
+    "MixedRWP", "ModelScore", "Multilabel", "PairedDifference", "Periphery", "PredictionCheck", "PrimaryMetric", "RWP",
+    "Ramp", "Regression", "RobustOptimizer", "SAM", "SGD", "Segmentation", "StreamedImages", "Task", "TrainingConfig",
     "TrainingResult", "VarianceComponents", "Verification", "WeightLayout", "WeightMapping", "WeightNoise", "Yield",
-    "__version__", "ascent_sharpness", "attribute", "average_sharpness", "calibrate", "card_names",
-    "check_prediction", "compare", "coverage", "difference_table", "equivalent_sigma", "evaluate", "evaluate_grid",
-    "fit_card", "holm", "layer_errors", "load_card", "load_checkpoint", "load_spec", "paired_difference",
-    "perturbed", "predict_loss", "program", "recalibrate_batchnorm", "train", "verify_card",
+    "__version__", "ascent_sharpness", "attribute", "average_sharpness", "calibrate", "card_names", "check_prediction",
+    "compare", "coverage", "difference_table", "equivalent_sigma", "evaluate", "evaluate_grid", "fit_card", "holm",
+    "layer_errors", "load_card", "load_checkpoint", "load_spec", "paired_difference", "perturbed", "predict_loss",
+    "program", "recalibrate_batchnorm", "train", "verify_card",
 }  # fmt: skip
 OBJECTS = sorted(NAMES - {"__version__"})
 

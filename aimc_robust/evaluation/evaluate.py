@@ -49,7 +49,7 @@ def evaluate(
         precision: Half-width of the 95 % interval over one model's chips at which to stop [percentage points, or the
             unit of another primary metric], see `statistics.two_stage_sampling`; None: all chips.
         metrics: Further columns of the table: names such as `top5` or `package.module:function`, or name -> function
-            of the (outputs, labels) of all images. See `AccuracyEstimate.for_column`.
+            of the (outputs, labels) of all images. See `Estimate.for_column`.
         strict: True raises InputError if weights stay digital that a crossbar could hold if their layer were of a
             supported type; None warns, False accepts it.
         task: What is measured: a Task or its name, such as `regression`; None is `classification`. The estimate is that

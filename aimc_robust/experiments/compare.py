@@ -148,7 +148,7 @@ def _report_known_outcomes(
         if reason is not None:
             progress.failed(trial, reason)
         elif results.is_evaluated(trial):
-            progress.finished(trial, results.mean_accuracies(trial))
+            progress.finished(trial, results.means(trial))
     return failures
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import PairedDifference
 
 MISSING = "–"
@@ -26,7 +26,7 @@ def format_metric(value: float | None) -> str:
     return MISSING if value is None or math.isnan(value) else f"{value:z#.4g}".removesuffix(".")
 
 
-def metric_text(estimate: AccuracyEstimate, column: str) -> str:
+def metric_text(estimate: Estimate, column: str) -> str:
     """Format the mean of a further metric over the same models and chips, and its interval on a second line."""
     try:
         found = estimate.for_column(column)
@@ -55,7 +55,7 @@ def chips_text(row: Mapping[str, Any], precision: float | None) -> str:
     return f"{chips}, only ±{row['half_width']:.2g}" if missed else chips
 
 
-def format_ci(estimate: AccuracyEstimate | PairedDifference, digits: int = 1) -> str:
+def format_ci(estimate: Estimate | PairedDifference, digits: int = 1) -> str:
     """Format the 95 % confidence interval of an estimate or difference; empty without one."""
     return format_interval(*estimate.ci, digits)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 
 SETTLED = (
     "A difference is settled if its p value is below 0.05 after Holm's correction for all comparisons of the page, so "
@@ -27,7 +27,7 @@ SKEWED = (
 QUANTILE = "**5 % quantile**: 5 % of the chips have a lower accuracy."
 
 
-def interval(estimates: Iterable[AccuracyEstimate], *, two_stage: bool = False) -> str:
+def interval(estimates: Iterable[Estimate], *, two_stage: bool = False) -> str:
     """Explain the 95 % interval of mean accuracies; `two_stage`: chips were added until it was narrow enough."""
     kinds = {estimate.ci_covers for estimate in estimates}
     chips = "Student t over the chips"

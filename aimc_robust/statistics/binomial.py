@@ -9,10 +9,10 @@ from aimc_robust.statistics.t_interval import CONFIDENCE
 
 @dataclass(frozen=True)
 class Yield:
-    """Percentage of chips whose accuracy is at least `threshold` [percent], with its 95 % interval.
+    """Percentage of chips that are at least as good as `threshold`, with its 95 % interval.
 
     The interval is Clopper and Pearson's: for a number of chips fixed in advance its coverage is never below 95 %,
-    whatever the distribution of the accuracies. It is valid for further chips of the given models (`covers`), not for
+    whatever the distribution of the values. It is valid for further chips of the given models (`covers`), not for
     newly trained models. For several models it is the yield over all their chips; differences between their yields
     only make the interval wider than necessary (Hoeffding, Ann. Math. Statist. 27, 713 (1956): a count of trials with
     unequal probabilities varies less than the binomial).
@@ -20,13 +20,13 @@ class Yield:
     Attributes:
         share: Yield [percent].
         ci: 95 % interval of the yield [percent]; NaN with a single chip per model.
-        above: Number of chips, of the `chips` of all models, that reach the threshold.
+        passing: Number of chips, of the `chips` of all models, that are at least as good as the threshold.
         covers: Population of the interval, "chips of this model" or "chips of these models".
     """
 
     share: float
     ci: tuple[float, float]
-    above: int
+    passing: int
     chips: int
     threshold: float
     covers: str

@@ -150,7 +150,7 @@ class VarianceComponents:
     """Variance components [percentage points squared] of accuracy = mean + model effect + chip effect + residual.
 
     All models meet the same chips, so a chip effect is common to them; the residual is what a chip costs one model in
-    addition. `AccuracyEstimate.sd_seed` is a different quantity: the standard deviation of the observed chip means.
+    addition. `Estimate.sd_seed` is a different quantity: the standard deviation of the observed chip means.
     With N chips per model sd_seed^2 = seed + residual / N, exactly: what the chips do to all models alike does not
     show in it. `sd_noise` averages the standard deviations of the models, of which sqrt(noise) is the root mean square
     (weighted by their degrees of freedom).

@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from aimc_robust.errors import InputError, unknown_name
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.crossed_effects import CrossedEffects, chip_matrix
+from aimc_robust.statistics.estimate import Estimate
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.statistics.t_interval import LEVEL
 
 Key = tuple[str, str]
@@ -31,14 +32,16 @@ class PairedDifference:
     Whether it is settled depends on all comparisons that are made beside it: see `compare_pairs`.
 
     Attributes:
-        mean: Mean difference [percentage points].
-        ci: 95 % interval of the mean [percentage points]; NaN without replication.
+        metric: What differs, in its unit; percentages differ by points.
+        mean: Mean difference.
+        ci: 95 % interval of the mean; NaN without replication.
         seeds: Number of trained models of each.
         p_value: Two-sided p value of a true difference of 0: below 0.05 exactly where `ci` excludes 0. NaN without an
             interval or without spread.
         pairs: Number of (seed, chip) pairs that both have.
     """
 
+    metric: PrimaryMetric
     mean: float
     ci: tuple[float, float]
     seeds: int
@@ -51,34 +54,42 @@ class PairedDifference:
         return "models" if self.seeds > 1 else "chips"
 
 
-def paired_difference(first: AccuracyEstimate, second: AccuracyEstimate) -> PairedDifference:
-    """Compute first - second [percentage points], paired by (seed, chip), so that shared effects cancel.
+def paired_difference(first: Estimate, second: Estimate) -> PairedDifference:
+    """Compute first - second, paired by (seed, chip), so that shared effects cancel.
 
-    The interval is that of `AccuracyEstimate.ci`, applied to the differences: over models that meet the same chips, or
+    The interval is that of `Estimate.ci`, applied to the differences: over models that meet the same chips, or
     over chips with one model. If a pilot decided the number of chips of either, the differences of the (smaller) pilot
     give the standard deviation over the chips of one model. This is exact as for one estimate: what two pilots decide
     from their spreads is independent of the mean difference.
 
     Raises:
-        InputError: if the two share no (train_seed, chip) pair.
+        InputError: if the two share no (train_seed, chip) pair, or are of different metrics.
 
     References:
         Miller, Adding error bars to evals, arXiv 2411.00640.
     """
+    metric = first.metric
+    if second.metric != metric:
+        raise InputError(f"expected two estimates of one metric, got {metric.name} and {second.metric.name}.")
     seeds, chips, differences = _pairs(first, second)
     if len(seeds) == 0:
-        raise InputError(
+        raise _UnpairedError(
             "the two estimates share no (train_seed, chip) pair; evaluate both on the same seeds and chips."
         )
     effects = CrossedEffects(chip_matrix(seeds, chips, differences))
     error = effects.mean_error(min((e.pilot for e in (first, second) if e.pilot is not None), default=None))
     mean, half_width = float(effects.model_means.mean()), error.half_width()
-    lowest, highest = first.bounds[0] - second.bounds[1], first.bounds[1] - second.bounds[0]
-    low, high = np.clip([mean - half_width, mean + half_width], lowest, highest)
-    return PairedDifference(mean, (float(low), float(high)), len(effects.matrix), error.p_value(mean), len(differences))
+    largest = metric.bounds[1] - metric.bounds[0]
+    low, high = np.clip([mean - half_width, mean + half_width], -largest, largest)
+    ci, p_value = (float(low), float(high)), error.p_value(mean)
+    return PairedDifference(metric, mean, ci, len(effects.matrix), p_value, len(differences))
 
 
-def _pairs(first: AccuracyEstimate, second: AccuracyEstimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class _UnpairedError(InputError):
+    """Two estimates have no (train_seed, chip) pair in common."""
+
+
+def _pairs(first: Estimate, second: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Seeds, chips, and first - second, of the (seed, chip) pairs that both have, in ascending order."""
     (seeds1, chips1, values1), (seeds2, chips2, values2) = first.sorted_rows, second.sorted_rows
     span = 1 + max(chips1.max(), chips2.max())
@@ -111,14 +122,14 @@ class Comparison:
 
     @property
     def sign(self) -> int:
-        """1 if first is settled to be higher than second, -1 if lower, 0 if nothing is settled."""
+        """1 if first is settled to be better than second, -1 if worse, 0 if nothing is settled."""
         if self.difference is None or not self.settled:
             return 0
-        return 1 if self.difference.mean > 0 else -1
+        return 1 if self.difference.metric.is_better(self.difference.mean, 0.0) else -1
 
 
 def compare_pairs(
-    estimates: Mapping[Key, AccuracyEstimate], pairs: Iterable[tuple[Key, Key]]
+    estimates: Mapping[Key, Estimate], pairs: Iterable[tuple[Key, Key]]
 ) -> dict[tuple[Key, Key], Comparison]:
     """Compare pairs (first, second) of estimates: the one definition of "settled" of all reports.
 
@@ -141,7 +152,7 @@ def compare_pairs(
     }
 
 
-def difference_table(estimates: Mapping[Key, AccuracyEstimate], comparisons: Iterable[tuple[Key, Key]]) -> pd.DataFrame:
+def difference_table(estimates: Mapping[Key, Estimate], comparisons: Iterable[tuple[Key, Key]]) -> pd.DataFrame:
     """Compute a table of paired differences with a row per pair; see `compare_pairs`.
 
     Args:
@@ -149,10 +160,10 @@ def difference_table(estimates: Mapping[Key, AccuracyEstimate], comparisons: Ite
         comparisons: Pairs (first, second) of keys of `estimates`.
 
     Returns:
-        `difference`, `ci_low`, `ci_high`: first - second [percentage points] and its 95 % interval, not corrected for
-        the other rows. `p`: its two-sided p value. `p_holm`: p value corrected over the table. `settled`: whether
-        `p_holm` is below 0.05. `pairs`: number of (seed, chip) pairs that both have; with 0 the other numbers are NaN.
-        `covers`: population of the interval, `models`, or `chips` with a single model.
+        `difference`, `ci_low`, `ci_high`: first - second, in the metric's unit (points for a percentage), and its 95 %
+        interval, not corrected for the other rows. `p`: its two-sided p value. `p_holm`: p value corrected over the
+        table. `settled`: whether `p_holm` is below 0.05. `pairs`: number of (seed, chip) pairs that both have; with 0
+        the other numbers are NaN. `covers`: population of the interval, `models`, or `chips` with a single model.
 
     Raises:
         UnknownNameError: if a key has no estimate.
@@ -171,26 +182,27 @@ def comparison_table(comparisons: Mapping[tuple[Key, Key], Comparison]) -> pd.Da
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _difference(estimates: Mapping[Key, AccuracyEstimate], first: Key, second: Key) -> PairedDifference | None:
+def _difference(estimates: Mapping[Key, Estimate], first: Key, second: Key) -> PairedDifference | None:
     for key in (first, second):
         if key not in estimates:
             raise unknown_name("model and target", " on ".join(key), [" on ".join(known) for known in estimates])
-    minuend: AccuracyEstimate | None = estimates[first]
-    subtrahend: AccuracyEstimate | None = estimates[second]
+    minuend: Estimate | None = estimates[first]
+    subtrahend: Estimate | None = estimates[second]
     if first[1] == DIGITAL and second[1] != DIGITAL:
         minuend = _repeat_for_chips(estimates[first], estimates[second])
     elif second[1] == DIGITAL and first[1] != DIGITAL:
         subtrahend = _repeat_for_chips(estimates[second], estimates[first])
     try:
         return None if minuend is None or subtrahend is None else paired_difference(minuend, subtrahend)
-    except InputError:  # failed trainings left no (seed, chip) pair in common
+    except _UnpairedError:  # failed trainings left no (seed, chip) pair in common
         return None
 
 
-def _repeat_for_chips(digital: AccuracyEstimate, other: AccuracyEstimate) -> AccuracyEstimate | None:
-    """Digital accuracy of each model repeated for every chip of `other`; None without a common model."""
-    table = other.table[["train_seed", "chip"]].merge(digital.table[["train_seed", "accuracy"]], on="train_seed")
-    return None if table.empty else AccuracyEstimate(table)
+def _repeat_for_chips(digital: Estimate, other: Estimate) -> Estimate | None:
+    """Digital value of each model repeated for every chip of `other`; None without a common model."""
+    values = digital.table[["train_seed", digital.metric.name]]
+    table = other.table[["train_seed", "chip"]].merge(values, on="train_seed")
+    return None if table.empty else Estimate(table, metric=digital.metric)
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

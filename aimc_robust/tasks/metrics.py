@@ -17,8 +17,8 @@ Metrics = Mapping[str, Metric] | Sequence[str] | None
 RESERVED = {
     "model", "train_seed", "target", "backend", "sigma", "time_s", "chip", "accuracy", "loss", "n",
     "mean", "ci_low", "ci_high", "covers", "half_width", "skewness", "skewed_low", "skewed_high", "sd_noise", "sd_seed",
-    "var_noise", "var_noise_low", "var_noise_high", "var_seed", "var_chip", "quantile_05", "median", "worst",
-    "worst_train_seed", "worst_chip", "sampling", "chips", "models", "images", "yield", "yield_low", "yield_high",
+    "var_noise", "var_noise_low", "var_noise_high", "var_seed", "var_chip", "reached_by_95", "median", "worst",
+    "worst_train_seed", "worst_chip", "sampling", "chips", "models", "yield", "yield_low", "yield_high",
 }  # fmt: skip
 """Other columns of the rows and of summary.csv: no metric may use their names."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import Comparison, Key
 
 from .layout import Claim
@@ -49,7 +49,7 @@ class ClaimResult:
 
 
 def claim_pairs(
-    claims: Sequence[Claim], spec: ComparisonSpec, estimates: Mapping[Key, AccuracyEstimate]
+    claims: Sequence[Claim], spec: ComparisonSpec, estimates: Mapping[Key, Estimate]
 ) -> Iterator[tuple[Key, Key]]:
     """Yield every (better, than) pair that a claim may come to: each side may name several methods."""
     for claim in claims:
@@ -65,7 +65,7 @@ def claim_pairs(
 def check_claims(
     claims: Sequence[Claim],
     spec: ComparisonSpec,
-    estimates: Mapping[Key, AccuracyEstimate],
+    estimates: Mapping[Key, Estimate],
     comparisons: Mapping[tuple[Key, Key], Comparison],
 ) -> list[ClaimResult]:
     """Test each claim on the results.
@@ -87,7 +87,7 @@ def check_claims(
 def _check_claim(
     claim: Claim,
     spec: ComparisonSpec,
-    estimates: Mapping[Key, AccuracyEstimate],
+    estimates: Mapping[Key, Estimate],
     comparisons: Mapping[tuple[Key, Key], Comparison],
 ) -> ClaimResult:
     sides: list[Key] = []

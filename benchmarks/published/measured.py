@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.report.comparison.histories import MethodCost
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 
 from .layout import Layout, PublishedCell
 
 DIGITS = {"accuracy": 2, "top5": 2, "loss": 4}
-Estimates = Mapping[tuple[str, str], AccuracyEstimate]
+Estimates = Mapping[tuple[str, str], Estimate]
 """(label, target) -> estimate."""
 
 

@@ -21,7 +21,7 @@ from aimc_robust.report.formatting import (
 )
 from aimc_robust.report.markdown_page import markdown_table
 from aimc_robust.report.page_model import Block, Bullets, Cell, Files, Prose, Row, Section, Table
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import Key
 
 from .claims import HELD, NOT_HELD, ClaimResult, check_claims, claim_pairs
@@ -39,7 +39,7 @@ def published_table(content: ComparisonContent) -> Section:
     return table_section(content, read_layout(content.results.spec.name))
 
 
-def _pairs(spec: ComparisonSpec, estimates: Mapping[Key, AccuracyEstimate]) -> Iterator[tuple[Key, Key]]:
+def _pairs(spec: ComparisonSpec, estimates: Mapping[Key, Estimate]) -> Iterator[tuple[Key, Key]]:
     return claim_pairs(read_layout(spec.name).build_claims(spec.labels), spec, estimates)
 
 

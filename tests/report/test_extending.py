@@ -83,7 +83,7 @@ def check(folder):
     noisy = {key: estimate.worst for key, estimate in estimates.items() if estimate.chips > 1}
     assert len(noisy) == 4
     for (method, target), worst in noisy.items():
-        assert f"| {method} | {target} | {worst.accuracy:.2f}<br>no. {worst.chip} |" in markdown
+        assert f"| {method} | {target} | {worst.value:.2f}<br>no. {worst.chip} |" in markdown
         assert f'data-method="{method}" data-target="{target}"' in html
     assert "<strong>lowest accuracy</strong>" in html
     return html

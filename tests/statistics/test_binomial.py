@@ -72,33 +72,33 @@ def test_models_of_unlike_yields_are_covered_too(yields):
 
 
 def test_an_estimate_counts_the_chips_at_or_above_the_threshold():
-    found = estimate([[80.0, 90.0, 70.0, 85.0]]).yield_above(80.0)
-    assert (found.above, found.chips, found.share, found.threshold) == (3, 4, 75.0, 80.0)
+    found = estimate([[80.0, 90.0, 70.0, 85.0]]).yield_at(80.0)
+    assert (found.passing, found.chips, found.share, found.threshold) == (3, 4, 75.0, 80.0)
     low, high = clopper_pearson(3, 4)
     assert found.ci == pytest.approx((100 * low, 100 * high))
     assert found.covers == "chips of this model"
 
 
 def test_with_several_models_all_their_chips_count_and_the_interval_says_whose():
-    found = estimate([[80.0, 90.0], [70.0, 85.0, 95.0]]).yield_above(85)
-    assert (found.above, found.chips, found.share) == (3, 5, 60.0)
+    found = estimate([[80.0, 90.0], [70.0, 85.0, 95.0]]).yield_at(85)
+    assert (found.passing, found.chips, found.share) == (3, 5, 60.0)
     assert found.covers == "chips of these models"
 
 
 def test_a_threshold_that_an_accuracy_meets_to_the_last_image_counts():
     shares = [100.0 * 933 / 1000, 100.0 * 932 / 1000]
-    assert estimate([shares]).yield_above(93.3).above == 1
+    assert estimate([shares]).yield_at(93.3).passing == 1
 
 
 def test_a_perfect_sample_of_25_chips_does_not_promise_a_perfect_yield():
-    low, high = estimate([[99.0] * 25]).yield_above(90.0).ci
+    low, high = estimate([[99.0] * 25]).yield_at(90.0).ci
     assert (low, high) == pytest.approx((100 * 0.025 ** (1 / 25), 100.0))
 
 
 @pytest.mark.parametrize("threshold", [math.nan, math.inf, "90"])
 def test_a_threshold_that_is_no_finite_number_is_refused(threshold):
     with pytest.raises(InputError, match="threshold"):
-        estimate([[80.0, 90.0]]).yield_above(threshold)
+        estimate([[80.0, 90.0]]).yield_at(threshold)
 
 
 @pytest.mark.parametrize(("above", "chips"), [(0, 0), (3, 2), (-1, 2), (0.5, 2)])

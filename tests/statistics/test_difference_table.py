@@ -7,7 +7,7 @@ import pytest
 from support.estimates import estimate
 
 from aimc_robust.errors import UnknownNameError
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import compare_pairs, difference_table, holm, paired_difference
 
 
@@ -119,7 +119,7 @@ def test_a_single_chip_of_a_device_is_not_taken_for_all_of_them():
 
 
 def other_models(table):
-    return AccuracyEstimate(table.assign(train_seed=table["train_seed"] + 10))
+    return Estimate(table.assign(train_seed=table["train_seed"] + 10))
 
 
 @pytest.mark.parametrize("target", ["rram", "digital"])

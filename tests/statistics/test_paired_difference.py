@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from aimc_robust.errors import InputError
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
 from aimc_robust.statistics.crossed_effects import CrossedEffects
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import paired_difference
 
 
@@ -20,7 +20,7 @@ def estimate(values, *, first_chip=0, first_seed=0):
         for s in range(seeds)
         for c in range(chips)
     ]
-    return AccuracyEstimate(pd.DataFrame(rows))
+    return Estimate(pd.DataFrame(rows))
 
 
 def two_methods(seeds, chips, *, difference=1.0, chip_effect=8.0):
@@ -86,7 +86,7 @@ def test_exchanging_the_two_turns_the_sign():
 
 def test_rows_are_paired_by_seed_and_chip_and_not_by_position():
     first, second = two_methods(3, 5)
-    shuffled = AccuracyEstimate(estimate(second).table.sample(frac=1.0, random_state=0))
+    shuffled = Estimate(estimate(second).table.sample(frac=1.0, random_state=0))
     expected = paired_difference(estimate(first), estimate(second))
     found = paired_difference(estimate(first), shuffled)
     assert found.mean == pytest.approx(expected.mean)

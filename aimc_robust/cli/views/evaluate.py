@@ -10,7 +10,7 @@ from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.report.formatting import MISSING, chips_text, format_interval, format_number, metric_text
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.tasks.metrics import metric_columns
 
 FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where nothing needs to wrap [characters]
@@ -42,9 +42,7 @@ def show(results: EvaluationResults) -> None:
     )
 
 
-def _cells(
-    row: Mapping[str, Any], estimate: AccuracyEstimate, spec: EvaluationSpec, *, has_seeds: bool
-) -> dict[str, str]:
+def _cells(row: Mapping[str, Any], estimate: Estimate, spec: EvaluationSpec, *, has_seeds: bool) -> dict[str, str]:
     """Return column -> text of one row."""
     interval = format_interval(row["ci_low"], row["ci_high"], 2)
     cells = {"model": row["model"], "target": row["target"], "mean": format_number(row["mean"])}
@@ -52,7 +50,7 @@ def _cells(
     if has_seeds:
         cells["sd_seed"] = format_number(row["sd_seed"])
     cells |= {name: metric_text(estimate, name).replace("\n", " ") for name in metric_columns(spec.metrics)}
-    cells |= {"5 %\nquantile": format_number(row["quantile_05"]), "worst": format_number(row["worst"])}
+    cells |= {"reached by\n95 %": format_number(row["reached_by_95"]), "worst": format_number(row["worst"])}
     if spec.threshold is not None:
         interval = format_interval(row["yield_low"], row["yield_high"], 0) or MISSING
         cells[f">= {spec.threshold:g}"] = f"{format_number(row['yield'], 0)} {interval}"

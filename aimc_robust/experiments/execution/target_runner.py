@@ -48,34 +48,35 @@ class TargetRunner:
     precision: float | None = None  # half-width [points] of the interval over chips at which to stop; None: all chips
 
     @cached_property
-    def _accuracies(self) -> dict[str, dict[int, float]]:
-        """Target -> chip -> accuracy [percent], of all stored rows."""
-        accuracies: dict[str, dict[int, float]] = {}
+    def _values(self) -> dict[str, dict[int, float]]:
+        """Target -> chip -> primary metric, of all stored rows."""
+        values: dict[str, dict[int, float]] = {}
         for row in self.results.evaluations(self.trial):
-            accuracies.setdefault(row["target"], {})[row["chip"]] = row["accuracy"]
-        return accuracies
+            values.setdefault(row["target"], {})[row["chip"]] = row[self.results.metric.name]
+        return values
 
-    def accuracies(self, target: Target) -> dict[int, float]:
-        """Return chip -> accuracy [percent] of the target's chips that have a row."""
+    def values(self, target: Target) -> dict[int, float]:
+        """Return chip -> primary metric of the target's chips that have a row."""
         chips = target.chips(self.results.spec.chips)
-        return {chip: value for chip, value in self._accuracies.get(target.name, {}).items() if chip < chips}
+        return {chip: value for chip, value in self._values.get(target.name, {}).items() if chip < chips}
 
     def run(self, target: Target, progress: ExperimentProgress) -> list[float]:
-        """Measure the chips of a target that have no row, append a row as each is done; return all accuracies."""
-        self._bind(target.name, has_rows=target.name in self._accuracies)
+        """Measure the chips of a target that have no row, append a row as each is done; return all values."""
+        self._bind(target.name, has_rows=target.name in self._values)
         chips = target.chips(self.results.spec.chips)
-        progress.evaluating(self.trial, target.name, done=len(self.accuracies(target)), chips=chips)
+        progress.evaluating(self.trial, target.name, done=len(self.values(target)), chips=chips)
         try:
             for chip, measured in self._measure(target):
-                self.results.add_evaluations(self.trial, [evaluation_row(self.trial, target, chip, measured)])
-                self._accuracies.setdefault(target.name, {})[chip] = measured.value
-                progress.chip(self.trial, target.name, list(self.accuracies(target).values()))
+                row = evaluation_row(self.trial, target, chip, measured)
+                self.results.add_evaluations(self.trial, [row])
+                self._values.setdefault(target.name, {})[chip] = row[self.results.metric.name]
+                progress.chip(self.trial, target.name, list(self.values(target).values()))
         except DivergenceError as error:
             model = f"{self.trial.model} (seed {self.trial.train_seed})"
             raise DivergenceError(f"{model} under {target.name}: {error}") from None
-        accuracies = list(self.accuracies(target).values())
-        progress.evaluated(self.trial, target.name, accuracies)
-        return accuracies
+        values = list(self.values(target).values())
+        progress.evaluated(self.trial, target.name, values)
+        return values
 
     def run_landscape(self, landscape: LandscapeSpec, points: Sequence[int], progress: ExperimentProgress) -> None:
         """Measure points around the model, and append a row as each is done. The chip seed draws the directions."""
@@ -83,17 +84,18 @@ class TargetRunner:
         self._bind(f"landscape {landscape.name}", has_rows=len(points) < total)
         progress.evaluating(self.trial, landscape.name, done=total - len(points), chips=total)
         directions = filter_directions(self.model, seed=self.results.spec.chip_seed)
-        accuracies = []
+        metric = self.results.metric.name
+        values: list[Any] = []
         for point in points:
             step = landscape.grid.step(directions, point)
             try:
                 ((_, measured),) = evaluate_chips(self.model, self.batches(landscape), step, chips=[0])
-            except DivergenceError:  # far from the trained weights: a point without loss, where no image is right
-                measured = Measurement("accuracy", 0.0, math.nan, len(self.data.split(landscape.split)[1]))
-            values = measured._replace(metrics=()).row()
-            append_rows(folder / LANDSCAPE, [finite({"landscape": landscape.name, "point": point, **values})])
-            accuracies.append(measured.value)
-            progress.chip(self.trial, landscape.name, accuracies)
+                row = measured.row()
+            except DivergenceError:  # far from the trained weights: a point without values
+                row = {metric: None, "loss": None, "n": len(self.data.split(landscape.split)[1])}
+            append_rows(folder / LANDSCAPE, [finite({"landscape": landscape.name, "point": point, **row})])
+            values.append(math.nan if row[metric] is None else row[metric])
+            progress.chip(self.trial, landscape.name, values)
 
     def _bind(self, name: str, *, has_rows: bool) -> None:
         """Note that rows are of this spec and these weights, see `origin.bind_weights`."""
@@ -127,7 +129,7 @@ class TargetRunner:
 
     def _measure(self, target: Target) -> Iterator[tuple[int, Measurement]]:
         """Yield (chip, what is measured on it) of the chips without a row."""
-        chips, known = target.chips(self.results.spec.chips), self.accuracies(target)
+        chips, known = target.chips(self.results.spec.chips), self.values(target)
         if isinstance(target, AscentTarget):
             return self._measure_ascents(target, [chip for chip in range(chips) if chip not in known])
         training = () if isinstance(target, DeployableTarget) else self._training_batches()

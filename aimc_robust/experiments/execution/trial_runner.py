@@ -152,7 +152,7 @@ class TrialRunner:
                     if not self.broadcast(self.results.is_evaluated(trial) if self.writes else False):
                         self._train_and_evaluate(trial, progress)
                 if self.writes:
-                    progress.finished(trial, self.results.mean_accuracies(trial))
+                    progress.finished(trial, self.results.means(trial))
                 return None
             except DivergenceError as error:
                 reason = str(error)

@@ -18,7 +18,6 @@ from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.recommend.measurement import measure_device
 from aimc_robust.experiments.recommend.proposal import Proposal, propose
 from aimc_robust.experiments.recommend.verdict import Verdict, judge
-from aimc_robust.experiments.results.summary import group_estimates
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.loading import spec_from_dict
@@ -141,7 +140,7 @@ def recommend(
         compared = compare(
             judging_spec, folder / "sweep", data_folder=data_folder, model_cache=folder / MODELS, progress=progress
         )
-        verdict = judge(proposal.label, "sgd", device.name, group_estimates(compared.results.table()))
+        verdict = judge(proposal.label, "sgd", device.name, compared.results.estimates())
     recommendation = Recommendation(folder, device.name, measurement, proposal, verdict)
     atomic_write(folder / RECOMMENDATION, json.dumps(_as_json(recommendation), indent=1))
     return recommendation

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import difference_table
 
 Judgement = Literal["confirmed", "refuted", "not settled"]
@@ -33,7 +33,7 @@ class Verdict:
     table: pd.DataFrame
 
 
-def judge(proposal: str, baseline: str, target: str, estimates: Mapping[tuple[str, str], AccuracyEstimate]) -> Verdict:
+def judge(proposal: str, baseline: str, target: str, estimates: Mapping[tuple[str, str], Estimate]) -> Verdict:
     """Compare the proposal with every rival on the device, on the same chips; `estimates` are by (label, target).
 
     `confirmed`: above the baseline, and below no rival. `refuted`: below the baseline or some rival. Both require

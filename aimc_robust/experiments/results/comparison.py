@@ -54,7 +54,7 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
     def missing(self, trial: Trial) -> dict[str, list[int]]:
         """Return target or landscape -> chips or points that a trial has no row of, where it lacks some."""
         done = {(row["target"], row["chip"]) for row in self.evaluations(trial)}
-        points = read_points(self.run_folder(trial)) if self.spec.landscapes else []
+        points = read_points(self.run_folder(trial), self.metric.name) if self.spec.landscapes else []
         missing = {
             target.name: [chip for chip in range(target.chips(self.spec.chips)) if (target.name, chip) not in done]
             for target in self.targets
@@ -65,12 +65,12 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
         """Return whether a trial has every row that the spec requires."""
         return not self.missing(trial)
 
-    def mean_accuracies(self, trial: Trial) -> dict[str, float]:
-        """Return target -> mean accuracy over a trial's chips [percent]."""
-        accuracies: dict[str, list[float]] = {}
+    def means(self, trial: Trial) -> dict[str, float]:
+        """Return target -> mean of the primary metric over a trial's chips."""
+        values: dict[str, list[float]] = {}
         for row in self.evaluations(trial):
-            accuracies.setdefault(row["target"], []).append(row["accuracy"])
-        return {name: sum(values) / len(values) for name, values in accuracies.items()}
+            values.setdefault(row["target"], []).append(row[self.metric.name])
+        return {name: sum(chips) / len(chips) for name, chips in values.items()}
 
     def training_folder(self, trial: Trial, model_cache: Path | None) -> Path:
         """Return where a trial is trained: in the cache of models that comparisons share, unless it started here."""

@@ -22,18 +22,21 @@ from aimc_robust.experiments.results.files import (
     read_file,
 )
 from aimc_robust.experiments.results.origin import check_runs
-from aimc_robust.experiments.results.rows import COLUMNS, EXPLANATIONS, EvaluationRow, finite
+from aimc_robust.experiments.results.rows import EXPLANATIONS, columns, finite, row_type
 from aimc_robust.experiments.results.summary import group_estimates
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.io.atomic import Row, RowFile, append_rows, atomic_write, damaged, read_rows
 from aimc_robust.io.csv_text import csv_text
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.targets.target import Target
+from aimc_robust.tasks.registry import as_task
+from aimc_robust.tasks.task import Task
 
 Spec = TypeVar("Spec", bound=ExperimentSpec)
-Estimates = dict[tuple[str, str], AccuracyEstimate]
+Estimates = dict[tuple[str, str], Estimate]
 """(label of a model, name of a target) -> estimate."""
 
 UNKNOWN_COVERAGE = f"not recorded (no {COVERAGE}; the same command writes it)"
@@ -124,6 +127,17 @@ class ResultsFolder(ABC, Generic[Spec]):
         """The targets, in the order of the spec."""
         return list(self.spec.build_targets())
 
+    @cached_property
+    def task(self) -> Task:
+        """What the models are for."""
+        task = getattr(self.spec, "task", None)
+        return as_task(None) if task is None else task.build()
+
+    @property
+    def metric(self) -> PrimaryMetric:
+        """The metric that estimates, tables and reports are made of."""
+        return self.task.primary
+
     @property
     def pilot(self) -> int | None:
         """Number of pilot chips that decided the number of chips; None: it is fixed."""
@@ -150,7 +164,7 @@ class ResultsFolder(ABC, Generic[Spec]):
         return list({(row["target"], row["chip"]): row for row in rows}.values())
 
     def _read(self, path: Path) -> list[Row]:
-        return self._row_files.setdefault(path, RowFile(path, EvaluationRow)).read()
+        return self._row_files.setdefault(path, RowFile(path, row_type(self.metric.name))).read()
 
     def table(self) -> pd.DataFrame:
         """Return all evaluation rows, ordered by model, seed and target as in the spec, then by chip."""
@@ -159,13 +173,14 @@ class ResultsFolder(ABC, Generic[Spec]):
         rows: list[Row] = []
         for trial in trials:
             rows += sorted(self.evaluations(trial), key=lambda row: (rank.get(row["target"], len(rank)), row["chip"]))
-        frame = pd.DataFrame(rows, columns=None if rows else list(COLUMNS))
-        return frame[[*COLUMNS, *(name for name in frame if name not in COLUMNS)]]
+        first = columns(self.metric.name)
+        frame = pd.DataFrame(rows, columns=None if rows else first)
+        return frame[[*first, *(name for name in frame if name not in first)]]
 
     def estimates(self, frame: pd.DataFrame | None = None) -> Estimates:
         """Return (label, target) -> estimate over the spec's chips, where there are rows; of `frame`, see `table`."""
         frame = self.table() if frame is None else frame
-        return group_estimates(frame[frame["chip"] < self.spec.chips], pilot=self.pilot)
+        return group_estimates(frame[frame["chip"] < self.spec.chips], self.metric, pilot=self.pilot)
 
     def add_explanation(self, name: str, rows: Iterable[Row]) -> None:
         """Append rows to NAME.jsonl, one of EXPLANATIONS. Values that are not finite are stored as null."""

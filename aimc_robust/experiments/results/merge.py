@@ -131,7 +131,9 @@ def _select_runs(sources: Sequence[ComparisonResults]) -> dict[Trial, list[Trial
     trials: dict[Trial, list[TrialRun]] = {}
     conflicts: list[str] = []
     for trial in sources[0].trials:
-        runs = [run for source in sources if (run := TrialRun(source.run_folder(trial))).has_content]
+        runs = [
+            run for source in sources if (run := TrialRun(source.run_folder(trial), source.metric.name)).has_content
+        ]
         if runs:
             trials[trial], differing = select_runs(runs)
             conflicts += [f"{trial} in {trials[trial][0].folder} and {run.folder} ({what})" for run, what in differing]

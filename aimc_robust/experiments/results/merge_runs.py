@@ -12,7 +12,7 @@ import torch
 
 from aimc_robust.experiments.results.files import EVALUATIONS, FAILURE, HISTORY, LANDSCAPE, RANGES, read_file
 from aimc_robust.experiments.results.origin import differing_weights, merge_origins
-from aimc_robust.experiments.results.rows import EvaluationRow, read_points
+from aimc_robust.experiments.results.rows import read_points, row_type
 from aimc_robust.io.atomic import Row, atomic_link, atomic_write, read_rows
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.training.resumption import FINISHED, MACHINE_DEPENDENT, UNFINISHED, read_history
@@ -22,9 +22,10 @@ EVALUATION_KEY, POINT_KEY = ("target", "chip"), ("landscape", "point")
 
 @dataclass(frozen=True)
 class TrialRun:
-    """What one results folder holds of a trial."""
+    """What one results folder holds of a trial; `metric` is the name of the primary metric."""
 
     folder: Path
+    metric: str
 
     @cached_property
     def history(self) -> list[Row]:
@@ -34,12 +35,12 @@ class TrialRun:
     @cached_property
     def evaluations(self) -> list[Row]:
         """Evaluation rows, one per target and chip."""
-        return read_rows(self.folder / EVALUATIONS, EvaluationRow)
+        return read_rows(self.folder / EVALUATIONS, row_type(self.metric))
 
     @cached_property
     def points(self) -> list[Row]:
         """Points of the loss landscapes."""
-        return read_points(self.folder)
+        return read_points(self.folder, self.metric)
 
     @cached_property
     def checkpoints(self) -> list[Path]:

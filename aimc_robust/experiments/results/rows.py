@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import TypedDict
-
-from aimc_robust.experiments.results.files import LANDSCAPE, STRICT, object_with
+from aimc_robust.experiments.results.files import LANDSCAPE, object_with
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.io.atomic import Row, read_rows
@@ -16,39 +15,35 @@ from aimc_robust.targets.target import Target
 from aimc_robust.tasks.measurement import Measurement
 
 
-@STRICT
-class EvaluationRow(TypedDict):
-    """The columns of every row, on disk and in evaluations.csv. After them the spec's metrics.
+@cache
+def row_type(metric: str) -> Any:
+    """Return the type of an evaluation row: of one chip, on disk and in evaluations.csv.
 
-    Attributes:
-        model: Label of the method, or of the recipe, that the model was trained with.
-        train_seed: Training seed.
-        target: Name of the target.
-        backend: `digital`, `noise`, `native` or `crosssim`.
-        sigma: Strength of Gaussian weight noise of scale filter_max; 0 for digital weights, else empty.
-        time_s: Time since programming [s].
-        chip: Number of the chip, from 0.
-        accuracy: Top-1 accuracy [percent].
-        loss: Mean cross-entropy [nats]; empty where it overflowed.
-        n: Number of images.
+    Its columns, after which the further metrics follow:
+
+    - model, train_seed: label of the method, or of the recipe, that the model was trained with; its training seed.
+    - target, backend: name of the target; `digital`, `noise`, `native` or `crosssim`.
+    - sigma: strength of Gaussian weight noise of scale filter_max; 0 for digital weights, else empty.
+    - time_s: time since programming [s].
+    - chip: number of the chip, from 0.
+    - a column called by the task's primary metric, such as accuracy [percent].
+    - loss: mean loss, in nats for a cross-entropy; empty where it overflowed or the task has none.
+    - n: number of items that were scored: images, tokens, pixels.
     """
-
-    model: str
-    train_seed: int
-    target: str
-    backend: str
-    sigma: float | None
-    time_s: float
-    chip: int
-    accuracy: float
-    loss: float | None
-    n: int
+    condition = {"model": str, "train_seed": int, "target": str, "backend": str, "sigma": float | None}
+    return object_with(**condition, time_s=float, chip=int, **{metric: float}, loss=float | None, n=int)
 
 
-COLUMNS = tuple(EvaluationRow.__annotations__)
+def columns(metric: str) -> list[str]:
+    """Return the columns of every evaluation row, in order."""
+    return list(row_type(metric).__annotations__)
 
 
-LANDSCAPE_ROW = object_with(landscape=str, point=int, accuracy=float, loss=float | None, n=int)
+@cache
+def point_type(metric: str) -> Any:
+    """Return the type of a row of one point of a landscape; without values where the model diverges."""
+    return object_with(landscape=str, point=int, **{metric: float | None}, loss=float | None, n=int)
+
 
 _MODEL = {"model": str, "train_seed": int, "target": str}
 EXPLANATIONS: dict[str, Any] = {
@@ -80,9 +75,9 @@ def finite(row: Row) -> Row:
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
 
 
-def read_points(run_folder: Path) -> list[Row]:
+def read_points(run_folder: Path, metric: str) -> list[Row]:
     """Return the points of all landscapes of a trial, each once."""
-    rows = read_rows(run_folder / LANDSCAPE, LANDSCAPE_ROW)
+    rows = read_rows(run_folder / LANDSCAPE, point_type(metric))
     return list({(row["landscape"], row["point"]): row for row in rows}.values())
 
 

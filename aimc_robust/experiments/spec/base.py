@@ -26,7 +26,7 @@ class ExperimentSpec(StrictModel):
     """Trained models x targets x chips. `kind` distinguishes stored files, `chip_seed` is the chips' root seed.
 
     Attributes:
-        metrics: Further metrics of each row: names of `metrics.METRICS`, or `package.module:function`.
+        metrics: Further metrics of each row: names of `tasks.metrics.METRICS`, or `package.module:function`.
         code_digests: Digests of the code of the user's own metrics, recorded with results.
     """
 

@@ -118,7 +118,7 @@ def gather(results: ComparisonResults) -> ComparisonContent:
         means=mean_rows(spec, history),
         styles=curve_styles(spec.labels, _by_interest(spec, estimates, {c.baseline for c in with_baseline})),
         estimates=estimates,
-        metrics=extra_metrics(frame),
+        metrics=extra_metrics(frame, results.metric.name),
         target_groups=_target_groups(list(targets.values())),
         rankings=rank_methods(spec, estimates, comparisons, targets),
         baseline_comparisons=with_baseline,

@@ -56,7 +56,7 @@ def loss_surfaces(results: ComparisonResults) -> dict[str, SurfacesByMethod]:
         name: {label: [] for label in results.spec.labels} for name in results.landscapes
     }
     for trial in results.trials if results.landscapes else ():
-        rows = read_points(results.run_folder(trial))
+        rows = read_points(results.run_folder(trial), results.metric.name)
         for name, landscape in results.landscapes.items():
             losses = {row["point"]: row["loss"] for row in rows if row["landscape"] == name}
             if not missing_points(rows, landscape):

@@ -11,7 +11,7 @@ from typing import Literal
 
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import Comparison, Key
 from aimc_robust.targets.target import CrossbarTarget, Target
 
@@ -30,7 +30,7 @@ class Ranking:
         status: Whether its difference from the baseline is settled, or `unpaired`: no training seed in common.
     """
 
-    estimate: AccuracyEstimate
+    estimate: Estimate
     is_best: bool
     status: Status
 

@@ -66,7 +66,7 @@ def gather(results: EvaluationResults) -> EvaluationContent:
         targets=targets,
         families=group_by_device(targets),
         rows=summary_table(estimates, threshold=spec.threshold).to_dict("records"),
-        metrics=extra_metrics(table) if len(table) else [],
+        metrics=extra_metrics(table, results.metric.name) if len(table) else [],
         losses=_losses(estimates),
         missing=len(spec.labels) * len(targets) - len(estimates),
     )

@@ -140,7 +140,7 @@ def _accuracy_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tu
         ("mean [%]\n95 % interval", f"**{format_number(row['mean'])}**\n{_ci(row)}\n{skewed}"),
         ("sd_noise", format_number(row["sd_noise"])),
         *(seeds.items() if content.replicated else ()),
-        ("5 % quantile", format_number(row["quantile_05"])),
+        ("reached by\n95 % of chips", format_number(row["reached_by_95"])),
         ("worst chip", format_number(row["worst"]) + (f"\nno. {row['worst_chip']}" if row["chips"] > 1 else "")),
         *share.items(),
         ("loss", format_number(row["loss"], 3)),

@@ -19,9 +19,9 @@ from aimc_robust.report.plot_style import (
     render_figure,
     wrap_name,
 )
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 
-Curves = Mapping[str, Sequence[tuple[float, AccuracyEstimate]]]
+Curves = Mapping[str, Sequence[tuple[float, Estimate]]]
 """Label of a method or model -> (position, accuracy) of its points."""
 
 
@@ -53,7 +53,7 @@ def accuracy_over(
 
 def accuracy_by_target(
     targets: Sequence[str],
-    estimates: Mapping[tuple[str, str], AccuracyEstimate],
+    estimates: Mapping[tuple[str, str], Estimate],
     styles: Styles,
     *,
     name: str,
@@ -90,13 +90,13 @@ def accuracy_by_target(
         return render_figure(figure, name)
 
 
-def interval_arms(estimates: Iterable[AccuracyEstimate]) -> npt.NDArray[np.float64]:
+def interval_arms(estimates: Iterable[Estimate]) -> npt.NDArray[np.float64]:
     """Distances of the means from the ends of their intervals, shape (2, estimates); 0 without an interval."""
     arms = np.array([(e.mean - e.ci[0], e.ci[1] - e.mean) for e in estimates]).reshape(-1, 2).T
     return np.abs(np.nan_to_num(arms))
 
 
-def styles_by_mean(curves: Mapping[str, Sequence[AccuracyEstimate]]) -> Styles:
+def styles_by_mean(curves: Mapping[str, Sequence[Estimate]]) -> Styles:
     """Give each curve a style; of many, highlight those with the highest average."""
     averages = {
         name: math.fsum(e.mean for e in estimates) / len(estimates) if estimates else -math.inf

@@ -140,7 +140,7 @@ def test_the_example_of_the_issue_runs_to_its_report(call, tmp_path):
     assert summary["confidence"].between(0, 1).all()
     for target, row in summary.iterrows():
         (line,) = [line for line in lines if line.split()[:2] == ["good", target]]
-        for value in (row["mean"], row["quantile_05"], row["worst"]):
+        for value in (row["mean"], row["reached_by_95"], row["worst"]):
             assert f"{value:.2f}" in line
         assert f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]" in line or target == "digital"
     code, out, _ = call("report", tmp_path / "out")

@@ -19,7 +19,6 @@ from aimc_robust.evaluation.equivalent_noise import equivalent_sigma, layer_erro
 from aimc_robust.experiments.recommend.proposal import propose
 from aimc_robust.experiments.recommend.verdict import judge
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.experiments.results.summary import group_estimates
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.hardware.config.crossbar import Crossbar
 
@@ -99,7 +98,7 @@ def test_the_proposal_follows_from_the_measurement_and_the_verdict_from_the_swee
     assert written["proposal"]["label"] == proposal.label
     assert written["proposal"]["settings"] == proposal.settings
     store = ComparisonResults.open(folder / "sweep")
-    verdict = judge(proposal.label, "sgd", DEVICE, group_estimates(store.table()))
+    verdict = judge(proposal.label, "sgd", DEVICE, store.estimates())
     assert (written["verdict"]["word"], written["verdict"]["sentence"]) == (verdict.judgement, verdict.sentence)
     assert [row["second_model"] for row in written["verdict"]["comparisons"]] == list(proposal.questions)
     assert store.spec.labels == list(proposal.methods)

@@ -84,7 +84,7 @@ def read_all(folder):
     results = ComparisonResults.open(folder)
     results.environments, results.coverage, results.histories(), results.table(), results.failure(TRIAL)
     results.ranges(TRIAL, "target")
-    read_points(results.run_folder(TRIAL))
+    read_points(results.run_folder(TRIAL), "accuracy")
     record_spec(results.run_folder(TRIAL), results.spec)
     results.read_json_file(NOTES)
     for name in EXPLANATIONS:

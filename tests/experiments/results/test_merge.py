@@ -336,7 +336,7 @@ def test_points_of_a_landscape_come_together_and_differing_ones_are_refused(resu
         rows = [{"landscape": "plane", "point": n, "accuracy": 10.0, "loss": 1.0 + n, "n": 180} for n in points]
         (store.run_folder(SGD) / LANDSCAPE).write_text("".join(json.dumps(row) + "\n" for row in rows))
     merged = merge([one.folder, two.folder], tmp_path / "all").results
-    assert [row["point"] for row in read_points(merged.run_folder(SGD))] == [0, 1, 2]
+    assert [row["point"] for row in read_points(merged.run_folder(SGD), "accuracy")] == [0, 1, 2]
     assert merged.missing(SGD)["plane"] == [3]
     for store in (one, two):
         (store.run_folder(SGD) / "checkpoint.safetensors").unlink()  # then only the rows can tell

@@ -13,6 +13,7 @@ from aimc_robust.experiments.results.files import LANDSCAPE
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.report.comparison.landscapes import LossSurface, landscape_figure, loss_surfaces
+from aimc_robust.statistics.primary_metric import ACCURACY
 
 PLANE = Landscape(2)
 
@@ -32,6 +33,7 @@ def gathered(tmp_path):
             (folder / LANDSCAPE).write_text("".join(json.dumps(row) + "\n" for row in reversed(rows)))
         results = SimpleNamespace(
             landscapes={"plane": LandscapeSpec(name="plane", points=2)},
+            metric=ACCURACY,
             spec=SimpleNamespace(labels=["sgd", "rwp"]),
             trials=[Trial(*trial) for trial in losses],
             run_folder=lambda trial: tmp_path / f"{trial.model}-{trial.train_seed}",

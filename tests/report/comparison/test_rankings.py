@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from aimc_robust.report.comparison.rankings import baseline_pairs, compare_with_baseline, rank_methods
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import compare_pairs
 
 PART = SimpleNamespace(model_dump_json=lambda: "the same")
@@ -25,7 +25,7 @@ def estimate(model_means, spread=0.1):
         for seed, mean in enumerate(model_means)
         for chip in range(3)
     ]
-    return AccuracyEstimate(pd.DataFrame(rows))
+    return Estimate(pd.DataFrame(rows))
 
 
 def both(methods):

@@ -140,7 +140,7 @@ def test_every_accuracy_of_the_page_is_the_summary(folder, page, markdown):
         )
         worst = joined(number(r["worst"]), f"no. {r['worst_chip']}" if r["chips"] > 1 else "")
         seeds = f"{number(r['sd_seed'])} {beyond_noise(r['var_seed'])}"
-        names, low = [r["model"], r["target"]], number(r["quantile_05"])
+        names, low = [r["model"], r["target"]], number(r["reached_by_95"])
         skewed = f"skewed {bounds(r['skewed_low'], r['skewed_high'])}" if abs(r["skewness"]) > 1 else ""
         mean = joined(number(r["mean"]), interval, skewed if r["skewed_low"] > 0 else "")
         expected.append([*names, mean, number(r["sd_noise"]), seeds, low, worst, share, *last, chips])

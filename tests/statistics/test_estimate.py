@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.statistics.accuracy_estimate import AccuracyEstimate, WorstChip
 from aimc_robust.statistics.binomial import sampling_half_width
 from aimc_robust.statistics.crossed_effects import CrossedEffects
+from aimc_robust.statistics.estimate import Estimate, WorstChip
 from aimc_robust.statistics.t_interval import hall_interval
 
 SHAPES = [(1, 1), (1, 25), (3, 1), (3, 25)]
@@ -29,7 +29,7 @@ def estimate(values):
         for s, c in itertools.product(*map(range, np.shape(values)))
     ]
     # Rows arrive in the order in which they were computed.
-    return AccuracyEstimate(pd.DataFrame(rows).sample(frac=1.0, random_state=0))
+    return Estimate(pd.DataFrame(rows).sample(frac=1.0, random_state=0))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -41,7 +41,7 @@ def test_the_mean_is_that_of_the_model_means(shape):
 
 def test_every_model_weighs_the_same_however_many_chips_it_has():
     rows = [(0, 0, 10.0), (1, 0, 20.0), (1, 1, 30.0), (1, 2, 40.0)]
-    assert AccuracyEstimate(pd.DataFrame(rows, columns=["train_seed", "chip", "accuracy"])).mean == pytest.approx(20.0)
+    assert Estimate(pd.DataFrame(rows, columns=["train_seed", "chip", "accuracy"])).mean == pytest.approx(20.0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -99,7 +99,7 @@ def test_the_interval_of_an_accuracy_ends_at_0_and_100(accuracies, end):
 
 @pytest.mark.parametrize("accuracy", [-0.1, 100.1, 1e4])
 def test_what_is_no_percentage_is_refused(accuracy):
-    with pytest.raises(InputError, match=r"in percent, 0 to 100.*for_column"):
+    with pytest.raises(InputError, match=r"from 0 to 100 %; it holds .*for_column"):
         estimate(np.array([[50.0, accuracy]]))
 
 
@@ -115,7 +115,7 @@ def test_skewness_and_its_interval_are_those_of_one_models_chips():
     assert found.skewness == pytest.approx(stats.skew(values[0], bias=False))
     assert found.skewed_ci == pytest.approx(hall_interval(values[0]))
     assert found.skewed_ci[0] < found.ci[0]  # the longer arm points to the bad chips
-    for other in (estimate(accuracies(2, 25)), AccuracyEstimate(found.table, pilot=10), estimate(values[:, :4])):
+    for other in (estimate(accuracies(2, 25)), Estimate(found.table, pilot=10), estimate(values[:, :4])):
         assert all(map(math.isnan, other.skewed_ci))
 
 
@@ -147,19 +147,19 @@ GOOD = {"train_seed": [0, 0], "chip": [0, 1], "accuracy": [50.0, 60.0]}
 )
 def test_a_table_that_cannot_be_estimated_from_is_refused(table, message):
     with pytest.raises(InputError, match=message):
-        AccuracyEstimate(pd.DataFrame(table))
+        Estimate(pd.DataFrame(table))
 
 
 def test_other_columns_are_carried_along():
     table = pd.DataFrame(GOOD | {"target": ["digital", "digital"]})
-    assert list(AccuracyEstimate(table).table["target"]) == ["digital", "digital"]
+    assert list(Estimate(table).table["target"]) == ["digital", "digital"]
 
 
 def test_models_may_have_different_numbers_of_chips():
     rng = np.random.default_rng(0)
     models = [rng.normal(70 + s, 2.0, n) for s, n in enumerate((10, 3, 25))]
     rows = [(s, c, value) for s, values in enumerate(models) for c, value in enumerate(values)]
-    found = AccuracyEstimate(pd.DataFrame(rows, columns=["train_seed", "chip", "accuracy"]))
+    found = Estimate(pd.DataFrame(rows, columns=["train_seed", "chip", "accuracy"]))
     means = np.array([values.mean() for values in models])
     assert found.mean == pytest.approx(means.mean())
     half_width = found.effects.mean_error().half_width()
@@ -183,9 +183,9 @@ MEASURED = pd.DataFrame(
 
 
 def test_another_column_has_the_same_statistics():
-    found = AccuracyEstimate(MEASURED).for_column("loss")
-    alone = AccuracyEstimate(MEASURED[["train_seed", "chip"]].assign(accuracy=MEASURED["loss"]))
-    assert found.ci[0] < 0.0  # only percentages end at 0 and 100
+    found = Estimate(MEASURED).for_column("loss")
+    alone = Estimate(MEASURED[["train_seed", "chip"]].assign(accuracy=MEASURED["loss"]))
+    assert found.ci[0] < 0.0  # the loss has no bounds
     for statistic in ("mean", "sd_noise", "sd_seed", "components"):
         assert getattr(found, statistic) == getattr(alone, statistic)
     assert found.quantile(0.5) == pytest.approx(0.5)
@@ -193,7 +193,7 @@ def test_another_column_has_the_same_statistics():
 
 
 def test_the_column_accuracy_is_the_estimate_itself():
-    found = AccuracyEstimate(MEASURED)
+    found = Estimate(MEASURED)
     assert found.for_column("accuracy").ci == found.ci
     assert found.for_column("loss").for_column("top5").mean == found.for_column("top5").mean
 
@@ -201,27 +201,27 @@ def test_the_column_accuracy_is_the_estimate_itself():
 @pytest.mark.parametrize("column", ["f1", "note"], ids=["a missing value", "text"])
 def test_a_column_without_a_number_in_every_row_is_refused(column):
     with pytest.raises(InputError, match=f"{column}.*number in every row"):
-        AccuracyEstimate(MEASURED).for_column(column)
+        Estimate(MEASURED).for_column(column)
 
 
 @pytest.mark.parametrize("column", ["los", "train_seed", "chip"])
 def test_a_column_that_is_not_there_is_refused_by_name(column):
     with pytest.raises(UnknownNameError, match=f"unknown column '{column}'.*Known: accuracy, f1, loss"):
-        AccuracyEstimate(MEASURED).for_column(column)
+        Estimate(MEASURED).for_column(column)
 
 
 def test_the_worst_chip_is_named():
-    assert AccuracyEstimate(MEASURED).worst == WorstChip(70.0, train_seed=1, chip=1)
+    assert Estimate(MEASURED).worst == WorstChip(70.0, train_seed=1, chip=1)
     tied = MEASURED.assign(accuracy=70.0).sample(frac=1.0, random_state=1)
-    assert AccuracyEstimate(tied).worst == WorstChip(70.0, train_seed=0, chip=0)
+    assert Estimate(tied).worst == WorstChip(70.0, train_seed=0, chip=0)
 
 
 def test_the_sampling_error_is_that_of_the_mean_on_the_tables_images():
-    found = AccuracyEstimate(MEASURED)
+    found = Estimate(MEASURED)
     assert found.sampling_half_width == sampling_half_width(found.mean, 400)
     assert found.for_column("top5").sampling_half_width == sampling_half_width(97.5, 400)
 
 
 def test_without_a_number_of_images_or_for_what_is_no_share_of_them_there_is_no_sampling_error():
-    assert math.isnan(AccuracyEstimate(MEASURED.drop(columns="n")).sampling_half_width)
-    assert math.isnan(AccuracyEstimate(MEASURED).for_column("loss").sampling_half_width)
+    assert math.isnan(Estimate(MEASURED.drop(columns="n")).sampling_half_width)
+    assert math.isnan(Estimate(MEASURED).for_column("loss").sampling_half_width)

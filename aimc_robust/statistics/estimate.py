@@ -1,4 +1,4 @@
-"""Accuracy over chips and trained models: mean, spread and interval."""
+"""The primary metric of a task over chips and trained models: mean, spread and interval."""
 
 import math
 from dataclasses import dataclass
@@ -11,60 +11,72 @@ import pandas as pd
 from aimc_robust.errors import InputError, require_finite, require_whole, unknown_name
 from aimc_robust.statistics.binomial import Yield, clopper_pearson, sampling_half_width
 from aimc_robust.statistics.crossed_effects import CrossedEffects, VarianceComponents, chip_matrix, variance_components
+from aimc_robust.statistics.primary_metric import ACCURACY, PrimaryMetric
 from aimc_robust.statistics.t_interval import hall_interval, mean_error, skewness
 
-PERCENTAGES = ("accuracy", "top5")  # of images: their sampling error is binomial
+TOP5 = PrimaryMetric("top5", "%", "higher", (0.0, 100.0), is_proportion=True)
+LOSS = PrimaryMetric("loss", better="lower")
 
 
 class WorstChip(NamedTuple):
-    """The lowest accuracy [percent] of an estimate, and the model and chip where it occurs (the first of several)."""
+    """The worst value of an estimate, in the metric's unit, with its model and chip (the first of several)."""
 
-    accuracy: float
+    value: float
     train_seed: int
     chip: int
 
 
 @dataclass(frozen=True)
-class AccuracyEstimate:
-    """Accuracy [percent] of one method under one condition, over chips and trained models.
+class Estimate:
+    """A metric of one method under one condition, over chips and trained models.
+
+    Values are in the metric's unit, differences and standard deviations of a percentage in points.
 
     Attributes:
-        table: One row per (seed, chip) with `accuracy` [percent]; a seed identifies one trained model. Models may have
-            different numbers of chips; each model has the same weight in means and intervals.
+        table: One row per (seed, chip) with the column `metric.name`; a seed identifies one trained model. Models may
+            have different numbers of chips; each model has the same weight in means and intervals.
         pilot: Number of first chips of each model that decided how many followed; None for a fixed
-            number of chips. `ci` accounts for it; the intervals of `components` and `yield_above` are exact for a
+            number of chips. `ci` accounts for it; the intervals of `components` and `yield_at` are exact for a
             fixed number only.
-        bounds: Lowest and highest possible value; `ci` ends there.
+        metric: The metric: its name, bounds (`ci` ends there), and whether higher or lower values are better.
+        others: Metrics of further columns, for `for_column`.
     """
 
     table: pd.DataFrame
     pilot: int | None = None
-    bounds: tuple[float, float] = (0.0, 100.0)
+    metric: PrimaryMetric = ACCURACY
+    others: tuple[PrimaryMetric, ...] = (ACCURACY, TOP5, LOSS)
 
     def __post_init__(self) -> None:
-        missing = {"train_seed", "chip", "accuracy"} - set(self.table.columns)
+        name, (low, high) = self.metric.name, self.metric.bounds
+        missing = {"train_seed", "chip", name} - set(self.table.columns)
         if missing or self.table.empty:
             raise InputError(
-                f"an estimate needs rows with the columns train_seed, chip and accuracy; missing: "
+                f"an estimate needs rows with the columns train_seed, chip and {name}; missing: "
                 f"{sorted(missing) or 'rows'}."
             )
+        column = self.table[name]
+        if not pd.api.types.is_numeric_dtype(column) or column.isna().any() or np.isinf(column).any():
+            raise InputError(
+                f"the column {name!r} must hold a number in every row; some are missing, NaN, infinite or text."
+            )
 
-        seeds, chips, accuracies = self.sorted_rows
-        if np.isnan(accuracies).any():
-            raise InputError("an estimate needs an accuracy in every row; some rows hold NaN.")
+        seeds, chips, values = self.sorted_rows
         if ((seeds[1:] == seeds[:-1]) & (chips[1:] == chips[:-1])).any():
             raise InputError("an estimate needs unique (train_seed, chip) pairs; some occur more than once.")
-        low, high = self.bounds
-        if accuracies.min() < low - 1e-6 or accuracies.max() > high + 1e-6:
+        if values.min() < low - 1e-6 or values.max() > high + 1e-6:
+            allowed = f"{low:g} to {high:g} {self.metric.unit}".rstrip()
             raise InputError(
-                f"accuracies must be in percent, {low:g} to {high:g}; the table holds {accuracies.min():g} to "
-                f"{accuracies.max():g}. For another quantity, add its column and use for_column(NAME)."
+                f"the column {name!r} must hold values from {allowed}; it holds {values.min():g} to {values.max():g}. "
+                "For another quantity, give `metric=PrimaryMetric(...)`, or add its column and use for_column(NAME)."
             )
         if self.pilot is not None:
             require_whole("pilot", self.pilot, low=2)
 
-    def for_column(self, column: str) -> "AccuracyEstimate":
-        """Compute the same statistics for another numeric column, such as `loss`, in place of accuracy.
+    def for_column(self, column: str) -> "Estimate":
+        """Compute the same statistics for another numeric column, such as `loss`.
+
+        Higher values of a column count as better unless `others` says otherwise, as it does of the loss.
 
         Raises:
             UnknownNameError: if the table has no such column.
@@ -73,40 +85,35 @@ class AccuracyEstimate:
         columns = set(self.table.columns) - {"train_seed", "chip"}
         if column not in columns:
             raise unknown_name("column", column, columns)
-        values = self.table[column]
-        if not pd.api.types.is_numeric_dtype(values) or values.isna().any():
-            raise InputError(f"the column {column!r} must hold a number in every row; some are missing, NaN or text.")
-        if column in PERCENTAGES:
-            return AccuracyEstimate(self.table.assign(accuracy=values), self.pilot)
-        table = self.table.drop(columns="n", errors="ignore").assign(accuracy=values)
-        return AccuracyEstimate(table, self.pilot, (-math.inf, math.inf))
+        known = {metric.name: metric for metric in (*self.others, self.metric)}
+        return Estimate(self.table, self.pilot, known.get(column) or PrimaryMetric(column), tuple(known.values()))
 
     @cached_property
     def sorted_rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Seeds, chips and accuracies [percent] of the rows, sorted by seed, then chip."""
+        """Seeds, chips and values of the rows, sorted by seed, then chip."""
         seeds, chips = self.table["train_seed"].to_numpy(), self.table["chip"].to_numpy()
         order = np.lexsort((chips, seeds))
-        return seeds[order], chips[order], self.table["accuracy"].to_numpy(dtype=float)[order]
+        return seeds[order], chips[order], self.table[self.metric.name].to_numpy(dtype=float)[order]
 
     @cached_property
     def effects(self) -> CrossedEffects:
-        """Accuracies [percent] as a matrix of models and chips, with the analysis of its variance."""
+        """Values as a matrix of models and chips, with the analysis of its variance."""
         return CrossedEffects(chip_matrix(*self.sorted_rows))
 
     @cached_property
     def mean(self) -> float:
-        """Mean over models of their chip means [percent]."""
+        """Mean over models of their chip means."""
         return float(self.effects.model_means.mean())
 
     @cached_property
     def sd_noise(self) -> float:
-        """Standard deviation over chips of one model, averaged over models [points]; NaN with a single chip."""
+        """Standard deviation over chips of one model, averaged over models; NaN with a single chip."""
         stds = [row.std(ddof=1) for row in self.effects.rows if len(row) > 1]
         return float(np.mean(stds)) if stds else math.nan
 
     @cached_property
     def sd_seed(self) -> float:
-        """Standard deviation over the models' chip means [points]; NaN with a single model."""
+        """Standard deviation over the models' chip means; NaN with a single model."""
         return float(self.effects.model_means.std(ddof=1)) if self.seeds > 1 else math.nan
 
     @property
@@ -138,7 +145,7 @@ class AccuracyEstimate:
         chip per model it is the t interval of the models, on that chip. With one model it is the t interval of its
         chips (after a pilot Stein's, see `two_stage_sampling`) and covers chips only, see `ci_covers`.
 
-        It ends at `bounds`, where the mean ends too: that shortens the interval and changes no coverage.
+        It ends at the metric's bounds, where the mean ends too: that shortens the interval and changes no coverage.
         """
         half_width = self.effects.mean_error(self.pilot).half_width()
         return self._within_bounds(self.mean - half_width, self.mean + half_width)
@@ -150,7 +157,7 @@ class AccuracyEstimate:
 
     @property
     def skewed_ci(self) -> tuple[float, float]:
-        """95 % interval of one model's mean [percent] that allows for skewed chips (`t_interval.hall_interval`).
+        """95 % interval of one model's mean that allows for skewed chips (`t_interval.hall_interval`).
 
         NaN with several models, whose chip means are hardly skewed, with fewer than five chips, and after a pilot.
         """
@@ -159,35 +166,41 @@ class AccuracyEstimate:
         return self._within_bounds(*hall_interval(self.effects.rows[0]))
 
     def _within_bounds(self, low: float, high: float) -> tuple[float, float]:
-        low, high = np.clip([low, high], *self.bounds)
+        low, high = np.clip([low, high], *self.metric.bounds)
         return float(low), float(high)
 
     @property
     def half_width_over_chips(self) -> float:
-        """95 % half-width over the chips of one model, the largest of the models [points]; `precision` is its limit."""
+        """95 % half-width over the chips of one model, the largest of the models; `precision` is its limit."""
         return max(mean_error(row, self.pilot).half_width() for row in self.effects.rows)
 
     @property
     def worst(self) -> WorstChip:
-        """Chip with the lowest accuracy. For a column in which lower is better, this is the best chip."""
-        seeds, chips, accuracies = self.sorted_rows
-        lowest = int(accuracies.argmin())
-        return WorstChip(float(accuracies[lowest]), int(seeds[lowest]), int(chips[lowest]))
+        """Chip with the worst value: the lowest accuracy, the highest perplexity."""
+        seeds, chips, values = self.sorted_rows
+        worst = self.metric.worst(values)
+        return WorstChip(float(values[worst]), int(seeds[worst]), int(chips[worst]))
 
     @property
     def sampling_half_width(self) -> float:
         """95 % half-width [points] due to the finite test set, in addition to `ci` (see `test_set_error`).
 
-        NaN if the table has no column `n` (number of test images) or holds values that are not percentages of images.
+        NaN if the table has no column `n` (number of test images), or the metric is no percentage of images.
         """
-        return sampling_half_width(self.mean, int(self.table["n"].max())) if "n" in self.table else math.nan
+        if not self.metric.is_proportion or "n" not in self.table:
+            return math.nan
+        return sampling_half_width(self.mean, int(self.table["n"].max()))
 
     def quantile(self, q: float) -> float:
-        """Quantile of accuracy over all chips and models [percent]; 95 % of chips exceed that of `q` = 0.05."""
-        return float(self.table["accuracy"].quantile(q))
+        """Quantile of the values over all chips and models."""
+        return float(self.table[self.metric.name].quantile(q))
 
-    def yield_above(self, threshold: float) -> Yield:
-        """Percentage of chips, over all models, that reach an accuracy [percent], with its interval.
+    def reached_by(self, share: float) -> float:
+        """Value that this share of all chips, from 0 to 1, reaches or surpasses: the quantile from the better end."""
+        return self.quantile(1.0 - share if self.metric.is_higher_better else share)
+
+    def yield_at(self, threshold: float) -> Yield:
+        """Percentage of chips, over all models, that are at least as good as a threshold, with its interval.
 
         With a single chip per model there is no interval: digital weights, for example, have nothing random.
 
@@ -195,7 +208,8 @@ class AccuracyEstimate:
             InputError: if `threshold` is not a finite number.
         """
         require_finite("threshold", threshold, low=-math.inf)
-        above, chips = int((self.table["accuracy"] >= threshold).sum()), len(self.table)
-        low, high = clopper_pearson(above, chips) if self.chips > 1 else (math.nan, math.nan)
+        worse = self.metric.loss_of(threshold, self.table[self.metric.name].to_numpy(dtype=float))
+        passing, chips = int(np.count_nonzero(np.asarray(worse) <= 0.0)), len(self.table)
+        low, high = clopper_pearson(passing, chips) if self.chips > 1 else (math.nan, math.nan)
         covers = "chips of this model" if self.seeds == 1 else "chips of these models"
-        return Yield(100.0 * above / chips, (100.0 * low, 100.0 * high), above, chips, float(threshold), covers)
+        return Yield(100.0 * passing / chips, (100.0 * low, 100.0 * high), passing, chips, float(threshold), covers)
