@@ -10,9 +10,14 @@ import torch
 from torch import Tensor
 
 from aimc_robust.data.augmentation import Augmentation
+from aimc_robust.data.batches import as_labelled
+from aimc_robust.data.in_memory import Images
+from aimc_robust.data.lazy import LazyImages
 from aimc_robust.data.training_set import TrainingSet, check_data
 from aimc_robust.errors import DataError
 from aimc_robust.tasks.batches import Batch, map_tensors, select, tensors_in
+from aimc_robust.tasks.classification import Classification
+from aimc_robust.tasks.task import Task
 
 
 class Examples(TrainingSet):
@@ -46,3 +51,14 @@ class Examples(TrainingSet):
 
     def _batches(self, indices: Tensor, epoch: int, seed: int, stream: int) -> Iterator[Batch]:
         return ((select(self.inputs, batch), self.labels[batch]) for batch in indices.to(self.device))
+
+
+def as_training_set(training_set: Any, task: Task) -> TrainingSet:
+    """Return training data that are given as a whole as a training set; raise DataError for others."""
+    if isinstance(training_set, TrainingSet):
+        return training_set
+    inputs, labels = as_labelled("training_set", training_set, task)
+    if isinstance(inputs, LazyImages):
+        raise DataError("training_set must hold a tensor of inputs, got LazyImages; pass StreamedImages or a tensor.")
+    is_image_set = isinstance(task, Classification) and isinstance(inputs, Tensor)
+    return Images(inputs, labels) if is_image_set else Examples(inputs, labels)

@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aimc_robust.data.batches import as_labelled
-from aimc_robust.data.examples import Examples
-from aimc_robust.data.in_memory import Images
-from aimc_robust.data.lazy import LabelledImages, LazyImages, to_device
+from aimc_robust.data.examples import as_training_set
+from aimc_robust.data.lazy import LabelledImages, to_device
 from aimc_robust.data.training_set import TrainingSet
-from aimc_robust.errors import DataError, InputError, require_type, require_whole
+from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.io.atomic import Row, append_rows
 from aimc_robust.models.checkpoint import model_tensors
 from aimc_robust.noise.analog_weights import weights_in_scope
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.batches import Batch
-from aimc_robust.tasks.classification import Classification
 from aimc_robust.tasks.registry import TaskLike, as_task
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.config import TrainingConfig
@@ -129,7 +127,7 @@ def train(
     require_whole("train_seed", train_seed, low=0)
     weights_in_scope(model, "all")  # raises for a model without parameters, or whose weights are out of reach
     task = as_task(task)
-    images = _training_images(training_set, task)
+    images = as_training_set(training_set, task)
     inputs, labels = as_labelled("validation_set", validation_set, task)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
     recipe = recipe_fingerprint(model, data_id, method, config, images.augmentation, train_seed, task)
@@ -150,19 +148,6 @@ def train(
     images, validation = images.to(fabric.device), (to_device(inputs, fabric.device), labels.to(fabric.device))
     run = _Run(model, method, config, images, validation, task, train_seed, folder, recipe, probe, fabric)
     return run.train(on_epoch)
-
-
-def _training_images(training_set: Batch | TrainingSet, task: Task) -> TrainingSet:
-    if isinstance(training_set, TrainingSet):
-        return training_set
-    inputs, labels = as_labelled("training_set", training_set, task)
-    if isinstance(inputs, LazyImages):
-        raise DataError("training_set must hold a tensor of inputs, got LazyImages; pass StreamedImages or a tensor.")
-    return (
-        Images(inputs, labels)
-        if isinstance(task, Classification) and isinstance(inputs, Tensor)
-        else Examples(inputs, labels)
-    )
 
 
 @dataclass(frozen=True)

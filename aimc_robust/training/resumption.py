@@ -6,12 +6,11 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Required
+from typing import Annotated, Any
 
 import pydantic
 import torch
 from torch import nn
-from typing_extensions import TypedDict
 
 from aimc_robust.errors import CheckpointError, exact_text
 from aimc_robust.io.atomic import Row, atomic_write, read_rows
@@ -32,19 +31,18 @@ HISTORY = "history.jsonl"  # rows for readers; the checkpoints hold them too
 MACHINE_DEPENDENT = ("seconds", "probe_seconds")  # columns in which two runs of one training may differ
 
 
-@pydantic.with_config(pydantic.ConfigDict(strict=True, extra="allow"))
-class HistoryRow(TypedDict, total=False):
-    """The columns of an epoch, see `train`; with the task's metric, and others of early stopping and of a probe."""
+def _with_epoch(row: Row) -> Row:
+    if not isinstance(row.get("epoch"), int):
+        raise ValueError("the key `epoch` must be a whole number")
+    return row
 
-    epoch: Required[int]
-    updates: int
-    lr: float
-    strength: float | None
-    train_loss: float
-    loss: float | None
-    distance: float
-    seconds: float
-    probe_seconds: float
+
+HistoryRow = Annotated[
+    dict[str, int | float | None],
+    pydantic.AfterValidator(_with_epoch),
+    pydantic.Strict(),
+]
+"""The columns of an epoch, see `train`: numbers, or None for one that is not finite."""
 
 
 @dataclass(frozen=True)
