@@ -47,10 +47,10 @@ def import_rpu_config(
         "rows": reader.size("mapping.max_input_size"),
         "columns": reader.size("mapping.max_output_size"),
         "scaling": "column" if _is_columnwise(reader) else "layer",
-        "bias_rows": 0 if reader.get("mapping.digital_bias", True) else 1,
+        "bias_rows": 0 if reader.flag("mapping.digital_bias", True) else 1,
     }
     crossbar = Crossbar(**options)
-    if not reader.get("forward.is_perfect", False) and reader.word("forward.mv_type") != "ideal":
+    if not reader.flag("forward.is_perfect") and reader.word("forward.mv_type") != "ideal":
         crossbar = crossbar.replace(dac=_dac(reader), adc=_adc(reader, crossbar))
         reader.check_off()
     compensation = _compensation(reader)
@@ -79,14 +79,14 @@ def _device(reader: SettingsReader, device: Any) -> dict[str, Any]:
 
 def _is_columnwise(reader: SettingsReader) -> bool:
     """Whether each output has its own scale: by its weights' scaling, remapping, or clipping (aihwkit-lightning)."""
-    scaled = reader.get("mapping.weight_scaling_columnwise", False) and reader.number("mapping.weight_scaling_omega")
+    scaled = reader.flag("mapping.weight_scaling_columnwise") and reader.number("mapping.weight_scaling_omega")
     return bool(scaled) or "channel" in reader.word("remap.type") or "perchannel" in reader.word("clip.type")
 
 
 def _dac(reader: SettingsReader) -> DAC | None:
     bits = reader.bits("forward.inp_res")
     ranges, management = "pre_post.input_range", reader.word("forward.noise_management")
-    has_range, is_dynamic = reader.get(f"{ranges}.enable", False), reader.get(f"{ranges}.dynamic", False)
+    has_range, is_dynamic = reader.flag(f"{ranges}.enable"), reader.flag(f"{ranges}.dynamic")
     bound = reader.number("forward.inp_bound", 1.0 if has_range else 0.0)
     if management == "constant":
         bound *= reader.number("forward.nm_thres") or 1.0
@@ -154,5 +154,5 @@ def _check_training(reader: SettingsReader) -> None:
         reader.problems.append("modifier.quantization_type, the rounding of weights (see cell_bits)")
     if reader.get("act_quant_config", None) is not None:
         reader.problems.append("act_quant_config, the rounding of outputs")
-    if reader.get("pre_post.periph_quant.n_bits", 0) > 0:
+    if reader.number("pre_post.periph_quant.n_bits") > 0:
         reader.problems.append("pre_post.periph_quant, the rounding of scales")

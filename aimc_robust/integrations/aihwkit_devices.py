@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aimc_robust.errors import InputError, short_repr, unknown_name
+from aimc_robust.hardware.config.converters import parse_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +91,9 @@ def device_options(noise_model: Any) -> dict[str, Any]:
         )
     model = NOISE_MODELS[name]
     acceptance = values.get("acceptance_range", 0.2)
-    if acceptance not in CMO_COEFFICIENTS:  # aihwkit silently takes 0.2
+    if not any(_equal(acceptance, known) for known in CMO_COEFFICIENTS):  # aihwkit silently takes 0.2
         raise _not_expressible(name, "acceptance_range", acceptance, "it is 0.2 or 2 (percent)")
-    if acceptance == 2:
+    if _equal(acceptance, 2):
         model = ACCEPTANCE_2_PERCENT
     switches = {"read_noise_scale": "read_noise", "drift_scale": "drift"}
     known = {*model.numbers, *switches, *DERIVED, model.scale, "g_max", "g_min"}
@@ -102,7 +104,7 @@ def device_options(noise_model: Any) -> dict[str, Any]:
         if key in values and not _equal(values[key], number):
             raise _not_expressible(name, key, values[key], f"the card {model.card} has {short_repr(number)}")
     options: dict[str, Any] = {"device": model.card, "mapping": model.mapping, "window": _window(name, model, values)}
-    options["error_scale"] = float(values.get(model.scale, 1.0))
+    options["error_scale"] = values.get(model.scale, 1.0)
     for key, option in switches.items():
         if (factor := values.get(key, 1.0)) not in (0.0, 1.0):
             raise _not_expressible(name, key, factor, "it is 1, or 0 for none")
@@ -118,6 +120,8 @@ def named_object(value: Any, field: str) -> tuple[str, dict[str, Any]]:
         if not isinstance(value.get("class"), str):
             raise InputError(f"{field} must have its name under 'class', got {short_repr(dict(value))}.")
         return value["class"], {key: inner for key, inner in value.items() if key != "class"}
+    if not hasattr(value, "__dict__"):
+        raise InputError(f"{field} must be an object of aihwkit, the name of its class, or a dict, got {value!r}.")
     return type(value).__name__, dict(vars(value))
 
 
@@ -130,6 +134,7 @@ def _window(name: str, model: _NoiseModel, values: Mapping[str, Any]) -> tuple[f
         raise _not_expressible(name, "g_converter", converter, f"one {model.converter} has a mapping here")
     low, high = (values.get(key, limits.get(key)) for key in ("g_min", "g_max"))
     low, high = model.g_min_us if low is None else low, model.g_max_us if high is None else high
+    low, high = parse_range(f"g_min and g_max of {name}", (low, high), least=0.0, ends=("g_min", "g_max"))
     return (model.g_max_us * low / high, model.g_max_us) if model.relative else (low, high)
 
 
@@ -139,7 +144,7 @@ def _equal(value: Any, number: Any) -> bool:
         return matches and all(_equal(value[key], number[key]) for key in number)
     if isinstance(number, list):
         return isinstance(value, list | tuple) and len(value) == len(number) and all(map(_equal, value, number))
-    return math.isclose(value, number)
+    return isinstance(value, numbers.Real) and math.isclose(value, number)
 
 
 def _not_expressible(name: str, key: str, value: Any, reason: str) -> InputError:

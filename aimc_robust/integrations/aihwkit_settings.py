@@ -74,6 +74,13 @@ class SettingsReader:
         value = self.get(name, "none")
         return str(getattr(value, "value", value)).replace("_", "").lower()
 
+    def flag(self, name: str, default: bool = False) -> bool:
+        """Return whether a setting is on; raise InputError unless it is true or false."""
+        value = self.get(name, default)
+        if value not in (True, False):
+            raise InputError(f"{name} must be true or false, got {short_repr(value)}.")
+        return bool(value)
+
     def number(self, name: str, default: float = 0.0) -> float:
         """Return a number; raise InputError for another value."""
         value = self.get(name, default)
@@ -114,8 +121,10 @@ class SettingsReader:
             raise InputError(f"forward.out_scale = {scale:g} multiplies all outputs; only 1 can be translated.")
 
     def _check_known(self, section: str, known: set[str]) -> None:
-        settings = _settings(self.get(section, {}) if section else self.config)
-        for key in settings.keys() - known:
+        settings = self.get(section, {}) if section else self.config
+        if not isinstance(settings, Mapping) and not hasattr(settings, "__dict__"):
+            raise InputError(f"{section} must hold settings, such as {sorted(known)[0]}, got {short_repr(settings)}.")
+        for key in _settings(settings).keys() - known:
             name = f"{section}.{key}" if section else key
             if self.is_dict:
                 raise unknown_name("setting of an RPUConfig", name, [f"{section}.{k}" if section else k for k in known])

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.errors import CheckpointError, InputError, join_names, require_type
+from aimc_robust.errors import CheckpointError, InputError, join_names, require_type, short_repr
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 from aimc_robust.models.checkpoint import Tensors
 from aimc_robust.models.pretrained import WHOLE_FILE, PretrainedWeights, load_weights, read_weights
@@ -23,10 +23,12 @@ STORED = f"{TILE_STATE}.analog_tile_weights"
 # Where an array's tensors are in a state_dict of aihwkit: LAYER.analog_module, with .array.I.J if there are several.
 TILE = re.compile(r"(?:(?P<layer>.+?)\.)?(?:analog_module|(?:analog_module\.)?array\.(?P<row>\d+)\.(?P<column>\d+))")
 UNREAD = re.compile(r"(^|\.)analog_(module|tile_state|ctx|out_scaling_alpha|shared_weights)")
-SCALES = ("mapping_scales", "out_scaling_alpha")
-USED = (STORED, *SCALES, "bias", "input_range", "alpha")
+SCALES = ("mapping_scales", "out_scaling_alpha")  # or in the state, in older versions
+USED = (STORED, *SCALES, *(f"{TILE_STATE}.{name}" for name in SCALES), "bias", "input_range", "alpha")
 # What else an array has; it does not change the digital output.
-UNUSED = re.compile(rf"{TILE_STATE}\..*|tile\.weight|analog_ctx|shared_weights|input_range_update_idx")
+UNUSED = re.compile(
+    rf"({TILE_STATE}\.)?(analog_ctx|shared_weights|analog_tile_hidden_parameters)|tile\.weight|input_range_update_idx"
+)
 # What a layer of aihwkit-lightning has besides weight and bias.
 LIGHTNING = ("input_range", "input_range_update_idx", "x_min", "x_max", "learnable_weight_clip")
 
@@ -78,6 +80,8 @@ def _read(source: str | Path | Mapping[str, Any]) -> tuple[str, PretrainedWeight
     require_type("source", source, str | Path | Mapping, example="a state_dict or the path of its file")
     if not isinstance(source, Mapping):
         return str(source), read_weights(Path(source))
+    if not all(isinstance(name, str) for name in source):
+        raise InputError(f"the state_dict must have names, got {short_repr(list(source))}.")
     tensors = flatten_tile_states(source)
     for name, value in tensors.items():
         if not isinstance(value, Tensor):
@@ -103,8 +107,14 @@ def _plain_weights(tensors: Tensors, *, source: str) -> tuple[Tensors, Tensors, 
         for tile in grid:
             for name in tile.names:
                 plain.pop(name)
-        parts = [torch.cat([tile.matrix for tile in grid[i * columns :][:columns]]) for i in range(rows)]
-        matrices[layer] = torch.cat(parts, dim=1)
+        try:
+            parts = [torch.cat([tile.matrix for tile in grid[i * columns :][:columns]]) for i in range(rows)]
+            matrices[layer] = torch.cat(parts, dim=1)
+        except RuntimeError:
+            shapes = join_names([str(tuple(tile.matrix.shape)) for tile in grid])
+            raise CheckpointError(
+                f"{source}: the {rows} x {columns} arrays of {layer!r} do not fit: {shapes}."
+            ) from None
         bias = plain.pop(_join(layer, "analog_module.bias"), grid[0].bias)
         if bias is not None:
             plain[_join(layer, "bias")] = bias
@@ -114,7 +124,13 @@ def _plain_weights(tensors: Tensors, *, source: str) -> tuple[Tensors, Tensors, 
     for layer in _lightning_layers(tensors):
         clip = plain.get(_join(layer, "learnable_weight_clip"))
         if clip is not None:
-            plain[_join(layer, "weight")] = _clipped(plain[_join(layer, "weight")], clip)
+            weight = plain[_join(layer, "weight")]
+            if clip.numel() == 0 or clip.numel() % len(weight):
+                raise CheckpointError(
+                    f"{source}: learnable_weight_clip of {layer!r} must have {len(weight)} numbers for each array, got "
+                    f"{clip.numel()}."
+                )
+            plain[_join(layer, "weight")] = _clipped(weight, clip)
         extra = {name: plain.pop(_join(layer, name)) for name in LIGHTNING if _join(layer, name) in plain}
         if "input_range" in extra:
             bounds[layer] = extra["input_range"]
@@ -166,16 +182,24 @@ class _Tile:
                 "can be read."
             )
         fields = {name: value.detach().cpu() for name, value in fields.items() if name in USED}
+        if fields[STORED].ndim != 2:
+            raise CheckpointError(f"{source}: {start}{STORED} must be a matrix, got {tuple(fields[STORED].shape)}.")
         self.matrix, self.bias, self.input_range = fields[STORED], fields.get("bias"), fields.get("input_range")
         for name in SCALES:
-            if name in fields:
-                self.matrix = self.matrix * fields[name].view(-1, 1)
+            scale = fields.get(name, fields.get(f"{TILE_STATE}.{name}"))
+            if scale is not None:
+                self.matrix = self.matrix * self._checked(scale, name, source=f"{source}: {start}").view(-1, 1)
         compensation = fields.get("alpha", torch.ones(1))
         if not compensation.eq(1).all():
             raise CheckpointError(
                 f"{source}: {start}alpha, the drift compensation, is {compensation.flatten()[0]:g}, so the weights are "
                 "those of one chip that was programmed and has drifted; save the model before drift_analog_weights."
             )
+
+    def _checked(self, scale: Tensor, name: str, *, source: str) -> Tensor:
+        if scale.numel() not in (1, len(self.matrix)):
+            raise CheckpointError(f"{source}{name} must be 1 or {len(self.matrix)} numbers, got {scale.numel()}.")
+        return scale
 
 
 def _set_matrix(tensors: Tensors, state: Mapping[str, Tensor], layer: str, *, has_range: bool, source: str) -> None:

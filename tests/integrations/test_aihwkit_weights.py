@@ -121,7 +121,12 @@ def test_load_checkpoint_names_the_function_for_weights_of_the_peer(name):
 
 def tile(matrix: Tensor, **fields: Tensor) -> dict:
     """What an array of C++ has in a state_dict: weights in its state, and in memory shared with torch."""
-    state = {"analog_tile_weights": matrix, "rpu_config": object(), "analog_tile_class": "InferenceTile"}
+    state = {
+        "analog_tile_weights": matrix,
+        "analog_tile_hidden_parameters": torch.zeros(0),
+        "rpu_config": object(),
+        "analog_tile_class": "InferenceTile",
+    }
     own = {"analog_tile_state": state, "shared_weights": matrix.clone(), "analog_ctx": torch.zeros(1), **fields}
     return own | {"alpha": torch.ones(1)} | fields
 
@@ -141,6 +146,16 @@ def test_both_output_scales_multiply_the_weights_and_a_digital_bias_stays(scale,
     assert torch.equal(model.weight, WEIGHT * (scale * learned).view(-1, 1))
     assert torch.equal(model.bias, BIAS)
     assert not ranges
+
+
+def test_output_scales_may_be_in_the_arrays_state():
+    fields = tile(WEIGHT)
+    fields["analog_tile_state"] |= {"mapping_scales": torch.tensor([2.0]), "out_scaling_alpha": None}
+    model, _ = import_aihwkit(nn.Linear(4, 3, bias=False), under("analog_module", fields))
+    assert torch.equal(model.weight, 2 * WEIGHT)
+    fields["analog_tile_state"]["programmed_weights"] = WEIGHT
+    with pytest.raises(CheckpointError, match=r"analog_tile_state\.programmed_weights is not known"):
+        import_aihwkit(nn.Linear(4, 3, bias=False), under("analog_module", fields))
 
 
 def test_an_analog_bias_is_the_last_column_and_is_scaled():
