@@ -87,6 +87,21 @@ def test_a_setting_of_the_converters_that_has_no_counterpart_is_refused_by_name(
         import_rpu_config({"forward": forward}, device="ideal")
 
 
+@pytest.mark.parametrize(
+    ("sections", "match"),
+    [
+        ({"forward": 3}, "forward must hold settings.*got 3"),
+        ({"forward": {"is_perfect": "no"}}, "forward.is_perfect must be true or false.*no"),
+        ({"pre_post": {"input_range": {"enable": "no"}}}, "pre_post.input_range.enable must be true or false"),
+        ({"mapping": {"weight_scaling_omega": "1"}, "forward": {"out_bound": 1.0}}, "mapping.weight_scaling_omega"),
+        ({"drift_compensation": 7}, "drift_compensation must be an object.*7"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(sections, match):
+    with pytest.raises(InputError, match=match):
+        import_rpu_config(sections, device="ideal")
+
+
 def test_an_input_range_needs_an_input_bound_of_1():
     assert periphery(forward={"inp_res": 30, "inp_bound": 1.0}, pre_post=RANGE)[0] == DAC(bits=5, kind="sign-magnitude")
     with pytest.raises(InputError, match=r"forward.inp_bound must be 1.*got 2"):

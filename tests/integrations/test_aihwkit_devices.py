@@ -90,6 +90,9 @@ def test_the_scale_of_wans_model_is_on_all_its_times():
         ({"class": CMO, "acceptance_range": 0.02}, "acceptance_range.*0.02.*0.2 or 2"),
         ({"class": PCM, "g_converter": {"class": "DualPairConductanceConverter"}}, "DualPairConductanceConverter"),
         ({"g_max": 25.0}, "'class'"),
+        (7, "noise_model must be an object.*7"),
+        ({"class": PCM, "g_max": 0.0}, "g_min and g_max of PCMLikeNoiseModel"),
+        ({"class": PCM, "t_read": "250 ns"}, "t_read.*250 ns"),
     ],
 )
 def test_a_value_that_the_card_does_not_have_is_refused_by_name(noise_model, match):

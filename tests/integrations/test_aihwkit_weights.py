@@ -216,6 +216,18 @@ def test_a_weight_of_a_layer_that_was_not_analog_is_not_taken_for_one_with_a_bia
         (under("1.analog_module", tile(WEIGHT)), "missing 0.weight; unexpected 1.weight"),
         (under("0.analog_module", tile(WEIGHT[:2])), r"\(2, 4\)"),
         (under("0.analog_module", tile(WEIGHT / 0)), "NaN or infinity"),
+        (under("0.analog_module", tile(WEIGHT[0])), r"analog_tile_weights must be a matrix, got \(4,\)"),
+        (under("0.analog_module", tile(WEIGHT, mapping_scales=torch.ones(2))), "mapping_scales must be 1 or 3"),
+        (
+            {
+                **under("0.analog_module.array.0.0", tile(WEIGHT[:, :2])),
+                **under("0.analog_module.array.1.0", tile(WEIGHT[:2, 2:])),
+            },
+            r"2 x 1 arrays of '0' do not fit: \(3, 2\), \(2, 2\)",
+        ),
+        ({"0.weight": WEIGHT, "0.learnable_weight_clip": torch.ones(2)}, "'0' must have 3 numbers.*got 2"),
+        ({"0.weight": WEIGHT, "0.scale": 2.0}, "0.scale of the state_dict must be a tensor"),
+        ({0: WEIGHT}, "must have names"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(state, match):
