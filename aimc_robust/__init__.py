@@ -53,7 +53,10 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.config.weight_layout import WeightLayout as WeightLayout
     from aimc_robust.hardware.conversion.coverage import Coverage as Coverage
     from aimc_robust.hardware.conversion.prepare import coverage as coverage
+    from aimc_robust.hardware.crosssim.json_export import crosssim_json as crosssim_json
     from aimc_robust.hardware.program import program as program
+    from aimc_robust.integrations.aihwkit_config import import_rpu_config as import_rpu_config
+    from aimc_robust.integrations.aihwkit_weights import import_aihwkit as import_aihwkit
     from aimc_robust.models.pretrained import load_checkpoint as load_checkpoint
     from aimc_robust.noise.base import WeightNoise as WeightNoise
     from aimc_robust.noise.distributions import Gaussian as Gaussian
@@ -126,7 +129,10 @@ _MODULES = {
     "hardware.config.weight_layout": ["WeightLayout"],
     "hardware.conversion.coverage": ["Coverage"],
     "hardware.conversion.prepare": ["coverage"],
+    "hardware.crosssim.json_export": ["crosssim_json"],
     "hardware.program": ["program"],
+    "integrations.aihwkit_config": ["import_rpu_config"],
+    "integrations.aihwkit_weights": ["import_aihwkit"],
     "models.pretrained": ["load_checkpoint"],
     "noise.base": ["WeightNoise"],
     "noise.distributions": ["Gaussian", "Laplace"],

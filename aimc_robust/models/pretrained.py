@@ -1,5 +1,6 @@
 """Trained weights of any origin, loaded into a model without running code from their files."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from aimc_robust.models.weight_names import complete, remove_prefix, suggest_opt
 from aimc_robust.models.weight_selection import WeightSelection
 
 WHOLE_FILE = WeightSelection()
+AIHWKIT = re.compile(r"\banalog_(module|tile_state)\b|\b(input_range_update_idx|learnable_weight_clip)$")
 
 
 def load_checkpoint(
@@ -92,6 +94,8 @@ def load_weights(model: nn.Module, weights: PretrainedWeights, *, source: str) -
     if tensors.keys() != state.keys():
         options = suggest_options(weights.tensors, state, removed=prefix, given=weights.selection.prefix)
         how_read = f"This was how it was read: {'; '.join(weights.notes)}." if weights.notes else ""
+        if any(AIHWKIT.search(name) for name in tensors):
+            options, remedy = "", "These weights are of a model of aihwkit: load them with import_aihwkit."
         remedy = " ".join(filter(None, (options, remedy, how_read)))
     check_fits(model, tensors, source=source, remedy=remedy)
     integers = [n for n, value in tensors.items() if state[n].is_floating_point() and not value.is_floating_point()]

@@ -50,6 +50,8 @@ INERT_NAMES = (
     "numpy.dtype",
     "numpy.ndarray",
 )
+# Packages whose objects are read without their content too: the hardware that aihwkit keeps in its state_dicts.
+INERT_PACKAGES = ("aihwkit.", "aihwkit_lightning.")
 _STAND_INS: list[Any] = [
     *((_Inert, name) for name in INERT_NAMES),
     (_empty_dict, "collections.defaultdict"),  # torch fills them with what the file holds
@@ -58,13 +60,14 @@ _STAND_INS: list[Any] = [
 
 
 def read_torch_file(path: Path, data: bytes) -> Any:
-    """Return what a file of torch.save holds: tensors in plain containers; INERT_NAMES without their content.
+    """Return what a file of torch.save holds: tensors in plain containers; the content of inert objects is left out.
 
     Raises:
         CheckpointError: if it holds an object of another class, which could run code, or is damaged or of another type.
     """
     try:
-        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_STAND_INS):
+        stand_ins = [*_STAND_INS, *((_Inert, name) for name in _inert_classes(data))]
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(stand_ins):
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for other files
         if isinstance(error, pickle.UnpicklingError) and data.startswith((b"PK", b"\x80")):
@@ -79,3 +82,11 @@ def read_torch_file(path: Path, data: bytes) -> Any:
             f"{path} cannot be read as weights ({type(error).__name__}); expected a .safetensors file, or one "
             "written by torch.save(model.state_dict(), FILE)."
         ) from None
+
+
+def _inert_classes(data: bytes) -> list[str]:
+    """Return the names of INERT_PACKAGES in a file, which need not be installed."""
+    if not data.startswith(b"PK") or not any(package.rstrip(".").encode() in data for package in INERT_PACKAGES):
+        return []
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(data))
+    return [name for name in names if name.startswith(INERT_PACKAGES)]

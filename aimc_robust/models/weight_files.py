@@ -14,6 +14,7 @@ from aimc_robust.models.checkpoint import Tensors, load_verified
 from aimc_robust.models.torch_file import read_torch_file
 
 INDEX_ENDING = ".index.json"
+TILE_STATE = "analog_tile_state"  # ends the name under which aihwkit stores what an array holds
 OPTIMIZER = re.compile(r"optimizer|^opt(im)?$", re.IGNORECASE)  # keys whose tensors are no weights
 
 
@@ -90,13 +91,25 @@ def _find_state_dicts(content: Any) -> dict[str, Tensors]:
         key, value = pending.pop()
         if not isinstance(value, Mapping) or not value or not all(isinstance(name, str) for name in value):
             continue
-        if all(isinstance(inner, Tensor) for inner in value.values()):
-            found[key] = dict(value)
+        flat = flatten_tile_states(value)
+        if flat and all(isinstance(inner, Tensor) for inner in flat.values()):
+            found[key] = flat
         elif id(value) not in visited:
             visited.add(id(value))
             inner = [(f"{key}.{name}" if key else name, v) for name, v in value.items() if not OPTIMIZER.search(name)]
             pending += reversed(inner)
     return found
+
+
+def flatten_tile_states(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dict with the tensors of each array's state (aihwkit), under dotted names, in place of the state."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if name.endswith(TILE_STATE) and isinstance(value, Mapping):
+            flat |= {f"{name}.{key}": inner for key, inner in value.items() if isinstance(inner, Tensor)}
+        else:
+            flat[name] = value
+    return flat
 
 
 def _read_shards(index: Path) -> Tensors:

@@ -4,6 +4,7 @@ import argparse
 import collections
 import datetime
 import pathlib
+import sys
 import types
 
 import numpy as np
@@ -122,3 +123,26 @@ def test_the_names_that_torch_takes_elsewhere_stay_as_they_were(tmp_path):
     assert set(torch.serialization.get_safe_globals()) == before
     with pytest.raises(Exception, match=r"argparse\.Namespace"):
         torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("package", ["aihwkit", "aihwkit_lightning"])
+def test_objects_of_aihwkit_are_read_without_their_content_and_no_others(package, tmp_path, monkeypatch):
+    class RPUConfig:
+        def __setstate__(self, state):
+            raise AssertionError("code of the file ran")
+
+    module = types.ModuleType(f"{package}.configs")
+    RPUConfig.__module__, RPUConfig.__qualname__, module.RPUConfig = module.__name__, "RPUConfig", RPUConfig
+    monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    config = RPUConfig()
+    config.bits = 8
+    path, data = written(tmp_path / "x.pt", {"w": WEIGHT, "rpu_config": config})
+    with pytest.raises(AssertionError, match="code of the file ran"):
+        torch.load(path, weights_only=False)  # control
+    monkeypatch.undo()  # not installed
+    content = read_torch_file(path, data)
+    assert torch.equal(content["w"], WEIGHT)
+    assert vars(content["rpu_config"]) == {}
+    with pytest.raises(CheckpointError, match="OwnNamespace"):
+        read_torch_file(*written(tmp_path / "y.pt", {"aihwkit": OwnNamespace(lr=0.1)}))
