@@ -14,11 +14,14 @@ from support.hostile import LEAVES, NUMBERS, TEXTS, as_text, disturbed
 from torch import nn
 
 import aimc_robust as ar
+from aimc_robust.data.loading import load_data
+from aimc_robust.data.spec import DataSpec
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.errors import MAX_LENGTH, AimcError
 from aimc_robust.experiments.spec.loading import load_spec, spec_from_dict
+from aimc_robust.experiments.spec.task import TaskEntry
 from aimc_robust.fitting.measurements import read_measurements
-from aimc_robust.io.toml import parse_settings
+from aimc_robust.io.toml import parse_settings, parse_value
 from aimc_robust.targets.command_line import parse_times
 
 CARDS = [load_card(name).model_dump(mode="json", exclude_none=True) for name in card_names()]
@@ -49,7 +52,25 @@ SPEC = {
     },
     "diagnostics": {"sigmas": [0.1], "images": 8},
 }
+TABLE_SPEC = {
+    "name": "hostile-table",
+    "train_seeds": [0],
+    "targets": ["digital"],
+    "task": {"kind": "regression", "metric": "mae"},
+    "data": {"name": "csv:table.csv", "labels": ["a", "b"], "test_share": 0.2},
+    "model": {"name": "mlp", "options": {"hidden": [8]}},
+    "training": {"epochs": 1},
+    "methods": {"sgd": {}, "of-function": {"kind": "sgd", "data": {"name": "package.module:data", "labels": []}}},
+}
+OWN_TASK_SPEC = TABLE_SPEC | {"task": {"kind": "package.module:task", "options": {"a": 1}}, "metrics": ["a.b:c"]}
+TASKS = [
+    {"kind": "classification", "ignore_index": -1},
+    {"kind": "language-modelling", "shift": False},
+    {"kind": "model-score", "score": "a.b:c", "metric": "wer", "better": "lower", "unit": "%", "bounds": [0.0, "inf"]},
+    {"kind": "package.module:task", "options": {"a": 1}},
+]
 SPEC["targets"] = [{**t, "selected_at": 0.1} if isinstance(t, dict) else t for t in SPEC["targets"]]
+NUMBER_TEXTS = NUMBERS.map(as_text) | TEXTS
 hostile = settings(suppress_health_check=list(HealthCheck), deadline=None)
 
 
@@ -65,12 +86,16 @@ def refused(function, *arguments, **options):
     return None
 
 
-def test_the_undisturbed_spec_is_valid():
+def test_the_undisturbed_specs_are_valid():
     assert len(spec_from_dict(SPEC).build_targets()) == 9
+    assert spec_from_dict(TABLE_SPEC).task.build().primary.name == "mae"
+    assert spec_from_dict(OWN_TASK_SPEC).task.code == "package.module:task"
+    for table in TASKS:
+        assert parse_value(table, TaskEntry, source="task").kind == table["kind"]
 
 
 @hostile
-@given(disturbed([SPEC]))
+@given(disturbed([SPEC, TABLE_SPEC, OWN_TASK_SPEC]))
 def test_a_spec(values):
     spec = refused(spec_from_dict, values)
     if spec is not None:
@@ -78,6 +103,32 @@ def test_a_spec(values):
         assert again.identity() == spec.identity()
         assert [spec.config_of(label) for label in spec.labels]
         assert [spec.recipe(label, 0) for label in spec.labels]
+
+
+@hostile
+@given(disturbed(TASKS))
+def test_a_task(values):
+    table = refused(parse_value, values, TaskEntry, source="task")
+    if table is not None:
+        assert parse_value(table.model_dump(), TaskEntry, source="task") == table
+        if table.code is None:
+            assert table.build().primary.name
+
+
+@hostile
+@given(
+    st.lists(st.sampled_from(["a", "b", "y", "split", "", "x"]), min_size=1, max_size=5),
+    st.lists(st.lists(NUMBER_TEXTS, min_size=1, max_size=5), max_size=4),
+    st.integers(0, 40),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["classification", "regression", "multilabel"]),
+)
+def test_a_table(tmp_path_factory, header, rows, good, sign, task):
+    path = tmp_path_factory.mktemp("hostile") / "table.csv"
+    lines = [header, *([str((n + i) % 2) for i in range(len(header))] for n in range(good)), *rows]
+    path.write_text("\n".join(sign.join(line) for line in lines), encoding="utf-8", errors="surrogatepass")
+    data = refused(load_data, DataSpec(name="csv:table.csv"), data_seed=0, folder=path.parent, task=task)
+    assert data is None or bool(data.training[0].isfinite().all() & data.test[0].isfinite().all())
 
 
 @hostile
@@ -109,9 +160,6 @@ def test_a_noise_gives_finite_weights_or_says_that_it_cannot(kind, strength, sca
         data = [(torch.ones(2, 5), torch.tensor([0, 1]))]
         found = refused(ar.evaluate, nn.Sequential(nn.Linear(5, 3)), data, noise, chips=2)
         assert found is None or math.isfinite(found.mean)
-
-
-NUMBER_TEXTS = NUMBERS.map(as_text) | TEXTS
 
 
 @hostile

@@ -13,10 +13,11 @@ from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.pretrained import PretrainedWeights, load_weights, read_weights
 from aimc_robust.models.registry import ModelSpec, build_model
 from aimc_robust.models.weight_selection import WeightSelection
+from aimc_robust.tasks.task import Task
 
 
 def load_models(
-    arguments: Sequence[str], selection: WeightSelection, spec: ModelSpec, data: DataSet
+    arguments: Sequence[str], selection: WeightSelection, spec: ModelSpec, data: DataSet, task: Task
 ) -> tuple[list[TrainedModel], list[nn.Module], list[str]]:
     """Build one model for each `FILE` or `LABEL=FILE`, with the shapes of `data`, and load the selected weights.
 
@@ -28,7 +29,7 @@ def load_models(
     models: list[nn.Module] = []
     notes: list[str] = []
     for description, weights in zip(descriptions, files, strict=True):
-        model = build_model(spec, data, seed=0)
+        model = build_model(spec, data, seed=0, task=task)
         file_notes = (*weights.notes, *load_weights(model, weights, source=description.file))
         notes += [f"{description.file}: {note}." for note in file_notes]
         models.append(model.eval())

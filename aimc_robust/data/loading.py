@@ -12,30 +12,38 @@ from torch import Tensor
 from aimc_robust.data.dataset import CALIBRATION_IMAGES, DataSet
 from aimc_robust.data.image_files import ImageFiles, read_into_memory
 from aimc_robust.data.lazy import LazyImages, select_images
+from aimc_robust.data.loading_examples import load_examples
 from aimc_robust.data.normalization import channel_statistics, normalize_array
+from aimc_robust.data.selection import permutation
 from aimc_robust.data.sources.digits import load_digits_images
 from aimc_robust.data.sources.folders import folder_splits
 from aimc_robust.data.sources.npz import npz_splits
 from aimc_robust.data.sources.torchvision import torchvision_files, torchvision_images
-from aimc_robust.data.spec import DataSpec
+from aimc_robust.data.spec import TABLES, DataSpec
 from aimc_robust.errors import DataError, unknown_name
-from aimc_robust.seeding import Axes
+from aimc_robust.tasks.registry import TaskLike, as_task
 
-DATA_NAMES = ["digits", "folder:FOLDER", "npz:FILE", "torchvision:NAME"]
+DATA_NAMES = [
+    "csv:FILE", "digits", "folder:FOLDER", "npz:FILE", "package.module:function", "parquet:FILE", "torchvision:NAME"
+]  # fmt: skip
 RawSplit = tuple[np.ndarray | ImageFiles, np.ndarray]
 """Images and labels (N,): an array (N, H, W, C) of floats in 0 to 1 or of bytes, or files."""
 
 
-def load_data(spec: DataSpec, *, data_seed: int, folder: Path) -> DataSet:
+def load_data(spec: DataSpec, *, data_seed: int, folder: Path, task: TaskLike = None) -> DataSet:
     """Load the data set of a spec, whose relative paths start from `folder`; DataError names a missing or bad file."""
+    task = as_task(task)
+    if spec.source in (*TABLES, "function"):
+        return load_examples(spec, task, data_seed=data_seed, folder=folder)
     train, test = _load_source(spec, data_seed, folder)
     if spec.classes is not None:
         train = _restrict_classes(train, spec.classes, "training")
         test = _restrict_classes(test, spec.classes, "test")
-    classes = _count_classes(train, test)
+    _check_classes(train, test)
+    outputs = task.outputs(torch.from_numpy(train[1]))
     train = _subsample(train, spec.train_images, "training", data_seed)
     test = _subsample(test, spec.test_images, "test", data_seed)
-    return _build(train, test, classes, spec, data_seed)
+    return _build(train, test, outputs, spec, data_seed)
 
 
 def _load_source(spec: DataSpec, seed: int, folder: Path) -> tuple[RawSplit, RawSplit]:
@@ -43,7 +51,7 @@ def _load_source(spec: DataSpec, seed: int, folder: Path) -> tuple[RawSplit, Raw
     kind, _, location = spec.name.partition(":")
     if spec.name == "digits":
         images, labels = load_digits_images(spec.size, spec.resize)
-        order = _permutation(seed, "test split", len(labels))
+        order = permutation(seed, "test split", len(labels))
         test_count = max(1, round(spec.test_share * len(labels)))
         return (
             (images[order[test_count:]], labels[order[test_count:]]),
@@ -77,7 +85,7 @@ def _restrict_classes(split: RawSplit, classes: int, name: str) -> RawSplit:
     return _select(split, selected.nonzero()[0])
 
 
-def _count_classes(train: RawSplit, test: RawSplit) -> int:
+def _check_classes(train: RawSplit, test: RawSplit) -> None:
     if train[0].shape[1:] != test[0].shape[1:]:
         raise DataError(
             f"training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}; expected the same shape."
@@ -89,7 +97,6 @@ def _count_classes(train: RawSplit, test: RawSplit) -> int:
         )
     if classes > len(train[1]):
         raise DataError(f"the label {classes - 1} implies more classes than the {len(train[1])} training images.")
-    return classes
 
 
 def _subsample(split: RawSplit, images: int | None, name: str, seed: int) -> RawSplit:
@@ -100,13 +107,13 @@ def _subsample(split: RawSplit, images: int | None, name: str, seed: int) -> Raw
     if images > available:
         key = "train_images" if name == "training" else "test_images"
         raise DataError(f"{key} = {images} is more than the {available} {name} images; use at most that.")
-    return _select(split, np.sort(_permutation(seed, f"{name} images", available)[:images]))
+    return _select(split, np.sort(permutation(seed, f"{name} images", available)[:images]))
 
 
-def _build(train: RawSplit, test: RawSplit, classes: int, spec: DataSpec, seed: int) -> DataSet:
+def _build(train: RawSplit, test: RawSplit, outputs: int, spec: DataSpec, seed: int) -> DataSet:
     """Split validation images off, hash all splits, and normalize them."""
     n = len(train[1])
-    order, validation_count, validation = _permutation(seed, "validation split", n), 0, test
+    order, validation_count, validation = permutation(seed, "validation split", n), 0, test
     if spec.validation == "split":
         validation_count = round(spec.validation_share * n)
         if not 0 < validation_count < n:
@@ -130,9 +137,9 @@ def _build(train: RawSplit, test: RawSplit, classes: int, spec: DataSpec, seed: 
         training=training,
         validation=validating,
         test=testing,
-        classes=classes,
+        outputs=outputs,
         id=digest.hexdigest(),
-        calibration_images=select_images(training[0], first),
+        calibration_inputs=select_images(training[0], first),
         black=black,
     )
 
@@ -149,7 +156,3 @@ def _select(split: RawSplit, indices: np.ndarray) -> RawSplit:
     """Return the images with these indices and their labels."""
     images, labels = split
     return (images.select(indices) if isinstance(images, ImageFiles) else images[indices]), labels[indices]
-
-
-def _permutation(seed: int, use: str, n: int) -> np.ndarray:
-    return torch.randperm(n, generator=Axes(seed).at(use=use).generator()).numpy()

@@ -1,8 +1,8 @@
-"""Spec of the images that a comparison trains, selects and tests on."""
+"""Spec of the data that a comparison trains, selects and tests on."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import pydantic
 
@@ -10,8 +10,22 @@ from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
 from aimc_robust.errors import InputError
 from aimc_robust.io.table_model import as_validation_error, table_model
 from aimc_robust.io.toml import StrictModel
+from aimc_robust.io.user_code import is_reference, refuse_standard_library
 
+Source = Literal["digits", "npz", "folder", "torchvision", "csv", "parquet", "function"]
+TABLES: tuple[Source, ...] = ("csv", "parquet")
 LOCATION_FIELDS = frozenset({"root", "download"})  # fields that say where images come from, not which they are
+
+
+IMAGE_FIELDS = frozenset({"download", "size", "resize", "classes", "mean", "std", "stream", "augmentation"})
+
+
+def data_source(name: str) -> Source | None:
+    """Return which source a name of data has; None for a name of no known form."""
+    kind, _, location = name.partition(":")
+    if name == "digits" or (location and kind in get_args(Source)[1:-1]):
+        return kind  # type: ignore[return-value]
+    return "function" if is_reference(name) else None
 
 
 class AugmentationTable(table_model(StreamedAugmentation, "StreamedKeys", partial=True)):  # type: ignore[misc]
@@ -28,14 +42,20 @@ class DataSpec(StrictModel):
         name: `digits` (scikit-learn's, 8 x 8); `npz:FILE` with x_train, y_train, x_test, y_test; `torchvision:NAME`,
             one of `data.sources.torchvision_catalog.DATASETS`, in the folder `root`; or `folder:FOLDER`
             (`data.sources.folders`: train/ and test/ or val/ with a folder for each class, or Tiny-ImageNet's layout).
+            Tables: `csv:FILE` and `parquet:FILE` (`data.sources.tables`). Anything else: `package.module:function`,
+            which is called with "training", "validation" and "test" and returns or yields batches.
+        labels: Columns of a table that are labels; empty: its last column. All others are inputs.
+        options: Keyword arguments of the function.
         root: Folder of torchvision's data sets.
         download: Let torchvision download missing files.
         size: Side of the square that is cropped from the center of each image [pixels]; of training images too, unless
             `augmentation` crops otherwise. None keeps the images unchanged.
         resize: Length that the shorter side is first scaled to (bilinearly) [pixels]; None means `size`.
-        test_share: Share of `digits` in the test split; other sources have their own test split.
-        validation: `split` holds `validation_share` of the training images out to select on; `test` selects on the test
-            images and trains on all others, as both papers do.
+        test_share: Share of `digits`, and of a table without a column `split`, in the test split; other sources have
+            their own test split.
+        validation: `split` holds `validation_share` of the training images out to select on, unless a table or a
+            function has a validation split; `test` selects on the test images and trains on all others, as both papers
+            do.
         validation_share: Share of the training images in the validation split.
         classes: Use only images with labels below this.
         train_images: Size of a random subset of the training images, before validation images are held out.
@@ -48,6 +68,8 @@ class DataSpec(StrictModel):
     """
 
     name: str
+    labels: list[str] = pydantic.Field(default_factory=list)
+    options: dict[str, Any] = pydantic.Field(default_factory=dict)
     root: str = "data"
     download: bool = False
     size: int | None = pydantic.Field(default=None, ge=1)
@@ -65,6 +87,17 @@ class DataSpec(StrictModel):
 
     @pydantic.model_validator(mode="after")
     def _fits_together(self) -> DataSpec:
+        if self.source == "function":
+            refuse_standard_library(self.name, self.name.partition(":")[0], "data")
+        if self.source in (*TABLES, "function"):
+            fields = type(self).model_fields
+            defaults = {key: fields[key].get_default(call_default_factory=True) for key in IMAGE_FIELDS}
+            if given := sorted(key for key, default in defaults.items() if getattr(self, key) != default):
+                raise ValueError(f"{', '.join(given)}: only for images, not for {self.name}; leave it out")
+        if self.labels and self.source not in TABLES:
+            raise ValueError(f"labels are columns of a csv: or parquet: table, got {self.labels} for {self.name}")
+        if self.options and self.source != "function":
+            raise ValueError(f"options are arguments of a package.module:function, got {self.options} for {self.name}")
         if (self.mean is None) != (self.std is None) or len(self.mean or ()) != len(self.std or ()):
             raise ValueError(
                 f"mean and std need the same number of values, one for each channel; got {self.mean}, {self.std}"
@@ -81,6 +114,11 @@ class DataSpec(StrictModel):
         with as_validation_error("augmentation"):
             self.build_augmentation()
         return self
+
+    @property
+    def source(self) -> Source | None:
+        """Where the data come from; None for a name of no known form."""
+        return data_source(self.name)
 
     def build_augmentation(self) -> Augmentation | StreamedAugmentation:
         """Build the augmentation of the training images.

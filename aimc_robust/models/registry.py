@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +12,12 @@ from typing import Any, Protocol
 
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from aimc_robust.errors import InputError, MissingDependencyError, is_out_of_memory, unknown_name
+from aimc_robust.errors import AimcError, InputError, MissingDependencyError, is_out_of_memory, unknown_name
 from aimc_robust.io.toml import StrictModel
 from aimc_robust.io.user_code import import_callable, is_reference, refuse_standard_library, source_digest
+from aimc_robust.models.networks.mlp import MLP
 from aimc_robust.models.networks.pyramidnet import PyramidNet
 from aimc_robust.models.networks.resnet import ResNet, cifar_resnet
 from aimc_robust.models.networks.small_cnn import SmallCNN
@@ -23,9 +25,13 @@ from aimc_robust.models.networks.vgg import VGG16
 from aimc_robust.models.networks.vit import ViT
 from aimc_robust.models.networks.wide_resnet import WideResNet
 from aimc_robust.seeding import Axes
+from aimc_robust.tasks.batches import Batch
+from aimc_robust.tasks.registry import TaskLike, as_task
+from aimc_robust.tasks.task import Task
 
 # Builders and the arguments that a name fixes. They take only keyword arguments: `in_channels`, `classes`, those fixed
-# by the name, and options of the network; ViT also takes `image_size`, the (H, W) of its position embedding.
+# by the name, and options of the network; ViT also takes `image_size`, the (H, W) of its position embedding, and MLP
+# takes `features`, the numbers in one input, in place of `in_channels`.
 NETWORKS: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
     "small-cnn": (SmallCNN, {}),
     "resnet": (ResNet, {}),
@@ -35,6 +41,7 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
     "pyramidnet50": (PyramidNet, {"depth": 50}),
     "vgg16-bn": (VGG16, {}),
     "vit-s": (ViT, {}),
+    "mlp": (MLP, {}),
 }
 KNOWN = (*NETWORKS, "wrn-DEPTH-WIDEN", "torchvision:NAME", "timm:NAME", "package.module:function")
 SUGGESTIONS = 12  # of timm's thousand names, those that the error for an unknown name lists
@@ -68,24 +75,25 @@ class DataInfo(Protocol):
     """Properties of the data that a network is built for."""
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(C, H, W) of one image."""
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape of one input, (C, H, W) for images; None if the network takes several inputs."""
 
     @property
-    def classes(self) -> int:
-        """Number of classes."""
+    def outputs(self) -> int:
+        """Number of outputs: classes, or columns of labels."""
 
     @property
-    def example(self) -> Tensor:
-        """Two images (2, C, H, W) as the network takes them."""
+    def example_batch(self) -> Batch:
+        """A few examples with labels."""
 
 
-def build_model(spec: ModelSpec, data: DataInfo, *, seed: int) -> nn.Module:
-    """Build and initialize the network of a spec, and check that it returns class scores for the data."""
+def build_model(spec: ModelSpec, data: DataInfo, *, seed: int, task: TaskLike = None) -> nn.Module:
+    """Build and initialize the network of a spec, and check that its outputs are those that a task scores."""
+    task = as_task(task)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Axes(seed).at(use="init").seed())
         model = construct(spec, data)
-        _check_outputs(model, spec.name, data)
+        _check_outputs(model, spec.name, data, task)
     return model
 
 
@@ -100,25 +108,32 @@ def construct(spec: ModelSpec, data: DataInfo) -> nn.Module:
 
     Under `torch.device("meta")`, built-in networks and those of torchvision and timm take no memory for weights.
     """
-    if network := find_network(spec.name):
-        builder, fixed = network
-        image_size = {"image_size": data.shape[1:]} if builder is ViT else {}
-        return _call(builder, spec, in_channels=data.shape[0], classes=data.classes, **fixed, **image_size)
+    network = find_network(spec.name)
     source, _, name = spec.name.partition(":")
+    if data.shape is None and (network or source in ("torchvision", "timm")):
+        raise InputError(
+            f"model {spec.name} takes one tensor, the data have several inputs; use package.module:function."
+        )
+    shape = data.shape or (0,)
+    if network:
+        builder, fixed = network
+        sizes: dict[str, Any] = {"in_channels": shape[0]} | ({"image_size": shape[1:]} if builder is ViT else {})
+        sizes = {"features": math.prod(shape)} if builder is MLP else sizes
+        return _call(builder, spec, classes=data.outputs, **fixed, **sizes)
     if not name:
         raise unknown_name("model", spec.name, KNOWN)
     if source == "torchvision":
         models = _import_library("torchvision", "vision", spec).models
         if name not in (known := models.list_models()):
             raise unknown_name("torchvision model", name, known)
-        return _call(models.get_model, spec, name, weights=None, num_classes=data.classes)
+        return _call(models.get_model, spec, name, weights=None, num_classes=data.outputs)
     if source == "timm":
         timm = _import_library("timm", "timm", spec)
         if name not in (known := timm.list_models()):
             nearest = difflib.get_close_matches(name, known, n=SUGGESTIONS, cutoff=0.0)
             advice = f"(The nearest of {len(known)}; timm.list_models() has all.)"
             raise unknown_name("timm model", name, nearest, advice=advice)
-        return _call(timm.create_model, spec, name, pretrained=False, num_classes=data.classes, in_chans=data.shape[0])
+        return _call(timm.create_model, spec, name, pretrained=False, num_classes=data.outputs, in_chans=shape[0])
     model = _call(import_callable(spec.name, what="model", kind=nn.Module), spec)
     if not isinstance(model, nn.Module):
         raise InputError(f"model {spec.name} returned {type(model).__name__}; expected a torch.nn.Module.")
@@ -149,11 +164,17 @@ def _failure_as_input_error(message: str) -> Iterator[None]:
         raise InputError(f"{message}: {error}.") from None
 
 
-def _check_outputs(model: nn.Module, name: str, data: DataInfo) -> None:
+def _check_outputs(model: nn.Module, name: str, data: DataInfo, task: Task) -> None:
+    """Raise InputError if a task cannot score what the model returns for a few examples."""
+    if task.takes_any_batches:
+        return
+    inputs, labels = task.unpack(data.example_batch)
     was_training = model.training
-    with _failure_as_input_error(f"model {name} does not take images of shape {data.shape} (C, H, W)"), torch.no_grad():
-        scores = model.eval()(data.example)
-    model.train(was_training)
-    if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != 2 or scores.shape[1] < data.classes:
-        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise InputError(f"model {name} returns {got} for 2 images; expected (2, {data.classes}).")
+    try:
+        with torch.no_grad():
+            task.check(*task.align(task.predict(model.eval(), inputs), labels))
+    except AimcError as error:
+        of_shape = f" of inputs of shape {data.shape}" if data.shape else ""
+        raise InputError(f"model {name} does not fit data{of_shape}: {error}") from None
+    finally:
+        model.train(was_training)

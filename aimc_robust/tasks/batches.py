@@ -49,7 +49,10 @@ def unlabelled(batch: Batch) -> Any:
     if isinstance(batch, Mapping):
         key = label_key(batch)
         return {name: values for name, values in batch.items() if name != key}
-    return unpack(batch)[0] if isinstance(batch, tuple | list) and len(batch) > 1 else batch
+    if not isinstance(batch, tuple | list) or len(batch) < 2:
+        return batch
+    *inputs, _ = batch
+    return inputs[0] if len(inputs) == 1 else tuple(inputs)
 
 
 def map_tensors(values: Any, function: Callable[[Tensor], Any]) -> Any:

@@ -46,6 +46,10 @@ class Classification(Task):
         """Raise DataError if a label is no class."""
         check_classes(labels, outputs.shape[-1], self.ignore_index)
 
+    def outputs(self, labels: Tensor) -> int:
+        """Return the number of classes."""
+        return number_of_classes(labels, self.ignore_index)
+
     def count(self, labels: Tensor) -> int:
         """Return the number of labels that are scored."""
         return int((labels != self.ignore_index).sum())
@@ -88,6 +92,12 @@ def class_labels(labels: Any, shape: torch.Size, expected: str) -> Tensor:
             "kind, name a task: regression, multilabel, segmentation, language-modelling."
         )
     return labels.long()
+
+
+def number_of_classes(labels: Tensor, ignore_index: int) -> int:
+    """Return the number of classes 0, 1, ... that labels of whole numbers imply; 0 if all of them are ignored."""
+    scored = labels[labels != ignore_index]
+    return int(scored.max()) + 1 if scored.numel() else 0
 
 
 def check_classes(labels: Tensor, classes: int, ignore_index: int) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from aimc_robust.errors import DataError
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.batches import Batch, label_key, unpack
-from aimc_robust.tasks.classification import check_classes, class_labels
+from aimc_robust.tasks.classification import check_classes, class_labels, number_of_classes
 from aimc_robust.tasks.task import Task
 
 PERPLEXITY = PrimaryMetric("perplexity", "", "lower", (1.0, math.inf))
@@ -71,6 +71,10 @@ class LanguageModelling(Task):
     def check(self, outputs: Tensor, labels: Tensor) -> None:
         """Raise DataError if a label is neither a token of the vocabulary nor ignored."""
         check_classes(labels, outputs.shape[-1], self.ignore_index)
+
+    def outputs(self, labels: Tensor) -> int:
+        """Return the size of the vocabulary."""
+        return number_of_classes(labels, self.ignore_index)
 
     def count(self, labels: Tensor) -> int:
         """Return the number of tokens that are scored."""

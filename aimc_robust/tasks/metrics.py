@@ -1,7 +1,7 @@
 """Named metrics of all outputs and labels, beside those of a task."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -21,6 +21,13 @@ RESERVED = {
     "worst_train_seed", "worst_chip", "sampling", "chips", "models", "yield", "yield_low", "yield_high",
 }  # fmt: skip
 """Other columns of the rows and of summary.csv: no metric may use their names."""
+
+
+def require_free_columns(names: Iterable[str], what: str) -> None:
+    """Raise InputError if the name of a metric is that of another column; `accuracy` is free."""
+    for name in names:
+        if name in RESERVED and name != "accuracy":
+            raise InputError(f"{what}: {name!r} is the name of another column of the results; rename it.")
 
 
 def top5(outputs: Tensor, labels: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from aimc_robust.io.user_code import call
 from aimc_robust.statistics.primary_metric import Direction, PrimaryMetric
 from aimc_robust.tasks.batches import Batch, examples_in, select, unlabelled
 from aimc_robust.tasks.measurement import Measurement
-from aimc_robust.tasks.metrics import Metric
+from aimc_robust.tasks.metrics import Metric, require_free_columns
 from aimc_robust.tasks.task import Task
 
 
@@ -81,6 +81,7 @@ class ModelScore(Task):
         if not isinstance(found, Mapping) or self.metric not in found:
             names = ", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
             raise InputError(f"expected the score of the model to return {{{self.metric!r}: value, ...}}, got {names}.")
+        require_free_columns(map(str, found), "score of the model")
         values = {str(name): call(float, value, what=f"the score {name!r}") for name, value in found.items()}
         value = values.pop(self.metric)
         if not math.isfinite(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -61,6 +62,10 @@ class Multilabel(Task):
         """Raise DataError if a label is neither 0 nor 1."""
         if not ((labels == 0) | (labels == 1)).all():
             raise DataError("expected 0 or 1 for each label of each example, got other numbers.")
+
+    def outputs(self, labels: Tensor) -> int:
+        """Return the number of numbers in a label."""
+        return math.prod(labels.shape[1:])
 
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean binary cross-entropy."""

@@ -60,6 +60,10 @@ class Regression(Task):
         if not labels.isfinite().all():
             raise DataError("expected finite numbers as labels, got NaN or infinity; leave these examples out.")
 
+    def outputs(self, labels: Tensor) -> int:
+        """Return the number of numbers in a label."""
+        return math.prod(labels.shape[1:])
+
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean squared error."""
         refuse_label_smoothing(label_smoothing)

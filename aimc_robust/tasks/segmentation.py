@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from aimc_robust.errors import DataError
 from aimc_robust.statistics.primary_metric import PrimaryMetric
-from aimc_robust.tasks.classification import check_classes, class_labels
+from aimc_robust.tasks.classification import check_classes, class_labels, number_of_classes
 from aimc_robust.tasks.task import Accumulator, Task
 
 MIOU = PrimaryMetric("miou", "%", "higher", (0.0, 100.0), title="mIoU")
@@ -56,6 +56,10 @@ class Segmentation(Task):
     def check(self, outputs: Tensor, labels: Tensor) -> None:
         """Raise DataError if a label is neither a class nor ignored."""
         check_classes(labels, outputs.shape[1], self.ignore_index)
+
+    def outputs(self, labels: Tensor) -> int:
+        """Return the number of classes."""
+        return number_of_classes(labels, self.ignore_index)
 
     def count(self, labels: Tensor) -> int:
         """Return the number of pixels that are scored."""

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.errors import DataError, DivergenceError
+from aimc_robust.errors import DataError, DivergenceError, InputError
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.batches import Batch, select, unpack
 from aimc_robust.tasks.calling import call_model, main_output
 from aimc_robust.tasks.measurement import Measurement
-from aimc_robust.tasks.metrics import Metric, evaluate_metric
+from aimc_robust.tasks.metrics import Metric, evaluate_metric, require_free_columns
 
 
 class Accumulator(Protocol):
@@ -76,9 +76,20 @@ class Task(ABC):
         """Return name -> metric that is a function of the mean loss over all items."""
         return {}
 
+    def require_other_columns(self, metrics: Iterable[str]) -> None:
+        """Raise InputError if further metrics have names of the task's own, or these are those of other columns."""
+        own = {*self.accumulators(), *self.metrics_of_loss(0.0)}
+        require_free_columns(own, "metric of the task")
+        if same := sorted(own & set(metrics)):
+            raise InputError(f"{same[0]!r} is a metric of the task already; leave it out, or rename the function.")
+
     def count(self, labels: Tensor) -> int:
         """Return the number of items in a batch, its weight in the mean loss."""
         return len(labels)
+
+    def outputs(self, labels: Tensor) -> int:
+        """Return how many outputs a network needs for labels (N, ...): one for each class, or for each number."""
+        return math.prod(labels.shape[1:]) if labels.is_floating_point() else int(labels.max()) + 1
 
     def unpack(self, batch: Batch) -> tuple[Any, Any]:
         """Return (inputs, labels) of a batch."""
@@ -113,6 +124,7 @@ class Task(ABC):
             DivergenceError: if a loss is NaN, as of outputs that are NaN, or the primary metric is not finite.
             InputError: if a metric raises or does not return a number.
         """
+        self.require_other_columns(metrics or {})
         loss, n = 0.0, 0
         scores = self.accumulators()
         kept: list[tuple[Tensor, Tensor]] = []

@@ -54,8 +54,8 @@ class TestAsCompareTests:
         images, labels = whole(found)
         assert torch.equal(images, data.test[0])
         assert torch.equal(labels, data.test[1])
-        assert (found.classes, found.shape, found.id, found.count) == (10, (1, 8, 8), data.id, 599)
-        assert torch.equal(found.calibration_images, data.training[0][:CALIBRATION_IMAGES])
+        assert (found.outputs, found.shape, found.id, found.count) == (10, (1, 8, 8), data.id, 599)
+        assert torch.equal(found.calibration_inputs, data.training[0][:CALIBRATION_IMAGES])
 
     @pytest.mark.parametrize("kind", [np.uint8, np.float32])
     def test_an_npz_with_a_training_split(self, tmp_path, kind):
@@ -81,7 +81,7 @@ class TestNpz:
         torch.testing.assert_close(images.double(), by_hand(x), rtol=0, atol=1e-5)
         assert labels.tolist() == y.tolist()
         assert images.dtype == torch.float32
-        assert (found.classes, found.shape, found.count) == (4, (3, 6, 5), 30)
+        assert (found.outputs, found.shape, found.count) == (4, (3, 6, 5), 30)
         assert found.calibration_source == "test images, without their labels"
 
     @pytest.mark.parametrize("normalize", [None, "training"])
@@ -202,7 +202,7 @@ class TestBytesStayBytes:
         assert (stored.test[0].pixels.dtype, floats.test[0].dtype) == (torch.uint8, torch.float32)
         assert torch.equal(whole(stored)[0], whole(floats)[0])
         assert torch.equal(stored.example, floats.example)
-        assert torch.equal(stored.calibration_images, floats.calibration_images)
+        assert torch.equal(stored.calibration_inputs, floats.calibration_inputs)
         assert stored.id == floats.id
         few = [load_evaluation_images(name, normalize=normalize, images=5, data_seed=1)]
         monkeypatch.undo()
@@ -234,7 +234,7 @@ class TestFolders:
         assert labels.tolist() == [0, 1, 1]
         expected = by_hand(np.stack([np.asarray(picture) for picture in (*cats, *dogs)]))
         torch.testing.assert_close(images.double(), expected, rtol=0, atol=1e-5)
-        assert (found.classes, found.shape) == (2, (3, 6, 5))
+        assert (found.outputs, found.shape) == (2, (3, 6, 5))
 
     @pytest.mark.parametrize(("size", "resize"), [(8, None), (8, 10), (8, 8), (5, 9), (16, 20)])
     def test_size_and_resize_are_torchvisions_evaluation_transforms(self, tmp_path, size, resize):
@@ -292,8 +292,8 @@ class TestFolders:
             for label, value in zip("abc", (0, 51, 255), strict=True)
         }
         found = load_evaluation_images(folder_of(tmp_path, shades), normalize="none")
-        assert len(found.calibration_images) == 6
-        assert {round(float(image.mean()), 2) for image in found.calibration_images} == {0.0, 0.2, 1.0}
+        assert len(found.calibration_inputs) == 6
+        assert {round(float(image.mean()), 2) for image in found.calibration_inputs} == {0.0, 0.2, 1.0}
 
 
 def idx_files(root, name="MNIST", test=12, train=20, zipped=False):
@@ -324,8 +324,8 @@ class TestTorchvision:
         expected = by_hand(made["t10k"][0], train.mean(), train.std())
         torch.testing.assert_close(images.double(), expected, rtol=0, atol=1e-5)
         assert labels.tolist() == made["t10k"][1].tolist()
-        assert (found.shape, found.classes, found.calibration_source) == ((1, 28, 28), 10, "training images")
-        assert len(found.calibration_images) == 20
+        assert (found.shape, found.outputs, found.calibration_source) == ((1, 28, 28), 10, "training images")
+        assert len(found.calibration_inputs) == 20
 
     def test_with_a_given_normalisation_the_training_split_is_not_read(self, tmp_path):
         made = idx_files(tmp_path)
@@ -385,7 +385,7 @@ class TestChoosing:
         assert again.id == some.id
         assert not torch.equal(whole(other)[1], labels)
         assert len({some.id, other.id, load_evaluation_images(name, normalize="none").id}) == 3
-        assert some.classes == 30  # of the whole data
+        assert some.outputs == 30  # of the whole data
 
     @pytest.mark.parametrize("images", [0, -1, 31])
     def test_a_number_that_there_is_not_is_refused(self, tmp_path, images):
@@ -405,7 +405,7 @@ class TestChoosing:
 
     def test_a_model_may_have_more_classes_than_the_data(self, tmp_path):
         name = npz(tmp_path, x=pixels(), y=np.arange(30) % 4)
-        assert load_evaluation_images(name, normalize="none", classes=10).classes == 10
+        assert load_evaluation_images(name, normalize="none", classes=10).outputs == 10
 
     def test_the_id_is_of_pixels_labels_and_normalisation(self, tmp_path):
         x, y = pixels(), np.arange(30) % 4
@@ -416,7 +416,7 @@ class TestChoosing:
         ]]  # fmt: skip
         assert len(set(ids)) == 4
 
-    @pytest.mark.parametrize("name", ["mnist", "npz", "npz:", "folder:", "csv:x.csv", "", "torchvision:"])
+    @pytest.mark.parametrize("name", ["mnist", "npz", "npz:", "folder:", "csv:", "xlsx:x.xlsx", "", "torchvision:"])
     def test_an_unknown_kind_is_refused_with_the_known_ones(self, name):
         with pytest.raises(UnknownNameError, match=r"digits.*folder:FOLDER.*npz:FILE.*torchvision:NAME"):
             load_evaluation_images(name)

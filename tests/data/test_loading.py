@@ -33,7 +33,7 @@ def test_digits_are_split_without_overlap_and_cover_all_images(tmp_path):
     assert sum(len(labels) for _, labels in parts) == 1797
     assert len(data.test[1]) == 599
     assert data.shape == (1, 8, 8)
-    assert data.classes == 10
+    assert data.outputs == 10
     images = [{image.numpy().tobytes() for image in x} for x, _ in parts]
     # scikit-learn's digits hold no two equal images, so a shared image would be a leak
     assert sum(len(part) for part in images) == 1797
@@ -116,7 +116,7 @@ def test_missing_files_and_arrays_are_named(tmp_path):
 def test_classes_keep_the_images_of_the_labels_below_and_no_other(tmp_path):
     source = arrays()
     few = from_npz(tmp_path, spec={"classes": 2})
-    assert few.classes == 2
+    assert few.outputs == 2
     assert [len(part[1]) for part in (few.training, few.validation, few.test)] == [15, 5, 6]
     chosen = {name: source[name][source[name.replace("x_", "y_")] < 2] for name in source}
     reference = from_npz(tmp_path, **chosen)  # a file of these images alone
@@ -168,7 +168,7 @@ def test_augmentation_that_cannot_be_right_is_told_before_anything_runs(table, m
 
 def test_classes_also_cuts_the_digits_down():
     data = load_data(DataSpec(name="digits", classes=4), data_seed=0, folder=Path())
-    assert data.classes == 4
+    assert data.outputs == 4
     assert {int(label) for part in (data.training, data.validation, data.test) for label in part[1]} == {0, 1, 2, 3}
     with pytest.raises(DataError, match=r"classes = 11.*0.*10.*0.*9"):
         load_data(DataSpec(name="digits", classes=11), data_seed=0, folder=Path())

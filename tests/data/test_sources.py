@@ -55,7 +55,7 @@ def same(one, other, splits=("training", "validation", "test")):
         (x, y), (u, v) = getattr(one, split), getattr(other, split)
         assert torch.equal(y, v)
         assert torch.equal(x[:], u[:])
-    return torch.equal(one.black, other.black) and one.classes == other.classes
+    return torch.equal(one.black, other.black) and one.outputs == other.outputs
 
 
 def told(error, folder, name, **options):
@@ -109,7 +109,7 @@ class TestFashionMNIST:
         by_label = {}
         for picture, label in zip(pixels.reshape(-1, 28, 28), labels, strict=True):
             by_label.setdefault(int(label), set()).add(picture.tobytes())
-        assert (found.shape, found.classes, len(found.test[1])) == ((1, 28, 28), 10, 500)
+        assert (found.shape, found.outputs, len(found.test[1])) == ((1, 28, 28), 10, 500)
         std = 1 / (float(found.test[0][:].max()) - float(found.black))  # the brightest pixel is 255 of 255
         shown = ((found.test[0][:] - found.black) * std * 255).round().to(torch.uint8)
         assert all(x.numpy().tobytes() in by_label[int(y)] for x, y in zip(shown, found.test[1], strict=True))
@@ -179,7 +179,7 @@ class TestCIFAR:
         found, other = load(tmp_path, "torchvision:CIFAR10"), load(tmp_path, npz(tmp_path, *padded()))
         for crop, tolerance in ((0, 0.0), (2, 1e-6)):  # black is rounded once more on the way to the border
             augmentation = Augmentation(crop=crop, flip=True, cutout=3)
-            images, reference = (data.training_images(augmentation) for data in (found, other))
+            images, reference = (data.training_set(augmentation) for data in (found, other))
             assert images.stored.dtype == (torch.float32 if floats_at_most else torch.uint8)
             assert torch.equal(images.unaugmented()[0], found.training[0][:])
             batches = zip(images.to("cpu").epoch(1, batch_size=8), reference.epoch(1, batch_size=8), strict=True)
@@ -266,7 +266,7 @@ class TestMissing:
     def test_an_unknown_set_is_refused_with_the_nearest(self, tmp_path):
         with pytest.raises(UnknownNameError, match="'CIFAR10'"):
             load(tmp_path, "torchvision:CIFAR-10")
-        for name in ("torchvision:", "folder:", "npz:", "csv:x"):
+        for name in ("torchvision:", "folder:", "npz:", "csv:"):
             with pytest.raises(UnknownNameError, match=r"digits.*folder:FOLDER.*npz:FILE.*torchvision:NAME"):
                 load(tmp_path, name)
 
@@ -449,7 +449,7 @@ class TestFolders:
         monkeypatch.setattr(image_files, "MAX_BYTES_IN_MEMORY", 60 * 192 - 1)
         assert "60 images of" in (text := told(DataError, tmp_path, "folder:."))
         assert "set stream = true" in text
-        assert load(tmp_path, "folder:.", size=8, stream=True).classes == 10
+        assert load(tmp_path, "folder:.", size=8, stream=True).outputs == 10
 
     @pytest.mark.parametrize("fault", FAULTS)
     def test_what_is_missing_or_damaged_is_told(self, tmp_path, fault):
@@ -468,15 +468,15 @@ class TestStreaming:
         memory = load(tmp_path, "folder:.", **GIVEN, **options)
         streamed = load(tmp_path, "folder:.", stream=True, size=8, **GIVEN, **options)
         assert same(streamed, memory)
-        assert torch.equal(streamed.calibration_images[:9], memory.calibration_images[:9])
+        assert torch.equal(streamed.calibration_inputs[:9], memory.calibration_inputs[:9])
         for split in ("training", "validation", "test"):
             mine, theirs = (data.batches(split, 7, "cpu") for data in (streamed, memory))
             for _ in range(2):  # as often as needed
                 for a, b in zip(mine, theirs, strict=True):
                     assert torch.equal(a[0], b[0])
                     assert torch.equal(a[1], b[1])
-        mine = streamed.training_images(StreamedAugmentation(flip=True))
-        theirs = memory.training_images(Augmentation(flip=True))
+        mine = streamed.training_set(StreamedAugmentation(flip=True))
+        theirs = memory.training_set(Augmentation(flip=True))
         assert isinstance(mine, StreamedImages)
         for a, b in zip(mine.epoch(2, batch_size=6, seed=1), theirs.epoch(2, batch_size=6, seed=1), strict=True):
             assert torch.equal(a[0], b[0])
@@ -523,13 +523,13 @@ class TestChoosing:
             chosen = {x.numpy().tobytes() for x in getattr(few, split)[0]}
             assert len(chosen) == len(getattr(few, split)[1]) == n
             assert chosen < known
-        assert few.classes == everything.classes == 10
+        assert few.outputs == everything.outputs == 10
         again, other = (load(tmp_path, name, seed=seed, train_images=25, test_images=7, **options) for seed in (0, 1))
         assert again.id == few.id
         assert other.test[1].tolist() != few.test[1].tolist()
 
     def test_classes_count_before_images_are_drawn(self, tmp_path):
-        assert load(tmp_path, "digits", train_images=3, validation="test").classes == 10
+        assert load(tmp_path, "digits", train_images=3, validation="test").outputs == 10
 
     @pytest.mark.parametrize(
         ("options", "message"),

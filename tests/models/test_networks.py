@@ -25,11 +25,11 @@ class Images:
     """What a network is built for, without a data set."""
 
     shape: tuple[int, ...] = (3, 32, 32)
-    classes: int = 10
+    outputs: int = 10
 
     @property
-    def example(self) -> Tensor:
-        return torch.zeros(2, *self.shape)
+    def example_batch(self) -> tuple[Tensor, Tensor]:
+        return torch.zeros(2, *self.shape), torch.tensor([0, self.outputs - 1])
 
 
 def built(name: str, images: Images = Images(), seed: int = 0, **options: object) -> nn.Module:
@@ -39,7 +39,7 @@ def built(name: str, images: Images = Images(), seed: int = 0, **options: object
 def weights(name: str, classes: int, **options: object) -> int:
     """Parameters of a network as large as the literature's, counted without memory for them."""
     with torch.device("meta"):
-        model = construct(ModelSpec(name=name, options=options), Images(classes=classes))
+        model = construct(ModelSpec(name=name, options=options), Images(outputs=classes))
     return sum(p.numel() for p in model.parameters())
 
 
@@ -56,6 +56,7 @@ SMALL = {
     "pyramidnet": {"depth": 14, "channels": 3, "alpha": 7},
     "pyramidnet50": {"channels": 2, "alpha": 24},
     "vgg16-bn": {"channels": 2, "hidden": 1},
+    "mlp": {"hidden": [6, 5]},
     "vit-s": {"dim": 16, "depth": 2, "heads": 2, "mlp_dim": 24, "patch": 8, "dropout": 0.0},
 }
 

@@ -22,7 +22,11 @@ def evaluate(
         str, typer.Option(help="package.module:function, torchvision:NAME, timm:NAME, or a name such as resnet18.")
     ],
     data: Annotated[
-        str, typer.Option(help="digits, npz:FILE, folder:FOLDER (one subfolder per class) or torchvision:NAME.")
+        str,
+        typer.Option(
+            help="digits, npz:FILE, folder:FOLDER (one subfolder per class), torchvision:NAME, csv:FILE, parquet:FILE, "
+            "or package.module:function that returns batches."
+        ),
     ],
     device: Annotated[
         list[str],
@@ -32,12 +36,22 @@ def evaluate(
             "Repeatable."
         ),
     ],
+    task: Annotated[
+        str,
+        typer.Option(
+            help="What the model is for: classification, regression, multilabel, segmentation, language-modelling, "
+            "model-score, or package.module:function that returns a task."
+        ),
+    ] = "classification",
     out: Annotated[Path, typer.Option(help="Folder for results and report.")] = Path("results/evaluation"),
     times: Annotated[str, typer.Option(help="Times since programming, such as 0,1h,1d,5d.")] = "0",
     chips: Annotated[int, typer.Option(min=1, help="Chips per model and device; with --precision, the maximum.")] = 25,
     precision: Annotated[
         float | None,
-        typer.Option(help="Stop when the half-width of the 95 % interval over chips reaches this many points."),
+        typer.Option(
+            help="Stop when the half-width of the 95 % interval over chips reaches this many points, or units of the "
+            "task's metric."
+        ),
     ] = None,
     above: Annotated[
         float | None, typer.Option(help="Report the yield: the share of chips with at least this accuracy [%].")
@@ -65,7 +79,8 @@ def evaluate(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Parameter of every crossbar, such as rows=256 or adc.bits=8. Repeatable.",
+            help="Parameter of every crossbar, such as rows=256 or adc.bits=8; of the task, such as task.metric=mae; "
+            "of a table or function of data, such as data.labels=['y']. Repeatable.",
         ),
     ] = None,
     normalize: Annotated[
@@ -104,8 +119,10 @@ def evaluate(
     from aimc_robust.cli.progress_display import progress_display
     from aimc_robust.cli.views.evaluate import show
     from aimc_robust.data.evaluation_images import load_evaluation_images
+    from aimc_robust.errors import require_type
     from aimc_robust.experiments.evaluate.run import evaluate_models
     from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
+    from aimc_robust.experiments.spec.task import parse_task
     from aimc_robust.io.toml import parse, parse_settings
     from aimc_robust.models.registry import ModelSpec
     from aimc_robust.models.weight_selection import WeightSelection
@@ -113,7 +130,11 @@ def evaluate(
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.command_line import parse_times, target_tables
 
-    targets = target_tables(device, parse_times(times), parse_settings(set_ or []))
+    settings = parse_settings(set_ or [])
+    task_table = parse_task(task, settings.pop("task", {}))
+    built_task, data_settings = task_table.build(), settings.pop("data", {})
+    require_type("--set data", data_settings, dict, example="of the form data.KEY=VALUE")
+    targets = target_tables(device, parse_times(times), settings)
     test_images = load_evaluation_images(
         data,
         normalize=normalize,
@@ -123,11 +144,14 @@ def evaluate(
         classes=classes,
         root=data_root,
         data_seed=data_seed,
+        task=built_task,
+        settings=data_settings,
     )
     network = parse({"name": model, "options": parse_settings(option or [])}, ModelSpec, source="--model")
     selection = WeightSelection(key=key, prefix=prefix, ignore=ignore or [])
-    descriptions, models, notes = load_models(weights, selection, network, test_images)
+    descriptions, models, notes = load_models(weights, selection, network, test_images, built_task)
     values = {
+        "task": task_table,
         "models": descriptions,
         "selection": selection,
         "model": network,
@@ -151,7 +175,7 @@ def evaluate(
             attribution_chips=explain_chips if attribute else None,
             prediction_chips=explain_chips if predict else None,
             progress=progress,
-            notes=notes,
+            notes=[*test_images.notes, *notes],
         )
     show(results)
     typer.echo(f"report: {write_report(out)}")

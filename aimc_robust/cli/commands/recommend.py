@@ -26,9 +26,16 @@ def recommend(
         Path | None, typer.Option(help="Folder for all results.", show_default="results/<spec>-<device>-advice")
     ] = None,
     time: Annotated[str, typer.Option(help="Time since programming, such as 1d.")] = "0",
+    task: Annotated[
+        str | None, typer.Option(help="What the model is for, such as regression.", show_default="as in the spec")
+    ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Crossbar parameter, such as adc.bits=8. Repeatable."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Crossbar parameter, such as adc.bits=8, or a key of the task, such as task.metric=mae. Repeatable.",
+        ),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Trained models per method.", show_default="as in the spec")
@@ -61,11 +68,12 @@ def recommend(
     from aimc_robust.targets.build import build_target
     from aimc_robust.targets.command_line import parse_times, target_tables
 
+    of_task = [text for text in set_ or [] if text.lstrip().startswith("task.")]
     times_s = parse_times(time)
-    tables = target_tables([device], times_s, parse_settings(set_ or []))
+    tables = target_tables([device], times_s, parse_settings([text for text in set_ or [] if text not in of_task]))
     if len(times_s) != 1 or len(tables) != 1:
         raise InputError(f"a recommendation needs one device at one time, got --device {device} --time {time}.")
-    comparison = load_spec(spec)
+    comparison = load_spec(spec, overrides=[*([f"task.kind={task}"] if task else []), *of_task])
     folder = out or Path("results") / f"{comparison.name}-{build_target(tables[0]).name}-advice"
     with progress_display() as progress:
         recommendation = recommend_method(

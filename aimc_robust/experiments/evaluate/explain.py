@@ -5,13 +5,14 @@ from __future__ import annotations
 import timeit
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import pandas as pd
 
 from aimc_robust.evaluation.attribution import attribute
 from aimc_robust.evaluation.error_sources import active_sources
 from aimc_robust.evaluation.loss_prediction import predict_loss
-from aimc_robust.evaluation.monte_carlo import evaluate_chips
+from aimc_robust.evaluation.monte_carlo import ChipOptions, evaluate_chips
 from aimc_robust.evaluation.prediction_check import check_prediction
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.target_runner import TargetRunner
@@ -70,6 +71,7 @@ def _attribute_target(runner: TargetRunner, target: CrossbarTarget, chips: int, 
         time_s=target.time_s,
         deployment=runner.deployment(target),
         jobs=runner.jobs,
+        task=runner.results.task,
         on_chip=lambda done, total: progress.explaining(description, done=done, total=total),
     )
     table = attribution.table.astype({"weights": object}).where(attribution.table.notna(), None)
@@ -103,7 +105,8 @@ def _predict_model(
     conditions = {target.name: target.condition for target in targets}
     times_s = {target.name: target.time_s for target in targets}
     with use_threads(1) if runner.jobs else nullcontext():
-        prediction = predict_loss(runner.model, batches, conditions, time_s=times_s, chip_seed=seed)
+        options: dict[str, Any] = {"chip_seed": seed, "task": runner.results.task}
+        prediction = predict_loss(runner.model, batches, conditions, time_s=times_s, **options)
     progress.explaining(f"{runner.trial}: Monte Carlo beside the prediction", done=1, total=2)
     names = [group[-1].name for group in group_by_device(targets)]
     check = check_prediction(
@@ -112,8 +115,8 @@ def _predict_model(
         {name: conditions[name] for name in names},
         time_s={name: times_s[name] for name in names},
         chips=chips,
-        chip_seed=seed,
         jobs=runner.jobs,
+        **options,
     )
     left_out = [", ".join(prediction.left_out[name]) for name in prediction.table["condition"]]
     cost = {"cost": prediction.seconds / _chip_s(runner, targets[0])}
@@ -126,8 +129,10 @@ def _chip_s(runner: TargetRunner, target: DeployableTarget) -> float:
     """Return the time of one chip [s] with the threads of the prediction: the shorter of two measurements."""
     model, batches, deployment = runner.model, runner.batches(target), runner.deployment(target)
 
+    options: ChipOptions = {"time_s": target.time_s, "deployment": deployment, "task": runner.results.task}
+
     def evaluate_chip() -> None:
-        list(evaluate_chips(model, batches, target.condition, chips=[0], time_s=target.time_s, deployment=deployment))
+        list(evaluate_chips(model, batches, target.condition, chips=[0], **options))
 
     with use_threads(1) if runner.jobs else nullcontext():
         return min(timeit.repeat(evaluate_chip, repeat=2, number=1))

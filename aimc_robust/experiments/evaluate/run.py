@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from aimc_robust.data.dataset import DataSet
@@ -21,8 +20,10 @@ from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.files import NOTES, lock_folder
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
 from aimc_robust.hardware.conversion.prepare import coverage
+from aimc_robust.statistics.primary_metric import ACCURACY
 from aimc_robust.statistics.two_stage_sampling import cap_note
 from aimc_robust.targets.target import DeployableTarget, DigitalTarget
+from aimc_robust.tasks.task import Task
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 from aimc_robust.training.fabric import Machine
 
@@ -58,10 +59,10 @@ def evaluate_models(
         WorkerError: if a worker process fails.
     """
     progress = progress or ExperimentProgress()
-    targets = spec.build_targets()
+    targets, task = spec.build_targets(), spec.task.build()
     analog_part = coverage(networks[0], data.example).summary()
-    dry_run_warnings = _dry_run(networks[0], data, targets)
-    dry_run_metrics(spec.metrics, networks[0], data)
+    dry_run_warnings = _dry_run(networks[0], data, targets, task)
+    dry_run_metrics(spec.metrics, networks[0], data, task)
     with lock_folder(folder), warnings.catch_warnings():
         for text in dry_run_warnings:  # once is enough
             warnings.filterwarnings("ignore", message=re.escape(text))
@@ -115,8 +116,10 @@ def evaluate_models(
 
 
 def _near_chance(runner: TargetRunner, accuracy: float) -> list[str]:
-    """Return a remark if digital weights score near chance."""
-    chance = 100.0 / runner.data.classes
+    """Return a remark if digital weights of a classifier score near chance."""
+    if runner.results.metric != ACCURACY:
+        return []
+    chance = 100.0 / runner.data.outputs
     remark = (
         f"{runner.trial} scores {accuracy:.1f} % with digital weights, near chance ({chance:.1f} %): check that "
         "weights, normalization and order of classes are those of its training."
@@ -124,15 +127,14 @@ def _near_chance(runner: TargetRunner, accuracy: float) -> list[str]:
     return [remark] if accuracy < CHANCE_FACTOR * chance else []
 
 
-def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget]) -> list[str]:
-    """Evaluate two images under every target, so that errors surface at once.
+def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget], task: Task) -> list[str]:
+    """Evaluate two examples under every target, so that errors surface at once.
 
     Returns the warnings, such as that of a time outside the range that a card's source covers.
     """
-    extremes = torch.stack(data.test[1].aminmax())  # the labels that may exceed the outputs
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dry_run_targets(targets, model, (data.example, extremes))
+        dry_run_targets(targets, model, data.example_batch, task)
     return list(dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning))
 
 

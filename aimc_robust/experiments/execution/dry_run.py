@@ -24,6 +24,7 @@ from aimc_robust.models.registry import ModelSpec, build_model
 from aimc_robust.targets.target import CrossbarTarget, Target
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.metrics import evaluate_metric, load_metrics
+from aimc_robust.tasks.task import Task
 from aimc_robust.training.fabric import Machine, check_even_split
 
 IMAGES = 8
@@ -65,11 +66,11 @@ def _dry_run_network(runner: TrialRunner, data_spec: DataSpec, model_spec: Model
     """Evaluate one untrained network under every target; return which part of it is analog."""
     spec, data = runner.results.spec, runner.data(data_spec)
     runner.images(data_spec)  # raises for an augmentation that does not fit the images
-    model = build_model(model_spec, data, seed=spec.train_seeds[0])
+    model = build_model(model_spec, data, seed=spec.train_seeds[0], task=runner.task)
     batch = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
-    dry_run_targets([*spec.build_targets(), *spec.landscapes], model, batch)
-    dry_run_metrics(spec.metrics, model, data)
-    return coverage(model, data.example[:1]).summary()
+    dry_run_targets([*spec.build_targets(), *spec.landscapes], model, batch, runner.task)
+    dry_run_metrics(spec.metrics, model, data, runner.task)
+    return coverage(model, runner.task.example([batch])).summary()
 
 
 def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> None:
@@ -81,17 +82,19 @@ def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> Non
         raise InputError(f"methods.{label}: {error}") from None
 
 
-def dry_run_targets(targets: Iterable[Target | LandscapeSpec], model: nn.Module, batch: Batch) -> None:
+def dry_run_targets(targets: Iterable[Target | LandscapeSpec], model: nn.Module, batch: Batch, task: Task) -> None:
     """Evaluate the model on one chip of every target, or one point of a landscape, calibrated on `batch`."""
     for target in targets:
-        dry_run_chip(target, model, [batch], batch)()
+        run = dry_run_chip(target, model, [batch], batch, task)
+        if not task.takes_any_batches:  # a score of the whole model may take long, and need all batches
+            run()
 
 
 def dry_run_chip(
-    target: Target | LandscapeSpec, model: nn.Module, batches: Batches, example: Batch
+    target: Target | LandscapeSpec, model: nn.Module, batches: Batches, example: Batch, task: Task
 ) -> Callable[[], None]:
     """Return what measures an untrained model on a chip of a target, calibrated on the inputs of `example`."""
-    evaluation = _evaluation(target, model, batches, example)
+    evaluation = _evaluation(target, model, batches, example, task)
 
     def run() -> None:
         with suppress(DivergenceError):  # NaN of an untrained network says nothing of the trained one
@@ -100,21 +103,30 @@ def dry_run_chip(
     return run
 
 
-def _evaluation(target: Target | LandscapeSpec, model: nn.Module, batches: Batches, example: Batch) -> ChipEvaluation:
+def _evaluation(
+    target: Target | LandscapeSpec, model: nn.Module, batches: Batches, example: Batch, task: Task
+) -> ChipEvaluation:
     if isinstance(target, LandscapeSpec):
-        return chip_evaluation(model, batches, target.grid.step(filter_directions(model, seed=0), 0))
+        return chip_evaluation(model, batches, target.grid.step(filter_directions(model, seed=0), 0), task=task)
     deployment = None
     if isinstance(target, CrossbarTarget):
-        deployment = calibrate_deployment(model, target.crossbar, target.deployment, InputBatches([example[0]]))
-    condition = target.condition_for(model, [example])
-    return chip_evaluation(model, batches, condition, time_s=target.time_s, deployment=deployment)
+        deployment = calibrate_deployment(
+            model, target.crossbar, target.deployment, InputBatches([task.unpack(example)[0]])
+        )
+    condition = target.condition_for(model, [example], task)
+    return chip_evaluation(model, batches, condition, time_s=target.time_s, deployment=deployment, task=task)
 
 
-def dry_run_metrics(names: Sequence[str], model: nn.Module, data: DataSet) -> None:
-    """Call each metric with outputs of a few images, repeated, and all test labels: some metrics need every class."""
-    labels = data.test[1]
+def dry_run_metrics(names: Sequence[str], model: nn.Module, data: DataSet, task: Task) -> None:
+    """Call each metric with outputs of a few examples, repeated, and all test labels: some metrics need every class."""
+    if not names:
+        return
+    _, labels = data.split("test")
     with torch.inference_mode():
-        outputs = model.eval()(data.example)
-    outputs = outputs.repeat(-(-len(labels) // len(outputs)), 1)[: len(labels)]
+        outputs = task.predict(model.eval(), data.example)
+    if outputs.ndim > 2:  # all labels would take too much memory
+        labels = labels[: len(outputs)]
+    outputs = outputs.repeat(-(-len(labels) // len(outputs)), *[1] * (outputs.ndim - 1))[: len(labels)]
+    aligned = task.align(outputs, labels)
     for column, metric in load_metrics(names).items():
-        evaluate_metric(column, metric, outputs, labels)
+        evaluate_metric(column, metric, *aligned)

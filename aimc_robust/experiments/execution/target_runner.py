@@ -16,7 +16,7 @@ from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.dataset import CALIBRATION_BATCH, DataSet
 from aimc_robust.errors import DivergenceError
 from aimc_robust.evaluation.evaluate import evaluate_until_precise
-from aimc_robust.evaluation.monte_carlo import evaluate_chips
+from aimc_robust.evaluation.monte_carlo import ChipOptions, evaluate_chips
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.results.files import LANDSCAPE
 from aimc_robust.experiments.results.folder import ResultsFolder
@@ -89,7 +89,9 @@ class TargetRunner:
         for point in points:
             step = landscape.grid.step(directions, point)
             try:
-                ((_, measured),) = evaluate_chips(self.model, self.batches(landscape), step, chips=[0])
+                ((_, measured),) = evaluate_chips(
+                    self.model, self.batches(landscape), step, chips=[0], task=self.results.task
+                )
                 row = measured.row()
             except DivergenceError:  # far from the trained weights: a point without values
                 row = {metric: None, "loss": None, "n": len(self.data.split(landscape.split)[1])}
@@ -122,10 +124,10 @@ class TargetRunner:
 
     def batches(self, target: Target | LandscapeSpec) -> Iterable[Batch]:
         """Return the labelled batches that a target is evaluated on."""
-        return self.data.batches(target.split, self.batch_size, self.device)
+        return self.data.batches(target.split, min(self.batch_size, self.results.task.batch_size), self.device)
 
     def _training_batches(self) -> Iterable[Batch]:
-        return self.data.batches("training", CALIBRATION_BATCH, self.device)
+        return self.data.batches("training", min(CALIBRATION_BATCH, self.results.task.batch_size), self.device)
 
     def _measure(self, target: Target) -> Iterator[tuple[int, Measurement]]:
         """Yield (chip, what is measured on it) of the chips without a row."""
@@ -136,7 +138,7 @@ class TargetRunner:
         return evaluate_until_precise(
             self.model,
             self.batches(target),
-            target.condition_for(self.model, training),
+            target.condition_for(self.model, training, self.results.task),
             chips=chips,
             precision=None if isinstance(target, DigitalTarget) else self.precision,
             known=known,
@@ -145,14 +147,15 @@ class TargetRunner:
             deployment=self.deployment(target),
             jobs=self.jobs,
             metrics=self.results.spec.metrics,
+            task=self.results.task,
             strict=False,  # the dry run warned
         )
 
     def _measure_ascents(self, target: AscentTarget, chips: list[int]) -> Iterator[tuple[int, Measurement]]:
         """Chip i is the step up the gradient of the i-th batch of training images, as SAM takes it."""
-        metrics = self.results.spec.metrics
+        options: ChipOptions = {"metrics": self.results.spec.metrics, "task": self.results.task}
         ascent_batches = list(itertools.islice(self._training_batches(), max(chips, default=0) + 1))
         for chip in chips:
-            step = target.condition_for(self.model, ascent_batches[chip % len(ascent_batches) :])
-            for _, measured in evaluate_chips(self.model, self.batches(target), step, chips=[0], metrics=metrics):
+            step = target.condition_for(self.model, ascent_batches[chip % len(ascent_batches) :], self.results.task)
+            for _, measured in evaluate_chips(self.model, self.batches(target), step, chips=[0], **options):
                 yield chip, measured

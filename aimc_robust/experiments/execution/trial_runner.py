@@ -27,7 +27,7 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.models.registry import build_model
 from aimc_robust.targets.target import Target
-from aimc_robust.tasks.classification import Classification
+from aimc_robust.tasks.task import Task
 from aimc_robust.training.config import Precision
 from aimc_robust.training.epoch import loss_function
 from aimc_robust.training.fabric import Machine
@@ -104,6 +104,11 @@ class TrialRunner:
         return self._fabrics[precision]
 
     @cached_property
+    def task(self) -> Task:
+        """What the models are for."""
+        return self.results.task
+
+    @cached_property
     def _communication_fabric(self) -> Fabric:
         return self.fabric(self.results.spec.config().precision)
 
@@ -111,7 +116,8 @@ class TrialRunner:
         """Return a data set; the last few are kept in memory."""
         data = next((data for known, data in self._data_sets if known == spec), None)
         if data is None:
-            data = load_data(spec, data_seed=self.results.spec.data_seed, folder=self.context.data_folder)
+            folder, seed = self.context.data_folder, self.results.spec.data_seed
+            data = load_data(spec, data_seed=seed, folder=folder, task=self.task)
             self._data_sets = [*self._data_sets[-MAX_DATA_SETS + 1 :], (spec, data)]
         return data
 
@@ -119,7 +125,7 @@ class TrialRunner:
         """Return the training images of a data set with augmentation; the last ones are kept in memory."""
         if self._images is None or self._images[0] != spec:
             self._images = None  # free the memory of the previous images first
-            self._images = spec, self.data(spec).training_images(spec.build_augmentation())
+            self._images = spec, self.data(spec).training_set(spec.build_augmentation())
         return self._images[1]
 
     @property
@@ -195,26 +201,27 @@ class TrialRunner:
             finished = self.broadcast(results.is_trained(trial, folder) if self.writes else False)
             progress.training(trial, done=len(results.history(trial, folder)))
             return train(
-                build_model(spec.model_of(label), data, seed=trial.train_seed),
+                build_model(spec.model_of(label), data, seed=trial.train_seed, task=self.task),
                 spec.method(label, seed=trial.train_seed),
                 config,
                 training_set=self.images(spec.data_of(label)),
                 validation_set=data.split("validation"),
+                task=self.task,
                 train_seed=trial.train_seed,
                 folder=folder,
                 data_id=data.id,
                 on_epoch=lambda row: progress.epoch(trial, row),
-                probe=build_probe(spec, label, data),  # of test images too; it influences nothing
+                probe=build_probe(spec, label, data, self.task),  # of test images too; it influences nothing
                 fabric=None if finished else self.fabric(config.precision),
             ).model
 
 
-def build_probe(spec: ComparisonSpec, label: str, data: DataSet) -> Diagnostics | None:
+def build_probe(spec: ComparisonSpec, label: str, data: DataSet, task: Task) -> Diagnostics | None:
     """Return the diagnostics of the method `label`, or None."""
-    config, loss_fn = spec.build_diagnostics(), loss_function(spec.config_of(label), Classification())
+    config, loss_fn = spec.build_diagnostics(), loss_function(spec.config_of(label), task)
     if config is None:
         return None
-    return Diagnostics(config, training=data.split("training"), test=data.test, loss_fn=loss_fn)
+    return Diagnostics(config, training=data.split("training"), test=data.split("test"), loss_fn=loss_fn, task=task)
 
 
 @contextmanager

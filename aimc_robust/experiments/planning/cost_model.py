@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,7 +16,7 @@ from torch import nn
 
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.dataset import DataSet
-from aimc_robust.data.lazy import LabelledImages, select_images
+from aimc_robust.data.lazy import LabelledImages, select_images, to_device
 from aimc_robust.data.loading import load_data
 from aimc_robust.experiments.execution.dry_run import dry_run_chip
 from aimc_robust.experiments.execution.trial_runner import build_probe
@@ -25,6 +25,7 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.models.registry import build_model
 from aimc_robust.targets.target import CrossbarTarget, NoiseTarget, Target
+from aimc_robust.tasks.task import Task
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.loop import train
@@ -51,6 +52,11 @@ class CostModel:
     measured: list[str] = field(default_factory=list)  # as text
     _cache: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def task(self) -> Task:
+        """What the models are for."""
+        return self.spec.task.build()
+
     @property
     def device(self) -> torch.device:
         """Device of the models."""
@@ -68,9 +74,10 @@ class CostModel:
         spec, data_spec, network = self.spec, self.spec.data_of(label), self.spec.model_of(label)
         data_key = data_spec.model_dump_json()
         key = f"{data_key} {network.model_dump_json()}"
-        load = partial(load_data, data_spec, data_seed=spec.data_seed, folder=self.data_folder)
+        task = self.task
+        load = partial(load_data, data_spec, data_seed=spec.data_seed, folder=self.data_folder, task=task)
         data: DataSet = self._once(data_key, f"loading {data_spec.name}", load)
-        build = partial(build_model, network, data, seed=spec.train_seeds[0])
+        build = partial(build_model, network, data, seed=spec.train_seeds[0], task=task)
         model = self._once(key, f"building {network.name}", lambda: build().to(self.device))
         self.weights_bytes[label] = sum(v.numel() * v.element_size() for v in model.state_dict().values())
         method, config = replace(spec.method(label, seed=0), ramp=CONSTANT_RAMP), spec.config_of(label)
@@ -97,7 +104,7 @@ class CostModel:
         timed = affordable_batch(update_s, 1, min(UPDATES, updates))
         if timed > 1:
             update_s = self._updates_s(label, model, method, data, timed) / timed
-        probe = build_probe(self.spec, label, data)
+        probe = build_probe(self.spec, label, data, self.task)
         epoch_s = updates * update_s + (median_s(partial(probe, model, method, 1), self.device) if probe else 0.0)
         self.measured.append(f"{kind}: {epoch_s:.2g} s for an epoch ({timed} of {updates} updates timed)")
         return epoch_s
@@ -115,8 +122,9 @@ class CostModel:
             copy.deepcopy(model),
             method,
             replace(config, epochs=1 + MIN_REPETITIONS, lr=0.0, warmup_epochs=0.0),
-            training_set=part.training_images(self.spec.data_of(label).build_augmentation()),
+            training_set=part.training_set(self.spec.data_of(label).build_augmentation()),
             validation_set=part.split("validation"),
+            task=self.task,
         ).history
         return max(median(row["seconds"] for row in history[1:]), 1e-3)  # they are rounded to milliseconds
 
@@ -127,9 +135,10 @@ class CostModel:
 
         def seconds(size: int) -> float:
             inputs, labels = _first(labelled, size)
-            batches = split_batches((inputs.to(self.device), labels.to(self.device)), EVALUATION_BATCH_SIZE)
-            example = next(iter(split_batches((inputs.to(self.device), labels.to(self.device)), FEW)))
-            return median_s(dry_run_chip(target, model.eval(), batches, example), self.device)
+            moved = to_device(inputs, self.device), labels.to(self.device)
+            batches = split_batches(moved, min(EVALUATION_BATCH_SIZE, self.task.batch_size))
+            example = next(iter(split_batches(moved, FEW)))
+            return median_s(dry_run_chip(target, model.eval(), batches, example, self.task), self.device)
 
         few_s = seconds(few)
         many = affordable_batch(few_s, few, many)

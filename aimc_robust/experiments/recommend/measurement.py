@@ -8,31 +8,34 @@ from typing import Any
 
 from torch import nn
 
+from aimc_robust.data.batches import InputBatches
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.evaluation.equivalent_noise import equivalent_sigma
 from aimc_robust.evaluation.layer_errors import layer_errors
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.targets.target import CrossbarTarget
+from aimc_robust.tasks.task import Task
 
 BATCH_SIZE = 500
 CHIPS = 20  # the interval of sigma shows whether they are enough
 
 
 def measure_device(
-    model: nn.Module, data: DataSet, device: CrossbarTarget, *, chip_seed: int, jobs: int | None
+    model: nn.Module, data: DataSet, device: CrossbarTarget, task: Task, *, chip_seed: int, jobs: int | None
 ) -> dict[str, Any]:
-    """Measure the errors of a device on a trained model and its validation images.
+    """Measure the errors of a device on a trained model and its validation data.
 
     Returns:
         Plain values: the equivalent sigma (`sigma`, its interval `low` to `high`, `identified`, `reason`, `rms`),
-        accuracies [percent], and `layers`, a list of rows of `layer_errors`.
+        accuracies [percent] or the primary metric of another task, and `layers`, a list of rows of `layer_errors`.
     """
     crossbar, time_s = device.crossbar, device.time_s
-    deployment = calibrate_deployment(model, crossbar, Deployment(), [data.split("training")[0][:BATCH_SIZE]])
+    first = next(iter(data.batches("training", BATCH_SIZE)))
+    deployment = calibrate_deployment(model, crossbar, Deployment(), InputBatches([task.unpack(first)[0]]))
     conditions: dict[str, Any] = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment, "jobs": jobs}
     batches = data.batches("validation", BATCH_SIZE)
-    equivalent = equivalent_sigma(model, batches, crossbar, chips=CHIPS, **conditions)
+    equivalent = equivalent_sigma(model, batches, crossbar, chips=CHIPS, task=task, **conditions)
     layers = layer_errors(model, crossbar, time_s=time_s)
     return {
         "sigma": equivalent.sigma,

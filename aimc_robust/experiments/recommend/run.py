@@ -114,7 +114,8 @@ def recommend(
     if weights is None and selection != WHOLE_FILE:
         raise InputError(f"{selection.options} choose among the weights of a file; give --weights too.")
     progress = progress or ExperimentProgress()
-    data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder)
+    task = spec.task.build()
+    data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder, task=task)
     pretrained = None if weights is None else read_weights(weights, selection)
     identity = _measurement_identity(spec, target, epochs, pretrained)
     measurement = read_json(folder / MEASUREMENT)
@@ -124,11 +125,11 @@ def recommend(
         if pretrained is None:
             model = _train_baseline(spec, data, folder, data_folder, epochs, progress)
         else:
-            model = build_model(spec.model, data, seed=0)
+            model = build_model(spec.model, data, seed=0, task=task)
             for note in (*pretrained.notes, *load_weights(model, pretrained, source=str(weights))):
                 progress.note(f"{weights}: {note}")
         progress.note(f"measuring the errors of {device.name} on {weights or 'the trained model'}")
-        errors = measure_device(model.eval(), data, device, chip_seed=spec.chip_seed, jobs=jobs)
+        errors = measure_device(model.eval(), data, device, task, chip_seed=spec.chip_seed, jobs=jobs)
         measurement = {"question": identity, **errors}
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))
@@ -163,7 +164,7 @@ def _train_baseline(
     reason = results.failure(trial)
     if reason is not None:
         raise InputError(f"the model cannot be trained with plain SGD: {reason}. Correct the spec's training settings.")
-    model = build_model(spec.model, data, seed=trial.train_seed)
+    model = build_model(spec.model, data, seed=trial.train_seed, task=spec.task.build())
     tensors, _ = read_checkpoint(results.run_folder(trial) / FINISHED)
     model.load_state_dict(tensors)
     return model
@@ -204,7 +205,7 @@ def _measurement_identity(
     spec: ComparisonSpec, target: Any, epochs: int | None, weights: PretrainedWeights | None
 ) -> dict[str, Any]:
     """Return everything that the measurement depends on, as plain values."""
-    values = spec.model_dump(mode="json", include={"data_seed", "chip_seed", "data", "model", "training"})
+    values = spec.model_dump(mode="json", include={"data_seed", "chip_seed", "task", "data", "model", "training"})
     values |= {
         "target": target,
         "epochs": epochs,

@@ -32,7 +32,6 @@ from aimc_robust.io.csv_text import csv_text
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.targets.target import Target
-from aimc_robust.tasks.registry import as_task
 from aimc_robust.tasks.task import Task
 
 Spec = TypeVar("Spec", bound=ExperimentSpec)
@@ -130,8 +129,7 @@ class ResultsFolder(ABC, Generic[Spec]):
     @cached_property
     def task(self) -> Task:
         """What the models are for."""
-        task = getattr(self.spec, "task", None)
-        return as_task(None) if task is None else task.build()
+        return self.spec.task.build()
 
     @property
     def metric(self) -> PrimaryMetric:

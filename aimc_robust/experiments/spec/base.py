@@ -9,8 +9,11 @@ from typing import Annotated, Any, ClassVar
 
 import pydantic
 
+from aimc_robust.data.spec import data_source
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS
 from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.task import SCORE, TaskEntry, default_task
+from aimc_robust.io.table_model import as_validation_error
 from aimc_robust.io.toml import StrictModel
 from aimc_robust.io.user_code import is_reference, source_digest
 from aimc_robust.targets.target import Target
@@ -26,13 +29,15 @@ class ExperimentSpec(StrictModel):
     """Trained models x targets x chips. `kind` distinguishes stored files, `chip_seed` is the chips' root seed.
 
     Attributes:
+        task: What the models are for and what is scored, see `spec.task`.
         metrics: Further metrics of each row: names of `tasks.metrics.METRICS`, or `package.module:function`.
-        code_digests: Digests of the code of the user's own metrics, recorded with results.
+        code_digests: Digests of the code of the user's own metrics, task and data, recorded with results.
     """
 
     stored_keys: ClassVar[frozenset[str]] = frozenset({"kind", "code_digests", "overrides"})
 
     kind: str
+    task: TaskEntry = pydantic.Field(default_factory=default_task)
     chip_seed: int = 0
     chips: int = pydantic.Field(default=25, ge=1, le=MAX_CHIPS)
     metrics: Annotated[list[str], pydantic.AfterValidator(_check_metrics)] = pydantic.Field(default_factory=list)
@@ -41,15 +46,31 @@ class ExperimentSpec(StrictModel):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _record_code(cls, values: Any) -> Any:
-        """Note the present code of metrics, so that results are not continued with changed code."""
+        """Note the present code of metrics, task and data, so that results are not continued with changed code."""
         if not isinstance(values, dict):
             return values
         metrics, known = values.get("metrics", []), values.get("code_digests", {})
         if not isinstance(metrics, list) or not isinstance(known, dict):
             return values  # types are checked next
-        own = [name for name in metrics if isinstance(name, str) and is_reference(name)]
+        task, methods = values.get("task"), values.get("methods")
+        tables = [values, *methods.values()] if isinstance(methods, dict) else [values]
+        data = [table.get("data") for table in tables if isinstance(table, dict)]
+        names = [*metrics, *(task.get(key) for key in ("kind", "score") if isinstance(task, dict))]
+        own = [name for name in names if isinstance(name, str) and is_reference(name)]
+        names = [table.get("name") for table in data if isinstance(table, dict)]
+        own += [name for name in names if isinstance(name, str) and data_source(name) == "function"]
         digests = {name: digest for name in own if (digest := source_digest(name)) is not None}
         return values | {"code_digests": digests | known}
+
+    @pydantic.model_validator(mode="after")
+    def _check_task(self) -> ExperimentSpec:
+        """Check what task and metrics say together; what a task of the user's own says, where it is first used."""
+        if self.task.kind == SCORE and self.metrics:
+            raise ValueError(f"metrics: further metrics of a {SCORE} are keys of what it returns, got {self.metrics}")
+        if self.task.code is None:
+            with as_validation_error("metrics"):
+                self.task.build().require_other_columns(metric_columns(self.metrics))
+        return self
 
     @property
     @abstractmethod

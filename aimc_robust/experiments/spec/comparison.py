@@ -16,6 +16,7 @@ from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.experiments.spec.inheritance import deep_merge
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.experiments.spec.methods import OVERRIDES, MethodEntry, TrainingTable
+from aimc_robust.experiments.spec.task import SCORE, default_task
 from aimc_robust.io.table_model import as_validation_error, table_model
 from aimc_robust.io.toml import parse
 from aimc_robust.io.user_code import is_reference
@@ -23,6 +24,8 @@ from aimc_robust.models.registry import ModelSpec
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.entries import Entry
 from aimc_robust.targets.target import NAME, Target, require_name
+from aimc_robust.tasks.model_score import no_loss
+from aimc_robust.tasks.regression import refuse_label_smoothing
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.recipe import recipe_fingerprint
@@ -85,11 +88,16 @@ class ComparisonSpec(ExperimentSpec):
     @pydantic.model_validator(mode="after")
     def _check_components(self) -> ComparisonSpec:
         """Check what several parts say together, so that errors surface before training starts."""
+        if self.task.kind == SCORE:
+            with as_validation_error("task"):
+                raise no_loss()
         if len(set(self.train_seeds)) != len(self.train_seeds):
             raise ValueError(f"train_seeds: each seed may appear once, got {self.train_seeds}")
         for label in self.methods:
             with as_validation_error(f"methods.{label}"):
-                self.config_of(label)
+                config = self.config_of(label)
+                if self.task.kind in ("regression", "multilabel"):
+                    refuse_label_smoothing(config.label_smoothing)
                 self.model_of(label)
                 self.data_of(label)
         with as_validation_error("targets"), warnings.catch_warnings():
@@ -124,11 +132,16 @@ class ComparisonSpec(ExperimentSpec):
 
     def config(self) -> TrainingConfig:
         """Return the training configuration that all methods share."""
-        return self.training.build()
+        return self._config(self.training.model_dump(mode="json"))
 
     def config_of(self, label: str) -> TrainingConfig:
         """Return the training configuration of the method `label`."""
-        return parse(self._merged(label, "training"), TrainingTable, source="training").build()
+        return self._config(self._merged(label, "training"))
+
+    def _config(self, keys: dict[str, Any]) -> TrainingConfig:
+        """Return a training configuration; label smoothing, unless given, is for classification only."""
+        default = {} if self.task.kind == "classification" else {"label_smoothing": 0.0}
+        return parse(default | keys, TrainingTable, source="training").build()
 
     def data_of(self, label: str) -> DataSpec:
         """Return the data set of the method `label`."""
@@ -173,9 +186,12 @@ class ComparisonSpec(ExperimentSpec):
         data, network, diagnostics = self.data_of(label), self.model_of(label), self.diagnostics
         images = data.model_dump(mode="json", exclude_defaults=True, exclude=set(LOCATION_FIELDS))
         columns = None if diagnostics is None else diagnostics.model_dump(mode="json")  # of the history
+        task = (
+            [] if self.task == default_task() else [self.task.model_dump(), self.code_digests.get(self.task.code or "")]
+        )
         return recipe_fingerprint(
             [network.model_dump(mode="json", exclude_defaults=True), network.source_digest],
-            [images, self.data_seed, columns],
+            [images, self.data_seed, columns, *task],
             self.method(label, seed=seed),
             self.config_of(label),
             data.build_augmentation(),

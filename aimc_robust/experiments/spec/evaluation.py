@@ -47,22 +47,23 @@ class TrainedModel(StrictModel):
 
 
 class ImagesInfo(StrictModel):
-    """The test images: the name that they were loaded by, a hash `id` of their content, and what else a report says.
+    """The test data: the name that they were loaded by, a hash `id` of their content, and what else a report says.
 
-    `calibrated_on` tells the images that converter ranges and compensations are estimated on.
+    `outputs` is the number that a network needs for them, `calibrated_on` tells the data that converter ranges and
+    compensations are estimated on.
     """
 
     name: str
     id: str
     count: int
-    classes: int
+    outputs: int
     normalization: str
     calibrated_on: str
 
 
 def describe_images(data: DataSet) -> ImagesInfo:
     """Return the name and identity of test images."""
-    facts = {key: getattr(data, key) for key in ("name", "id", "count", "classes", "normalization")}
+    facts = {key: getattr(data, key) for key in ("name", "id", "count", "outputs", "normalization")}
     return ImagesInfo(**facts, calibrated_on=data.calibration_source)
 
 

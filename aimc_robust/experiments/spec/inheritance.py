@@ -13,7 +13,7 @@ from aimc_robust.experiments.spec.sweeps import expand_methods, scale_strengths
 from aimc_robust.io.toml import parse_setting, read_values
 
 Values = dict[str, Any]
-REPLACED_TABLES = ("model", "ramp")  # keys of two different networks or ramps must not be mixed
+REPLACED_TABLES = ("model", "ramp", "task")  # keys of two different networks, ramps or tasks must not be mixed
 
 
 def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> Values:
@@ -94,7 +94,8 @@ def _read_inherited(path: Path, children: tuple[Path, ...] = ()) -> Values:
 def deep_merge(base: Values, override: Values, *, literal: bool = False) -> Values:
     """Return `base` updated with `override`: tables key by key, any other value replaced.
 
-    A table of REPLACED_TABLES that names another network or ramp replaces the whole table of `base`, unless `literal`.
+    A table of REPLACED_TABLES that names another network, ramp or task replaces the whole table of `base`, unless
+    `literal`.
     """
     result = dict(base)
     for key, value in override.items():
@@ -106,7 +107,7 @@ def deep_merge(base: Values, override: Values, *, literal: bool = False) -> Valu
 
 
 def _replaces(table: str, base: Values, override: Values) -> bool:
-    """Return whether an override names another network or ramp than the table below it."""
+    """Return whether an override names another network, ramp or task than the table below it."""
     return table in REPLACED_TABLES and any(
-        key in override and override[key] != base.get(key) for key in ("name", "shape")
+        key in override and override[key] != base.get(key) for key in ("name", "shape", "kind")
     )

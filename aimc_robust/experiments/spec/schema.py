@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.task import TABLES as TASK_TABLES
 from aimc_robust.training.methods.registry import METHODS
 
 Schema = dict[str, Any]
@@ -27,7 +28,7 @@ def spec_schema() -> Schema:
     keys: dict[str, Schema] = schema["properties"]
     for key in ComparisonSpec.stored_keys:
         keys[key]["description"] = "Written by aimc-robust into the spec of a results folder."
-    for name in definitions.keys() & {*MERGED, *METHODS}:
+    for name in definitions.keys() & {*MERGED, *METHODS, *(table.__name__ for table in TASK_TABLES.values())}:
         definitions[name].pop("required", None)
     for kind in METHODS:
         definitions[kind]["properties"]["sweep"] = SWEEP

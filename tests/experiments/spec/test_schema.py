@@ -39,6 +39,10 @@ def test_the_spec_of_a_results_folder_is_valid(write_spec, tmp_path):
 
 
 BROKEN = {
+    "unknown task": ("[training]", '[task]\nkind = "regresion"\n[training]'),
+    "unknown key of a task": ("[training]", '[task]\nkind = "segmentation"\nignore = 3\n[training]'),
+    "unknown metric of a task": ("[training]", '[task]\nkind = "regression"\nmetric = "mse"\n[training]'),
+    "a task without a module": ("[training]", '[task]\nkind = "build"\n[training]'),
     "unknown key": ("chips = ", "chip = "),
     "a number for a text": ('name = "quickstart"', "name = 3"),
     "a text for a number": ("epochs = 60", 'epochs = "60"'),
