@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import NoneType
 from typing import TypedDict, Unpack
 
-from torch import nn
+from torch import Tensor, nn
 
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
@@ -16,7 +16,7 @@ from aimc_robust.errors import DivergenceError, InputError, require_type, requir
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
-from aimc_robust.hardware.program import check_program, chip_axes, program_prepared
+from aimc_robust.hardware.program import check_program, chip_axes, copy_for_chip, program_prepared
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.parallel.process_pool import ordered_map
@@ -76,6 +76,11 @@ class ChipEvaluation:
         except DivergenceError as error:
             raise DivergenceError(f"{self._place(chip)}: {error}") from None
 
+    @cached_property
+    def _memory(self) -> dict[str, Tensor]:
+        """Memory of the parameters of the present chip, see `copy_for_chip`."""
+        return {}
+
     def _place(self, chip: int) -> str:
         if self.condition is None:
             return "digital weights"
@@ -91,7 +96,7 @@ class ChipEvaluation:
             with perturbed(self.model, self.condition, generator=axes):
                 return self.task.measure(self.model, self.batches, self.metrics)
         on_chip = program_prepared(
-            copy.deepcopy(self.model),
+            copy_for_chip(self.model, self._memory),
             self.condition,
             axes,
             time_s=self.time_s,

@@ -1,12 +1,13 @@
 """Program a model onto simulated crossbars."""
 
+import copy
 from collections import Counter
 from collections.abc import Mapping
 from types import NoneType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aimc_robust.devices.limits import check_time
 from aimc_robust.errors import InputError, require_type, require_whole
@@ -19,7 +20,8 @@ from aimc_robust.hardware.conversion.prepare import PROGRAMMED, prepare
 from aimc_robust.hardware.conversion.replace_layers import install_arrays
 from aimc_robust.hardware.layers.own_forward import check_products, has_own_forward
 from aimc_robust.hardware.programming.programmed_matrix import Chip, write_weights
-from aimc_robust.noise.analog_weights import analog_weights, is_analog_layer
+from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights, is_analog_layer
+from aimc_robust.parallel.process_pool import thread_map
 from aimc_robust.seeding import Axes
 
 
@@ -165,10 +167,30 @@ def program_natively(
     """Program a prepared and checked model on the native backend, in place; see `program_prepared`."""
     if crossbar.computes_in_arrays:
         return install_arrays(prepared, crossbar, chip, ranges)
-    for weight in analog_weights(prepared).values():
-        if chip.holds(weight):
-            with crossbar.naming_layer(weight.layer):
-                write_weights(crossbar, weight, chip)
-            if is_analog_layer(weight.module) and has_own_forward(weight.module):
-                check_products(weight.module, weight.layer)
+    held = [weight for weight in analog_weights(prepared).values() if chip.holds(weight)]
+
+    @torch.no_grad()  # torch's modes belong to a thread
+    def write(weight: AnalogWeight) -> None:
+        with crossbar.naming_layer(weight.layer):
+            write_weights(crossbar, weight, chip)
+
+    # A user's cell model need not be safe in threads. On a GPU, threads would use other streams.
+    in_threads = not crossbar.device.cell.checks_results and all(weight.parameter.is_cpu for weight in held)
+    thread_map(write, held, threads=torch.get_num_threads() if in_threads else 1)
+    for weight in held:
+        if is_analog_layer(weight.module) and has_own_forward(weight.module):
+            check_products(weight.module, weight.layer)
     return prepared
+
+
+@torch.no_grad()
+def copy_for_chip(prepared: nn.Module, memory: dict[str, Tensor]) -> nn.Module:
+    """Copy a prepared model with parameters in `memory`, empty at first, so that chips need not allocate their own.
+
+    A copy becomes invalid when the next one is made in the same memory.
+    """
+    parameters: dict[int, nn.Parameter] = {}
+    for name, parameter in prepared.named_parameters():
+        memory[name] = memory[name].copy_(parameter) if name in memory else parameter.detach().clone()
+        parameters[id(parameter)] = type(parameter)(memory[name], parameter.requires_grad)
+    return copy.deepcopy(prepared, parameters)

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
@@ -67,6 +67,17 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: 
             yield result
     else:
         yield from _map_in_processes(work, items, jobs)
+
+
+def thread_map(work: Callable[[Item], object], items: Iterable[Item], *, threads: int) -> None:
+    """Call `work(item)` for each item on so many threads, in each of which torch computes with one thread."""
+    if threads == 1:
+        for item in items:
+            work(item)
+        return
+    with use_threads(1), ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, items):
+            pass
 
 
 @contextmanager

@@ -57,8 +57,10 @@ def polynomial(coefficients: Sequence[float], state: Tensor) -> Tensor:
     """Evaluate sum_i coefficients[i] * state**i by Horner's rule into one new tensor."""
     import torch
 
-    value = torch.full_like(state, coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
+    if len(coefficients) == 1:
+        return torch.full_like(state, coefficients[0])
+    value = state.mul(coefficients[-1]).add_(coefficients[-2])
+    for coefficient in reversed(coefficients[:-2]):
         value.mul_(state).add_(coefficient)
     return value
 

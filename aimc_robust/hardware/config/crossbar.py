@@ -23,7 +23,7 @@ from aimc_robust.hardware.config.mapping import WeightMapping
 from aimc_robust.hardware.config.standard_mappings import OneSided, check_mapping, find_mapping
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import Scaling, WeightLayout
-from aimc_robust.hardware.programming.weights_to_states import layer_draws, program_matrix, read_back
+from aimc_robust.hardware.programming.weights_to_states import programmed_weights
 from aimc_robust.noise.base import WeightNoise, naming_layer
 
 
@@ -200,8 +200,8 @@ class Crossbar(WeightNoise):
         """Return `weight` as read back right after programming; every device and effect has its own stream."""
         matrix = weight.flatten(1) if weight.ndim > 1 else weight.reshape(1, -1)
         with self.naming_layer(name):
-            cells = program_matrix(self.device, self.weights, matrix, layer_draws(generator), layer=name)
-            return read_back(self.device, self.weights, cells).reshape(weight.shape).to(weight.dtype)
+            programmed = programmed_weights(self.device, self.weights, matrix, generator, layer=name)
+            return programmed.reshape(weight.shape).to(weight.dtype)
 
     def naming_layer(self, layer: str) -> AbstractContextManager[None]:
         """Context manager in which what a user's mapping or cell model raises is told with the layer's name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -11,13 +10,14 @@ from torch import Tensor
 from aimc_robust.devices.cell_model_checks import read_std
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.weight_layout import all_finite
 from aimc_robust.hardware.programming.read_noise import ReadNoise
 from aimc_robust.hardware.programming.weights_to_states import (
     Cells,
     LayerDraws,
     layer_draws,
     program_matrix,
-    read_back,
+    programmed_weights,
 )
 from aimc_robust.noise.analog_weights import AnalogWeight
 from aimc_robust.seeding import Axes
@@ -50,9 +50,13 @@ class Chip:
         """Whether a drift compensation is to be applied."""
         return self.drift_compensation and self.time_s > 0
 
+    def generator(self, weight: AnalogWeight) -> torch.Generator:
+        """Return the generator that the random numbers of one weight matrix on this chip derive from."""
+        return self.axes.at(layer=weight.array_owner).generator()
+
     def draws(self, weight: AnalogWeight) -> LayerDraws:
         """Return the random numbers of one weight matrix on this chip."""
-        return layer_draws(self.axes.at(layer=weight.array_owner).generator())
+        return layer_draws(self.generator(weight))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +104,14 @@ def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
 
     This is the weight-error path, for crossbars without converters and read noise.
     """
-    matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
-    cells = program_matrix(crossbar.device, crossbar.weights, matrix, draws, time_s=chip.time_s, layer=weight.layer)
-    now = read_back(crossbar.device, crossbar.weights, cells)
+    device, layout, matrix = crossbar.device, crossbar.weights, with_bias_rows(crossbar, weight)
+    now = programmed_weights(
+        device, layout, matrix, chip.generator(weight), time_s=chip.time_s, layer=weight.layer
+    )
     if chip.compensates:
-        zero = zero_weight(crossbar, cells)
+        zero = zero_weight(crossbar, layout.weight_limit(matrix.to(now.dtype)))
         currents = now.sub_(zero)
-        now = currents.mul_(_compensation(crossbar, matrix, draws, currents, zero)).add_(zero)
+        now = currents.mul_(_compensation(crossbar, matrix, chip.generator(weight), currents, zero)).add_(zero)
     check_states(crossbar, weight, chip, now)
     inputs = weight.filters_first()[0].numel()
     if weight.bias is not None and now.shape[1] > inputs:
@@ -117,23 +122,23 @@ def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
 def check_states(crossbar: Crossbar, weight: AnalogWeight, chip: Chip, *values: Tensor) -> None:
     """Raise InputError if what was programmed is NaN or infinite, which a card with extreme numbers can cause."""
     for tensor in values:
-        # The sum is three times as fast as a test of every element, but may overflow where all are finite.
-        if not math.isfinite(tensor.sum()) and not bool(torch.isfinite(tensor).all()):
+        if not all_finite(tensor):
             raise InputError(
                 f"{crossbar.device.cell.name}: at time_s = {chip.time_s:g} s the layer {weight.layer!r} has NaN or "
                 "infinite states; check the numbers of the device's programming error, drift and read noise."
             )
 
 
-def zero_weight(crossbar: Crossbar, cells: Cells) -> Tensor:
+def zero_weight(crossbar: Crossbar, limit: Tensor) -> Tensor:
     """Compute the weight of a column without current: 0 for pairs, the lowest weight for the offset mapping."""
-    return crossbar.factors[1] * cells.limit
+    return crossbar.factors[1] * limit
 
 
-def _compensation(crossbar: Crossbar, matrix: Tensor, draws: LayerDraws, currents: Tensor, zero: Tensor) -> Tensor:
+def _compensation(
+    crossbar: Crossbar, matrix: Tensor, generator: torch.Generator, currents: Tensor, zero: Tensor
+) -> Tensor:
     """Factor of global drift compensation, for the currents of the drifted columns in units of the weight."""
-    device, layout = crossbar.device, crossbar.weights
-    fresh = read_back(device, layout, program_matrix(device, layout, matrix, draws)) - zero
+    fresh = programmed_weights(crossbar.device, crossbar.weights, matrix, generator) - zero
     return fresh.abs().mean() / currents.abs().mean().clamp(min=torch.finfo(currents.dtype).tiny)
 
 
@@ -146,8 +151,8 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
     currents = sum(factor * states for factor, states in zip(factors, banks, strict=True))
     scale = cells.limit
     if chip.compensates and (currents * cells.limit).any():
-        zero = zero_weight(crossbar, cells)
-        alpha = _compensation(crossbar, matrix, draws, currents * cells.limit, zero)
+        zero = zero_weight(crossbar, cells.limit)
+        alpha = _compensation(crossbar, matrix, chip.generator(weight), currents * cells.limit, zero)
         scale, offset = cells.limit * alpha, offset / float(alpha)  # the currents are corrected, not the offset
     now = (currents + offset) * scale
     check_states(crossbar, weight, chip, now, *variances)

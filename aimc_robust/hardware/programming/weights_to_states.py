@@ -17,6 +17,8 @@ from aimc_robust.seeding import Axes
 LayerDraws = Callable[[int], Draw]
 """Number of a device in the mapping -> its random numbers: draw(effect, like), like `like`."""
 
+BLOCK = 2**17  # weights that are programmed at a time: what is computed of them stays in a core's cache
+
 
 class Cells(NamedTuple):
     """Programmed devices of one matrix: lazily computed states, and the weight at the end of the window."""
@@ -40,6 +42,37 @@ def program_matrix(
     return Cells(_states(device, layout, exact, limit, draws, time_s), limit)
 
 
+def programmed_weights(
+    device: Device,
+    layout: WeightLayout,
+    matrix: Tensor,
+    generator: torch.Generator,
+    *,
+    time_s: float = 0.0,
+    layer: str = "",
+) -> Tensor:
+    """Compute `read_back` of `program_matrix` with the draws of a generator, block by block of the outputs."""
+    exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+    limit, draws = layout.weight_limit(exact, layer=layer), layer_draws(generator, in_blocks=True)
+    weights = torch.empty(exact.shape, dtype=exact.dtype, device=exact.device)
+    for rows in _blocks(exact, generator):
+        part = limit[rows] if limit.ndim else limit
+        cells = Cells(_states(device, layout, exact[rows].contiguous(), part, draws, time_s), part)
+        weights[rows] = read_back(device, layout, cells)
+    return weights
+
+
+def _blocks(matrix: Tensor, generator: torch.Generator) -> Iterator[slice]:
+    """Slices of a matrix whose draws, one after another, are those of the whole matrix; on a GPU the whole.
+
+    torch's CPU generator makes Gaussian numbers in groups of 16, the last group anew if it is not full.
+    """
+    outputs, inputs = matrix.shape
+    on_cpu = matrix.is_cpu and generator.device.type == "cpu"
+    starts = range(0, max(outputs - 15, 1), max(BLOCK // max(inputs, 1) // 16, 1) * 16 if on_cpu else max(outputs, 1))
+    return map(slice, starts, [*starts[1:], outputs])
+
+
 def _states(
     device: Device, layout: WeightLayout, exact: Tensor, limit: Tensor, draws: LayerDraws, time_s: float
 ) -> Iterator[CellStates]:
@@ -52,23 +85,29 @@ def _states(
 def read_back(device: Device, layout: WeightLayout, cells: Cells) -> Tensor:
     """Compute the weights (outputs, inputs) that devices represent; their states are consumed."""
     low, high = device.programming_window
-    states = (cell.now / high for cell in cells.states)
+    states = (cell.now.div_(high) for cell in cells.states)
     return layout.mapping.to_weights(states, low / high, layout.cell_bits).mul_(cells.limit)
 
 
-def layer_draws(generator: torch.Generator) -> LayerDraws:
+def layer_draws(generator: torch.Generator, *, in_blocks: bool = False) -> LayerDraws:
     """Create the random numbers of one layer's devices, with one stream per (device of the mapping, effect).
 
     The numbers of an effect do not depend on other effects, and a chip is the same at every time. They are drawn in
     float32 on the generator's device, whatever the weight's dtype and device: a float64 copy of a model, or one on a
-    GPU, sees the same chip.
+    GPU, sees the same chip. With `in_blocks` each further call for a device continues its streams.
     """
     device = str(generator.device)
+    streams: dict[tuple[int, str], torch.Generator] = {}
     root = Axes(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
 
     def device_draws(array: int) -> Draw:
+        began: dict[str, Tensor] = {}  # effect -> state of its stream, so that a second draw gives the same numbers
+
         def draw(effect: str, like: Tensor) -> Tensor:
-            stream = root.at(array=array, effect=effect).generator(device)
+            stream = streams.get((array, effect)) or root.at(array=array, effect=effect).generator(device)
+            if in_blocks:
+                streams[array, effect] = stream
+                stream.set_state(began.setdefault(effect, stream.get_state()))
             uniform = effect in ("stuck", "programming-uniform")
             numbers = (torch.rand if uniform else torch.randn)(
                 like.shape, generator=stream, device=generator.device, dtype=torch.float32
