@@ -13,6 +13,7 @@ from aimc_robust.errors import InputError, require_whole
 from aimc_robust.evaluation.layer_errors import layer_errors, network_rms
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.program import folds
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.scales import NoiseScale, check_scale
 from aimc_robust.statistics.estimate import Estimate
@@ -99,7 +100,7 @@ def equivalent_sigma(
         raise InputError("scale must be relative to the weights, such as 'layer_max', got 'absolute'.")
     task = as_task(task)
     metric, batches = task.primary, as_reiterable(batches, task)
-    rms = network_rms(layer_errors(model, condition, time_s=time_s), scale)
+    rms = network_rms(layer_errors(model, condition, time_s=time_s, fold=folds(deployment)), scale)
 
     def values(tested: Condition, at_s: float = 0.0, deployed: Deployment | None = None) -> np.ndarray:
         measurements = evaluate_chips(

@@ -14,7 +14,7 @@ from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.noise.scales import SCALES, NoiseScale, weight_scale
 
 
-def layer_errors(model: nn.Module, condition: Condition, *, time_s: float = 0.0) -> pd.DataFrame:
+def layer_errors(model: nn.Module, condition: Condition, *, time_s: float = 0.0, fold: bool = True) -> pd.DataFrame:
     """Return the errors of each weight matrix over chips, without Monte Carlo.
 
     Weights are those after BatchNorm folding for a crossbar, otherwise unchanged.
@@ -23,6 +23,7 @@ def layer_errors(model: nn.Module, condition: Condition, *, time_s: float = 0.0)
         model: The trained model; not modified.
         condition: A Crossbar, a weight noise, or None.
         time_s: Seconds since programming of a crossbar.
+        fold: Whether BatchNorms are folded for a crossbar, see `Deployment`.
 
     Returns:
         One row per layer: `layer`, `weights`; for each scale of `weight_scale` except `absolute`, `std_<scale>`, the
@@ -33,7 +34,7 @@ def layer_errors(model: nn.Module, condition: Condition, *, time_s: float = 0.0)
     Raises:
         InputError: if an argument is invalid, or a layer is not supported.
     """
-    base = prepare(model)[0] if isinstance(condition, Crossbar) else plain_copy(model)
+    base = prepare(model, fold=fold)[0] if isinstance(condition, Crossbar) else plain_copy(model)
     moments = model_moments(base, condition, time_s=time_s)
     rows = []
     for name, weight in analog_weights(base).items():

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import NoneType
 from typing import Any
 
@@ -28,6 +29,7 @@ from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
+from aimc_robust.hardware.program import folds
 from aimc_robust.hardware.programming.moments import model_moments
 from aimc_robust.noise.analog_weights import layer_name
 from aimc_robust.noise.base import WeightNoise
@@ -81,8 +83,8 @@ def predict_loss(
         batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
         conditions: Name -> a Crossbar, a weight noise, or None for digital weights.
         time_s: Seconds since programming: one time for all crossbars, or name -> time (names that are missing: 0).
-        deployment: Accepted for symmetry with `evaluate`: converters are not part of the prediction, so that ranges
-            have no effect; another backend than `native` or a compensation raises an error.
+        deployment: Whether BatchNorms are folded for crossbars. Converters are not part of the prediction, so that
+            ranges have no effect; another backend than `native` or a compensation raises an error.
         chip_seed: Root seed of the probes, and of the draws of a noise without closed form.
         probes: Approximate number of probes of Hutchinson's estimate. Every two probes use their own part of the
             images, so that more probes cost little until parts have a few images. All conditions use the same probes:
@@ -113,7 +115,8 @@ def predict_loss(
         group = {name: c for name, c in conditions.items() if isinstance(c, Crossbar) == on_crossbars}
         if not group:
             continue
-        base = prepare(model, lambda: task.example(batches))[0] if on_crossbars else plain_copy(model)
+        get_example, fold = partial(task.example, batches), folds(deployment)
+        base = prepare(model, get_example, fold=fold)[0] if on_crossbars else plain_copy(model)
         variances, losses, clean = [], [], _clean(base, batches, task)
         for name, condition in group.items():
             moments = model_moments(base, condition, time_s=times_s[name], chip_seed=chip_seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from types import NoneType
 from typing import TypedDict, Unpack
 
@@ -16,7 +16,7 @@ from aimc_robust.errors import DivergenceError, InputError, require_type, requir
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
-from aimc_robust.hardware.program import check_program, chip_axes, copy_for_chip, program_prepared
+from aimc_robust.hardware.program import check_program, chip_axes, copy_for_chip, folds, program_prepared
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.parallel.process_pool import ordered_map
@@ -170,7 +170,8 @@ def chip_evaluation(
     if condition is not None and not isinstance(condition, WeightNoise):
         raise InputError(f"expected a Crossbar, a weight noise or None to evaluate under, got {condition!r}.")
     if isinstance(condition, Crossbar):
-        prepared, _ = prepare(model, lambda: task.example(batches), strict=strict, stacklevel=stacklevel)
+        get_example = partial(task.example, batches)
+        prepared, _ = prepare(model, get_example, fold=folds(deployment), strict=strict, stacklevel=stacklevel)
         check_program(prepared, condition, time_s, deployment=deployment, stacklevel=stacklevel)
     elif time_s or (deployment is not None and deployment != Deployment()):
         raise InputError("time_s and deployment belong to a crossbar; there is none to evaluate under.")

@@ -57,7 +57,7 @@ def program(
         chip: Number of the chip.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming; the chip drifts until then.
-        deployment: Converter ranges, backend and compensation; None: none, on the native backend.
+        deployment: Converter ranges, backend, compensation and BatchNorm folding; None: the defaults of `Deployment`.
         strict: True raises InputError if weights stay digital that a crossbar could hold if their layer were of a
             supported type; None warns, False accepts it.
         example: Input of the model. If given, BatchNorms of a model that cannot be traced are folded, and only
@@ -76,9 +76,16 @@ def program(
         >>> on_chip(torch.ones(1, 4)).shape
         torch.Size([1, 2])
     """
-    prepared, _ = prepare(model, None if example is None else lambda: example, strict=strict, stacklevel=3)
+    get_example = None if example is None else lambda: example
+    prepared, _ = prepare(model, get_example, fold=folds(deployment), strict=strict, stacklevel=3)
     check_program(prepared, crossbar, time_s, deployment=deployment, stacklevel=3)
     return program_prepared(prepared, crossbar, chip_axes(chip_seed, chip), time_s=time_s, deployment=deployment)
+
+
+def folds(deployment: Deployment | None) -> bool:
+    """Return whether a deployment folds BatchNorms; raise InputError if it is none."""
+    require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
+    return deployment is None or deployment.fold
 
 
 def check_program(
@@ -96,7 +103,6 @@ def check_program(
             refuses that (`on_out_of_range`).
     """
     require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
-    require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
     deployment = deployment or Deployment()
     device = crossbar.device
     deployment.check_data()
@@ -111,7 +117,7 @@ def check_program(
         if "drift" in deployment.compensation:
             raise InputError("drift compensation is not part of the crosssim backend; use backend='native'.")
     if deployment.ranges is not None:
-        check_ranges(deployment.ranges, prepared, crossbar)
+        check_ranges(deployment.ranges, prepared, crossbar, fold=deployment.fold)
     if crossbar.arrays.bias_rows:
         _reject_shared_weights_with_biases(prepared)
 

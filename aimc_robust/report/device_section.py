@@ -80,6 +80,8 @@ def describe_target(targets: Sequence[CrossbarTarget]) -> str:
         parts.append(f"backend {deployment.backend}")
     if crossbar.crosssim:
         parts.append(f"CrossSim parameters {dict(crossbar.crosssim)}")
+    if not deployment.fold:
+        parts.append("no BatchNorm folded")
     if deployment.compensation:
         parts.append("with " + " and ".join(names[name] for name in deployment.compensation))
     text = ", ".join(parts)

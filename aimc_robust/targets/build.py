@@ -53,8 +53,9 @@ def build_target(target: Any) -> Target:
             each with optional `split` and `selected_at` (see `targets.target`), or what was parsed from one:
 
             - {name, device, ...}: a crossbar, with the keyword arguments of `Crossbar` (`dac` and `adc` as tables,
-              `mapping` as a name, an import path, or a table of `weight_bits` and `slices`), `time_s`, `backend` and
-              `compensation`. The device is a name, the path of a card, a card's own table, or an import path.
+              `mapping` as a name, an import path, or a table of `weight_bits` and `slices`), `time_s`, `backend`,
+              `compensation` and `fold`. The device is a name, the path of a card, a card's own table, or an import
+              path.
             - {name, noise = "gaussian", sigma, scale} or {name, noise = "laplace", b, scale, matched_std}.
             - {name, noise = "package.module:name", ...}: a weight noise of the user's own; further keys are passed to
               the function as keyword arguments.

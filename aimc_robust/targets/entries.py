@@ -133,6 +133,7 @@ class CrossbarTable(table_model(Crossbar, "CrossbarOptions", types=CROSSBAR_TYPE
     time_s: float = 0.0
     backend: Backend = "native"
     compensation: list[Compensation] = pydantic.Field(default_factory=list)
+    fold: bool = True
 
     def build(self, **fixed: Any) -> Target:
         """Return the target. Raise InputError, or warn, if its time leaves the limits of the device."""
@@ -140,7 +141,7 @@ class CrossbarTable(table_model(Crossbar, "CrossbarOptions", types=CROSSBAR_TYPE
         check_time(crossbar.device.cell, self.time_s, on_out_of_range=crossbar.device.on_out_of_range)
         label = f"-{time_label(self.time_s)}" if self.time_s else ""
         name = self.name or as_name(crossbar.device.cell.name + label, "device")
-        deployment = Deployment(backend=self.backend, compensation=tuple(self.compensation))
+        deployment = Deployment(fold=self.fold, backend=self.backend, compensation=tuple(self.compensation))
         return CrossbarTarget(name, crossbar, deployment, self.time_s, **self.common)
 
 

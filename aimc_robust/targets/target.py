@@ -214,7 +214,7 @@ class CrossbarTarget(DeployableTarget):
 
     Attributes:
         crossbar: The crossbar.
-        deployment: Backend and compensation.
+        deployment: Backend, compensation and BatchNorm folding.
         time_s: Seconds since programming.
         corrects: Name of the same target without compensation; None if this one does not compensate.
     """
@@ -236,5 +236,5 @@ class CrossbarTarget(DeployableTarget):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the native backend computes it without compensation."""
-        return self.deployment.backend == "native" and not self.deployment.compensation
+        """Whether the native backend computes it with folded BatchNorms, without compensation."""
+        return self.deployment == Deployment()

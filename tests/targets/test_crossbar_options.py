@@ -75,6 +75,7 @@ def test_a_compensated_target_stands_beside_the_same_without():
         ("backend", "crossim", "crosssim"),
         ("compensation", ["bn"], "batchnorm"),
         ("compensation", "drift", "list"),
+        ("fold", "no", "fold"),
         ("colums", 3, "columns"),
         ("ranges", {}, "ranges"),
     ],
@@ -91,8 +92,9 @@ def test_times_in_names(time_s, label):
     assert time_label(time_s) == label
 
 
-def test_training_noise_takes_no_time():
-    table = {"noise": {"device": "sonos-agrawal2022", "time_s": 3600.0}}
+@pytest.mark.parametrize("option", [{"time_s": 3600.0}, {"fold": False}], ids=str)
+def test_training_noise_takes_no_deployment(option):
+    table = {"noise": {"device": "sonos-agrawal2022", **option}}
     with pytest.raises(InputError, match=r"noise.*programming"):
         build_method("rwp", table, seed=0)
 

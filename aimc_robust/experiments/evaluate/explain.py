@@ -53,7 +53,7 @@ def _attributable_devices(spec: EvaluationSpec) -> tuple[list[CrossbarTarget], l
     remarks = [f"{name} has no error source to attribute the loss to." for name in exact]
     remarks += [
         f"{built.name} is not attributed: error sources are switched off one by one on the native backend, without "
-        "compensation."
+        "compensation, with folded BatchNorms."
         for built in spec.build_targets()
         if isinstance(built, CrossbarTarget) and not built.is_plain
     ]
@@ -90,7 +90,10 @@ def predict_models(runners: Sequence[TargetRunner], chips: int, progress: Experi
     """
     targets = _predictable(runners[0].results.spec)
     if not targets:
-        return ["No loss is predicted: this needs a noise, or a device on the native backend without compensation."]
+        return [
+            "No loss is predicted: this needs a noise, or a device on the native backend without compensation, with "
+            "folded BatchNorms."
+        ]
     for runner in runners:
         if not _is_explained(runner, "validity", chips):
             _predict_model(runner, targets, chips, progress)
@@ -146,6 +149,6 @@ def _store(runner: TargetRunner, name: str, table: pd.DataFrame, columns: Row | 
 
 
 def _predictable(spec: EvaluationSpec) -> list[DeployableTarget]:
-    """Return noises, and devices on the native backend without compensation."""
+    """Return noises, and devices on the native backend without compensation, with folded BatchNorms."""
     targets = [target for target in spec.build_targets() if not isinstance(target, DigitalTarget)]
     return [target for target in targets if not isinstance(target, CrossbarTarget) or target.is_plain]

@@ -13,13 +13,12 @@ from torch import nn
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ExperimentSize
 from aimc_robust.experiments.evaluate.explain import attribute_models, predict_models
-from aimc_robust.experiments.execution.dry_run import dry_run_metrics, dry_run_targets
+from aimc_robust.experiments.execution.dry_run import describe_coverage, dry_run_metrics, dry_run_targets
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.environment import describe_environment
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.files import NOTES, lock_folder
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
-from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.statistics.primary_metric import ACCURACY
 from aimc_robust.statistics.two_stage_sampling import cap_note
 from aimc_robust.targets.target import DeployableTarget, DigitalTarget
@@ -60,7 +59,7 @@ def evaluate_models(
     """
     progress = progress or ExperimentProgress()
     targets, task = spec.build_targets(), spec.task.build()
-    analog_part = coverage(networks[0], data.example).summary()
+    analog_part = describe_coverage(networks[0], data.example, targets)
     dry_run_warnings = _dry_run(networks[0], data, targets, task)
     dry_run_metrics(spec.metrics, networks[0], data, task)
     with lock_folder(folder), warnings.catch_warnings():

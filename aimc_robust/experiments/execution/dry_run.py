@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,7 +71,16 @@ def _dry_run_network(runner: TrialRunner, data_spec: DataSpec, model_spec: Model
     batch = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
     dry_run_targets([*spec.build_targets(), *spec.landscapes], model, batch, runner.task)
     dry_run_metrics(spec.metrics, model, data, runner.task)
-    return coverage(model, runner.task.example([batch])).summary()
+    return describe_coverage(model, runner.task.example([batch]), spec.build_targets())
+
+
+def describe_coverage(model: nn.Module, example: Any, targets: Iterable[Target]) -> str:
+    """Return which part of a model is analog, for each way in which targets fold its BatchNorms."""
+    folds = {target.deployment.fold for target in targets if isinstance(target, CrossbarTarget)} or {True}
+    texts = {fold: coverage(model, example, fold=fold).summary() for fold in sorted(folds, reverse=True)}
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return " ".join(f"With fold={fold}: {text}" for fold, text in texts.items())
 
 
 def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> None:

@@ -118,7 +118,7 @@ class TargetRunner:
         if target.crossbar.periphery.needs_calibration:
             ranges = self.results.ranges(self.trial, target.name)
             if ranges is None:
-                ranges = calibrate(self.model, target.crossbar, unlabelled)
+                ranges = calibrate(self.model, target.crossbar, unlabelled, fold=target.deployment.fold)
                 self.results.save_ranges(self.trial, target.name, ranges)
         return replace(target.deployment, ranges=ranges, data=unlabelled)
 

@@ -108,8 +108,8 @@ def recommend(
         raise InputError(f"a recommendation needs a device, got the target {device.name!r}.")
     if not device.is_plain:
         raise InputError(
-            f"a recommendation is for a device on the native backend: remove `compensation` and `backend` from "
-            f"{device.name!r}."
+            "a recommendation is for a device on the native backend with folded BatchNorms: remove `compensation`, "
+            f"`backend` and `fold` from {device.name!r}."
         )
     if weights is None and selection != WHOLE_FILE:
         raise InputError(f"{selection.options} choose among the weights of a file; give --weights too.")

@@ -85,5 +85,4 @@ def group_by_device(targets: Sequence[Deployable]) -> list[list[Deployable]]:
 
 
 def _key_without_time(target: DeployableTarget) -> tuple[Any, ...]:
-    compensation = target.deployment.compensation if isinstance(target, CrossbarTarget) else ()
-    return target.condition, target.backend, compensation
+    return target.condition, target.deployment if isinstance(target, CrossbarTarget) else None

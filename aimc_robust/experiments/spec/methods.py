@@ -78,7 +78,7 @@ def _training_noise(entry: Any) -> WeightNoise:
         )
     if isinstance(noise, CrossbarTarget) and (noise.time_s or not noise.is_plain):
         raise InputError(
-            "noise: training perturbs with programming errors only; remove time_s, backend and compensation."
+            "noise: training perturbs with programming errors only; remove time_s, backend, compensation and fold."
         )
     return noise.condition
 

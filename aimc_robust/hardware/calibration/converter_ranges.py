@@ -27,7 +27,7 @@ from aimc_robust.seeding import Axes
 from aimc_robust.tasks.calling import call_model
 from aimc_robust.tasks.registry import TaskLike
 
-FOLDED = "folded BatchNorms"
+FOLDED, FOLD = "folded BatchNorms", "fold"
 # Largest sample of each layer's values: dozens of them lie beyond a percentile of 0.9999.
 MAX_SAMPLE = 2**19
 
@@ -38,6 +38,7 @@ def calibrate(
     batches: Iterable[Any],
     *,
     percentile: float = 0.9999,
+    fold: bool = True,
     task: TaskLike = None,
 ) -> ConverterRanges:
     """Find the converter ranges of a model's layers from data, on a chip without errors.
@@ -51,6 +52,7 @@ def calibrate(
         crossbar: The crossbar whose converters are calibrated.
         batches: Inputs, or labelled batches whose labels are not used, see `tasks.batches.unlabelled`.
         percentile: Quantile, 0.5 to 1.
+        fold: Whether BatchNorms are folded; as in the `Deployment` that the ranges are for.
         task: The task that unpacks the batches, where they are of another kind.
 
     Returns:
@@ -70,8 +72,9 @@ def calibrate(
     require_finite("percentile", percentile, low=0.5, high=1.0)
     require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
     inputs = input_batches(batches, task)
-    prepared, _ = prepare(model, lambda: inputs[0])
-    found_with = {**_settings(crossbar), FOLDED: _folded(prepared)}
+    require_type("fold", fold, bool, example="True or False")
+    prepared, _ = prepare(model, lambda: inputs[0], fold=fold)
+    found_with = {**_settings(crossbar), FOLDED: _folded(prepared), FOLD: fold}
     error_free = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)
     samples = _observe(prepared, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=_input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
@@ -88,13 +91,15 @@ def calibrate(
     return ConverterRanges(both, found_with=found_with)
 
 
-def check_ranges(ranges: Mapping[str, LayerRanges], prepared: nn.Module, crossbar: Crossbar) -> None:
-    """Check that converter ranges belong to a prepared model and, if it needs any, to a crossbar.
+def check_ranges(
+    ranges: Mapping[str, LayerRanges], prepared: nn.Module, crossbar: Crossbar, *, fold: bool = True
+) -> None:
+    """Check that converter ranges belong to a model, prepared with `fold`, and, if it needs any, to a crossbar.
 
     Raises:
         UnknownNameError: if they name a layer that the model does not have.
-        InputError: if `calibrate` found them for a crossbar with other arrays or converters. Errors and rounding of
-            the weights, and a converter that is off or an ADC of other resolution do not matter.
+        InputError: if `calibrate` found them with other BatchNorms folded, or for other arrays or converters. Errors
+            and rounding of the weights, and a converter that is off or an ADC of other resolution do not matter.
     """
     layers = {weight.layer for weight in analog_weights(prepared, include_shared=True).values()}
     for name in ranges:
@@ -103,6 +108,11 @@ def check_ranges(ranges: Mapping[str, LayerRanges], prepared: nn.Module, crossba
     if not isinstance(ranges, ConverterRanges) or not ranges.found_with or not crossbar.periphery.needs_calibration:
         return
     if ranges.found_with[FOLDED] != _folded(prepared):
+        if ranges.found_with[FOLD] != fold:
+            raise InputError(
+                f"the converter ranges were found with fold={not fold}, but the deployment has fold={fold}; "
+                f"pass calibrate(..., fold={fold})."
+            )
         raise InputError(
             "the converter ranges were found with other BatchNorms folded, because the model can be folded by a run "
             "on data alone; pass program(..., example=) an input of the model."
@@ -140,7 +150,8 @@ def calibrate_deployment(
     model: nn.Module, crossbar: Crossbar, deployment: Deployment, batches: Sequence[Tensor]
 ) -> Deployment:
     """Return the deployment with converter ranges, if the crossbar needs them, and data for compensation."""
-    ranges = calibrate(model, crossbar, batches) if crossbar.periphery.needs_calibration else None
+    needs_ranges = crossbar.periphery.needs_calibration
+    ranges = calibrate(model, crossbar, batches, fold=deployment.fold) if needs_ranges else None
     return replace(deployment, ranges=ranges, data=batches)
 
 

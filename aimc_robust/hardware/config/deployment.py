@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from aimc_robust.data.batches import InputBatches, input_batches
-from aimc_robust.errors import DataError, InputError, require_known
+from aimc_robust.errors import DataError, InputError, require_known, require_type
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 
 Backend = Literal["native", "crosssim"]
@@ -19,6 +19,8 @@ class Deployment:
     """How a model is deployed on a crossbar, beyond the crossbar itself.
 
     Attributes:
+        fold: Whether BatchNorms are folded into the weights of the layers before them, wherever that is exact, before
+            these are programmed; False: all stay digital, and the weights are programmed without their gain.
         ranges: Converter ranges of the model's layers, from `calibrate`; None: none are needed.
         backend: `native`, or `crosssim`, which runs CrossSim's cores with the same parameters and its own random
             numbers.
@@ -33,15 +35,17 @@ class Deployment:
 
     Example:
         >>> Deployment(compensation=("drift",))
-        Deployment(ranges=None, backend='native', compensation=('drift',))
+        Deployment(fold=True, ranges=None, backend='native', compensation=('drift',))
     """
 
+    fold: bool = True
     ranges: Mapping[str, LayerRanges] | None = None
     backend: Backend = "native"
     compensation: tuple[Compensation, ...] = ()
     data: Iterable[Any] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        require_type("fold", self.fold, bool, example="True or False")
         require_known("backend", self.backend, get_args(Backend))
         if isinstance(self.compensation, str) or not isinstance(self.compensation, Iterable):
             raise InputError(f"compensation must be a tuple of names, such as ('drift',); got {self.compensation!r}.")

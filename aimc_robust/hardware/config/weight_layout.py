@@ -44,8 +44,8 @@ class WeightLayout:
         if not all_finite(matrix):
             raise InputError(f"weights to be programmed must be finite; {named} holds NaN or infinity.")
         limit = (layer_limit if self.scaling == "layer" else _column_limits)(matrix, self.weight_percentile)
-        all_clipped = (limit == 0) & (matrix.any() if limit.ndim == 0 else matrix.any(dim=1, keepdim=True))
-        if all_clipped.any():
+        rows = matrix if limit.ndim else matrix.reshape(1, -1)
+        if (limit == 0).any() and rows[limit.flatten() == 0].any():
             raise InputError(
                 f"weight_percentile {self.weight_percentile:g} of {named} is 0, since most of its weights are 0; "
                 "all weights would be clipped to 0. Use a higher percentile."

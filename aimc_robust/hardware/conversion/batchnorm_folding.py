@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, join_names
 from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run, trace
 from aimc_robust.hardware.layers.own_forward import has_own_forward
@@ -28,6 +28,21 @@ class Folding:
 
     folded: dict[str, str]
     not_folded: dict[str, str]
+
+    def summary(self) -> list[str]:
+        """Summarize in at most two phrases what was folded, and what not for which reasons."""
+        parts = [f"{len(self.folded)} BatchNorm folded into the weights"] if self.folded else []
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.not_folded.items():
+            reasons.setdefault(reason, []).append(name)
+        listed = [f"{join_names(names, limit=8)} ({reason})" for reason, names in reasons.items()]
+        return [*parts, f"BatchNorm not folded: {', '.join(listed)}"] if listed else parts
+
+
+def fold_nothing(model: nn.Module) -> Folding:
+    """Return the folding of a model whose BatchNorms all stay, by choice."""
+    norms = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
+    return Folding({}, dict.fromkeys(norms, "fold=False"))
 
 
 def fold_batchnorm(model: nn.Module, get_example: GetExample | None = None) -> Folding:

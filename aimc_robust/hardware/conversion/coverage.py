@@ -96,12 +96,7 @@ class Coverage:
         if self.macs and self.macs.unknown:
             counts = ", ".join(f"{_shown(name)} ({', '.join(found)})" for name, found in self.macs.unknown.items())
             parts.append(f"operations that may multiply and cannot be counted: {counts}")
-        if self.folding.folded:
-            parts.append(f"{len(self.folding.folded)} BatchNorm folded into the weights")
-        if self.folding.not_folded:
-            reasons = [f"{name} ({reason})" for name, reason in self.folding.not_folded.items()]
-            parts.append(f"BatchNorm not folded: {', '.join(reasons)}")
-        return "; ".join(parts) + "."
+        return "; ".join([*parts, *self.folding.summary()]) + "."
 
 
 def _shown(module: str) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from aimc_robust.errors import InputError, require_type
-from aimc_robust.hardware.conversion.batchnorm_folding import fold_checked
+from aimc_robust.hardware.conversion.batchnorm_folding import fold_checked, fold_nothing
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.mac_count import count_macs
@@ -22,7 +22,12 @@ PROGRAMMED = "_programmed_by_aimc_robust"
 
 
 def prepare(
-    model: nn.Module, get_example: GetExample | None = None, *, strict: bool | None = False, stacklevel: int = 2
+    model: nn.Module,
+    get_example: GetExample | None = None,
+    *,
+    fold: bool = True,
+    strict: bool | None = False,
+    stacklevel: int = 2,
 ) -> tuple[nn.Module, Coverage]:
     """Make a copy of a trained model that can be programmed, and count what of it will be analog.
 
@@ -33,6 +38,7 @@ def prepare(
         model: Trained model; not modified.
         get_example: Returns an input of the model, see `call_model`; asked only if the model cannot be traced, or if
             it has weights outside of known layers.
+        fold: Whether BatchNorms are folded, see `Deployment`.
         strict: What weights do that a crossbar could store if their type were supported: True raises an error, None
             warns, False accepts them.
         stacklevel: Of the warning, as in `warnings.warn`: 2 is the caller's line.
@@ -53,7 +59,7 @@ def prepare(
             "attention or recurrent layer."
         )
     shared = _untie(prepared)
-    prepared, folding = fold_checked(prepared, get_example)
+    prepared, folding = fold_checked(prepared, get_example) if fold else (prepared, fold_nothing(prepared))
     prepared.eval()  # includes the modules that replaced BatchNorms
     covered = count_coverage(prepared, folding, shared)
     if get_example is not None and covered.digital_matrices and strict is not False:
@@ -85,18 +91,20 @@ def plain_copy(model: nn.Module) -> nn.Module:
     return plain
 
 
-def coverage(model: nn.Module, example: Any = None) -> Coverage:
+def coverage(model: nn.Module, example: Any = None, *, fold: bool = True) -> Coverage:
     """Count how much of a model a crossbar would store, and what would stay digital.
 
     Args:
         model: Trained model; not modified.
         example: Input of the model: a tensor, a tuple of arguments, or a mapping of keyword arguments. If given,
             multiply-accumulate operations are counted too, and models that cannot be traced are folded.
+        fold: Whether BatchNorms are folded, see `Deployment`.
 
     Raises:
         InputError: see `prepare`.
     """
-    prepared, result = prepare(model, None if example is None else lambda: example)
+    require_type("fold", fold, bool, example="True or False")
+    prepared, result = prepare(model, None if example is None else lambda: example, fold=fold)
     return result if example is None else replace(result, macs=count_macs(prepared, example))
 
 

@@ -105,9 +105,7 @@ def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
     This is the weight-error path, for crossbars without converters and read noise.
     """
     device, layout, matrix = crossbar.device, crossbar.weights, with_bias_rows(crossbar, weight)
-    now = programmed_weights(
-        device, layout, matrix, chip.generator(weight), time_s=chip.time_s, layer=weight.layer
-    )
+    now = programmed_weights(device, layout, matrix, chip.generator(weight), time_s=chip.time_s, layer=weight.layer)
     if chip.compensates:
         zero = zero_weight(crossbar, layout.weight_limit(matrix.to(now.dtype)))
         currents = now.sub_(zero)

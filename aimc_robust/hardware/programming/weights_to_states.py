@@ -17,7 +17,7 @@ from aimc_robust.seeding import Axes
 LayerDraws = Callable[[int], Draw]
 """Number of a device in the mapping -> its random numbers: draw(effect, like), like `like`."""
 
-BLOCK = 2**17  # weights that are programmed at a time: what is computed of them stays in a core's cache
+BLOCK = 2**17  # weights that are programmed at a time: what is computed of them stays in the cache
 
 
 class Cells(NamedTuple):

@@ -17,6 +17,7 @@ from scipy import stats
 from support.evaluation_cases import RecordingProgress, evaluation_inputs, run
 
 import aimc_robust as ar
+from aimc_robust.data.batches import split_batches
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.files import lock_folder
@@ -104,6 +105,31 @@ def test_what_ran_is_noted(finished_evaluation):
     (environment,) = json.loads((finished_evaluation.folder / "environment.json").read_text())
     assert (environment["threads"], environment["processes"], environment["aimc_robust"]) == (1, 1, ar.__version__)
     assert "analog" in finished_evaluation.results.coverage
+
+
+@pytest.mark.parametrize("settings", [(), ("fold=false",)], ids=["one target", "all targets"])
+def test_a_target_without_folding_is_evaluated_and_reported_so(files, evaluation_images, tmp_path, settings):
+    unfolded = '{name = "unfolded", device = "rram-wan2022", fold = false}'
+    question, models = evaluation_inputs(
+        [str(files / "near.safetensors")],
+        evaluation_images,
+        devices=["rram-wan2022", unfolded],
+        settings=settings,
+        chips=2,
+    )
+    results = run(tmp_path, question, models, evaluation_images)
+    batches = split_batches(evaluation_images.test, 50)
+    for target, fold in (("rram-wan2022", not settings), ("unfolded", False)):
+        expected = ar.evaluate(
+            models[0], batches, ar.Crossbar("rram-wan2022"), chips=2, deployment=ar.Deployment(fold=fold)
+        )
+        found = [row["loss"] for row in rows_of(tmp_path) if row["target"] == target]
+        assert found == pytest.approx(expected.table["loss"].tolist(), rel=1e-5)
+    write_report(tmp_path)
+    for text in (results.coverage, (tmp_path / "report.md").read_text()):
+        assert ("1 BatchNorm folded into the weights" in text) == (not settings)
+        assert "BatchNorm not folded: 1 (fold=False)" in text
+    assert (tmp_path / "report.md").read_text().count("no BatchNorm folded") == 1
 
 
 # Going on -----------------------------------------------------------------------------------------------------------

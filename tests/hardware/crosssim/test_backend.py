@@ -302,6 +302,16 @@ def test_a_bias_in_rows_carries_their_errors_and_a_layer_without_bias_has_no_row
     assert bare.arrays.programmed.shape == (4, 6)
 
 
+def test_no_batchnorm_is_folded_by_choice():
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)).eval()
+    nn.init.uniform_(model[1].weight, 0.5, 2.0)
+    deployment = Deployment(backend="crosssim", fold=False)
+    chip = program(model, Crossbar("ideal"), deployment=deployment)
+    assert type(chip[1]) is nn.BatchNorm2d
+    x = torch.randn(2, 1, 6, 6)
+    torch.testing.assert_close(chip(x), model(x), rtol=1e-4, atol=1e-5)
+
+
 # What is refused ------------------------------------------------------------------------------------------------------
 
 

@@ -148,6 +148,19 @@ def test_kept_norms_learn_statistics_and_nothing_else_changes():
         assert torch.equal(value, recalibrated.state_dict()[name]) or name.endswith("num_batches_tracked")
 
 
+@pytest.mark.parametrize("dac", [None, DAC(kind="ideal")], ids=["weights", "arrays"])
+def test_norms_that_are_not_folded_by_choice_are_recalibrated(dac):
+    model, crossbar = network(kept=False), Crossbar("rram-milo2021", dac=dac)
+    unfolded = Deployment(fold=False)
+    oracle = with_statistics_of_the_chip(model, program(model, crossbar, deployment=unfolded), [data(40)])
+    corrected = Deployment(fold=False, compensation=("batchnorm",), data=[data(40)])
+    recalibrated = program(model, crossbar, deployment=corrected)
+    oracle[1].running_var.mul_(640 / 639)  # torch keeps the unbiased variance of 40 x 4 x 4 values
+    torch.testing.assert_close(recalibrated(data(8)), oracle(data(8)), rtol=0, atol=1e-9)
+    folded = Deployment(compensation=("batchnorm",), data=[data(40)])
+    assert not torch.allclose(program(model, crossbar, deployment=folded)(data(8)), oracle(data(8)), atol=1e-2)
+
+
 @pytest.mark.parametrize("compensation", [(), ("drift",), ("batchnorm",), ("drift", "batchnorm")], ids=str)
 def test_evaluate_compensates_each_chip_as_by_hand(compensation):
     model, labels = network(kept=False), torch.arange(40) % 5
