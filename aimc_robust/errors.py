@@ -5,6 +5,8 @@ message states what is wrong with which value, what is allowed and what to do, i
 """
 
 import difflib
+import functools
+import inspect
 import numbers
 import reprlib
 import sys
@@ -13,8 +15,9 @@ import traceback
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+Configuration = TypeVar("Configuration")
 MAX_LENGTH = 160  # of a value in a message
 PROBLEM = "\n- "  # begins each of several problems in a message
 _SHORT = reprlib.Repr()
@@ -92,6 +95,22 @@ def nearest_name(name: object, known: Iterable[str]) -> str:
     """Return the question whether a name of `known` was meant; empty if none is near."""
     nearest = difflib.get_close_matches(str(name)[:MAX_LENGTH], list(known), n=1, cutoff=0.5)
     return f"did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def names_arguments(kind: type[Configuration]) -> type[Configuration]:
+    """Class decorator: an unknown keyword argument raises `UnknownNameError`, which suggests the nearest."""
+    construct = kind.__init__
+    known = [name for name in inspect.signature(construct).parameters if name != "self"]
+
+    @functools.wraps(construct)
+    def init(self: Any, *args: Any, **arguments: Any) -> None:
+        for name in arguments:
+            if name not in known:
+                raise unknown_name(f"argument of {kind.__name__}", name, known)
+        construct(self, *args, **arguments)
+
+    kind.__init__ = init  # type: ignore[method-assign]
+    return kind
 
 
 def require_known(kind: str, name: object, known: Collection[str]) -> None:

@@ -34,7 +34,7 @@ from aimc_robust.analysis.sharpness import ascent_sharpness
 from aimc_robust.analysis.update_gradients import measure_updates
 from aimc_robust.data.batches import as_labelled, split_batches
 from aimc_robust.data.lazy import LabelledImages, LazyImages, select_images, to_device
-from aimc_robust.errors import InputError, require_finite, require_whole
+from aimc_robust.errors import InputError, names_arguments, require_finite, require_whole
 from aimc_robust.io.atomic import Row
 from aimc_robust.noise.analog_weights import unwrap_model
 from aimc_robust.noise.distributions import Gaussian
@@ -51,6 +51,7 @@ from aimc_robust.training.methods.gradient_passes import LossFunction, frozen_bu
 SPLITS = ("train", "test")
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class DiagnosticsConfig:
     """Settings of the diagnostics.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from aimc_robust.errors import InputError, require_finite, require_type, require_whole
+from aimc_robust.errors import InputError, names_arguments, require_finite, require_type, require_whole
 from aimc_robust.seeding import Axes
 
 
@@ -25,6 +25,7 @@ class AugmentationDraws(NamedTuple):
         return AugmentationDraws(*[None if draw is None else function(draw) for draw in self])
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """Augmentation of a training image each time it is read, in this order.

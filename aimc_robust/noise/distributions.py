@@ -7,11 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from aimc_robust.errors import require_finite
+from aimc_robust.errors import names_arguments, require_finite
 from aimc_robust.noise.base import WeightNoise, standard_normal
 from aimc_robust.noise.scales import NoiseScale, check_scale, weight_scale
 
 
+@names_arguments
 @dataclass(frozen=True)
 class Gaussian(WeightNoise):
     """Gaussian weight noise: w' = w + sigma * scale(w) * N(0, 1), one draw per weight.
@@ -43,6 +44,7 @@ class Gaussian(WeightNoise):
         return noise.mul_(weight_scale(weight, self.scale) * float(self.sigma)).add_(weight)
 
 
+@names_arguments
 @dataclass(frozen=True)
 class Laplace(WeightNoise):
     """Laplace weight noise: w' = w + b * scale(w) * Laplace(0, 1), one draw per weight.

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from aimc_robust.errors import InputError, require_finite, require_known, require_type, require_whole
+from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.scales import NoiseScale
 
@@ -19,6 +19,7 @@ Schedule = Literal["cosine", "constant"]
 Precision = Literal["32-true", "bf16-mixed"]
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
     """Select the epoch with the best accuracy on the validation split under Gaussian weight noise.
@@ -54,6 +55,7 @@ class EarlyStopping:
         return self.sigma if isinstance(self.sigma, tuple) else (self.sigma,)
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Training settings, independent of the method.

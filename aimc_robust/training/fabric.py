@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from aimc_robust.errors import InputError, require_type, require_whole
+from aimc_robust.errors import InputError, names_arguments, require_type, require_whole
 from aimc_robust.training.config import Precision
 from aimc_robust.training.methods.distributed import world
 
@@ -24,6 +24,7 @@ RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID
 PROCESS_GROUP_TIMEOUT = timedelta(days=2)  # one process evaluates the chips while the others wait for it
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """Compute resources of a training: devices x nodes processes, one device each.

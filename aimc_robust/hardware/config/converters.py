@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from aimc_robust.errors import InputError, require_finite, require_known, require_whole, short_repr
+from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_whole, short_repr
 from aimc_robust.hardware.config.quantization import quantize
 
 DACKind = Literal["auto", "unsigned", "signed", "sign-magnitude", "ideal"]
@@ -18,6 +18,7 @@ ADCRange = Literal["calibrated", "worst-case"]
 MAX_BITS = 16
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class DAC:
     """Input converter of every row.
@@ -56,6 +57,7 @@ class DAC:
             )
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class ADC:
     """Output converter of every column; each array's output is converted separately, then summed digitally.

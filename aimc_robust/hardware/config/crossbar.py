@@ -16,7 +16,7 @@ from torch import Tensor
 from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.library import load_cell_model
 from aimc_robust.devices.limits import OutOfRange
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.errors import InputError, names_arguments, unknown_name
 from aimc_robust.hardware.config.converters import ADC, DAC, Periphery
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.mapping import WeightMapping
@@ -27,6 +27,7 @@ from aimc_robust.hardware.programming.weights_to_states import programmed_weight
 from aimc_robust.noise.base import WeightNoise, naming_layer
 
 
+@names_arguments
 @dataclass(frozen=True, init=False)
 class Crossbar(WeightNoise):
     """Memory arrays with their device, weight layout, size and periphery.

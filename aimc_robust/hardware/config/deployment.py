@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from aimc_robust.data.batches import InputBatches, input_batches
-from aimc_robust.errors import DataError, InputError, require_known, require_type
+from aimc_robust.errors import DataError, InputError, names_arguments, require_known, require_type
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 
 Backend = Literal["native", "crosssim"]
 Compensation = Literal["drift", "batchnorm"]
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
     """How a model is deployed on a crossbar, beyond the crossbar itself.

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, names_arguments
 from aimc_robust.hardware.config.converters import parse_range
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class LayerRanges:
     """Converter ranges of one layer.

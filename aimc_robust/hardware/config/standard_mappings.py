@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aimc_robust.errors import InputError, require_known, require_whole
+from aimc_robust.errors import InputError, names_arguments, require_known, require_whole
 from aimc_robust.hardware.config.mapping import WeightMapping, quantize_states
 from aimc_robust.io.user_code import call, construct, is_reference
 
@@ -85,6 +85,7 @@ class Offset(WeightMapping):
             raise InputError("an offset mapping needs cell_bits of at least 2, or 0: with 1 bit, zero is not a level.")
 
 
+@names_arguments
 @dataclass(frozen=True)
 class BitSliced(WeightMapping):
     """Digits of an integer weight, each on its own one-sided pair (CrossSim: BITSLICED, BALANCED).

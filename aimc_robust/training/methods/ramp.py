@@ -5,11 +5,12 @@ import warnings
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from aimc_robust.errors import InputError, require_finite, require_known, require_whole
+from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_whole
 
 RampShape = Literal["constant", "linear", "quadratic"]
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class Ramp:
     """Fraction of the full strength (sigma or rho) at update t = 1, 2, ...

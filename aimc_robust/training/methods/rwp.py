@@ -7,7 +7,7 @@ from typing import ClassVar, get_args
 
 from torch import nn
 
-from aimc_robust.errors import InputError, require_finite, require_known, require_type, require_whole
+from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
@@ -74,6 +74,7 @@ class RandomPerturbation(Method):
         return perturbed(model, noise, generator=axes, scope=self.scope, strength=strength, draw_on_device=True)
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class RWP(RandomPerturbation):
     """Random weight perturbation: g = grad L_B(w + eps), with one eps per update, or the mean over several `draws`.
@@ -90,6 +91,7 @@ class RWP(RandomPerturbation):
     gradient_weights: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class MixedRWP(RandomPerturbation):
     """Mixed random weight perturbation: g = (1 - lam) grad L_B1(w) + lam grad L_B2(w + eps).

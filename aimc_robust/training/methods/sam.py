@@ -9,7 +9,7 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.errors import InputError, require_finite, require_known, require_whole
+from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_whole
 from aimc_robust.noise.analog_weights import RECURRENT, is_analog_layer, unwrap_model, weights_in_scope
 from aimc_robust.noise.perturbation import restored
 from aimc_robust.noise.weight_shift import computes_weights
@@ -119,6 +119,7 @@ class Ascent(Method):
             yield model
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class SAM(Ascent):
     """Sharpness-aware minimization: g = grad L_B(w + rho grad L_B(w) / ||grad L_B(w)||_2).
@@ -136,6 +137,7 @@ class SAM(Ascent):
             weight.add_(gradient * scale)
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class AdaptiveSAM(Ascent):
     """ASAM: g = grad L_B(w + rho T^2 grad L_B(w) / ||T grad L_B(w)||_2), with T = |w| + eta elementwise.

@@ -6,10 +6,12 @@ from typing import ClassVar
 
 from torch import nn
 
+from aimc_robust.errors import names_arguments
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.gradient_passes import Passes
 
 
+@names_arguments
 @dataclass(frozen=True, kw_only=True)
 class SGD(Method):
     """Baseline without perturbation: g = grad L_B(w), for any base optimizer."""

@@ -1,0 +1,125 @@
+"""Weights are programmed block by block, layers in threads, chips in one memory: the numbers are those of the whole."""
+
+import copy
+
+import pytest
+import torch
+from support.models import MILO, digest, fill
+from support.small_net import data, net
+from torch import Tensor, nn
+
+from aimc_robust import Axes, BitSliced, CellModel, Crossbar, program
+from aimc_robust.evaluation.monte_carlo import evaluate_chips
+from aimc_robust.hardware.conversion.prepare import prepare
+from aimc_robust.hardware.program import chip_axes, copy_for_chip, program_prepared
+from aimc_robust.hardware.programming import weights_to_states
+from aimc_robust.hardware.programming.weights_to_states import (
+    layer_draws,
+    program_matrix,
+    programmed_weights,
+    read_back,
+)
+from aimc_robust.parallel.process_pool import use_threads
+
+DAY_S = 86400.0
+
+
+class DrawsTwice(CellModel):
+    """A user's device whose drift asks for its random numbers twice, and gets the same."""
+
+    name, unit, window = "draws-twice", "uS", (1.0, 20.0)
+    has_drift, drift_is_random, drift_limits_s = True, True, (0.0, 1e7)
+
+    def programming_std(self, target: Tensor) -> Tensor:
+        return 0.1 + 0.02 * target
+
+    def age(self, cells, draw, time_s: float) -> Tensor:
+        first = draw("drift", cells.target)
+        assert torch.equal(first, draw("drift", cells.target))
+        return cells.programmed * (1.0 - 0.01 * first.abs())
+
+
+CROSSBARS = {
+    "polynomial": Crossbar("rram-wan2022", read_noise=False),
+    "drift, columns": Crossbar("pcm-nandakumar2019", read_noise=False, scaling="column"),
+    "uniform, stuck": Crossbar("independent-uniform", stuck=(0.1, 0.05), weight_percentile=0.9, mapping="offset"),
+    "table, sliced": Crossbar("sonos-agrawal2022", read_noise=False, mapping=BitSliced(weight_bits=6, slices=2)),
+    "a user's": Crossbar(DrawsTwice()),
+}
+SHAPES = [(1, 5), (15, 33), (16, 1), (17, 1), (31, 77), (32, 2), (47, 3), (100, 40), (300, 1)]
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("name", CROSSBARS)
+def test_blocks_give_the_numbers_of_the_whole_matrix(monkeypatch, name, transposed):
+    crossbar, blocks = CROSSBARS[name], 0
+    monkeypatch.setattr(weights_to_states, "BLOCK", 64)
+    for shape in SHAPES:
+        matrix = torch.randn(shape, generator=Axes(1).generator())
+        matrix = matrix.T.contiguous().T if transposed else matrix
+        draws = layer_draws(Axes(2).generator())
+        whole = read_back(
+            crossbar.device,
+            crossbar.weights,
+            program_matrix(crossbar.device, crossbar.weights, matrix, draws, time_s=DAY_S),
+        )
+        found = programmed_weights(crossbar.device, crossbar.weights, matrix, Axes(2).generator(), time_s=DAY_S)
+        assert torch.equal(found, whole)
+        blocks += len(list(weights_to_states._blocks(matrix, Axes(2).generator())))
+    assert blocks > 2 * len(SHAPES)
+
+
+def test_any_number_of_threads_programs_the_same_chip():
+    model = fill(nn.Sequential(*[nn.Linear(300, 300) for _ in range(6)]))
+    chips = []
+    for threads in (1, 2, 5):
+        with use_threads(threads):
+            chips.append(digest(program(model, MILO, chip=1, time_s=0.0).requires_grad_(False)))
+            assert torch.get_num_threads() == threads
+    assert chips[0] == chips[1] == chips[2]
+
+
+def test_an_error_in_a_thread_names_its_layer():
+    model = fill(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)))
+    model[1].weight.data[0, 0] = torch.nan
+    with use_threads(2), pytest.raises(ValueError, match="'1' holds NaN"):
+        program(model, MILO)
+
+
+class Listed(nn.Module):
+    """A model that keeps its weight in a list too, beside an embedding and a buffer that each call changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.fc = nn.Embedding(4, 3), nn.Linear(3, 2)
+        self.weights = [self.fc.weight]
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return nn.functional.linear(self.table(x), self.weights[0], self.fc.bias)
+
+
+def test_copies_for_chips_start_from_the_trained_weights_in_one_memory():
+    prepared, memory = prepare(fill(Listed()))[0], {}
+    before = copy.deepcopy(prepared.state_dict())
+    crossbar = Crossbar("rram-wan2022", bias_rows=1)
+    pointers = set()
+    for chip in (0, 1, 0):
+        on_chip = program_prepared(copy_for_chip(prepared, memory), crossbar, chip_axes(0, chip))
+        alone = program_prepared(copy.deepcopy(prepared), crossbar, chip_axes(0, chip))
+        assert torch.equal(on_chip(torch.arange(4)), alone(torch.arange(4)))
+        assert not torch.equal(on_chip.fc.weight, prepared.fc.weight)
+        assert on_chip.calls == 1
+        assert on_chip.table.weight is prepared.table.weight
+        pointers.add(on_chip.fc.weight.data_ptr())
+    assert len(pointers) == 1
+    assert all(torch.equal(value, before[name]) for name, value in prepared.state_dict().items())
+
+
+def test_the_chips_of_an_evaluation_are_those_of_program():
+    model, batches = net(), data(60)
+    measured = dict(evaluate_chips(model, batches, MILO, chips=[4, 0, 4]))
+    for chip, measurement in measured.items():
+        alone = dict(evaluate_chips(model, batches, MILO, chips=[chip]))
+        assert measurement == alone[chip]
