@@ -107,7 +107,10 @@ def layer_draws(generator: torch.Generator, *, in_blocks: bool = False) -> Layer
             stream = streams.get((array, effect)) or root.at(array=array, effect=effect).generator(device)
             if in_blocks:
                 streams[array, effect] = stream
-                stream.set_state(began.setdefault(effect, stream.get_state()))
+                if effect in began:
+                    stream.set_state(began[effect])
+                else:
+                    began[effect] = stream.get_state()
             uniform = effect in ("stuck", "programming-uniform")
             numbers = (torch.rand if uniform else torch.randn)(
                 like.shape, generator=stream, device=generator.device, dtype=torch.float32

@@ -88,7 +88,7 @@ def test_evaluate_and_its_relatives_do_not_fold_either():
     grid = evaluate_grid(model, batches, {"wan": WAN}, chips=2, deployment={"wan": UNFOLDED})
     assert grid["wan", 0.0].table["loss"].tolist() == estimate.table["loss"].tolist()
     attribution = attribute(model, batches, WAN, chips=2, deployment=UNFOLDED)
-    assert attribution.crossbar_accuracy == pytest.approx(estimate.mean)
+    assert attribution.crossbar == pytest.approx(estimate.mean)
 
 
 def test_prediction_and_layer_errors_are_of_the_weights_without_the_gain():

@@ -111,8 +111,8 @@ def test_copies_for_chips_start_from_the_trained_weights_in_one_memory():
         assert torch.equal(on_chip(torch.arange(4)), alone(torch.arange(4)))
         assert not torch.equal(on_chip.fc.weight, prepared.fc.weight)
         assert on_chip.calls == 1
-        assert on_chip.table.weight is prepared.table.weight
         pointers.add(on_chip.fc.weight.data_ptr())
+        on_chip.table.weight.data.zero_()  # as a task of one's own might do
     assert len(pointers) == 1
     assert all(torch.equal(value, before[name]) for name, value in prepared.state_dict().items())
 
