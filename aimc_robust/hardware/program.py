@@ -20,6 +20,7 @@ from aimc_robust.hardware.conversion.prepare import PROGRAMMED, prepare
 from aimc_robust.hardware.conversion.replace_layers import install_arrays
 from aimc_robust.hardware.layers.own_forward import check_products, has_own_forward
 from aimc_robust.hardware.programming.programmed_matrix import Chip, write_weights
+from aimc_robust.hardware.programming.weights_to_states import BLOCK
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights, is_analog_layer
 from aimc_robust.parallel.process_pool import thread_map
 from aimc_robust.seeding import Axes
@@ -180,8 +181,10 @@ def program_natively(
         with crossbar.naming_layer(weight.layer):
             write_weights(crossbar, weight, chip)
 
-    # A user's cell model need not be safe in threads. On a GPU, threads would use other streams.
-    in_threads = not crossbar.device.cell.checks_results and all(weight.parameter.is_cpu for weight in held)
+    # A user's cell model need not be safe in threads; on a GPU, threads would use other streams.
+    on_cpu = all(weight.parameter.is_cpu for weight in held)
+    is_large = sum(weight.parameter.numel() for weight in held) > BLOCK
+    in_threads = on_cpu and is_large and not crossbar.device.cell.checks_results
     thread_map(write, held, threads=torch.get_num_threads() if in_threads else 1)
     for weight in held:
         if is_analog_layer(weight.module) and has_own_forward(weight.module):

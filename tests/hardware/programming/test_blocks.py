@@ -80,7 +80,7 @@ def test_any_number_of_threads_programs_the_same_chip():
 
 
 def test_an_error_in_a_thread_names_its_layer():
-    model = fill(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)))
+    model = fill(nn.Sequential(nn.Linear(300, 300), nn.Linear(300, 300)))
     model[1].weight.data[0, 0] = torch.nan
     with use_threads(2), pytest.raises(ValueError, match="'1' holds NaN"):
         program(model, MILO)
