@@ -92,12 +92,18 @@ def chip_yield(metric: PrimaryMetric, threshold: float, *, two_stage: bool) -> s
     )
 
 
-def corrected_p(items: str, *, over: str) -> str:
+def better_sign(metric: PrimaryMetric) -> str:
+    """Say which sign of a difference is an improvement, where it is not the positive one; else empty."""
+    return "" if metric.is_higher_better else "Lower is better: a negative difference is in favour of the first side. "
+
+
+def corrected_p(metric: PrimaryMetric, items: str, *, over: str) -> str:
     """Explain the p values of a table of paired differences of these items; `over`: what the test pairs."""
     return (
-        f"Both sides of a difference use the same chips and {items}, so common variation cancels. **p**: two-sided "
-        f"test of the paired differences, over {over}. **p, corrected**: by Holm's method for all rows of the table. "
-        f"**settled**: {SETTLED} {SINGLE} **unpaired**: no training seed in common."
+        f"Both sides of a difference use the same chips and {items}, so common variation cancels. "
+        f"{better_sign(metric)}**p**: two-sided test of the paired differences, over {over}. **p, corrected**: by "
+        f"Holm's method for all rows of the table. **settled**: {SETTLED} {SINGLE} **unpaired**: no training seed in "
+        "common."
     )
 
 

@@ -127,7 +127,14 @@ def test_a_comparisons_page_names_the_lower_one(compared, of_tokens):
     assert f"`rram-wan2022`: **m-rwp** reaches {best}, sgd {other}. Difference on the same chips: -5.050 [" in markdown
     assert "Settled to be worse than sgd: m-rwp on `gaussian-0.2`." in markdown
     assert "- m-rwp has the lowest mean on `digital`, `rram-wan2022`; sgd on `gaussian-0.2`." in markdown
-    for words in ("Perplexity", "Lower is better.", "180 tokens of", "**best**: lowest mean", "It ends at 1."):
+    for words in (
+        "Perplexity",
+        "Lower is better.",
+        "180 tokens of",
+        "**best**: lowest mean",
+        "It ends at 1.",
+        "a negative difference is in favour",
+    ):
         assert words in markdown
     (table, latex) = tables
     assert re.search(rf"\| m-rwp .*\*\*{best}\*\* ± .* ↑ \|", table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from aimc_robust.report import terms
 from aimc_robust.report.comparison import table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.rankings import BaselineComparison, baseline_pairs
@@ -105,8 +106,9 @@ def differences(content: ComparisonContent) -> Section | None:
         return None
     note = (
         f"Both sides of a difference use the same training seeds, chips and {content.results.task.items}, so common "
-        "variation cancels. **p**: two-sided test of the paired differences. **p, corrected**: by Holm's method for "
-        "all comparisons of the page, which are in `tables/differences.csv`. **settled**: see [Terms](#terms)."
+        f"variation cancels. {terms.better_sign(content.metric)}**p**: two-sided test of the paired differences. "
+        "**p, corrected**: by Holm's method for all comparisons of the page, which are in `tables/differences.csv`. "
+        "**settled**: see [Terms](#terms)."
     )
     title, files = "Differences from the baseline", Files(table_files.difference_files(content))
     return Section(title, [Table(title, rows, heads=2), Prose(note), files], folded=len(rows) > MANY_ROWS)

@@ -85,16 +85,16 @@ def rank_methods(
     groups = _group_labels(spec.labels, lambda label: spec.data_of(label).model_dump_json())
     rankings: dict[str, dict[str, Ranking]] = {}
     for target in targets:
-        means = {label: estimates[label, target].mean for label in spec.labels if (label, target) in estimates}
-        measured = [[label for label in group if label in means] for group in groups if len(group) > 1]
-        best = {best_of({label: estimates[label, target] for label in group}) for group in measured if group}
+        here = {label: estimates[label, target] for label in spec.labels if (label, target) in estimates}
+        measured = [{label: here[label] for label in group if label in here} for group in groups if len(group) > 1]
+        best = set(map(best_of, measured))
         rankings[target] = {
             label: Ranking(
-                estimates[label, target],
+                estimate,
                 label in best,
                 _status(comparisons.get(((label, target), (baselines[label], target)))),
             )
-            for label in means
+            for label, estimate in here.items()
         }
     return rankings
 
@@ -111,14 +111,12 @@ def compare_with_baseline(
         for baseline in dict.fromkeys(baselines.values()):
             group = [label for label in spec.labels if baselines[label] == baseline and (label, target) in estimates]
             if baseline in group and len(group) > 1:
-                means = {label: estimates[label, target].mean for label in group}
+                here = {label: estimates[label, target] for label in group}
                 pairs = {label: comparisons.get(((label, target), (baseline, target))) for label in group}
                 better = [label for label, pair in pairs.items() if pair is not None and pair.sign > 0]
-                best, best_mean = (
-                    best_of({label: estimates[label, target] for label in labels})
-                    for labels in (better or group, group)
-                )
-                found.append(BaselineComparison(target, best, baseline, best_mean, means, pairs[best]))
+                best = best_of({label: here[label] for label in better or group})
+                means = {label: estimate.mean for label, estimate in here.items()}
+                found.append(BaselineComparison(target, best, baseline, best_of(here), means, pairs[best]))
     return found
 
 

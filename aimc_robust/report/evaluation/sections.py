@@ -181,7 +181,9 @@ def differences(content: EvaluationContent) -> Section | None:
         for row in paired_differences(content.results.spec, content.estimates).to_dict("records")
     ]
     models = "the trained models that both sides have and their chips, or over chips if there is only one model"
-    note = Prose(terms.corrected_p(content.results.task.items, over=models if content.replicated else "chips"))
+    note = Prose(
+        terms.corrected_p(content.metric, content.results.task.items, over=models if content.replicated else "chips")
+    )
     title = "Pairwise differences"
     return Section(title, [Table(title, rows, heads=0), note]) if rows else None
 
