@@ -20,7 +20,7 @@ from aimc_robust.io.user_code import user_code
 
 app = typer.Typer(
     name="aimc-robust",
-    help="Train networks that survive analog memory, predict their accuracy on a device, compare devices and methods."
+    help="Train networks that survive analog memory, predict what they score on a device, compare devices and methods."
     "\n\nExample: aimc-robust compare benchmarks/quickstart.toml",
     no_args_is_help=True,
     add_completion=False,

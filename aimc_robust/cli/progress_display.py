@@ -23,6 +23,8 @@ from aimc_robust.experiments.callbacks.progress import ExperimentSize
 from aimc_robust.experiments.callbacks.time_left import TimeLeft
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
+from aimc_robust.report.metric_text import format_value
+from aimc_robust.statistics.primary_metric import ACCURACY, PrimaryMetric
 from aimc_robust.statistics.t_interval import t_interval
 
 REFRESH_S = 1.0  # between two estimates of the time left
@@ -56,16 +58,17 @@ class PlainProgress(TimeLeft):
         if time.monotonic() - self._line_time > self.silence_s:
             self.line(f"{trial}: epoch {row['epoch']} of {self._size.epochs}")
 
-    def evaluated(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
-        """Print the accuracy of a model on a target, where nothing is trained."""
+    def evaluated(self, trial: Trial, target: str, values: Sequence[float]) -> None:
+        """Print the estimate of a model on a target, where nothing is trained."""
         if not self._size.epochs:
-            self.line(f"{trial} on {target}: {estimate_text(accuracies, self._size.pilot)}")
+            self.line(f"{trial} on {target}: {estimate_text(values, self._size.metric, self._size.pilot)}")
 
-    def finished(self, trial: Trial, accuracies: dict[str, float]) -> None:
-        """Print the accuracies of a trained model."""
-        super().finished(trial, accuracies)
+    def finished(self, trial: Trial, means: dict[str, float]) -> None:
+        """Print the means of a trained model."""
+        super().finished(trial, means)
         if self._size.epochs:
-            self._end_trial(trial, "  ".join(f"{target} {accuracy:.1f}" for target, accuracy in accuracies.items()))
+            texts = (f"{target} {format_value(self._size.metric, mean, 1)}" for target, mean in means.items())
+            self._end_trial(trial, "  ".join(texts))
 
     def failed(self, trial: Trial, reason: str) -> None:
         """Print why a trial failed."""
@@ -122,14 +125,14 @@ class RichProgress(PlainProgress):
         else:
             self._bars.reset(self._trial_bar, description=f"{trial} on {target}", total=chips, completed=done)
 
-    def chip(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
+    def chip(self, trial: Trial, target: str, values: Sequence[float]) -> None:
         """Show the time left after a chip, or, where nothing is trained, the running estimate."""
-        super().chip(trial, target, accuracies)
+        super().chip(trial, target, values)
         if self._size.epochs:
             self._show_time_left()
         else:
-            description = f"{trial} on {target}: {estimate_text(accuracies, self._size.pilot)}"
-            self._bars.update(self._trial_bar, description=description, completed=len(accuracies))
+            description = f"{trial} on {target}: {estimate_text(values, self._size.metric, self._size.pilot)}"
+            self._bars.update(self._trial_bar, description=description, completed=len(values))
 
     def explaining(self, description: str, *, done: int, total: int) -> None:
         """Show the progress of an attribution or a prediction."""
@@ -179,14 +182,14 @@ def progress_display() -> Iterator[PlainProgress]:
         yield RichProgress(console, bars)
 
 
-def estimate_text(accuracies: Sequence[float], pilot: int | None = None) -> str:
+def estimate_text(values: Sequence[float], metric: PrimaryMetric = ACCURACY, pilot: int | None = None) -> str:
     """Format mean and half-width of the 95 % interval over the chips so far, as `88.41 ± 0.52 % (10 chips)`.
 
     `pilot` is the number of pilot chips of Stein's two-stage interval; None for a fixed number of chips.
     """
-    mean, (_, high) = float(np.mean(accuracies)), t_interval(np.asarray(accuracies), pilot)
-    chips = count(len(accuracies), "chip")
-    return f"{mean:.2f} % ({chips})" if math.isnan(high) else f"{mean:.2f} ± {high - mean:.2f} % ({chips})"
+    mean, (_, high) = float(np.mean(values)), t_interval(np.asarray(values), pilot)
+    half_width = "" if math.isnan(high) else f" ± {format_value(metric, high - mean)}"
+    return f"{format_value(metric, mean)}{half_width} {metric.unit}".rstrip() + f" ({count(len(values), 'chip')})"
 
 
 def count(number: int, noun: str) -> str:

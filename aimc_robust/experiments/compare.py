@@ -135,6 +135,7 @@ def _report_known_outcomes(
         trials=len(trials),
         epochs=max(spec.config_of(label).epochs for label in spec.labels),
         targets=len(results.targets),
+        metric=results.metric,
         coverage=results.coverage if runner.writes else "",
         work=remaining_work(results, pending, runner.context.model_cache),
     )

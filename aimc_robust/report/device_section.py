@@ -47,7 +47,7 @@ def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans) -> Section:
         for layer, (inputs, outputs) in ranges.items()
     ]
     title = (
-        "Converter ranges, calibrated on training images (widest over the models; each model's ranges are in "
+        "Converter ranges, calibrated on training data (widest over the models; each model's ranges are in "
         "`runs/*/ranges.json`)"
     )
     converters = Section(title, [Table("Converter ranges", rows)], folded=True) if rows else None

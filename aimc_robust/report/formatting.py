@@ -1,14 +1,14 @@
 """Formatting of numbers in pages, tables and terminal output; LaTeX tables for papers."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.statistics.estimate import Estimate
-from aimc_robust.statistics.paired_difference import PairedDifference
 
 MISSING = "–"
+Number = Callable[[float | None], str]
+"""A function that formats a number."""
 
 
 def format_number(value: float | None, digits: int = 2) -> str:
@@ -48,21 +48,11 @@ def format_interval(low: float | None, high: float | None, digits: int = 1) -> s
     return f"[{low:z.{digits}f}, {high:z.{digits}f}]"
 
 
-def chips_text(row: Mapping[str, Any], precision: float | None) -> str:
-    """Format the number of models and chips of a summary row, with the half-width where it misses `precision`."""
-    chips = str(row["chips"]) if row["models"] == 1 else f"{row['models']} x {row['chips']}"
-    missed = precision is not None and row["half_width"] > precision * (1.0 + 1e-9)
-    return f"{chips}, only ±{row['half_width']:.2g}" if missed else chips
-
-
-def format_ci(estimate: Estimate | PairedDifference, digits: int = 1) -> str:
-    """Format the 95 % confidence interval of an estimate or difference; empty without one."""
-    return format_interval(*estimate.ci, digits)
-
-
-def format_deviations(sd_noise: float | None, sd_seed: float | None, digits: int = 2, *, every: bool = False) -> str:
+def format_deviations(
+    sd_noise: float | None, sd_seed: float | None, number: Number = format_number, *, every: bool = False
+) -> str:
     """Format ` ± sd_noise ± sd_seed`, leaving out those that are None or NaN unless `every` is to be shown."""
-    known = [text for sd in (sd_noise, sd_seed) if (text := format_number(sd, digits)) != MISSING or every]
+    known = [text for sd in (sd_noise, sd_seed) if (text := number(sd)) != MISSING or every]
     return "".join(f" ± {text}" for text in known)
 
 
@@ -71,18 +61,6 @@ def format_p_value(value: float | None) -> str:
     if value is None or math.isnan(value):
         return MISSING
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
-
-
-def difference_cells(row: Mapping[str, Any], title: str) -> list[tuple[str, str]]:
-    """Format a row of `difference_table` as cells of a page's table; `title` says what is subtracted from what."""
-    interval = format_interval(row["ci_low"], row["ci_high"], 2)
-    return [
-        (f"{title} [points]\n95 % interval", f"{format_number(row['difference'])}\n{interval}"),
-        ("interval over", f"{row['covers']}\n{row['pairs']} pairs"),
-        ("p", format_p_value(row["p"])),
-        ("p, corrected", format_p_value(row["p_holm"])),
-        ("settled", "yes" if row["settled"] else "no" if row["pairs"] else "unpaired"),
-    ]
 
 
 ESCAPES = {
@@ -103,14 +81,14 @@ def latex_value(
     sd_noise: float | None,
     sd_seed: float | None,
     *,
-    digits: int = 2,
+    number: Number = format_number,
     bold: bool = False,
     every: bool = False,
 ) -> str:
     r"""$mean \pm sd_noise \pm sd_seed$; see `format_deviations`."""
-    text = format_number(value, digits)
+    text = number(value)
     text = rf"\mathbf{{{text}}}" if bold else text
-    deviations = format_deviations(sd_noise, sd_seed, digits, every=every)
+    deviations = format_deviations(sd_noise, sd_seed, number, every=every)
     return f"${text}{deviations}$".replace("±", r"\pm").replace(MISSING, r"\mbox{--}")
 
 

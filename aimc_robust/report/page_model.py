@@ -70,7 +70,7 @@ class Cell:
     """A table's cell that is colored by a mark, has words after its first line, or is sorted by another value."""
 
     text: str
-    mark: Literal["", "best", "above", "within", "beyond"] = ""
+    mark: Literal["", "best", "better", "within", "beyond"] = ""
     value: float | None = None
     tags: Sequence[str] = ()
 
@@ -86,14 +86,14 @@ class Table:
     Attributes:
         name: What it shows, for screen readers.
         rows: The rows; at least one. The first line of a head or cell is followed by small lines.
-        kind: `accuracy` and `paper` keep their first column in view; `claims` is a list on phones.
+        kind: `results` and `paper` keep their first column in view; `claims` is a list on phones.
         across: What the filters know the columns after the first as.
         heads: Number of cells that head each row.
     """
 
     name: str
     rows: Sequence[Row]
-    kind: Literal["", "accuracy", "paper", "claims"] = ""
+    kind: Literal["", "results", "paper", "claims"] = ""
     across: Literal["", "method", "target"] = ""
     heads: int = 1
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 
+from aimc_robust.report.metric_text import at_least, best_mean, threshold_text
 from aimc_robust.statistics.estimate import Estimate
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 SETTLED = (
     "A difference is settled if its p value is below 0.05 after Holm's correction for all comparisons of the page, so "
@@ -13,9 +16,8 @@ SETTLED = (
 )
 SINGLE = "The intervals of differences are single ones, not corrected."
 OF_A_METHOD = "the models of the same method or label"
-MEAN = f"**mean**: accuracy in percent, averaged over the chips of each trained model, then over {OF_A_METHOD}."
 SD_NOISE = f"**sd_noise**: standard deviation over the chips of one trained model, averaged over {OF_A_METHOD}."
-SD_SEED = "**sd_seed**: standard deviation over the trained models of their mean accuracies."
+SD_SEED = "**sd_seed**: standard deviation over the trained models of their means."
 WITHOUT_NOISE = (
     "**without noise**: sd_seed after subtracting the variance that a finite number of chips adds to the differences "
     "between models; this unbiased estimate of the variance can be negative (`var_seed` in summary.csv)."
@@ -24,11 +26,23 @@ SKEWED = (
     "**skewed**: interval that allows for the chips' skewness, shown where it exceeds 1 (Hall's transformation; "
     "`skewness` in summary.csv): it covers better than the first one."
 )
-QUANTILE = "**5 % quantile**: 5 % of the chips have a lower accuracy."
 
 
-def interval(estimates: Iterable[Estimate], *, two_stage: bool = False) -> str:
-    """Explain the 95 % interval of mean accuracies; `two_stage`: chips were added until it was narrow enough."""
+def mean(metric: PrimaryMetric) -> str:
+    """Explain the mean of a metric."""
+    unit = {"%": " in percent", "": ""}.get(metric.unit, f" in {metric.unit}")
+    lower = "" if metric.is_higher_better else " Lower is better."
+    chips = "averaged over the chips of each trained model"
+    return f"**mean**: {metric.title}{unit}, {chips}, then over {OF_A_METHOD}.{lower}"
+
+
+def reached(metric: PrimaryMetric) -> str:
+    """Explain the value that 95 % of the chips reach."""
+    return f"**reached by 95 % of chips**: 95 % of the chips have {at_least(metric)} this {metric.title}."
+
+
+def interval(metric: PrimaryMetric, estimates: Iterable[Estimate], *, two_stage: bool = False) -> str:
+    """Explain the 95 % interval of means; `two_stage`: chips were added until it was narrow enough."""
     kinds = {estimate.ci_covers for estimate in estimates}
     chips = "Student t over the chips"
     if two_stage:
@@ -43,17 +57,22 @@ def interval(estimates: Iterable[Estimate], *, two_stage: bool = False) -> str:
     elif kinds == {"chips"}:
         scope = f"chips only, not another training, because one model was trained ({chips})"
     term = "**95 % interval**, in brackets: confidence interval of the mean."
-    return f"{term} It covers {scope}. It ends at 0 and 100 %."
+    return f"{term} It covers {scope}.{_ends(metric)}"
 
 
-def ranks(baselines: Collection[str], *, same_images: bool) -> str:
-    """Explain the marks of the methods; `same_images`: only methods with the same images are compared."""
-    group = " among the methods with the same images" if same_images else ""
-    best = f"**best**: highest mean on a target{group}."
+def _ends(metric: PrimaryMetric) -> str:
+    ends = " and ".join(f"{end:g}" for end in metric.bounds if math.isfinite(end))
+    return f" It ends at {f'{ends} {metric.unit}'.rstrip()}." if ends else ""
+
+
+def ranks(metric: PrimaryMetric, baselines: Collection[str], *, same_data: bool) -> str:
+    """Explain the marks of the methods; `same_data`: only methods with the same data are compared."""
+    group = " among the methods with the same data" if same_data else ""
+    best = f"**best**: {best_mean(metric)} on a target{group}."
     if not baselines:
         return best
     return (
-        f"{best} **above**, **below**: the difference from the baseline ({', '.join(baselines)}) is settled. "
+        f"{best} **better**, **worse**: the difference from the baseline ({', '.join(baselines)}) is settled. "
         "**unpaired**: no training seed in common with the baseline."
     )
 
@@ -63,31 +82,39 @@ def settled(comparisons: int) -> str:
     return f"**settled**: {SETTLED} This page makes {comparisons} comparisons. {SINGLE}"
 
 
-def chip_yield(threshold: float, *, two_stage: bool) -> str:
-    """Explain the yield at a threshold [percent]."""
+def chip_yield(metric: PrimaryMetric, threshold: float, *, two_stage: bool) -> str:
+    """Explain the yield at a threshold."""
     limit = "; that interval is exact for a fixed number of chips" if two_stage else ""
+    passing = f"{at_least(metric)} {threshold_text(metric, threshold)}"
     return (
-        f"**yield**: share of the chips with at least {threshold:g} % accuracy, with its exact binomial "
-        "(Clopper-Pearson) interval; none with a single chip, as of digital weights, where nothing is "
-        f"random{limit}."
+        f"**yield**: share of the chips whose {metric.title} is {passing}, with its exact binomial (Clopper-Pearson) "
+        f"interval; none with a single chip, as of digital weights, where nothing is random{limit}."
     )
 
 
-def corrected_p(*, over: str) -> str:
-    """Explain the p values of a table of paired differences; `over`: what the test pairs."""
+def better_sign(metric: PrimaryMetric) -> str:
+    """Say which sign of a difference is an improvement, where it is not the positive one; else empty."""
+    return "" if metric.is_higher_better else "Lower is better: a negative difference is in favour of the first side. "
+
+
+def corrected_p(metric: PrimaryMetric, items: str, *, over: str) -> str:
+    """Explain the p values of a table of paired differences of these items; `over`: what the test pairs."""
     return (
-        "Both sides of a difference use the same chips and images, so common variation cancels. **p**: two-sided test "
-        f"of the paired differences, over {over}. **p, corrected**: by Holm's method for all rows of the table. "
-        f"**settled**: {SETTLED} {SINGLE} **unpaired**: no training seed in common."
+        f"Both sides of a difference use the same chips and {items}, so common variation cancels. "
+        f"{better_sign(metric)}**p**: two-sided test of the paired differences, over {over}. **p, corrected**: by "
+        f"Holm's method for all rows of the table. **settled**: {SETTLED} {SINGLE} **unpaired**: no training seed in "
+        "common."
     )
 
 
-def sampling_note(images: Collection[int], half_widths: Collection[float]) -> str | None:
-    """Say how much another test set would change accuracies with these 95 % half-widths [points]; None without any."""
-    if not half_widths:
+def sampling_note(
+    metric: PrimaryMetric, items: str, counts: Collection[int], half_widths: Collection[float]
+) -> str | None:
+    """Say how much another test set would change means with these 95 % half-widths [points]; None if not known."""
+    if not half_widths or not metric.is_proportion:
         return None
     return (
-        f"The accuracies hold for these {' and '.join(map(str, images))} test images. Another test set of this size "
-        f"would change an accuracy by ±{min(half_widths):.1f} to ±{max(half_widths):.1f} points (95 %, binomial; more "
-        "for accuracies near 50 %)."
+        f"The results hold for these {' and '.join(map(str, counts))} test {items}. Another test set of this size "
+        f"would change a mean {metric.title} by ±{min(half_widths):.1f} to ±{max(half_widths):.1f} points (95 %, "
+        "binomial; more near 50 %)."
     )

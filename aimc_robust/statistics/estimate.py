@@ -1,6 +1,7 @@
 """The primary metric of a task over chips and trained models: mean, spread and interval."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -213,3 +214,8 @@ class Estimate:
         low, high = clopper_pearson(passing, chips) if self.chips > 1 else (math.nan, math.nan)
         covers = "chips of this model" if self.seeds == 1 else "chips of these models"
         return Yield(100.0 * passing / chips, (100.0 * low, 100.0 * high), passing, chips, float(threshold), covers)
+
+
+def best_of(estimates: Mapping[str, Estimate]) -> str:
+    """Return the label with the best mean, the first of several; empty without estimates."""
+    return min(estimates, key=lambda label: estimates[label].metric.loss_of(0.0, estimates[label].mean), default="")

@@ -60,9 +60,13 @@ class PrimaryMetric:
         """The worst possible value, which may be infinite."""
         return self.bounds[0 if self.is_higher_better else 1]
 
+    def number(self, value: float, decimals: int = 2) -> str:
+        """Format a value without its unit: `decimals` of a percentage, four significant digits of other numbers."""
+        return f"{value:z.{decimals}f}" if self.unit == "%" else f"{value:z#.4g}".removesuffix(".")
+
     def text(self, value: float) -> str:
-        """Return a value with its unit: two decimals of a percentage, four significant digits of other numbers."""
-        return f"{value:.2f} %" if self.unit == "%" else f"{value:.4g} {self.unit}".rstrip()
+        """Format a value with its unit."""
+        return f"{self.number(value)} {self.unit}".rstrip()
 
     def loss_of(self, reference: Any, values: Any) -> Any:
         """Return how much worse `values` are than `reference`: negative where they are better."""

@@ -2,9 +2,9 @@
 
 Stopping as soon as the interval is narrow enough selects moments at which the spread happens to look small, so such
 intervals cover less than 95 %. In Stein's method the standard deviation of the pilot alone decides the number of chips
-and alone gives the interval. For normally distributed accuracies it is independent of the mean, so the coverage is
+and alone gives the interval. For normally distributed values it is independent of the mean, so the coverage is
 exactly 95 % whatever number of chips follows, also if a cap ends sampling early (the interval is then wider than
-requested). Skewed accuracies reduce the coverage: to about 93 % at a skewness of 1 and 88 to 90 % at 2
+requested). Skewed values reduce the coverage: to about 93 % at a skewness of 1 and 88 to 90 % at 2
 (docs/statistics.md). For such devices a fixed number of chips and `Estimate.skewed_ci` cover better.
 
 References:
@@ -24,9 +24,9 @@ DEFAULT_PILOT = 10  # chips; fewer make t, and so the number of chips, large; mo
 
 
 def chips_needed(pilot_values: ArrayLike, half_width: float) -> int:
-    """Number of chips, pilot included, for a 95 % half-width of at most `half_width` [percentage points].
+    """Number of chips, pilot included, for a 95 % half-width of at most `half_width`, in the values' unit.
 
-    N = max(n, ceil((t s / half_width)^2)), with s the standard deviation of the n pilot values [percent] and t the
+    N = max(n, ceil((t s / half_width)^2)), with s the standard deviation of the n pilot values and t the
     0.975 quantile of Student's t at n - 1 degrees of freedom. Equal pilot values require no further chips; the interval
     then has width 0 and only states that the pilot saw no spread.
 
@@ -35,20 +35,21 @@ def chips_needed(pilot_values: ArrayLike, half_width: float) -> int:
     """
     values = np.asarray(pilot_values, dtype=float)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
-        raise InputError(f"pilot_values must be a list of at least 2 finite accuracies, got {pilot_values!r}.")
+        raise InputError(f"pilot_values must be a list of at least 2 finite values, got {pilot_values!r}.")
     require_finite("half_width", half_width)
     if half_width == 0.0:
         raise InputError("half_width must be greater than 0, got 0: no number of chips gives an interval of width 0.")
     return max(len(values), math.ceil((t_quantile(len(values) - 1) * sample_std(values) / half_width) ** 2))
 
 
-def cap_note(values: ArrayLike, half_width: float, pilot: int = DEFAULT_PILOT) -> str | None:
+def cap_note(values: ArrayLike, half_width: float, pilot: int = DEFAULT_PILOT, *, unit: str = "points") -> str | None:
     """Say which half-width was reached if a cap ended sampling early; None if the requested one was.
 
-    `values` are the accuracies [percent] in the order of the chips, at least 2.
+    `values` are those of the chips in their order, at least 2; `unit` is that of their differences.
     """
     values = np.asarray(values, dtype=float)
     needed, reached = chips_needed(values[:pilot], half_width), mean_error(values, pilot).half_width()
     if needed <= len(values):
         return None
-    return f"±{reached:.2g} points with {len(values)} chips; ±{half_width:g} needs {needed} chips"
+    reached_text = f"±{reached:.2g} {unit}".rstrip()
+    return f"{reached_text} with {len(values)} chips; ±{half_width:g} needs {needed} chips"

@@ -138,8 +138,9 @@ def _cell(entry: Entry) -> Cell:
 
 
 def _value_text(value: MeasuredValue | PublishedValue, entry: Entry) -> str:
-    number = format_number(value.value, entry.digits)
-    return number + format_deviations(value.sd_noise, value.sd_seed, entry.digits) + (" ×" if entry.cell.cost else "")
+    number = partial(format_number, digits=entry.digits)
+    deviations = format_deviations(value.sd_noise, value.sd_seed, number)
+    return number(value.value) + deviations + (" ×" if entry.cell.cost else "")
 
 
 def _csv(entries: Entries) -> str:
@@ -158,13 +159,14 @@ def _csv(entries: Entries) -> str:
 
 def _latex(layout: Layout, entries: Entries) -> str:
     """Below each row of measured values the published ones."""
+
+    def text(entry: Entry, value: MeasuredValue | PublishedValue) -> str:
+        return latex_value(*_values(value), number=partial(format_number, digits=entry.digits))
+
     rows: list[tuple[str, list[str]]] = []
     for line in entries:
-        ours = ["--" if e.measured is None else latex_value(*_values(e.measured), digits=e.digits) for e in line]
-        published = [
-            "" if e.cell.published is None else f"({latex_value(*_values(e.cell.published), digits=e.digits)})"
-            for e in line
-        ]
+        ours = ["--" if e.measured is None else text(e, e.measured) for e in line]
+        published = ["" if e.cell.published is None else f"({text(e, e.cell.published)})" for e in line]
         rows.append((line[0].cell.row, ours))
         if any(published):
             rows.append(("", published))

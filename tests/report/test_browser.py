@@ -126,7 +126,7 @@ def test_the_check_of_overflow_can_fail(many, opened):
 
 def test_a_table_sorts_by_value_on_a_click_and_again_reversed(many, opened):
     page = opened(many)
-    table = "table.accuracy >> nth=0"
+    table = "table.results >> nth=0"
     head = page.locator(table).locator("thead th").nth(2)
     before = column(page, table, 0)
     head.locator("button").click()
@@ -144,7 +144,7 @@ def test_a_table_sorts_by_value_on_a_click_and_again_reversed(many, opened):
 
 def test_a_table_sorts_by_keyboard(many, opened):
     page = opened(many)
-    table = "table.accuracy >> nth=1"
+    table = "table.results >> nth=1"
     button = page.locator(table).locator("thead th button").nth(1)
     for key, reverse in (("Enter", False), ("Space", True)):
         button.focus()
@@ -194,18 +194,18 @@ def test_filters_hide_the_rows_and_columns_of_what_is_not_chosen(many, opened):
     assert page.locator("section[data-target] >> visible=true").count() == 1
     assert form.locator("[role=status]").inner_text() == "7 of 8 methods shown, 12 of 14 targets shown"
     form.locator("fieldset[data-kind=target] button[data-set=none]").click()
-    assert page.locator("table.accuracy >> visible=true").count() == 0
+    assert page.locator("table.results >> visible=true").count() == 0
     form.get_by_label("digital", exact=True).check()
-    assert page.locator("table.accuracy >> visible=true").count() == 1
+    assert page.locator("table.results >> visible=true").count() == 1
     form.locator("fieldset[data-kind=target] button[data-set=all]").click()
     form.locator("fieldset[data-kind=method] button[data-set=all]").click()
-    assert page.locator("table.accuracy tr[data-method] >> visible=true").count() == 3 * 8
+    assert page.locator("table.results tr[data-method] >> visible=true").count() == 3 * 8
 
 
 def test_without_javascript_everything_is_there(many, opened):
     page = opened(many, java_script_enabled=False)
-    assert page.locator("table.accuracy tbody tr >> visible=true").count() == 3 * 8
-    assert page.locator("table.accuracy td >> visible=true").count() == 8 * len(TARGETS)
+    assert page.locator("table.results tbody tr >> visible=true").count() == 3 * 8
+    assert page.locator("table.results td >> visible=true").count() == 8 * len(TARGETS)
     assert page.locator("form.filters").is_hidden()
     assert page.locator("thead button").count() == 0
     assert page.faults == []

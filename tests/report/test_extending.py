@@ -85,7 +85,7 @@ def check(folder):
     for (method, target), worst in noisy.items():
         assert f"| {method} | {target} | {worst.value:.2f}<br>no. {worst.chip} |" in markdown
         assert f'data-method="{method}" data-target="{target}"' in html
-    assert "<strong>lowest accuracy</strong>" in html
+    assert "<strong>worst accuracy</strong>" in html
     return html
 
 

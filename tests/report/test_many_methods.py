@@ -8,8 +8,9 @@ import pytest
 
 from aimc_robust.report.comparison import figures as comparison_figures
 from aimc_robust.report.evaluation import figures as evaluation_figures
-from aimc_robust.report.figures import accuracy
+from aimc_robust.report.figures import estimates
 from aimc_robust.report.plot_style import MAX_HIGHLIGHTED, MAX_STYLES, curve_styles, render_figure
+from aimc_robust.statistics.primary_metric import ACCURACY
 
 pytestmark = pytest.mark.drawn_figures
 SIZES = [(1, 1), (2, 3), (MAX_STYLES, 10), (MAX_STYLES + 1, 12), (28, 2), (60, 40)]
@@ -25,7 +26,7 @@ def drawn(monkeypatch):
         figures.append(figure)
         return render_figure(figure, name)
 
-    for module in (accuracy, comparison_figures):
+    for module in (estimates, comparison_figures):
         monkeypatch.setattr(module, "render_figure", render)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -48,6 +49,7 @@ def content(methods, targets, name="method"):
         target.sigma = None if j % 2 else 0.01 * j
     return SimpleNamespace(
         results=SimpleNamespace(spec=SimpleNamespace(labels=labels)),
+        metric=ACCURACY,
         targets=named,
         rankings={target: dict.fromkeys(labels) for target in named},
         estimates={(m, t): estimate(i, j) for i, m in enumerate(labels) for j, t in enumerate(named)},
@@ -72,9 +74,9 @@ def check(figure, *, height=2.2):
 @pytest.mark.parametrize("name", ["method", LONG])
 def test_accuracies_by_target_and_by_sigma(drawn, methods, targets, name):
     shown = content(methods, targets, name)
-    comparison_figures.accuracy_by_target(shown)
+    comparison_figures.estimates_by_target(shown)
     check(drawn[0], height=0.4 * targets)
-    if comparison_figures.accuracy_by_sigma(shown) is not None:
+    if comparison_figures.estimates_by_sigma(shown) is not None:
         check(drawn[1])
 
 
@@ -88,7 +90,7 @@ def test_training_curves(drawn, finished_comparison, methods):
         for i, label in enumerate(labels)
     }
     comparison_figures.training_curves(
-        ComparisonResults.open(finished_comparison).spec, rows, curve_styles(labels, labels)
+        ComparisonResults.open(finished_comparison).spec, ACCURACY, rows, curve_styles(labels, labels)
     )
     check(drawn[0], height=1.5)
 
@@ -101,8 +103,8 @@ def test_models_of_an_evaluation(drawn, models):
         for time_s, target in zip((0.0, 3600.0, 86400.0), family, strict=True):
             target.time_s = time_s
     shown.families, shown.targets = families, list(shown.targets.values())
-    evaluation_figures.accuracy_over_time(shown)
-    evaluation_figures.chip_accuracies(shown)
+    evaluation_figures.over_time(shown)
+    evaluation_figures.chips(shown)
     for figure in drawn:
         check(figure)
 

@@ -74,5 +74,5 @@ def test_an_attribution_names_the_largest_contributor_only_beyond_chance(finishe
     for part in attribution(gather(EvaluationResults.open(folder))).blocks:
         text = next(block for block in part.blocks if isinstance(block, str | Prose))
         assert text.startswith("On 2 chips: accuracy")
-        assert ("No layer alone costs accuracy beyond chance." in text) == (low == -0.5)
+        assert ("No layer alone has a cost beyond chance." in text) == (low == -0.5)
         assert ("which alone costs 1.25 points" in text) == (low != -0.5)

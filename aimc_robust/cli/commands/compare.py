@@ -72,7 +72,7 @@ def compare(
         typer.Option("--retry-failed", help="Run failed trials again, for example after an upgrade."),
     ] = False,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write training curves and accuracies for TensorBoard.")
+        bool, typer.Option("--tensorboard", help="Also write training curves and results for TensorBoard.")
     ] = False,
     devices: Annotated[int, typer.Option(min=1, help="Devices of this node that train each model together.")] = 1,
     nodes: Annotated[

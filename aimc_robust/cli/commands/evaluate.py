@@ -1,4 +1,4 @@
-"""The command `evaluate`: accuracy of trained weights on devices."""
+"""The command `evaluate`: what trained weights score on devices."""
 
 from pathlib import Path
 from typing import Annotated
@@ -49,19 +49,23 @@ def evaluate(
     precision: Annotated[
         float | None,
         typer.Option(
-            help="Stop when the half-width of the 95 % interval over chips reaches this many points, or units of the "
-            "task's metric."
+            help="Stop when the half-width of the 95 % interval over chips is at most this, in the unit of the metric: "
+            "points of accuracy."
         ),
     ] = None,
-    above: Annotated[
-        float | None, typer.Option(help="Report the yield: the share of chips with at least this accuracy [%].")
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Report the yield: the share of chips that are at least as good as this, in the unit of the metric: "
+            "% of accuracy."
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(help="Metric: top5, or package.module:function, called with (outputs, labels). Repeatable."),
     ] = None,
     attribute: Annotated[
-        bool, typer.Option("--attribute", help="Attribute the accuracy loss to layers and error sources.")
+        bool, typer.Option("--attribute", help="Attribute the loss on a device to layers and error sources.")
     ] = False,
     predict: Annotated[
         bool, typer.Option("--predict", help="Predict the loss without Monte Carlo, and compare with Monte Carlo.")
@@ -108,7 +112,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Number of processes.", show_default="number of cores")
     ] = None,
 ) -> None:
-    """Predict the accuracy of trained WEIGHTS on devices over time, with intervals, as a table and a report.
+    """Predict what trained WEIGHTS score on devices over time, with intervals, as a table and a report.
 
     Interrupt it at any time: run the same command again to continue. A higher --chips adds chips.
 
@@ -161,7 +165,7 @@ def evaluate(
         "metrics": metric or [],
         "chips": chips,
         "precision": precision,
-        "threshold": above,
+        "threshold": threshold,
     }
     spec = parse(values, EvaluationSpec, source="evaluate")
     with progress_display() as progress:

@@ -1,6 +1,7 @@
 """Output of `evaluate`: the table of results."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -9,7 +10,8 @@ from rich.table import Table
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
-from aimc_robust.report.formatting import MISSING, chips_text, format_interval, format_number, metric_text
+from aimc_robust.report.formatting import MISSING, format_interval, format_number, metric_text
+from aimc_robust.report.metric_text import chips_text, ci_text, format_value, heading, unit_in_brackets
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.tasks.metrics import metric_columns
 
@@ -17,8 +19,8 @@ FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where no
 
 
 def show(results: EvaluationResults) -> None:
-    """Print the accuracies of all models and targets in percent."""
-    spec = results.spec
+    """Print the primary metric of all models and targets."""
+    spec, metric, items = results.spec, results.metric, results.task.items
     estimates = results.estimates()
     summary = summary_table(estimates, threshold=spec.threshold)
     has_seeds = bool((summary["models"] > 1).any())
@@ -26,7 +28,8 @@ def show(results: EvaluationResults) -> None:
         _cells(row, estimates[row["model"], row["target"]], spec, has_seeds=has_seeds)
         for row in summary.to_dict("records")
     ]
-    table = Table(title=f"Accuracy [%] on {spec.images.count} images", title_justify="left", box=None, pad_edge=False)
+    title = f"{heading(metric)}{unit_in_brackets(metric.unit)} on {summary['n'].max()} {items}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in rows[0]:
         is_text = column in ("model", "target")
         table.add_column(column, overflow="fold", justify="left" if is_text else "right", no_wrap=not is_text)
@@ -34,24 +37,26 @@ def show(results: EvaluationResults) -> None:
         table.add_row(*cells.values())
     console = Console()
     (console if console.is_terminal else Console(width=FILE_WIDTH)).print(table)
-    console.print(
-        f"Another test set of {spec.images.count} images would change an accuracy by up to "
-        f"±{format_number(summary['sampling'].max())} points (95 %).",
-        highlight=False,
-        soft_wrap=True,
-    )
+    if metric.is_proportion:
+        console.print(
+            f"Another test set of {summary['n'].max()} {items} would change a mean {metric.title} by up to "
+            f"±{format_number(summary['sampling'].max())} points (95 %).",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _cells(row: Mapping[str, Any], estimate: Estimate, spec: EvaluationSpec, *, has_seeds: bool) -> dict[str, str]:
     """Return column -> text of one row."""
-    interval = format_interval(row["ci_low"], row["ci_high"], 2)
-    cells = {"model": row["model"], "target": row["target"], "mean": format_number(row["mean"])}
-    cells |= {"95 % interval": interval, "sd_noise": format_number(row["sd_noise"])}
+    number = partial(format_value, estimate.metric)
+    cells = {"model": row["model"], "target": row["target"], "mean": number(row["mean"])}
+    cells |= {"95 % interval": ci_text(estimate), "sd_noise": number(row["sd_noise"])}
     if has_seeds:
-        cells["sd_seed"] = format_number(row["sd_seed"])
+        cells["sd_seed"] = number(row["sd_seed"])
     cells |= {name: metric_text(estimate, name).replace("\n", " ") for name in metric_columns(spec.metrics)}
-    cells |= {"reached by\n95 %": format_number(row["reached_by_95"]), "worst": format_number(row["worst"])}
+    cells |= {"reached by\n95 %": number(row["reached_by_95"]), "worst": number(row["worst"])}
     if spec.threshold is not None:
         interval = format_interval(row["yield_low"], row["yield_high"], 0) or MISSING
-        cells[f">= {spec.threshold:g}"] = f"{format_number(row['yield'], 0)} {interval}"
+        sign = ">=" if estimate.metric.is_higher_better else "<="
+        cells[f"{sign} {spec.threshold:g}"] = f"{format_number(row['yield'], 0)} {interval}"
     return cells | {"chips": chips_text(row, spec.precision)}

@@ -4,7 +4,8 @@ from rich.console import Console
 from rich.table import Table
 
 from aimc_robust.experiments.recommend.run import Recommendation
-from aimc_robust.report.formatting import format_interval, format_number, format_significant
+from aimc_robust.report.formatting import format_significant
+from aimc_robust.report.metric_text import difference_text, interval_text
 from aimc_robust.report.recommendation.page import measurement_text
 
 
@@ -20,8 +21,8 @@ def show(recommendation: Recommendation) -> None:
         values = [format_significant(row[key]) for key in ("std_layer_max", "rms_layer_max", "rms_filter_max")]
         table.add_row(row["layer"], f"{row['weights']:,}", *values)
     console.print(table)
-    console.print(measurement_text(recommendation.measurement).replace("**", ""), soft_wrap=True)
-    proposal, verdict = recommendation.proposal, recommendation.verdict
+    console.print(measurement_text(recommendation).replace("**", ""), soft_wrap=True)
+    proposal, verdict, metric = recommendation.proposal, recommendation.verdict, recommendation.task.primary
     console.print(f"\nproposal: {proposal.label}", style="bold")
     for reason in proposal.reasons:
         console.print(f"  {reason}", soft_wrap=True)
@@ -31,7 +32,7 @@ def show(recommendation: Recommendation) -> None:
     for row in verdict.table.to_dict("records"):
         question = proposal.questions.get(row["second_model"], "")
         console.print(
-            f"  against {row['second_model']} ({question}?): {format_number(row['difference'])} points "
-            f"{format_interval(row['ci_low'], row['ci_high'], 2)}",
+            f"  against {row['second_model']} ({question}?): {difference_text(metric, row['difference'])} "
+            f"{interval_text(metric, row['ci_low'], row['ci_high'])}",
             soft_wrap=True,
         )

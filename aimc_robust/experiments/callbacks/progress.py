@@ -9,6 +9,7 @@ from typing import Any
 from aimc_robust.experiments.planning.remaining import RemainingWork
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
+from aimc_robust.statistics.primary_metric import ACCURACY, PrimaryMetric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class ExperimentSize:
     epochs: int = 0  # largest number that a model is trained for; 0: nothing is trained
     targets: int = 0
     coverage: str = ""  # which part of the network is analog, as a sentence
+    metric: PrimaryMetric = ACCURACY  # what the chips are measured by
     pilot: int | None = None  # number of chips after which that of further chips is decided; None: it is fixed
     work: Sequence[RemainingWork] = ()  # what is left of the trials that a comparison runs
 
@@ -41,17 +43,17 @@ class ExperimentProgress:
     def evaluating(self, trial: Trial, target: str, *, done: int, chips: int) -> None:
         """Called when a model's evaluation under a target or landscape begins; `done` of at most `chips` are done."""
 
-    def chip(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
-        """Called after each chip, with the accuracies of all chips up to now [percent]."""
+    def chip(self, trial: Trial, target: str, values: Sequence[float]) -> None:
+        """Called after each chip, with the primary metric of all chips up to now."""
 
-    def evaluated(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
+    def evaluated(self, trial: Trial, target: str, values: Sequence[float]) -> None:
         """Called when a model's evaluation under a target is finished."""
 
     def explaining(self, description: str, *, done: int, total: int) -> None:
         """Called when `done` of `total` steps of an attribution or a prediction are finished."""
 
-    def finished(self, trial: Trial, accuracies: dict[str, float]) -> None:
-        """Called when a model is evaluated under all targets; `accuracies` is target -> mean accuracy [percent]."""
+    def finished(self, trial: Trial, means: dict[str, float]) -> None:
+        """Called when a model is evaluated under all targets; `means` is target -> mean of the primary metric."""
 
     def failed(self, trial: Trial, reason: str) -> None:
         """Called when a model has no result."""

@@ -23,8 +23,8 @@ FOLDER, COMPLETE = "tensorboard", "complete.txt"
 class TensorBoard(ExperimentProgress):
     """Write event files into `tensorboard/<trial>/` of the results folder.
 
-    Tags: `history/KEY` holds each number of the training history over the epochs; `accuracy/TARGET` holds the mean
-    accuracy over the chips [percent] at the last epoch.
+    Tags: `history/KEY` holds each number of the training history over the epochs; `METRIC/TARGET`, such as
+    `accuracy/digital`, holds the mean of the primary metric over the chips at the last epoch.
 
     The rows on disk are the source: when a trial continues, its events are rewritten from its history, so that a
     resumed training shows each epoch once. Complete events of a finished trial are kept.
@@ -48,18 +48,18 @@ class TensorBoard(ExperimentProgress):
         self._write(trial, row)
         self._writers[trial].flush()
 
-    def finished(self, trial: Trial, accuracies: dict[str, float]) -> None:
-        """Write the accuracies and mark the events as complete."""
+    def finished(self, trial: Trial, means: dict[str, float]) -> None:
+        """Write the means and mark the events as complete."""
         history = self._results.history(trial)
-        content = fingerprint([history, accuracies])
+        content = fingerprint([history, means])
         complete = self._folder(trial) / COMPLETE
         if complete.exists() and complete.read_text() == content:
             return
         if self._written.get(trial) != history or complete.exists():
             self._rewrite(trial, history)
         last_epoch = history[-1]["epoch"] if history else 0
-        for target, accuracy in accuracies.items():
-            self._writers[trial].add_scalar(f"accuracy/{target}", accuracy, last_epoch)
+        for target, mean in means.items():
+            self._writers[trial].add_scalar(f"{self._results.metric.name}/{target}", mean, last_epoch)
         self._close(trial)
         atomic_write(complete, content)
 

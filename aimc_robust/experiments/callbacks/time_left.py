@@ -91,7 +91,7 @@ class TimeLeft(ExperimentProgress):
         self._last_chip[trial] = time.monotonic()
         self._set_chips(trial, target, chips - done)
 
-    def chip(self, trial: Trial, target: str, accuracies: Sequence[float]) -> None:
+    def chip(self, trial: Trial, target: str, values: Sequence[float]) -> None:
         """Measure a chip."""
         now = time.monotonic()
         self._chip_s[trial.model, target].add(now - self._last_chip.get(trial, now))
@@ -99,7 +99,7 @@ class TimeLeft(ExperimentProgress):
         if trial in self.work:
             self._set_chips(trial, target, self.work[trial].chips_left.get(target, 1) - 1)
 
-    def finished(self, trial: Trial, accuracies: dict[str, float]) -> None:
+    def finished(self, trial: Trial, means: dict[str, float]) -> None:
         """Note that nothing is left of a trial."""
         self._active.discard(trial)
         self.work.pop(trial, None)

@@ -1,4 +1,4 @@
-"""Attribute the loss of accuracy to error sources, and predict it without Monte Carlo, for evaluated models."""
+"""Attribute what a device costs to error sources, and predict it without Monte Carlo, for evaluated models."""
 
 from __future__ import annotations
 

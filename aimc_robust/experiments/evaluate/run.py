@@ -69,7 +69,13 @@ def evaluate_models(
         results.record_environment(_environment(jobs))
         results.record_coverage(analog_part)
         progress.started(
-            ExperimentSize(trials=len(networks), targets=len(targets), coverage=analog_part, pilot=results.pilot)
+            ExperimentSize(
+                trials=len(networks),
+                targets=len(targets),
+                coverage=analog_part,
+                metric=results.metric,
+                pilot=results.pilot,
+            )
         )
         remarks: list[str] = []
 
@@ -95,12 +101,12 @@ def evaluate_models(
         for runner in runners:
             means = {}
             for target in targets:
-                accuracies = runner.run(target, progress)
-                means[target.name] = sum(accuracies) / len(accuracies)
+                values = runner.run(target, progress)
+                means[target.name] = sum(values) / len(values)
                 if isinstance(target, DigitalTarget):
-                    remark(_near_chance(runner, accuracies[0]))
+                    remark(_near_chance(runner, values[0]))
                 elif spec.precision is not None:
-                    note = cap_note(list(accuracies), spec.precision)
+                    note = cap_note(values, spec.precision, unit=results.metric.difference_unit)
                     remark([f"{runner.trial} on {target.name}: {note} (more --chips)."] if note else [])
             progress.finished(runner.trial, means)
         results.write_tables()

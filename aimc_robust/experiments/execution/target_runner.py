@@ -45,7 +45,7 @@ class TargetRunner:
     device: torch.device | str = "cpu"  # of the model
     batch_size: int = EVALUATION_BATCH_SIZE
     jobs: int | None = None  # as for `ar.evaluate`
-    precision: float | None = None  # half-width [points] of the interval over chips at which to stop; None: all chips
+    precision: float | None = None  # half-width of the interval over chips at which to stop; None: all chips
 
     @cached_property
     def _values(self) -> dict[str, dict[int, float]]:

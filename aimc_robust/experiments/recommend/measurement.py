@@ -28,7 +28,7 @@ def measure_device(
 
     Returns:
         Plain values: the equivalent sigma (`sigma`, its interval `low` to `high`, `identified`, `reason`, `rms`),
-        accuracies [percent] or the primary metric of another task, and `layers`, a list of rows of `layer_errors`.
+        the primary metric with `digital` weights and on the `device`, and `layers`, a list of rows of `layer_errors`.
     """
     crossbar, time_s = device.crossbar, device.time_s
     first = next(iter(data.batches("training", BATCH_SIZE)))
@@ -43,11 +43,11 @@ def measure_device(
         "high": equivalent.high if math.isfinite(equivalent.high) else None,
         "identified": equivalent.identified,
         "reason": equivalent.reason,
-        "device_accuracy": equivalent.device.mean,
-        "digital_accuracy": equivalent.digital,
+        "device": equivalent.device.mean,
+        "digital": equivalent.digital,
         "device_interval": list(equivalent.device.ci),
         "rms": equivalent.rms,
         "chips": CHIPS,
-        "images": len(data.split("validation")[1]),
+        "examples": len(data.split("validation")[1]),
         "layers": json.loads(layers.to_json(orient="records")),
     }

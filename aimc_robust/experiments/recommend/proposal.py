@@ -43,7 +43,7 @@ class Proposal:
 def propose(sigma: float, *, identified: bool = True) -> Proposal:
     """Propose a method for a device whose errors act like Gaussian filter_max noise of strength `sigma`.
 
-    Either sigma is `identified`: it follows from accuracies. Or it is the root mean square error.
+    Either sigma is `identified`: it follows from what device and noise cost. Or it is the root mean square error.
     """
     require_finite("sigma", sigma)
     if sigma <= ROUNDING:

@@ -28,6 +28,7 @@ from aimc_robust.models.registry import build_model
 from aimc_robust.models.weight_selection import WeightSelection
 from aimc_robust.targets.build import build_target
 from aimc_robust.targets.target import CrossbarTarget
+from aimc_robust.tasks.task import Task
 from aimc_robust.training.resumption import FINISHED
 
 MEASUREMENT, RECOMMENDATION = "measurement.json", "advice.json"
@@ -41,6 +42,7 @@ class Recommendation:
     Attributes:
         folder: The results folder.
         target: Name of the device's target.
+        task: What the models are for.
         measurement: The device's errors on the model, see `measurement.measure_device`.
         proposal: The proposed method.
         verdict: What the sweep says of it; None without a sweep.
@@ -48,6 +50,7 @@ class Recommendation:
 
     folder: Path
     target: str
+    task: Task
     measurement: dict[str, Any]
     proposal: Proposal
     verdict: Verdict | None
@@ -78,11 +81,11 @@ def recommend(
     jobs: int | None = None,
     progress: ExperimentProgress | None = None,
 ) -> Recommendation:
-    """Recommend a training method so that the model of `spec` keeps its accuracy on a device.
+    """Recommend a training method so that the model of `spec` loses least on a device.
 
     The model is trained with plain SGD, or read from `weights`. The device's errors are measured on it with the
-    validation images, and the proposal follows from them. A sweep with rivals on the test images then confirms or
-    refutes the proposal, which it does not change: so the test images judge it fairly.
+    validation data, and the proposal follows from them. A sweep with rivals on the test data then confirms or
+    refutes the proposal, which it does not change: so the test data judge it fairly.
 
     Args:
         spec: Data, model and training configuration.
@@ -142,7 +145,7 @@ def recommend(
             judging_spec, folder / "sweep", data_folder=data_folder, model_cache=folder / MODELS, progress=progress
         )
         verdict = judge(proposal.label, "sgd", device.name, compared.results.estimates())
-    recommendation = Recommendation(folder, device.name, measurement, proposal, verdict)
+    recommendation = Recommendation(folder, device.name, task, measurement, proposal, verdict)
     atomic_write(folder / RECOMMENDATION, json.dumps(_as_json(recommendation), indent=1))
     return recommendation
 
@@ -192,7 +195,7 @@ def _sweep_spec(
         values["training"] = {**values["training"], "epochs": epochs}
     values |= {
         "name": f"{spec.name[:60]}-advice",
-        "question": "Does the proposed training keep the most accuracy on this device?",
+        "question": "Does the proposed training lose least on this device?",
         "chips": chips or spec.chips,
         "targets": ["digital"] if target == "digital" else ["digital", target],
         "methods": methods,

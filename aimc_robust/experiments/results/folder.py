@@ -13,14 +13,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import pandas as pd
 
 from aimc_robust.errors import PROBLEM, AimcError, InputError, ResultsError
-from aimc_robust.experiments.results.files import (
-    COVERAGE,
-    ENVIRONMENT,
-    EVALUATIONS,
-    QUESTION,
-    RANGES,
-    read_file,
-)
+from aimc_robust.experiments.results.files import COVERAGE, ENVIRONMENT, EVALUATIONS, QUESTION, RANGES, read_file
 from aimc_robust.experiments.results.origin import check_runs
 from aimc_robust.experiments.results.rows import EXPLANATIONS, columns, finite, row_type
 from aimc_robust.experiments.results.summary import group_estimates

@@ -62,7 +62,7 @@ class ComparisonSpec(ExperimentSpec):
 
     kind: Literal["comparison"] = "comparison"
     name: str = pydantic.Field(pattern=NAME)
-    question: str = "Which training method keeps the most accuracy when its weights are stored in analog memory?"
+    question: str = "Which training method loses least when its weights are stored in analog memory?"
     data_seed: int = 0
     train_seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(default=[0, 1, 2], min_length=1)
     targets: list[Entry] = pydantic.Field(min_length=1)

@@ -78,9 +78,9 @@ class EvaluationSpec(ExperimentSpec):
         model: Their network.
         images: The test images.
         targets: Tables as in a comparison's spec, with cards written out.
-        precision: Half-width [points] of the 95 % interval over chips at which a model's evaluation stops; `chips` is
-            then the largest number of them.
-        threshold: Accuracy [percent] from which a chip counts for the yield.
+        precision: Half-width of the 95 % interval over chips at which a model's evaluation stops, in the unit of the
+            primary metric; `chips` is then the largest number of them.
+        threshold: Value of the primary metric that a chip must reach to count for the yield.
     """
 
     kind: Literal["evaluation"] = "evaluation"

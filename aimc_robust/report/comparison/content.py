@@ -31,6 +31,7 @@ from aimc_robust.report.comparison.rankings import (
 )
 from aimc_robust.report.plot_style import Styles, curve_styles
 from aimc_robust.statistics.paired_difference import Key, compare_pairs
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.targets.target import Target
 
 MAX_TARGETS_PER_TABLE = 6  # columns that fit a printed page
@@ -47,7 +48,7 @@ class ComparisonContent:
         history: Trial -> one row per epoch of its training.
         means: Label -> the history rows, averaged over its trainings.
         styles: Label -> how figures draw it.
-        estimates: (label, target) -> accuracy.
+        estimates: (label, target) -> estimate of the primary metric.
         metrics: Columns of further metrics.
         target_groups: Names of the targets, in groups that fit one table.
         rankings: Target -> label -> ranking.
@@ -57,7 +58,7 @@ class ComparisonContent:
         failures: Trial -> reason.
         missing: Number of models that lack rows and have not failed.
         landscapes: Name of a landscape -> label -> loss surface.
-        images: (name, number of test images) of each data set.
+        test_data: (name, number of test items) of each data set.
         scale_note: How the run deviates from its spec file; None if it does not.
     """
 
@@ -77,8 +78,13 @@ class ComparisonContent:
     failures: dict[str, str]
     missing: int
     landscapes: dict[str, SurfacesByMethod]
-    images: list[tuple[str, int]]
+    test_data: list[tuple[str, int]]
     scale_note: str | None
+
+    @property
+    def metric(self) -> PrimaryMetric:
+        """The primary metric."""
+        return self.results.metric
 
     @property
     def comparison_count(self) -> int:
@@ -92,7 +98,7 @@ class ComparisonContent:
 
     @property
     def sampling_half_widths(self) -> list[float]:
-        """95 % half-width of each accuracy on test images due to the finite test set [points]."""
+        """95 % half-width of each estimate on test data due to the finite test set [points]; NaN where unknown."""
         tested = {name for name, target in self.targets.items() if target.split == "test"}
         return [estimate.sampling_half_width for (_, name), estimate in self.estimates.items() if name in tested]
 
@@ -127,7 +133,7 @@ def gather(results: ComparisonResults) -> ComparisonContent:
         failures={str(trial): reason for trial, reason in failures.items()},
         missing=len(_unfinished_trials(results, frame) - set(failures)),
         landscapes=loss_surfaces(results),
-        images=_images(results, targets, frame),
+        test_data=_test_data(results, targets, frame),
         scale_note=scale_note(spec),
     )
 
@@ -178,18 +184,18 @@ def _target_groups(targets: list[Target]) -> list[list[str]]:
 
 
 def _by_interest(spec: ComparisonSpec, estimates: Estimates, baselines: set[str]) -> list[str]:
-    """The baselines, then the methods by their accuracy, averaged over the targets relative to all methods'."""
-    scores: dict[str, list[float]] = {label: [] for label in spec.labels}
+    """The baselines, then the methods by their estimates, averaged over the targets relative to all methods'."""
+    losses: dict[str, list[float]] = {label: [] for label in spec.labels}
     for target in dict.fromkeys(target for _, target in estimates):
         means = {label: estimates[label, target].mean for label in spec.labels if (label, target) in estimates}
         for label, mean in means.items():
-            scores[label].append(mean - math.fsum(means.values()) / len(means))
-    averages = {label: math.fsum(values) / len(values) if values else -math.inf for label, values in scores.items()}
-    return sorted(spec.labels, key=lambda label: (label not in baselines, -averages[label]))
+            losses[label].append(estimates[label, target].metric.loss_of(math.fsum(means.values()) / len(means), mean))
+    averages = {label: math.fsum(values) / len(values) if values else math.inf for label, values in losses.items()}
+    return sorted(spec.labels, key=lambda label: (label not in baselines, averages[label]))
 
 
-def _images(results: ComparisonResults, targets: Mapping[str, Target], frame: pd.DataFrame) -> list[tuple[str, int]]:
-    """(name, number of test images) of each data set; 0 for one without rows yet."""
+def _test_data(results: ComparisonResults, targets: Mapping[str, Target], frame: pd.DataFrame) -> list[tuple[str, int]]:
+    """(name, number of test items) of each data set; 0 for one without rows yet."""
     test = [name for name, target in targets.items() if target.split == "test"]
     counts = frame[frame["target"].isin(test)].groupby("model")["n"].max()
     pairs = [(results.spec.data_of(label).name, int(counts.get(label, 0))) for label in results.spec.labels]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from aimc_robust.report import terms
 from aimc_robust.report.comparison import table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.rankings import BaselineComparison, baseline_pairs
-from aimc_robust.report.formatting import difference_cells
+from aimc_robust.report.metric_text import best_mean, difference_cells, value_text
 from aimc_robust.report.page_model import Bullets, Files, Prose, Row, Section, Table, codes
 from aimc_robust.statistics.paired_difference import comparison_table
 
@@ -16,9 +17,9 @@ MANY_ROWS = 24
 
 
 def summary(content: ComparisonContent) -> Section:
-    """Say which method is better than the baseline, which has the highest mean, and what is settled below."""
+    """Say which method is better than the baseline, which has the best mean, and what is settled to be worse."""
     comparisons = content.baseline_comparisons
-    items = [item for c in comparisons if (item := _settled_above(content, c))]
+    items = [item for c in comparisons if (item := _settled_better(content, c))]
     for baseline in content.baselines:
         items += _overview(content, [c for c in comparisons if c.baseline == baseline])
     seeds = len(content.results.spec.train_seeds)
@@ -30,41 +31,42 @@ def summary(content: ComparisonContent) -> Section:
     return Section("Summary", [Bullets(items, "summary") if items else "No two methods have results to compare yet."])
 
 
-def _settled_above(content: ComparisonContent, c: BaselineComparison) -> str | None:
+def _settled_better(content: ComparisonContent, c: BaselineComparison) -> str | None:
     if not c.settled or c.comparison is None or (difference := c.comparison.difference) is None:
         return None
     requested = len(content.results.spec.train_seeds)
+    reaches = {label: value_text(content.metric, mean) for label, mean in c.means.items()}
     few = f" (over the {difference.seeds} of {requested} models that both methods have)"
     return (
-        f"`{c.target}`: **{c.best}** reaches {c.means[c.best]:.2f} %, {c.baseline} {c.means[c.baseline]:.2f} %. "
+        f"`{c.target}`: **{c.best}** reaches {reaches[c.best]}, {c.baseline} {reaches[c.baseline]}. "
         f"Difference on the same chips: {text.format_difference(difference)}"
         f"{'' if difference.seeds == requested else few}."
-        + ("" if c.best == c.highest else f" {c.highest} has {c.means[c.highest]:.2f} %, not settled.")
+        + ("" if c.best == c.best_mean else f" {c.best_mean} has {reaches[c.best_mean]}, not settled.")
     )
 
 
 def _overview(content: ComparisonContent, comparisons: Sequence[BaselineComparison]) -> list[str]:
     """Sentences on all targets of one baseline."""
     targets, baseline = [c.target for c in comparisons], comparisons[0].baseline
-    highest = _by_method((c.highest, c.target) for c in comparisons)
-    below = _by_method(
+    best = _by_method((c.best_mean, c.target) for c in comparisons)
+    worse = _by_method(
         (label, c.target)
         for c in comparisons
         for label in c.means
-        if content.rankings[c.target][label].status == "below"
+        if content.rankings[c.target][label].status == "worse"
     )
     counted = [
-        f"{label}{' has the highest mean' if i == 0 else ''} {_where(found, targets)}"
-        for i, (label, found) in enumerate(sorted(highest.items(), key=lambda pair: -len(pair[1])))
+        f"{label}{f' has the {best_mean(content.metric)}' if i == 0 else ''} {_where(found, targets)}"
+        for i, (label, found) in enumerate(sorted(best.items(), key=lambda pair: -len(pair[1])))
     ]
     unsettled = [c.target for c in comparisons if not c.settled]
     places = "any target" if len(unsettled) == len(targets) else codes(unsettled)
-    no_method = f"Not settled: no method is settled to be above {baseline} on {places}."
-    losers = "; ".join(f"{label} {_where(found, targets)}" for label, found in below.items())
+    no_method = f"Not settled: no method is settled to be better than {baseline} on {places}."
+    losers = "; ".join(f"{label} {_where(found, targets)}" for label, found in worse.items())
     return [
         f"{'; '.join(counted)}.",
         *([no_method] if unsettled else []),
-        *([f"Settled below {baseline}: {losers}."] if below else []),
+        *([f"Settled to be worse than {baseline}: {losers}."] if worse else []),
     ]
 
 
@@ -94,16 +96,19 @@ def differences(content: ComparisonContent) -> Section | None:
             ("method", row["first_model"]),
             ("target", row["first_target"]),
             *([("baseline", row["second_model"])] if several else []),
-            *difference_cells(row, "method − baseline" if several else f"method − {row['second_model']}"),
+            *difference_cells(
+                content.metric, row, "method − baseline" if several else f"method − {row['second_model']}"
+            ),
         ]
         for row in records
     ]
     if not rows:
         return None
     note = (
-        "Both sides of a difference use the same training seeds, chips and images, so common variation cancels. **p**: "
-        "two-sided test of the paired differences. **p, corrected**: by Holm's method for all comparisons of the page, "
-        "which are in `tables/differences.csv`. **settled**: see [Terms](#terms)."
+        f"Both sides of a difference use the same training seeds, chips and {content.results.task.items}, so common "
+        f"variation cancels. {terms.better_sign(content.metric)}**p**: two-sided test of the paired differences. "
+        "**p, corrected**: by Holm's method for all comparisons of the page, which are in `tables/differences.csv`. "
+        "**settled**: see [Terms](#terms)."
     )
     title, files = "Differences from the baseline", Files(table_files.difference_files(content))
     return Section(title, [Table(title, rows, heads=2), Prose(note), files], folded=len(rows) > MANY_ROWS)

@@ -1,4 +1,4 @@
-"""Figures of a comparison: accuracies by target and by noise, trainings over their epochs, panels of diagnostics."""
+"""Figures of a comparison: estimates by target and by noise, trainings over their epochs, panels of diagnostics."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from aimc_robust.errors import exact_text
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.histories import MeanRows, curve_points
-from aimc_robust.report.figures import accuracy
+from aimc_robust.report.figures import estimates
+from aimc_robust.report.metric_text import axis_label, heading, unit_in_brackets
 from aimc_robust.report.plot_style import RenderedFigure, Styles, add_legend, figure_style, render_figure
-from aimc_robust.statistics.primary_metric import ACCURACY
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.training.epoch import score_column
 
 SPLITS = ("test", "train")
 DIAGNOSTICS_KEY = "gradient_norm"  # every row with diagnostics has this key
 
 
-def accuracy_by_target(content: ComparisonContent) -> RenderedFigure | None:
+def estimates_by_target(content: ComparisonContent) -> RenderedFigure | None:
     """Draw mean and interval of each method on digital weights and on each device; None without rows of these."""
     devices = [target.name for target in content.targets.values() if target.backend != "noise"]
     targets = [name for name in devices if content.rankings[name]]
     if not targets:
         return None
-    return accuracy.accuracy_by_target(targets, content.estimates, content.styles, name="targets", others="methods")
+    return estimates.estimates_by_target(
+        content.metric, targets, content.estimates, content.styles, name="targets", others="methods"
+    )
 
 
-def curves_over_sigma(content: ComparisonContent) -> accuracy.Curves:
-    """Return each method's accuracies over the sigma of Gaussian noise of scale filter_max; digital weights are 0."""
+def curves_over_sigma(content: ComparisonContent) -> estimates.Curves:
+    """Return each method's estimates over the sigma of Gaussian noise of scale filter_max; digital weights are 0."""
     targets = [target for target in content.targets.values() if target.split == "test"]
     sigmas = sorted((target.sigma, target.name) for target in targets if target.sigma is not None)
     return {
@@ -40,20 +43,25 @@ def curves_over_sigma(content: ComparisonContent) -> accuracy.Curves:
     }
 
 
-def accuracy_by_sigma(content: ComparisonContent) -> RenderedFigure | None:
-    """Draw accuracy over the sigma of Gaussian weight noise, one line per method; None with fewer than two sigmas."""
+def estimates_by_sigma(content: ComparisonContent) -> RenderedFigure | None:
+    """Draw means over the sigma of Gaussian weight noise, one line per method; None with fewer than two sigmas."""
     curves = curves_over_sigma(content)
     if len({sigma for points in curves.values() for sigma, _ in points}) < 2:
         return None
     xlabel = "sigma of Gaussian weight noise (share of each filter's largest weight)"
-    return accuracy.accuracy_over(curves, content.styles, name="sigma", xlabel=xlabel, others="methods")
+    return estimates.estimates_over(
+        content.metric, curves, content.styles, name="sigma", xlabel=xlabel, others="methods"
+    )
 
 
-def training_curves(spec: ComparisonSpec, means: MeanRows, styles: Styles) -> RenderedFigure | None:
-    """Draw training loss, validation accuracy and early-stopping scores over epochs; None without history rows."""
+def training_curves(
+    spec: ComparisonSpec, metric: PrimaryMetric, means: MeanRows, styles: Styles
+) -> RenderedFigure | None:
+    """Draw training loss, validation metric and early-stopping scores over epochs; None without history rows."""
     if not any(means.values()):
         return None
-    panels = [("train_loss", "training loss"), ("accuracy", "validation accuracy [%]"), *_early_stopping_panels(spec)]
+    validation = (metric.name, f"validation {axis_label(metric)}")
+    panels = [("train_loss", "training loss"), validation, *_early_stopping_panels(spec, metric)]
     with figure_style():
         figure = Figure(figsize=(6.4, 2.5 * len(panels)), layout="constrained")
         all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -67,15 +75,16 @@ def training_curves(spec: ComparisonSpec, means: MeanRows, styles: Styles) -> Re
         return render_figure(figure, "training")
 
 
-def _early_stopping_panels(spec: ComparisonSpec) -> list[tuple[str, str]]:
-    """(key, title) of the accuracies under noise that early stopping selects by, over all methods."""
+def _early_stopping_panels(spec: ComparisonSpec, metric: PrimaryMetric) -> list[tuple[str, str]]:
+    """(key, title) of the metrics under noise that early stopping selects by, over all methods."""
+    unit = unit_in_brackets(metric.unit)
     recipes = [recipe for label in spec.labels if (recipe := spec.config_of(label).early_stopping) is not None]
     several = sorted({sigma for recipe in recipes if len(recipe.sigmas) > 1 for sigma in recipe.sigmas if sigma})
     if several:
-        return [(score_column(ACCURACY, sigma), f"the same at sigma = {exact_text(sigma)} [%]") for sigma in several]
+        return [(score_column(metric, sigma), f"the same at sigma = {exact_text(sigma)}{unit}") for sigma in several]
     single = {recipe.sigmas[0] for recipe in recipes}
     noise = f"at sigma = {exact_text(single.pop())}" if len(single) == 1 else "under the noise that each selects by"
-    return [("perturbed_accuracy", f"the same {noise} [%]")] if recipes else []
+    return [(f"perturbed_{metric.name}", f"the same {noise}{unit}")] if recipes else []
 
 
 @dataclass(frozen=True)
@@ -106,13 +115,13 @@ def noise_sigmas(means: MeanRows) -> list[str]:
     return sorted(names, key=float)
 
 
-def panel_groups(means: MeanRows) -> dict[str, list[Panel]]:
+def panel_groups(metric: PrimaryMetric, means: MeanRows) -> dict[str, list[Panel]]:
     """Return title -> panels of each group of diagnostics, without the panels that no method has data for."""
     sigmas = noise_sigmas(means)
     train, test = ("train_loss@0", "training loss"), ("test_loss@0", "test loss")
     groups = {
-        "Accuracy under weight noise (compare Fig. 3)": [
-            Panel(f"{split} accuracy [%], sigma = {sigma}", f"{split}_accuracy@{sigma}")
+        f"{heading(metric)} under weight noise (compare Fig. 3)": [
+            Panel(f"{split} {axis_label(metric)}, sigma = {sigma}", f"{split}_{metric.name}@{sigma}")
             for split in SPLITS
             for sigma in sigmas
         ],

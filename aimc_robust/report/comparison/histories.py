@@ -47,7 +47,7 @@ class MethodCost:
     Attributes:
         passes: Forward and backward passes per update, each over one batch: also the ratio of computation to SGD's.
         seconds: Median time of an epoch, including validation [s].
-        time: Ratio of `seconds` to that of SGD with the same network and images.
+        time: Ratio of `seconds` to that of SGD with the same network and data.
     """
 
     passes: int
@@ -68,7 +68,7 @@ def training_costs(spec: ComparisonSpec, history: Mapping[Trial, Sequence[Row]])
 
 
 def _find_sgd(spec: ComparisonSpec, label: str) -> str | None:
-    """Return the label of SGD with the same network and images as `label`; None if there is none."""
+    """Return the label of SGD with the same network and data as `label`; None if there is none."""
     same = (spec.model_of(label), spec.data_of(label))
     kinds = {other: spec.methods[other].kind for other in spec.labels}
     plain = [o for o in spec.labels if kinds[o] == "sgd" and (spec.model_of(o), spec.data_of(o)) == same]

@@ -18,7 +18,7 @@ SECTION = "report section"
 SectionFunction = Callable[[ComparisonContent], Section | None]
 SECTIONS: list[SectionFunction] = [
     summary,
-    sections.accuracy,
+    sections.estimates,
     differences,
     sections.metrics,
     sections.landscape,

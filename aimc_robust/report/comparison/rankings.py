@@ -1,6 +1,6 @@
 """Comparison of every method with the baseline on each target, and of targets with and without compensation.
 
-Only methods with the same images are compared: accuracies on different test sets are different quantities.
+Only methods with the same data are compared: values on different test sets are different quantities.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Literal
 
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.statistics.estimate import Estimate
+from aimc_robust.statistics.estimate import Estimate, best_of
 from aimc_robust.statistics.paired_difference import Comparison, Key
 from aimc_robust.targets.target import CrossbarTarget, Target
 
 Comparisons = Mapping[tuple[Key, Key], Comparison]
 """(first, second) -> comparison, of all comparisons of the page."""
-Status = Literal["above", "below", "unpaired", ""]
+Status = Literal["better", "worse", "unpaired", ""]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Ranking:
     """Place of a method on one target.
 
     Attributes:
-        estimate: The method's accuracy.
-        is_best: Whether it has the highest mean of the methods with the same images, if there are several.
+        estimate: The method's estimate.
+        is_best: Whether it has the best mean of the methods with the same data, if there are several.
         status: Whether its difference from the baseline is settled, or `unpaired`: no training seed in common.
     """
 
@@ -46,23 +46,23 @@ class BaselineComparison:
 
     Attributes:
         target: The target.
-        best: The method with the highest mean of those settled to be above the baseline; if there is none, of all.
+        best: The method with the best mean of those settled to be better than the baseline; if there is none, of all.
         baseline: Label of the baseline.
-        highest: The method with the highest mean, settled or not.
-        means: Label -> mean accuracy [percent].
+        best_mean: The method with the best mean, settled or not.
+        means: Label -> mean.
         comparison: best - baseline; None if the baseline itself is the best.
     """
 
     target: str
     best: str
     baseline: str
-    highest: str
+    best_mean: str
     means: Mapping[str, float]
     comparison: Comparison | None
 
     @property
     def settled(self) -> bool:
-        """Whether the best method is settled to be above the baseline."""
+        """Whether the best method is settled to be better than the baseline."""
         return self.comparison is not None and self.comparison.sign > 0
 
 
@@ -85,16 +85,16 @@ def rank_methods(
     groups = _group_labels(spec.labels, lambda label: spec.data_of(label).model_dump_json())
     rankings: dict[str, dict[str, Ranking]] = {}
     for target in targets:
-        means = {label: estimates[label, target].mean for label in spec.labels if (label, target) in estimates}
-        measured = [[label for label in group if label in means] for group in groups if len(group) > 1]
-        best = {max(group, key=means.__getitem__) for group in measured if group}
+        here = {label: estimates[label, target] for label in spec.labels if (label, target) in estimates}
+        measured = [{label: here[label] for label in group if label in here} for group in groups if len(group) > 1]
+        best = set(map(best_of, measured))
         rankings[target] = {
             label: Ranking(
-                estimates[label, target],
+                estimate,
                 label in best,
                 _status(comparisons.get(((label, target), (baselines[label], target)))),
             )
-            for label in means
+            for label, estimate in here.items()
         }
     return rankings
 
@@ -111,11 +111,12 @@ def compare_with_baseline(
         for baseline in dict.fromkeys(baselines.values()):
             group = [label for label in spec.labels if baselines[label] == baseline and (label, target) in estimates]
             if baseline in group and len(group) > 1:
-                means = {label: estimates[label, target].mean for label in group}
+                here = {label: estimates[label, target] for label in group}
                 pairs = {label: comparisons.get(((label, target), (baseline, target))) for label in group}
-                above = [label for label, pair in pairs.items() if pair is not None and pair.sign > 0]
-                best, highest = max(above or group, key=means.__getitem__), max(group, key=means.__getitem__)
-                found.append(BaselineComparison(target, best, baseline, highest, means, pairs[best]))
+                better = [label for label, pair in pairs.items() if pair is not None and pair.sign > 0]
+                best = best_of({label: here[label] for label in better or group})
+                means = {label: estimate.mean for label, estimate in here.items()}
+                found.append(BaselineComparison(target, best, baseline, best_of(here), means, pairs[best]))
     return found
 
 
@@ -130,9 +131,9 @@ def compensation_pairs(
 
 
 def _baselines(spec: ComparisonSpec) -> dict[str, str]:
-    """Return the baseline of each method, which has the same images and the same network.
+    """Return the baseline of each method, which has the same data and the same network.
 
-    If no two methods share a network, the networks are the subject of the comparison, and the same images suffice.
+    If no two methods share a network, the networks are the subject of the comparison, and the same data suffice.
     The baseline of a group is `sgd`, else the first method of kind sgd, else the first.
     """
 
@@ -163,4 +164,4 @@ def _status(comparison: Comparison | None) -> Status:
         return ""
     if comparison.difference is None:
         return "unpaired"
-    return "above" if comparison.sign > 0 else "below" if comparison.sign < 0 else ""
+    return "better" if comparison.sign > 0 else "worse" if comparison.sign < 0 else ""

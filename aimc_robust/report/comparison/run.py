@@ -40,7 +40,7 @@ def compare_and_report(
         model_cache: Folder of trained models that several comparisons share.
         progress: Callbacks.
         machine: Devices and processes that train one model. Only the first process writes, and knows what failed.
-        tensorboard: Write histories and accuracies for TensorBoard too.
+        tensorboard: Write histories and results for TensorBoard too.
         **options: Further arguments of `compare`.
 
     Raises:

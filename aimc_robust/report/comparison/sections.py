@@ -12,7 +12,8 @@ from aimc_robust.report.comparison import figures, table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import landscape_figure
 from aimc_robust.report.comparison.rankings import compensation_pairs
-from aimc_robust.report.formatting import MISSING, format_ci, format_number, metric_text
+from aimc_robust.report.formatting import MISSING, format_number, metric_text
+from aimc_robust.report.metric_text import ci_text, format_value, heading, unit_in_brackets
 from aimc_robust.report.noise_section import noise_section
 from aimc_robust.report.page_model import (
     Block,
@@ -36,11 +37,12 @@ def intro(content: ComparisonContent) -> list[Block | None]:
     """Return what stands above all sections: the question, what was done, warnings, and the terms."""
     spec, trials = content.results.spec, len(content.results.trials)
     networks = text.network_names(spec)
-    images = [f"the same {f'{count} ' if count else ''}images of `{name}`" for name, count in content.images]
+    items = content.results.task.items
+    data = [f"the same {f'{count} ' if count else ''}{items} of `{name}`" for name, count in content.test_data]
     summary = (
         f"Analog memory stores every weight with an error. This report compares {len(spec.labels)} training methods × "
         f"{len(spec.train_seeds)} trained models each. Every model is programmed onto {spec.chips} simulated chips per "
-        f"target and tested on {' or '.join(images)} with the network{'s' if len(networks) > 1 else ''} "
+        f"target and tested on {' or '.join(data)} with the network{'s' if len(networks) > 1 else ''} "
         f"{codes(networks)}. A target is the condition that a model is tested under: digital weights, a memory device, "
         "or weight noise. All methods are tested on the same chips."
     )
@@ -50,8 +52,9 @@ def intro(content: ComparisonContent) -> list[Block | None]:
     failed = f"{len(content.failures)} of {trials} models failed, see [Failed models](#failed)."
     again = f"{unfinished} Run the same command again to continue."
     warnings = {f"{scale}.": content.scale_note, again: content.missing, failed: content.failures}
-    ranks = terms.ranks(content.baselines, same_images=text.has_different_images(spec))
-    meanings = [terms.MEAN, terms.SD_NOISE, terms.SD_SEED, terms.interval(content.estimates.values())]
+    ranks = terms.ranks(content.metric, content.baselines, same_data=text.has_different_data(spec))
+    interval = terms.interval(content.metric, content.estimates.values())
+    meanings = [terms.mean(content.metric), terms.SD_NOISE, terms.SD_SEED, interval]
     meanings += [ranks] if content.estimates else []
     meanings += [terms.settled(content.comparison_count)] if content.comparisons else []
     return [
@@ -62,31 +65,34 @@ def intro(content: ComparisonContent) -> list[Block | None]:
     ]
 
 
-def accuracy(content: ComparisonContent) -> Section:
-    """Show the accuracy of each method on each target."""
+def estimates(content: ComparisonContent) -> Section:
+    """Show the primary metric of each method on each target."""
+    metric, title, items = content.metric, heading(content.metric), content.results.task.items
     note = (
-        "Each cell: mean accuracy [%], 95 % interval, and standard deviations sd_noise · sd_seed; see [Terms](#terms). "
+        f"Each cell: mean {metric.title}{unit_in_brackets(metric.unit)}, 95 % interval, and standard deviations "
+        "sd_noise · sd_seed; see [Terms](#terms). "
     )
-    sampling = terms.sampling_note([count for _, count in content.images], content.sampling_half_widths)
+    counts = [count for _, count in content.test_data]
+    sampling = terms.sampling_note(metric, items, counts, content.sampling_half_widths)
     by_target = Figure(
-        partial(figures.accuracy_by_target, content),
-        "Accuracy of each method on each target",
-        "Accuracy by target, with 95 % intervals.",
+        partial(figures.estimates_by_target, content),
+        f"{title} of each method on each target",
+        f"{title} by target, with 95 % intervals.",
     )
     by_sigma = Figure(
-        partial(figures.accuracy_by_sigma, content),
-        "Accuracy over the strength of Gaussian weight noise",
-        "Accuracy under Gaussian weight noise of increasing strength, with 95 % intervals. All strengths use the same "
+        partial(figures.estimates_by_sigma, content),
+        f"{title} over the strength of Gaussian weight noise",
+        f"{title} under Gaussian weight noise of increasing strength, with 95 % intervals. All strengths use the same "
         "random draws, scaled.",
     )
     blocks: list[Block | None] = [
         Filters(content.results.spec.labels, list(content.targets)),
-        *_target_tables(content, "Accuracy", partial(_accuracy_cell, content)),
+        *_target_tables(content, title, partial(_estimate_cell, content)),
         Prose(f"{note} {sampling or ''}".strip()) if content.estimates else None,
-        Files(table_files.accuracy_files(content)),
+        Files(table_files.estimate_files(content)),
         Grid([by_target, by_sigma]),
     ]
-    return Section("Accuracy", blocks)
+    return Section(title, blocks)
 
 
 def metrics(content: ComparisonContent) -> Section | None:
@@ -94,14 +100,15 @@ def metrics(content: ComparisonContent) -> Section | None:
     parts = [
         Section(name, _target_tables(content, name, partial(_metric_cell, content, name))) for name in content.metrics
     ]
-    note = Prose("Each cell: mean and 95 % interval, over the same models and chips as those of the accuracy.")
+    same = f"over the same models and chips as those of the {content.metric.title}"
+    note = Prose(f"Each cell: mean and 95 % interval, {same}.")
     return Section("Further metrics", [note, *parts]) if parts else None
 
 
 def _target_tables(content: ComparisonContent, name: str, cell: Callable[[str, str], str | Cell]) -> list[Table]:
     """Tables with a row per method and a column per target; `cell` is a function of both."""
     splits = {name: target.split for name, target in content.targets.items()}
-    heads = {name: name if split == "test" else f"{name}\non {split} images" for name, split in splits.items()}
+    heads = {name: name if split == "test" else f"{name}\non {split} data" for name, split in splits.items()}
     return [
         Table(
             f"{name}: {', '.join(targets)}",
@@ -112,25 +119,26 @@ def _target_tables(content: ComparisonContent, name: str, cell: Callable[[str, s
                 ]
                 for method in content.results.spec.labels
             ],
-            "accuracy",
+            "results",
             across="target",
         )
         for targets in content.target_groups
     ]
 
 
-def _accuracy_cell(content: ComparisonContent, method: str, target: str) -> str | Cell:
+def _estimate_cell(content: ComparisonContent, method: str, target: str) -> str | Cell:
     ranking = content.rankings[target].get(method)
     if ranking is None:
         return MISSING
     estimate, seeds = ranking.estimate, len(content.results.spec.train_seeds)
+    number = partial(format_value, content.metric)
     lines = [
-        format_number(estimate.mean),
-        format_ci(estimate),
-        f"sd {format_number(estimate.sd_noise)} · {format_number(estimate.sd_seed)}",
+        number(estimate.mean),
+        ci_text(estimate, 1),
+        f"sd {number(estimate.sd_noise)} · {number(estimate.sd_seed)}",
         f"{estimate.seeds} of {seeds} models" if estimate.seeds < seeds else "",
     ]
-    mark: Literal["best", "above", ""] = "best" if ranking.is_best else "above" if ranking.status == "above" else ""
+    mark: Literal["best", "better", ""] = "best" if ranking.is_best else "better" if ranking.status == "better" else ""
     return Cell("\n".join(lines), mark, estimate.mean, ranking.tags)
 
 
@@ -163,7 +171,7 @@ def _landscape(content: ComparisonContent, name: str) -> Section:
         Table(f"Flatness: {name}", rows),
         Files(table_files.landscape_files(name, spec.grid, surfaces)),
     ]
-    return Section(f"{name}, on {spec.split} images", blocks)
+    return Section(f"{name}, on {spec.split} data", blocks)
 
 
 def failures(content: ComparisonContent) -> Section | None:
@@ -177,15 +185,17 @@ def compensation(content: ComparisonContent) -> Section | None:
     crossbars = [target for target in content.targets.values() if isinstance(target, CrossbarTarget)]
     names = {target.name: " and ".join(target.deployment.compensation) for target in crossbars}
 
-    def accuracy_text(key: Key) -> str:
-        return f"{format_number(content.estimates[key].mean)} {format_ci(content.estimates[key])}"
+    def text_of(key: Key) -> str:
+        return f"{format_value(content.metric, content.estimates[key].mean)} {ci_text(content.estimates[key], 1)}"
+
+    unit = unit_in_brackets(content.metric.unit)
 
     rows = [
         [
             ("target", before[1]),
             ("method", before[0]),
-            ("without [%]", accuracy_text(before)),
-            ("with [%]", accuracy_text(after)),
+            (f"without{unit}", text_of(before)),
+            (f"with{unit}", text_of(after)),
             ("difference", text.format_comparison(content.comparisons[after, before])),
             ("compensation", names[after[1]]),
         ]

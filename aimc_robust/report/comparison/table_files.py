@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -15,20 +16,21 @@ from aimc_robust.report.comparison.landscapes import SurfacesByMethod
 from aimc_robust.report.comparison.rankings import Ranking, Status
 from aimc_robust.report.formatting import MISSING, escape_latex, format_deviations, latex_table, latex_value
 from aimc_robust.report.markdown_page import markdown_table
+from aimc_robust.report.metric_text import best_mean, format_value, heading, unit_in_brackets
 from aimc_robust.statistics.paired_difference import comparison_table
 
-ARROWS: dict[Status, str] = {"above": " ↑", "below": " ↓"}
+ARROWS: dict[Status, str] = {"better": " ↑", "worse": " ↓"}
 FileFunctions = dict[str, Callable[[], str]]
 """Path relative to the results folder -> its content."""
 
 
-def accuracy_files(content: ComparisonContent) -> FileFunctions:
-    """Return the accuracies as files: a row per method and target, and a wide table in three formats."""
+def estimate_files(content: ComparisonContent) -> FileFunctions:
+    """Return the estimates as files: a row per method and target, and a wide table in three formats."""
     return {
         "summary.csv": lambda: csv_text(summary_table(content.estimates)),
-        "tables/accuracy.csv": lambda: csv_text(_wide_table(content)),
-        "tables/accuracy.md": lambda: _accuracy_markdown(content),
-        "tables/accuracy.tex": lambda: _accuracy_latex(content),
+        f"tables/{content.metric.name}.csv": lambda: csv_text(_wide_table(content)),
+        f"tables/{content.metric.name}.md": lambda: _markdown(content),
+        f"tables/{content.metric.name}.tex": lambda: _latex(content),
     }
 
 
@@ -49,7 +51,7 @@ def landscape_files(name: str, landscape: Landscape, surfaces: SurfacesByMethod)
 
 
 def _wide_table(content: ComparisonContent) -> pd.DataFrame:
-    """Accuracies [percent], a row per method; per target mean, sd_noise, sd_seed and 95 % interval."""
+    """A row per method; per target mean, sd_noise, sd_seed and 95 % interval."""
     suffixes = ("", " sd_noise", " sd_seed", " ci_low", " ci_high")
     columns = ["method", *(f"{target}{suffix}" for target in content.targets for suffix in suffixes)]
     rows: list[dict[str, Any]] = [{"method": method} for method in content.results.spec.labels]
@@ -62,24 +64,26 @@ def _wide_table(content: ComparisonContent) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _accuracy_markdown(content: ComparisonContent) -> str:
+def _markdown(content: ComparisonContent) -> str:
     """Cells `mean ± sd_noise ± sd_seed`, the best of each column in bold, settled ones with an arrow."""
+    number = partial(format_value, content.metric)
 
     def cell(ranking: Ranking) -> str:
-        mean = f"**{ranking.estimate.mean:.2f}**" if ranking.is_best else f"{ranking.estimate.mean:.2f}"
-        deviations = format_deviations(ranking.estimate.sd_noise, ranking.estimate.sd_seed, every=True)
+        mean = f"**{number(ranking.estimate.mean)}**" if ranking.is_best else number(ranking.estimate.mean)
+        deviations = format_deviations(ranking.estimate.sd_noise, ranking.estimate.sd_seed, number, every=True)
         return mean + deviations + ARROWS.get(ranking.status, "")
 
     rows = [[("method", method), *cells.items()] for method, cells in _cells(content, cell, MISSING).items()]
     return f"{markdown_table(rows)}\n\n{_caption(content)}\n"
 
 
-def _accuracy_latex(content: ComparisonContent) -> str:
-    """The table of `_accuracy_markdown`."""
+def _latex(content: ComparisonContent) -> str:
+    """The table of `_markdown`."""
+    number = partial(format_value, content.metric)
 
     def cell(ranking: Ranking) -> str:
-        estimate = ranking.estimate
-        value = latex_value(estimate.mean, estimate.sd_noise, estimate.sd_seed, bold=ranking.is_best, every=True)
+        estimate, options = ranking.estimate, {"bold": ranking.is_best, "every": True}
+        value = latex_value(estimate.mean, estimate.sd_noise, estimate.sd_seed, number=number, **options)
         return f"{value} {escape_latex(ARROWS.get(ranking.status, ''))}".rstrip()
 
     rows = [(method, list(cells.values())) for method, cells in _cells(content, cell, "--").items()]
@@ -88,10 +92,11 @@ def _accuracy_latex(content: ComparisonContent) -> str:
 
 def _caption(content: ComparisonContent) -> str:
     """What the cells of both tables are."""
-    arrows = f" ↑, ↓: settled to be above, below the baseline ({', '.join(content.baselines)})."
+    arrows = f" ↑, ↓: settled to be better, worse than the baseline ({', '.join(content.baselines)})."
     return (
-        f"Accuracy [%]: mean ± sd_noise (over chips) ± sd_seed (over trained models); {MISSING}: no repetitions. Bold: "
-        f"highest mean.{arrows if content.baselines else ''}"
+        f"{heading(content.metric)}{unit_in_brackets(content.metric.unit)}: mean ± sd_noise (over chips) ± sd_seed "
+        f"(over trained models); {MISSING}: no repetitions. Bold: {best_mean(content.metric)}."
+        f"{arrows if content.baselines else ''}"
     )
 
 

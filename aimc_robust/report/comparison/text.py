@@ -7,13 +7,15 @@ from typing import Any
 
 from aimc_robust.errors import exact_text
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.report.formatting import MISSING, format_ci
+from aimc_robust.report.formatting import MISSING
+from aimc_robust.report.metric_text import ci_text, difference_text
 from aimc_robust.statistics.paired_difference import Comparison, PairedDifference
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 
 def format_difference(difference: PairedDifference) -> str:
     """Format a paired difference with its sign and interval."""
-    return f"{difference.mean:+.2f} points {format_ci(difference, 2)}".rstrip()
+    return f"{difference_text(difference.metric, difference.mean, sign=True)} {ci_text(difference)}".rstrip()
 
 
 def format_comparison(comparison: Comparison) -> str:
@@ -55,8 +57,8 @@ def network_names(spec: ComparisonSpec) -> list[str]:
     return list(dict.fromkeys(spec.model_of(label).name for label in spec.labels))
 
 
-def has_different_images(spec: ComparisonSpec) -> bool:
-    """Return whether methods differ in their images."""
+def has_different_data(spec: ComparisonSpec) -> bool:
+    """Return whether methods differ in their data."""
     return any(spec.data_of(label) != spec.data for label in spec.labels)
 
 
@@ -71,10 +73,10 @@ def landscape_note(spec: ComparisonSpec) -> str:
         "directions and the same contour levels. The directions are a single random draw, so small differences may be "
         "due to chance."
     )
-    return note + (" Losses on different images are not comparable." if has_different_images(spec) else "")
+    return note + (" Losses on different data are not comparable." if has_different_data(spec) else "")
 
 
-def checkpoint_note(spec: ComparisonSpec) -> str:
+def checkpoint_note(spec: ComparisonSpec, metric: PrimaryMetric) -> str:
     """Return, in one sentence, which epoch of each training is evaluated."""
     stopping = spec.config().early_stopping
     if stopping is None:
@@ -82,16 +84,17 @@ def checkpoint_note(spec: ComparisonSpec) -> str:
     *others, last = map(exact_text, stopping.sigmas)
     sigmas = f"{', '.join(others)} and {last}" if others else last
     per_sigma = ", one epoch per sigma" if len(stopping.sigmas) > 1 else ""
+    extreme = "highest" if metric.is_higher_better else "lowest"
     start = (
-        "The epoch of each training with the highest accuracy under Gaussian weight noise of sigma "
+        f"The epoch of each training with the {extreme} {metric.title} under Gaussian weight noise of sigma "
         f"{sigmas} ({stopping.scale})"
     )
     if spec.data.validation == "test":
         return (
-            f"{start} on the TEST images is evaluated{per_sigma}, as the spec requests. Accuracies are therefore "
-            "slightly optimistic."
+            f"{start} on the TEST data is evaluated{per_sigma}, as the spec requests. Results are therefore slightly "
+            "optimistic."
         )
-    return f"{start} on the validation split is evaluated{per_sigma}. The test images are not used for selection."
+    return f"{start} on the validation split is evaluated{per_sigma}. The test data are not used for selection."
 
 
 def _flatten(table: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

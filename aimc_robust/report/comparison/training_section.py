@@ -8,15 +8,17 @@ from aimc_robust.report.comparison import figures, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.histories import MeanRows
 from aimc_robust.report.formatting import MISSING, format_ratio, format_significant
+from aimc_robust.report.metric_text import unit_in_brackets
 from aimc_robust.report.page_model import Cell, Figure, Grid, Legend, Prose, Row, Section, Table
 from aimc_robust.report.plot_style import Styles, others_label
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 
 def training(content: ComparisonContent) -> Section:
     """Show how each method was trained, at which cost."""
     curves = Figure(
-        partial(figures.training_curves, content.results.spec, content.means, content.styles),
-        "Training loss and validation accuracy over the epochs",
+        partial(figures.training_curves, content.results.spec, content.metric, content.means, content.styles),
+        f"Training loss and validation {content.metric.title} over the epochs",
         "Mean over training seeds. For methods that perturb the weights, the training loss is that of the perturbed "
         "weights.",
     )
@@ -51,9 +53,9 @@ def _recipe(content: ComparisonContent) -> str:
     return (
         f"Recipe: {recipe.epochs} epochs, batch size {recipe.batch_size}, learning rate {recipe.lr}{decay}, momentum "
         f"{recipe.momentum}, weight decay {recipe.weight_decay}, label smoothing {recipe.label_smoothing}{exception}. "
-        f"{text.checkpoint_note(spec)} FLOPs: forward and backward passes per update relative to SGD, which takes one. "
-        "Time per epoch: median over epochs and training seeds, including validation, relative to sgd with the same "
-        f"network and images{doubt if len(content.results.environments) > 1 else ''}."
+        f"{text.checkpoint_note(spec, content.metric)} FLOPs: forward and backward passes per update relative to SGD, "
+        "which takes one. Time per epoch: median over epochs and training seeds, including validation, relative to sgd "
+        f"with the same network and data{doubt if len(content.results.environments) > 1 else ''}."
     )
 
 
@@ -63,18 +65,21 @@ def _diagnostics(content: ComparisonContent) -> Section | None:
         return None
     note = (
         "Mean over training seeds; a dot marks the last epoch. The values of every epoch are in "
-        "`runs/*/history.jsonl`. Losses are those that the training minimizes, on images without augmentation. "
+        "`runs/*/history.jsonl`. Losses are those that the training minimizes, on data without augmentation. "
         "Sharpness: increase of the loss at perturbed weights. Gradient sharpness: the same at the perturbation "
-        "where the method takes its gradient. Test images are only monitored, never used for training. "
+        "where the method takes its gradient. Test data are only monitored, never used for training. "
         f"{diagnostics_cost(content)} Figure numbers refer to the Incorruptible paper."
     )
     groups = [
         Section(title, [Grid([_panel(panel, rows, styles) for panel in panels], "panels")])
-        for title, panels in figures.panel_groups(rows).items()
+        for title, panels in figures.panel_groups(content.metric, rows).items()
     ]
     lines = {method: style.svg_line for method, style in styles.items() if style.number is not None}
     others = others_label(styles, "methods")
-    table = Section("At the last epoch", [Table("Diagnostics at the last epoch", _last_epoch(rows), across="method")])
+    table = Section(
+        "At the last epoch",
+        [Table("Diagnostics at the last epoch", _last_epoch(content.metric, rows), across="method")],
+    )
     title = "Training diagnostics: robustness, gradients and sharpness per epoch"
     return Section(title, [Prose(note), Legend(lines, others and f"gray: {others}"), *groups, table], folded=True)
 
@@ -83,10 +88,10 @@ def _panel(panel: figures.Panel, rows: MeanRows, styles: Styles) -> Figure:
     return Figure(partial(figures.panel_figure, panel, rows, styles), f"{panel.title} over {panel.x_label}")
 
 
-def _last_epoch(means: MeanRows) -> list[Row]:
+def _last_epoch(metric: PrimaryMetric, means: MeanRows) -> list[Row]:
     """The diagnostics of each method at the last epoch that has any."""
     quantities = {
-        f"{split} accuracy, sigma = {sigma} [%]": f"{split}_accuracy@{sigma}"
+        f"{split} {metric.title}, sigma = {sigma}{unit_in_brackets(metric.unit)}": f"{split}_{metric.name}@{sigma}"
         for sigma in figures.noise_sigmas(means)
         for split in figures.SPLITS
     } | {

@@ -9,6 +9,7 @@ from aimc_robust.experiments.results.evaluation import EvaluationResults, group_
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.results.summary import extra_metrics, summary_table
 from aimc_robust.statistics.paired_difference import DIGITAL, difference_table
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.targets.target import CrossbarTarget, DeployableTarget
 
 Rows = list[dict[str, Any]]
@@ -16,11 +17,11 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class EvaluationContent:
-    """Everything that an evaluation's report states. Rows are dicts of plain values; accuracies in percent.
+    """Everything that an evaluation's report states. Rows are dicts of plain values.
 
     Attributes:
         results: The results folder.
-        estimates: (label, target) -> accuracy.
+        estimates: (label, target) -> estimate of the primary metric.
         targets: All targets.
         families: Targets grouped by device: those of a group differ only in time.
         rows: A row per label and target, as in summary.csv.
@@ -37,6 +38,17 @@ class EvaluationContent:
     metrics: list[str]
     losses: dict[tuple[str, str], dict[str, Any]]
     missing: int
+
+    @property
+    def metric(self) -> PrimaryMetric:
+        """The primary metric."""
+        return self.results.metric
+
+    @property
+    def tested(self) -> str:
+        """What the models are tested on, such as `180 images`; without a number as long as there are no rows."""
+        items = self.results.task.items
+        return f"{self.rows[0]['n']} {items}" if self.rows else items
 
     @property
     def devices(self) -> list[list[CrossbarTarget]]:

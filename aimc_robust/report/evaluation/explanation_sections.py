@@ -12,8 +12,10 @@ import pandas as pd
 from aimc_robust.evaluation.error_sources import SOURCES
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent, Rows
-from aimc_robust.report.formatting import MISSING, format_interval, format_number
+from aimc_robust.report.formatting import MISSING, format_number
+from aimc_robust.report.metric_text import difference_text, format_value, interval_text, unit_in_brackets, value_text
 from aimc_robust.report.page_model import Figure, Grid, Prose, Section, Table
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 Key = tuple[str, int, str]
 """(model, train_seed, target)"""
@@ -25,8 +27,8 @@ VERDICTS = (
 
 
 def attribution(content: EvaluationContent) -> Section | None:
-    """Show which error sources and layers cost the accuracy."""
-    parts = [_attribution(*group) for group in _groups(content, "attribution")]
+    """Show which error sources and layers cost how much."""
+    parts = [_attribution(content.metric, *group) for group in _groups(content, "attribution")]
     return Section("Error attribution", parts) if parts else None
 
 
@@ -37,11 +39,12 @@ def _groups(content: EvaluationContent, explanation: str) -> Iterator[tuple[str,
         yield from ((model, target, rows) for (model, target), rows in frame.groupby(["model", "target"], sort=False))
 
 
-def _attribution(model: str, target: str, frame: pd.DataFrame) -> Section:
+def _attribution(metric: PrimaryMetric, model: str, target: str, frame: pd.DataFrame) -> Section:
     whole = frame.iloc[0]
     sources, layers = (frame[frame["kind"] == kind] for kind in ("source", "layer"))
-    chips = int(whole["chips"])
-    text = f"On {chips} chips: accuracy {whole['exact']:.2f} % without errors, {whole['whole']:.2f} % with all errors."
+    chips, unit = int(whole["chips"]), unit_in_brackets(metric.difference_unit)
+    exact, with_all = value_text(metric, whole["exact"]), value_text(metric, whole["whole"])
+    text = f"On {chips} chips: {metric.title} {exact} without errors, {with_all} with all errors."
     for what, rows, describe in (
         ("error sources", sources, lambda name: f"**{name}** ({SOURCES[name]})"),
         ("layers", layers, lambda name: f"`{name}`"),
@@ -50,22 +53,22 @@ def _attribution(model: str, target: str, frame: pd.DataFrame) -> Section:
             rows["cost_alone_low"].astype(float).fillna(rows["cost_alone"]) > 0
         ]  # no interval: nothing is random
         if len(rows) and costly.empty:
-            text += f" No {what.removesuffix('s')} alone costs accuracy beyond chance."
+            text += f" No {what.removesuffix('s')} alone has a cost beyond chance."
         for row in costly[:1].to_dict("records"):  # the largest cost is the first
             text += f" Largest contributor among the {what}: {describe(row['name'])}, "
-            text += f"which alone costs {format_number(row['cost_alone'])} points."
+            text += f"which alone costs {difference_text(metric, row['cost_alone'])}."
     figure = Figure(
-        partial(figures.attribution, sources, layers, f"{model}-{target}"),
+        partial(figures.attribution, metric, sources, layers, f"{model}-{target}"),
         "Cost of each error source and layer",
-        "Bars: accuracy lost when only this error source or layer has errors. Diamonds: accuracy regained when all "
+        "Bars: what is lost when only this error source or layer has errors. Diamonds: what is regained when all "
         "others have errors and this one has none. The two differ where errors add up or mask each other.",
     )
     rows = [
         [
             ("source or layer", f"{row['name']}\n{SOURCES[row['name']]}" if row["kind"] == "source" else row["name"]),
             ("weights", f"{int(row['weights']):,}" if row["kind"] == "layer" else ""),
-            ("cost alone [points]", _points(row, "cost_alone")),
-            ("regained without it [points]", _points(row, "saved")),
+            (f"cost alone{unit}", _cost(metric, row, "cost_alone")),
+            (f"regained without it{unit}", _cost(metric, row, "saved")),
         ]
         for row in [*sources.to_dict("records"), *layers.to_dict("records")]
     ]
@@ -78,8 +81,8 @@ def _attribution(model: str, target: str, frame: pd.DataFrame) -> Section:
     return Section(title, [text, Grid([figure, Table(f"Error attribution: {title}", rows)]), Prose(note)])
 
 
-def _points(row: Mapping[str, Any], key: str) -> str:
-    return f"{format_number(row[key])}\n{format_interval(row[f'{key}_low'], row[f'{key}_high'], 2)}"
+def _cost(metric: PrimaryMetric, row: Mapping[str, Any], key: str) -> str:
+    return f"{format_value(metric, row[key])}\n{interval_text(metric, row[f'{key}_low'], row[f'{key}_high'])}"
 
 
 def prediction(content: EvaluationContent) -> Section | None:
@@ -91,7 +94,7 @@ def prediction(content: EvaluationContent) -> Section | None:
     cost = f"; for {targets} targets it took as long as {format_number(chips, 1)} chips of Monte Carlo" if chips else ""
     note = (
         "Expected loss to second order: the loss at the mean programmed weights, plus ½ Σ variance × curvature. The "
-        "curvature is Hutchinson's estimate of the Hessian diagonal at the trained weights. One pass over the images "
+        "curvature is Hutchinson's estimate of the Hessian diagonal at the trained weights. One pass over the data "
         f"serves all devices and times{cost}. Read noise and converters are not included; the last column names what "
         "is left out."
     )
@@ -132,7 +135,7 @@ def _prediction_row(
 
 def _validity(content: EvaluationContent, predictions: Rows) -> Section | None:
     note = (
-        "The standard deviations of each device's errors are multiplied by a factor, on the same images. Mean shifts, "
+        "The standard deviations of each device's errors are multiplied by a factor, on the same data. Mean shifts, "
         f"random drift exponents, clipping and stuck cells are not scaled. {VERDICTS}"
     )
     left_out = {(row["model"], row["target"]): row["left_out"] for row in predictions}

@@ -11,15 +11,17 @@ from matplotlib.figure import Figure
 
 from aimc_robust.devices.limits import time_text
 from aimc_robust.report.evaluation.content import EvaluationContent
-from aimc_robust.report.figures import accuracy
+from aimc_robust.report.figures import estimates
+from aimc_robust.report.metric_text import difference_label
 from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure, wrap_name
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 MAX_LAYERS = 20  # bars that fit a figure; the table lists all layers
 DARK_GRAY = COLORS[0]
 
 
-def accuracy_over_time(content: EvaluationContent) -> RenderedFigure | None:
-    """Draw the mean accuracy of each model on each device over time; None if no device has two times."""
+def over_time(content: EvaluationContent) -> RenderedFigure | None:
+    """Draw the mean of each model on each device over time; None if no device has two times."""
     families = [family for family in content.families if len(family) > 1]
     if not families:
         return None
@@ -34,9 +36,10 @@ def accuracy_over_time(content: EvaluationContent) -> RenderedFigure | None:
             for target in family
             if (label, target.name) in content.estimates
         ]
-    return accuracy.accuracy_over(
+    return estimates.estimates_over(
+        content.metric,
         curves,
-        accuracy.styles_by_mean({name: [e for _, e in points] for name, points in curves.items()}),
+        estimates.styles_by_mean(content.metric, {name: [e for _, e in points] for name, points in curves.items()}),
         name="times",
         xlabel="time since programming",
         others="models and devices",
@@ -44,20 +47,21 @@ def accuracy_over_time(content: EvaluationContent) -> RenderedFigure | None:
     )
 
 
-def chip_accuracies(content: EvaluationContent) -> RenderedFigure | None:
-    """Draw the accuracy of every chip, with mean and interval, in a line per target; None without rows."""
-    labels, estimates = content.results.spec.labels, content.estimates
-    targets = [t.name for t in content.targets if any((label, t.name) in estimates for label in labels)]
+def chips(content: EvaluationContent) -> RenderedFigure | None:
+    """Draw the value of every chip, with mean and interval, in a line per target; None without rows."""
+    labels, known, metric = content.results.spec.labels, content.estimates, content.metric
+    targets = [t.name for t in content.targets if any((label, t.name) in known for label in labels)]
     if not targets:
         return None
-    styles = accuracy.styles_by_mean(
-        {label: [estimates[label, t] for t in targets if (label, t) in estimates] for label in labels}
+    styles = estimates.styles_by_mean(
+        metric, {label: [known[label, t] for t in targets if (label, t) in known] for label in labels}
     )
-    return accuracy.accuracy_by_target(targets, estimates, styles, name="chips", others="models", with_chips=True)
+    options: dict[str, Any] = {"name": "chips", "others": "models", "with_chips": True}
+    return estimates.estimates_by_target(metric, targets, known, styles, **options)
 
 
-def attribution(sources: pd.DataFrame, layers: pd.DataFrame, name: str) -> RenderedFigure:
-    """Draw the cost of each error source and layer alone as bars, and the accuracy regained without it as diamonds."""
+def attribution(metric: PrimaryMetric, sources: pd.DataFrame, layers: pd.DataFrame, name: str) -> RenderedFigure:
+    """Draw the cost of each error source and layer alone as bars, and what is regained without it as diamonds."""
     parts = [part for part in (sources, layers[:MAX_LAYERS]) if len(part)]
     heights = [len(part) + 1.4 for part in parts]
     with figure_style():
@@ -65,7 +69,7 @@ def attribution(sources: pd.DataFrame, layers: pd.DataFrame, name: str) -> Rende
         all_axes = figure.subplots(len(parts), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
         for axes, part in zip(all_axes, parts, strict=True):
             _cost_bars(axes, part)
-        all_axes[-1].set_xlabel("points of accuracy")
+        all_axes[-1].set_xlabel(difference_label(metric))
         handles, names = all_axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=2)
         return render_figure(figure, f"attribution-{name}")
@@ -106,6 +110,6 @@ def loss_prediction(predictions: pd.DataFrame, name: str) -> RenderedFigure:
         options = {"linestyle": ":", "linewidth": 1.2}
         axes.axhline(rows["clean_loss"].iat[0], color=DARK_GRAY, label="digital weights", **options)
         axes.set_xlabel("error scale (1: the device's own errors)")
-        axes.set_ylabel("loss [nats]")
+        axes.set_ylabel("loss")
         axes.legend(fontsize=9)
         return render_figure(figure, f"loss-prediction-{name}")

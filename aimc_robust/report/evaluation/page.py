@@ -12,7 +12,7 @@ from aimc_robust.report.page_model import Page, Section
 
 SECTIONS: list[Callable[[EvaluationContent], Section | None]] = [
     sections.summary,
-    sections.accuracy,
+    sections.estimates,
     sections.differences,
     explanation_sections.attribution,
     explanation_sections.prediction,

@@ -1,4 +1,4 @@
-"""Sections of an evaluation's page on accuracies and their differences; each is a function of the content."""
+"""Sections of an evaluation's page on the primary metric and its differences; each is a function of the content."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ from aimc_robust.experiments.results.files import NOTES
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent
-from aimc_robust.report.formatting import (
-    MISSING,
+from aimc_robust.report.formatting import MISSING, format_interval, format_number, metric_text
+from aimc_robust.report.metric_text import (
+    at_least,
     chips_text,
     difference_cells,
-    format_interval,
-    format_number,
-    metric_text,
+    difference_text,
+    format_value,
+    heading,
+    interval_text,
+    threshold_text,
+    unit_in_brackets,
+    value_text,
 )
 from aimc_robust.report.noise_section import noise_section
 from aimc_robust.report.page_model import Block, Bullets, Figure, Grid, Prose, Section, Table, codes
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.targets.target import DeployableTarget
 
 
@@ -31,7 +37,7 @@ def intro(content: EvaluationContent) -> list[Block | None]:
     spec = content.results.spec
     chips = f"{spec.chips} simulated chips per target"
     if spec.precision:
-        precision = f"an interval of ±{spec.precision} points requires"
+        precision = f"an interval of ±{spec.precision} {content.metric.difference_unit}".rstrip() + " requires"
         chips = f"as many simulated chips per target as {precision}, at most {spec.chips},"
     models = "do these models" if len(spec.labels) > 1 else "does this model"
     ageing = ", and how does it change as the memory ages" if max(map(len, content.families)) > 1 else ""
@@ -39,8 +45,8 @@ def intro(content: EvaluationContent) -> list[Block | None]:
     names = codes(map(str, spec.trials))
     summary = (
         f"Analog memory stores every weight with an error. {len(spec.models)} trained "
-        f"model{were.format(names)} programmed onto {chips} and tested on the same {spec.images.count} "
-        f"images of `{spec.images.name}` with the network `{spec.model.name}`. A target is the condition that a model "
+        f"model{were.format(names)} programmed onto {chips} and tested on the same {content.tested} "
+        f"of `{spec.images.name}` with the network `{spec.model.name}`. A target is the condition that a model "
         "is tested under: digital weights, a memory device at a time after programming, or weight noise. All models "
         "and times use the same chips."
     )
@@ -49,7 +55,7 @@ def intro(content: EvaluationContent) -> list[Block | None]:
         "command again to continue."
     )
     notes = content.results.read_json_file(NOTES)
-    question = f"Which accuracy {models} reach when the weights are stored in each memory{ageing}?"
+    question = f"Which {content.metric.title} {models} reach when the weights are stored in each memory{ageing}?"
     return [
         Prose(question, "question"),
         Prose(summary),
@@ -70,51 +76,56 @@ def _finding(content: EvaluationContent, label: str, family: list[DeployableTarg
     first, last = (content.row(label, target.name) for target in (family[0], family[-1]))
     if first is None or last is None:
         return None
-    spec, loss = content.results.spec, content.losses.get((label, family[-1].name))
+    spec, metric, loss = content.results.spec, content.metric, content.losses.get((label, family[-1].name))
     model = f"**{label}** on " if len(spec.labels) > 1 else ""
-    text = f"{model}`{family[0].name}`: **{format_number(first['mean'])} %** {_ci(first)}"
+    text = f"{model}`{family[0].name}`: **{value_text(metric, first['mean'])}** {_ci(metric, first)}"
     if len(family) > 1:
-        text += f", after {time_text(family[-1].time_s)} **{format_number(last['mean'])} %** {_ci(last)}"
+        text += f", after {time_text(family[-1].time_s)} **{value_text(metric, last['mean'])}** {_ci(metric, last)}"
     if loss:
-        text += f"; {format_number(loss['difference'])} points {_ci(loss)} below digital weights"
+        worse = sorted(metric.loss_of(loss[key], 0.0) for key in ("ci_low", "ci_high"))
+        text += f"; {difference_text(metric, metric.loss_of(loss['difference'], 0.0))} {interval_text(metric, *worse)} "
+        text += "worse than digital weights"
     if spec.threshold is not None:
-        text += f"; yield at {spec.threshold:g} %: {format_number(last['yield'], 0)} % of chips {_yield_ci(last)}"
+        share = f"{format_number(last['yield'], 0)} % of chips {_yield_ci(last)}"
+        text += f"; yield at {threshold_text(metric, spec.threshold)}: {share}"
     return f"{text}."
 
 
-def _ci(row: Mapping[str, Any]) -> str:
-    return format_interval(row["ci_low"], row["ci_high"], 2)
+def _ci(metric: PrimaryMetric, row: Mapping[str, Any]) -> str:
+    return interval_text(metric, row["ci_low"], row["ci_high"])
 
 
 def _yield_ci(row: Mapping[str, Any]) -> str:
     return format_interval(row["yield_low"], row["yield_high"], 0) or MISSING
 
 
-def accuracy(content: EvaluationContent) -> Section | None:
-    """Show the accuracy of each model on each target."""
-    spec = content.results.spec
+def estimates(content: EvaluationContent) -> Section | None:
+    """Show the primary metric of each model on each target."""
+    spec, metric, title = content.results.spec, content.metric, heading(content.metric)
     if not content.rows:
         return None
-    meanings = [terms.MEAN, terms.interval(content.estimates.values(), two_stage=bool(spec.precision)), terms.SD_NOISE]
+    interval = terms.interval(metric, content.estimates.values(), two_stage=bool(spec.precision))
+    meanings = [terms.mean(metric), interval, terms.SD_NOISE]
     meanings += [terms.SD_SEED, terms.WITHOUT_NOISE] if content.replicated else []
     meanings += [terms.SKEWED] if any(map(_is_skewed, content.rows)) else []
-    meanings.append(terms.QUANTILE)
+    meanings.append(terms.reached(metric))
     if spec.threshold is not None:
-        meanings.append(terms.chip_yield(spec.threshold, two_stage=bool(spec.precision)))
-    sampling = terms.sampling_note([spec.images.count], [row["sampling"] for row in content.rows])
+        meanings.append(terms.chip_yield(metric, spec.threshold, two_stage=bool(spec.precision)))
+    counts, half_widths = {row["n"] for row in content.rows}, [row["sampling"] for row in content.rows]
+    sampling = terms.sampling_note(metric, content.results.task.items, counts, half_widths)
     chips = Figure(
-        partial(figures.chip_accuracies, content),
-        "Accuracy of every chip on every target",
-        "Accuracy of every chip (stroke), and mean with 95 % interval (marker), by target.",
+        partial(figures.chips, content),
+        f"{title} of every chip on every target",
+        f"{title} of every chip (stroke), and mean with 95 % interval (marker), by target.",
     )
     times = Figure(
-        partial(figures.accuracy_over_time, content),
-        "Accuracy over the time since programming",
-        "Mean accuracy of the same chips over time, with 95 % intervals.",
+        partial(figures.over_time, content),
+        f"{title} over the time since programming",
+        f"Mean {metric.title} of the same chips over time, with 95 % intervals.",
     )
-    table = Table("Accuracy", [_accuracy_row(content, row) for row in content.rows], heads=1 + (len(spec.labels) > 1))
+    table = Table(title, [_estimate_row(content, row) for row in content.rows], heads=1 + (len(spec.labels) > 1))
     explained = Bullets(meanings, "note", "Terms", id="terms")
-    return Section("Accuracy", [table, explained, Prose(sampling) if sampling else None, Grid([chips, times])])
+    return Section(title, [table, explained, Prose(sampling) if sampling else None, Grid([chips, times])])
 
 
 def _is_skewed(row: Mapping[str, Any]) -> bool:
@@ -122,28 +133,33 @@ def _is_skewed(row: Mapping[str, Any]) -> bool:
     return abs(row["skewness"]) > 1 and not math.isnan(row["skewed_low"])
 
 
-def _accuracy_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    spec = content.results.spec
+def _estimate_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    spec, number = content.results.spec, partial(format_value, content.metric)
     skewed = ""
     if _is_skewed(row):
-        skewed = f"skewed {format_interval(row['skewed_low'], row['skewed_high'], 2)}"
+        skewed = f"skewed {interval_text(content.metric, row['skewed_low'], row['skewed_high'])}"
     several = {"model": row["model"]} if len(spec.labels) > 1 else {}
     estimate = content.estimates[row["model"], row["target"]]
+    has_loss = any(not math.isnan(other["loss"]) for other in content.rows)
     without_noise = estimate.components.seed_text
-    seeds = {"sd_seed\nwithout noise": f"{format_number(row['sd_seed'])}\n{without_noise}"}
+    seeds = {"sd_seed\nwithout noise": f"{number(row['sd_seed'])}\n{without_noise}"}
     share = {}
     if spec.threshold is not None:
-        share[f"yield\nchips of {spec.threshold:g} % or more"] = f"{format_number(row['yield'], 0)} %\n{_yield_ci(row)}"
+        limit = f"{at_least(content.metric)} {threshold_text(content.metric, spec.threshold)}"
+        share[f"yield\nchips with {limit}"] = f"{format_number(row['yield'], 0)} %\n{_yield_ci(row)}"
     return [
         *several.items(),
         ("target", row["target"]),
-        ("mean [%]\n95 % interval", f"**{format_number(row['mean'])}**\n{_ci(row)}\n{skewed}"),
-        ("sd_noise", format_number(row["sd_noise"])),
+        (
+            f"mean{unit_in_brackets(content.metric.unit)}\n95 % interval",
+            f"**{number(row['mean'])}**\n{_ci(content.metric, row)}\n{skewed}",
+        ),
+        ("sd_noise", number(row["sd_noise"])),
         *(seeds.items() if content.replicated else ()),
-        ("reached by\n95 % of chips", format_number(row["reached_by_95"])),
-        ("worst chip", format_number(row["worst"]) + (f"\nno. {row['worst_chip']}" if row["chips"] > 1 else "")),
+        ("reached by\n95 % of chips", number(row["reached_by_95"])),
+        ("worst chip", number(row["worst"]) + (f"\nno. {row['worst_chip']}" if row["chips"] > 1 else "")),
         *share.items(),
-        ("loss", format_number(row["loss"], 3)),
+        *([("loss", format_number(row["loss"], 3))] if has_loss else []),
         *((f"{name}\n95 % interval", metric_text(estimate, name)) for name in content.metrics),
         ("chips", chips_text(row, spec.precision)),
     ]
@@ -160,12 +176,14 @@ def differences(content: EvaluationContent) -> Section | None:
         [
             ("first", condition(row, "first")),
             ("second", condition(row, "second")),
-            *difference_cells(row, "first − second"),
+            *difference_cells(content.metric, row, "first − second"),
         ]
         for row in paired_differences(content.results.spec, content.estimates).to_dict("records")
     ]
     models = "the trained models that both sides have and their chips, or over chips if there is only one model"
-    note = Prose(terms.corrected_p(over=models if content.replicated else "chips"))
+    note = Prose(
+        terms.corrected_p(content.metric, content.results.task.items, over=models if content.replicated else "chips")
+    )
     title = "Pairwise differences"
     return Section(title, [Table(title, rows, heads=0), note]) if rows else None
 
@@ -184,7 +202,7 @@ def reproduction(content: EvaluationContent) -> Section:
     """Say how to get the same numbers again."""
     spec = content.results.spec
     how = (
-        f"Image normalization: {spec.images.normalization}. Converter ranges and BatchNorm statistics on the chip "
+        f"Normalization of inputs: {spec.images.normalization}. Converter ranges and BatchNorm statistics on the chip "
         f"come from {spec.images.calibrated_on}. Root of the chips' random draws: chip_seed {spec.chip_seed}. "
         "`question.json` beside this page is the complete spec with every device card; `evaluations.csv` has a row "
         "per chip. The numbers do not depend on the number of processes."

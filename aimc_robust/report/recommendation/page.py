@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,20 @@ import tomli_w
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from aimc_robust.experiments.recommend.run import Recommendation
-from aimc_robust.report.formatting import format_interval, format_number, format_p_value, format_significant
+from aimc_robust.report.formatting import format_p_value, format_significant
+from aimc_robust.report.metric_text import (
+    difference_label,
+    format_value,
+    heading,
+    interval_text,
+    unit_in_brackets,
+    value_text,
+)
 from aimc_robust.report.page_files import page_files, write_files
 from aimc_robust.report.page_model import Block, Bullets, Code, Figure, Page, Prose, Section, Table
 from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure, wrap_name
 from aimc_robust.report.terms import SETTLED, SINGLE
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 
 def write_recommendation(recommendation: Recommendation) -> Path:
@@ -35,19 +44,20 @@ def _intro(recommendation: Recommendation) -> list[Block | None]:
     proposal, verdict = recommendation.proposal, recommendation.verdict
     if verdict is None:
         return [Prose(f"Proposal: **{proposal.label}**", "question")]
-    other = "" if verdict.best in ("", proposal.label) else f" Highest mean of the sweep: {verdict.best}."
+    other = "" if verdict.best in ("", proposal.label) else f" Best mean of the sweep: {verdict.best}."
     return [
         Prose(f"Proposal: **{proposal.label}** · **{verdict.judgement}**", "question"),
         f"{verdict.sentence}{other}",
     ]
 
 
-def measurement_text(measured: Mapping[str, Any]) -> str:
-    """Return the accuracies of a measurement, and the noise that costs as much, in Markdown."""
+def measurement_text(recommendation: Recommendation) -> str:
+    """Return what the device costs, and the noise that costs as much, in Markdown."""
+    measured, metric = recommendation.measurement, recommendation.task.primary
     sigma, low, high = (format_significant(measured[key]) for key in ("sigma", "low", "high"))
     noise = (
         f"Gaussian noise of sigma = **{sigma}** [{low}, {'unbounded' if measured['high'] is None else high}] of each "
-        "filter's largest weight costs the same accuracy (equivalent noise)."
+        "filter's largest weight costs the same (equivalent noise)."
     )
     if not measured["identified"]:
         noise = (
@@ -56,9 +66,9 @@ def measurement_text(measured: Mapping[str, Any]) -> str:
         )
     low, high = measured["device_interval"]
     return (
-        f"Accuracy {format_number(measured['digital_accuracy'])} % with digital weights, "
-        f"{format_number(measured['device_accuracy'])} % {format_interval(low, high, 2)} on "
-        f"{measured['chips']} chips of the device ({measured['images']} validation images). {noise}"
+        f"{heading(metric)} {value_text(metric, measured['digital'])} with digital weights, "
+        f"{value_text(metric, measured['device'])} {interval_text(metric, low, high)} on "
+        f"{measured['chips']} chips of the device ({measured['examples']} validation examples). {noise}"
     )
 
 
@@ -81,7 +91,7 @@ def measurement(recommendation: Recommendation) -> Section:
     )
     return Section(
         "Errors of the device on this model",
-        [measurement_text(measured), Table("Errors of each layer", rows), Prose(note)],
+        [measurement_text(recommendation), Table("Errors of each layer", rows), Prose(note)],
     )
 
 
@@ -97,13 +107,13 @@ def confirmation(recommendation: Recommendation) -> Section | None:
     verdict, questions = recommendation.verdict, recommendation.proposal.questions
     if verdict is None or verdict.table.empty:
         return None
-    records = verdict.table.to_dict("records")
+    records, metric = verdict.table.to_dict("records"), recommendation.task.primary
     rows = [
         [
             ("alternative", f"{row['second_model']}\n{questions.get(row['second_model'], '')}"),
             (
-                "proposal − alternative [points]\n95 % interval",
-                f"{format_number(row['difference'])}\n{format_interval(row['ci_low'], row['ci_high'], 2)}",
+                f"proposal − alternative{unit_in_brackets(metric.difference_unit)}\n95 % interval",
+                f"{format_value(metric, row['difference'])}\n{interval_text(metric, row['ci_low'], row['ci_high'])}",
             ),
             ("p, corrected", format_p_value(row["p_holm"])),
         ]
@@ -111,20 +121,22 @@ def confirmation(recommendation: Recommendation) -> Section | None:
     ]
     over = "chips of one trained model each, so another training may differ"
     note = (
-        f"Differences on the same chips of {recommendation.target} and the same test images, over "
+        f"Differences on the same chips of {recommendation.target} and the same test data, over "
         f"{'trained models' if records[0]['covers'] == 'models' else over}. confirmed: better than plain SGD and worse "
         f"than no alternative. refuted: worse than one of them. Both require settled differences: {SETTLED} {SINGLE} "
-        "The proposal was made on validation images before the sweep. All accuracies: [report of the "
+        "The proposal was made on validation data before the sweep. All results: [report of the "
         "sweep](sweep/report.html). To run the sweep again: `sweep/spec.toml`."
     )
-    figure = Figure(partial(difference_figure, verdict.table), "Difference between the proposal and each alternative")
+    figure = Figure(
+        partial(difference_figure, metric, verdict.table), "Difference between the proposal and each alternative"
+    )
     return Section("Confirmation by a sweep", [Table("Differences", rows), figure, Prose(note)])
 
 
 SECTIONS: list[Callable[[Recommendation], Section | None]] = [measurement, proposed_method, confirmation]
 
 
-def difference_figure(table: pd.DataFrame) -> RenderedFigure:
+def difference_figure(metric: PrimaryMetric, table: pd.DataFrame) -> RenderedFigure:
     """Draw the difference between the proposal and each alternative, with its interval."""
     with figure_style():
         figure = MatplotlibFigure(figsize=(6.4, 0.9 + 0.34 * len(table)), layout="constrained")
@@ -141,6 +153,6 @@ def difference_figure(table: pd.DataFrame) -> RenderedFigure:
         axes.axvline(0.0, color=COLORS[0], linewidth=0.8)
         axes.set_yticks(range(len(table)), [wrap_name(name) for name in table["second_model"]])
         axes.set_ylim(len(table) - 0.4, -0.6)
-        axes.set_xlabel("proposal − alternative [points of accuracy on the device]")
+        axes.set_xlabel(f"proposal − alternative [{difference_label(metric)} on the device]")
         axes.grid(axis="y", visible=False)
         return render_figure(figure, "differences")

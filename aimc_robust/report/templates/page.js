@@ -56,7 +56,7 @@ function apply() {
     element.hidden = Object.entries(selections).some(
       ([kind, selected]) => selected && kind in element.dataset && !selected.names.has(element.dataset[kind]));
   }
-  for (const table of document.querySelectorAll("table.accuracy")) {
+  for (const table of document.querySelectorAll("table.results")) {
     table.parentElement.hidden = !table.querySelector("thead th[data-target]:not([hidden])");
   }
   form.querySelector("[role=status]").textContent = Object.entries(selections).filter(([, selected]) => selected)

@@ -125,7 +125,7 @@ def command(tmp_path, *more, weights="good.safetensors", model="desk_net:build",
 def test_the_example_of_the_issue_runs_to_its_report(call, tmp_path):
     devices = ["--device", "rram-milo2021", "--device", "sonos-agrawal2022", "--times", "0,1h,1d,5d"]
     given = ["--model", "desk_net:build", "--data", "npz:good.npz", "--chips", 3, "--out", tmp_path / "out"]
-    extra = ["--metric", "desk_net:confidence", "--above", 90, "--jobs", 1]
+    extra = ["--metric", "desk_net:confidence", "--threshold", 90, "--jobs", 1]
     code, out, err = call("evaluate", "good.safetensors", *given, *devices, *extra)
     assert (code, err) == (0, "")
     table = pd.read_csv(tmp_path / "out" / "evaluations.csv")
@@ -148,7 +148,7 @@ def test_the_example_of_the_issue_runs_to_its_report(call, tmp_path):
 
 
 def test_a_precision_that_is_not_reached_and_a_yield_without_chips_are_said(call, tmp_path):
-    given = ["--precision", 0.01, "--chips", 3, "--above", 90]
+    given = ["--precision", 0.01, "--chips", 3, "--threshold", 90]
     code, out, err = call(*command(tmp_path, *given, device="gaussian-0.8"))
     assert (code, err) == (0, "")
     reached = pd.read_csv(tmp_path / "out" / "summary.csv").set_index("target").loc["gaussian-0.8", "half_width"]
@@ -311,7 +311,7 @@ BAD = {
     "a value that cannot be": ({}, ("--set", "rows=many"), ["rows"]),
     "a precision of 0": ({}, ("--precision", 0), ["half-width above 0"]),
     "a precision of one chip": ({}, ("--precision", 1, "--chips", 1), ["at least 2 chips"]),
-    "a yield of nothing": ({}, ("--above", "nan"), ["threshold"]),
+    "a yield of nothing": ({}, ("--threshold", "nan"), ["threshold"]),
 }
 
 

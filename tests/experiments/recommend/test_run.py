@@ -87,8 +87,8 @@ def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(re
         model, split_batches(data.validation, 500), Crossbar(DEVICE), chips=20, chip_seed=0, jobs=1
     )
     assert (measured["sigma"], measured["rms"], measured["identified"]) == (found.sigma, found.rms, found.identified)
-    assert (measured["device_accuracy"], measured["digital_accuracy"]) == (found.device.mean, found.digital)
-    assert measured["images"] == len(data.validation[1])
+    assert (measured["device"], measured["digital"]) == (found.device.mean, found.digital)
+    assert measured["examples"] == len(data.validation[1])
 
 
 def test_the_proposal_follows_from_the_measurement_and_the_verdict_from_the_sweep(recommendation):
@@ -140,7 +140,7 @@ def test_the_page_says_what_was_measured_proposed_and_judged(recommendation):
     label, settings = written["proposal"]["label"], written["proposal"]["settings"]
     (block,) = re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)
     assert tomllib.loads(html.unescape(block)) == {"methods": {label: settings}}  # to be put into a spec as it stands
-    assert f"{measured['device_accuracy']:.2f} %" in text
+    assert f"{measured['device']:.2f} %" in text
     for forbidden in ("src=", "@import", "<link"):
         assert forbidden not in page
     assert page.count("<script") == 1  # that which sorts tables, in the page

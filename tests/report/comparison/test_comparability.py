@@ -43,14 +43,14 @@ def test_each_group_of_equal_images_has_its_best_its_baseline_and_its_finding(ch
     folder = with_two_more(change_question())
     content = gather(ComparisonResults.open(folder))
     placed = content.rankings["gaussian-0.2"]
-    assert (placed["b-sgd"].tags, placed["b-rwp"].tags) == ([], ["best", "above"])
+    assert (placed["b-sgd"].tags, placed["b-rwp"].tags) == ([], ["best", "better"])
     assert placed["sgd"].is_best != placed["m-rwp"].is_best
     found = {(f.target, f.baseline): f for f in content.baseline_comparisons}
     assert found["gaussian-0.2", "b-sgd"].best == "b-rwp"
     assert found["gaussian-0.2", "b-sgd"].comparison.difference.mean == pytest.approx(5.05)
     assert found["gaussian-0.2", "sgd"].best in ("sgd", "m-rwp")
     page = write_report(folder).read_text()
-    assert "among the methods with the same images" in page
+    assert "among the methods with the same data" in page
     assert "the same 180 images of <code>digits</code> or the same 360 images of <code>digits</code>" in page
     assert "5.05 points" in page
 
@@ -100,6 +100,6 @@ def test_accuracy_on_training_images_is_named_so_and_no_error_of_test_images(cha
         renamed = [r | {"target": "train-0.2", "n": 9} if r["target"] == "gaussian-0.2" else r for r in rows]
         path.write_text("".join(json.dumps(row) + "\n" for row in renamed))
     content = gather(ComparisonResults.open(folder))
-    assert content.images == [("digits", 180)]
+    assert content.test_data == [("digits", 180)]
     assert max(content.sampling_half_widths) < 8  # nine images would leave more
-    assert " <small>on training images</small>" in write_report(folder).read_text()
+    assert " <small>on training data</small>" in write_report(folder).read_text()

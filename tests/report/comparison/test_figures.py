@@ -11,8 +11,9 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.report import page_files
 from aimc_robust.report.comparison import page
 from aimc_robust.report.comparison.histories import mean_rows
-from aimc_robust.report.figures import accuracy, device
+from aimc_robust.report.figures import device, estimates
 from aimc_robust.report.plot_style import CurveStyle
+from aimc_robust.statistics.primary_metric import ACCURACY
 
 STYLE = CurveStyle(0)
 
@@ -21,15 +22,15 @@ STYLE = CurveStyle(0)
 @pytest.mark.parametrize("along", ["x", "y"])
 def test_error_bars_reach_from_one_end_of_the_interval_to_the_other(along, monkeypatch):
     drawn = []
-    monkeypatch.setattr(accuracy, "render_figure", lambda figure, name: drawn.append(figure))
+    monkeypatch.setattr(estimates, "render_figure", lambda figure, name: drawn.append(figure))
     ends = [(45.0, 56.0), (67.0, 73.0), (math.nan, math.nan)]  # the last mean has no interval: it is drawn alone
-    estimates = [SimpleNamespace(mean=mean, ci=ci) for mean, ci in zip((50.0, 70.0, 80.0), ends, strict=True)]
+    points = [SimpleNamespace(mean=mean, ci=ci) for mean, ci in zip((50.0, 70.0, 80.0), ends, strict=True)]
     if along == "x":
-        shown = {("sgd", name): estimate for name, estimate in zip("abc", estimates, strict=True)}
-        accuracy.accuracy_by_target("abc", shown, {"sgd": STYLE}, name="x", others="")
+        shown = {("sgd", name): estimate for name, estimate in zip("abc", points, strict=True)}
+        estimates.estimates_by_target(ACCURACY, "abc", shown, {"sgd": STYLE}, name="x", others="")
     else:
-        curves = {"sgd": list(enumerate(estimates))}
-        accuracy.accuracy_over(curves, {"sgd": STYLE}, name="y", xlabel="", others="")
+        curves = {"sgd": list(enumerate(points))}
+        estimates.estimates_over(ACCURACY, curves, {"sgd": STYLE}, name="y", xlabel="", others="")
     (bars,) = drawn[0].axes[0].collections
     segments = [segment[:, 0 if along == "x" else 1].tolist() for segment in bars.get_segments()]
     assert segments == [[45.0, 56.0], [67.0, 73.0], [80.0, 80.0]]

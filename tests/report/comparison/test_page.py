@@ -110,26 +110,26 @@ def test_the_best_is_marked_and_what_is_settled_against_the_baseline(folder):
             ),
         )
     rankings = gather(store).rankings["rram-wan2022"]
-    assert {m: s.tags for m, s in rankings.items()} == {"sgd": [], "m-rwp": ["best", "above"]}
+    assert {m: s.tags for m, s in rankings.items()} == {"sgd": [], "m-rwp": ["best", "better"]}
     assert all(c.settled for c in gather(store).baseline_comparisons)  # the summary says the same
     write_report(folder)
-    assert '<span class="tag">above</span>' in (folder / "report.html").read_text()
-    assert "** best above" in (folder / "report.md").read_text()
+    assert '<span class="tag">better</span>' in (folder / "report.html").read_text()
+    assert "** best better" in (folder / "report.md").read_text()
     edit_rows(folder, "m-rwp-seed1", lambda row: row | {"accuracy": row["accuracy"] - 8.0})
     rankings = gather(store).rankings["rram-wan2022"]
     assert {m: s.tags for m, s in rankings.items()} == {"sgd": [], "m-rwp": ["best"]}
     assert not any(c.settled for c in gather(store).baseline_comparisons)
     write_report(folder)
     html, markdown = (folder / "report.html").read_text(), (folder / "report.md").read_text()
-    assert '<span class="tag">above</span>' not in html
+    assert '<span class="tag">better</span>' not in html
     assert "This page makes 3 comparisons" in html
-    assert "no method is settled to be above sgd" in markdown
-    assert "** best above" not in markdown
+    assert "no method is settled to be better than sgd" in markdown
+    assert "** best better" not in markdown
 
 
 def cells_of(html, table):
     """Method -> texts of its cells, in one accuracy table of the page."""
-    text = html.split('<table class="accuracy">')[table].split("</table>")[0]
+    text = html.split('<table class="results">')[table].split("</table>")[0]
     rows = re.findall(r'<tr data-method=".*?"><th scope="row">(.*?)</th>(.*?)</tr>', text, re.DOTALL)
     return {m: [re.sub(r"<[^>]+>", " ", c).split() for c in re.findall(r"<td.*?</td>", r, re.DOTALL)] for m, r in rows}
 
@@ -149,10 +149,10 @@ def test_every_cell_of_the_page_and_of_the_markdown_is_the_summary_row(finished_
                 interval = f"[{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
                 noise = "–" if math.isnan(row["sd_noise"]) else f"{row['sd_noise']:.2f}"
                 words = [f"{row['mean']:.2f}", *interval.split(), "sd", noise, "·", f"{row['sd_seed']:.2f}"]
-                assert [word for word in cell if word not in ("best", "above", "below")] == words
+                assert [word for word in cell if word not in ("best", "better", "worse")] == words
                 assert ("best" in cell) == (best[target] == method)
                 mean = f"**{row['mean']:.2f}** best" if best[target] == method else f"{row['mean']:.2f}"
-                mean += "".join(f" {tag}" for tag in ("above", "below") if tag in cell)
+                mean += "".join(f" {tag}" for tag in ("better", "worse") if tag in cell)
                 assert f"| {mean}<br>{interval}<br>sd {noise} · {row['sd_seed']:.2f} |" in markdown
 
 

@@ -41,8 +41,8 @@ SGD, STEADY, ERRATIC, WORSE = [50.0, 50.2, 49.8], [60.0, 60.2, 59.9], [95.0, 52.
 
 def test_a_settled_method_is_the_headline_though_another_has_a_higher_mean():
     headline, rankings = both({"sgd": SGD, "steady": STEADY, "erratic": ERRATIC})
-    assert (headline.best, headline.highest, headline.settled) == ("steady", "erratic", True)
-    assert {label: r.tags for label, r in rankings.items()} == {"sgd": [], "steady": ["above"], "erratic": ["best"]}
+    assert (headline.best, headline.best_mean, headline.settled) == ("steady", "erratic", True)
+    assert {label: r.tags for label, r in rankings.items()} == {"sgd": [], "steady": ["better"], "erratic": ["best"]}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,6 @@ def test_a_settled_method_is_the_headline_though_another_has_a_higher_mean():
 )
 def test_a_headline_is_settled_exactly_if_a_method_is_marked_above(methods):
     headline, rankings = both(methods)
-    assert headline.settled == any(ranking.status == "above" for ranking in rankings.values())
+    assert headline.settled == any(ranking.status == "better" for ranking in rankings.values())
     if headline.settled:
-        assert rankings[headline.best].status == "above"
+        assert rankings[headline.best].status == "better"

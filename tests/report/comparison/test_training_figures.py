@@ -17,6 +17,7 @@ from aimc_robust.report.comparison.histories import curve_points, mean_rows
 from aimc_robust.report.comparison.training_section import diagnostics_cost
 from aimc_robust.report.plot_style import curve_styles
 from aimc_robust.report.write import write_report
+from aimc_robust.statistics.primary_metric import ACCURACY
 
 DIAGNOSTICS = "[diagnostics]\nsigmas = [0.1, 0.02]\ndraws = 2\nimages = 40\nbatch_size = 20\n"
 
@@ -87,7 +88,7 @@ def test_curves_are_the_means_over_seeds_of_the_rows(comparison_with_diagnostics
 def test_every_figure_of_the_paper_has_its_panels_for_every_sigma(comparison_with_diagnostics):
     means = figures.diagnostics_rows(means_of(comparison_with_diagnostics))
     assert figures.noise_sigmas(means) == ["0", "0.02", "0.1"]
-    panels = {(panel.x, panel.y) for group in figures.panel_groups(means).values() for panel in group}
+    panels = {(panel.x, panel.y) for group in figures.panel_groups(ACCURACY, means).values() for panel in group}
     expected = {("epoch", f"{split}_accuracy@{s}") for split in ("train", "test") for s in ("0", "0.02", "0.1")}
     for s in ("0.02", "0.1"):
         expected |= {(f"{split}_loss@0", f"{split}_sharpness@{s}") for split in ("train", "test")}
@@ -108,7 +109,9 @@ def test_a_panel_draws_the_methods_that_have_numbers(comparison_with_diagnostics
         assert [color in picture for color in colors] == shown
         assert all(word in picture for word in ("title", "epoch"))
     alone = {"sgd": means["sgd"]}
-    assert ("epoch", "gradient_cosine") not in {(p.x, p.y) for g in figures.panel_groups(alone).values() for p in g}
+    assert ("epoch", "gradient_cosine") not in {
+        (p.x, p.y) for g in figures.panel_groups(ACCURACY, alone).values() for p in g
+    }
 
 
 def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cost(comparison_with_diagnostics):
@@ -118,7 +121,10 @@ def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cos
     )
     assert "<details><summary>Training diagnostics" in html
     means = means_of(comparison_with_diagnostics)
-    assert html.count("<svg") == 4 + sum(map(len, figures.panel_groups(figures.diagnostics_rows(means)).values())) + 2
+    assert (
+        html.count("<svg")
+        == 4 + sum(map(len, figures.panel_groups(ACCURACY, figures.diagnostics_rows(means)).values())) + 2
+    )
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     for what, key in (("test accuracy, sigma = 0.1 [%]", "test_accuracy@0.1"), ("gradient sharpness",) * 2):
@@ -176,6 +182,6 @@ def test_strengths_that_print_alike_at_six_digits_are_told_apart(tiny, sigmas, t
     path = tmp_path / "spec.toml"
     text = tiny.replace("sigma = 0.1, draws = 2", f"sigma = {sigmas}, draws = 2").replace(', "rram-wan2022"', "")
     path.write_text(text)
-    titles = [title for _, title in figures._early_stopping_panels(load_spec(path))]
+    titles = [title for _, title in figures._early_stopping_panels(load_spec(path), ACCURACY)]
     assert len(set(titles)) == len(titles) == len(sigmas)
     assert "the same at sigma = 0.1000001 [%]" in titles
