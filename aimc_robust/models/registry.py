@@ -174,7 +174,7 @@ def _check_outputs(model: nn.Module, name: str, data: DataInfo, task: Task) -> N
         with torch.no_grad():
             task.check(*task.align(task.predict(model.eval(), inputs), labels))
     except AimcError as error:
-        of_shape = f" of inputs of shape {data.shape}" if data.shape else ""
-        raise InputError(f"model {name} does not fit data{of_shape}: {error}") from None
+        inputs = f"inputs of shape {data.shape}" if data.shape else "the data"
+        raise InputError(f"model {name} does not fit {inputs}: {error}") from None
     finally:
         model.train(was_training)

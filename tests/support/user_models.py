@@ -21,6 +21,42 @@ def not_a_module() -> str:
 constant = 3
 
 
+class TwoInputs(nn.Module):
+    """Scores of three labels from two inputs by name, in a mapping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(4, 8), nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.head(torch.relu(self.first(a) + self.second(b)))}
+
+
+def gpt2(vocabulary: int = 11) -> nn.Module:
+    """A language model of transformers with random weights."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    sizes = {"n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, bos_token_id=0, eos_token_id=0, **sizes))
+
+
+class Detector(nn.Module):
+    """Boxes of a list of images of unequal size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        return [{"boxes": self.layer(image[None]).mean(dim=(2, 3))} for image in images]
+
+
+def mean_box(model: nn.Module, batches: object) -> dict[str, float]:
+    """A score of `Detector`: the mean of its boxes."""
+    boxes = [output["boxes"] for images, _ in batches for output in model(images)]
+    return {"box": float(torch.cat(boxes).mean()), "boxes": len(boxes)}
+
+
 def mostly_zero() -> nn.Module:
     """Its weights are 0 but for one: the median weight is 0."""
     layer = nn.Linear(64, 10, bias=False)

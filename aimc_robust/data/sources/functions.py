@@ -29,7 +29,7 @@ def function_batches(reference: str, split: str, options: Mapping[str, Any], see
         InputError: if it cannot be imported, or raises.
     """
     what = f"data {reference}"
-    function = import_callable(reference, what="data")
+    function: Any = import_callable(reference, what="data")
     if isinstance(function, type):
         function, options = construct(reference, object, what="data", options=options), {}
 
@@ -37,7 +37,7 @@ def function_batches(reference: str, split: str, options: Mapping[str, Any], see
         found = function(split, **options)
         if found is None:
             return None
-        kinds = Mapping | Tensor | np.ndarray
+        kinds = (Mapping, Tensor, np.ndarray)
         is_tuple = isinstance(found, tuple) and len(found) > 1 and all(isinstance(part, kinds) for part in found)
         return [found] if is_tuple or isinstance(found, kinds) else list(found)
 

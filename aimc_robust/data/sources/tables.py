@@ -52,7 +52,9 @@ def read_table(path: Path, label_columns: Sequence[str], *, parquet: bool = Fals
     names = [str(name) for name in frame.columns]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not all(names):
-        raise DataError(f"{path}: the column {repeated[0] if repeated else ''!r} needs one name of its own.")
+        raise DataError(
+            f"{path}: the name {repeated[0] if repeated else ''!r} is empty or repeated; name each column once."
+        )
     frame.columns = names
     if frame.empty:
         raise DataError(f"{path} holds no rows; expected one example in each row.")
