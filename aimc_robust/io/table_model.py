@@ -34,8 +34,8 @@ class Table(StrictModel):
 
     Attributes:
         target: The class whose arguments the keys are.
-        fixed: Arguments that the table may not set -> a value to try it with; None: tables of this model are partial
-            and cannot be built.
+        fixed: Arguments that the table may not set -> a value to try it with when it is read; None: it is not tried,
+            since it is partial, or building it would import code.
     """
 
     target: ClassVar[Any]

@@ -124,10 +124,10 @@ class ResultsFolder(ABC, Generic[Spec]):
         """What the models are for."""
         return self.spec.task.build()
 
-    @property
+    @cached_property
     def metric(self) -> PrimaryMetric:
         """The metric that estimates, tables and reports are made of."""
-        return self.task.primary
+        return self.spec.task.primary
 
     @property
     def pilot(self) -> int | None:

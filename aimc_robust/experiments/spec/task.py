@@ -34,6 +34,11 @@ class TaskTable(Table):
         return task
 
     @property
+    def primary(self) -> PrimaryMetric:
+        """The metric that estimates, tests and reports are made of."""
+        return self.build().primary
+
+    @property
     def code(self) -> str | None:
         """The function of the user's own that the task is, or calls, as `package.module:name`."""
         return None
@@ -103,7 +108,7 @@ class ScoreTable(TaskTable):
 
     @property
     def primary(self) -> PrimaryMetric:
-        """The metric that is named."""
+        """The metric that is named; nothing is imported for it."""
         low, high = map(float, self.bounds)
         return PrimaryMetric(self.metric, self.unit, self.better, (low, high))
 

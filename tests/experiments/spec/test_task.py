@@ -85,6 +85,8 @@ def test_a_score_of_the_whole_model_names_its_metric():
     assert isinstance(task, ModelScore)
     assert task.score(None, []) == {"map": 50.0, "recall": 60.0}
     assert task.primary == PrimaryMetric("map", "%", "higher", (0.0, 100.0))
+    absent = {"kind": "model-score", **table, "score": "absent:score"}  # results are read without the function
+    assert parse_value(absent, TaskEntry, source="task").primary == task.primary
     lower = build(kind="model-score", **table | {"better": "lower", "bounds": [0.0, "inf"]})
     assert (lower.primary.better, lower.primary.bounds) == ("lower", (0.0, float("inf")))
 
