@@ -38,7 +38,7 @@ def _with_epoch(row: Row) -> Row:
 
 
 HistoryRow = Annotated[
-    dict[str, int | float | None],
+    dict[str, pydantic.StrictInt | pydantic.StrictFloat | None],
     pydantic.AfterValidator(_with_epoch),
     pydantic.Strict(),
 ]

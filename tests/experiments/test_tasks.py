@@ -23,6 +23,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.models.networks.mlp import MLP
 
+pytestmark = pytest.mark.usefixtures("stub_figures")
 TABLE = """
 name = "diabetes"
 train_seeds = [0, 1]
@@ -171,19 +172,18 @@ def test_perplexity_of_a_language_model_of_transformers(tmp_path):
     assert [set(json.loads(line)) for line in points] == [{"landscape", "point", "perplexity", "loss", "n"}] * 4
 
 
-def call_evaluate(monkeypatch, folder, *arguments):
-    """Run the command `evaluate` without its report, which has its own tests: the table of its rows."""
-    monkeypatch.setattr("aimc_robust.report.write.write_report", lambda folder: folder)
+def call_evaluate(folder, *arguments):
+    """Run the command `evaluate`: the table of its rows."""
     done = invoke("evaluate", *arguments, "--chips", 2, "--jobs", 1, "--out", folder / "evaluated", cwd=folder)
     assert done.returncode == 0, done.stderr
     return pd.read_csv(folder / "evaluated" / "evaluations.csv")
 
 
-def test_the_command_evaluates_the_checkpoints_as_the_comparison_did(regression, monkeypatch):
+def test_the_command_evaluates_the_checkpoints_as_the_comparison_did(regression):
     weights = [regression / "runs" / f"sgd-seed{seed}" / "checkpoint.safetensors" for seed in (0, 1)]
     options = ["--model", "mlp", "--option", "hidden=[16]", "--data", "csv:diabetes.csv", "--task", "regression"]
     options += ["--set", "data.labels=['target']", "--device", "rram-wan2022", "--device", "gaussian-0.1"]
-    found = call_evaluate(monkeypatch, regression.parent, *weights, *options)
+    found = call_evaluate(regression.parent, *weights, *options)
     compared = pd.read_csv(regression / "evaluations.csv")
     compared = compared[compared["model"] == "sgd"]
     keys = ["train_seed", "target", "chip"]
@@ -192,13 +192,14 @@ def test_the_command_evaluates_the_checkpoints_as_the_comparison_did(regression,
     )
     notes = json.loads((regression.parent / "evaluated" / "notes.json").read_text())
     assert "bmi" in notes[0]
+    assert "root mean square error" in (regression.parent / "evaluated" / "report.md").read_text()
 
 
-def test_the_command_scores_a_whole_model_on_batches_as_they_are(tmp_path, monkeypatch):
+def test_the_command_scores_a_whole_model_on_batches_as_they_are(tmp_path):
     save_file(user_models.Detector().state_dict(), tmp_path / "detector.safetensors")
     options = ["--model", "user_models:Detector", "--data", "user_data:boxes", "--task", "model-score"]
     options += ["--set", "task.score=user_models:mean_box", "--set", "task.metric=box", "--set", "task.better=lower"]
-    table = call_evaluate(monkeypatch, tmp_path, "detector.safetensors", *options, "--device", "gaussian-0.1")
+    table = call_evaluate(tmp_path, "detector.safetensors", *options, "--device", "gaussian-0.1")
     assert list(table)[7:] == ["box", "loss", "n", "boxes"]
     assert table["loss"].isna().all()
     assert (table["n"] == 6).all()
