@@ -174,6 +174,19 @@ def test_an_evaluations_page_speaks_of_perplexities(evaluated, capsys):
     assert all(words in shown for words in ("Perplexity on 80 tokens", "<= 20", f"{row['worst']:#.4g}"))
 
 
+@pytest.mark.parametrize(("number", "column"), [(0, "accuracy"), (1, "perplexity")])
+def test_a_device_that_beats_digital_weights_is_said_to_be_better(evaluated, number, column):
+    folder = evaluated[number]
+    for path in folder.glob("runs/*/evaluations.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        worst = {"accuracy": 5.0, "perplexity": SUM - 5.0}[column]
+        rows = [row | {column: worst} if row["target"] == "digital" else row for row in rows]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    markdown = pages(folder)[1]
+    assert markdown.count(" better than digital weights") == 6
+    assert not re.search("; -|worse than digital weights", markdown.split("## Summary")[1].split("\n## ")[0])
+
+
 def test_what_costs_is_what_raises_a_perplexity(evaluated):
     _, folder = evaluated
     first = json.loads((folder / "attribution.jsonl").read_text().splitlines()[0])
