@@ -12,12 +12,10 @@ from aimc_robust.cli.views.evaluate import show
 from aimc_robust.experiments.recommend.verdict import judge
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.evaluation import EvaluationResults
-from aimc_robust.experiments.results.folder import ResultsFolder
 from aimc_robust.report.comparison import content as comparison
 from aimc_robust.report.evaluation import content as evaluation
 from aimc_robust.report.write import write_report
 from aimc_robust.statistics.primary_metric import PrimaryMetric
-from aimc_robust.tasks.language_modelling import LanguageModelling
 
 SUM = 110.0  # of an accuracy and the perplexity that stands for it
 
@@ -33,19 +31,20 @@ def mirrored(row):
     return kept | changed | {key: SUM - row[key] for key in ("exact", "whole", "alone", "without") if key in row}
 
 
-def mirror(folder, out):
-    """A copy of a results folder with perplexities in place of accuracies."""
+def mirror(folder, out, **changes):
+    """A copy of a results folder with perplexities of a language model in place of accuracies."""
     shutil.copytree(folder, out, ignore=shutil.ignore_patterns("report.*", "*.csv", "tables", "figures"))
+    change_question(out, task={"kind": "language-modelling"}, **changes)
     for path in (*out.glob("runs/*/*.jsonl"), *out.glob("attribution.jsonl")):
         rows = [mirrored(json.loads(line)) for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return out
 
 
-@pytest.fixture
-def of_tokens(monkeypatch):
-    """Results folders are of language models."""
-    monkeypatch.setattr(ResultsFolder, "task", LanguageModelling())
+def change_question(folder, **changes):
+    """Change the spec that is stored in a results folder."""
+    path = folder / "question.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @pytest.fixture
@@ -66,11 +65,8 @@ def compared(finished_comparison, tmp_path):
 def evaluated(finished_evaluation, tmp_path):
     """(folder with accuracies, folder with perplexities) of an evaluation with a threshold."""
     folder = shutil.copytree(finished_evaluation.folder, tmp_path / "accuracies")
-    folders = folder, mirror(folder, tmp_path / "perplexities")
-    for folder, threshold in zip(folders, (90.0, SUM - 90.0), strict=True):
-        question = json.loads((folder / "question.json").read_text())
-        (folder / "question.json").write_text(json.dumps(question | {"threshold": threshold}))
-    return folders
+    change_question(folder, threshold=90.0)
+    return folder, mirror(folder, tmp_path / "perplexities", threshold=SUM - 90.0)
 
 
 def gathered(folder, kind):
@@ -96,10 +92,9 @@ def check_words(texts, *names):
         assert not re.search(r"\d\.\d\d ?\\?%|\[\\?%\]|points\b", text)
 
 
-def test_a_comparison_ranks_the_lowest_first(compared, monkeypatch, of_tokens):
+def test_a_comparison_ranks_the_lowest_first(compared):
     accuracies, perplexities = compared
     found = gathered(perplexities, "comparison")
-    monkeypatch.undo()
     known = gathered(accuracies, "comparison")
     for target, ranks in known.rankings.items():
         assert {label: rank.tags for label, rank in found.rankings[target].items()} == {
@@ -118,7 +113,7 @@ def test_a_comparison_ranks_the_lowest_first(compared, monkeypatch, of_tokens):
     assert list(found.styles) == list(known.styles)
 
 
-def test_a_comparisons_page_names_the_lower_one(compared, of_tokens):
+def test_a_comparisons_page_names_the_lower_one(compared):
     _, folder = compared
     html, markdown, *tables = pages(folder)
     check_words([html, markdown, *tables])
@@ -142,10 +137,9 @@ def test_a_comparisons_page_names_the_lower_one(compared, of_tokens):
     assert rf"\mathbf{{{best}}}" in latex
 
 
-def test_an_evaluations_statistics_are_mirrored(evaluated, monkeypatch, of_tokens):
+def test_an_evaluations_statistics_are_mirrored(evaluated):
     accuracies, perplexities = evaluated
     found = gathered(perplexities, "evaluation")
-    monkeypatch.undo()
     known = gathered(accuracies, "evaluation")
     for row, other in zip(found.rows, known.rows, strict=True):
         for key in ("mean", "reached_by_95", "median", "worst"):
@@ -161,7 +155,7 @@ def test_an_evaluations_statistics_are_mirrored(evaluated, monkeypatch, of_token
     assert 0.0 < min(row["yield"] for row in found.rows) < 100.0
 
 
-def test_an_evaluations_page_speaks_of_perplexities(evaluated, of_tokens, capsys):
+def test_an_evaluations_page_speaks_of_perplexities(evaluated, capsys):
     _, folder = evaluated
     results = EvaluationResults.open(folder)
     html, markdown = pages(folder)
@@ -180,7 +174,20 @@ def test_an_evaluations_page_speaks_of_perplexities(evaluated, of_tokens, capsys
     assert all(words in shown for words in ("Perplexity on 80 tokens", "<= 20", f"{row['worst']:#.4g}"))
 
 
-def test_what_costs_is_what_raises_a_perplexity(evaluated, of_tokens):
+@pytest.mark.parametrize(("number", "column"), [(0, "accuracy"), (1, "perplexity")])
+def test_a_device_that_beats_digital_weights_is_said_to_be_better(evaluated, number, column):
+    folder = evaluated[number]
+    for path in folder.glob("runs/*/evaluations.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        worst = {"accuracy": 5.0, "perplexity": SUM - 5.0}[column]
+        rows = [row | {column: worst} if row["target"] == "digital" else row for row in rows]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    markdown = pages(folder)[1]
+    assert markdown.count(" better than digital weights") == 6
+    assert not re.search("; -|worse than digital weights", markdown.split("## Summary")[1].split("\n## ")[0])
+
+
+def test_what_costs_is_what_raises_a_perplexity(evaluated):
     _, folder = evaluated
     first = json.loads((folder / "attribution.jsonl").read_text().splitlines()[0])
     (markdown,) = [text for text in pages(folder) if text.startswith("#")]
@@ -190,11 +197,10 @@ def test_what_costs_is_what_raises_a_perplexity(evaluated, of_tokens):
 
 
 @pytest.mark.parametrize("label", ["m-rwp", "sgd"])
-def test_a_verdict_follows_the_direction(compared, monkeypatch, of_tokens, label):
+def test_a_verdict_follows_the_direction(compared, label):
     accuracies, perplexities = compared
     other = "sgd" if label == "m-rwp" else "m-rwp"
     found = judge(label, other, "rram-wan2022", ComparisonResults.open(perplexities).estimates())
-    monkeypatch.undo()
     known = judge(label, other, "rram-wan2022", ComparisonResults.open(accuracies).estimates())
     assert (found.judgement, found.best) == (known.judgement, "m-rwp")
     assert found.judgement == ("confirmed" if label == "m-rwp" else "refuted")

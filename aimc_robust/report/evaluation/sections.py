@@ -82,9 +82,11 @@ def _finding(content: EvaluationContent, label: str, family: list[DeployableTarg
     if len(family) > 1:
         text += f", after {time_text(family[-1].time_s)} **{value_text(metric, last['mean'])}** {_ci(metric, last)}"
     if loss:
-        worse = sorted(metric.loss_of(loss[key], 0.0) for key in ("ci_low", "ci_high"))
-        text += f"; {difference_text(metric, metric.loss_of(loss['difference'], 0.0))} {interval_text(metric, *worse)} "
-        text += "worse than digital weights"
+        sign = math.copysign(1.0, loss["difference"])  # of digital weights - device
+        size = difference_text(metric, sign * loss["difference"])
+        interval = interval_text(metric, *sorted(sign * loss[key] for key in ("ci_low", "ci_high")))
+        word = "better" if metric.is_better(0.0, loss["difference"]) else "worse"
+        text += f"; {' '.join(filter(None, (size, interval, word)))} than digital weights"
     if spec.threshold is not None:
         share = f"{format_number(last['yield'], 0)} % of chips {_yield_ci(last)}"
         text += f"; yield at {threshold_text(metric, spec.threshold)}: {share}"
