@@ -89,7 +89,12 @@ def evaluate(
             task=task,
         )
     ]
-    return Estimate(pd.DataFrame(rows), pilot=None if precision is None else DEFAULT_PILOT, metric=task.primary)
+    return Estimate(
+        pd.DataFrame(rows),
+        pilot=None if precision is None else DEFAULT_PILOT,
+        metric=task.primary,
+        others=(*Estimate.others, *task.others),
+    )
 
 
 def as_models(model: nn.Module | Iterable[nn.Module]) -> list[nn.Module]:

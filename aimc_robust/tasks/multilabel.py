@@ -45,6 +45,11 @@ class Multilabel(Task):
         """The metric that was chosen."""
         return METRICS[self.metric]
 
+    @property
+    def others(self) -> tuple[PrimaryMetric, ...]:
+        """The metrics of all three columns."""
+        return tuple(METRICS.values())
+
     def align(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
         """Return scores and labels (N, labels) of one shape, see `Task.align`."""
         if isinstance(labels, Tensor) and outputs.shape == (*labels.shape, 1):

@@ -41,6 +41,11 @@ class Regression(Task):
         """The metric that was chosen."""
         return METRICS[self.metric]
 
+    @property
+    def others(self) -> tuple[PrimaryMetric, ...]:
+        """The metrics of all three columns."""
+        return tuple(METRICS.values())
+
     def align(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
         """Return outputs and labels as numbers of one shape, see `Task.align`."""
         if not isinstance(labels, Tensor) or labels.is_complex() or labels.ndim == 0:

@@ -15,6 +15,7 @@ from aimc_robust.tasks.classification import check_classes, class_labels, number
 from aimc_robust.tasks.task import Accumulator, Task
 
 MIOU = PrimaryMetric("miou", "%", "higher", (0.0, 100.0), title="mIoU")
+PIXEL_ACCURACY = PrimaryMetric("pixel_accuracy", "%", "higher", (0.0, 100.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,11 @@ class Segmentation(Task):
     def primary(self) -> PrimaryMetric:
         """Mean intersection over union [percent]."""
         return MIOU
+
+    @property
+    def others(self) -> tuple[PrimaryMetric, ...]:
+        """The accuracy of the pixels."""
+        return (PIXEL_ACCURACY,)
 
     def align(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
         """Return scores at the resolution of the labels, and labels as int64, see `Task.align`."""

@@ -53,6 +53,11 @@ class Task(ABC):
     def primary(self) -> PrimaryMetric:
         """The metric that estimates, tests and reports are made of."""
 
+    @property
+    def others(self) -> tuple[PrimaryMetric, ...]:
+        """What is known of its further columns: which values are better, units, bounds."""
+        return ()
+
     @abstractmethod
     def align(self, outputs: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
         """Return outputs and labels in the shapes that `check`, `loss`, `count` and the metrics take.

@@ -146,7 +146,7 @@ def test_the_report_says_how_many_models_it_rests_on(comparison_with_landscape, 
     section = html[html.index("Loss landscape</h2>") : html.index("<h2>Training</h2>")]
     assert re.findall(r'<th scope="row">(.*?)</th>', section) == ["sgd <small>1 of 2 models</small>", "m-rwp"]
     figure = "Figure `figures/landscape-plane.svg`: Loss of each method over the plane of plane"
-    start = f"### plane, on training images\n\n{figure}\n\n| method | lowest loss |"
+    start = f"### plane, on training data\n\n{figure}\n\n| method | lowest loss |"
     assert start in (folder / "report.md").read_text()
     assert "| sgd<br>1 of 2 models |" in (folder / "report.md").read_text()
 

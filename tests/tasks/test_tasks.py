@@ -63,6 +63,9 @@ class TestRegression:
         assert estimate.mean == estimate.table[metric].mean()
         worst = estimate.table[metric].max() if better == "lower" else estimate.table[metric].min()
         assert estimate.worst.value == worst
+        assert estimate.for_column("r2").worst.value == estimate.table["r2"].min()
+        assert estimate.for_column("mae").worst.value == estimate.table["mae"].max()
+        assert estimate.for_column("loss").worst.value == estimate.table["loss"].max()
 
     @pytest.mark.parametrize("labels", [torch.zeros(N, 3), torch.zeros(N), torch.full((N, 2), math.nan)])
     def test_labels_that_do_not_fit_are_refused(self, labels):

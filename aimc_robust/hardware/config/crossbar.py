@@ -118,7 +118,7 @@ class Crossbar(WeightNoise):
             periphery=Periphery(dac=dac, adc=adc),
             crosssim=crosssim,
         )
-        self.device.check_window(stacklevel=3)
+        self.device.check_window(stacklevel=4)  # `names_arguments` is between the caller and this
 
     def _set_parts(self, **parts: Any) -> None:
         """Set the fields during construction; what depends on two parts is checked here."""
