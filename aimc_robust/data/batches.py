@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from aimc_robust.data.lazy import LabelledImages, LazyImages
-from aimc_robust.data.passes import RepeatedPasses, as_int64, as_tensors, check_order
+from aimc_robust.data.passes import RepeatedPasses, as_int64, as_tensors
 from aimc_robust.data.training_set import TrainingSet, check_data
 from aimc_robust.errors import DataError
 from aimc_robust.tasks.batches import Batch, examples_in, select, tensors_in, unlabelled
@@ -38,8 +38,9 @@ def as_reiterable(data: Batches, task: TaskLike = None) -> Iterable[Batch]:
     """
     task = as_task(task)
     if task.takes_any_batches and isinstance(data, Iterable) and not isinstance(data, str | Tensor | TrainingSet):
-        check_order(data)
-        return list(data) if isinstance(data, Iterator) else data
+        if isinstance(data, Mapping) or _is_pair(data):
+            return [data]
+        return list(data) if isinstance(data, list | tuple | Iterator) else RepeatedPasses(data, as_they_are=True)
     batches = split_whole(data, task)
     if isinstance(batches, _BatchSplit | RepeatedPasses):
         return batches
@@ -51,14 +52,20 @@ def as_reiterable(data: Batches, task: TaskLike = None) -> Iterable[Batch]:
 def split_whole(data: Any, task: TaskLike = None) -> Iterable[Any]:
     """Return data that are given as a whole in batches, and batches as they are; raise DataError for other data.
 
-    `task` says whether two tensors may be two batches; without one they are, unless they look like inputs and labels.
+    A tuple of tensors is inputs and labels. A list of two tensors is two batches where these need no labels, unless the
+    two look like inputs and labels.
     """
     if isinstance(data, TrainingSet):
         data = data.unaugmented()
     data = _as_whole_tensors(data)
     size = BATCH_SIZE if task is None else as_task(task).batch_size
-    if is_labelled(data) or (task is not None and as_task(task).needs_labels and _is_pair(data)):
+    may_be_batches = isinstance(data, list) and (task is None or not as_task(task).needs_labels)
+    if is_labelled(data) or (_is_pair(data) and not may_be_batches):
         return split_batches((data[0], as_int64(data[1])), size)
+    if isinstance(data, tuple) and len(data) > 2 and all(isinstance(part, Tensor) for part in data):
+        return split_batches((tuple(data[:-1]), as_int64(data[-1])), size)
+    if isinstance(data, Tensor) and task is not None and not as_task(task).needs_labels:
+        return list(data.split(size))
     if isinstance(data, Mapping) and tensors_in(as_tensors(data)):
         return _split_mapping(as_tensors(data), size)
     if isinstance(data, str | Tensor | np.ndarray | Mapping | LazyImages) or not isinstance(data, Iterable):
@@ -76,8 +83,8 @@ def input_batches(data: Any, task: TaskLike = None) -> InputBatches:
     batches = map(as_tensors, split_whole(data))
     inputs = InputBatches(unlabelled(batch) if task is None else as_task(task).unpack(batch)[0] for batch in batches)
     for batch in inputs:
-        is_alike = [x.ndim for x in tensors_in(batch)] == [x.ndim for x in tensors_in(inputs[0])]
-        if not tensors_in(batch) or isinstance(batch, list) or not is_alike:
+        is_alike = [x.ndim for x in tensors_in(batch)[:1]] == [x.ndim for x in tensors_in(inputs[0])[:1]]
+        if not tensors_in(batch) or not is_alike:
             got = f"a tensor of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else type(batch).__name__
             raise DataError(
                 f"expected batches of inputs (images, ...) or (inputs, labels) pairs, all alike; got {got}."
@@ -115,14 +122,16 @@ def _as_whole_tensors(data: Any) -> Any:
 def as_labelled(name: str, data: Any, task: TaskLike = None) -> LabelledImages:
     """Return all inputs and their labels, of a training set without augmentation; raise DataError for other data."""
     labelled = data.unaugmented() if isinstance(data, TrainingSet) else _as_whole_tensors(data)
-    if isinstance(labelled, Mapping) or (isinstance(labelled, Tensor) and not as_task(task).needs_labels):
+    is_triple = isinstance(labelled, tuple) and len(labelled) > 2 and all(isinstance(x, Tensor) for x in labelled)
+    is_unlabelled = isinstance(labelled, Tensor) and not as_task(task).needs_labels
+    if isinstance(labelled, Mapping) or is_triple or is_unlabelled:
         labelled = as_task(task).unpack(as_tensors(labelled))
     if not (is_labelled(labelled) or (task is not None and _is_pair(labelled))):
         is_short = isinstance(data, tuple | list) and 0 < len(data) <= 3
         parts = f" of {', '.join(type(part).__name__ for part in data)}" if is_short else ""
         raise DataError(
-            f"{name} must be (inputs, labels) with whole numbers as labels, Images or StreamedImages; got "
-            f"{type(data).__name__}{parts}."
+            f"{name} must be all inputs and labels: (inputs, labels), a mapping, Images or StreamedImages; got "
+            f"{type(data).__name__}{parts}. Join the batches of a list or a DataLoader."
         )
     inputs, labels = labelled
     check_data(name, (inputs, labels))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from aimc_robust.errors import DataError
-from aimc_robust.tasks.batches import label_key, tensors_in
+from aimc_robust.tasks.batches import label_key, label_parts, tensors_in
 
 RANDOM_SAMPLERS = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 MAX_NESTING = 8  # of a DataLoader's batch sampler, its sampler, and those that it wraps
@@ -23,24 +23,26 @@ MAX_NESTING = 8  # of a DataLoader's batch sampler, its sampler, and those that 
 class RepeatedPasses(Iterable[Any]):
     """Batches of an iterable, as tensors; DataError where a pass differs from the first one.
 
-    The labels and the first input of every batch are compared, also between the processes of `jobs`. The workers of a
-    DataLoader start anew with each pass, with the same seeds: a fork would share those that are kept
+    Labels, whole numbers and the first input of every batch are compared, also between the processes of `jobs`. The
+    workers of a DataLoader start anew with each pass, with the same seeds: a fork would share those that are kept
     (`persistent_workers`), and the global generator stays as it is.
     """
 
-    def __init__(self, batches: Iterable[Any]) -> None:
+    def __init__(self, batches: Iterable[Any], *, as_they_are: bool = False) -> None:
         check_order(batches)
-        self._batches = batches
+        self._batches, self._as_they_are = batches, as_they_are
         self._first_digest = torch.full((1,), -1, dtype=torch.int64).share_memory_()
 
     def __iter__(self) -> Iterator[Any]:
         digest = 0
         for batch in _start(self._batches):
-            converted = as_tensors(batch)
+            converted = batch if self._as_they_are else as_tensors(batch)
             yield converted
+            labels = label_parts(converted)
             for part in tensors_in(converted):
                 if part.layout == torch.strided:
-                    digest = zlib.crc32(_bytes(part if part.ndim < 2 else part[:1]), digest)
+                    is_whole = part.ndim < 2 or not part.is_floating_point() or any(part is x for x in labels)
+                    digest = zlib.crc32(_bytes(part if is_whole else part[:1]), digest)
         if int(self._first_digest) < 0:
             self._first_digest.fill_(digest)
         elif int(self._first_digest) != digest:

@@ -94,6 +94,7 @@ def evaluate(
         pilot=None if precision is None else DEFAULT_PILOT,
         metric=task.primary,
         others=(*Estimate.others, *task.others),
+        is_digital=condition is None,
     )
 
 

@@ -26,6 +26,7 @@ from aimc_robust.tasks.measurement import Measurement
 from aimc_robust.tasks.metrics import Metric, Metrics, as_metrics
 from aimc_robust.tasks.registry import TaskLike, as_task
 from aimc_robust.tasks.task import Task
+from aimc_robust.training.methods.gradient_passes import frozen_buffers
 
 MAX_CHIPS = 1_000_000
 Condition = WeightNoise | None
@@ -91,9 +92,10 @@ class ChipEvaluation:
     def _measure(self, chip: int) -> Measurement:
         axes = chip_axes(self.chip_seed, chip)
         if self.condition is None:
-            return self.task.measure(self.model, self.batches, self.metrics)
+            with frozen_buffers(self.model):
+                return self.task.measure(self.model, self.batches, self.metrics)
         if not isinstance(self.condition, Crossbar):
-            with perturbed(self.model, self.condition, generator=axes):
+            with perturbed(self.model, self.condition, generator=axes), frozen_buffers(self.model):
                 return self.task.measure(self.model, self.batches, self.metrics)
         on_chip = program_prepared(
             copy_for_chip(self.model, self._memory),

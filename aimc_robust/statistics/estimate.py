@@ -41,12 +41,14 @@ class Estimate:
             fixed number only.
         metric: The metric: its name, bounds (`ci` ends there), and whether higher or lower values are better.
         others: Metrics of further columns, for `for_column`.
+        is_digital: Whether the weights are digital, so that each model's value holds for all chips.
     """
 
     table: pd.DataFrame
     pilot: int | None = None
     metric: PrimaryMetric = ACCURACY
     others: tuple[PrimaryMetric, ...] = (ACCURACY, TOP5, LOSS)
+    is_digital: bool = False
 
     def __post_init__(self) -> None:
         name, (low, high) = self.metric.name, self.metric.bounds
@@ -87,7 +89,9 @@ class Estimate:
         if column not in columns:
             raise unknown_name("column", column, columns)
         known = {metric.name: metric for metric in (*self.others, self.metric)}
-        return Estimate(self.table, self.pilot, known.get(column) or PrimaryMetric(column), tuple(known.values()))
+        return Estimate(
+            self.table, self.pilot, known.get(column) or PrimaryMetric(column), tuple(known.values()), self.is_digital
+        )
 
     @cached_property
     def sorted_rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

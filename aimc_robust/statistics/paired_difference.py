@@ -57,10 +57,10 @@ class PairedDifference:
 def paired_difference(first: Estimate, second: Estimate) -> PairedDifference:
     """Compute first - second, paired by (seed, chip), so that shared effects cancel.
 
-    The interval is that of `Estimate.ci`, applied to the differences: over models that meet the same chips, or
-    over chips with one model. If a pilot decided the number of chips of either, the differences of the (smaller) pilot
-    give the standard deviation over the chips of one model. This is exact as for one estimate: what two pilots decide
-    from their spreads is independent of the mean difference.
+    The interval is that of `Estimate.ci`, applied to the differences: over models that meet the same chips, or over
+    chips with one model. Digital weights are paired with every chip. If a pilot decided the number of chips of either,
+    the differences of the (smaller) pilot give the standard deviation over the chips of one model. This is exact as for
+    one estimate: what two pilots decide from their spreads is independent of the mean difference.
 
     Raises:
         InputError: if the two share no (train_seed, chip) pair, or are of different metrics.
@@ -71,6 +71,10 @@ def paired_difference(first: Estimate, second: Estimate) -> PairedDifference:
     metric = first.metric
     if second.metric != metric:
         raise InputError(f"expected two estimates of one metric, got {metric.name} and {second.metric.name}.")
+    if first.is_digital and not second.is_digital:
+        first = _repeat_for_chips(first, second) or first
+    elif second.is_digital and not first.is_digital:
+        second = _repeat_for_chips(second, first) or second
     seeds, chips, differences = _pairs(first, second)
     if len(seeds) == 0:
         raise _UnpairedError(

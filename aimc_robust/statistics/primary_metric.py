@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,6 +38,8 @@ class PrimaryMetric:
     def __post_init__(self) -> None:
         require_type("name", self.name, str, example="the name of a column, such as 'perplexity'")
         require_known("better", self.better, ("higher", "lower"))
+        if not isinstance(self.bounds, Sequence) or len(self.bounds) != 2 or not all(map(_is_number, self.bounds)):
+            raise InputError(f"bounds must be the lowest and the highest possible value, got {self.bounds!r}.")
         low, high = self.bounds
         if not self.name.isidentifier():
             raise InputError(f"the name of a metric must be letters, digits and underscores, got {self.name!r}.")
@@ -83,6 +86,10 @@ class PrimaryMetric:
     def worst(self, values: np.ndarray) -> int:
         """Return the index of the worst value, the first of several."""
         return int(values.argmin() if self.is_higher_better else values.argmax())
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 ACCURACY = PrimaryMetric("accuracy", "%", "higher", (0.0, 100.0), is_proportion=True)

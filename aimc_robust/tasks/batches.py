@@ -30,7 +30,7 @@ def unpack(batch: Batch) -> tuple[Any, Any]:
     if not isinstance(batch, tuple | list) or len(batch) < 2:
         raise DataError(
             f"expected an (inputs, labels) pair, several inputs and labels, or a mapping as each batch, got "
-            f"{reprlib.repr(batch)}."
+            f"{f'a tensor of shape {tuple(batch.shape)}' if isinstance(batch, Tensor) else reprlib.repr(batch)}."
         )
     *inputs, labels = batch
     for part in batch:
@@ -53,6 +53,13 @@ def unlabelled(batch: Batch) -> Any:
         return batch
     *inputs, _ = batch
     return inputs[0] if len(inputs) == 1 else tuple(inputs)
+
+
+def label_parts(batch: Batch) -> list[Tensor]:
+    """Return the tensors of a batch's labels; none if it has no labels."""
+    if isinstance(batch, Mapping):
+        return tensors_in(batch.get(label_key(batch)))
+    return tensors_in(batch[-1]) if isinstance(batch, tuple | list) and len(batch) > 1 else []
 
 
 def map_tensors(values: Any, function: Callable[[Tensor], Any]) -> Any:

@@ -18,7 +18,8 @@ OUTPUT_KEYS = ("logits", "prediction_logits", "out", "output", "scores")
 def call_model(model: nn.Module, inputs: Any) -> Any:
     """Call a model: a tuple holds its positional arguments, a mapping its keyword arguments, all else is the argument.
 
-    Inputs in float64, numpy's default, are converted to the model's dtype.
+    Inputs in float64, numpy's default, are converted to the model's dtype. The model gets copies, as it may write into
+    them.
 
     Raises:
         InputError: if the model does not take the inputs.
@@ -26,6 +27,7 @@ def call_model(model: nn.Module, inputs: Any) -> Any:
     if any(x.dtype == torch.float64 for x in tensors_in(inputs)):
         dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float64)
         inputs = map_tensors(inputs, lambda x: x.to(dtype) if x.dtype == torch.float64 else x)
+    inputs = map_tensors(inputs, Tensor.clone)
     try:
         if isinstance(inputs, Mapping):
             return model(**inputs)

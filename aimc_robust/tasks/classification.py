@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aimc_robust.errors import DataError
+from aimc_robust.errors import DataError, require_type
 from aimc_robust.statistics.primary_metric import ACCURACY, PrimaryMetric
 from aimc_robust.tasks.task import Accumulator, Task
 
@@ -26,6 +26,9 @@ class Classification(Task):
 
     items: ClassVar[str] = "images"
     ignore_index: int = -100
+
+    def __post_init__(self) -> None:
+        require_type("ignore_index", self.ignore_index, int, example="a whole number such as -100")
 
     @property
     def primary(self) -> PrimaryMetric:
@@ -54,11 +57,13 @@ class Classification(Task):
         """Return the number of labels that are scored."""
         return int((labels != self.ignore_index).sum())
 
+    def scored(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores (items, classes) and labels (items,) of those that are not ignored."""
+        return scored_items(outputs, labels, self.ignore_index)
+
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy."""
-        return F.cross_entropy(
-            outputs.flatten(0, -2), labels.flatten(), ignore_index=self.ignore_index, label_smoothing=label_smoothing
-        )
+        return mean_cross_entropy(outputs, labels, self.ignore_index, label_smoothing)
 
     def accumulators(self) -> dict[str, Accumulator]:
         """Return the accuracy."""
@@ -98,6 +103,26 @@ def number_of_classes(labels: Tensor, ignore_index: int) -> int:
     """Return the number of classes 0, 1, ... that labels of whole numbers imply; 0 if all of them are ignored."""
     scored = labels[labels != ignore_index]
     return int(scored.max()) + 1 if scored.numel() else 0
+
+
+def mean_cross_entropy(outputs: Tensor, labels: Tensor, ignore_index: int, label_smoothing: float) -> Tensor:
+    """Return the mean over the items that are not ignored, 0 if there is none; the classes come last."""
+    if labels.ndim == 1:
+        return F.cross_entropy(outputs, labels, ignore_index=ignore_index, label_smoothing=label_smoothing)
+    total = F.cross_entropy(
+        outputs.flatten(0, -2),
+        labels.flatten(),
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
+    return total / (labels != ignore_index).sum().clamp(min=1)
+
+
+def scored_items(outputs: Tensor, labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """Return scores (items, classes) and labels (items,) of the items that are not ignored; classes come last."""
+    kept = labels.flatten() != ignore_index
+    return outputs.flatten(0, -2)[kept], labels.flatten()[kept]
 
 
 def check_classes(labels: Tensor, classes: int, ignore_index: int) -> None:

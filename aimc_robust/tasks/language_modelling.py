@@ -9,12 +9,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional as F
 
-from aimc_robust.errors import DataError
+from aimc_robust.errors import DataError, require_type
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.batches import Batch, label_key, unpack
-from aimc_robust.tasks.classification import check_classes, class_labels, number_of_classes
+from aimc_robust.tasks.classification import (
+    check_classes,
+    class_labels,
+    mean_cross_entropy,
+    number_of_classes,
+    scored_items,
+)
 from aimc_robust.tasks.task import Task
 
 PERPLEXITY = PrimaryMetric("perplexity", "", "lower", (1.0, math.inf))
@@ -24,8 +29,8 @@ PERPLEXITY = PrimaryMetric("perplexity", "", "lower", (1.0, math.inf))
 class LanguageModelling(Task):
     """Scores (N, T, vocabulary) and tokens (N, T). The loss is the cross-entropy per token [nats].
 
-    Batches are those of transformers, or a tensor of tokens (N, T). Without labels, the labels are the tokens; those
-    that `attention_mask` leaves out are not scored.
+    Batches are those of transformers, or a tensor of tokens (N, T). Without labels, the labels are the tokens (if
+    `shift`); those that `attention_mask` leaves out are not scored.
 
     Args:
         shift: Whether the output at a token is for the next token, as in GPT and Llama; False for masked language
@@ -39,6 +44,10 @@ class LanguageModelling(Task):
     shift: bool = True
     ignore_index: int = -100
 
+    def __post_init__(self) -> None:
+        require_type("shift", self.shift, bool, example="True or False")
+        require_type("ignore_index", self.ignore_index, int, example="a whole number such as -100")
+
     @property
     def primary(self) -> PrimaryMetric:
         """Perplexity, the exponential of the mean loss."""
@@ -48,10 +57,13 @@ class LanguageModelling(Task):
         """Return (inputs, labels), with the tokens as labels where a batch has none."""
         if isinstance(batch, tuple | list) and len(batch) == 1:
             (batch,) = batch
+        has_labels = label_key(batch) is not None if isinstance(batch, Mapping) else not isinstance(batch, Tensor)
+        if has_labels:
+            return unpack(batch)
+        if not self.shift:
+            raise DataError("expected labels in each batch: with shift=False they are not the tokens themselves.")
         if isinstance(batch, Tensor):
             return batch, batch
-        if not isinstance(batch, Mapping) or label_key(batch) is not None:
-            return unpack(batch)
         if not isinstance(batch.get("input_ids"), Tensor):
             raise DataError(f"expected input_ids or labels in each batch, got {', '.join(map(str, batch)) or 'none'}.")
         labels, mask = batch["input_ids"], batch.get("attention_mask")
@@ -80,11 +92,13 @@ class LanguageModelling(Task):
         """Return the number of tokens that are scored."""
         return int((labels != self.ignore_index).sum())
 
+    def scored(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores (items, classes) and labels (items,) of those that are not ignored."""
+        return scored_items(outputs, labels, self.ignore_index)
+
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy."""
-        return F.cross_entropy(
-            outputs.flatten(0, 1), labels.flatten(), ignore_index=self.ignore_index, label_smoothing=label_smoothing
-        )
+        return mean_cross_entropy(outputs, labels, self.ignore_index, label_smoothing)
 
     def metrics_of_loss(self, loss: float) -> dict[str, float]:
         """Return the perplexity."""

@@ -19,8 +19,9 @@ RESERVED = {
     "mean", "ci_low", "ci_high", "covers", "half_width", "skewness", "skewed_low", "skewed_high", "sd_noise", "sd_seed",
     "var_noise", "var_noise_low", "var_noise_high", "var_seed", "var_chip", "reached_by_95", "median", "worst",
     "worst_train_seed", "worst_chip", "sampling", "chips", "models", "yield", "yield_low", "yield_high",
+    "epoch", "updates", "lr", "strength", "train_loss", "distance", "seconds", "probe_seconds",
 }  # fmt: skip
-"""Other columns of the rows and of summary.csv: no metric may use their names."""
+"""Other columns of the rows, of summary.csv and of histories: no metric may use their names."""
 
 
 def require_free_columns(names: Iterable[str], what: str) -> None:

@@ -23,8 +23,9 @@ from aimc_robust.tasks.task import Task
 class ModelScore(Task):
     """What a function returns for a model and all batches: `score(model, batches) -> {name: value}`.
 
-    Batches reach the function as they are. It must not change the model. There is no loss, so that such a task can be
-    evaluated, but neither trained nor predicted.
+    Batches reach the function as they are. It must not change the model or the batches, nor keep the model: the next
+    chip uses its memory again. There is no loss, so that such a task can be evaluated, but neither trained nor
+    predicted.
 
     Args:
         score: The function.
@@ -107,9 +108,9 @@ class _Counted:
     def __iter__(self) -> Any:
         count = 0
         for batch in self.batches:
-            yield batch
             count += _examples(batch)
             self.examples = max(self.examples, count)
+            yield batch
 
 
 def _examples(batch: Any) -> int:

@@ -31,8 +31,8 @@ class Multilabel(Task):
 
     Args:
         metric: The primary metric [percent]: F1, at a threshold of 0.5, as mean over the labels or over all decisions
-            together; or the mean over the labels of the average precision. All three are columns. Labels that no
-            example has do not count in means over labels.
+            together; or the mean over the labels of the average precision. All three are columns. A label that no
+            example has does not count in mean average precision, nor in macro F1 if it is never predicted either.
     """
 
     metric: MultilabelMetric = "f1_macro"
@@ -95,9 +95,8 @@ class _F1:
     def compute(self) -> float:
         hits, total = self.hits.double(), (self.decided + self.present).double()
         if self.micro:
-            return 100.0 * float(2.0 * hits.sum() / total.sum()) if total.sum() else 0.0
-        counted = self.present > 0
-        return 100.0 * float((2.0 * hits / total)[counted].mean()) if counted.any() else 0.0
+            return 100.0 * float(2.0 * hits.sum() / total.sum())
+        return 100.0 * float((2.0 * hits / total)[total > 0].mean())  # NaN if there is none, as for micro
 
 
 class _MeanPrecision:
@@ -115,5 +114,5 @@ class _MeanPrecision:
         outputs, labels = torch.cat(self.outputs).double().numpy(), torch.cat(self.labels).numpy()
         counted = labels.any(axis=0)
         if not counted.any():
-            return 0.0
+            return math.nan
         return 100.0 * float(average_precision_score(labels[:, counted], outputs[:, counted], average="macro"))

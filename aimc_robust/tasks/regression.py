@@ -58,7 +58,8 @@ class Regression(Task):
             raise DataError(
                 f"expected as many numbers from the model as labels, {tuple(labels.shape)}; got {tuple(outputs.shape)}."
             )
-        return outputs, labels.to(outputs.dtype)
+        dtype = torch.promote_types(outputs.dtype, torch.float32)  # half precision would round the labels
+        return outputs.to(dtype), labels.to(dtype)
 
     def check(self, outputs: Tensor, labels: Tensor) -> None:
         """Raise DataError if a label is not finite."""
@@ -89,8 +90,12 @@ class _Errors:
         self.squares = self.absolutes = self.mean = self.spread = torch.zeros(())
 
     def add(self, outputs: Tensor, labels: Tensor) -> None:
-        outputs, labels = outputs.double().flatten(1), labels.double().flatten(1)
+        outputs, labels = (x.double().reshape(len(x), -1) for x in (outputs, labels))
         n, mean = len(labels), labels.mean(0)
+        if self.n and mean.shape != self.mean.shape:
+            raise DataError(
+                f"expected as many numbers for each example of every batch, got {len(mean)} after {len(self.mean)}."
+            )
         self.squares = self.squares + (outputs - labels).square().sum(0)
         self.absolutes = self.absolutes + (outputs - labels).abs().sum(0)
         # The spread around the common mean of two parts, without the cancellation of a difference of squares.
@@ -113,7 +118,7 @@ class _Part:
     def compute(self) -> float:
         errors = self.errors
         if self.name == "r2":
-            return float((1.0 - errors.squares / errors.spread).mean())
+            return float((1.0 - errors.squares / errors.spread).mean()) if errors.spread.all() else math.nan
         if self.name == "mae":
             return float(errors.absolutes.mean()) / errors.n
         return math.sqrt(float(errors.squares.mean()) / errors.n)

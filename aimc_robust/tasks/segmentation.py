@@ -9,9 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aimc_robust.errors import DataError
+from aimc_robust.errors import DataError, require_type
 from aimc_robust.statistics.primary_metric import PrimaryMetric
-from aimc_robust.tasks.classification import check_classes, class_labels, number_of_classes
+from aimc_robust.tasks.classification import (
+    check_classes,
+    class_labels,
+    mean_cross_entropy,
+    number_of_classes,
+    scored_items,
+)
 from aimc_robust.tasks.task import Accumulator, Task
 
 MIOU = PrimaryMetric("miou", "%", "higher", (0.0, 100.0), title="mIoU")
@@ -32,6 +38,9 @@ class Segmentation(Task):
     items: ClassVar[str] = "pixels"
     batch_size: ClassVar[int] = 8
     ignore_index: int = 255
+
+    def __post_init__(self) -> None:
+        require_type("ignore_index", self.ignore_index, int, example="a whole number such as -100")
 
     @property
     def primary(self) -> PrimaryMetric:
@@ -71,9 +80,13 @@ class Segmentation(Task):
         """Return the number of pixels that are scored."""
         return int((labels != self.ignore_index).sum())
 
+    def scored(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores (pixels, classes) and labels (pixels,) of those that are not ignored."""
+        return scored_items(outputs.movedim(1, -1), labels, self.ignore_index)
+
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy."""
-        return F.cross_entropy(outputs, labels, ignore_index=self.ignore_index, label_smoothing=label_smoothing)
+        return mean_cross_entropy(outputs.movedim(1, -1), labels, self.ignore_index, label_smoothing)
 
     def accumulators(self) -> dict[str, Accumulator]:
         """Return the mean intersection over union, and the accuracy of the pixels."""

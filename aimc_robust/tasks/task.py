@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import DataError, DivergenceError, InputError
+from aimc_robust.io.user_code import call
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.batches import Batch, select, unpack
 from aimc_robust.tasks.calling import call_model, main_output
@@ -92,6 +93,10 @@ class Task(ABC):
         """Return the number of items in a batch, its weight in the mean loss."""
         return len(labels)
 
+    def scored(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs and labels of the items that are scored, one row each, as further metrics take them."""
+        return outputs, labels
+
     def outputs(self, labels: Tensor) -> int:
         """Return how many outputs a network needs for labels (N, ...): one for each class, or for each number."""
         return math.prod(labels.shape[1:]) if labels.is_floating_point() else int(labels.max()) + 1
@@ -107,7 +112,10 @@ class Task(ABC):
     def run(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the model's outputs for a batch, and its labels, see `align`."""
         inputs, labels = self.unpack(batch)
-        return self.align(self.predict(model, inputs), labels)
+        outputs = self.predict(model, inputs)
+        if isinstance(outputs, Tensor) and (not outputs.is_floating_point() or outputs.layout != torch.strided):
+            raise DataError(f"expected floating-point numbers in a dense tensor from the model, got {outputs.dtype}.")
+        return self.align(outputs, labels)
 
     def example(self, batches: Iterable[Batch]) -> Any:
         """Return the inputs of a single example; raise DataError if there is none."""
@@ -148,11 +156,19 @@ class Task(ABC):
             for score in scores.values():
                 score.update(outputs, labels)
             if metrics:
-                kept.append((outputs, labels))
+                kept.append(self.scored(outputs, labels))
         if n == 0:
-            raise no_batches()
-        values = {name: float(score.compute()) for name, score in scores.items()} | self.metrics_of_loss(loss / n)
+            raise no_batches(self.items)
+        values = {name: call(_number, score, what=f"the metric {name!r}") for name, score in scores.items()}
+        values |= self.metrics_of_loss(loss / n)
+        if self.primary.name not in values:
+            raise InputError(
+                f"expected the primary metric {self.primary.name!r} of {type(self).__name__} among what accumulators() "
+                f"and metrics_of_loss() return, got {', '.join(values) or 'none'}."
+            )
         value = values.pop(self.primary.name)
+        if math.isnan(value) and math.isfinite(loss):
+            raise DataError(f"the {self.primary.title} is not defined for these labels: it is NaN; use another metric.")
         if not math.isfinite(value):
             raise DivergenceError(f"the {self.primary.title} of the model's outputs is {value}.")
         further = {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -170,6 +186,10 @@ class Task(ABC):
         )
 
 
-def no_batches() -> DataError:
+def _number(score: Accumulator) -> float:
+    return float(score.compute())
+
+
+def no_batches(items: str = "examples") -> DataError:
     """Return the error for data without an item to score."""
-    return DataError("expected at least one batch of inputs and labels, got none.")
+    return DataError(f"expected at least one batch of inputs and labels with {items} that are scored, got none.")

@@ -24,7 +24,7 @@ from aimc_robust.training.methods.distributed import mean_over_workers, world
 from aimc_robust.training.methods.gradient_passes import frozen_buffers
 
 EVALUATION_BATCH_SIZE = 512
-CHECKED_LABELS = 512  # at a time, before training starts
+CHECKED_LABELS, MAX_SCORES = 512, 2**24  # at a time, before training starts
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
@@ -120,7 +120,8 @@ def check_first_images(
         except InputError as error:
             raise InputError(f"{name} data: {error}") from error
         task.align(outputs, labels[:1])
-        for part in labels.split(CHECKED_LABELS):
+        scores = labels[0].numel() * max(outputs.shape[1:2], default=1)
+        for part in labels.split(min(CHECKED_LABELS, max(1, MAX_SCORES // max(scores, 1)))):
             task.check(*task.align(outputs.expand(len(part), *outputs.shape[1:]), part))
 
 

@@ -103,16 +103,31 @@ class TestMultilabel:
         with pytest.raises(ar.AimcError, match="task multilabel"):
             value(model, [(X, labels)], None)
 
-    def test_labels_without_an_example_do_not_count(self):
+    def test_a_label_without_an_example_counts_in_f1_if_it_is_predicted(self):
         labels = self.LABELS.clone()
         labels[:, 1] = 0
         model = network(4)
         row = ar.evaluate(model, [(X, labels)], None, task="multilabel").table.iloc[0]
         with torch.no_grad():
-            scores = model(X)[:, [0, 2, 3]]
-        kept = labels[:, [0, 2, 3]]
-        assert row["f1_macro"] == pytest.approx(100 * f1_score(kept, (scores > 0).numpy(), average="macro"))
-        assert row["mean_average_precision"] == pytest.approx(100 * average_precision_score(kept, scores))
+            scores = model(X)
+        assert (scores[:, 1] > 0).any()
+        assert row["f1_macro"] == pytest.approx(100 * f1_score(labels, (scores > 0).numpy(), average="macro"))
+        kept = [0, 2, 3]
+        expected = average_precision_score(labels[:, kept], scores[:, kept])
+        assert row["mean_average_precision"] == pytest.approx(100 * expected)
+
+    def test_a_label_that_is_neither_there_nor_predicted_does_not_count(self):
+        model = nn.Linear(6, 3)
+        nn.init.constant_(model.bias, -100.0)
+        with torch.no_grad():
+            model.weight[0] += 100.0
+        labels = torch.zeros(N, 3, dtype=torch.long)
+        labels[:, 0] = X.sum(1) > 0
+        row = ar.evaluate(model, [(X, labels)], None, task="multilabel").table.iloc[0]
+        decided = (model(X) > 0).numpy()
+        assert row["f1_macro"] == pytest.approx(100 * f1_score(labels[:, 0], decided[:, 0]))
+        with pytest.raises(ar.AimcError, match="not defined for these labels"):
+            value(model, [(X, labels * 0)], ar.Multilabel(metric="mean_average_precision"))
 
     def test_other_numbers_than_0_and_1_are_refused(self):
         with pytest.raises(ar.AimcError, match="0 or 1"):

@@ -14,6 +14,7 @@ from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run, trace
 from aimc_robust.hardware.layers.own_forward import has_own_forward
 from aimc_robust.noise.analog_weights import AnalogLayer, analog_weights
+from aimc_robust.tasks.batches import map_tensors
 from aimc_robust.tasks.calling import call_model
 
 
@@ -100,21 +101,28 @@ def fold_checked(model: nn.Module, get_example: GetExample | None) -> tuple[nn.M
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            want = _tensors(call_model(original, example))
+            want = _outputs(original, example)
             torch.manual_seed(0)
-            got = _tensors(call_model(model.eval(), example))
+            got = _outputs(model.eval(), example)
     except Exception:  # the model cannot take the example; what uses it next says so better
         return model, folding
-    scale = max((float(x.abs().max()) for x in want if x.numel()), default=0.0)
+    scale = max((float(x[x.isfinite()].abs().max()) for x in want if x.isfinite().any()), default=0.0)
     pairs = list(zip(want, got, strict=False))
-    if len(want) == len(got) and all(x.shape == y.shape and (x - y).abs().le(2e-3 * scale).all() for x, y in pairs):
+    if len(want) == len(got) and all(
+        x.shape == y.shape and ((x == y) | (x - y).abs().le(2e-3 * scale)).all() for x, y in pairs
+    ):
         return model, folding
     reason = "the model computes something else with folded BatchNorms: its code uses them in a way that no trace shows"
     return original, Folding({}, dict.fromkeys([*folding.folded, *folding.not_folded], reason))
 
 
-def _tensors(output: Any) -> list[Tensor]:
-    return [x.float() for x in tree_leaves(output) if isinstance(x, Tensor) and x.is_floating_point()]
+def _outputs(model: nn.Module, example: Any) -> list[Tensor]:
+    """Return the outputs; those of a model in half precision, which cannot tell a fault from rounding, in float32."""
+    if any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters()):
+        model = copy.deepcopy(model).float()
+        example = map_tensors(example, lambda x: x.float() if x.is_floating_point() else x)
+    outputs = tree_leaves(call_model(model, example))
+    return [x.float() for x in outputs if isinstance(x, Tensor) and x.is_floating_point()]
 
 
 class NormThenRest(nn.Sequential):
