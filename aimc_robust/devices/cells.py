@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -11,8 +12,8 @@ if TYPE_CHECKING:
 Clip = Literal["nonnegative", "window"]
 """Where a state is cut off: below 0 only, or at both ends of a window."""
 
-Distribution = Literal["normal", "uniform"]
-"""The shape of the programming error; either has the stated standard deviation."""
+Distribution = Literal["normal", "uniform", "empirical"]
+"""The shape of the programming error. Only a normal one is drawn from normal random numbers, see `Draw`."""
 
 Draw: TypeAlias = "Callable[[str, Tensor], Tensor]"
 """draw(effect, like) -> random numbers of the shape, dtype and device of `like`, the same for the same effect.
@@ -45,6 +46,13 @@ class ProgrammedCells(NamedTuple):
     programmed: Tensor
     error: Tensor
     removed_std: Tensor | None = None
+
+
+def standard_error(distribution: Distribution, target: Tensor, draw: Draw) -> Tensor:
+    """Draw normal or uniform errors with mean 0 and standard deviation 1, one for each target."""
+    if distribution == "normal":
+        return draw("programming", target)
+    return draw("programming-uniform", target).sub(0.5).mul_(math.sqrt(12.0))
 
 
 def spread_(std: Tensor, center: Tensor, error: Tensor, error_scale: float = 1.0) -> Tensor:

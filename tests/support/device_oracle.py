@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-ERROR_NODES, DRIFT_NODES = 801, 201
+ERROR_NODES, QUANTILE_NODES, DRIFT_NODES = 801, 20_001, 201
 
 
 class Reference:
@@ -28,7 +28,7 @@ class Reference:
     def _nodes(self):
         """States and their probabilities, flat."""
         card, drift = self.card, self.drift
-        xi, p = (_uniform if card.programming_distribution == "uniform" else _normal)(ERROR_NODES)
+        xi, p = _error_nodes(card.programming, self.target)
         if drift is not None and drift.kind == "table":
             center, width = _table(drift, self.target, self.time_s)
             return self._clipped(center + width * xi, aged=True), p
@@ -55,6 +55,8 @@ def reference_std(law, state):
         value = sum((c * (state / law.reference) ** i for i, c in enumerate(law.coefficients)), np.zeros_like(state))
     elif law.kind == "saturating-exponential":
         value = law.amplitude * (1.0 - np.exp(-state / law.constant))
+    elif law.kind == "empirical":
+        value = np.reshape([_quantiles(law, target).std() for target in state.ravel()], state.shape)
     return np.maximum(value, 0.0)
 
 
@@ -112,6 +114,23 @@ def _mixed(x, y, w):
     size = max(len(x), len(y), 1)
     a, b = (np.pad(np.asarray(values, dtype=float), (0, size - len(values))) for values in (x, y))
     return a + w * (b - a)
+
+
+def _error_nodes(law, target):
+    """Programming errors in standard deviations, and their probabilities."""
+    if law.distribution != "empirical":
+        return (_uniform if law.distribution == "uniform" else _normal)(ERROR_NODES)
+    quantiles = _quantiles(law, target)
+    return quantiles / max(quantiles.std(), 1e-300), np.full(QUANTILE_NODES, 1.0 / QUANTILE_NODES)
+
+
+def _quantiles(law, target):
+    """Quantiles of programmed - target at dense probabilities: interpolated over these, then over the states."""
+    u = (np.arange(QUANTILE_NODES) + 0.5) / QUANTILE_NODES
+    rows = np.array([np.interp(u, law.probabilities, row.quantiles) for row in law.at])
+    place = np.interp(target, [row.state for row in law.at], np.arange(len(rows)))
+    weights = np.maximum(0.0, 1.0 - np.abs(place - np.arange(len(rows))))
+    return weights @ rows
 
 
 def _normal(count):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import pydantic
 
+from aimc_robust.devices.laws.empirical import Empirical
 from aimc_robust.devices.laws.logarithmic_drift import LogarithmicDrift
 from aimc_robust.devices.laws.no_error import NoError
 from aimc_robust.devices.laws.one_over_f_read import Log10OneOverFRead, OneOverFRead
@@ -16,7 +17,7 @@ from aimc_robust.devices.laws.saturating_exponential import SaturatingExponentia
 from aimc_robust.devices.laws.table_drift import TableDrift
 
 Programming = Annotated[
-    NoError | PolynomialProgramming | SaturatingProgramming,
+    NoError | PolynomialProgramming | SaturatingProgramming | Empirical,
     pydantic.Field(discriminator="kind"),
 ]
 Drift = Annotated[TableDrift | PowerLawDrift | LogarithmicDrift, pydantic.Field(discriminator="kind")]

@@ -1,0 +1,133 @@
+"""A programming error without a formula: quantiles of the programmed states, measured at several targets."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import pydantic
+
+from aimc_robust.devices.cells import Draw
+from aimc_robust.devices.laws.base import Nonnegative, Numbers, ProgrammingLaw
+from aimc_robust.io.toml import StrictModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_PROBABILITIES = 129
+
+
+class QuantileRow(StrictModel):
+    """The error at one target.
+
+    Attributes:
+        state: The target state, in the card's unit.
+        quantiles: Quantiles of programmed - target at the law's probabilities, in the card's unit.
+    """
+
+    state: Nonnegative
+    quantiles: Annotated[Numbers, pydantic.Field(strict=False)]
+
+    @pydantic.field_validator("quantiles")
+    @classmethod
+    def _are_ordered(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
+        if any(later < earlier for earlier, later in itertools.pairwise(quantiles)):
+            raise ValueError(f"expected quantiles that never fall, got {', '.join(f'{q:g}' for q in quantiles)}")
+        if quantiles and quantiles[0] == quantiles[-1] != 0:
+            raise ValueError(f"expected quantiles that differ, or 0 for no error, got {quantiles[0]:g} only")
+        return quantiles
+
+
+class Empirical(ProgrammingLaw):
+    """state = target + Q(target, u), u uniform on [0, 1); Q is linear between the probabilities and between the states.
+
+    Its moments have a closed form, because Q is piecewise linear in u. They include the mean error, which a table may
+    have: all of it is multiplied by the crossbar's `error_scale`.
+
+    Attributes:
+        probabilities: From 0 (the lowest error) to 1 (the highest), rising.
+        at: The rows, by rising state. Beyond the first and the last, their errors hold.
+    """
+
+    formula: ClassVar[str] = (
+        "state = target + Q(target, u), u uniform on [0, 1), one per device and programming.\n\nQ interpolates the "
+        "quantiles linearly between probabilities and between states; beyond the first and last state their errors "
+        "hold."
+    )
+
+    kind: Literal["empirical"]
+    distribution: Literal["empirical"] = "empirical"  # type: ignore[assignment]  # the table, not a shape by name
+    probabilities: Annotated[Numbers, pydantic.Field(strict=False, min_length=2, max_length=MAX_PROBABILITIES)]
+    at: Annotated[tuple[QuantileRow, ...], pydantic.Field(strict=False, min_length=2)]
+
+    @pydantic.model_validator(mode="after")
+    def _is_a_table(self) -> Empirical:
+        states, p = [row.state for row in self.at], self.probabilities
+        if any(later <= earlier for earlier, later in itertools.pairwise(p)) or (p[0], p[-1]) != (0.0, 1.0):
+            raise ValueError(f"probabilities: expected to rise from 0 to 1, got {', '.join(f'{x:g}' for x in p)}")
+        if any(later <= earlier for earlier, later in itertools.pairwise(states)):
+            raise ValueError(f"at: expected state to rise from row to row, got {', '.join(f'{s:g}' for s in states)}")
+        for row in self.at:
+            if len(row.quantiles) != len(p):
+                raise ValueError(
+                    f"at: expected {len(p)} quantiles, one for each of the probabilities, got {len(row.quantiles)} at "
+                    f"the state {row.state:g}"
+                )
+        return self
+
+    @property
+    def knots(self) -> tuple[float, ...]:
+        """The probabilities; see `ProgrammingLaw.knots`."""
+        return self.probabilities
+
+    def mean(self, state: Tensor) -> Tensor:
+        """Return the mean of programmed - target at targets of any shape; both in the card's unit."""
+        below, fraction = _position([row.state for row in self.at], state)
+        means = state.new_tensor(self._means)
+        return means[below].lerp(means[below + 1], fraction)
+
+    def std(self, state: Tensor) -> Tensor:
+        """Return the standard deviation at `state`; see `ProgrammingLaw.std`."""
+        below, w = _position([row.state for row in self.at], state)
+        rows = range(len(self.at))
+        variance = state.new_tensor([self._covariance(i, i) for i in rows])
+        covariance = state.new_tensor([self._covariance(i, i + 1) for i in rows[:-1]])
+        square = variance[below] * (1 - w) ** 2 + 2 * covariance[below] * w * (1 - w) + variance[below + 1] * w**2
+        return square.clamp_(min=0.0).sqrt_()
+
+    def error(self, target: Tensor, draw: Draw) -> Tensor:
+        """Return the quantile of each cell in standard deviations; see `ProgrammingLaw.error`."""
+        import torch
+
+        row, w = _position([row.state for row in self.at], target)
+        column, v = _position(self.probabilities, draw("programming-uniform", target))
+        table = target.new_tensor([row.quantiles for row in self.at])
+        low, high = (table[r, column].lerp(table[r, column + 1], v) for r in (row, row + 1))
+        return low.lerp_(high, w).div_(self.std(target).clamp_(min=torch.finfo(target.dtype).tiny))
+
+    @property
+    def _means(self) -> list[float]:
+        steps = [b - a for a, b in itertools.pairwise(self.probabilities)]
+        return [
+            sum(step * (a + b) / 2 for step, (a, b) in zip(steps, itertools.pairwise(row.quantiles), strict=True))
+            for row in self.at
+        ]
+
+    def _covariance(self, first: int, second: int) -> float:
+        """Covariance of the errors of two rows at the same probability: integrals of products of linear functions."""
+        means = self._means
+        x, y = ([q - means[i] for q in self.at[i].quantiles] for i in (first, second))
+        p = self.probabilities
+        return sum(
+            (p[k + 1] - p[k]) * (2 * x[k] * y[k] + x[k] * y[k + 1] + x[k + 1] * y[k] + 2 * x[k + 1] * y[k + 1]) / 6
+            for k in range(len(p) - 1)
+        )
+
+
+def _position(nodes: list[float] | tuple[float, ...], value: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of the node below each value, and the fraction of the way to the next one, 0 to 1."""
+    import torch
+
+    at = value.new_tensor(nodes)
+    below = torch.bucketize(value.contiguous(), at[1:-1].contiguous(), right=True)
+    return below, value.sub(at[below]).div_(at[below + 1] - at[below]).clamp_(0.0, 1.0)
