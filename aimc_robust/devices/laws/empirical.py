@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import pydantic
@@ -83,15 +85,17 @@ class Empirical(ProgrammingLaw):
     def mean(self, state: Tensor) -> Tensor:
         """Return the mean of programmed - target at targets of any shape; both in the card's unit."""
         below, fraction = _position([row.state for row in self.at], state)
-        means = state.new_tensor(self._means)
+        means = state.new_tensor([quantile_mean(self.probabilities, row.quantiles) for row in self.at])
         return means[below].lerp(means[below + 1], fraction)
 
     def std(self, state: Tensor) -> Tensor:
         """Return the standard deviation at `state`; see `ProgrammingLaw.std`."""
         below, w = _position([row.state for row in self.at], state)
-        rows = range(len(self.at))
-        variance = state.new_tensor([self._covariance(i, i) for i in rows])
-        covariance = state.new_tensor([self._covariance(i, i + 1) for i in rows[:-1]])
+        rows = [row.quantiles for row in self.at]
+        variance, covariance = (
+            state.new_tensor([quantile_covariance(self.probabilities, *pair) for pair in pairs])
+            for pairs in (zip(rows, rows, strict=True), itertools.pairwise(rows))
+        )
         square = variance[below] * (1 - w) ** 2 + 2 * covariance[below] * w * (1 - w) + variance[below + 1] * w**2
         return square.clamp_(min=0.0).sqrt_()
 
@@ -105,26 +109,23 @@ class Empirical(ProgrammingLaw):
         low, high = (table[r, column].lerp(table[r, column + 1], v) for r in (row, row + 1))
         return low.lerp_(high, w).div_(self.std(target).clamp_(min=torch.finfo(target.dtype).tiny))
 
-    @property
-    def _means(self) -> list[float]:
-        steps = [b - a for a, b in itertools.pairwise(self.probabilities)]
-        return [
-            sum(step * (a + b) / 2 for step, (a, b) in zip(steps, itertools.pairwise(row.quantiles), strict=True))
-            for row in self.at
-        ]
 
-    def _covariance(self, first: int, second: int) -> float:
-        """Covariance of the errors of two rows at the same probability: integrals of products of linear functions."""
-        means = self._means
-        x, y = ([q - means[i] for q in self.at[i].quantiles] for i in (first, second))
-        p = self.probabilities
-        return sum(
-            (p[k + 1] - p[k]) * (2 * x[k] * y[k] + x[k] * y[k + 1] + x[k + 1] * y[k] + 2 * x[k + 1] * y[k + 1]) / 6
-            for k in range(len(p) - 1)
-        )
+def quantile_mean(probabilities: Sequence[float], quantiles: Sequence[float]) -> float:
+    """Integrate a quantile function that is linear between the probabilities: the mean."""
+    pieces = zip(itertools.pairwise(probabilities), itertools.pairwise(quantiles), strict=True)
+    return math.fsum((b - a) * (low + high) / 2 for (a, b), (low, high) in pieces)
 
 
-def _position(nodes: list[float] | tuple[float, ...], value: Tensor) -> tuple[Tensor, Tensor]:
+def quantile_covariance(probabilities: Sequence[float], first: Sequence[float], second: Sequence[float]) -> float:
+    """Integrate the product of two such functions about their means: the covariance at the same probability."""
+    x, y = ([q - quantile_mean(probabilities, values) for q in values] for values in (first, second))
+    pieces = zip(itertools.pairwise(probabilities), itertools.pairwise(x), itertools.pairwise(y), strict=True)
+    return math.fsum(
+        (b - a) * (2 * x0 * y0 + x0 * y1 + x1 * y0 + 2 * x1 * y1) / 6 for (a, b), (x0, x1), (y0, y1) in pieces
+    )
+
+
+def _position(nodes: Sequence[float], value: Tensor) -> tuple[Tensor, Tensor]:
     """Index of the node below each value, and the fraction of the way to the next one, 0 to 1."""
     import torch
 
