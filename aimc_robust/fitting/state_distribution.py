@@ -11,8 +11,9 @@ import torch
 from scipy.special import ndtr
 
 from aimc_robust.devices.card import Card
+from aimc_robust.devices.laws.clipped_log import ClippedLog
 from aimc_robust.devices.laws.empirical import Empirical
-from aimc_robust.devices.laws.power_law_drift import ClippedLog, PowerLawDrift
+from aimc_robust.devices.laws.power_law_drift import PowerLawDrift
 from aimc_robust.devices.laws.table_drift import TableDrift
 from aimc_robust.fitting.std_laws import std_at
 

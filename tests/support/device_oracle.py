@@ -66,6 +66,9 @@ def reference_read_std(law, programmed, now, time_s):
         with np.errstate(divide="ignore"):
             relative = np.minimum(law.q * (programmed / law.reference) ** -law.exponent, law.q_max)
         return now * relative * _growth(time_s + law.t0_s, law.t_read_s)
+    if law.kind == "clipped-log-one-over-f":
+        strength = np.array([clipped_log(law.strength, x) for x in programmed / law.reference])
+        return now * strength * _growth(time_s + law.t0_s, law.t_read_s)
     if law.kind == "log10-one-over-f":
         strength = np.maximum(law.coefficient * np.log10(np.maximum(now, 1e-300)), 0.0)
         return strength * _growth(time_s + law.t0_s, law.t_read_s)
@@ -78,12 +81,15 @@ def _growth(time_s, t_read_s):
 
 def _power_law(law, target, programmed, eta, time_s):
     """programmed * ((t + t0) / t0)^-nu with nu = |mean + std * eta|."""
-    x_ln = math.log(target / law.reference) if target > 0 else -700.0
-    mean, std = (
-        min(max(part.slope_ln * x_ln + part.offset, part.min), part.max)
-        for part in (law.exponent_mean, law.exponent_std)
-    )
+    mean, std = (clipped_log(part, target / law.reference) for part in (law.exponent_mean, law.exponent_std))
     return programmed * ((time_s + law.t0_s) / law.t0_s) ** -np.abs(mean + std * eta)
+
+
+def clipped_log(part, x):
+    """A line over ln(x) between two bounds, below the x from which a polynomial holds."""
+    if part.polynomial_from is not None and x >= part.polynomial_from:
+        return float(np.polyval(part.polynomial[::-1], x))
+    return min(max(part.slope_ln * (math.log(x) if x > 0 else -700.0) + part.offset, part.min), part.max)
 
 
 def _logarithmic(law, target, programmed, eta, time_s):
