@@ -147,6 +147,7 @@ class Card(StrictModel, CellModel):
     has_programming_error = _of_law("has_programming_error", "programming", "has_error")
     programming_distribution = _of_law("programming_distribution", "programming", "distribution")
     programming_knots = _of_law("programming_knots", "programming", "knots")
+    programming_device_share = _of_law("programming_device_share", "programming", "device_share")
     programming_clip = _of_law("programming_clip", "programming", "clip")
     drift_is_random = _of_law("drift_is_random", "drift", "is_random", absent=False)
     drift_starts_s = _of_law("drift_starts_s", "drift", "starts_s", absent=0.0)

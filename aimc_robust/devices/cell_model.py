@@ -188,6 +188,11 @@ class CellModel(ABC):
         return 0.0, 1.0
 
     @property
+    def programming_device_share(self) -> float:
+        """Share of the programming error's variance that stays with a device when its chip is programmed again."""
+        return 0.0
+
+    @property
     def programming_clip(self) -> Clip:
         """Whether programmed states are clipped at 0 only, or to the programming window."""
         return "nonnegative"

@@ -132,6 +132,7 @@ def _check_optional(cell: CellModel) -> None:
     knots = cell.programming_knots
     rises = len(knots) > 1 and (knots[0], knots[-1]) == (0.0, 1.0) and all(a < b for a, b in pairwise(knots))
     _require(cell, rises, f"programming_knots must rise from 0 to 1, got {knots!r}")
+    require_finite(f"programming_device_share of the cell model {cell.name}", cell.programming_device_share, high=1.0)
     require_finite(f"drift_starts_s of the cell model {cell.name}", cell.drift_starts_s, high=LONGEST_S)
     for attribute, highest in (("drift_limits_s", LONGEST_S), ("drift_state_limits", math.inf)):
         if getattr(cell, attribute) is not None:

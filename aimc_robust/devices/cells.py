@@ -18,7 +18,8 @@ Distribution = Literal["normal", "uniform", "empirical"]
 Draw: TypeAlias = "Callable[[str, Tensor], Tensor]"
 """draw(effect, like) -> random numbers of the shape, dtype and device of `like`, the same for the same effect.
 
-The effects "programming" and "drift" are standard normal, "programming-uniform" and "stuck" uniform on [0, 1)."""
+The effects "programming", "device" and "drift" are standard normal, "programming-uniform" and "stuck" uniform on
+[0, 1)."""
 
 
 class CellStates(NamedTuple):
@@ -53,6 +54,25 @@ def standard_error(distribution: Distribution, target: Tensor, draw: Draw) -> Te
     if distribution == "normal":
         return draw("programming", target)
     return draw("programming-uniform", target).sub(0.5).mul_(math.sqrt(12.0))
+
+
+def share_with_device(draw: Draw, share: float) -> Draw:
+    """Compose the programming error of a part that stays with the device and one of each programming.
+
+    `share` is the first part's share of the variance, drawn for the effect "device". Normal scores are added, so that
+    the distribution stays as it is.
+    """
+    if share == 0.0:
+        return draw
+
+    def draw_both(effect: str, like: Tensor) -> Tensor:
+        if effect not in ("programming", "programming-uniform"):
+            return draw(effect, like)
+        cycle = draw("programming", like).mul(math.sqrt(1.0 - share))
+        scores = cycle.add_(draw("device", like), alpha=math.sqrt(share))
+        return scores if effect == "programming" else scores.mul_(math.sqrt(0.5)).erf_().add_(1.0).mul_(0.5)
+
+    return draw_both
 
 
 def spread_(std: Tensor, center: Tensor, error: Tensor, error_scale: float = 1.0) -> Tensor:

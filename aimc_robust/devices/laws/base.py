@@ -73,11 +73,13 @@ class ProgrammingLaw(Law):
     Attributes:
         clip: Whether a programmed state is clipped at 0 only, or to the programming window.
         distribution: Shape of xi.
+        device_share: Share of the error's variance that stays with a device when its chip is programmed again.
         has_error: Whether programming has a random error.
     """
 
     clip: Clip = "nonnegative"
     distribution: Literal["normal", "uniform"] = "normal"
+    device_share: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
     has_error: ClassVar[bool] = True
 
     @abstractmethod
