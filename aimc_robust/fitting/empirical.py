@@ -48,7 +48,8 @@ def fit_empirical(first: Points, read_noise: ReadNoise | None) -> Empirical:
                 "so they have no quantiles; use programming='normal'."
             )
         quantiles = np.quantile(error[row], probabilities)
-        center, square = quantile_mean(p, quantiles), quantile_covariance(p, quantiles, quantiles)
+        raw = tuple(quantiles.tolist())
+        center, square = quantile_mean(p, raw), quantile_covariance(p, raw, raw)
         scaled = mean + (quantiles - center) * np.sqrt(variance / (square or 1.0))
         table.append(QuantileRow(state=rounded(state), quantiles=rounded(tuple(scaled.tolist()))))
     return Empirical(kind="empirical", probabilities=p, at=tuple(table))

@@ -4,6 +4,7 @@ Nothing here calls the laws of `aimc_robust.devices`, so that the two implementa
 [card.unit], times in [s].
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -55,6 +56,8 @@ def reference_std(law, state):
         value = sum((c * (state / law.reference) ** i for i, c in enumerate(law.coefficients)), np.zeros_like(state))
     elif law.kind == "saturating-exponential":
         value = law.amplitude * (1.0 - np.exp(-state / law.constant))
+    elif law.kind == "piecewise-linear":
+        value = np.array([_piecewise(law.states, law.stds, x) for x in state.ravel()]).reshape(state.shape)
     elif law.kind == "empirical":
         value = np.reshape([_quantiles(law, target).std() for target in state.ravel()], state.shape)
     return np.maximum(value, 0.0)
@@ -106,7 +109,9 @@ def _table(law, target, time_s):
     a, b = rows[last - 1], rows[last]
     w = float((scale(time_s) - scale(a.time_s)) / (scale(b.time_s) - scale(a.time_s)))
     center = target + float(np.polyval(_mixed(a.shift, b.shift, w)[::-1], target))
-    if a.std.kind == "polynomial":
+    if a.std.kind == "piecewise-linear":
+        width = _piecewise(a.std.states, np.maximum(_mixed(a.std.stds, b.std.stds, w), 0.0), center)
+    elif a.std.kind == "polynomial":
         c = _mixed(a.std.coefficients, b.std.coefficients, w)
         width = float(np.polyval(c[::-1], center / a.std.reference))
     else:
@@ -120,6 +125,16 @@ def _mixed(x, y, w):
     size = max(len(x), len(y), 1)
     a, b = (np.pad(np.asarray(values, dtype=float), (0, size - len(values))) for values in (x, y))
     return a + w * (b - a)
+
+
+def _piecewise(nodes, values, x):
+    """The piece that x lies in, by search; at a node the one above."""
+    if x < nodes[0]:
+        return values[0]
+    for (a, b), (low, high) in zip(itertools.pairwise(nodes), itertools.pairwise(values), strict=True):
+        if a <= x < b:
+            return low + (high - low) * (x - a) / (b - a)
+    return values[-1]
 
 
 def _error_nodes(law, target):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import pydantic
 
 from aimc_robust.devices.cells import Draw
 from aimc_robust.devices.laws.base import Nonnegative, Numbers, ProgrammingLaw
+from aimc_robust.devices.laws.interpolation import position
 from aimc_robust.io.toml import StrictModel
 
 if TYPE_CHECKING:
@@ -84,13 +85,13 @@ class Empirical(ProgrammingLaw):
 
     def mean(self, state: Tensor) -> Tensor:
         """Return the mean of programmed - target at targets of any shape; both in the card's unit."""
-        below, fraction = _position([row.state for row in self.at], state)
+        below, fraction = position(tuple(row.state for row in self.at), state)
         means = state.new_tensor([quantile_mean(self.probabilities, row.quantiles) for row in self.at])
         return means[below].lerp(means[below + 1], fraction)
 
     def std(self, state: Tensor) -> Tensor:
         """Return the standard deviation at `state`; see `ProgrammingLaw.std`."""
-        below, w = _position([row.state for row in self.at], state)
+        below, w = position(tuple(row.state for row in self.at), state)
         rows = [row.quantiles for row in self.at]
         variance, covariance = (
             state.new_tensor([quantile_covariance(self.probabilities, *pair) for pair in pairs])
@@ -103,32 +104,25 @@ class Empirical(ProgrammingLaw):
         """Return the quantile of each cell in standard deviations; see `ProgrammingLaw.error`."""
         import torch
 
-        row, w = _position([row.state for row in self.at], target)
-        column, v = _position(self.probabilities, draw("programming-uniform", target))
+        row, w = position(tuple(row.state for row in self.at), target)
+        column, v = position(self.probabilities, draw("programming-uniform", target))
         table = target.new_tensor([row.quantiles for row in self.at])
         low, high = (table[r, column].lerp(table[r, column + 1], v) for r in (row, row + 1))
         return low.lerp_(high, w).div_(self.std(target).clamp_(min=torch.finfo(target.dtype).tiny))
 
 
-def quantile_mean(probabilities: Sequence[float], quantiles: Sequence[float]) -> float:
+def quantile_mean(probabilities: tuple[float, ...], quantiles: tuple[float, ...]) -> float:
     """Integrate a quantile function that is linear between the probabilities: the mean."""
     pieces = zip(itertools.pairwise(probabilities), itertools.pairwise(quantiles), strict=True)
     return math.fsum((b - a) * (low + high) / 2 for (a, b), (low, high) in pieces)
 
 
-def quantile_covariance(probabilities: Sequence[float], first: Sequence[float], second: Sequence[float]) -> float:
+@cache
+def quantile_covariance(probabilities: tuple[float, ...], first: tuple[float, ...], second: tuple[float, ...]) -> float:
     """Integrate the product of two such functions about their means: the covariance at the same probability."""
-    x, y = ([q - quantile_mean(probabilities, values) for q in values] for values in (first, second))
+    means = [quantile_mean(probabilities, values) for values in (first, second)]
+    x, y = ([q - mean for q in values] for values, mean in zip((first, second), means, strict=True))
     pieces = zip(itertools.pairwise(probabilities), itertools.pairwise(x), itertools.pairwise(y), strict=True)
     return math.fsum(
         (b - a) * (2 * x0 * y0 + x0 * y1 + x1 * y0 + 2 * x1 * y1) / 6 for (a, b), (x0, x1), (y0, y1) in pieces
     )
-
-
-def _position(nodes: Sequence[float], value: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the node below each value, and the fraction of the way to the next one, 0 to 1."""
-    import torch
-
-    at = value.new_tensor(nodes)
-    below = torch.bucketize(value.contiguous(), at[1:-1].contiguous(), right=True)
-    return below, value.sub(at[below]).div_(at[below + 1] - at[below]).clamp_(0.0, 1.0)
