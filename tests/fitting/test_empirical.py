@@ -115,3 +115,13 @@ def test_few_cells_and_errors_without_spread_are_refused():
 
 def test_a_normal_fit_of_another_shape_points_to_the_table():
     assert "programming='empirical'" in " ".join(fit_card(rows_of("heavy tails"), name="found").warnings)
+
+
+def test_the_figure_shows_the_mean_of_the_table():
+    from aimc_robust.report.figures.fit import draw_fit
+
+    found = empirical(rows_of("skewed, with a mean", cells=800))
+    upper, lower = (line.get_ydata() for line in draw_fit(found).get_axes()[0].get_lines()[1:3])
+    law, state = found.card.programming, torch.linspace(10.0, 100.0, len(upper), dtype=torch.float64)
+    assert (upper + lower) / 2.0 == pytest.approx(law.mean(state).numpy(), rel=1e-6)
+    assert float(law.mean(state).min()) > 1.0  # control: it is not 0
