@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import pydantic
@@ -117,7 +117,7 @@ def quantile_mean(probabilities: tuple[float, ...], quantiles: tuple[float, ...]
     return math.fsum((b - a) * (low + high) / 2 for (a, b), (low, high) in pieces)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def quantile_covariance(probabilities: tuple[float, ...], first: tuple[float, ...], second: tuple[float, ...]) -> float:
     """Integrate the product of two such functions about their means: the covariance at the same probability."""
     means = [quantile_mean(probabilities, values) for values in (first, second)]
