@@ -7,6 +7,7 @@ from aimc_robust import ADC, DAC, BitSliced, Crossbar, ParallelDevices, WeightMa
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.hardware.config.standard_mappings import MAPPINGS, OneSided, find_mapping
 from aimc_robust.hardware.programming.moments import weight_moments
+from aimc_robust.targets.build import build_targets
 
 BASES = ["one-sided", "two-sided", "offset", "bit-sliced"]
 
@@ -73,6 +74,8 @@ def test_it_is_found_by_name_and_says_what_it_is():
     found = find_mapping("two-sided*3")
     assert found == ParallelDevices(MAPPINGS["two-sided"], 3)
     assert Crossbar("ideal", mapping="one-sided*2").weights.mapping == ParallelDevices(OneSided())
+    (target,) = build_targets({"device": "ideal", "mapping": "two-sided*3"})
+    assert target.crossbar.weights.mapping == found
     assert found.description == "two-sided (3 devices in parallel)"
     assert len(found.signs) == 6
     nested = ParallelDevices(BitSliced(weight_bits=6, slices=3))
