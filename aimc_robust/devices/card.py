@@ -97,6 +97,10 @@ class Card(StrictModel, CellModel):
         """Return the standard deviation of the programmed state; see `CellModel.programming_std`."""
         return self.programming.std(target)
 
+    def programming_error(self, target: Tensor, draw: Draw) -> Tensor:
+        """Return the programming error in units of its standard deviation; see `CellModel.programming_error`."""
+        return self.programming.error(target, draw)
+
     def age(self, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:
         """Return the states at a later time; see `CellModel.age`."""
         return cells.programmed if self.drift is None else self.drift.age(cells, draw, time_s)
@@ -142,6 +146,8 @@ class Card(StrictModel, CellModel):
 
     has_programming_error = _of_law("has_programming_error", "programming", "has_error")
     programming_distribution = _of_law("programming_distribution", "programming", "distribution")
+    programming_knots = _of_law("programming_knots", "programming", "knots")
+    programming_device_share = _of_law("programming_device_share", "programming", "device_share")
     programming_clip = _of_law("programming_clip", "programming", "clip")
     drift_is_random = _of_law("drift_is_random", "drift", "is_random", absent=False)
     drift_starts_s = _of_law("drift_starts_s", "drift", "starts_s", absent=0.0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pydantic
 
-from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
+from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells, standard_error
 from aimc_robust.io.toml import StrictModel
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class CellModel(ABC):
     object, or by its import path `package.module:name` in specs and on the command line.
 
     A subclass sets `name`, `unit` and `window`, as class or instance attributes, and implements `programming_std`.
-    It overrides `age` for drift and `read_std` for read noise. The properties below have defaults and are overridden
+    It overrides `age` for drift, `read_std` for read noise and `programming_error` for an error that is neither normal
+    nor uniform. The properties below have defaults and are overridden
     by class attributes or properties. Methods work element by element on tensors of any shape and must not modify
     their arguments. What they return is checked: a result of the wrong shape, NaN, infinity or a negative standard
     deviation raises `InputError`.
@@ -102,6 +103,22 @@ class CellModel(ABC):
         Returns:
             Standard deviations of the same shape, in `unit`, at least 0.
         """
+
+    def programming_error(self, target: Tensor, draw: Draw) -> Tensor:
+        """Return the programming error of each cell in units of its standard deviation, `programming_std`.
+
+        The default is normal or uniform, see `programming_distribution`. A method that overrides it has the
+        distribution "empirical", and computes quantiles.
+
+        Args:
+            target: Target states, any shape, in `unit`.
+            draw: Source of random numbers. `draw("programming-uniform", target)` returns one probability per cell,
+                uniform on [0, 1).
+
+        Returns:
+            Errors of the same shape, with standard deviation 1, and mean 0 unless states are off target on average.
+        """
+        return standard_error(self.programming_distribution, target, draw)
 
     def age(self, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:
         """Return the states of programmed cells at a later time. The default has no drift.
@@ -162,8 +179,18 @@ class CellModel(ABC):
 
     @property
     def programming_distribution(self) -> Distribution:
-        """Shape of the programming error."""
+        """Shape of the programming error: "normal", "uniform", or "empirical", which overrides `programming_error`."""
         return "normal"
+
+    @property
+    def programming_knots(self) -> tuple[float, ...]:
+        """Probabilities between which the quantiles of an error that is not normal are smooth, from 0 to 1."""
+        return 0.0, 1.0
+
+    @property
+    def programming_device_share(self) -> float:
+        """Share of the programming error's variance that stays with a device when its chip is programmed again."""
+        return 0.0
 
     @property
     def programming_clip(self) -> Clip:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, get_args
 
 from aimc_robust.devices.cell_model import LONGEST_S, NAME, UNITS, CellModel
@@ -23,18 +24,21 @@ def programming_std(cell: CellModel, target: Tensor) -> Tensor:
     return _checked(cell, "programming_std", lambda: cell.programming_std(target), (target,), low=0.0)
 
 
+def programming_error(cell: CellModel, target: Tensor, draw: Draw) -> Tensor:
+    """Call `cell.programming_error`; raise `InputError` if a cell model in Python returns an invalid tensor."""
+    if not cell.checks_results or type(cell).programming_error is CellModel.programming_error:
+        return cell.programming_error(target, draw)
+    only = _only(cell, "programming_error", "programming-uniform", draw)
+    return _checked(cell, "programming_error", lambda: cell.programming_error(target, only), (target,))
+
+
 def age(cell: CellModel, cells: ProgrammedCells, draw: Draw, time_s: float) -> Tensor:
     """Call `cell.age`; raise `InputError` if a cell model in Python returns an invalid tensor, or draws wrongly."""
     if not cell.checks_results:
         return cell.age(cells, draw, time_s)
-
-    def drift_only(effect: str, like: Tensor) -> Tensor:
-        if effect != "drift":
-            raise InputError(f"cell model {cell.name}: age may draw for the effect 'drift' only, got {effect!r}.")
-        return draw(effect, like)
-
+    only = _only(cell, "age", "drift", draw)
     arguments = (cells.target, cells.programmed, cells.error)
-    return _checked(cell, "age", lambda: cell.age(cells, drift_only, time_s), arguments)
+    return _checked(cell, "age", lambda: cell.age(cells, only, time_s), arguments)
 
 
 def read_std(cell: CellModel, states: CellStates, *, time_s: float = 0.0) -> Tensor:
@@ -42,6 +46,19 @@ def read_std(cell: CellModel, states: CellStates, *, time_s: float = 0.0) -> Ten
     if not cell.checks_results:
         return cell.read_std(states, time_s)
     return _checked(cell, "read_std", lambda: cell.read_std(states, time_s), states, low=0.0)
+
+
+def _only(cell: CellModel, method: str, allowed: str, draw: Draw) -> Draw:
+    """`draw` for one effect; any other raises `InputError`."""
+
+    def draw_allowed(effect: str, like: Tensor) -> Tensor:
+        if effect != allowed:
+            raise InputError(
+                f"cell model {cell.name}: {method} may draw for the effect {allowed!r} only, got {effect!r}."
+            )
+        return draw(effect, like)
+
+    return draw_allowed
 
 
 def _checked(
@@ -105,6 +122,17 @@ def _check_optional(cell: CellModel) -> None:
         inherited = getattr(type(cell), method) is getattr(CellModel, method)
         text = f"{flag} is True, but {method} is not overridden; write it"
         _require(cell, not (getattr(cell, flag) and inherited), text)
+    overridden = type(cell).programming_error is not CellModel.programming_error
+    _require(
+        cell,
+        overridden == (cell.programming_distribution == "empirical"),
+        "programming_distribution is 'empirical' if, and only if, programming_error is overridden, got "
+        f"{cell.programming_distribution!r}",
+    )
+    knots = cell.programming_knots
+    rises = len(knots) > 1 and (knots[0], knots[-1]) == (0.0, 1.0) and all(a < b for a, b in pairwise(knots))
+    _require(cell, rises, f"programming_knots must rise from 0 to 1, got {knots!r}")
+    require_finite(f"programming_device_share of the cell model {cell.name}", cell.programming_device_share, high=1.0)
     require_finite(f"drift_starts_s of the cell model {cell.name}", cell.drift_starts_s, high=LONGEST_S)
     for attribute, highest in (("drift_limits_s", LONGEST_S), ("drift_state_limits", math.inf)):
         if getattr(cell, attribute) is not None:

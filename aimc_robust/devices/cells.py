@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -11,13 +12,14 @@ if TYPE_CHECKING:
 Clip = Literal["nonnegative", "window"]
 """Where a state is cut off: below 0 only, or at both ends of a window."""
 
-Distribution = Literal["normal", "uniform"]
-"""The shape of the programming error; either has the stated standard deviation."""
+Distribution = Literal["normal", "uniform", "empirical"]
+"""The shape of the programming error. Only a normal one is drawn from normal random numbers, see `Draw`."""
 
 Draw: TypeAlias = "Callable[[str, Tensor], Tensor]"
 """draw(effect, like) -> random numbers of the shape, dtype and device of `like`, the same for the same effect.
 
-The effects "programming" and "drift" are standard normal, "programming-uniform" and "stuck" uniform on [0, 1)."""
+The effects "programming", "device" and "drift" are standard normal, "programming-uniform" and "stuck" uniform on
+[0, 1)."""
 
 
 class CellStates(NamedTuple):
@@ -45,6 +47,32 @@ class ProgrammedCells(NamedTuple):
     programmed: Tensor
     error: Tensor
     removed_std: Tensor | None = None
+
+
+def standard_error(distribution: Distribution, target: Tensor, draw: Draw) -> Tensor:
+    """Draw normal or uniform errors with mean 0 and standard deviation 1, one for each target."""
+    if distribution == "normal":
+        return draw("programming", target)
+    return draw("programming-uniform", target).sub(0.5).mul_(math.sqrt(12.0))
+
+
+def share_with_device(draw: Draw, share: float) -> Draw:
+    """Compose the programming error of a part that stays with the device and one of each programming.
+
+    `share` is the first part's share of the variance, drawn for the effect "device". Normal scores are added, so that
+    the distribution stays as it is.
+    """
+    if share == 0.0:
+        return draw
+
+    def draw_both(effect: str, like: Tensor) -> Tensor:
+        if effect not in ("programming", "programming-uniform"):
+            return draw(effect, like)
+        cycle = draw("programming", like).mul(math.sqrt(1.0 - share))
+        scores = cycle.add_(draw("device", like), alpha=math.sqrt(share))
+        return scores if effect == "programming" else scores.mul_(math.sqrt(0.5)).erf_().add_(1.0).mul_(0.5)
+
+    return draw_both
 
 
 def spread_(std: Tensor, center: Tensor, error: Tensor, error_scale: float = 1.0) -> Tensor:

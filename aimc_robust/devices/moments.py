@@ -15,6 +15,7 @@ from aimc_robust.devices.states import StateOptions, cell_states
 
 NORMAL_REACH = 5.0  # standard deviations; 2e-5 of the variance lies beyond
 INTEGRATED_POINTS, TABLE_POINTS = 129, 2049
+HALF_GAUSS = 0.5 / math.sqrt(3.0)  # distance of Gauss' two points from the middle of an interval of length 1
 NODES_WITHOUT_DRIFT, NODES_WITH_DRIFT, DRIFT_NODES = 513, 129, 97
 
 
@@ -30,12 +31,14 @@ def integrated_moments(cell: CellModel, target: Tensor, **options: Unpack[StateO
 
     Integrated over a grid of the random numbers that `cell_states` draws, so that every law is covered by the one
     implementation that simulates it. E f = sum_k p_k f(xi_k): the trapezoidal rule within 5 standard deviations for a
-    normal number, the midpoint rule for a uniform one. Programming error and drift are independent. Stuck cells are
-    mixed in exactly. Options (time, window, switches) and errors are those of `cell_states`.
+    normal number; for a uniform one Gauss' rule of two points, exact for an error that is linear in it. Programming
+    error and drift are independent. Stuck cells are mixed in exactly. Options (time, window, switches) and errors are
+    those of `cell_states`.
     """
     drift_is_drawn = cell.drift_is_random and options.get("time_s", 0.0) > 0 and options.get("drift", True)
-    quadrature = _uniform if cell.programming_distribution == "uniform" else _normal
-    error, error_weights = quadrature(NODES_WITH_DRIFT if drift_is_drawn else NODES_WITHOUT_DRIFT)
+    nodes = NODES_WITH_DRIFT if drift_is_drawn else NODES_WITHOUT_DRIFT
+    is_normal = cell.programming_distribution == "normal"
+    error, error_weights = _normal(nodes) if is_normal else _uniform(nodes, cell.programming_knots)
     eta, eta_weights = torch.zeros(1, dtype=torch.float64), torch.ones(1).double()
     if drift_is_drawn:
         eta, eta_weights = _normal(DRIFT_NODES)
@@ -64,10 +67,14 @@ def _normal(nodes: int) -> tuple[Tensor, Tensor]:
     return values, torch.softmax(values.square().mul(-0.5), dim=0)
 
 
-def _uniform(nodes: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of a number uniform on [0, 1)."""
-    weights = torch.full((nodes,), 1.0 / nodes, dtype=torch.float64)
-    return (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes, weights
+def _uniform(nodes: int, knots: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of a number uniform on [0, 1): two points in each of equal parts of each piece of the knots."""
+    edges = torch.tensor(knots, dtype=torch.float64)
+    parts = max(1, nodes // (2 * (len(knots) - 1)))
+    width = edges.diff().div(parts).repeat_interleave(parts)
+    middle = width.cumsum(0) - width / 2.0
+    points = torch.cat([middle - width * HALF_GAUSS, middle + width * HALF_GAUSS])
+    return points, torch.cat([width, width]) / 2.0
 
 
 def _with_stuck(free: Moments, stuck: tuple[float, float], bounds: tuple[float, float]) -> Moments:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TypedDict
 
 from torch import Tensor
 
 from aimc_robust.devices.cell_model import CellModel
-from aimc_robust.devices.cell_model_checks import age, programming_std
+from aimc_robust.devices.cell_model_checks import age, programming_error, programming_std
 from aimc_robust.devices.cells import CellStates, Draw, ProgrammedCells, clip_, spread_
 from aimc_robust.errors import InputError, require_finite
 
@@ -62,7 +61,7 @@ def cell_states(
     require_finite("time_s (seconds since programming)", time_s)
     require_finite("error_scale", error_scale)
     bounds = cell.window if window is None else window
-    error = _standard_error(cell, target, draw)
+    error = programming_error(cell, target, draw)
     std = programming_std(cell, target)
     removed_std = None if programming else std.clone()
     programmed = spread_(std if programming else std.zero_(), target, error, error_scale)
@@ -79,13 +78,6 @@ def cell_states(
         cell.stuck_fractions if stuck is None else stuck,
     )
     return CellStates(programmed, now)
-
-
-def _standard_error(cell: CellModel, target: Tensor, draw: Draw) -> Tensor:
-    """The programming error with mean 0 and standard deviation 1."""
-    if cell.programming_distribution == "uniform":
-        return draw("programming-uniform", target).sub(0.5).mul_(math.sqrt(12.0))
-    return draw("programming", target)
 
 
 def _set_stuck(

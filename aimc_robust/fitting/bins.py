@@ -40,7 +40,7 @@ def bin_residuals(state: np.ndarray, z: np.ndarray, freedom: np.ndarray, std: np
     `std` (n,) is the standard deviation of the law at each state [unit].
     """
     bins = []
-    for index in _bin_rows(state, freedom):
+    for index in bin_rows(state, freedom):
         count = float(freedom[index].sum())
         fitted = float(np.sqrt(np.average(std[index] ** 2, weights=freedom[index])))
         square = float((freedom[index] * z[index] ** 2).sum())
@@ -60,14 +60,14 @@ def bin_residuals(state: np.ndarray, z: np.ndarray, freedom: np.ndarray, std: np
     return bins
 
 
-def _bin_rows(state: np.ndarray, freedom: np.ndarray) -> list[np.ndarray]:
+def bin_rows(state: np.ndarray, freedom: np.ndarray, *, min_points: int = MIN_POINTS_PER_BIN) -> list[np.ndarray]:
     """Rows of each bin: one bin per state if there are few states, else about equally many rows in each."""
     distinct, index = np.unique(state, return_inverse=True)
     if len(distinct) <= 2 * MAX_BINS:
         per_state = [np.flatnonzero(index == i) for i in range(len(distinct))]
-        if per_state and min(freedom[rows].sum() for rows in per_state) >= MIN_POINTS_PER_BIN:
+        if per_state and min(freedom[rows].sum() for rows in per_state) >= min_points:
             return per_state
-    count = int(np.clip(freedom.sum() / MIN_POINTS_PER_BIN, 1, MAX_BINS))
+    count = int(np.clip(freedom.sum() / min_points, 1, MAX_BINS))
     order = np.argsort(state, kind="stable")
     return np.array_split(order, min(count, len(order)))
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from aimc_robust.devices.card import Card
 from aimc_robust.devices.cell_model import UNITS
 from aimc_robust.devices.laws.base import DriftLaw
+from aimc_robust.devices.laws.empirical import Empirical
 from aimc_robust.devices.library import load_card
 from aimc_robust.fitting.read_noise import ReadNoise
 from aimc_robust.fitting.std_fit import FittedLaws
@@ -23,6 +24,7 @@ class DriftFit(NamedTuple):
         parameters: Number of free parameters of the drift.
         time_zero_s: Time [s] of the measurements at which the card's time is 0.
         summary: One sentence on the fit.
+        empirical: The law of the programming error in place of `programming`, if it is empirical.
     """
 
     law: DriftLaw | None
@@ -30,6 +32,7 @@ class DriftFit(NamedTuple):
     parameters: int
     time_zero_s: float
     summary: str
+    empirical: Empirical | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ class CardDraft:
                 "read": self.read_noise.law.model_dump() if self.read_noise is not None else None,
                 "stuck": {"low": stuck_low, "high": stuck_high} if any(self.stuck) else None,
                 "source": source,
-                "programming": drift.programming.laws[0].model_dump(),
+                "programming": (drift.empirical or drift.programming.laws[0]).model_dump(),
                 "drift": drift.law.model_dump() if drift.law is not None else None,
             }
         )

@@ -27,10 +27,12 @@ def select_drift(
     *,
     reference: float,
     t0_s: float | None,
+    tables: bool,
 ) -> DriftFit:
     """Fit the requested drift law, or that with the lowest BIC of the marginal Gaussian likelihood of all points.
 
-    `reference` [unit] is that of the laws; `t0_s` is for a power law, see `fit_power_law`.
+    `reference` [unit] is that of the laws; `t0_s` is for a power law, see `fit_power_law`. `tables`: whether a table,
+    which states the programming error too, may be fitted.
 
     Raises:
         InputError: If the requested law cannot be fitted to these measurements.
@@ -46,6 +48,8 @@ def select_drift(
         "table": lambda: fit_drift_table(points, draft.read_noise, reference=reference),
         "power-law": lambda: fit_power_law(points, draft.read_noise, programming, reference=reference, t0_s=t0_s),
     }
+    if not tables:
+        laws["table"] = lambda: "no drift table, since it states the width of a normal programming error"
     if choice != "auto":
         fit = laws[choice]()
         if isinstance(fit, str):

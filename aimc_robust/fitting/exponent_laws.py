@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
-from aimc_robust.devices.laws.power_law_drift import ClippedLog
+from aimc_robust.devices.laws.clipped_log import ClippedLog
 from aimc_robust.fitting.std_laws import rounded
 
 POINTS_PER_KNOT = 12

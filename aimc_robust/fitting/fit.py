@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from aimc_robust.devices.cell_model import NAME, UNITS
 from aimc_robust.errors import InputError, require_finite, require_known
 from aimc_robust.fitting.card_draft import CardDraft, DriftFit
 from aimc_robust.fitting.drift_selection import DriftChoice, select_drift
+from aimc_robust.fitting.empirical import fit_empirical
 from aimc_robust.fitting.fit_result import Fit
 from aimc_robust.fitting.goodness import assess_fit
 from aimc_robust.fitting.measurements import read_measurements
@@ -27,12 +28,16 @@ from aimc_robust.fitting.summary_text import fit_sentence, fit_warnings, note_se
 if TYPE_CHECKING:
     import pandas as pd
 
+ProgrammingChoice = Literal["normal", "empirical"]
+"""The shape of the programming error."""
+
 
 def fit_card(
     measurements: pd.DataFrame | str | Path,
     *,
     name: str,
     unit: str = "uS",
+    programming: ProgrammingChoice = "normal",
     drift: DriftChoice = "auto",
     t0_s: float | None = None,
     technology: str = "",
@@ -42,9 +47,12 @@ def fit_card(
 
     Args:
         measurements: A CSV file or a data frame with the columns `target` and `measured` [unit], optionally `time_s`
-            [s] and `device`. Rows of one device and one target are one cell, read repeatedly or over time.
+            [s] and `device`. Rows of one device and one target are one cell, read repeatedly or over time. Or a summary
+            table: `target`, `mean`, `std` [unit] and `n` cells, optionally `time_s`.
         name: Name of the card: lower-case letters, digits and hyphens.
         unit: `uS`, `nA`, or `1` for fractions of full scale.
+        programming: `normal`, or `empirical`: quantiles at several targets, for an error of another shape. An empirical
+            law does not go with a drift table.
         drift: `auto` (the lowest BIC), `none`, `table` or `power-law`.
         t0_s: Seconds from the programming pulse to the earliest time, for a power law; None: see `fit_power_law`.
         technology: One line on the technology, for the card.
@@ -56,16 +64,20 @@ def fit_card(
     Raises:
         DataError: If the measurements cannot support a fit.
         InputError: If an argument is invalid.
-        UnknownNameError: If `unit` or `drift` is unknown.
+        UnknownNameError: If `unit`, `programming` or `drift` is unknown.
     """
     _check_arguments(name, unit, drift, t0_s, citation)
+    require_known("programming", programming, get_args(ProgrammingChoice))
     table = read_measurements(measurements)
-    points, stuck = _without_stuck_cells(gather_points(table))
+    if table.summarized and programming == "empirical":
+        raise InputError("a summary table has no quantiles; use programming='normal', or give the cells themselves.")
+    points, stuck = _without_stuck_cells(gather_points(table), summarized=table.summarized)
     reference = rounded(float(table.target.max()))
     read_noise = fit_read_noise(points, reference=reference)
     first = points.at(0)
     deviations = deviations_from(first.target, first, read_noise)
-    programming = fit_best_family([deviations], reference=reference)
+    normal = fit_best_family([deviations], reference=reference)
+    empirical = fit_empirical(first, read_noise) if programming == "empirical" else None
     draft = CardDraft(
         name=name,
         technology=technology or "measured memory cells",
@@ -74,18 +86,27 @@ def fit_card(
         read_noise=read_noise,
         stuck=stuck.fractions,
     )
-    drift_fit = select_drift(drift, points, programming, draft, reference=reference, t0_s=t0_s)
+    tables = empirical is None
+    drift_fit = select_drift(drift, points, normal, draft, reference=reference, t0_s=t0_s, tables=tables)
+    drift_fit = drift_fit._replace(empirical=empirical)
     source = {"citation": citation or f"Measurements in {table.origin}, fitted by aimc-robust {__version__}"}
-    return _assessed(draft, drift_fit, source, points, stuck, mean_offset(deviations))
+    return _assessed(draft, drift_fit, source, points, stuck, mean_offset(deviations), summarized=table.summarized)
 
 
 def _assessed(
-    draft: CardDraft, drift: DriftFit, source: dict[str, str], points: Points, stuck: StuckCells, offset: MeanOffset
+    draft: CardDraft,
+    drift: DriftFit,
+    source: dict[str, str],
+    points: Points,
+    stuck: StuckCells,
+    offset: MeanOffset,
+    *,
+    summarized: bool,
 ) -> Fit:
     """The fit with its goodness, whose summary becomes part of the card's source."""
     card, read_noise = draft.card(drift, source), draft.read_noise
-    goodness = assess_fit(card, points, read_noise, drift)
-    warnings = fit_warnings(goodness, draft, offset, stuck, points)
+    goodness = assess_fit(card, points, read_noise, drift, summarized=summarized)
+    warnings = fit_warnings(goodness, draft, offset, stuck, points, empirical=drift.empirical is not None)
     summary = {
         "fit": fit_sentence(card, goodness, draft, drift),
         "note": note_sentence(draft, drift, offset, warnings),
@@ -114,10 +135,13 @@ def _check_arguments(name: str, unit: str, drift: str, t0_s: float | None, citat
         raise InputError(f"a citation has at least 10 characters, got {citation!r}.")
 
 
-def _without_stuck_cells(points: Points) -> tuple[Points, StuckCells]:
-    """The points of the cells that are not stuck, and the stuck cells."""
+def _without_stuck_cells(points: Points, *, summarized: bool) -> tuple[Points, StuckCells]:
+    """The points of the cells that are not stuck, and the stuck cells; a summary table does not show any."""
     first = points.at(0)
     check_earliest(first)
+    if summarized:
+        none = np.zeros(len(first), dtype=bool)
+        return points, StuckCells(none, none, (0.0, 0.0), 0)
     stuck = find_stuck_cells(first)
     free = points.only(~np.isin(points.cell, first.cell[stuck.low | stuck.high]))
     check_earliest(free.at(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +12,9 @@ from aimc_robust.devices.card import Card
 from aimc_robust.fitting.bins import Bin, bin_residuals, largest_relative_error, law_p_value, r_squared
 from aimc_robust.fitting.card_draft import DriftFit
 from aimc_robust.fitting.points import Points
-from aimc_robust.fitting.read_noise import ReadNoise, read_sample
-from aimc_robust.fitting.residuals import bootstrap_p_values, normality_distances, standardized_residuals
+from aimc_robust.fitting.read_noise import ReadNoise, read_sample, read_variance
+from aimc_robust.fitting.residuals import bootstrap_p_values, normality_distances, standardized_residuals, table_p_value
+from aimc_robust.fitting.state_distribution import state_distribution
 from aimc_robust.fitting.std_laws import std_at
 
 BAD_P = 0.01  # corrected p value below which a fit is called bad
@@ -34,11 +36,11 @@ class TimeResiduals(NamedTuple):
 
 
 class Goodness(NamedTuple):
-    """Goodness of fit of a card. p values are not corrected for their number.
+    """Goodness of fit of a card. p values are not corrected for their number; NaN: not tested, see `assess_fit`.
 
     Attributes:
         distance: Kolmogorov-Smirnov distance of the residuals of the programming error from a normal distribution.
-        p_distance: Its p value, by parametric bootstrap.
+        p_distance: Its p value, by parametric bootstrap; for an empirical law see `table_p_value`.
         anderson: Anderson-Darling statistic of the same.
         p_anderson: Its p value, by parametric bootstrap.
         p_law: p value of the law over the state: likelihood ratio test of `bins`.
@@ -71,7 +73,9 @@ class Goodness(NamedTuple):
         if min(self.p_distance, self.p_anderson) * 3 < BAD_P:
             faults.append(
                 f"the residuals are not normal (Kolmogorov-Smirnov p = {self.p_distance:.2g}, Anderson-Darling p = "
-                f"{self.p_anderson:.2g})"
+                f"{self.p_anderson:.2g}), programming='empirical' tabulates them"
+                if self.p_anderson == self.p_anderson
+                else f"the cells do not follow the table (Kolmogorov-Smirnov p = {self.p_distance:.2g})"
             )
         if self.p_law * 3 < BAD_P:
             faults.append(
@@ -92,12 +96,25 @@ class Goodness(NamedTuple):
         return faults
 
 
-def assess_fit(card: Card, points: Points, read_noise: ReadNoise | None, drift: DriftFit) -> Goodness:
-    """Compute the goodness of fit of a card to its points; `drift` is the fit of its laws."""
+def assess_fit(
+    card: Card, points: Points, read_noise: ReadNoise | None, drift: DriftFit, *, summarized: bool = False
+) -> Goodness:
+    """Compute the goodness of fit of a card to its points; `drift` is the fit of its laws.
+
+    What cannot be tested is NaN: the distribution of cells that are `summarized`, and the law of an empirical error.
+    """
     first = points.at(0)
     z = standardized_residuals(card, first, read_noise, 0.0)
     distance, anderson = (float(values[0]) for values in normality_distances(z[None]))
-    p_distance, p_anderson = bootstrap_p_values(card, first, read_noise, distance, anderson)
+    if drift.empirical is None:
+        p_distance, p_anderson = bootstrap_p_values(card, first, read_noise, distance, anderson)
+    else:
+        p_distance, p_anderson = table_p_value(drift.empirical, first.target, z), math.nan
+    if summarized:
+        distance, p_distance, anderson, p_anderson = (math.nan,) * 4
+    if drift.empirical is not None:  # its table states the moments of the error, not of normal scores
+        state = state_distribution(card, first.target, 0.0)
+        z = (first.state - state.center) / np.sqrt(np.maximum(state.std**2 + read_variance(first, read_noise), 1e-300))
     bins = bin_residuals(first.target, z, np.ones(len(z)), std_at(card.programming, first.target))
     read_bins = [] if read_noise is None else _read_bins(points, read_noise)
     return Goodness(
@@ -105,7 +122,7 @@ def assess_fit(card: Card, points: Points, read_noise: ReadNoise | None, drift: 
         p_distance=p_distance,
         anderson=anderson,
         p_anderson=p_anderson,
-        p_law=law_p_value(bins, parameters=drift.programming.parameters),
+        p_law=math.nan if drift.empirical else law_p_value(bins, parameters=drift.programming.parameters),
         r_squared=r_squared(bins),
         bins=bins,
         times=[_time_residuals(card, points.at(g), read_noise, drift.time_zero_s) for g in np.unique(points.group)],

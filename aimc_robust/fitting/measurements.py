@@ -13,6 +13,8 @@ import numpy as np
 
 from aimc_robust.devices.cell_model import LONGEST_S
 from aimc_robust.errors import DataError
+from aimc_robust.fitting.summary_table import COLUMNS as SUMMARY_COLUMNS
+from aimc_robust.fitting.summary_table import equivalent_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +34,7 @@ class Measurements:
         time_s: Seconds since programming (rows,).
         device: Number of each row's device (rows,); None if devices are not identified.
         origin: Name of the source.
+        summarized: Whether the rows are computed from a summary table.
     """
 
     target: np.ndarray
@@ -39,6 +42,7 @@ class Measurements:
     time_s: np.ndarray
     device: np.ndarray | None
     origin: str
+    summarized: bool = False
 
 
 def read_measurements(source: pd.DataFrame | str | Path) -> Measurements:
@@ -46,7 +50,8 @@ def read_measurements(source: pd.DataFrame | str | Path) -> Measurements:
 
     Args:
         source: A CSV file with a header line, or a data frame, with the columns `target` and `measured` [unit],
-            optionally `time_s` [s] (blank: 0) and `device` (any text or number).
+            optionally `time_s` [s] (blank: 0) and `device` (any text or number); or a summary table with the columns
+            `target`, `mean`, `std` [unit] and `n`, optionally `time_s`. `state` is another name of `target`.
 
     Raises:
         DataError: If the file cannot be read, a column is missing or repeated, a value is not a finite number or
@@ -59,20 +64,26 @@ def read_measurements(source: pd.DataFrame | str | Path) -> Measurements:
     else:
         header, rows = [str(name) for name in source.columns], source.to_numpy(dtype=object).tolist()
         lines, where, origin = list(range(len(rows))), "the data frame, row", "a data frame"
-    column = _column_indices(header, where.rsplit(",", 1)[0])
+    names = ["target" if name.strip().lower() == "state" else name.strip().lower() for name in header]
+    summarized = "measured" not in names and any(name in names for name in SUMMARY_COLUMNS[1:])
+    required = SUMMARY_COLUMNS if summarized else REQUIRED_COLUMNS
+    column = _column_indices(names, required, where.rsplit(",", 1)[0])
     numbers = {
         name: np.array([_number(row[column[name]], name, f"{where} {n}") for n, row in zip(lines, rows, strict=True)])
-        for name in (*REQUIRED_COLUMNS, "time_s")
+        for name in (*required, "time_s")
         if name in column
     }
-    target, measured = numbers["target"], numbers["measured"]
-    time_s = numbers.get("time_s", np.zeros(len(rows)))
-    device = _device_numbers([row[column["device"]] for row in rows], lines, where) if "device" in column else None
-    if len(rows) < MIN_MEASUREMENTS:
-        raise DataError(f"a fit needs at least {MIN_MEASUREMENTS} measurements, got {len(rows)}.")
-    if not measured.any():
-        raise DataError("every measured state is 0, so nothing can be fitted; check the column `measured`.")
-    return Measurements(target=target, measured=measured, time_s=time_s, device=device, origin=origin)
+    numbers.setdefault("time_s", np.zeros(len(rows)))
+    device = None
+    if summarized:
+        numbers = equivalent_cells(numbers, lines, where)
+    elif "device" in column:
+        device = _device_numbers([row[column["device"]] for row in rows], lines, where)
+    if len(numbers["measured"]) < MIN_MEASUREMENTS:
+        raise DataError(f"a fit needs at least {MIN_MEASUREMENTS} measurements, got {len(numbers['measured'])}.")
+    if not numbers["measured"].any():
+        raise DataError(f"every measured state is 0, so nothing can be fitted; check the column `{required[1]}`.")
+    return Measurements(**numbers, device=device, origin=origin, summarized=summarized)
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
@@ -102,21 +113,20 @@ def _read_csv(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     return rows[0], rows[1:], lines[1:]
 
 
-def _column_indices(header: Sequence[str], where: str) -> dict[str, int]:
+def _column_indices(names: Sequence[str], required: Sequence[str], where: str) -> dict[str, int]:
     """Index of each column that is used."""
-    names = [name.strip().lower() for name in header]
-    shown = ", ".join(repr(name.strip()[:40]) for name in header[:12])
-    missing = [name for name in REQUIRED_COLUMNS if name not in names]
+    shown = ", ".join(repr(name[:40]) for name in names[:12])
+    missing = [name for name in required if name not in names]
     if missing:
         one_field = len(names) == 1 and any(mark in names[0] for mark in ";\t")
         hint = " Separate fields by commas." if one_field else ""
         raise DataError(
             f"{where}: the column {' and '.join(missing)} is missing; the columns present are {shown}.{hint}"
         )
-    for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS):
+    for name in (*required, *OPTIONAL_COLUMNS):
         if names.count(name) > 1:
             raise DataError(f"{where}: the column {name} occurs {names.count(name)} times; keep one of them.")
-    return {name: names.index(name) for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS) if name in names}
+    return {name: names.index(name) for name in (*required, *OPTIONAL_COLUMNS) if name in names}
 
 
 def _number(value: Any, name: str, where: str) -> float:
@@ -135,6 +145,8 @@ def _number(value: Any, name: str, where: str) -> float:
         raise DataError(f"{where}: expected a finite number in the column {name}, got {value!r}; leave such rows out.")
     if number < 0 and name == "time_s":
         raise DataError(f"{where}: time_s counts seconds since programming and cannot be negative, got {value!r}.")
+    if number < 0 and name in ("std", "n"):
+        raise DataError(f"{where}: {name} cannot be negative, got {value!r}.")
     if number < 0:
         raise DataError(
             f"{where}: a state cannot be negative, got {name} = {value!r}; subtract the instrument's offset, and give "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import stats
 from scipy.special import log_ndtr, ndtr, ndtri
 
 from aimc_robust.devices.card import Card
+from aimc_robust.devices.laws.empirical import Empirical
 from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.read_noise import ReadNoise, read_variance
 from aimc_robust.fitting.state_distribution import state_distribution
@@ -27,8 +29,10 @@ def standardized_residuals(card: Card, points: Points, read_noise: ReadNoise | N
     zeros = points.state == 0
     if zeros.any():
         below[zeros] *= np.random.default_rng(Axes(0).at(effect="cut").seed()).uniform(size=zeros.sum())
-    z = ndtri(np.clip(below, 1e-15, 1.0 - 1e-15))
-    if state.factor.shape[1] == 1:  # closed form in the tails, where probabilities round to 0 or 1
+    empirical = isinstance(card.programming, Empirical)
+    edge = 0.5 / len(below) if empirical else 1e-15  # a table ends at its lowest and highest cell
+    z = ndtri(np.clip(below, edge, 1.0 - edge))
+    if state.factor.shape[1] == 1 and not empirical:  # closed form in the tails, where probabilities round to 0 or 1
         width = np.sqrt(state.std**2 + known)
         plain = ~zeros & (width > 0)
         z[plain] = (points.state - state.center)[plain] / width[plain]
@@ -70,6 +74,15 @@ def bootstrap_p_values(
     p_distance = (1 + np.sum(distances * scale >= distance)) / (BOOTSTRAPS + 1)
     p_anderson = (1 + np.sum(andersons >= anderson)) / (BOOTSTRAPS + 1)
     return float(p_distance), float(p_anderson)
+
+
+def table_p_value(law: Empirical, target: np.ndarray, z: np.ndarray) -> float:
+    """P value of residuals z (n,) of a table: Kolmogorov-Smirnov tests in halves of its rows, Bonferroni-corrected.
+
+    An upper bound, because the table was fitted to the same cells. Halves show an error that changes within a row.
+    """
+    parts = np.array_split(np.argsort(target, kind="stable"), 2 * len(law.at))
+    return min(1.0, min(stats.kstest(z[part], "norm").pvalue for part in parts) * len(parts))
 
 
 def marginal_deviance(card: Card, points: Points, read_noise: ReadNoise | None, *, time_zero_s: float) -> float:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 
 from aimc_robust.devices.laws.base import Law
+from aimc_robust.devices.laws.empirical import Empirical
 from aimc_robust.devices.laws.polynomial import Polynomial
 from aimc_robust.devices.laws.saturating_exponential import SaturatingExponential
 from aimc_robust.io.toml import StrictModel
@@ -26,6 +28,8 @@ def std_at(law: Law | None, state: np.ndarray) -> np.ndarray:
         return np.maximum(np.polynomial.polynomial.polyval(state / law.reference, law.coefficients), 0.0)
     if isinstance(law, SaturatingExponential):
         return law.amplitude * -np.expm1(-np.asarray(state) / law.constant)
+    if isinstance(law, Empirical):
+        return law.std(torch.from_numpy(np.asarray(state, dtype=float))).numpy()
     raise TypeError(f"{type(law).__name__} is not a law that is fitted.")
 
 
@@ -40,7 +44,9 @@ def std_gradient(law: Law, state: np.ndarray) -> np.ndarray:
 
 
 def law_name(law: Law) -> str:
-    """Name of a law's family: constant, linear, ..., saturating exponential."""
+    """Name of a law's family: constant, linear, ..., saturating exponential, empirical."""
+    if isinstance(law, Empirical):
+        return f"empirical, quantiles at {len(law.at)} targets"
     return POLYNOMIAL_NAMES[len(law.coefficients) - 1] if isinstance(law, Polynomial) else "saturating exponential"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,9 +27,19 @@ def fit_sentence(card: Card, goodness: Goodness, draft: CardDraft, drift: DriftF
         parts.append(f"drift: {drift.summary.split(';')[0]}")
     if draft.read_noise is not None:
         parts.append(f"read noise: {law_name(draft.read_noise.law)}")
-    parts.append(f"Kolmogorov-Smirnov D = {goodness.distance:.3f}, p = {goodness.p_distance:.2g}")
+    parts.append(distribution_text(goodness))
+    if drift.empirical is not None:
+        return "; ".join(parts) + "."
     parts.append(f"law over the state p = {goodness.p_law:.2g}")
     return "; ".join(parts) + ". Maximum likelihood, selected by BIC."
+
+
+def distribution_text(goodness: Goodness) -> str:
+    """How far the cells are from the card's distribution."""
+    if math.isnan(goodness.distance):
+        return "a summary table: normal errors are assumed, their distribution is not tested"
+    text = f"Kolmogorov-Smirnov D = {goodness.distance:.3f}, p = {goodness.p_distance:.2g}"
+    return text if math.isnan(goodness.p_anderson) else f"{text}; Anderson-Darling p = {goodness.p_anderson:.2g}"
 
 
 def note_sentence(draft: CardDraft, drift: DriftFit, offset: MeanOffset, warnings: list[str]) -> str:
@@ -48,7 +59,7 @@ def note_sentence(draft: CardDraft, drift: DriftFit, offset: MeanOffset, warning
 def comment_lines(card: Card, goodness: Goodness, drift: str) -> Iterator[str]:
     """Comments of a card's file: the goodness of fit, and the summary of the drift fit."""
     yield f"Goodness of fit. {card.source.fit}"
-    yield f"R^2 of the standard deviation {goodness.r_squared:.3f}; Anderson-Darling p = {goodness.p_anderson:.2g}"
+    yield f"R^2 of the standard deviation {goodness.r_squared:.3f}"
     yield f"Drift: {drift}"
     yield f"Programming error [{card.unit}]: target, cells, measured (95 % interval), fitted"
     yield from (_bin_line(b) for b in goodness.bins)
@@ -66,14 +77,15 @@ def _bin_line(b: Bin) -> str:
 
 
 def fit_warnings(
-    goodness: Goodness, draft: CardDraft, offset: MeanOffset, stuck: StuckCells, points: Points
+    goodness: Goodness, draft: CardDraft, offset: MeanOffset, stuck: StuckCells, points: Points, *, empirical: bool
 ) -> list[str]:
     """What a user of the card should know before using it."""
     warnings = []
     faults = goodness.faults()
     if faults:
         warnings.append("the card does not describe these measurements well: " + "; ".join(faults) + ".")
-    warnings += _offset_warnings(goodness, offset, draft.unit)
+    if not empirical:  # a table of quantiles has the offset
+        warnings += _offset_warnings(goodness, offset, draft.unit)
     warnings += _outlier_warnings(stuck)
     warnings += _read_noise_warnings(points, draft.read_noise)
     sparse = [t for g, t in enumerate(points.times_s) if 0 < (points.group == g).sum() < MIN_CELLS]

@@ -40,6 +40,7 @@ def program(
     chip: int = 0,
     chip_seed: int = 0,
     time_s: float = 0.0,
+    cycle: int = 0,
     deployment: Deployment | None = None,
     strict: bool | None = None,
     example: Any = None,
@@ -58,6 +59,8 @@ def program(
         chip: Number of the chip.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming; the chip drifts until then.
+        cycle: Number of the programming of this chip: 0, 1, ... Errors are drawn anew but for stuck cells and the share
+            of the programming error that stays with a device (`programming.device_share` of its card).
         deployment: Converter ranges, backend, compensation and BatchNorm folding; None: the defaults of `Deployment`.
         strict: True raises InputError if weights stay digital that a crossbar could hold if their layer were of a
             supported type; None warns, False accepts it.
@@ -80,7 +83,9 @@ def program(
     get_example = None if example is None else lambda: example
     prepared, _ = prepare(model, get_example, fold=folds(deployment), strict=strict, stacklevel=3)
     check_program(prepared, crossbar, time_s, deployment=deployment, stacklevel=3)
-    return program_prepared(prepared, crossbar, chip_axes(chip_seed, chip), time_s=time_s, deployment=deployment)
+    require_whole("cycle", cycle, low=0)
+    axes = chip_axes(chip_seed, chip)
+    return program_prepared(prepared, crossbar, axes, time_s=time_s, deployment=deployment, cycle=cycle)
 
 
 def folds(deployment: Deployment | None) -> bool:
@@ -143,6 +148,7 @@ def program_prepared(
     time_s: float = 0.0,
     deployment: Deployment | None = None,
     layers: frozenset[str] | None = None,
+    cycle: int = 0,
 ) -> nn.Module:
     """Program a model from `prepare`, accepted by `check_program`, in place; return it, or the layer that replaces it.
 
@@ -151,15 +157,15 @@ def program_prepared(
     """
     deployment = deployment or Deployment()
     if deployment.backend == "crosssim":
-        if layers is not None:
-            raise InputError("only the native backend can program single layers; use backend='native'.")
+        if layers is not None or cycle:
+            raise InputError("only the native backend can program single layers or a chip again; use backend='native'.")
         # An optional dependency, imported only if used.
         from aimc_robust.hardware.crosssim.backend import program_on_crosssim
 
         programmed = program_on_crosssim(prepared, crossbar, axes, time_s, deployment.ranges)
     else:
         compensates = "drift" in deployment.compensation
-        chip = Chip(axes=axes, time_s=time_s, drift_compensation=compensates, layers=layers)
+        chip = Chip(axes=axes, time_s=time_s, cycle=cycle, drift_compensation=compensates, layers=layers)
         programmed = program_natively(prepared, crossbar, chip, deployment.ranges)
     setattr(programmed, PROGRAMMED, True)
     if "batchnorm" in deployment.compensation:

@@ -64,6 +64,16 @@ NOISE_MODELS = {
             "t_read": 2.5e-7,
         },
     ),
+    "HermesNoiseModel": _NoiseModel(
+        card="pcm-hermes2023-2dev",
+        g_max_us=20.7,
+        numbers={
+            "prog_coeff": [0.16603222, 4.71806468, -8.48101252, 4.68961419],
+            "prog_coeff_g_max_reference": 20.7,
+            "t_0": 300.0,
+            "t_read": 5.12e-7,
+        },
+    ),
     "ReRamWan2022NoiseModel": _NoiseModel(
         card="rram-wan2022-drift",
         g_max_us=40.0,
@@ -72,9 +82,27 @@ NOISE_MODELS = {
     ),
     "ReRamCMONoiseModel": _NoiseModel(card="reram-cmo-falcone2025", **CMO),
 }
-ACCEPTANCE_2_PERCENT = _NoiseModel(card="reram-cmo-falcone2025-2pct", **CMO)
+HERMES_1_DEVICE = _NoiseModel(
+    card="pcm-hermes2023-1dev",
+    g_max_us=10.35,
+    numbers={
+        "prog_coeff": [0.15781817, 2.32443916, -2.16310839, 0.68841818],
+        "prog_coeff_g_max_reference": 10.35,
+        "t_0": 200.0,
+        "t_read": 5.12e-7,
+    },
+)
+# The parameter that selects a card, and the cards by its values, the default first. aihwkit silently takes an
+# acceptance range of 0.2 for one that it does not know.
+VARIANTS: dict[str, tuple[str, dict[float, _NoiseModel]]] = {
+    "HermesNoiseModel": ("num_devices", {2: NOISE_MODELS["HermesNoiseModel"], 1: HERMES_1_DEVICE}),
+    "ReRamCMONoiseModel": (
+        "acceptance_range",
+        {0.2: NOISE_MODELS["ReRamCMONoiseModel"], 2: _NoiseModel(card="reram-cmo-falcone2025-2pct", **CMO)},
+    ),
+}
 # Parameters without an effect of their own: Wan's reference is g_max itself, as CMO's.
-DERIVED = ("g_converter", "coeff_g_max_reference", "acceptance_range")
+DERIVED = ("g_converter", "coeff_g_max_reference")
 
 
 def device_options(noise_model: Any) -> dict[str, Any]:
@@ -89,14 +117,9 @@ def device_options(noise_model: Any) -> dict[str, Any]:
         raise unknown_name(
             "noise model", name, NOISE_MODELS, advice="For another, give your own card or CellModel as device=."
         )
-    model = NOISE_MODELS[name]
-    acceptance = values.get("acceptance_range", 0.2)
-    if not any(_equal(acceptance, known) for known in CMO_COEFFICIENTS):  # aihwkit silently takes 0.2
-        raise _not_expressible(name, "acceptance_range", acceptance, "it is 0.2 or 2 (percent)")
-    if _equal(acceptance, 2):
-        model = ACCEPTANCE_2_PERCENT
+    variant, model = _variant(name, values)
     switches = {"read_noise_scale": "read_noise", "drift_scale": "drift"}
-    known = {*model.numbers, *switches, *DERIVED, model.scale, "g_max", "g_min"}
+    known = {*model.numbers, *switches, *DERIVED, *variant, model.scale, "g_max", "g_min"}
     for key in values:
         if key not in known:
             raise unknown_name(f"parameter of {name}", key, known)
@@ -110,6 +133,18 @@ def device_options(noise_model: Any) -> dict[str, Any]:
             raise _not_expressible(name, key, factor, "it is 1, or 0 for none")
         options[option] = bool(values.get(key, 1.0))
     return options
+
+
+def _variant(name: str, values: Mapping[str, Any]) -> tuple[tuple[str, ...], _NoiseModel]:
+    """The parameter that selects a card, if there is one, and the selected model."""
+    if name not in VARIANTS:
+        return (), NOISE_MODELS[name]
+    key, models = VARIANTS[name]
+    chosen = values.get(key, next(iter(models)))
+    for value, model in models.items():
+        if _equal(chosen, value):
+            return (key,), model
+    raise _not_expressible(name, key, chosen, f"it is {' or '.join(map(str, models))}")
 
 
 def named_object(value: Any, field: str) -> tuple[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Programming, drift and 1/f noise of PCM and CMO/HfOx against recorded statistics of aihwkit: see tests/golden."""
+"""Programming, drift and 1/f noise of PCM, HERMES and CMO/HfOx against recorded statistics of aihwkit."""
 
 import json
 from pathlib import Path
@@ -15,14 +15,24 @@ from aimc_robust.devices.states import cell_states
 DATA = Path(__file__).parents[1] / "golden"
 RECORD = json.loads((DATA / "aihwkit.json").read_text())
 ARRAYS = np.load(DATA / "aihwkit.npz")
-CARDS = {"pcm": "pcm-nandakumar2019", "cmo": "reram-cmo-falcone2025"}
+CARDS = {
+    "pcm": "pcm-nandakumar2019",
+    "pcm20": "pcm-nandakumar2019-gmax20",
+    "hermes1": "pcm-hermes2023-1dev",
+    "hermes2": "pcm-hermes2023-2dev",
+    "cmo": "reram-cmo-falcone2025",
+}
 CASES = {case["id"]: case for case in RECORD["cases"]}
+
+
+def model_of(name):
+    return name.partition("-")[0]
 
 
 def drawn(case, card, seed):
     """(repeats, devices) states [uS], each repeat a new chip read once; aihwkit clips after the read."""
     generator = torch.Generator().manual_seed(seed)
-    target = torch.from_numpy(ARRAYS[f"{case['id'][:3]}_target"]).double().flatten()
+    target = torch.from_numpy(ARRAYS[f"{model_of(case['id'])}_target"]).double().flatten()
     target = target.expand(case["repeats"], -1).clone()
 
     def draw(effect, like):
@@ -39,7 +49,7 @@ def drawn(case, card, seed):
 def disagreement(case, card, seed=20):
     """(largest difference of bin means in combined standard errors, largest relative difference of the std)."""
     target, states = drawn(case, card, seed)
-    model, name = case["id"][:3], case["id"]
+    model, name = model_of(case["id"]), case["id"]
     edges = ARRAYS[f"{model}_edges"]
     bins = np.clip(np.digitize(target[0].numpy(), edges) - 1, 0, len(edges) - 2)
     assert np.array_equal(np.bincount(bins), ARRAYS[f"{model}_bin_devices"])
@@ -60,16 +70,23 @@ def disagreement(case, card, seed=20):
 
 @pytest.mark.parametrize("name", CASES)
 def test_bin_means_and_standard_deviations_agree(name):
-    of_mean, of_std = disagreement(CASES[name], load_card(CARDS[name[:3]]))
+    of_mean, of_std = disagreement(CASES[name], load_card(CARDS[model_of(name)]))
     assert of_mean < RECORD["standard_errors"]
     assert of_std < RECORD["std_relative"]
 
 
+WITHOUT_POLYNOMIAL = load_card("pcm-hermes2023-2dev").drift.exponent_mean.model_copy(update={"polynomial_from": None})
 CONTROLS = {
     "no drift": ("pcm-drift-3600s", {"drift": None}),
     "no read noise": ("pcm-drift-86400s", {"read": None}),
     "no 1/f noise of CMO": ("cmo-drift-86400s", {"read": None}),
     "time counted from the pulse": ("pcm-drift-25s", {"drift.t0_s": 25.0}),
+    "the error in uS whatever the window": (
+        "pcm20-programming",
+        {"programming.coefficients": (0.26348, 1.965, -1.1731)},
+    ),
+    "a polynomial of HERMES": ("hermes2-drift-3600s", {"drift.exponent_mean": WITHOUT_POLYNOMIAL}),
+    "the read noise of one device": ("hermes2-drift-3600s", {"read": load_card("pcm-hermes2023-1dev").read}),
     "wrong acceptance": ("cmo-programming", {"programming.coefficients": (0.0112185391, 0.01129027418)}),
 }
 
@@ -77,7 +94,7 @@ CONTROLS = {
 @pytest.mark.parametrize("control", CONTROLS)
 def test_a_card_with_something_else_in_it_does_not_agree(control):
     name, changes = CONTROLS[control]
-    card = load_card(CARDS[name[:3]])
+    card = load_card(CARDS[model_of(name)])
     for key, value in changes.items():
         table, _, field = key.partition(".")
         new = getattr(card, table).model_copy(update={field: value}) if field else value

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from support.device_oracle import clipped_log
 from support.draws import draws
 from support.for_each import for_each
 
@@ -106,8 +107,7 @@ def test_of_a_power_law_the_decay_is_the_same_with_and_without_programming_error
 @pytest.mark.parametrize("name", POWER_LAWS)
 def test_of_a_power_law_alone_the_exponent_has_its_distribution(name):
     law, share = load_card(name).drift, load_card(name).range.max / 2
-    clip = lambda line: min(max(line.slope_ln * math.log(share / law.reference) + line.offset, line.min), line.max)  # noqa: E731
-    mean, std = clip(law.exponent_mean), clip(law.exponent_std)
+    mean, std = (clipped_log(line, share / law.reference) for line in (law.exponent_mean, law.exponent_std))
     time_s = law.t0_s * (math.e - 1.0)
     nu = -(now(name, torch.full((40000,), share, dtype=torch.float64), programming=False, time_s=time_s) / share).log()
     assert stats.kstest(nu.numpy(), stats.foldnorm(mean / std, scale=std).cdf).pvalue > 0.01

@@ -64,7 +64,7 @@ def test_a_mean_that_is_off_by_a_tenth_of_the_error_is_found(monkeypatch):
 
 def test_another_shape_of_the_error_is_found(monkeypatch):
     monkeypatch.setattr(
-        states, "_standard_error", lambda cell, target, draw: draw("stuck", target).sub(0.5).mul(12.0**0.5)
+        states, "programming_error", lambda cell, target, draw: draw("stuck", target).sub(0.5).mul(12.0**0.5)
     )
     assert "the distribution (distance)" in failed("rram-milo2021")
 
@@ -84,9 +84,9 @@ def test_chips_that_are_alike_are_found(monkeypatch):
 
 
 def test_cells_that_share_their_errors_are_found(monkeypatch):
-    right = states._standard_error
+    right = states.programming_error
     monkeypatch.setattr(
-        states, "_standard_error", lambda *a: right(*a).add(right(*a).roll(1, dims=0)).mul(0.5**0.5)
+        states, "programming_error", lambda *a: right(*a).add(right(*a).roll(1, dims=0)).mul(0.5**0.5)
     )  # fmt: skip
     assert "the correlation between neighbouring cells" in failed("rram-milo2021")
 

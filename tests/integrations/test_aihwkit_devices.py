@@ -8,9 +8,10 @@ import torch
 
 from aimc_robust import Crossbar, load_card
 from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.integrations.aihwkit_devices import NOISE_MODELS, device_options
+from aimc_robust.integrations.aihwkit_devices import NOISE_MODELS, VARIANTS, device_options
 
 PCM, WAN, CMO = "PCMLikeNoiseModel", "ReRamWan2022NoiseModel", "ReRamCMONoiseModel"
+HERMES = "HermesNoiseModel"
 
 
 def pair(**limits: float) -> object:
@@ -32,6 +33,15 @@ def test_the_numbers_of_the_noise_models_are_those_of_their_cards():
     decay, read = NOISE_MODELS[CMO].numbers["decay_dict"], NOISE_MODELS[CMO].numbers["read_dict"]
     assert decay == {"mean": [cmo.drift.mean_ln], "std": [cmo.drift.std_ln, cmo.drift.std_offset]}
     assert read == {"K": cmo.read.coefficient, "t_read": cmo.read.t_read_s}
+    for model in VARIANTS[HERMES][1].values():
+        card, numbers = load_card(model.card), model.numbers
+        assert numbers["prog_coeff"] == list(card.programming.coefficients)
+        assert model.g_max_us == numbers["prog_coeff_g_max_reference"] == card.programming.reference == card.range.max
+        assert (numbers["t_0"], numbers["t_0"], numbers["t_read"]) == (
+            card.drift.t0_s,
+            card.read.t0_s,
+            card.read.t_read_s,
+        )
 
 
 @pytest.mark.parametrize(
@@ -41,6 +51,8 @@ def test_the_numbers_of_the_noise_models_are_those_of_their_cards():
         (WAN, "rram-wan2022-drift", (0.0, 40.0), "one-sided"),
         (CMO, "reram-cmo-falcone2025", (9.0, 88.2), "offset"),
         ({"class": CMO, "acceptance_range": 2, "g_max": 80.0}, "reram-cmo-falcone2025-2pct", (9.0, 80.0), "offset"),
+        (HERMES, "pcm-hermes2023-2dev", (0.0, 20.7), "one-sided"),
+        ({"class": HERMES, "num_devices": 1, "g_max": 10.0}, "pcm-hermes2023-1dev", (0.0, 10.35), "one-sided"),
         ({"class": PCM, "g_max": 20.0}, "pcm-nandakumar2019", (0.0, 25.0), "one-sided"),
         ({"class": PCM, "g_converter": pair(g_min=2.0, g_max=20.0)}, "pcm-nandakumar2019", (2.5, 25.0), "one-sided"),
         ({"class": WAN, "g_max": 20.0, "g_min": 1.0}, "rram-wan2022-drift", (2.0, 40.0), "one-sided"),
@@ -88,6 +100,8 @@ def test_the_scale_of_wans_model_is_on_all_its_times():
         ({"class": PCM, "read_noise_scale": 0.5}, "read_noise_scale.*0.5"),
         ({"class": WAN, "coeff_dic": {1.0: [0.348]}}, "coeff_dic"),
         ({"class": CMO, "acceptance_range": 0.02}, "acceptance_range.*0.02.*0.2 or 2"),
+        ({"class": HERMES, "num_devices": 3}, "num_devices of HermesNoiseModel is 3.*2 or 1"),
+        ({"class": HERMES, "num_devices": 1, "t_0": 300.0}, "t_0.*300.*hermes2023-1dev has 200"),
         ({"class": PCM, "g_converter": {"class": "DualPairConductanceConverter"}}, "DualPairConductanceConverter"),
         ({"g_max": 25.0}, "'class'"),
         (7, "noise_model must be an object.*7"),
@@ -101,8 +115,11 @@ def test_a_value_that_the_card_does_not_have_is_refused_by_name(noise_model, mat
 
 
 def test_unknown_models_and_parameters_are_refused():
-    with pytest.raises(UnknownNameError, match=r"'HermesNoiseModel'.*device="):
-        device_options("HermesNoiseModel")
+    with pytest.raises(UnknownNameError, match=r"'StateIndependentNoiseModel'.*device="):
+        device_options("StateIndependentNoiseModel")
+    for key in ("acceptance_range", "num_devices"):
+        with pytest.raises(UnknownNameError, match=key):
+            device_options({"class": PCM, key: 2})
     with pytest.raises(UnknownNameError, match=r"ReRAMWan2022NoiseModel.*'ReRamWan2022NoiseModel'"):
         device_options("ReRAMWan2022NoiseModel")
     with pytest.raises(UnknownNameError, match=r"'gmax'.*'g_max'"):

@@ -4,11 +4,12 @@ Nothing here calls the laws of `aimc_robust.devices`, so that the two implementa
 [card.unit], times in [s].
 """
 
+import itertools
 import math
 
 import numpy as np
 
-ERROR_NODES, DRIFT_NODES = 801, 201
+ERROR_NODES, QUANTILE_NODES, DRIFT_NODES = 801, 20_001, 201
 
 
 class Reference:
@@ -28,7 +29,7 @@ class Reference:
     def _nodes(self):
         """States and their probabilities, flat."""
         card, drift = self.card, self.drift
-        xi, p = (_uniform if card.programming_distribution == "uniform" else _normal)(ERROR_NODES)
+        xi, p = _error_nodes(card.programming, self.target)
         if drift is not None and drift.kind == "table":
             center, width = _table(drift, self.target, self.time_s)
             return self._clipped(center + width * xi, aged=True), p
@@ -55,6 +56,10 @@ def reference_std(law, state):
         value = sum((c * (state / law.reference) ** i for i, c in enumerate(law.coefficients)), np.zeros_like(state))
     elif law.kind == "saturating-exponential":
         value = law.amplitude * (1.0 - np.exp(-state / law.constant))
+    elif law.kind == "piecewise-linear":
+        value = np.array([_piecewise(law.states, law.stds, x) for x in state.ravel()]).reshape(state.shape)
+    elif law.kind == "empirical":
+        value = np.reshape([_quantiles(law, target).std() for target in state.ravel()], state.shape)
     return np.maximum(value, 0.0)
 
 
@@ -64,6 +69,9 @@ def reference_read_std(law, programmed, now, time_s):
         with np.errstate(divide="ignore"):
             relative = np.minimum(law.q * (programmed / law.reference) ** -law.exponent, law.q_max)
         return now * relative * _growth(time_s + law.t0_s, law.t_read_s)
+    if law.kind == "clipped-log-one-over-f":
+        strength = np.array([clipped_log(law.strength, x) for x in programmed / law.reference])
+        return now * strength * _growth(time_s + law.t0_s, law.t_read_s)
     if law.kind == "log10-one-over-f":
         strength = np.maximum(law.coefficient * np.log10(np.maximum(now, 1e-300)), 0.0)
         return strength * _growth(time_s + law.t0_s, law.t_read_s)
@@ -76,12 +84,15 @@ def _growth(time_s, t_read_s):
 
 def _power_law(law, target, programmed, eta, time_s):
     """programmed * ((t + t0) / t0)^-nu with nu = |mean + std * eta|."""
-    x_ln = math.log(target / law.reference) if target > 0 else -700.0
-    mean, std = (
-        min(max(part.slope_ln * x_ln + part.offset, part.min), part.max)
-        for part in (law.exponent_mean, law.exponent_std)
-    )
+    mean, std = (clipped_log(part, target / law.reference) for part in (law.exponent_mean, law.exponent_std))
     return programmed * ((time_s + law.t0_s) / law.t0_s) ** -np.abs(mean + std * eta)
+
+
+def clipped_log(part, x):
+    """A line over ln(x) between two bounds, below the x from which a polynomial holds."""
+    if part.polynomial_from is not None and x >= part.polynomial_from:
+        return float(np.polyval(part.polynomial[::-1], x))
+    return min(max(part.slope_ln * (math.log(x) if x > 0 else -700.0) + part.offset, part.min), part.max)
 
 
 def _logarithmic(law, target, programmed, eta, time_s):
@@ -98,7 +109,9 @@ def _table(law, target, time_s):
     a, b = rows[last - 1], rows[last]
     w = float((scale(time_s) - scale(a.time_s)) / (scale(b.time_s) - scale(a.time_s)))
     center = target + float(np.polyval(_mixed(a.shift, b.shift, w)[::-1], target))
-    if a.std.kind == "polynomial":
+    if a.std.kind == "piecewise-linear":
+        width = _piecewise(a.std.states, np.maximum(_mixed(a.std.stds, b.std.stds, w), 0.0), center)
+    elif a.std.kind == "polynomial":
         c = _mixed(a.std.coefficients, b.std.coefficients, w)
         width = float(np.polyval(c[::-1], center / a.std.reference))
     else:
@@ -112,6 +125,33 @@ def _mixed(x, y, w):
     size = max(len(x), len(y), 1)
     a, b = (np.pad(np.asarray(values, dtype=float), (0, size - len(values))) for values in (x, y))
     return a + w * (b - a)
+
+
+def _piecewise(nodes, values, x):
+    """The piece that x lies in, by search; at a node the one above."""
+    if x < nodes[0]:
+        return values[0]
+    for (a, b), (low, high) in zip(itertools.pairwise(nodes), itertools.pairwise(values), strict=True):
+        if a <= x < b:
+            return low + (high - low) * (x - a) / (b - a)
+    return values[-1]
+
+
+def _error_nodes(law, target):
+    """Programming errors in standard deviations, and their probabilities."""
+    if law.distribution != "empirical":
+        return (_uniform if law.distribution == "uniform" else _normal)(ERROR_NODES)
+    quantiles = _quantiles(law, target)
+    return quantiles / max(quantiles.std(), 1e-300), np.full(QUANTILE_NODES, 1.0 / QUANTILE_NODES)
+
+
+def _quantiles(law, target):
+    """Quantiles of programmed - target at dense probabilities: interpolated over these, then over the states."""
+    u = (np.arange(QUANTILE_NODES) + 0.5) / QUANTILE_NODES
+    rows = np.array([np.interp(u, law.probabilities, row.quantiles) for row in law.at])
+    place = np.interp(target, [row.state for row in law.at], np.arange(len(rows)))
+    weights = np.maximum(0.0, 1.0 - np.abs(place - np.arange(len(rows))))
+    return weights @ rows
 
 
 def _normal(count):

@@ -8,7 +8,10 @@ import typer
 
 def fit(
     measurements: Annotated[
-        Path, typer.Argument(help="CSV file with the columns target and measured, optionally time_s and device.")
+        Path,
+        typer.Argument(
+            help="CSV file with the columns target and measured, optionally time_s and device; or target, mean, std, n."
+        ),
     ],
     name: Annotated[str, typer.Option(help="Name of the card: lower-case letters, digits and hyphens.")],
     out: Annotated[Path, typer.Option(help="Card to write, ending in .toml.")],
@@ -25,6 +28,9 @@ def fit(
     citation: Annotated[
         str, typer.Option(help="Source of the measurements.", show_default="the name of the file")
     ] = "",
+    programming: Annotated[
+        str, typer.Option(help="Programming error: normal, or empirical (quantiles of an error of another shape).")
+    ] = "normal",
     drift: Annotated[str, typer.Option(help="Drift model: auto, none, table or power-law.")] = "auto",
     t0: Annotated[
         float | None,
@@ -50,6 +56,7 @@ def fit(
         unit=unit,
         technology=technology,
         citation=citation,
+        programming=programming,
         drift=drift,
         t0_s=t0,
         force=force,

@@ -1,5 +1,6 @@
 """Output of `fit` and `verify`: fits and verifications of device cards."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from aimc_robust.devices.limits import time_text
 from aimc_robust.fitting.bins import Bin
 from aimc_robust.fitting.fit_result import Fit
 from aimc_robust.fitting.std_laws import law_name
+from aimc_robust.fitting.summary_text import distribution_text
 from aimc_robust.fitting.verify import Verification
 
 MIN_SHOWN_P = 1e-4
@@ -41,8 +43,7 @@ def _print_fit(console: Console, fit: Fit) -> None:
     console.print(f"programming error: {law_name(card.programming)}, from {len(first)} cells [{card.unit}]")
     console.print(_bin_table("target", goodness.bins))
     console.print(
-        f"normal residuals: Kolmogorov-Smirnov D = {goodness.distance:.3f}, p = {_p(goodness.p_distance)}; "
-        f"Anderson-Darling p = {_p(goodness.p_anderson)}\n"
+        f"distribution: {distribution_text(goodness)}\n"
         f"law over the target: p = {_p(goodness.p_law)}, R^2 = {goodness.r_squared:.3f}\n"
         f"mean of measured - target: {fit.offset.mean:.4g} ({fit.offset.low:.4g} to {fit.offset.high:.4g}) "
         f"{card.unit}, p = {_p(fit.offset.p)}"
@@ -91,4 +92,6 @@ def _table(*columns: str) -> Table:
 
 
 def _p(p: float | None) -> str:
-    return "" if p is None else f"< {MIN_SHOWN_P:g}" if p < MIN_SHOWN_P else f"{p:.2g}"
+    if p is None or math.isnan(p):
+        return "" if p is None else "not tested"
+    return f"< {MIN_SHOWN_P:g}" if p < MIN_SHOWN_P else f"{p:.2g}"

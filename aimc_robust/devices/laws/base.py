@@ -6,11 +6,11 @@ A new law is one class in one file of this folder, listed in `devices.laws.regis
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import pydantic
 
-from aimc_robust.devices.cells import CellStates, Clip, Distribution, Draw, ProgrammedCells
+from aimc_robust.devices.cells import CellStates, Clip, Draw, ProgrammedCells, standard_error
 from aimc_robust.io.toml import StrictModel
 
 if TYPE_CHECKING:
@@ -68,21 +68,32 @@ class StdLaw(ReadLaw):
 
 
 class ProgrammingLaw(Law):
-    """The programming error: state = target + std(target) * xi, xi of mean 0 and standard deviation 1.
+    """The programming error: state = target + std(target) * xi, xi of standard deviation 1, and mean 0 but for a table.
 
     Attributes:
         clip: Whether a programmed state is clipped at 0 only, or to the programming window.
         distribution: Shape of xi.
+        device_share: Share of the error's variance that stays with a device when its chip is programmed again.
         has_error: Whether programming has a random error.
     """
 
     clip: Clip = "nonnegative"
-    distribution: Distribution = "normal"
+    distribution: Literal["normal", "uniform"] = "normal"
+    device_share: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
     has_error: ClassVar[bool] = True
 
     @abstractmethod
     def std(self, state: Tensor) -> Tensor:
         """Return the standard deviation, a new tensor, around targets of any shape; both in the card's unit."""
+
+    @property
+    def knots(self) -> tuple[float, ...]:
+        """Probabilities between which the quantiles of an error that is not normal are smooth, from 0 to 1."""
+        return 0.0, 1.0
+
+    def error(self, target: Tensor, draw: Draw) -> Tensor:
+        """Return xi, the error in units of its standard deviation; see `CellModel.programming_error`."""
+        return standard_error(self.distribution, target, draw)
 
 
 class DriftLaw(Law):

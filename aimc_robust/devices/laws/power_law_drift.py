@@ -5,40 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import pydantic
-
 from aimc_robust.devices.cells import Draw, ProgrammedCells
-from aimc_robust.devices.laws.base import DriftLaw, Nonnegative, Number, Positive
-from aimc_robust.io.toml import StrictModel
+from aimc_robust.devices.laws.base import DriftLaw, Positive
+from aimc_robust.devices.laws.clipped_log import ClippedLog
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class ClippedLog(StrictModel):
-    """clip(slope_ln * ln(x) + offset, min, max), without unit.
-
-    Attributes:
-        slope_ln: Slope over ln(x).
-        offset: Value at x = 1 before clipping.
-        min: Lower bound.
-        max: Upper bound.
-    """
-
-    slope_ln: Number
-    offset: Number
-    min: Nonnegative
-    max: Nonnegative
-
-    @pydantic.model_validator(mode="after")
-    def _is_ordered(self) -> ClippedLog:
-        if self.min > self.max:
-            raise ValueError(f"expected min <= max, got min = {self.min:g} and max = {self.max:g}")
-        return self
-
-    def value_(self, x_ln: Tensor) -> Tensor:
-        """Evaluate at ln(x), in place of `x_ln`."""
-        return x_ln.mul_(self.slope_ln).add_(self.offset).clamp_(self.min, self.max)
 
 
 class PowerLawDrift(DriftLaw):
@@ -68,8 +40,8 @@ class PowerLawDrift(DriftLaw):
         import torch
 
         eta = draw("drift", cells.target)
-        tiny = torch.finfo(cells.target.dtype).tiny
-        x_ln = cells.target.div(self.reference).clamp_(min=tiny).log_()
-        mean = self.exponent_mean.value_(x_ln.clone())
-        nu = self.exponent_std.value_(x_ln).mul_(eta).add_(mean).abs_()
+        x = cells.target.div(self.reference).clamp_(min=torch.finfo(cells.target.dtype).tiny)
+        x_ln = x.log()
+        mean = self.exponent_mean.value_(x_ln.clone(), x)
+        nu = self.exponent_std.value_(x_ln, x).mul_(eta).add_(mean).abs_()
         return nu.mul_(-math.log1p(time_s / self.t0_s)).exp_().mul_(cells.programmed)

@@ -11,6 +11,7 @@ import pydantic
 
 from aimc_robust.devices.cells import Draw, ProgrammedCells, spread_
 from aimc_robust.devices.laws.base import DriftLaw, Nonnegative, Numbers, StdLaw
+from aimc_robust.devices.laws.piecewise_linear import PiecewiseLinear
 from aimc_robust.devices.laws.polynomial import Polynomial, mixed_coefficients, polynomial
 from aimc_robust.devices.laws.saturating_exponential import SaturatingExponential
 from aimc_robust.io.toml import StrictModel
@@ -30,7 +31,7 @@ class TableRow(StrictModel):
 
     time_s: Nonnegative
     shift: Annotated[Numbers, pydantic.Field(strict=False, max_length=16)] = ()
-    std: Annotated[Polynomial | SaturatingExponential, pydantic.Field(discriminator="kind")]
+    std: Annotated[Polynomial | SaturatingExponential | PiecewiseLinear, pydantic.Field(discriminator="kind")]
 
 
 class TableDrift(DriftLaw):
@@ -59,8 +60,9 @@ class TableDrift(DriftLaw):
             raise ValueError(f"at: expected time_s to rise from row to row, got {', '.join(f'{t:g}' for t in times)}")
         if self.interpolation == "log" and times[0] == 0:
             raise ValueError("at: interpolation 'log' needs time_s above 0 in the first row, got 0")
-        if len({(row.std.kind, getattr(row.std, "reference", None)) for row in self.at}) > 1:
-            raise ValueError("at: expected the same std.kind and std.reference in every row, since rows are mixed")
+        for key in ("kind", "reference", "states"):
+            if len({getattr(row.std, key, None) for row in self.at}) > 1:
+                raise ValueError(f"at: expected the same std.{key} in every row, since rows are mixed")
         return self
 
     @property

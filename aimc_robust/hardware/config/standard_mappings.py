@@ -9,6 +9,7 @@ from torch import Tensor
 
 from aimc_robust.errors import InputError, names_arguments, require_known, require_whole
 from aimc_robust.hardware.config.mapping import WeightMapping, quantize_states
+from aimc_robust.hardware.config.parallel_devices import ParallelDevices
 from aimc_robust.io.user_code import call, construct, is_reference
 
 ROUNDING = 1e-9  # by which a user's states may leave the window
@@ -162,6 +163,8 @@ MAPPINGS: dict[str, WeightMapping] = {
 def find_mapping(mapping: str | WeightMapping | type[WeightMapping]) -> WeightMapping:
     """Return a mapping by its name, its import path `package.module:name`, its class, or the mapping itself.
 
+    `NAME*N` is the mapping of that name with N devices in place of each.
+
     Raises:
         UnknownNameError: if the name is unknown.
         InputError: if the import path does not lead to a mapping.
@@ -172,8 +175,11 @@ def find_mapping(mapping: str | WeightMapping | type[WeightMapping]) -> WeightMa
         return mapping()
     if isinstance(mapping, str) and is_reference(mapping):
         return construct(mapping, WeightMapping, what="mapping")  # type: ignore[type-abstract]  # python/mypy#4717
-    require_known("mapping", mapping, MAPPINGS)
-    return MAPPINGS[mapping]
+    name, star, devices = str(mapping).partition("*")
+    require_known("mapping", name if star else mapping, MAPPINGS)
+    if star and not devices.isdecimal():
+        raise InputError(f"expected a number of devices after the mapping, such as {name}*2, got {mapping!r}.")
+    return ParallelDevices(MAPPINGS[name], int(devices)) if star else MAPPINGS[name]
 
 
 def check_mapping(mapping: WeightMapping, g_min: float, cell_bits: int) -> None:

@@ -102,6 +102,8 @@ def _generic(card: Card) -> tuple[str, float] | None:
     if card.drift is not None or card.read is not None:
         return None
     law = card.programming
+    if law.device_share:  # a persistent error
+        return None
     if isinstance(law, NoError):
         return "IdealDevice", 0.0
     if not isinstance(law, PolynomialProgramming):

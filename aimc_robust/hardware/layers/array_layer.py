@@ -191,8 +191,10 @@ class ArrayLayer(InputStage):
         if adc.range == "calibrated":
             return self.adc_ranges()[bank]
         start, stop = self.tiles[tile]
-        limit = float(stop - start)
-        nonnegative = len(self.crossbar.weights.mapping.signs) == 1 and self.dac_kind == "unsigned"
+        mapping = self.crossbar.weights.mapping
+        # All devices of one sign at the end of the window, those of the other at 0.
+        limit = float(stop - start) * max(map(mapping.signs.count, (1.0, -1.0))) / mapping.banks
+        nonnegative = -1.0 not in mapping.signs and self.dac_kind == "unsigned"
         return (0.0 if nonnegative else -limit), limit
 
     def _per_output(self, values: Tensor, like: Tensor) -> Tensor:

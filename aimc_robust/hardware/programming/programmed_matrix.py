@@ -30,6 +30,7 @@ class Chip:
     Attributes:
         axes: Axes that identify the chip; every error derives from them and the name of its layer.
         time_s: Time since programming [s].
+        cycle: Number of the programming; see `program`.
         drift_compensation: Whether the currents of each matrix are multiplied by one factor: their mean magnitude at
             time 0 over the present one, of the same chip (global drift compensation; V. Joshi et al., Nat. Commun. 11,
             2473, 2020).
@@ -38,6 +39,7 @@ class Chip:
 
     axes: Axes
     time_s: float = 0.0
+    cycle: int = 0
     drift_compensation: bool = False
     layers: frozenset[str] | None = None
 
@@ -56,7 +58,16 @@ class Chip:
 
     def draws(self, weight: AnalogWeight) -> LayerDraws:
         """Return the random numbers of one weight matrix on this chip."""
-        return layer_draws(self.generator(weight))
+        return layer_draws(self.generator(weight), cycle=self.cycle)
+
+    def programmed_weights(
+        self, crossbar: Crossbar, weight: AnalogWeight, matrix: Tensor, *, time_s: float = 0.0
+    ) -> Tensor:
+        """Return `matrix` of a weight as this chip's devices represent it at a time."""
+        device, layout, generator = crossbar.device, crossbar.weights, self.generator(weight)
+        return programmed_weights(
+            device, layout, matrix, generator, time_s=time_s, cycle=self.cycle, layer=weight.layer
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +115,12 @@ def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
 
     This is the weight-error path, for crossbars without converters and read noise.
     """
-    device, layout, matrix = crossbar.device, crossbar.weights, with_bias_rows(crossbar, weight)
-    now = programmed_weights(device, layout, matrix, chip.generator(weight), time_s=chip.time_s, layer=weight.layer)
+    matrix = with_bias_rows(crossbar, weight)
+    now = chip.programmed_weights(crossbar, weight, matrix, time_s=chip.time_s)
     if chip.compensates:
-        zero = zero_weight(crossbar, layout.weight_limit(matrix.to(now.dtype)))
+        zero = zero_weight(crossbar, crossbar.weights.weight_limit(matrix.to(now.dtype)))
         currents = now.sub_(zero)
-        now = currents.mul_(_compensation(crossbar, matrix, chip.generator(weight), currents, zero)).add_(zero)
+        now = currents.mul_(_compensation(chip.programmed_weights(crossbar, weight, matrix), currents, zero)).add_(zero)
     check_states(crossbar, weight, chip, now)
     inputs = weight.filters_first()[0].numel()
     if weight.bias is not None and now.shape[1] > inputs:
@@ -132,12 +143,9 @@ def zero_weight(crossbar: Crossbar, limit: Tensor) -> Tensor:
     return crossbar.factors[1] * limit
 
 
-def _compensation(
-    crossbar: Crossbar, matrix: Tensor, generator: torch.Generator, currents: Tensor, zero: Tensor
-) -> Tensor:
+def _compensation(fresh: Tensor, currents: Tensor, zero: Tensor) -> Tensor:
     """Factor of global drift compensation, for the currents of the drifted columns in units of the weight."""
-    fresh = programmed_weights(crossbar.device, crossbar.weights, matrix, generator) - zero
-    return fresh.abs().mean() / currents.abs().mean().clamp(min=torch.finfo(currents.dtype).tiny)
+    return (fresh - zero).abs().mean() / currents.abs().mean().clamp(min=torch.finfo(currents.dtype).tiny)
 
 
 def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> ProgrammedMatrix:
@@ -150,7 +158,8 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
     scale = cells.limit
     if chip.compensates and (currents * cells.limit).any():
         zero = zero_weight(crossbar, cells.limit)
-        alpha = _compensation(crossbar, matrix, chip.generator(weight), currents * cells.limit, zero)
+        fresh = chip.programmed_weights(crossbar, weight, matrix)
+        alpha = _compensation(fresh, currents * cells.limit, zero)
         scale, offset = cells.limit * alpha, offset / float(alpha)  # the currents are corrected, not the offset
     now = (currents + offset) * scale
     check_states(crossbar, weight, chip, now, *variances)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from aimc_robust.devices.cells import CellStates, Draw
+from aimc_robust.devices.cells import CellStates, Draw, share_with_device
 from aimc_robust.devices.states import cell_states
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.weight_layout import WeightLayout
@@ -16,6 +16,9 @@ from aimc_robust.seeding import Axes
 
 LayerDraws = Callable[[int], Draw]
 """Number of a device in the mapping -> its random numbers: draw(effect, like), like `like`."""
+
+DEVICE_EFFECTS = ("device", "stuck")
+"""Effects that belong to a device, whenever it is programmed."""
 
 BLOCK = 2**17  # weights that are programmed at a time: what is computed of them stays in the cache
 
@@ -49,11 +52,12 @@ def programmed_weights(
     generator: torch.Generator,
     *,
     time_s: float = 0.0,
+    cycle: int = 0,
     layer: str = "",
 ) -> Tensor:
     """Compute `read_back` of `program_matrix` with the draws of a generator, block by block of the outputs."""
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    limit, draws = layout.weight_limit(exact, layer=layer), layer_draws(generator, in_blocks=True)
+    limit, draws = layout.weight_limit(exact, layer=layer), layer_draws(generator, cycle=cycle, in_blocks=True)
     weights = torch.empty(exact.shape, dtype=exact.dtype, device=exact.device)
     for rows in _blocks(exact, generator):
         part = limit[rows] if limit.ndim else limit
@@ -79,7 +83,8 @@ def _states(
     low, high = device.programming_window
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
     for number, g in enumerate(layout.mapping.to_states(u, low / high, layout.cell_bits)):
-        yield cell_states(device.cell, g.mul_(high), draws(number), **device.state_options(time_s))
+        draw = share_with_device(draws(number), device.cell.programming_device_share)
+        yield cell_states(device.cell, g.mul_(high), draw, **device.state_options(time_s))
 
 
 def read_back(device: Device, layout: WeightLayout, cells: Cells) -> Tensor:
@@ -89,12 +94,13 @@ def read_back(device: Device, layout: WeightLayout, cells: Cells) -> Tensor:
     return layout.mapping.to_weights(states, low / high, layout.cell_bits).mul_(cells.limit)
 
 
-def layer_draws(generator: torch.Generator, *, in_blocks: bool = False) -> LayerDraws:
+def layer_draws(generator: torch.Generator, *, cycle: int = 0, in_blocks: bool = False) -> LayerDraws:
     """Create the random numbers of one layer's devices, with one stream per (device of the mapping, effect).
 
     The numbers of an effect do not depend on other effects, and a chip is the same at every time. They are drawn in
     float32 on the generator's device, whatever the weight's dtype and device: a float64 copy of a model, or one on a
-    GPU, sees the same chip. With `in_blocks` each further call for a device continues its streams.
+    GPU, sees the same chip. Another `cycle`, the number of the programming, has other numbers for all but
+    `DEVICE_EFFECTS`. With `in_blocks` each further call for a device continues its streams.
     """
     device = str(generator.device)
     streams: dict[tuple[int, str], torch.Generator] = {}
@@ -104,7 +110,10 @@ def layer_draws(generator: torch.Generator, *, in_blocks: bool = False) -> Layer
         began: dict[str, Tensor] = {}  # effect -> state of its stream, so that a second draw gives the same numbers
 
         def draw(effect: str, like: Tensor) -> Tensor:
-            stream = streams.get((array, effect)) or root.at(array=array, effect=effect).generator(device)
+            axes = root.at(array=array, effect=effect)
+            if cycle and effect not in DEVICE_EFFECTS:
+                axes = axes.at(cycle=cycle)
+            stream = streams.get((array, effect)) or axes.generator(device)
             if in_blocks:
                 streams[array, effect] = stream
                 if effect in began:

@@ -98,8 +98,9 @@ def _draw_measurements(subfigure: SubFigure, fit: Fit) -> None:
     two_sd = 2.0 * std_at(fit.card.programming, state)
     if fit.read_noise is not None:  # the mean over a cell's reads still contains some read noise
         two_sd = 2.0 * np.sqrt((two_sd / 2.0) ** 2 + np.median(read_variance(first, fit.read_noise)))
-    axes.plot(state, two_sd, color=FIT_COLOR, label="fit: 2 standard deviations")
-    axes.plot(state, -two_sd, color=FIT_COLOR)
+    mean = state_distribution(fit.card, state, 0.0).center - state  # 0 but for an empirical law
+    axes.plot(state, mean + two_sd, color=FIT_COLOR, label="fit: 2 standard deviations")
+    axes.plot(state, mean - two_sd, color=FIT_COLOR)
     axes.set_title(f"states at {time_text(float(fit.points.times_s[0]))}")
     axes.set_xlabel(f"target {fit.card.state} [{unit_label(fit.card)}]")
     axes.set_ylabel(f"measured − target [{unit_label(fit.card)}]")

@@ -17,6 +17,13 @@ BAD = {
     "t0 of 0": (PCM, "t0_s = 20.0\nref", "t0_s = 0.0\nref", ["drift.t0_s", "greater than"]),
     "exponent limits upside down": (PCM, "min = 0.049", "min = 0.2", ["exponent_mean", "min <= max"]),
     "negative std of the exponent": (PCM, "min = 0.008", "min = -0.008", ["exponent_std.min", "equal to 0"]),
+    "a polynomial from nowhere": (PCM, "max = 0.045", "max = 0.045, polynomial = [1.0]", ["exponent_std", "together"]),
+    "a polynomial that is missing": (
+        PCM,
+        "max = 0.1 ",
+        "max = 0.1, polynomial_from = 0.5 ",
+        ["exponent_mean", "together"],
+    ),
     "NaN in the read noise": (PCM, "q = 0.0088", "q = nan", ["read.q", "finite"]),
     "no time of a read": (PCM, "t_read_s = 2.5e-7", "t_read_s = 0.0", ["t_read_s", "greater than"]),
     "times that fall": (WAN, "time_s = 172800.0", "time_s = 86400.0", ["at", "rise", "1, 86400, 86400"]),
