@@ -31,8 +31,9 @@ class Ascent(Method):
         rho: Radius of the ascent step, at least 0.
         batches: `same` uses one batch for both gradients (SAM proper), `different` two batches per update.
         m: Micro-batch size of m-sharpness. The batch is split into micro-batches of m, each ascends along its own
-            gradient, and the update is their mean. BatchNorm then sees m images at a time and is updated by each
-            micro-batch. None uses the whole batch.
+            gradient, and the update is their mean, weighted by their examples (not by the tokens or pixels that a task
+            scores). BatchNorm then sees m images at a time and is updated by each micro-batch. None uses the whole
+            batch.
 
     References:
         m-RWP paper, Table A1 (`batches`); Foret et al., ICLR 2021, Sec. 4.1 (`m`).
