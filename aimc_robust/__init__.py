@@ -84,6 +84,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.training.fabric import Machine as Machine
     from aimc_robust.training.loop import TrainingResult as TrainingResult
     from aimc_robust.training.loop import train as train
+    from aimc_robust.training.methods.array_aware import ArrayAware as ArrayAware
     from aimc_robust.training.methods.base import Method as Method
     from aimc_robust.training.methods.ramp import Ramp as Ramp
     from aimc_robust.training.methods.rwp import RWP as RWP
@@ -155,6 +156,7 @@ _MODULES = {
     "training.config": ["EarlyStopping", "TrainingConfig"],
     "training.fabric": ["Machine"],
     "training.loop": ["TrainingResult", "train"],
+    "training.methods.array_aware": ["ArrayAware"],
     "training.methods.base": ["Method"],
     "training.methods.ramp": ["Ramp"],
     "training.methods.rwp": ["RWP", "MixedRWP"],

@@ -125,10 +125,11 @@ def check_program(
     if deployment.ranges is not None:
         check_ranges(deployment.ranges, prepared, crossbar, fold=deployment.fold)
     if crossbar.arrays.bias_rows:
-        _reject_shared_weights_with_biases(prepared)
+        reject_shared_weights_with_biases(prepared)
 
 
-def _reject_shared_weights_with_biases(prepared: nn.Module) -> None:
+def reject_shared_weights_with_biases(prepared: nn.Module) -> None:
+    """Raise InputError if a layer with a bias shares its weight, since bias rows belong to one layer."""
     uses = analog_weights(prepared, include_shared=True).values()
     count = Counter(id(use.parameter) for use in uses)
     for use in uses:

@@ -61,6 +61,15 @@ class AnalogWeight:
             return values
         return values.unflatten(0, (self.module.groups, -1)).transpose(1, 2).flatten(0, 1)
 
+    def bias_source(self) -> tuple[nn.Parameter, slice]:
+        """Return the parameter that `bias` is a view of, and its part; attention has one for three matrices."""
+        assert self.bias is not None
+        address = self.bias.untyped_storage().data_ptr()
+        vectors = (p for p in self.module._parameters.values() if p is not None and p.ndim == 1)
+        parameter = next(p for p in vectors if p.untyped_storage().data_ptr() == address)
+        start = int(self.bias.storage_offset() - parameter.storage_offset())
+        return parameter, slice(start, start + len(self.bias))
+
     def to_parameter_layout(self, filters: Tensor) -> Tensor:
         """Invert `filters_first`, which is its own inverse."""
         return self.filters_first(filters)

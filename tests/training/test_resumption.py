@@ -14,9 +14,12 @@ import torch
 from support.training_examples import conv_net, differing, digits, state_of
 from torch import nn
 
+from aimc_robust.hardware.config.converters import ADC, DAC
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import append_rows, read_rows
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.loop import train
+from aimc_robust.training.methods.array_aware import ArrayAware
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM
@@ -25,11 +28,13 @@ from aimc_robust.training.resumption import FINISHED, HISTORY, UNFINISHED
 
 EPOCHS = 4
 RAMP = Ramp(shape="linear", updates=20)
+ARRAYS = Crossbar("pcm-nandakumar2019", dac=DAC(bits=4), adc=ADC(bits=4))
 METHODS = {
     "sgd": SGD(),
     "sam": SAM(rho=0.1, ramp=RAMP),
     "rwp": RWP(sigma=0.1, ramp=RAMP),
     "m-rwp": MixedRWP(sigma=0.1, ramp=RAMP),
+    "array-aware": ArrayAware(ARRAYS, time_s=(1.0, 1e6), ramp=RAMP),
 }
 IMAGES, LABELS = digits()
 DATA = {"training_set": (IMAGES[:400], LABELS[:400]), "validation_set": (IMAGES[400:600], LABELS[400:600])}

@@ -29,6 +29,7 @@ from aimc_robust.tasks.task import Task
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.loop import train
+from aimc_robust.training.methods.array_aware import ArrayAware
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP
 
@@ -196,6 +197,8 @@ def method_kind(method: Method) -> str:
     """Return what decides the time of an update as text: the passes, and what perturbs the weights."""
     noise = getattr(method, "noise", None)
     by_noise = "" if noise is None else f" by {type(noise).__name__}"
+    if isinstance(method, ArrayAware):
+        by_noise += f" in arrays of {method.crossbar.arrays.rows or 'unlimited'} rows"
     draws = f" of {method.draws} draws" if method.draws > 1 else ""
     return f"{type(method).__name__}{by_noise} ({' and '.join(method.passes)} pass{draws})"
 

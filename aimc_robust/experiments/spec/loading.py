@@ -9,6 +9,7 @@ from typing import Any
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.inheritance import read_spec, scale_names
+from aimc_robust.experiments.spec.methods import NOISE_KEYS
 from aimc_robust.io.toml import check_values, parse
 from aimc_robust.io.user_code import user_code as allow_user_code
 from aimc_robust.targets.build import self_contained_target
@@ -67,14 +68,14 @@ def spec_from_dict(values: dict[str, Any], *, source: str = "spec", folder: Path
             values["targets"] = [self_contained_target(target, folder) for target in values["targets"]]
         if isinstance(values.get("methods"), dict):
             methods = values["methods"].items()
-            values["methods"] = {label: _self_contained_noise(table, folder) for label, table in methods}
+            values["methods"] = {label: _self_contained_method(table, folder) for label, table in methods}
     except AimcError as error:
         raise InputError(f"{source}: {error}") from None
     return parse(values, ComparisonSpec, source=source)
 
 
-def _self_contained_noise(table: Any, folder: Path) -> Any:
-    """Return a method's table with the card of its noise written out."""
-    if isinstance(table, dict) and "noise" in table:
-        return table | {"noise": self_contained_target(table["noise"], folder)}
-    return table
+def _self_contained_method(table: Any, folder: Path) -> Any:
+    """Return a method's table with the cards of its noise and its crossbar written out."""
+    if not isinstance(table, dict):
+        return table
+    return table | {key: self_contained_target(table[key], folder) for key in NOISE_KEYS if key in table}

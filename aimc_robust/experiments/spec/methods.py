@@ -20,6 +20,7 @@ from aimc_robust.training.methods.ramp import Ramp, RampShape
 from aimc_robust.training.methods.registry import METHODS
 
 OVERRIDES = ("data", "model", "training")  # tables that a method may override
+NOISE_KEYS = ("noise", "crossbar")  # entries like those of targets
 
 
 class TrainingTable(table_model(TrainingConfig, "TrainingKeys")):  # type: ignore[misc]
@@ -60,36 +61,39 @@ class MethodTable(Table):
 
     def build(self, **fixed: Any) -> Method:
         """Return the method; `fixed` is `seed`, the root seed of its random draws."""
-        options = self.arguments(without=("kind", "noise", *OVERRIDES))
+        options = self.arguments(without=("kind", *NOISE_KEYS, *OVERRIDES))
         if isinstance(options.get("ramp"), str):
             options["ramp"] = Ramp(shape=options["ramp"])
-        noise = getattr(self, "noise", None)
-        if noise is not None:
-            options["noise"] = _training_noise(noise)
+        entries = {key: getattr(self, key, None) for key in NOISE_KEYS}
+        options |= {key: _training_noise(key, entry) for key, entry in entries.items() if entry is not None}
         return self.target(**options, **fixed)
 
 
-def _training_noise(entry: Any) -> WeightNoise:
-    """Return the noise that a method trains with."""
+def _training_noise(key: str, entry: Any) -> WeightNoise:
+    """Return the noise, or the crossbar, that a method trains with."""
     noise = build_target(entry)
     if not isinstance(noise, NoiseTarget | CrossbarTarget):
         raise InputError(
-            f"noise: `{noise.name}` is not a noise to train with; name one such as gaussian-0.1, or a device."
+            f"{key}: `{noise.name}` is not a noise to train with; name one such as gaussian-0.1, or a device."
         )
+    if key == "crossbar" and not isinstance(noise, CrossbarTarget):
+        raise InputError(f"crossbar: `{noise.name}` is a noise; name a device, or give a table with `device`.")
     if isinstance(noise, CrossbarTarget) and (noise.time_s or not noise.is_plain):
-        raise InputError(
-            "noise: training perturbs with programming errors only; remove time_s, backend, compensation and fold."
-        )
+        advice = "training perturbs with programming errors only; remove time_s, backend, compensation and fold"
+        if key == "crossbar":
+            advice = "time_s and drift_compensation are keys of the method; remove backend, compensation and fold"
+        raise InputError(f"{key}: {advice}.")
     return noise.condition
 
 
 def _table_of(kind: str) -> Any:
     """Return the model of the tables of one kind of method."""
     types: dict[str, Any] = {"scope": Literal["weights", "all"]}
-    types |= {"ramp": by_toml_type(RampShape, RampTable), "noise": Entry | None}
+    types |= {"ramp": by_toml_type(RampShape, RampTable), "noise": Entry | None, "crossbar": Entry}
+    fixed = {"seed": 0} | ({"ranges": None} if kind == "array-aware" else {})  # ranges belong to a trained model
     own_kind: Any = (Literal[kind], kind)
     base = pydantic.create_model(f"{kind} kind", __base__=MethodTable, kind=own_kind)
-    return table_model(METHODS[kind], kind, fixed={"seed": 0}, types=types, base=base)
+    return table_model(METHODS[kind], kind, fixed=fixed, types=types, base=base)
 
 
 if TYPE_CHECKING:

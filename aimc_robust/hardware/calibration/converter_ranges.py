@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from aimc_robust.data.batches import input_batches
 from aimc_robust.errors import InputError, require_finite, require_type, unknown_name
+from aimc_robust.hardware.calibration.range_ends import input_range, output_range
 from aimc_robust.hardware.config.converters import MAX_BITS
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
@@ -77,15 +78,14 @@ def calibrate(
     found_with = {**_settings(crossbar), FOLDED: _folded(prepared), FOLD: fold}
     error_free = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)
     samples = _observe(prepared, error_free, inputs, "input")
-    ranges = {name: LayerRanges(inputs=_input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
+    ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
     adc = crossbar.periphery.adc
     if adc is None or not adc.needs_calibration:
         return ConverterRanges(ranges, found_with=found_with)
     currents = _observe(prepared, error_free, inputs, "current", ranges)
     symmetric = adc.kind == "sign-magnitude"
     outputs = {
-        name: tuple(_output_range(sample, percentile, symmetric) for sample in banks)
-        for name, banks in currents.items()
+        name: tuple(output_range(sample, percentile, symmetric) for sample in banks) for name, banks in currents.items()
     }
     both = {name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()}
     return ConverterRanges(both, found_with=found_with)
@@ -218,19 +218,3 @@ def _observe(
     if not called:
         raise InputError("calibration saw no input of any layer; the model calls none of them.")
     return called
-
-
-def _input_range(values: _Sample, *bias_inputs: _Sample, percentile: float) -> tuple[float, float]:
-    """Return the range of a layer's inputs; the input of its bias rows is never clipped."""
-    low, high = values.span(percentile)
-    low = 0.0 if values.low >= 0 else low
-    high = max([high, *(sample.high for sample in bias_inputs)])
-    return (low, high) if high > low else (low, low + 1.0)  # a layer with a single input value
-
-
-def _output_range(values: _Sample, percentile: float, symmetric: bool) -> tuple[float, float]:
-    low, high = values.span(percentile)
-    if symmetric:
-        high = max(abs(low), abs(high))
-        low = -high
-    return (low, high) if high > low else (low - 1.0, high + 1.0)

@@ -17,7 +17,7 @@ from aimc_robust.hardware.layers.bypass_guard import ForwardDepth
 from aimc_robust.hardware.layers.linear_conv import AnalogConvolution, AnalogLinear, AnalogTransposedConvolution
 from aimc_robust.hardware.layers.own_forward import forward_on_arrays, has_own_forward
 from aimc_robust.hardware.layers.recurrent import AnalogRecurrent, AnalogRecurrentCell
-from aimc_robust.hardware.programming.programmed_matrix import Chip, program_arrays
+from aimc_robust.hardware.programming.programmed_matrix import Chip, ProgrammedMatrix, program_arrays
 from aimc_robust.noise.analog_weights import CONVOLUTIONS, TRANSPOSED, AnalogWeight, analog_weights
 
 HOOKS = (
@@ -78,15 +78,11 @@ def _replacement(
         return replaced[id(module)]
     replaced[id(module)] = module
     layers = {weight.name.rpartition(".")[2]: make_layer(weight) for weight in weights.get(id(module), [])}
-    if isinstance(module, nn.MultiheadAttention):
-        out_proj = _replacement(module.out_proj, weights, make_layer, replaced)
-        replaced[id(module)] = AnalogAttention(module, list(layers.values()), out_proj)
-    elif isinstance(module, nn.RNNBase):
-        replaced[id(module)] = AnalogRecurrent(module, layers)
-    elif isinstance(module, nn.RNNCellBase):
-        replaced[id(module)] = AnalogRecurrentCell(module, layers)
-    elif layers:
-        replaced[id(module)] = layers["weight"]
+    if layers:
+        out_proj = None
+        if isinstance(module, nn.MultiheadAttention):
+            out_proj = _replacement(module.out_proj, weights, make_layer, replaced)
+        replaced[id(module)] = analog_form(module, layers, out_proj)
     else:
         for name, child in module._modules.items():
             if child is not None:
@@ -98,19 +94,43 @@ def _replacement(
     return replaced[id(module)]
 
 
+def analog_form(module: nn.Module, layers: Mapping[str, nn.Module], out_proj: nn.Module | None) -> nn.Module:
+    """Return what computes a module of weight matrices with `layers`, one for each matrix by its attribute's name.
+
+    `out_proj` computes the outer projection of attention.
+    """
+    if isinstance(module, nn.MultiheadAttention):
+        assert out_proj is not None
+        return AnalogAttention(module, list(layers.values()), out_proj)
+    if isinstance(module, nn.RNNBase):
+        return AnalogRecurrent(module, layers)
+    if isinstance(module, nn.RNNCellBase):
+        return AnalogRecurrentCell(module, layers)
+    return layers["weight"]
+
+
 def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip, ranges: LayerRanges | None) -> nn.Module:
+    """Return the array form of a weight matrix, in its layer's own forward if it has one."""
+    if not chip.holds(weight):
+        crossbar = crossbar.ideal()
+    with crossbar.naming_layer(weight.layer):
+        matrix = program_arrays(crossbar, weight, chip)
+    arrays = array_layer(weight, crossbar, matrix, ranges)
+    return forward_on_arrays(weight.module, arrays) if has_own_forward(weight.module) else arrays
+
+
+def array_layer(
+    weight: AnalogWeight, crossbar: Crossbar, matrix: ProgrammedMatrix, ranges: LayerRanges | None
+) -> ArrayLayer:
+    """Return the array form of a weight matrix."""
     layer = weight.module
-    own_forward = has_own_forward(layer)
-    if own_forward and not isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
+    if has_own_forward(layer) and not isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
         raise InputError(
             f"the layer {weight.layer!r} ({type(layer).__name__}) overrides forward, which arrays would not run; "
             "without converters and read noise its weights can be programmed."
         )
-    if not chip.holds(weight):
-        crossbar = crossbar.ideal()
-    with crossbar.naming_layer(weight.layer):
-        matrix, shape = program_arrays(crossbar, weight, chip), weight.filters_first().shape
     replacement: ArrayLayer
+    shape = weight.filters_first().shape
     if isinstance(layer, TRANSPOSED):
         replacement = AnalogTransposedConvolution(weight.layer, crossbar, matrix, layer, shape)
     elif isinstance(layer, CONVOLUTIONS):
@@ -118,7 +138,7 @@ def _array_layer(weight: AnalogWeight, crossbar: Crossbar, chip: Chip, ranges: L
     else:
         replacement = AnalogLinear(weight.layer, crossbar, matrix, shape)
     replacement.calibrated = ranges
-    return forward_on_arrays(layer, replacement) if own_forward else replacement
+    return replacement
 
 
 def _copy_attributes(replacement: nn.Module, layer: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.quantization import input_slices
+from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.layers.bypass_guard import GuardedWeight, bypassed
 from aimc_robust.hardware.layers.input_stage import InputStage, RowInputs
@@ -35,12 +37,14 @@ class ArrayLayer(InputStage):
         groups: Number of groups of a convolution.
         outputs_last: Whether outputs are the last dimension, as in a linear layer, instead of dimension 1.
         step: Time step of a recurrent layer, which has read noise of its own; empty: none.
+        find_ranges: Finds the converter ranges anew from each batch of inputs, in training; None: they are given.
         tiles: [start, stop) of the rows of each array.
     """
 
     groups: int = 1
     outputs_last = False
     step: tuple[int, ...] = ()
+    find_ranges: Callable[[ArrayLayer, Tensor], LayerRanges] | None = None
 
     def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, shape: torch.Size) -> None:
         super().__init__(name, crossbar, matrix, shape)
@@ -69,6 +73,8 @@ class ArrayLayer(InputStage):
             reject_tracing(self.name)
         x = self.check_input(input)
         with torch.autocast(x.device.type, enabled=False):
+            if self.find_ranges is not None:
+                self.calibrated = self.find_ranges(self, x)
             chunks = [self._compute(chunk) for chunk in x.split(self._chunk_size(x))]
             out = (chunks[0] if len(chunks) == 1 else torch.cat(chunks)).to(x.dtype)
         return out if out.ndim == input.ndim else out.squeeze(0)
@@ -81,9 +87,10 @@ class ArrayLayer(InputStage):
         return max(1, int(VALUES_PER_CHUNK / max(per_image, 1.0)))
 
     def _compute(self, x: Tensor) -> Tensor:
-        return self._add_bias(self._array_outputs(x.to(self.precision)))
+        return self._add_bias(self.array_outputs(x.to(self.precision)))
 
-    def _array_outputs(self, x: Tensor) -> Tensor:
+    def array_outputs(self, x: Tensor) -> Tensor:
+        """Compute the digital sum over all arrays, without the bias."""
         rows = self.convert_inputs(x)
         out: Tensor | None = None
         for bank, factor in enumerate(self.factors):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class AnalogAttention(nn.Module):
-    """Replacement of nn.MultiheadAttention in evaluation mode, with the same arguments and results.
+    """Replacement of nn.MultiheadAttention, with the same arguments and results.
 
     `projections` are one layer with the outputs of query, key and value, or one for each. If these differ, joint arrays
     are read once for each of them.
@@ -22,6 +22,7 @@ class AnalogAttention(nn.Module):
         self.projections, self.out_proj = nn.ModuleList(projections), out_proj
         self.embed_dim, self.num_heads, self.head_dim = attention.embed_dim, attention.num_heads, attention.head_dim
         self.batch_first, self.add_zero_attn = attention.batch_first, attention.add_zero_attn
+        self.dropout = float(attention.dropout)
         self.bias_k, self.bias_v = attention.bias_k, attention.bias_v
         self.in_proj_bias = None  # prevents the fast path of nn.TransformerEncoderLayer, which would bypass arrays
 
@@ -51,11 +52,13 @@ class AnalogAttention(nn.Module):
         weights = None
         if need_weights:
             scores = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)
-            weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
+            weights = F.dropout(
+                torch.softmax(scores if mask is None else scores + mask, dim=-1), self.dropout, self.training
+            )
             mixed = weights @ v
             weights = weights.mean(dim=1) if average_attn_weights else weights
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, mask)
+            mixed = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
         out = self.out_proj(mixed.transpose(1, 2).flatten(2))
         if unbatched:
             return out.squeeze(0), None if weights is None else weights.squeeze(0)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.hooks import RemovableHandle
 
 from aimc_robust.errors import InputError
 
@@ -146,10 +147,10 @@ class ForwardDepth:
         """Whether a forward pass is running."""
         return self._depth > 0
 
-    def attach(self, model: nn.Module) -> None:
+    def attach(self, model: nn.Module) -> list[RemovableHandle]:
         """Register hooks that count the forward passes of `model`, and refuse results that bypass arrays."""
-        model.register_forward_pre_hook(self._enter)
-        model.register_forward_hook(self._exit, always_call=True)
+        enter = model.register_forward_pre_hook(self._enter)
+        return [enter, model.register_forward_hook(self._exit, always_call=True)]
 
     def _enter(self, *_: Any) -> None:
         self._depth += 1

@@ -40,9 +40,14 @@ def library_class(layer: nn.Module) -> type[nn.Module]:
     )
 
 
+def layer_geometry(layer: nn.Module) -> list[Any]:
+    """Return stride, padding, dilation and groups of a convolution; None for a linear layer."""
+    return [getattr(layer, name, None) for name in ("stride", "padding", "dilation", "groups")]
+
+
 def forward_on_arrays(layer: nn.Module, arrays: ArrayLayer) -> nn.Module:
     """Return a copy of a layer whose own forward runs, and whose product with the weight is computed by arrays."""
-    geometry = [getattr(layer, name, None) for name in ("stride", "padding", "dilation", "groups")]
+    geometry = layer_geometry(layer)
 
     def weight(self: nn.Module) -> Tensor:
         own = self._modules["arrays"]  # a copy of the layer has a copy of the arrays

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +48,16 @@ class StoredMatrix(nn.Module):
             return parameter
         return self.guard.mark(parameter)
 
+    def pass_gradients_to(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Let gradients of the stored values pass straight through to a weight, filters first, and a bias."""
+        for name, source in (("weight", weight), ("bias", bias)):
+            if source is not None:
+                stored = self._parameters[name]
+                assert stored is not None
+                # Read like a parameter, but not one: the model that is trained has its own.
+                values: Any = _StraightThrough.apply(source, stored.detach())
+                self._parameters[name] = values
+
     @property
     def guard(self) -> WeightGuard:
         """What a product of the model's own code with the weight does."""
@@ -85,3 +97,15 @@ class StoredMatrix(nn.Module):
         sums: list[Tensor] = [getattr(self, f"bias_rows_{i}").sum(dim=1) for i in range(len(self.factors))]
         u = sum(factor * total for factor, total in zip(self.factors, sums, strict=True))
         return (u + self.offset * self.bias_rows) * self.scale.flatten()
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The values of `stored`, with the gradient of `source`."""
+
+    @staticmethod
+    def forward(ctx: Any, source: Tensor, stored: Tensor) -> Tensor:
+        return stored.view_as(stored)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None

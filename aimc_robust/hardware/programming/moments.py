@@ -112,23 +112,16 @@ def model_moments(
             *(weight.to_parameter_layout(values[:, :inputs].reshape(filters.shape)) for values in matrix)
         )
         if weight.bias is not None and matrix.mean.shape[1] > inputs:
-            parameter = _bias_parameter(weight, weight.bias)
+            parameter, part = weight.bias_source()
             bias_moments = moments.setdefault(names[id(parameter)], _deterministic_moments(parameter))
-            start = int(weight.bias.storage_offset() - parameter.storage_offset())
             for target, values in zip(bias_moments, matrix, strict=True):
-                target[start : start + len(weight.bias)].copy_(values[:, inputs:].sum(dim=1))
+                target[part].copy_(values[:, inputs:].sum(dim=1))
     return moments
 
 
 def _noise_moments_of(noise: WeightNoise, weight: AnalogWeight, axes: Axes, draws: int) -> Moments:
     moments = noise_moments(noise, weight.layer, weight.filters_first(), axes=axes, draws=draws)
     return Moments(*(weight.to_parameter_layout(values) for values in moments))
-
-
-def _bias_parameter(weight: AnalogWeight, bias: Tensor) -> nn.Parameter:
-    """Parameter that `bias` is a view of; attention stores the biases of three matrices in one parameter."""
-    vectors = (p for p in weight.module._parameters.values() if p is not None and p.ndim == 1)
-    return next(p for p in vectors if p.untyped_storage().data_ptr() == bias.untyped_storage().data_ptr())
 
 
 def _deterministic_moments(parameter: nn.Parameter) -> Moments:

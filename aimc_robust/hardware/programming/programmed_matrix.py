@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -97,6 +97,23 @@ class ProgrammedMatrix:
     variances: list[Tensor]
     noise: ReadNoise | None
     requires_grad: bool
+
+    def weakened(self, exact: ProgrammedMatrix, strength: float) -> ProgrammedMatrix:
+        """Return the matrix with errors scaled by `strength`, from 0: those of `exact`, to 1: its own."""
+
+        def mix(starts: list[Tensor], ends: list[Tensor]) -> list[Tensor]:
+            return [torch.lerp(start, end, strength) for start, end in zip(starts, ends, strict=True)]
+
+        return replace(
+            self,
+            weight=torch.lerp(exact.weight, self.weight, strength),
+            bias=None if exact.bias is None or self.bias is None else torch.lerp(exact.bias, self.bias, strength),
+            scale=torch.lerp(exact.scale, self.scale, strength),
+            offset=exact.offset + strength * (self.offset - exact.offset),
+            banks=mix(exact.banks, self.banks),
+            bias_rows=mix(exact.bias_rows, self.bias_rows),
+            variances=[variance * strength**2 for variance in self.variances],
+        )
 
 
 def with_bias_rows(crossbar: Crossbar, weight: AnalogWeight) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 from aimc_robust.errors import exact_text
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.methods import NOISE_KEYS
 from aimc_robust.report.formatting import MISSING
 from aimc_robust.report.metric_text import ci_text, difference_text
 from aimc_robust.statistics.paired_difference import Comparison, PairedDifference
@@ -34,11 +35,11 @@ def method_settings(spec: ComparisonSpec, label: str) -> str:
         length += f" of a run of {ramp['run']}" if "run" in ramp else ""
         length = f" over {100 * ramp['fraction']:g} % of the run" if "fraction" in ramp else length
         table["ramp"] = ramp["shape"] + length
-    if isinstance(table.get("noise"), dict):
-        noise = table["noise"]
-        device = noise.get("device")
-        # The name of a card or noise; of user code its reference, a text.
-        table["noise"] = noise.get("name") or (device["name"] if isinstance(device, dict) else device or noise["noise"])
+    for key in NOISE_KEYS:
+        if isinstance(noise := table.get(key), dict):
+            device = noise.get("device")
+            # The name of a card or noise; of user code its reference, a text.
+            table[key] = noise.get("name") or (device["name"] if isinstance(device, dict) else device or noise["noise"])
     return ", ".join(f"{key} {value}" for key, value in table.items()) or MISSING
 
 

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, require_known, require_type, require_whole
 from aimc_robust.noise.analog_weights import Scope, check_scope
+from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.task import Task
-from aimc_robust.training.methods.distributed import share_buffers, without_sync
+from aimc_robust.training.methods.distributed import share_buffers, without_sync, world
 from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasses, Passes, frozen_buffers
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP, Ramp
 
@@ -181,6 +182,12 @@ class Method(ABC):
         if is_last and self.worker_gradient_weights != self.gradient_weights:
             share_buffers(model, source=self.statistics_rank)  # only some workers ran the pass named by `bn_stats`
         return sum(losses[1:], losses[0])
+
+    def axes(self, step: int, draw: int = 0) -> Axes:
+        """Return the seeding axes of the random numbers of draw `draw` of update `step`."""
+        rank = world()[0] if self.per_worker else 0
+        extra = {name: value for name, value in (("draw", draw), ("worker", rank)) if value}  # the first adds no axis
+        return Axes(self.seed).at(use="training", step=step, **extra)
 
     def micro_batches(self, batches: Sequence[Batch]) -> list[tuple[float, Sequence[Batch]]]:
         """Split the batches of an update into (weight, batches) that are processed one after the other."""

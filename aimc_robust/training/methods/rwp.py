@@ -12,7 +12,6 @@ from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.noise.scales import NoiseScale, check_scale
-from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.base import BatchChoice, DataShard, Method, PassName
 from aimc_robust.training.methods.distributed import world
 from aimc_robust.training.methods.gradient_passes import Passes
@@ -52,7 +51,8 @@ class RandomPerturbation(Method):
         if getattr(self.noise, "computes_in_arrays", False):
             warnings.warn(
                 "training uses only the programming errors of this crossbar: its converters and read noise act on "
-                "products, not on weights. Remove them (read_noise=False) to silence this warning.",
+                "products, not on weights. ArrayAware trains through them; remove them (read_noise=False) to silence "
+                "this warning.",
                 stacklevel=2,
             )
         require_whole("draws", self.draws, low=1)
@@ -68,9 +68,7 @@ class RandomPerturbation(Method):
         """Return a context in which `model` has the weights w + eps of draw `draw` of update `step`."""
         noise = self.noise or Gaussian(self.full_strength, self.scale or "filter_max")
         strength = self.ramp.factor(step)
-        rank = world()[0] if self.per_worker else 0
-        extra = {name: value for name, value in (("draw", draw), ("worker", rank)) if value}  # the first adds no axis
-        axes = Axes(self.seed).at(use="training", step=step, **extra)
+        axes = self.axes(step, draw)
         return perturbed(model, noise, generator=axes, scope=self.scope, strength=strength, draw_on_device=True)
 
 

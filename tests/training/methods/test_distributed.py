@@ -9,9 +9,12 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from aimc_robust.errors import InputError
+from aimc_robust.hardware.config.converters import ADC, DAC
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
+from aimc_robust.training.methods.array_aware import ArrayAware
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
@@ -21,6 +24,10 @@ LOSS = nn.CrossEntropyLoss()
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 SIZE = 16  # of a worker's batch
 RAMP = Ramp(shape="linear", updates=4)
+# Every worker reads the arrays by itself, so read noise is its own; ranges of a batch, too, are those of its images.
+ARRAYS = Crossbar(
+    "pcm-nandakumar2019", read_noise=False, rows=50, dac=DAC(bits=6, full_scale=1.0), adc=ADC(bits=6, range=(-4, 4))
+)
 METHODS = {
     "sgd": SGD(),
     "rwp": RWP(sigma=0.1, ramp=RAMP),
@@ -30,6 +37,7 @@ METHODS = {
     "sam": SAM(rho=0.5, ramp=RAMP),
     "sam, different batches": SAM(rho=0.5, batches="different"),
     "asam": AdaptiveSAM(rho=0.5),
+    "array-aware": ArrayAware(ARRAYS, ramp=RAMP, time_s=(1.0, 1e5), lam=0.7),
 }
 
 
@@ -149,6 +157,15 @@ def test_random_perturbations_per_worker_are_drawn_by_rank(workers):
             torch.testing.assert_close(gradient, (noisy[0][name] + noisy[1][name]) / 2, **CLOSE)
 
 
+def test_every_worker_has_the_same_chip_and_its_own_read_noise(workers):
+    """Two workers that read the same batch get the mean of the gradients under two draws of read noise."""
+    first, second = workers(gradient_before_averaging, ArrayAware(ARRAYS.replace(read_noise=True)))
+    exact, twin = workers(gradient_before_averaging, ArrayAware(ARRAYS))
+    for name, gradient in first.items():
+        assert torch.equal(exact[name], twin[name]), name
+        assert not torch.equal(gradient, second[name]), name
+
+
 def test_an_ascent_per_worker_is_m_sharpness_with_the_workers_batch_as_m(workers):
     check(workers, SAM(rho=0.5, per_worker=True), oracle=SAM(rho=0.5, m=SIZE))
 
@@ -222,6 +239,12 @@ def one_gradient(rank, method, step):
     model = plain(every_weight_used=True)
     wrapped = DistributedDataParallel(model)
     method.backward(wrapped, LOSS, half(update_batches(method, step - 1), rank), step=step)
+    return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+
+def gradient_before_averaging(rank, method):
+    model = plain(every_weight_used=True)
+    method.backward(model, LOSS, half(update_batches(method, 0), 0), step=1)
     return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
 
 

@@ -1,0 +1,66 @@
+"""Converter ranges of a layer from the batch that it computes: what `calibrate` finds from data, anew at each batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from aimc_robust.errors import InputError
+from aimc_robust.hardware.calibration.range_ends import input_range, output_range
+from aimc_robust.hardware.config.ranges import LayerRanges
+from aimc_robust.hardware.layers.array_layer import ArrayLayer
+
+
+class _BatchValues:
+    """All values of a batch at one point of a layer."""
+
+    def __init__(self, values: list[Tensor]) -> None:
+        self._values = torch.cat([part.flatten() for part in values])
+        low, high = self._values.aminmax()
+        self.low, self.high = float(low), float(high)
+
+    def span(self, percentile: float) -> tuple[float, float]:
+        """Return the quantiles 1 - percentile and percentile."""
+        last = len(self._values) - 1
+        # The few largest and smallest values are found much faster than all are sorted.
+        low = self._values.topk(round((1.0 - percentile) * last) + 1, largest=False, sorted=False).values.max()
+        high = self._values.topk(last - round(percentile * last) + 1, sorted=False).values.min()
+        return float(low), float(high)
+
+
+@torch.no_grad()
+def batch_ranges(layer: ArrayLayer, x: Tensor, percentile: float) -> LayerRanges:
+    """Return the ranges of a layer's converters for a batch of inputs; read noise is left out.
+
+    Raises:
+        InputError: if the batch is empty or holds values that are not finite.
+    """
+    seen: dict[tuple[str, int], list[Tensor]] = {}
+    noise, layer.noise, layer.calibrated = layer.noise, None, None
+    layer.observer = lambda kind, index, values: seen.setdefault((kind, index), []).append(values)
+    x = x.to(layer.precision)
+    try:
+        layer.convert_inputs(x)
+        values, *bias_inputs = (_checked(layer, seen.pop(key)) for key in sorted(seen))
+        ranges = LayerRanges(inputs=input_range(values, *bias_inputs, percentile=percentile))
+        adc = layer.crossbar.periphery.adc
+        if adc is None or not adc.needs_calibration:
+            return ranges
+        layer.calibrated = ranges
+        layer.array_outputs(x)
+        symmetric = adc.kind == "sign-magnitude"
+        currents = [_checked(layer, seen[key]) for key in sorted(seen) if key[0] == "current"]
+        return LayerRanges(
+            inputs=ranges.inputs, outputs=tuple(output_range(bank, percentile, symmetric) for bank in currents)
+        )
+    finally:
+        layer.noise, layer.observer = noise, None
+
+
+def _checked(layer: ArrayLayer, values: list[Tensor]) -> _BatchValues:
+    if not any(part.numel() for part in values):
+        raise InputError(f"the layer {layer.name!r} met an empty batch, which has no converter ranges.")
+    batch = _BatchValues(values)
+    if not -torch.inf < batch.low <= batch.high < torch.inf:
+        raise InputError(f"the layer {layer.name!r} met values that are not finite; training diverges.")
+    return batch

@@ -1,0 +1,146 @@
+"""Let the layers of a model compute in the arrays of a chip while it is trained."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aimc_robust.errors import InputError
+from aimc_robust.hardware.calibration.batch_ranges import batch_ranges
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.ranges import LayerRanges
+from aimc_robust.hardware.conversion.replace_layers import analog_form, array_layer
+from aimc_robust.hardware.layers.array_layer import ArrayLayer
+from aimc_robust.hardware.layers.bypass_guard import ForwardDepth
+from aimc_robust.hardware.layers.own_forward import ArrayGuard, has_own_forward, layer_geometry
+from aimc_robust.hardware.programming.programmed_matrix import Chip, program_arrays
+from aimc_robust.hardware.programming.read_noise import ReadNoise
+from aimc_robust.noise.analog_weights import RECURRENT, AnalogWeight, analog_weights, is_analog_layer
+from aimc_robust.noise.weight_shift import derived_weights
+
+
+@contextmanager
+def computing_in_arrays(
+    model: nn.Module,
+    crossbar: Crossbar,
+    chip: Chip,
+    *,
+    ranges: Mapping[str, LayerRanges] | None = None,
+    percentile: float = 0.9999,
+    strength: float = 1.0,
+    worker: int = 0,
+) -> Iterator[nn.Module]:
+    """Context manager in which the layers of `model` compute in the arrays of a newly programmed chip.
+
+    The model's parameters are not changed; gradients of the programmed weights pass straight through to them.
+    Everything else of the model runs as it is: BatchNorm, dropout, hooks.
+
+    Args:
+        model: The model, without wrappers.
+        crossbar: The crossbar.
+        chip: The chip, and which layers it holds; the others stay digital.
+        ranges: Converter ranges. A layer without an entry finds them from each batch.
+        percentile: Quantile of the ranges that are found, see `calibrate`.
+        strength: Factor on the errors of the devices, 0 to 1: programming errors, drift, read noise. Clipping and
+            rounding by the mapping and by converters always act.
+        worker: Rank of this process. All workers have the same chip, and each its own read noise.
+
+    Raises:
+        InputError: if a layer has no array form.
+    """
+    _reject_computed_weights(model)
+    exact = crossbar.replace(programming=False, drift=False, stuck=(0.0, 0.0), read_noise=False)
+    depth = ForwardDepth()
+
+    def make_layer(weight: AnalogWeight) -> ArrayLayer:
+        with crossbar.naming_layer(weight.layer):
+            matrix = program_arrays(crossbar, weight, chip)
+            if strength < 1.0:
+                error_free = program_arrays(exact, weight, Chip(axes=chip.axes))
+                matrix = matrix.weakened(error_free, strength)
+        layer = array_layer(weight, crossbar, matrix, (ranges or {}).get(weight.layer))
+        if layer.noise is not None and worker:
+            layer.noise = ReadNoise(chip.axes.at(layer=weight.layer, effect="read", worker=worker))
+        if layer.calibrated is None and crossbar.periphery.needs_calibration:
+            if isinstance(weight.module, RECURRENT):
+                raise InputError(
+                    f"the layer {weight.layer!r} is read at every time step, so its converters need one range for all "
+                    "of them; pass ranges=calibrate(model, crossbar, inputs, fold=False)."
+                )
+            layer.find_ranges = functools.partial(batch_ranges, percentile=percentile)
+        with torch.enable_grad():
+            parameter = weight.filters_first(weight.parameter)
+            bias = None if weight.bias is None else weight.bias_source()
+            layer.pass_gradients_to(parameter, None if bias is None else bias[0][bias[1]])
+        layer.forward_depth = depth
+        return layer
+
+    matrices: dict[int, list[AnalogWeight]] = {}
+    for weight in analog_weights(model, include_shared=True).values():
+        if chip.holds(weight):
+            matrices.setdefault(id(weight.module), []).append(weight)
+    with ExitStack() as stack:
+        for handle in depth.attach(model):
+            stack.callback(handle.remove)
+        for weights in matrices.values():
+            module = weights[0].module
+            with torch.no_grad():
+                layers = {weight.name.rpartition(".")[2]: make_layer(weight) for weight in weights}
+            form = analog_form(module, layers, getattr(module, "out_proj", None))
+            stack.enter_context(_computed_by(module, form))
+        yield model
+
+
+def _reject_computed_weights(model: nn.Module) -> None:
+    computed = next((weight for weight in derived_weights(model) if not weight.is_shared), None)
+    if computed is not None:
+        raise InputError(
+            f"the layer {computed.layer!r} computes its weight from others (weight_norm, pruning), which arrays cannot "
+            "do in training; make it a plain weight (torch.nn.utils.parametrize.remove_parametrizations, prune.remove)."
+        )
+
+
+ARRAYS = "_computed_by_aimc_robust"
+
+
+@contextmanager
+def _computed_by(module: nn.Module, form: nn.Module) -> Iterator[None]:
+    """Context manager in which `form` computes a module's forward pass; the module stays the same object."""
+    kind = type(module)
+    form.training = module.training  # the outer projection of attention has a mode of its own
+    module.__dict__[ARRAYS] = form  # not registered: it is no part of the model's state
+    module.__class__ = _class_in_arrays(kind, is_analog_layer(module), has_own_forward(module))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        module.__class__ = kind
+        del module.__dict__[ARRAYS]
+
+
+@functools.cache
+def _class_in_arrays(kind: type[nn.Module], is_layer: bool, own_forward: bool) -> type[nn.Module]:
+    """A subclass whose forward pass, or, where it has one of its own, whose product, is computed in arrays."""
+
+    def weight(self: nn.Module) -> Tensor | None:
+        arrays = self.__dict__[ARRAYS]
+        if not arrays.forward_depth.is_running:
+            return self._parameters["weight"]
+        guard = ArrayGuard(arrays, layer_geometry(self)) if own_forward else arrays.guard
+        return guard.mark(arrays._weight)
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__[ARRAYS].forward(*args, **kwargs)
+
+    members: dict[str, property | Callable[..., Any]] = {}
+    if is_layer:
+        members["weight"] = property(weight)
+    if is_layer and own_forward:
+        members["bias"] = property(lambda self: self.__dict__[ARRAYS].bias)
+    else:
+        members["forward"] = forward
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **members})

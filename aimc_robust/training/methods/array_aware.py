@@ -1,0 +1,170 @@
+"""Hardware-aware training through the arrays: converters, read noise and programming errors act in the forward pass."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import ClassVar, get_args
+
+import torch
+from torch import nn
+
+from aimc_robust.devices.limits import check_time
+from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
+from aimc_robust.hardware.calibration.converter_ranges import check_ranges
+from aimc_robust.hardware.config.converters import parse_range
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.ranges import ConverterRanges
+from aimc_robust.hardware.conversion.training_arrays import computing_in_arrays
+from aimc_robust.hardware.program import reject_shared_weights_with_biases
+from aimc_robust.hardware.programming.programmed_matrix import Chip
+from aimc_robust.noise.analog_weights import analog_weights, unwrap_model, weights_in_scope
+from aimc_robust.noise.base import WeightNoise
+from aimc_robust.noise.model_kinds import check_model
+from aimc_robust.noise.perturbation import perturbed
+from aimc_robust.seeding import Axes
+from aimc_robust.training.methods.base import BatchChoice, Method, PassName
+from aimc_robust.training.methods.distributed import world
+from aimc_robust.training.methods.gradient_passes import Passes
+
+
+@names_arguments
+@dataclass(frozen=True, kw_only=True)
+class ArrayAware(Method):
+    """Hardware-aware training: g = grad L_B where every layer computes in the arrays of a newly programmed chip.
+
+    Each update programs the weights onto a new chip and runs the forward pass through its arrays, with converters, read
+    noise and the device's errors at `time_s`. Gradients pass straight through programming and rounding to the model's
+    own parameters; they are 0 where a converter clips. BatchNorms stay digital and are trained: deploy the model with
+    `Deployment(fold=False)`, or in a target `fold = false`, to have it as it was trained. With a clean pass
+    (`lam` below 1) it is m-RWP, with `noise` it is RWP through arrays. The ramp scales the errors of the devices and
+    `noise`; rounding and clipping always act. See `Method` for the other arguments.
+
+    Args:
+        crossbar: The crossbar.
+        time_s: Time since programming [s], or (low, high), between which each update draws its own, log-uniformly.
+        drift_compensation: Whether each matrix's output is corrected by one factor, as the compensation `drift` of a
+            `Deployment` does.
+        ranges: Converter ranges, from `calibrate(..., fold=False)`. A layer without an entry finds its ranges anew from
+            each batch, as BatchNorm does its statistics.
+        percentile: Quantile of the ranges that are found, see `calibrate`.
+        noise: Further weight noise, added to the weights before they are programmed.
+        lam: Weight of the gradient through arrays, from 0 to 1; 1 - lam is that of a clean pass.
+        batches: With a clean pass: `different` uses two batches per update, `same` one for both passes.
+        draws: Chips per update, over the same batch, whose gradients are averaged.
+
+    References:
+        Joshi et al., Nat. Commun. 11, 2473, 2020 (noise in the forward pass, exact weights in the update); Rasch et
+        al., Nat. Commun. 14, 5282, 2023 (converters and output noise); Bengio et al., arXiv 1308.3432 (straight-through
+        gradients).
+    """
+
+    crossbar: Crossbar = field(kw_only=False)
+    time_s: float | tuple[float, float] = 0.0
+    drift_compensation: bool = False
+    ranges: ConverterRanges | None = field(default=None, hash=False)
+    percentile: float = 0.9999
+    noise: WeightNoise | None = None
+    lam: float = 1.0
+    batches: BatchChoice = "different"
+    draws: int = 1
+    bn_stats: PassName = "perturbed"
+
+    full_strength: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        require_type("crossbar", self.crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
+        require_type("ranges", self.ranges, ConverterRanges | None, example="the result of calibrate(...), or None")
+        require_type("noise", self.noise, WeightNoise | None, example="a WeightNoise such as Gaussian(0.02), or None")
+        require_type("drift_compensation", self.drift_compensation, bool, example="true or false")
+        require_finite("percentile", self.percentile, low=0.5, high=1.0)
+        require_finite("lam", self.lam, high=1.0)
+        require_known("batches", self.batches, get_args(BatchChoice))
+        require_whole("draws", self.draws, low=1)
+        super().__post_init__()
+        if self.scope == "all":
+            raise InputError("arrays hold the weights of layers alone; set scope to 'weights' or to a predicate.")
+        if isinstance(self.noise, Crossbar):
+            raise InputError("noise is added to the weights before they are programmed, so it cannot be a crossbar.")
+        if self.crossbar.crosssim is not None:
+            raise InputError("the crossbar's `crosssim` parameters act in CrossSim alone, which does not train.")
+        if isinstance(self.time_s, Sequence) and not isinstance(self.time_s, str):
+            object.__setattr__(self, "time_s", parse_range("time_s [s]", self.time_s, least=0.0))
+            if self._times[0] == 0:
+                raise InputError("times are drawn log-uniformly, so the lower one must be above 0; use 1.0, say.")
+        device = self.crossbar.device
+        for time_s in set(self._times):
+            check_time(device.cell, time_s, on_out_of_range=device.on_out_of_range, stacklevel=4)
+            if time_s > 0:
+                device.check_window(time_s=time_s, stacklevel=4)
+
+    @property
+    def _times(self) -> tuple[float, float]:
+        """Earliest and latest time."""
+        return self.time_s if isinstance(self.time_s, tuple) else (self.time_s, self.time_s)
+
+    @property
+    def gradient_weights(self) -> tuple[float, float]:
+        """(1 - lam, lam)."""
+        return 1.0 - self.lam, self.lam
+
+    @property
+    def batches_per_update(self) -> int:
+        """Batches that `backward` takes."""
+        return 2 if self.batches == "different" and self.lam < 1.0 else 1
+
+    @contextmanager
+    def perturbation(self, model: nn.Module, passes: Passes, *, step: int, draw: int = 0) -> Iterator[nn.Module]:
+        """Return a context in which `model` computes in the arrays of the chip of draw `draw` of update `step`."""
+        inner = unwrap_model(model)
+        self._check(model, inner)
+        axes, strength = self.axes(step, draw), self.ramp.factor(step)
+        chip = Chip(
+            axes=axes,
+            time_s=self._draw_time(axes),
+            drift_compensation=self.drift_compensation,
+            layers=None if self.scope == "weights" else self._layers(inner),
+        )
+        noisy: AbstractContextManager[nn.Module] = nullcontext(model)
+        if self.noise is not None:
+            own = axes.at(effect="noise")
+            noisy = perturbed(
+                model, self.noise, generator=own, scope=self.scope, strength=strength, draw_on_device=True
+            )
+        arrays = computing_in_arrays(
+            inner,
+            self.crossbar,
+            chip,
+            ranges=self.ranges,
+            percentile=self.percentile,
+            strength=strength,
+            worker=world()[0],
+        )
+        with noisy, arrays:
+            yield model
+
+    def _draw_time(self, axes: Axes) -> float:
+        low, high = self._times
+        if low == high:
+            return low
+        uniform = float(torch.rand((), generator=axes.at(effect="time").generator(), dtype=torch.float64))
+        return math.exp(math.log(low) + uniform * math.log(high / low))
+
+    def _layers(self, model: nn.Module) -> frozenset[str]:
+        """Names of the layers in scope."""
+        chosen = {id(parameter) for parameter in weights_in_scope(model, self.scope).values()}
+        return frozenset(w.array_owner for w in analog_weights(model).values() if id(w.parameter) in chosen)
+
+    def _check(self, model: nn.Module, inner: nn.Module) -> None:
+        """Raise InputError for a model whose layers cannot compute in these arrays."""
+        check_model(inner)
+        weights_in_scope(inner, self.scope)
+        modules = [*model.modules(), *inner.modules()]
+        if any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in modules):
+            raise InputError(
+                "the layers of a compiled model cannot be exchanged for arrays; train without torch.compile."
+            )
+        if self.crossbar.arrays.bias_rows:
+            reject_shared_weights_with_biases(inner)
+        if self.ranges is not None:
+            check_ranges(self.ranges, inner, self.crossbar, fold=False)
