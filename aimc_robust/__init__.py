@@ -93,6 +93,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.training.methods.sam import AdaptiveSAM as AdaptiveSAM
     from aimc_robust.training.methods.sgd import SGD as SGD
     from aimc_robust.training.robust_optimizer import RobustOptimizer as RobustOptimizer
+    from aimc_robust.training.weight_clipping import WeightClipping as WeightClipping
 
 __version__ = "0.1.0"
 
@@ -163,6 +164,7 @@ _MODULES = {
     "training.methods.sam": ["SAM", "AdaptiveSAM"],
     "training.methods.sgd": ["SGD"],
     "training.robust_optimizer": ["RobustOptimizer"],
+    "training.weight_clipping": ["WeightClipping"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

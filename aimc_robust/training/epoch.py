@@ -81,6 +81,8 @@ def train_epoch(
             if config.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
+            if config.weight_clipping is not None:
+                config.weight_clipping.apply(model)
     all_losses = torch.stack(losses)
     mean_losses = mean_over_workers([all_losses], [all_losses])[0]
     assert mean_losses is not None

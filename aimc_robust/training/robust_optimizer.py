@@ -12,6 +12,7 @@ from aimc_robust.errors import CheckpointError, InputError, require_finite, requ
 from aimc_robust.noise.analog_weights import unwrap_model
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.gradient_passes import ClosurePasses
+from aimc_robust.training.weight_clipping import WeightClipping
 
 STEPS = "method_steps"  # key of the state dict
 
@@ -34,6 +35,7 @@ class RobustOptimizer(torch.optim.Optimizer):
         method: Training method.
         clip_norm: Bound on the norm of the update's gradient over all parameter groups. Clipping in the closure, as
             Lightning's gradient_clip_val does, bounds each pass instead.
+        weight_clipping: Clipping of the model's weights after each update; None: none.
 
     Example:
         ```python
@@ -43,12 +45,22 @@ class RobustOptimizer(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, model: nn.Module, method: Method, *, clip_norm: float | None = None
+        self,
+        optimizer: torch.optim.Optimizer,
+        model: nn.Module,
+        method: Method,
+        *,
+        clip_norm: float | None = None,
+        weight_clipping: WeightClipping | None = None,
     ) -> None:
         _check_optimizer(optimizer, model)
         _check_method(method)
         if clip_norm is not None:
             require_finite("clip_norm", clip_norm)
+        require_type(
+            "weight_clipping", weight_clipping, WeightClipping | None, example="WeightClipping(std=2.5), or None"
+        )
+        self.weight_clipping = weight_clipping
         # Without DDP's wrapper, which could withhold one pass's gradient and then average only a later one's, since the
         # closure clears what was withheld.
         self.base, self.model, self.method, self.clip_norm = optimizer, unwrap_model(model), method, clip_norm
@@ -101,6 +113,8 @@ class RobustOptimizer(torch.optim.Optimizer):
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(own, self.clip_norm)
         self.base.step()
+        if self.weight_clipping is not None:
+            self.weight_clipping.apply(self.model)
         self.steps += 1
         self._last_gradients = [(p, p.grad, p.grad._version) for p in own if p.grad is not None]
         return loss
@@ -142,7 +156,7 @@ class RobustOptimizer(torch.optim.Optimizer):
             post_hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("base", "model", "method", "clip_norm", "steps")
+        names = ("base", "model", "method", "clip_norm", "weight_clipping", "steps")
         return {name: getattr(self, name) for name in names} | {"_last_gradients": []}
 
     def __repr__(self) -> str:

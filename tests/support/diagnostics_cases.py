@@ -4,9 +4,18 @@ import torch
 from torch import nn
 
 from aimc_robust.analysis.diagnostics import Diagnostics, DiagnosticsConfig
+from aimc_robust.hardware.config.converters import ADC, DAC
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.training.methods.registry import METHODS
 
-STRENGTH = {"sgd": {}, "sam": {"rho": 0.1}, "asam": {"rho": 1.0}, "rwp": {"sigma": 0.1}, "m-rwp": {"sigma": 0.1}}
+STRENGTH = {
+    "sgd": {},
+    "sam": {"rho": 0.1},
+    "asam": {"rho": 1.0},
+    "rwp": {"sigma": 0.1},
+    "m-rwp": {"sigma": 0.1},
+    "array-aware": {"crossbar": Crossbar("pcm-nandakumar2019", dac=DAC(bits=6), adc=ADC(bits=6))},
+}
 KEYS = {
     f"{split}_{key}@{s}" for split in ("train", "test") for key in ("accuracy", "loss") for s in ("0", "0.05", "0.2")
 }

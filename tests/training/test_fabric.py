@@ -8,6 +8,7 @@ from support.training_examples import conv_net, differing, digits, state_of
 
 from aimc_robust.data.in_memory import Images
 from aimc_robust.errors import DataError, InputError
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.fabric import Machine, check_fabric, single_device_fabric
 from aimc_robust.training.loop import train
@@ -140,7 +141,8 @@ def test_a_probe_is_called_after_each_epoch_and_its_numbers_are_kept(name, tmp_p
         seen.append((type(method), step))
         return {"found": float(step)}
 
-    settings = {"sgd": {}, "sam": {"rho": 0.1}, "asam": {"rho": 0.5}}.get(name, {"sigma": 0.1})
+    own = {"sgd": {}, "sam": {"rho": 0.1}, "asam": {"rho": 0.5}, "array-aware": {"crossbar": Crossbar("rram-wan2022")}}
+    settings = own.get(name, {"sigma": 0.1})
     config = TrainingConfig(epochs=2, batch_size=40)
     rows = train(conv_net(), METHODS[name](**settings), config, **DATA, probe=probe, folder=tmp_path).history
     assert seen == [(METHODS[name], 10), (METHODS[name], 20)]

@@ -12,6 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import lr_scheduler
 
 from aimc_robust.errors import CheckpointError, InputError
+from aimc_robust.hardware.config.converters import ADC, DAC
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.registry import METHODS
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
@@ -21,12 +23,14 @@ from aimc_robust.training.robust_optimizer import RobustOptimizer
 
 LOSS = nn.CrossEntropyLoss()
 RAMP = Ramp(shape="quadratic", updates=5)
+ARRAYS = Crossbar("pcm-nandakumar2019", dac=DAC(bits=6), adc=ADC(bits=6))
 ARGUMENTS = {
     "sgd": {},
     "sam": {"rho": 0.2},
     "asam": {"rho": 0.5},
     "rwp": {"sigma": 0.1, "draws": 2},
     "m-rwp": {"sigma": 0.1, "batches": "same", "lam": 0.3},
+    "array-aware": {"crossbar": ARRAYS, "batches": "same", "lam": 0.3},
 }
 METHOD = {name: kind(**ARGUMENTS.get(name, {}), ramp=RAMP) for name, kind in METHODS.items()}
 BATCHES = digit_batches(6, size=32, dtype=torch.float64)

@@ -85,7 +85,9 @@ class ArrayAware(Method):
         if self.scope == "all":
             raise InputError("arrays hold the weights of layers alone; set scope to 'weights' or to a predicate.")
         if isinstance(self.noise, Crossbar):
-            raise InputError("noise is added to the weights before they are programmed, so it cannot be a crossbar.")
+            raise InputError(
+                "noise acts before the weights are programmed on `crossbar`; use a noise such as Gaussian."
+            )
         if self.crossbar.crosssim is not None:
             raise InputError("the crossbar's `crosssim` parameters act in CrossSim alone, which does not train.")
         if isinstance(self.time_s, Sequence) and not isinstance(self.time_s, str):

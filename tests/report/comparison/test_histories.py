@@ -9,6 +9,7 @@ from torch import nn
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.loading import spec_from_dict
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.comparison.histories import training_costs
 from aimc_robust.training.methods.registry import METHODS
@@ -18,6 +19,8 @@ CASES = [
     ("sam", {"rho": 0.1}, 2),
     ("sam", {"rho": 0.1, "batches": "different"}, 2),
     ("asam", {"rho": 0.1}, 2),
+    ("array-aware", {"crossbar": Crossbar("rram-wan2022")}, 1),
+    ("array-aware", {"crossbar": Crossbar("rram-wan2022"), "lam": 0.5, "draws": 2}, 3),
     ("rwp", {"sigma": 0.1}, 1),
     ("rwp", {"sigma": 0.1, "draws": 3}, 3),
     ("m-rwp", {"sigma": 0.1}, 2),

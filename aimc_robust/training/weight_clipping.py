@@ -1,0 +1,73 @@
+"""Clip weights after every update, so that no few large weights set the scale of an array."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type
+from aimc_robust.noise.analog_weights import analog_weights, unwrap_model
+from aimc_robust.noise.weight_shift import derived_weights
+
+ClippedGroup = Literal["layer", "channel"]
+
+
+@names_arguments
+@dataclass(frozen=True, kw_only=True)
+class WeightClipping:
+    """Clip the weights that a crossbar stores to [-limit, limit], or to [-k s, k s] with s of a layer or channel.
+
+    A crossbar maps max|W| to the end of its window, so a few large weights leave all others few states, and read noise
+    and programming errors grow in proportion to max|W|. s = sqrt(mean(w^2)) is the standard deviation about 0.
+
+    Args:
+        std: k, above 0. Give either `std` or `limit`.
+        limit: Largest magnitude, above 0.
+        per: Weights that share s: those of a `layer`, or of an output `channel`.
+
+    References:
+        V. Joshi et al., Nat. Commun. 11, 2473, 2020, Methods (per layer, after every update). IBM/aihwkit-lightning,
+        `WeightClipType` (a fixed value, per layer, per channel).
+    """
+
+    std: float | None = None
+    limit: float | None = None
+    per: ClippedGroup = "layer"
+
+    def __post_init__(self) -> None:
+        require_known("per", self.per, get_args(ClippedGroup))
+        if (self.std is None) == (self.limit is None):
+            raise InputError("WeightClipping takes either std or limit, exactly one of the two.")
+        name = "limit" if self.std is None else "std"
+        value = getattr(self, name)
+        require_finite(name, value)
+        if value == 0:
+            raise InputError(f"{name} of WeightClipping must be above 0, which would make all weights 0.")
+        if self.limit is not None and self.per != "layer":
+            raise InputError("per applies to std only: a limit is the same for all channels; remove it.")
+
+    @torch.no_grad()
+    def apply(self, model: nn.Module) -> None:
+        """Clip the weights of `model`, in place; call it after `optimizer.step()`.
+
+        Raises:
+            InputError: if a layer computes its weight from other parameters.
+        """
+        require_type("model", model, nn.Module, example="a torch.nn.Module")
+        inner = unwrap_model(model)
+        computed = next((weight for weight in derived_weights(inner) if not weight.is_shared), None)
+        if computed is not None:
+            raise InputError(
+                f"the layer {computed.layer!r} computes its weight from others (weight_norm, pruning), which clipping "
+                "cannot reach; make it a plain weight."
+            )
+        for weight in analog_weights(inner).values():
+            if self.std is None:
+                weight.parameter.clamp_(-self.limit, self.limit)  # type: ignore[operator]  # one of the two is set
+                continue
+            filters = weight.filters_first()
+            squares = filters.square()
+            s = (squares.flatten(1).mean(dim=1) if self.per == "channel" else squares.mean().reshape(1)).sqrt()
+            bound = self.std * s.reshape(-1, *[1] * (filters.ndim - 1))
+            weight.parameter.copy_(weight.to_parameter_layout(filters.clamp(-bound, bound)))
