@@ -77,7 +77,9 @@ def test_the_first_of_several_processes_measures_alone(monkeypatch):
     """The others wait elsewhere: a message to them would never be answered."""
     methods = [*[method_of(name) for name in METHODS], MixedRWP(sigma=0.1, parallel=True)]
     expected = [probe()(net(), method, 5) for method in methods]
-    assert expected[-1] == expected[list(METHODS).index("m-rwp")]  # a parallel m-RWP is measured as what it is, a mix of both passes
+    assert (
+        expected[-1] == expected[list(METHODS).index("m-rwp")]
+    )  # a parallel m-RWP is measured as what it is, a mix of both passes
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
