@@ -75,11 +75,11 @@ class ArrayLayer(InputStage):
         with torch.autocast(x.device.type, enabled=False):
             if self.find_ranges is not None:
                 self.calibrated = self.find_ranges(self, x)
-            chunks = [self._compute(chunk) for chunk in x.split(self._chunk_size(x))]
+            chunks = [self._compute(chunk) for chunk in x.split(self.chunk_size(x))]
             out = (chunks[0] if len(chunks) == 1 else torch.cat(chunks)).to(x.dtype)
         return out if out.ndim == input.ndim else out.squeeze(0)
 
-    def _chunk_size(self, x: Tensor) -> int:
+    def chunk_size(self, x: Tensor) -> int:
         """Number of images whose inputs and outputs are about VALUES_PER_CHUNK numbers."""
         if x.ndim < 2 or len(x) == 0:
             return max(len(x), 1)

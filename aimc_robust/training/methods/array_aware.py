@@ -166,6 +166,8 @@ class ArrayAware(Method):
             raise InputError(
                 "the layers of a compiled model cannot be exchanged for arrays; train without torch.compile."
             )
+        if any(isinstance(m, nn.DataParallel) and len(m.device_ids) > 1 for m in modules):
+            raise InputError("nn.DataParallel copies layers between devices, but not their arrays; use DDP instead.")
         if self.crossbar.arrays.bias_rows:
             reject_shared_weights_with_biases(inner)
         if self.ranges is not None:

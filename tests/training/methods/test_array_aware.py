@@ -386,6 +386,12 @@ class OwnProduct(nn.Module):
         return x @ self.layer.weight.T
 
 
+def on_two_devices():
+    model = nn.DataParallel(nn.Linear(4, 2))
+    model.device_ids = [0, 1]
+    return model
+
+
 X = (torch.rand(6, 4), None)
 
 
@@ -395,6 +401,7 @@ X = (torch.rand(6, 4), None)
         (weight_normed, ArrayAware(IDEAL), "'0' computes its weight"),
         (OwnProduct, ArrayAware(IDEAL), "'layer'"),
         (lambda: torch.compile(nn.Linear(4, 2)), ArrayAware(IDEAL), "compile"),
+        (lambda: on_two_devices(), ArrayAware(IDEAL), "DataParallel"),
         (lambda: nn.Tanh(), ArrayAware(IDEAL), "no parameter"),
         (lambda: Outputs(nn.LSTM(4, 2)), ArrayAware(PCM), "'layer.weight_ih_l0'"),
         (
