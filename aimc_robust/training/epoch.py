@@ -75,9 +75,11 @@ def train_epoch(
                 with autocast():
                     losses.append(method.backward(model, loss_fn, batches, step=step))
             except InputError:  # for example, a crossbar that rejects weights which an earlier update made NaN
-                if all(p.isfinite().all() for p in model.parameters()):
+                kinds = {"a weight": model.parameters(), "a BatchNorm statistic": model.buffers()}
+                broken = (kind for kind, values in kinds.items() if not all(x.isfinite().all() for x in values))
+                if (first := next(broken, None)) is None:
                     raise
-                raise divergence_error("a weight", step, epoch, method) from None
+                raise divergence_error(first, step, epoch, method) from None
             if config.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()

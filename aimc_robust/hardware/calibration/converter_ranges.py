@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -92,9 +92,16 @@ def calibrate(
 
 
 def check_ranges(
-    ranges: Mapping[str, LayerRanges], prepared: nn.Module, crossbar: Crossbar, *, fold: bool = True
+    ranges: Mapping[str, LayerRanges],
+    prepared: nn.Module,
+    crossbar: Crossbar,
+    *,
+    fold: bool = True,
+    folded: Collection[str] | None = None,
 ) -> None:
     """Check that converter ranges belong to a model, prepared with `fold`, and, if it needs any, to a crossbar.
+
+    `folded` names the BatchNorms that are folded; None: those of `prepared`.
 
     Raises:
         UnknownNameError: if they name a layer that the model does not have.
@@ -107,7 +114,7 @@ def check_ranges(
             raise unknown_name("layer of the converter ranges", name, layers, advice="Calibrate this very model.")
     if not isinstance(ranges, ConverterRanges) or not ranges.found_with or not crossbar.periphery.needs_calibration:
         return
-    if ranges.found_with[FOLDED] != _folded(prepared):
+    if ranges.found_with[FOLDED] != (_folded(prepared) if folded is None else set(folded)):
         if ranges.found_with[FOLD] != fold:
             raise InputError(
                 f"the converter ranges were found with fold={not fold}, but the deployment has fold={fold}; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ def computing_in_arrays(
     ranges: Mapping[str, LayerRanges] | None = None,
     percentile: float = 0.9999,
     strength: float = 1.0,
+    gains: Mapping[str, Tensor] | None = None,
     worker: int = 0,
 ) -> Iterator[nn.Module]:
     """Context manager in which the layers of `model` compute in the arrays of a newly programmed chip.
@@ -48,6 +50,8 @@ def computing_in_arrays(
         percentile: Quantile of the ranges that are found, see `calibrate`.
         strength: Factor on the errors of the devices, 0 to 1: programming errors, drift, read noise. Clipping and
             rounding by the mapping and by converters always act.
+        gains: Layer -> factor of each output, above 0, on the weights that are programmed, as folding a BatchNorm does;
+            the outputs are divided by it, digitally.
         worker: Rank of this process. All workers have the same chip, and each its own read noise.
 
     Raises:
@@ -59,10 +63,14 @@ def computing_in_arrays(
 
     def make_layer(weight: AnalogWeight) -> ArrayLayer:
         with crossbar.naming_layer(weight.layer):
-            matrix = program_arrays(crossbar, weight, chip)
+            gain = (gains or {}).get(weight.layer)
+            programmed = weight if gain is None else _scaled(weight, gain)
+            matrix = program_arrays(crossbar, programmed, chip)
             if strength < 1.0:
-                error_free = program_arrays(exact, weight, Chip(axes=chip.axes))
+                error_free = program_arrays(exact, programmed, Chip(axes=chip.axes))
                 matrix = matrix.weakened(error_free, strength)
+            if gain is not None:
+                matrix = matrix.divided(gain)
         layer = array_layer(weight, crossbar, matrix, (ranges or {}).get(weight.layer))
         if layer.noise is not None and worker:
             layer.noise = ReadNoise(chip.axes.at(layer=weight.layer, effect="read", worker=worker))
@@ -70,7 +78,7 @@ def computing_in_arrays(
             if isinstance(weight.module, RECURRENT):
                 raise InputError(
                     f"the layer {weight.layer!r} is read at every time step, so its converters need one range for all "
-                    "of them; pass ranges=calibrate(model, crossbar, inputs, fold=False)."
+                    "of them; pass ranges=calibrate(model, crossbar, inputs)."
                 )
             layer.find_ranges = functools.partial(batch_ranges, percentile=percentile)
         with torch.enable_grad():
@@ -94,6 +102,12 @@ def computing_in_arrays(
             form = analog_form(module, layers, getattr(module, "out_proj", None))
             stack.enter_context(_computed_by(module, form))
         yield model
+
+
+def _scaled(weight: AnalogWeight, gain: Tensor) -> AnalogWeight:
+    filters = weight.filters_first()
+    scaled = filters * gain.to(filters).reshape(-1, *[1] * (filters.ndim - 1))
+    return replace(weight, parameter=weight.to_parameter_layout(scaled))
 
 
 def _reject_computed_weights(model: nn.Module) -> None:

@@ -98,6 +98,11 @@ class ProgrammedMatrix:
     noise: ReadNoise | None
     requires_grad: bool
 
+    def divided(self, gain: Tensor) -> ProgrammedMatrix:
+        """Return the matrix whose weights are smaller by a factor of each output, from the same states."""
+        column = gain.to(self.weight).unsqueeze(1)
+        return replace(self, weight=self.weight / column, scale=self.scale / column)
+
     def weakened(self, exact: ProgrammedMatrix, strength: float) -> ProgrammedMatrix:
         """Return the matrix with errors scaled by `strength`, from 0: those of `exact`, to 1: its own."""
 

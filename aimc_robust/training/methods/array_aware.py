@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aimc_robust.devices.limits import check_time
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
@@ -15,6 +15,7 @@ from aimc_robust.hardware.calibration.converter_ranges import check_ranges
 from aimc_robust.hardware.config.converters import parse_range
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.ranges import ConverterRanges
+from aimc_robust.hardware.conversion.norm_gains import foldable_norms, norm_gains
 from aimc_robust.hardware.conversion.training_arrays import computing_in_arrays
 from aimc_robust.hardware.program import reject_shared_weights_with_biases
 from aimc_robust.hardware.programming.programmed_matrix import Chip
@@ -24,7 +25,7 @@ from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.base import BatchChoice, Method, PassName
-from aimc_robust.training.methods.distributed import world
+from aimc_robust.training.methods.distributed import share_tensors, world
 from aimc_robust.training.methods.gradient_passes import Passes
 
 
@@ -35,8 +36,7 @@ class ArrayAware(Method):
 
     Each update programs the weights onto a new chip and runs the forward pass through its arrays, with converters, read
     noise and the device's errors at `time_s`. Gradients pass straight through programming and rounding to the model's
-    own parameters; they are 0 where a converter clips. BatchNorms stay digital and are trained: deploy the model with
-    `Deployment(fold=False)`, or in a target `fold = false`, to have it as it was trained. With a clean pass
+    own parameters; they are 0 where a converter clips. BatchNorms are computed digitally and trained. With a clean pass
     (`lam` below 1) it is m-RWP, with `noise` it is RWP through arrays. The ramp scales the errors of the devices and
     `noise`; rounding and clipping always act. See `Method` for the other arguments.
 
@@ -45,8 +45,11 @@ class ArrayAware(Method):
         time_s: Time since programming [s], or (low, high), between which each update draws its own, log-uniformly.
         drift_compensation: Whether each matrix's output is corrected by one factor, as the compensation `drift` of a
             `Deployment` does.
-        ranges: Converter ranges, from `calibrate(..., fold=False)`. A layer without an entry finds its ranges anew from
-            each batch, as BatchNorm does its statistics.
+        fold: Whether weights are programmed with the gain |gamma| / sqrt(var + eps) of the BatchNorm behind them (var
+            is the running variance), and outputs divided by it: errors and converters then act as where BatchNorms are
+            folded. As in the `Deployment` that the model is trained for.
+        ranges: Converter ranges, from `calibrate` with the same `fold`. A layer without an entry finds its ranges anew
+            from each batch, as BatchNorm does its statistics.
         percentile: Quantile of the ranges that are found, see `calibrate`.
         noise: Further weight noise, added to the weights before they are programmed.
         lam: Weight of the gradient through arrays, from 0 to 1; 1 - lam is that of a clean pass.
@@ -62,6 +65,7 @@ class ArrayAware(Method):
     crossbar: Crossbar = field(kw_only=False)
     time_s: float | tuple[float, float] = 0.0
     drift_compensation: bool = False
+    fold: bool = True
     ranges: ConverterRanges | None = field(default=None, hash=False)
     percentile: float = 0.9999
     noise: WeightNoise | None = None
@@ -76,7 +80,8 @@ class ArrayAware(Method):
         require_type("crossbar", self.crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
         require_type("ranges", self.ranges, ConverterRanges | None, example="the result of calibrate(...), or None")
         require_type("noise", self.noise, WeightNoise | None, example="a WeightNoise such as Gaussian(0.02), or None")
-        require_type("drift_compensation", self.drift_compensation, bool, example="true or false")
+        for name in ("drift_compensation", "fold"):
+            require_type(name, getattr(self, name), bool, example="true or false")
         require_finite("percentile", self.percentile, low=0.5, high=1.0)
         require_finite("lam", self.lam, high=1.0)
         require_known("batches", self.batches, get_args(BatchChoice))
@@ -140,6 +145,7 @@ class ArrayAware(Method):
             ranges=self.ranges,
             percentile=self.percentile,
             strength=strength,
+            gains=self._gains(inner),
             worker=world()[0],
         )
         with noisy, arrays:
@@ -151,6 +157,13 @@ class ArrayAware(Method):
             return low
         uniform = float(torch.rand((), generator=axes.at(effect="time").generator(), dtype=torch.float64))
         return math.exp(math.log(low) + uniform * math.log(high / low))
+
+    def _gains(self, model: nn.Module) -> dict[str, Tensor]:
+        """Gains of the BatchNorms that are folded, see `norm_gains`; those of the first worker, for one chip of all."""
+        gains = norm_gains(model) if self.fold else {}
+        if gains and not self.per_worker:
+            share_tensors(list(gains.values()), source=self.statistics_rank)
+        return gains
 
     def _layers(self, model: nn.Module) -> frozenset[str]:
         """Names of the layers in scope."""
@@ -168,7 +181,13 @@ class ArrayAware(Method):
             )
         if any(isinstance(m, nn.DataParallel) and len(m.device_ids) > 1 for m in modules):
             raise InputError("nn.DataParallel copies layers between devices, but not their arrays; use DDP instead.")
+        folded = foldable_norms(inner) if self.fold else {}
         if self.crossbar.arrays.bias_rows:
             reject_shared_weights_with_biases(inner)
+            if folded:
+                raise InputError(
+                    f"the BatchNorm {next(iter(folded))!r} would be folded into bias rows, which training cannot do; "
+                    "set fold to False, here and in the deployment, or bias_rows to 0."
+                )
         if self.ranges is not None:
-            check_ranges(self.ranges, inner, self.crossbar, fold=False)
+            check_ranges(self.ranges, inner, self.crossbar, fold=self.fold, folded=folded)

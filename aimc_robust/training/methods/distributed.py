@@ -49,12 +49,17 @@ def mean_over_workers(gradients: Sequence[Tensor | None], weights: Sequence[Tens
 @torch.no_grad()
 def share_buffers(model: nn.Module, *, source: int) -> None:
     """Copy the buffers (BatchNorm statistics) of rank `source` to all workers."""
+    share_tensors(list(model.buffers()), source=source)
+
+
+@torch.no_grad()
+def share_tensors(tensors: Sequence[Tensor], *, source: int) -> None:
+    """Copy the values of rank `source` to all workers, in place."""
     if world()[1] == 1:
         return
-    buffers = list(model.buffers())
-    for dtype in dict.fromkeys(buffer.dtype for buffer in buffers):
-        same_dtype = [buffer for buffer in buffers if buffer.dtype == dtype]
-        flat = torch.cat([buffer.flatten() for buffer in same_dtype])  # one message is much faster than one per layer
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+        same_dtype = [tensor for tensor in tensors if tensor.dtype == dtype]
+        flat = torch.cat([tensor.flatten() for tensor in same_dtype])  # one message is much faster than one per layer
         distributed.broadcast(flat, source)
-        for buffer, values in zip(same_dtype, flat.split([buffer.numel() for buffer in same_dtype]), strict=True):
-            buffer.copy_(values.view_as(buffer))
+        for tensor, values in zip(same_dtype, flat.split([tensor.numel() for tensor in same_dtype]), strict=True):
+            tensor.copy_(values.view_as(tensor))

@@ -17,6 +17,7 @@ from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
+from aimc_robust.hardware.conversion.norm_gains import foldable_norms
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import chip_axes, program_prepared
 from aimc_robust.noise.distributions import Gaussian
@@ -65,9 +66,10 @@ def in_arrays(columns, weight, rows, limit):
 
 
 def gradients(method, model, batches, step=1, loss=LOSS):
-    model.zero_grad()
-    method.backward(model, loss, batches, step=step)
-    return gradients_of(model)
+    """Of one update; the model stays as it is, with its BatchNorm statistics."""
+    twin = copy.deepcopy(model)
+    method.backward(twin, loss, batches, step=step)
+    return gradients_of(twin)
 
 
 def outputs_of(method, model, x, step=1):
@@ -180,7 +182,7 @@ def test_without_converters_and_read_noise_it_is_rwp_with_the_crossbars_errors(n
     make, shape = NETS[net]
     model, batch = make(), example(shape)
 
-    found = gradients(ArrayAware(WITHOUT_EDGE, seed=3), model, [batch], step=5, loss=square)
+    found = gradients(ArrayAware(WITHOUT_EDGE, seed=3, fold=False), model, [batch], step=5, loss=square)
     same(found, gradients(RWP(noise=WITHOUT_EDGE, seed=3), model, [batch], step=5, loss=square))
 
 
@@ -210,6 +212,56 @@ def test_ranges_are_those_that_calibrate_finds_in_the_batch():
         found = outputs_of(ArrayAware(crossbar, percentile=0.97), layer, x)
         assert torch.equal(found, outputs_of(ArrayAware(crossbar, ranges=ranges), layer, x))
         assert not torch.allclose(found, outputs_of(ArrayAware(crossbar, percentile=0.9), layer, x))
+
+
+def settled_net():
+    """A net whose BatchNorm has statistics and a gain of its own; one channel is switched off, one inverted."""
+    model = conv_net(dtype=torch.float64)
+    for images, _ in digit_batches(20, dtype=torch.float64):
+        model(images)
+    gamma = torch.tensor([3.0, -1.0, 0.5, 0.0, 0.1, 1.0], dtype=torch.float64)
+    model[1].weight.data = gamma
+    return model.eval()
+
+
+@pytest.mark.parametrize("fold", [True, False])
+def test_in_evaluation_mode_it_computes_what_the_deployed_model_does(fold):
+    """Converters of 5 bits see folded currents where the deployment folds. The bits hide no other range."""
+    x = digits(torch.float64)[0][:64]
+    model = settled_net()
+    with torch.no_grad():
+        model[1].weight.abs_()  # programmed in inverse, an inverted channel has the errors of the other device
+        model[1].weight[3] = 0.2
+    crossbar = PCM.replace(dac=DAC(bits=5), adc=ADC(bits=5), rows=5, scaling="layer")
+    ranges = calibrate(model, crossbar, [x], fold=fold)
+    found = outputs_of(ArrayAware(crossbar, fold=fold, ranges=ranges, seed=3, time_s=3600.0), model, x, step=7)
+    prepared, _ = prepare(model, fold=fold)
+    axes = Axes(3).at(use="training", step=7)
+    chip = program_prepared(prepared, crossbar, axes, time_s=3600.0, deployment=Deployment(fold=fold, ranges=ranges))
+    torch.testing.assert_close(found, chip(x).detach(), **CLOSE)
+
+
+def test_channels_that_a_batchnorm_switches_off_or_inverts_are_trained():
+    model, batches = settled_net().train(), digit_batches(1, dtype=torch.float64)
+    same(gradients(ArrayAware(IDEAL), model, batches), gradients(SGD(), model, batches))
+    assert all(gradient.isfinite().all() for gradient in gradients(ArrayAware(PCM), model, batches).values())
+
+
+def test_a_model_whose_layers_are_exchanged_is_traced_again():
+    model = settled_net()
+    assert foldable_norms(model) == {"1": "0"}
+    model[1] = nn.Identity()
+    assert foldable_norms(model) == {}
+
+
+def test_ranges_of_another_folding_and_bias_rows_behind_batchnorm_are_refused():
+    model, x = settled_net(), digits(torch.float64)[0][:64]
+    for fold in (True, False):
+        ranges = calibrate(model, PCM, [x], fold=fold)
+        with pytest.raises(InputError, match=f"fold={fold}"):
+            outputs_of(ArrayAware(PCM, fold=not fold, ranges=ranges), model, x)
+    with pytest.raises(InputError, match="bias_rows"):
+        outputs_of(ArrayAware(PCM.replace(bias_rows=1)), model, x)
 
 
 def test_an_update_leaves_the_model_as_it_was():
@@ -293,7 +345,7 @@ def test_a_mix_of_passes_is_the_mix_of_the_gradients():
     same(mixed, {name: 0.7 * gradient + 0.3 * noisy[name] for name, gradient in clean.items()})
     assert ArrayAware(PCM, lam=0.3, batches="same").batches_per_update == 1
     same(
-        gradients(ArrayAware(WITHOUT_EDGE, lam=0.3), model, batches),
+        gradients(ArrayAware(WITHOUT_EDGE, lam=0.3, fold=False), model, batches),
         gradients(MixedRWP(noise=WITHOUT_EDGE, lam=0.3), model, batches),
     )
 
@@ -343,9 +395,9 @@ def test_it_trains_batchnorm_with_the_batch_that_comes_out_of_the_arrays():
     model, (x, y) = conv_net(dtype=torch.float64), digit_batches(1, dtype=torch.float64)[0]
     seen = []
     model[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
-    gradient = gradients(ArrayAware(PCM), model, [(x, y)])
+    ArrayAware(PCM).backward(model, LOSS, [(x, y)], step=1)
     torch.testing.assert_close(model[1].running_mean, 0.1 * seen[0].mean((0, 2, 3)), **CLOSE)
-    assert gradient["1.weight"].abs().min() > 0
+    assert model[1].weight.grad.abs().min() > 0
 
 
 def test_a_closure_makes_the_same_update():

@@ -166,6 +166,14 @@ def test_every_worker_has_the_same_chip_and_its_own_read_noise(workers):
         assert not torch.equal(gradient, second[name]), name
 
 
+def test_the_gains_of_folded_batchnorms_are_those_of_the_first_worker(workers):
+    first, second = workers(gains, ArrayAware(ARRAYS))
+    assert torch.equal(first, second)
+    assert first.min() < 0.5 * first.max()
+    first, second = workers(gains, ArrayAware(ARRAYS, per_worker=True))
+    assert not torch.allclose(first, second)
+
+
 def test_an_ascent_per_worker_is_m_sharpness_with_the_workers_batch_as_m(workers):
     check(workers, SAM(rho=0.5, per_worker=True), oracle=SAM(rho=0.5, m=SIZE))
 
@@ -246,6 +254,12 @@ def gradient_before_averaging(rank, method):
     model = plain(every_weight_used=True)
     method.backward(model, LOSS, half(update_batches(method, 0), 0), step=1)
     return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+
+def gains(rank, method):
+    model = conv_net()
+    model[1].running_var = torch.rand(6, generator=torch.Generator().manual_seed(rank)) + 0.1
+    return method._gains(model)["0"]
 
 
 def train_batchnorm(rank, method):
