@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 import pydantic
 
 from aimc_robust.devices.cell_model import CellModel
-from aimc_robust.devices.library import DEVICE_ADVICE, card_names
+from aimc_robust.devices.library import DEVICE_ADVICE, card_names, load_card
 from aimc_robust.devices.limits import check_time
-from aimc_robust.errors import InputError, require_known, unknown_name
+from aimc_robust.errors import AimcError, InputError, require_known, unknown_name
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Backend, Compensation, Deployment
 from aimc_robust.hardware.config.standard_mappings import BitSliced
@@ -134,6 +135,15 @@ class CrossbarTable(table_model(Crossbar, "CrossbarOptions", types=CROSSBAR_TYPE
     backend: Backend = "native"
     compensation: list[Compensation] = pydantic.Field(default_factory=list)
     fold: bool = True
+
+    @pydantic.field_validator("device", mode="after", check_fields=False)
+    @classmethod
+    def _fill_card(cls, device: Any) -> Any:
+        """Give the keys of a card that a later version added their defaults; what is no card is told on `build`."""
+        if isinstance(device, dict):
+            with suppress(AimcError):
+                return load_card(device).model_dump(mode="json", exclude_none=True)
+        return device
 
     def build(self, **fixed: Any) -> Target:
         """Return the target. Raise InputError, or warn, if its time leaves the limits of the device."""

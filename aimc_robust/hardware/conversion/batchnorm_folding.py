@@ -7,15 +7,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_leaves
 
 from aimc_robust.errors import InputError, join_names
 from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run, trace
 from aimc_robust.hardware.layers.own_forward import has_own_forward
 from aimc_robust.noise.analog_weights import AnalogLayer, analog_weights
-from aimc_robust.tasks.batches import map_tensors
-from aimc_robust.tasks.calling import call_model
 
 
 @dataclass(frozen=True)
@@ -84,45 +81,6 @@ def fold_batchnorm(model: nn.Module, get_example: GetExample | None = None) -> F
         whole = NormThenRest(identity, _neutral(norm)) if has_own_forward(norm) else identity
         model.set_submodule(name, whole)
     return Folding(folded, not_folded)
-
-
-@torch.no_grad()
-def fold_checked(model: nn.Module, get_example: GetExample | None) -> tuple[nn.Module, Folding]:
-    """Fold a model, in place, unless the folded model computes something else on an example: then not at all.
-
-    A trace cannot see every way in which Python code may branch.
-    """
-    if get_example is None or not any(isinstance(module, _BatchNorm) for module in model.modules()):
-        return model, fold_batchnorm(model)
-    original, example = copy.deepcopy(model), get_example()
-    folding = fold_batchnorm(model, lambda: example)
-    if not folding.folded:
-        return model, folding
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            want = _outputs(original, example)
-            torch.manual_seed(0)
-            got = _outputs(model.eval(), example)
-    except Exception:  # the model cannot take the example; what uses it next says so better
-        return model, folding
-    scale = max((float(x[x.isfinite()].abs().max()) for x in want if x.isfinite().any()), default=0.0)
-    pairs = list(zip(want, got, strict=False))
-    if len(want) == len(got) and all(
-        x.shape == y.shape and ((x == y) | (x - y).abs().le(2e-3 * scale)).all() for x, y in pairs
-    ):
-        return model, folding
-    reason = "the model computes something else with folded BatchNorms: its code uses them in a way that no trace shows"
-    return original, Folding({}, dict.fromkeys([*folding.folded, *folding.not_folded], reason))
-
-
-def _outputs(model: nn.Module, example: Any) -> list[Tensor]:
-    """Return the outputs; those of a model in half precision, which cannot tell a fault from rounding, in float32."""
-    if any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters()):
-        model = copy.deepcopy(model).float()
-        example = map_tensors(example, lambda x: x.float() if x.is_floating_point() else x)
-    outputs = tree_leaves(call_model(model, example))
-    return [x.float() for x in outputs if isinstance(x, Tensor) and x.is_floating_point()]
 
 
 class NormThenRest(nn.Sequential):

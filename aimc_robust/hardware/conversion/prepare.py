@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from aimc_robust.errors import InputError, require_type
-from aimc_robust.hardware.conversion.batchnorm_folding import fold_checked, fold_nothing
+from aimc_robust.hardware.conversion.batchnorm_folding import fold_nothing
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.example import GetExample
+from aimc_robust.hardware.conversion.folding_check import fold_checked
 from aimc_robust.hardware.conversion.mac_count import count_macs
 from aimc_robust.noise.analog_weights import RECURRENT, analog_weights, is_analog_layer, unwrap_model
 from aimc_robust.noise.model_kinds import check_model
