@@ -82,13 +82,18 @@ def settled(comparisons: int) -> str:
     return f"**settled**: {SETTLED} This page makes {comparisons} comparisons. {SINGLE}"
 
 
-def chip_yield(metric: PrimaryMetric, threshold: float, *, two_stage: bool) -> str:
-    """Explain the yield at a threshold."""
+def chip_yield(metric: PrimaryMetric, threshold: float, *, two_stage: bool, replicated: bool) -> str:
+    """Explain the yield at a threshold; `replicated`: some label has several models."""
     limit = "; that interval is exact for a fixed number of chips" if two_stage else ""
     passing = f"{at_least(metric)} {threshold_text(metric, threshold)}"
+    common = (
+        " Of several models: the mean of their shares, with the interval of as many chips as one model has, because "
+        "all models meet the same chips; it covers further chips of these models."
+    )
     return (
         f"**yield**: share of the chips whose {metric.title} is {passing}, with its exact binomial (Clopper-Pearson) "
         f"interval; none with a single chip, as of digital weights, where nothing is random{limit}."
+        f"{common if replicated else ''}"
     )
 
 

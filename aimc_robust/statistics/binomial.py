@@ -13,12 +13,11 @@ class Yield:
 
     The interval is Clopper and Pearson's: for a number of chips fixed in advance its coverage is never below 95 %,
     whatever the distribution of the values. It is valid for further chips of the given models (`covers`), not for
-    newly trained models. For several models it is the yield over all their chips; differences between their yields
-    only make the interval wider than necessary (Hoeffding, Ann. Math. Statist. 27, 713 (1956): a count of trials with
-    unequal probabilities varies less than the binomial).
+    newly trained models. Several models meet the same chips, and one that is bad may be so for all of them: the
+    interval is that of as many chips as a single model has (the fewest), see `share_interval`.
 
     Attributes:
-        share: Yield [percent].
+        share: Yield [percent]: the mean over models of the share of their chips.
         ci: 95 % interval of the yield [percent]; NaN with a single chip per model.
         passing: Number of chips, of the `chips` of all models, that are at least as good as the threshold.
         covers: Population of the interval, "chips of this model" or "chips of these models".
@@ -43,9 +42,21 @@ def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
     """
     require_whole("trials", trials, low=1)
     require_whole("successes", successes, low=0, high=trials)
+    return share_interval(successes / trials, trials)
+
+
+def share_interval(share: float, chips: int) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share of `chips` independent chips; each chip may pass in part.
+
+    A chip that only some of several models pass counts in part. The interval then covers at least 95 % whether all
+    models agree on every chip (where it is exact), or not at all (where it is wider than necessary): verified by
+    summing over the distributions of shares, not proven.
+    """
     from scipy import stats  # takes a second to import
 
-    low, high = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="exact")
+    passing, tail = share * chips, 0.5 * (1.0 - CONFIDENCE)
+    low = stats.beta.ppf(tail, passing, chips - passing + 1.0) if share > 0.0 else 0.0
+    high = stats.beta.isf(tail, passing + 1.0, chips - passing) if share < 1.0 else 1.0
     return float(low), float(high)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from aimc_robust.errors import InputError, require_finite, require_whole, unknown_name
-from aimc_robust.statistics.binomial import Yield, clopper_pearson, sampling_half_width
+from aimc_robust.statistics.binomial import Yield, sampling_half_width, share_interval
 from aimc_robust.statistics.crossed_effects import CrossedEffects, VarianceComponents, chip_matrix, variance_components
 from aimc_robust.statistics.primary_metric import ACCURACY, PrimaryMetric
 from aimc_robust.statistics.t_interval import hall_interval, mean_error, skewness
@@ -205,19 +205,21 @@ class Estimate:
         return self.quantile(1.0 - share if self.metric.is_higher_better else share)
 
     def yield_at(self, threshold: float) -> Yield:
-        """Percentage of chips, over all models, that are at least as good as a threshold, with its interval.
+        """Percentage of chips that are at least as good as a threshold, with its interval, see `Yield`.
 
-        With a single chip per model there is no interval: digital weights, for example, have nothing random.
+        Every model has the same weight, however many chips it has. With a single chip per model there is no interval:
+        digital weights, for example, have nothing random.
 
         Raises:
             InputError: if `threshold` is not a finite number.
         """
         require_finite("threshold", threshold, low=-math.inf)
-        worse = self.metric.loss_of(threshold, self.table[self.metric.name].to_numpy(dtype=float))
-        passing, chips = int(np.count_nonzero(np.asarray(worse) <= 0.0)), len(self.table)
-        low, high = clopper_pearson(passing, chips) if self.chips > 1 else (math.nan, math.nan)
+        passes = [self.metric.loss_of(threshold, row) <= 0.0 for row in self.effects.rows]
+        share = math.fsum(row.mean() for row in passes) / len(passes)
+        low, high = share_interval(share, min(map(len, passes))) if self.chips > 1 else (math.nan, math.nan)
+        passing, chips = sum(int(row.sum()) for row in passes), len(self.table)
         covers = "chips of this model" if self.seeds == 1 else "chips of these models"
-        return Yield(100.0 * passing / chips, (100.0 * low, 100.0 * high), passing, chips, float(threshold), covers)
+        return Yield(100.0 * share, (100.0 * low, 100.0 * high), passing, chips, float(threshold), covers)
 
 
 def best_of(estimates: Mapping[str, Estimate]) -> str:

@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 from support.estimates import estimate
 
 from aimc_robust.errors import InputError
-from aimc_robust.statistics.binomial import clopper_pearson
+from aimc_robust.statistics.binomial import clopper_pearson, share_interval
 
 COUNTS = [(0, 1), (1, 1), (0, 25), (3, 25), (25, 25), (50, 100), (999, 1000)]
 
@@ -62,13 +62,39 @@ def test_the_textbook_interval_would():
     assert covered(binomial(25, 0.95), 0.95, limits(25, wald)) < 0.80
 
 
-@pytest.mark.parametrize("yields", [(0.5, 0.9, 0.95), (0.05, 0.95, 0.5), (0.9, 0.9, 0.9)])
-def test_models_of_unlike_yields_are_covered_too(yields):
-    # The count of chips above, over models of 10 chips with each its own yield, by convolution.
+def independent(*yields):
+    """Distribution of how many of the models pass on a chip, 0 .. models, if each decides on its own."""
     distribution = np.ones(1)
     for p in yields:
-        distribution = np.convolve(distribution, binomial(10, p))
-    assert covered(distribution, np.mean(yields), limits(30)) >= 0.95
+        distribution = np.convolve(distribution, [1.0 - p, p])
+    return distribution
+
+
+def covered_in_common(passing, chips, interval):
+    """Probability that an interval of (share, chips) holds the yield of models that meet the same chips."""
+    models, distribution = len(passing) - 1, np.ones(1)
+    for _ in range(chips):
+        distribution = np.convolve(distribution, passing)
+    shares = np.arange(len(distribution)) / (models * chips)
+    found = np.array([interval(share, chips) for share in shares])
+    return covered(distribution, passing @ np.arange(models + 1) / models, found)
+
+
+AGREE = np.array([0.3, 0.0, 0.0, 0.7])  # three models, which all pass on a chip or all fail
+DEPENDENCES = [AGREE, independent(0.5, 0.9, 0.95), independent(0.05, 0.95, 0.5), independent(0.9, 0.9, 0.9)]
+DEPENDENCES += list(np.random.default_rng(0).dirichlet([0.3] * 4, size=60))
+
+
+@pytest.mark.parametrize("chips", [2, 10, 25])
+def test_models_that_meet_the_same_chips_are_covered_however_much_they_agree(chips):
+    assert min(covered_in_common(passing, chips, share_interval) for passing in DEPENDENCES) >= 0.95
+
+
+def test_chips_of_all_models_counted_as_independent_would_not_be():
+    def pooled(share, chips):
+        return clopper_pearson(round(share * 3 * chips), 3 * chips)
+
+    assert covered_in_common(AGREE, 10, pooled) < 0.80
 
 
 def test_an_estimate_counts_the_chips_at_or_above_the_threshold():
@@ -81,8 +107,15 @@ def test_an_estimate_counts_the_chips_at_or_above_the_threshold():
 
 def test_with_several_models_all_their_chips_count_and_the_interval_says_whose():
     found = estimate([[80.0, 90.0], [70.0, 85.0, 95.0]]).yield_at(85)
-    assert (found.passing, found.chips, found.share) == (3, 5, 60.0)
+    assert (found.passing, found.chips) == (3, 5)
+    assert found.share == pytest.approx(100.0 * (1 / 2 + 2 / 3) / 2)  # each model counts the same
+    assert found.ci == pytest.approx([100.0 * limit for limit in share_interval(found.share / 100.0, 2)])
     assert found.covers == "chips of these models"
+
+
+def test_ten_chips_that_three_models_meet_are_ten():
+    chips = [90.0] * 7 + [70.0] * 3
+    assert estimate([chips] * 3).yield_at(80.0).ci == pytest.approx(estimate([chips]).yield_at(80.0).ci)
 
 
 def test_a_threshold_that_an_accuracy_meets_to_the_last_image_counts():

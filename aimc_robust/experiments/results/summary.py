@@ -48,8 +48,8 @@ def summary_table(estimates: Mapping[Key, Estimate], *, threshold: float | None 
     - sampling: half-width of the 95 % interval of the mean due to the finite test set, where the metric is a percentage
       of images.
     - n: number of items that were scored: images, tokens, pixels.
-    - yield: share of chips [percent] that are at least as good as `threshold`, with its exact binomial interval;
-      none with a single chip, as of digital weights.
+    - yield: share of chips [percent] that are at least as good as `threshold`, with its binomial interval, see
+      `statistics.binomial.Yield`; none with a single chip, as of digital weights.
     - loss and metrics: means, if every chip has a finite value.
     """
     return pd.DataFrame([_summary_row(key, estimate, threshold) for key, estimate in estimates.items()])

@@ -112,7 +112,7 @@ def estimates(content: EvaluationContent) -> Section | None:
     meanings += [terms.SKEWED] if any(map(_is_skewed, content.rows)) else []
     meanings.append(terms.reached(metric))
     if spec.threshold is not None:
-        meanings.append(terms.chip_yield(metric, spec.threshold, two_stage=bool(spec.precision)))
+        meanings.append(terms.chip_yield(metric, spec.threshold, two_stage=bool(spec.precision), replicated=content.replicated))
     counts, half_widths = {row["n"] for row in content.rows}, [row["sampling"] for row in content.rows]
     sampling = terms.sampling_note(metric, content.results.task.items, counts, half_widths)
     chips = Figure(
