@@ -3,9 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from aimc_robust.errors import InputError, UnknownNameError
-from aimc_robust.statistics.estimate import Estimate
-
 MISSING = "–"
 Number = Callable[[float | None], str]
 """A function that formats a number."""
@@ -19,21 +16,6 @@ def format_number(value: float | None, digits: int = 2) -> str:
 def format_significant(value: float | None, digits: int = 3) -> str:
     """Format a number with significant digits; `–` for None or NaN."""
     return MISSING if value is None or math.isnan(value) else f"{value:.{digits}g}"
-
-
-def format_metric(value: float | None) -> str:
-    """Format a further metric with four digits, zeros at the end too; `–` for None or NaN."""
-    return MISSING if value is None or math.isnan(value) else f"{value:z#.4g}".removesuffix(".")
-
-
-def metric_text(estimate: Estimate, column: str) -> str:
-    """Format the mean of a further metric over the same models and chips, and its interval on a second line."""
-    try:
-        found = estimate.for_column(column)
-    except (InputError, UnknownNameError):  # a chip without a finite value
-        return MISSING
-    low, high = map(format_metric, found.ci)
-    return format_metric(found.mean) + ("" if low == MISSING else f"\n[{low}, {high}]")
 
 
 def format_ratio(ratio: float | None) -> str:

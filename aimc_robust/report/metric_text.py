@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.report.formatting import MISSING, format_p_value
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import PairedDifference
@@ -76,6 +77,15 @@ def interval_text(metric: PrimaryMetric, low: float | None, high: float | None, 
 def ci_text(found: Estimate | PairedDifference, decimals: int = 2) -> str:
     """Format the 95 % interval of an estimate or a difference; empty without one."""
     return interval_text(found.metric, *found.ci, decimals)
+
+
+def column_text(estimate: Estimate, column: str) -> str:
+    """Format the mean of a further column over the same models and chips, and its interval on a second line."""
+    try:
+        found = estimate.for_column(column)
+    except (InputError, UnknownNameError):  # a chip without a finite value
+        return MISSING
+    return f"{format_value(found.metric, found.mean)}\n{ci_text(found)}".rstrip()
 
 
 def chips_text(row: Mapping[str, Any], precision: float | None) -> str:

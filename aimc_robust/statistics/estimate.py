@@ -12,7 +12,7 @@ import pandas as pd
 from aimc_robust.errors import InputError, require_finite, require_whole, unknown_name
 from aimc_robust.statistics.binomial import Yield, sampling_half_width, share_interval
 from aimc_robust.statistics.crossed_effects import CrossedEffects, VarianceComponents, chip_matrix, variance_components
-from aimc_robust.statistics.primary_metric import ACCURACY, PrimaryMetric
+from aimc_robust.statistics.primary_metric import ACCURACY, PrimaryMetric, metric_of
 from aimc_robust.statistics.t_interval import hall_interval, mean_error, skewness
 
 TOP5 = PrimaryMetric("top5", "%", "higher", (0.0, 100.0), is_proportion=True)
@@ -88,10 +88,8 @@ class Estimate:
         columns = set(self.table.columns) - {"train_seed", "chip"}
         if column not in columns:
             raise unknown_name("column", column, columns)
-        known = {metric.name: metric for metric in (*self.others, self.metric)}
-        return Estimate(
-            self.table, self.pilot, known.get(column) or PrimaryMetric(column), tuple(known.values()), self.is_digital
-        )
+        known = (*self.others, self.metric)
+        return Estimate(self.table, self.pilot, metric_of(column, known), known, self.is_digital)
 
     @cached_property
     def sorted_rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -90,6 +90,11 @@ class PrimaryMetric:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def metric_of(column: str, known: Iterable[PrimaryMetric]) -> PrimaryMetric:
+    """Return what is known of a column; of equal names the last, of none a plain number, higher is better."""
+    return {metric.name: metric for metric in known}.get(column) or PrimaryMetric(column)
 
 
 ACCURACY = PrimaryMetric("accuracy", "%", "higher", (0.0, 100.0), is_proportion=True)

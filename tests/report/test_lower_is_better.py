@@ -159,7 +159,7 @@ def test_an_evaluations_page_speaks_of_perplexities(evaluated, capsys):
     _, folder = evaluated
     results = EvaluationResults.open(folder)
     html, markdown = pages(folder)
-    check_words([html, markdown], results.spec.images.name, results.spec.images.calibrated_on)
+    check_words([html, markdown], results.spec.images.name, results.spec.images.calibrated_on, "top5 [%]")
     row = gathered(folder, "evaluation").row("near", "wan-1d")
     assert f"**{row['mean']:#.4g}**" in markdown
     assert "worse than digital weights; yield at 20: " in markdown

@@ -10,8 +10,8 @@ from rich.table import Table
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
-from aimc_robust.report.formatting import MISSING, format_interval, format_number, metric_text
-from aimc_robust.report.metric_text import chips_text, ci_text, format_value, heading, unit_in_brackets
+from aimc_robust.report.formatting import MISSING, format_interval, format_number
+from aimc_robust.report.metric_text import chips_text, ci_text, column_text, format_value, heading, unit_in_brackets
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.tasks.metrics import metric_columns
 
@@ -53,7 +53,7 @@ def _cells(row: Mapping[str, Any], estimate: Estimate, spec: EvaluationSpec, *, 
     cells |= {"95 % interval": ci_text(estimate), "sd_noise": number(row["sd_noise"])}
     if has_seeds:
         cells["sd_seed"] = number(row["sd_seed"])
-    cells |= {name: metric_text(estimate, name).replace("\n", " ") for name in metric_columns(spec.metrics)}
+    cells |= {name: column_text(estimate, name).replace("\n", " ") for name in metric_columns(spec.metrics)}
     cells |= {"reached by\n95 %": number(row["reached_by_95"]), "worst": number(row["worst"])}
     if spec.threshold is not None:
         interval = format_interval(row["yield_low"], row["yield_high"], 0) or MISSING

@@ -129,6 +129,11 @@ class ResultsFolder(ABC, Generic[Spec]):
         """The metric that estimates, tables and reports are made of."""
         return self.spec.task.primary
 
+    @cached_property
+    def others(self) -> tuple[PrimaryMetric, ...]:
+        """What is known of further columns: the loss, named metrics, and those of the task."""
+        return (*Estimate.others, *self.task.others)
+
     @property
     def pilot(self) -> int | None:
         """Number of pilot chips that decided the number of chips; None: it is fixed."""
@@ -171,7 +176,8 @@ class ResultsFolder(ABC, Generic[Spec]):
     def estimates(self, frame: pd.DataFrame | None = None) -> Estimates:
         """Return (label, target) -> estimate over the spec's chips, where there are rows; of `frame`, see `table`."""
         frame = self.table() if frame is None else frame
-        return group_estimates(frame[frame["chip"] < self.spec.chips], self.metric, pilot=self.pilot)
+        frame = frame[frame["chip"] < self.spec.chips]
+        return group_estimates(frame, self.metric, pilot=self.pilot, others=self.others)
 
     def add_explanation(self, name: str, rows: Iterable[Row]) -> None:
         """Append rows to NAME.jsonl, one of EXPLANATIONS. Values that are not finite are stored as null."""

@@ -18,10 +18,13 @@ Key = tuple[str, str]
 """(label of a model, name of a target)."""
 
 
-def group_estimates(frame: pd.DataFrame, metric: PrimaryMetric, *, pilot: int | None = None) -> dict[Key, Estimate]:
+def group_estimates(
+    frame: pd.DataFrame, metric: PrimaryMetric, *, pilot: int | None = None, others: tuple[PrimaryMetric, ...] = ()
+) -> dict[Key, Estimate]:
     """Return (model, target) -> estimate, in the order of first appearance.
 
-    `pilot` is the number of pilot chips that decided the number of chips; None: it is fixed.
+    `pilot` is the number of pilot chips that decided the number of chips; None: it is fixed. `others` are what is known
+    of further columns.
     """
     numbers = frame.groupby(["model", "target"], sort=False).ngroup().to_numpy()
     order = np.argsort(numbers, kind="stable")
@@ -29,7 +32,9 @@ def group_estimates(frame: pd.DataFrame, metric: PrimaryMetric, *, pilot: int | 
     ordered, firsts = frame.iloc[order], np.flatnonzero(np.diff(numbers[order], prepend=-1))
     keys = zip(ordered["model"].iloc[firsts], ordered["target"].iloc[firsts], strict=True)
     ends = [*firsts[1:], len(frame)][: len(firsts)]
-    return {key: Estimate(ordered.iloc[a:b], pilot, metric) for key, a, b in zip(keys, firsts, ends, strict=True)}
+    return {
+        key: Estimate(ordered.iloc[a:b], pilot, metric, others) for key, a, b in zip(keys, firsts, ends, strict=True)
+    }
 
 
 def summary_table(estimates: Mapping[Key, Estimate], *, threshold: float | None = None) -> pd.DataFrame:

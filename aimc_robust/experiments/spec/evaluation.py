@@ -50,7 +50,7 @@ class ImagesInfo(StrictModel):
     """The test data: the name that they were loaded by, a hash `id` of their content, and what else a report says.
 
     `outputs` is the number that a network needs for them, `calibrated_on` tells the data that converter ranges and
-    compensations are estimated on.
+    compensations are estimated on, `notes` what inputs and labels are.
     """
 
     name: str
@@ -59,12 +59,13 @@ class ImagesInfo(StrictModel):
     outputs: int
     normalization: str
     calibrated_on: str
+    notes: list[str] = pydantic.Field(default_factory=list)
 
 
 def describe_images(data: DataSet) -> ImagesInfo:
     """Return the name and identity of test images."""
     facts = {key: getattr(data, key) for key in ("name", "id", "count", "outputs", "normalization")}
-    return ImagesInfo(**facts, calibrated_on=data.calibration_source)
+    return ImagesInfo(**facts, calibrated_on=data.calibration_source, notes=list(data.notes))
 
 
 class EvaluationSpec(ExperimentSpec):
@@ -113,7 +114,7 @@ class EvaluationSpec(ExperimentSpec):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for a run to continue in a folder; how weights and images were named may differ."""
-        paths: dict[str, Any] = {"models": {"__all__": {"file"}}, "selection": True, "images": {"name"}}
+        paths: dict[str, Any] = {"models": {"__all__": {"file"}}, "selection": True, "images": {"name", "notes"}}
         return self.model_dump(mode="json", exclude={"chips": True, "precision": True, "threshold": True} | paths)
 
 

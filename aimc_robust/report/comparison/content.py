@@ -31,7 +31,7 @@ from aimc_robust.report.comparison.rankings import (
 )
 from aimc_robust.report.plot_style import Styles, curve_styles
 from aimc_robust.statistics.paired_difference import Key, compare_pairs
-from aimc_robust.statistics.primary_metric import PrimaryMetric
+from aimc_robust.statistics.primary_metric import PrimaryMetric, metric_of
 from aimc_robust.targets.target import Target
 
 MAX_TARGETS_PER_TABLE = 6  # columns that fit a printed page
@@ -49,7 +49,7 @@ class ComparisonContent:
         means: Label -> the history rows, averaged over its trainings.
         styles: Label -> how figures draw it.
         estimates: (label, target) -> estimate of the primary metric.
-        metrics: Columns of further metrics.
+        others: Further metrics.
         target_groups: Names of the targets, in groups that fit one table.
         rankings: Target -> label -> ranking.
         baseline_comparisons: The best method against the baseline, per target.
@@ -69,7 +69,7 @@ class ComparisonContent:
     means: MeanRows
     styles: Styles
     estimates: Estimates
-    metrics: list[str]
+    others: list[PrimaryMetric]
     target_groups: list[list[str]]
     rankings: dict[str, dict[str, Ranking]]
     baseline_comparisons: list[BaselineComparison]
@@ -124,7 +124,7 @@ def gather(results: ComparisonResults) -> ComparisonContent:
         means=mean_rows(spec, history),
         styles=curve_styles(spec.labels, _by_interest(spec, estimates, {c.baseline for c in with_baseline})),
         estimates=estimates,
-        metrics=extra_metrics(frame, results.metric.name),
+        others=[metric_of(name, results.others) for name in extra_metrics(frame, results.metric.name)],
         target_groups=_target_groups(list(targets.values())),
         rankings=rank_methods(spec, estimates, comparisons, targets),
         baseline_comparisons=with_baseline,

@@ -12,8 +12,8 @@ from aimc_robust.report.comparison import figures, table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import landscape_figure
 from aimc_robust.report.comparison.rankings import compensation_pairs
-from aimc_robust.report.formatting import MISSING, format_number, metric_text
-from aimc_robust.report.metric_text import ci_text, format_value, heading, unit_in_brackets
+from aimc_robust.report.formatting import MISSING, format_number
+from aimc_robust.report.metric_text import axis_label, ci_text, column_text, format_value, heading, unit_in_brackets
 from aimc_robust.report.noise_section import noise_section
 from aimc_robust.report.page_model import (
     Block,
@@ -97,9 +97,8 @@ def estimates(content: ComparisonContent) -> Section:
 
 def metrics(content: ComparisonContent) -> Section | None:
     """Show the further metrics of each method on each target."""
-    parts = [
-        Section(name, _target_tables(content, name, partial(_metric_cell, content, name))) for name in content.metrics
-    ]
+    cells = {axis_label(metric): partial(_metric_cell, content, metric.name) for metric in content.others}
+    parts = [Section(title, _target_tables(content, title, cell)) for title, cell in cells.items()]
     same = f"over the same models and chips as those of the {content.metric.title}"
     note = Prose(f"Each cell: mean and 95 % interval, {same}.")
     return Section("Further metrics", [note, *parts]) if parts else None
@@ -144,7 +143,7 @@ def _estimate_cell(content: ComparisonContent, method: str, target: str) -> str 
 
 def _metric_cell(content: ComparisonContent, name: str, method: str, target: str) -> str | Cell:
     estimate = content.estimates.get((method, target))
-    if estimate is None or (cell := metric_text(estimate, name)) == MISSING:
+    if estimate is None or (cell := column_text(estimate, name)) == MISSING:
         return MISSING
     return Cell(cell, value=estimate.for_column(name).mean)
 

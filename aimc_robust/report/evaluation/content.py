@@ -8,8 +8,9 @@ from typing import Any
 from aimc_robust.experiments.results.evaluation import EvaluationResults, group_by_device
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.results.summary import extra_metrics, summary_table
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.statistics.paired_difference import DIGITAL, difference_table
-from aimc_robust.statistics.primary_metric import PrimaryMetric
+from aimc_robust.statistics.primary_metric import PrimaryMetric, metric_of
 from aimc_robust.targets.target import CrossbarTarget, DeployableTarget
 
 Rows = list[dict[str, Any]]
@@ -25,7 +26,7 @@ class EvaluationContent:
         targets: All targets.
         families: Targets grouped by device: those of a group differ only in time.
         rows: A row per label and target, as in summary.csv.
-        metrics: Columns of further metrics.
+        others: Further metrics.
         losses: (label, target) -> paired difference between digital weights and the target.
         missing: Number of (label, target) pairs without rows.
     """
@@ -35,7 +36,7 @@ class EvaluationContent:
     targets: list[DeployableTarget]
     families: list[list[DeployableTarget]]
     rows: Rows
-    metrics: list[str]
+    others: list[PrimaryMetric]
     losses: dict[tuple[str, str], dict[str, Any]]
     missing: int
 
@@ -61,6 +62,11 @@ class EvaluationContent:
         """Whether a label has several trained models."""
         return len(self.results.spec.models) > len(self.results.spec.labels)
 
+    def model_name(self, label: str, seed: int) -> str:
+        """Return the label of a trained model, with its seed if the label has several models."""
+        several = sum(model.label == label for model in self.results.spec.models) > 1
+        return str(Trial(label, seed)) if several else label
+
     def row(self, label: str, target: str) -> dict[str, Any] | None:
         """Return the summary row of a label on a target; None without rows."""
         return next((r for r in self.rows if (r["model"], r["target"]) == (label, target)), None)
@@ -78,7 +84,7 @@ def gather(results: EvaluationResults) -> EvaluationContent:
         targets=targets,
         families=group_by_device(targets),
         rows=summary_table(estimates, threshold=spec.threshold).to_dict("records"),
-        metrics=extra_metrics(table, results.metric.name) if len(table) else [],
+        others=[metric_of(name, results.others) for name in extra_metrics(table, results.metric.name)],
         losses=_losses(estimates),
         missing=len(spec.labels) * len(targets) - len(estimates),
     )

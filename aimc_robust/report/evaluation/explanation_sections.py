@@ -14,7 +14,7 @@ from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent, Rows
 from aimc_robust.report.formatting import MISSING, format_number
 from aimc_robust.report.metric_text import difference_text, format_value, interval_text, unit_in_brackets, value_text
-from aimc_robust.report.page_model import Figure, Grid, Prose, Section, Table
+from aimc_robust.report.page_model import Block, Figure, Grid, Prose, Section, Table
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 Key = tuple[str, int, str]
@@ -28,15 +28,21 @@ VERDICTS = (
 
 def attribution(content: EvaluationContent) -> Section | None:
     """Show which error sources and layers cost how much."""
-    parts = [_attribution(content.metric, *group) for group in _groups(content, "attribution")]
-    return Section("Error attribution", parts) if parts else None
+    parts: list[Block | None] = [_attribution(content.metric, *group) for group in _groups(content, "attribution")]
+    return Section("Error attribution", [_whose(content), *parts]) if parts else None
+
+
+def _whose(content: EvaluationContent) -> Prose | None:
+    """Say which models are explained, if a label has several."""
+    return Prose("Of several models of a label the first is explained.") if content.replicated else None
 
 
 def _groups(content: EvaluationContent, explanation: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """(model, target, rows) of each model and target that is explained."""
     frame = content.results.explanation(explanation)
     if len(frame):
-        yield from ((model, target, rows) for (model, target), rows in frame.groupby(["model", "target"], sort=False))
+        for (label, seed, target), rows in frame.groupby(["model", "train_seed", "target"], sort=False):
+            yield content.model_name(label, seed), target, rows
 
 
 def _attribution(metric: PrimaryMetric, model: str, target: str, frame: pd.DataFrame) -> Section:
@@ -52,11 +58,12 @@ def _attribution(metric: PrimaryMetric, model: str, target: str, frame: pd.DataF
         costly = rows[
             rows["cost_alone_low"].astype(float).fillna(rows["cost_alone"]) > 0
         ]  # no interval: nothing is random
+        beyond = " whose interval excludes 0" if rows["cost_alone_low"].notna().any() else ""
         if len(rows) and costly.empty:
             text += f" No {what.removesuffix('s')} alone has a cost beyond chance."
         for row in costly[:1].to_dict("records"):  # the largest cost is the first
-            text += f" Largest contributor among the {what}: {describe(row['name'])}, "
-            text += f"which alone costs {difference_text(metric, row['cost_alone'])}."
+            cost = f"{difference_text(metric, row['cost_alone'])} {_interval(metric, row, 'cost_alone')}".rstrip()
+            text += f" The largest cost among the {what}{beyond}: {describe(row['name'])}, which alone costs {cost}."
     figure = Figure(
         partial(figures.attribution, metric, sources, layers, f"{model}-{target}"),
         "Cost of each error source and layer",
@@ -82,7 +89,11 @@ def _attribution(metric: PrimaryMetric, model: str, target: str, frame: pd.DataF
 
 
 def _cost(metric: PrimaryMetric, row: Mapping[str, Any], key: str) -> str:
-    return f"{format_value(metric, row[key])}\n{interval_text(metric, row[f'{key}_low'], row[f'{key}_high'])}"
+    return f"{format_value(metric, row[key])}\n{_interval(metric, row, key)}"
+
+
+def _interval(metric: PrimaryMetric, row: Mapping[str, Any], key: str) -> str:
+    return interval_text(metric, row[f"{key}_low"], row[f"{key}_high"])
 
 
 def prediction(content: EvaluationContent) -> Section | None:
@@ -103,7 +114,8 @@ def prediction(content: EvaluationContent) -> Section | None:
     if verdicts:
         note += " **verdict**: on the device's own errors at its last time, see below."
     table = Table("Loss prediction", [_prediction_row(row, content, verdicts) for row in predictions], heads=2)
-    return Section("Loss prediction without Monte Carlo", [Prose(note), table, _validity(content, predictions)])
+    blocks = [_whose(content), Prose(note), table, _validity(content, predictions)]
+    return Section("Loss prediction without Monte Carlo", blocks)
 
 
 def _key(row: Mapping[str, Any]) -> Key:
@@ -121,7 +133,7 @@ def _prediction_row(
             simulated = f"{format_number(float(losses.mean()), 4)}\n{len(losses)} chips"
     curvature = "" if error is None or math.isnan(error) else f"± {format_number(error, 4)}"
     return [
-        ("model", row["model"]),
+        ("model", content.model_name(row["model"], row["train_seed"])),
         ("target", row["target"]),
         ("digital loss", format_number(row["clean_loss"], 4)),
         ("at the mean weights", format_number(row["mean_weight_loss"], 4)),
@@ -138,7 +150,9 @@ def _validity(content: EvaluationContent, predictions: Rows) -> Section | None:
         "The standard deviations of each device's errors are multiplied by a factor, on the same data. Mean shifts, "
         f"random drift exponents, clipping and stuck cells are not scaled. {VERDICTS}"
     )
-    left_out = {(row["model"], row["target"]): row["left_out"] for row in predictions}
+    left_out = {
+        (content.model_name(row["model"], row["train_seed"]), row["target"]): row["left_out"] for row in predictions
+    }
     panels = []
     for model, target, frame in _groups(content, "validity"):
         missing = left_out.get((model, target))

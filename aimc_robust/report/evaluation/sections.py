@@ -13,10 +13,12 @@ from aimc_robust.experiments.results.files import NOTES
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent
-from aimc_robust.report.formatting import MISSING, format_interval, format_number, metric_text
+from aimc_robust.report.formatting import MISSING, format_interval, format_number
 from aimc_robust.report.metric_text import (
     at_least,
+    axis_label,
     chips_text,
+    column_text,
     difference_cells,
     difference_text,
     format_value,
@@ -54,13 +56,15 @@ def intro(content: EvaluationContent) -> list[Block | None]:
         f"Unfinished: {content.missing} of {len(spec.labels) * len(content.targets)} results are missing. Run the same "
         "command again to continue."
     )
-    notes = content.results.read_json_file(NOTES)
+    facts = spec.images.notes
+    notes = [note for note in content.results.read_json_file(NOTES) or [] if note not in facts]
     question = f"Which {content.metric.title} {models} reach when the weights are stored in each memory{ageing}?"
     return [
         Prose(question, "question"),
         Prose(summary),
         Prose(unfinished, "warning") if content.missing else None,
         Bullets(notes, "warning") if notes else None,
+        Bullets(facts, "note", "Data") if facts else None,
     ]
 
 
@@ -82,15 +86,25 @@ def _finding(content: EvaluationContent, label: str, family: list[DeployableTarg
     if len(family) > 1:
         text += f", after {time_text(family[-1].time_s)} **{value_text(metric, last['mean'])}** {_ci(metric, last)}"
     if loss:
-        sign = math.copysign(1.0, loss["difference"])  # of digital weights - device
-        size = difference_text(metric, sign * loss["difference"])
-        interval = interval_text(metric, *sorted(sign * loss[key] for key in ("ci_low", "ci_high")))
-        word = "better" if metric.is_better(0.0, loss["difference"]) else "worse"
-        text += f"; {' '.join(filter(None, (size, interval, word)))} than digital weights"
+        text += f"; {_loss_text(metric, loss)}"
     if spec.threshold is not None:
         share = f"{format_number(last['yield'], 0)} % of chips {_yield_ci(last)}"
         text += f"; yield at {threshold_text(metric, spec.threshold)}: {share}"
     return f"{text}."
+
+
+def _loss_text(metric: PrimaryMetric, loss: Mapping[str, Any]) -> str:
+    """Say how a device differs from digital weights, given the difference digital weights - device."""
+    if loss["difference"] == 0.0 and not loss["ci_low"] < 0.0:
+        return "the same as digital weights"
+    sign = math.copysign(1.0, loss["difference"])
+    size = difference_text(metric, sign * loss["difference"])
+    interval = interval_text(metric, *sorted(sign * loss[key] for key in ("ci_low", "ci_high")))
+    word = "better" if metric.is_better(0.0, loss["difference"]) else "worse"
+    size = " ".join(filter(None, (size, interval, word)))
+    if loss["ci_low"] <= 0.0 <= loss["ci_high"]:
+        return f"not settled whether better or worse than digital weights ({size})"
+    return f"{size} than digital weights"
 
 
 def _ci(metric: PrimaryMetric, row: Mapping[str, Any]) -> str:
@@ -112,7 +126,9 @@ def estimates(content: EvaluationContent) -> Section | None:
     meanings += [terms.SKEWED] if any(map(_is_skewed, content.rows)) else []
     meanings.append(terms.reached(metric))
     if spec.threshold is not None:
-        meanings.append(terms.chip_yield(metric, spec.threshold, two_stage=bool(spec.precision), replicated=content.replicated))
+        meanings.append(
+            terms.chip_yield(metric, spec.threshold, two_stage=bool(spec.precision), replicated=content.replicated)
+        )
     counts, half_widths = {row["n"] for row in content.rows}, [row["sampling"] for row in content.rows]
     sampling = terms.sampling_note(metric, content.results.task.items, counts, half_widths)
     chips = Figure(
@@ -159,12 +175,19 @@ def _estimate_row(content: EvaluationContent, row: Mapping[str, Any]) -> list[tu
         ("sd_noise", number(row["sd_noise"])),
         *(seeds.items() if content.replicated else ()),
         ("reached by\n95 % of chips", number(row["reached_by_95"])),
-        ("worst chip", number(row["worst"]) + (f"\nno. {row['worst_chip']}" if row["chips"] > 1 else "")),
+        ("worst chip", f"{number(row['worst'])}\n{_worst_text(content, row)}"),
         *share.items(),
         *([("loss", format_number(row["loss"], 3))] if has_loss else []),
-        *((f"{name}\n95 % interval", metric_text(estimate, name)) for name in content.metrics),
+        *((f"{axis_label(metric)}\n95 % interval", column_text(estimate, metric.name)) for metric in content.others),
         ("chips", chips_text(row, spec.precision)),
     ]
+
+
+def _worst_text(content: EvaluationContent, row: Mapping[str, Any]) -> str:
+    """Name the worst chip, and the model that it is of, where there are several."""
+    chip = [f"no. {row['worst_chip']}"] if row["chips"] > 1 else []
+    model = [content.model_name(row["model"], row["worst_train_seed"])] if row["models"] > 1 else []
+    return " of ".join(chip + model)
 
 
 def differences(content: EvaluationContent) -> Section | None:

@@ -18,10 +18,12 @@ from support.evaluation_cases import evaluation_inputs, run
 from aimc_robust.cli.app import main
 from aimc_robust.evaluation.error_sources import SOURCES
 from aimc_robust.experiments.results.evaluation import EvaluationResults
+from aimc_robust.report.evaluation import explanation_sections
 from aimc_robust.report.evaluation.content import gather
 from aimc_robust.report.write import write_report
 from aimc_robust.statistics.crossed_effects import CrossedEffects
 
+NAMES = {"exact": "exact", "near": "near-seed0"}  # of the models that are explained
 VOID = {"meta", "link", "br", "hr", "img", "input", "path", "use"}
 
 
@@ -135,10 +137,10 @@ def test_every_accuracy_of_the_page_is_the_summary(folder, page, markdown):
         interval, last = bounds(r["ci_low"], r["ci_high"]), [number(r["loss"], 3)]
         top5 = estimates[r["model"], r["target"]].for_column("top5")
         assert top5.mean == pytest.approx(r["top5"])
-        last.append(
-            joined(f"{top5.mean:#.4g}", "" if math.isnan(top5.ci[0]) else "[{:#.4g}, {:#.4g}]".format(*top5.ci))
-        )
-        worst = joined(number(r["worst"]), f"no. {r['worst_chip']}" if r["chips"] > 1 else "")
+        last.append(joined(number(top5.mean), bounds(*top5.ci)))
+        chip = [f"no. {r['worst_chip']}"] if r["chips"] > 1 else []
+        chip += [f"{r['model']}-seed{r['worst_train_seed']}"] if r["models"] > 1 else []
+        worst = joined(number(r["worst"]), " of ".join(chip))
         seeds = f"{number(r['sd_seed'])} {beyond_noise(r['var_seed'])}"
         names, low = [r["model"], r["target"]], number(r["reached_by_95"])
         skewed = f"skewed {bounds(r['skewed_low'], r['skewed_high'])}" if abs(r["skewness"]) > 1 else ""
@@ -178,8 +180,33 @@ def test_every_cost_of_the_page_is_the_attribution(folder, page, markdown):
         first = group.iloc[0]
         facts = f"{first['exact']:.2f} % without errors, {first['whole']:.2f} % with all errors."
 
-        assert f"{key[0]} on {key[1]}" in page.text
+        assert f"{NAMES[key[0]]} on {key[1]}" in page.text
         assert facts in page.text
+    assert "Of several models of a label the first is explained." in page.text
+
+
+@pytest.mark.parametrize(
+    ("low", "words"),
+    [
+        (
+            [-1.0, 0.5],
+            "The largest cost among the layers whose interval excludes 0: `2`, which alone costs 3.00 points",
+        ),
+        ([0.2, 0.5], "The largest cost among the layers whose interval excludes 0: `1`, which alone costs 4.00 points"),
+        ([-1.0, -0.5], "No layer alone has a cost beyond chance."),
+        ([math.nan, math.nan], "The largest cost among the layers: `1`, which alone costs 4.00 points."),
+    ],
+    ids=["the second", "the first", "none", "nothing random"],
+)
+def test_the_layer_that_the_page_names_is_the_largest_whose_interval_excludes_0_and_it_says_so(folder, low, words):
+    content = gather(EvaluationResults.open(folder))
+    rows = content.results.explanation("attribution")
+    rows = rows[(rows["model"] == "exact") & (rows["target"] == "wan-1d") & (rows["kind"] == "layer")][:2]
+    rows = rows.assign(name=["1", "2"], cost_alone=[4.0, 3.0], cost_alone_low=low, cost_alone_high=[9.0, 5.5])
+    rows = pd.concat([rows[:1].assign(kind="all"), rows])
+    section = explanation_sections._attribution(content.metric, "exact", "wan-1d", rows)
+    assert words in section.blocks[0]
+    assert ("[0." in section.blocks[0]) == (max(low) > 0)  # with its interval
 
 
 def test_every_prediction_of_the_page_stands_beside_the_chips_of_its_model(folder, page, markdown):
@@ -191,7 +218,10 @@ def test_every_prediction_of_the_page_stands_beside_the_chips_of_its_model(folde
             (chips[["model", "train_seed", "target"]] == [r["model"], r["train_seed"], r["target"]]).all(axis=1)
         ]
         simulated = f"{mine['loss'].mean():.4f}"
-        names, left_out = [r["model"], r["target"]], r["left_out"] if isinstance(r["left_out"], str) else "nothing"
+        names, left_out = (
+            [NAMES[r["model"]], r["target"]],
+            r["left_out"] if isinstance(r["left_out"], str) else "nothing",
+        )
         clean, mean, predicted = (f"{r[key]:.4f}" for key in ("clean_loss", "mean_weight_loss", "predicted"))
         curvature = f"{r['curvature']:.4f} ± {r['curvature_se']:.4f}"
         expected.append([*names, clean, mean, curvature, predicted, f"{simulated} 4 chips"])
@@ -210,7 +240,9 @@ def test_every_figure_and_its_caption_is_in_the_markdown(folder, page):
     assert sorted(named) == sorted(f"figures/{path.name}" for path in (folder / "figures").glob("*.svg"))
     checks = frame(folder, "validity")
     for row in checks[checks["scale"] != 1].itertuples():
-        assert re.search(rf"^Figure .*\*\*{row.model} on {row.target}\*\*.* {row.scale:g} × {row.verdict}", text, re.M)
+        assert re.search(
+            rf"^Figure .*\*\*{NAMES[row.model]} on {row.target}\*\*.* {row.scale:g} × {row.verdict}", text, re.M
+        )
 
 
 def test_the_findings_name_the_loss_to_digital_weights_on_the_same_chips(folder, page):
@@ -221,7 +253,29 @@ def test_the_findings_name_the_loss_to_digital_weights_on_the_same_chips(folder,
     near = np.array([rows.loc["near", "digital", k, 0] - rows.loc["near", "gaussian-0.1", k] for k in (0, 1)])
     half = CrossedEffects(near).mean_error().half_width()
     mean = near.mean()
-    assert f"{mean:.2f} points [{mean - half:.2f}, {mean + half:.2f}] worse than digital weights" in page.text
+    size = f"{mean:.2f} points [{mean - half:.2f}, {mean + half:.2f}] worse"
+    assert f"not settled whether better or worse than digital weights ({size})" in page.text
+
+
+def test_a_device_that_scores_as_digital_weights_on_every_chip_is_the_same(small):
+    folder, *_ = small
+    path = folder / "runs" / "exact-seed0" / "evaluations.jsonl"
+    rows = [json.loads(line) | {"accuracy": 90.0} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "; the same as digital weights." in Page(write_report(folder).read_text()).text
+
+
+def test_what_the_data_are_is_no_warning(small):
+    folder, *_ = small
+    question = json.loads((folder / "question.json").read_text())
+    question["images"]["notes"] = ["inputs: the columns a, b"]
+    (folder / "question.json").write_text(json.dumps(question))
+    (folder / "notes.json").write_text(json.dumps(["inputs: the columns a, b", "read with care"]))
+    page = write_report(folder).read_text()
+    (box,) = re.findall(r'<div class="warning">.*?</div>', page, re.DOTALL)
+    assert "read with care" in box
+    assert "inputs: the columns" not in box
+    assert page.count("inputs: the columns a, b") == 1
 
 
 # The page as a file -------------------------------------------------------------------------------------------------
