@@ -33,8 +33,8 @@ class EquivalentSigma:
         sigma: Strength at which the mean metrics agree, in units of `scale`.
         low: Smallest sigma whose difference from the condition is not significant (95 %).
         high: Largest such sigma; inf if the search did not find one.
-        identified: Whether sigma is a measurement. If not, sigma is the condition's root mean square error `rms`
-            instead, and low to high are the sigmas that the chips do not rule out.
+        identified: Whether sigma is a measurement. If not, sigma is `rms`, the root mean square of the weight
+            errors, instead, and low to high are the sigmas that the chips do not rule out.
         reason: Why sigma is not identified; empty if it is.
         rms: Root mean square of the weight errors, in units of `scale`, including the systematic part.
         scale: What sigma is relative to, see `noise.scales.weight_scale`.
@@ -194,7 +194,7 @@ def _reason_not_identified(curve: pd.DataFrame, digital: float, device: float, m
     if curve["high"].iloc[0] >= 0:
         return (
             f"the {metric.title} under the condition, {metric.text(device)}, does not differ significantly from that "
-            f"of digital weights, {metric.text(digital)}; use more chips, or harder images."
+            f"of digital weights, {metric.text(digital)}; use more chips, or harder data."
         )
     if not curve["low"].gt(0).any():
         return (

@@ -26,7 +26,12 @@ def unit_in_brackets(unit: str) -> str:
 
 def axis_label(metric: PrimaryMetric) -> str:
     """Return the label of an axis: title and unit, and which direction is better where that is not up."""
-    return f"{metric.title}{unit_in_brackets(metric.unit)}{'' if metric.is_higher_better else ', lower is better'}"
+    return f"{metric.title}{unit_in_brackets(metric.unit)}{direction(metric)}"
+
+
+def direction(metric: PrimaryMetric) -> str:
+    """Return `, lower is better`; empty where higher is."""
+    return "" if metric.is_higher_better else ", lower is better"
 
 
 def difference_label(metric: PrimaryMetric) -> str:

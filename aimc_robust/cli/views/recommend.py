@@ -5,7 +5,7 @@ from rich.table import Table
 
 from aimc_robust.experiments.recommend.run import Recommendation
 from aimc_robust.report.formatting import format_significant
-from aimc_robust.report.metric_text import difference_text, interval_text
+from aimc_robust.report.metric_text import difference_text, direction, interval_text
 from aimc_robust.report.recommendation.page import measurement_text
 
 
@@ -29,6 +29,8 @@ def show(recommendation: Recommendation) -> None:
     if verdict is None:
         return
     console.print(f"\n{verdict.judgement}: {verdict.sentence}", style="bold", soft_wrap=True)
+    if len(verdict.table):
+        console.print(f"  proposal − alternative{direction(metric)}:")
     for row in verdict.table.to_dict("records"):
         question = proposal.questions.get(row["second_model"], "")
         console.print(

@@ -43,7 +43,8 @@ class Proposal:
 def propose(sigma: float, *, identified: bool = True) -> Proposal:
     """Propose a method for a device whose errors act like Gaussian filter_max noise of strength `sigma`.
 
-    Either sigma is `identified`: it follows from what device and noise cost. Or it is the root mean square error.
+    Either sigma is `identified`: it follows from what device and noise cost. Or it is the root mean square of the
+    weight errors.
     """
     require_finite("sigma", sigma)
     if sigma <= ROUNDING:
@@ -79,7 +80,9 @@ def propose(sigma: float, *, identified: bool = True) -> Proposal:
 
 def _reasons(sigma: float, proposed: float, identified: bool) -> tuple[str, ...]:
     strength = (
-        f"act like sigma = {sigma:.3g}" if identified else f"are {sigma:.3g} of each filter's largest weight (rms)"
+        f"act like sigma = {sigma:.3g}"
+        if identified
+        else f"are {sigma:.3g} of each filter's largest weight (root mean square)"
     )
     length = "As many epochs as the spec: the papers compare all methods at equal length."
     if sigma < SAM_LIMIT:

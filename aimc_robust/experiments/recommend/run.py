@@ -103,7 +103,7 @@ def recommend(
 
     Raises:
         InputError: if the target is no device, or the baseline cannot be trained.
-        ResultsError: if the folder holds the recommendation of another spec or device.
+        ResultsError: if the folder holds the recommendation of another spec or device, or data or code have changed.
         AimcError: see `compare`.
     """
     device = build_target(target)
@@ -120,10 +120,13 @@ def recommend(
     task = spec.task.build()
     data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder, task=task)
     pretrained = None if weights is None else read_weights(weights, selection)
-    identity = _measurement_identity(spec, target, epochs, pretrained)
+    identity = _measurement_identity(spec, target, data, epochs, pretrained)
     measurement = read_json(folder / MEASUREMENT)
     if measurement is not None and measurement["question"] != identity:
-        raise ResultsError(f"{folder} holds the recommendation of another question; give --out another folder.")
+        raise ResultsError(
+            f"{folder} holds the recommendation of another question: another spec or device, or data, cards or code "
+            "that have changed since; give --out another folder."
+        )
     if measurement is None:
         if pretrained is None:
             model = _train_baseline(spec, data, folder, data_folder, epochs, progress)
@@ -205,13 +208,14 @@ def _sweep_spec(
 
 
 def _measurement_identity(
-    spec: ComparisonSpec, target: Any, epochs: int | None, weights: PretrainedWeights | None
+    spec: ComparisonSpec, target: Any, data: DataSet, epochs: int | None, weights: PretrainedWeights | None
 ) -> dict[str, Any]:
-    """Return everything that the measurement depends on, as plain values."""
-    values = spec.model_dump(mode="json", include={"data_seed", "chip_seed", "task", "data", "model", "training"})
-    values |= {
-        "target": target,
-        "epochs": epochs,
+    """Return everything that the measurement depends on, as plain values: contents of cards, code and data too."""
+    keys = ("data_seed", "chip_seed", "task", "data", "model", "training", "targets", "code_digests")
+    identity = _sweep_spec(spec, target, {"sgd": {}}, seeds=1, epochs=epochs, chips=None).identity()
+    values = {key: identity[key] for key in keys} | {
+        "content": data.id,
+        "network": spec.model.source_digest,
         "weights": None if weights is None else weights.id,
         "first": spec.train_seeds[0] if weights is None else None,
     }

@@ -79,4 +79,5 @@ def _not_settled_text(metric: PrimaryMetric, proposal: str, baseline: str, row: 
     sample = "so few models do" if row["covers"] == "models" else "one model each does"
     sign = "" if row["difference"] < 0.0 else "+"
     size = f"{sign}{metric.number(row['difference'])} {metric.difference_unit}".rstrip()
-    return f"{proposal} differs from {baseline} by {size}, which {sample} not settle; use more seeds."
+    direction = "" if metric.is_higher_better else " (lower is better)"
+    return f"{proposal} differs from {baseline} by {size}{direction}, which {sample} not settle; use more seeds."

@@ -15,6 +15,7 @@ from aimc_robust.experiments.recommend.run import Recommendation
 from aimc_robust.report.formatting import format_p_value, format_significant
 from aimc_robust.report.metric_text import (
     difference_label,
+    direction,
     format_value,
     heading,
     interval_text,
@@ -24,7 +25,7 @@ from aimc_robust.report.metric_text import (
 from aimc_robust.report.page_files import page_files, write_files
 from aimc_robust.report.page_model import Block, Bullets, Code, Figure, Page, Prose, Section, Table
 from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure, wrap_name
-from aimc_robust.report.terms import SETTLED, SINGLE
+from aimc_robust.report.terms import SETTLED, SINGLE, better_sign
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 
@@ -61,8 +62,8 @@ def measurement_text(recommendation: Recommendation) -> str:
     )
     if not measured["identified"]:
         noise = (
-            f"The equivalent noise could not be determined: {measured['reason']} The root mean square error is used "
-            f"instead: sigma = **{sigma}**."
+            f"The equivalent noise could not be determined: {measured['reason']} The root mean square of "
+            f"the weight errors is used instead: sigma = **{sigma}**."
         )
     low, high = measured["device_interval"]
     return (
@@ -86,8 +87,8 @@ def measurement(recommendation: Recommendation) -> Section:
         for layer in recommendation.layers.to_dict("records")
     ]
     note = (
-        "std: random part of the weight error. rms: root mean square, including the systematic part. The last column "
-        f"has the unit of RWP's sigma (filter_max); over all weights it is {format_significant(measured['rms'])}."
+        "std: random part of the weight errors. rms: their root mean square, including the systematic part. The last "
+        f"column has the unit of RWP's sigma (filter_max); of all weights it is {format_significant(measured['rms'])}."
     )
     return Section(
         "Errors of the device on this model",
@@ -122,7 +123,8 @@ def confirmation(recommendation: Recommendation) -> Section | None:
     over = "chips of one trained model each, so another training may differ"
     note = (
         f"Differences on the same chips of {recommendation.target} and the same test data, over "
-        f"{'trained models' if records[0]['covers'] == 'models' else over}. confirmed: better than plain SGD and worse "
+        f"{'trained models' if records[0]['covers'] == 'models' else over}. {better_sign(metric)}"
+        "confirmed: better than plain SGD and worse "
         f"than no alternative. refuted: worse than one of them. Both require settled differences: {SETTLED} {SINGLE} "
         "The proposal was made on validation data before the sweep. All results: [report of the "
         "sweep](sweep/report.html). To run the sweep again: `sweep/spec.toml`."
@@ -153,6 +155,6 @@ def difference_figure(metric: PrimaryMetric, table: pd.DataFrame) -> RenderedFig
         axes.axvline(0.0, color=COLORS[0], linewidth=0.8)
         axes.set_yticks(range(len(table)), [wrap_name(name) for name in table["second_model"]])
         axes.set_ylim(len(table) - 0.4, -0.6)
-        axes.set_xlabel(f"proposal − alternative [{difference_label(metric)} on the device]")
+        axes.set_xlabel(f"proposal − alternative [{difference_label(metric)} on the device]{direction(metric)}")
         axes.grid(axis="y", visible=False)
         return render_figure(figure, "differences")

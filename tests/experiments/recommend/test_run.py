@@ -6,6 +6,7 @@ import re
 import sys
 import tomllib
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -24,6 +25,7 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 
 pytestmark = pytest.mark.usefixtures("stub_figures")
 DEVICE = "rram-wan2022"
+CARD = Path(__file__).parents[3] / "device_models" / f"{DEVICE}.toml"
 SHORT = ["--epochs", 1, "--seeds", 1, "--chips", 2, "--jobs", 1]
 
 
@@ -217,6 +219,68 @@ def test_options_choose_among_weights_and_are_part_of_the_question(finished_comp
     code, _, err = call(capsys, *given, "--key", "ema")
     assert code == 2
     assert "--key ema choose among the weights of a file; give --weights" in err
+
+
+TABLE_SPEC = """name = "table"
+train_seeds = [0]
+chips = 2
+targets = ["digital"]
+task = {{ kind = "{task}" }}
+data = {{ name = "{data}" }}
+model = {{ name = "mlp", options = {{ hidden = [8] }} }}
+training = {{ epochs = 2, batch_size = 10 }}
+methods.sgd = {{}}
+"""
+TABLE = "x,z,y\n" + "".join(f"{i % 7},{i % 5},{(i % 7) - 0.5 * (i % 5)}\n" for i in range(60))
+CODE = """import torch
+
+
+def data(split):
+    inputs = torch.arange(60.0).view(30, 2) % 7
+    return inputs, inputs.sum(1)
+
+
+def net():
+    return torch.nn.Linear(2, 1)
+
+
+from aimc_robust.tasks.regression import Regression as Base
+
+
+class Task(Base):
+    pass
+"""
+
+
+@pytest.mark.parametrize("changed", ["table", "data function", "task", "network", "card"])
+def test_data_code_or_a_card_that_changed_since_is_another_question(changed, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table, code, card = tmp_path / "t.csv", tmp_path / f"advice_{changed.replace(' ', '_')}.py", tmp_path / "card.toml"
+    table.write_text(TABLE)
+    code.write_text(CODE)
+    card.write_text(CARD.read_text())
+    spec = TABLE_SPEC.format(
+        task=f"{code.stem}:Task" if changed == "task" else "regression",
+        data=f"{code.stem}:data" if changed == "data function" else "csv:t.csv",
+    )
+    if changed == "network":
+        spec = spec.replace('name = "mlp", options = { hidden = [8] }', f'name = "{code.stem}:net"')
+    (tmp_path / "spec.toml").write_text(spec)
+    given = ["recommend", "--spec", "spec.toml", "--device", card, "--out", "out", "--jobs", 1, "--no-sweep"]
+    for _ in range(2):
+        found, _, err = call(capsys, *given)
+        assert (found, err) == (0, "")
+    before = (tmp_path / "out" / "measurement.json").read_bytes()
+    if changed == "table":
+        table.write_text(TABLE.replace("\n6,", "\n9,"))
+    elif changed == "card":
+        card.write_text(card.read_text().replace("0.0001536", "0.0001537"))
+    else:
+        code.write_text(CODE + "# changed\n")
+    found, _, err = call(capsys, *given)
+    assert found == 2
+    assert err.startswith("error: out holds the recommendation of another question: ")
+    assert (tmp_path / "out" / "measurement.json").read_bytes() == before
 
 
 BAD = {
