@@ -13,8 +13,17 @@ from aimc_robust.tasks.regression import Regression
 pytestmark = pytest.mark.usefixtures("stub_figures")
 LAYER = {"layer": "0", "weights": 8, "std_layer_max": 0.01, "rms_layer_max": 0.02, "rms_filter_max": 0.05}
 MEASUREMENT = {
-    **{"sigma": 0.05, "low": 0.0, "high": None, "identified": False, "reason": "the noise costs less."},
-    **{"device": 1.5, "digital": 1.25, "device_interval": [1.25, 1.75], "rms": 0.05, "chips": 20, "examples": 30},
+    "sigma": 0.05,
+    "low": 0.0,
+    "high": None,
+    "identified": False,
+    "reason": "the noise costs less.",
+    "device": 1.5,
+    "digital": 1.25,
+    "device_interval": [1.25, 1.75],
+    "rms": 0.05,
+    "chips": 20,
+    "examples": 30,
     "layers": [LAYER],
 }
 

@@ -49,11 +49,14 @@ def _overview(content: ComparisonContent, comparisons: Sequence[BaselineComparis
     """Sentences on all targets of one baseline."""
     targets, baseline = [c.target for c in comparisons], comparisons[0].baseline
     best = _by_method((c.best_mean, c.target) for c in comparisons)
-    worse = _by_method(
-        (label, c.target)
-        for c in comparisons
-        for label in c.means
-        if content.rankings[c.target][label].status == "worse"
+    better, worse = (
+        _by_method(
+            (label, c.target)
+            for c in comparisons
+            for label in c.means
+            if content.rankings[c.target][label].status == status and label != c.best
+        )
+        for status in ("better", "worse")
     )
     counted = [
         f"{label}{f' has the {best_mean(content.metric)}' if i == 0 else ''} {_where(found, targets)}"
@@ -62,9 +65,13 @@ def _overview(content: ComparisonContent, comparisons: Sequence[BaselineComparis
     unsettled = [c.target for c in comparisons if not c.settled]
     places = "any target" if len(unsettled) == len(targets) else codes(unsettled)
     no_method = f"Not settled: no method is settled to be better than {baseline} on {places}."
-    losers = "; ".join(f"{label} {_where(found, targets)}" for label, found in worse.items())
+    winners, losers = (
+        "; ".join(f"{label} {_where(found, targets)}" for label, found in methods.items())
+        for methods in (better, worse)
+    )
     return [
         f"{'; '.join(counted)}.",
+        *([f"Also settled to be better than {baseline}: {winners}."] if better else []),
         *([no_method] if unsettled else []),
         *([f"Settled to be worse than {baseline}: {losers}."] if worse else []),
     ]

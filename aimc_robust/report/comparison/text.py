@@ -12,6 +12,7 @@ from aimc_robust.report.formatting import MISSING
 from aimc_robust.report.metric_text import ci_text, difference_text
 from aimc_robust.statistics.paired_difference import Comparison, PairedDifference
 from aimc_robust.statistics.primary_metric import PrimaryMetric
+from aimc_robust.training.config import TrainingConfig
 
 
 def format_difference(difference: PairedDifference) -> str:
@@ -51,6 +52,11 @@ def method_overrides(spec: ComparisonSpec, label: str) -> str:
 def has_method_overrides(spec: ComparisonSpec) -> bool:
     """Return whether some method overrides data, model or training settings."""
     return any(method_overrides(spec, label) for label in spec.labels)
+
+
+def optimizer_name(recipe: TrainingConfig) -> str:
+    """Return the name of an optimizer, with the momentum of SGD."""
+    return {"sgd": f"SGD with momentum {recipe.momentum}", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer]
 
 
 def network_names(spec: ComparisonSpec) -> list[str]:

@@ -51,8 +51,8 @@ def _recipe(content: ComparisonContent) -> str:
     exception = ", except where a method overrides it" if text.has_method_overrides(spec) else ""
     doubt = "; the trainings ran in different environments, so their times may not be comparable"
     return (
-        f"Recipe: {recipe.epochs} epochs, batch size {recipe.batch_size}, learning rate {recipe.lr}{decay}, momentum "
-        f"{recipe.momentum}, weight decay {recipe.weight_decay}, label smoothing {recipe.label_smoothing}{exception}. "
+        f"Recipe: {recipe.epochs} epochs, batch size {recipe.batch_size}, {text.optimizer_name(recipe)}, learning rate "
+        f"{recipe.lr}{decay}, weight decay {recipe.weight_decay}, label smoothing {recipe.label_smoothing}{exception}. "
         f"{text.checkpoint_note(spec, content.metric)} FLOPs: forward and backward passes per update relative to SGD, "
         "which takes one. Time per epoch: median over epochs and training seeds, including validation, relative to sgd "
         f"with the same network and data{doubt if len(content.results.environments) > 1 else ''}."

@@ -98,6 +98,25 @@ def test_the_summary_counts_instead_of_naming_everything(with_points):
     assert [item.split(" ")[0] for item in above] == ["`digital`:", "`gaussian-0.2`:", "`rram-wan2022`:", "m-rwp"]
 
 
+def test_the_summary_names_every_method_that_is_settled_to_be_better(finished_comparison, tmp_path):
+    folder = shutil.copytree(finished_comparison, tmp_path / "copy")
+    question = json.loads((folder / "question.json").read_text())
+    question["methods"]["second"] = question["methods"]["m-rwp"]
+    (folder / "question.json").write_text(json.dumps(question))
+    for label, points in {"m-rwp": 5.0, "second": 3.0}.items():
+        for seed in (0, 1):
+            lines = (folder / "runs" / f"sgd-seed{seed}" / "evaluations.jsonl").read_text().splitlines()
+            rows = [json.loads(line) | {"model": label} for line in lines]
+            rows = [row | {"accuracy": row["accuracy"] + points + 0.001 * seed} for row in rows]
+            (folder / "runs" / f"{label}-seed{seed}").mkdir(exist_ok=True)
+            path = folder / "runs" / f"{label}-seed{seed}" / "evaluations.jsonl"
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    *best, highest, also = items_of(folder)
+    assert [item.split(" ")[1] for item in best] == ["**m-rwp**"] * 3
+    assert highest == "m-rwp has the highest mean on all 3 targets."
+    assert also == "Also settled to be better than sgd: second on all 3 targets."
+
+
 def test_a_single_seed_is_not_called_few(change_question):
     items = items_of(change_question(train_seeds=[0]))
     assert items

@@ -281,3 +281,15 @@ def test_the_order_in_which_rows_were_written_is_in_no_file_of_the_report(finish
         write_report(folder)
     for name in ("evaluations.csv", "summary.csv", "report.md", "report.html"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "words"), [("sgd", "SGD with momentum 0.9, learning"), ("adamw", "AdamW, learning")]
+)
+def test_the_recipe_names_the_optimizer_and_a_momentum_only_of_sgd(change_question, optimizer, words):
+    training = {"epochs": 3, "batch_size": 100, "optimizer": optimizer}
+    folder = change_question(training=training)
+    write_report(folder)
+    (recipe,) = [line for line in (folder / "report.md").read_text().splitlines() if line.startswith("Recipe: ")]
+    assert words in recipe
+    assert ("momentum" in recipe) == (optimizer == "sgd")
