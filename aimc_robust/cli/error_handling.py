@@ -113,6 +113,6 @@ def _message_and_code(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot read or write {error.filename or 'a file'}: {error.strerror}.", EXIT_BAD_INPUT
     if is_out_of_memory(error):
-        return "out of memory; use fewer jobs, a smaller --batch-size or fewer images.", EXIT_UNEXPECTED
+        return "out of memory; use fewer jobs, a smaller --batch-size or fewer examples.", EXIT_UNEXPECTED
     text = f"{type(error).__name__}: {error}. Unexpected error. Re-run with --debug for the traceback."
     return text, EXIT_UNEXPECTED

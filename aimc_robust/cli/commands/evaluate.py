@@ -49,15 +49,15 @@ def evaluate(
     precision: Annotated[
         float | None,
         typer.Option(
-            help="Stop when the half-width of the 95 % interval over chips is at most this, in the unit of the metric: "
-            "points of accuracy."
+            help="Stop when the half-width of the 95 % interval over chips is at most this, in the unit of the metric, "
+            "such as points of accuracy."
         ),
     ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Report the yield: the share of chips that are at least as good as this, in the unit of the metric: "
-            "% of accuracy."
+            help="Report the yield: the share of chips that are at least as good as this, in the unit of the metric, "
+            "such as % of accuracy."
         ),
     ] = None,
     metric: Annotated[
@@ -98,13 +98,13 @@ def evaluate(
     resize: Annotated[
         int | None, typer.Option(min=1, help="Length of the shorter side before the crop, in pixels.")
     ] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="Size of a random subset of the test images.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Size of a random subset of the test examples.")] = None,
     classes: Annotated[
         int | None, typer.Option(min=2, help="Number of outputs of the model, if more than the data have classes.")
     ] = None,
     data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")] = Path("data"),
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Images per batch; affects memory and speed, not the numbers.")
+        int, typer.Option(min=1, help="Examples per batch; affects memory and speed, not the numbers.")
     ] = 500,
     data_seed: Annotated[int, typer.Option(min=0, help="Root seed of a data split and of --images.")] = 0,
     chip_seed: Annotated[int, typer.Option(min=0, help="Root seed of the chips.")] = 0,

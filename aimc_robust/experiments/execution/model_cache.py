@@ -30,7 +30,7 @@ def training_folder(
 
     Raises:
         ResultsError: if the cache is not writable.
-        CheckpointError: if the cached model belongs to other images or another version.
+        CheckpointError: if the cached model belongs to other data or another version.
     """
     run_folder, shared = results.run_folder(trial), results.training_folder(trial, model_cache)
     run_folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def training_folder(
             yield shared
         except CheckpointError as error:
             raise CheckpointError(
-                f"the shared model of {trial} belongs to other images of the same name, or to another version: "
+                f"the shared model of {trial} belongs to other data of the same name, or to another version: "
                 f"{error} Give --models another folder."
             ) from None
         if writes and (shared / FINISHED).exists():

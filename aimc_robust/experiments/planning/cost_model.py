@@ -145,7 +145,7 @@ class CostModel:
         many = affordable_batch(few_s, few, many)
         fixed_s, image_s = linear_cost((few, few_s), (many, few_s if many == few else seconds(many)))
         chip_s = fixed_s + images * image_s
-        self.measured.append(f"{kind}: {chip_s:.2g} s for a chip of {images} images")
+        self.measured.append(f"{kind}: {chip_s:.2g} s for a chip of {images} examples")
         return chip_s
 
     def _once(self, key: str, status: str, compute: Callable[[], Any]) -> Any:
