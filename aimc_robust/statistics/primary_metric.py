@@ -94,7 +94,7 @@ def _is_number(value: object) -> bool:
 
 def metric_of(column: str, known: Iterable[PrimaryMetric]) -> PrimaryMetric:
     """Return what is known of a column; of equal names the last, of none a plain number, higher is better."""
-    return {metric.name: metric for metric in known}.get(column) or PrimaryMetric(column)
+    return {metric.name: metric for metric in known}.get(column) or PrimaryMetric(column, title=column)
 
 
 ACCURACY = PrimaryMetric("accuracy", "%", "higher", (0.0, 100.0), is_proportion=True)

@@ -30,6 +30,14 @@ def test_every_help_has_an_example(command):
     assert "Example: aimc-robust" in done.stdout
 
 
+def test_options_that_hold_for_any_task_speak_of_neither_images_nor_accuracy_alone():
+    options = {option.name: option.help for option in get_command(app).commands["evaluate"].params}
+    for name in ("batch_size", "images", "chips", "metric", "attribute", "predict"):
+        assert "image" not in options[name].lower().replace("--images", "")
+    for name in ("precision", "threshold"):
+        assert re.search(r"in the unit of the metric, such as .* accuracy\.$", options[name])
+
+
 def test_help_and_the_list_of_devices_do_not_load_torch():
     for arguments in (["--help"], ["evaluate", "--help"], ["recommend", "--help"], ["devices"]):
         code = f"import sys; sys.argv = ['aimc-robust', *{arguments!r}]\nfrom aimc_robust.cli.app import main\n"

@@ -134,8 +134,10 @@ def test_what_is_left_is_estimated_from_a_timed_step_and_chip(write_spec, tmp_pa
         "MixedRWP (clean and perturbed pass)",
         "on rram-wan2022",
         "10 of 42 updates timed",
+        "s for a chip of 180 examples",
     ):
         assert part in words
+    assert "images" not in words
     # Each kind once for two methods and four trials: two kinds of epoch, three of target.
     assert len(found.measured) == len(set(found.measured)) == 2 + 3
 
