@@ -175,7 +175,7 @@ def test_evaluate_takes_the_same_names(module, files, tmp_path):
     means = rows.groupby("target", sort=False)["worst_class"].mean()
     assert summary["worst_class"].tolist() == pytest.approx(means.tolist())
     markdown = (tmp_path / "out" / "report.md").read_text()
-    assert "| top5<br>95 % interval | worst_class<br>95 % interval |" in markdown
+    assert "| top5 [%]<br>95 % interval | worst_class<br>95 % interval |" in markdown
     for mean in means:
         assert any(f"| {mean:#.4g}{end}" in markdown for end in ("<br>", " |"))
 

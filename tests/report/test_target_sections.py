@@ -71,7 +71,10 @@ def test_an_attribution_names_the_largest_contributor_only_beyond_chance(finishe
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     changed = [row | {"cost_alone": 1.25, "cost_alone_low": low, "cost_alone_high": low and 2.0} for row in rows]
     path.write_text("".join(json.dumps(row) + "\n" for row in changed))
-    for part in attribution(gather(EvaluationResults.open(folder))).blocks:
+    note, *parts = attribution(gather(EvaluationResults.open(folder))).blocks
+    assert note == Prose("Of several models of a label the first is explained.")
+    assert len(parts) == 4
+    for part in parts:
         text = next(block for block in part.blocks if isinstance(block, str | Prose))
         assert text.startswith("On 2 chips: accuracy")
         assert ("No layer alone has a cost beyond chance." in text) == (low == -0.5)
