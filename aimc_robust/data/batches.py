@@ -26,7 +26,7 @@ class InputBatches(list[Any]):
 def as_reiterable(data: Batches, task: TaskLike = None) -> Iterable[Batch]:
     """Return labelled batches of tensors that can be iterated more than once: an iterator becomes a list.
 
-    Every iteration must give the same images in the same order, so that results of chips, models and numbers of jobs
+    Every iteration must give the same examples in the same order, so that results of chips, models and numbers of jobs
     can be compared.
 
     Args:

@@ -1,4 +1,4 @@
-"""Passes over batches that must give the same images in the same order each time, in any process."""
+"""Passes over batches that must give the same examples in the same order each time, in any process."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RepeatedPasses(Iterable[Any]):
             self._first_digest.fill_(digest)
         elif int(self._first_digest) != digest:
             raise DataError(
-                f"expected the same images in the same order in every iteration, got others from "
+                f"expected the same examples in the same order in every iteration, got others from "
                 f"{type(self._batches).__name__}; leave out shuffling and random transforms."
             )
 
@@ -60,12 +60,12 @@ def check_order(batches: object) -> None:
         part = getattr(part, "sampler", None) if inner is None else inner
         if isinstance(part, RANDOM_SAMPLERS):
             raise DataError(
-                f"expected the same images in the same order in every iteration, got a DataLoader that shuffles "
+                f"expected the same examples in the same order in every iteration, got a DataLoader that shuffles "
                 f"({type(part).__name__}); use shuffle=False and no sampler."
             )
         if isinstance(part, DistributedSampler) and (part.shuffle or part.num_replicas > 1):
             raise DataError(
-                f"expected all images in the same order in every iteration, got a DataLoader with a "
+                f"expected all examples in the same order in every iteration, got a DataLoader with a "
                 f"{type(part).__name__}, which shuffles them or gives each process a part; use a plain DataLoader."
             )
 

@@ -93,6 +93,6 @@ def evaluate_metric(name: str, metric: Metric, outputs: Tensor, labels: Tensor) 
     except Exception as error:  # a user's function may raise anything
         raise InputError(
             f"the metric {name!r} failed with {type(error).__name__}: {error}. It is called with outputs "
-            f"{tuple(outputs.shape)} and labels {tuple(labels.shape)} of all images, and returns one number."
+            f"{tuple(outputs.shape)} and labels {tuple(labels.shape)} of all examples, and returns one number."
         ) from None
     return value if math.isfinite(value) else None

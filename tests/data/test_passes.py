@@ -133,7 +133,7 @@ def test_a_random_sampler_is_refused_by_name(function, sampler):
     ids=["sampler", "transform", "transform in workers", "iterable", "iterable of batches"],
 )
 def test_images_that_differ_from_pass_to_pass_are_refused(make, jobs):
-    with pytest.raises(ar.AimcError, match=r"same images in the same order .* (DataLoader|Streamed)"):
+    with pytest.raises(ar.AimcError, match=r"same examples in the same order .* (DataLoader|Streamed)"):
         losses(make(), jobs)
 
 
