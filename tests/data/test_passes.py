@@ -138,7 +138,7 @@ def test_images_that_differ_from_pass_to_pass_are_refused(make, jobs):
 
 
 def test_a_difference_between_conditions_of_one_chip_is_seen():
-    with pytest.raises(ar.AimcError, match="same images"):
+    with pytest.raises(ar.AimcError, match="same examples"):
         ar.evaluate_grid(net(), DataLoader(Jittered(by_torch), 8), {"a": NOISE, "b": NOISE}, chips=1)
 
 
