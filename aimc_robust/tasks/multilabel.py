@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -85,14 +86,22 @@ class Multilabel(Task):
 class _F1:
     def __init__(self, *, micro: bool) -> None:
         self.micro = micro
+        self.ends: list[tuple[Tensor, Tensor]] = []  # lowest and highest output of each batch
         self.hits = self.decided = self.present = torch.zeros((), dtype=torch.int64)
 
     def update(self, outputs: Tensor, labels: Tensor, /) -> None:
+        self.ends.append(outputs.aminmax())
         decided, present = outputs > 0, labels == 1
         self.hits = self.hits + (decided & present).sum(0)
         self.decided, self.present = self.decided + decided.sum(0), self.present + present.sum(0)
 
     def compute(self) -> float:
+        if not self.micro and all(low >= 0.0 and high <= 1.0 for low, high in self.ends):
+            warnings.warn(
+                "expected scores before the sigmoid from a multilabel model, got only outputs between 0 and 1; if the "
+                "model ends in a sigmoid, remove it, because every score above 0 counts as a yes.",
+                stacklevel=2,
+            )
         hits, total = self.hits.double(), (self.decided + self.present).double()
         if self.micro:
             return 100.0 * float(2.0 * hits.sum() / total.sum())

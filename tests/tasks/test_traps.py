@@ -1,6 +1,7 @@
 """Ways in which a task, its data or a model can mislead: the right value, or one sentence."""
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import pytest
@@ -343,3 +344,12 @@ def test_labels_of_large_maps_are_checked_in_small_parts():
     checks = sizes[: sizes.index(40)]
     assert sum(checks) == 2 * 41
     assert max(checks) * 4 * 512 * 512 <= 2**24
+
+
+def test_a_multilabel_model_that_ends_in_a_sigmoid_is_warned_of():
+    labels = torch.randint(0, 2, (40, 4), generator=GENERATOR)
+    with pytest.warns(UserWarning, match="sigmoid"):
+        ar.evaluate(nn.Sequential(linear(4), nn.Sigmoid()), [(X, labels)], None, task="multilabel")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ar.evaluate(linear(4), [(X, labels)], None, task="multilabel")

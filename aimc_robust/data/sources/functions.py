@@ -71,7 +71,7 @@ def join_batches(batches: Iterable[Any], task: Task, what: str) -> LabelledImage
 
 
 class _UnlikeError(Exception):
-    """Two parts of batches that cannot be joined."""
+    """Tensors of two batches have different shapes or types."""
 
 
 def _join(parts: list[Any]) -> Any:
