@@ -8,7 +8,7 @@ from typing import Any, Literal
 from aimc_robust.hardware.config.converters import DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 
-ErrorSource = Literal["programming", "drift", "stuck", "read", "clipping", "quantisation", "dac", "adc"]
+ErrorSource = Literal["programming", "drift", "stuck", "read", "clipping", "quantisation", "dac", "output", "adc"]
 
 SOURCES: dict[ErrorSource, str] = {
     "programming": "programming error",
@@ -17,13 +17,14 @@ SOURCES: dict[ErrorSource, str] = {
     "read": "read noise at every multiply",
     "clipping": "weights clipped at the percentile",
     "quantisation": "states rounded to levels",
-    "dac": "input converters",
-    "adc": "output converters",
+    "dac": "input converters, and their noise",
+    "output": "noise at the arrays' outputs",
+    "adc": "output converters, and their errors",
 }
 """Error source -> description."""
 
-RANDOM_SOURCES: tuple[ErrorSource, ...] = ("programming", "drift", "stuck", "read")
-"""Sources that differ from chip to chip."""
+RANDOM_SOURCES: tuple[ErrorSource, ...] = ("programming", "drift", "stuck", "read", "output")
+"""Sources that differ from chip to chip; so do converters with noise or errors, see `differs_by_chip`."""
 
 
 def active_sources(crossbar: Crossbar, *, time_s: float = 0.0) -> tuple[ErrorSource, ...]:
@@ -37,10 +38,18 @@ def active_sources(crossbar: Crossbar, *, time_s: float = 0.0) -> tuple[ErrorSou
         "read": device.reads_with_noise,
         "clipping": weights.weight_percentile < 1.0,
         "quantisation": weights.cell_bits > 0,
-        "dac": periphery.dac is not None and periphery.dac.kind != "ideal",
+        "dac": periphery.dac is not None and (periphery.dac.kind != "ideal" or periphery.dac.noise > 0),
+        "output": periphery.output_noise > 0,
         "adc": periphery.adc is not None,
     }
     return tuple(source for source in SOURCES if active[source])
+
+
+def differs_by_chip(crossbar: Crossbar, *, time_s: float = 0.0) -> bool:
+    """Return whether anything on a crossbar is random."""
+    adc = crossbar.periphery.adc
+    random_converters = crossbar.periphery.dac_noise > 0 or (adc is not None and adc.has_errors)
+    return random_converters or any(source in RANDOM_SOURCES for source in active_sources(crossbar, time_s=time_s))
 
 
 def with_sources(crossbar: Crossbar, sources: Collection[str]) -> Crossbar:
@@ -58,6 +67,7 @@ def with_sources(crossbar: Crossbar, sources: Collection[str]) -> Crossbar:
         "clipping": {"weight_percentile": 1.0},
         "quantisation": {"cell_bits": 0},
         "dac": {"dac": dac and DAC(kind="ideal", full_scale=dac.full_scale)},
+        "output": {"output_noise": 0.0},
         "adc": {"adc": None},
     }
     options: dict[str, Any] = {}

@@ -218,6 +218,7 @@ def _left_out(condition: Condition) -> tuple[str, ...]:
     parts = {
         "read noise": condition.device.reads_with_noise,
         "DAC": periphery.dac is not None,
+        "output noise": periphery.output_noise > 0,
         "ADC": periphery.adc is not None,
     }
     return tuple(name for name, present in parts.items() if present)

@@ -11,6 +11,7 @@ ON = {
     "clipping": {"weight_percentile": 0.99},
     "quantisation": {"cell_bits": 4},
     "dac": {"dac": DAC(bits=5)},
+    "output": {"output_noise": 0.1},
     "adc": {"adc": ADC(bits=6)},
 }
 OFF = {
@@ -21,6 +22,7 @@ OFF = {
     "clipping": {"weight_percentile": 1.0},
     "quantisation": {"cell_bits": 0},
     "dac": {"dac": DAC(kind="ideal")},
+    "output": {"output_noise": 0.0},
     "adc": {"adc": None},
 }
 

@@ -76,7 +76,7 @@ def calibrate(
     require_type("fold", fold, bool, example="True or False")
     prepared, _ = prepare(model, lambda: inputs[0], fold=fold)
     found_with = {**_settings(crossbar), FOLDED: _folded(prepared), FOLD: fold}
-    error_free = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)
+    error_free = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False).with_edge_errors(0.0)
     samples = _observe(prepared, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
     adc = crossbar.periphery.adc
@@ -138,7 +138,8 @@ def _folded(prepared: nn.Module) -> set[str]:
 
 def _settings(crossbar: Crossbar) -> dict[str, object]:
     """What a crossbar's ranges depend on, by name; None for a converter that is off."""
-    dac, adc, (low, high) = crossbar.periphery.dac, crossbar.periphery.adc, crossbar.device.programming_window
+    periphery, (low, high) = crossbar.periphery.with_errors(0.0), crossbar.device.programming_window
+    dac, adc = periphery.dac, periphery.adc
     mapping = crossbar.weights.mapping
     return {
         "mapping": type(mapping) if type(mapping).__eq__ is object.__eq__ else mapping,
@@ -149,7 +150,7 @@ def _settings(crossbar: Crossbar) -> dict[str, object]:
         "bias_rows": crossbar.arrays.bias_rows,
         "full scale of the DAC": (dac and dac.full_scale) or "calibrated",
         "dac": dac if dac is not None and dac.kind != "ideal" else None,
-        "adc (of any resolution)": adc and replace(adc, bits=MAX_BITS),
+        "adc (of any resolution)": adc and replace(adc, bits=MAX_BITS, errors_per="column"),
     }
 
 

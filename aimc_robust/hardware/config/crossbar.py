@@ -50,6 +50,9 @@ class Crossbar(WeightNoise):
         columns: Largest number of outputs of an array; 0: unlimited.
         dac: Converter of the inputs; None: ideal.
         adc: Converter of each array's column currents; None: ideal.
+        output_noise: Standard deviation of Gaussian noise that is added to each column current at each read, before
+            the ADC, in units of the current of one device at the top of the window with a full-scale input (aihwkit:
+            `out_noise`).
         read_noise: Whether the device's read noise acts, at every multiply.
         programming: Whether the device's programming error acts.
         drift: Whether the device's drift acts.
@@ -89,6 +92,7 @@ class Crossbar(WeightNoise):
         columns: int = 0,
         dac: DAC | None = None,
         adc: ADC | None = None,
+        output_noise: float = 0.0,
         read_noise: bool = True,
         programming: bool = True,
         drift: bool = True,
@@ -115,7 +119,7 @@ class Crossbar(WeightNoise):
                 cell_bits=cell_bits,
             ),
             arrays=ArraySize(rows=rows, columns=columns, bias_rows=bias_rows),
-            periphery=Periphery(dac=dac, adc=adc),
+            periphery=Periphery(dac=dac, adc=adc, output_noise=output_noise),
             crosssim=crosssim,
         )
         self.device.check_window(stacklevel=4)  # `names_arguments` is between the caller and this
@@ -180,6 +184,7 @@ class Crossbar(WeightNoise):
             columns=0,
             dac=None,
             adc=None,
+            output_noise=0.0,
             read_noise=False,
             programming=False,
             drift=False,
@@ -194,8 +199,18 @@ class Crossbar(WeightNoise):
 
     @property
     def computes_in_arrays(self) -> bool:
-        """Whether converters or read noise act at every multiply, beyond the errors of the weights."""
-        return self.periphery.dac is not None or self.periphery.adc is not None or self.device.reads_with_noise
+        """Whether converters or noise act at every multiply, beyond the errors of the weights."""
+        return self.periphery.acts or self.device.reads_with_noise
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether noise, of devices or of the periphery, is drawn at every multiply."""
+        return self.periphery.has_noise or self.device.reads_with_noise
+
+    def with_edge_errors(self, strength: float) -> Crossbar:
+        """Return a crossbar whose periphery has its noise and errors scaled by `strength`; 0: without them."""
+        periphery = self.periphery.with_errors(strength)
+        return self.replace(dac=periphery.dac, adc=periphery.adc, output_noise=periphery.output_noise)
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
         """Return `weight` as read back right after programming; every device and effect has its own stream."""

@@ -43,6 +43,14 @@ class AnalogLinear(ArrayLayer):
         """Multiply a range of inputs; see `ArrayLayer.partial_product`."""
         return F.linear(x[..., first:last], weight)
 
+    def read_inputs(self, x: Tensor) -> Tensor:
+        """Return `x`: each vector is a read; see `NoisyInputs.read_inputs`."""
+        return x
+
+    def read_product(self, inputs: Tensor, matrix: Tensor) -> Tensor:
+        """Multiply; see `NoisyInputs.read_product`."""
+        return F.linear(inputs, matrix)
+
 
 class AnalogConvolution(ArrayLayer):
     """A convolution in arrays.
@@ -93,6 +101,21 @@ class AnalogConvolution(ArrayLayer):
                 else x[:, first:last]
             )
         return self._convolve(x, weight, None, self._window_stride, 0, self.dilation, self.groups)
+
+    def read_inputs(self, x: Tensor) -> Tensor:
+        """Return the windows (images, groups, rows, *positions); see `NoisyInputs.read_inputs`."""
+        spatial = len(self.shape) - 2
+        strides = (self._window_stride,) * spatial if isinstance(self._window_stride, int) else self._window_stride
+        for axis, (size, stride, dilation) in enumerate(zip(self.shape[2:], strides, self.dilation, strict=True)):
+            x = x.unfold(2 + axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
+        windows = x.unflatten(1, (self.groups, -1))  # (images, groups, channels, *positions, *kernel)
+        kernel = range(windows.ndim - spatial, windows.ndim)
+        return windows.movedim(tuple(kernel), tuple(range(3, 3 + spatial))).flatten(2, 2 + spatial)
+
+    def read_product(self, inputs: Tensor, matrix: Tensor) -> Tensor:
+        """Multiply windows (images, groups, rows, *positions); see `NoisyInputs.read_product`."""
+        weight = matrix.reshape(*matrix.shape, *[1] * (len(self.shape) - 2))
+        return self._convolve(inputs.flatten(1, 2), weight, None, 1, 0, 1, self.groups)
 
 
 class AnalogTransposedConvolution(AnalogConvolution):
@@ -164,3 +187,9 @@ class AnalogTransposedConvolution(AnalogConvolution):
     def partial_product(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
         """Convolve a range of channels with the flipped kernel; see `ArrayLayer.partial_product`."""
         return super().partial_product(x, weight.flip(list(range(2, weight.ndim))), first, last)
+
+    def read_inputs(self, x: Tensor) -> Tensor:
+        """Return the windows, whose kernel is flipped; see `NoisyInputs.read_inputs`."""
+        windows = super().read_inputs(x)
+        kernel = windows.unflatten(2, (self.shape[1], *self.shape[2:]))
+        return kernel.flip(list(range(3, 3 + len(self.shape) - 2))).flatten(2, 2 + len(self.shape) - 2)

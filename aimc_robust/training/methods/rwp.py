@@ -50,7 +50,7 @@ class RandomPerturbation(Method):
                 )
         if getattr(self.noise, "computes_in_arrays", False):
             warnings.warn(
-                "training uses only the programming errors of this crossbar: its converters and read noise act on "
+                "training uses only the programming errors of this crossbar: its converters and noise act on "
                 "products, not on weights. ArrayAware trains through them; remove them (read_noise=False) to silence "
                 "this warning.",
                 stacklevel=2,
