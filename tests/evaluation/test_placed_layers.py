@@ -75,7 +75,7 @@ def test_what_is_not_random_on_its_crossbar_is_measured_on_one_chip():
     layers = {"0": Crossbar("ideal", cell_bits=3), "4": "digital"}
     found = attribute(net(), batches(), STRONG, layers=layers, chips=4, on_chip=lambda _, total: totals.append(total))
     assert set(found.table["name"]) == {"programming", "quantisation", "0", "6"}
-    # ideal 1, all 4; programming alone 4, without it 1, and so for layer 6; quantisation alone 1, without 4; layer 0 too
+    # ideal 1, all 4; programming and layer 6 alone 4, without them 1; quantisation and layer 0 the other way round
     assert len(totals) == totals[-1] == 25
 
 

@@ -128,11 +128,7 @@ class Placement(WeightNoise):
             if not matched:
                 raise _unmatched(pattern, list(owners))
             if all(layer in decided and decided[layer][1] != crossbar for layer in matched):
-                earlier = decided[matched[0]][0]
-                raise InputError(
-                    f"the pattern {pattern!r} contradicts {earlier!r}, which comes first and places {matched[0]!r} "
-                    f"elsewhere, so that {pattern!r} decides for no layer; put it first, or remove one of them."
-                )
+                raise _contradicting(pattern, matched[0], decided[matched[0]][0])
             decided = dict.fromkeys(matched, (pattern, crossbar)) | decided
         if left := [layer for layer in owners if layer not in decided]:
             raise _uncovered(left)
@@ -228,6 +224,15 @@ def _unmatched(pattern: str, layers: list[str]) -> UnknownNameError:
         f"Layers: {join_names(layers, limit=LISTED)}.",
     ]
     return UnknownNameError(" ".join(filter(None, parts)))
+
+
+def _contradicting(pattern: str, layer: str, earlier: str) -> InputError:
+    if pattern == ALL:
+        return InputError(f"the patterns before {ALL!r} take all layers, such as {layer!r}, and leave none to it.")
+    return InputError(
+        f"the pattern {pattern!r} contradicts {earlier!r}, which comes first and places {layer!r} elsewhere, so that "
+        f"{pattern!r} decides for no layer; put it first, or remove one of them."
+    )
 
 
 def _uncovered(layers: list[str]) -> InputError:
