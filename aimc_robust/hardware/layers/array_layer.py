@@ -21,7 +21,7 @@ from aimc_robust.hardware.layers.bypass_guard import GuardedWeight, bypassed
 from aimc_robust.hardware.layers.input_stage import RowInputs
 from aimc_robust.hardware.layers.noisy_inputs import NoisyInputs
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
-from aimc_robust.hardware.programming.read_noise import reject_tracing
+from aimc_robust.hardware.programming.read_noise import reject_tracing, to_variance_type
 
 # Images are processed in chunks, so that intermediate results stay small and in the cache.
 VALUES_PER_CHUNK = 2**20
@@ -168,6 +168,7 @@ class ArrayLayer(NoisyInputs):
                 assert rows.squares is not None
                 with torch.no_grad():
                     variance = self.row_products(rows.squares, variances, start, stop)
+                    variance = to_variance_type(variance).to(current.dtype)
         return self._add_noise(current, variance, periphery.output_noise * unit, array)
 
     def _add_noise(self, current: Tensor, variance: Tensor | None, std: float, array: tuple[int, ...]) -> Tensor:
@@ -195,7 +196,7 @@ class ArrayLayer(NoisyInputs):
         else:  # an array with bias rows only
             first_channel, last_channel = 0, 1
             part = torch.zeros_like(matrix[:, :kernel])
-        weight = part.reshape(-1, last_channel - first_channel, *self.shape[2:])
+        weight = part.to(rows.inputs.dtype).reshape(-1, last_channel - first_channel, *self.shape[2:])
         out = self.partial_product(rows.inputs, weight, first_channel, last_channel)
         if stop <= self.input_rows:
             return out
