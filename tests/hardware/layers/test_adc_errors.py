@@ -103,7 +103,7 @@ def test_the_spread_over_chips_is_the_stated_one():
     expected = {"gain_error": 0.05 * 0.4, "offset_error": 0.03 * (HIGH - LOW), "inl": bow}
     for name, std in expected.items():
         assert stats.kstest(found[name] / std, "norm").pvalue > 1e-3, name
-        assert stats.kstest(found[name] / std * 1.2, "norm").pvalue < 1e-2, name  # control
+        assert stats.kstest(found[name] / std * 1.3, "norm").pvalue < 1e-2, name  # control
 
 
 def test_linearity_errors_are_0_at_both_ends_of_the_range():
