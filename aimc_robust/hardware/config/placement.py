@@ -96,6 +96,11 @@ class Placement(WeightNoise):
         return tuple(different)
 
     @property
+    def text(self) -> str:
+        """Each pattern with `digital` or the name of its device."""
+        return ", ".join(f"{p} on {c.device.cell.name}" if c else f"{p} {DIGITAL}" for p, c in self.layers)
+
+    @property
     def computes_in_arrays(self) -> bool:
         """Whether converters or read noise act on any crossbar."""
         return any(crossbar.computes_in_arrays for crossbar in self.crossbars)
