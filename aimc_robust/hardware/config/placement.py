@@ -160,7 +160,7 @@ def place(crossbar: Hardware, layers: Layers | None) -> Hardware:
         return crossbar
     require_type("layers", layers, Mapping, example='a mapping of patterns, such as {"conv1": "digital"}')
     if isinstance(crossbar, Placement):
-        raise InputError("the crossbar is a Placement, which has patterns of its own; leave out layers=.")
+        raise InputError("the crossbar is a Placement, which has patterns already; leave out layers=.")
     if ALL in layers:
         raise InputError(
             f"layers has the pattern {ALL!r}, which leaves no layer to the crossbar; pass Placement(layers) in place "

@@ -72,7 +72,7 @@ def test_place_puts_the_rest_on_the_crossbar():
     assert place(A, {"head": "digital"}) == Placement({"head": "digital", "*": A})
     with pytest.raises(InputError, match=r"pattern '\*', which leaves no layer to the crossbar"):
         place(A, {"head": "digital", "*": B})
-    with pytest.raises(InputError, match="has patterns of its own"):
+    with pytest.raises(InputError, match="has patterns already"):
         place(Placement({"*": A}), {"head": "digital"})
 
 
