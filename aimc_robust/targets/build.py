@@ -10,7 +10,8 @@ from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.hardware.config.placement import DIGITAL
 from aimc_robust.io.toml import parse_value
 from aimc_robust.io.user_code import is_reference, source_digest
-from aimc_robust.targets.entries import Entry, TargetTable, as_pairs, build_named, reference_table
+from aimc_robust.targets.entries import Entry, TargetTable, build_named, reference_table
+from aimc_robust.targets.layer_entries import as_pairs
 from aimc_robust.targets.target import CrossbarTarget, Target
 
 

@@ -16,7 +16,8 @@ from aimc_robust.hardware.config.placement import DIGITAL
 from aimc_robust.io.toml import load_toml
 from aimc_robust.io.user_code import is_reference
 from aimc_robust.targets.build import build_target, build_targets, self_contained_target
-from aimc_robust.targets.entries import LayerTable, reference_table
+from aimc_robust.targets.entries import reference_table
+from aimc_robust.targets.layer_entries import LayerTable
 from aimc_robust.targets.target import UNITS_S, CrossbarTarget, DeployableTarget, DigitalTarget, Target, time_label
 
 
