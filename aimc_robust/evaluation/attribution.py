@@ -13,7 +13,7 @@ from torch import nn
 
 from aimc_robust.data.batches import Batches
 from aimc_robust.errors import InputError, require_type, require_whole
-from aimc_robust.evaluation.error_sources import RANDOM_SOURCES, active_sources, with_sources
+from aimc_robust.evaluation.error_sources import active_sources, is_random, with_sources
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipEvaluation, check_jobs, chip_evaluation
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
@@ -128,8 +128,7 @@ def _value(variants: Sequence[ChipEvaluation], item: tuple[int, int]) -> float:
 def _is_random(variant: ChipEvaluation) -> bool:
     """Whether the metric differs from chip to chip."""
     assert isinstance(variant.condition, Crossbar)
-    sources = active_sources(variant.condition, time_s=variant.time_s)
-    return any(source in RANDOM_SOURCES for source in sources) and variant.layers != frozenset()
+    return is_random(variant.condition, time_s=variant.time_s) and variant.layers != frozenset()
 
 
 def _values(

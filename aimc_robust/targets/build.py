@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aimc_robust.devices.library import card_names, load_card
+from aimc_robust.hardware.config.fault_map import FaultMap
 from aimc_robust.io.toml import parse_value
 from aimc_robust.io.user_code import is_reference, source_digest
 from aimc_robust.targets.entries import Entry, TargetTable, build_named, reference_table
@@ -17,7 +18,8 @@ def self_contained_target(target: Any, folder: Path) -> Any:
     """Return a target as a results folder records it: with the card's table in place of its name or path.
 
     For code of the user's own, named `package.module:name`, a digest of its file is added under `code_digests`, so
-    that results are not continued with changed code. Relative paths of cards start from `folder`.
+    that results are not continued with changed code; that of a fault map too. Relative paths of cards and fault maps
+    start from `folder`.
     """
     if isinstance(target, str) and is_reference(target):
         table = reference_table(target)
@@ -27,8 +29,14 @@ def self_contained_target(target: Any, folder: Path) -> Any:
     if isinstance(device, str) and (device.endswith(".toml") or device in card_names()):
         card = load_card(folder / device if device.endswith(".toml") else device)
         table["device"] = card.model_dump(mode="json", exclude_none=True)
+    stuck = {}
+    if isinstance(table.get("stuck"), str):
+        path = (folder / table["stuck"]).resolve()
+        table["stuck"], stuck[str(path)] = str(path), FaultMap.load(path).digest
     references = [value for value in table.values() if isinstance(value, str) and is_reference(value)]
-    digests = {reference: digest for reference in references if (digest := source_digest(reference)) is not None}
+    digests = {
+        reference: digest for reference in references if (digest := source_digest(reference)) is not None
+    } | stuck
     if digests and "code_digests" not in table:
         table["code_digests"] = digests
     return target if table in (target, {"device": target}) else table

@@ -15,7 +15,7 @@ from aimc_robust.errors import AimcError, InputError, require_known, unknown_nam
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Backend, Compensation, Deployment
 from aimc_robust.hardware.config.standard_mappings import BitSliced
-from aimc_robust.io.table_model import Table, as_validation_error, by_toml_type, table_model
+from aimc_robust.io.table_model import Table, as_validation_error, by_toml_type, table_model, toml_type
 from aimc_robust.io.user_code import construct, is_reference
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian, Laplace
@@ -123,6 +123,7 @@ class UserNoiseTable(TargetTable):
 CROSSBAR_TYPES = {
     "device": by_toml_type(str, dict[str, Any]),
     "mapping": by_toml_type(str, table_model(BitSliced, "BitSlicedMapping")),
+    "stuck": by_toml_type(toml_type(tuple[float, float]), str) | None,
     "crosssim": dict[str, Any],
 }
 

@@ -76,7 +76,8 @@ def calibrate(
     require_type("fold", fold, bool, example="True or False")
     prepared, _ = prepare(model, lambda: inputs[0], fold=fold)
     found_with = {**_settings(crossbar), FOLDED: _folded(prepared), FOLD: fold}
-    error_free = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)
+    stuck = crossbar.device.fault_map or (0.0, 0.0)  # known stuck devices are no chance of one chip
+    error_free = crossbar.replace(error_scale=0.0, stuck=stuck, read_noise=False)
     samples = _observe(prepared, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
     adc = crossbar.periphery.adc

@@ -58,7 +58,8 @@ def computing_in_arrays(
         InputError: if a layer has no array form.
     """
     _reject_computed_weights(model)
-    exact = crossbar.replace(programming=False, drift=False, stuck=(0.0, 0.0), read_noise=False)
+    stuck = crossbar.device.fault_map or (0.0, 0.0)  # known stuck devices act at any strength
+    exact = crossbar.replace(programming=False, drift=False, stuck=stuck, read_noise=False)
     depth = ForwardDepth()
 
     def make_layer(weight: AnalogWeight) -> ArrayLayer:

@@ -1,0 +1,87 @@
+"""The weights that a chip with known stuck devices represents, for training around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from aimc_robust.errors import InputError, require_type
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.programming.known_states import check_names_and_shapes
+from aimc_robust.hardware.programming.weights_to_states import faulty_weights
+from aimc_robust.noise.analog_weights import Scope, unwrap_model
+from aimc_robust.noise.base import WeightNoise
+from aimc_robust.noise.perturbation import perturbed
+from aimc_robust.seeding import Axes
+
+
+def check_faults(crossbar: object) -> None:
+    """Raise InputError unless `crossbar` is one with a fault map."""
+    require_type("faults", crossbar, Crossbar, example="a Crossbar with stuck=FaultMap(...)")
+    assert isinstance(crossbar, Crossbar)
+    if crossbar.device.fault_map is None:
+        raise InputError("faults must be a crossbar with known stuck devices: Crossbar(..., stuck=FaultMap(...)).")
+
+
+@contextmanager
+def faulty(
+    model: nn.Module,
+    crossbar: Crossbar,
+    *,
+    gains: Mapping[str, Tensor] | None = None,
+    scope: Scope = "weights",
+    generator: torch.Generator | Axes | None = None,
+    strength: float = 0.0,
+) -> Iterator[nn.Module]:
+    """Context manager in which `model` has the weights that the chip with the stuck devices of a crossbar represents.
+
+    On exit the weights are restored bit for bit. Gradients in it are those of the represented weights, and reach the
+    parameters unchanged (straight through).
+
+    Args:
+        model: The model.
+        crossbar: A crossbar with a fault map.
+        gains: Layer -> factor of each output on the weights that are programmed, as folding a BatchNorm does; the
+            represented weights are divided by it.
+        scope: Parameters that are programmed.
+        generator: Source of the errors of the devices that work, see `perturbed`.
+        strength: Factor on these errors, 0 to 1; stuck devices act at any strength.
+
+    Raises:
+        UnknownNameError: if the map names a layer that the model does not have.
+        InputError: if the map has another shape than the devices, or the crossbar has bias rows.
+    """
+    inner = unwrap_model(model)
+    if crossbar.arrays.bias_rows:
+        raise InputError("known stuck devices act on weights alone here; use bias_rows=0, or train with ArrayAware.")
+    assert crossbar.device.fault_map is not None
+    check_names_and_shapes(inner, crossbar, crossbar.device.fault_map)
+    noise = _FaultyChip(crossbar, gains or {}, strength)
+    with perturbed(model, noise, generator=generator or Axes(0), scope=scope, draw_on_device=True):
+        yield model
+
+
+@dataclass(frozen=True)
+class _FaultyChip(WeightNoise):
+    """The weights of a chip with known stuck devices; see `faulty`."""
+
+    crossbar: Crossbar
+    gains: Mapping[str, Tensor] = field(repr=False)
+    strength: float
+
+    def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the weights that the chip represents."""
+        gain = self.gains.get(name)
+        column = None if gain is None else gain.to(weight).reshape(-1, *[1] * (weight.ndim - 1))
+        programmed = weight if column is None else weight * column
+        matrix = programmed.flatten(1) if weight.ndim > 1 else programmed.reshape(1, -1)
+        device, layout = self.crossbar.device, self.crossbar.weights
+        with self.crossbar.naming_layer(name):
+            chip = faulty_weights(device, layout, matrix, layer=name).reshape(weight.shape).to(weight.dtype)
+        if self.strength > 0:
+            chip = torch.lerp(chip, self.crossbar.perturb(name, programmed, generator), self.strength)
+        return chip if column is None else chip / column
