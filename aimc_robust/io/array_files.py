@@ -50,12 +50,11 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             with safetensors.safe_open(path, framework="numpy") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
         content = np.load(path, allow_pickle=False)
-        if not isinstance(content, NpzFile):
-            raise ValueError("it holds a single array")
-        with content:
-            arrays = {name: content[name] for name in content.files}
+        arrays = {name: content[name] for name in content.files} if isinstance(content, NpzFile) else None
     except Exception as error:  # numpy, zipfile and safetensors raise many types for other files
         raise DataError(f"{path} cannot be read as {path.suffix[1:]} of plain arrays: {error}.") from None
+    if arrays is None:
+        raise DataError(f"{path} holds a single array; expected an .npz, as numpy.savez writes it.")
     text = {name: str(array) for name, array in arrays.items() if name.startswith(TEXT)}
     return {name: array for name, array in arrays.items() if name not in text}, {
         name.removeprefix(TEXT): line for name, line in text.items()
