@@ -12,16 +12,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.errors import require_whole
+from aimc_robust.errors import InputError, require_whole
 from aimc_robust.hardware.config.addresses import Addresses, matrix_addresses
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.placement import Hardware, Layers, place, stored_weights
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import check_program, chip_axes
 from aimc_robust.hardware.programming.programmed_matrix import Chip, with_bias_rows
 from aimc_robust.hardware.programming.weights_to_states import program_matrix, target_states
 from aimc_robust.io.array_files import write_arrays
-from aimc_robust.noise.analog_weights import analog_weights
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,7 +28,7 @@ class DeviceStates:
     """States of the devices of a model on one chip, (devices, outputs, inputs and bias rows) for each layer.
 
     Attributes:
-        device: Name of the card.
+        device: Name of the card; of each, where there are several.
         unit: Unit of the states.
         time_s: Seconds since programming.
         target: Layer -> states that are to be programmed.
@@ -94,8 +93,9 @@ class DeviceStates:
 @torch.no_grad()
 def device_states(
     model: nn.Module,
-    crossbar: Crossbar,
+    crossbar: Hardware,
     *,
+    layers: Layers | None = None,
     chip: int = 0,
     chip_seed: int = 0,
     time_s: float = 0.0,
@@ -110,7 +110,8 @@ def device_states(
 
     Args:
         model: The trained model; not modified.
-        crossbar: The crossbar.
+        crossbar: The crossbar, or a `Placement` on several whose states have one unit.
+        layers: Layers that are not on it, see `program`.
         chip: Number of the chip.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming.
@@ -126,25 +127,30 @@ def device_states(
         >>> states.target["weight"].shape
         torch.Size([2, 2, 4])
     """
-    prepared, _ = prepare(model, None if example is None else lambda: example, fold=fold)
-    check_program(prepared, crossbar, time_s, deployment=Deployment(fold=fold), stacklevel=3)
+    hardware = place(crossbar, layers)
+    units = list(dict.fromkeys(each.device.cell.unit for each in hardware.crossbars))
+    if len(units) > 1:
+        raise InputError(f"the states of these crossbars are in {' and '.join(units)}; ask for those of one at a time.")
+    prepared, _ = prepare(model, None if example is None else lambda: example, hardware=hardware, fold=fold)
+    check_program(prepared, hardware, time_s, deployment=Deployment(fold=fold), stacklevel=3)
     require_whole("cycle", cycle, low=0)
     on_chip = Chip(axes=chip_axes(chip_seed, chip), time_s=time_s, cycle=cycle)
-    device, layout = crossbar.device, crossbar.weights
     targets, programmed, addresses, limits = {}, {}, {}, {}
-    for weight in analog_weights(prepared).values():
-        name, matrix = weight.array_owner, with_bias_rows(crossbar, weight)
-        with crossbar.naming_layer(name):
+    for weight in stored_weights(prepared, hardware).values():
+        name, own = weight.array_owner, hardware.crossbar_of(weight.layer)
+        assert own is not None
+        matrix, device, layout = with_bias_rows(own, weight), own.device, own.weights
+        with own.naming_layer(name):
             cells = program_matrix(device, layout, matrix, on_chip.draws(weight), time_s=time_s, layer=name)
             programmed[name] = torch.stack([cell.now for cell in cells.states]).cpu()
             exact = matrix.to(programmed[name].dtype)
             targets[name] = torch.stack(list(target_states(device, layout, exact, cells.limit))).cpu()
         limits[name] = cells.limit.cpu()
         groups = getattr(weight.module, "groups", 1)
-        addresses[name] = matrix_addresses(layout.mapping, crossbar.arrays, *matrix.shape, groups=groups)
+        addresses[name] = matrix_addresses(layout.mapping, own.arrays, *matrix.shape, groups=groups)
     return DeviceStates(
-        device=device.cell.name,
-        unit=device.cell.unit,
+        device=", ".join(each.device.cell.name for each in hardware.crossbars),
+        unit=units[0],
         time_s=time_s,
         target=targets,
         programmed=programmed,

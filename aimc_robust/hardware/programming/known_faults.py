@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, require_type
-from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.programming.known_states import check_names_and_shapes
+from aimc_robust.hardware.config.placement import Hardware
+from aimc_robust.hardware.programming.known_states import check_names_and_shapes, has_fault_maps
 from aimc_robust.hardware.programming.weights_to_states import faulty_weights
 from aimc_robust.noise.analog_weights import Scope, unwrap_model
 from aimc_robust.noise.base import WeightNoise
@@ -20,17 +20,17 @@ from aimc_robust.seeding import Axes
 
 
 def check_faults(crossbar: object) -> None:
-    """Raise InputError unless `crossbar` is one with a fault map."""
-    require_type("faults", crossbar, Crossbar, example="a Crossbar with stuck=FaultMap(...)")
-    assert isinstance(crossbar, Crossbar)
-    if crossbar.device.fault_map is None:
+    """Raise InputError unless `crossbar` is one, or a placement, with a fault map."""
+    require_type("faults", crossbar, Hardware, example="a Crossbar with stuck=FaultMap(...)")
+    assert isinstance(crossbar, Hardware)
+    if not has_fault_maps(crossbar):
         raise InputError("faults must be a crossbar with known stuck devices: Crossbar(..., stuck=FaultMap(...)).")
 
 
 @contextmanager
 def faulty(
     model: nn.Module,
-    crossbar: Crossbar,
+    hardware: Hardware,
     *,
     gains: Mapping[str, Tensor] | None = None,
     scope: Scope = "weights",
@@ -44,7 +44,7 @@ def faulty(
 
     Args:
         model: The model.
-        crossbar: A crossbar with a fault map.
+        hardware: A crossbar with a fault map, or a placement; digital layers are not changed.
         gains: Layer -> factor of each output on the weights that are programmed, as folding a BatchNorm does; the
             represented weights are divided by it.
         scope: Parameters that are programmed.
@@ -56,11 +56,10 @@ def faulty(
         InputError: if the map has another shape than the devices, or the crossbar has bias rows.
     """
     inner = unwrap_model(model)
-    if crossbar.arrays.bias_rows:
+    if any(crossbar.arrays.bias_rows for crossbar in hardware.crossbars):
         raise InputError("known stuck devices act on weights alone here; use bias_rows=0, or train with ArrayAware.")
-    assert crossbar.device.fault_map is not None
-    check_names_and_shapes(inner, crossbar, crossbar.device.fault_map)
-    noise = _FaultyChip(crossbar, gains or {}, strength)
+    check_names_and_shapes(inner, hardware)
+    noise = _FaultyChip(hardware, gains or {}, strength)
     with perturbed(model, noise, generator=generator or Axes(0), scope=scope, draw_on_device=True):
         yield model
 
@@ -69,19 +68,22 @@ def faulty(
 class _FaultyChip(WeightNoise):
     """The weights of a chip with known stuck devices; see `faulty`."""
 
-    crossbar: Crossbar
+    hardware: Hardware
     gains: Mapping[str, Tensor] = field(repr=False)
     strength: float
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
         """Return the weights that the chip represents."""
+        crossbar = self.hardware.crossbar_of(name)
+        if crossbar is None:
+            return weight.clone()
         gain = self.gains.get(name)
         column = None if gain is None else gain.to(weight).reshape(-1, *[1] * (weight.ndim - 1))
         programmed = weight if column is None else weight * column
         matrix = programmed.flatten(1) if weight.ndim > 1 else programmed.reshape(1, -1)
-        device, layout = self.crossbar.device, self.crossbar.weights
-        with self.crossbar.naming_layer(name):
+        device, layout = crossbar.device, crossbar.weights
+        with crossbar.naming_layer(name):
             chip = faulty_weights(device, layout, matrix, layer=name).reshape(weight.shape).to(weight.dtype)
         if self.strength > 0:
-            chip = torch.lerp(chip, self.crossbar.perturb(name, programmed, generator), self.strength)
+            chip = torch.lerp(chip, crossbar.perturb(name, programmed, generator), self.strength)
         return chip if column is None else chip / column

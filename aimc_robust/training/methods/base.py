@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, require_known, require_type, require_whole
-from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.conversion.norm_gains import norm_gains
 from aimc_robust.hardware.programming.known_faults import check_faults, faulty
 from aimc_robust.noise.analog_weights import Scope, check_scope, unwrap_model
@@ -63,7 +63,7 @@ class Method(ABC):
     bn_stats: PassName = "clean"
     seed: int = 0
     per_worker: bool = False
-    faults: Crossbar | None = None
+    faults: Hardware | None = None
     fold: bool = True
 
     ascent_pass: ClassVar[bool] = False  # True if the perturbation itself needs a clean gradient
@@ -143,7 +143,7 @@ class Method(ABC):
         return False
 
     @property
-    def faulty_crossbar(self) -> Crossbar | None:
+    def faulty_crossbar(self) -> Hardware | None:
         """The crossbar whose known stuck devices all passes see, or None."""
         return self.faults
 

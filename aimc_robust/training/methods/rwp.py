@@ -8,8 +8,9 @@ from typing import ClassVar, get_args
 from torch import nn
 
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
-from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.programming.known_faults import faulty
+from aimc_robust.hardware.programming.known_states import has_fault_maps
 from aimc_robust.noise.analog_weights import unwrap_model
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian
@@ -65,12 +66,12 @@ class RandomPerturbation(Method):
     @property
     def programs_weights(self) -> bool:
         """Whether the noise is a crossbar."""
-        return isinstance(self.noise, Crossbar)
+        return isinstance(self.noise, Hardware)
 
     @property
-    def faulty_crossbar(self) -> Crossbar | None:
+    def faulty_crossbar(self) -> Hardware | None:
         """The crossbar of `noise` if it has a fault map, or that of `faults`."""
-        if isinstance(self.noise, Crossbar) and self.noise.device.fault_map is not None:
+        if isinstance(self.noise, Hardware) and has_fault_maps(self.noise):
             return self.noise
         return self.faults
 
@@ -86,7 +87,7 @@ class RandomPerturbation(Method):
         noise = self.noise or Gaussian(self.full_strength, self.scale or "filter_max")
         strength = self.ramp.factor(step)
         axes = self.axes(step, draw)
-        if isinstance(noise, Crossbar) and noise.device.fault_map is not None:
+        if isinstance(noise, Hardware) and has_fault_maps(noise):
             gains = self.gains(unwrap_model(model))
             return faulty(model, noise, gains=gains, generator=axes, strength=strength)
         return perturbed(model, noise, generator=axes, scope=self.scope, strength=strength, draw_on_device=True)

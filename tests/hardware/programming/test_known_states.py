@@ -18,6 +18,7 @@ from aimc_robust import (
     Crossbar,
     Deployment,
     FaultMap,
+    Placement,
     attribute,
     calibrate,
     coverage,
@@ -362,3 +363,31 @@ def test_names_are_those_of_coverage_for_attention_and_recurrent_layers():
     faults = draw_faults(model, crossbar.replace(stuck=(0.1, 0.0)))
     assert tuple(faults.layers) == coverage(prepared).layers
     assert digest(program(model, crossbar.replace(stuck=faults))) != digest(program(model, crossbar))
+
+
+# Several crossbars ----------------------------------------------------------------------------------------------
+
+
+def test_placements_know_maps_and_states():
+    model, first, second = net(), Crossbar("rram-milo2021"), Crossbar("pcm-nandakumar2019", mapping="offset")
+    placement = Placement({"0": first.replace(stuck=(0.2, 0.0)), "4": second.replace(stuck=(0.0, 0.2))})
+    faults = draw_faults(model, placement, chip=2)
+    assert [states.shape[0] for states in faults.layers.values()] == [2, 1]
+    assert faults.unit == "uS"
+    known = placement.map(lambda crossbar: crossbar.replace(stuck=faults))
+    assert digest(program(model, placement, chip=2)) == digest(program(model, known, chip=2))
+    states = device_states(model, known, chip=2)
+    assert digest(program(model, placement, chip=2, states=states)) == digest(program(model, known, chip=2))
+    assert states.device == "rram-milo2021, pcm-nandakumar2019"
+    digital = {"0": "digital"}
+    only = device_states(model, first, layers=digital)
+    assert tuple(only.target) == ("4",)
+    on_chip = program(model, first, layers=digital, states=only.programmed)
+    assert digest(on_chip) == digest(program(model, first, layers=digital))
+    assert digest(
+        program(model, first.replace(stuck=draw_faults(model, first.replace(stuck=(0.5, 0)))), layers=digital)
+    )
+    with pytest.raises(InputError, match="'4' is in the fault map of another crossbar"):
+        program(model, Placement({"0": first.replace(stuck=faults), "4": second}))
+    with pytest.raises(InputError, match="uS and nA"):
+        device_states(model, Placement({"0": first, "*": "sonos-agrawal2022"}))
