@@ -19,12 +19,22 @@ from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 
 
-def check_faults(crossbar: object) -> None:
-    """Raise InputError unless `crossbar` is one, or a placement, with a fault map."""
+def check_faults(crossbar: object, *, programs_weights: bool) -> None:
+    """Raise InputError unless `crossbar` is None, or a crossbar or a placement with a fault map.
+
+    `programs_weights`: whether a method programs a crossbar of its own, which then has the map.
+    """
+    if crossbar is None:
+        return
     require_type("faults", crossbar, Hardware, example="a Crossbar with stuck=FaultMap(...)")
     assert isinstance(crossbar, Hardware)
     if not has_fault_maps(crossbar):
         raise InputError("faults must be a crossbar with known stuck devices: Crossbar(..., stuck=FaultMap(...)).")
+    if programs_weights:
+        raise InputError(
+            "the method programs a crossbar, whose own stuck devices it sees; instead of `faults`, give that crossbar "
+            "the fault map: stuck=FaultMap(...)."
+        )
 
 
 @contextmanager

@@ -73,13 +73,7 @@ class Method(ABC):
         require_type("ramp", self.ramp, Ramp, example="a Ramp such as Ramp(shape='quadratic', updates=1000)")
         require_type("per_worker", self.per_worker, bool, example="true or false")
         require_type("fold", self.fold, bool, example="true or false")
-        if self.faults is not None:
-            check_faults(self.faults)
-            if self.programs_weights:
-                raise InputError(
-                    "the method programs a crossbar, whose own stuck devices it sees; instead of `faults`, give that "
-                    "crossbar the fault map: stuck=FaultMap(...)."
-                )
+        check_faults(self.faults, programs_weights=self.programs_weights)
         require_whole("seed", self.seed, low=0)
         require_known("bn_stats", self.bn_stats, get_args(PassName))
         if self.bn_stats not in self.passes:
