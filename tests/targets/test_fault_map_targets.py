@@ -44,6 +44,15 @@ def test_the_content_is_recorded(folder):
     assert self_contained_target(table, folder)["code_digests"] != first["code_digests"]
 
 
+def test_layers_on_a_crossbar_of_their_own_have_theirs(folder):
+    place = {"device": "pcm-nandakumar2019", "stuck": "others.npz"}
+    table = {"name": "chip", "device": "rram-milo2021", "stuck": "faults.npz", "layers": {"head": place}}
+    stored = self_contained_target(table, folder)
+    assert set(stored["code_digests"]) == {str(folder / name) for name in ("faults.npz", "others.npz")}
+    maps = [crossbar.device.fault_map for crossbar in build_target(stored).condition.crossbars]
+    assert maps == [FaultMap.load(folder / name) for name in ("others.npz", "faults.npz")]
+
+
 def test_on_the_command_line(folder, monkeypatch):
     monkeypatch.chdir(folder)
     (table,) = target_tables(["rram-milo2021"], [0.0], {"stuck": "others.npz"})

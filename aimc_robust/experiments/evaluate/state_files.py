@@ -27,7 +27,7 @@ def write_state_files(spec: EvaluationSpec, networks: Sequence[nn.Module], data:
                 continue
             states = device_states(
                 network,
-                target.crossbar,
+                target.condition,
                 chip_seed=spec.chip_seed,
                 time_s=target.time_s,
                 fold=target.deployment.fold,
