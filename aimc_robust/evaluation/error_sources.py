@@ -25,7 +25,15 @@ SOURCES: dict[ErrorSource, str] = {
 """Error source -> description."""
 
 RANDOM_SOURCES: tuple[ErrorSource, ...] = ("programming", "drift", "stuck", "read", "output")
-"""Sources that differ from chip to chip; so do converters with noise or errors, see `differs_by_chip`."""
+"""Sources that differ from chip to chip, as do converters with noise or errors; known stuck devices do not."""
+
+
+def is_random(crossbar: Crossbar, *, time_s: float = 0.0) -> bool:
+    """Whether chips differ: whether a source of RANDOM_SOURCES acts, or noise or errors of a converter."""
+    random = set(active_sources(crossbar, time_s=time_s)) & set(RANDOM_SOURCES)
+    adc = crossbar.periphery.adc
+    random_converters = crossbar.periphery.dac_noise > 0 or (adc is not None and adc.has_errors)
+    return random_converters or bool(random - {"stuck"} if crossbar.device.fault_map is not None else random)
 
 
 def active_sources(hardware: Hardware, *, time_s: float = 0.0) -> tuple[ErrorSource, ...]:
@@ -40,7 +48,7 @@ def _active_sources(crossbar: Crossbar, time_s: float) -> list[ErrorSource]:
     active: dict[ErrorSource, bool] = {
         "programming": device.programming and device.error_scale > 0 and cell.has_programming_error,
         "drift": device.drift and cell.has_drift and time_s > cell.drift_starts_s,
-        "stuck": sum(device.stuck_fractions) > 0,
+        "stuck": sum(device.stuck_fractions) > 0 or device.fault_map is not None,
         "read": device.reads_with_noise,
         "clipping": weights.weight_percentile < 1.0,
         "quantisation": weights.cell_bits > 0,
@@ -49,13 +57,6 @@ def _active_sources(crossbar: Crossbar, time_s: float) -> list[ErrorSource]:
         "adc": periphery.adc is not None,
     }
     return [source for source in SOURCES if active[source]]
-
-
-def differs_by_chip(crossbar: Crossbar, *, time_s: float = 0.0) -> bool:
-    """Return whether anything on a crossbar is random."""
-    adc = crossbar.periphery.adc
-    random_converters = crossbar.periphery.dac_noise > 0 or (adc is not None and adc.has_errors)
-    return random_converters or not set(_active_sources(crossbar, time_s)).isdisjoint(RANDOM_SOURCES)
 
 
 def with_sources(hardware: Hardware, sources: Collection[str]) -> Hardware:
