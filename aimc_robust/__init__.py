@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.config.device import Device as Device
     from aimc_robust.hardware.config.mapping import WeightMapping as WeightMapping
     from aimc_robust.hardware.config.parallel_devices import ParallelDevices as ParallelDevices
+    from aimc_robust.hardware.config.parasitics import Parasitics as Parasitics
     from aimc_robust.hardware.config.ranges import ConverterRanges as ConverterRanges
     from aimc_robust.hardware.config.ranges import LayerRanges as LayerRanges
     from aimc_robust.hardware.config.standard_mappings import BitSliced as BitSliced
@@ -126,6 +127,7 @@ _MODULES = {
     "hardware.config.deployment": ["Deployment"],
     "hardware.config.device": ["Device"],
     "hardware.config.mapping": ["WeightMapping"],
+    "hardware.config.parasitics": ["Parasitics"],
     "hardware.config.ranges": ["ConverterRanges", "LayerRanges"],
     "hardware.config.parallel_devices": ["ParallelDevices"],
     "hardware.config.standard_mappings": ["BitSliced"],

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from aimc_robust.hardware.config.converters import DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 
-ErrorSource = Literal["programming", "drift", "stuck", "read", "clipping", "quantisation", "dac", "adc"]
+ErrorSource = Literal["programming", "drift", "stuck", "read", "clipping", "quantisation", "ir-drop", "dac", "adc"]
 
 SOURCES: dict[ErrorSource, str] = {
     "programming": "programming error",
@@ -17,6 +17,7 @@ SOURCES: dict[ErrorSource, str] = {
     "read": "read noise at every multiply",
     "clipping": "weights clipped at the percentile",
     "quantisation": "states rounded to levels",
+    "ir-drop": "IR drop along the arrays' wires",
     "dac": "input converters",
     "adc": "output converters",
 }
@@ -37,6 +38,7 @@ def active_sources(crossbar: Crossbar, *, time_s: float = 0.0) -> tuple[ErrorSou
         "read": device.reads_with_noise,
         "clipping": weights.weight_percentile < 1.0,
         "quantisation": weights.cell_bits > 0,
+        "ir-drop": crossbar.wires is not None,
         "dac": periphery.dac is not None and periphery.dac.kind != "ideal",
         "adc": periphery.adc is not None,
     }
@@ -57,6 +59,7 @@ def with_sources(crossbar: Crossbar, sources: Collection[str]) -> Crossbar:
         "read": {"read_noise": False},
         "clipping": {"weight_percentile": 1.0},
         "quantisation": {"cell_bits": 0},
+        "ir-drop": {"parasitics": None},
         "dac": {"dac": dac and DAC(kind="ideal", full_scale=dac.full_scale)},
         "adc": {"adc": None},
     }

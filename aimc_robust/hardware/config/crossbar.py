@@ -20,6 +20,7 @@ from aimc_robust.errors import InputError, names_arguments, unknown_name
 from aimc_robust.hardware.config.converters import ADC, DAC, Periphery
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.mapping import WeightMapping
+from aimc_robust.hardware.config.parasitics import Parasitics, WireResistances
 from aimc_robust.hardware.config.standard_mappings import OneSided, check_mapping, find_mapping
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import Scaling, WeightLayout
@@ -48,6 +49,7 @@ class Crossbar(WeightNoise):
         bias_rows: Rows of every layer that hold its bias, driven by an input of 1; 0: biases are digital.
         rows: Largest number of inputs of an array; 0: unlimited.
         columns: Largest number of outputs of an array; 0: unlimited.
+        parasitics: Resistances of the arrays' wires, which cause IR drop; None: ideal wires.
         dac: Converter of the inputs; None: ideal.
         adc: Converter of each array's column currents; None: ideal.
         read_noise: Whether the device's read noise acts, at every multiply.
@@ -87,6 +89,7 @@ class Crossbar(WeightNoise):
         bias_rows: int = 0,
         rows: int = 0,
         columns: int = 0,
+        parasitics: Parasitics | None = None,
         dac: DAC | None = None,
         adc: ADC | None = None,
         read_noise: bool = True,
@@ -114,7 +117,7 @@ class Crossbar(WeightNoise):
                 weight_percentile=weight_percentile,
                 cell_bits=cell_bits,
             ),
-            arrays=ArraySize(rows=rows, columns=columns, bias_rows=bias_rows),
+            arrays=ArraySize(rows=rows, columns=columns, bias_rows=bias_rows, parasitics=parasitics),
             periphery=Periphery(dac=dac, adc=adc),
             crosssim=crosssim,
         )
@@ -132,6 +135,7 @@ class Crossbar(WeightNoise):
                 f"bias rows are driven by 1, above the DAC's full scale of {full_scale:g}: biases would be clipped. "
                 "Use a full_scale of at least 1, or bias_rows=0."
             )
+        _ = self.wires  # raises if the device has no resistance
 
     def replace(self, **options: Any) -> Crossbar:
         """Return a crossbar that differs in some options.
@@ -178,6 +182,7 @@ class Crossbar(WeightNoise):
             bias_rows=0,
             rows=0,
             columns=0,
+            parasitics=None,
             dac=None,
             adc=None,
             read_noise=False,
@@ -193,12 +198,23 @@ class Crossbar(WeightNoise):
         return self.weights.mapping.factors(low / high, self.weights.cell_bits)
 
     @property
+    def wires(self) -> WireResistances | None:
+        """Resistances of the wires in units of a device at the top of the window; None if no voltage drops."""
+        if self.arrays.parasitics is None:
+            return None
+        wires = self.arrays.parasitics.relative_to(self.device.top_ohm)
+        return wires if wires.rows_drop or wires.columns_drop else None
+
+    @property
     def computes_in_arrays(self) -> bool:
         """Whether converters or read noise act at every multiply, beyond the errors of the weights."""
         return self.periphery.dac is not None or self.periphery.adc is not None or self.device.reads_with_noise
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
-        """Return `weight` as read back right after programming; every device and effect has its own stream."""
+        """Return `weight` as read back right after programming; every device and effect has its own stream.
+
+        Wires have no resistance here: IR drop is no error of programming.
+        """
         matrix = weight.flatten(1) if weight.ndim > 1 else weight.reshape(1, -1)
         with self.naming_layer(name):
             programmed = programmed_weights(self.device, self.weights, matrix, generator, layer=name)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from aimc_robust.devices.cell_model_checks import read_std
+from aimc_robust.devices.cells import CellStates
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.weight_layout import all_finite
@@ -19,6 +22,7 @@ from aimc_robust.hardware.programming.weights_to_states import (
     program_matrix,
     programmed_weights,
 )
+from aimc_robust.hardware.programming.wired_banks import ReadVariance, wired_banks
 from aimc_robust.noise.analog_weights import AnalogWeight
 from aimc_robust.seeding import Axes
 
@@ -63,7 +67,10 @@ class Chip:
     def programmed_weights(
         self, crossbar: Crossbar, weight: AnalogWeight, matrix: Tensor, *, time_s: float = 0.0
     ) -> Tensor:
-        """Return `matrix` of a weight as this chip's devices represent it at a time."""
+        """Return `matrix` of a weight as this chip's arrays represent it at a time."""
+        if crossbar.wires is not None:
+            arrays = _program_cells(crossbar, weight, matrix, replace(self, time_s=time_s), with_variances=False)
+            return arrays.currents.add_(crossbar.factors[1]).mul_(arrays.limit)
         device, layout, generator = crossbar.device, crossbar.weights, self.generator(weight)
         return programmed_weights(
             device, layout, matrix, generator, time_s=time_s, cycle=self.cycle, layer=weight.layer
@@ -172,17 +179,15 @@ def _compensation(fresh: Tensor, currents: Tensor, zero: Tensor) -> Tensor:
 
 def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> ProgrammedMatrix:
     """Program one weight matrix onto arrays."""
-    matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
-    cells = program_matrix(crossbar.device, crossbar.weights, matrix, draws, time_s=chip.time_s, layer=weight.layer)
-    banks, variances = _banks(crossbar, cells, chip)
+    matrix = with_bias_rows(crossbar, weight)
+    banks, variances, currents, limit = _program_cells(crossbar, weight, matrix, chip)
     factors, offset = crossbar.factors
-    currents = sum(factor * states for factor, states in zip(factors, banks, strict=True))
-    scale = cells.limit
-    if chip.compensates and (currents * cells.limit).any():
-        zero = zero_weight(crossbar, cells.limit)
+    scale = limit
+    if chip.compensates and (currents * limit).any():
+        zero = zero_weight(crossbar, limit)
         fresh = chip.programmed_weights(crossbar, weight, matrix)
-        alpha = _compensation(fresh, currents * cells.limit, zero)
-        scale, offset = cells.limit * alpha, offset / float(alpha)  # the currents are corrected, not the offset
+        alpha = _compensation(fresh, currents * limit, zero)
+        scale, offset = limit * alpha, offset / float(alpha)  # the currents are corrected, not the offset
     now = (currents + offset) * scale
     check_states(crossbar, weight, chip, now, *variances)
     inputs = weight.filters_first()[0].numel()
@@ -202,7 +207,44 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
     )
 
 
-def _banks(crossbar: Crossbar, cells: Cells, chip: Chip) -> tuple[list[Tensor], list[Tensor]]:
+class _Arrays(NamedTuple):
+    """Signed states and read variances of each bank [window's maximum]; their currents, and the weight limit."""
+
+    banks: list[Tensor]
+    variances: list[Tensor]
+    currents: Tensor
+    limit: Tensor
+
+
+def _program_cells(
+    crossbar: Crossbar, weight: AnalogWeight, matrix: Tensor, chip: Chip, *, with_variances: bool = True
+) -> _Arrays:
+    """Program `matrix` of a weight onto the devices of a chip at its time, and read their states through the wires."""
+    draws, device = chip.draws(weight), crossbar.device
+    cells = program_matrix(device, crossbar.weights, matrix, draws, time_s=chip.time_s, layer=weight.layer)
+    read_variance = partial(_read_variance, crossbar, chip.time_s)
+    reads = with_variances and device.reads_with_noise
+    if crossbar.wires is None:
+        banks, variances = _banks(crossbar, cells, read_variance if reads else None)
+    else:
+        banks, variances = wired_banks(
+            crossbar,
+            cells.states,
+            groups=weight.groups,
+            layer=weight.layer,
+            read_variance=read_variance if reads else None,
+        )
+    currents = sum(factor * states for factor, states in zip(crossbar.factors[0], banks, strict=True))
+    assert isinstance(currents, Tensor)
+    return _Arrays(banks, variances, currents, cells.limit)
+
+
+def _read_variance(crossbar: Crossbar, time_s: float, states: CellStates) -> Tensor:
+    """Variance of each device's read noise, in units of the window's maximum."""
+    return (read_std(crossbar.device.cell, states, time_s=time_s) / crossbar.device.programming_window[1]).square_()
+
+
+def _banks(crossbar: Crossbar, cells: Cells, read_variance: ReadVariance | None) -> tuple[list[Tensor], list[Tensor]]:
     """Signed states, and variances of read noise, of each bank, in units of the window's maximum."""
     mapping, high = crossbar.weights.mapping, crossbar.device.programming_window[1]
     per_bank = len(mapping.signs) // mapping.banks
@@ -212,7 +254,7 @@ def _banks(crossbar: Crossbar, cells: Cells, chip: Chip) -> tuple[list[Tensor], 
         signed = states.now * (sign / high)
         first = device % per_bank == 0
         banks = [*banks, signed] if first else [*banks[:-1], banks[-1].add_(signed)]
-        if crossbar.device.reads_with_noise:
-            variance = (read_std(crossbar.device.cell, states, time_s=chip.time_s) / high).square_()
+        if read_variance is not None:
+            variance = read_variance(states)
             variances = [*variances, variance] if first else [*variances[:-1], variances[-1].add_(variance)]
     return banks, variances

@@ -48,11 +48,11 @@ class RandomPerturbation(Method):
                 raise InputError(
                     "scale applies to sigma only; a noise has its own, as in Laplace(0.1, scale='layer_max')."
                 )
-        if getattr(self.noise, "computes_in_arrays", False):
+        if getattr(self.noise, "computes_in_arrays", False) or getattr(self.noise, "wires", None) is not None:
             warnings.warn(
                 "training uses only the programming errors of this crossbar: its converters and read noise act on "
-                "products, not on weights. ArrayAware trains through them; remove them (read_noise=False) to silence "
-                "this warning.",
+                "products, and IR drop on whole arrays. ArrayAware trains through them; remove them (read_noise=False, "
+                "parasitics=None) to silence this warning.",
                 stacklevel=2,
             )
         require_whole("draws", self.draws, low=1)
