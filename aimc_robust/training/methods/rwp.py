@@ -48,7 +48,8 @@ class RandomPerturbation(Method):
                 raise InputError(
                     "scale applies to sigma only; a noise has its own, as in Laplace(0.1, scale='layer_max')."
                 )
-        if getattr(self.noise, "computes_in_arrays", False) or getattr(self.noise, "wires", None) is not None:
+        has_wires = any(crossbar.wires is not None for crossbar in getattr(self.noise, "crossbars", ()))
+        if getattr(self.noise, "computes_in_arrays", False) or has_wires:
             warnings.warn(
                 "training uses only the programming errors of this crossbar: its converters and read noise act on "
                 "products, and IR drop on whole arrays. ArrayAware trains through them; remove them (read_noise=False, "
