@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from aimc_robust.devices.cell_model_checks import read_std
-from aimc_robust.devices.cells import CellStates
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.weight_layout import all_finite
+from aimc_robust.hardware.programming.banks import program_banks
 from aimc_robust.hardware.programming.read_noise import ReadNoise
 from aimc_robust.hardware.programming.weights_to_states import (
-    Cells,
     LayerDraws,
     layer_draws,
-    program_matrix,
     programmed_weights,
 )
-from aimc_robust.hardware.programming.wired_banks import ReadVariance, wired_banks
 from aimc_robust.noise.analog_weights import AnalogWeight
 from aimc_robust.seeding import Axes
 
@@ -69,7 +63,8 @@ class Chip:
     ) -> Tensor:
         """Return `matrix` of a weight as this chip's arrays represent it at a time."""
         if crossbar.wires is not None:
-            arrays = _program_cells(crossbar, weight, matrix, replace(self, time_s=time_s), with_variances=False)
+            draws = self.draws(weight)
+            arrays = program_banks(crossbar, weight, matrix, draws, time_s=time_s, with_variances=False)
             return arrays.currents.add_(crossbar.factors[1]).mul_(arrays.limit)
         device, layout, generator = crossbar.device, crossbar.weights, self.generator(weight)
         return programmed_weights(
@@ -180,7 +175,7 @@ def _compensation(fresh: Tensor, currents: Tensor, zero: Tensor) -> Tensor:
 def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> ProgrammedMatrix:
     """Program one weight matrix onto arrays."""
     matrix = with_bias_rows(crossbar, weight)
-    banks, variances, currents, limit = _program_cells(crossbar, weight, matrix, chip)
+    banks, variances, currents, limit = program_banks(crossbar, weight, matrix, chip.draws(weight), time_s=chip.time_s)
     factors, offset = crossbar.factors
     scale = limit
     if chip.compensates and (currents * limit).any():
@@ -205,56 +200,3 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
         noise=ReadNoise(chip.axes.at(layer=weight.layer, effect="read")) if variances else None,
         requires_grad=weight.parameter.requires_grad,
     )
-
-
-class _Arrays(NamedTuple):
-    """Signed states and read variances of each bank [window's maximum]; their currents, and the weight limit."""
-
-    banks: list[Tensor]
-    variances: list[Tensor]
-    currents: Tensor
-    limit: Tensor
-
-
-def _program_cells(
-    crossbar: Crossbar, weight: AnalogWeight, matrix: Tensor, chip: Chip, *, with_variances: bool = True
-) -> _Arrays:
-    """Program `matrix` of a weight onto the devices of a chip at its time, and read their states through the wires."""
-    draws, device = chip.draws(weight), crossbar.device
-    cells = program_matrix(device, crossbar.weights, matrix, draws, time_s=chip.time_s, layer=weight.layer)
-    read_variance = partial(_read_variance, crossbar, chip.time_s)
-    reads = with_variances and device.reads_with_noise
-    if crossbar.wires is None:
-        banks, variances = _banks(crossbar, cells, read_variance if reads else None)
-    else:
-        banks, variances = wired_banks(
-            crossbar,
-            cells.states,
-            groups=weight.groups,
-            layer=weight.layer,
-            read_variance=read_variance if reads else None,
-        )
-    currents = sum(factor * states for factor, states in zip(crossbar.factors[0], banks, strict=True))
-    assert isinstance(currents, Tensor)
-    return _Arrays(banks, variances, currents, cells.limit)
-
-
-def _read_variance(crossbar: Crossbar, time_s: float, states: CellStates) -> Tensor:
-    """Variance of each device's read noise, in units of the window's maximum."""
-    return (read_std(crossbar.device.cell, states, time_s=time_s) / crossbar.device.programming_window[1]).square_()
-
-
-def _banks(crossbar: Crossbar, cells: Cells, read_variance: ReadVariance | None) -> tuple[list[Tensor], list[Tensor]]:
-    """Signed states, and variances of read noise, of each bank, in units of the window's maximum."""
-    mapping, high = crossbar.weights.mapping, crossbar.device.programming_window[1]
-    per_bank = len(mapping.signs) // mapping.banks
-    banks: list[Tensor] = []
-    variances: list[Tensor] = []
-    for device, (states, sign) in enumerate(zip(cells.states, mapping.signs, strict=True)):
-        signed = states.now * (sign / high)
-        first = device % per_bank == 0
-        banks = [*banks, signed] if first else [*banks[:-1], banks[-1].add_(signed)]
-        if read_variance is not None:
-            variance = read_variance(states)
-            variances = [*variances, variance] if first else [*variances[:-1], variances[-1].add_(variance)]
-    return banks, variances
