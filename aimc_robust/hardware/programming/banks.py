@@ -42,7 +42,7 @@ def program_banks(
 ) -> Banks:
     """Program `matrix` of a weight onto the devices of a chip, and read their states at a time."""
     device = crossbar.device
-    cells = program_matrix(device, crossbar.weights, matrix, draws, time_s=time_s, layer=weight.layer)
+    cells = program_matrix(device, crossbar.weights, matrix, draws, time_s=time_s, layer=weight.array_owner)
     reads = with_variances and device.reads_with_noise
     read_variance = partial(_read_variance, crossbar, time_s) if reads else None
     if crossbar.wires is None:

@@ -68,7 +68,7 @@ class Chip:
             return arrays.currents.add_(crossbar.factors[1]).mul_(arrays.limit)
         device, layout, generator = crossbar.device, crossbar.weights, self.generator(weight)
         return programmed_weights(
-            device, layout, matrix, generator, time_s=time_s, cycle=self.cycle, layer=weight.layer
+            device, layout, matrix, generator, time_s=time_s, cycle=self.cycle, layer=weight.array_owner
         )
 
 
