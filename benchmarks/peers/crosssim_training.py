@@ -1,6 +1,6 @@
 """Training in the loop, CrossSim's and ours, on the case of CrossSim's tutorial (ISCA 2024, part 3).
 
-    python benchmarks/peers/crosssim_training.py benchmarks/data/fashion-28.npz [--seeds 3] [--images 10000] [--epochs 6]
+    python benchmarks/peers/crosssim_training.py benchmarks/data/fashion-28.npz [--seeds 3] [--images 10000]
 
 The data: x_train (N, 28, 28), y_train, x_test, y_test in an .npz, such as benchmarks/fashion_images.py writes, or
 MNIST as mnist.npz of Keras. The network has 7018 parameters; programming errors are normal with a standard deviation of

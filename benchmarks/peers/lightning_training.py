@@ -1,6 +1,6 @@
 """Hardware-aware training, aihwkit-lightning's and ours, on one network, one data set and the same simulated chips.
 
-    python benchmarks/peers/lightning_training.py benchmarks/data/fashion-28.npz [--seeds 3] [--images 10000] [--epochs 6]
+    python benchmarks/peers/lightning_training.py benchmarks/data/fashion-28.npz [--seeds 3] [--images 10000]
 
 The data: see crosssim_training.py, whose network this is (7018 parameters, no BatchNorm). The chips: PCM (Nandakumar
 2019), arrays of 128 rows, one scale for each output, 6-bit converters with levels of sign and magnitude, one year after
