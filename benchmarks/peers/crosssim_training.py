@@ -74,8 +74,8 @@ def main() -> None:
     training, test = load(options.data, options.images, 2000)
     methods = {
         "digital": ar.SGD(),
-        "in the loop, ours: ArrayAware": ar.ArrayAware(CROSSBAR),
-        "in the loop, ours: RWP(noise=...)": ar.RWP(noise=CROSSBAR),
+        "in the loop, ours: RWP(noise=...)": ar.RWP(noise=CROSSBAR),  # ArrayAware trains the same models, more slowly
+        "ours, m-RWP(noise=...)": ar.MixedRWP(noise=CROSSBAR, batches="same"),
     }
     models: dict[str, list[nn.Module]] = {name: [] for name in [*methods, "in the loop, CrossSim"]}
     seconds: dict[str, list[float]] = {name: [] for name in models}
