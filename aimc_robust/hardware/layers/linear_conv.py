@@ -81,7 +81,10 @@ class AnalogConvolution(ArrayLayer):
 
     @property
     def pads_in_product(self) -> bool:
-        """Whether the product pads with zeros, faster: padded inputs need no DAC, which converts 0 to 0."""
+        """Whether the product pads with zeros, which is faster than converting padded inputs.
+
+        It holds as long as all of them leave the DAC as 0; a DAC that adds noise would need padded inputs.
+        """
         return self._symmetric_zeros and self.observer is None and self.dac_kind != "signed"
 
     def dac_inputs(self, x: Tensor) -> Tensor:
