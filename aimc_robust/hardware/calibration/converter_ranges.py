@@ -78,11 +78,7 @@ def calibrate(
     inputs = input_batches(batches, task)
     require_type("fold", fold, bool, example="True or False")
     prepared, _ = prepare(model, lambda: inputs[0], hardware=hardware, fold=fold)
-    error_free = hardware.map(
-        lambda each: each.replace(
-            error_scale=0.0, stuck=each.device.fault_map or (0.0, 0.0), read_noise=False
-        ).with_edge_errors(0.0)
-    )
+    error_free = hardware.map(_without_errors)
     samples = _observe(prepared, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
     adcs = {name: adc for name in ranges if (adc := _adc_of(hardware, name)) is not None and adc.needs_calibration}
@@ -93,6 +89,12 @@ def calibrate(
         ranges[name] = replace(ranges[name], outputs=outputs)
     settings = {name: _settings(own) for name in ranges if (own := hardware.crossbar_of(name)) is not None}
     return ConverterRanges(ranges, found_with={LAYERS: settings, FOLDED: _folded(prepared), FOLD: fold})
+
+
+def _without_errors(crossbar: Crossbar) -> Crossbar:
+    """Return a crossbar without errors of devices and converters; known stuck devices remain."""
+    edge = vars(crossbar.periphery.with_errors(0.0))
+    return crossbar.replace(error_scale=0.0, stuck=crossbar.device.fault_map or (0.0, 0.0), read_noise=False, **edge)
 
 
 def _adc_of(hardware: Hardware, layer: str) -> ADC | None:

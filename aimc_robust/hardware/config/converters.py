@@ -162,7 +162,10 @@ class Periphery:
         return self.dac is not None or self.adc is not None or self.output_noise > 0
 
     def with_errors(self, strength: float) -> "Periphery":
-        """Return the periphery with its noise and the errors of its ADCs scaled by `strength`; 0: without them."""
+        """Return the periphery with its noise and the errors of its ADCs scaled by `strength`; 0: without them.
+
+        Its fields are options of `Crossbar`, so that `vars` of it are arguments of `Crossbar.replace`.
+        """
         dac, adc = self.dac, self.adc
         if dac is not None:
             dac = replace(dac, noise=dac.noise * strength)

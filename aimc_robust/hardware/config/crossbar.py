@@ -218,16 +218,6 @@ class Crossbar(WeightNoise):
         return self.periphery.acts or self.device.reads_with_noise
 
     @property
-    def has_noise(self) -> bool:
-        """Whether noise, of devices or of the periphery, is drawn at every multiply."""
-        return self.periphery.has_noise or self.device.reads_with_noise
-
-    def with_edge_errors(self, strength: float) -> Crossbar:
-        """Return a crossbar whose periphery has its noise and errors scaled by `strength`; 0: without them."""
-        periphery = self.periphery.with_errors(strength)
-        return self.replace(dac=periphery.dac, adc=periphery.adc, output_noise=periphery.output_noise)
-
-    @property
     def crossbars(self) -> tuple[Crossbar, ...]:
         """This crossbar alone; a `Placement` has several."""
         return (self,)

@@ -59,7 +59,8 @@ def computing_in_arrays(
         InputError: if a layer has no array form.
     """
     _reject_computed_weights(model)
-    hardware = hardware.map(lambda crossbar: crossbar.with_edge_errors(strength)) if strength < 1.0 else hardware
+    if strength < 1.0:
+        hardware = hardware.map(lambda crossbar: crossbar.replace(**vars(crossbar.periphery.with_errors(strength))))
     exact = hardware.map(_without_chance)
     depth = ForwardDepth()
 

@@ -199,7 +199,9 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
         banks=[states[:, :inputs].contiguous() for states in banks] if len(banks) > 1 else [],
         bias_rows=[states[:, inputs:].contiguous() for states in banks] if has_rows else [],
         variances=variances,
-        noise=ReadNoise(chip.axes.at(layer=weight.layer, effect="read")) if crossbar.has_noise else None,
+        noise=ReadNoise(chip.axes.at(layer=weight.layer, effect="read"))
+        if variances or crossbar.periphery.has_noise
+        else None,
         requires_grad=weight.parameter.requires_grad,
         periphery_axes=chip.axes.at(layer=weight.array_owner, effect="periphery"),
     )
