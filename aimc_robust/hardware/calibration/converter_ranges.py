@@ -92,7 +92,6 @@ def calibrate(
 
 
 def _without_errors(crossbar: Crossbar) -> Crossbar:
-    """Return a crossbar without errors of devices and converters; known stuck devices remain."""
     edge = vars(crossbar.periphery.with_errors(0.0))
     return crossbar.replace(error_scale=0.0, stuck=crossbar.device.fault_map or (0.0, 0.0), read_noise=False, **edge)
 

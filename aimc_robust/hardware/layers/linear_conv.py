@@ -75,6 +75,7 @@ class AnalogConvolution(ArrayLayer):
         self._padding: list[int] = layer._reversed_padding_repeated_twice
         self._padding_mode: str = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
         self._symmetric_zeros = layer.padding_mode == "zeros" and self._padding[::2] == self._padding[1::2]
+        self._noisy_zeros = crossbar.periphery.dac_noise > 0
         self._convolve = CONVOLVE[len(shape) - 3]
 
     def check_input(self, x: Tensor) -> Tensor:
@@ -91,9 +92,10 @@ class AnalogConvolution(ArrayLayer):
     def pads_in_product(self) -> bool:
         """Whether the product pads with zeros, which is faster than converting padded inputs.
 
-        It holds as long as all of them leave the DAC as 0; a DAC that adds noise would need padded inputs.
+        It holds as long as all of them leave the DAC as 0, without noise.
         """
-        return self._symmetric_zeros and self.observer is None and self.dac_kind != "signed"
+        exact_zeros = self._symmetric_zeros and not self._noisy_zeros
+        return exact_zeros and self.observer is None and self.dac_kind != "signed"
 
     def dac_inputs(self, x: Tensor) -> Tensor:
         """Return padded inputs, unless the product pads them; see `InputStage.dac_inputs`."""

@@ -67,6 +67,7 @@ LAYERS = {
     "linear": (nn.Linear(8, 3), (8,), {}),
     "linear in arrays": (nn.Linear(8, 4), (8,), {"rows": 4, "columns": 2}),
     "conv": (nn.Conv2d(2, 3, 3), (2, 4, 3), {}),
+    "padded": (nn.Conv2d(2, 3, 3, padding=1), (2, 3, 2), {}),
     "conv in arrays": (nn.Conv2d(2, 4, 3), (2, 4, 3), {"rows": 9, "columns": 2}),
     "more columns than rows": (nn.Conv1d(1, 5, 2), (1, 4), {}),
     "grouped": (nn.Conv1d(4, 4, 3, groups=2, stride=2), (4, 5), {"columns": 1}),
@@ -106,7 +107,7 @@ def test_fewer_numbers_have_the_distribution_of_one_per_row(name):
     assert stats.ks_2samp(fast.flatten(1).sum(1), slow.flatten(1).sum(1)).pvalue > 1e-4
 
 
-@for_each("name", ["linear", "conv", "grouped"])
+@for_each("name", ["linear", "conv", "padded", "grouped"])
 def test_with_read_noise_the_devices_see_the_noisy_inputs(name):
     # Var = sum g^2 s^2 + (x^2 + s^2) v, with the variances v that the layer stores, here made large.
     layer, shape, cut = LAYERS[name]
@@ -126,6 +127,8 @@ def test_with_read_noise_the_devices_see_the_noisy_inputs(name):
 
     with torch.no_grad():
         states, ones = analog.weight / limit, torch.ones_like(x)
+        if name == "padded":  # padded inputs are driven, and have noise
+            x, ones, exact.padding = F.pad(x, (1, 1, 1, 1)), torch.ones(2, 5, 4, dtype=torch.float64), (0, 0)
         from_dac = products(states.square(), ones) * s**2
         read = analog.variances_0 * analog.factors[0] ** 2
         from_devices = products(read, x.square()) + products(read, ones) * s**2
