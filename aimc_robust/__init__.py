@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.config.tiling import ArraySize as ArraySize
     from aimc_robust.hardware.config.weight_layout import WeightLayout as WeightLayout
     from aimc_robust.hardware.conversion.coverage import Coverage as Coverage
+    from aimc_robust.hardware.conversion.mapping_summary import MappingSummary as MappingSummary
     from aimc_robust.hardware.conversion.prepare import coverage as coverage
     from aimc_robust.hardware.crosssim.json_export import crosssim_json as crosssim_json
     from aimc_robust.hardware.program import program as program
@@ -132,6 +133,7 @@ _MODULES = {
     "hardware.config.tiling": ["ArraySize"],
     "hardware.config.weight_layout": ["WeightLayout"],
     "hardware.conversion.coverage": ["Coverage"],
+    "hardware.conversion.mapping_summary": ["MappingSummary"],
     "hardware.conversion.prepare": ["coverage"],
     "hardware.crosssim.json_export": ["crosssim_json"],
     "hardware.program": ["program"],

@@ -14,7 +14,7 @@ NAMES = {
     "ADC", "AdaptiveSAM", "AimcError", "ArrayAware", "ArraySize", "Attribution", "Augmentation", "Axes", "BitSliced",
     "Card", "CellModel", "Classification", "ConverterRanges", "Coverage", "Crossbar", "DAC", "Deployment", "Device",
     "Diagnostics", "DiagnosticsConfig", "EarlyStopping", "EquivalentSigma", "Estimate", "EvaluationGrid", "Fit",
-    "Gaussian", "Images", "LanguageModelling", "Laplace", "LayerRanges", "LossPrediction", "Machine", "Method",
+    "Gaussian", "Images", "LanguageModelling", "Laplace", "LayerRanges", "LossPrediction", "Machine", "MappingSummary", "Method",
     "MixedRWP", "ModelScore", "Multilabel", "PairedDifference", "ParallelDevices", "Periphery", "PredictionCheck",
     "PrimaryMetric", "RWP", "Ramp", "Regression", "RobustOptimizer", "SAM", "SGD", "Segmentation", "StreamedImages",
     "Task", "TrainingConfig", "TrainingResult", "VarianceComponents", "Verification", "WeightClipping", "WeightLayout",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -232,9 +232,16 @@ class ResultsFolder(ABC, Generic[Spec]):
         """Which part of the network is analog, as a sentence."""
         return str((self.read_json_file(COVERAGE) or {}).get("line", UNKNOWN_COVERAGE))
 
-    def record_coverage(self, sentence: str) -> None:
-        """Store which part of the network is analog."""
-        self.write_json_file(COVERAGE, {"line": sentence})
+    @property
+    def mappings(self) -> list[dict[str, Any]]:
+        """The arrays of each network on each crossbar, see `execution.array_mappings`; empty if not recorded."""
+        return list((self.read_json_file(COVERAGE) or {}).get("mappings", []))
+
+    def record_coverage(self, sentence: str, mappings: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Store which part of the network is analog, and its arrays on each crossbar beside those of other networks."""
+        networks = {mapping["network"] for mapping in mappings}
+        others = [mapping for mapping in self.mappings if mapping["network"] not in networks]
+        self.write_json_file(COVERAGE, {"line": sentence, "mappings": [*others, *mappings]})
 
     def write_json_file(self, name: str, value: Any) -> None:
         """Write a JSON file into the results folder."""

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from aimc_robust.errors import InputError, join_names
 from aimc_robust.hardware.conversion.batchnorm_folding import Folding
 from aimc_robust.hardware.conversion.mac_count import MacCount
+from aimc_robust.hardware.conversion.mapping_summary import MappingSummary
 from aimc_robust.noise.analog_weights import analog_weights
 
 LOOKUPS_AND_NORMS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
@@ -29,6 +30,7 @@ class Coverage:
         digital_matrices: Those digital modules whose weights a crossbar could store if their type were supported.
         folding: Which BatchNorms were folded.
         macs: Multiply-accumulate operations for an example input; None without one.
+        mapping: The arrays of each layer on a crossbar; None without one.
     """
 
     analog_parameters: int
@@ -39,6 +41,7 @@ class Coverage:
     digital_matrices: tuple[str, ...]
     folding: Folding
     macs: MacCount | None = None
+    mapping: MappingSummary | None = None
 
     def require_all_analog(self) -> None:
         """Raise `InputError` if weights that a crossbar could store stay digital.
@@ -79,7 +82,7 @@ class Coverage:
         )
 
     def summary(self) -> str:
-        """Summarize the coverage in one sentence."""
+        """Summarize the coverage in one sentence, and the arrays in another."""
         share = 100.0 * self.analog_parameters / self.total_parameters
         digital = [f"{_shown(name)} ({count:,})" for name, count in self.digital_parameters.items()]
         parts = [
@@ -96,7 +99,8 @@ class Coverage:
         if self.macs and self.macs.unknown:
             counts = ", ".join(f"{_shown(name)} ({', '.join(found)})" for name, found in self.macs.unknown.items())
             parts.append(f"operations that may multiply and cannot be counted: {counts}")
-        return "; ".join([*parts, *self.folding.summary()]) + "."
+        text = "; ".join([*parts, *self.folding.summary()]) + "."
+        return text if self.mapping is None else f"{text} {self.mapping.summary()}"
 
 
 def _shown(module: str) -> str:

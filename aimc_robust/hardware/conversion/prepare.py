@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from aimc_robust.errors import InputError, require_type
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.conversion.batchnorm_folding import fold_nothing
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.folding_check import fold_checked
 from aimc_robust.hardware.conversion.mac_count import count_macs
+from aimc_robust.hardware.conversion.mapping_summary import map_model
 from aimc_robust.noise.analog_weights import RECURRENT, analog_weights, is_analog_layer, unwrap_model
 from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.weight_shift import COMPUTING_HOOKS
@@ -92,21 +94,28 @@ def plain_copy(model: nn.Module) -> nn.Module:
     return plain
 
 
-def coverage(model: nn.Module, example: Any = None, *, fold: bool = True) -> Coverage:
+def coverage(model: nn.Module, example: Any = None, *, crossbar: Crossbar | None = None, fold: bool = True) -> Coverage:
     """Count how much of a model a crossbar would store, and what would stay digital.
 
     Args:
         model: Trained model; not modified.
         example: Input of the model: a tensor, a tuple of arguments, or a mapping of keyword arguments. If given,
-            multiply-accumulate operations are counted too, and models that cannot be traced are folded.
+            multiply-accumulate operations are counted too, and models that cannot be traced are folded. Counts are
+            those of one call: give one image or sequence for counts per inference.
+        crossbar: If given, `Coverage.mapping` says in how many arrays each layer lies, how full they are, and, with an
+            example, how often they are read and how many values are converted.
         fold: Whether BatchNorms are folded, see `Deployment`.
 
     Raises:
         InputError: see `prepare`.
     """
     require_type("fold", fold, bool, example="True or False")
+    require_type("crossbar", crossbar, Crossbar | NoneType, example="a Crossbar such as Crossbar('rram-wan2022')")
     prepared, result = prepare(model, None if example is None else lambda: example, fold=fold)
-    return result if example is None else replace(result, macs=count_macs(prepared, example))
+    macs = None if example is None else count_macs(prepared, example)
+    reads = None if macs is None else macs.reads
+    mapping = None if crossbar is None else map_model(prepared, lambda layer: crossbar, reads)
+    return replace(result, macs=macs, mapping=mapping)
 
 
 def _remove_parametrizations(module: nn.Module) -> None:
