@@ -9,10 +9,10 @@ from aimc_robust.report.formatting import MISSING, format_number
 from aimc_robust.report.page_model import Prose, Row, Section, Table
 
 NOTE = (
-    "Rows are inputs (and bias rows), columns are outputs, of one group of a convolution. arrays: row tiles x column "
-    "tiles x groups x banks of devices, such as bit slices. used: share of the arrays' cells that hold something. reads: "
-    "matrix-vector multiplies for one example. Conversions are counted in each array anew, and for each input slice "
-    "where inputs are applied in slices. `coverage.json` has all numbers under `mappings`."
+    "Rows are inputs (and bias rows), columns are outputs, of one group of a convolution. arrays: row tiles × column "
+    "tiles × groups × banks of devices, such as bit slices. used: share of the arrays' cells that hold something. "
+    "reads: matrix-vector multiplies for one example. Conversions are counted in each array anew, and for each input "
+    "slice where inputs are applied in slices. `coverage.json` has all numbers under `mappings`."
 )
 
 
@@ -21,7 +21,7 @@ def mapping_sections(mappings: Iterable[Mapping[str, Any]], target: str) -> list
     found = [mapping for mapping in mappings if target in mapping["targets"] and mapping["layers"]]
     return [
         Section(
-            f"Arrays{f' of {mapping["network"]}' if len(found) > 1 else ''}: {mapping['total']['arrays']:,}",
+            f"{mapping['total']['arrays']:,} arrays" + (f" of {mapping['network']}" if len(found) > 1 else ""),
             [Table("Arrays", mapping_rows(mapping)), Prose(NOTE)],
             folded=True,
         )
@@ -67,7 +67,7 @@ def _row(name: str, counted: Mapping[str, Any], matrix: str, arrays: str) -> Row
         ("layer", name),
         ("rows × columns", matrix),
         ("arrays", arrays),
-        ("used [%]", format_number(100.0 * counted["utilization"], 1)),
+        ("used", f"{format_number(100.0 * counted['utilization'], 1)} %"),
         ("devices", f"{counted['devices']:,}"),
         *((head, values[key]) for key, head in heads.items()),
     ]

@@ -32,10 +32,21 @@ def object_with(**keys: Any) -> Any:
 
 RERUN = "delete it and run `compare` or `evaluate` with the same spec again, which writes it."
 MAPPED_LAYER = object_with(
-    layer=str, rows=int, columns=int, arrays=int, utilization=float, devices=int, activity=dict[str, int] | None
+    layer=str,
+    shares=list[str],
+    rows=int,
+    columns=int,
+    arrays=int,
+    utilization=float,
+    devices=int,
+    activity=dict[str, int] | None,
 )
 MAPPING = object_with(
-    network=str, targets=list[str], inputs=list[list[int]], layers=list[MAPPED_LAYER], total=dict[str, Any]
+    network=str,
+    targets=list[str],
+    inputs=list[list[int]],
+    layers=list[MAPPED_LAYER],  # type: ignore[valid-type]
+    total=dict[str, Any],
 )
 LAYER_RANGES = object_with(inputs=list[float], outputs=list[list[float]])
 JSON_FILES: dict[str, tuple[Any, str]] = {
@@ -44,7 +55,7 @@ JSON_FILES: dict[str, tuple[Any, str]] = {
         list[dict[str, Any]],
         "delete it; it cannot be computed again, and reports then say that the environment is not recorded.",
     ),
-    COVERAGE: (object_with(line=str, mappings=NotRequired[list[MAPPING]]), RERUN),  # the sentence, and the arrays
+    COVERAGE: (object_with(line=str, mappings=NotRequired[list[MAPPING]]), RERUN),  # type: ignore[valid-type]
     NOTES: (list[str], RERUN),
     FAILURE: (object_with(reason=str), "delete it; `compare` then runs the model again."),
     ORIGIN: (
