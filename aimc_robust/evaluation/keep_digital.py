@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any, Literal
@@ -15,11 +15,11 @@ from torch import nn
 
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, require_finite, require_type, require_whole
+from aimc_robust.evaluation.digital_sets import DigitalSets, first_sizes, interval_ends, smallest_set
 from aimc_robust.evaluation.layer_ranking import Ranking, Size, rank_layers
-from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipEvaluation, check_jobs, chip_evaluation
+from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, check_jobs, chip_evaluation
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.parallel.process_pool import ordered_map
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.registry import TaskLike
@@ -41,6 +41,7 @@ class KeptDigital:
             the shares `weights_percent` and `multiplies_percent` of all layers that these have; `mean`, `ci_low`,
             `ci_high` (95 %, over chips), `sd_noise` and `chips`.
         confirmation: The metric on other chips, with the proposed layers digital.
+        confirmation_digital: The metric with all layers digital, on the data of the confirmation.
         judgement: `confirmed`: the interval of the confirmation reaches the wished value as a whole. `refuted`: no part
             of it does. Else `not settled`.
     """
@@ -52,6 +53,7 @@ class KeptDigital:
     ranking: pd.DataFrame
     curve: pd.DataFrame
     confirmation: Estimate
+    confirmation_digital: float
     judgement: Judgement
 
     @property
@@ -79,7 +81,7 @@ class KeptDigital:
         low, high = (self.metric.number(end) for end in found.ci)
         return (
             f"{text}. {self.judgement.capitalize()} on {found.chips} other chips: {self.metric.text(found.mean)} "
-            f"[{low}, {high}]."
+            f"[{low}, {high}], {self.metric.text(self.confirmation_digital)} with all layers digital."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -93,6 +95,7 @@ class KeptDigital:
             "sentence": self.sentence,
             "judgement": self.judgement,
             "confirmation": {"mean": found.mean, "ci_low": low, "ci_high": high, "chips": found.chips},
+            "confirmation_digital": self.confirmation_digital,
             "curve": json.loads(self.curve.to_json(orient="records", double_precision=15)),
             "ranking": json.loads(self.ranking.to_json(orient="records", double_precision=15)),
         }
@@ -163,10 +166,10 @@ def keep_digital(
             "model reaches with all layers digital; wish for less, or train another model."
         )
     ranking = rank_layers(model, base, by=rank_by, size=size, jobs=jobs)
-    sets = _Sets(base, ranking["layer"].tolist(), chips, jobs, on_set)
-    kept = _smallest(sets, wished, _first_sizes(ranking[size].to_numpy(), points))
+    sets = DigitalSets(base, ranking["layer"].tolist(), chips, jobs, on_set)
+    kept = smallest_set(sets, wished, first_sizes(ranking[size].to_numpy(), points))
     confirming = base if confirm_on is None else replace(base, batches=as_reiterable(confirm_on, base.task))
-    confirmation = _Sets(confirming, sets.order, chips, jobs, on_set).measure(kept, first=chips)
+    confirmation = DigitalSets(confirming, sets.order, chips, jobs, on_set).measure(kept, first=chips)
     return KeptDigital(
         metric=metric,
         wished=wished,
@@ -175,93 +178,19 @@ def keep_digital(
         ranking=ranking,
         curve=_curve(sets, ranking),
         confirmation=confirmation,
+        confirmation_digital=replace(confirming, layers=frozenset())(0).value,
         judgement=_judge(confirmation, wished),
     )
 
 
-class _Sets:
-    """Measures the model with the first layers of a ranking digital."""
-
-    def __init__(
-        self,
-        base: ChipEvaluation,
-        order: Sequence[str],
-        chips: int,
-        jobs: int | None,
-        on_set: Callable[[int, int], None] | None,
-    ) -> None:
-        self.base, self.order, self.chips, self.jobs, self.on_set = base, list(order), chips, jobs, on_set
-        self.estimates: dict[int, Estimate] = {}
-
-    def at(self, kept: int) -> Estimate:
-        """Estimate of a set, measured at first use."""
-        if kept not in self.estimates:
-            self.estimates[kept] = self.measure(kept)
-        return self.estimates[kept]
-
-    def measure(self, kept: int, first: int = 0) -> Estimate:
-        """Measure a set on `chips` chips from the chip `first` on."""
-        if self.on_set is not None:
-            self.on_set(kept, len(self.order))
-        numbers = range(first, first + self.chips)
-        evaluation = replace(self.base, layers=frozenset(self.order[kept:]))
-        if kept == len(self.order):  # the same on all chips
-            results = [evaluation(first)] * self.chips
-        else:
-            results = list(ordered_map(evaluation, numbers, jobs=self.jobs))
-        rows = [{"train_seed": 0, "chip": chip, **result.row()} for chip, result in zip(numbers, results, strict=True)]
-        task = self.base.task
-        return Estimate(pd.DataFrame(rows), metric=task.primary, others=(*Estimate.others, *task.others))
-
-
-def _first_sizes(sizes: np.ndarray, points: int) -> list[int]:
-    """Numbers of layers to measure at first: none, all, and others, with their shares spread evenly on a log scale."""
-    count = len(sizes)
-    if count + 1 <= points:
-        return list(range(count + 1))
-    shares = np.cumsum(sizes) / sizes.sum()
-    wanted = np.geomspace(max(shares[0], 1e-6), 1.0, points - 1)
-    return [0, *sorted({1 + int(np.abs(np.log(np.maximum(shares, 1e-9) / share)).argmin()) for share in wanted})]
-
-
-def _smallest(sets: _Sets, wished: float, sizes: Sequence[int]) -> int:
-    """Measure the sets of these sizes, and those between that decide; return the smallest that reaches the wish.
-
-    The set of all layers reaches it, as the caller has checked.
-    """
-    count = len(sets.order)
-    reached = [size for size in sizes if size == count or _reaches(sets.at(size), wished)]
-    high = min(reached)
-    low = max((size for size in sizes if size < high), default=-1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _reaches(sets.at(middle), wished):
-            high = middle
-        else:
-            low = middle
-    sets.at(count)
-    return high
-
-
-def _reaches(estimate: Estimate, wished: float) -> bool:
-    """Whether the whole interval is at least as good as wished."""
-    return not estimate.metric.is_better(wished, _ends(estimate)[0])
-
-
-def _ends(estimate: Estimate) -> tuple[float, float]:
-    """(worst, best) end of an interval."""
-    low, high = estimate.ci
-    return (low, high) if estimate.metric.is_higher_better else (high, low)
-
-
 def _judge(estimate: Estimate, wished: float) -> Judgement:
-    worst, best = _ends(estimate)
+    worst, best = interval_ends(estimate)
     if not estimate.metric.is_better(wished, worst):
         return "confirmed"
     return "refuted" if estimate.metric.is_better(wished, best) else "not settled"
 
 
-def _curve(sets: _Sets, ranking: pd.DataFrame) -> pd.DataFrame:
+def _curve(sets: DigitalSets, ranking: pd.DataFrame) -> pd.DataFrame:
     shares = {
         f"{name}_percent": np.concatenate([[0.0], 100.0 * ranking[name].cumsum() / max(ranking[name].sum(), 1)])
         for name in ("weights", "multiplies")

@@ -17,7 +17,7 @@ from aimc_robust.targets.target import CrossbarTarget
 from aimc_robust.tasks.task import Task
 
 KEPT = "digital_layers.json"
-CHIPS = 10  # of each set of layers, and as many others of the confirmation
+CHIPS = 20  # of each set of layers, and as many others of the confirmation
 
 
 def digital_layers(
@@ -40,7 +40,7 @@ def digital_layers(
     question = question | {"wished": wished, "chips": CHIPS}
     stored = read_json(folder / KEPT)
     if stored is not None and stored["question"] == question:
-        found: dict[str, Any] = stored
+        found: dict[str, Any] = stored["answer"]
         return found
     model = get_model()
 
@@ -61,6 +61,6 @@ def digital_layers(
         task=task,
         on_set=status,
     )
-    answer = {"question": question, **kept.to_json()}
-    atomic_write(folder / KEPT, json.dumps(answer, indent=1, allow_nan=False))
+    answer = kept.to_json()
+    atomic_write(folder / KEPT, json.dumps({"question": question, "answer": answer}, indent=1, allow_nan=False))
     return answer

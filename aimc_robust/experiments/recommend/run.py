@@ -123,8 +123,7 @@ def recommend(
         )
     if weights is None and selection != WHOLE_FILE:
         raise InputError(f"{selection.options} choose among the weights of a file; give --weights too.")
-    progress = progress or ExperimentProgress()
-    task = spec.task.build()
+    progress, task = progress or ExperimentProgress(), spec.task.build()
     data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder, task=task)
     pretrained = None if weights is None else read_weights(weights, selection)
     identity = _measurement_identity(spec, target, data, epochs, pretrained)
@@ -240,7 +239,7 @@ def _measurement_identity(
 
 
 def _as_json(recommendation: Recommendation) -> dict[str, Any]:
-    proposal, verdict = recommendation.proposal, recommendation.verdict
+    proposal, verdict, layers = recommendation.proposal, recommendation.verdict, recommendation.digital_layers
     judged = verdict and {
         "word": verdict.judgement,
         "sentence": verdict.sentence,
@@ -248,6 +247,4 @@ def _as_json(recommendation: Recommendation) -> dict[str, Any]:
         "comparisons": json.loads(verdict.table.to_json(orient="records")),
     }
     proposed = {"label": proposal.label, "settings": proposal.settings, "reasons": list(proposal.reasons)}
-    kept = recommendation.digital_layers
-    layers = kept and {key: value for key, value in kept.items() if key != "question"}
     return {"target": recommendation.target, "proposal": proposed, "verdict": judged, "digital_layers": layers}

@@ -41,7 +41,6 @@ class ResultsFolder(ABC, Generic[Spec]):
 
     kind: ClassVar[str]
     command: ClassVar[str]
-
     folder: Path
     spec: Spec
     _row_files: dict[Path, RowFile] = field(default_factory=dict, repr=False, compare=False)
@@ -235,13 +234,12 @@ class ResultsFolder(ABC, Generic[Spec]):
     @property
     def mappings(self) -> list[dict[str, Any]]:
         """The arrays of each network on each crossbar, see `execution.array_mappings`; empty if not recorded."""
-        return list((self.read_json_file(COVERAGE) or {}).get("mappings", []))
+        return (self.read_json_file(COVERAGE) or {}).get("mappings", [])
 
     def record_coverage(self, sentence: str, mappings: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Store which part of the network is analog, and its arrays on each crossbar beside those of other networks."""
-        networks = {mapping["network"] for mapping in mappings}
-        others = [mapping for mapping in self.mappings if mapping["network"] not in networks]
-        self.write_json_file(COVERAGE, {"line": sentence, "mappings": [*others, *mappings]})
+        """Store which part of the network is analog, and its arrays; those of other networks are kept."""
+        kept = [old for old in self.mappings if all(old["network"] != new["network"] for new in mappings)]
+        self.write_json_file(COVERAGE, {"line": sentence, "mappings": [*kept, *mappings]})
 
     def write_json_file(self, name: str, value: Any) -> None:
         """Write a JSON file into the results folder."""

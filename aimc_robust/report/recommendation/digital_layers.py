@@ -59,13 +59,13 @@ def digital_layers(recommendation: Recommendation) -> Section | None:
         "Sets are the first layers of a ranking by the loss that the errors of a layer alone cost, per weight. Shares "
         "are of the layers that crossbars could hold. Proposed is the smallest set whose interval over the chips 0 to "
         f"{kept['confirmation']['chips'] - 1}, on validation data, reaches the wished value as a whole; it was then "
-        "measured once more, on other chips and the test data. confirmed: that interval reaches it as a whole. refuted: "
-        "no part of it does."
+        "measured once more, on other chips and the test data. confirmed: that interval reaches it as a whole. "
+        "refuted: no part of it does."
     )
     figure = Figure(partial(curve_figure, metric, kept), f"{heading(metric)} over the share that is kept digital")
-    digital = f"All layers digital: {value_text(metric, kept['digital'])} (validation data)."
+    digital = f"On the validation data, all layers digital: {value_text(metric, kept['digital'])}."
     blocks = [
-        f"**{kept['judgement']}**: {kept['sentence']} {digital}",
+        f"{kept['sentence']} {digital}",
         f"Digital: {codes(kept['layers'])}" if kept["layers"] else None,
         figure,
         Table("Sets of digital layers", curve),
@@ -103,10 +103,7 @@ def proposal_line(recommendation: Recommendation) -> str | None:
     kept, metric = recommendation.digital_layers, recommendation.task.primary
     if kept is None:
         return None
-    share = format_number(
-        next(row for row in kept["curve"] if row["kept"] == len(kept["layers"]))["weights_percent"], 1
-    )
+    (chosen,) = (row for row in kept["curve"] if row["kept"] == len(kept["layers"]))
+    share, count = format_number(chosen["weights_percent"], 1), len(kept["layers"])
     wished = value_text(metric, kept["wished"])
-    return (
-        f"Layers to keep digital for {wished}: {len(kept['layers'])} ({share} % of the weights), {kept['judgement']}."
-    )
+    return f"Layers to keep digital for {wished}: {count}, with {share} % of the weights ({kept['judgement']})."
