@@ -38,7 +38,7 @@ class DigitalSets:
         if self.on_set is not None:
             self.on_set(kept, len(self.order))
         numbers = range(first, first + self.chips)
-        evaluation = replace(self.base, layers=frozenset(self.order[kept:]))
+        evaluation = replace(self.base, programmed=frozenset(self.order[kept:]))
         if kept == len(self.order):  # the same on all chips
             results = [evaluation(first)] * self.chips
         else:

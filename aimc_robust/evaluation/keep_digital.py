@@ -17,9 +17,9 @@ from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, require_finite, require_type, require_whole
 from aimc_robust.evaluation.digital_sets import DigitalSets, first_sizes, interval_ends, smallest_set
 from aimc_robust.evaluation.layer_ranking import Ranking, Size, rank_layers
-from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, check_jobs, chip_evaluation
-from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipOptions, check_jobs, chip_evaluation
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.placement import Hardware, Layers
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.registry import TaskLike
@@ -104,13 +104,14 @@ class KeptDigital:
 def keep_digital(
     model: nn.Module,
     batches: Batches,
-    crossbar: Crossbar,
+    crossbar: Hardware,
     *,
     wished: float,
     chips: int = 10,
     chip_seed: int = 0,
     time_s: float = 0.0,
     deployment: Deployment | None = None,
+    layers: Layers | None = None,
     confirm_on: Batches | None = None,
     rank_by: Ranking = "auto",
     size: Size = "weights",
@@ -129,12 +130,13 @@ def keep_digital(
     Args:
         model: The trained model; not modified.
         batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
-        crossbar: Where the other layers are.
+        crossbar: Where the other layers are: a crossbar, or a `Placement`.
         wished: The wished value of the task's primary metric, such as an accuracy [%].
         chips: Number of chips for each set, and as many others for the confirmation; at least 2.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming.
         deployment: Converter ranges and compensation; the backend must be native.
+        layers: Layers that are not on the crossbar, see `program`; those that are digital stay so.
         confirm_on: Labelled data for the confirmation; None: `batches`.
         rank_by: Whether the cost of a layer is `predicted` or `measured`; `auto` measures where a crossbar has read
             noise or converters, which the prediction does not contain.
@@ -151,15 +153,14 @@ def keep_digital(
     require_whole("chips", chips, low=2, high=MAX_CHIPS)
     require_whole("points", points, low=2)
     require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
-    if not isinstance(crossbar, Crossbar) or (deployment is not None and deployment.backend != "native"):
+    if not isinstance(crossbar, Hardware) or (deployment is not None and deployment.backend != "native"):
         raise InputError("layers are kept digital beside a Crossbar on the native backend; give one.")
-    base = chip_evaluation(
-        model, batches, crossbar, chip_seed=chip_seed, time_s=time_s, deployment=deployment, task=task, stacklevel=3
-    )
+    options: ChipOptions = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment, "layers": layers}
+    base = chip_evaluation(model, batches, crossbar, task=task, stacklevel=3, **options)
     check_jobs(base.model, jobs)
     metric = base.task.primary
     require_finite(f"wished {metric.title}", wished, low=metric.bounds[0], high=metric.bounds[1])
-    digital = replace(base, layers=frozenset())(0).value
+    digital = replace(base, programmed=frozenset())(0).value
     if metric.is_better(wished, digital):
         raise InputError(
             f"the wished {metric.title} of {metric.text(wished)} is better than the {metric.text(digital)} that this "
@@ -178,7 +179,7 @@ def keep_digital(
         ranking=ranking,
         curve=_curve(sets, ranking),
         confirmation=confirmation,
-        confirmation_digital=replace(confirming, layers=frozenset())(0).value,
+        confirmation_digital=replace(confirming, programmed=frozenset())(0).value,
         judgement=_judge(confirmation, wished),
     )
 

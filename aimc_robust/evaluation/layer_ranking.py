@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from aimc_robust.errors import InputError, require_known
 from aimc_robust.evaluation.loss_prediction import loss_at, predict_loss
 from aimc_robust.evaluation.monte_carlo import ChipEvaluation
-from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware, stored_weights
 from aimc_robust.hardware.conversion.mac_count import count_macs
 from aimc_robust.hardware.programming.moments import model_moments
-from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights
+from aimc_robust.noise.analog_weights import AnalogWeight
 from aimc_robust.parallel.process_pool import ordered_map
 
 Ranking = Literal["auto", "predicted", "measured"]
@@ -48,8 +48,8 @@ def rank_layers(
     require_known("ranking", by, get_args(Ranking))
     require_known("size of a layer", size, get_args(Size))
     crossbar = base.condition
-    assert isinstance(crossbar, Crossbar)
-    weights = {weight.array_owner: weight for weight in analog_weights(base.model).values()}
+    assert isinstance(crossbar, Hardware)
+    weights = {weight.array_owner: weight for weight in stored_weights(base.model, crossbar).values()}
     has_loss = base.task.measure(base.model, base.batches).loss is not None
     if by == "auto":
         by = "measured" if crossbar.computes_in_arrays or not has_loss else "predicted"
@@ -68,7 +68,7 @@ def rank_layers(
 
 def _measured(base: ChipEvaluation, weights: Iterable[str], jobs: int | None) -> dict[str, float]:
     """Layer -> what its errors alone cost on average over chips."""
-    ideal = replace(base, layers=frozenset())(0)
+    ideal = replace(base, programmed=frozenset())(0)
     names = list(weights)
     items = [(name, chip) for name in names for chip in range(MEASURED_CHIPS)]
     found = list(ordered_map(_Alone(base), items, jobs=jobs))
@@ -86,12 +86,12 @@ class _Alone:
 
     def __call__(self, item: tuple[str, int]) -> tuple[float, float]:
         name, chip = item
-        measured = replace(self.base, layers=frozenset([name]))(chip)
+        measured = replace(self.base, programmed=frozenset([name]))(chip)
         return np.nan if measured.loss is None else measured.loss, measured.value
 
 
 def _predicted(
-    model: nn.Module, base: ChipEvaluation, crossbar: Crossbar, weights: dict[str, AnalogWeight]
+    model: nn.Module, base: ChipEvaluation, crossbar: Hardware, weights: dict[str, AnalogWeight]
 ) -> dict[str, float]:
     """Layer -> second-order cost of its random errors, and measured cost of its systematic ones."""
     options: dict[str, Any] = {"time_s": base.time_s, "chip_seed": base.chip_seed, "task": base.task}
@@ -114,7 +114,7 @@ def _owner(name: str, weights: Iterable[str]) -> str:
 
 
 def _shifted(
-    base: ChipEvaluation, crossbar: Crossbar, weights: dict[str, AnalogWeight]
+    base: ChipEvaluation, crossbar: Hardware, weights: dict[str, AnalogWeight]
 ) -> dict[str, dict[str, Tensor]]:
     """Layer -> mean weights by parameter name, where these are not the trained ones."""
     moments = model_moments(base.model, crossbar, time_s=base.time_s, chip_seed=base.chip_seed)

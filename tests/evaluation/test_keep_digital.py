@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.measure import measure
 from support.nets import batches, deployed, everything, net
 from torch import nn
 
-from aimc_robust import Crossbar, Deployment, Gaussian, Regression, evaluate, keep_digital
+from aimc_robust import Crossbar, Deployment, Gaussian, Regression, evaluate, keep_digital, program
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.evaluation.digital_sets import first_sizes, smallest_set
 from aimc_robust.evaluation.keep_digital import KeptDigital, _judge
@@ -22,6 +23,7 @@ from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.primary_metric import ACCURACY, PrimaryMetric
 
 NOISY = Crossbar("rram-wan2022", read_noise=False, error_scale=1.0)
+LAYERS = ["0", "4", "6"]
 OPTIONS = {"chips": 4, "chip_seed": 5, "jobs": 1}
 RMSE = PrimaryMetric("rmse", better="lower", bounds=(0.0, float("inf")))
 
@@ -31,21 +33,18 @@ def kept():
     return keep_digital(net(), batches(), NOISY, wished=95.0, **OPTIONS)
 
 
-def directly(crossbar, digital, chips, **options):
-    """Accuracy [percent] of each chip with some layers digital, which are set back to their trained weights."""
-    base = chip_evaluation(net(), batches(), crossbar, chip_seed=5, **options)
-    values = []
-    for chip in chips:
-        on_chip = program_prepared(chip_evaluation(net(), batches(), crossbar).model, crossbar, chip_axes(5, chip))
-        for name in digital:
-            on_chip.get_submodule(name).load_state_dict(base.model.get_submodule(name).state_dict())
-        values.append(base.task.measure(on_chip, base.batches).value)
-    return values
+def directly(crossbar, digital, chips):
+    """Accuracy [percent] of each chip with some layers digital."""
+    layers = dict.fromkeys(digital, "digital")
+    if len(layers) == len(LAYERS):
+        return [measure(net(), batches()).value] * len(chips)
+    on_chips = (program(net(), crossbar, layers=layers, chip=chip, chip_seed=5) for chip in chips)
+    return [measure(on_chip, batches()).value for on_chip in on_chips]
 
 
 def test_each_set_is_what_direct_evaluation_gives(kept):
     order = kept.ranking["layer"].tolist()
-    assert sorted(order) == ["0", "4", "6"]
+    assert sorted(order) == LAYERS
     assert kept.curve["kept"].tolist() == [0, 1, 2, 3]
     for row in kept.curve.to_dict("records"):
         values = directly(NOISY, order[: row["kept"]], range(4))
@@ -140,6 +139,13 @@ def test_converters_and_read_noise_are_measured_and_jobs_change_nothing():
     base = chip_evaluation(net(), batches(), everything(), chip_seed=5, time_s=86400.0, deployment=deployed())
     measured = rank_layers(net(), base, by="measured")
     pd.testing.assert_frame_equal(one.ranking, measured, check_exact=False, rtol=1e-4)
+
+
+def test_layers_that_are_digital_already_stay_so():
+    found = keep_digital(net(), batches(), NOISY, wished=90.0, layers={"4": "digital"}, **OPTIONS)
+    assert sorted(found.ranking["layer"]) == ["0", "6"]
+    expected = directly(NOISY, ["4"], range(4))
+    assert found.curve["mean"].iloc[0] == pytest.approx(np.mean(expected))
 
 
 def test_names_of_bias_rows_and_attention_belong_to_their_layers():
