@@ -155,8 +155,9 @@ def keep_digital(
     require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
     if not isinstance(crossbar, Hardware) or (deployment is not None and deployment.backend != "native"):
         raise InputError("layers are kept digital beside a Crossbar on the native backend; give one.")
-    options: ChipOptions = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment, "layers": layers}
-    base = chip_evaluation(model, batches, crossbar, task=task, stacklevel=3, **options)
+    options: ChipOptions = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment}
+    options |= {"task": task, "layers": layers}
+    base = chip_evaluation(model, batches, crossbar, **options, stacklevel=3)
     check_jobs(base.model, jobs)
     metric = base.task.primary
     require_finite(f"wished {metric.title}", wished, low=metric.bounds[0], high=metric.bounds[1])
