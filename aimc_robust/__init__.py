@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.evaluation.evaluate import evaluate as evaluate
     from aimc_robust.evaluation.evaluation_grid import EvaluationGrid as EvaluationGrid
     from aimc_robust.evaluation.evaluation_grid import evaluate_grid as evaluate_grid
+    from aimc_robust.evaluation.keep_digital import KeptDigital as KeptDigital
+    from aimc_robust.evaluation.keep_digital import keep_digital as keep_digital
     from aimc_robust.evaluation.layer_errors import layer_errors as layer_errors
     from aimc_robust.evaluation.loss_prediction import LossPrediction as LossPrediction
     from aimc_robust.evaluation.loss_prediction import predict_loss as predict_loss
@@ -47,6 +49,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.config.device import Device as Device
     from aimc_robust.hardware.config.mapping import WeightMapping as WeightMapping
     from aimc_robust.hardware.config.parallel_devices import ParallelDevices as ParallelDevices
+    from aimc_robust.hardware.config.placement import Placement as Placement
     from aimc_robust.hardware.config.ranges import ConverterRanges as ConverterRanges
     from aimc_robust.hardware.config.ranges import LayerRanges as LayerRanges
     from aimc_robust.hardware.config.standard_mappings import BitSliced as BitSliced
@@ -112,6 +115,7 @@ _MODULES = {
     "evaluation.equivalent_noise": ["EquivalentSigma", "equivalent_sigma"],
     "evaluation.evaluate": ["evaluate"],
     "evaluation.evaluation_grid": ["EvaluationGrid", "evaluate_grid"],
+    "evaluation.keep_digital": ["KeptDigital", "keep_digital"],
     "evaluation.layer_errors": ["layer_errors"],
     "evaluation.loss_prediction": ["LossPrediction", "predict_loss"],
     "evaluation.prediction_check": ["PredictionCheck", "check_prediction"],
@@ -124,6 +128,7 @@ _MODULES = {
     "hardware.calibration.converter_ranges": ["calibrate"],
     "hardware.config.converters": ["ADC", "DAC", "Periphery"],
     "hardware.config.crossbar": ["Crossbar"],
+    "hardware.config.placement": ["Placement"],
     "hardware.config.deployment": ["Deployment"],
     "hardware.config.device": ["Device"],
     "hardware.config.mapping": ["WeightMapping"],

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from aimc_robust.data.batches import input_batches
 from aimc_robust.errors import InputError, require_finite, require_type, unknown_name
 from aimc_robust.hardware.calibration.range_ends import input_range, output_range
-from aimc_robust.hardware.config.converters import MAX_BITS
+from aimc_robust.hardware.config.converters import ADC, MAX_BITS
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.placement import Hardware, Layers, place
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm
 from aimc_robust.hardware.conversion.prepare import prepare
@@ -28,16 +29,17 @@ from aimc_robust.seeding import Axes
 from aimc_robust.tasks.calling import call_model
 from aimc_robust.tasks.registry import TaskLike
 
-FOLDED, FOLD = "folded BatchNorms", "fold"
+FOLDED, FOLD, LAYERS = "folded BatchNorms", "fold", "layers"  # keys of `found_with`
 # Largest sample of each layer's values: dozens of them lie beyond a percentile of 0.9999.
 MAX_SAMPLE = 2**19
 
 
 def calibrate(
     model: nn.Module,
-    crossbar: Crossbar,
+    crossbar: Hardware,
     batches: Iterable[Any],
     *,
+    layers: Layers | None = None,
     percentile: float = 0.9999,
     fold: bool = True,
     task: TaskLike = None,
@@ -50,8 +52,9 @@ def calibrate(
 
     Args:
         model: The trained model; not modified.
-        crossbar: The crossbar whose converters are calibrated.
+        crossbar: The crossbar whose converters are calibrated, or a `Placement` on several.
         batches: Inputs, or labelled batches whose labels are not used, see `tasks.batches.unlabelled`.
+        layers: Layers that are not on the crossbar, see `program`; a digital one has no range.
         percentile: Quantile, 0.5 to 1.
         fold: Whether BatchNorms are folded; as in the `Deployment` that the ranges are for.
         task: The task that unpacks the batches, where they are of another kind.
@@ -71,30 +74,32 @@ def calibrate(
         >>> on_chip = program(model, crossbar, deployment=Deployment(ranges=ranges))  # doctest: +SKIP
     """
     require_finite("percentile", percentile, low=0.5, high=1.0)
-    require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
+    hardware = place(crossbar, layers)
     inputs = input_batches(batches, task)
     require_type("fold", fold, bool, example="True or False")
-    prepared, _ = prepare(model, lambda: inputs[0], fold=fold)
-    found_with = {**_settings(crossbar), FOLDED: _folded(prepared), FOLD: fold}
-    error_free = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)
+    prepared, _ = prepare(model, lambda: inputs[0], hardware=hardware, fold=fold)
+    error_free = hardware.map(lambda each: each.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False))
     samples = _observe(prepared, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
-    adc = crossbar.periphery.adc
-    if adc is None or not adc.needs_calibration:
-        return ConverterRanges(ranges, found_with=found_with)
-    currents = _observe(prepared, error_free, inputs, "current", ranges)
-    symmetric = adc.kind == "sign-magnitude"
-    outputs = {
-        name: tuple(output_range(sample, percentile, symmetric) for sample in banks) for name, banks in currents.items()
-    }
-    both = {name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()}
-    return ConverterRanges(both, found_with=found_with)
+    adcs = {name: adc for name in ranges if (adc := _adc_of(hardware, name)) is not None and adc.needs_calibration}
+    currents = _observe(prepared, error_free, inputs, "current", ranges) if adcs else {}
+    for name, adc in adcs.items():
+        symmetric = adc.kind == "sign-magnitude"
+        outputs = tuple(output_range(sample, percentile, symmetric) for sample in currents[name])
+        ranges[name] = replace(ranges[name], outputs=outputs)
+    settings = {name: _settings(own) for name in ranges if (own := hardware.crossbar_of(name)) is not None}
+    return ConverterRanges(ranges, found_with={LAYERS: settings, FOLDED: _folded(prepared), FOLD: fold})
+
+
+def _adc_of(hardware: Hardware, layer: str) -> ADC | None:
+    crossbar = hardware.crossbar_of(layer)
+    return None if crossbar is None else crossbar.periphery.adc
 
 
 def check_ranges(
     ranges: Mapping[str, LayerRanges],
     prepared: nn.Module,
-    crossbar: Crossbar,
+    hardware: Hardware,
     *,
     fold: bool = True,
     folded: Collection[str] | None = None,
@@ -112,7 +117,8 @@ def check_ranges(
     for name in ranges:
         if name not in layers:
             raise unknown_name("layer of the converter ranges", name, layers, advice="Calibrate this very model.")
-    if not isinstance(ranges, ConverterRanges) or not ranges.found_with or not crossbar.periphery.needs_calibration:
+    needed = needs_calibration(hardware)
+    if not isinstance(ranges, ConverterRanges) or not ranges.found_with or not needed:
         return
     if ranges.found_with[FOLDED] != (_folded(prepared) if folded is None else set(folded)):
         if ranges.found_with[FOLD] != fold:
@@ -124,12 +130,22 @@ def check_ranges(
             "the converter ranges were found with other BatchNorms folded, because the model can be folded by a run "
             "on data alone; pass program(..., example=) an input of the model."
         )
-    for option, value in _settings(crossbar).items():
-        if value is not None and ranges.found_with[option] != value:
-            raise InputError(
-                f"the converter ranges were found for a crossbar with {option} {ranges.found_with[option]!r}, but this "
-                f"one has {value!r}; calibrate the model with this crossbar."
-            )
+    for name, found_with in ranges.found_with[LAYERS].items():
+        crossbar = hardware.crossbar_of(name)
+        if crossbar is None or not crossbar.periphery.needs_calibration:
+            continue
+        for option, value in _settings(crossbar).items():
+            if value is not None and found_with[option] != value:
+                of_layer = f" of the layer {name!r}" if len(hardware.crossbars) > 1 else ""
+                raise InputError(
+                    f"the converter ranges{of_layer} were found for a crossbar with {option} {found_with[option]!r}, "
+                    f"but this one has {value!r}; calibrate the model with this crossbar."
+                )
+
+
+def needs_calibration(hardware: Hardware) -> bool:
+    """Return whether any layer's converters need ranges from `calibrate`."""
+    return any(crossbar.periphery.needs_calibration for crossbar in hardware.crossbars)
 
 
 def _folded(prepared: nn.Module) -> set[str]:
@@ -154,11 +170,10 @@ def _settings(crossbar: Crossbar) -> dict[str, object]:
 
 
 def calibrate_deployment(
-    model: nn.Module, crossbar: Crossbar, deployment: Deployment, batches: Sequence[Tensor]
+    model: nn.Module, hardware: Hardware, deployment: Deployment, batches: Sequence[Tensor]
 ) -> Deployment:
-    """Return the deployment with converter ranges, if the crossbar needs them, and data for compensation."""
-    needs_ranges = crossbar.periphery.needs_calibration
-    ranges = calibrate(model, crossbar, batches, fold=deployment.fold) if needs_ranges else None
+    """Return the deployment with converter ranges, if converters need them, and data for compensation."""
+    ranges = calibrate(model, hardware, batches, fold=deployment.fold) if needs_calibration(hardware) else None
     return replace(deployment, ranges=ranges, data=batches)
 
 
@@ -195,7 +210,7 @@ class _Sample:
 @torch.no_grad()
 def _observe(
     model: nn.Module,
-    crossbar: Crossbar,
+    hardware: Hardware,
     inputs: list[Any],
     quantity: Literal["input", "current"],
     ranges: dict[str, LayerRanges] | None = None,
@@ -204,7 +219,7 @@ def _observe(
 
     Returns layer -> samples of each bank's currents, or of the inputs and the bias rows' input.
     """
-    analog = install_arrays(copy.deepcopy(model), crossbar, Chip(axes=Axes(0)), ranges)
+    analog = install_arrays(copy.deepcopy(model), hardware, Chip(axes=Axes(0)), ranges)
     layers = {module.name: module for module in analog.modules() if isinstance(module, ArrayLayer)}
     samples: dict[str, list[_Sample]] = {name: [] for name in layers}
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from aimc_robust.hardware.config.placement import Hardware, stored_weights
 from aimc_robust.hardware.layers.own_forward import has_own_forward
-from aimc_robust.noise.analog_weights import TRANSPOSED, AnalogWeight, analog_weights
+from aimc_robust.noise.analog_weights import TRANSPOSED, AnalogWeight
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,18 @@ class ReadCounter:
     read once for each different tensor among query, key and value, as `AnalogAttention` reads them.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        weights = analog_weights(model)
+    def __init__(self, model: nn.Module, hardware: Hardware | None = None) -> None:
+        weights = stored_weights(model, hardware)
         self._give_own_storage(weights)
         self._names = {_address(weight.parameter): name for name, weight in weights.items()}
         self._weights = weights
         self.counts = {name: MatrixReads() for name in weights}
         self._attention = {
-            f"{name}.in_proj_weight" if name else "in_proj_weight": module
-            for name, module in model.named_modules()
-            if isinstance(module, nn.MultiheadAttention)
-            and module.in_proj_weight is not None
-            and not has_own_forward(module)
+            name: weight.module
+            for name, weight in weights.items()
+            if isinstance(weight.module, nn.MultiheadAttention)
+            and weight.parameter is weight.module.in_proj_weight
+            and not has_own_forward(weight.module)
         }
 
     @staticmethod

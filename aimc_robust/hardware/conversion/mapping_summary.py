@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from torch import nn
 
-from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.conversion.array_reads import MatrixReads
 from aimc_robust.hardware.conversion.layer_mapping import LayerMapping, map_layer
 from aimc_robust.noise.analog_weights import analog_weights
@@ -74,12 +74,12 @@ class MappingSummary:
 
 def map_model(
     prepared: nn.Module,
-    crossbar_of: Callable[[str], Crossbar | None],
+    hardware: Hardware,
     reads: Mapping[str, MatrixReads] | None = None,
 ) -> MappingSummary:
     """Cut the weight matrices of a model from `prepare` into arrays.
 
-    `crossbar_of` returns where a layer is stored, None for a digital one. `reads` are those of `MacCount`.
+    Digital layers are left out. `reads` are those of `MacCount`, for the same hardware.
     """
     users: dict[int, list[str]] = {}
     for use in analog_weights(prepared, include_shared=True).values():
@@ -87,6 +87,6 @@ def map_model(
     layers = [
         map_layer(weight, crossbar, None if reads is None else reads[name], tuple(users[id(weight.parameter)][1:]))
         for name, weight in analog_weights(prepared).items()
-        if (crossbar := crossbar_of(weight.layer)) is not None
+        if (crossbar := hardware.crossbar_of(weight.layer)) is not None
     ]
     return MappingSummary(tuple(layers))

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize, prune
 
 from aimc_robust.errors import InputError, require_type
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware, Layers, place
 from aimc_robust.hardware.conversion.batchnorm_folding import fold_nothing
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.example import GetExample
@@ -28,6 +29,7 @@ def prepare(
     model: nn.Module,
     get_example: GetExample | None = None,
     *,
+    hardware: Hardware | None = None,
     fold: bool = True,
     strict: bool | None = False,
     stacklevel: int = 2,
@@ -41,13 +43,16 @@ def prepare(
         model: Trained model; not modified.
         get_example: Returns an input of the model, see `call_model`; asked only if the model cannot be traced, or if
             it has weights outside of known layers.
+        hardware: Which layers are on a crossbar; None: all that one can hold. BatchNorms are folded into digital layers
+            too, which is exact, so that weights do not depend on it.
         fold: Whether BatchNorms are folded, see `Deployment`.
         strict: What weights do that a crossbar could store if their type were supported: True raises an error, None
             warns, False accepts them.
         stacklevel: Of the warning, as in `warnings.warn`: 2 is the caller's line.
 
     Raises:
-        InputError: if the model has no layer for a crossbar, has already been programmed, or cannot be copied.
+        InputError: if the model has no layer for a crossbar, has already been programmed, cannot be copied, or does not
+            suit the hardware.
     """
     require_type("strict", strict, bool | NoneType, example="True, False or None")
     check_model(model)
@@ -61,12 +66,14 @@ def prepare(
             f"{type(model).__name__} has no layer that a crossbar can hold; expected at least one convolution, linear, "
             "attention or recurrent layer."
         )
+    if hardware is not None:
+        hardware.check_model(prepared)
     shared = _untie(prepared)
     prepared, folding = fold_checked(prepared, get_example) if fold else (prepared, fold_nothing(prepared))
     prepared.eval()  # includes the modules that replaced BatchNorms
-    covered = count_coverage(prepared, folding, shared)
+    covered = count_coverage(prepared, folding, shared, hardware)
     if get_example is not None and covered.digital_matrices and strict is not False:
-        covered = replace(covered, macs=count_macs(prepared, get_example()))
+        covered = replace(covered, macs=count_macs(prepared, get_example(), hardware))
     if strict:
         covered.require_all_analog()
     elif strict is None:
@@ -94,7 +101,14 @@ def plain_copy(model: nn.Module) -> nn.Module:
     return plain
 
 
-def coverage(model: nn.Module, example: Any = None, *, crossbar: Crossbar | None = None, fold: bool = True) -> Coverage:
+def coverage(
+    model: nn.Module,
+    example: Any = None,
+    *,
+    crossbar: Hardware | None = None,
+    layers: Layers | None = None,
+    fold: bool = True,
+) -> Coverage:
     """Count how much of a model a crossbar would store, and what would stay digital.
 
     Args:
@@ -102,19 +116,21 @@ def coverage(model: nn.Module, example: Any = None, *, crossbar: Crossbar | None
         example: Input of the model: a tensor, a tuple of arguments, or a mapping of keyword arguments. If given,
             multiply-accumulate operations are counted too, and models that cannot be traced are folded. Counts are
             those of one call: give one image or sequence for counts per inference.
-        crossbar: If given, `Coverage.mapping` says in how many arrays each layer lies, how full they are, and, with an
-            example, how often they are read and how many values are converted.
+        crossbar: A crossbar or a `Placement`. If given, `Coverage.mapping` says in how many arrays each layer lies, how
+            full they are, and, with an example, how often they are read and how many values are converted.
+        layers: Layers that are not on the crossbar, see `program`.
         fold: Whether BatchNorms are folded, see `Deployment`.
 
     Raises:
         InputError: see `prepare`.
     """
     require_type("fold", fold, bool, example="True or False")
-    require_type("crossbar", crossbar, Crossbar | NoneType, example="a Crossbar such as Crossbar('rram-wan2022')")
-    prepared, result = prepare(model, None if example is None else lambda: example, fold=fold)
-    macs = None if example is None else count_macs(prepared, example)
+    require_type("crossbar", crossbar, Hardware | NoneType, example="a Crossbar such as Crossbar('rram-wan2022')")
+    hardware = crossbar if layers is None else place(crossbar or Crossbar("ideal"), layers)
+    prepared, result = prepare(model, None if example is None else lambda: example, hardware=hardware, fold=fold)
+    macs = None if example is None else count_macs(prepared, example, hardware)
     reads = None if macs is None else macs.reads
-    mapping = None if crossbar is None else map_model(prepared, lambda layer: crossbar, reads)
+    mapping = None if hardware is None or crossbar is None else map_model(prepared, hardware, reads)
     return replace(result, macs=macs, mapping=mapping)
 
 

@@ -9,11 +9,10 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.devices.limits import check_time
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
 from aimc_robust.hardware.calibration.converter_ranges import check_ranges
 from aimc_robust.hardware.config.converters import parse_range
-from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware, check_time_of, require_hardware
 from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.hardware.conversion.norm_gains import foldable_norms, norm_gains
 from aimc_robust.hardware.conversion.training_arrays import computing_in_arrays
@@ -41,7 +40,7 @@ class ArrayAware(Method):
     `noise`; rounding and clipping always act. See `Method` for the other arguments.
 
     Args:
-        crossbar: The crossbar.
+        crossbar: The crossbar, or a `Placement` on several; its digital layers are trained exactly.
         time_s: Time since programming [s], or (low, high), between which each update draws its own, log-uniformly.
         drift_compensation: Whether each matrix's output is corrected by one factor, as the compensation `drift` of a
             `Deployment` does.
@@ -62,7 +61,7 @@ class ArrayAware(Method):
         gradients).
     """
 
-    crossbar: Crossbar = field(kw_only=False)
+    crossbar: Hardware = field(kw_only=False)
     time_s: float | tuple[float, float] = 0.0
     drift_compensation: bool = False
     fold: bool = True
@@ -77,7 +76,7 @@ class ArrayAware(Method):
     full_strength: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
-        require_type("crossbar", self.crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
+        require_hardware(self.crossbar)
         require_type("ranges", self.ranges, ConverterRanges | None, example="the result of calibrate(...), or None")
         require_type("noise", self.noise, WeightNoise | None, example="a WeightNoise such as Gaussian(0.02), or None")
         for name in ("drift_compensation", "fold"):
@@ -89,21 +88,18 @@ class ArrayAware(Method):
         super().__post_init__()
         if self.scope == "all":
             raise InputError("arrays hold the weights of layers alone; set scope to 'weights' or to a predicate.")
-        if isinstance(self.noise, Crossbar):
+        if isinstance(self.noise, Hardware):
             raise InputError(
                 "noise acts before the weights are programmed on `crossbar`; use a noise such as Gaussian."
             )
-        if self.crossbar.crosssim is not None:
+        if any(crossbar.crosssim is not None for crossbar in self.crossbar.crossbars):
             raise InputError("the crossbar's `crosssim` parameters act in CrossSim alone, which does not train.")
         if isinstance(self.time_s, Sequence) and not isinstance(self.time_s, str):
             object.__setattr__(self, "time_s", parse_range("time_s [s]", self.time_s, least=0.0))
             if self._times[0] == 0:
                 raise InputError("times are drawn log-uniformly, so the lower one must be above 0; use 1.0, say.")
-        device = self.crossbar.device
         for time_s in set(self._times):
-            check_time(device.cell, time_s, on_out_of_range=device.on_out_of_range, stacklevel=4)
-            if time_s > 0:
-                device.check_window(time_s=time_s, stacklevel=4)
+            check_time_of(self.crossbar, time_s, stacklevel=4)
 
     @property
     def _times(self) -> tuple[float, float]:
@@ -174,6 +170,7 @@ class ArrayAware(Method):
         """Raise InputError for a model whose layers cannot compute in these arrays."""
         check_model(inner)
         weights_in_scope(inner, self.scope)
+        self.crossbar.check_model(inner)
         modules = [*model.modules(), *inner.modules()]
         if any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in modules):
             raise InputError(
@@ -182,11 +179,12 @@ class ArrayAware(Method):
         if any(isinstance(m, nn.DataParallel) and len(m.device_ids) > 1 for m in modules):
             raise InputError("nn.DataParallel copies layers between devices, but not their arrays; use DDP instead.")
         folded = foldable_norms(inner) if self.fold else {}
-        if self.crossbar.arrays.bias_rows:
-            reject_shared_weights_with_biases(inner)
-            if folded:
+        reject_shared_weights_with_biases(inner, self.crossbar)
+        for norm, layer in folded.items():
+            crossbar = self.crossbar.crossbar_of(layer)
+            if crossbar is not None and crossbar.arrays.bias_rows:
                 raise InputError(
-                    f"the BatchNorm {next(iter(folded))!r} would be folded into bias rows, which training cannot do; "
+                    f"the BatchNorm {norm!r} would be folded into bias rows, which training cannot do; "
                     "set fold to False, here and in the deployment, or bias_rows to 0."
                 )
         if self.ranges is not None:

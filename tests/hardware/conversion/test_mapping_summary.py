@@ -255,6 +255,17 @@ def test_a_layer_that_the_example_does_not_reach_is_read_never():
     assert [layer.activity.reads for layer in found.layers] == [1, 0]
 
 
+def test_layers_elsewhere_are_mapped_there_and_digital_ones_not():
+    model = nn.Sequential(nn.Linear(20, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2))
+    large, small = Crossbar(DEVICE), Crossbar("sonos-agrawal2022", rows=8)
+    found = coverage(model, torch.rand(1, 20), crossbar=large, layers={"0": small, "2": "digital"})
+    first, last = found.mapping.layers
+    assert (first.layer, first.crossbar, first.arrays, first.activity.array_reads) == ("0", small, 3, 3)
+    assert (last.layer, last.crossbar, last.arrays, last.activity.array_reads) == ("4", large, 1, 1)
+    assert found.macs.analog == 20 * 6 + 6 * 2
+    assert coverage(model, layers={"2": "digital"}).mapping is None  # no crossbar is given
+
+
 @pytest.mark.parametrize("crossbar", ["rram-wan2022", 3, Crossbar])
 def test_what_is_no_crossbar_is_refused(crossbar):
     with pytest.raises(InputError, match="Crossbar"):
