@@ -138,8 +138,8 @@ def keep_digital(
         deployment: Converter ranges and compensation; the backend must be native.
         layers: Layers that are not on the crossbar, see `program`; those that are digital stay so.
         confirm_on: Labelled data for the confirmation; None: `batches`.
-        rank_by: Whether the cost of a layer is `predicted` or `measured`; `auto` measures where a crossbar has read
-            noise or converters, which the prediction does not contain.
+        rank_by: Whether the cost of a layer is `predicted` or `measured`; `auto` measures what the
+            prediction does not contain: read noise, converters, compensation.
         size: Whether the layers that cost most per `weights` or per `multiplies` come first.
         points: Number of sets of the curve; at least 2.
         jobs: As for `evaluate`.

@@ -32,7 +32,7 @@ def rank_layers(
 
     `predicted`: to second order (`predict_loss`), with the loss at the layer's mean weights if these differ from the
     trained ones. `measured`: on `MEASURED_CHIPS` chips, which contains read noise and converters. `auto`: predicted,
-    unless the crossbar has read noise or converters, or the task has no loss.
+    unless the crossbar has read noise or converters, a compensation acts, or the task has no loss.
 
     Args:
         model: The trained model.
@@ -52,7 +52,8 @@ def rank_layers(
     weights = {weight.array_owner: weight for weight in stored_weights(base.model, crossbar).values()}
     has_loss = base.task.measure(base.model, base.batches).loss is not None
     if by == "auto":
-        by = "measured" if crossbar.computes_in_arrays or not has_loss else "predicted"
+        is_predictable = has_loss and not crossbar.computes_in_arrays and not base.deployment.compensation
+        by = "predicted" if is_predictable else "measured"
     elif by == "predicted" and not has_loss:
         raise InputError("this task has no loss to predict; rank layers by='measured'.")
     costs = _measured(base, weights, jobs) if by == "measured" else _predicted(model, base, crossbar, weights)

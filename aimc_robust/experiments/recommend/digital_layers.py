@@ -1,4 +1,4 @@
-"""Which layers of a trained model to keep digital: chosen on validation examples, confirmed on test examples."""
+"""Which layers of a trained model to keep digital, on validation data."""
 
 from __future__ import annotations
 
@@ -56,7 +56,6 @@ def digital_layers(
         chip_seed=chip_seed,
         time_s=device.time_s,
         deployment=calibrated_deployment(model, data, device, task),
-        confirm_on=data.batches("test", BATCH_SIZE),
         jobs=jobs,
         task=task,
         on_set=status,

@@ -104,7 +104,7 @@ def recommend(
         chips: Chips per model of the sweep.
         sweep: False stops after the proposal.
         wished: Wished value of the primary metric on the device: propose which layers of the measured model to keep
-            digital for it, on validation data, and confirm it on other chips and the test data (`keep_digital`).
+            digital for it, on validation data, and confirm it on other chips (`keep_digital`).
         jobs: Processes of the measurement.
         progress: Callbacks of the comparisons; each step is a note.
 

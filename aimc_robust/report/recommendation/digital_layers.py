@@ -59,13 +59,12 @@ def digital_layers(recommendation: Recommendation) -> Section | None:
         "Sets are the first layers of a ranking by the loss that the errors of a layer alone cost, per weight. Shares "
         "are of the layers that crossbars could hold. Proposed is the smallest set whose interval over the chips 0 to "
         f"{kept['confirmation']['chips'] - 1}, on validation data, reaches the wished value as a whole; it was then "
-        "measured once more, on other chips and the test data. confirmed: that interval reaches it as a whole. "
+        "measured once more, on other chips. confirmed: that interval reaches it as a whole. "
         "refuted: no part of it does."
     )
     figure = Figure(partial(curve_figure, metric, kept), f"{heading(metric)} over the share that is kept digital")
-    digital = f"On the validation data, all layers digital: {value_text(metric, kept['digital'])}."
     blocks = [
-        f"{kept['sentence']} {digital}",
+        kept["sentence"],
         f"Digital: {codes(kept['layers'])}" if kept["layers"] else None,
         figure,
         Table("Sets of digital layers", curve),
