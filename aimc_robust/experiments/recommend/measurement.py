@@ -24,7 +24,7 @@ CHIPS = 20  # the interval of sigma shows whether they are enough
 def calibrated_deployment(model: nn.Module, data: DataSet, device: CrossbarTarget, task: Task) -> Deployment:
     """Return a deployment with converter ranges from training data, where the device needs them."""
     first = next(iter(data.batches("training", BATCH_SIZE)))
-    return calibrate_deployment(model, device.crossbar, Deployment(), InputBatches([task.unpack(first)[0]]))
+    return calibrate_deployment(model, device.condition, Deployment(), InputBatches([task.unpack(first)[0]]))
 
 
 def measure_device(

@@ -1,6 +1,8 @@
 """`recommend --keep-digital`: chosen on validation data, confirmed on other chips, stored, and told on the page."""
 
 import json
+import re
+import tomllib
 
 import pytest
 from support.command_line import invoke
@@ -49,6 +51,9 @@ def test_the_choice_is_that_of_keep_digital_on_validation_data(given, tmp_path, 
     page = (tmp_path / "out" / "advice.md").read_text()
     assert stored["sentence"] in page
     assert "Layers to keep digital" in page
+    if stored["layers"]:
+        (table,) = re.findall(r"^layers = .*$", page, re.MULTILINE)
+        assert tomllib.loads(table) == {"layers": dict.fromkeys(stored["layers"], "digital")}
     for row in stored["curve"]:
         assert f"{row['mean']:.2f}" in page
     assert not {"nan", "None"} & set(page.split())
