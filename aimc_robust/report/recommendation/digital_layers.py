@@ -66,7 +66,7 @@ def digital_layers(recommendation: Recommendation) -> Section | None:
     figure = Figure(partial(curve_figure, metric, kept), f"{heading(metric)} over the share that is kept digital")
     blocks = [
         kept["sentence"],
-        *_how(kept["layers"]),
+        *spec_lines(kept["layers"]),
         figure,
         Table("Sets of digital layers", curve),
         Section("Ranking of layers", [Table("Ranking of layers", ranking)], folded=True),
@@ -75,16 +75,14 @@ def digital_layers(recommendation: Recommendation) -> Section | None:
     return Section("Layers to keep digital", blocks)
 
 
-def _how(layers: list[str]) -> list[Block]:
+def spec_lines(layers: list[str]) -> list[Block]:
     """Say how to keep layers digital."""
     if not layers:
         return []
     entry = tomli_w.dumps({"layers": dict.fromkeys(layers, "digital")}).replace("[layers]", "").strip()
     table = f"layers = {{ {', '.join(entry.splitlines())} }}"
-    return [
-        Prose("As a key of the device's table in a spec; commands take each as `--layer NAME=digital`:"),
-        Code(table),
-    ]
+    how = "As a key of the device's table in a spec; commands take each as `--layer NAME=digital`:"
+    return [Prose(how), Code(table)]
 
 
 def curve_figure(metric: PrimaryMetric, kept: dict[str, Any]) -> RenderedFigure:
