@@ -11,12 +11,14 @@ from aimc_robust.devices.limits import time_text
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.folder import ResultsFolder
 from aimc_robust.hardware.config.converters import Periphery
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.device import Device
+from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout
 from aimc_robust.report.figures.device import device_figure
 from aimc_robust.report.mapping_section import mapping_sections
-from aimc_robust.report.page_model import Figure, Grid, Prose, Section, Table
+from aimc_robust.report.page_model import Block, Figure, Grid, Prose, Section, Table
 from aimc_robust.targets.target import CrossbarTarget, Target, time_label
 
 Range = tuple[float, float]
@@ -45,6 +47,8 @@ def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans, mappings: Seq
         drift = f"its drift from {time_text(cell.drift_limits_s[0])} to {time_text(cell.drift_limits_s[1])}"
     validity = f"The card's fit is valid from {cell.limits[0]:g} to {cell.limits[1]:g} {cell.unit}; {drift}."
     figure = Figure(partial(device_figure, target.name, target.crossbar), f"Programming error of {target.name}")
+    placement = target.placement
+    blocks = [] if placement is None else _placed_layers(target.name, placement)
     currents = "array currents [full-on cells]"
     rows = [
         [("layer", layer), ("inputs", _span(inputs)), (currents, "; ".join(map(_span, outputs)))]
@@ -57,7 +61,38 @@ def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans, mappings: Seq
     converters = Section(title, [Table("Converter ranges", rows)], folded=True) if rows else None
     description = Prose(f"{cell.description}. {describe_target(targets)}. {validity}")
     source, arrays = Prose(_source(cell.provenance)), mapping_sections(mappings, target.name)
-    return Section(target.name, [description, figure, source, converters, *arrays], target=target.name)
+    return Section(target.name, [description, figure, source, *blocks, converters, *arrays], target=target.name)
+
+
+def _placed_layers(name: str, placement: Placement) -> list[Block]:
+    """Say where each pattern places layers, and describe the devices that are not the target's own."""
+    *patterns, (_, own) = placement.layers  # the last holds the rest
+    rows = [
+        [("layers", f"`{pattern}`"), ("place", "digital" if crossbar is None else describe_crossbar(crossbar))]
+        for pattern, crossbar in patterns
+    ]
+    blocks: list[Block] = [
+        Prose("Layers that are elsewhere; of several patterns that match a layer's name, the first decides."),
+        Table(f"Where the layers are: {name}", [*rows, [("layers", "all others"), ("place", "as above")]]),
+    ]
+    cells = [] if own is None else [own.device.cell]
+    for crossbar in placement.crossbars:
+        cell = crossbar.device.cell
+        if cell not in cells:
+            cells.append(cell)
+            draw = partial(device_figure, f"{name}-{cell.name}", crossbar)
+            blocks += [Figure(draw, f"Programming error of {cell.name}"), Prose(_source(cell.provenance))]
+    return blocks
+
+
+def describe_crossbar(crossbar: Crossbar) -> str:
+    """Name the device of a crossbar, and its settings that are not at their defaults."""
+    settings = [
+        *_layout(crossbar.weights, crossbar.arrays, crossbar.device),
+        *_converters(crossbar.periphery),
+        *_errors(crossbar.device),
+    ]
+    return f"{crossbar.device.cell.name}: {', '.join(settings)}"
 
 
 def _source(source: Source) -> str:

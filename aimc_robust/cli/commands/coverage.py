@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from aimc_robust.cli.layer_option import Layer
+
 
 def coverage(
     model: Annotated[
@@ -40,6 +42,7 @@ def coverage(
             "of a table or function of data, such as data.labels=['y']. Repeatable.",
         ),
     ] = None,
+    layer: Layer = None,
     data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")] = Path("data"),
     out: Annotated[
         Path | None, typer.Option(help="Write all numbers to this JSON file too, such as for an energy estimator.")
@@ -71,7 +74,7 @@ def coverage(
     settings = parse_settings(set_ or [])
     built_task, data_settings = parse_task(task, settings.pop("task", {})).build(), settings.pop("data", {})
     require_type("--set data", data_settings, dict, example="of the form data.KEY=VALUE")
-    targets = [build_target(table) for table in target_tables(device, [0.0], settings)]
+    targets = [build_target(table) for table in target_tables(device, [0.0], settings, layer or ())]
     if others := [target.name for target in targets if not isinstance(target, CrossbarTarget)]:
         raise InputError(f"coverage needs devices with arrays, got --device {others[0]}.")
     if (input_ is None) == (data is None):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from aimc_robust.cli.layer_option import Layer
 from aimc_robust.cli.weight_options import Ignore, Key, Prefix
 
 
@@ -87,6 +88,7 @@ def evaluate(
             "of a table or function of data, such as data.labels=['y']. Repeatable.",
         ),
     ] = None,
+    layer: Layer = None,
     normalize: Annotated[
         str | None,
         typer.Option(
@@ -138,7 +140,7 @@ def evaluate(
     task_table = parse_task(task, settings.pop("task", {}))
     built_task, data_settings = task_table.build(), settings.pop("data", {})
     require_type("--set data", data_settings, dict, example="of the form data.KEY=VALUE")
-    targets = target_tables(device, parse_times(times), settings)
+    targets = target_tables(device, parse_times(times), settings, layer or ())
     test_images = load_evaluation_images(
         data,
         normalize=normalize,

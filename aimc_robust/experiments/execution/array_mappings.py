@@ -43,12 +43,12 @@ def _by_crossbar(targets: Iterable[CrossbarTarget]) -> list[list[CrossbarTarget]
 
 
 def _key(target: CrossbarTarget) -> tuple[Any, bool]:
-    return target.crossbar, target.deployment.fold
+    return target.condition, target.deployment.fold
 
 
 def _map_one(model: nn.Module, example: Any, target: CrossbarTarget) -> tuple[Any, Coverage]:
     """Return the example that was counted, and the coverage; without counts if a model takes larger batches only."""
-    options: dict[str, Any] = {"crossbar": target.crossbar, "fold": target.deployment.fold}
+    options: dict[str, Any] = {"crossbar": target.condition, "fold": target.deployment.fold}
     try:
         return example, coverage(model, example, **options)
     except InputError:

@@ -24,7 +24,7 @@ from aimc_robust.experiments.results.origin import bind_weights, record_spec
 from aimc_robust.experiments.results.rows import evaluation_row, finite
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
-from aimc_robust.hardware.calibration.converter_ranges import calibrate
+from aimc_robust.hardware.calibration.converter_ranges import calibrate, needs_calibration
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.io.atomic import append_rows
 from aimc_robust.models.checkpoint import tensor_digest
@@ -115,10 +115,10 @@ class TargetRunner:
             return None
         unlabelled = self.data.calibration_batches(self.device)
         ranges = None
-        if target.crossbar.periphery.needs_calibration:
+        if needs_calibration(target.condition):
             ranges = self.results.ranges(self.trial, target.name)
             if ranges is None:
-                ranges = calibrate(self.model, target.crossbar, unlabelled, fold=target.deployment.fold)
+                ranges = calibrate(self.model, target.condition, unlabelled, fold=target.deployment.fold)
                 self.results.save_ranges(self.trial, target.name, ranges)
         return replace(target.deployment, ranges=ranges, data=unlabelled)
 

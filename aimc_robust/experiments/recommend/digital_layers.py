@@ -50,7 +50,7 @@ def digital_layers(
     kept = keep_digital(
         model,
         data.batches("validation", BATCH_SIZE),
-        device.crossbar,
+        device.condition,
         wished=wished,
         chips=CHIPS,
         chip_seed=chip_seed,

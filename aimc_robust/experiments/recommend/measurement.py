@@ -24,7 +24,7 @@ CHIPS = 20  # the interval of sigma shows whether they are enough
 def calibrated_deployment(model: nn.Module, data: DataSet, device: CrossbarTarget, task: Task) -> Deployment:
     """Return a deployment with converter ranges from training data, where the device needs them."""
     first = next(iter(data.batches("training", BATCH_SIZE)))
-    return calibrate_deployment(model, device.crossbar, Deployment(), InputBatches([task.unpack(first)[0]]))
+    return calibrate_deployment(model, device.condition, Deployment(), InputBatches([task.unpack(first)[0]]))
 
 
 def measure_device(
@@ -36,12 +36,12 @@ def measure_device(
         Plain values: the equivalent sigma (`sigma`, its interval `low` to `high`, `identified`, `reason`, `rms`),
         the primary metric with `digital` weights and on the `device`, and `layers`, a list of rows of `layer_errors`.
     """
-    crossbar, time_s = device.crossbar, device.time_s
+    hardware, time_s = device.condition, device.time_s
     deployment = calibrated_deployment(model, data, device, task)
     conditions: dict[str, Any] = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment, "jobs": jobs}
     batches = data.batches("validation", BATCH_SIZE)
-    equivalent = equivalent_sigma(model, batches, crossbar, chips=CHIPS, task=task, **conditions)
-    layers = layer_errors(model, crossbar, time_s=time_s)
+    equivalent = equivalent_sigma(model, batches, hardware, chips=CHIPS, task=task, **conditions)
+    layers = layer_errors(model, hardware, time_s=time_s)
     return {
         "sigma": equivalent.sigma,
         "low": equivalent.low if math.isfinite(equivalent.low) else None,

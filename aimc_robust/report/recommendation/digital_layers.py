@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import tomli_w
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from aimc_robust.experiments.recommend.run import Recommendation
@@ -19,7 +20,7 @@ from aimc_robust.report.metric_text import (
     unit_in_brackets,
     value_text,
 )
-from aimc_robust.report.page_model import Figure, Prose, Section, Table, codes
+from aimc_robust.report.page_model import Block, Code, Figure, Prose, Section, Table
 from aimc_robust.report.plot_style import COLORS, GRAY, RenderedFigure, figure_style, render_figure
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 
@@ -65,13 +66,23 @@ def digital_layers(recommendation: Recommendation) -> Section | None:
     figure = Figure(partial(curve_figure, metric, kept), f"{heading(metric)} over the share that is kept digital")
     blocks = [
         kept["sentence"],
-        f"Digital: {codes(kept['layers'])}" if kept["layers"] else None,
+        *spec_lines(kept["layers"]),
         figure,
         Table("Sets of digital layers", curve),
         Section("Ranking of layers", [Table("Ranking of layers", ranking)], folded=True),
         Prose(note),
     ]
     return Section("Layers to keep digital", blocks)
+
+
+def spec_lines(layers: list[str]) -> list[Block]:
+    """Say how to keep layers digital."""
+    if not layers:
+        return []
+    entry = tomli_w.dumps({"layers": dict.fromkeys(layers, "digital")}).replace("[layers]", "").strip()
+    table = f"layers = {{ {', '.join(entry.splitlines())} }}"
+    how = "As a key of the device's table in a spec; commands take each as `--layer NAME=digital`:"
+    return [Prose(how), Code(table)]
 
 
 def curve_figure(metric: PrimaryMetric, kept: dict[str, Any]) -> RenderedFigure:

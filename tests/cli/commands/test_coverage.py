@@ -36,6 +36,20 @@ def test_data_give_the_input_and_the_number_of_outputs(tmp_path):
     assert mapping["layers"][-1]["columns"] == 10
 
 
+def test_layers_may_be_digital_or_elsewhere(tmp_path):
+    out = tmp_path / "mapping.json"
+    found = invoke(
+        *("coverage", "--model", "small-cnn", "--input", "1,8,8", "--classes", "10", "--device", "rram-wan2022"),
+        *("--layer", "classifier=digital", "--layer", "features.0=sonos-agrawal2022", "--out", out),
+    )
+    assert found.returncode == 0, found.stderr
+    (mapping,) = json.loads(out.read_text())
+    devices = {layer["layer"]: layer["device"] for layer in mapping["layers"]}
+    assert "classifier" not in devices
+    assert (devices["features.0"], devices["features.4"]) == ("sonos-agrawal2022", "rram-wan2022")
+    assert "kept digital by choice: classifier" in found.stdout
+
+
 BAD = {
     "neither": ([], "--input 3,224,224, or --data"),
     "both": (["--input", "1,8,8", "--data", "digits"], "not both"),

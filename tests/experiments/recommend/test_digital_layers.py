@@ -1,6 +1,7 @@
 """`recommend --keep-digital`: chosen on validation data, confirmed on other chips, stored, and told on the page."""
 
 import json
+import tomllib
 
 import pytest
 from support.command_line import invoke
@@ -12,6 +13,7 @@ from aimc_robust.experiments.recommend import digital_layers
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.registry import build_model
+from aimc_robust.report.recommendation.digital_layers import spec_lines
 
 pytestmark = pytest.mark.usefixtures("stub_figures")
 DEVICE = "rram-wan2022"
@@ -56,6 +58,13 @@ def test_the_choice_is_that_of_keep_digital_on_validation_data(given, tmp_path, 
     monkeypatch.setattr(digital_layers, "keep_digital", lambda *_, **__: pytest.fail("measured again"))
     assert invoke(*arguments, "--out", tmp_path / "out", "--keep-digital", 60).returncode == 0
     assert (tmp_path / "out" / "advice.md").read_text() == page
+
+
+def test_the_proposal_is_shown_as_a_spec_takes_it():
+    layers = ["stem", "blocks.0.conv1"]
+    _, code = spec_lines(layers)
+    assert tomllib.loads(code.text) == {"layers": dict.fromkeys(layers, "digital")}
+    assert spec_lines([]) == []
 
 
 def test_without_the_option_there_is_no_section(given, tmp_path):
