@@ -24,7 +24,13 @@ SOURCES: dict[ErrorSource, str] = {
 """Error source -> description."""
 
 RANDOM_SOURCES: tuple[ErrorSource, ...] = ("programming", "drift", "stuck", "read")
-"""Sources that differ from chip to chip."""
+"""Sources that differ from chip to chip; known stuck devices (a fault map) do not."""
+
+
+def is_random(crossbar: Crossbar, *, time_s: float = 0.0) -> bool:
+    """Whether chips differ: whether a source of RANDOM_SOURCES acts."""
+    random = set(active_sources(crossbar, time_s=time_s)) & set(RANDOM_SOURCES)
+    return bool(random - {"stuck"} if crossbar.device.fault_map is not None else random)
 
 
 def active_sources(hardware: Hardware, *, time_s: float = 0.0) -> tuple[ErrorSource, ...]:
@@ -39,7 +45,7 @@ def _active_sources(crossbar: Crossbar, time_s: float) -> list[ErrorSource]:
     active: dict[ErrorSource, bool] = {
         "programming": device.programming and device.error_scale > 0 and cell.has_programming_error,
         "drift": device.drift and cell.has_drift and time_s > cell.drift_starts_s,
-        "stuck": sum(device.stuck_fractions) > 0,
+        "stuck": sum(device.stuck_fractions) > 0 or device.fault_map is not None,
         "read": device.reads_with_noise,
         "clipping": weights.weight_percentile < 1.0,
         "quantisation": weights.cell_bits > 0,

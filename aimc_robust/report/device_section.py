@@ -168,15 +168,16 @@ def _converters(periphery: Periphery) -> list[str]:
 
 
 def _errors(device: Device) -> list[str]:
-    low, high = device.stuck or (0.0, 0.0)
-    has_read_noise = device.cell.has_read_noise
+    low, high = device.stuck_fractions
+    has_read_noise, faults = device.cell.has_read_noise, device.fault_map
     parts = {
         "read noise at every matrix-vector multiply": has_read_noise and device.read_noise,
         "read noise off": has_read_noise and not device.read_noise,
         "programming error off": not device.programming,
         "drift off": not device.drift,
         f"programming error scaled by {device.error_scale:g}": device.error_scale != 1,
-        f"{100 * low:g} % of cells stuck low, {100 * high:g} % stuck high": device.stuck is not None,
+        f"{100 * low:g} % of cells stuck low, {100 * high:g} % stuck high": isinstance(device.stuck, tuple),
+        f"{faults.stuck_devices if faults else 0} known stuck devices": faults is not None,
     }
     return [text for text, applies in parts.items() if applies]
 

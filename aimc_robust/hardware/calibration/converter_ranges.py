@@ -78,7 +78,9 @@ def calibrate(
     inputs = input_batches(batches, task)
     require_type("fold", fold, bool, example="True or False")
     prepared, _ = prepare(model, lambda: inputs[0], hardware=hardware, fold=fold)
-    error_free = hardware.map(lambda each: each.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False))
+    error_free = hardware.map(
+        lambda each: each.replace(error_scale=0.0, stuck=each.device.fault_map or (0.0, 0.0), read_noise=False)
+    )
     samples = _observe(prepared, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
     adcs = {name: adc for name in ranges if (adc := _adc_of(hardware, name)) is not None and adc.needs_calibration}

@@ -19,6 +19,7 @@ from aimc_robust.devices.limits import OutOfRange
 from aimc_robust.errors import InputError, names_arguments, unknown_name
 from aimc_robust.hardware.config.converters import ADC, DAC, Periphery
 from aimc_robust.hardware.config.device import Device
+from aimc_robust.hardware.config.fault_map import FaultMap
 from aimc_robust.hardware.config.mapping import WeightMapping
 from aimc_robust.hardware.config.standard_mappings import OneSided, check_mapping, find_mapping
 from aimc_robust.hardware.config.tiling import ArraySize
@@ -54,7 +55,8 @@ class Crossbar(WeightNoise):
         programming: Whether the device's programming error acts.
         drift: Whether the device's drift acts.
         error_scale: Factor on the device's programming error, and on the widths of a drift table; 0 switches both off.
-        stuck: (low, high) fractions of cells stuck at the ends of the window; None: the device's own fractions.
+        stuck: (low, high) fractions of cells stuck at the ends of the window; None: the device's own fractions. Or the
+            known stuck devices of one chip: a `FaultMap`, or the path of its file.
         on_out_of_range: `warn` or `error` if the window or a time leaves the limits of the device.
         crosssim: Parameters that only CrossSim has, such as parasitic resistances and I-V curves, as a nested
             dictionary that is merged into the translated ones; for the backend `crosssim`.
@@ -93,7 +95,7 @@ class Crossbar(WeightNoise):
         programming: bool = True,
         drift: bool = True,
         error_scale: float = 1.0,
-        stuck: tuple[float, float] | None = None,
+        stuck: tuple[float, float] | FaultMap | str | Path | None = None,
         on_out_of_range: OutOfRange = "warn",
         crosssim: Mapping[str, Any] | None = None,
     ) -> None:
@@ -213,6 +215,8 @@ class Crossbar(WeightNoise):
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
         """Return `weight` as read back right after programming; every device and effect has its own stream."""
         matrix = weight.flatten(1) if weight.ndim > 1 else weight.reshape(1, -1)
+        if self.device.fault_map is not None and self.arrays.bias_rows:
+            raise InputError("a fault map covers bias rows, which a weight noise does not; use bias_rows=0.")
         with self.naming_layer(name):
             programmed = programmed_weights(self.device, self.weights, matrix, generator, layer=name)
             return programmed.reshape(weight.shape).to(weight.dtype)

@@ -171,6 +171,8 @@ def _window_text(crossbar: Crossbar) -> str:
 
 
 def _check_not_stuck(crossbar: Crossbar) -> None:
+    if crossbar.device.fault_map is not None:
+        raise InputError("CrossSim cannot simulate a fault map. Use the native backend.")
     low, high = crossbar.device.stuck_fractions
     if low or high:
         raise InputError(

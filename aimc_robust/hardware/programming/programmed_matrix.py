@@ -66,7 +66,7 @@ class Chip:
         """Return `matrix` of a weight as this chip's devices represent it at a time."""
         device, layout, generator = crossbar.device, crossbar.weights, self.generator(weight)
         return programmed_weights(
-            device, layout, matrix, generator, time_s=time_s, cycle=self.cycle, layer=weight.layer
+            device, layout, matrix, generator, time_s=time_s, cycle=self.cycle, layer=weight.array_owner
         )
 
 
@@ -173,7 +173,9 @@ def _compensation(fresh: Tensor, currents: Tensor, zero: Tensor) -> Tensor:
 def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> ProgrammedMatrix:
     """Program one weight matrix onto arrays."""
     matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
-    cells = program_matrix(crossbar.device, crossbar.weights, matrix, draws, time_s=chip.time_s, layer=weight.layer)
+    cells = program_matrix(
+        crossbar.device, crossbar.weights, matrix, draws, time_s=chip.time_s, layer=weight.array_owner
+    )
     banks, variances = _banks(crossbar, cells, chip)
     factors, offset = crossbar.factors
     currents = sum(factor * states for factor, states in zip(factors, banks, strict=True))
