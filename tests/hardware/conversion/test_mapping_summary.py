@@ -34,8 +34,10 @@ def observe(model: nn.Module, x: Tensor) -> dict[str, Counter[str]]:
         counted, reads = counts.setdefault(layer.name, Counter()), out.numel() // layer.shape[0]
         counted["reads"] += reads
         # Rows that are driven: the product of ones at the DACs with ones as the weights of one output of each group.
+        layer.observer = lambda *_: None  # as in calibration, padded inputs pass the DAC
         ones = layer.spread_inputs(torch.ones_like(layer.dac_inputs(x)))
         driven = layer.partial_product(ones, torch.ones(layer.shape).to(ones), 0, layer.shape[1])
+        layer.observer = None
         counted["driven"] += round(float(driven.sum()) * layer.groups / layer.shape[0])
         counted["driven"] += layer.bias_rows * layer.groups * reads
         return out
