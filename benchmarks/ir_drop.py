@@ -68,7 +68,7 @@ def relative_error(product: Tensor, exact: Tensor) -> float:
 def main() -> None:
     AnalogCore(np.ones((2, 2)), CrossSimParameters())  # initializes CrossSim's numpy backend
     torch.set_num_threads(1)
-    print("| size | wire / device | ignored | first order | this package | coupling | once [s] | CrossSim, a read [s] |")
+    print("| size | wire / device | ignored | first order | this package | coupling | once [s] | CrossSim's read [s] |")
     print("|---|---|---|---|---|---|---|---|")
     for size in SIZES:
         generator = torch.Generator().manual_seed(size)
