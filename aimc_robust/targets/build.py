@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aimc_robust.devices.library import card_names, load_card
+from aimc_robust.hardware.config.fault_map import FaultMap
 from aimc_robust.hardware.config.placement import DIGITAL
 from aimc_robust.io.toml import parse_value
 from aimc_robust.io.user_code import is_reference, source_digest
@@ -19,7 +20,8 @@ def self_contained_target(target: Any, folder: Path) -> Any:
     """Return a target as a results folder records it: with the card's table in place of its name or path.
 
     For code of the user's own, named `package.module:name`, a digest of its file is added under `code_digests`, so
-    that results are not continued with changed code. Relative paths of cards start from `folder`.
+    that results are not continued with changed code; that of a fault map too. Relative paths of cards and fault maps
+    start from `folder`.
     """
     if isinstance(target, str) and is_reference(target):
         table = reference_table(target)
@@ -37,13 +39,20 @@ def self_contained_target(target: Any, folder: Path) -> Any:
     values = [value for each in tables for value in each.values()]
     references = [value for value in values if isinstance(value, str) and is_reference(value)]
     digests = {reference: digest for reference in references if (digest := source_digest(reference)) is not None}
+    digests |= {each["stuck"]: FaultMap.load(each["stuck"]).digest for each in tables if _names_fault_map(each)}
     if digests and "code_digests" not in table:
         table["code_digests"] = digests
     return target if table in (target, {"device": target}) else table
 
 
+def _names_fault_map(table: dict[str, Any]) -> bool:
+    return isinstance(table.get("stuck"), str)
+
+
 def _with_card(table: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a table with the card's table in place of its name or path."""
+    """Return a table with the card's table in place of its name or path, and the whole path of its fault map."""
+    if _names_fault_map(table):
+        table = table | {"stuck": str((folder / table["stuck"]).resolve())}
     device = table.get("device")
     if not isinstance(device, str) or not (device.endswith(".toml") or device in card_names()):
         return table

@@ -12,11 +12,12 @@ from aimc_robust.errors import AimcError, InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Placement, place
 from aimc_robust.hardware.config.standard_mappings import BitSliced
-from aimc_robust.io.table_model import by_toml_type, table_model
+from aimc_robust.io.table_model import by_toml_type, table_model, toml_type
 
 CROSSBAR_TYPES = {
     "device": by_toml_type(str, dict[str, Any]),
     "mapping": by_toml_type(str, table_model(BitSliced, "BitSlicedMapping")),
+    "stuck": by_toml_type(toml_type(tuple[float, float]), str) | None,
     "crosssim": dict[str, Any],
 }
 

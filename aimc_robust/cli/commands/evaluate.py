@@ -71,6 +71,13 @@ def evaluate(
     predict: Annotated[
         bool, typer.Option("--predict", help="Predict the loss without Monte Carlo, and compare with Monte Carlo.")
     ] = False,
+    states: Annotated[
+        bool,
+        typer.Option(
+            "--states",
+            help="Write the target and programmed states of chip 0, with the address of every device, to OUT/states.",
+        ),
+    ] = False,
     explain_chips: Annotated[int, typer.Option(min=2, help="Chips for --attribute and --predict.")] = 10,
     option: Annotated[
         list[str] | None,
@@ -127,6 +134,7 @@ def evaluate(
     from aimc_robust.data.evaluation_images import load_evaluation_images
     from aimc_robust.errors import require_type
     from aimc_robust.experiments.evaluate.run import evaluate_models
+    from aimc_robust.experiments.evaluate.state_files import write_state_files
     from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
     from aimc_robust.experiments.spec.task import parse_task
     from aimc_robust.io.toml import parse, parse_settings
@@ -184,4 +192,7 @@ def evaluate(
             notes=[*test_images.notes, *notes],
         )
     show(results)
+    if states:
+        for path in write_state_files(spec, models, test_images, out):
+            typer.echo(f"states: {path}")
     typer.echo(f"report: {write_report(out)}")

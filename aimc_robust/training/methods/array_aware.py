@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from typing import ClassVar, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
 from aimc_robust.hardware.calibration.converter_ranges import check_ranges
 from aimc_robust.hardware.config.converters import parse_range
 from aimc_robust.hardware.config.placement import Hardware, check_time_of, require_hardware
 from aimc_robust.hardware.config.ranges import ConverterRanges
-from aimc_robust.hardware.conversion.norm_gains import foldable_norms, norm_gains
+from aimc_robust.hardware.conversion.norm_gains import foldable_norms
 from aimc_robust.hardware.conversion.training_arrays import computing_in_arrays
 from aimc_robust.hardware.program import reject_shared_weights_with_biases
+from aimc_robust.hardware.programming.known_states import check_names_and_shapes, has_fault_maps
 from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.noise.analog_weights import analog_weights, unwrap_model, weights_in_scope
 from aimc_robust.noise.base import WeightNoise
@@ -24,7 +25,7 @@ from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.base import BatchChoice, Method, PassName
-from aimc_robust.training.methods.distributed import share_tensors, world
+from aimc_robust.training.methods.distributed import world
 from aimc_robust.training.methods.gradient_passes import Passes
 
 
@@ -64,7 +65,6 @@ class ArrayAware(Method):
     crossbar: Hardware = field(kw_only=False)
     time_s: float | tuple[float, float] = 0.0
     drift_compensation: bool = False
-    fold: bool = True
     ranges: ConverterRanges | None = field(default=None, hash=False)
     percentile: float = 0.9999
     noise: WeightNoise | None = None
@@ -79,8 +79,7 @@ class ArrayAware(Method):
         require_hardware(self.crossbar)
         require_type("ranges", self.ranges, ConverterRanges | None, example="the result of calibrate(...), or None")
         require_type("noise", self.noise, WeightNoise | None, example="a WeightNoise such as Gaussian(0.02), or None")
-        for name in ("drift_compensation", "fold"):
-            require_type(name, getattr(self, name), bool, example="true or false")
+        require_type("drift_compensation", self.drift_compensation, bool, example="true or false")
         require_finite("percentile", self.percentile, low=0.5, high=1.0)
         require_finite("lam", self.lam, high=1.0)
         require_known("batches", self.batches, get_args(BatchChoice))
@@ -105,6 +104,16 @@ class ArrayAware(Method):
     def _times(self) -> tuple[float, float]:
         """Earliest and latest time."""
         return self.time_s if isinstance(self.time_s, tuple) else (self.time_s, self.time_s)
+
+    @property
+    def programs_weights(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def faulty_crossbar(self) -> Hardware | None:
+        """The crossbar, if it has a fault map."""
+        return self.crossbar if has_fault_maps(self.crossbar) else None
 
     @property
     def gradient_weights(self) -> tuple[float, float]:
@@ -141,7 +150,7 @@ class ArrayAware(Method):
             ranges=self.ranges,
             percentile=self.percentile,
             strength=strength,
-            gains=self._gains(inner),
+            gains=self.gains(inner),
             worker=world()[0],
         )
         with noisy, arrays:
@@ -153,13 +162,6 @@ class ArrayAware(Method):
             return low
         uniform = float(torch.rand((), generator=axes.at(effect="time").generator(), dtype=torch.float64))
         return math.exp(math.log(low) + uniform * math.log(high / low))
-
-    def _gains(self, model: nn.Module) -> dict[str, Tensor]:
-        """Gains of the BatchNorms that are folded, see `norm_gains`; those of the first worker, for one chip of all."""
-        gains = norm_gains(model) if self.fold else {}
-        if gains and not self.per_worker:
-            share_tensors(list(gains.values()), source=self.statistics_rank)
-        return gains
 
     def _layers(self, model: nn.Module) -> frozenset[str]:
         """Names of the layers in scope."""
@@ -187,5 +189,6 @@ class ArrayAware(Method):
                     f"the BatchNorm {norm!r} would be folded into bias rows, which training cannot do; "
                     "set fold to False, here and in the deployment, or bias_rows to 0."
                 )
+        check_names_and_shapes(inner, self.crossbar)
         if self.ranges is not None:
             check_ranges(self.ranges, inner, self.crossbar, fold=self.fold, folded=folded)
