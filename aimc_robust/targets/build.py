@@ -10,15 +10,22 @@ from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.io.toml import parse_value
 from aimc_robust.io.user_code import is_reference, source_digest
 from aimc_robust.targets.entries import Entry, TargetTable, build_named, reference_table
+from aimc_robust.targets.presets import expand_preset
 from aimc_robust.targets.target import CrossbarTarget, Target
 
 
-def self_contained_target(target: Any, folder: Path) -> Any:
+def self_contained_target(target: Any, folder: Path, *, deployed: bool = True) -> Any:
     """Return a target as a results folder records it: with the card's table in place of its name or path.
+
+    A preset is written out too; `deployed`: with how it is deployed, see `expand_preset`.
 
     For code of the user's own, named `package.module:name`, a digest of its file is added under `code_digests`, so
     that results are not continued with changed code. Relative paths of cards start from `folder`.
     """
+    in_folder = isinstance(target, dict) and "preset" in target and str(target.get("device")).endswith(".toml")
+    target = expand_preset(
+        target | {"device": str(folder / target["device"])} if in_folder else target, deployed=deployed
+    )
     if isinstance(target, str) and is_reference(target):
         table = reference_table(target)
     else:
@@ -55,7 +62,8 @@ def build_target(target: Any) -> Target:
             - {name, device, ...}: a crossbar, with the keyword arguments of `Crossbar` (`dac` and `adc` as tables,
               `mapping` as a name, an import path, or a table of `weight_bits` and `slices`), `time_s`, `backend`,
               `compensation` and `fold`. The device is a name, the path of a card, a card's own table, or an import
-              path.
+              path; or the name of a preset, whose keys are those that the table does not set. `preset = NAME` is that
+              preset with another device.
             - {name, noise = "gaussian", sigma, scale} or {name, noise = "laplace", b, scale, matched_std}.
             - {name, noise = "package.module:name", ...}: a weight noise of the user's own; further keys are passed to
               the function as keyword arguments.
