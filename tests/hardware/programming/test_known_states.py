@@ -203,7 +203,7 @@ def test_a_layer_that_shares_its_weight_shares_its_stuck_devices():
     shared = nn.Linear(4, 4, bias=False)
     model = nn.Sequential(shared, nn.ReLU(), nn.Linear(4, 4, bias=False))
     model[2].weight = shared.weight
-    crossbar = Crossbar("rram-milo2021", stuck=FaultMap({"0": np.full((2, 4, 4), 20.0)}))
+    crossbar = Crossbar("rram-milo2021", stuck=FaultMap({"0": np.full((2, 4, 4), 60.0)}))
     for on_chip in (program(model, crossbar), program(model, crossbar.replace(read_noise=True, rows=2))):
         assert on_chip[0].weight.abs().max() < 1e-6
         assert on_chip[2].weight.abs().max() < 1e-6
@@ -227,7 +227,7 @@ def test_moments_are_those_of_the_chips():
     model, crossbar = linear(6, 9), Crossbar("rram-milo2021", mapping="two-sided")
     layers = healthy(model, crossbar)
     layers["weight"][0, :3] = 50.0
-    layers["weight"][:, 3] = 20.0
+    layers["weight"][:, 3] = 60.0
     crossbar = crossbar.replace(stuck=FaultMap(layers))
     moments = weight_moments(crossbar, model.weight.detach(), layer="weight")
     chips = torch.stack([program(model, crossbar, chip=chip).weight.detach() for chip in range(300)])
