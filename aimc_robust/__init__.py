@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.config.fault_map import FaultMap as FaultMap
     from aimc_robust.hardware.config.mapping import WeightMapping as WeightMapping
     from aimc_robust.hardware.config.parallel_devices import ParallelDevices as ParallelDevices
+    from aimc_robust.hardware.config.parasitics import Parasitics as Parasitics
     from aimc_robust.hardware.config.placement import Placement as Placement
     from aimc_robust.hardware.config.ranges import ConverterRanges as ConverterRanges
     from aimc_robust.hardware.config.ranges import LayerRanges as LayerRanges
@@ -133,6 +134,7 @@ _MODULES = {
     "hardware.config.device": ["Device"],
     "hardware.config.fault_map": ["FaultMap"],
     "hardware.config.mapping": ["WeightMapping"],
+    "hardware.config.parasitics": ["Parasitics"],
     "hardware.config.ranges": ["ConverterRanges", "LayerRanges"],
     "hardware.config.parallel_devices": ["ParallelDevices"],
     "hardware.config.standard_mappings": ["BitSliced"],

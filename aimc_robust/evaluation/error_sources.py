@@ -9,7 +9,7 @@ from aimc_robust.hardware.config.converters import DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
 
-ErrorSource = Literal["programming", "drift", "stuck", "read", "clipping", "quantisation", "dac", "adc"]
+ErrorSource = Literal["programming", "drift", "stuck", "read", "clipping", "quantisation", "ir-drop", "dac", "adc"]
 
 SOURCES: dict[ErrorSource, str] = {
     "programming": "programming error",
@@ -18,6 +18,7 @@ SOURCES: dict[ErrorSource, str] = {
     "read": "read noise at every multiply",
     "clipping": "weights clipped at the percentile",
     "quantisation": "states rounded to levels",
+    "ir-drop": "IR drop along the arrays' wires",
     "dac": "input converters",
     "adc": "output converters",
 }
@@ -49,6 +50,7 @@ def _active_sources(crossbar: Crossbar, time_s: float) -> list[ErrorSource]:
         "read": device.reads_with_noise,
         "clipping": weights.weight_percentile < 1.0,
         "quantisation": weights.cell_bits > 0,
+        "ir-drop": crossbar.wires is not None,
         "dac": periphery.dac is not None and periphery.dac.kind != "ideal",
         "adc": periphery.adc is not None,
     }
@@ -73,6 +75,7 @@ def _with_sources(crossbar: Crossbar, sources: Collection[str]) -> Crossbar:
         "read": {"read_noise": False},
         "clipping": {"weight_percentile": 1.0},
         "quantisation": {"cell_bits": 0},
+        "ir-drop": {"parasitics": None},
         "dac": {"dac": dac and DAC(kind="ideal", full_scale=dac.full_scale)},
         "adc": {"adc": None},
     }

@@ -12,6 +12,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.converters import Periphery
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.device import Device
+from aimc_robust.hardware.config.parasitics import Parasitics
 from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout
@@ -145,7 +146,21 @@ def _layout(weights: WeightLayout, arrays: ArraySize, device: Device) -> list[st
         f"arrays of at most {arrays.rows or 'any'} rows and {arrays.columns or 'any'} columns": arrays.rows
         or arrays.columns,
     }
+    if arrays.parasitics is not None:
+        parts[_parasitics(arrays.parasitics)] = True
     return [text for text, applies in parts.items() if applies]
+
+
+def _parasitics(parasitics: Parasitics) -> str:
+    ohms = {
+        "along rows": parasitics.row_ohm,
+        "along columns": parasitics.column_ohm,
+        "at each row": parasitics.row_terminal_ohm,
+        "at each column": parasitics.column_terminal_ohm,
+    }
+    wires = " and ".join(f"{ohm:g} ohm {place}" for place, ohm in ohms.items() if ohm)
+    interleaved = ", devices of both signs in one column" if parasitics.interleaved else ""
+    return f"wires of {wires or '0 ohm'}{interleaved}"
 
 
 def _converters(periphery: Periphery) -> list[str]:

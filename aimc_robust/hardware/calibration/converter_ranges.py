@@ -165,6 +165,8 @@ def _settings(crossbar: Crossbar) -> dict[str, object]:
         "window (min / max)": low / high,
         "rows": crossbar.arrays.rows,
         "bias_rows": crossbar.arrays.bias_rows,
+        "parasitics": crossbar.arrays.parasitics,
+        "columns": crossbar.arrays.columns if crossbar.arrays.parasitics else None,
         "full scale of the DAC": (dac and dac.full_scale) or "calibrated",
         "dac": dac if dac is not None and dac.kind != "ideal" else None,
         "adc (of any resolution)": adc and replace(adc, bits=MAX_BITS),

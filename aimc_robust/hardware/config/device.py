@@ -57,6 +57,11 @@ class Device:
         return self.cell.window if self.window is None else self.window
 
     @property
+    def top_ohm(self) -> float | None:
+        """Resistance of a cell at the top of the window; None if the cell model does not state it."""
+        return self.cell.resistance_ohm(self.programming_window[1])
+
+    @property
     def stuck_fractions(self) -> tuple[float, float]:
         """(low, high) fractions of cells that are drawn as stuck: `stuck`, or the cell's own; none with a fault map."""
         if self.stuck is None:

@@ -82,8 +82,8 @@ def model_moments(
 ) -> dict[str, Moments]:
     """Compute mean and variance over chips of all weights that a condition affects, by parameter name, in its layout.
 
-    A crossbar with bias rows also affects biases. Read noise, converters and compensations are not errors of weights
-    and are not included. Half precision is computed in float32.
+    A crossbar with bias rows also affects biases. Read noise, IR drop, converters and compensations are not
+    included. Half precision is computed in float32.
 
     Args:
         model: For a crossbar the result of `prepare`, with BatchNorm folded; otherwise the model itself.

@@ -54,11 +54,12 @@ class RandomPerturbation(Method):
                 )
         if self.scope != "weights" and self.faulty_crossbar is self.noise is not None:
             raise InputError("a crossbar with a fault map holds all its weights: leave scope at 'weights'.")
-        if getattr(self.noise, "computes_in_arrays", False):
+        has_wires = any(crossbar.wires is not None for crossbar in getattr(self.noise, "crossbars", ()))
+        if getattr(self.noise, "computes_in_arrays", False) or has_wires:
             warnings.warn(
                 "training uses only the programming errors of this crossbar: its converters and read noise act on "
-                "products, not on weights. ArrayAware trains through them; remove them (read_noise=False) to silence "
-                "this warning.",
+                "products, and IR drop on whole arrays. ArrayAware trains through them; remove them (read_noise=False, "
+                "parasitics=None) to silence this warning.",
                 stacklevel=2,
             )
         require_whole("draws", self.draws, low=1)
