@@ -86,7 +86,9 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.training.loop import train as train
     from aimc_robust.training.methods.array_aware import ArrayAware as ArrayAware
     from aimc_robust.training.methods.base import Method as Method
+    from aimc_robust.training.methods.learned_ranges import LearnedRanges as LearnedRanges
     from aimc_robust.training.methods.ramp import Ramp as Ramp
+    from aimc_robust.training.methods.range_state import learned_ranges as learned_ranges
     from aimc_robust.training.methods.rwp import RWP as RWP
     from aimc_robust.training.methods.rwp import MixedRWP as MixedRWP
     from aimc_robust.training.methods.sam import SAM as SAM
@@ -159,7 +161,9 @@ _MODULES = {
     "training.loop": ["TrainingResult", "train"],
     "training.methods.array_aware": ["ArrayAware"],
     "training.methods.base": ["Method"],
+    "training.methods.learned_ranges": ["LearnedRanges"],
     "training.methods.ramp": ["Ramp"],
+    "training.methods.range_state": ["learned_ranges"],
     "training.methods.rwp": ["RWP", "MixedRWP"],
     "training.methods.sam": ["SAM", "AdaptiveSAM"],
     "training.methods.sgd": ["SGD"],

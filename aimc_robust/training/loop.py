@@ -17,6 +17,7 @@ from aimc_robust.data.examples import as_training_set
 from aimc_robust.data.lazy import LabelledImages, to_device
 from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import InputError, require_type, require_whole
+from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.io.atomic import Row, append_rows
 from aimc_robust.models.checkpoint import model_tensors
 from aimc_robust.noise.analog_weights import weights_in_scope
@@ -29,6 +30,7 @@ from aimc_robust.training.epoch import check_first_images, divergence_error, sco
 from aimc_robust.training.fabric import check_fabric, single_device_fabric
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import share_buffers, world
+from aimc_robust.training.methods.range_state import ranges_of, state_to_json
 from aimc_robust.training.methods.sam import global_norm
 from aimc_robust.training.recipe import recipe_fingerprint
 from aimc_robust.training.resumption import (
@@ -65,6 +67,11 @@ class TrainingResult:
     model: nn.Module
     epoch: int
     history: list[Row]
+
+    @property
+    def ranges(self) -> ConverterRanges | None:
+        """Converter ranges that were learned with the weights, for `Deployment(ranges=...)`; None: none were."""
+        return ranges_of(self.model)
 
 
 def train(
@@ -194,7 +201,7 @@ class _Run:
                     save_progress(folder, model, optimizer, progress, self.recipe)
                 if on_epoch is not None:
                     on_epoch(row)
-        model.load_state_dict(progress.selected[0].tensors)
+        progress.selected[0].load_into(model)
         if folder is not None and fabric.is_global_zero:
             save_finished(folder, progress, self.recipe, config.selections)
         fabric.barrier()
@@ -242,4 +249,4 @@ def _select(progress: Progress, row: Row, config: TrainingConfig, model: nn.Modu
         score = -math.inf if row[column] is None else row[column] * (1 if metric.is_higher_better else -1)
         if sigma is None or i == len(progress.selected) or score > progress.selected[i].score:
             tensors = tensors or model_tensors(model)  # shared by the selections that take this epoch
-            progress.selected[i : i + 1] = [SelectedWeights(row["epoch"], score, tensors)]
+            progress.selected[i : i + 1] = [SelectedWeights(row["epoch"], score, tensors, state_to_json(model))]

@@ -16,6 +16,7 @@ from aimc_robust.targets.entries import Entry
 from aimc_robust.targets.target import CrossbarTarget, NoiseTarget
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
+from aimc_robust.training.methods.learned_ranges import LearnedRanges
 from aimc_robust.training.methods.ramp import Ramp, RampShape
 from aimc_robust.training.methods.registry import METHODS
 
@@ -42,6 +43,14 @@ class RampTable(table_model(Ramp, "RampKeys", partial=True)):  # type: ignore[mi
             require_whole("`updates` of a ramp", options.get("updates"), low=1, high=run)
             options["fraction"] = options.pop("updates") / run
         return Ramp(**options)
+
+
+class LearnedRangesTable(table_model(LearnedRanges, "LearnedRangesKeys", fixed={"start": None})):  # type: ignore[misc]
+    """How ranges are learned: the fields of `LearnedRanges`."""
+
+    def build(self, **fixed: Any) -> LearnedRanges:
+        """Return the rule."""
+        return LearnedRanges(**self.arguments())
 
 
 class MethodTable(Table):
@@ -90,10 +99,10 @@ def _table_of(kind: str) -> Any:
     """Return the model of the tables of one kind of method."""
     types: dict[str, Any] = {"scope": Literal["weights", "all"]}
     types |= {"ramp": by_toml_type(RampShape, RampTable), "noise": Entry | None, "crossbar": Entry}
-    fixed = {"seed": 0} | ({"ranges": None} if kind == "array-aware" else {})  # ranges belong to a trained model
+    types |= {"ranges": by_toml_type(Literal["learned"], LearnedRangesTable) | None}  # others belong to a trained model
     own_kind: Any = (Literal[kind], kind)
     base = pydantic.create_model(f"{kind} kind", __base__=MethodTable, kind=own_kind)
-    return table_model(METHODS[kind], kind, fixed=fixed, types=types, base=base)
+    return table_model(METHODS[kind], kind, fixed={"seed": 0}, types=types, base=base)
 
 
 if TYPE_CHECKING:

@@ -114,7 +114,7 @@ def check_ranges(
             raise unknown_name("layer of the converter ranges", name, layers, advice="Calibrate this very model.")
     if not isinstance(ranges, ConverterRanges) or not ranges.found_with or not crossbar.periphery.needs_calibration:
         return
-    if ranges.found_with[FOLDED] != (_folded(prepared) if folded is None else set(folded)):
+    if set(ranges.found_with[FOLDED]) != (_folded(prepared) if folded is None else set(folded)):  # type: ignore[call-overload]
         if ranges.found_with[FOLD] != fold:
             raise InputError(
                 f"the converter ranges were found with fold={not fold}, but the deployment has fold={fold}; "
@@ -125,11 +125,29 @@ def check_ranges(
             "on data alone; pass program(..., example=) an input of the model."
         )
     for option, value in _settings(crossbar).items():
-        if value is not None and ranges.found_with[option] != value:
+        found = ranges.found_with[option]
+        if value is not None and found not in (value, repr(value)):
+            text = found if isinstance(ranges.found_with[FOLDED], list) else repr(found)  # see `settings_text`
             raise InputError(
-                f"the converter ranges were found for a crossbar with {option} {ranges.found_with[option]!r}, but this "
-                f"one has {value!r}; calibrate the model with this crossbar."
+                f"the converter ranges were found for a crossbar with {option} {text}, but this one has {value!r}; "
+                "calibrate the model with this crossbar."
             )
+
+
+def fits(ranges: ConverterRanges, model: nn.Module, crossbar: Crossbar, *, fold: bool) -> bool:
+    """Return whether ranges, which say where they were found, are those of all layers of a model on a crossbar."""
+    prepared, _ = prepare(model, fold=fold, strict=False)
+    layers = {weight.layer for weight in analog_weights(prepared, include_shared=True).values()}
+    try:
+        check_ranges(ranges, prepared, crossbar, fold=fold)
+    except InputError:
+        return False
+    return layers == set(ranges)
+
+
+def settings_text(crossbar: Crossbar, *, fold: bool, folded: Collection[str]) -> dict[str, Any]:
+    """Return `found_with` of ranges as plain values, which `check_ranges` compares too."""
+    return {option: repr(value) for option, value in _settings(crossbar).items()} | {FOLDED: sorted(folded), FOLD: fold}
 
 
 def _folded(prepared: nn.Module) -> set[str]:

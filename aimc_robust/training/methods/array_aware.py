@@ -4,14 +4,15 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import ClassVar, get_args
+from functools import partial
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from aimc_robust.devices.limits import check_time
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
-from aimc_robust.hardware.calibration.converter_ranges import check_ranges
+from aimc_robust.hardware.calibration.converter_ranges import check_ranges, settings_text
 from aimc_robust.hardware.config.converters import parse_range
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.ranges import ConverterRanges
@@ -27,6 +28,8 @@ from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.base import BatchChoice, Method, PassName
 from aimc_robust.training.methods.distributed import share_tensors, world
 from aimc_robust.training.methods.gradient_passes import Passes
+from aimc_robust.training.methods.learned_ranges import LearnedRanges
+from aimc_robust.training.methods.range_state import RangeState, range_state, set_range_state
 
 
 @names_arguments
@@ -49,7 +52,8 @@ class ArrayAware(Method):
             is the running variance), and outputs divided by it: errors and converters then act as where BatchNorms are
             folded. As in the `Deployment` that the model is trained for.
         ranges: Converter ranges, from `calibrate` with the same `fold`. A layer without an entry finds its ranges anew
-            from each batch, as BatchNorm does its statistics.
+            from each batch, as BatchNorm does its statistics. Or `learned`, or a `LearnedRanges`: the full scale of
+            each DAC is trained, see there; `learned_ranges(model)` returns the result.
         percentile: Quantile of the ranges that are found, see `calibrate`.
         noise: Further weight noise, added to the weights before they are programmed.
         lam: Weight of the gradient through arrays, from 0 to 1; 1 - lam is that of a clean pass.
@@ -66,7 +70,7 @@ class ArrayAware(Method):
     time_s: float | tuple[float, float] = 0.0
     drift_compensation: bool = False
     fold: bool = True
-    ranges: ConverterRanges | None = field(default=None, hash=False)
+    ranges: ConverterRanges | LearnedRanges | Literal["learned"] | None = field(default=None, hash=False)
     percentile: float = 0.9999
     noise: WeightNoise | None = None
     lam: float = 1.0
@@ -78,7 +82,11 @@ class ArrayAware(Method):
 
     def __post_init__(self) -> None:
         require_type("crossbar", self.crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
-        require_type("ranges", self.ranges, ConverterRanges | None, example="the result of calibrate(...), or None")
+        if isinstance(self.ranges, str):
+            require_known("ranges", self.ranges, ["learned"])
+            object.__setattr__(self, "ranges", LearnedRanges())
+        kinds = ConverterRanges | LearnedRanges | None
+        require_type("ranges", self.ranges, kinds, example="the result of calibrate(...), 'learned' or None")
         require_type("noise", self.noise, WeightNoise | None, example="a WeightNoise such as Gaussian(0.02), or None")
         for name in ("drift_compensation", "fold"):
             require_type(name, getattr(self, name), bool, example="true or false")
@@ -99,6 +107,11 @@ class ArrayAware(Method):
             object.__setattr__(self, "time_s", parse_range("time_s [s]", self.time_s, least=0.0))
             if self._times[0] == 0:
                 raise InputError("times are drawn log-uniformly, so the lower one must be above 0; use 1.0, say.")
+        if self._rule is not None and not self.crossbar.periphery.calibrates_inputs:
+            raise InputError(
+                "learned ranges are those of DACs that clip at a full scale of each layer's own; give the crossbar "
+                "such a dac, as DAC(bits=8), without full_scale, or remove `ranges`."
+            )
         device = self.crossbar.device
         for time_s in set(self._times):
             check_time(device.cell, time_s, on_out_of_range=device.on_out_of_range, stacklevel=4)
@@ -109,6 +122,16 @@ class ArrayAware(Method):
     def _times(self) -> tuple[float, float]:
         """Earliest and latest time."""
         return self.time_s if isinstance(self.time_s, tuple) else (self.time_s, self.time_s)
+
+    @property
+    def _rule(self) -> LearnedRanges | None:
+        """How ranges are learned; None: they are not."""
+        return self.ranges if isinstance(self.ranges, LearnedRanges) else None
+
+    @property
+    def _fixed_ranges(self) -> ConverterRanges | None:
+        """Ranges from `calibrate`, fixed or to start from."""
+        return self.ranges.start if isinstance(self.ranges, LearnedRanges) else self.ranges  # type: ignore[return-value]
 
     @property
     def gradient_weights(self) -> tuple[float, float]:
@@ -138,18 +161,25 @@ class ArrayAware(Method):
             noisy = perturbed(
                 model, self.noise, generator=own, scope=self.scope, strength=strength, draw_on_device=True
             )
+        rule, learn_ranges = self._rule, None
+        if rule is not None:
+            state = self._range_state(inner, draw)
+            learn_ranges = partial(state.record, rule=rule, percentile=self.percentile)
         arrays = computing_in_arrays(
             inner,
             self.crossbar,
             chip,
-            ranges=self.ranges,
+            ranges=self._fixed_ranges,
             percentile=self.percentile,
             strength=strength,
             gains=self._gains(inner),
             worker=world()[0],
+            learn_ranges=learn_ranges,
         )
         with noisy, arrays:
             yield model
+        if rule is not None and draw == self.draws - 1:
+            state.update(rule, self.lam / self.draws / passes.factor_in_backward(self.lam / self.draws))
 
     def _draw_time(self, axes: Axes) -> float:
         low, high = self._times
@@ -164,6 +194,18 @@ class ArrayAware(Method):
         if gains and not self.per_worker:
             share_tensors(list(gains.values()), source=self.statistics_rank)
         return gains
+
+    def _range_state(self, model: nn.Module, draw: int) -> RangeState:
+        """Return the learned ranges of a model; new ones if it has none, or those of other converters or rules."""
+        folded = foldable_norms(model) if self.fold else ()
+        new = RangeState(settings_text(self.crossbar, fold=self.fold, folded=folded), repr(self._rule))
+        known = range_state(model)
+        if known is None or (known.found_with, known.rule) != (new.found_with, new.rule):
+            set_range_state(model, new)
+            return new
+        if draw == 0:
+            known.recorders = {}  # those of an update that an error ended
+        return known
 
     def _layers(self, model: nn.Module) -> frozenset[str]:
         """Names of the layers in scope."""
@@ -189,5 +231,5 @@ class ArrayAware(Method):
                     f"the BatchNorm {next(iter(folded))!r} would be folded into bias rows, which training cannot do; "
                     "set fold to False, here and in the deployment, or bias_rows to 0."
                 )
-        if self.ranges is not None:
-            check_ranges(self.ranges, inner, self.crossbar, fold=self.fold, folded=folded)
+        if self._fixed_ranges is not None:
+            check_ranges(self._fixed_ranges, inner, self.crossbar, fold=self.fold, folded=folded)

@@ -27,6 +27,10 @@ class Passes(ABC):
         """Add `weight` times the gradient of batch number `batch` to p.grad; return the detached loss * `weight`."""
 
     @abstractmethod
+    def factor_in_backward(self, weight: float) -> float:
+        """Return by which factor gradients inside the backward pass of `accumulate(..., weight)` are multiplied."""
+
+    @abstractmethod
     def gradients(self, weights: Sequence[Tensor], batch: int) -> list[Tensor | None]:
         """Return the gradient of batch number `batch` at `weights`, up to one common factor; p.grad is unchanged.
 
@@ -53,6 +57,10 @@ class LossPasses(Passes):
         loss = loss if weight == 1.0 else loss * weight
         self._scaled(loss).backward()
         return loss.detach()
+
+    def factor_in_backward(self, weight: float) -> float:
+        """Return `weight`, times the scale of the loss."""
+        return weight if self.scaler is None else weight * self.scaler.get_scale()
 
     def gradients(self, weights: Sequence[Tensor], batch: int) -> list[Tensor | None]:
         """Return the gradient of batch number `batch` at `weights`; see `Passes.gradients`."""
@@ -93,6 +101,10 @@ class ClosurePasses(Passes):
             gradient = gradient if weight == 1.0 else gradient * weight
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         return loss * weight
+
+    def factor_in_backward(self, weight: float) -> float:
+        """Return 1: gradients are weighted after the closure."""
+        return 1.0
 
     def gradients(self, weights: Sequence[Tensor], batch: int) -> list[Tensor | None]:
         """Return the gradient of the closure's batch at `weights`; see `Passes.gradients`."""
