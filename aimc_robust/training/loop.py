@@ -19,25 +19,23 @@ from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.io.atomic import Row, append_rows
-from aimc_robust.models.checkpoint import model_tensors
 from aimc_robust.noise.analog_weights import weights_in_scope
-from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.registry import TaskLike, as_task
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.config import TrainingConfig
-from aimc_robust.training.epoch import check_first_images, divergence_error, score_column, train_epoch, validate
+from aimc_robust.training.epoch import check_first_images, divergence_error, train_epoch, validate
+from aimc_robust.training.epoch_selection import select_epochs
 from aimc_robust.training.fabric import check_fabric, single_device_fabric
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import share_buffers, world
-from aimc_robust.training.methods.range_state import ranges_of, state_to_json
+from aimc_robust.training.methods.range_state import ranges_of
 from aimc_robust.training.methods.sam import global_norm
 from aimc_robust.training.recipe import recipe_fingerprint
 from aimc_robust.training.resumption import (
     FINISHED,
     HISTORY,
     Progress,
-    SelectedWeights,
     load_finished,
     load_progress,
     read_history,
@@ -194,7 +192,7 @@ class _Run:
         while progress.epoch < config.epochs:
             row = self._epoch(wrapped, optimizer, progress.epoch + 1, progress.history)
             progress.history.append(row)
-            _select(progress, row, config, model, self.task.primary)
+            select_epochs(progress, row, config, model, self.task.primary)
             if fabric.is_global_zero:
                 if folder is not None:
                     append_rows(folder / HISTORY, [row])
@@ -237,16 +235,3 @@ class _Run:
         if not math.isfinite(row["loss"]):  # no training loss follows the last update of an epoch
             raise divergence_error("the validation loss", row["updates"], epoch, method)
         return row
-
-
-def _select(progress: Progress, row: Row, config: TrainingConfig, model: nn.Module, metric: PrimaryMetric) -> None:
-    """Store this epoch's weights for every selection in which it is the best so far (or the last epoch)."""
-    tensors = None
-    for i, sigma in enumerate(config.selections):
-        column = f"perturbed_{metric.name}"
-        if sigma is not None and len(config.selections) > 1:
-            column = score_column(metric, sigma)
-        score = -math.inf if row[column] is None else row[column] * (1 if metric.is_higher_better else -1)
-        if sigma is None or i == len(progress.selected) or score > progress.selected[i].score:
-            tensors = tensors or model_tensors(model)  # shared by the selections that take this epoch
-            progress.selected[i : i + 1] = [SelectedWeights(row["epoch"], score, tensors, state_to_json(model))]

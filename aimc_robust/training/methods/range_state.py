@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aimc_robust.errors import CheckpointError, DivergenceError, InputError, require_type
 from aimc_robust.hardware.calibration.range_learning import RangeRecorder
@@ -18,8 +15,8 @@ from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.models.checkpoint import read_metadata
 from aimc_robust.noise.analog_weights import unwrap_model
-from aimc_robust.training.methods.distributed import mean_over_workers
 from aimc_robust.training.methods.learned_ranges import LearnedRanges
+from aimc_robust.training.methods.range_observations import gather
 
 ATTRIBUTE = "_learned_ranges"  # of the model; no parameter or buffer, so that its state_dict stays as it is
 RANGES = "learned_ranges"  # key of a checkpoint's metadata
@@ -88,7 +85,7 @@ class RangeState:
             DivergenceError: if a range collapses.
         """
         recorders, self.recorders = self.recorders, {}
-        seen = _seen(recorders)
+        seen = gather(recorders)
         for name, recorder in recorders.items():
             state, layer = self.layers[name], seen[name]
             if state.batches < rule.init_batches:
@@ -126,46 +123,6 @@ def _first_state(name: str, rule: LearnedRanges) -> LayerState:
         return LayerState()
     seen = rule.init_batches
     return LayerState(given.full_scale, given.full_scale, given.signed, seen, given.outputs, seen)
-
-
-def _seen(recorders: Mapping[str, RangeRecorder]) -> dict[str, dict[str, float]]:
-    """Return what each layer has seen in this update, as means over all workers, with one transfer for all layers."""
-    tensors: list[Tensor] = []
-    rows: list[list[float]] = []
-    for recorder in recorders.values():
-        gradient, clipped = recorder.gradient, recorder.clipped
-        zero = torch.zeros(())
-        tensors += [zero if gradient is None else gradient, zero if clipped is None else clipped]
-        ends = [0.0] * (2 * recorder.slices)
-        for output in recorder.outputs:
-            ends = [total + end for total, end in zip(ends, itertools.chain(*output), strict=True)]
-        scales = recorder.scales
-        rows.append([recorder.inputs, sum(scales), len(scales), recorder.is_signed, len(recorder.outputs), *ends])
-    if not rows:
-        return {}
-    device = next((tensor.device for tensor in tensors if tensor.device.type != "cpu"), torch.device("cpu"))
-    precision = torch.float32 if device.type == "mps" else torch.float64
-    on_device = torch.stack([tensor.detach().to(device, precision) for tensor in tensors]).tolist()
-    flat = [value for number, row in enumerate(rows) for value in (*on_device[2 * number : 2 * number + 2], *row)]
-    flat = _mean(flat, device)
-    seen, position = {}, 0
-    for name, row in zip(recorders, rows, strict=True):
-        width = 2 + len(row)
-        values, position = flat[position : position + width], position + width
-        names = ["gradient", "clipped", "inputs", "scale", "batches", "signed", "outputs"]
-        names += [f"end {i}" for i in range(width - len(names))]
-        seen[name] = dict(zip(names, values, strict=True))
-    return seen
-
-
-def _mean(values: list[float], device: torch.device) -> list[float]:
-    """Return the mean over all workers."""
-    vector = torch.tensor(values, dtype=torch.float64)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        vector = vector.to(device)
-    mean = mean_over_workers([vector], [vector])[0]
-    assert mean is not None
-    return mean.tolist()
 
 
 def range_state(model: nn.Module) -> RangeState | None:
