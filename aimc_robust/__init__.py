@@ -73,6 +73,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.statistics.paired_difference import paired_difference as paired_difference
     from aimc_robust.statistics.primary_metric import PrimaryMetric as PrimaryMetric
     from aimc_robust.tasks.classification import Classification as Classification
+    from aimc_robust.tasks.distillation import Distillation as Distillation
     from aimc_robust.tasks.language_modelling import LanguageModelling as LanguageModelling
     from aimc_robust.tasks.model_score import ModelScore as ModelScore
     from aimc_robust.tasks.multilabel import Multilabel as Multilabel
@@ -150,6 +151,7 @@ _MODULES = {
     "statistics.paired_difference": ["PairedDifference", "difference_table", "holm", "paired_difference"],
     "statistics.primary_metric": ["PrimaryMetric"],
     "tasks.classification": ["Classification"],
+    "tasks.distillation": ["Distillation"],
     "tasks.language_modelling": ["LanguageModelling"],
     "tasks.model_score": ["ModelScore"],
     "tasks.multilabel": ["Multilabel"],

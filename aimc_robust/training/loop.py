@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -43,6 +43,7 @@ from aimc_robust.training.resumption import (
     save_finished,
     save_progress,
 )
+from aimc_robust.training.teacher import with_teacher
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -135,6 +136,8 @@ def train(
     images = as_training_set(training_set, task)
     inputs, labels = as_labelled("validation_set", validation_set, task)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
+    config, teacher_id = with_teacher(config, model)
+    data_id = " ".join(filter(None, (data_id, teacher_id)))
     recipe = recipe_fingerprint(model, data_id, method, config, images.augmentation, train_seed, task)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -178,6 +181,8 @@ class _Run:
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
         check_first_images(model, self.images, self.validation, self.task, self.train_seed)
+        if config.distillation is not None:
+            cast(nn.Module, config.distillation.teacher).to(fabric.device)
         optimizer = config.base_optimizer(model)
         progress = Progress()
         if folder is not None:

@@ -14,6 +14,7 @@ from aimc_robust.noise.base import WeightNoise
 from aimc_robust.targets.build import build_target
 from aimc_robust.targets.entries import Entry
 from aimc_robust.targets.target import CrossbarTarget, NoiseTarget
+from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.learned_ranges import LearnedRanges
@@ -22,9 +23,19 @@ from aimc_robust.training.methods.registry import METHODS
 
 OVERRIDES = ("data", "model", "training")  # tables that a method may override
 NOISE_KEYS = ("noise", "crossbar")  # entries like those of targets
+OF_TRAINING = {"task": None, "label_smoothing": 0.0}  # what a distillation takes from the training
 
 
-class TrainingTable(table_model(TrainingConfig, "TrainingKeys")):  # type: ignore[misc]
+class DistillationTable(table_model(Distillation, "DistillationKeys", fixed=OF_TRAINING, types={"teacher": str})):  # type: ignore[misc]
+    """A distillation: the fields of `Distillation`; `teacher` is a file of weights, relative to the spec's folder."""
+
+    fixed: ClassVar[dict[str, Any]] = {}
+
+
+TRAINING_TYPES = {"distillation": DistillationTable | None}
+
+
+class TrainingTable(table_model(TrainingConfig, "TrainingKeys", types=TRAINING_TYPES)):  # type: ignore[misc]
     """How models are trained: the fields of `TrainingConfig`."""
 
 
@@ -66,7 +77,7 @@ class MethodTable(Table):
     data: partial_model(DataSpec, "DataOverride") | None = None  # type: ignore[valid-type]
     kind: str = ""
     model: partial_model(ModelSpec, "ModelOverride") | None = None  # type: ignore[valid-type]
-    training: table_model(TrainingConfig, "TrainingOverride", partial=True) | None = None  # type: ignore[valid-type]
+    training: table_model(TrainingConfig, "TrainingOverride", types=TRAINING_TYPES, partial=True) | None = None  # type: ignore[valid-type]
 
     def build(self, **fixed: Any) -> Method:
         """Return the method; `fixed` is `seed`, the root seed of its random draws."""

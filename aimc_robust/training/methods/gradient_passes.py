@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from aimc_robust.errors import InputError
 from aimc_robust.tasks.batches import Batch, examples_in, parts, unpack
 from aimc_robust.tasks.calling import call_model
+from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.tasks.task import Task
 from aimc_robust.tasks.task_loss import TaskLoss
 
-LossFunction = Callable[[Any, Any], Tensor] | Task
-"""A function (output, target) -> scalar loss, or a task, which knows its loss."""
+LossFunction = Callable[[Any, Any], Tensor] | Task | Distillation
+"""A function (output, target) -> scalar loss, or a task, which knows its loss, or a distillation."""
 
 
 class Passes(ABC):
@@ -156,6 +157,8 @@ def scalar_loss(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Tensor
 
 def loss_and_items(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> tuple[Tensor, int]:
     """Return the loss of one labelled batch as a scalar tensor, and over how many items it is a mean."""
+    if isinstance(loss_fn, Distillation):
+        return loss_fn.loss_and_items(model, batch)
     if isinstance(loss_fn, Task):
         loss_fn = TaskLoss(loss_fn)
     if isinstance(loss_fn, TaskLoss):
