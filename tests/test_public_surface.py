@@ -15,7 +15,7 @@ NAMES = {
     "Card", "CellModel", "Classification", "ConverterRanges", "Coverage", "Crossbar", "DAC", "Deployment", "Device",
     "Diagnostics", "DiagnosticsConfig", "EarlyStopping", "EquivalentSigma", "Estimate", "EvaluationGrid", "Fit",
     "Gaussian", "Images", "LanguageModelling", "Laplace", "LayerRanges", "LearnedRanges", "LossPrediction", "Machine",
-    "Method", "MixedRWP", "ModelScore", "Multilabel", "PairedDifference", "ParallelDevices", "Periphery",
+    "Method", "MixedRWP", "ModelScore", "Multilabel", "PairedDifference", "ParallelDevices", "Periphery", "Placement",
     "PredictionCheck", "PrimaryMetric", "RWP", "Ramp", "Regression", "RobustOptimizer", "SAM", "SGD", "Segmentation",
     "StreamedImages", "Task", "TrainingConfig", "TrainingResult", "VarianceComponents", "Verification",
     "WeightClipping", "WeightLayout", "WeightMapping", "WeightNoise", "Yield", "__version__", "ascent_sharpness",
