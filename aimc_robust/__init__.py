@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.config.device import Device as Device
     from aimc_robust.hardware.config.mapping import WeightMapping as WeightMapping
     from aimc_robust.hardware.config.parallel_devices import ParallelDevices as ParallelDevices
+    from aimc_robust.hardware.config.placement import Placement as Placement
     from aimc_robust.hardware.config.ranges import ConverterRanges as ConverterRanges
     from aimc_robust.hardware.config.ranges import LayerRanges as LayerRanges
     from aimc_robust.hardware.config.standard_mappings import BitSliced as BitSliced
@@ -126,6 +127,7 @@ _MODULES = {
     "hardware.calibration.converter_ranges": ["calibrate"],
     "hardware.config.converters": ["ADC", "DAC", "Periphery"],
     "hardware.config.crossbar": ["Crossbar"],
+    "hardware.config.placement": ["Placement"],
     "hardware.config.deployment": ["Deployment"],
     "hardware.config.device": ["Device"],
     "hardware.config.mapping": ["WeightMapping"],

@@ -16,14 +16,14 @@ NAMES = {
     "Diagnostics", "DiagnosticsConfig", "Distillation", "EarlyStopping", "EquivalentSigma", "Estimate",
     "EvaluationGrid", "Fit", "Gaussian", "Images", "LanguageModelling", "Laplace", "LayerRanges", "LearnedRanges",
     "LossPrediction", "Machine", "Method", "MixedRWP", "ModelScore", "Multilabel", "PairedDifference",
-    "ParallelDevices", "Periphery", "PredictionCheck", "PrimaryMetric", "RWP", "Ramp", "Regression", "RobustOptimizer",
-    "SAM", "SGD", "Segmentation", "StreamedImages", "Task", "TrainingConfig", "TrainingResult", "VarianceComponents",
-    "Verification", "WeightClipping", "WeightLayout", "WeightMapping", "WeightNoise", "Yield", "__version__",
-    "ascent_sharpness", "attribute", "average_sharpness", "calibrate", "card_names", "check_prediction", "compare",
-    "coverage", "crosssim_json", "difference_table", "equivalent_sigma", "evaluate", "evaluate_grid", "fit_card",
-    "holm", "import_aihwkit", "import_rpu_config", "layer_errors", "learned_ranges", "load_card", "load_checkpoint",
-    "load_spec", "paired_difference", "perturbed", "predict_loss", "program", "recalibrate_batchnorm", "train",
-    "verify_card",
+    "ParallelDevices", "Periphery", "Placement", "PredictionCheck", "PrimaryMetric", "RWP", "Ramp", "Regression",
+    "RobustOptimizer", "SAM", "SGD", "Segmentation", "StreamedImages", "Task", "TrainingConfig", "TrainingResult",
+    "VarianceComponents", "Verification", "WeightClipping", "WeightLayout", "WeightMapping", "WeightNoise", "Yield",
+    "__version__", "ascent_sharpness", "attribute", "average_sharpness", "calibrate", "card_names", "check_prediction",
+    "compare", "coverage", "crosssim_json", "difference_table", "equivalent_sigma", "evaluate", "evaluate_grid",
+    "fit_card", "holm", "import_aihwkit", "import_rpu_config", "layer_errors", "learned_ranges", "load_card",
+    "load_checkpoint", "load_spec", "paired_difference", "perturbed", "predict_loss", "program",
+    "recalibrate_batchnorm", "train", "verify_card",
 }  # fmt: skip
 OBJECTS = sorted(NAMES - {"__version__"})
 

@@ -15,9 +15,8 @@ from aimc_robust.data.batches import Batches
 from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.evaluation.error_sources import RANDOM_SOURCES, active_sources, with_sources
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipEvaluation, check_jobs, chip_evaluation
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.hardware.config.placement import Hardware, Layers, stored_weights
 from aimc_robust.parallel.process_pool import ordered_map
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.statistics.t_interval import t_interval
@@ -51,14 +50,15 @@ class Attribution:
 def attribute(
     model: nn.Module,
     batches: Batches,
-    crossbar: Crossbar,
+    crossbar: Hardware,
     *,
+    layers: Layers | None = None,
     chips: int = 10,
     chip_seed: int = 0,
     time_s: float = 0.0,
     deployment: Deployment | None = None,
     jobs: int | None = None,
-    layers: bool = True,
+    per_layer: bool = True,
     task: TaskLike = None,
     on_chip: Callable[[int, int], None] | None = None,
 ) -> Attribution:
@@ -73,13 +73,14 @@ def attribute(
     Args:
         model: The trained model; not modified.
         batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
-        crossbar: The crossbar.
+        crossbar: The crossbar, or a `Placement` on several; sources are switched on and off on all of them.
+        layers: Layers that are not on the crossbar, see `evaluate`; a digital layer costs nothing and has no row.
         chips: Number of chips, the same for every variant.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming.
         deployment: Converter ranges and compensation; the backend must be native.
         jobs: As for `evaluate`.
-        layers: Whether to attribute to layers too.
+        per_layer: Whether to attribute to layers too.
         task: As for `evaluate`; costs are differences of its primary metric, positive where it gets worse.
         on_chip: Called with (finished, total) numbers of chips after each chip.
 
@@ -89,23 +90,34 @@ def attribute(
     """
     require_whole("chips", chips, low=1, high=MAX_CHIPS)
     require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
-    if not isinstance(crossbar, Crossbar) or (deployment is not None and deployment.backend != "native"):
+    if not isinstance(crossbar, Hardware) or (deployment is not None and deployment.backend != "native"):
         raise InputError("attribution switches the errors of a Crossbar on the native backend on and off; give one.")
     base = chip_evaluation(
-        model, batches, crossbar, chip_seed=chip_seed, time_s=time_s, deployment=deployment, task=task, stacklevel=4
+        model,
+        batches,
+        crossbar,
+        layers=layers,
+        chip_seed=chip_seed,
+        time_s=time_s,
+        deployment=deployment,
+        task=task,
+        stacklevel=4,
     )
     check_jobs(base.model, jobs)
-    sources = active_sources(crossbar, time_s=time_s)
+    hardware = base.condition
+    assert isinstance(hardware, Hardware)
+    sources = active_sources(hardware, time_s=time_s)
     if not sources:
         raise InputError("no error source acts on this crossbar; there is no loss to attribute.")
-    weights = {weight.array_owner: weight for weight in analog_weights(base.model).values()} if layers else {}
-    variants = [replace(base, condition=with_sources(crossbar, ())), base]
+    stored = stored_weights(base.model, hardware).values() if per_layer else ()
+    weights = {weight.array_owner: weight for weight in stored}
+    variants = [replace(base, condition=with_sources(hardware, ())), base]
     for source in sources:
-        variants += [replace(base, condition=with_sources(crossbar, [source]))]
-        variants += [replace(base, condition=with_sources(crossbar, [other for other in sources if other != source]))]
+        variants += [replace(base, condition=with_sources(hardware, [source]))]
+        variants += [replace(base, condition=with_sources(hardware, [other for other in sources if other != source]))]
     names = frozenset(weights)
     for name in weights:
-        variants += [replace(base, layers=frozenset([name])), replace(base, layers=names - {name})]
+        variants += [replace(base, programmed=frozenset([name])), replace(base, programmed=names - {name})]
     metric = base.task.primary
     ideal, whole, *values = _values(variants, chips, jobs, on_chip)
     labels: list[tuple[str, str, int | None]] = [("source", source, None) for source in sources]
@@ -127,9 +139,13 @@ def _value(variants: Sequence[ChipEvaluation], item: tuple[int, int]) -> float:
 
 def _is_random(variant: ChipEvaluation) -> bool:
     """Whether the metric differs from chip to chip."""
-    assert isinstance(variant.condition, Crossbar)
-    sources = active_sources(variant.condition, time_s=variant.time_s)
-    return any(source in RANDOM_SOURCES for source in sources) and variant.layers != frozenset()
+    hardware = variant.condition
+    assert isinstance(hardware, Hardware)
+    in_use = hardware.crossbars
+    if variant.programmed is not None:
+        in_use = tuple(own for name in variant.programmed if (own := hardware.crossbar_of(name)) is not None)
+    sources = {source for crossbar in in_use for source in active_sources(crossbar, time_s=variant.time_s)}
+    return not sources.isdisjoint(RANDOM_SOURCES)
 
 
 def _values(

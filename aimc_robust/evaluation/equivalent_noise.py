@@ -79,7 +79,8 @@ def equivalent_sigma(
     Args:
         model: The trained model; not modified.
         batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
-        condition: A Crossbar or a weight noise, with everything that acts in it, including read noise and converters.
+        condition: A Crossbar, a `Placement` or a weight noise, with everything that acts in it, including read noise
+            and converters.
         chips: Number of chips, at least 2.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming of a crossbar.

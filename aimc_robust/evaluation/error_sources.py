@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from aimc_robust.hardware.config.converters import DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware
 
 ErrorSource = Literal["programming", "drift", "stuck", "read", "clipping", "quantisation", "dac", "adc"]
 
@@ -26,8 +27,13 @@ RANDOM_SOURCES: tuple[ErrorSource, ...] = ("programming", "drift", "stuck", "rea
 """Sources that differ from chip to chip."""
 
 
-def active_sources(crossbar: Crossbar, *, time_s: float = 0.0) -> tuple[ErrorSource, ...]:
-    """Return the error sources that act on a crossbar `time_s` seconds after programming, in the order of SOURCES."""
+def active_sources(hardware: Hardware, *, time_s: float = 0.0) -> tuple[ErrorSource, ...]:
+    """Return the error sources that act on any crossbar `time_s` seconds after programming, in the order of SOURCES."""
+    active = {source for crossbar in hardware.crossbars for source in _active_sources(crossbar, time_s)}
+    return tuple(source for source in SOURCES if source in active)
+
+
+def _active_sources(crossbar: Crossbar, time_s: float) -> list[ErrorSource]:
     device, weights, periphery = crossbar.device, crossbar.weights, crossbar.periphery
     cell = device.cell
     active: dict[ErrorSource, bool] = {
@@ -40,15 +46,19 @@ def active_sources(crossbar: Crossbar, *, time_s: float = 0.0) -> tuple[ErrorSou
         "dac": periphery.dac is not None and periphery.dac.kind != "ideal",
         "adc": periphery.adc is not None,
     }
-    return tuple(source for source in SOURCES if active[source])
+    return [source for source in SOURCES if active[source]]
 
 
-def with_sources(crossbar: Crossbar, sources: Collection[str]) -> Crossbar:
-    """Return a crossbar on which only some error sources act; mapping, window and array size are the same.
+def with_sources(hardware: Hardware, sources: Collection[str]) -> Hardware:
+    """Return crossbars on which only some error sources act; mapping, window and array size are the same.
 
     A DAC that is switched off applies its inputs exactly, with the same full scale, so that an ADC's range keeps its
     unit. The integer digits of a bit-sliced mapping belong to the mapping and remain.
     """
+    return hardware.map(lambda crossbar: _with_sources(crossbar, sources))
+
+
+def _with_sources(crossbar: Crossbar, sources: Collection[str]) -> Crossbar:
     dac = crossbar.periphery.dac
     switched_off: dict[ErrorSource, dict[str, Any]] = {
         "programming": {"programming": False},

@@ -12,6 +12,7 @@ from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, require_finite, require_type, require_whole
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipOptions, Condition, evaluate_chips
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.placement import Layers
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT, chips_needed
 from aimc_robust.tasks.measurement import Measurement
@@ -24,6 +25,7 @@ def evaluate(
     batches: Batches,
     condition: Condition,
     *,
+    layers: Layers | None = None,
     chips: int = 25,
     chip_seed: int = 0,
     time_s: float = 0.0,
@@ -39,7 +41,9 @@ def evaluate(
     Args:
         model: A trained model, or several that were trained with the same recipe: the interval is then over models.
         batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
-        condition: A Crossbar, a weight noise, or None for digital weights (1 chip).
+        condition: A Crossbar, a `Placement`, a weight noise, or None for digital weights (1 chip).
+        layers: Layers that are not on the crossbar: pattern over names -> "digital" or another crossbar, see
+            `Placement`.
         chips: Number of chips, from chip 0; with `precision` the largest number.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming of a crossbar.
@@ -87,6 +91,7 @@ def evaluate(
             metrics=metrics,
             strict=strict,
             task=task,
+            layers=layers,
         )
     ]
     return Estimate(

@@ -15,8 +15,8 @@ from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.evaluation.evaluate import as_models, evaluate
 from aimc_robust.evaluation.monte_carlo import Condition
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.placement import Hardware, Layers
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.tasks.metrics import Metrics
 from aimc_robust.tasks.registry import TaskLike
@@ -88,6 +88,7 @@ def evaluate_grid(
     batches: Batches,
     conditions: Mapping[str, Condition],
     *,
+    layers: Layers | None = None,
     chips: int = 25,
     chip_seed: int = 0,
     time_s: float | Sequence[float] = 0.0,
@@ -105,7 +106,8 @@ def evaluate_grid(
     Args:
         model: A trained model, or several that were trained with the same recipe.
         batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
-        conditions: Name -> a Crossbar, a weight noise, or None for digital weights.
+        conditions: Name -> a Crossbar, a `Placement`, a weight noise, or None for digital weights.
+        layers: Layers that are on none of the crossbars, see `evaluate`.
         chips: As for `evaluate`.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming of the crossbars, one time or several.
@@ -128,7 +130,7 @@ def evaluate_grid(
         for name in deployment:
             if name not in conditions:
                 raise unknown_name("condition of a deployment", name, conditions)
-            if not isinstance(conditions[name], Crossbar):
+            if not isinstance(conditions[name], Hardware):
                 raise InputError(f"the deployment {name!r} must belong to a crossbar, got {conditions[name]!r}.")
     estimate = partial(
         evaluate,
@@ -144,9 +146,9 @@ def evaluate_grid(
     )
     estimates: dict[GridKey, Estimate] = {}
     for name, condition in conditions.items():
-        if isinstance(condition, Crossbar):
+        if isinstance(condition, Hardware):
             deployed = deployment.get(name) if isinstance(deployment, Mapping) else deployment
-            estimates |= {(name, t): estimate(condition, time_s=t, deployment=deployed) for t in times_s}
+            estimates |= {(name, t): estimate(condition, layers=layers, time_s=t, deployment=deployed) for t in times_s}
         else:
             estimates |= dict.fromkeys([(name, t) for t in times_s], estimate(condition))
     return EvaluationGrid(estimates)

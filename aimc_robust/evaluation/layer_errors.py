@@ -7,7 +7,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from aimc_robust.evaluation.monte_carlo import Condition
-from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
 from aimc_robust.hardware.programming.moments import model_moments
 from aimc_robust.noise.analog_weights import analog_weights
@@ -21,7 +21,7 @@ def layer_errors(model: nn.Module, condition: Condition, *, time_s: float = 0.0,
 
     Args:
         model: The trained model; not modified.
-        condition: A Crossbar, a weight noise, or None.
+        condition: A Crossbar, a `Placement` (a digital layer has no error), a weight noise, or None.
         time_s: Seconds since programming of a crossbar.
         fold: Whether BatchNorms are folded for a crossbar, see `Deployment`.
 
@@ -34,7 +34,7 @@ def layer_errors(model: nn.Module, condition: Condition, *, time_s: float = 0.0,
     Raises:
         InputError: if an argument is invalid, or a layer is not supported.
     """
-    base = prepare(model, fold=fold)[0] if isinstance(condition, Crossbar) else plain_copy(model)
+    base = prepare(model, fold=fold)[0] if isinstance(condition, Hardware) else plain_copy(model)
     moments = model_moments(base, condition, time_s=time_s)
     rows = []
     for name, weight in analog_weights(base).items():

@@ -26,8 +26,8 @@ from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, unknown_name
 from aimc_robust.evaluation.monte_carlo import Condition
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
 from aimc_robust.hardware.program import folds
 from aimc_robust.hardware.programming.moments import model_moments
@@ -81,7 +81,7 @@ def predict_loss(
     Args:
         model: The trained model; not modified.
         batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
-        conditions: Name -> a Crossbar, a weight noise, or None for digital weights.
+        conditions: Name -> a Crossbar, a `Placement`, a weight noise, or None for digital weights.
         time_s: Seconds since programming: one time for all crossbars, or name -> time (names that are missing: 0).
         deployment: Whether BatchNorms are folded for crossbars. Converters are not part of the prediction, so that
             ranges have no effect; another backend than `native` or a compensation raises an error.
@@ -112,7 +112,7 @@ def predict_loss(
     rows: dict[str, dict[str, Any]] = {}
     layers: dict[str, list[dict[str, Any]]] = {}
     for on_crossbars in (True, False):
-        group = {name: c for name, c in conditions.items() if isinstance(c, Crossbar) == on_crossbars}
+        group = {name: c for name, c in conditions.items() if isinstance(c, Hardware) == on_crossbars}
         if not group:
             continue
         get_example, fold = partial(task.example, batches), folds(deployment)
@@ -161,7 +161,7 @@ def condition_times(conditions: Mapping[str, Condition], time_s: float | Mapping
         times_s = {name: time_s.get(name, 0.0) for name in conditions}
     else:
         require_time(time_s)
-        times_s = {name: time_s if isinstance(c, Crossbar) else 0.0 for name, c in conditions.items()}
+        times_s = {name: time_s if isinstance(c, Hardware) else 0.0 for name, c in conditions.items()}
     return times_s
 
 
@@ -212,13 +212,13 @@ def _layer_parts(hessian: Contraction, number: int, variances: Mapping[str, Tens
 
 
 def _left_out(condition: Condition) -> tuple[str, ...]:
-    if not isinstance(condition, Crossbar):
+    if not isinstance(condition, Hardware):
         return ()
-    periphery = condition.periphery
+    crossbars = condition.crossbars
     parts = {
-        "read noise": condition.device.reads_with_noise,
-        "DAC": periphery.dac is not None,
-        "ADC": periphery.adc is not None,
+        "read noise": any(crossbar.device.reads_with_noise for crossbar in crossbars),
+        "DAC": any(crossbar.periphery.dac is not None for crossbar in crossbars),
+        "ADC": any(crossbar.periphery.adc is not None for crossbar in crossbars),
     }
     return tuple(name for name, present in parts.items() if present)
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, short_repr
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.placement import Hardware, Layers, place
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
 from aimc_robust.hardware.program import check_program, chip_axes, copy_for_chip, folds, program_prepared
 from aimc_robust.noise.base import WeightNoise
@@ -30,7 +30,7 @@ from aimc_robust.training.methods.gradient_passes import frozen_buffers
 
 MAX_CHIPS = 1_000_000
 Condition = WeightNoise | None
-"""What a model is evaluated under: a crossbar, another weight noise, or None for exact digital weights."""
+"""What a model is evaluated under: a crossbar or a placement, another weight noise, or None for digital weights."""
 
 
 class ChipOptions(TypedDict, total=False):
@@ -42,6 +42,7 @@ class ChipOptions(TypedDict, total=False):
     metrics: Metrics
     strict: bool | None
     task: TaskLike
+    layers: Layers | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class ChipEvaluation:
         deployment: Converter ranges, backend and compensation of a crossbar.
         metrics: Name -> function of the outputs and labels of all images, see `Task.measure`.
         task: What is measured.
-        layers: Names of a crossbar's arrays that are programmed; None: all.
+        programmed: Names of a crossbar's arrays that are programmed; None: all.
     """
 
     model: nn.Module
@@ -68,7 +69,7 @@ class ChipEvaluation:
     deployment: Deployment = field(default_factory=Deployment)
     metrics: Mapping[str, Metric] | None = None
     task: Task = field(default_factory=Classification)
-    layers: frozenset[str] | None = None
+    programmed: frozenset[str] | None = None
 
     def __call__(self, chip: int) -> Measurement:
         """Measure the model on one chip. Raise DivergenceError, which names the chip, if its outputs are NaN."""
@@ -85,16 +86,17 @@ class ChipEvaluation:
     def _place(self, chip: int) -> str:
         if self.condition is None:
             return "digital weights"
-        if not isinstance(self.condition, Crossbar):
+        if not isinstance(self.condition, Hardware):
             return f"chip {chip} of {short_repr(self.condition)}"
-        return f"chip {chip} of {self.condition.device.cell.name}, {self.time_s:g} s after programming"
+        devices = " and ".join(dict.fromkeys(crossbar.device.cell.name for crossbar in self.condition.crossbars))
+        return f"chip {chip} of {devices}, {self.time_s:g} s after programming"
 
     def _measure(self, chip: int) -> Measurement:
         axes = chip_axes(self.chip_seed, chip)
         if self.condition is None:
             with frozen_buffers(self.model):
                 return self.task.measure(self.model, self.batches, self.metrics)
-        if not isinstance(self.condition, Crossbar):
+        if not isinstance(self.condition, Hardware):
             with perturbed(self.model, self.condition, generator=axes), frozen_buffers(self.model):
                 return self.task.measure(self.model, self.batches, self.metrics)
         on_chip = program_prepared(
@@ -103,7 +105,7 @@ class ChipEvaluation:
             axes,
             time_s=self.time_s,
             deployment=self.deployment,
-            layers=self.layers,
+            layers=self.programmed,
         )
         return self.task.measure(on_chip, self.batches, self.metrics)
 
@@ -155,11 +157,12 @@ def chip_evaluation(
     metrics: Metrics = None,
     strict: bool | None = None,
     task: TaskLike = None,
+    layers: Layers | None = None,
     stacklevel: int = 3,
 ) -> ChipEvaluation:
     """Check the arguments of `evaluate_chips` and prepare what all chips share.
 
-    `strict`: what weights do that stay digital although a crossbar could store them, see `program`.
+    `strict`: what weights do that stay digital although a crossbar could store them, see `program`; so for `layers`.
     `stacklevel` is that of warnings, as in `warnings.warn`: 2 is the line in this function.
     """
     task = as_task(task)
@@ -171,12 +174,15 @@ def chip_evaluation(
     require_time(time_s)
     if condition is not None and not isinstance(condition, WeightNoise):
         raise InputError(f"expected a Crossbar, a weight noise or None to evaluate under, got {condition!r}.")
-    if isinstance(condition, Crossbar):
+    if isinstance(condition, Hardware):
+        condition = place(condition, layers)
         get_example = partial(task.example, batches)
-        prepared, _ = prepare(model, get_example, fold=folds(deployment), strict=strict, stacklevel=stacklevel)
+        prepared, _ = prepare(
+            model, get_example, hardware=condition, fold=folds(deployment), strict=strict, stacklevel=stacklevel
+        )
         check_program(prepared, condition, time_s, deployment=deployment, stacklevel=stacklevel)
-    elif time_s or (deployment is not None and deployment != Deployment()):
-        raise InputError("time_s and deployment belong to a crossbar; there is none to evaluate under.")
+    elif time_s or layers is not None or (deployment is not None and deployment != Deployment()):
+        raise InputError("time_s, layers and deployment belong to a crossbar; there is none to evaluate under.")
     else:
         prepared = plain_copy(model)
     return ChipEvaluation(

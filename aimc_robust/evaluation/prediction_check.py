@@ -16,6 +16,7 @@ from aimc_robust.errors import DivergenceError, require_finite, require_whole
 from aimc_robust.evaluation.loss_prediction import condition_times, predict_loss
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, Condition, evaluate_chips
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.noise.base import WeightNoise, perturb_checked
 from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.statistics.t_interval import t_interval
@@ -73,7 +74,7 @@ def check_prediction(
     Args:
         model: As for `predict_loss`, like the arguments that are not listed here.
         batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
-        conditions: Name -> a Crossbar, a weight noise, or None for digital weights.
+        conditions: Name -> a Crossbar, a `Placement`, a weight noise, or None for digital weights.
         time_s: Seconds since programming: one time for all crossbars, or name -> time.
         scales: Factors on the error.
         chips: Number of chips, at least 2.
@@ -134,15 +135,17 @@ def scale_errors(condition: Condition, factor: float) -> Condition:
     match condition:
         case None:
             return None
-        case Crossbar():
-            return condition.replace(
-                error_scale=condition.device.error_scale * factor, read_noise=False, dac=None, adc=None
-            )
+        case Crossbar() | Placement():
+            return condition.map(lambda crossbar: _scaled(crossbar, factor))
         case Gaussian():
             return replace(condition, sigma=condition.sigma * factor)
         case Laplace():
             return replace(condition, b=condition.b * factor)
     return _ScaledNoise(condition, factor)
+
+
+def _scaled(crossbar: Crossbar, factor: float) -> Crossbar:
+    return crossbar.replace(error_scale=crossbar.device.error_scale * factor, read_noise=False, dac=None, adc=None)
 
 
 @dataclass(frozen=True)

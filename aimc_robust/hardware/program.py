@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.devices.limits import check_time
 from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.hardware.calibration.batchnorm_recalibration import recalibrate_batchnorm
 from aimc_robust.hardware.calibration.converter_ranges import check_ranges
-from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.placement import Hardware, Layers, check_time_of, place, require_hardware
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.conversion.prepare import PROGRAMMED, prepare
 from aimc_robust.hardware.conversion.replace_layers import install_arrays
@@ -35,8 +34,9 @@ def chip_axes(chip_seed: int, chip: int) -> Axes:
 
 def program(
     model: nn.Module,
-    crossbar: Crossbar,
+    crossbar: Hardware,
     *,
+    layers: Layers | None = None,
     chip: int = 0,
     chip_seed: int = 0,
     time_s: float = 0.0,
@@ -55,7 +55,8 @@ def program(
 
     Args:
         model: The trained model; not modified.
-        crossbar: The crossbar.
+        crossbar: The crossbar, or a `Placement` on several.
+        layers: Layers that are not on it: pattern over names -> "digital" or another crossbar, see `Placement`.
         chip: Number of the chip.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming; the chip drifts until then.
@@ -80,12 +81,13 @@ def program(
         >>> on_chip(torch.ones(1, 4)).shape
         torch.Size([1, 2])
     """
+    hardware = place(crossbar, layers)
     get_example = None if example is None else lambda: example
-    prepared, _ = prepare(model, get_example, fold=folds(deployment), strict=strict, stacklevel=3)
-    check_program(prepared, crossbar, time_s, deployment=deployment, stacklevel=3)
+    prepared, _ = prepare(model, get_example, hardware=hardware, fold=folds(deployment), strict=strict, stacklevel=3)
+    check_program(prepared, hardware, time_s, deployment=deployment, stacklevel=3)
     require_whole("cycle", cycle, low=0)
     axes = chip_axes(chip_seed, chip)
-    return program_prepared(prepared, crossbar, axes, time_s=time_s, deployment=deployment, cycle=cycle)
+    return program_prepared(prepared, hardware, axes, time_s=time_s, deployment=deployment, cycle=cycle)
 
 
 def folds(deployment: Deployment | None) -> bool:
@@ -96,7 +98,7 @@ def folds(deployment: Deployment | None) -> bool:
 
 def check_program(
     prepared: nn.Module,
-    crossbar: Crossbar,
+    hardware: Hardware,
     time_s: float,
     *,
     deployment: Deployment | None = None,
@@ -108,32 +110,33 @@ def check_program(
         InputError: if an argument is invalid, arguments contradict each other, or a limit is exceeded and the crossbar
             refuses that (`on_out_of_range`).
     """
-    require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
+    require_hardware(hardware)
+    hardware.check_model(prepared)
     deployment = deployment or Deployment()
-    device = crossbar.device
     deployment.check_data()
-    check_time(device.cell, time_s, on_out_of_range=device.on_out_of_range, stacklevel=stacklevel + 1)
-    if time_s > 0:
-        device.check_window(time_s=time_s, stacklevel=stacklevel + 1)
-    if deployment.backend == "native" and crossbar.crosssim is not None:
-        raise InputError("the crossbar's `crosssim` parameters act in CrossSim alone; use backend='crosssim'.")
-    if deployment.backend == "crosssim":
-        if not (device.programming and device.drift):
+    check_time_of(hardware, time_s, stacklevel=stacklevel + 1)
+    for crossbar in hardware.crossbars:
+        if deployment.backend == "native" and crossbar.crosssim is not None:
+            raise InputError("the crossbar's `crosssim` parameters act in CrossSim alone; use backend='crosssim'.")
+        if deployment.backend == "crosssim" and not (crossbar.device.programming and crossbar.device.drift):
             raise InputError("programming=False and drift=False are not part of the crosssim backend; use 'native'.")
-        if "drift" in deployment.compensation:
-            raise InputError("drift compensation is not part of the crosssim backend; use backend='native'.")
+    if deployment.backend == "crosssim" and "drift" in deployment.compensation:
+        raise InputError("drift compensation is not part of the crosssim backend; use backend='native'.")
     if deployment.ranges is not None:
-        check_ranges(deployment.ranges, prepared, crossbar, fold=deployment.fold)
-    if crossbar.arrays.bias_rows:
-        reject_shared_weights_with_biases(prepared)
+        check_ranges(deployment.ranges, prepared, hardware, fold=deployment.fold)
+    reject_shared_weights_with_biases(prepared, hardware)
 
 
-def reject_shared_weights_with_biases(prepared: nn.Module) -> None:
-    """Raise InputError if a layer with a bias shares its weight, since bias rows belong to one layer."""
+def reject_shared_weights_with_biases(prepared: nn.Module, hardware: Hardware) -> None:
+    """Raise InputError if a layer with its bias in rows shares its weight, since bias rows belong to one layer."""
+    if not any(crossbar.arrays.bias_rows for crossbar in hardware.crossbars):
+        return
     uses = analog_weights(prepared, include_shared=True).values()
     count = Counter(id(use.parameter) for use in uses)
     for use in uses:
-        if count[id(use.parameter)] > 1 and use.bias is not None:
+        crossbar = hardware.crossbar_of(use.layer)
+        has_rows = crossbar is not None and crossbar.arrays.bias_rows > 0
+        if count[id(use.parameter)] > 1 and use.bias is not None and has_rows:
             raise InputError(
                 f"the layer {use.layer!r} shares its weight with another layer and has its own bias, which cannot be "
                 "stored in rows of the same arrays; use bias_rows=0."
@@ -143,7 +146,7 @@ def reject_shared_weights_with_biases(prepared: nn.Module) -> None:
 @torch.no_grad()
 def program_prepared(
     prepared: nn.Module,
-    crossbar: Crossbar,
+    hardware: Hardware,
     axes: Axes,
     *,
     time_s: float = 0.0,
@@ -163,11 +166,11 @@ def program_prepared(
         # An optional dependency, imported only if used.
         from aimc_robust.hardware.crosssim.backend import program_on_crosssim
 
-        programmed = program_on_crosssim(prepared, crossbar, axes, time_s, deployment.ranges)
+        programmed = program_on_crosssim(prepared, hardware, axes, time_s, deployment.ranges)
     else:
         compensates = "drift" in deployment.compensation
         chip = Chip(axes=axes, time_s=time_s, cycle=cycle, drift_compensation=compensates, layers=layers)
-        programmed = program_natively(prepared, crossbar, chip, deployment.ranges)
+        programmed = program_natively(prepared, hardware, chip, deployment.ranges)
     setattr(programmed, PROGRAMMED, True)
     if "batchnorm" in deployment.compensation:
         recalibrate_batchnorm(programmed, deployment.data)
@@ -176,27 +179,39 @@ def program_prepared(
 
 @torch.no_grad()
 def program_natively(
-    prepared: nn.Module, crossbar: Crossbar, chip: Chip, ranges: Mapping[str, LayerRanges] | None = None
+    prepared: nn.Module, hardware: Hardware, chip: Chip, ranges: Mapping[str, LayerRanges] | None = None
 ) -> nn.Module:
     """Program a prepared and checked model on the native backend, in place; see `program_prepared`."""
-    if crossbar.computes_in_arrays:
-        return install_arrays(prepared, crossbar, chip, ranges)
-    held = [weight for weight in analog_weights(prepared).values() if chip.holds(weight)]
+    write_layers(prepared, hardware, chip)
+    if not hardware.computes_in_arrays:
+        return prepared
+    return install_arrays(prepared, hardware, chip, ranges, only=lambda crossbar: crossbar.computes_in_arrays)
+
+
+def write_layers(prepared: nn.Module, hardware: Hardware, chip: Chip) -> None:
+    """Program the layers whose crossbar has errors of weights only, in place."""
+    held: list[AnalogWeight] = []
+    for weight in analog_weights(prepared).values():
+        crossbar = hardware.crossbar_of(weight.layer)
+        if crossbar is not None and not crossbar.computes_in_arrays and chip.holds(weight):
+            held.append(weight)
 
     @torch.no_grad()  # torch's modes belong to a thread
     def write(weight: AnalogWeight) -> None:
+        crossbar = hardware.crossbar_of(weight.layer)
+        assert crossbar is not None
         with crossbar.naming_layer(weight.layer):
             write_weights(crossbar, weight, chip)
 
     # A user's cell model need not be safe in threads; on a GPU, threads would use other streams.
     on_cpu = all(weight.parameter.is_cpu for weight in held)
     is_large = sum(weight.parameter.numel() for weight in held) > BLOCK
-    in_threads = on_cpu and is_large and not crossbar.device.cell.checks_results
+    checked = any(crossbar.device.cell.checks_results for crossbar in hardware.crossbars)
+    in_threads = on_cpu and is_large and not checked
     thread_map(write, held, threads=torch.get_num_threads() if in_threads else 1)
     for weight in held:
         if is_analog_layer(weight.module) and has_own_forward(weight.module):
             check_products(weight.module, weight.layer)
-    return prepared
 
 
 @torch.no_grad()

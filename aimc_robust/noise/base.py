@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aimc_robust.errors import AimcError, InputError, is_out_of_memory
 
@@ -22,6 +22,9 @@ class WeightNoise(ABC):
     """
 
     supports_any_device: ClassVar[bool] = False
+
+    def check_model(self, model: nn.Module) -> None:  # noqa: B027  # most noises suit any model
+        """Raise InputError for a model that the noise does not suit; `perturbed` calls it."""
 
     @abstractmethod
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:

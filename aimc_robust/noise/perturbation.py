@@ -55,6 +55,7 @@ def perturbed(
     require_finite("strength", strength)
     check_model(model)
     inner = unwrap_model(model)
+    noise.check_model(inner)
     draw = _Draw(noise, generator, strength, draw_on_device)
     derived = derived_weights(inner) if scope == "weights" else []
     shared = {id(weight.module._parameters["weight"]) for weight in derived if weight.is_shared}

@@ -16,7 +16,7 @@ CALLS = {
         model, batches, {"rram": crossbar}, chips=1, **options
     ),
     "attribute": lambda model, batches, crossbar, **options: ar.attribute(
-        model, batches, crossbar, chips=1, layers=False, **options
+        model, batches, crossbar, chips=1, per_layer=False, **options
     ),
     "calibrate": lambda model, batches, crossbar: ar.calibrate(model, crossbar, batches),
     "predict_loss": lambda model, batches, crossbar, **options: ar.predict_loss(

@@ -118,7 +118,7 @@ def test_the_number_of_jobs_changes_nothing(whole):
 
 def test_a_compensated_drift_costs_less():
     plain, compensated = (
-        attribute(net(), batches(), PCM, chips=2, jobs=1, layers=False, time_s=DAY_S, deployment=deployment)
+        attribute(net(), batches(), PCM, chips=2, jobs=1, per_layer=False, time_s=DAY_S, deployment=deployment)
         for deployment in (None, Deployment(compensation=("drift",)))
     )
     assert set(plain.table["name"]) == set(compensated.table["name"]) == {"programming", "drift"}

@@ -146,7 +146,7 @@ def test_training_learns_from_the_model_that_it_starts_from():
     teacher = train(conv_net(), SGD(), TrainingConfig(epochs=5, batch_size=40), **DATA).model
     other = train(conv_net(seed=3), SGD(), config(teacher=teacher, weight=1.0), **DATA)
     assert other.history[0]["train_loss"] > 0.5
-    assert other.history[-1]["train_loss"] < 0.7 * other.history[0]["train_loss"]
+    assert other.history[-1]["train_loss"] < 0.85 * other.history[0]["train_loss"]
 
 
 def test_the_teacher_may_be_a_file(tmp_path):

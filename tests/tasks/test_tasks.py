@@ -243,7 +243,7 @@ class TestLanguageModelling:
             optimizer.step()
         model.eval()
         options = {"task": "language-modelling", "chips": 4}
-        found = ar.attribute(model, [tokens], DEVICE, layers=False, **options)
+        found = ar.attribute(model, [tokens], DEVICE, per_layer=False, **options)
         assert found.crossbar > found.ideal
         assert (found.table["cost_alone"] > 0).any()
         assert found.metric.name == "perplexity"

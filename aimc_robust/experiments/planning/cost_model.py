@@ -23,6 +23,7 @@ from aimc_robust.experiments.execution.trial_runner import build_probe
 from aimc_robust.experiments.planning.remaining import Speeds
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
+from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.models.registry import build_model
 from aimc_robust.targets.target import CrossbarTarget, NoiseTarget, Target
 from aimc_robust.tasks.task import Task
@@ -200,7 +201,7 @@ def method_kind(method: Method) -> str:
     noise = getattr(method, "noise", None)
     by_noise = "" if noise is None else f" by {type(noise).__name__}"
     if isinstance(method, ArrayAware):
-        by_noise += f" in arrays of {method.crossbar.arrays.rows or 'unlimited'} rows"
+        by_noise += f" in {_arrays_text(method.crossbar)}"
     draws = f" of {method.draws} draws" if method.draws > 1 else ""
     return f"{type(method).__name__}{by_noise} ({' and '.join(method.passes)} pass{draws})"
 
@@ -212,7 +213,12 @@ def target_kind(target: Target | LandscapeSpec) -> str:
     if not isinstance(target, CrossbarTarget):
         return "plane" if isinstance(target, LandscapeSpec) else type(target).__name__.removesuffix("Target").lower()
     crossbar, deployment = target.crossbar, target.deployment
-    arrays = f"arrays of {crossbar.arrays.rows or 'unlimited'} rows" if crossbar.computes_in_arrays else ""
+    arrays = _arrays_text(crossbar) if crossbar.computes_in_arrays else ""
     drifting, sliced = "drifting" * bool(target.time_s), "sliced" * (crossbar.weights.mapping.banks > 1)
     parts = [crossbar.device.cell.name, deployment.backend, *deployment.compensation, drifting, arrays, sliced]
     return ", ".join(filter(None, parts))
+
+
+def _arrays_text(hardware: Hardware) -> str:
+    rows = dict.fromkeys(str(crossbar.arrays.rows or "unlimited") for crossbar in hardware.crossbars)
+    return f"arrays of {' and '.join(rows)} rows"

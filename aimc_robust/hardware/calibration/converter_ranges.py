@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from aimc_robust.data.batches import input_batches
 from aimc_robust.errors import InputError, require_finite, require_type, unknown_name
+from aimc_robust.hardware.calibration.observation import observe
 from aimc_robust.hardware.calibration.range_ends import input_range, output_range
-from aimc_robust.hardware.config.converters import MAX_BITS
+from aimc_robust.hardware.config.converters import ADC, MAX_BITS
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.placement import Hardware, Layers, place, stored_weights
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm
 from aimc_robust.hardware.conversion.prepare import prepare
-from aimc_robust.hardware.conversion.replace_layers import install_arrays
-from aimc_robust.hardware.layers.array_layer import ArrayLayer
-from aimc_robust.hardware.layers.input_stage import Observer
-from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.noise.analog_weights import analog_weights
-from aimc_robust.seeding import Axes
-from aimc_robust.tasks.calling import call_model
 from aimc_robust.tasks.registry import TaskLike
 
-FOLDED, FOLD = "folded BatchNorms", "fold"
-# Largest sample of each layer's values: dozens of them lie beyond a percentile of 0.9999.
-MAX_SAMPLE = 2**19
+FOLDED, FOLD, LAYERS = "folded BatchNorms", "fold", "layers"  # keys of `found_with`
 
 
 def calibrate(
     model: nn.Module,
-    crossbar: Crossbar,
+    crossbar: Hardware,
     batches: Iterable[Any],
     *,
+    layers: Layers | None = None,
     percentile: float = 0.9999,
     fold: bool = True,
     task: TaskLike = None,
@@ -50,8 +43,9 @@ def calibrate(
 
     Args:
         model: The trained model; not modified.
-        crossbar: The crossbar whose converters are calibrated.
+        crossbar: The crossbar whose converters are calibrated, or a `Placement` on several.
         batches: Inputs, or labelled batches whose labels are not used, see `tasks.batches.unlabelled`.
+        layers: Layers that are not on the crossbar, see `program`; a digital one has no range.
         percentile: Quantile, 0.5 to 1.
         fold: Whether BatchNorms are folded; as in the `Deployment` that the ranges are for.
         task: The task that unpacks the batches, where they are of another kind.
@@ -71,30 +65,32 @@ def calibrate(
         >>> on_chip = program(model, crossbar, deployment=Deployment(ranges=ranges))  # doctest: +SKIP
     """
     require_finite("percentile", percentile, low=0.5, high=1.0)
-    require_type("crossbar", crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
+    hardware = place(crossbar, layers)
     inputs = input_batches(batches, task)
     require_type("fold", fold, bool, example="True or False")
-    prepared, _ = prepare(model, lambda: inputs[0], fold=fold)
-    found_with = {**_settings(crossbar), FOLDED: _folded(prepared), FOLD: fold}
-    error_free = crossbar.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False)
-    samples = _observe(prepared, error_free, inputs, "input")
+    prepared, _ = prepare(model, lambda: inputs[0], hardware=hardware, fold=fold)
+    error_free = hardware.map(lambda each: each.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False))
+    samples = observe(prepared, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
-    adc = crossbar.periphery.adc
-    if adc is None or not adc.needs_calibration:
-        return ConverterRanges(ranges, found_with=found_with)
-    currents = _observe(prepared, error_free, inputs, "current", ranges)
-    symmetric = adc.kind == "sign-magnitude"
-    outputs = {
-        name: tuple(output_range(sample, percentile, symmetric) for sample in banks) for name, banks in currents.items()
-    }
-    both = {name: replace(layer, outputs=outputs[name]) for name, layer in ranges.items()}
-    return ConverterRanges(both, found_with=found_with)
+    adcs = {name: adc for name in ranges if (adc := _adc_of(hardware, name)) is not None and adc.needs_calibration}
+    currents = observe(prepared, error_free, inputs, "current", ranges) if adcs else {}
+    for name, adc in adcs.items():
+        symmetric = adc.kind == "sign-magnitude"
+        outputs = tuple(output_range(sample, percentile, symmetric) for sample in currents[name])
+        ranges[name] = replace(ranges[name], outputs=outputs)
+    settings = {name: _settings(own) for name in ranges if (own := hardware.crossbar_of(name)) is not None}
+    return ConverterRanges(ranges, found_with={LAYERS: settings, FOLDED: _folded(prepared), FOLD: fold})
+
+
+def _adc_of(hardware: Hardware, layer: str) -> ADC | None:
+    crossbar = hardware.crossbar_of(layer)
+    return None if crossbar is None else crossbar.periphery.adc
 
 
 def check_ranges(
     ranges: Mapping[str, LayerRanges],
     prepared: nn.Module,
-    crossbar: Crossbar,
+    hardware: Hardware,
     *,
     fold: bool = True,
     folded: Collection[str] | None = None,
@@ -112,9 +108,10 @@ def check_ranges(
     for name in ranges:
         if name not in layers:
             raise unknown_name("layer of the converter ranges", name, layers, advice="Calibrate this very model.")
-    if not isinstance(ranges, ConverterRanges) or not ranges.found_with or not crossbar.periphery.needs_calibration:
+    needed = needs_calibration(hardware)
+    if not isinstance(ranges, ConverterRanges) or not ranges.found_with or not needed:
         return
-    if set(ranges.found_with[FOLDED]) != (_folded(prepared) if folded is None else set(folded)):  # type: ignore[call-overload]
+    if set(ranges.found_with[FOLDED]) != (_folded(prepared) if folded is None else set(folded)):
         if ranges.found_with[FOLD] != fold:
             raise InputError(
                 f"the converter ranges were found with fold={not fold}, but the deployment has fold={fold}; "
@@ -124,30 +121,49 @@ def check_ranges(
             "the converter ranges were found with other BatchNorms folded, because the model can be folded by a run "
             "on data alone; pass program(..., example=) an input of the model."
         )
-    for option, value in _settings(crossbar).items():
-        found = ranges.found_with[option]
-        if value is not None and found not in (value, repr(value)):
-            text = found if isinstance(ranges.found_with[FOLDED], list) else repr(found)  # see `settings_text`
-            raise InputError(
-                f"the converter ranges were found for a crossbar with {option} {text}, but this one has {value!r}; "
-                "calibrate the model with this crossbar."
-            )
+    for name, found_with in ranges.found_with[LAYERS].items():
+        crossbar = hardware.crossbar_of(name)
+        if crossbar is None or not crossbar.periphery.needs_calibration:
+            continue
+        for option, value in _settings(crossbar).items():
+            found = found_with[option]
+            if value is not None and found not in (value, repr(value)):
+                text = found if isinstance(ranges.found_with[FOLDED], list) else repr(found)  # see `settings_text`
+                of_layer = f" of the layer {name!r}" if len(hardware.crossbars) > 1 else ""
+                raise InputError(
+                    f"the converter ranges{of_layer} were found for a crossbar with {option} {text}, but this one has "
+                    f"{value!r}; calibrate the model with this crossbar."
+                )
 
 
-def fits(ranges: ConverterRanges, model: nn.Module, crossbar: Crossbar, *, fold: bool) -> bool:
-    """Return whether ranges, which say where they were found, are those of all layers of a model on a crossbar."""
-    prepared, _ = prepare(model, fold=fold, strict=False)
-    layers = {weight.layer for weight in analog_weights(prepared, include_shared=True).values()}
+def needs_calibration(hardware: Hardware) -> bool:
+    """Return whether any layer's converters need ranges from `calibrate`."""
+    return any(crossbar.periphery.needs_calibration for crossbar in hardware.crossbars)
+
+
+def fits(ranges: ConverterRanges, model: nn.Module, hardware: Hardware, *, fold: bool) -> bool:
+    """Return whether ranges, which say where they were found, are those of all converters of a model that need any."""
+    prepared, _ = prepare(model, hardware=hardware, fold=fold, strict=False)
     try:
-        check_ranges(ranges, prepared, crossbar, fold=fold)
+        check_ranges(ranges, prepared, hardware, fold=fold)
     except InputError:
         return False
-    return layers == set(ranges)
+    crossbars = {name: hardware.crossbar_of(name) for name in _stored_layers(prepared, hardware)}
+    return all(name in ranges for name, own in crossbars.items() if own and own.periphery.needs_calibration)
 
 
-def settings_text(crossbar: Crossbar, *, fold: bool, folded: Collection[str]) -> dict[str, Any]:
+def settings_text(model: nn.Module, hardware: Hardware, *, fold: bool, folded: Collection[str]) -> dict[str, Any]:
     """Return `found_with` of ranges as plain values, which `check_ranges` compares too."""
-    return {option: repr(value) for option, value in _settings(crossbar).items()} | {FOLDED: sorted(folded), FOLD: fold}
+    texts = {id(own): {name: repr(value) for name, value in _settings(own).items()} for own in hardware.crossbars}
+    layers: dict[str, dict[str, str]] = {}
+    for name in _stored_layers(model, hardware):
+        own = next(crossbar for crossbar in hardware.crossbars if crossbar == hardware.crossbar_of(name))
+        layers[name] = texts[id(own)]
+    return {LAYERS: layers, FOLDED: sorted(folded), FOLD: fold}
+
+
+def _stored_layers(model: nn.Module, hardware: Hardware) -> list[str]:
+    return [weight.layer for weight in stored_weights(model, hardware, include_shared=True).values()]
 
 
 def _folded(prepared: nn.Module) -> set[str]:
@@ -172,74 +188,8 @@ def _settings(crossbar: Crossbar) -> dict[str, object]:
 
 
 def calibrate_deployment(
-    model: nn.Module, crossbar: Crossbar, deployment: Deployment, batches: Sequence[Tensor]
+    model: nn.Module, hardware: Hardware, deployment: Deployment, batches: Sequence[Tensor]
 ) -> Deployment:
-    """Return the deployment with converter ranges, if the crossbar needs them, and data for compensation."""
-    needs_ranges = crossbar.periphery.needs_calibration
-    ranges = calibrate(model, crossbar, batches, fold=deployment.fold) if needs_ranges else None
+    """Return the deployment with converter ranges, if converters need them, and data for compensation."""
+    ranges = calibrate(model, hardware, batches, fold=deployment.fold) if needs_calibration(hardware) else None
     return replace(deployment, ranges=ranges, data=batches)
-
-
-class _Sample:
-    """The extremes of the values at one point of a layer, and a random sample of them for quantiles."""
-
-    def __init__(self) -> None:
-        self.low, self.high = float("inf"), float("-inf")
-        self._generator = torch.Generator().manual_seed(0)
-        self._rate, self._values = 1.0, torch.empty(0)
-
-    def add(self, values: Tensor) -> None:
-        flat = values.detach().flatten()
-        if not torch.isfinite(flat).all():
-            raise InputError("calibration met values that are not finite; check the data and the model.")
-        self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
-        count = round(len(flat) * self._rate)
-        if count < len(flat):  # random, since evenly spaced values would always come from the same columns
-            flat = flat[torch.randint(len(flat), (count,), generator=self._generator).to(flat.device)]
-        self._values = torch.cat([self._values, flat.float().cpu()])
-        while len(self._values) > MAX_SAMPLE:
-            self._values = self._values[torch.rand(len(self._values), generator=self._generator) < 0.5]
-            self._rate /= 2
-
-    def span(self, percentile: float) -> tuple[float, float]:
-        """Return the quantiles 1 - percentile and percentile; for 1 the extremes of all values, sampled or not."""
-        if percentile == 1.0:
-            return self.low, self.high
-        ordered = self._values.sort().values
-        last = len(ordered) - 1
-        return float(ordered[round((1.0 - percentile) * last)]), float(ordered[round(percentile * last)])
-
-
-@torch.no_grad()
-def _observe(
-    model: nn.Module,
-    crossbar: Crossbar,
-    inputs: list[Any],
-    quantity: Literal["input", "current"],
-    ranges: dict[str, LayerRanges] | None = None,
-) -> dict[str, list[_Sample]]:
-    """Run all inputs of a prepared model.
-
-    Returns layer -> samples of each bank's currents, or of the inputs and the bias rows' input.
-    """
-    analog = install_arrays(copy.deepcopy(model), crossbar, Chip(axes=Axes(0)), ranges)
-    layers = {module.name: module for module in analog.modules() if isinstance(module, ArrayLayer)}
-    samples: dict[str, list[_Sample]] = {name: [] for name in layers}
-
-    def observer(name: str) -> Observer:
-        def record(kind: str, index: int, values: Tensor) -> None:
-            if kind == quantity:
-                while len(samples[name]) <= index:
-                    samples[name].append(_Sample())
-                samples[name][index].add(values)
-
-        return record
-
-    for name, layer in layers.items():
-        layer.observer = observer(name)
-    for x in inputs:
-        call_model(analog, x)
-    called = {name: parts for name, parts in samples.items() if parts}
-    if not called:
-        raise InputError("calibration saw no input of any layer; the model calls none of them.")
-    return called

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from dataclasses import replace as replace_fields
@@ -196,6 +196,19 @@ class Crossbar(WeightNoise):
     def computes_in_arrays(self) -> bool:
         """Whether converters or read noise act at every multiply, beyond the errors of the weights."""
         return self.periphery.dac is not None or self.periphery.adc is not None or self.device.reads_with_noise
+
+    @property
+    def crossbars(self) -> tuple[Crossbar, ...]:
+        """This crossbar alone; a `Placement` has several."""
+        return (self,)
+
+    def crossbar_of(self, layer: str) -> Crossbar | None:
+        """Return the crossbar of a layer: this one, for all layers; see `Placement`."""
+        return self
+
+    def map(self, change: Callable[[Crossbar], Crossbar]) -> Crossbar:
+        """Return the changed crossbar; see `Placement.map`."""
+        return change(self)
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
         """Return `weight` as read back right after programming; every device and effect has its own stream."""

@@ -48,8 +48,8 @@ class ConverterRanges(Mapping[str, LayerRanges]):
 
     Args:
         layers: Layer name -> its ranges.
-        found_with: Option of the crossbar that they depend on -> its value where they were found, from `calibrate`;
-            None: unknown.
+        found_with: What they depend on, as it was where `calibrate` found them: folded BatchNorms, and of each layer
+            the options of its crossbar; None: unknown.
 
     Raises:
         InputError: if `layers` is not such a mapping.
@@ -62,7 +62,7 @@ class ConverterRanges(Mapping[str, LayerRanges]):
         True
     """
 
-    def __init__(self, layers: Mapping[str, LayerRanges], *, found_with: Mapping[str, object] | None = None) -> None:
+    def __init__(self, layers: Mapping[str, LayerRanges], *, found_with: Mapping[str, Any] | None = None) -> None:
         valid = isinstance(layers, Mapping) and all(isinstance(layer, LayerRanges) for layer in layers.values())
         if not valid:
             raise InputError(f"ranges must map layer names to LayerRanges, got {layers!r}.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from aimc_robust.errors import InputError, join_names
+from aimc_robust.hardware.config.placement import Hardware, stored_weights
 from aimc_robust.hardware.conversion.batchnorm_folding import Folding
 from aimc_robust.hardware.conversion.mac_count import MacCount
 from aimc_robust.noise.analog_weights import analog_weights
@@ -26,6 +27,8 @@ class Coverage:
         layers: Names of the weight matrices that crossbars store.
         bias_parameters: Number of biases of these layers, which stay digital by default.
         digital_parameters: Name of each digital module -> number of its parameters.
+        kept_digital: Name of each layer that a crossbar could hold and that is digital by choice -> number of its
+            parameters.
         digital_matrices: Those digital modules whose weights a crossbar could store if their type were supported.
         folding: Which BatchNorms were folded.
         macs: Multiply-accumulate operations for an example input; None without one.
@@ -39,6 +42,7 @@ class Coverage:
     digital_matrices: tuple[str, ...]
     folding: Folding
     macs: MacCount | None = None
+    kept_digital: dict[str, int] = field(default_factory=dict)
 
     def require_all_analog(self) -> None:
         """Raise `InputError` if weights that a crossbar could store stay digital.
@@ -88,6 +92,9 @@ class Coverage:
             + f" are analog, in {len(self.layers)} layer{'s' * (len(self.layers) != 1)}",
             f"digital: {', '.join([f'biases ({self.bias_parameters:,})', *digital])}",
         ]
+        if self.kept_digital:
+            kept = [f"{name} ({count:,})" for name, count in self.kept_digital.items()]
+            parts.append(f"kept digital by choice: {', '.join(kept)}")
         if self.macs and self.macs.digital:
             counts = ", ".join(
                 f"{_shown(name)} ({self.macs.digital_percent(name):.1f} %)" for name in self.macs.digital
@@ -103,15 +110,18 @@ def _shown(module: str) -> str:
     return module or "the model itself"
 
 
-def count_coverage(model: nn.Module, folding: Folding, shared: set[int]) -> Coverage:
+def count_coverage(model: nn.Module, folding: Folding, shared: set[int], hardware: Hardware | None = None) -> Coverage:
     """Count the coverage of a model after BatchNorm folding, without MAC counts.
 
     `shared` are the ids of digital parameters that arrays store too, as in an embedding that the head shares; they
-    count as analog, once.
+    count as analog, once. `hardware` says which layers are digital by choice.
     """
-    matrices = analog_weights(model)
+    matrices = stored_weights(model, hardware)
     stored = {id(matrix.parameter) for matrix in matrices.values()}
-    analog_modules = {id(matrix.module) for matrix in analog_weights(model, include_shared=True).values()}
+    analog_modules = {id(matrix.module) for matrix in stored_weights(model, hardware, include_shared=True).values()}
+    others = [w for w in analog_weights(model, include_shared=True).values() if id(w.parameter) not in stored]
+    kept, kept_modules = ({id(getattr(w, key)): w.array_owner for w in others} for key in ("parameter", "module"))
+    kept_digital: dict[str, int] = {}
     counted = set(shared)
     analog = biases = 0
     digital: dict[str, int] = {}
@@ -125,13 +135,16 @@ def count_coverage(model: nn.Module, folding: Folding, shared: set[int]) -> Cove
                 analog += parameter.numel()
             elif id(module) in analog_modules and "bias" in attribute:
                 biases += parameter.numel()
+            elif id(parameter) in kept or (id(module) in kept_modules and "bias" in attribute):
+                layer = kept.get(id(parameter)) or kept_modules[id(module)]
+                kept_digital[layer] = kept_digital.get(layer, 0) + parameter.numel()
             else:
                 digital[name] = digital.get(name, 0) + parameter.numel()
                 if _is_matrix(module, parameter) and name not in digital_matrices:
                     digital_matrices.append(name)
-    total = analog + biases + sum(digital.values())
+    total = analog + biases + sum(digital.values()) + sum(kept_digital.values())
     layers = tuple(matrix.layer for matrix in matrices.values())
-    return Coverage(analog, total, layers, biases, digital, tuple(digital_matrices), folding)
+    return Coverage(analog, total, layers, biases, digital, tuple(digital_matrices), folding, kept_digital=kept_digital)
 
 
 def _is_matrix(module: nn.Module, parameter: Tensor) -> bool:

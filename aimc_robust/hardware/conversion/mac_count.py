@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.hardware.config.placement import Hardware, stored_weights
 from aimc_robust.tasks.calling import call_model
 
 aten = torch.ops.aten
@@ -53,15 +53,15 @@ class MacCount:
 
 
 @torch.no_grad()
-def count_macs(model: nn.Module, example: Any) -> MacCount:
+def count_macs(model: nn.Module, example: Any, hardware: Hardware | None = None) -> MacCount:
     """Count the multiply-accumulate operations of `call_model(model, example)`.
 
     Every operation that reaches torch's dispatcher is seen. Matrix products, convolutions and attention scores count;
     so does an elementwise product with a matrix of parameters, which is half of a matrix product. Other elementwise
-    operations do not. An operation is analog if one of its factors is a weight that a crossbar stores. The model comes
-    from `prepare`.
+    operations do not. An operation is analog if one of its factors is a weight that a crossbar of `hardware` stores;
+    None: one that any crossbar could. The model comes from `prepare`.
     """
-    counter = _Counter(model)
+    counter = _Counter(model, hardware)
     # Attention and recurrent layers as matrix products, not as single operations that the dispatcher cannot see into.
     fast_path, (onednn, *_) = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.set_flags(False)
     torch.backends.mha.set_fastpath_enabled(False)
@@ -112,12 +112,12 @@ MAY_MULTIPLY = re.compile(r"mm(_|$)|matmul|conv|dot|bilinear|linear(_|$)|attenti
 class _Counter(TorchDispatchMode):
     """Sees every operation; knows which tensors are parameters and buffers or were computed from them alone."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, hardware: Hardware | None) -> None:
         super().__init__()
         self.analog, self.digital, self.digital_weights = 0, Counter[str](), Counter[int]()
         self.unknown: dict[str, dict[str, None]] = {}
         self._running = [""]
-        self._stored = {_address(weight.parameter) for weight in analog_weights(model).values()}
+        self._stored = {_address(weight.parameter) for weight in stored_weights(model, hardware).values()}
         # Storage -> those of the parameters and buffers it was computed from, for tensors that do not depend on the
         # input. They are kept, so that no other tensor takes their address.
         self._constants = {_address(x): frozenset([_address(x)]) for x in (*model.parameters(), *model.buffers())}

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from aimc_robust.errors import InputError, require_type
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware, Layers, place
 from aimc_robust.hardware.conversion.batchnorm_folding import fold_nothing
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.example import GetExample
@@ -26,6 +28,7 @@ def prepare(
     model: nn.Module,
     get_example: GetExample | None = None,
     *,
+    hardware: Hardware | None = None,
     fold: bool = True,
     strict: bool | None = False,
     stacklevel: int = 2,
@@ -39,13 +42,16 @@ def prepare(
         model: Trained model; not modified.
         get_example: Returns an input of the model, see `call_model`; asked only if the model cannot be traced, or if
             it has weights outside of known layers.
+        hardware: Which layers are on a crossbar; None: all that one can hold. BatchNorms are folded into digital layers
+            too, which is exact, so that weights do not depend on it.
         fold: Whether BatchNorms are folded, see `Deployment`.
         strict: What weights do that a crossbar could store if their type were supported: True raises an error, None
             warns, False accepts them.
         stacklevel: Of the warning, as in `warnings.warn`: 2 is the caller's line.
 
     Raises:
-        InputError: if the model has no layer for a crossbar, has already been programmed, or cannot be copied.
+        InputError: if the model has no layer for a crossbar, has already been programmed, cannot be copied, or does not
+            suit the hardware.
     """
     require_type("strict", strict, bool | NoneType, example="True, False or None")
     check_model(model)
@@ -59,12 +65,14 @@ def prepare(
             f"{type(model).__name__} has no layer that a crossbar can hold; expected at least one convolution, linear, "
             "attention or recurrent layer."
         )
+    if hardware is not None:
+        hardware.check_model(prepared)
     shared = _untie(prepared)
     prepared, folding = fold_checked(prepared, get_example) if fold else (prepared, fold_nothing(prepared))
     prepared.eval()  # includes the modules that replaced BatchNorms
-    covered = count_coverage(prepared, folding, shared)
+    covered = count_coverage(prepared, folding, shared, hardware)
     if get_example is not None and covered.digital_matrices and strict is not False:
-        covered = replace(covered, macs=count_macs(prepared, get_example()))
+        covered = replace(covered, macs=count_macs(prepared, get_example(), hardware))
     if strict:
         covered.require_all_analog()
     elif strict is None:
@@ -92,21 +100,33 @@ def plain_copy(model: nn.Module) -> nn.Module:
     return plain
 
 
-def coverage(model: nn.Module, example: Any = None, *, fold: bool = True) -> Coverage:
+def coverage(
+    model: nn.Module,
+    example: Any = None,
+    *,
+    crossbar: Hardware | None = None,
+    layers: Layers | None = None,
+    fold: bool = True,
+) -> Coverage:
     """Count how much of a model a crossbar would store, and what would stay digital.
 
     Args:
         model: Trained model; not modified.
         example: Input of the model: a tensor, a tuple of arguments, or a mapping of keyword arguments. If given,
             multiply-accumulate operations are counted too, and models that cannot be traced are folded.
+        crossbar: A `Placement` says which layers are digital by choice; None, or a crossbar: none.
+        layers: Layers that are not on the crossbar, see `program`.
         fold: Whether BatchNorms are folded, see `Deployment`.
 
     Raises:
         InputError: see `prepare`.
     """
     require_type("fold", fold, bool, example="True or False")
-    prepared, result = prepare(model, None if example is None else lambda: example, fold=fold)
-    return result if example is None else replace(result, macs=count_macs(prepared, example))
+    if layers is not None:
+        crossbar = place(crossbar or Crossbar("ideal"), layers)
+    get_example = None if example is None else lambda: example
+    prepared, result = prepare(model, get_example, hardware=crossbar, fold=fold)
+    return result if example is None else replace(result, macs=count_macs(prepared, example, crossbar))
 
 
 def _remove_parametrizations(module: nn.Module) -> None:

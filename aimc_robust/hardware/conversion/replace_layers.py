@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +10,12 @@ from torch import nn
 
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.attention import AnalogAttention
 from aimc_robust.hardware.layers.bypass_guard import ForwardDepth
+from aimc_robust.hardware.layers.exact_projection import ExactProjection
 from aimc_robust.hardware.layers.linear_conv import AnalogConvolution, AnalogLinear, AnalogTransposedConvolution
 from aimc_robust.hardware.layers.own_forward import forward_on_arrays, has_own_forward
 from aimc_robust.hardware.layers.recurrent import AnalogRecurrent, AnalogRecurrentCell
@@ -31,9 +33,16 @@ HOOKS = (
 
 @torch.no_grad()
 def install_arrays(
-    model: nn.Module, crossbar: Crossbar, chip: Chip, ranges: Mapping[str, LayerRanges] | None = None
+    model: nn.Module,
+    hardware: Hardware,
+    chip: Chip,
+    ranges: Mapping[str, LayerRanges] | None = None,
+    *,
+    only: Callable[[Crossbar], bool] = lambda crossbar: True,
 ) -> nn.Module:
     """Replace every layer with weight matrices by one that computes in arrays, in place.
+
+    Digital layers stay as they are, and so do those of which `only` is false for their crossbar.
 
     Returns:
         The model, or its replacement if it is a single layer.
@@ -42,7 +51,14 @@ def install_arrays(
         InputError: if a layer has no array form.
     """
     ranges = ranges or {}
-    analog = replace_layers(model, lambda weight: _array_layer(weight, crossbar, chip, ranges.get(weight.layer)))
+
+    def make_layer(weight: AnalogWeight) -> nn.Module | None:
+        crossbar = hardware.crossbar_of(weight.layer)
+        if crossbar is None or not only(crossbar):
+            return None
+        return _array_layer(weight, crossbar, chip, ranges.get(weight.layer))
+
+    analog = replace_layers(model, make_layer)
     if not isinstance(analog, ArrayLayer):
         forward_depth = ForwardDepth()
         forward_depth.attach(analog)
@@ -52,7 +68,11 @@ def install_arrays(
     return analog
 
 
-def replace_layers(model: nn.Module, make_layer: Callable[[AnalogWeight], nn.Module]) -> nn.Module:
+MakeLayer = Callable[[AnalogWeight], nn.Module | None]
+"""Creates the layer that computes a weight matrix; None: torch computes it as before."""
+
+
+def replace_layers(model: nn.Module, make_layer: MakeLayer) -> nn.Module:
     """Replace every layer with weight matrices by what `make_layer` creates for it, in place; set evaluation mode.
 
     A module reached by several names becomes one module under all of them. For attention the projections are replaced.
@@ -70,19 +90,21 @@ def replace_layers(model: nn.Module, make_layer: Callable[[AnalogWeight], nn.Mod
 def _replacement(
     module: nn.Module,
     weights: dict[int, list[AnalogWeight]],
-    make_layer: Callable[[AnalogWeight], nn.Module],
+    make_layer: MakeLayer,
     replaced: dict[int, nn.Module],
 ) -> nn.Module:
     """Replacement of one module; `replaced` maps the id of each visited module to its replacement."""
     if id(module) in replaced:
         return replaced[id(module)]
     replaced[id(module)] = module
-    layers = {weight.name.rpartition(".")[2]: make_layer(weight) for weight in weights.get(id(module), [])}
-    if layers:
-        out_proj = None
-        if isinstance(module, nn.MultiheadAttention):
-            out_proj = _replacement(module.out_proj, weights, make_layer, replaced)
-        replaced[id(module)] = analog_form(module, layers, out_proj)
+    own = weights.get(id(module), [])
+    layers = [make_layer(weight) for weight in own]
+    out_proj, has_other_projection = None, False
+    if own and isinstance(module, nn.MultiheadAttention):
+        out_proj = _replacement(module.out_proj, weights, make_layer, replaced)
+        has_other_projection = out_proj is not module.out_proj
+    if any(layer is not None for layer in layers) or has_other_projection:
+        replaced[id(module)] = analog_form(module, filled(own, layers), out_proj)
     else:
         for name, child in module._modules.items():
             if child is not None:
@@ -92,6 +114,14 @@ def _replacement(
         return module
     _copy_attributes(replaced[id(module)], module)
     return replaced[id(module)]
+
+
+def filled(weights: Sequence[AnalogWeight], layers: Sequence[nn.Module | None]) -> dict[str, nn.Module]:
+    """Return the layer of each matrix of a module by its attribute's name; None becomes an exact one."""
+    return {
+        weight.name.rpartition(".")[2]: ExactProjection(weight) if layer is None else layer
+        for weight, layer in zip(weights, layers, strict=True)
+    }
 
 
 def analog_form(module: nn.Module, layers: Mapping[str, nn.Module], out_proj: nn.Module | None) -> nn.Module:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.calibration.batch_ranges import batch_ranges
-from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.config.ranges import LayerRanges
-from aimc_robust.hardware.conversion.replace_layers import analog_form, array_layer
+from aimc_robust.hardware.conversion.replace_layers import analog_form, array_layer, filled
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.bypass_guard import ForwardDepth
 from aimc_robust.hardware.layers.own_forward import ArrayGuard, has_own_forward, layer_geometry
@@ -28,7 +28,7 @@ from aimc_robust.noise.weight_shift import derived_weights
 @contextmanager
 def computing_in_arrays(
     model: nn.Module,
-    crossbar: Crossbar,
+    hardware: Hardware,
     chip: Chip,
     *,
     ranges: Mapping[str, LayerRanges] | None = None,
@@ -45,7 +45,7 @@ def computing_in_arrays(
 
     Args:
         model: The model, without wrappers.
-        crossbar: The crossbar.
+        hardware: The crossbar, or a placement on several; digital layers are not changed.
         chip: The chip, and which layers it holds; the others stay digital.
         ranges: Converter ranges. A layer without an entry finds them from each batch.
         percentile: Quantile of the ranges that are found, see `calibrate`.
@@ -60,17 +60,22 @@ def computing_in_arrays(
         InputError: if a layer has no array form.
     """
     _reject_computed_weights(model)
-    exact = crossbar.replace(programming=False, drift=False, stuck=(0.0, 0.0), read_noise=False)
+    exact = hardware.map(
+        lambda crossbar: crossbar.replace(programming=False, drift=False, stuck=(0.0, 0.0), read_noise=False)
+    )
     depth = ForwardDepth()
 
-    def make_layer(weight: AnalogWeight) -> ArrayLayer:
+    def make_layer(weight: AnalogWeight) -> ArrayLayer | None:
+        crossbar, error_free = hardware.crossbar_of(weight.layer), exact.crossbar_of(weight.layer)
+        if crossbar is None or error_free is None or not chip.holds(weight):
+            return None
         with crossbar.naming_layer(weight.layer):
             gain = (gains or {}).get(weight.layer)
             programmed = weight if gain is None else _scaled(weight, gain)
             matrix = program_arrays(crossbar, programmed, chip)
             if strength < 1.0:
-                error_free = program_arrays(exact, programmed, Chip(axes=chip.axes))
-                matrix = matrix.weakened(error_free, strength)
+                clean = program_arrays(error_free, programmed, Chip(axes=chip.axes))
+                matrix = matrix.weakened(clean, strength)
             if gain is not None:
                 matrix = matrix.divided(gain)
         layer = array_layer(weight, crossbar, matrix, (ranges or {}).get(weight.layer))
@@ -93,17 +98,22 @@ def computing_in_arrays(
         return layer
 
     matrices: dict[int, list[AnalogWeight]] = {}
+    in_arrays: set[int] = set()  # ids of modules
     for weight in analog_weights(model, include_shared=True).values():
-        if chip.holds(weight):
-            matrices.setdefault(id(weight.module), []).append(weight)
+        matrices.setdefault(id(weight.module), []).append(weight)
+        if hardware.crossbar_of(weight.layer) is not None and chip.holds(weight):
+            in_arrays.add(id(weight.module))
     with ExitStack() as stack:
         for handle in depth.attach(model):
             stack.callback(handle.remove)
         for weights in matrices.values():
             module = weights[0].module
+            out_proj = getattr(module, "out_proj", None)
+            if not in_arrays & {id(module), id(out_proj)}:
+                continue
             with torch.no_grad():
-                layers = {weight.name.rpartition(".")[2]: make_layer(weight) for weight in weights}
-            form = analog_form(module, layers, getattr(module, "out_proj", None))
+                layers = [make_layer(weight) for weight in weights]
+            form = analog_form(module, filled(weights, layers), out_proj)
             stack.enter_context(_computed_by(module, form))
         yield model
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from aimc_robust.errors import InputError, MissingDependencyError
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.config.ranges import LayerRanges, missing_ranges
 from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.conversion.replace_layers import replace_layers
@@ -25,7 +26,7 @@ INSTALL = 'pip install "crosssim @ git+https://github.com/sandialabs/cross-sim@v
 @torch.no_grad()
 def program_on_crosssim(
     prepared: nn.Module,
-    crossbar: Crossbar,
+    hardware: Hardware,
     axes: Axes,
     time_s: float = 0.0,
     ranges: Mapping[str, LayerRanges] | None = None,
@@ -42,9 +43,15 @@ def program_on_crosssim(
         InputError: if CrossSim cannot express the model or the crossbar.
     """
     _require_crosssim()
-    _check_supported(list(analog_weights(prepared, include_shared=True).values()))
+    weights = analog_weights(prepared, include_shared=True).values()
+    _check_supported([weight for weight in weights if hardware.crossbar_of(weight.layer) is not None])
     ranges = ranges or {}
-    programmed = replace_layers(prepared, lambda weight: _make_layer(weight, crossbar, axes, time_s, ranges))
+
+    def make_layer(weight: AnalogWeight) -> CrossSimLayer | None:
+        crossbar = hardware.crossbar_of(weight.layer)
+        return None if crossbar is None else _make_layer(weight, crossbar, axes, time_s, ranges)
+
+    programmed = replace_layers(prepared, make_layer)
     return programmed.requires_grad_(False)
 
 

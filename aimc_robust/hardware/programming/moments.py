@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from aimc_robust.devices.moments import Moments, MomentTable, moment_table
 from aimc_robust.errors import InputError, require_whole
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.program import check_program
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights
@@ -81,7 +82,7 @@ def model_moments(
 
     Args:
         model: For a crossbar the result of `prepare`, with BatchNorm folded; otherwise the model itself.
-        condition: Crossbar or weight noise; None affects nothing.
+        condition: Crossbar, placement or weight noise; None affects nothing.
         time_s: Time since programming [s]; 0 without a crossbar.
         chip_seed: Root seed of the draws of a noise without closed form.
         draws: Number of draws of a noise without closed form.
@@ -89,23 +90,31 @@ def model_moments(
     Raises:
         InputError: if a time is given without a crossbar, or the model cannot be programmed.
     """
-    if not isinstance(condition, Crossbar):
+    if not isinstance(condition, Hardware):
         if time_s:
             raise InputError(f"time_s belongs to a crossbar, got time_s={time_s:g} without a crossbar.")
         if condition is None:
             return {}
         check_model(model)
+        condition.check_model(model)
         axes = Axes(chip_seed).at(use="moments")
         return {
             name: _noise_moments_of(condition, weight, axes, draws) for name, weight in analog_weights(model).items()
         }
     check_program(model, condition, time_s, stacklevel=3)
-    table = moment_table(condition.device.cell, **condition.device.state_options(time_s))
+    tables = [
+        (crossbar, moment_table(crossbar.device.cell, **crossbar.device.state_options(time_s)))
+        for crossbar in condition.crossbars
+    ]
     moments: dict[str, Moments] = {}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for name, weight in analog_weights(model).items():
-        with condition.naming_layer(weight.layer):
-            matrix = weight_moments(condition, with_bias_rows(condition, weight), layer=weight.layer, table=table)
+        crossbar = condition.crossbar_of(weight.layer)
+        if crossbar is None:
+            continue
+        table = next(table for other, table in tables if other == crossbar)
+        with crossbar.naming_layer(weight.layer):
+            matrix = weight_moments(crossbar, with_bias_rows(crossbar, weight), layer=weight.layer, table=table)
         filters = weight.filters_first()
         inputs = filters[0].numel()
         moments[name] = Moments(

@@ -10,11 +10,10 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.devices.limits import check_time
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
 from aimc_robust.hardware.calibration.converter_ranges import check_ranges, settings_text
 from aimc_robust.hardware.config.converters import parse_range
-from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Hardware, check_time_of, require_hardware
 from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.hardware.conversion.norm_gains import foldable_norms, norm_gains
 from aimc_robust.hardware.conversion.training_arrays import computing_in_arrays
@@ -44,7 +43,7 @@ class ArrayAware(Method):
     `noise`; rounding and clipping always act. See `Method` for the other arguments.
 
     Args:
-        crossbar: The crossbar.
+        crossbar: The crossbar, or a `Placement` on several; its digital layers are trained exactly.
         time_s: Time since programming [s], or (low, high), between which each update draws its own, log-uniformly.
         drift_compensation: Whether each matrix's output is corrected by one factor, as the compensation `drift` of a
             `Deployment` does.
@@ -66,7 +65,7 @@ class ArrayAware(Method):
         gradients).
     """
 
-    crossbar: Crossbar = field(kw_only=False)
+    crossbar: Hardware = field(kw_only=False)
     time_s: float | tuple[float, float] = 0.0
     drift_compensation: bool = False
     fold: bool = True
@@ -81,7 +80,7 @@ class ArrayAware(Method):
     full_strength: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
-        require_type("crossbar", self.crossbar, Crossbar, example="a Crossbar such as Crossbar('rram-wan2022')")
+        require_hardware(self.crossbar)
         if isinstance(self.ranges, str):
             require_known("ranges", self.ranges, ["learned"])
             object.__setattr__(self, "ranges", LearnedRanges())
@@ -97,26 +96,23 @@ class ArrayAware(Method):
         super().__post_init__()
         if self.scope == "all":
             raise InputError("arrays hold the weights of layers alone; set scope to 'weights' or to a predicate.")
-        if isinstance(self.noise, Crossbar):
+        if isinstance(self.noise, Hardware):
             raise InputError(
                 "noise acts before the weights are programmed on `crossbar`; use a noise such as Gaussian."
             )
-        if self.crossbar.crosssim is not None:
+        if any(crossbar.crosssim is not None for crossbar in self.crossbar.crossbars):
             raise InputError("the crossbar's `crosssim` parameters act in CrossSim alone, which does not train.")
         if isinstance(self.time_s, Sequence) and not isinstance(self.time_s, str):
             object.__setattr__(self, "time_s", parse_range("time_s [s]", self.time_s, least=0.0))
             if self._times[0] == 0:
                 raise InputError("times are drawn log-uniformly, so the lower one must be above 0; use 1.0, say.")
-        if self._rule is not None and not self.crossbar.periphery.calibrates_inputs:
+        if self._rule is not None and not any(x.periphery.calibrates_inputs for x in self.crossbar.crossbars):
             raise InputError(
                 "learned ranges are those of DACs that clip at a full scale of each layer's own; give the crossbar "
                 "such a dac, as DAC(bits=8), without full_scale, or remove `ranges`."
             )
-        device = self.crossbar.device
         for time_s in set(self._times):
-            check_time(device.cell, time_s, on_out_of_range=device.on_out_of_range, stacklevel=4)
-            if time_s > 0:
-                device.check_window(time_s=time_s, stacklevel=4)
+            check_time_of(self.crossbar, time_s, stacklevel=4)
 
     @property
     def _times(self) -> tuple[float, float]:
@@ -197,15 +193,17 @@ class ArrayAware(Method):
 
     def _range_state(self, model: nn.Module, draw: int) -> RangeState:
         """Return the learned ranges of a model; new ones if it has none, or those of other converters or rules."""
-        folded = foldable_norms(model) if self.fold else ()
-        new = RangeState(settings_text(self.crossbar, fold=self.fold, folded=folded), repr(self._rule))
-        known = range_state(model)
-        if known is None or (known.found_with, known.rule) != (new.found_with, new.rule):
-            set_range_state(model, new)
-            return new
+        state = range_state(model)
+        if state is None or state.method is not self:
+            folded = foldable_norms(model) if self.fold else ()
+            found_with, rule = settings_text(model, self.crossbar, fold=self.fold, folded=folded), repr(self._rule)
+            if state is None or (state.found_with, state.rule) != (found_with, rule):
+                state = RangeState(found_with, rule)
+                set_range_state(model, state)
+            state.method = self
         if draw == 0:
-            known.recorders = {}  # those of an update that an error ended
-        return known
+            state.recorders = {}  # those of an update that an error ended
+        return state
 
     def _layers(self, model: nn.Module) -> frozenset[str]:
         """Names of the layers in scope."""
@@ -216,6 +214,7 @@ class ArrayAware(Method):
         """Raise InputError for a model whose layers cannot compute in these arrays."""
         check_model(inner)
         weights_in_scope(inner, self.scope)
+        self.crossbar.check_model(inner)
         modules = [*model.modules(), *inner.modules()]
         if any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in modules):
             raise InputError(
@@ -224,11 +223,12 @@ class ArrayAware(Method):
         if any(isinstance(m, nn.DataParallel) and len(m.device_ids) > 1 for m in modules):
             raise InputError("nn.DataParallel copies layers between devices, but not their arrays; use DDP instead.")
         folded = foldable_norms(inner) if self.fold else {}
-        if self.crossbar.arrays.bias_rows:
-            reject_shared_weights_with_biases(inner)
-            if folded:
+        reject_shared_weights_with_biases(inner, self.crossbar)
+        for norm, layer in folded.items():
+            crossbar = self.crossbar.crossbar_of(layer)
+            if crossbar is not None and crossbar.arrays.bias_rows:
                 raise InputError(
-                    f"the BatchNorm {next(iter(folded))!r} would be folded into bias rows, which training cannot do; "
+                    f"the BatchNorm {norm!r} would be folded into bias rows, which training cannot do; "
                     "set fold to False, here and in the deployment, or bias_rows to 0."
                 )
         if self._fixed_ranges is not None:

@@ -65,6 +65,7 @@ class RangeState:
     rule: str = ""
     layers: dict[str, LayerState] = field(default_factory=dict)
     recorders: dict[str, RangeRecorder] = field(default_factory=dict, repr=False, compare=False)
+    method: object = field(default=None, repr=False, compare=False)  # that was checked against found_with and rule
 
     def record(self, layer: ArrayLayer, rule: LearnedRanges, percentile: float) -> None:
         """Let a layer compute with its range, and record what it sees in this update."""

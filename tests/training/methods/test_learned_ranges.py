@@ -15,6 +15,7 @@ from aimc_robust.hardware.calibration.converter_ranges import calibrate
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 from aimc_robust.hardware.program import program
 from aimc_robust.training.config import TrainingConfig
@@ -256,6 +257,23 @@ def test_other_converters_start_anew():
     loop(model, ArrayAware(other, ranges=LearnedRanges(init_batches=4)), steps=1)
     assert learned_ranges(model) != before
     assert learned_ranges(model)["0"].outputs == ()
+
+
+def test_a_placement_learns_where_converters_ask_for_it():
+    other = Crossbar("ideal", dac=DAC(bits=6))
+    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 2))
+    placement = Placement({"0": "digital", "1": PCM, "2": other})
+    method = ArrayAware(placement, ranges=LearnedRanges(init_batches=2))
+    x = normal(8, 6).float()
+    for step in range(1, 4):
+        method.backward(model, lambda out, _: out.square().mean(), [(x, None)], step=step)
+    ranges = learned_ranges(model)
+    assert set(ranges) == {"1", "2"}
+    assert (len(ranges["1"].outputs), len(ranges["2"].outputs)) == (1, 0)
+    program(model, placement, deployment=Deployment(ranges=ranges))(x)
+    swapped = Placement({"0": "digital", "1": PCM, "2": other.replace(dac=DAC(bits=5))})
+    with pytest.raises(InputError, match="'2'"):
+        program(model, swapped, deployment=Deployment(ranges=ranges))
 
 
 def test_recurrent_layers_learn_one_range_for_all_time_steps():
