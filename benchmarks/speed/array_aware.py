@@ -25,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     model, batch, loss = resnet18_cifar().train(), images(options.batch), nn.CrossEntropyLoss()
     noiseless = CROSSBAR.replace(read_noise=False)
-    ranges = ar.calibrate(model, noiseless, [batch[0][:8]], fold=False)
+    ranges = ar.calibrate(model, noiseless, [batch[0][:8]])  # BatchNorms folded, as in training
     methods = {
         "fixed ranges": ar.ArrayAware(noiseless, ranges=ranges),
         "ranges of the batch": ar.ArrayAware(noiseless),

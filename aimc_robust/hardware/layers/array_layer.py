@@ -18,7 +18,7 @@ from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.layers.bypass_guard import GuardedWeight, bypassed
 from aimc_robust.hardware.layers.input_stage import InputStage, RowInputs
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
-from aimc_robust.hardware.programming.read_noise import reject_tracing
+from aimc_robust.hardware.programming.read_noise import reject_tracing, to_variance_type
 
 # Images are processed in chunks, so that intermediate results stay small and in the cache.
 VALUES_PER_CHUNK = 2**20
@@ -158,6 +158,7 @@ class ArrayLayer(InputStage):
             with torch.no_grad():
                 assert rows.squares is not None
                 variance = self._row_products(rows.squares, getattr(self, f"variances_{bank}"), start, stop)
+                variance = to_variance_type(variance).to(current.dtype)
                 # Sums of nonnegative terms; only a GPU's fast convolutions may give values below 0.
                 std = (variance if variance.device.type == "cpu" else variance.clamp_(min=0.0)).sqrt_()
                 noise = self.noise.draw(std, (bank, tile, input_slice, *self.step), outputs_last=self.outputs_last)
@@ -174,7 +175,7 @@ class ArrayLayer(InputStage):
         else:  # an array with bias rows only
             first_channel, last_channel = 0, 1
             part = torch.zeros_like(matrix[:, :kernel])
-        weight = part.reshape(-1, last_channel - first_channel, *self.shape[2:])
+        weight = part.to(rows.inputs.dtype).reshape(-1, last_channel - first_channel, *self.shape[2:])
         out = self.partial_product(rows.inputs, weight, first_channel, last_channel)
         if stop <= self.input_rows:
             return out

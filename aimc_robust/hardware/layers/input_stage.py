@@ -11,7 +11,7 @@ from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.quantization import input_levels, quantize
 from aimc_robust.hardware.config.ranges import LayerRanges, missing_ranges
 from aimc_robust.hardware.layers.stored_matrix import StoredMatrix
-from aimc_robust.hardware.programming.read_noise import ReadNoise
+from aimc_robust.hardware.programming.read_noise import ReadNoise, to_variance_type
 
 Observer = Callable[[str, int, Tensor], None]
 """Callback for calibration. It receives ("input", 0, inputs), ("input", 1, the input of bias rows) and
@@ -27,7 +27,9 @@ class RowInputs(NamedTuple):
 
     def with_squares(self) -> RowInputs:
         """Return a copy with `squares`."""
-        return self._replace(squares=RowInputs(self.inputs.detach().square(), self.bias_input.square()))
+        return self._replace(
+            squares=RowInputs(to_variance_type(self.inputs.detach().square()), self.bias_input.square())
+        )
 
 
 class InputStage(StoredMatrix):

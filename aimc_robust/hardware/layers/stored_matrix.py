@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.layers.bypass_guard import ForwardDepth, WeightGuard
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
+from aimc_robust.hardware.programming.read_noise import to_variance_type
 
 
 class StoredMatrix(nn.Module):
@@ -38,7 +39,8 @@ class StoredMatrix(nn.Module):
         self.register_buffer("scale", matrix.scale)
         for kind in ("banks", "bias_rows", "variances"):
             for bank, values in enumerate(getattr(matrix, kind)):
-                self.register_buffer(f"{kind}_{bank}", values)
+                rounded = to_variance_type(values).to(values.dtype) if kind == "variances" else values
+                self.register_buffer(f"{kind}_{bank}", rounded)
 
     @property
     def weight(self) -> Tensor:

@@ -13,7 +13,9 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from aimc_robust.errors import InputError
 from aimc_robust.seeding import Axes
 
-SMALLEST_UNIFORM = torch.tensor(2.0**-24)  # keeps the logarithm finite: normals reach 5.8, as in torch
+HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16", False))  # instructions for products
+UNIFORM_STEP = 2.0**-16
+BLOCK = 2**16  # normal numbers that are made at a time, so that what they are made of stays in the cache
 
 
 def reject_tracing(layer: str) -> None:
@@ -25,6 +27,18 @@ def reject_tracing(layer: str) -> None:
             "model would repeat one result as a constant. Export the model programmed with read_noise=False on the "
             "native backend, or run it as it is."
         )
+
+
+def to_variance_type(values: Tensor) -> Tensor:
+    """Round variances of devices, squares of inputs, or their products, to the 8 bits of bfloat16, in float32 on a CPU.
+
+    The product then takes half the time of one in float32, and the standard deviation of the noise errs by 0.1 % on
+    average and 0.8 % at most. A CPU without instructions for it computes in float32 with the same rounded numbers.
+    Values in float64, and on other devices, are returned as they are.
+    """
+    if values.dtype != torch.float32 or values.device.type != "cpu":
+        return values
+    return values.bfloat16() if HAS_BFLOAT16 else values.bfloat16().float()
 
 
 class ReadNoise:
@@ -67,19 +81,25 @@ class ReadNoise:
 def standard_normals(stream: np.random.SFC64 | torch.Generator, parts: int, count: int) -> Tensor:
     """Draw float32 standard normal numbers (parts, count) by Box and Muller's transform of the stream's bits.
 
-    torch draws normal numbers on one core; here only the random bits are drawn on one, a quarter of that work, which is
-    half of the cost of read noise. A torch generator draws the numbers itself. On the CPU, drawing parts together or
-    one by one gives the same numbers.
+    64 bits give two pairs of numbers: each a radius of 2^16 levels, up to 4.85 (of a million normal numbers one lies
+    beyond), and an angle of 2^16. numpy's functions take half the time of torch's, and of torch.randn. A torch
+    generator draws the numbers itself. On the CPU, drawing parts together or one by one gives the same numbers.
     """
     if isinstance(stream, torch.Generator):
         return torch.randn((parts, count), generator=stream, device=stream.device)
-    pairs = -(-count // 2)
-    bits = torch.from_numpy(stream.random_raw(parts * pairs).view(np.int32)).view(parts, 2, pairs)
-    integers = bits.to(torch.float32)
-    uniform = torch.add(SMALLEST_UNIFORM + 0.5, integers[:, 0], alpha=2.0**-32)  # on [SMALLEST_UNIFORM, 1]
-    radius = uniform.log_().mul_(-2.0).sqrt_()
-    angle = integers[:, 1].mul(2.0 * math.pi * 2.0**-32)
-    normals = torch.empty_like(integers)
-    torch.mul(radius, angle.cos(), out=normals[:, 0])
-    torch.mul(radius, angle.sin_(), out=normals[:, 1])
-    return normals.view(parts, 2 * pairs)[:, :count]
+    words = -(-count // 4)
+    normals = np.empty((parts, 2, 2 * words), np.float32)
+    step = max(1, BLOCK // max(4 * words, 1))
+    for start in range(0, parts, step):
+        block = normals[start : start + step]
+        bits = stream.random_raw(len(block) * words).view(np.int16).reshape(block.shape)
+        radius = np.multiply(bits[:, 0], np.float32(UNIFORM_STEP), dtype=np.float32)
+        radius += np.float32(0.5 + UNIFORM_STEP / 2.0)  # uniform within (0, 1)
+        np.log(radius, out=radius)
+        radius *= np.float32(-2.0)
+        np.sqrt(radius, out=radius)
+        angle = np.multiply(bits[:, 1], np.float32(2.0 * math.pi * UNIFORM_STEP), dtype=np.float32)
+        np.cos(angle, out=block[:, 0])
+        np.sin(angle, out=block[:, 1])
+        block *= radius[:, None]
+    return torch.from_numpy(normals).view(parts, 4 * words)[:, :count]
