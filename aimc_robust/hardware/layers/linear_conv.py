@@ -66,6 +66,7 @@ class AnalogConvolution(ArrayLayer):
         self._window_stride: int | tuple[int, ...] = layer.stride
         self._padding: list[int] = layer._reversed_padding_repeated_twice
         self._padding_mode: str = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        self._symmetric_zeros = layer.padding_mode == "zeros" and self._padding[::2] == self._padding[1::2]
         self._convolve = CONVOLVE[len(shape) - 3]
 
     def check_input(self, x: Tensor) -> Tensor:
@@ -78,9 +79,18 @@ class AnalogConvolution(ArrayLayer):
             )
         return x if x.ndim == spatial + 2 else x.unsqueeze(0)
 
+    @property
+    def pads_in_product(self) -> bool:
+        """Whether the product pads with zeros, which is faster than converting padded inputs.
+
+        It holds as long as all of them leave the DAC as 0; a DAC that adds noise would need padded inputs.
+        """
+        return self._symmetric_zeros and self.observer is None and self.dac_kind != "signed"
+
     def dac_inputs(self, x: Tensor) -> Tensor:
-        """Return padded inputs; see `InputStage.dac_inputs`."""
-        padded = F.pad(x, self._padding, mode=self._padding_mode) if any(self._padding) else x
+        """Return padded inputs, unless the product pads them; see `InputStage.dac_inputs`."""
+        is_padded = any(self._padding) and not self.pads_in_product
+        padded = F.pad(x, self._padding, mode=self._padding_mode) if is_padded else x
         # Channels last makes slices of channels cheap: 2 to 3 times faster on a CPU.
         return padded.contiguous(memory_format=CHANNELS_LAST.get(x.ndim, torch.contiguous_format))
 
@@ -92,7 +102,8 @@ class AnalogConvolution(ArrayLayer):
                 if self.groups > 1
                 else x[:, first:last]
             )
-        return self._convolve(x, weight, None, self._window_stride, 0, self.dilation, self.groups)
+        padding = self._padding[::-2] if self.pads_in_product else 0
+        return self._convolve(x, weight, None, self._window_stride, padding, self.dilation, self.groups)
 
 
 class AnalogTransposedConvolution(AnalogConvolution):
@@ -142,6 +153,11 @@ class AnalogTransposedConvolution(AnalogConvolution):
             largest = [low + stride - 1 for low, stride in zip(smallest, self.stride, strict=True)]
             raise InputError(f"output_size must be from {smallest} to {largest} for this input, got {output_size}.")
         return extra
+
+    @property
+    def pads_in_product(self) -> bool:
+        """False: `spread_inputs` pads."""
+        return False
 
     def dac_inputs(self, x: Tensor) -> Tensor:
         """Return `x`: padding is not driven; see `InputStage.dac_inputs`."""
