@@ -182,8 +182,9 @@ class Method(ABC):
         """
         require_whole("step", step, low=1)
         require_type("model", model, nn.Module, example="a torch.nn.Module")
-        kinds = (Callable, Task, Distillation)
-        require_type("loss_fn", loss_fn, kinds, example="a function (output, target) -> loss, or a Task")
+        require_type(
+            "loss_fn", loss_fn, (Callable, Task, Distillation), example="a function (output, target), or a Task"
+        )
         if not isinstance(batches, Sequence) or len(batches) != self.batches_per_update:
             got = len(batches) if isinstance(batches, Sequence) else f"a {type(batches).__name__}"
             raise InputError(
