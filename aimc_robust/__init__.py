@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.evaluation.evaluate import evaluate as evaluate
     from aimc_robust.evaluation.evaluation_grid import EvaluationGrid as EvaluationGrid
     from aimc_robust.evaluation.evaluation_grid import evaluate_grid as evaluate_grid
+    from aimc_robust.evaluation.keep_digital import KeptDigital as KeptDigital
+    from aimc_robust.evaluation.keep_digital import keep_digital as keep_digital
     from aimc_robust.evaluation.layer_errors import layer_errors as layer_errors
     from aimc_robust.evaluation.loss_prediction import LossPrediction as LossPrediction
     from aimc_robust.evaluation.loss_prediction import predict_loss as predict_loss
@@ -56,6 +58,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.config.tiling import ArraySize as ArraySize
     from aimc_robust.hardware.config.weight_layout import WeightLayout as WeightLayout
     from aimc_robust.hardware.conversion.coverage import Coverage as Coverage
+    from aimc_robust.hardware.conversion.mapping_summary import MappingSummary as MappingSummary
     from aimc_robust.hardware.conversion.prepare import coverage as coverage
     from aimc_robust.hardware.crosssim.json_export import crosssim_json as crosssim_json
     from aimc_robust.hardware.device_states import DeviceStates as DeviceStates
@@ -120,6 +123,7 @@ _MODULES = {
     "evaluation.equivalent_noise": ["EquivalentSigma", "equivalent_sigma"],
     "evaluation.evaluate": ["evaluate"],
     "evaluation.evaluation_grid": ["EvaluationGrid", "evaluate_grid"],
+    "evaluation.keep_digital": ["KeptDigital", "keep_digital"],
     "evaluation.layer_errors": ["layer_errors"],
     "evaluation.loss_prediction": ["LossPrediction", "predict_loss"],
     "evaluation.prediction_check": ["PredictionCheck", "check_prediction"],
@@ -144,6 +148,7 @@ _MODULES = {
     "hardware.config.tiling": ["ArraySize"],
     "hardware.config.weight_layout": ["WeightLayout"],
     "hardware.conversion.coverage": ["Coverage"],
+    "hardware.conversion.mapping_summary": ["MappingSummary"],
     "hardware.conversion.prepare": ["coverage"],
     "hardware.crosssim.json_export": ["crosssim_json"],
     "hardware.device_states": ["DeviceStates", "device_states"],

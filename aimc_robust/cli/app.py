@@ -9,6 +9,7 @@ import typer
 
 from aimc_robust import __version__
 from aimc_robust.cli.commands.compare import compare
+from aimc_robust.cli.commands.coverage import coverage
 from aimc_robust.cli.commands.evaluate import evaluate
 from aimc_robust.cli.commands.fit import fit, verify
 from aimc_robust.cli.commands.plan import plan
@@ -93,7 +94,7 @@ def schema() -> None:
     typer.echo(json.dumps(spec_schema(), indent=1))
 
 
-for command in (compare, plan, merge, pack, evaluate, recommend, fit, verify, schema, report, devices):
+for command in (compare, plan, merge, pack, evaluate, recommend, coverage, fit, verify, schema, report, devices):
     app.command()(handle_errors(command))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from aimc_robust.devices.cell_model import Source
 from aimc_robust.devices.limits import time_text
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.folder import ResultsFolder
 from aimc_robust.hardware.config.converters import Periphery
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.device import Device
@@ -17,6 +18,7 @@ from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout
 from aimc_robust.report.figures.device import device_figure
+from aimc_robust.report.mapping_section import mapping_sections
 from aimc_robust.report.page_model import Block, Figure, Grid, Prose, Section, Table
 from aimc_robust.targets.target import CrossbarTarget, Target, time_label
 
@@ -27,17 +29,19 @@ RangesOf = Callable[[CrossbarTarget], LayerSpans]
 
 
 def device_section(
-    groups: Sequence[Sequence[CrossbarTarget]], coverage: str, ranges: RangesOf = lambda target: {}
+    groups: Sequence[Sequence[CrossbarTarget]],
+    results: ResultsFolder[Any],
+    ranges: RangesOf = lambda target: {},
 ) -> Section | None:
     """Describe a device for each group of crossbar targets that differ in time only; None without groups.
 
     `ranges` are the converter ranges of its layers.
     """
-    devices = [_device(group, ranges(group[0])) for group in groups]
-    return Section("Devices", [Prose(f"Analog share: {coverage}"), Grid(devices)]) if devices else None
+    devices = [_device(group, ranges(group[0]), results.mappings) for group in groups]
+    return Section("Devices", [Prose(f"Analog share: {results.coverage}"), Grid(devices)]) if devices else None
 
 
-def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans) -> Section:
+def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans, mappings: Sequence[Mapping[str, Any]]) -> Section:
     target = targets[0]
     cell, drift = target.crossbar.device.cell, "it has no drift"
     if cell.drift_limits_s is not None:
@@ -57,8 +61,8 @@ def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans) -> Section:
     )
     converters = Section(title, [Table("Converter ranges", rows)], folded=True) if rows else None
     description = Prose(f"{cell.description}. {describe_target(targets)}. {validity}")
-    source = Prose(_source(cell.provenance))
-    return Section(target.name, [description, figure, source, *blocks, converters], target=target.name)
+    source, arrays = Prose(_source(cell.provenance)), mapping_sections(mappings, target.name)
+    return Section(target.name, [description, figure, source, *blocks, converters, *arrays], target=target.name)
 
 
 def _placed_layers(name: str, placement: Placement) -> list[Block]:

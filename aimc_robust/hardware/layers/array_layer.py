@@ -87,7 +87,9 @@ class ArrayLayer(InputStage):
         return max(1, int(VALUES_PER_CHUNK / max(per_image, 1.0)))
 
     def _compute(self, x: Tensor) -> Tensor:
-        return self._add_bias(self.array_outputs(x.to(self.precision)))
+        out = self._add_bias(self.array_outputs(x.to(self.precision)))
+        # As torch does: a model may take a view of what a convolution returns.
+        return out.contiguous() if x.is_contiguous() else out
 
     def array_outputs(self, x: Tensor) -> Tensor:
         """Compute the digital sum over all arrays, without the bias."""

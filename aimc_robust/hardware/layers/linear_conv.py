@@ -23,6 +23,17 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 CONVOLVE: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """Return x (images, channels, *positions) with channels last in memory, if torch has that for its dimensions."""
+    memory_format = CHANNELS_LAST.get(x.ndim, torch.contiguous_format)
+    if x.is_contiguous(memory_format=memory_format) or not x.is_contiguous() or torch.is_grad_enabled():
+        return x.contiguous(memory_format=memory_format)
+    out = torch.empty_like(x, memory_format=memory_format)
+    for image, result in zip(x.flatten(2), out.movedim(1, -1).flatten(1, -2), strict=True):
+        result.copy_(image.t())  # a transposed matrix, which torch copies in blocks: faster than a strided copy
+    return out
+
+
 class AnalogLinear(ArrayLayer):
     """A linear layer in arrays, (..., inputs) -> (..., outputs). Rows are inputs."""
 
@@ -92,7 +103,7 @@ class AnalogConvolution(ArrayLayer):
         is_padded = any(self._padding) and not self.pads_in_product
         padded = F.pad(x, self._padding, mode=self._padding_mode) if is_padded else x
         # Channels last makes slices of channels cheap: 2 to 3 times faster on a CPU.
-        return padded.contiguous(memory_format=CHANNELS_LAST.get(x.ndim, torch.contiguous_format))
+        return channels_last(padded)
 
     def partial_product(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
         """Convolve a range of channels; see `ArrayLayer.partial_product`."""
