@@ -54,6 +54,14 @@ class AnalogLinear(ArrayLayer):
         """Multiply a range of inputs; see `ArrayLayer.partial_product`."""
         return F.linear(x[..., first:last], weight)
 
+    def read_inputs(self, x: Tensor) -> Tensor:
+        """Return `x`: each vector is a read; see `NoisyInputs.read_inputs`."""
+        return x
+
+    def read_product(self, inputs: Tensor, matrix: Tensor) -> Tensor:
+        """Multiply; see `NoisyInputs.read_product`."""
+        return F.linear(inputs, matrix)
+
 
 class AnalogConvolution(ArrayLayer):
     """A convolution in arrays.
@@ -78,6 +86,7 @@ class AnalogConvolution(ArrayLayer):
         self._padding: list[int] = layer._reversed_padding_repeated_twice
         self._padding_mode: str = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
         self._symmetric_zeros = layer.padding_mode == "zeros" and self._padding[::2] == self._padding[1::2]
+        self._noisy_zeros = crossbar.periphery.dac_noise > 0
         self._convolve = CONVOLVE[len(shape) - 3]
 
     def check_input(self, x: Tensor) -> Tensor:
@@ -94,9 +103,10 @@ class AnalogConvolution(ArrayLayer):
     def pads_in_product(self) -> bool:
         """Whether the product pads with zeros, which is faster than converting padded inputs.
 
-        It holds as long as all of them leave the DAC as 0; a DAC that adds noise would need padded inputs.
+        It holds as long as all of them leave the DAC as 0, without noise.
         """
-        return self._symmetric_zeros and self.observer is None and self.dac_kind != "signed"
+        exact_zeros = self._symmetric_zeros and not self._noisy_zeros
+        return exact_zeros and self.observer is None and self.dac_kind != "signed"
 
     def dac_inputs(self, x: Tensor) -> Tensor:
         """Return padded inputs, unless the product pads them; see `InputStage.dac_inputs`."""
@@ -115,6 +125,21 @@ class AnalogConvolution(ArrayLayer):
             )
         padding = self._padding[::-2] if self.pads_in_product else 0
         return self._convolve(x, weight, None, self._window_stride, padding, self.dilation, self.groups)
+
+    def read_inputs(self, x: Tensor) -> Tensor:
+        """Return the windows (images, groups, rows, *positions); see `NoisyInputs.read_inputs`."""
+        spatial = len(self.shape) - 2
+        strides = (self._window_stride,) * spatial if isinstance(self._window_stride, int) else self._window_stride
+        for axis, (size, stride, dilation) in enumerate(zip(self.shape[2:], strides, self.dilation, strict=True)):
+            x = x.unfold(2 + axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
+        windows = x.unflatten(1, (self.groups, -1))  # (images, groups, channels, *positions, *kernel)
+        kernel = range(windows.ndim - spatial, windows.ndim)
+        return windows.movedim(tuple(kernel), tuple(range(3, 3 + spatial))).flatten(2, 2 + spatial)
+
+    def read_product(self, inputs: Tensor, matrix: Tensor) -> Tensor:
+        """Multiply windows (images, groups, rows, *positions); see `NoisyInputs.read_product`."""
+        weight = matrix.reshape(*matrix.shape, *[1] * (len(self.shape) - 2))
+        return self._convolve(inputs.flatten(1, 2), weight, None, 1, 0, 1, self.groups)
 
 
 class AnalogTransposedConvolution(AnalogConvolution):
@@ -191,3 +216,9 @@ class AnalogTransposedConvolution(AnalogConvolution):
     def partial_product(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
         """Convolve a range of channels with the flipped kernel; see `ArrayLayer.partial_product`."""
         return super().partial_product(x, weight.flip(list(range(2, weight.ndim))), first, last)
+
+    def read_inputs(self, x: Tensor) -> Tensor:
+        """Return the windows, whose kernel is flipped; see `NoisyInputs.read_inputs`."""
+        windows = super().read_inputs(x)
+        kernel = windows.unflatten(2, (self.shape[1], *self.shape[2:]))
+        return kernel.flip(list(range(3, 3 + len(self.shape) - 2))).flatten(2, 2 + len(self.shape) - 2)
