@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.devices.cell_model import CellModel as CellModel
     from aimc_robust.devices.library import card_names as card_names
     from aimc_robust.devices.library import load_card as load_card
+    from aimc_robust.devices.library import preset_names as preset_names
     from aimc_robust.errors import AimcError as AimcError
     from aimc_robust.evaluation.attribution import Attribution as Attribution
     from aimc_robust.evaluation.attribution import attribute as attribute
@@ -52,6 +53,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.config.parallel_devices import ParallelDevices as ParallelDevices
     from aimc_robust.hardware.config.parasitics import Parasitics as Parasitics
     from aimc_robust.hardware.config.placement import Placement as Placement
+    from aimc_robust.hardware.config.presets import Preset as Preset
+    from aimc_robust.hardware.config.presets import load_preset as load_preset
     from aimc_robust.hardware.config.ranges import ConverterRanges as ConverterRanges
     from aimc_robust.hardware.config.ranges import LayerRanges as LayerRanges
     from aimc_robust.hardware.config.standard_mappings import BitSliced as BitSliced
@@ -114,7 +117,7 @@ _MODULES = {
     "data.streaming": ["StreamedImages"],
     "devices.card": ["Card"],
     "devices.cell_model": ["CellModel"],
-    "devices.library": ["card_names", "load_card"],
+    "devices.library": ["card_names", "load_card", "preset_names"],
     "errors": ["AimcError"],
     "evaluation.attribution": ["Attribution", "attribute"],
     "evaluation.equivalent_noise": ["EquivalentSigma", "equivalent_sigma"],
@@ -139,6 +142,7 @@ _MODULES = {
     "hardware.config.fault_map": ["FaultMap"],
     "hardware.config.mapping": ["WeightMapping"],
     "hardware.config.parasitics": ["Parasitics"],
+    "hardware.config.presets": ["Preset", "load_preset"],
     "hardware.config.ranges": ["ConverterRanges", "LayerRanges"],
     "hardware.config.parallel_devices": ["ParallelDevices"],
     "hardware.config.standard_mappings": ["BitSliced"],

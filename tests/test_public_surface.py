@@ -16,13 +16,14 @@ NAMES = {
     "DeviceStates", "Diagnostics", "DiagnosticsConfig", "EarlyStopping", "EquivalentSigma", "Estimate",
     "EvaluationGrid", "FaultMap", "Fit", "Gaussian", "Images", "KeptDigital", "LanguageModelling", "Laplace",
     "LayerRanges", "LossPrediction", "Machine", "MappingSummary", "Method", "MixedRWP", "ModelScore", "Multilabel",
-    "PairedDifference", "ParallelDevices", "Parasitics", "Periphery", "Placement", "PredictionCheck", "PrimaryMetric",
-    "RWP", "Ramp", "Regression", "RobustOptimizer", "SAM", "SGD", "Segmentation", "StreamedImages", "Task",
-    "TrainingConfig", "TrainingResult", "VarianceComponents", "Verification", "WeightClipping", "WeightLayout",
+    "PairedDifference", "ParallelDevices", "Parasitics", "Periphery", "Placement", "PredictionCheck", "Preset",
+    "PrimaryMetric", "RWP", "Ramp", "Regression", "RobustOptimizer", "SAM", "SGD", "Segmentation", "StreamedImages",
+    "Task", "TrainingConfig", "TrainingResult", "VarianceComponents", "Verification", "WeightClipping", "WeightLayout",
     "WeightMapping", "WeightNoise", "Yield", "__version__", "ascent_sharpness", "attribute", "average_sharpness",
     "calibrate", "card_names", "check_prediction", "compare", "coverage", "crosssim_json", "device_states",
     "difference_table", "draw_faults", "equivalent_sigma", "evaluate", "evaluate_grid", "fit_card", "holm",
-    "import_aihwkit", "import_rpu_config", "keep_digital", "layer_errors", "load_card", "load_checkpoint", "load_spec",
+    "import_aihwkit", "import_rpu_config", "keep_digital", "layer_errors", "load_card", "load_checkpoint",
+    "load_preset", "load_spec", "preset_names",
     "paired_difference", "perturbed", "predict_loss", "program", "recalibrate_batchnorm", "train", "verify_card",
 }  # fmt: skip
 OBJECTS = sorted(NAMES - {"__version__"})

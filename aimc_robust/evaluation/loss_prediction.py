@@ -219,6 +219,7 @@ def _left_out(condition: Condition) -> tuple[str, ...]:
         "read noise": any(crossbar.device.reads_with_noise for crossbar in crossbars),
         "IR drop": any(crossbar.wires is not None for crossbar in crossbars),
         "DAC": any(crossbar.periphery.dac is not None for crossbar in crossbars),
+        "output noise": any(crossbar.periphery.output_noise > 0 for crossbar in crossbars),
         "ADC": any(crossbar.periphery.adc is not None for crossbar in crossbars),
     }
     return tuple(name for name, present in parts.items() if present)

@@ -10,7 +10,7 @@ from aimc_robust.devices.cell_model import Source
 from aimc_robust.devices.limits import time_text
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.folder import ResultsFolder
-from aimc_robust.hardware.config.converters import Periphery
+from aimc_robust.hardware.config.converters import ADC, Periphery
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.parasitics import Parasitics
@@ -174,12 +174,23 @@ def _converters(periphery: Periphery) -> list[str]:
         bits = f"{dac.bits}-bit " if dac.kind != "ideal" else ""
         sliced = f", {dac.slice_bits} bits per input slice" if dac.slice_bits else ""
         scale = "" if dac.full_scale is None else f", full scale {dac.full_scale:g}"
-        parts.append(f"{bits}{dac.kind} DAC{scale}{sliced}")
+        noise = f", noise {dac.noise:g} of full scale" if dac.noise else ""
+        parts.append(f"{bits}{dac.kind} DAC{scale}{sliced}{noise}")
+    if periphery.output_noise:
+        parts.append(f"output noise {periphery.output_noise:g}")
     if adc is not None:
         range_text = adc.range if isinstance(adc.range, str) else f"{adc.range[0]:g} to {adc.range[1]:g}"
         sliced = " per input slice" if adc.per_slice else ""
-        parts.append(f"{adc.bits}-bit {adc.kind} ADC, {range_text} range{sliced}")
+        kind = f"{adc.bits}-bit {adc.kind} ADC" if adc.bits else "outputs clipped without rounding"
+        parts.append(f"{kind}, {range_text} range{sliced}{_adc_errors(adc)}")
     return parts
+
+
+def _adc_errors(adc: ADC) -> str:
+    errors = {"gain": (adc.gain_error, ""), "offset": (adc.offset_error, " of the range")}
+    errors["non-linearity"] = (adc.inl, " of the range")
+    listed = ", ".join(f"{name} {std:g}{unit}" for name, (std, unit) in errors.items() if std)
+    return f", errors per {adc.errors_per} (standard deviations: {listed})" if listed else ""
 
 
 def _errors(device: Device) -> list[str]:
