@@ -1,6 +1,7 @@
 """Aims: 8-bit converters and 256-row arrays cost at most 1.4 x plain torch inference, read noise 2.2 x, both 3.5 x.
 
-Processor time with one thread, on an AVX-512 CPU with bfloat16: 1.5 to 1.6 x (not reached), 1.9 x and 3.1 x.
+Processor time with one thread, on an AVX-512 CPU with bfloat16: 1.7 x (not reached), 2.0 x and 3.3 x.
+Of each, 0.15 x is the layout in memory: convolutions return what torch does, so that a model may take views.
 
     python benchmarks/speed/arrays.py [--device cuda]
 
