@@ -14,6 +14,7 @@ from aimc_robust import ADC, DAC, BitSliced, Crossbar, coverage, program
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
+from aimc_robust.tasks.calling import call_model
 
 DEVICE = "ideal"
 MAPPINGS = ["one-sided", "two-sided", "offset", "one-sided*2", BitSliced(weight_bits=8, slices=3)]
@@ -55,7 +56,7 @@ def observe(model: nn.Module, x: Tensor) -> dict[str, Counter[str]]:
         monkeypatch.setattr(ArrayLayer, "array_outputs", array_outputs)
         monkeypatch.setattr(ArrayLayer, "_column_currents", column_currents)
         monkeypatch.setattr(ArrayLayer, "_convert_output", convert_output)
-        model(x)
+        call_model(model, x)
     return counts
 
 
@@ -176,6 +177,29 @@ def test_one_tensor_as_query_and_key_is_projected_once():
 
     crossbar = Crossbar(DEVICE, dac=DACS[0], adc=ADC(bits=6, range=(-4.0, 4.0)))
     assert_as_programmed(Positions(), crossbar, torch.randn(1, 3, 4))
+
+
+def gpt2(library):
+    config = library.GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=16, bos_token_id=0)
+    return library.GPT2LMHeadModel(config), {"input_ids": torch.randint(0, 50, (1, 9))}
+
+
+def t5(library):
+    sizes = {"vocab_size": 50, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    inputs = {"input_ids": torch.randint(0, 50, (1, 9)), "decoder_input_ids": torch.randint(0, 50, (1, 4))}
+    return library.T5ForConditionalGeneration(library.T5Config(**sizes, decoder_start_token_id=0)), inputs
+
+
+def transformer(_):
+    return nn.Transformer(16, 2, 1, 1, 32, batch_first=True), (torch.rand(1, 5, 16), torch.rand(1, 3, 16))
+
+
+@pytest.mark.parametrize("build", [gpt2, t5, transformer])
+def test_counts_are_those_of_programmed_language_models(build):
+    library = pytest.importorskip("transformers", reason="the networks of this test are those of transformers")
+    model, inputs = build(library)
+    adc = ADC(bits=6, range=(-4.0, 4.0), per_slice=True)
+    assert_as_programmed(model.eval(), Crossbar(DEVICE, rows=10, columns=6, dac=DACS[2], adc=adc), inputs)
 
 
 def test_a_resnet18_by_hand():
