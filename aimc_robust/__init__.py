@@ -85,6 +85,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.statistics.paired_difference import paired_difference as paired_difference
     from aimc_robust.statistics.primary_metric import PrimaryMetric as PrimaryMetric
     from aimc_robust.tasks.classification import Classification as Classification
+    from aimc_robust.tasks.distillation import Distillation as Distillation
     from aimc_robust.tasks.language_modelling import LanguageModelling as LanguageModelling
     from aimc_robust.tasks.model_score import ModelScore as ModelScore
     from aimc_robust.tasks.multilabel import Multilabel as Multilabel
@@ -98,7 +99,9 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.training.loop import train as train
     from aimc_robust.training.methods.array_aware import ArrayAware as ArrayAware
     from aimc_robust.training.methods.base import Method as Method
+    from aimc_robust.training.methods.learned_ranges import LearnedRanges as LearnedRanges
     from aimc_robust.training.methods.ramp import Ramp as Ramp
+    from aimc_robust.training.methods.range_state import learned_ranges as learned_ranges
     from aimc_robust.training.methods.rwp import RWP as RWP
     from aimc_robust.training.methods.rwp import MixedRWP as MixedRWP
     from aimc_robust.training.methods.sam import SAM as SAM
@@ -168,6 +171,7 @@ _MODULES = {
     "statistics.paired_difference": ["PairedDifference", "difference_table", "holm", "paired_difference"],
     "statistics.primary_metric": ["PrimaryMetric"],
     "tasks.classification": ["Classification"],
+    "tasks.distillation": ["Distillation"],
     "tasks.language_modelling": ["LanguageModelling"],
     "tasks.model_score": ["ModelScore"],
     "tasks.multilabel": ["Multilabel"],
@@ -179,7 +183,9 @@ _MODULES = {
     "training.loop": ["TrainingResult", "train"],
     "training.methods.array_aware": ["ArrayAware"],
     "training.methods.base": ["Method"],
+    "training.methods.learned_ranges": ["LearnedRanges"],
     "training.methods.ramp": ["Ramp"],
+    "training.methods.range_state": ["learned_ranges"],
     "training.methods.rwp": ["RWP", "MixedRWP"],
     "training.methods.sam": ["SAM", "AdaptiveSAM"],
     "training.methods.sgd": ["SGD"],

@@ -42,6 +42,7 @@ from aimc_robust.noise.perturbation import evaluation_mode, perturbed
 from aimc_robust.noise.scales import NoiseScale, check_scale
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
+from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.tasks.registry import TaskLike, as_task
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.epoch import seeded
@@ -182,8 +183,13 @@ def _measure(model: nn.Module, task: Task, loss_fn: LossFunction, batches: list[
     for batch in batches:
         outputs, labels = task.run(model, batch)
         count = task.count(labels)
-        own_loss += float(task.loss(outputs, labels)) * count
-        loss += float(task.loss(outputs, labels) if isinstance(loss_fn, Task) else loss_fn(outputs, labels)) * count
+        batch_loss = task.loss(outputs, labels)
+        own_loss += float(batch_loss) * count
+        if isinstance(loss_fn, Distillation):
+            batch_loss = loss_fn.loss(model, batch)
+        elif not isinstance(loss_fn, Task):
+            batch_loss = loss_fn(outputs, labels)
+        loss += float(batch_loss) * count
         items += count
         for score in scores.values():
             score.update(outputs, labels)

@@ -20,6 +20,7 @@ from aimc_robust.models.weight_selection import WeightSelection
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.task import Task
+from aimc_robust.training.methods.range_state import load_range_state, ranges_of
 
 
 def load_models(
@@ -37,6 +38,9 @@ def load_models(
     for description, weights in zip(descriptions, files, strict=True):
         model = build_model(spec, data, seed=0, task=task)
         file_notes = (*weights.notes, *load_weights(model, weights, source=description.file))
+        load_range_state(model, Path(description.file))
+        if ranges_of(model) is not None:
+            file_notes += ("its learned converter ranges act on crossbars with the converters of its training",)
         notes += [f"{description.file}: {note}." for note in file_notes]
         models.append(model.eval())
     return descriptions, models, notes

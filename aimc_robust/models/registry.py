@@ -53,10 +53,13 @@ class ModelSpec(StrictModel):
     Attributes:
         name: One of NETWORKS, `wrn-DEPTH-WIDEN`, `torchvision:NAME`, `timm:NAME` or `package.module:function`.
         options: Keyword arguments of the network's constructor.
+        weights: File of trained weights that every training starts from, see `load_checkpoint`; relative to the spec's
+            folder. None: weights are initialized.
     """
 
     name: str
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
+    weights: str | None = None
 
     @pydantic.field_validator("name")
     @classmethod

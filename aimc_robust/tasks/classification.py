@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from aimc_robust.errors import DataError, require_type
 from aimc_robust.statistics.primary_metric import ACCURACY, PrimaryMetric
+from aimc_robust.tasks.divergence import class_divergence
 from aimc_robust.tasks.task import Accumulator, Task
 
 
@@ -64,6 +65,10 @@ class Classification(Task):
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy."""
         return mean_cross_entropy(outputs, labels, self.ignore_index, label_smoothing)
+
+    def divergence(self, outputs: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+        """Return the divergence of the class probabilities of what is scored."""
+        return class_divergence(self.scored(outputs, labels)[0], self.scored(teacher, labels)[0], temperature)
 
     def accumulators(self) -> dict[str, Accumulator]:
         """Return the accuracy."""

@@ -20,6 +20,7 @@ from aimc_robust.tasks.classification import (
     number_of_classes,
     scored_items,
 )
+from aimc_robust.tasks.divergence import class_divergence
 from aimc_robust.tasks.task import Task
 
 PERPLEXITY = PrimaryMetric("perplexity", "", "lower", (1.0, math.inf))
@@ -99,6 +100,10 @@ class LanguageModelling(Task):
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy."""
         return mean_cross_entropy(outputs, labels, self.ignore_index, label_smoothing)
+
+    def divergence(self, outputs: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+        """Return the divergence of the class probabilities of what is scored."""
+        return class_divergence(self.scored(outputs, labels)[0], self.scored(teacher, labels)[0], temperature)
 
     def metrics_of_loss(self, loss: float) -> dict[str, float]:
         """Return the perplexity."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from aimc_robust.errors import DataError, require_known
 from aimc_robust.statistics.primary_metric import PrimaryMetric
+from aimc_robust.tasks.divergence import label_divergence
 from aimc_robust.tasks.regression import describe_labels, refuse_label_smoothing
 from aimc_robust.tasks.task import Accumulator, Task
 
@@ -77,6 +78,10 @@ class Multilabel(Task):
         """Return the mean binary cross-entropy."""
         refuse_label_smoothing(label_smoothing)
         return F.binary_cross_entropy_with_logits(outputs, labels)
+
+    def divergence(self, outputs: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+        """Return the divergence of the probabilities of each label."""
+        return label_divergence(outputs, teacher, temperature)
 
     def accumulators(self) -> dict[str, Accumulator]:
         """Return the three metrics."""

@@ -75,6 +75,10 @@ class Regression(Task):
         refuse_label_smoothing(label_smoothing)
         return F.mse_loss(outputs, labels)
 
+    def divergence(self, outputs: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+        """Return the mean squared difference."""
+        return F.mse_loss(outputs, teacher)
+
     def accumulators(self) -> dict[str, Accumulator]:
         """Return the three metrics, the primary one first."""
         errors = _Errors()

@@ -18,6 +18,7 @@ from aimc_robust.tasks.classification import (
     number_of_classes,
     scored_items,
 )
+from aimc_robust.tasks.divergence import class_divergence
 from aimc_robust.tasks.task import Accumulator, Task
 
 MIOU = PrimaryMetric("miou", "%", "higher", (0.0, 100.0), title="mIoU")
@@ -87,6 +88,10 @@ class Segmentation(Task):
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy."""
         return mean_cross_entropy(outputs.movedim(1, -1), labels, self.ignore_index, label_smoothing)
+
+    def divergence(self, outputs: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+        """Return the divergence of the class probabilities of what is scored."""
+        return class_divergence(self.scored(outputs, labels)[0], self.scored(teacher, labels)[0], temperature)
 
     def accumulators(self) -> dict[str, Accumulator]:
         """Return the mean intersection over union, and the accuracy of the pixels."""

@@ -74,6 +74,17 @@ class Task(ABC):
     def loss(self, outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean loss over the items of a batch, a scalar that training minimizes."""
 
+    def divergence(self, outputs: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+        """Return how far the outputs of a batch are from a teacher's, both from `align`; a scalar, see `Distillation`.
+
+        Raises:
+            InputError: if the task defines none.
+        """
+        raise InputError(
+            f"distillation is not defined for the task {type(self).__name__}: give it a method `divergence`, or train "
+            "without distillation."
+        )
+
     def accumulators(self) -> dict[str, Accumulator]:
         """Return name -> metric without a batch."""
         return {}

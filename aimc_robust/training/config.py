@@ -13,6 +13,7 @@ from torch import nn
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.scales import NoiseScale
+from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.training.weight_clipping import WeightClipping
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
@@ -77,6 +78,7 @@ class TrainingConfig:
         warmup_epochs: Epochs over which the learning rate first rises linearly from 0.
         clip_norm: Bound on the L2 norm of an update's gradient; None disables clipping.
         weight_clipping: Clipping of the weights after each update; None: none.
+        distillation: Learning from a teacher's outputs too, see `Distillation`; None: none.
         precision: `32-true`, or `bf16-mixed` (autocast: convolutions and products in bfloat16, weights in float32).
         channels_last: Use the channels-last memory format, which is faster; results are equal up to rounding.
         compile: Run the model through torch.compile.
@@ -97,6 +99,7 @@ class TrainingConfig:
     channels_last: bool = False
     compile: bool = False
     weight_clipping: WeightClipping | None = None
+    distillation: Distillation | None = None
 
     def __post_init__(self) -> None:
         require_whole("epochs", self.epochs, low=1, high=10**9)
@@ -115,6 +118,10 @@ class TrainingConfig:
                 raise InputError("clip_norm must be above 0: a norm of 0 stops training. None disables clipping.")
         clipping = self.weight_clipping
         require_type("weight_clipping", clipping, WeightClipping | None, example="WeightClipping(std=2.5), or None")
+        teaching = self.distillation
+        require_type("distillation", teaching, Distillation | None, example="Distillation(weight=0.5), or None")
+        if teaching is not None and (teaching.task is not None or teaching.label_smoothing):
+            raise InputError("in a TrainingConfig the task and label_smoothing are the training's; give them there.")
         if str(self.precision) == "16-mixed":
             raise InputError("precision 16-mixed needs loss scaling; use bf16-mixed, which has the range of float32.")
         require_known("precision", self.precision, get_args(Precision))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.statistics.primary_metric import PrimaryMetric
+from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.tasks.task import Task
 from aimc_robust.tasks.task_loss import TaskLoss
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
@@ -30,8 +32,15 @@ Autocast = Callable[[], AbstractContextManager[None]]
 
 
 def loss_function(config: TrainingConfig, task: Task) -> TaskLoss:
-    """Return the loss that training minimizes: the task's, with label smoothing."""
+    """Return the task's loss with label smoothing."""
     return TaskLoss(task, config.label_smoothing)
+
+
+def training_loss(config: TrainingConfig, task: Task) -> TaskLoss | Distillation:
+    """Return what an update minimizes: `loss_function`, or a distillation with it."""
+    if config.distillation is None:
+        return loss_function(config, task)
+    return replace(config.distillation, task=task, label_smoothing=config.label_smoothing)
 
 
 def train_epoch(
@@ -60,7 +69,7 @@ def train_epoch(
     streams, shard, num_shards = method.shard(*world())
     part = {"batch_size": config.batch_size, "seed": train_seed, "shard": shard, "num_shards": num_shards}
     batches_of_streams = [images.epoch(epoch, stream=stream, **part) for stream in streams]
-    loss_fn = loss_function(config, task)
+    loss_fn = training_loss(config, task)
     losses: list[Tensor] = []
     model.train()
     with seeded(Axes(train_seed).at(use="model", epoch=epoch), images.device):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -17,25 +17,25 @@ from aimc_robust.data.examples import as_training_set
 from aimc_robust.data.lazy import LabelledImages, to_device
 from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import InputError, require_type, require_whole
+from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.io.atomic import Row, append_rows
-from aimc_robust.models.checkpoint import model_tensors
 from aimc_robust.noise.analog_weights import weights_in_scope
-from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.registry import TaskLike, as_task
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.config import TrainingConfig
-from aimc_robust.training.epoch import check_first_images, divergence_error, score_column, train_epoch, validate
+from aimc_robust.training.epoch import check_first_images, divergence_error, train_epoch, validate
+from aimc_robust.training.epoch_selection import select_epochs
 from aimc_robust.training.fabric import check_fabric, single_device_fabric
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import share_buffers, world
+from aimc_robust.training.methods.range_state import ranges_of
 from aimc_robust.training.methods.sam import global_norm
 from aimc_robust.training.recipe import recipe_fingerprint
 from aimc_robust.training.resumption import (
     FINISHED,
     HISTORY,
     Progress,
-    SelectedWeights,
     load_finished,
     load_progress,
     read_history,
@@ -43,6 +43,7 @@ from aimc_robust.training.resumption import (
     save_finished,
     save_progress,
 )
+from aimc_robust.training.teacher import with_teacher
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -65,6 +66,11 @@ class TrainingResult:
     model: nn.Module
     epoch: int
     history: list[Row]
+
+    @property
+    def ranges(self) -> ConverterRanges | None:
+        """Converter ranges that were learned with the weights, for `Deployment(ranges=...)`; None: none were."""
+        return ranges_of(self.model)
 
 
 def train(
@@ -130,6 +136,8 @@ def train(
     images = as_training_set(training_set, task)
     inputs, labels = as_labelled("validation_set", validation_set, task)
     method = method.for_run(config.epochs * config.updates_per_epoch(len(images)))
+    config, teacher_id = with_teacher(config, model)
+    data_id = " ".join(filter(None, (data_id, teacher_id)))
     recipe = recipe_fingerprint(model, data_id, method, config, images.augmentation, train_seed, task)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -173,6 +181,8 @@ class _Run:
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
         check_first_images(model, self.images, self.validation, self.task, self.train_seed)
+        if config.distillation is not None:
+            cast(nn.Module, config.distillation.teacher).to(fabric.device)
         optimizer = config.base_optimizer(model)
         progress = Progress()
         if folder is not None:
@@ -187,14 +197,14 @@ class _Run:
         while progress.epoch < config.epochs:
             row = self._epoch(wrapped, optimizer, progress.epoch + 1, progress.history)
             progress.history.append(row)
-            _select(progress, row, config, model, self.task.primary)
+            select_epochs(progress, row, config, model, self.task.primary)
             if fabric.is_global_zero:
                 if folder is not None:
                     append_rows(folder / HISTORY, [row])
                     save_progress(folder, model, optimizer, progress, self.recipe)
                 if on_epoch is not None:
                     on_epoch(row)
-        model.load_state_dict(progress.selected[0].tensors)
+        progress.selected[0].load_into(model)
         if folder is not None and fabric.is_global_zero:
             save_finished(folder, progress, self.recipe, config.selections)
         fabric.barrier()
@@ -231,16 +241,3 @@ class _Run:
         if not math.isfinite(row["loss"]):  # no training loss follows the last update of an epoch
             raise divergence_error("the validation loss", row["updates"], epoch, method)
         return row
-
-
-def _select(progress: Progress, row: Row, config: TrainingConfig, model: nn.Module, metric: PrimaryMetric) -> None:
-    """Store this epoch's weights for every selection in which it is the best so far (or the last epoch)."""
-    tensors = None
-    for i, sigma in enumerate(config.selections):
-        column = f"perturbed_{metric.name}"
-        if sigma is not None and len(config.selections) > 1:
-            column = score_column(metric, sigma)
-        score = -math.inf if row[column] is None else row[column] * (1 if metric.is_higher_better else -1)
-        if sigma is None or i == len(progress.selected) or score > progress.selected[i].score:
-            tensors = tensors or model_tensors(model)  # shared by the selections that take this epoch
-            progress.selected[i : i + 1] = [SelectedWeights(row["epoch"], score, tensors)]

@@ -24,6 +24,7 @@ from aimc_robust.models.checkpoint import (
     read_metadata,
     write_checkpoint,
 )
+from aimc_robust.training.methods.range_state import RANGES, set_range_state, state_from_json, state_to_json
 
 FINISHED = "checkpoint.safetensors"
 UNFINISHED = "unfinished.safetensors"
@@ -52,6 +53,12 @@ class SelectedWeights:
     epoch: int
     score: float  # metric under the selection's noise, negative if lower is better; minus infinity for the last epoch
     tensors: Tensors
+    ranges: dict[str, Any] | None = None  # learned with them, see `range_state.state_to_json`
+
+    def load_into(self, model: nn.Module) -> None:
+        """Give `model` these weights and ranges."""
+        model.load_state_dict(self.tensors)
+        set_range_state(model, state_from_json(self.ranges))
 
 
 @dataclass
@@ -103,6 +110,7 @@ def _load(path: Path, model: nn.Module, recipe: str, prefix: str = "") -> tuple[
             "delete it to train again."
         )
     model.load_state_dict(state)
+    set_range_state(model, state_from_json(metadata.get(RANGES)))
     return tensors, metadata
 
 
@@ -115,7 +123,7 @@ def save_finished(folder: Path, progress: Progress, recipe: str, selections: Seq
     history = [{key: row[key] for key in row if key not in MACHINE_DEPENDENT} for row in progress.history]
     for index in reversed(range(len(selections))):
         selected = progress.selected[index]
-        metadata = {"recipe": recipe, "epoch": selected.epoch, "history": history}
+        metadata = {"recipe": recipe, "epoch": selected.epoch, "history": history, **_with_ranges(selected.ranges)}
         write_checkpoint(folder / selection_file(selections, index), selected.tensors, metadata)
     (folder / UNFINISHED).unlink(missing_ok=True)
 
@@ -128,8 +136,8 @@ def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     tensors, metadata = _load(path, model, recipe, "model/")
     load_optimizer_tensors(optimizer, _with_prefix(tensors, "optimizer/"))
     selected = [
-        SelectedWeights(epoch, -math.inf if score is None else score, _with_prefix(tensors, f"epoch{epoch}/"))
-        for epoch, score in metadata["kept"]
+        SelectedWeights(epoch, -math.inf if score is None else score, _with_prefix(tensors, f"epoch{epoch}/"), *ranges)
+        for epoch, score, *ranges in metadata["kept"]
     ]
     return Progress(metadata["history"], selected)
 
@@ -141,9 +149,21 @@ def save_progress(
     groups = {"model": model_tensors(model), "optimizer": optimizer_tensors(optimizer)}
     groups |= {f"epoch{s.epoch}": s.tensors for s in progress.selected}  # once where selections share an epoch
     tensors = {f"{prefix}/{name}": value for prefix, group in groups.items() for name, value in group.items()}
-    scores = [[s.epoch, s.score if math.isfinite(s.score) else None] for s in progress.selected]
-    metadata = {"recipe": recipe, "history": progress.history, "kept": scores}
+    scores = [
+        [s.epoch, s.score if math.isfinite(s.score) else None, *([s.ranges] if s.ranges else [])]
+        for s in progress.selected
+    ]
+    metadata = {
+        "recipe": recipe,
+        "history": progress.history,
+        "kept": scores,
+        **_with_ranges(state_to_json(model)),
+    }
     write_checkpoint(folder / UNFINISHED, tensors, metadata)
+
+
+def _with_ranges(ranges: dict[str, Any] | None) -> dict[str, Any]:
+    return {} if ranges is None else {RANGES: ranges}
 
 
 def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:

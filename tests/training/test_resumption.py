@@ -20,6 +20,7 @@ from aimc_robust.io.atomic import append_rows, read_rows
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.loop import train
 from aimc_robust.training.methods.array_aware import ArrayAware
+from aimc_robust.training.methods.learned_ranges import LearnedRanges
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM
@@ -35,6 +36,7 @@ METHODS = {
     "rwp": RWP(sigma=0.1, ramp=RAMP),
     "m-rwp": MixedRWP(sigma=0.1, ramp=RAMP),
     "array-aware": ArrayAware(ARRAYS, time_s=(1.0, 1e6), ramp=RAMP),
+    "learned ranges": ArrayAware(ARRAYS, ranges=LearnedRanges(init_batches=15)),
 }
 IMAGES, LABELS = digits()
 DATA = {"training_set": (IMAGES[:400], LABELS[:400]), "validation_set": (IMAGES[400:600], LABELS[400:600])}

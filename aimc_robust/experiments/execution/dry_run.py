@@ -16,6 +16,7 @@ from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import AimcError, DivergenceError, InputError, join_names
 from aimc_robust.evaluation.monte_carlo import ChipEvaluation, chip_evaluation
 from aimc_robust.experiments.execution.array_mappings import array_mappings
+from aimc_robust.experiments.execution.start import build_start
 from aimc_robust.experiments.execution.trial_runner import TrialRunner, out_of_memory_as_divergence
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
@@ -23,7 +24,7 @@ from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.hardware.conversion.prepare import coverage
-from aimc_robust.models.registry import ModelSpec, build_model
+from aimc_robust.models.registry import ModelSpec
 from aimc_robust.targets.target import CrossbarTarget, Target
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.metrics import evaluate_metric, load_metrics
@@ -84,7 +85,8 @@ def _dry_run_network(
     """Evaluate one untrained network under every target; return which part of it is analog, and its arrays."""
     spec, data = runner.results.spec, runner.data(data_spec)
     runner.images(data_spec)  # raises for an augmentation that does not fit the images
-    model = build_model(model_spec, data, seed=spec.train_seeds[0], task=runner.task)
+    folder, seed = runner.context.data_folder, spec.train_seeds[0]
+    model, _ = build_start(model_spec, data, folder, seed=seed, task=runner.task)
     batch = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
     dry_run_targets([*spec.build_targets(), *spec.landscapes], model, batch, runner.task)
     dry_run_metrics(spec.metrics, model, data, runner.task)

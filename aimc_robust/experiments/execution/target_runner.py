@@ -24,7 +24,7 @@ from aimc_robust.experiments.results.origin import bind_weights, record_spec
 from aimc_robust.experiments.results.rows import evaluation_row, finite
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
-from aimc_robust.hardware.calibration.converter_ranges import calibrate, needs_calibration
+from aimc_robust.hardware.calibration.converter_ranges import calibrate, fits, needs_calibration
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.io.atomic import append_rows
 from aimc_robust.models.checkpoint import tensor_digest
@@ -32,6 +32,7 @@ from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DeployableT
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.measurement import Measurement
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
+from aimc_robust.training.methods.range_state import ranges_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,10 @@ class TargetRunner:
         return tensor_digest(self.model.state_dict())
 
     def deployment(self, target: Target) -> Deployment | None:
-        """Return a crossbar's deployment with converter ranges, calibrated at first use, and data for compensation."""
+        """Return a crossbar's deployment with converter ranges and data for compensation.
+
+        Ranges that training has learned are used for a crossbar with the same converters; others are calibrated.
+        """
         if not isinstance(target, CrossbarTarget):
             return None
         unlabelled = self.data.calibration_batches(self.device)
@@ -118,7 +122,10 @@ class TargetRunner:
         if needs_calibration(target.condition):
             ranges = self.results.ranges(self.trial, target.name)
             if ranges is None:
-                ranges = calibrate(self.model, target.condition, unlabelled, fold=target.deployment.fold)
+                fold = target.deployment.fold
+                ranges = ranges_of(self.model)
+                if ranges is None or not fits(ranges, self.model, target.condition, fold=fold):
+                    ranges = calibrate(self.model, target.condition, unlabelled, fold=fold)
                 self.results.save_ranges(self.trial, target.name, ranges)
         return replace(target.deployment, ranges=ranges, data=unlabelled)
 

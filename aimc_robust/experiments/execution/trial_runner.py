@@ -19,13 +19,13 @@ from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import DivergenceError, is_out_of_memory
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.execution.model_cache import training_folder
+from aimc_robust.experiments.execution.start import build_start, teacher_in_folder
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.origin import record_spec
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
-from aimc_robust.models.registry import build_model
 from aimc_robust.targets.target import Target
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.config import Precision
@@ -194,14 +194,16 @@ class TrialRunner:
     def _train(self, trial: Trial, progress: ExperimentProgress) -> nn.Module:
         """Return the trial's model with the weights of its first selection."""
         results, spec, label = self.results, self.results.spec, trial.model
-        data, config = self.data(spec.data_of(label)), spec.config_of(label)
+        data, files = self.data(spec.data_of(label)), self.context.data_folder
+        config = teacher_in_folder(spec.config_of(label), files)
         if self.writes:
             record_spec(results.run_folder(trial), spec)
         with training_folder(results, trial, self.context.model_cache, writes=self.writes) as folder:
             finished = self.broadcast(results.is_trained(trial, folder) if self.writes else False)
             progress.training(trial, done=len(results.history(trial, folder)))
+            model, weights_id = build_start(spec.model_of(label), data, files, seed=trial.train_seed, task=self.task)
             return train(
-                build_model(spec.model_of(label), data, seed=trial.train_seed, task=self.task),
+                model,
                 spec.method(label, seed=trial.train_seed),
                 config,
                 training_set=self.images(spec.data_of(label)),
@@ -209,7 +211,7 @@ class TrialRunner:
                 task=self.task,
                 train_seed=trial.train_seed,
                 folder=folder,
-                data_id=data.id,
+                data_id=" ".join(filter(None, (data.id, weights_id))),
                 on_epoch=lambda row: progress.epoch(trial, row),
                 probe=build_probe(spec, label, data, self.task),  # of test images too; it influences nothing
                 fabric=None if finished else self.fabric(config.precision),

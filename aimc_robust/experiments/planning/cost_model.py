@@ -114,6 +114,8 @@ class CostModel:
     def _updates_s(self, label: str, model: nn.Module, method: Method, data: DataSet, updates: int) -> float:
         """Return the time of an epoch of so many updates, with as large a share of the validation images [s]."""
         config = self.spec.config_of(label)
+        if config.distillation is not None:  # any teacher of the same network takes as long
+            config = replace(config, distillation=replace(config.distillation, teacher=None))
         share = updates / config.updates_per_epoch(len(data.split("training")[1]))
         part = replace(
             data,

@@ -11,6 +11,7 @@ import pydantic
 
 from aimc_robust.analysis.diagnostics import DiagnosticsConfig
 from aimc_robust.data.spec import LOCATION_FIELDS, DataSpec
+from aimc_robust.errors import InputError
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.experiments.spec.inheritance import deep_merge
@@ -98,7 +99,7 @@ class ComparisonSpec(ExperimentSpec):
                 config = self.config_of(label)
                 if self.task.kind in ("regression", "multilabel"):
                     refuse_label_smoothing(config.label_smoothing)
-                self.model_of(label)
+                self._check_teacher(config, self.model_of(label))
                 self.data_of(label)
         with as_validation_error("targets"), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # given when they are built to be used
@@ -108,6 +109,13 @@ class ComparisonSpec(ExperimentSpec):
             if not is_reference(reference):
                 raise ValueError(f"report_sections: expected package.module:function, got {reference!r}")
         return self
+
+    def _check_teacher(self, config: TrainingConfig, model: ModelSpec) -> None:
+        if config.distillation is not None and config.distillation.teacher is None and model.weights is None:
+            raise InputError(
+                "training.distillation learns from the model that training starts from, which is not trained: give "
+                "its file as model.weights, or that of another teacher as training.distillation.teacher."
+            )
 
     def _check_targets(self, targets: Sequence[Target]) -> None:
         names = [target.name for target in targets] + [landscape.name for landscape in self.landscapes]

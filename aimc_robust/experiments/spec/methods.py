@@ -15,16 +15,28 @@ from aimc_robust.targets.build import build_target
 from aimc_robust.targets.entries import Entry
 from aimc_robust.targets.presets import expand_preset
 from aimc_robust.targets.target import CrossbarTarget, NoiseTarget
+from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
+from aimc_robust.training.methods.learned_ranges import LearnedRanges
 from aimc_robust.training.methods.ramp import Ramp, RampShape
 from aimc_robust.training.methods.registry import METHODS
 
 OVERRIDES = ("data", "model", "training")  # tables that a method may override
 NOISE_KEYS = ("noise", "crossbar", "faults")  # entries like those of targets
+OF_TRAINING = {"task": None, "label_smoothing": 0.0}  # what a distillation takes from the training
 
 
-class TrainingTable(table_model(TrainingConfig, "TrainingKeys")):  # type: ignore[misc]
+class DistillationTable(table_model(Distillation, "DistillationKeys", fixed=OF_TRAINING, types={"teacher": str})):  # type: ignore[misc]
+    """A distillation: the fields of `Distillation`; `teacher` is a file of weights, relative to the spec's folder."""
+
+    fixed: ClassVar[dict[str, Any]] = {}
+
+
+TRAINING_TYPES = {"distillation": DistillationTable | None}
+
+
+class TrainingTable(table_model(TrainingConfig, "TrainingKeys", types=TRAINING_TYPES)):  # type: ignore[misc]
     """How models are trained: the fields of `TrainingConfig`."""
 
 
@@ -45,6 +57,14 @@ class RampTable(table_model(Ramp, "RampKeys", partial=True)):  # type: ignore[mi
         return Ramp(**options)
 
 
+class LearnedRangesTable(table_model(LearnedRanges, "LearnedRangesKeys", fixed={"start": None})):  # type: ignore[misc]
+    """How ranges are learned: the fields of `LearnedRanges`."""
+
+    def build(self, **fixed: Any) -> LearnedRanges:
+        """Return the rule."""
+        return LearnedRanges(**self.arguments())
+
+
 class MethodTable(Table):
     """What the tables of all methods share.
 
@@ -58,7 +78,7 @@ class MethodTable(Table):
     data: partial_model(DataSpec, "DataOverride") | None = None  # type: ignore[valid-type]
     kind: str = ""
     model: partial_model(ModelSpec, "ModelOverride") | None = None  # type: ignore[valid-type]
-    training: table_model(TrainingConfig, "TrainingOverride", partial=True) | None = None  # type: ignore[valid-type]
+    training: table_model(TrainingConfig, "TrainingOverride", types=TRAINING_TYPES, partial=True) | None = None  # type: ignore[valid-type]
 
     @pydantic.model_validator(mode="wrap")
     @classmethod
@@ -108,10 +128,10 @@ def _table_of(kind: str) -> Any:
         "crossbar": Entry,
         "faults": Entry | None,
     }
-    fixed = {"seed": 0} | ({"ranges": None} if kind == "array-aware" else {})  # ranges belong to a trained model
+    types |= {"ranges": by_toml_type(Literal["learned"], LearnedRangesTable) | None}  # others belong to a trained model
     own_kind: Any = (Literal[kind], kind)
     base = pydantic.create_model(f"{kind} kind", __base__=MethodTable, kind=own_kind)
-    return table_model(METHODS[kind], kind, fixed=fixed, types=types, base=base)
+    return table_model(METHODS[kind], kind, fixed={"seed": 0}, types=types, base=base)
 
 
 if TYPE_CHECKING:

@@ -35,10 +35,18 @@ class _BatchValues:
 
 
 @torch.no_grad()
-def batch_ranges(layer: ArrayLayer, x: Tensor, percentile: float) -> LayerRanges:
+def batch_ranges(
+    layer: ArrayLayer,
+    x: Tensor,
+    percentile: float,
+    *,
+    inputs: tuple[float, float] | None = None,
+    only_inputs: bool = False,
+) -> LayerRanges:
     """Return the ranges of a layer's converters for a batch of inputs; read noise is left out.
 
-    Large batches are sampled: column currents are those of evenly spaced images.
+    Large batches are sampled: column currents are those of evenly spaced images. `inputs` is the input range where it
+    is known; with `only_inputs` it is all that is found.
 
     Raises:
         InputError: if the batch is empty or holds values that are not finite.
@@ -48,11 +56,13 @@ def batch_ranges(layer: ArrayLayer, x: Tensor, percentile: float) -> LayerRanges
     layer.observer = lambda kind, index, values: seen.setdefault((kind, index), []).append(values)
     x = x.to(layer.precision)
     try:
-        layer.convert_inputs(x)
-        values, *bias_inputs = (_checked(layer, seen.pop(key)) for key in sorted(seen))
-        ranges = LayerRanges(inputs=input_range(values, *bias_inputs, percentile=percentile))
+        if inputs is None:
+            layer.convert_inputs(x)
+            values, *bias_inputs = (_checked(layer, seen.pop(key)) for key in sorted(seen))
+            inputs = input_range(values, *bias_inputs, percentile=percentile)
+        ranges = LayerRanges(inputs=inputs)
         adc = layer.crossbar.periphery.adc
-        if adc is None or not adc.needs_calibration:
+        if only_inputs or adc is None or not adc.needs_calibration:
             return ranges
         layer.calibrated = ranges
         images = max(1, 2 * SAMPLE * layer.chunk_size(x) // VALUES_PER_CHUNK)

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from aimc_robust.data.batches import input_batches
 from aimc_robust.errors import InputError, require_finite, require_type, unknown_name
+from aimc_robust.hardware.calibration.observation import observe
 from aimc_robust.hardware.calibration.range_ends import input_range, output_range
 from aimc_robust.hardware.config.converters import ADC, MAX_BITS
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.hardware.config.placement import Hardware, Layers, place
+from aimc_robust.hardware.config.placement import Hardware, Layers, place, stored_weights
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm
 from aimc_robust.hardware.conversion.prepare import prepare
-from aimc_robust.hardware.conversion.replace_layers import install_arrays
-from aimc_robust.hardware.layers.array_layer import ArrayLayer
-from aimc_robust.hardware.layers.input_stage import Observer
-from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.noise.analog_weights import analog_weights
-from aimc_robust.seeding import Axes
-from aimc_robust.tasks.calling import call_model
 from aimc_robust.tasks.registry import TaskLike
 
 FOLDED, FOLD, LAYERS = "folded BatchNorms", "fold", "layers"  # keys of `found_with`
-# Largest sample of each layer's values: dozens of them lie beyond a percentile of 0.9999.
-MAX_SAMPLE = 2**19
 
 
 def calibrate(
@@ -79,10 +70,10 @@ def calibrate(
     require_type("fold", fold, bool, example="True or False")
     prepared, _ = prepare(model, lambda: inputs[0], hardware=hardware, fold=fold)
     error_free = hardware.map(_without_errors)
-    samples = _observe(prepared, error_free, inputs, "input")
+    samples = observe(prepared, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
     adcs = {name: adc for name in ranges if (adc := _adc_of(hardware, name)) is not None and adc.needs_calibration}
-    currents = _observe(prepared, error_free, inputs, "current", ranges) if adcs else {}
+    currents = observe(prepared, error_free, inputs, "current", ranges) if adcs else {}
     for name, adc in adcs.items():
         symmetric = adc.kind == "sign-magnitude"
         outputs = tuple(output_range(sample, percentile, symmetric) for sample in currents[name])
@@ -125,7 +116,7 @@ def check_ranges(
     needed = needs_calibration(hardware)
     if not isinstance(ranges, ConverterRanges) or not ranges.found_with or not needed:
         return
-    if ranges.found_with[FOLDED] != (_folded(prepared) if folded is None else set(folded)):
+    if set(ranges.found_with[FOLDED]) != (_folded(prepared) if folded is None else set(folded)):
         if ranges.found_with[FOLD] != fold:
             raise InputError(
                 f"the converter ranges were found with fold={not fold}, but the deployment has fold={fold}; "
@@ -140,17 +131,44 @@ def check_ranges(
         if crossbar is None or not crossbar.periphery.needs_calibration:
             continue
         for option, value in _settings(crossbar).items():
-            if value is not None and found_with[option] != value:
+            found = found_with[option]
+            if value is not None and found not in (value, repr(value)):
+                text = found if isinstance(ranges.found_with[FOLDED], list) else repr(found)  # see `settings_text`
                 of_layer = f" of the layer {name!r}" if len(hardware.crossbars) > 1 else ""
                 raise InputError(
-                    f"the converter ranges{of_layer} were found for a crossbar with {option} {found_with[option]!r}, "
-                    f"but this one has {value!r}; calibrate the model with this crossbar."
+                    f"the converter ranges{of_layer} were found for a crossbar with {option} {text}, but this one has "
+                    f"{value!r}; calibrate the model with this crossbar."
                 )
 
 
 def needs_calibration(hardware: Hardware) -> bool:
     """Return whether any layer's converters need ranges from `calibrate`."""
     return any(crossbar.periphery.needs_calibration for crossbar in hardware.crossbars)
+
+
+def fits(ranges: ConverterRanges, model: nn.Module, hardware: Hardware, *, fold: bool) -> bool:
+    """Return whether ranges, which say where they were found, are those of all converters of a model that need any."""
+    prepared, _ = prepare(model, hardware=hardware, fold=fold, strict=False)
+    try:
+        check_ranges(ranges, prepared, hardware, fold=fold)
+    except InputError:
+        return False
+    crossbars = {name: hardware.crossbar_of(name) for name in _stored_layers(prepared, hardware)}
+    return all(name in ranges for name, own in crossbars.items() if own and own.periphery.needs_calibration)
+
+
+def settings_text(model: nn.Module, hardware: Hardware, *, fold: bool, folded: Collection[str]) -> dict[str, Any]:
+    """Return `found_with` of ranges as plain values, which `check_ranges` compares too."""
+    texts = {id(own): {name: repr(value) for name, value in _settings(own).items()} for own in hardware.crossbars}
+    layers: dict[str, dict[str, str]] = {}
+    for name in _stored_layers(model, hardware):
+        own = next(crossbar for crossbar in hardware.crossbars if crossbar == hardware.crossbar_of(name))
+        layers[name] = texts[id(own)]
+    return {LAYERS: layers, FOLDED: sorted(folded), FOLD: fold}
+
+
+def _stored_layers(model: nn.Module, hardware: Hardware) -> list[str]:
+    return [weight.layer for weight in stored_weights(model, hardware, include_shared=True).values()]
 
 
 def _folded(prepared: nn.Module) -> set[str]:
@@ -183,68 +201,3 @@ def calibrate_deployment(
     """Return the deployment with converter ranges, if converters need them, and data for compensation."""
     ranges = calibrate(model, hardware, batches, fold=deployment.fold) if needs_calibration(hardware) else None
     return replace(deployment, ranges=ranges, data=batches)
-
-
-class _Sample:
-    """The extremes of the values at one point of a layer, and a random sample of them for quantiles."""
-
-    def __init__(self) -> None:
-        self.low, self.high = float("inf"), float("-inf")
-        self._generator = torch.Generator().manual_seed(0)
-        self._rate, self._values = 1.0, torch.empty(0)
-
-    def add(self, values: Tensor) -> None:
-        flat = values.detach().flatten()
-        if not torch.isfinite(flat).all():
-            raise InputError("calibration met values that are not finite; check the data and the model.")
-        self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
-        count = round(len(flat) * self._rate)
-        if count < len(flat):  # random, since evenly spaced values would always come from the same columns
-            flat = flat[torch.randint(len(flat), (count,), generator=self._generator).to(flat.device)]
-        self._values = torch.cat([self._values, flat.float().cpu()])
-        while len(self._values) > MAX_SAMPLE:
-            self._values = self._values[torch.rand(len(self._values), generator=self._generator) < 0.5]
-            self._rate /= 2
-
-    def span(self, percentile: float) -> tuple[float, float]:
-        """Return the quantiles 1 - percentile and percentile; for 1 the extremes of all values, sampled or not."""
-        if percentile == 1.0:
-            return self.low, self.high
-        ordered = self._values.sort().values
-        last = len(ordered) - 1
-        return float(ordered[round((1.0 - percentile) * last)]), float(ordered[round(percentile * last)])
-
-
-@torch.no_grad()
-def _observe(
-    model: nn.Module,
-    hardware: Hardware,
-    inputs: list[Any],
-    quantity: Literal["input", "current"],
-    ranges: dict[str, LayerRanges] | None = None,
-) -> dict[str, list[_Sample]]:
-    """Run all inputs of a prepared model.
-
-    Returns layer -> samples of each bank's currents, or of the inputs and the bias rows' input.
-    """
-    analog = install_arrays(copy.deepcopy(model), hardware, Chip(axes=Axes(0)), ranges)
-    layers = {module.name: module for module in analog.modules() if isinstance(module, ArrayLayer)}
-    samples: dict[str, list[_Sample]] = {name: [] for name in layers}
-
-    def observer(name: str) -> Observer:
-        def record(kind: str, index: int, values: Tensor) -> None:
-            if kind == quantity:
-                while len(samples[name]) <= index:
-                    samples[name].append(_Sample())
-                samples[name][index].add(values)
-
-        return record
-
-    for name, layer in layers.items():
-        layer.observer = observer(name)
-    for x in inputs:
-        call_model(analog, x)
-    called = {name: parts for name, parts in samples.items() if parts}
-    if not called:
-        raise InputError("calibration saw no input of any layer; the model calls none of them.")
-    return called

@@ -193,6 +193,11 @@ class Periphery:
         return [name for name, is_calibrated in settings.items() if is_calibrated]
 
     @property
+    def calibrates_inputs(self) -> bool:
+        """Whether there is a DAC that clips, with a full scale of each layer's own."""
+        return self.dac is not None and self.dac.kind != "ideal" and self.dac.full_scale is None
+
+    @property
     def fixed_full_scale(self) -> float | None:
         """The full scale of a DAC that clips, as configured; None: there is no such DAC, or it is calibrated."""
         return None if self.dac is None or self.dac.kind == "ideal" else self.dac.full_scale

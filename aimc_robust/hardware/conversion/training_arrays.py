@@ -37,6 +37,7 @@ def computing_in_arrays(
     strength: float = 1.0,
     gains: Mapping[str, Tensor] | None = None,
     worker: int = 0,
+    learn_ranges: Callable[[ArrayLayer], None] | None = None,
 ) -> Iterator[nn.Module]:
     """Context manager in which the layers of `model` compute in the arrays of a newly programmed chip.
 
@@ -54,6 +55,7 @@ def computing_in_arrays(
         gains: Layer -> factor of each output, above 0, on the weights that are programmed, as folding a BatchNorm does;
             the outputs are divided by it, digitally.
         worker: Rank of this process. All workers have the same chip, and each its own read noise.
+        learn_ranges: Called with each layer whose inputs are converted in a range that is learned, see `RangeRecorder`.
 
     Raises:
         InputError: if a layer has no array form.
@@ -80,7 +82,9 @@ def computing_in_arrays(
         layer = array_layer(weight, crossbar, matrix, (ranges or {}).get(weight.layer))
         if layer.noise is not None and worker:
             layer.noise = ReadNoise(chip.axes.at(layer=weight.layer, effect="read", worker=worker))
-        if layer.calibrated is None and crossbar.periphery.needs_calibration:
+        if learn_ranges is not None and crossbar.periphery.calibrates_inputs:
+            learn_ranges(layer)
+        elif layer.calibrated is None and crossbar.periphery.needs_calibration:
             if isinstance(weight.module, RECURRENT):
                 raise InputError(
                     f"the layer {weight.layer!r} is read at every time step, so its converters need one range for all "

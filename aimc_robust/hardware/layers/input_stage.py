@@ -43,6 +43,8 @@ class InputStage(StoredMatrix):
     noise: ReadNoise | None = None
     observer: Observer | None = None
     calibrated: LayerRanges | None = None  # this layer's entry of the deployment's converter ranges
+    quantize_inputs: Callable[..., Tensor] = staticmethod(quantize)  # of the layer's inputs; while ranges are learned,
+    # with a gradient of the range
 
     def dac_inputs(self, x: Tensor) -> Tensor:
         """Return what the DACs convert, such as padded inputs: `x` itself or a new tensor."""
@@ -106,7 +108,7 @@ class InputStage(StoredMatrix):
         is_copy = inputs is not x  # the caller's tensor must not be modified
         return self._on_rows(
             RowInputs(
-                quantize(inputs, low, high, steps, overwrite=is_copy),
+                self.quantize_inputs(inputs, low, high, steps, overwrite=is_copy),
                 quantize(bias_input, low, high, steps),
             )
         )

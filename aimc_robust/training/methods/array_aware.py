@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import ClassVar, get_args
+from functools import partial
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import nn
 
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
-from aimc_robust.hardware.calibration.converter_ranges import check_ranges
+from aimc_robust.hardware.calibration.converter_ranges import check_ranges, settings_text
 from aimc_robust.hardware.config.converters import parse_range
 from aimc_robust.hardware.config.placement import Hardware, check_time_of, require_hardware
 from aimc_robust.hardware.config.ranges import ConverterRanges
@@ -27,6 +28,8 @@ from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.base import BatchChoice, Method, PassName
 from aimc_robust.training.methods.distributed import world
 from aimc_robust.training.methods.gradient_passes import Passes
+from aimc_robust.training.methods.learned_ranges import LearnedRanges
+from aimc_robust.training.methods.range_state import RangeState, range_state, set_range_state
 
 
 @names_arguments
@@ -49,7 +52,8 @@ class ArrayAware(Method):
             is the running variance), and outputs divided by it: errors and converters then act as where BatchNorms are
             folded. As in the `Deployment` that the model is trained for.
         ranges: Converter ranges, from `calibrate` with the same `fold`. A layer without an entry finds its ranges anew
-            from each batch, as BatchNorm does its statistics.
+            from each batch, as BatchNorm does its statistics. Or `learned`, or a `LearnedRanges`: the full scale of
+            each DAC is trained, see there; `learned_ranges(model)` returns the result.
         percentile: Quantile of the ranges that are found, see `calibrate`.
         noise: Further weight noise, added to the weights before they are programmed.
         lam: Weight of the gradient through arrays, from 0 to 1; 1 - lam is that of a clean pass.
@@ -65,7 +69,7 @@ class ArrayAware(Method):
     crossbar: Hardware = field(kw_only=False)
     time_s: float | tuple[float, float] = 0.0
     drift_compensation: bool = False
-    ranges: ConverterRanges | None = field(default=None, hash=False)
+    ranges: ConverterRanges | LearnedRanges | Literal["learned"] | None = field(default=None, hash=False)
     percentile: float = 0.9999
     noise: WeightNoise | None = None
     lam: float = 1.0
@@ -77,7 +81,11 @@ class ArrayAware(Method):
 
     def __post_init__(self) -> None:
         require_hardware(self.crossbar)
-        require_type("ranges", self.ranges, ConverterRanges | None, example="the result of calibrate(...), or None")
+        if isinstance(self.ranges, str):
+            require_known("ranges", self.ranges, ["learned"])
+            object.__setattr__(self, "ranges", LearnedRanges())
+        kinds = ConverterRanges | LearnedRanges | None
+        require_type("ranges", self.ranges, kinds, example="the result of calibrate(...), 'learned' or None")
         require_type("noise", self.noise, WeightNoise | None, example="a WeightNoise such as Gaussian(0.02), or None")
         require_type("drift_compensation", self.drift_compensation, bool, example="true or false")
         require_finite("percentile", self.percentile, low=0.5, high=1.0)
@@ -97,6 +105,11 @@ class ArrayAware(Method):
             object.__setattr__(self, "time_s", parse_range("time_s [s]", self.time_s, least=0.0))
             if self._times[0] == 0:
                 raise InputError("times are drawn log-uniformly, so the lower one must be above 0; use 1.0, say.")
+        if self._rule is not None and not any(x.periphery.calibrates_inputs for x in self.crossbar.crossbars):
+            raise InputError(
+                "learned ranges are those of DACs that clip at a full scale of each layer's own; give the crossbar "
+                "such a dac, as DAC(bits=8), without full_scale, or remove `ranges`."
+            )
         for time_s in set(self._times):
             check_time_of(self.crossbar, time_s, stacklevel=4)
 
@@ -104,6 +117,16 @@ class ArrayAware(Method):
     def _times(self) -> tuple[float, float]:
         """Earliest and latest time."""
         return self.time_s if isinstance(self.time_s, tuple) else (self.time_s, self.time_s)
+
+    @property
+    def _rule(self) -> LearnedRanges | None:
+        """How ranges are learned; None: they are not."""
+        return self.ranges if isinstance(self.ranges, LearnedRanges) else None
+
+    @property
+    def _fixed_ranges(self) -> ConverterRanges | None:
+        """Ranges from `calibrate`, fixed or to start from."""
+        return self.ranges.start if isinstance(self.ranges, LearnedRanges) else self.ranges  # type: ignore[return-value]
 
     @property
     def programs_weights(self) -> bool:
@@ -143,18 +166,25 @@ class ArrayAware(Method):
             noisy = perturbed(
                 model, self.noise, generator=own, scope=self.scope, strength=strength, draw_on_device=True
             )
+        rule, learn_ranges = self._rule, None
+        if rule is not None:
+            state = self._range_state(inner, draw)
+            learn_ranges = partial(state.record, rule=rule, percentile=self.percentile)
         arrays = computing_in_arrays(
             inner,
             self.crossbar,
             chip,
-            ranges=self.ranges,
+            ranges=self._fixed_ranges,
             percentile=self.percentile,
             strength=strength,
             gains=self.gains(inner),
             worker=world()[0],
+            learn_ranges=learn_ranges,
         )
         with noisy, arrays:
             yield model
+        if rule is not None and draw == self.draws - 1:
+            state.update(rule, self.lam / self.draws / passes.factor_in_backward(self.lam / self.draws))
 
     def _draw_time(self, axes: Axes) -> float:
         low, high = self._times
@@ -162,6 +192,20 @@ class ArrayAware(Method):
             return low
         uniform = float(torch.rand((), generator=axes.at(effect="time").generator(), dtype=torch.float64))
         return math.exp(math.log(low) + uniform * math.log(high / low))
+
+    def _range_state(self, model: nn.Module, draw: int) -> RangeState:
+        """Return the learned ranges of a model; new ones if it has none, or those of other converters or rules."""
+        state = range_state(model)
+        if state is None or state.method is not self:
+            folded = foldable_norms(model) if self.fold else ()
+            found_with, rule = settings_text(model, self.crossbar, fold=self.fold, folded=folded), repr(self._rule)
+            if state is None or (state.found_with, state.rule) != (found_with, rule):
+                state = RangeState(found_with, rule)
+                set_range_state(model, state)
+            state.method = self
+        if draw == 0:
+            state.recorders = {}  # those of an update that an error ended
+        return state
 
     def _layers(self, model: nn.Module) -> frozenset[str]:
         """Names of the layers in scope."""
@@ -190,5 +234,5 @@ class ArrayAware(Method):
                     "set fold to False, here and in the deployment, or bias_rows to 0."
                 )
         check_names_and_shapes(inner, self.crossbar)
-        if self.ranges is not None:
-            check_ranges(self.ranges, inner, self.crossbar, fold=self.fold, folded=folded)
+        if self._fixed_ranges is not None:
+            check_ranges(self._fixed_ranges, inner, self.crossbar, fold=self.fold, folded=folded)

@@ -16,6 +16,7 @@ from aimc_robust.hardware.programming.known_faults import check_faults, faulty
 from aimc_robust.noise.analog_weights import Scope, check_scope, unwrap_model
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
+from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.methods.distributed import share_buffers, share_tensors, without_sync, world
 from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasses, Passes, frozen_buffers
@@ -171,7 +172,7 @@ class Method(ABC):
 
         Args:
             model: Model to train.
-            loss_fn: Function (output, target) -> scalar loss, or a task such as `LanguageModelling()`.
+            loss_fn: Function (output, target) -> scalar loss, a `Task`, or a `Distillation`.
             batches: `batches_per_update` labelled batches: pairs (input, target), or see `tasks.batches.Batch`.
             step: Number of this update, from 1.
             scaler: `GradScaler` of a float16 loop. `p.grad` is then scaled; unscale it as usual.
@@ -181,7 +182,7 @@ class Method(ABC):
         """
         require_whole("step", step, low=1)
         require_type("model", model, nn.Module, example="a torch.nn.Module")
-        require_type("loss_fn", loss_fn, (Callable, Task), example="a function (output, target) -> loss, or a Task")
+        require_type("loss_fn", loss_fn, (Callable, Task, Distillation), example="cross_entropy, or a Task")
         if not isinstance(batches, Sequence) or len(batches) != self.batches_per_update:
             got = len(batches) if isinstance(batches, Sequence) else f"a {type(batches).__name__}"
             raise InputError(

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from aimc_robust.errors import InputError
 from aimc_robust.tasks.batches import Batch, examples_in, parts, unpack
 from aimc_robust.tasks.calling import call_model
+from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.tasks.task import Task
 from aimc_robust.tasks.task_loss import TaskLoss
 
-LossFunction = Callable[[Any, Any], Tensor] | Task
-"""A function (output, target) -> scalar loss, or a task, which knows its loss."""
+LossFunction = Callable[[Any, Any], Tensor] | Task | Distillation
+"""A function (output, target) -> scalar loss, or a task, which knows its loss, or a distillation."""
 
 
 class Passes(ABC):
@@ -25,6 +26,10 @@ class Passes(ABC):
     @abstractmethod
     def accumulate(self, batch: int, weight: float) -> Tensor:
         """Add `weight` times the gradient of batch number `batch` to p.grad; return the detached loss * `weight`."""
+
+    @abstractmethod
+    def factor_in_backward(self, weight: float) -> float:
+        """Return by which factor gradients inside the backward pass of `accumulate(..., weight)` are multiplied."""
 
     @abstractmethod
     def gradients(self, weights: Sequence[Tensor], batch: int) -> list[Tensor | None]:
@@ -53,6 +58,10 @@ class LossPasses(Passes):
         loss = loss if weight == 1.0 else loss * weight
         self._scaled(loss).backward()
         return loss.detach()
+
+    def factor_in_backward(self, weight: float) -> float:
+        """Return `weight`, times the scale of the loss."""
+        return weight if self.scaler is None else weight * self.scaler.get_scale()
 
     def gradients(self, weights: Sequence[Tensor], batch: int) -> list[Tensor | None]:
         """Return the gradient of batch number `batch` at `weights`; see `Passes.gradients`."""
@@ -93,6 +102,10 @@ class ClosurePasses(Passes):
             gradient = gradient if weight == 1.0 else gradient * weight
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         return loss * weight
+
+    def factor_in_backward(self, weight: float) -> float:
+        """Return 1: gradients are weighted after the closure."""
+        return 1.0
 
     def gradients(self, weights: Sequence[Tensor], batch: int) -> list[Tensor | None]:
         """Return the gradient of the closure's batch at `weights`; see `Passes.gradients`."""
@@ -144,6 +157,8 @@ def scalar_loss(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Tensor
 
 def loss_and_items(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> tuple[Tensor, int]:
     """Return the loss of one labelled batch as a scalar tensor, and over how many items it is a mean."""
+    if isinstance(loss_fn, Distillation):
+        return loss_fn.loss_and_items(model, batch)
     if isinstance(loss_fn, Task):
         loss_fn = TaskLoss(loss_fn)
     if isinstance(loss_fn, TaskLoss):

@@ -9,6 +9,7 @@ from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.noise.distributions import Laplace
 from aimc_robust.training.methods.array_aware import ArrayAware
+from aimc_robust.training.methods.learned_ranges import LearnedRanges
 from aimc_robust.training.methods.ramp import Ramp
 
 CARD = "pcm-nandakumar2019"
@@ -46,6 +47,23 @@ def test_its_keys_are_those_of_the_method_and_of_a_target(write_spec):
 
 
 @pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ('"learned"', LearnedRanges()),
+        ("{ decay = 0.005, init_batches = 20 }", LearnedRanges(decay=0.005, init_batches=20)),
+    ],
+)
+def test_ranges_may_be_learned(write_spec, value, expected):
+    table = TABLE.replace("lam = 0.5", f"ranges = {value}").replace("card.toml", CARD)
+    spec = load_spec(write_spec(("[methods.sgd]", table)))
+    assert spec.method("aware", seed=0).ranges == expected
+    assert type(spec).model_validate(spec.model_dump()).method("aware", seed=0).ranges == expected
+    assert spec.recipe("aware", 0) != load_spec(write_spec(("[methods.sgd]", TABLE.replace("card.toml", CARD)))).recipe(
+        "aware", 0
+    )
+
+
+@pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("rows = 64", "time_s = 5.0", "keys of the method"),
@@ -55,6 +73,9 @@ def test_its_keys_are_those_of_the_method_and_of_a_target(write_spec):
         ("[1.0, 1e6]", "[0.0, 1e6]", "above 0"),
         ("[1.0, 1e6]", "[1.0]", "time_s"),
         ("lam = 0.5", "ranges = 1", "ranges"),
+        ("lam = 0.5", 'ranges = "learnt"', "learned"),
+        ("lam = 0.5", "ranges = { decay = 3.0 }", "decay"),
+        ("lam = 0.5", "ranges = { start = 3.0 }", "start"),
         ("laplace-0.02", "rram-wan2022", "crossbar"),
         ("lam = 0.5", 'scope = "all"', "scope"),
     ],

@@ -11,10 +11,12 @@ from torch.nn.parallel import DistributedDataParallel
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.array_aware import ArrayAware
+from aimc_robust.training.methods.learned_ranges import LearnedRanges
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
@@ -28,6 +30,9 @@ RAMP = Ramp(shape="linear", updates=4)
 ARRAYS = Crossbar(
     "pcm-nandakumar2019", read_noise=False, rows=50, dac=DAC(bits=6, full_scale=1.0), adc=ADC(bits=6, range=(-4, 4))
 )
+LEARNED = LearnedRanges(
+    start=ConverterRanges({name: LayerRanges(inputs=(0.0, 0.6)) for name in ("first", "last", "sometimes")}), lr=1.0
+)
 METHODS = {
     "sgd": SGD(),
     "rwp": RWP(sigma=0.1, ramp=RAMP),
@@ -38,6 +43,7 @@ METHODS = {
     "sam, different batches": SAM(rho=0.5, batches="different"),
     "asam": AdaptiveSAM(rho=0.5),
     "array-aware": ArrayAware(ARRAYS, ramp=RAMP, time_s=(1.0, 1e5), lam=0.7),
+    "learned ranges": ArrayAware(ARRAYS.replace(dac=DAC(bits=6)), ranges=LEARNED, draws=2),
 }
 
 
@@ -144,7 +150,10 @@ def test_the_users_own_no_sync_is_respected(workers, method):
     check(workers, method, accumulate=2)
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+OF_ANY_MODEL = {name: method for name, method in METHODS.items() if name != "learned ranges"}
+
+
+@pytest.mark.parametrize("method", OF_ANY_MODEL.values(), ids=OF_ANY_MODEL)
 def test_a_bf16_loop_runs(workers, method):
     for weights in workers(train_autocast, method):
         assert all(weight.isfinite().all() for weight in weights.values())

@@ -1,0 +1,66 @@
+"""Converter ranges that a comparison learns: kept in its checkpoints, used where the converters fit."""
+
+import json
+
+import pandas as pd
+import pytest
+from support.command_line import invoke
+
+from aimc_robust.training.methods.range_state import learned_ranges
+
+CONVERTERS = "rows = 64, dac = { bits = 4 }, adc = { bits = 4 }"
+SPEC = f"""
+name = "learned"
+data = {{ name = "digits" }}
+model = {{ name = "small-cnn", options = {{ channels = 4, stages = 2 }} }}
+training = {{ epochs = 2, lr = 0.1, early_stopping = {{ sigma = [0.0, 0.3], draws = 1 }} }}
+train_seeds = [0]
+chips = 2
+targets = [
+    "digital",
+    {{ name = "same", device = "pcm-nandakumar2019", {CONVERTERS}, selected_at = 0.0 }},
+    {{ name = "later", device = "pcm-nandakumar2019", {CONVERTERS}, selected_at = 0.3, time_s = 3600.0 }},
+    {{ name = "other-converters", device = "pcm-nandakumar2019", rows = 64, dac = {{ bits = 6 }}, selected_at = 0.0 }},
+]
+[methods.array-aware]
+crossbar = {{ device = "pcm-nandakumar2019", {CONVERTERS} }}
+ranges = {{ init_batches = 10, decay = 0.01 }}
+"""
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("learned")
+    (folder / "spec.toml").write_text(SPEC.replace('"digital"', '{ name = "digital", selected_at = 0.0 }'))
+    done = invoke("compare", folder / "spec.toml", "--out", folder / "out", "--jobs", 1, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+def stored_ranges(folder):
+    return json.loads(next(folder.glob("runs/*/ranges.json")).read_text())
+
+
+def test_ranges_are_those_of_the_selected_epoch_where_the_converters_fit(compared):
+    run = compared / "runs" / "array-aware-seed0"
+    ranges = stored_ranges(compared)
+    assert ranges["same"] == learned_ranges(run / "checkpoint.safetensors").to_json()
+    assert ranges["later"] == learned_ranges(run / "checkpoint-0.3.safetensors").to_json()
+    calibrated = ranges["other-converters"]
+    assert calibrated.keys() == ranges["same"].keys()
+    assert all(calibrated[name]["inputs"] != ranges["same"][name]["inputs"] for name in calibrated)
+
+
+def test_the_command_evaluates_the_checkpoint_as_the_comparison_did(compared, tmp_path):
+    weights = compared / "runs" / "array-aware-seed0" / "checkpoint.safetensors"
+    model = ["--model", "small-cnn", "--option", "channels=4", "--option", "stages=2", "--data", "digits"]
+    device = f'{{ name = "same", device = "pcm-nandakumar2019", {CONVERTERS} }}'
+    options = ["--device", device, "--chips", 2, "--jobs", 1, "--out", tmp_path / "out"]
+    done = invoke("evaluate", weights, *model, *options)
+    assert done.returncode == 0, done.stderr
+    assert stored_ranges(tmp_path / "out")["same"] == stored_ranges(compared)["same"]
+    found, expected = (pd.read_csv(folder / "evaluations.csv") for folder in (tmp_path / "out", compared))
+    expected = expected[expected["target"].isin(["digital", "same"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, expected)
+    notes = json.loads((tmp_path / "out" / "notes.json").read_text())
+    assert any("learned converter ranges" in note for note in notes)
