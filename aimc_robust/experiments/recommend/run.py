@@ -15,6 +15,7 @@ from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
+from aimc_robust.experiments.recommend.arrays import array_settings
 from aimc_robust.experiments.recommend.measurement import measure_device
 from aimc_robust.experiments.recommend.proposal import Proposal, propose
 from aimc_robust.experiments.recommend.verdict import Verdict, judge
@@ -136,10 +137,12 @@ def recommend(
                 progress.note(f"{weights}: {note}")
         progress.note(f"measuring the errors of {device.name} on {weights or 'the trained model'}")
         errors = measure_device(model.eval(), data, device, task, chip_seed=spec.chip_seed, jobs=jobs)
-        measurement = {"question": identity, **errors}
+        arrays = array_settings(target, device, model, data, task)
+        measurement = {"question": identity, **errors, "arrays": arrays}
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))
-    proposal = propose(measurement["sigma"], identified=measurement["identified"])
+    arrays = measurement.get("arrays")
+    proposal = propose(measurement["sigma"], identified=measurement["identified"], arrays=arrays)
     verdict = None
     if sweep:
         progress.note(f"proposal: {proposal.label}; a sweep of {len(proposal.methods)} methods judges it")
