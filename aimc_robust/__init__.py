@@ -45,8 +45,10 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.config.crossbar import Crossbar as Crossbar
     from aimc_robust.hardware.config.deployment import Deployment as Deployment
     from aimc_robust.hardware.config.device import Device as Device
+    from aimc_robust.hardware.config.fault_map import FaultMap as FaultMap
     from aimc_robust.hardware.config.mapping import WeightMapping as WeightMapping
     from aimc_robust.hardware.config.parallel_devices import ParallelDevices as ParallelDevices
+    from aimc_robust.hardware.config.parasitics import Parasitics as Parasitics
     from aimc_robust.hardware.config.placement import Placement as Placement
     from aimc_robust.hardware.config.ranges import ConverterRanges as ConverterRanges
     from aimc_robust.hardware.config.ranges import LayerRanges as LayerRanges
@@ -56,6 +58,9 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.conversion.coverage import Coverage as Coverage
     from aimc_robust.hardware.conversion.prepare import coverage as coverage
     from aimc_robust.hardware.crosssim.json_export import crosssim_json as crosssim_json
+    from aimc_robust.hardware.device_states import DeviceStates as DeviceStates
+    from aimc_robust.hardware.device_states import device_states as device_states
+    from aimc_robust.hardware.draw_faults import draw_faults as draw_faults
     from aimc_robust.hardware.program import program as program
     from aimc_robust.integrations.aihwkit_config import import_rpu_config as import_rpu_config
     from aimc_robust.integrations.aihwkit_weights import import_aihwkit as import_aihwkit
@@ -130,7 +135,9 @@ _MODULES = {
     "hardware.config.placement": ["Placement"],
     "hardware.config.deployment": ["Deployment"],
     "hardware.config.device": ["Device"],
+    "hardware.config.fault_map": ["FaultMap"],
     "hardware.config.mapping": ["WeightMapping"],
+    "hardware.config.parasitics": ["Parasitics"],
     "hardware.config.ranges": ["ConverterRanges", "LayerRanges"],
     "hardware.config.parallel_devices": ["ParallelDevices"],
     "hardware.config.standard_mappings": ["BitSliced"],
@@ -139,6 +146,8 @@ _MODULES = {
     "hardware.conversion.coverage": ["Coverage"],
     "hardware.conversion.prepare": ["coverage"],
     "hardware.crosssim.json_export": ["crosssim_json"],
+    "hardware.device_states": ["DeviceStates", "device_states"],
+    "hardware.draw_faults": ["draw_faults"],
     "hardware.program": ["program"],
     "integrations.aihwkit_config": ["import_rpu_config"],
     "integrations.aihwkit_weights": ["import_aihwkit"],

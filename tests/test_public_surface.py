@@ -13,17 +13,17 @@ import aimc_robust as ar
 NAMES = {
     "ADC", "AdaptiveSAM", "AimcError", "ArrayAware", "ArraySize", "Attribution", "Augmentation", "Axes", "BitSliced",
     "Card", "CellModel", "Classification", "ConverterRanges", "Coverage", "Crossbar", "DAC", "Deployment", "Device",
-    "Diagnostics", "DiagnosticsConfig", "Distillation", "EarlyStopping", "EquivalentSigma", "Estimate",
-    "EvaluationGrid", "Fit", "Gaussian", "Images", "LanguageModelling", "Laplace", "LayerRanges", "LearnedRanges",
-    "LossPrediction", "Machine", "Method", "MixedRWP", "ModelScore", "Multilabel", "PairedDifference",
-    "ParallelDevices", "Periphery", "Placement", "PredictionCheck", "PrimaryMetric", "RWP", "Ramp", "Regression",
-    "RobustOptimizer", "SAM", "SGD", "Segmentation", "StreamedImages", "Task", "TrainingConfig", "TrainingResult",
-    "VarianceComponents", "Verification", "WeightClipping", "WeightLayout", "WeightMapping", "WeightNoise", "Yield",
-    "__version__", "ascent_sharpness", "attribute", "average_sharpness", "calibrate", "card_names", "check_prediction",
-    "compare", "coverage", "crosssim_json", "difference_table", "equivalent_sigma", "evaluate", "evaluate_grid",
-    "fit_card", "holm", "import_aihwkit", "import_rpu_config", "layer_errors", "learned_ranges", "load_card",
-    "load_checkpoint", "load_spec", "paired_difference", "perturbed", "predict_loss", "program",
-    "recalibrate_batchnorm", "train", "verify_card",
+    "DeviceStates", "Diagnostics", "DiagnosticsConfig", "Distillation", "EarlyStopping", "EquivalentSigma", "Estimate",
+    "EvaluationGrid", "FaultMap", "Fit", "Gaussian", "Images", "LanguageModelling", "Laplace", "LayerRanges",
+    "LearnedRanges", "LossPrediction", "Machine", "Method", "MixedRWP", "ModelScore", "Multilabel", "PairedDifference",
+    "ParallelDevices", "Parasitics", "Periphery", "Placement", "PredictionCheck", "PrimaryMetric", "RWP", "Ramp",
+    "Regression", "RobustOptimizer", "SAM", "SGD", "Segmentation", "StreamedImages", "Task", "TrainingConfig",
+    "TrainingResult", "VarianceComponents", "Verification", "WeightClipping", "WeightLayout", "WeightMapping",
+    "WeightNoise", "Yield", "__version__", "ascent_sharpness", "attribute", "average_sharpness", "calibrate",
+    "card_names", "check_prediction", "compare", "coverage", "crosssim_json", "device_states", "difference_table",
+    "draw_faults", "equivalent_sigma", "evaluate", "evaluate_grid", "fit_card", "holm", "import_aihwkit",
+    "import_rpu_config", "layer_errors", "learned_ranges", "load_card", "load_checkpoint", "load_spec",
+    "paired_difference", "perturbed", "predict_loss", "program", "recalibrate_batchnorm", "train", "verify_card",
 }  # fmt: skip
 OBJECTS = sorted(NAMES - {"__version__"})
 

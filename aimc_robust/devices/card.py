@@ -68,6 +68,7 @@ class Card(StrictModel, CellModel):
         drift: Law of the drift.
         read: Law of the read noise.
         stuck: Fractions of stuck cells.
+        read_voltage_v: Voltage [V] at which currents are stated, for a `current`.
     """
 
     checks_results: ClassVar[bool] = False
@@ -82,6 +83,7 @@ class Card(StrictModel, CellModel):
     drift: Drift | None = None
     read: Read | None = None
     stuck: Stuck | None = None
+    read_voltage_v: Positive | None = None
 
     @pydantic.model_validator(mode="after")
     def _unit_fits_state(self) -> Card:
@@ -91,7 +93,13 @@ class Card(StrictModel, CellModel):
                 + ", ".join(f"{unit!r} for {state}" for state, unit in UNITS.items())
                 + ")"
             )
+        if self.read_voltage_v is not None and self.state != "current":
+            raise ValueError(f"read_voltage_v: only a current is stated at a voltage, not a {self.state} state")
         return self
+
+    def resistance_ohm(self, state: float) -> float | None:
+        """Return the resistance of a cell in a state; see `CellModel.resistance_ohm`."""
+        return super().resistance_ohm(state) if self.read_voltage_v is None else self.read_voltage_v * 1e9 / state
 
     def programming_std(self, target: Tensor) -> Tensor:
         """Return the standard deviation of the programmed state; see `CellModel.programming_std`."""

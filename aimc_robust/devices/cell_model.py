@@ -147,6 +147,10 @@ class CellModel(ABC):
         """
         return states.now.new_zeros(states.now.shape)
 
+    def resistance_ohm(self, state: float) -> float | None:
+        """Return the resistance of a cell in a state above 0; None if it is not known, as for relative states."""
+        return 1e6 / state if self.unit == UNITS["conductance"] else None
+
     @property
     def description(self) -> str:
         """One line on the technology, for reports."""

@@ -13,7 +13,7 @@ from torch import nn
 
 from aimc_robust.data.batches import Batches
 from aimc_robust.errors import InputError, require_type, require_whole
-from aimc_robust.evaluation.error_sources import RANDOM_SOURCES, active_sources, with_sources
+from aimc_robust.evaluation.error_sources import active_sources, is_random, with_sources
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipEvaluation, check_jobs, chip_evaluation
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware, Layers, stored_weights
@@ -144,8 +144,7 @@ def _is_random(variant: ChipEvaluation) -> bool:
     in_use = hardware.crossbars
     if variant.programmed is not None:
         in_use = tuple(own for name in variant.programmed if (own := hardware.crossbar_of(name)) is not None)
-    sources = {source for crossbar in in_use for source in active_sources(crossbar, time_s=variant.time_s)}
-    return not sources.isdisjoint(RANDOM_SOURCES)
+    return any(is_random(crossbar, time_s=variant.time_s) for crossbar in in_use)
 
 
 def _values(

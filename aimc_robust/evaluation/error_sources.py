@@ -9,7 +9,7 @@ from aimc_robust.hardware.config.converters import DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
 
-ErrorSource = Literal["programming", "drift", "stuck", "read", "clipping", "quantisation", "dac", "adc"]
+ErrorSource = Literal["programming", "drift", "stuck", "read", "clipping", "quantisation", "ir-drop", "dac", "adc"]
 
 SOURCES: dict[ErrorSource, str] = {
     "programming": "programming error",
@@ -18,13 +18,20 @@ SOURCES: dict[ErrorSource, str] = {
     "read": "read noise at every multiply",
     "clipping": "weights clipped at the percentile",
     "quantisation": "states rounded to levels",
+    "ir-drop": "IR drop along the arrays' wires",
     "dac": "input converters",
     "adc": "output converters",
 }
 """Error source -> description."""
 
 RANDOM_SOURCES: tuple[ErrorSource, ...] = ("programming", "drift", "stuck", "read")
-"""Sources that differ from chip to chip."""
+"""Sources that differ from chip to chip; known stuck devices (a fault map) do not."""
+
+
+def is_random(crossbar: Crossbar, *, time_s: float = 0.0) -> bool:
+    """Whether chips differ: whether a source of RANDOM_SOURCES acts."""
+    random = set(active_sources(crossbar, time_s=time_s)) & set(RANDOM_SOURCES)
+    return bool(random - {"stuck"} if crossbar.device.fault_map is not None else random)
 
 
 def active_sources(hardware: Hardware, *, time_s: float = 0.0) -> tuple[ErrorSource, ...]:
@@ -39,10 +46,11 @@ def _active_sources(crossbar: Crossbar, time_s: float) -> list[ErrorSource]:
     active: dict[ErrorSource, bool] = {
         "programming": device.programming and device.error_scale > 0 and cell.has_programming_error,
         "drift": device.drift and cell.has_drift and time_s > cell.drift_starts_s,
-        "stuck": sum(device.stuck_fractions) > 0,
+        "stuck": sum(device.stuck_fractions) > 0 or device.fault_map is not None,
         "read": device.reads_with_noise,
         "clipping": weights.weight_percentile < 1.0,
         "quantisation": weights.cell_bits > 0,
+        "ir-drop": crossbar.wires is not None,
         "dac": periphery.dac is not None and periphery.dac.kind != "ideal",
         "adc": periphery.adc is not None,
     }
@@ -67,6 +75,7 @@ def _with_sources(crossbar: Crossbar, sources: Collection[str]) -> Crossbar:
         "read": {"read_noise": False},
         "clipping": {"weight_percentile": 1.0},
         "quantisation": {"cell_bits": 0},
+        "ir-drop": {"parasitics": None},
         "dac": {"dac": dac and DAC(kind="ideal", full_scale=dac.full_scale)},
         "adc": {"adc": None},
     }

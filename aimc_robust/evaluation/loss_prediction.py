@@ -5,7 +5,7 @@
 The first term contains what all chips have in common (a drift of the mean, clipping, stuck cells) exactly, by one
 inference. The second contains what is random, with Hutchinson's estimate of the diagonal of the loss's Hessian H at the
 trained weights: one pass serves every device and time. The errors of different weights are independent, so that no
-other entry of H contributes. Read noise and converters are not part of the prediction.
+other entry of H contributes. Read noise, IR drop and converters are not part of the prediction.
 """
 
 import copy
@@ -52,7 +52,7 @@ class LossPrediction:
             and `curvature`.
         layers: One row per condition and weight matrix (a bias that is stored in rows under its own name): `layer`,
             its part of the `curvature`, and its `share` of the total, which may be negative.
-        left_out: Condition -> what the prediction does not contain: `read noise`, `DAC`, `ADC`.
+        left_out: Condition -> what the prediction does not contain: `read noise`, `IR drop`, `DAC`, `ADC`.
         seconds: Wall time [s].
     """
 
@@ -217,6 +217,7 @@ def _left_out(condition: Condition) -> tuple[str, ...]:
     crossbars = condition.crossbars
     parts = {
         "read noise": any(crossbar.device.reads_with_noise for crossbar in crossbars),
+        "IR drop": any(crossbar.wires is not None for crossbar in crossbars),
         "DAC": any(crossbar.periphery.dac is not None for crossbar in crossbars),
         "ADC": any(crossbar.periphery.adc is not None for crossbar in crossbars),
     }

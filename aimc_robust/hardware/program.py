@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -18,6 +19,7 @@ from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.conversion.prepare import PROGRAMMED, prepare
 from aimc_robust.hardware.conversion.replace_layers import install_arrays
 from aimc_robust.hardware.layers.own_forward import check_products, has_own_forward
+from aimc_robust.hardware.programming.known_states import States, check_fault_maps, with_states
 from aimc_robust.hardware.programming.programmed_matrix import Chip, write_weights
 from aimc_robust.hardware.programming.weights_to_states import BLOCK
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights, is_analog_layer
@@ -41,6 +43,7 @@ def program(
     chip_seed: int = 0,
     time_s: float = 0.0,
     cycle: int = 0,
+    states: States | str | Path | None = None,
     deployment: Deployment | None = None,
     strict: bool | None = None,
     example: Any = None,
@@ -62,6 +65,9 @@ def program(
         time_s: Seconds since programming; the chip drifts until then.
         cycle: Number of the programming of this chip: 0, 1, ... Errors are drawn anew but for stuck cells and the share
             of the programming error that stays with a device (`programming.device_share` of its card).
+        states: Measured states of a real chip's devices, which are used as they are: layer -> array (devices, outputs,
+            inputs and bias rows) [unit of the card], as in a `FaultMap`, for every layer; a `DeviceStates`; or the path
+            of an .npz or .safetensors file of them. Nothing is drawn but read noise, and the chip does not drift.
         deployment: Converter ranges, backend, compensation and BatchNorm folding; None: the defaults of `Deployment`.
         strict: True raises InputError if weights stay digital that a crossbar could hold if their layer were of a
             supported type; None warns, False accepts it.
@@ -84,6 +90,8 @@ def program(
     hardware = place(crossbar, layers)
     get_example = None if example is None else lambda: example
     prepared, _ = prepare(model, get_example, hardware=hardware, fold=folds(deployment), strict=strict, stacklevel=3)
+    if states is not None:
+        hardware = with_states(prepared, hardware, states, time_s=time_s, cycle=cycle)
     check_program(prepared, hardware, time_s, deployment=deployment, stacklevel=3)
     require_whole("cycle", cycle, low=0)
     axes = chip_axes(chip_seed, chip)
@@ -125,6 +133,7 @@ def check_program(
     if deployment.ranges is not None:
         check_ranges(deployment.ranges, prepared, hardware, fold=deployment.fold)
     reject_shared_weights_with_biases(prepared, hardware)
+    check_fault_maps(prepared, hardware, stacklevel=stacklevel + 1)
 
 
 def reject_shared_weights_with_biases(prepared: nn.Module, hardware: Hardware) -> None:

@@ -52,6 +52,11 @@ class AnalogWeight:
         """Name of the weight in tables and ranges: the layer's name, or the parameter's own."""
         return layer_name(self.name)
 
+    @property
+    def groups(self) -> int:
+        """Number of groups of a convolution, each with its own arrays; 1 for other layers."""
+        return self.module.groups if isinstance(self.module, (*CONVOLUTIONS, *TRANSPOSED)) else 1
+
     def filters_first(self, values: Tensor | None = None) -> Tensor:
         """Return values of the parameter's shape, or the parameter, with one entry per output along dimension 0."""
         values = self.parameter.detach() if values is None else values

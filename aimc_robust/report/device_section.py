@@ -10,11 +10,14 @@ from aimc_robust.devices.cell_model import Source
 from aimc_robust.devices.limits import time_text
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.converters import Periphery
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.device import Device
+from aimc_robust.hardware.config.parasitics import Parasitics
+from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout
 from aimc_robust.report.figures.device import device_figure
-from aimc_robust.report.page_model import Figure, Grid, Prose, Section, Table
+from aimc_robust.report.page_model import Block, Figure, Grid, Prose, Section, Table
 from aimc_robust.targets.target import CrossbarTarget, Target, time_label
 
 Range = tuple[float, float]
@@ -41,6 +44,8 @@ def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans) -> Section:
         drift = f"its drift from {time_text(cell.drift_limits_s[0])} to {time_text(cell.drift_limits_s[1])}"
     validity = f"The card's fit is valid from {cell.limits[0]:g} to {cell.limits[1]:g} {cell.unit}; {drift}."
     figure = Figure(partial(device_figure, target.name, target.crossbar), f"Programming error of {target.name}")
+    placement = target.placement
+    blocks = [] if placement is None else _placed_layers(target.name, placement)
     currents = "array currents [full-on cells]"
     rows = [
         [("layer", layer), ("inputs", _span(inputs)), (currents, "; ".join(map(_span, outputs)))]
@@ -52,7 +57,39 @@ def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans) -> Section:
     )
     converters = Section(title, [Table("Converter ranges", rows)], folded=True) if rows else None
     description = Prose(f"{cell.description}. {describe_target(targets)}. {validity}")
-    return Section(target.name, [description, figure, Prose(_source(cell.provenance)), converters], target=target.name)
+    source = Prose(_source(cell.provenance))
+    return Section(target.name, [description, figure, source, *blocks, converters], target=target.name)
+
+
+def _placed_layers(name: str, placement: Placement) -> list[Block]:
+    """Say where each pattern places layers, and describe the devices that are not the target's own."""
+    *patterns, (_, own) = placement.layers  # the last holds the rest
+    rows = [
+        [("layers", f"`{pattern}`"), ("place", "digital" if crossbar is None else describe_crossbar(crossbar))]
+        for pattern, crossbar in patterns
+    ]
+    blocks: list[Block] = [
+        Prose("Layers that are elsewhere; of several patterns that match a layer's name, the first decides."),
+        Table(f"Where the layers are: {name}", [*rows, [("layers", "all others"), ("place", "as above")]]),
+    ]
+    cells = [] if own is None else [own.device.cell]
+    for crossbar in placement.crossbars:
+        cell = crossbar.device.cell
+        if cell not in cells:
+            cells.append(cell)
+            draw = partial(device_figure, f"{name}-{cell.name}", crossbar)
+            blocks += [Figure(draw, f"Programming error of {cell.name}"), Prose(_source(cell.provenance))]
+    return blocks
+
+
+def describe_crossbar(crossbar: Crossbar) -> str:
+    """Name the device of a crossbar, and its settings that are not at their defaults."""
+    settings = [
+        *_layout(crossbar.weights, crossbar.arrays, crossbar.device),
+        *_converters(crossbar.periphery),
+        *_errors(crossbar.device),
+    ]
+    return f"{crossbar.device.cell.name}: {', '.join(settings)}"
 
 
 def _source(source: Source) -> str:
@@ -109,7 +146,21 @@ def _layout(weights: WeightLayout, arrays: ArraySize, device: Device) -> list[st
         f"arrays of at most {arrays.rows or 'any'} rows and {arrays.columns or 'any'} columns": arrays.rows
         or arrays.columns,
     }
+    if arrays.parasitics is not None:
+        parts[_parasitics(arrays.parasitics)] = True
     return [text for text, applies in parts.items() if applies]
+
+
+def _parasitics(parasitics: Parasitics) -> str:
+    ohms = {
+        "along rows": parasitics.row_ohm,
+        "along columns": parasitics.column_ohm,
+        "at each row": parasitics.row_terminal_ohm,
+        "at each column": parasitics.column_terminal_ohm,
+    }
+    wires = " and ".join(f"{ohm:g} ohm {place}" for place, ohm in ohms.items() if ohm)
+    interleaved = ", devices of both signs in one column" if parasitics.interleaved else ""
+    return f"wires of {wires or '0 ohm'}{interleaved}"
 
 
 def _converters(periphery: Periphery) -> list[str]:
@@ -128,15 +179,16 @@ def _converters(periphery: Periphery) -> list[str]:
 
 
 def _errors(device: Device) -> list[str]:
-    low, high = device.stuck or (0.0, 0.0)
-    has_read_noise = device.cell.has_read_noise
+    low, high = device.stuck_fractions
+    has_read_noise, faults = device.cell.has_read_noise, device.fault_map
     parts = {
         "read noise at every matrix-vector multiply": has_read_noise and device.read_noise,
         "read noise off": has_read_noise and not device.read_noise,
         "programming error off": not device.programming,
         "drift off": not device.drift,
         f"programming error scaled by {device.error_scale:g}": device.error_scale != 1,
-        f"{100 * low:g} % of cells stuck low, {100 * high:g} % stuck high": device.stuck is not None,
+        f"{100 * low:g} % of cells stuck low, {100 * high:g} % stuck high": isinstance(device.stuck, tuple),
+        f"{faults.stuck_devices if faults else 0} known stuck devices": faults is not None,
     }
     return [text for text, applies in parts.items() if applies]
 

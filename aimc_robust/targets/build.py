@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from aimc_robust.devices.library import card_names, load_card
+from aimc_robust.hardware.config.fault_map import FaultMap
+from aimc_robust.hardware.config.placement import DIGITAL
 from aimc_robust.io.toml import parse_value
 from aimc_robust.io.user_code import is_reference, source_digest
 from aimc_robust.targets.entries import Entry, TargetTable, build_named, reference_table
+from aimc_robust.targets.layer_entries import as_pairs
 from aimc_robust.targets.target import CrossbarTarget, Target
 
 
@@ -17,21 +20,52 @@ def self_contained_target(target: Any, folder: Path) -> Any:
     """Return a target as a results folder records it: with the card's table in place of its name or path.
 
     For code of the user's own, named `package.module:name`, a digest of its file is added under `code_digests`, so
-    that results are not continued with changed code. Relative paths of cards start from `folder`.
+    that results are not continued with changed code; that of a fault map too. Relative paths of cards and fault maps
+    start from `folder`.
     """
     if isinstance(target, str) and is_reference(target):
         table = reference_table(target)
     else:
         table = dict(target) if isinstance(target, dict) else {"device": target}
-    device = table.get("device")
-    if isinstance(device, str) and (device.endswith(".toml") or device in card_names()):
-        card = load_card(folder / device if device.endswith(".toml") else device)
-        table["device"] = card.model_dump(mode="json", exclude_none=True)
-    references = [value for value in table.values() if isinstance(value, str) and is_reference(value)]
+    table = _with_card(table, folder)
+    tables = [table]
+    if isinstance(pairs := as_pairs(table.get("layers")), list):
+        table["layers"] = [_self_contained_pair(pair, folder) for pair in pairs]
+        tables += [
+            pair[1]
+            for pair in table["layers"]
+            if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], dict)
+        ]
+    values = [value for each in tables for value in each.values()]
+    references = [value for value in values if isinstance(value, str) and is_reference(value)]
     digests = {reference: digest for reference in references if (digest := source_digest(reference)) is not None}
+    digests |= {each["stuck"]: FaultMap.load(each["stuck"]).digest for each in tables if _names_fault_map(each)}
     if digests and "code_digests" not in table:
         table["code_digests"] = digests
     return target if table in (target, {"device": target}) else table
+
+
+def _names_fault_map(table: dict[str, Any]) -> bool:
+    return isinstance(table.get("stuck"), str)
+
+
+def _with_card(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a table with the card's table in place of its name or path, and the whole path of its fault map."""
+    if _names_fault_map(table):
+        table = table | {"stuck": str((folder / table["stuck"]).resolve())}
+    device = table.get("device")
+    if not isinstance(device, str) or not (device.endswith(".toml") or device in card_names()):
+        return table
+    card = load_card(folder / device if device.endswith(".toml") else device)
+    return table | {"device": card.model_dump(mode="json", exclude_none=True)}
+
+
+def _self_contained_pair(pair: Any, folder: Path) -> Any:
+    """Return a pattern and where its layers are with the card written out; what is no such pair as it is."""
+    if not isinstance(pair, list) or len(pair) != 2 or pair[1] == DIGITAL:
+        return pair
+    entry = {"device": pair[1]} if isinstance(pair[1], str) else pair[1]
+    return [pair[0], _with_card(entry, folder) if isinstance(entry, dict) else entry]
 
 
 def build_targets(target: Any) -> list[Target]:
@@ -54,8 +88,9 @@ def build_target(target: Any) -> Target:
 
             - {name, device, ...}: a crossbar, with the keyword arguments of `Crossbar` (`dac` and `adc` as tables,
               `mapping` as a name, an import path, or a table of `weight_bits` and `slices`), `time_s`, `backend`,
-              `compensation` and `fold`. The device is a name, the path of a card, a card's own table, or an import
-              path.
+              `compensation`, `fold`, and `layers`: a table of pattern -> `digital`, a device, or a table of arguments
+              of `Crossbar`, in the order in which patterns decide (`Placement`). A device is a name, the path of a
+              card, a card's own table, or an import path.
             - {name, noise = "gaussian", sigma, scale} or {name, noise = "laplace", b, scale, matched_std}.
             - {name, noise = "package.module:name", ...}: a weight noise of the user's own; further keys are passed to
               the function as keyword arguments.

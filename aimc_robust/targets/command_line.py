@@ -12,14 +12,18 @@ from typing import Any
 from aimc_robust.devices.library import card_names
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, short_repr
+from aimc_robust.hardware.config.placement import DIGITAL
 from aimc_robust.io.toml import load_toml
 from aimc_robust.io.user_code import is_reference
 from aimc_robust.targets.build import build_target, build_targets, self_contained_target
 from aimc_robust.targets.entries import reference_table
+from aimc_robust.targets.layer_entries import LayerTable
 from aimc_robust.targets.target import UNITS_S, CrossbarTarget, DeployableTarget, DigitalTarget, Target, time_label
 
 
-def target_tables(devices: Sequence[str], times_s: Sequence[float], options: dict[str, Any]) -> list[Any]:
+def target_tables(
+    devices: Sequence[str], times_s: Sequence[float], options: dict[str, Any], layers: Sequence[str] = ()
+) -> list[Any]:
     """Return the targets of an evaluation spec: each device at each time, with its card embedded, and each noise.
 
     A device that does not change with time is evaluated at the first time only.
@@ -30,10 +34,16 @@ def target_tables(devices: Sequence[str], times_s: Sequence[float], options: dic
             {name = "small", device = "sonos-agrawal2022", rows = 64}.
         times_s: Seconds since programming.
         options: Keys of a target table, for all devices.
+        layers: Texts PATTERN=digital or PATTERN=device, for layers that are not on the devices, see `Placement`. The
+            options that are arguments of `Crossbar` hold for their devices too.
 
     Raises:
         InputError: if an argument is invalid. Warnings about limits of a device appear when it is evaluated.
     """
+    if not isinstance(options.get("layers", {}), dict):
+        raise InputError("--set layers takes keys, such as layers.conv1=digital; or use --layer conv1=digital.")
+    if layers:
+        options = options | {"layers": _layer_places(layers, options)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         tables = [table for device in devices for table in _tables_of(device, times_s, options)]
@@ -54,17 +64,31 @@ def _tables_of(device: str, times_s: Sequence[float], options: dict[str, Any]) -
         return []
     if not isinstance(target, CrossbarTarget) or not isinstance(table, dict) or "time_s" in table:
         return [table]
-    if not target.crossbar.device.cell.depends_on_time:
+    if not any(crossbar.device.cell.depends_on_time for crossbar in target.condition.crossbars):
         times_s = times_s[:1]
     suffixes = {time_s: f"-{time_label(time_s)}" if time_s else "" for time_s in times_s}
     return [{**table, "name": f"{target.name}{suffix}", "time_s": time_s} for time_s, suffix in suffixes.items()]
 
 
-def _target_table(device: str, options: dict[str, Any]) -> Any:
+def _layer_places(texts: Sequence[str], options: dict[str, Any]) -> dict[str, Any]:
+    """Return pattern -> `digital` or the table of a crossbar, after those that `options` have."""
+    places = dict(options.get("layers", {}))
+    own_options = {key: value for key, value in options.items() if key in LayerTable.model_fields}
+    for text in texts:
+        pattern, _, entry = (part.strip() for part in text.partition("="))
+        if not pattern or not entry:
+            raise InputError(f"--layer takes PATTERN=digital or PATTERN=DEVICE, got {short_repr(text)}.")
+        if pattern in places:
+            raise InputError(f"--layer gives the pattern {pattern!r} twice.")
+        places[pattern] = DIGITAL if entry == DIGITAL else _target_table(entry, own_options, option="--layer")
+    return places
+
+
+def _target_table(device: str, options: dict[str, Any], *, option: str = "--device") -> Any:
     if device.lstrip().startswith("{"):
-        table = load_toml(f"target = {device}", source=f"--device {short_repr(device)}")["target"]
+        table = load_toml(f"target = {device}", source=f"{option} {short_repr(device)}")["target"]
         if not isinstance(table, dict):
-            raise InputError(f"--device {short_repr(device)} is not an inline TOML table.")
+            raise InputError(f"{option} {short_repr(device)} is not an inline TOML table.")
         return {**options, **table}
     if device.endswith(".toml") or device in card_names():
         return {**options, "device": device}

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 import pydantic
 
 from aimc_robust.devices.cell_model import CellModel
-from aimc_robust.devices.library import DEVICE_ADVICE, card_names, load_card
-from aimc_robust.devices.limits import check_time
-from aimc_robust.errors import AimcError, InputError, require_known, unknown_name
+from aimc_robust.devices.library import DEVICE_ADVICE, card_names
+from aimc_robust.errors import InputError, require_known, unknown_name
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Backend, Compensation, Deployment
-from aimc_robust.hardware.config.standard_mappings import BitSliced
-from aimc_robust.io.table_model import Table, as_validation_error, by_toml_type, table_model
+from aimc_robust.hardware.config.placement import check_time_of
+from aimc_robust.io.table_model import Table, as_validation_error, table_model
 from aimc_robust.io.user_code import construct, is_reference
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian, Laplace
+from aimc_robust.targets.layer_entries import CROSSBAR_TYPES, LayerPlaces, build_placement, fill_card
 from aimc_robust.targets.target import (
     NAME,
     AscentTarget,
@@ -120,13 +119,6 @@ class UserNoiseTable(TargetTable):
         return NoiseTarget(self.name or as_name(self.noise.partition(":")[2], "noise"), noise, **self.common)
 
 
-CROSSBAR_TYPES = {
-    "device": by_toml_type(str, dict[str, Any]),
-    "mapping": by_toml_type(str, table_model(BitSliced, "BitSlicedMapping")),
-    "crosssim": dict[str, Any],
-}
-
-
 class CrossbarTable(table_model(Crossbar, "CrossbarOptions", types=CROSSBAR_TYPES, base=TargetTable)):  # type: ignore[misc]
     """Weights programmed onto a crossbar: the arguments of `Crossbar`, and how it is deployed."""
 
@@ -135,24 +127,19 @@ class CrossbarTable(table_model(Crossbar, "CrossbarOptions", types=CROSSBAR_TYPE
     backend: Backend = "native"
     compensation: list[Compensation] = pydantic.Field(default_factory=list)
     fold: bool = True
+    layers: LayerPlaces | None = None
 
-    @pydantic.field_validator("device", mode="after", check_fields=False)
-    @classmethod
-    def _fill_card(cls, device: Any) -> Any:
-        """Give the keys of a card that a later version added their defaults; what is no card is told on `build`."""
-        if isinstance(device, dict):
-            with suppress(AimcError):
-                return load_card(device).model_dump(mode="json", exclude_none=True)
-        return device
+    _card = pydantic.field_validator("device", mode="after", check_fields=False)(fill_card)
 
     def build(self, **fixed: Any) -> Target:
         """Return the target. Raise InputError, or warn, if its time leaves the limits of the device."""
         crossbar = Crossbar(**self.arguments(without=(*CrossbarTable.__annotations__, *TargetTable.model_fields)))
-        check_time(crossbar.device.cell, self.time_s, on_out_of_range=crossbar.device.on_out_of_range)
+        placement = None if self.layers is None else build_placement(crossbar, self.layers)
+        check_time_of(placement or crossbar, self.time_s)
         label = f"-{time_label(self.time_s)}" if self.time_s else ""
         name = self.name or as_name(crossbar.device.cell.name + label, "device")
         deployment = Deployment(fold=self.fold, backend=self.backend, compensation=tuple(self.compensation))
-        return CrossbarTarget(name, crossbar, deployment, self.time_s, **self.common)
+        return CrossbarTarget(name, crossbar, deployment, self.time_s, placement=placement, **self.common)
 
 
 def build_named(name: str) -> Target:

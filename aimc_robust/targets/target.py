@@ -15,6 +15,7 @@ from aimc_robust.errors import InputError, exact_text, require_finite, short_rep
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.placement import Hardware, Placement
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.noise.scales import NoiseScale
@@ -217,12 +218,14 @@ class CrossbarTarget(DeployableTarget):
         deployment: Backend, compensation and BatchNorm folding.
         time_s: Seconds since programming.
         corrects: Name of the same target without compensation; None if this one does not compensate.
+        placement: Where each layer is, if some are not on `crossbar`.
     """
 
     crossbar: Crossbar
     deployment: Deployment = field(default_factory=Deployment)
     time_s: float = 0.0
     corrects: str | None = None
+    placement: Placement | None = None
 
     @property
     def backend(self) -> str:
@@ -230,9 +233,9 @@ class CrossbarTarget(DeployableTarget):
         return self.deployment.backend
 
     @property
-    def condition(self) -> Crossbar:
-        """The crossbar."""
-        return self.crossbar
+    def condition(self) -> Hardware:
+        """The crossbar, or the placement."""
+        return self.placement or self.crossbar
 
     @property
     def is_plain(self) -> bool:

@@ -230,7 +230,8 @@ class _Run:
         row["distance"] = (history[-1]["distance"] if history else 0.0) + moved
         share_buffers(model, source=method.statistics_rank)
         if fabric.is_global_zero:
-            row |= validate(model, self.config.early_stopping, self.validation, self.task, self.train_seed)
+            with self.method.with_faults(model):
+                row |= validate(model, self.config.early_stopping, self.validation, self.task, self.train_seed)
             row["seconds"] = round(time.perf_counter() - began, 3)
             if self.probe is not None and math.isfinite(row["loss"]):
                 began = time.perf_counter()

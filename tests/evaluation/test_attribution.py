@@ -57,7 +57,7 @@ def test_exact_is_the_digital_model_and_whole_is_what_evaluate_says(whole):
     found, _ = whole
     assert found.ideal == measure(net(), batches()).value == 100.0
     assert found.crossbar == evaluate(net(), batches(), everything(), **OPTIONS).mean
-    assert found.crossbar < 90.0
+    assert found.crossbar < 95.0
     assert found.chips == 4
 
 

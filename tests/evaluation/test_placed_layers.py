@@ -23,6 +23,7 @@ from aimc_robust import (
 from aimc_robust.errors import InputError
 from aimc_robust.tasks.classification import Classification
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*the device has no drift")
 STRONG = Crossbar("rram-milo2021", error_scale=3.0)
 PCM = Crossbar("pcm-nandakumar2019", rows=16, read_noise=False)
 MIXED = Placement({"0": "digital", "4": PCM, "*": STRONG})

@@ -27,6 +27,7 @@ from aimc_robust.errors import InputError
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*the device has no drift")
 DAY_S = 86400.0
 RRAM = Crossbar("rram-milo2021")
 OFFSET = Crossbar("sonos-agrawal2022", mapping="offset", cell_bits=4, bias_rows=2)

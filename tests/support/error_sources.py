@@ -1,6 +1,6 @@
 """Crossbars with chosen error sources, built from their options one by one."""
 
-from aimc_robust import ADC, DAC, Crossbar
+from aimc_robust import ADC, DAC, Crossbar, Parasitics
 from aimc_robust.evaluation.error_sources import SOURCES
 
 ON = {
@@ -10,6 +10,7 @@ ON = {
     "read": {"read_noise": True},
     "clipping": {"weight_percentile": 0.99},
     "quantisation": {"cell_bits": 4},
+    "ir-drop": {"parasitics": Parasitics(row_ohm=150.0, column_ohm=150.0)},
     "dac": {"dac": DAC(bits=5)},
     "adc": {"adc": ADC(bits=6)},
 }
@@ -20,6 +21,7 @@ OFF = {
     "read": {"read_noise": False},
     "clipping": {"weight_percentile": 1.0},
     "quantisation": {"cell_bits": 0},
+    "ir-drop": {"parasitics": None},
     "dac": {"dac": DAC(kind="ideal")},
     "adc": {"adc": None},
 }

@@ -5,7 +5,7 @@ import functools
 import torch
 from torch import nn
 
-from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate
+from aimc_robust import ADC, DAC, Crossbar, Deployment, Parasitics, calibrate
 from aimc_robust.data.batches import split_batches
 
 CLASSES = 7
@@ -40,7 +40,7 @@ def batches(n: int = 120, size: int = 50) -> list:
 
 @functools.cache
 def everything() -> Crossbar:
-    """Programming error, drift, read noise, stuck cells, clipping, rounding, and both converters."""
+    """Programming error, drift, read noise, stuck cells, clipping, rounding, IR drop, and both converters."""
     return Crossbar(
         "pcm-nandakumar2019",
         dac=DAC(bits=5),
@@ -50,6 +50,7 @@ def everything() -> Crossbar:
         stuck=(0.01, 0.01),
         mapping="two-sided",
         rows=20,
+        parasitics=Parasitics(row_ohm=150.0, column_ohm=150.0),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from aimc_robust.cli.layer_option import Layer
 from aimc_robust.cli.weight_options import Ignore, Key, Prefix
 
 
@@ -70,6 +71,13 @@ def evaluate(
     predict: Annotated[
         bool, typer.Option("--predict", help="Predict the loss without Monte Carlo, and compare with Monte Carlo.")
     ] = False,
+    states: Annotated[
+        bool,
+        typer.Option(
+            "--states",
+            help="Write the target and programmed states of chip 0, with the address of every device, to OUT/states.",
+        ),
+    ] = False,
     explain_chips: Annotated[int, typer.Option(min=2, help="Chips for --attribute and --predict.")] = 10,
     option: Annotated[
         list[str] | None,
@@ -87,6 +95,7 @@ def evaluate(
             "of a table or function of data, such as data.labels=['y']. Repeatable.",
         ),
     ] = None,
+    layer: Layer = None,
     normalize: Annotated[
         str | None,
         typer.Option(
@@ -125,6 +134,7 @@ def evaluate(
     from aimc_robust.data.evaluation_images import load_evaluation_images
     from aimc_robust.errors import require_type
     from aimc_robust.experiments.evaluate.run import evaluate_models
+    from aimc_robust.experiments.evaluate.state_files import write_state_files
     from aimc_robust.experiments.spec.evaluation import EvaluationSpec, describe_images
     from aimc_robust.experiments.spec.task import parse_task
     from aimc_robust.io.toml import parse, parse_settings
@@ -138,7 +148,7 @@ def evaluate(
     task_table = parse_task(task, settings.pop("task", {}))
     built_task, data_settings = task_table.build(), settings.pop("data", {})
     require_type("--set data", data_settings, dict, example="of the form data.KEY=VALUE")
-    targets = target_tables(device, parse_times(times), settings)
+    targets = target_tables(device, parse_times(times), settings, layer or ())
     test_images = load_evaluation_images(
         data,
         normalize=normalize,
@@ -182,4 +192,7 @@ def evaluate(
             notes=[*test_images.notes, *notes],
         )
     show(results)
+    if states:
+        for path in write_state_files(spec, models, test_images, out):
+            typer.echo(f"states: {path}")
     typer.echo(f"report: {write_report(out)}")

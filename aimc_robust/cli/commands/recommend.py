@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from aimc_robust.cli.layer_option import Layer
 from aimc_robust.cli.weight_options import Ignore, Key, Prefix
 
 
@@ -37,6 +38,7 @@ def recommend(
             help="Crossbar parameter, such as adc.bits=8, or a key of the task, such as task.metric=mae. Repeatable.",
         ),
     ] = None,
+    layer: Layer = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Trained models per method.", show_default="as in the spec")
     ] = None,
@@ -70,7 +72,8 @@ def recommend(
 
     of_task = [text for text in set_ or [] if text.lstrip().startswith("task.")]
     times_s = parse_times(time)
-    tables = target_tables([device], times_s, parse_settings([text for text in set_ or [] if text not in of_task]))
+    options = parse_settings([text for text in set_ or [] if text not in of_task])
+    tables = target_tables([device], times_s, options, layer or ())
     if len(times_s) != 1 or len(tables) != 1:
         raise InputError(f"a recommendation needs one device at one time, got --device {device} --time {time}.")
     comparison = load_spec(spec, overrides=[*([f"task.kind={task}"] if task else []), *of_task])

@@ -48,7 +48,7 @@ def _attributable_devices(spec: EvaluationSpec) -> tuple[list[CrossbarTarget], l
     """Return the devices whose loss can be attributed, and remarks on the others."""
     plain = [target for target in _predictable(spec) if isinstance(target, CrossbarTarget)]
     crossbars = [group[-1] for group in group_by_device(plain)]  # each device at its last time
-    exact = [target.name for target in crossbars if not active_sources(target.crossbar, time_s=target.time_s)]
+    exact = [target.name for target in crossbars if not active_sources(target.condition, time_s=target.time_s)]
     devices = [target for target in crossbars if target.name not in exact]
     remarks = [f"{name} has no error source to attribute the loss to." for name in exact]
     remarks += [
@@ -65,7 +65,7 @@ def _attribute_target(runner: TargetRunner, target: CrossbarTarget, chips: int, 
     attribution = attribute(
         runner.model,
         runner.batches(target),
-        target.crossbar,
+        target.condition,
         chips=chips,
         chip_seed=runner.results.spec.chip_seed,
         time_s=target.time_s,

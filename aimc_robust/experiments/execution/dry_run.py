@@ -13,7 +13,7 @@ from aimc_robust.analysis.landscape import filter_directions
 from aimc_robust.data.batches import Batches, InputBatches
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.spec import DataSpec
-from aimc_robust.errors import AimcError, DivergenceError, InputError
+from aimc_robust.errors import AimcError, DivergenceError, InputError, join_names
 from aimc_robust.evaluation.monte_carlo import ChipEvaluation, chip_evaluation
 from aimc_robust.experiments.execution.start import build_start
 from aimc_robust.experiments.execution.trial_runner import TrialRunner, out_of_memory_as_divergence
@@ -21,6 +21,7 @@ from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
+from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.hardware.conversion.prepare import coverage
 from aimc_robust.models.registry import ModelSpec
 from aimc_robust.targets.target import CrossbarTarget, Target
@@ -77,12 +78,22 @@ def _dry_run_network(runner: TrialRunner, data_spec: DataSpec, model_spec: Model
 
 
 def describe_coverage(model: nn.Module, example: Any, targets: Iterable[Target]) -> str:
-    """Return which part of a model is analog, for each way in which targets fold its BatchNorms."""
-    folds = {target.deployment.fold for target in targets if isinstance(target, CrossbarTarget)} or {True}
-    texts = {fold: coverage(model, example, fold=fold).summary() for fold in sorted(folds, reverse=True)}
-    if len(texts) == 1:
-        return next(iter(texts.values()))
-    return " ".join(f"With fold={fold}: {text}" for fold, text in texts.items())
+    """Return which part of a model is analog, for each way in which targets fold its BatchNorms and place layers."""
+    crossbars = [target for target in targets if isinstance(target, CrossbarTarget)]
+    ways: list[tuple[tuple[bool, Placement | None], list[str]]] = []  # and names of their targets
+    for target in sorted(crossbars, key=lambda target: not target.deployment.fold):
+        way = target.deployment.fold, target.placement
+        names = next((names for other, names in ways if other == way), None)
+        if names is None:
+            ways.append((way, [target.name]))
+        else:
+            names.append(target.name)
+    texts = [coverage(model, example, crossbar=placement, fold=fold).summary() for (fold, placement), _ in ways]
+    if len(ways) < 2:
+        return texts[0] if texts else coverage(model, example).summary()
+    if all(placement is None for (_, placement), _ in ways):
+        return " ".join(f"With fold={fold}: {text}" for ((fold, _), _), text in zip(ways, texts, strict=True))
+    return " ".join(f"On {join_names(names)}: {text}" for (_, names), text in zip(ways, texts, strict=True))
 
 
 def _check_batch_size(spec: ComparisonSpec, label: str, machine: Machine) -> None:
@@ -123,7 +134,7 @@ def _evaluation(
     deployment = None
     if isinstance(target, CrossbarTarget):
         deployment = calibrate_deployment(
-            model, target.crossbar, target.deployment, InputBatches([task.unpack(example)[0]])
+            model, target.condition, target.deployment, InputBatches([task.unpack(example)[0]])
         )
     condition = target.condition_for(model, [example], task)
     return chip_evaluation(model, batches, condition, time_s=target.time_s, deployment=deployment, task=task)

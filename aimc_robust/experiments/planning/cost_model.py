@@ -212,10 +212,13 @@ def target_kind(target: Target | LandscapeSpec) -> str:
         return f"{type(target.noise).__name__} noise"
     if not isinstance(target, CrossbarTarget):
         return "plane" if isinstance(target, LandscapeSpec) else type(target).__name__.removesuffix("Target").lower()
-    crossbar, deployment = target.crossbar, target.deployment
-    arrays = _arrays_text(crossbar) if crossbar.computes_in_arrays else ""
-    drifting, sliced = "drifting" * bool(target.time_s), "sliced" * (crossbar.weights.mapping.banks > 1)
-    parts = [crossbar.device.cell.name, deployment.backend, *deployment.compensation, drifting, arrays, sliced]
+    hardware, deployment = target.condition, target.deployment
+    arrays = _arrays_text(hardware) if hardware.computes_in_arrays else ""
+    is_sliced = any(crossbar.weights.mapping.banks > 1 for crossbar in hardware.crossbars)
+    drifting, sliced = "drifting" * bool(target.time_s), "sliced" * is_sliced
+    devices = " and ".join(dict.fromkeys(crossbar.device.cell.name for crossbar in hardware.crossbars))
+    placed = "" if target.placement is None else target.placement.text
+    parts = [devices, placed, deployment.backend, *deployment.compensation, drifting, arrays, sliced]
     return ", ".join(filter(None, parts))
 
 

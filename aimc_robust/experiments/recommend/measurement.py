@@ -30,13 +30,13 @@ def measure_device(
         Plain values: the equivalent sigma (`sigma`, its interval `low` to `high`, `identified`, `reason`, `rms`),
         the primary metric with `digital` weights and on the `device`, and `layers`, a list of rows of `layer_errors`.
     """
-    crossbar, time_s = device.crossbar, device.time_s
+    hardware, time_s = device.condition, device.time_s
     first = next(iter(data.batches("training", BATCH_SIZE)))
-    deployment = calibrate_deployment(model, crossbar, Deployment(), InputBatches([task.unpack(first)[0]]))
+    deployment = calibrate_deployment(model, hardware, Deployment(), InputBatches([task.unpack(first)[0]]))
     conditions: dict[str, Any] = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment, "jobs": jobs}
     batches = data.batches("validation", BATCH_SIZE)
-    equivalent = equivalent_sigma(model, batches, crossbar, chips=CHIPS, task=task, **conditions)
-    layers = layer_errors(model, crossbar, time_s=time_s)
+    equivalent = equivalent_sigma(model, batches, hardware, chips=CHIPS, task=task, **conditions)
+    layers = layer_errors(model, hardware, time_s=time_s)
     return {
         "sigma": equivalent.sigma,
         "low": equivalent.low if math.isfinite(equivalent.low) else None,

@@ -22,7 +22,7 @@ from aimc_robust.training.methods.ramp import Ramp, RampShape
 from aimc_robust.training.methods.registry import METHODS
 
 OVERRIDES = ("data", "model", "training")  # tables that a method may override
-NOISE_KEYS = ("noise", "crossbar")  # entries like those of targets
+NOISE_KEYS = ("noise", "crossbar", "faults")  # entries like those of targets
 OF_TRAINING = {"task": None, "label_smoothing": 0.0}  # what a distillation takes from the training
 
 
@@ -96,10 +96,12 @@ def _training_noise(key: str, entry: Any) -> WeightNoise:
         raise InputError(
             f"{key}: `{noise.name}` is not a noise to train with; name one such as gaussian-0.1, or a device."
         )
-    if key == "crossbar" and not isinstance(noise, CrossbarTarget):
-        raise InputError(f"crossbar: `{noise.name}` is a noise; name a device, or give a table with `device`.")
+    if key in ("crossbar", "faults") and not isinstance(noise, CrossbarTarget):
+        raise InputError(f"{key}: `{noise.name}` is a noise; name a device, or give a table with `device`.")
     if isinstance(noise, CrossbarTarget) and (noise.time_s or not noise.is_plain):
         advice = "training perturbs with programming errors only; remove time_s, backend, compensation and fold"
+        if key == "faults":
+            advice = "stuck devices have no time; remove time_s, backend, compensation and fold"
         if key == "crossbar":
             advice = "time_s and drift_compensation are keys of the method; remove backend, compensation and fold"
         raise InputError(f"{key}: {advice}.")
@@ -109,7 +111,12 @@ def _training_noise(key: str, entry: Any) -> WeightNoise:
 def _table_of(kind: str) -> Any:
     """Return the model of the tables of one kind of method."""
     types: dict[str, Any] = {"scope": Literal["weights", "all"]}
-    types |= {"ramp": by_toml_type(RampShape, RampTable), "noise": Entry | None, "crossbar": Entry}
+    types |= {
+        "ramp": by_toml_type(RampShape, RampTable),
+        "noise": Entry | None,
+        "crossbar": Entry,
+        "faults": Entry | None,
+    }
     types |= {"ranges": by_toml_type(Literal["learned"], LearnedRangesTable) | None}  # others belong to a trained model
     own_kind: Any = (Literal[kind], kind)
     base = pydantic.create_model(f"{kind} kind", __base__=MethodTable, kind=own_kind)

@@ -69,7 +69,9 @@ def calibrate(
     inputs = input_batches(batches, task)
     require_type("fold", fold, bool, example="True or False")
     prepared, _ = prepare(model, lambda: inputs[0], hardware=hardware, fold=fold)
-    error_free = hardware.map(lambda each: each.replace(error_scale=0.0, stuck=(0.0, 0.0), read_noise=False))
+    error_free = hardware.map(
+        lambda each: each.replace(error_scale=0.0, stuck=each.device.fault_map or (0.0, 0.0), read_noise=False)
+    )
     samples = observe(prepared, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
     adcs = {name: adc for name in ranges if (adc := _adc_of(hardware, name)) is not None and adc.needs_calibration}
@@ -181,6 +183,8 @@ def _settings(crossbar: Crossbar) -> dict[str, object]:
         "window (min / max)": low / high,
         "rows": crossbar.arrays.rows,
         "bias_rows": crossbar.arrays.bias_rows,
+        "parasitics": crossbar.arrays.parasitics,
+        "columns": crossbar.arrays.columns if crossbar.arrays.parasitics else None,
         "full scale of the DAC": (dac and dac.full_scale) or "calibrated",
         "dac": dac if dac is not None and dac.kind != "ideal" else None,
         "adc (of any resolution)": adc and replace(adc, bits=MAX_BITS),

@@ -19,7 +19,9 @@ from aimc_robust.devices.limits import OutOfRange
 from aimc_robust.errors import InputError, names_arguments, unknown_name
 from aimc_robust.hardware.config.converters import ADC, DAC, Periphery
 from aimc_robust.hardware.config.device import Device
+from aimc_robust.hardware.config.fault_map import FaultMap
 from aimc_robust.hardware.config.mapping import WeightMapping
+from aimc_robust.hardware.config.parasitics import Parasitics, WireResistances
 from aimc_robust.hardware.config.standard_mappings import OneSided, check_mapping, find_mapping
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import Scaling, WeightLayout
@@ -48,13 +50,15 @@ class Crossbar(WeightNoise):
         bias_rows: Rows of every layer that hold its bias, driven by an input of 1; 0: biases are digital.
         rows: Largest number of inputs of an array; 0: unlimited.
         columns: Largest number of outputs of an array; 0: unlimited.
+        parasitics: Resistances of the arrays' wires, which cause IR drop; None: ideal wires.
         dac: Converter of the inputs; None: ideal.
         adc: Converter of each array's column currents; None: ideal.
         read_noise: Whether the device's read noise acts, at every multiply.
         programming: Whether the device's programming error acts.
         drift: Whether the device's drift acts.
         error_scale: Factor on the device's programming error, and on the widths of a drift table; 0 switches both off.
-        stuck: (low, high) fractions of cells stuck at the ends of the window; None: the device's own fractions.
+        stuck: (low, high) fractions of cells stuck at the ends of the window; None: the device's own fractions. Or the
+            known stuck devices of one chip: a `FaultMap`, or the path of its file.
         on_out_of_range: `warn` or `error` if the window or a time leaves the limits of the device.
         crosssim: Parameters that only CrossSim has, such as parasitic resistances and I-V curves, as a nested
             dictionary that is merged into the translated ones; for the backend `crosssim`.
@@ -87,13 +91,14 @@ class Crossbar(WeightNoise):
         bias_rows: int = 0,
         rows: int = 0,
         columns: int = 0,
+        parasitics: Parasitics | None = None,
         dac: DAC | None = None,
         adc: ADC | None = None,
         read_noise: bool = True,
         programming: bool = True,
         drift: bool = True,
         error_scale: float = 1.0,
-        stuck: tuple[float, float] | None = None,
+        stuck: tuple[float, float] | FaultMap | str | Path | None = None,
         on_out_of_range: OutOfRange = "warn",
         crosssim: Mapping[str, Any] | None = None,
     ) -> None:
@@ -114,7 +119,7 @@ class Crossbar(WeightNoise):
                 weight_percentile=weight_percentile,
                 cell_bits=cell_bits,
             ),
-            arrays=ArraySize(rows=rows, columns=columns, bias_rows=bias_rows),
+            arrays=ArraySize(rows=rows, columns=columns, bias_rows=bias_rows, parasitics=parasitics),
             periphery=Periphery(dac=dac, adc=adc),
             crosssim=crosssim,
         )
@@ -132,6 +137,7 @@ class Crossbar(WeightNoise):
                 f"bias rows are driven by 1, above the DAC's full scale of {full_scale:g}: biases would be clipped. "
                 "Use a full_scale of at least 1, or bias_rows=0."
             )
+        _ = self.wires  # raises if the device has no resistance
 
     def replace(self, **options: Any) -> Crossbar:
         """Return a crossbar that differs in some options.
@@ -178,6 +184,7 @@ class Crossbar(WeightNoise):
             bias_rows=0,
             rows=0,
             columns=0,
+            parasitics=None,
             dac=None,
             adc=None,
             read_noise=False,
@@ -191,6 +198,14 @@ class Crossbar(WeightNoise):
         """Factor of each bank and offset of reading weights back, see `WeightMapping.factors`."""
         low, high = self.device.programming_window
         return self.weights.mapping.factors(low / high, self.weights.cell_bits)
+
+    @property
+    def wires(self) -> WireResistances | None:
+        """Resistances of the wires in units of a device at the top of the window; None if no voltage drops."""
+        if self.arrays.parasitics is None:
+            return None
+        wires = self.arrays.parasitics.relative_to(self.device.top_ohm)
+        return wires if wires.rows_drop or wires.columns_drop else None
 
     @property
     def computes_in_arrays(self) -> bool:
@@ -211,8 +226,13 @@ class Crossbar(WeightNoise):
         return change(self)
 
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
-        """Return `weight` as read back right after programming; every device and effect has its own stream."""
+        """Return `weight` as read back right after programming; every device and effect has its own stream.
+
+        Wires have no resistance here: IR drop is no error of programming.
+        """
         matrix = weight.flatten(1) if weight.ndim > 1 else weight.reshape(1, -1)
+        if self.device.fault_map is not None and self.arrays.bias_rows:
+            raise InputError("a fault map covers bias rows, which a weight noise does not; use bias_rows=0.")
         with self.naming_layer(name):
             programmed = programmed_weights(self.device, self.weights, matrix, generator, layer=name)
             return programmed.reshape(weight.shape).to(weight.dtype)

@@ -1,13 +1,15 @@
 """What the memory is: its cell model, and which of the cell's errors act."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.limits import OutOfRange, check_states
 from aimc_robust.devices.states import StateOptions
-from aimc_robust.errors import InputError, require_finite, require_known
+from aimc_robust.errors import InputError, require_finite, require_known, short_repr
 from aimc_robust.hardware.config.converters import parse_range
+from aimc_robust.hardware.config.fault_map import FaultMap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class Device:
     drift: bool = True
     read_noise: bool = True
     error_scale: float = 1.0
-    stuck: tuple[float, float] | None = None
+    stuck: tuple[float, float] | FaultMap | str | Path | None = None
     on_out_of_range: OutOfRange = "warn"
 
     def __post_init__(self) -> None:
@@ -39,7 +41,12 @@ class Device:
         require_finite("error_scale", self.error_scale)
         require_known("on_out_of_range", self.on_out_of_range, get_args(OutOfRange))
         if self.stuck is not None:
-            object.__setattr__(self, "stuck", _parse_fractions(self.stuck))
+            object.__setattr__(self, "stuck", _parse_stuck(self.stuck))
+        if self.fault_map is not None and self.fault_map.unit not in ("", self.cell.unit):
+            raise InputError(
+                f"the fault map is in {self.fault_map.unit}, but the states of {self.cell.name} are in "
+                f"{self.cell.unit}; convert it."
+            )
         window = parse_range(f"window [{self.cell.unit}]", self.programming_window, least=0.0, ends=("min", "max"))
         if self.window is not None:
             object.__setattr__(self, "window", window)
@@ -50,9 +57,21 @@ class Device:
         return self.cell.window if self.window is None else self.window
 
     @property
+    def top_ohm(self) -> float | None:
+        """Resistance of a cell at the top of the window; None if the cell model does not state it."""
+        return self.cell.resistance_ohm(self.programming_window[1])
+
+    @property
     def stuck_fractions(self) -> tuple[float, float]:
-        """(low, high) fractions of stuck cells: `stuck`, or the cell's own."""
-        return self.cell.stuck_fractions if self.stuck is None else self.stuck
+        """(low, high) fractions of cells that are drawn as stuck: `stuck`, or the cell's own; none with a fault map."""
+        if self.stuck is None:
+            return self.cell.stuck_fractions
+        return self.stuck if isinstance(self.stuck, tuple) else (0.0, 0.0)
+
+    @property
+    def fault_map(self) -> FaultMap | None:
+        """The map of the known stuck devices, if `stuck` is one."""
+        return self.stuck if isinstance(self.stuck, FaultMap) else None
 
     @property
     def reads_with_noise(self) -> bool:
@@ -65,7 +84,7 @@ class Device:
             "time_s": time_s,
             "window": self.programming_window,
             "error_scale": self.error_scale,
-            "stuck": self.stuck,
+            "stuck": self.stuck_fractions if self.stuck is not None else None,
             "programming": self.programming,
             "drift": self.drift,
         }
@@ -84,11 +103,17 @@ class Device:
         )
 
 
-def _parse_fractions(stuck: Any) -> tuple[float, float]:
+def _parse_stuck(stuck: Any) -> tuple[float, float] | FaultMap:
+    if isinstance(stuck, FaultMap):
+        return stuck
+    if isinstance(stuck, str | Path):
+        return FaultMap.load(stuck)
     try:
         low, high = stuck
     except (TypeError, ValueError):
-        raise InputError(f"stuck must be the fractions (low, high), got {stuck!r}.") from None
+        raise InputError(
+            f"stuck must be the fractions (low, high), a FaultMap or its file, got {short_repr(stuck)}."
+        ) from None
     require_finite("stuck low", low, high=1.0)
     require_finite("stuck high", high, high=1.0)
     if low + high > 1.0:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +59,6 @@ class Placement(WeightNoise):
     """
 
     layers: tuple[tuple[str, Crossbar | None], ...]
-    _found: dict[str, Crossbar | None] = field(repr=False, compare=False)  # layer -> its crossbar, to save time
 
     def __init__(self, layers: Layers) -> None:
         require_type("layers", layers, Mapping, example='a mapping of patterns, such as {"conv1": "digital"}')
@@ -71,7 +71,6 @@ class Placement(WeightNoise):
         if all(crossbar is None for crossbar in layers.values()):
             raise InputError("a placement needs a crossbar for some layers; pass None instead for digital weights.")
         object.__setattr__(self, "layers", tuple(layers.items()))
-        object.__setattr__(self, "_found", {})
 
     def crossbar_of(self, layer: str) -> Crossbar | None:
         """Return the crossbar of a layer, or of a parameter of one; None if it is digital.
@@ -79,12 +78,10 @@ class Placement(WeightNoise):
         Raises:
             InputError: if no pattern covers the layer.
         """
-        if layer not in self._found:
-            pattern = next((pattern for pattern, _ in self.layers if matches(pattern, layer)), None)
-            if pattern is None:
-                raise _uncovered([layer])
-            self._found[layer] = dict(self.layers)[pattern]
-        return self._found[layer]
+        for pattern, crossbar in self.layers:
+            if matches(pattern, layer):
+                return crossbar
+        raise _uncovered([layer])
 
     @property
     def crossbars(self) -> tuple[Crossbar, ...]:
@@ -94,6 +91,11 @@ class Placement(WeightNoise):
             if crossbar is not None and crossbar not in different:
                 different.append(crossbar)
         return tuple(different)
+
+    @property
+    def text(self) -> str:
+        """Each pattern with `digital` or the name of its device."""
+        return ", ".join(f"{p} on {c.device.cell.name}" if c else f"{p} {DIGITAL}" for p, c in self.layers)
 
     @property
     def computes_in_arrays(self) -> bool:
@@ -192,6 +194,7 @@ def stored_weights(
     return {name: weight for name, weight in weights.items() if hardware.crossbar_of(weight.layer) is not None}
 
 
+@functools.lru_cache(maxsize=2**16)  # asked for every layer at every chip and update
 def matches(pattern: str, layer: str) -> bool:
     """Return whether a pattern matches the name of a layer, or of a module around it."""
     return any(fnmatchcase(name, pattern) for name in _names(layer))

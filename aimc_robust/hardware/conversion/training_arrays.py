@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.calibration.batch_ranges import batch_ranges
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.conversion.replace_layers import analog_form, array_layer, filled
@@ -60,9 +61,7 @@ def computing_in_arrays(
         InputError: if a layer has no array form.
     """
     _reject_computed_weights(model)
-    exact = hardware.map(
-        lambda crossbar: crossbar.replace(programming=False, drift=False, stuck=(0.0, 0.0), read_noise=False)
-    )
+    exact = hardware.map(_without_chance)
     depth = ForwardDepth()
 
     def make_layer(weight: AnalogWeight) -> ArrayLayer | None:
@@ -116,6 +115,12 @@ def computing_in_arrays(
             form = analog_form(module, filled(weights, layers), out_proj)
             stack.enter_context(_computed_by(module, form))
         yield model
+
+
+def _without_chance(crossbar: Crossbar) -> Crossbar:
+    """The crossbar without errors that differ between chips; known stuck devices remain."""
+    stuck = crossbar.device.fault_map or (0.0, 0.0)
+    return crossbar.replace(programming=False, drift=False, stuck=stuck, read_noise=False)
 
 
 def _scaled(weight: AnalogWeight, gain: Tensor) -> AnalogWeight:

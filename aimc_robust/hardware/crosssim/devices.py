@@ -25,7 +25,7 @@ MODELS: dict[str, tuple[str, tuple[float, float]]] = {
 }
 LAWS = ("programming", "drift", "read")
 
-# CrossSim's read voltage, at which the current [nA] of a SONOS cell is stated.
+# CrossSim's read voltage, for cards that state none.
 READ_VOLTAGE_V = 0.1
 # CrossSim's default, for cards with relative states: only ratios of resistances matter.
 RELATIVE_OHM = 1000.0
@@ -60,7 +60,7 @@ def device_parameters(crossbar: Crossbar, *, time_s: float = 0.0) -> dict[str, A
     return {
         "cell_bits": crossbar.weights.cell_bits,
         **_resistances(card, crossbar.device.programming_window),
-        "Vread": READ_VOLTAGE_V,
+        "Vread": card.read_voltage_v or READ_VOLTAGE_V,
         "time": time_s / DAY_S,
         # The library cards that CrossSim knows clip states at 0 only; a generic one may clip to its window.
         "clip_conductance": card.programming.clip == "window",
@@ -171,6 +171,8 @@ def _window_text(crossbar: Crossbar) -> str:
 
 
 def _check_not_stuck(crossbar: Crossbar) -> None:
+    if crossbar.device.fault_map is not None:
+        raise InputError("CrossSim cannot simulate a fault map. Use the native backend.")
     low, high = crossbar.device.stuck_fractions
     if low or high:
         raise InputError(
@@ -189,7 +191,7 @@ def _resistances(card: Card, window: tuple[float, float]) -> dict[str, Any]:
 
 def _ohm(card: Card, state: float) -> float:
     """The resistance whose state, computed back, does not exceed `state`, since CrossSim compares with its limits."""
-    per_siemens = READ_VOLTAGE_V * 1e9 if card.state == "current" else 1e6
+    per_siemens = (card.read_voltage_v or READ_VOLTAGE_V) * 1e9 if card.state == "current" else 1e6
     ohm = per_siemens / state
     while (1.0 / ohm) * per_siemens > state:
         ohm = math.nextafter(ohm, math.inf)

@@ -1,4 +1,4 @@
-"""Additional CrossSim parameters that a crossbar does not have: parasitic resistances, I-V curves, circuits."""
+"""Additional CrossSim parameters that a crossbar does not have, such as I-V curves."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def add_extra(tree: dict[str, Any], extra: Mapping[str, Any], *, relative: bool)
     _check_reserved(extra)
     _check_known(extra)
     _merge(tree, extra)
-    _check_circuit(tree, relative and "Rmin" not in extra.get("xbar", {}).get("device", {}))
+    check_circuit(tree, without_ohms=relative and "Rmin" not in extra.get("xbar", {}).get("device", {}))
 
 
 def _merge(tree: dict[str, Any], extra: Mapping[str, Any]) -> None:
@@ -86,7 +86,7 @@ def _check_fields(extra: Mapping[str, Any], node: Any, prefix: str) -> None:
             _check_fields(value, inner, f"{prefix}{key}.")
 
 
-def _check_circuit(tree: dict[str, Any], without_ohms: bool) -> None:
+def check_circuit(tree: dict[str, Any], *, without_ohms: bool) -> None:
     """Check parasitic resistances and I-V curves for what CrossSim 3.2 fails on or silently ignores."""
     curve = tree["xbar"]["device"].get("nonlinear_IV", {})
     curved = curve.get("enable", False)

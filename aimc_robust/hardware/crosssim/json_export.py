@@ -2,7 +2,7 @@
 
 import json
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, require_type
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
@@ -26,6 +26,7 @@ def crosssim_json(crossbar: Crossbar, *, layer: LayerRanges | None = None, time_
         >>> json.loads(crosssim_json(Crossbar("rram-milo2021", rows=256)))["core"]["rows_max"]
         256
     """
+    require_type("crossbar", crossbar, Crossbar, example="a Crossbar; of a Placement, its crossbar_of('layer')")
     if crossbar.arrays.bias_rows:
         raise InputError(
             f"bias_rows = {crossbar.arrays.bias_rows} is no parameter of CrossSim, where they are rows of the matrix; "

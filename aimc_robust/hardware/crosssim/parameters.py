@@ -15,7 +15,10 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.ranges import LayerRanges, missing_ranges
 from aimc_robust.hardware.config.standard_mappings import BitSliced, Offset, OneSided, TwoSided
 from aimc_robust.hardware.crosssim.devices import device_parameters
-from aimc_robust.hardware.crosssim.extra_parameters import add_extra
+from aimc_robust.hardware.crosssim.extra_parameters import add_extra, check_circuit
+
+# Largest error of a device's voltage, relative to the input's full scale; CrossSim's default is 1e-3.
+SOLVER_ACCURACY = 1e-5
 
 
 def crosssim_parameters(
@@ -66,6 +69,7 @@ def crosssim_parameters(
             "adc": {"mvm": _adc(crossbar, layer)},
         },
     }
+    _add_wires(tree, crossbar)
     for additional in (crossbar.crosssim, extra):
         add_extra(tree, additional or {}, relative=crossbar.device.cell.state_kind == "relative")
     for pair in (tree["core"]["mapping"]["inputs"], tree["xbar"]["dac"], tree["xbar"]["adc"]):
@@ -87,6 +91,31 @@ def _style(crossbar: Crossbar) -> dict[str, Any]:
     if type(mapping) not in styles:
         raise InputError(f"CrossSim has no mapping like {mapping!r}; use the native backend.")
     return styles[type(mapping)]
+
+
+def _add_wires(tree: dict[str, Any], crossbar: Crossbar) -> None:
+    """Add parasitic resistances, which CrossSim states in ohm beside its `Rmin`, and the accuracy of its solver."""
+    parasitics, wires = crossbar.arrays.parasitics, crossbar.wires
+    if parasitics is None or wires is None:
+        return
+    if wires.row_terminal:
+        raise InputError(
+            "row_terminal_ohm: CrossSim 3.2 adds it to each segment of the first row instead of to the start of every "
+            "row. Use row_terminal_ohm=0, or the native backend."
+        )
+    unit = tree["xbar"]["device"]["Rmin"]
+    tree["xbar"]["array"] = {
+        "parasitics": {
+            "enable": True,
+            "Rp_row": wires.row * unit,
+            "Rp_col": wires.column * unit,
+            "Rp_col_terminal": wires.column_terminal * unit,
+        }
+    }
+    if "balanced" in tree["core"]:
+        tree["core"]["balanced"]["interleaved_posneg"] = parasitics.interleaved
+    tree["simulation"] = {"Verr_th_mvm": SOLVER_ACCURACY, "hide_convergence_msg": True}
+    check_circuit(tree, without_ohms=False)
 
 
 # Converters -----------------------------------------------------------------------------------------------------------

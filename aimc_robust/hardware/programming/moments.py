@@ -11,6 +11,7 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.program import check_program
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
+from aimc_robust.hardware.programming.weights_to_states import stuck_states
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights
 from aimc_robust.noise.base import WeightNoise, perturb_checked
 from aimc_robust.noise.distributions import Gaussian, Laplace
@@ -34,11 +35,15 @@ def weight_moments(
     (low, high), mapping = crossbar.device.programming_window, crossbar.weights.mapping
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
     factors, offset = crossbar.factors
+    stuck = stuck_states(crossbar.device, crossbar.weights, exact, layer)
     mean, variance = torch.full_like(exact, offset), torch.zeros_like(exact)
     per_bank = len(mapping.signs) // mapping.banks
     for device, g in enumerate(mapping.to_states(u, low / high, crossbar.weights.cell_bits)):
         factor = mapping.signs[device] * factors[device // per_bank] / high
         state = table.at(g.mul_(high))
+        if stuck is not None:
+            works = stuck[device].isnan()
+            state = Moments(torch.where(works, state.mean, stuck[device]), state.variance * works)
         mean.add_(state.mean, alpha=factor)
         variance.add_(state.variance, alpha=factor**2)
     return Moments(mean.mul_(limit), variance.mul_(limit.square()))
@@ -77,8 +82,8 @@ def model_moments(
 ) -> dict[str, Moments]:
     """Compute mean and variance over chips of all weights that a condition affects, by parameter name, in its layout.
 
-    A crossbar with bias rows also affects biases. Read noise, converters and compensations are not errors of weights
-    and are not included. Half precision is computed in float32.
+    A crossbar with bias rows also affects biases. Read noise, IR drop, converters and compensations are not
+    included. Half precision is computed in float32.
 
     Args:
         model: For a crossbar the result of `prepare`, with BatchNorm folded; otherwise the model itself.

@@ -7,16 +7,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from aimc_robust.devices.cell_model_checks import read_std
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.weight_layout import all_finite
+from aimc_robust.hardware.programming.banks import program_banks
 from aimc_robust.hardware.programming.read_noise import ReadNoise
 from aimc_robust.hardware.programming.weights_to_states import (
-    Cells,
     LayerDraws,
     layer_draws,
-    program_matrix,
     programmed_weights,
 )
 from aimc_robust.noise.analog_weights import AnalogWeight
@@ -63,10 +61,14 @@ class Chip:
     def programmed_weights(
         self, crossbar: Crossbar, weight: AnalogWeight, matrix: Tensor, *, time_s: float = 0.0
     ) -> Tensor:
-        """Return `matrix` of a weight as this chip's devices represent it at a time."""
+        """Return `matrix` of a weight as this chip's arrays represent it at a time."""
+        if crossbar.wires is not None:
+            draws = self.draws(weight)
+            arrays = program_banks(crossbar, weight, matrix, draws, time_s=time_s, with_variances=False)
+            return arrays.currents.add_(crossbar.factors[1]).mul_(arrays.limit)
         device, layout, generator = crossbar.device, crossbar.weights, self.generator(weight)
         return programmed_weights(
-            device, layout, matrix, generator, time_s=time_s, cycle=self.cycle, layer=weight.layer
+            device, layout, matrix, generator, time_s=time_s, cycle=self.cycle, layer=weight.array_owner
         )
 
 
@@ -172,17 +174,15 @@ def _compensation(fresh: Tensor, currents: Tensor, zero: Tensor) -> Tensor:
 
 def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> ProgrammedMatrix:
     """Program one weight matrix onto arrays."""
-    matrix, draws = with_bias_rows(crossbar, weight), chip.draws(weight)
-    cells = program_matrix(crossbar.device, crossbar.weights, matrix, draws, time_s=chip.time_s, layer=weight.layer)
-    banks, variances = _banks(crossbar, cells, chip)
+    matrix = with_bias_rows(crossbar, weight)
+    banks, variances, currents, limit = program_banks(crossbar, weight, matrix, chip.draws(weight), time_s=chip.time_s)
     factors, offset = crossbar.factors
-    currents = sum(factor * states for factor, states in zip(factors, banks, strict=True))
-    scale = cells.limit
-    if chip.compensates and (currents * cells.limit).any():
-        zero = zero_weight(crossbar, cells.limit)
+    scale = limit
+    if chip.compensates and (currents * limit).any():
+        zero = zero_weight(crossbar, limit)
         fresh = chip.programmed_weights(crossbar, weight, matrix)
-        alpha = _compensation(fresh, currents * cells.limit, zero)
-        scale, offset = cells.limit * alpha, offset / float(alpha)  # the currents are corrected, not the offset
+        alpha = _compensation(fresh, currents * limit, zero)
+        scale, offset = limit * alpha, offset / float(alpha)  # the currents are corrected, not the offset
     now = (currents + offset) * scale
     check_states(crossbar, weight, chip, now, *variances)
     inputs = weight.filters_first()[0].numel()
@@ -200,19 +200,3 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
         noise=ReadNoise(chip.axes.at(layer=weight.layer, effect="read")) if variances else None,
         requires_grad=weight.parameter.requires_grad,
     )
-
-
-def _banks(crossbar: Crossbar, cells: Cells, chip: Chip) -> tuple[list[Tensor], list[Tensor]]:
-    """Signed states, and variances of read noise, of each bank, in units of the window's maximum."""
-    mapping, high = crossbar.weights.mapping, crossbar.device.programming_window[1]
-    per_bank = len(mapping.signs) // mapping.banks
-    banks: list[Tensor] = []
-    variances: list[Tensor] = []
-    for device, (states, sign) in enumerate(zip(cells.states, mapping.signs, strict=True)):
-        signed = states.now * (sign / high)
-        first = device % per_bank == 0
-        banks = [*banks, signed] if first else [*banks[:-1], banks[-1].add_(signed)]
-        if crossbar.device.reads_with_noise:
-            variance = (read_std(crossbar.device.cell, states, time_s=chip.time_s) / high).square_()
-            variances = [*variances, variance] if first else [*variances[:-1], variances[-1].add_(variance)]
-    return banks, variances

@@ -41,8 +41,8 @@ def program_matrix(
         InputError: if weights are not finite, or the weight percentile is 0.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    limit = layout.weight_limit(exact, layer=layer)
-    return Cells(_states(device, layout, exact, limit, draws, time_s), limit)
+    limit, stuck = layout.weight_limit(exact, layer=layer), stuck_states(device, layout, exact, layer)
+    return Cells(_states(device, layout, exact, limit, draws, time_s, stuck), limit)
 
 
 def programmed_weights(
@@ -58,10 +58,12 @@ def programmed_weights(
     """Compute `read_back` of `program_matrix` with the draws of a generator, block by block of the outputs."""
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     limit, draws = layout.weight_limit(exact, layer=layer), layer_draws(generator, cycle=cycle, in_blocks=True)
+    stuck = stuck_states(device, layout, exact, layer)
     weights = torch.empty(exact.shape, dtype=exact.dtype, device=exact.device)
     for rows in _blocks(exact, generator):
         part = limit[rows] if limit.ndim else limit
-        cells = Cells(_states(device, layout, exact[rows].contiguous(), part, draws, time_s), part)
+        faults = None if stuck is None else stuck[:, rows]
+        cells = Cells(_states(device, layout, exact[rows].contiguous(), part, draws, time_s, faults), part)
         weights[rows] = read_back(device, layout, cells)
     return weights
 
@@ -78,13 +80,59 @@ def _blocks(matrix: Tensor, generator: torch.Generator) -> Iterator[slice]:
 
 
 def _states(
-    device: Device, layout: WeightLayout, exact: Tensor, limit: Tensor, draws: LayerDraws, time_s: float
+    device: Device,
+    layout: WeightLayout,
+    exact: Tensor,
+    limit: Tensor,
+    draws: LayerDraws,
+    time_s: float,
+    stuck: Tensor | None,
 ) -> Iterator[CellStates]:
+    for number, target in enumerate(target_states(device, layout, exact, limit)):
+        draw = share_with_device(draws(number), device.cell.programming_device_share)
+        states = cell_states(device.cell, target, draw, **device.state_options(time_s))
+        yield states if stuck is None else _with_stuck(states, stuck[number])
+
+
+def target_states(device: Device, layout: WeightLayout, exact: Tensor, limit: Tensor) -> Iterator[Tensor]:
+    """Yield the target states [unit] of each device of a matrix (outputs, inputs) of float32 at least."""
     low, high = device.programming_window
     u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
-    for number, g in enumerate(layout.mapping.to_states(u, low / high, layout.cell_bits)):
-        draw = share_with_device(draws(number), device.cell.programming_device_share)
-        yield cell_states(device.cell, g.mul_(high), draw, **device.state_options(time_s))
+    for g in layout.mapping.to_states(u, low / high, layout.cell_bits):
+        yield g.mul_(high)
+
+
+def stuck_states(device: Device, layout: WeightLayout, matrix: Tensor, layer: str) -> Tensor | None:
+    """Return the stuck states [unit] (devices, outputs, inputs) of a layer, NaN where a device works; None: no map.
+
+    Raises:
+        InputError: if the fault map of the layer has another shape.
+    """
+    if device.fault_map is None:
+        return None
+    shape = (len(layout.mapping.signs), *matrix.shape)
+    states = device.fault_map.states_of(layer, shape, device.programming_window)
+    return None if states is None else states.to(matrix)
+
+
+def _with_stuck(states: CellStates, stuck: Tensor) -> CellStates:
+    programmed = set_stuck(states.programmed, stuck)
+    return CellStates(programmed, programmed if states.now is states.programmed else set_stuck(states.now, stuck))
+
+
+def set_stuck(states: Tensor, stuck: Tensor) -> Tensor:
+    """Return the states, with those of stuck devices where `stuck` is not NaN."""
+    return torch.where(stuck.isnan(), states, stuck)
+
+
+def faulty_weights(device: Device, layout: WeightLayout, matrix: Tensor, *, layer: str = "") -> Tensor:
+    """Compute the weights that a chip with the stuck devices of the fault map, and no other error, represents."""
+    exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+    limit, stuck = layout.weight_limit(exact, layer=layer), stuck_states(device, layout, exact, layer)
+    states = target_states(device, layout, exact, limit)
+    if stuck is not None:
+        states = (set_stuck(target, faults) for target, faults in zip(states, stuck, strict=True))
+    return read_back(device, layout, Cells((CellStates(state, state) for state in states), limit))
 
 
 def read_back(device: Device, layout: WeightLayout, cells: Cells) -> Tensor:

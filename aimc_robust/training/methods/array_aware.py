@@ -8,16 +8,17 @@ from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
 from aimc_robust.hardware.calibration.converter_ranges import check_ranges, settings_text
 from aimc_robust.hardware.config.converters import parse_range
 from aimc_robust.hardware.config.placement import Hardware, check_time_of, require_hardware
 from aimc_robust.hardware.config.ranges import ConverterRanges
-from aimc_robust.hardware.conversion.norm_gains import foldable_norms, norm_gains
+from aimc_robust.hardware.conversion.norm_gains import foldable_norms
 from aimc_robust.hardware.conversion.training_arrays import computing_in_arrays
 from aimc_robust.hardware.program import reject_shared_weights_with_biases
+from aimc_robust.hardware.programming.known_states import check_names_and_shapes, has_fault_maps
 from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.noise.analog_weights import analog_weights, unwrap_model, weights_in_scope
 from aimc_robust.noise.base import WeightNoise
@@ -25,7 +26,7 @@ from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.base import BatchChoice, Method, PassName
-from aimc_robust.training.methods.distributed import share_tensors, world
+from aimc_robust.training.methods.distributed import world
 from aimc_robust.training.methods.gradient_passes import Passes
 from aimc_robust.training.methods.learned_ranges import LearnedRanges
 from aimc_robust.training.methods.range_state import RangeState, range_state, set_range_state
@@ -68,7 +69,6 @@ class ArrayAware(Method):
     crossbar: Hardware = field(kw_only=False)
     time_s: float | tuple[float, float] = 0.0
     drift_compensation: bool = False
-    fold: bool = True
     ranges: ConverterRanges | LearnedRanges | Literal["learned"] | None = field(default=None, hash=False)
     percentile: float = 0.9999
     noise: WeightNoise | None = None
@@ -87,8 +87,7 @@ class ArrayAware(Method):
         kinds = ConverterRanges | LearnedRanges | None
         require_type("ranges", self.ranges, kinds, example="the result of calibrate(...), 'learned' or None")
         require_type("noise", self.noise, WeightNoise | None, example="a WeightNoise such as Gaussian(0.02), or None")
-        for name in ("drift_compensation", "fold"):
-            require_type(name, getattr(self, name), bool, example="true or false")
+        require_type("drift_compensation", self.drift_compensation, bool, example="true or false")
         require_finite("percentile", self.percentile, low=0.5, high=1.0)
         require_finite("lam", self.lam, high=1.0)
         require_known("batches", self.batches, get_args(BatchChoice))
@@ -130,6 +129,16 @@ class ArrayAware(Method):
         return self.ranges.start if isinstance(self.ranges, LearnedRanges) else self.ranges  # type: ignore[return-value]
 
     @property
+    def programs_weights(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def faulty_crossbar(self) -> Hardware | None:
+        """The crossbar, if it has a fault map."""
+        return self.crossbar if has_fault_maps(self.crossbar) else None
+
+    @property
     def gradient_weights(self) -> tuple[float, float]:
         """(1 - lam, lam)."""
         return 1.0 - self.lam, self.lam
@@ -168,7 +177,7 @@ class ArrayAware(Method):
             ranges=self._fixed_ranges,
             percentile=self.percentile,
             strength=strength,
-            gains=self._gains(inner),
+            gains=self.gains(inner),
             worker=world()[0],
             learn_ranges=learn_ranges,
         )
@@ -183,13 +192,6 @@ class ArrayAware(Method):
             return low
         uniform = float(torch.rand((), generator=axes.at(effect="time").generator(), dtype=torch.float64))
         return math.exp(math.log(low) + uniform * math.log(high / low))
-
-    def _gains(self, model: nn.Module) -> dict[str, Tensor]:
-        """Gains of the BatchNorms that are folded, see `norm_gains`; those of the first worker, for one chip of all."""
-        gains = norm_gains(model) if self.fold else {}
-        if gains and not self.per_worker:
-            share_tensors(list(gains.values()), source=self.statistics_rank)
-        return gains
 
     def _range_state(self, model: nn.Module, draw: int) -> RangeState:
         """Return the learned ranges of a model; new ones if it has none, or those of other converters or rules."""
@@ -231,5 +233,6 @@ class ArrayAware(Method):
                     f"the BatchNorm {norm!r} would be folded into bias rows, which training cannot do; "
                     "set fold to False, here and in the deployment, or bias_rows to 0."
                 )
+        check_names_and_shapes(inner, self.crossbar)
         if self._fixed_ranges is not None:
             check_ranges(self._fixed_ranges, inner, self.crossbar, fold=self.fold, folded=folded)

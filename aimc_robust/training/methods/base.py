@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, require_known, require_type, require_whole
-from aimc_robust.noise.analog_weights import Scope, check_scope
+from aimc_robust.hardware.config.placement import Hardware
+from aimc_robust.hardware.conversion.norm_gains import norm_gains
+from aimc_robust.hardware.programming.known_faults import check_faults, faulty
+from aimc_robust.noise.analog_weights import Scope, check_scope, unwrap_model
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.tasks.task import Task
-from aimc_robust.training.methods.distributed import share_buffers, without_sync, world
+from aimc_robust.training.methods.distributed import share_buffers, share_tensors, without_sync, world
 from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasses, Passes, frozen_buffers
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP, Ramp
 
@@ -46,6 +49,12 @@ class Method(ABC):
         bn_stats: Pass that updates the model's buffers (BatchNorm statistics). The default is `clean` for methods with
             a clean pass, `perturbed` otherwise.
         seed: Root seed. The random numbers of layer l at update t depend on (seed, t, l) only.
+        faults: A crossbar with the known stuck devices of one chip, `Crossbar(..., stuck=FaultMap(...))`. Every pass,
+            clean or perturbed, then computes with the weights that this chip represents: its stuck devices as they are,
+            all others without error. Gradients pass straight through to the weights. None: no faults. A crossbar that
+            the method itself programs (`noise`, `crossbar`) has its fault map in itself.
+        fold: With faults, whether weights are programmed with the gain of the BatchNorm behind them, as where it is
+            folded; as in the `Deployment` that the model is trained for.
         per_worker: In data-parallel training, draw a separate perturbation on every worker (as the published codes do)
             instead of the one perturbation that a single process would use.
     """
@@ -55,6 +64,8 @@ class Method(ABC):
     bn_stats: PassName = "clean"
     seed: int = 0
     per_worker: bool = False
+    faults: Hardware | None = None
+    fold: bool = True
 
     ascent_pass: ClassVar[bool] = False  # True if the perturbation itself needs a clean gradient
 
@@ -62,6 +73,8 @@ class Method(ABC):
         check_scope(self.scope)
         require_type("ramp", self.ramp, Ramp, example="a Ramp such as Ramp(shape='quadratic', updates=1000)")
         require_type("per_worker", self.per_worker, bool, example="true or false")
+        require_type("fold", self.fold, bool, example="true or false")
+        check_faults(self.faults, programs_weights=self.programs_weights)
         require_whole("seed", self.seed, low=0)
         require_known("bn_stats", self.bn_stats, get_args(PassName))
         if self.bn_stats not in self.passes:
@@ -119,6 +132,29 @@ class Method(ABC):
     def full_strength(self) -> float | None:
         """Perturbation strength (sigma or rho) at the end of the ramp, or None if the method has none."""
 
+    @property
+    def programs_weights(self) -> bool:
+        """Whether `perturbation` itself programs the weights onto a crossbar, with its stuck devices."""
+        return False
+
+    @property
+    def faulty_crossbar(self) -> Hardware | None:
+        """The crossbar whose known stuck devices all passes see, or None."""
+        return self.faults
+
+    def with_faults(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
+        """Return a context in which `model` has the weights that the chip with the known stuck devices represents."""
+        if self.faulty_crossbar is None:
+            return nullcontext(model)
+        return faulty(model, self.faulty_crossbar, gains=self.gains(unwrap_model(model)))
+
+    def gains(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return the gains of the BatchNorms that are folded; those of the first worker, for one chip of all."""
+        gains = norm_gains(model) if self.fold else {}
+        if gains and not self.per_worker:
+            share_tensors(list(gains.values()), source=self.statistics_rank)
+        return gains
+
     def strength(self, step: int) -> float | None:
         """Return the perturbation strength (sigma or rho) at update `step`, or None if the method has none."""
         return None if self.full_strength is None else self.full_strength * self.ramp.factor(step)
@@ -173,13 +209,15 @@ class Method(ABC):
         draws = self.draws if perturbed_weight else 0
         losses = []
         if clean_weight:
-            with self._buffer_guard(model, "clean"), without_sync(model, unless=is_last and not draws):
+            sync = without_sync(model, unless=is_last and not draws)
+            with self.with_faults(model), self._buffer_guard(model, "clean"), sync:
                 losses.append(passes.accumulate(0, clean_weight))
         for draw in range(draws):
             # BatchNorm statistics are updated once per update, by the first draw.
             guard = self._buffer_guard(model, "perturbed") if draw == 0 else frozen_buffers(model)
             sync = without_sync(model, unless=is_last and draw == draws - 1)
-            with self.perturbation(model, passes, step=step, draw=draw), guard, sync:
+            faults = nullcontext() if self.programs_weights else self.with_faults(model)
+            with faults, self.perturbation(model, passes, step=step, draw=draw), guard, sync:
                 losses.append(passes.accumulate(-1, perturbed_weight / draws))
         if is_last and self.worker_gradient_weights != self.gradient_weights:
             share_buffers(model, source=self.statistics_rank)  # only some workers ran the pass named by `bn_stats`

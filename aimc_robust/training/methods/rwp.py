@@ -8,6 +8,10 @@ from typing import ClassVar, get_args
 from torch import nn
 
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
+from aimc_robust.hardware.config.placement import Hardware
+from aimc_robust.hardware.programming.known_faults import faulty
+from aimc_robust.hardware.programming.known_states import has_fault_maps
+from aimc_robust.noise.analog_weights import unwrap_model
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
@@ -48,14 +52,29 @@ class RandomPerturbation(Method):
                 raise InputError(
                     "scale applies to sigma only; a noise has its own, as in Laplace(0.1, scale='layer_max')."
                 )
-        if getattr(self.noise, "computes_in_arrays", False):
+        if self.scope != "weights" and self.faulty_crossbar is self.noise is not None:
+            raise InputError("a crossbar with a fault map holds all its weights: leave scope at 'weights'.")
+        has_wires = any(crossbar.wires is not None for crossbar in getattr(self.noise, "crossbars", ()))
+        if getattr(self.noise, "computes_in_arrays", False) or has_wires:
             warnings.warn(
                 "training uses only the programming errors of this crossbar: its converters and read noise act on "
-                "products, not on weights. ArrayAware trains through them; remove them (read_noise=False) to silence "
-                "this warning.",
+                "products, and IR drop on whole arrays. ArrayAware trains through them; remove them (read_noise=False, "
+                "parasitics=None) to silence this warning.",
                 stacklevel=2,
             )
         require_whole("draws", self.draws, low=1)
+
+    @property
+    def programs_weights(self) -> bool:
+        """Whether the noise is a crossbar."""
+        return isinstance(self.noise, Hardware)
+
+    @property
+    def faulty_crossbar(self) -> Hardware | None:
+        """The crossbar of `noise` if it has a fault map, or that of `faults`."""
+        if isinstance(self.noise, Hardware) and has_fault_maps(self.noise):
+            return self.noise
+        return self.faults
 
     @property
     def full_strength(self) -> float:
@@ -69,6 +88,9 @@ class RandomPerturbation(Method):
         noise = self.noise or Gaussian(self.full_strength, self.scale or "filter_max")
         strength = self.ramp.factor(step)
         axes = self.axes(step, draw)
+        if isinstance(noise, Hardware) and has_fault_maps(noise):
+            gains = self.gains(unwrap_model(model))
+            return faulty(model, noise, gains=gains, generator=axes, strength=strength)
         return perturbed(model, noise, generator=axes, scope=self.scope, strength=strength, draw_on_device=True)
 
 

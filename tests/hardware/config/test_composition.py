@@ -20,6 +20,7 @@ from aimc_robust import (
     Deployment,
     Device,
     LayerRanges,
+    Parasitics,
     Periphery,
     WeightLayout,
     attribute,
@@ -33,6 +34,7 @@ OPTIONS = {
     "bias_rows": 2, "rows": 64, "columns": 32, "dac": DAC(bits=6, kind="signed", full_scale=2.0),
     "adc": ADC(bits=7, range="worst-case"), "read_noise": False, "programming": False, "drift": False,
     "error_scale": 0.5, "stuck": (0.01, 0.02), "on_out_of_range": "error",
+    "parasitics": Parasitics(row_ohm=1.0, interleaved=True),
 }  # fmt: skip
 PARTS = {
     "device": Device(
@@ -48,7 +50,7 @@ PARTS = {
     "weights": WeightLayout(
         mapping=find_mapping("offset"), scaling="column", weight_percentile=0.99, cell_bits=4
     ),
-    "arrays": ArraySize(rows=64, columns=32, bias_rows=2),
+    "arrays": ArraySize(rows=64, columns=32, bias_rows=2, parasitics=Parasitics(row_ohm=1.0, interleaved=True)),
     "periphery": Periphery(
         dac=DAC(bits=6, kind="signed", full_scale=2.0), adc=ADC(bits=7, range="worst-case")
     ),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.for_each import for_each
 
-from aimc_robust import Crossbar, Deployment, load_card
+from aimc_robust import Crossbar, Deployment, Parasitics, load_card
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.mapping import WeightMapping
@@ -372,6 +372,29 @@ def test_what_would_fail_or_be_passed_over_in_crosssim_is_refused(crossbar, extr
 def test_a_relative_card_takes_parasitics_with_resistances_of_its_own():
     extra = {"xbar": {"array": PARASITIC["xbar"]["array"], "device": {"Rmin": 5000.0, "Rmax": 50000.0}}}
     assert crosssim_parameters(Crossbar("ideal"), extra=extra)["xbar"]["device"]["Rmin"] == 5000.0
+
+
+def test_parasitic_resistances_are_crosssims_in_ohm():
+    wires = Parasitics(row_ohm=2.0, column_ohm=1.0, column_terminal_ohm=30.0, interleaved=True)
+    tree = crosssim_parameters(Crossbar("rram-milo2021", parasitics=wires))
+    assert tree["xbar"]["array"]["parasitics"] == pytest.approx(
+        {"enable": True, "Rp_row": 2.0, "Rp_col": 1.0, "Rp_col_terminal": 30.0}
+    )
+    assert tree["core"]["balanced"]["interleaved_posneg"] is True
+    relative = crosssim_parameters(Crossbar("ideal", parasitics=Parasitics(row_ohm=2.0, device_ohm=1e4)))
+    assert relative["xbar"]["array"]["parasitics"]["Rp_row"] / relative["xbar"]["device"]["Rmin"] == pytest.approx(2e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"parasitics": Parasitics(row_terminal_ohm=2.0)}, "row_terminal_ohm"),
+        ({"parasitics": Parasitics(row_ohm=2.0), "mapping": "bit-sliced"}, "bit-sliced"),
+    ],
+)
+def test_parasitic_resistances_that_crosssim_gets_wrong_are_refused(options, match):
+    with pytest.raises(InputError, match=match):
+        crosssim_parameters(Crossbar("rram-milo2021", **options))
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_one():

@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from aimc_robust import Crossbar, Deployment
+from aimc_robust import Crossbar, Deployment, Parasitics
 from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployment
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.standard_mappings import BitSliced
@@ -137,6 +137,38 @@ def test_a_zero_input_of_a_signed_dac_becomes_the_level_that_crosssim_gives_it(b
     for full_scale in torch.linspace(0.31, 5.0, 20).tolist():
         dac = DAC(bits=bits, kind="signed", full_scale=full_scale)
         assert differing(*both(layer, Crossbar("ideal", dac=dac), x)) < 0.01
+
+
+# IR drop --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(nn.Linear(96, 40), (12, 96)), (nn.Conv2d(8, 16, 3, groups=2), (2, 8, 6, 6))]
+)
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"row_ohm": 1.0}, 1e-4),
+        ({"column_ohm": 1.0, "column_terminal_ohm": 10.0}, 1e-4),
+        ({"row_ohm": 0.5, "column_ohm": 0.5}, 1e-3),
+        ({"row_ohm": 0.5, "column_ohm": 0.5, "interleaved": True}, 1e-3),
+        ({"row_ohm": 0.5, "column_ohm": 0.5, "mapping": "offset"}, 1e-3),
+        ({"row_ohm": 3.0, "column_ohm": 3.0, "rows": 32, "columns": 20}, 2e-3),
+        ({"row_ohm": 30.0, "column_ohm": 30.0, "rows": 32, "bias_rows": 2, "device": "sonos-agrawal2022"}, 2e-3),
+        ({"row_ohm": 0.2, "column_ohm": 0.2, "device_ohm": 1000.0, "device": "ideal"}, 1e-3),
+    ],
+)
+def test_currents_behind_resistive_wires_are_those_of_crosssims_solver(layer, shape, options, error):
+    torch.manual_seed(0)
+    x = torch.rand(shape)
+    names = [field.name for field in dataclasses.fields(Parasitics)]
+    parasitics = Parasitics(**{name: value for name, value in options.items() if name in names})
+    rest = {"device": "rram-milo2021"} | {name: value for name, value in options.items() if name not in names}
+    crossbar = Crossbar(error_scale=0.0, read_noise=False, parasitics=parasitics, **rest)
+    native, crosssim = both(layer, crossbar, x)
+    lost = (crosssim - layer(x)).detach().norm()
+    assert float((native - crosssim).norm()) < error * float(crosssim.norm())
+    assert float(lost) > 10.0 * error * float(crosssim.norm())
 
 
 # CrossSim's own layers ------------------------------------------------------------------------------------------------

@@ -268,7 +268,7 @@ def gradient_before_averaging(rank, method):
 def gains(rank, method):
     model = conv_net()
     model[1].running_var = torch.rand(6, generator=torch.Generator().manual_seed(rank)) + 0.1
-    return method._gains(model)["0"]
+    return method.gains(model)["0"]
 
 
 def train_batchnorm(rank, method):
