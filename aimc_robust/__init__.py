@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.devices.cell_model import CellModel as CellModel
     from aimc_robust.devices.library import card_names as card_names
     from aimc_robust.devices.library import load_card as load_card
+    from aimc_robust.devices.library import preset_names as preset_names
     from aimc_robust.errors import AimcError as AimcError
     from aimc_robust.evaluation.attribution import Attribution as Attribution
     from aimc_robust.evaluation.attribution import attribute as attribute
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.evaluation.evaluate import evaluate as evaluate
     from aimc_robust.evaluation.evaluation_grid import EvaluationGrid as EvaluationGrid
     from aimc_robust.evaluation.evaluation_grid import evaluate_grid as evaluate_grid
+    from aimc_robust.evaluation.keep_digital import KeptDigital as KeptDigital
+    from aimc_robust.evaluation.keep_digital import keep_digital as keep_digital
     from aimc_robust.evaluation.layer_errors import layer_errors as layer_errors
     from aimc_robust.evaluation.loss_prediction import LossPrediction as LossPrediction
     from aimc_robust.evaluation.loss_prediction import predict_loss as predict_loss
@@ -50,12 +53,15 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.config.parallel_devices import ParallelDevices as ParallelDevices
     from aimc_robust.hardware.config.parasitics import Parasitics as Parasitics
     from aimc_robust.hardware.config.placement import Placement as Placement
+    from aimc_robust.hardware.config.presets import Preset as Preset
+    from aimc_robust.hardware.config.presets import load_preset as load_preset
     from aimc_robust.hardware.config.ranges import ConverterRanges as ConverterRanges
     from aimc_robust.hardware.config.ranges import LayerRanges as LayerRanges
     from aimc_robust.hardware.config.standard_mappings import BitSliced as BitSliced
     from aimc_robust.hardware.config.tiling import ArraySize as ArraySize
     from aimc_robust.hardware.config.weight_layout import WeightLayout as WeightLayout
     from aimc_robust.hardware.conversion.coverage import Coverage as Coverage
+    from aimc_robust.hardware.conversion.mapping_summary import MappingSummary as MappingSummary
     from aimc_robust.hardware.conversion.prepare import coverage as coverage
     from aimc_robust.hardware.crosssim.json_export import crosssim_json as crosssim_json
     from aimc_robust.hardware.device_states import DeviceStates as DeviceStates
@@ -114,12 +120,13 @@ _MODULES = {
     "data.streaming": ["StreamedImages"],
     "devices.card": ["Card"],
     "devices.cell_model": ["CellModel"],
-    "devices.library": ["card_names", "load_card"],
+    "devices.library": ["card_names", "load_card", "preset_names"],
     "errors": ["AimcError"],
     "evaluation.attribution": ["Attribution", "attribute"],
     "evaluation.equivalent_noise": ["EquivalentSigma", "equivalent_sigma"],
     "evaluation.evaluate": ["evaluate"],
     "evaluation.evaluation_grid": ["EvaluationGrid", "evaluate_grid"],
+    "evaluation.keep_digital": ["KeptDigital", "keep_digital"],
     "evaluation.layer_errors": ["layer_errors"],
     "evaluation.loss_prediction": ["LossPrediction", "predict_loss"],
     "evaluation.prediction_check": ["PredictionCheck", "check_prediction"],
@@ -138,12 +145,14 @@ _MODULES = {
     "hardware.config.fault_map": ["FaultMap"],
     "hardware.config.mapping": ["WeightMapping"],
     "hardware.config.parasitics": ["Parasitics"],
+    "hardware.config.presets": ["Preset", "load_preset"],
     "hardware.config.ranges": ["ConverterRanges", "LayerRanges"],
     "hardware.config.parallel_devices": ["ParallelDevices"],
     "hardware.config.standard_mappings": ["BitSliced"],
     "hardware.config.tiling": ["ArraySize"],
     "hardware.config.weight_layout": ["WeightLayout"],
     "hardware.conversion.coverage": ["Coverage"],
+    "hardware.conversion.mapping_summary": ["MappingSummary"],
     "hardware.conversion.prepare": ["coverage"],
     "hardware.crosssim.json_export": ["crosssim_json"],
     "hardware.device_states": ["DeviceStates", "device_states"],

@@ -63,6 +63,9 @@ LABELLED = {  # functions of labelled batches
     "check_prediction": lambda data: ar.check_prediction(net(), data, {"noise": NOISE}, scales=[1.0], chips=2).table[
         "mc_loss"
     ][0],
+    "keep_digital": lambda data: (
+        ar.keep_digital(net(), data, CROSSBAR.replace(adc=None), wished=0.0, chips=2, rank_by="measured").digital
+    ),
     "average_sharpness": lambda data: ar.average_sharpness(net(), LOSS, data, NOISE),
     "ascent_sharpness": lambda data: ar.ascent_sharpness(net(), LOSS, data, rho=0.05),
 }

@@ -18,7 +18,8 @@ PROBE = """
 import json, aimc_robust
 from aimc_robust.devices.library import cards_folder
 cards = {name: aimc_robust.load_card(name).model_dump_json() for name in aimc_robust.card_names()}
-print(json.dumps({"package": aimc_robust.__file__, "folder": str(cards_folder()), "cards": cards}))
+presets = [aimc_robust.load_preset(name).name for name in aimc_robust.preset_names()]
+print(json.dumps({"presets": presets, "package": aimc_robust.__file__, "folder": str(cards_folder()), "cards": cards}))
 """
 
 
@@ -51,8 +52,11 @@ def source_cards():
 
 
 def test_the_wheel_holds_exactly_the_cards_of_the_folder_and_the_type_marker(wheel_site):
-    cards = {path.stem: path.read_bytes() for path in (wheel_site / "aimc_robust" / "device_models").iterdir()}
-    assert cards == source_cards()
+    folder = wheel_site / "aimc_robust" / "device_models"
+    assert {path.stem: path.read_bytes() for path in folder.glob("*.toml")} == source_cards()
+    presets = {path.name: path.read_bytes() for path in (folder / "presets").iterdir()}
+    assert presets == {path.name: path.read_bytes() for path in (ROOT / "device_models" / "presets").iterdir()}
+    assert {path.name for path in folder.iterdir() if path.suffix != ".toml"} == {"presets"}
     assert (wheel_site / "aimc_robust" / "py.typed").is_file()
     assert list((wheel_site / "aimc_robust" / "report" / "templates").iterdir())
     assert {path.name for path in wheel_site.iterdir() if path.suffix != ".dist-info"} == {"aimc_robust"}
@@ -70,6 +74,7 @@ def test_an_installed_wheel_finds_its_own_cards(wheel_site, tmp_path):
     seen = probe(wheel_site, tmp_path)
     assert seen["package"].startswith(str(wheel_site))
     assert seen["folder"] == str(wheel_site / "aimc_robust" / "device_models")
+    assert seen["presets"] == sorted(path.stem for path in (ROOT / "device_models" / "presets").glob("*.toml"))
     assert set(seen["cards"]) == set(source_cards())
 
 

@@ -9,6 +9,7 @@ import typer
 
 from aimc_robust import __version__
 from aimc_robust.cli.commands.compare import compare
+from aimc_robust.cli.commands.coverage import coverage
 from aimc_robust.cli.commands.evaluate import evaluate
 from aimc_robust.cli.commands.fit import fit, verify
 from aimc_robust.cli.commands.plan import plan
@@ -81,6 +82,21 @@ def devices(
     show_card(load_card(name), plot)
 
 
+def presets(
+    name: Annotated[str | None, typer.Argument(help="A preset, to show it with its source.")] = None,
+) -> None:
+    """List the presets, published settings of whole crossbars, or show one. `--device` and specs take their names.
+
+    Example: aimc-robust presets rasch2023
+    """
+    from aimc_robust.cli.views.presets import show_preset, show_presets
+
+    if name is None:
+        show_presets()
+    else:
+        show_preset(name)
+
+
 def schema() -> None:
     """Print the JSON schema of specs: editors complete and check a TOML file with it.
 
@@ -93,7 +109,21 @@ def schema() -> None:
     typer.echo(json.dumps(spec_schema(), indent=1))
 
 
-for command in (compare, plan, merge, pack, evaluate, recommend, fit, verify, schema, report, devices):
+for command in (
+    compare,
+    plan,
+    merge,
+    pack,
+    evaluate,
+    recommend,
+    coverage,
+    fit,
+    verify,
+    schema,
+    report,
+    devices,
+    presets,
+):
     app.command()(handle_errors(command))
 
 

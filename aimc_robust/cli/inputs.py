@@ -1,18 +1,24 @@
-"""Trained models that command line arguments name."""
+"""Models that command line arguments name."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from aimc_robust.data.dataset import DataSet
-from aimc_robust.errors import CheckpointError
+from aimc_robust.errors import CheckpointError, InputError
 from aimc_robust.experiments.results.files import ORIGIN
 from aimc_robust.experiments.spec.evaluation import TrainedModel, parse_models, split_argument
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.pretrained import PretrainedWeights, load_weights, read_weights
-from aimc_robust.models.registry import ModelSpec, build_model
+from aimc_robust.models.registry import ModelSpec, build_model, construct
 from aimc_robust.models.weight_selection import WeightSelection
+from aimc_robust.seeding import Axes
+from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.methods.range_state import load_range_state, ranges_of
 
@@ -56,3 +62,41 @@ def _is_whole(path: Path) -> bool:
         return bool(read_checkpoint(path))
     except (OSError, CheckpointError):
         return False
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Properties of data that only have a shape, see `DataInfo`."""
+
+    shape: tuple[int, ...]
+    classes: int | None
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of the network."""
+        if self.classes is None:
+            raise InputError("this network needs a number of outputs; give --classes.")
+        return self.classes
+
+    @property
+    def example_batch(self) -> Batch:
+        """A random input; there are no labels."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.rand(1, *self.shape, generator=generator), torch.zeros(1, dtype=torch.long)
+
+
+def random_network(
+    spec: ModelSpec, data: DataSet | None, sizes: str | None, classes: int | None
+) -> tuple[nn.Module, Any]:
+    """Build an untrained network in evaluation mode; return it and inputs of it: those of data, or of a shape."""
+    info: DataSet | _Shape
+    if data is None:
+        if re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", sizes or "") is None:
+            raise InputError(f"expected the shape of one input, such as --input 3,224,224, got {sizes!r}.")
+        info = _Shape(tuple(int(size) for size in str(sizes).split(",")), classes)
+    else:
+        info = data
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(Axes(0).at(use="init").seed())
+        network = construct(spec, info).eval()
+    return network, info.example if isinstance(info, DataSet) else info.example_batch[0]

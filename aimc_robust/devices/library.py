@@ -28,6 +28,16 @@ def card_names() -> list[str]:
     return sorted(path.stem for path in cards_folder().glob("*.toml"))
 
 
+def presets_folder() -> Path:
+    """The folder of presets, within that of the cards."""
+    return cards_folder() / "presets"
+
+
+def preset_names() -> list[str]:
+    """The names of the presets, sorted: settings of whole crossbars, see `load_preset`."""
+    return sorted(path.stem for path in presets_folder().glob("*.toml"))
+
+
 def load_card(device: str | Path | dict[str, Any] | Card) -> Card:
     """Load a device card.
 
@@ -46,6 +56,11 @@ def load_card(device: str | Path | dict[str, Any] | Card) -> Card:
     if str(device).endswith(".toml"):
         return read_toml(Path(device), Card, kind="device card")
     names = card_names()
+    if device in preset_names():
+        raise InputError(
+            f"{device!r} is a preset of a whole crossbar, not a device; load_preset({device!r}).crossbar is it, and "
+            "targets take its name."
+        )
     if device not in names:
         raise unknown_name("device", str(device), names, advice=DEVICE_ADVICE)
     return read_toml(cards_folder() / f"{device}.toml", Card, kind="device card")

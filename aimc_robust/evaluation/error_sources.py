@@ -9,7 +9,9 @@ from aimc_robust.hardware.config.converters import DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
 
-ErrorSource = Literal["programming", "drift", "stuck", "read", "clipping", "quantisation", "ir-drop", "dac", "adc"]
+ErrorSource = Literal[
+    "programming", "drift", "stuck", "read", "clipping", "quantisation", "ir-drop", "dac", "output", "adc"
+]
 
 SOURCES: dict[ErrorSource, str] = {
     "programming": "programming error",
@@ -19,19 +21,22 @@ SOURCES: dict[ErrorSource, str] = {
     "clipping": "weights clipped at the percentile",
     "quantisation": "states rounded to levels",
     "ir-drop": "IR drop along the arrays' wires",
-    "dac": "input converters",
-    "adc": "output converters",
+    "dac": "input converters, and their noise",
+    "output": "noise at the arrays' outputs",
+    "adc": "output converters, and their errors",
 }
 """Error source -> description."""
 
-RANDOM_SOURCES: tuple[ErrorSource, ...] = ("programming", "drift", "stuck", "read")
-"""Sources that differ from chip to chip; known stuck devices (a fault map) do not."""
+RANDOM_SOURCES: tuple[ErrorSource, ...] = ("programming", "drift", "stuck", "read", "output")
+"""Sources that differ from chip to chip, as do converters with noise or errors; known stuck devices do not."""
 
 
 def is_random(crossbar: Crossbar, *, time_s: float = 0.0) -> bool:
-    """Whether chips differ: whether a source of RANDOM_SOURCES acts."""
+    """Whether chips differ: whether a source of RANDOM_SOURCES acts, or noise or errors of a converter."""
     random = set(active_sources(crossbar, time_s=time_s)) & set(RANDOM_SOURCES)
-    return bool(random - {"stuck"} if crossbar.device.fault_map is not None else random)
+    adc = crossbar.periphery.adc
+    random_converters = crossbar.periphery.dac_noise > 0 or (adc is not None and adc.has_errors)
+    return random_converters or bool(random - {"stuck"} if crossbar.device.fault_map is not None else random)
 
 
 def active_sources(hardware: Hardware, *, time_s: float = 0.0) -> tuple[ErrorSource, ...]:
@@ -51,7 +56,8 @@ def _active_sources(crossbar: Crossbar, time_s: float) -> list[ErrorSource]:
         "clipping": weights.weight_percentile < 1.0,
         "quantisation": weights.cell_bits > 0,
         "ir-drop": crossbar.wires is not None,
-        "dac": periphery.dac is not None and periphery.dac.kind != "ideal",
+        "dac": periphery.dac is not None and (periphery.dac.kind != "ideal" or periphery.dac.noise > 0),
+        "output": periphery.output_noise > 0,
         "adc": periphery.adc is not None,
     }
     return [source for source in SOURCES if active[source]]
@@ -77,6 +83,7 @@ def _with_sources(crossbar: Crossbar, sources: Collection[str]) -> Crossbar:
         "quantisation": {"cell_bits": 0},
         "ir-drop": {"parasitics": None},
         "dac": {"dac": dac and DAC(kind="ideal", full_scale=dac.full_scale)},
+        "output": {"output_noise": 0.0},
         "adc": {"adc": None},
     }
     options: dict[str, Any] = {}

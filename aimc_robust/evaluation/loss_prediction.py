@@ -120,7 +120,7 @@ def predict_loss(
         variances, losses, clean = [], [], _clean(base, batches, task)
         for name, condition in group.items():
             moments = model_moments(base, condition, time_s=times_s[name], chip_seed=chip_seed)
-            losses.append(_loss_at(base, {key: moment.mean for key, moment in moments.items()}, batches, task))
+            losses.append(loss_at(base, {key: moment.mean for key, moment in moments.items()}, batches, task))
             variances.append({key: moment.variance for key, moment in moments.items()})
         parts = _image_parts(batches, probes, images, task)
         hessian = contract_hessian(base, parts, variances, loss_fn=task, seed=chip_seed, probes=PROBES_PER_IMAGE)
@@ -165,7 +165,7 @@ def condition_times(conditions: Mapping[str, Condition], time_s: float | Mapping
     return times_s
 
 
-def _loss_at(base: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Batch], task: Task) -> float:
+def loss_at(base: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Batch], task: Task) -> float:
     """Return the loss of `base` with these parameters in place of its own; NaN if its outputs are."""
     twin = copy.deepcopy(base)
     with torch.no_grad():
@@ -219,6 +219,7 @@ def _left_out(condition: Condition) -> tuple[str, ...]:
         "read noise": any(crossbar.device.reads_with_noise for crossbar in crossbars),
         "IR drop": any(crossbar.wires is not None for crossbar in crossbars),
         "DAC": any(crossbar.periphery.dac is not None for crossbar in crossbars),
+        "output noise": any(crossbar.periphery.output_noise > 0 for crossbar in crossbars),
         "ADC": any(crossbar.periphery.adc is not None for crossbar in crossbars),
     }
     return tuple(name for name, present in parts.items() if present)

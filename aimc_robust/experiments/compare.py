@@ -91,14 +91,14 @@ def compare(
         pending = [trial for trial in trials if retry_failed or not _is_complete(results, trial)]
         check_not_packed(folder, pending)
     knows_coverage = runner.writes and results.coverage != UNKNOWN_COVERAGE
-    coverage_lines, unfit = dry_run(runner, pending if knows_coverage else trials)
+    coverage_lines, mappings, unfit = dry_run(runner, pending if knows_coverage else trials)
     with lock_folder(folder) if runner.writes else nullcontext():
         if runner.writes:
             ComparisonResults.create(folder, spec).write_spec_text(spec_text)
             for trial in filter(results.is_trained, results.trials):
                 restore_history(results.run_folder(trial), results.history(trial))
             if coverage_lines:
-                results.record_coverage("; ".join(coverage_lines))
+                results.record_coverage("; ".join(coverage_lines), mappings)
             if pending:
                 results.record_environment(describe_environment(machine, engine.threads))
             for trial in pending:

@@ -39,7 +39,8 @@ class DriftFit(NamedTuple):
 class CardDraft:
     """The parts of a fitted card that do not depend on its drift.
 
-    `window` is (min, max) of the targets [unit]; `stuck` are the fractions (low, high) of stuck cells.
+    `window` is (min, max) of the targets [unit]; `stuck` are the fractions (low, high) of stuck cells,
+    `device_share` is the share of the programming error that stays with a device.
     """
 
     name: str
@@ -48,6 +49,7 @@ class CardDraft:
     window: tuple[float, float]
     read_noise: ReadNoise | None
     stuck: tuple[float, float]
+    device_share: float = 0.0
 
     def card(self, drift: DriftFit, source: dict[str, str]) -> Card:
         """Build the card with a drift, the programming error that goes with it, and the table `source`."""
@@ -63,7 +65,8 @@ class CardDraft:
                 "read": self.read_noise.law.model_dump() if self.read_noise is not None else None,
                 "stuck": {"low": stuck_low, "high": stuck_high} if any(self.stuck) else None,
                 "source": source,
-                "programming": (drift.empirical or drift.programming.laws[0]).model_dump(),
+                "programming": (drift.empirical or drift.programming.laws[0]).model_dump()
+                | {"device_share": rounded(self.device_share)},
                 "drift": drift.law.model_dump() if drift.law is not None else None,
             }
         )

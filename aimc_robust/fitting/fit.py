@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -12,6 +13,7 @@ from aimc_robust import __version__
 from aimc_robust.devices.cell_model import NAME, UNITS
 from aimc_robust.errors import InputError, require_finite, require_known
 from aimc_robust.fitting.card_draft import CardDraft, DriftFit
+from aimc_robust.fitting.device_share import fit_device_share
 from aimc_robust.fitting.drift_selection import DriftChoice, select_drift
 from aimc_robust.fitting.empirical import fit_empirical
 from aimc_robust.fitting.fit_result import Fit
@@ -47,8 +49,9 @@ def fit_card(
 
     Args:
         measurements: A CSV file or a data frame with the columns `target` and `measured` [unit], optionally `time_s`
-            [s] and `device`. Rows of one device and one target are one cell, read repeatedly or over time. Or a summary
-            table: `target`, `mean`, `std` [unit] and `n` cells, optionally `time_s`.
+            [s] and `device`. Rows of one device and one target are one cell, read repeatedly or over time; with a
+            column `cycle`, those of one programming of it. Or a summary table: `target`, `mean`, `std` [unit] and `n`
+            cells, optionally `time_s`.
         name: Name of the card: lower-case letters, digits and hyphens.
         unit: `uS`, `nA`, or `1` for fractions of full scale.
         programming: `normal`, or `empirical`: quantiles at several targets, for an error of another shape. An empirical
@@ -105,11 +108,13 @@ def _assessed(
 ) -> Fit:
     """The fit with its goodness, whose summary becomes part of the card's source."""
     card, read_noise = draft.card(drift, source), draft.read_noise
+    share = fit_device_share(card, points.at(0), read_noise)
+    draft = draft if share is None else replace(draft, device_share=share.settled)
     goodness = assess_fit(card, points, read_noise, drift, summarized=summarized)
-    warnings = fit_warnings(goodness, draft, offset, stuck, points, empirical=drift.empirical is not None)
+    warnings = fit_warnings(goodness, draft, offset, stuck, points, share, empirical=drift.empirical is not None)
     summary = {
         "fit": fit_sentence(card, goodness, draft, drift),
-        "note": note_sentence(draft, drift, offset, warnings),
+        "note": note_sentence(draft, drift, offset, share, warnings),
     }
     return Fit(
         card=draft.card(drift, source | summary),
@@ -121,6 +126,7 @@ def _assessed(
         warnings=tuple(warnings),
         points=points,
         read_noise=read_noise,
+        device_share=share,
     )
 
 

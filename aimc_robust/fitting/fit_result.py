@@ -12,6 +12,7 @@ import tomli_w
 from aimc_robust.devices.card import Card
 from aimc_robust.devices.library import load_card
 from aimc_robust.errors import InputError
+from aimc_robust.fitting.device_share import DeviceShare
 from aimc_robust.fitting.goodness import Goodness
 from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.programming import MeanOffset
@@ -34,6 +35,8 @@ class Fit:
         warnings: What to know before using the card.
         points: The cells that were fitted.
         read_noise: Their read noise; None without repeated reads.
+        device_share: Share of the programming error that stays with a device, with its interval; None unless at least
+            10 devices were programmed repeatedly.
     """
 
     card: Card
@@ -45,6 +48,7 @@ class Fit:
     warnings: tuple[str, ...]
     points: Points
     read_noise: ReadNoise | None
+    device_share: DeviceShare | None
 
     def to_toml(self) -> str:
         """Format the card as TOML, with the goodness of fit as comments."""

@@ -19,7 +19,7 @@ from aimc_robust.fitting.summary_table import equivalent_cells
 if TYPE_CHECKING:
     import pandas as pd
 
-REQUIRED_COLUMNS, OPTIONAL_COLUMNS = ("target", "measured"), ("time_s", "device")
+REQUIRED_COLUMNS, OPTIONAL_COLUMNS = ("target", "measured"), ("time_s", "device", "cycle")
 MIN_MEASUREMENTS = 30
 LARGEST_STATE = 1e12  # a larger state is a mistake, and its square may overflow
 
@@ -33,6 +33,7 @@ class Measurements:
         measured: Measured states (rows,) [unit].
         time_s: Seconds since programming (rows,).
         device: Number of each row's device (rows,); None if devices are not identified.
+        cycle: Number of each row's programming cycle (rows,); None if no device is programmed again.
         origin: Name of the source.
         summarized: Whether the rows are computed from a summary table.
     """
@@ -41,6 +42,7 @@ class Measurements:
     measured: np.ndarray
     time_s: np.ndarray
     device: np.ndarray | None
+    cycle: np.ndarray | None
     origin: str
     summarized: bool = False
 
@@ -50,8 +52,9 @@ def read_measurements(source: pd.DataFrame | str | Path) -> Measurements:
 
     Args:
         source: A CSV file with a header line, or a data frame, with the columns `target` and `measured` [unit],
-            optionally `time_s` [s] (blank: 0) and `device` (any text or number); or a summary table with the columns
-            `target`, `mean`, `std` [unit] and `n`, optionally `time_s`. `state` is another name of `target`.
+            optionally `time_s` [s] (blank: 0), `device` and with it `cycle` (any text or number); or a summary table
+            with the columns `target`, `mean`, `std` [unit] and `n`, optionally `time_s`. `state` is another name of
+            `target`.
 
     Raises:
         DataError: If the file cannot be read, a column is missing or repeated, a value is not a finite number or
@@ -74,16 +77,35 @@ def read_measurements(source: pd.DataFrame | str | Path) -> Measurements:
         if name in column
     }
     numbers.setdefault("time_s", np.zeros(len(rows)))
-    device = None
+    labels: dict[str, np.ndarray | None] = {"device": None, "cycle": None}
     if summarized:
         numbers = equivalent_cells(numbers, lines, where)
-    elif "device" in column:
-        device = _device_numbers([row[column["device"]] for row in rows], lines, where)
+    else:
+        for name in labels.keys() & column.keys():
+            labels[name] = _label_numbers([row[column[name]] for row in rows], name, lines, where)
+        if labels["device"] is None and labels["cycle"] is not None:
+            raise DataError(f"{where.rsplit(',', 1)[0]}: the column cycle needs the column device; add it.")
+        if labels["device"] is not None and labels["cycle"] is not None:
+            _check_one_target(labels["device"], labels["cycle"], numbers["target"], lines, where)
     if len(numbers["measured"]) < MIN_MEASUREMENTS:
         raise DataError(f"a fit needs at least {MIN_MEASUREMENTS} measurements, got {len(numbers['measured'])}.")
     if not numbers["measured"].any():
         raise DataError(f"every measured state is 0, so nothing can be fitted; check the column `{required[1]}`.")
-    return Measurements(**numbers, device=device, origin=origin, summarized=summarized)
+    return Measurements(**numbers, device=labels["device"], cycle=labels["cycle"], origin=origin, summarized=summarized)
+
+
+def _check_one_target(
+    device: np.ndarray, cycle: np.ndarray, target: np.ndarray, lines: Sequence[int], where: str
+) -> None:
+    """Raise `DataError` if a device has two targets in one cycle."""
+    _, first, programming = np.unique(np.column_stack([device, cycle]), axis=0, return_index=True, return_inverse=True)
+    wrong = np.flatnonzero(target != target[first[programming.ravel()]])
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{where} {lines[row]}: target {target[row]:g}, but this device has another target in the same cycle, "
+            f"{target[first[programming.ravel()[row]]]:g}; a cycle programs a device once."
+        )
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
@@ -158,13 +180,13 @@ def _number(value: Any, name: str, where: str) -> float:
     return number
 
 
-def _device_numbers(values: Iterable[Any], lines: Iterable[int], where: str) -> np.ndarray:
-    """A number for each distinct device, in order of appearance."""
+def _label_numbers(values: Iterable[Any], column: str, lines: Iterable[int], where: str) -> np.ndarray:
+    """A number for each distinct label of the column `device` or `cycle`, in order of appearance."""
     number_of: dict[str, int] = {}
     numbers = []
     for value, line in zip(values, lines, strict=True):
         name = "" if value is None or value != value else str(value).strip()  # NaN is the blank of a data frame
         if not name:
-            raise DataError(f"{where} {line}: the device is blank; name each device, or leave the column out.")
+            raise DataError(f"{where} {line}: the {column} is blank; name each {column}, or leave the column out.")
         numbers.append(number_of.setdefault(name, len(number_of)))
     return np.array(numbers)

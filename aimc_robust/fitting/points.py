@@ -21,7 +21,9 @@ class Points:
         reads: Number of reads (points,).
         variance: Variance of one read within the point (points,) [unit^2], with reads - 1 degrees of freedom; 0 for
             a single read.
-        cell: Number of the cell (points,).
+        cell: Number of the cell (points,): a device that is programmed to a target, once.
+        device: Number of the device (points,); without devices each point has its own.
+        cycled: Whether cycles are known, so that devices may have been programmed several times.
         group: Index into `times_s` (points,).
         times_s: Times [s], rising.
     """
@@ -31,6 +33,8 @@ class Points:
     reads: np.ndarray
     variance: np.ndarray
     cell: np.ndarray
+    device: np.ndarray
+    cycled: bool
     group: np.ndarray
     times_s: np.ndarray
 
@@ -39,7 +43,7 @@ class Points:
 
     def only(self, mask: np.ndarray) -> Points:
         """The points of a mask (points,)."""
-        arrays = ("target", "state", "reads", "variance", "cell", "group")
+        arrays = ("target", "state", "reads", "variance", "cell", "device", "group")
         return replace(self, **{name: getattr(self, name)[mask] for name in arrays})
 
     def at(self, group: int) -> Points:
@@ -48,12 +52,13 @@ class Points:
 
 
 def gather_points(measurements: Measurements) -> Points:
-    """Group rows of one device and one target into cells, and these into points. Without devices a row is a cell."""
+    """Group rows of one device, cycle and target into cells, and these into points. Without devices a row is a cell."""
     group, times_s = time_groups(measurements.time_s)
     row = np.arange(len(group))
     cells, cell = np.column_stack([row, measurements.target]), row
     if measurements.device is not None:
-        rows = np.column_stack([measurements.device, measurements.target])
+        cycle = np.zeros(len(group)) if measurements.cycle is None else measurements.cycle
+        rows = np.column_stack([measurements.device, measurements.target, cycle])
         cells, cell = np.unique(rows, axis=0, return_inverse=True)
     keys, index, reads = np.unique(
         np.column_stack([cell.ravel(), group]), axis=0, return_inverse=True, return_counts=True
@@ -67,6 +72,8 @@ def gather_points(measurements: Measurements) -> Points:
         reads=reads,
         variance=squares / np.maximum(reads - 1, 1),
         cell=keys[:, 0],
+        device=cells[keys[:, 0], 0].astype(int),
+        cycled=measurements.cycle is not None,
         group=keys[:, 1],
         times_s=times_s,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from aimc_robust.devices.card import Card
 from aimc_robust.fitting.bins import Bin
 from aimc_robust.fitting.card_draft import CardDraft, DriftFit
+from aimc_robust.fitting.device_share import MIN_DEVICES, DeviceShare
 from aimc_robust.fitting.goodness import Goodness
 from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.programming import MIN_CELLS, MeanOffset
@@ -42,7 +43,18 @@ def distribution_text(goodness: Goodness) -> str:
     return text if math.isnan(goodness.p_anderson) else f"{text}; Anderson-Darling p = {goodness.p_anderson:.2g}"
 
 
-def note_sentence(draft: CardDraft, drift: DriftFit, offset: MeanOffset, warnings: list[str]) -> str:
+def share_text(share: DeviceShare) -> str:
+    """How much of the programming error stays with a device."""
+    return (
+        f"{100 * share.share:.1f} % of the programming error's variance stays with a device (95 % interval "
+        f"{100 * share.low:.1f} to {100 * share.high:.1f}), from {share.programmings} programmings of {share.devices} "
+        f"devices{'' if share.low > 0 else '; the interval reaches 0, which the card has'}"
+    )
+
+
+def note_sentence(
+    draft: CardDraft, drift: DriftFit, offset: MeanOffset, share: DeviceShare | None, warnings: list[str]
+) -> str:
     """The card's `note`: what its numbers include, when its time is 0, and the warnings."""
     parts = [
         f"Mean of measured - target {offset.mean:.3g} {draft.unit} ({offset.low:.3g} to {offset.high:.3g}), included "
@@ -50,6 +62,8 @@ def note_sentence(draft: CardDraft, drift: DriftFit, offset: MeanOffset, warning
     ]
     if draft.read_noise is None:
         parts.append("No repeated reads: the programming error includes the read noise.")
+    if share is not None:
+        parts.append(f"{share_text(share)}.")
     if drift.time_zero_s > 0:
         parts.append(f"Time counts from the earliest measurement, {drift.time_zero_s:g} s after programming.")
     parts += [f"Warning: {warning}" for warning in warnings]
@@ -77,7 +91,14 @@ def _bin_line(b: Bin) -> str:
 
 
 def fit_warnings(
-    goodness: Goodness, draft: CardDraft, offset: MeanOffset, stuck: StuckCells, points: Points, *, empirical: bool
+    goodness: Goodness,
+    draft: CardDraft,
+    offset: MeanOffset,
+    stuck: StuckCells,
+    points: Points,
+    share: DeviceShare | None,
+    *,
+    empirical: bool,
 ) -> list[str]:
     """What a user of the card should know before using it."""
     warnings = []
@@ -88,6 +109,11 @@ def fit_warnings(
         warnings += _offset_warnings(goodness, offset, draft.unit)
     warnings += _outlier_warnings(stuck)
     warnings += _read_noise_warnings(points, draft.read_noise)
+    if points.cycled and share is None:
+        warnings.append(
+            f"fewer than {MIN_DEVICES} devices have two cycles at the earliest time, or each has a target of its own: "
+            "the share of the error that stays with a device is not estimated."
+        )
     sparse = [t for g, t in enumerate(points.times_s) if 0 < (points.group == g).sum() < MIN_CELLS]
     if sparse:
         warnings.append(

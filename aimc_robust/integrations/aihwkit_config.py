@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.config.converters import ADC, DAC, MAX_BITS
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Compensation, Deployment
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.integrations.aihwkit_devices import device_options, named_object
+from aimc_robust.integrations.aihwkit_periphery import periphery_options
 from aimc_robust.integrations.aihwkit_settings import SettingsReader
 
 
@@ -20,9 +20,9 @@ def import_rpu_config(
 ) -> tuple[Crossbar, Deployment]:
     """Translate an `RPUConfig` of aihwkit, or of aihwkit-lightning, to a crossbar and its deployment.
 
-    A resolution of 2^n - 2 steps, or its reciprocal, is n bits; the converters have a level at 0. An input range, or a
-    bound without a resolution, clips as a converter of 16 bits. Settings that are not simulated are named in a warning;
-    those that only act in training are not read.
+    A resolution of 2^n - 2 steps, or its reciprocal, is n bits; the converters have a level at 0. An input range
+    without a resolution clips as a DAC of 16 bits, a bound of outputs as an ADC of 0 bits. Settings that are not
+    simulated are named in a warning; those that only act in training are not read.
 
     Args:
         config: An `InferenceRPUConfig`, `TorchInferenceRPUConfig` or the like, or a dict with the same names, such as
@@ -51,7 +51,7 @@ def import_rpu_config(
     }
     crossbar = Crossbar(**options)
     if not reader.flag("forward.is_perfect") and reader.word("forward.mv_type") != "ideal":
-        crossbar = crossbar.replace(dac=_dac(reader), adc=_adc(reader, crossbar))
+        crossbar = crossbar.replace(**periphery_options(reader, crossbar))
         reader.check_off()
     compensation = _compensation(reader)
     _check_training(reader)
@@ -81,55 +81,6 @@ def _is_columnwise(reader: SettingsReader) -> bool:
     """Whether each output has its own scale: by its weights' scaling, remapping, or clipping (aihwkit-lightning)."""
     scaled = reader.flag("mapping.weight_scaling_columnwise") and reader.number("mapping.weight_scaling_omega")
     return bool(scaled) or "channel" in reader.word("remap.type") or "perchannel" in reader.word("clip.type")
-
-
-def _dac(reader: SettingsReader) -> DAC | None:
-    bits = reader.bits("forward.inp_res")
-    ranges, management = "pre_post.input_range", reader.word("forward.noise_management")
-    has_range, is_dynamic = reader.flag(f"{ranges}.enable"), reader.flag(f"{ranges}.dynamic")
-    bound = reader.number("forward.inp_bound", 1.0 if has_range else 0.0)
-    if management == "constant":
-        bound *= reader.number("forward.nm_thres") or 1.0
-    elif management != "none" or is_dynamic:
-        if bits or reader.number("forward.out_bound") > 0:
-            name = f"{ranges}.dynamic" if management == "none" else "forward.noise_management"
-            reader.problems.append(f"{name}, a scale for each input vector (here inputs have their layer's range)")
-        if not has_range or is_dynamic:
-            return DAC(bits=bits, kind="sign-magnitude") if bits else None
-    if has_range and bound != 1:
-        raise InputError(f"forward.inp_bound must be 1 where {ranges} is enabled, got {bound:g}.")
-    if bound <= 0:
-        if bits:
-            raise InputError(f"forward.inp_res needs a forward.inp_bound above 0 or an input range, got {bound:g}.")
-        return None
-    return DAC(bits=bits or MAX_BITS, kind="sign-magnitude", full_scale=None if has_range else bound)
-
-
-def _adc(reader: SettingsReader, crossbar: Crossbar) -> ADC | None:
-    """Return the ADC; bounds are in units of a weight at the end of the window and a full-scale input."""
-    bits, bound = reader.bits("forward.out_res"), reader.number("forward.out_bound")
-    if bound <= 0:
-        if bits:
-            raise InputError(f"forward.out_res needs a forward.out_bound above 0, got {bound:g}.")
-        return None
-    if reader.word("forward.bound_management") != "none":
-        reader.problems.append("forward.bound_management, which repeats products that exceed forward.out_bound")
-    remapped = reader.word("remap.type") != "none"
-    if reader.word("clip.type") == "learnableperchannel":
-        reader.problems.append("clip.type: its bounds set the range of the ADC there, the largest weights do here")
-    largest = reader.number("remap.remapped_wmax" if remapped else "mapping.weight_scaling_omega", 1.0)
-    if largest <= 0 or crossbar.weights.mapping.banks > 1 or len(crossbar.weights.mapping.signs) == 1:
-        reason = "mapping.weight_scaling_omega = 0, weights without a scale" if largest <= 0 else "a single device"
-        reader.problems.append(f"forward.out_bound, which has no unit here for {reason} (the ADC is to be calibrated)")
-        return ADC(bits=bits or MAX_BITS)
-    if not remapped and reader.get("mapping.weight_scaling_omega", None) is not None:
-        reader.problems.append(
-            "mapping.weight_scaling_omega after training: forward.out_bound is taken for arrays whose largest weight "
-            f"is {largest:g} (remap.type keeps it there)"
-        )
-    low, high = crossbar.device.programming_window
-    limit = bound / largest * (1 - low / high)
-    return ADC(bits=bits or MAX_BITS, kind="sign-magnitude", range=(-limit, limit))
 
 
 def _compensation(reader: SettingsReader) -> tuple[Compensation, ...]:

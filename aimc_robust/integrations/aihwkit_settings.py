@@ -13,7 +13,7 @@ from aimc_robust.hardware.config.converters import MAX_BITS
 # Settings of `forward` that have no counterpart, with the values that switch them off.
 NOT_SIMULATED: dict[str, Any] = {
     "mv_type": "onepass",
-    **dict.fromkeys(("inp_noise", "inp_asymmetry", "out_noise", "out_asymmetry", "w_noise", "ir_drop"), 0.0),
+    **dict.fromkeys(("inp_asymmetry", "out_asymmetry", "w_noise", "ir_drop"), 0.0),
     **dict.fromkeys(("out_nonlinearity", "v_offset_std", "r_series", "w_read_asymmetry_dtod"), 0.0),
     **dict.fromkeys(("inp_sto_round", "out_sto_round"), False),
 }
@@ -22,6 +22,7 @@ KNOWN: dict[str, set[str]] = {
     "forward": {
         *NOT_SIMULATED,
         *("is_perfect", "inp_bound", "inp_res", "out_bound", "out_res", "out_scale", "nm_thres", "noise_management"),
+        *("inp_noise", "out_noise"),
         *("bound_management", "out_noise_std", "out_noise_per_channel", "w_noise_type", "ir_drop_g_ratio"),
         *("out_nonlinearity_std", "slope_calibration", "v_offset_w_min", "max_bm_factor", "max_bm_res"),
         *("bm_test_negative_bound", "ir_drop_rs", "ir_drop_segments", "ir_drop_time_step_resolution_scale"),

@@ -9,7 +9,8 @@ from typing import Any
 from aimc_robust.devices.cell_model import Source
 from aimc_robust.devices.limits import time_text
 from aimc_robust.experiments.results.comparison import ComparisonResults
-from aimc_robust.hardware.config.converters import Periphery
+from aimc_robust.experiments.results.folder import ResultsFolder
+from aimc_robust.hardware.config.converters import ADC, Periphery
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.parasitics import Parasitics
@@ -17,6 +18,7 @@ from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout
 from aimc_robust.report.figures.device import device_figure
+from aimc_robust.report.mapping_section import mapping_sections
 from aimc_robust.report.page_model import Block, Figure, Grid, Prose, Section, Table
 from aimc_robust.targets.target import CrossbarTarget, Target, time_label
 
@@ -27,17 +29,19 @@ RangesOf = Callable[[CrossbarTarget], LayerSpans]
 
 
 def device_section(
-    groups: Sequence[Sequence[CrossbarTarget]], coverage: str, ranges: RangesOf = lambda target: {}
+    groups: Sequence[Sequence[CrossbarTarget]],
+    results: ResultsFolder[Any],
+    ranges: RangesOf = lambda target: {},
 ) -> Section | None:
     """Describe a device for each group of crossbar targets that differ in time only; None without groups.
 
     `ranges` are the converter ranges of its layers.
     """
-    devices = [_device(group, ranges(group[0])) for group in groups]
-    return Section("Devices", [Prose(f"Analog share: {coverage}"), Grid(devices)]) if devices else None
+    devices = [_device(group, ranges(group[0]), results.mappings) for group in groups]
+    return Section("Devices", [Prose(f"Analog share: {results.coverage}"), Grid(devices)]) if devices else None
 
 
-def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans) -> Section:
+def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans, mappings: Sequence[Mapping[str, Any]]) -> Section:
     target = targets[0]
     cell, drift = target.crossbar.device.cell, "it has no drift"
     if cell.drift_limits_s is not None:
@@ -57,8 +61,8 @@ def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans) -> Section:
     )
     converters = Section(title, [Table("Converter ranges", rows)], folded=True) if rows else None
     description = Prose(f"{cell.description}. {describe_target(targets)}. {validity}")
-    source = Prose(_source(cell.provenance))
-    return Section(target.name, [description, figure, source, *blocks, converters], target=target.name)
+    source, arrays = Prose(_source(cell.provenance)), mapping_sections(mappings, target.name)
+    return Section(target.name, [description, figure, source, *blocks, converters, *arrays], target=target.name)
 
 
 def _placed_layers(name: str, placement: Placement) -> list[Block]:
@@ -170,12 +174,23 @@ def _converters(periphery: Periphery) -> list[str]:
         bits = f"{dac.bits}-bit " if dac.kind != "ideal" else ""
         sliced = f", {dac.slice_bits} bits per input slice" if dac.slice_bits else ""
         scale = "" if dac.full_scale is None else f", full scale {dac.full_scale:g}"
-        parts.append(f"{bits}{dac.kind} DAC{scale}{sliced}")
+        noise = f", noise {dac.noise:g} of full scale" if dac.noise else ""
+        parts.append(f"{bits}{dac.kind} DAC{scale}{sliced}{noise}")
+    if periphery.output_noise:
+        parts.append(f"output noise {periphery.output_noise:g}")
     if adc is not None:
         range_text = adc.range if isinstance(adc.range, str) else f"{adc.range[0]:g} to {adc.range[1]:g}"
         sliced = " per input slice" if adc.per_slice else ""
-        parts.append(f"{adc.bits}-bit {adc.kind} ADC, {range_text} range{sliced}")
+        kind = f"{adc.bits}-bit {adc.kind} ADC" if adc.bits else "outputs clipped without rounding"
+        parts.append(f"{kind}, {range_text} range{sliced}{_adc_errors(adc)}")
     return parts
+
+
+def _adc_errors(adc: ADC) -> str:
+    errors = {"gain": (adc.gain_error, ""), "offset": (adc.offset_error, " of the range")}
+    errors["non-linearity"] = (adc.inl, " of the range")
+    listed = ", ".join(f"{name} {std:g}{unit}" for name, (std, unit) in errors.items() if std)
+    return f", errors per {adc.errors_per} (standard deviations: {listed})" if listed else ""
 
 
 def _errors(device: Device) -> list[str]:

@@ -13,16 +13,23 @@ from aimc_robust.io.toml import parse_value
 from aimc_robust.io.user_code import is_reference, source_digest
 from aimc_robust.targets.entries import Entry, TargetTable, build_named, reference_table
 from aimc_robust.targets.layer_entries import as_pairs
+from aimc_robust.targets.presets import expand_preset
 from aimc_robust.targets.target import CrossbarTarget, Target
 
 
-def self_contained_target(target: Any, folder: Path) -> Any:
+def self_contained_target(target: Any, folder: Path, *, deployed: bool = True) -> Any:
     """Return a target as a results folder records it: with the card's table in place of its name or path.
+
+    A preset is written out too; `deployed`: with how it is deployed, see `expand_preset`.
 
     For code of the user's own, named `package.module:name`, a digest of its file is added under `code_digests`, so
     that results are not continued with changed code; that of a fault map too. Relative paths of cards and fault maps
     start from `folder`.
     """
+    in_folder = isinstance(target, dict) and "preset" in target and str(target.get("device")).endswith(".toml")
+    target = expand_preset(
+        target | {"device": str(folder / target["device"])} if in_folder else target, deployed=deployed
+    )
     if isinstance(target, str) and is_reference(target):
         table = reference_table(target)
     else:
@@ -90,7 +97,8 @@ def build_target(target: Any) -> Target:
               `mapping` as a name, an import path, or a table of `weight_bits` and `slices`), `time_s`, `backend`,
               `compensation`, `fold`, and `layers`: a table of pattern -> `digital`, a device, or a table of arguments
               of `Crossbar`, in the order in which patterns decide (`Placement`). A device is a name, the path of a
-              card, a card's own table, or an import path.
+              card, a card's own table, or an import path; or the name of a preset, whose keys are those that the table
+              does not set. `preset = NAME` is that preset with another device.
             - {name, noise = "gaussian", sigma, scale} or {name, noise = "laplace", b, scale, matched_std}.
             - {name, noise = "package.module:name", ...}: a weight noise of the user's own; further keys are passed to
               the function as keyword arguments.

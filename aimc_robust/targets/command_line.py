@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aimc_robust.devices.library import card_names
+from aimc_robust.devices.library import card_names, preset_names
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, short_repr
 from aimc_robust.hardware.config.placement import DIGITAL
@@ -29,8 +29,8 @@ def target_tables(
     A device that does not change with time is evaluated at the first time only.
 
     Args:
-        devices: Names of cards, paths of cards, import paths `package.module:name` of cell models or noises, names of
-            noises such as gaussian-0.05, or inline TOML tables such as
+        devices: Names of cards and presets, paths of cards, import paths `package.module:name` of cell models or
+            noises, names of noises such as gaussian-0.05, or inline TOML tables such as
             {name = "small", device = "sonos-agrawal2022", rows = 64}.
         times_s: Seconds since programming.
         options: Keys of a target table, for all devices.
@@ -90,7 +90,7 @@ def _target_table(device: str, options: dict[str, Any], *, option: str = "--devi
         if not isinstance(table, dict):
             raise InputError(f"{option} {short_repr(device)} is not an inline TOML table.")
         return {**options, **table}
-    if device.endswith(".toml") or device in card_names():
+    if device.endswith(".toml") or device in [*card_names(), *preset_names()]:
         return {**options, "device": device}
     if is_reference(device):
         table = reference_table(device)

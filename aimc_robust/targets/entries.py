@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 import pydantic
 
 from aimc_robust.devices.cell_model import CellModel
-from aimc_robust.devices.library import DEVICE_ADVICE, card_names
+from aimc_robust.devices.library import DEVICE_ADVICE, card_names, preset_names
 from aimc_robust.errors import InputError, require_known, unknown_name
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Backend, Compensation, Deployment
@@ -18,6 +18,7 @@ from aimc_robust.io.user_code import construct, is_reference
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.targets.layer_entries import CROSSBAR_TYPES, LayerPlaces, build_placement, fill_card
+from aimc_robust.targets.presets import expand_preset
 from aimc_robust.targets.target import (
     NAME,
     AscentTarget,
@@ -128,6 +129,15 @@ class CrossbarTable(table_model(Crossbar, "CrossbarOptions", types=CROSSBAR_TYPE
     compensation: list[Compensation] = pydantic.Field(default_factory=list)
     fold: bool = True
     layers: LayerPlaces | None = None
+    preset: str | None = None
+
+    @pydantic.model_validator(mode="wrap")
+    @classmethod
+    def _expand(cls, values: Any, validate: pydantic.ModelWrapValidatorHandler[Any]) -> Any:
+        """Give the table the keys of the preset that it names."""
+        with as_validation_error():
+            expanded = expand_preset(values)
+        return validate(expanded)
 
     _card = pydantic.field_validator("device", mode="after", check_fields=False)(fill_card)
 
@@ -152,8 +162,10 @@ def build_named(name: str) -> Target:
     if is_reference(name):
         table = reference_table(name)
         return (CrossbarTable if "device" in table else UserNoiseTable).model_validate(table).build()
+    if name in preset_names():
+        return CrossbarTable.model_validate({"device": name}).build()
     if name not in card_names():
-        known = ["digital", "gaussian-0.1", "laplace-0.1", *card_names()]
+        known = ["digital", "gaussian-0.1", "laplace-0.1", *card_names(), *preset_names()]
         raise unknown_name("target", name, known, advice=DEVICE_ADVICE)
     return CrossbarTarget(name, Crossbar(name))
 

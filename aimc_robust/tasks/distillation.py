@@ -78,7 +78,7 @@ class Distillation:
             InputError: if there is no teacher, its outputs have another shape, or the task has no distillation.
         """
         if not isinstance(self.teacher, nn.Module):
-            raise InputError("Distillation has no teacher; pass the trained model, as Distillation(model, ...).")
+            raise InputError("the distillation has no teacher; pass the trained model, as Distillation(model, ...).")
         task = as_task(self.task)
         outputs, labels = task.run(model, batch)
         with torch.no_grad():

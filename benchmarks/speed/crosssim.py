@@ -1,4 +1,6 @@
-"""Claim: on the same work as CrossSim, weight errors are at least 10 x faster, converters and arrays 5 x.
+"""Aims: on the same work as CrossSim, weight errors are at least 12 x faster, converters and arrays 10 x.
+
+Measured: 9.2 x (not reached: the network runs at the speed of plain torch, so only torch could be faster) and 12 x.
 
     python benchmarks/speed/crosssim.py
 
@@ -20,7 +22,7 @@ from aimc_robust.data.batches import split_batches
 from aimc_robust.tasks.classification import Classification
 
 measure = Classification().measure
-CLAIMS = {"weight errors": 10.0, "8-bit DAC and ADC, 256 rows": 5.0}
+CLAIMS = {"weight errors": 12.0, "8-bit DAC and ADC, 256 rows": 10.0}
 
 
 def resnet14() -> nn.Module:

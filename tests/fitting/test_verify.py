@@ -13,7 +13,7 @@ from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.errors import InputError
 from aimc_robust.fitting import simulated_cells
 from aimc_robust.fitting.verify import verify_card
-from aimc_robust.hardware.programming import programmed_matrix
+from aimc_robust.hardware.programming import banks
 
 CELLS = 500
 PROGRAM = sys.modules["aimc_robust.hardware.program"]  # the module; the package's attribute is its function
@@ -92,8 +92,8 @@ def test_cells_that_share_their_errors_are_found(monkeypatch):
 
 
 def test_read_noise_that_is_5_percent_off_is_found(monkeypatch):
-    right = programmed_matrix.read_std
-    monkeypatch.setattr(programmed_matrix, "read_std", lambda *args, **options: right(*args, **options) * 1.05)
+    right = banks.read_std
+    monkeypatch.setattr(banks, "read_std", lambda *args, **options: right(*args, **options) * 1.05)
     assert "the standard deviation of read noise (relative)" in failed("sonos-agrawal2022")
 
 

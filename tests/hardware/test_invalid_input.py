@@ -7,7 +7,19 @@ import torch
 from support.models import MILO, fill, images, small_model
 from torch import nn
 
-from aimc_robust import ADC, DAC, BitSliced, Crossbar, Deployment, LayerRanges, calibrate, coverage, evaluate, program
+from aimc_robust import (
+    ADC,
+    DAC,
+    BitSliced,
+    Crossbar,
+    Deployment,
+    LayerRanges,
+    Periphery,
+    calibrate,
+    coverage,
+    evaluate,
+    program,
+)
 from aimc_robust.errors import InputError, UnknownNameError
 
 ARRAYS = Crossbar("rram-milo2021", dac=DAC(bits=8, kind="signed", full_scale=3.0))
@@ -89,7 +101,13 @@ BAD_CONVERTERS = [
     (InputError, DAC, {"bits": 8, "kind": "signed", "full_scale": float("nan")}, ["full_scale", "nan"]),
     (InputError, DAC, {"bits": 8, "kind": "signed", "slice_bits": 2}, ["slicing", "sign-magnitude"]),
     (InputError, DAC, {"bits": 8, "kind": "unsigned", "slice_bits": 9}, ["slice_bits", "8", "9"]),
-    (InputError, ADC, {"bits": 0}, ["bits", "1", "0"]),
+    (InputError, ADC, {"bits": -1}, ["bits", "0", "-1"]),
+    (InputError, ADC, {"bits": 8, "gain_error": -0.1}, ["gain_error of an ADC", "-0.1"]),
+    (InputError, ADC, {"bits": 8, "offset_error": float("nan")}, ["offset_error of an ADC", "nan"]),
+    (InputError, ADC, {"bits": 8, "inl": "small"}, ["inl of an ADC", "small"]),
+    (UnknownNameError, ADC, {"bits": 8, "errors_per": "columns"}, ["errors_per", "'columns'", "'column'"]),
+    (InputError, DAC, {"kind": "ideal", "noise": -0.1}, ["noise of a DAC", "-0.1"]),
+    (InputError, Periphery, {"output_noise": float("inf")}, ["output_noise", "inf"]),
     (InputError, ADC, {"bits": 17}, ["bits", "16", "17"]),
     (InputError, ADC, {"bits": 1, "kind": "sign-magnitude"}, ["bits", "2", "1"]),
     (UnknownNameError, ADC, {"bits": 8, "kind": "flash"}, ["ADC kind 'flash'", "uniform"]),

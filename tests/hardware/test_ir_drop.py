@@ -125,6 +125,37 @@ def by_circuit_with_limit(part: Tensor, scaled: Tensor) -> Tensor:
     return total
 
 
+MODELS = {
+    "lstm": (lambda: nn.LSTM(12, 8, bidirectional=True), (5, 2, 12)),
+    "transformer": (lambda: nn.TransformerEncoderLayer(16, 2, 32), (4, 2, 16)),
+    "convolutions": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, groups=8)),
+        (2, 3, 8, 8),
+    ),
+}
+
+
+@for_each("name", list(MODELS))
+def test_whole_models_lose_the_same_as_weights_and_in_arrays(name):
+    make, shape = MODELS[name]
+    torch.manual_seed(0)
+    model, x = make().eval(), torch.rand(shape)
+    crossbar = crossbar_of(rows=10, columns=6)
+
+    def run(module: nn.Module) -> Tensor:
+        outputs = module(x)
+        return outputs[0] if isinstance(outputs, tuple) else outputs
+
+    with torch.no_grad():
+        exact, weights, arrays = (
+            run(model),
+            run(program(model, crossbar)),
+            run(program(model, crossbar.replace(dac=IDEAL))),
+        )
+    torch.testing.assert_close(weights, arrays, rtol=0, atol=1e-5)
+    assert float((weights - exact).norm()) > 3e-3 * float(exact.norm())
+
+
 def test_wires_without_resistance_change_nothing_and_a_chip_stays_the_same_chip():
     model = fill(nn.Sequential(nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 5)))
     x = torch.rand(4, 40)

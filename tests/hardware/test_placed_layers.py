@@ -1,6 +1,7 @@
 """Models on several crossbars: every layer is what it is when the whole model is on its crossbar."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -73,6 +74,16 @@ def test_arrays_beside_weight_errors_and_digital_layers(places):
         in_arrays = crossbar is not None and crossbar.computes_in_arrays
         assert isinstance(placed.get_submodule(name), ArrayLayer) == in_arrays
     assert torch.equal(placed(images(9)), pieces(images(9)))
+
+
+def test_every_layer_is_the_same_whatever_is_around_it():
+    """All 26 ways to place three layers digitally, with weight errors, or in arrays with read noise."""
+    for first, second, third in itertools.product((None, RRAM, PCM), repeat=3):
+        places = {"0": first, "4": second, "6": third}
+        if any(places.values()):
+            placement = Placement({name: crossbar or "digital" for name, crossbar in places.items()})
+            placed, pieces = program(net(), placement, **CHIP), pieced_together(net(), places, **CHIP)
+            assert torch.equal(placed(images(3)), pieces(images(3))), places
 
 
 def test_one_crossbar_for_all_is_a_crossbar():

@@ -8,7 +8,7 @@ from types import SimpleNamespace as Settings
 import pytest
 from support.for_each import for_each
 
-from aimc_robust import ADC, DAC, ConverterRanges, Crossbar, Deployment, LayerRanges, import_rpu_config
+from aimc_robust import ADC, DAC, ConverterRanges, Crossbar, Deployment, LayerRanges, Periphery, import_rpu_config
 from aimc_robust.errors import InputError, UnknownNameError
 
 
@@ -65,7 +65,7 @@ def test_a_resolution_of_0_or_below_is_off_and_a_range_or_bound_alone_clips(reso
     bounded = {**forward, "inp_bound": 3.0, "out_bound": 4.0}
     dac, adc = periphery(forward=bounded)
     assert dac == DAC(bits=16, kind="sign-magnitude", full_scale=3.0)
-    assert adc == ADC(bits=16, kind="sign-magnitude", range=(-4.0, 4.0))
+    assert adc == ADC(bits=0, kind="sign-magnitude", range=(-4.0, 4.0))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,35 @@ def test_a_bound_in_units_of_weights_without_scale_is_named_and_the_adc_is_to_be
     assert "mapping.weight_scaling_omega = 0" in not_simulated(**sections)
     with pytest.warns(UserWarning, match="omega"):
         assert import_rpu_config(sections, device="ideal")[0].periphery.adc == ADC(bits=8)
+    sections["forward"] = {"out_noise": 0.1}
+    assert "forward.out_noise, which has no unit" in not_simulated(**sections)
+
+
+def test_noise_of_outputs_has_the_unit_of_their_bound_and_that_of_inputs_the_unit_of_full_scale():
+    forward = {"out_noise": 0.04, "out_bound": 10.0, "inp_noise": 0.01, "inp_bound": 2.0, "inp_res": 254}
+    remap = {"type": "LayerwiseSymmetric", "remapped_wmax": 0.5}
+    crossbar, _ = translated("rram-milo2021", forward=forward, remap=remap)  # 50 to 225 uS
+    assert crossbar.periphery.output_noise == pytest.approx(0.04 / 0.5 * 175 / 225)
+    assert crossbar.periphery.adc.range[1] / crossbar.periphery.output_noise == pytest.approx(10.0 / 0.04)
+    assert crossbar.periphery.dac == DAC(bits=8, kind="sign-magnitude", full_scale=2.0, noise=0.005)
+
+
+def test_noise_without_bounds_of_the_inputs_is_in_units_of_an_input_of_1():
+    crossbar, _ = translated(forward={"inp_noise": 0.02, "out_noise": 0.06})
+    assert crossbar.periphery == Periphery(dac=DAC(kind="ideal", full_scale=1.0, noise=0.02), output_noise=0.06)
+    assert not crossbar.periphery.needs_calibration
+    assert "noise_management" in not_simulated(forward={"inp_noise": 0.02, "noise_management": "AbsMax"})
+
+
+def test_what_differs_in_the_noise_of_lightning_is_named():
+    def told(**options):
+        clip = {"type": "LayerGaussianPerChannel"}
+        return not_simulated(forward={"out_noise": 0.1, **options}, mapping={"max_input_size": 64}, clip=clip)
+
+    assert "divides by the root of the number of arrays" in told(out_noise_per_channel=True)
+    assert "out_noise_per_channel = False" in told(out_noise_per_channel=False)
+    assert "out_noise_per_channel" not in told(out_noise_per_channel=True)
+    assert "forward.out_noise_std" in not_simulated(forward={"out_noise": 0.1, "out_noise_std": 0.3})
 
 
 @pytest.mark.parametrize(
@@ -199,7 +228,7 @@ def test_array_sizes_and_analog_biases(size, rows):
     [
         *[
             ({"forward": {key: 0.1}}, f"forward.{key} = 0.1")
-            for key in ("out_noise", "inp_noise", "ir_drop", "r_series")
+            for key in ("inp_asymmetry", "out_nonlinearity", "ir_drop", "r_series")
         ],
         ({"forward": {"w_noise": 0.1, "w_noise_type": "PCMRead"}}, "forward.w_noise"),
         ({"forward": {"mv_type": "BitWise"}}, "forward.mv_type = BitWise"),

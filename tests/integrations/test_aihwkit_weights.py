@@ -4,6 +4,7 @@ aihwkit-lightning 2.1.0 is a pure wheel that pins torch 2.13.0; its code runs wi
 `pip install --no-deps aihwkit-lightning`.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -317,6 +318,27 @@ def test_a_lightning_model_with_converters_computes_the_same_on_an_ideal_device(
     outputs = program(model, crossbar, deployment=deployment)(inputs)
     torch.testing.assert_close(outputs, analog(inputs), rtol=0, atol=2e-5)
     assert not torch.allclose(model(inputs), analog(inputs), atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_lightning_layer_in_training_has_the_output_noise_that_the_crossbar_has():
+    options = {"forward__out_noise": 0.1, "forward__out_noise_per_channel": True}
+    ranges = {"pre_post__input_range__enable": True, "pre_post__input_range__init_value": 0.7}
+    ranges["pre_post__input_range__init_from_data"] = 0  # training does not move the unit of noise
+    settings = {**options, **ranges, "clip__type": "LAYER_GAUSSIAN_PER_CHANNEL", "clip__sigma": 2.0}
+    analog, config = lightning_model(nn.Sequential(nn.Linear(16, 3)), **settings)
+    model, input_ranges = import_aihwkit(nn.Sequential(nn.Linear(16, 3)), analog.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        crossbar, deployment = import_rpu_config(config, device="ideal", ranges=input_ranges)
+    x = torch.randn(1, 16).expand(4000, 16)
+    exact = analog.eval()(x)
+    noise = analog.train()(x) - exact
+    assert float(analog[0].input_range) == pytest.approx(0.7)
+    ours = program(model, crossbar, deployment=deployment)(x) - exact
+    assert (ours.std(dim=0) / noise.std(dim=0) - 1.0).abs().max() < 4.5 / 4000**0.5
+    assert (1.1 * ours.std(dim=0) / noise.std(dim=0) - 1.0).abs().min() > 4.5 / 4000**0.5  # control
+    assert ours.mean(dim=0).abs().max() < 4.5 * float(noise.std()) / 4000**0.5
 
 
 def test_lightning_without_ranges_is_a_plain_state_dict_and_conv1d_has_its_shape():

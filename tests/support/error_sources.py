@@ -12,6 +12,7 @@ ON = {
     "quantisation": {"cell_bits": 4},
     "ir-drop": {"parasitics": Parasitics(row_ohm=150.0, column_ohm=150.0)},
     "dac": {"dac": DAC(bits=5)},
+    "output": {"output_noise": 0.1},
     "adc": {"adc": ADC(bits=6)},
 }
 OFF = {
@@ -23,6 +24,7 @@ OFF = {
     "quantisation": {"cell_bits": 0},
     "ir-drop": {"parasitics": None},
     "dac": {"dac": DAC(kind="ideal")},
+    "output": {"output_noise": 0.0},
     "adc": {"adc": None},
 }
 

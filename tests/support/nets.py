@@ -40,11 +40,12 @@ def batches(n: int = 120, size: int = 50) -> list:
 
 @functools.cache
 def everything() -> Crossbar:
-    """Programming error, drift, read noise, stuck cells, clipping, rounding, IR drop, and both converters."""
+    """Programming error, drift, read noise, stuck cells, clipping, rounding, IR drop, converters and output noise."""
     return Crossbar(
         "pcm-nandakumar2019",
         dac=DAC(bits=5),
         adc=ADC(bits=6),
+        output_noise=0.1,
         cell_bits=4,
         weight_percentile=0.99,
         stuck=(0.01, 0.01),

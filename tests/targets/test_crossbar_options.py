@@ -12,13 +12,14 @@ from support.fixtures.comparison import run_spec
 from support.fixtures.report import figures_as_stubs
 from support.methods import build_method
 
-from aimc_robust import ADC, DAC, BitSliced, ConverterRanges, Crossbar, Deployment, calibrate, evaluate
+from aimc_robust import ADC, DAC, BitSliced, ConverterRanges, Crossbar, Deployment, Periphery, calibrate, evaluate
 from aimc_robust.data.batches import split_batches
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, MissingDependencyError, UnknownNameError
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.registry import build_model
+from aimc_robust.report.device_section import describe_target
 from aimc_robust.report.write import write_report
 from aimc_robust.targets.build import build_target, build_targets
 from aimc_robust.targets.target import time_label
@@ -55,6 +56,31 @@ def test_a_table_becomes_converters_mapping_and_time():
     assert (crossbar.device.window, crossbar.device.stuck, crossbar.arrays.rows) == ((0.0, 1200.0), (0.01, 0.0), 128)
 
 
+EDGE = {
+    "device": "rram-milo2021",
+    "output_noise": 0.04,
+    "dac": {"kind": "ideal", "full_scale": 2.0, "noise": 0.01},
+    "adc": {"bits": 0, "range": [-10.0, 10.0], "gain_error": 0.01, "inl": 0.002, "errors_per": "array"},
+}
+
+
+def test_the_edge_of_the_arrays_in_a_table_and_in_words():
+    target = build_target(EDGE)
+    adc = ADC(bits=0, range=(-10.0, 10.0), gain_error=0.01, inl=0.002, errors_per="array")
+    assert target.crossbar.periphery == Periphery(
+        dac=DAC(kind="ideal", full_scale=2.0, noise=0.01), adc=adc, output_noise=0.04
+    )
+    text = describe_target([target])
+    for part in (
+        "full scale 2, noise 0.01 of full scale",
+        "output noise 0.04",
+        "outputs clipped without rounding, -10 to 10 range",
+        "errors per array (standard deviations: gain 0.01, non-linearity 0.002 of the range)",
+    ):
+        assert part in text
+    assert "noise" not in describe_target([build_target({"device": "rram-milo2021", "adc": {"bits": 8}})])
+
+
 def test_a_compensated_target_stands_beside_the_same_without():
     plain, compensated = build_targets({"device": "sonos-agrawal2022", "time_s": 86400.0, "compensation": ["drift"]})
     assert (plain.name, compensated.name) == ("sonos-agrawal2022-1d", "sonos-agrawal2022-1d-drift")
@@ -68,6 +94,11 @@ def test_a_compensated_target_stands_beside_the_same_without():
     [
         ("dac", {"bit": 8}, "bits"),
         ("dac", {"bits": 40}, "40"),
+        ("dac", {"bits": 8, "noize": 0.1}, "noise"),
+        ("adc", {"bits": 8, "inl": -1.0}, "inl"),
+        ("adc", {"bits": 8, "errors_per": "row"}, "column"),
+        ("output_noise", "loud", "output_noise"),
+        ("output_nois", 0.1, "output_noise"),
         ("adc", {"bits": 8, "range": [1.0, -1.0]}, "low < high"),
         ("mapping", {"weight_bits": 8, "slice": 2}, "slices"),
         ("time_s", -1.0, "time_s"),

@@ -183,6 +183,20 @@ def test_a_pattern_without_a_layer_ends_a_command_in_one_line(digits):
     assert "no layer of the model matches the pattern 'clasifier': did you mean 'classifier'?" in done.stderr
 
 
+def test_a_recommendation_measures_the_placed_layers(finished_comparison, tmp_path):
+    with figures_as_stubs():
+        done = invoke(
+            *("recommend", "--spec", finished_comparison.parent / "spec.toml", "--out", tmp_path / "advice"),
+            *("--weights", finished_comparison / "runs" / "sgd-seed0" / "checkpoint.safetensors", "--no-sweep"),
+            *("--device", "rram-milo2021", "--layer", "features.0=digital", "--jobs", "1"),
+        )
+    assert done.returncode == 0, done.stderr
+    layers = json.loads((tmp_path / "advice" / "measurement.json").read_text())["layers"]
+    errors = {row["layer"]: row["rms_filter_max"] for row in layers}
+    assert errors["features.0"] == 0.0
+    assert min(errors["features.4"], errors["classifier"]) > 0.0
+
+
 # Results ------------------------------------------------------------------------------------------------------------
 
 LAYERS = 'layers = { "features.0" = "digital", "features.*" = "rram-wan2022" }'

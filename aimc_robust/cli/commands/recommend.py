@@ -47,6 +47,14 @@ def recommend(
     ] = None,
     chips: Annotated[int | None, typer.Option(min=2, help="Chips per model.", show_default="as in the spec")] = None,
     sweep: Annotated[bool, typer.Option(help="Test the proposal by a sweep over methods.")] = True,
+    keep_digital: Annotated[
+        float | None,
+        typer.Option(
+            metavar="WISHED",
+            help="Propose which layers to keep digital, so that the model reaches this on the device, such as 90 for "
+            "90 % accuracy, and confirm it on other chips.",
+        ),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes of the measurement.", show_default="number of cores")
     ] = None,
@@ -90,6 +98,7 @@ def recommend(
             epochs=epochs,
             chips=chips,
             sweep=sweep,
+            wished=keep_digital,
             jobs=jobs or len(available_cpus()),
             progress=progress,
         )

@@ -11,7 +11,7 @@ from aimc_robust.devices.limits import time_text
 from aimc_robust.fitting.bins import Bin
 from aimc_robust.fitting.fit_result import Fit
 from aimc_robust.fitting.std_laws import law_name
-from aimc_robust.fitting.summary_text import distribution_text
+from aimc_robust.fitting.summary_text import distribution_text, share_text
 from aimc_robust.fitting.verify import Verification
 
 MIN_SHOWN_P = 1e-4
@@ -54,6 +54,8 @@ def _print_fit(console: Console, fit: Fit) -> None:
         console.print(f"law over the state: p = {_p(goodness.p_read)}")
     else:
         console.print("\nread noise: no repeated reads of a cell; the programming error includes it")
+    if fit.device_share is not None:
+        console.print(f"\nrepeated programming: {share_text(fit.device_share)}")
     console.print(f"\ndrift: {fit.drift_summary}")
     if len(goodness.times) > 1:
         table = _table("standardized residuals at", "cells", "mean (0)", "sd (1)", "KS p")

@@ -26,6 +26,10 @@ def show(recommendation: Recommendation) -> None:
     console.print(f"\nproposal: {proposal.label}", style="bold")
     for reason in proposal.reasons:
         console.print(f"  {reason}", soft_wrap=True)
+    if (kept := recommendation.digital_layers) is not None:
+        console.print(f"\n{kept['sentence']}", style="bold", soft_wrap=True)
+        if kept["layers"]:
+            console.print(f"  digital: {', '.join(kept['layers'])}", soft_wrap=True)
     if verdict is None:
         return
     console.print(f"\n{verdict.judgement}: {verdict.sentence}", style="bold", soft_wrap=True)

@@ -13,6 +13,7 @@ from torch import nn
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ExperimentSize
 from aimc_robust.experiments.evaluate.explain import attribute_models, predict_models
+from aimc_robust.experiments.execution.array_mappings import array_mappings
 from aimc_robust.experiments.execution.dry_run import describe_coverage, dry_run_metrics, dry_run_targets
 from aimc_robust.experiments.execution.target_runner import TargetRunner
 from aimc_robust.experiments.results.environment import describe_environment
@@ -60,6 +61,7 @@ def evaluate_models(
     progress = progress or ExperimentProgress()
     targets, task = spec.build_targets(), spec.task.build()
     analog_part = describe_coverage(networks[0], data.example, targets)
+    mappings = array_mappings(spec.model.name, networks[0], data.example, targets)
     dry_run_warnings = _dry_run(networks[0], data, targets, task)
     dry_run_metrics(spec.metrics, networks[0], data, task)
     with lock_folder(folder), warnings.catch_warnings():
@@ -67,7 +69,7 @@ def evaluate_models(
             warnings.filterwarnings("ignore", message=re.escape(text))
         results = EvaluationResults.create(folder, spec)
         results.record_environment(_environment(jobs))
-        results.record_coverage(analog_part)
+        results.record_coverage(analog_part, mappings)
         progress.started(
             ExperimentSize(
                 trials=len(networks),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import AimcError, DivergenceError, InputError, join_names
 from aimc_robust.evaluation.monte_carlo import ChipEvaluation, chip_evaluation
+from aimc_robust.experiments.execution.array_mappings import array_mappings
 from aimc_robust.experiments.execution.start import build_start
 from aimc_robust.experiments.execution.trial_runner import TrialRunner, out_of_memory_as_divergence
 from aimc_robust.experiments.results.trial import Trial
@@ -33,12 +34,22 @@ from aimc_robust.training.fabric import Machine, check_even_split
 IMAGES = 8
 
 
-def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> tuple[list[str], dict[str, str]]:
-    """Load the data and build, program and evaluate the untrained network of each trial, each combination once.
+class DryRun(NamedTuple):
+    """What a dry run found.
 
-    Returns:
-        Which part of each network is analog: a sentence, or one per network with its name. And why methods cannot run,
-        by label: their networks do not fit in memory. The others may.
+    Attributes:
+        coverage: Which part of each network is analog: a sentence, or one per network with its name.
+        mappings: The arrays of each network, see `array_mappings`.
+        failures: Label -> why its methods cannot run: its network does not fit in memory.
+    """
+
+    coverage: list[str]
+    mappings: list[dict[str, Any]]
+    failures: dict[str, str]
+
+
+def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> DryRun:
+    """Load the data and build, program and evaluate the untrained network of each trial, each combination once.
 
     Raises:
         AimcError: what training or evaluation would raise later for this spec and machine.
@@ -46,6 +57,7 @@ def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> tuple[list[str], di
     spec = runner.results.spec
     reasons: dict[str, str | None] = {}  # network and images -> why it does not fit
     lines: list[tuple[ModelSpec, str]] = []
+    mappings: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
     for label in dict.fromkeys(trial.model for trial in trials):
         _check_batch_size(spec, label, runner.machine)
@@ -55,18 +67,22 @@ def dry_run(runner: TrialRunner, trials: Iterable[Trial]) -> tuple[list[str], di
             reasons[key] = None
             try:
                 with out_of_memory_as_divergence():
-                    lines.append((model_spec, _dry_run_network(runner, data_spec, model_spec)))
+                    line, found = _dry_run_network(runner, data_spec, model_spec)
+                    lines.append((model_spec, line))
+                    mappings += found
             except DivergenceError as error:
                 reasons[key] = str(error)
         if (reason := reasons[key]) is not None:
             failures[label] = reason
     if len({model_spec.model_dump_json() for model_spec, _ in lines}) > 1:
-        return [f"{model_spec.name}: {line}" for model_spec, line in lines], failures
-    return [line for _, line in lines[:1]], failures
+        return DryRun([f"{model_spec.name}: {line}" for model_spec, line in lines], mappings, failures)
+    return DryRun([line for _, line in lines[:1]], mappings, failures)
 
 
-def _dry_run_network(runner: TrialRunner, data_spec: DataSpec, model_spec: ModelSpec) -> str:
-    """Evaluate one untrained network under every target; return which part of it is analog."""
+def _dry_run_network(
+    runner: TrialRunner, data_spec: DataSpec, model_spec: ModelSpec
+) -> tuple[str, list[dict[str, Any]]]:
+    """Evaluate one untrained network under every target; return which part of it is analog, and its arrays."""
     spec, data = runner.results.spec, runner.data(data_spec)
     runner.images(data_spec)  # raises for an augmentation that does not fit the images
     folder, seed = runner.context.data_folder, spec.train_seeds[0]
@@ -74,7 +90,8 @@ def _dry_run_network(runner: TrialRunner, data_spec: DataSpec, model_spec: Model
     batch = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
     dry_run_targets([*spec.build_targets(), *spec.landscapes], model, batch, runner.task)
     dry_run_metrics(spec.metrics, model, data, runner.task)
-    return describe_coverage(model, runner.task.example([batch]), spec.build_targets())
+    inputs, targets = runner.task.example([batch]), spec.build_targets()
+    return describe_coverage(model, inputs, targets), array_mappings(model_spec.name, model, inputs, targets)
 
 
 def describe_coverage(model: nn.Module, example: Any, targets: Iterable[Target]) -> str:

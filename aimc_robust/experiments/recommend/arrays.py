@@ -16,7 +16,7 @@ from aimc_robust.tasks.task import Task
 from aimc_robust.training.methods.array_aware import ArrayAware
 
 IMAGES = 8
-OF_TARGETS = (*CrossbarTable.__annotations__, *TargetTable.model_fields)
+OF_TARGETS = {*CrossbarTable.__annotations__, *TargetTable.model_fields} - {"layers", "preset"}
 
 
 def array_settings(
@@ -26,7 +26,7 @@ def array_settings(
 
     None: products of the device are exact, or the layers of the model cannot be trained in its arrays.
     """
-    hardware = device.crossbar
+    hardware = device.condition
     if not hardware.computes_in_arrays:
         return None
     learns = any(crossbar.periphery.calibrates_inputs for crossbar in hardware.crossbars)

@@ -21,6 +21,12 @@ BATCH_SIZE = 500
 CHIPS = 20  # the interval of sigma shows whether they are enough
 
 
+def calibrated_deployment(model: nn.Module, data: DataSet, device: CrossbarTarget, task: Task) -> Deployment:
+    """Return a deployment with converter ranges from training data, where the device needs them."""
+    first = next(iter(data.batches("training", BATCH_SIZE)))
+    return calibrate_deployment(model, device.condition, Deployment(), InputBatches([task.unpack(first)[0]]))
+
+
 def measure_device(
     model: nn.Module, data: DataSet, device: CrossbarTarget, task: Task, *, chip_seed: int, jobs: int | None
 ) -> dict[str, Any]:
@@ -31,8 +37,7 @@ def measure_device(
         the primary metric with `digital` weights and on the `device`, and `layers`, a list of rows of `layer_errors`.
     """
     hardware, time_s = device.condition, device.time_s
-    first = next(iter(data.batches("training", BATCH_SIZE)))
-    deployment = calibrate_deployment(model, hardware, Deployment(), InputBatches([task.unpack(first)[0]]))
+    deployment = calibrated_deployment(model, data, device, task)
     conditions: dict[str, Any] = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment, "jobs": jobs}
     batches = data.batches("validation", BATCH_SIZE)
     equivalent = equivalent_sigma(model, batches, hardware, chips=CHIPS, task=task, **conditions)

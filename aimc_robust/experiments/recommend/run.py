@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.recommend.arrays import array_settings
+from aimc_robust.experiments.recommend.digital_layers import digital_layers
 from aimc_robust.experiments.recommend.measurement import measure_device
 from aimc_robust.experiments.recommend.proposal import Proposal, propose
 from aimc_robust.experiments.recommend.verdict import Verdict, judge
@@ -47,6 +49,7 @@ class Recommendation:
         measurement: The device's errors on the model, see `measurement.measure_device`.
         proposal: The proposed method.
         verdict: What the sweep says of it; None without a sweep.
+        digital_layers: Which layers of the measured model to keep digital, as `KeptDigital.to_json`; None: not asked.
     """
 
     folder: Path
@@ -55,6 +58,7 @@ class Recommendation:
     measurement: dict[str, Any]
     proposal: Proposal
     verdict: Verdict | None
+    digital_layers: dict[str, Any] | None = None
 
     @property
     def layers(self) -> pd.DataFrame:
@@ -79,6 +83,7 @@ def recommend(
     epochs: int | None = None,
     chips: int | None = None,
     sweep: bool = True,
+    wished: float | None = None,
     jobs: int | None = None,
     progress: ExperimentProgress | None = None,
 ) -> Recommendation:
@@ -99,6 +104,8 @@ def recommend(
         epochs: Epochs of each training.
         chips: Chips per model of the sweep.
         sweep: False stops after the proposal.
+        wished: Wished value of the primary metric on the device: propose which layers of the measured model to keep
+            digital for it, on validation data, and confirm it on other chips (`keep_digital`).
         jobs: Processes of the measurement.
         progress: Callbacks of the comparisons; each step is a note.
 
@@ -117,8 +124,7 @@ def recommend(
         )
     if weights is None and selection != WHOLE_FILE:
         raise InputError(f"{selection.options} choose among the weights of a file; give --weights too.")
-    progress = progress or ExperimentProgress()
-    task = spec.task.build()
+    progress, task = progress or ExperimentProgress(), spec.task.build()
     data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder, task=task)
     pretrained = None if weights is None else read_weights(weights, selection)
     identity = _measurement_identity(spec, target, data, epochs, pretrained)
@@ -128,21 +134,28 @@ def recommend(
             f"{folder} holds the recommendation of another question: another spec or device, or data, cards or code "
             "that have changed since; give --out another folder."
         )
-    if measurement is None:
+
+    @functools.cache
+    def trained_model() -> nn.Module:
         if pretrained is None:
-            model = _train_baseline(spec, data, folder, data_folder, epochs, progress)
-        else:
-            model = build_model(spec.model, data, seed=0, task=task)
-            for note in (*pretrained.notes, *load_weights(model, pretrained, source=str(weights))):
-                progress.note(f"{weights}: {note}")
+            return _train_baseline(spec, data, folder, data_folder, epochs, progress).eval()
+        model = build_model(spec.model, data, seed=0, task=task)
+        for note in (*pretrained.notes, *load_weights(model, pretrained, source=str(weights))):
+            progress.note(f"{weights}: {note}")
+        return model.eval()
+
+    options: dict[str, Any] = {"chip_seed": spec.chip_seed, "jobs": jobs}
+    if measurement is None:
         progress.note(f"measuring the errors of {device.name} on {weights or 'the trained model'}")
-        errors = measure_device(model.eval(), data, device, task, chip_seed=spec.chip_seed, jobs=jobs)
-        arrays = array_settings(target, device, model, data, task)
-        measurement = {"question": identity, **errors, "arrays": arrays}
+        measurement = {"question": identity, **measure_device(trained_model(), data, device, task, **options)}
+        measurement["arrays"] = array_settings(target, device, trained_model(), data, task)
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))
-    arrays = measurement.get("arrays")
-    proposal = propose(measurement["sigma"], identified=measurement["identified"], arrays=arrays)
+    proposal = propose(measurement["sigma"], identified=measurement["identified"], arrays=measurement.get("arrays"))
+    kept = None
+    if wished is not None:
+        options |= {"wished": wished, "on_status": progress.note}
+        kept = digital_layers(folder, identity, trained_model, data, device, task, **options)
     verdict = None
     if sweep:
         progress.note(f"proposal: {proposal.label}; a sweep of {len(proposal.methods)} methods judges it")
@@ -151,7 +164,7 @@ def recommend(
             judging_spec, folder / "sweep", data_folder=data_folder, model_cache=folder / MODELS, progress=progress
         )
         verdict = judge(proposal.label, "sgd", device.name, compared.results.estimates())
-    recommendation = Recommendation(folder, device.name, task, measurement, proposal, verdict)
+    recommendation = Recommendation(folder, device.name, task, measurement, proposal, verdict, kept)
     atomic_write(folder / RECOMMENDATION, json.dumps(_as_json(recommendation), indent=1))
     return recommendation
 
@@ -226,7 +239,7 @@ def _measurement_identity(
 
 
 def _as_json(recommendation: Recommendation) -> dict[str, Any]:
-    proposal, verdict = recommendation.proposal, recommendation.verdict
+    proposal, verdict, layers = recommendation.proposal, recommendation.verdict, recommendation.digital_layers
     judged = verdict and {
         "word": verdict.judgement,
         "sentence": verdict.sentence,
@@ -234,4 +247,4 @@ def _as_json(recommendation: Recommendation) -> dict[str, Any]:
         "comparisons": json.loads(verdict.table.to_json(orient="records")),
     }
     proposed = {"label": proposal.label, "settings": proposal.settings, "reasons": list(proposal.reasons)}
-    return {"target": recommendation.target, "proposal": proposed, "verdict": judged}
+    return {"target": recommendation.target, "proposal": proposed, "verdict": judged, "digital_layers": layers}

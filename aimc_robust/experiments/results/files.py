@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import pydantic
 from filelock import FileLock, Timeout  # the operating system frees the lock when the process dies
@@ -31,6 +31,23 @@ def object_with(**keys: Any) -> Any:
 
 
 RERUN = "delete it and run `compare` or `evaluate` with the same spec again, which writes it."
+MAPPED_LAYER = object_with(
+    layer=str,
+    shares=list[str],
+    rows=int,
+    columns=int,
+    arrays=int,
+    utilization=float,
+    devices=int,
+    activity=dict[str, int] | None,
+)
+MAPPING = object_with(
+    network=str,
+    targets=list[str],
+    inputs=list[list[int]],
+    layers=list[MAPPED_LAYER],  # type: ignore[valid-type]
+    total=dict[str, Any],
+)
 LAYER_RANGES = object_with(inputs=list[float], outputs=list[list[float]])
 JSON_FILES: dict[str, tuple[Any, str]] = {
     QUESTION: (dict[str, Any], RERUN),
@@ -38,7 +55,7 @@ JSON_FILES: dict[str, tuple[Any, str]] = {
         list[dict[str, Any]],
         "delete it; it cannot be computed again, and reports then say that the environment is not recorded.",
     ),
-    COVERAGE: (object_with(line=str), RERUN),  # which part of the network is analog, as a sentence
+    COVERAGE: (object_with(line=str, mappings=NotRequired[list[MAPPING]]), RERUN),  # type: ignore[valid-type]
     NOTES: (list[str], RERUN),
     FAILURE: (object_with(reason=str), "delete it; `compare` then runs the model again."),
     ORIGIN: (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +41,6 @@ class ResultsFolder(ABC, Generic[Spec]):
 
     kind: ClassVar[str]
     command: ClassVar[str]
-
     folder: Path
     spec: Spec
     _row_files: dict[Path, RowFile] = field(default_factory=dict, repr=False, compare=False)
@@ -232,9 +231,15 @@ class ResultsFolder(ABC, Generic[Spec]):
         """Which part of the network is analog, as a sentence."""
         return str((self.read_json_file(COVERAGE) or {}).get("line", UNKNOWN_COVERAGE))
 
-    def record_coverage(self, sentence: str) -> None:
-        """Store which part of the network is analog."""
-        self.write_json_file(COVERAGE, {"line": sentence})
+    @property
+    def mappings(self) -> list[dict[str, Any]]:
+        """The arrays of each network on each crossbar, see `execution.array_mappings`; empty if not recorded."""
+        return (self.read_json_file(COVERAGE) or {}).get("mappings", [])
+
+    def record_coverage(self, sentence: str, mappings: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Store which part of the network is analog, and its arrays; those of other networks are kept."""
+        kept = [old for old in self.mappings if all(old["network"] != new["network"] for new in mappings)]
+        self.write_json_file(COVERAGE, {"line": sentence, "mappings": [*kept, *mappings]})
 
     def write_json_file(self, name: str, value: Any) -> None:
         """Write a JSON file into the results folder."""

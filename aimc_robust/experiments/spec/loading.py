@@ -78,4 +78,6 @@ def _self_contained_method(table: Any, folder: Path) -> Any:
     """Return a method's table with the cards of its noise and its crossbar written out."""
     if not isinstance(table, dict):
         return table
-    return table | {key: self_contained_target(table[key], folder) for key in NOISE_KEYS if key in table}
+    return table | {
+        key: self_contained_target(table[key], folder, deployed=False) for key in NOISE_KEYS if key in table
+    }

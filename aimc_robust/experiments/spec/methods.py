@@ -8,11 +8,12 @@ import pydantic
 
 from aimc_robust.data.spec import DataSpec
 from aimc_robust.errors import InputError, require_whole
-from aimc_robust.io.table_model import Table, by_toml_type, partial_model, table_model
+from aimc_robust.io.table_model import Table, as_validation_error, by_toml_type, partial_model, table_model
 from aimc_robust.models.registry import ModelSpec
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.targets.build import build_target
 from aimc_robust.targets.entries import Entry
+from aimc_robust.targets.presets import expand_preset
 from aimc_robust.targets.target import CrossbarTarget, NoiseTarget
 from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.training.config import TrainingConfig
@@ -78,6 +79,16 @@ class MethodTable(Table):
     kind: str = ""
     model: partial_model(ModelSpec, "ModelOverride") | None = None  # type: ignore[valid-type]
     training: table_model(TrainingConfig, "TrainingOverride", types=TRAINING_TYPES, partial=True) | None = None  # type: ignore[valid-type]
+
+    @pydantic.model_validator(mode="wrap")
+    @classmethod
+    def _expand(cls, values: Any, validate: pydantic.ModelWrapValidatorHandler[Any]) -> Any:
+        """Give the crossbar the keys of the preset that it names, without how that is deployed."""
+        if isinstance(values, dict):
+            with as_validation_error():
+                crossbars = {key: expand_preset(values[key], deployed=False) for key in NOISE_KEYS if key in values}
+            values = values | crossbars
+        return validate(values)
 
     def build(self, **fixed: Any) -> Method:
         """Return the method; `fixed` is `seed`, the root seed of its random draws."""

@@ -69,9 +69,7 @@ def calibrate(
     inputs = input_batches(batches, task)
     require_type("fold", fold, bool, example="True or False")
     prepared, _ = prepare(model, lambda: inputs[0], hardware=hardware, fold=fold)
-    error_free = hardware.map(
-        lambda each: each.replace(error_scale=0.0, stuck=each.device.fault_map or (0.0, 0.0), read_noise=False)
-    )
+    error_free = hardware.map(_without_errors)
     samples = observe(prepared, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
     adcs = {name: adc for name in ranges if (adc := _adc_of(hardware, name)) is not None and adc.needs_calibration}
@@ -82,6 +80,11 @@ def calibrate(
         ranges[name] = replace(ranges[name], outputs=outputs)
     settings = {name: _settings(own) for name in ranges if (own := hardware.crossbar_of(name)) is not None}
     return ConverterRanges(ranges, found_with={LAYERS: settings, FOLDED: _folded(prepared), FOLD: fold})
+
+
+def _without_errors(crossbar: Crossbar) -> Crossbar:
+    edge = vars(crossbar.periphery.with_errors(0.0))
+    return crossbar.replace(error_scale=0.0, stuck=crossbar.device.fault_map or (0.0, 0.0), read_noise=False, **edge)
 
 
 def _adc_of(hardware: Hardware, layer: str) -> ADC | None:
@@ -174,7 +177,8 @@ def _folded(prepared: nn.Module) -> set[str]:
 
 def _settings(crossbar: Crossbar) -> dict[str, object]:
     """What a crossbar's ranges depend on, by name; None for a converter that is off."""
-    dac, adc, (low, high) = crossbar.periphery.dac, crossbar.periphery.adc, crossbar.device.programming_window
+    periphery, (low, high) = crossbar.periphery.with_errors(0.0), crossbar.device.programming_window
+    dac, adc = periphery.dac, periphery.adc
     mapping = crossbar.weights.mapping
     return {
         "mapping": type(mapping) if type(mapping).__eq__ is object.__eq__ else mapping,
@@ -187,7 +191,7 @@ def _settings(crossbar: Crossbar) -> dict[str, object]:
         "columns": crossbar.arrays.columns if crossbar.arrays.parasitics else None,
         "full scale of the DAC": (dac and dac.full_scale) or "calibrated",
         "dac": dac if dac is not None and dac.kind != "ideal" else None,
-        "adc (of any resolution)": adc and replace(adc, bits=MAX_BITS),
+        "adc (of any resolution)": adc and replace(adc, bits=MAX_BITS, errors_per="column"),
     }
 
 

@@ -4,7 +4,7 @@ Levels after CrossSim 3.2 (BSD-3, sandialabs/cross-sim).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from aimc_robust.hardware.config.quantization import quantize
 DACKind = Literal["auto", "unsigned", "signed", "sign-magnitude", "ideal"]
 ADCKind = Literal["uniform", "sign-magnitude"]
 ADCRange = Literal["calibrated", "worst-case"]
+ErrorsPer = Literal["array", "column"]
 MAX_BITS = 16
 
 
@@ -30,6 +31,8 @@ class DAC:
             calibrated inputs are never negative, else sign-magnitude. `ideal`: neither clips nor rounds.
         full_scale: Largest input, in units of the layer's input; None: each layer's calibrated value.
         slice_bits: Bits applied at a time, least significant first; 0: the whole input at once.
+        noise: Standard deviation of Gaussian noise that is added to the converted input of every row at every read, in
+            units of full scale (aihwkit: `inp_noise`). It is the same for all columns of an array and is not clipped.
 
     Raises:
         InputError: if a value is invalid.
@@ -40,9 +43,11 @@ class DAC:
     kind: DACKind = "auto"
     full_scale: float | None = None
     slice_bits: int = 0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         require_known("DAC kind", self.kind, get_args(DACKind))
+        require_finite("noise of a DAC", self.noise)
         low, high = {"ideal": (0, 0), "unsigned": (1, MAX_BITS)}.get(self.kind, (2, MAX_BITS))
         require_whole(f"bits of a DAC of kind {self.kind}", self.bits, low=low, high=high)
         if self.full_scale is not None:
@@ -62,27 +67,46 @@ class DAC:
 class ADC:
     """Output converter of every column; each array's output is converted separately, then summed digitally.
 
+    A column current v on a range of width R is converted as (1 + a) v + R (b + c sin(pi u) + d sin(2 pi u)), with u the
+    place of v within the range, 0 to 1. The errors a, b, c and d are Gaussian, drawn once per chip, and frozen over
+    reads, batches and times. The last two are integral non-linearity by its terminal-based definition (IEEE Std 1241):
+    it is 0 at both ends of the range, once with one bow and once with two.
+
     Attributes:
-        bits: Resolution, 1 to 16 (sign-magnitude: from 2).
+        bits: Resolution, 1 to 16 (sign-magnitude: from 2); 0 clips to the range without rounding, an output bound.
         kind: `uniform`: 2^bits levels on the range. `sign-magnitude`: 2^bits - 1 levels.
         range: `calibrated`: each layer's own range, from data. `worst-case`: a range that no column can exceed. Or
             (low, high) in units of the current of one device at the top of the window with a full-scale input.
         per_slice: With input slicing, convert after every input slice instead of once after all of them.
+        gain_error: Standard deviation of the gain's relative error a.
+        offset_error: Standard deviation of the offset b, in units of the range's width.
+        inl: Standard deviation of the amplitudes c and d of the integral non-linearity, in units of the range's width.
+            Data sheets give it in steps: one step is 1 / 2^bits.
+        errors_per: What has a converter, and so errors, of its own: each `column`, or each `array`, whose columns share
+            one.
 
     Raises:
         InputError: if a value is invalid.
-        UnknownNameError: if `kind` or `range` is unknown.
+        UnknownNameError: if `kind`, `range` or `errors_per` is unknown.
     """
 
     bits: int
     kind: ADCKind = "uniform"
     range: ADCRange | tuple[float, float] = "calibrated"
     per_slice: bool = False
+    gain_error: float = 0.0
+    offset_error: float = 0.0
+    inl: float = 0.0
+    errors_per: ErrorsPer = "column"
 
     def __post_init__(self) -> None:
         require_known("ADC kind", self.kind, get_args(ADCKind))
-        low = 2 if self.kind == "sign-magnitude" else 1
-        require_whole(f"bits of an ADC of kind {self.kind}", self.bits, low=low, high=MAX_BITS)
+        require_whole("bits of an ADC (0: no rounding)", self.bits, low=0, high=MAX_BITS)
+        if self.bits == 1 and self.kind == "sign-magnitude":
+            raise InputError("bits of an ADC of kind sign-magnitude must be 0, or from 2 to 16, got 1.")
+        for name in ("gain_error", "offset_error", "inl"):
+            require_finite(f"{name} of an ADC", getattr(self, name))
+        require_known("errors_per of an ADC", self.errors_per, get_args(ErrorsPer))
         if isinstance(self.range, str):
             require_known("ADC range", self.range, get_args(ADCRange))
         else:
@@ -94,9 +118,14 @@ class ADC:
         return self.range == "calibrated"
 
     @property
+    def has_errors(self) -> bool:
+        """Whether it has errors of gain, offset or linearity."""
+        return self.gain_error > 0 or self.offset_error > 0 or self.inl > 0
+
+    @property
     def steps(self) -> int:
-        """Number of intervals between levels over the range."""
-        return 2**self.bits - (2 if self.kind == "sign-magnitude" else 1)
+        """Number of intervals between levels over the range; 0: no levels."""
+        return 2**self.bits - (2 if self.kind == "sign-magnitude" else 1) if self.bits else 0
 
     def convert(self, current: Tensor, low: float, high: float) -> Tensor:
         """Round currents to the levels of [low, high]; their memory may be reused if no gradient is recorded."""
@@ -105,15 +134,45 @@ class ADC:
 
 @dataclass(frozen=True, kw_only=True)
 class Periphery:
-    """Converters around the arrays, the options `dac` and `adc` of `Crossbar`; None: ideal."""
+    """What is around the arrays, the options `dac`, `adc` and `output_noise` of `Crossbar`; None: ideal."""
 
     dac: DAC | None = None
     adc: ADC | None = None
+    output_noise: float = 0.0
 
     def __post_init__(self) -> None:
+        require_finite("output_noise", self.output_noise)
         for name, value, kind in (("dac", self.dac, DAC), ("adc", self.adc, ADC)):
             if value is not None and not isinstance(value, kind):
                 raise InputError(f"{name} must be a {kind.__name__} such as {kind.__name__}(bits=8), got {value!r}.")
+
+    @property
+    def dac_noise(self) -> float:
+        """Standard deviation of the noise of the DACs, in units of full scale."""
+        return 0.0 if self.dac is None else self.dac.noise
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether the periphery adds noise of its own at every read."""
+        return self.dac_noise > 0 or self.output_noise > 0
+
+    @property
+    def acts(self) -> bool:
+        """Whether anything but ideal wires is around the arrays."""
+        return self.dac is not None or self.adc is not None or self.output_noise > 0
+
+    def with_errors(self, strength: float) -> "Periphery":
+        """Return the periphery with its noise and the errors of its ADCs scaled by `strength`; 0: without them.
+
+        Its fields are options of `Crossbar`, so that `vars` of it are arguments of `Crossbar.replace`.
+        """
+        dac, adc = self.dac, self.adc
+        if dac is not None:
+            dac = replace(dac, noise=dac.noise * strength)
+        if adc is not None:
+            errors = {name: getattr(adc, name) * strength for name in ("gain_error", "offset_error", "inl")}
+            adc = replace(adc, **errors)
+        return Periphery(dac=dac, adc=adc, output_noise=self.output_noise * strength)
 
     @property
     def needs_calibration(self) -> bool:
@@ -125,9 +184,10 @@ class Periphery:
         """The settings that must be found with `calibrate` before a model can run."""
         clips = self.dac is not None and self.dac.kind != "ideal"
         is_unset = self.dac is None or self.dac.full_scale is None
+        is_unit = self.adc is not None or self.has_noise  # of the ADC's range, and of noise
         settings = {
             "kind of the DAC": self.dac is not None and self.dac.kind == "auto",
-            "full_scale of the DAC": is_unset and (clips or self.adc is not None),  # the unit of the ADC's range
+            "full_scale of the DAC": is_unset and (clips or is_unit),
             "range of the ADC": self.adc is not None and self.adc.needs_calibration,
         }
         return [name for name, is_calibrated in settings.items() if is_calibrated]

@@ -53,6 +53,9 @@ class Crossbar(WeightNoise):
         parasitics: Resistances of the arrays' wires, which cause IR drop; None: ideal wires.
         dac: Converter of the inputs; None: ideal.
         adc: Converter of each array's column currents; None: ideal.
+        output_noise: Standard deviation of Gaussian noise that is added to each column current at each read, before
+            the ADC, in units of the current of one device at the top of the window with a full-scale input (aihwkit:
+            `out_noise`).
         read_noise: Whether the device's read noise acts, at every multiply.
         programming: Whether the device's programming error acts.
         drift: Whether the device's drift acts.
@@ -94,6 +97,7 @@ class Crossbar(WeightNoise):
         parasitics: Parasitics | None = None,
         dac: DAC | None = None,
         adc: ADC | None = None,
+        output_noise: float = 0.0,
         read_noise: bool = True,
         programming: bool = True,
         drift: bool = True,
@@ -120,7 +124,7 @@ class Crossbar(WeightNoise):
                 cell_bits=cell_bits,
             ),
             arrays=ArraySize(rows=rows, columns=columns, bias_rows=bias_rows, parasitics=parasitics),
-            periphery=Periphery(dac=dac, adc=adc),
+            periphery=Periphery(dac=dac, adc=adc, output_noise=output_noise),
             crosssim=crosssim,
         )
         self.device.check_window(stacklevel=4)  # `names_arguments` is between the caller and this
@@ -187,6 +191,7 @@ class Crossbar(WeightNoise):
             parasitics=None,
             dac=None,
             adc=None,
+            output_noise=0.0,
             read_noise=False,
             programming=False,
             drift=False,
@@ -209,8 +214,8 @@ class Crossbar(WeightNoise):
 
     @property
     def computes_in_arrays(self) -> bool:
-        """Whether converters or read noise act at every multiply, beyond the errors of the weights."""
-        return self.periphery.dac is not None or self.periphery.adc is not None or self.device.reads_with_noise
+        """Whether converters or noise act at every multiply, beyond the errors of the weights."""
+        return self.periphery.acts or self.device.reads_with_noise
 
     @property
     def crossbars(self) -> tuple[Crossbar, ...]:

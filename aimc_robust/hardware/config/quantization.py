@@ -27,6 +27,8 @@ def input_levels(kind: str, bits: int) -> tuple[float, int]:
 def quantize(x: Tensor, low: float, high: float, steps: int, *, overwrite: bool = False) -> Tensor:
     """Clip x to [low, high] and round it to the nearest of steps + 1 equally spaced levels, ties to even.
 
+    With 0 steps it is clipped only.
+
     `overwrite` allows x's memory to be reused for the result if no gradient is recorded.
     """
     if torch.is_grad_enabled() and x.requires_grad:
@@ -41,6 +43,8 @@ def _round_(x: Tensor, low: float, high: float, steps: int) -> Tensor:
     On a symmetric range levels are counted from its middle: a level at 0 is exactly 0, and if 0 lies between two
     levels it is rounded up, whatever the range (as in CrossSim).
     """
+    if not steps:
+        return x
     step = (high - low) / steps
     if low == 0 or (low == -high and steps % 2 == 0):
         return x.mul_(1.0 / step).round_().mul_(step)

@@ -12,6 +12,7 @@ from aimc_robust.errors import InputError, join_names
 from aimc_robust.hardware.config.placement import Hardware, stored_weights
 from aimc_robust.hardware.conversion.batchnorm_folding import Folding
 from aimc_robust.hardware.conversion.mac_count import MacCount
+from aimc_robust.hardware.conversion.mapping_summary import MappingSummary
 from aimc_robust.noise.analog_weights import analog_weights
 
 LOOKUPS_AND_NORMS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
@@ -32,6 +33,7 @@ class Coverage:
         digital_matrices: Those digital modules whose weights a crossbar could store if their type were supported.
         folding: Which BatchNorms were folded.
         macs: Multiply-accumulate operations for an example input; None without one.
+        mapping: The arrays of each layer on a crossbar; None without one.
     """
 
     analog_parameters: int
@@ -42,6 +44,7 @@ class Coverage:
     digital_matrices: tuple[str, ...]
     folding: Folding
     macs: MacCount | None = None
+    mapping: MappingSummary | None = None
     kept_digital: dict[str, int] = field(default_factory=dict)
 
     def require_all_analog(self) -> None:
@@ -83,7 +86,7 @@ class Coverage:
         )
 
     def summary(self) -> str:
-        """Summarize the coverage in one sentence."""
+        """Summarize the coverage in one sentence, and the arrays in another."""
         share = 100.0 * self.analog_parameters / self.total_parameters
         digital = [f"{_shown(name)} ({count:,})" for name, count in self.digital_parameters.items()]
         parts = [
@@ -103,7 +106,8 @@ class Coverage:
         if self.macs and self.macs.unknown:
             counts = ", ".join(f"{_shown(name)} ({', '.join(found)})" for name, found in self.macs.unknown.items())
             parts.append(f"operations that may multiply and cannot be counted: {counts}")
-        return "; ".join([*parts, *self.folding.summary()]) + "."
+        text = "; ".join([*parts, *self.folding.summary()]) + "."
+        return text if self.mapping is None else f"{text} {self.mapping.summary()}"
 
 
 def _shown(module: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from aimc_robust.hardware.config.placement import Hardware, stored_weights
+from aimc_robust.hardware.conversion.array_reads import MatrixReads, ReadCounter
 from aimc_robust.tasks.calling import call_model
 
 aten = torch.ops.aten
@@ -30,12 +31,14 @@ class MacCount:
         digital: Module, "" for the model itself -> its operations outside of arrays.
         digital_weights: Parameter or buffer -> operations outside of arrays that multiply with it.
         unknown: Module -> names of operations that may multiply and cannot be counted.
+        reads: Weight that a crossbar stores -> how often its arrays are read.
     """
 
     analog: int
     digital: dict[str, int]
     digital_weights: dict[str, int]
     unknown: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    reads: dict[str, MatrixReads] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -67,7 +70,7 @@ def count_macs(model: nn.Module, example: Any, hardware: Hardware | None = None)
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         without_cudnn = torch.backends.cudnn.flags(enabled=False)  # it computes recurrent layers as one operation
-        with sdpa_kernel(SDPBackend.MATH), without_cudnn, counter.modules(model), counter:
+        with sdpa_kernel(SDPBackend.MATH), without_cudnn, counter.modules(model), counter.reads.attention(), counter:
             call_model(model, example)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
@@ -75,7 +78,7 @@ def count_macs(model: nn.Module, example: Any, hardware: Hardware | None = None)
     tensors = {_address(x): name for name, x in (*model.named_buffers(), *model.named_parameters())}
     weights = {tensors[address]: macs for address, macs in counter.digital_weights.items()}
     unknown = {name: tuple(operations) for name, operations in counter.unknown.items()}
-    return MacCount(counter.analog, dict(counter.digital), weights, unknown)
+    return MacCount(counter.analog, dict(counter.digital), weights, unknown, counter.reads.counts)
 
 
 def _product(first: int, second: int) -> Callable[[tuple[Any, ...], Tensor], tuple[int, tuple[Any, ...]]]:
@@ -114,6 +117,7 @@ class _Counter(TorchDispatchMode):
 
     def __init__(self, model: nn.Module, hardware: Hardware | None) -> None:
         super().__init__()
+        self.reads = ReadCounter(model, hardware)
         self.analog, self.digital, self.digital_weights = 0, Counter[str](), Counter[int]()
         self.unknown: dict[str, dict[str, None]] = {}
         self._running = [""]
@@ -160,11 +164,13 @@ class _Counter(TorchDispatchMode):
         if operation in COUNTS:
             macs, factors = COUNTS[operation](args, out)
             self._add(macs, factors)
+            self._count_reads(macs, factors, args, out)
         elif operation in ELEMENTWISE:
             tensors = [x for x in args[-2:] if isinstance(x, Tensor)]
             matrices = [x for x in tensors if self._sources(x) and sum(size > 1 for size in x.shape) > 1]
             if matrices and not all(_address(x) in self._constants for x in tensors):
                 self._add(out.numel(), matrices)
+                self._count_reads(out.numel(), tensors, args, out)
         elif MAY_MULTIPLY.search(name) and not name.startswith("_thnn_fused"):  # gates on a GPU are elementwise
             self.unknown.setdefault(self._running[-1], {})[name] = None
 
@@ -175,6 +181,20 @@ class _Counter(TorchDispatchMode):
         elif macs:
             self.digital[self._running[-1]] += macs
             self.digital_weights.update(dict.fromkeys(sources, macs))
+
+    def _count_reads(self, macs: int, factors: Sequence[Tensor], args: tuple[Any, ...], out: Tensor) -> None:
+        """Count the reads of the arrays that a product belongs to; a single factor is the weight of a convolution."""
+        plain = [n for n, factor in enumerate(factors) if _address(factor) in self._stored]
+        computed = [n for n, factor in enumerate(factors) if self._sources(factor) & self._stored]
+        if len(found := plain or computed) != 1:  # weights times weights: no array computes that
+            return
+        factor = factors[found[0]]
+        x = args[0] if len(factors) == 1 else factors[1 - found[0]]
+        for source in self._sources(factor) & self._stored:
+            if len(factors) == 1 and args[6]:
+                self.reads.add_transposed(source, args, out)
+            else:
+                self.reads.add(source, macs, factor, x)
 
     def _sources(self, tensor: Tensor) -> frozenset[int]:
         return self._constants.get(_address(tensor), frozenset())

@@ -17,6 +17,7 @@ from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.folding_check import fold_checked
 from aimc_robust.hardware.conversion.mac_count import count_macs
+from aimc_robust.hardware.conversion.mapping_summary import map_model
 from aimc_robust.noise.analog_weights import RECURRENT, analog_weights, is_analog_layer, unwrap_model
 from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.weight_shift import COMPUTING_HOOKS
@@ -113,8 +114,10 @@ def coverage(
     Args:
         model: Trained model; not modified.
         example: Input of the model: a tensor, a tuple of arguments, or a mapping of keyword arguments. If given,
-            multiply-accumulate operations are counted too, and models that cannot be traced are folded.
-        crossbar: A `Placement` says which layers are digital by choice; None, or a crossbar: none.
+            multiply-accumulate operations are counted too, and models that cannot be traced are folded. Counts are
+            those of one call: give one image or sequence for counts per inference.
+        crossbar: A crossbar or a `Placement`. If given, `Coverage.mapping` says in how many arrays each layer lies, how
+            full they are, and, with an example, how often they are read and how many values are converted.
         layers: Layers that are not on the crossbar, see `program`.
         fold: Whether BatchNorms are folded, see `Deployment`.
 
@@ -122,11 +125,13 @@ def coverage(
         InputError: see `prepare`.
     """
     require_type("fold", fold, bool, example="True or False")
-    if layers is not None:
-        crossbar = place(crossbar or Crossbar("ideal"), layers)
-    get_example = None if example is None else lambda: example
-    prepared, result = prepare(model, get_example, hardware=crossbar, fold=fold)
-    return result if example is None else replace(result, macs=count_macs(prepared, example, crossbar))
+    require_type("crossbar", crossbar, Hardware | NoneType, example="a Crossbar such as Crossbar('rram-wan2022')")
+    hardware = crossbar if layers is None else place(crossbar or Crossbar("ideal"), layers)
+    prepared, result = prepare(model, None if example is None else lambda: example, hardware=hardware, fold=fold)
+    macs = None if example is None else count_macs(prepared, example, hardware)
+    reads = None if macs is None else macs.reads
+    mapping = None if hardware is None or crossbar is None else map_model(prepared, hardware, reads)
+    return replace(result, macs=macs, mapping=mapping)
 
 
 def _remove_parametrizations(module: nn.Module) -> None:

@@ -50,8 +50,8 @@ def computing_in_arrays(
         chip: The chip, and which layers it holds; the others stay digital.
         ranges: Converter ranges. A layer without an entry finds them from each batch.
         percentile: Quantile of the ranges that are found, see `calibrate`.
-        strength: Factor on the errors of the devices, 0 to 1: programming errors, drift, read noise. Clipping and
-            rounding by the mapping and by converters always act.
+        strength: Factor on the errors of the devices and of the arrays' edge, 0 to 1: programming errors, drift, noise,
+            errors of ADCs. Clipping and rounding by the mapping and by converters always act.
         gains: Layer -> factor of each output, above 0, on the weights that are programmed, as folding a BatchNorm does;
             the outputs are divided by it, digitally.
         worker: Rank of this process. All workers have the same chip, and each its own read noise.
@@ -61,6 +61,8 @@ def computing_in_arrays(
         InputError: if a layer has no array form.
     """
     _reject_computed_weights(model)
+    if strength < 1.0:
+        hardware = hardware.map(lambda crossbar: crossbar.replace(**vars(crossbar.periphery.with_errors(strength))))
     exact = hardware.map(_without_chance)
     depth = ForwardDepth()
 

@@ -48,6 +48,7 @@ def crosssim_parameters(
             f"scaling {crossbar.weights.scaling!r}: CrossSim has one weight limit per layer. Use scaling='layer', or "
             "the native backend."
         )
+    _check_edge(crossbar)
     tree: dict[str, Any] = {
         "core": {
             **_style(crossbar),
@@ -75,6 +76,24 @@ def crosssim_parameters(
     for pair in (tree["core"]["mapping"]["inputs"], tree["xbar"]["dac"], tree["xbar"]["adc"]):
         pair["vmm"] = copy.deepcopy(pair["mvm"])  # CrossSim requires equal values
     return tree
+
+
+def _check_edge(crossbar: Crossbar) -> None:
+    """Raise InputError for noise and errors at the arrays' edge, which CrossSim has in its own circuits only."""
+    periphery = crossbar.periphery
+    adc = periphery.adc
+    options = {
+        "output_noise": periphery.output_noise > 0,
+        "noise of the DAC": periphery.dac_noise > 0,
+        "errors of the ADC (gain_error, offset_error, inl)": adc is not None and adc.has_errors,
+        "an ADC that clips without rounding (bits=0)": adc is not None and not adc.bits,
+    }
+    for option, is_on in options.items():
+        if is_on:
+            raise InputError(
+                f"CrossSim has no counterpart of {option}; use the native backend, or set the parameters of one of "
+                "CrossSim's own ADC circuits through the crossbar's option `crosssim`."
+            )
 
 
 def _style(crossbar: Crossbar) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""A layer computed in arrays: DAC, multiplication in each array, read noise, ADC, digital sum."""
+"""A layer computed in arrays: DAC, multiplication in each array, noise, ADC, digital sum."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,8 +16,10 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.quantization import input_slices
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import partition
+from aimc_robust.hardware.layers.adc_errors import ADCErrors
 from aimc_robust.hardware.layers.bypass_guard import GuardedWeight, bypassed
-from aimc_robust.hardware.layers.input_stage import InputStage, RowInputs
+from aimc_robust.hardware.layers.input_stage import RowInputs
+from aimc_robust.hardware.layers.noisy_inputs import NoisyInputs
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 from aimc_robust.hardware.programming.read_noise import reject_tracing, to_variance_type
 
@@ -24,31 +27,28 @@ from aimc_robust.hardware.programming.read_noise import reject_tracing, to_varia
 VALUES_PER_CHUNK = 2**20
 
 
-class ArrayLayer(InputStage):
+class ArrayLayer(NoisyInputs):
     """One weight matrix in its arrays; a subclass defines how inputs are applied to it.
 
-    y = scale * (sum over banks of factor * (sum over arrays of ADC(sum_j g_j DAC(x)_j + read noise)) + offset * sum_j
-    DAC(x)_j) + bias, with the signed states g in units of the window's maximum. The ADC converts the current of each
-    array separately; everything after it is digital.
+    y = scale * (sum over banks of factor * (sum over arrays of ADC(sum_j g_j DAC(x)_j + noise)) + offset * sum_j
+    DAC(x)_j) + bias, with the signed states g in units of the window's maximum. The noise is that of devices, DACs and
+    the array's outputs. The ADC converts the current of each array separately; everything after it is
+    digital.
 
     Gradients pass straight through the converters to `weight` and `bias`.
 
     Attributes:
-        groups: Number of groups of a convolution.
-        outputs_last: Whether outputs are the last dimension, as in a linear layer, instead of dimension 1.
         step: Time step of a recurrent layer, which has read noise of its own; empty: none.
         find_ranges: Finds the converter ranges anew from each batch of inputs, in training; None: they are given.
         tiles: [start, stop) of the rows of each array.
     """
 
-    groups: int = 1
-    outputs_last = False
     step: tuple[int, ...] = ()
     find_ranges: Callable[[ArrayLayer, Tensor], LayerRanges] | None = None
 
     def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, shape: torch.Size) -> None:
         super().__init__(name, crossbar, matrix, shape)
-        self.noise = matrix.noise
+        self.noise, self._periphery_axes = matrix.noise, matrix.periphery_axes
         self.tiles = partition(self.input_rows + self.bias_rows, crossbar.arrays.rows)
 
     @abstractmethod
@@ -83,11 +83,13 @@ class ArrayLayer(InputStage):
         """Number of images whose inputs and outputs are about VALUES_PER_CHUNK numbers."""
         if x.ndim < 2 or len(x) == 0:
             return max(len(x), 1)
-        per_image = x[0].numel() * max(1.0, self.shape[0] / self.shape[1] / self.groups)
+        per_image = x[0].numel() * max(1.0, self.shape[0] / self.shape[1] / self.groups, self.copies_of_inputs)
         return max(1, int(VALUES_PER_CHUNK / max(per_image, 1.0)))
 
     def _compute(self, x: Tensor) -> Tensor:
-        return self._add_bias(self.array_outputs(x.to(self.precision)))
+        out = self._add_bias(self.array_outputs(x.to(self.precision)))
+        # As torch does: a model may take a view of what a convolution returns.
+        return out.contiguous() if x.is_contiguous() else out
 
     def array_outputs(self, x: Tensor) -> Tensor:
         """Compute the digital sum over all arrays, without the bias."""
@@ -101,7 +103,7 @@ class ArrayLayer(InputStage):
         assert out is not None
         if self.offset:
             ones = torch.ones_like(matrix[: self.groups])  # one sum for all outputs of a group
-            sums = self._row_products(rows, ones, 0, ones.shape[1])
+            sums = self.row_products(rows, ones, 0, ones.shape[1])
             if self.groups > 1:
                 sums = sums.repeat_interleave(self.shape[0] // self.groups, dim=1)
             out = out.add_(sums, alpha=self.offset)
@@ -122,10 +124,11 @@ class ArrayLayer(InputStage):
         """Contribution of one array to the digital sum: its current, in units of one device times the layer's input."""
         dac = self.crossbar.periphery.dac
         if dac is None or not dac.slice_bits or self.is_calibrating:
-            return self._convert_output(self._column_currents(rows, matrix, bank, tile), bank, tile, self.full_scale)
+            current = self._column_currents(rows, matrix, bank, tile, self.full_scale)
+            return self._convert_output(current, bank, tile, self.full_scale)
         result = self._read_sliced(dac, rows, matrix, bank, tile)
         if torch.is_grad_enabled() and (rows.inputs.requires_grad or matrix.requires_grad):
-            unsliced = self._row_products(rows, matrix, *self.tiles[tile])
+            unsliced = self.row_products(rows, matrix, *self.tiles[tile])
             return unsliced + (result - unsliced.detach())  # the gradient of the unsliced product
         return result
 
@@ -137,8 +140,9 @@ class ArrayLayer(InputStage):
         bias_slices, _ = input_slices(rows.bias_input, self.full_scale, kind, dac.bits, dac.slice_bits)
         total: Tensor | None = None
         for number, (x, bias_input) in enumerate(zip(slices, bias_slices, strict=True)):
-            part = RowInputs(x, bias_input) if self.noise is None else RowInputs(x, bias_input).with_squares()
-            current = self._column_currents(part, matrix, bank, tile, input_slice=number)
+            part = RowInputs(x, bias_input, driven=rows.driven)
+            part = part.with_squares() if self.uses_squares else part
+            current = self._column_currents(part, matrix, bank, tile, 1.0, input_slice=number)
             if per_slice:
                 current = self._convert_output(current, bank, tile, 1.0)
             total = (current if total is None else total.add_(current)).mul_(2.0**-dac.slice_bits)
@@ -149,23 +153,42 @@ class ArrayLayer(InputStage):
         return total.mul_(self.full_scale)
 
     def _column_currents(
-        self, rows: RowInputs, matrix: Tensor, bank: int, tile: int, *, input_slice: int = 0
+        self, rows: RowInputs, matrix: Tensor, bank: int, tile: int, unit: float, *, input_slice: int = 0
     ) -> Tensor:
-        """Column currents of one array, with read noise."""
+        """Column currents of one array, with noise; `unit` is a full-scale input."""
         start, stop = self.tiles[tile]
-        current = self._row_products(rows, matrix, start, stop)
-        if self.noise is not None:
-            with torch.no_grad():
+        if self.noise is None:
+            return self.row_products(rows, matrix, start, stop)
+        array, periphery = (bank, tile, input_slice, *self.step), self.crossbar.periphery
+        variances: Tensor | None = getattr(self, f"variances_{bank}", None)
+        if periphery.dac_noise:
+            std = periphery.dac_noise * unit
+            current, variance = self.read_noisy_inputs(rows, matrix, variances, (start, stop), array, std)
+        else:
+            current, variance = self.row_products(rows, matrix, start, stop), None
+            if variances is not None:
                 assert rows.squares is not None
-                variance = self._row_products(rows.squares, getattr(self, f"variances_{bank}"), start, stop)
-                variance = to_variance_type(variance).to(current.dtype)
-                # Sums of nonnegative terms; only a GPU's fast convolutions may give values below 0.
-                std = (variance if variance.device.type == "cpu" else variance.clamp_(min=0.0)).sqrt_()
-                noise = self.noise.draw(std, (bank, tile, input_slice, *self.step), outputs_last=self.outputs_last)
-            current = current.addcmul_(std, noise)
-        return current
+                with torch.no_grad():
+                    variance = self.row_products(rows.squares, variances, start, stop)
+                    variance = to_variance_type(variance).to(current.dtype)
+        return self._add_noise(current, variance, periphery.output_noise * unit, array)
 
-    def _row_products(self, rows: RowInputs, matrix: Tensor, start: int, stop: int) -> Tensor:
+    def _add_noise(self, current: Tensor, variance: Tensor | None, std: float, array: tuple[int, ...]) -> Tensor:
+        """Add the read noise of the devices, of this variance, and that of the outputs: one Gaussian number of both."""
+        assert self.noise is not None
+        with torch.no_grad():
+            if variance is not None:
+                variance = variance.add_(std**2) if std else variance
+                # Sums of nonnegative terms; only a GPU's fast convolutions may give values below 0.
+                total = (variance if variance.device.type == "cpu" else variance.clamp_(min=0.0)).sqrt_()
+                numbers = self.noise.draw(total, array, outputs_last=self.outputs_last)
+            elif std:
+                numbers = self.noise.draw(current, array, outputs_last=self.outputs_last)
+        if variance is not None:
+            return current.addcmul_(total, numbers)
+        return current.add_(numbers, alpha=std) if std else current
+
+    def row_products(self, rows: RowInputs, matrix: Tensor, start: int, stop: int) -> Tensor:
         """Rows [start, stop) of `matrix` (outputs, inputs and bias rows) times their inputs."""
         kernel, last = self.input_rows // self.shape[1], min(stop, self.input_rows)
         if start < self.input_rows:
@@ -191,7 +214,17 @@ class ArrayLayer(InputStage):
         if adc is None:
             return current
         low, high = self._adc_range(adc, bank, tile)
+        if self.adc_errors is not None:
+            current = self.adc_errors.apply(current, low * unit, high * unit, (bank, tile), self._per_output)
         return adc.convert(current, low * unit, high * unit)
+
+    @cached_property
+    def adc_errors(self) -> ADCErrors | None:
+        """Errors of the ADCs on this chip, if they have any."""
+        adc = self.crossbar.periphery.adc
+        if adc is None or not adc.has_errors:
+            return None
+        return ADCErrors(adc, self._periphery_axes, self.array_of_outputs)
 
     def _adc_range(self, adc: ADC, bank: int, tile: int) -> tuple[float, float]:
         if not isinstance(adc.range, str):

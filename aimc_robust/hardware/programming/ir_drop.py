@@ -14,11 +14,12 @@ With states g (outputs o, inputs j) in units of the window's maximum, and wires 
 - U[j, k]: voltage of the mean column at row j per volt of input k. Columns are not at ground: they raise the voltages
   on rows by (1 - t) U. Here they are taken to be alike, with the mean load and the mean current.
 
-It is exact if either rows or columns have no resistance. Otherwise the error is of second order in the differences
-between columns; docs/hardware.md states where it is below 1 %.
+It is exact if either rows or columns have no resistance. Otherwise it errs by the differences between columns;
+docs/hardware.md states where that is below 1 %.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -52,65 +53,100 @@ def wired_arrays(
 
     `devices` holds the states of each sign: both share columns.
     """
-    along_rows = {sign: _transfers(g, columns, wires.row, wires.row_terminal, dim=1) for sign, g in devices.items()}
-    loads = torch.stack(list(devices.values())).sum(dim=0)
-    # Columns end behind the last row.
-    along_columns = _transfers(loads, rows, wires.column, wires.column_terminal, dim=2, from_end=True)
+    cut = _Cut(rows, columns, groups=len(next(iter(devices.values()))))
+    arrays = {sign: cut.arrays(g) for sign, g in devices.items()}
+    loads = reduce(torch.add, arrays.values())
+    # Rows start at the first output, columns end behind the last input.
+    along_rows = {sign: _ladder(g, wires.row, wires.row_terminal, dim=1) for sign, g in arrays.items()}
+    along_columns = _ladder(loads.flip(2), wires.column, wires.column_terminal, dim=2).flip(2).contiguous()
     attenuations = {sign: t * along_columns for sign, t in along_rows.items()}
-    states = torch.zeros_like(loads)
-    for sign, g in devices.items():
-        states.add_(g * attenuations[sign], alpha=sign)
-    if not (wires.rows_drop and wires.columns_drop):
-        return WiredArrays(states, attenuations, 0.0)
-    reached = {sign: g * along_rows[sign] for sign, g in devices.items()}
-    load = torch.stack(list(reached.values())).sum(dim=0)
-    source = torch.stack([sign * g for sign, g in reached.items()]).sum(dim=0)
-    lifted = (loads - load) * along_columns
+    states = reduce(torch.add, (sign * g * attenuations[sign] for sign, g in arrays.items()))
     coupling = 0.0
-    for inputs in (slice(*interval) for interval in rows):
-        for outputs in (slice(*interval) for interval in columns):
-            part = (slice(None), outputs, inputs)
-            mean_column = _column_voltages(load[part].mean(dim=1), source[part].mean(dim=1), wires)
-            states[part] += lifted[part] @ mean_column
-            total = loads[part].sum(dim=(1, 2)).clamp(min=torch.finfo(loads.dtype).tiny)
-            lost_in_rows = (loads[part] - load[part]).sum(dim=(1, 2)) / total
-            lost_in_columns = (loads[part] * (1.0 - along_columns[part])).sum(dim=(1, 2)) / total
-            coupling = max(coupling, float((lost_in_rows * lost_in_columns).max()))
-    return WiredArrays(states, attenuations, coupling)
+    if wires.rows_drop and wires.columns_drop:
+        reached = {sign: g * along_rows[sign] for sign, g in arrays.items()}
+        missing, outputs = loads - reduce(torch.add, reached.values()), cut.outputs(like=loads)
+        load = reduce(torch.add, (g.sum(dim=1) for g in reached.values())) / outputs
+        source = reduce(torch.add, (sign * g.sum(dim=1) for sign, g in reached.items())) / outputs
+        states.baddbmm_(missing * along_columns, _column_voltages(load, source, wires))
+        total = loads.sum(dim=(1, 2)).clamp(min=torch.finfo(loads.dtype).tiny)
+        lost_in_columns = loads.addcmul_(loads, along_columns, value=-1.0).sum(dim=(1, 2)) / total
+        coupling = float((missing.sum(dim=(1, 2)) / total * lost_in_columns).max())
+    return WiredArrays(cut.matrix(states), {sign: cut.matrix(t) for sign, t in attenuations.items()}, coupling)
 
 
-def _transfers(
-    g: Tensor, cuts: Sequence[Interval], segment: float, terminal: float, *, dim: int, from_end: bool = False
-) -> Tensor:
-    """Voltages on wires along `dim`, each cut into arrays, per volt at the start of each: those of a ladder."""
+class _Cut:
+    """Cuts matrices (groups, outputs, inputs) into arrays (number, outputs, inputs), all of one size.
+
+    Smaller arrays are filled up with devices that do not conduct, at the ends of rows and at the starts of columns,
+    where they change nothing.
+    """
+
+    def __init__(self, rows: Sequence[Interval], columns: Sequence[Interval], *, groups: int) -> None:
+        self._cuts = [(o, i, *column, *row) for o, column in enumerate(columns) for i, row in enumerate(rows)]
+        self._height, self._width = (max(stop - start for start, stop in cut) for cut in (rows, columns))
+        self._columns = columns
+        self._shape = (groups, len(columns), len(rows), self._width, self._height)
+        self._matrix_shape = (groups, columns[-1][1], rows[-1][1])
+
+    def arrays(self, matrix: Tensor) -> Tensor:
+        arrays = matrix.new_zeros(self._shape)
+        for o, i, first, last, start, stop in self._cuts:
+            arrays[:, o, i, : last - first, self._height - (stop - start) :] = matrix[:, first:last, start:stop]
+        return arrays.flatten(0, 2)
+
+    def matrix(self, arrays: Tensor) -> Tensor:
+        arrays, matrix = arrays.unflatten(0, self._shape[:3]), arrays.new_empty(self._matrix_shape)
+        for o, i, first, last, start, stop in self._cuts:
+            matrix[:, first:last, start:stop] = arrays[:, o, i, : last - first, self._height - (stop - start) :]
+        return matrix
+
+    def outputs(self, *, like: Tensor) -> Tensor:
+        """Number of outputs of each array, (number, 1)."""
+        counts = torch.tensor([stop - start for start, stop in self._columns], dtype=like.dtype, device=like.device)
+        return counts.reshape(1, -1, 1).expand(self._shape[:3]).reshape(-1, 1)
+
+
+def _ladder(g: Tensor, segment: float, terminal: float, *, dim: int) -> Tensor:
+    """Voltages along wires in direction `dim`, per volt at their start, with conductances g from nodes to ground."""
     if segment == terminal == 0:
         return torch.ones_like(g)
-    voltages = torch.empty_like(g)
-    for start, stop in cuts:
-        steps = g.narrow(dim, start, stop - start).movedim(dim, 0)
-        steps = steps.flip(0) if from_end else steps.contiguous()
-        solved = _ladder(steps, segment, terminal)
-        voltages.narrow(dim, start, stop - start).copy_((solved.flip(0) if from_end else solved).movedim(0, dim))
-    return voltages
+    steps = g.movedim(dim, 0).contiguous()
+    admittances = _admittances(steps, segment)
+    divisors = admittances * segment
+    divisors[0].add_(admittances[0], alpha=terminal)
+    voltages = divisors.add_(1.0).reciprocal_()
+    for i in range(1, len(voltages)):  # faster than cumprod
+        voltages[i].mul_(voltages[i - 1])
+    return voltages.movedim(0, dim)
 
 
-def _ladder(g: Tensor, segment: float, terminal: float) -> Tensor:
-    """Voltages at the nodes (steps, ...) of a wire, from its start, with a conductance g from each to ground."""
-    admittances = torch.empty_like(g)  # of everything from a node on
+def _admittances(g: Tensor, segment: float) -> Tensor:
+    """Admittance of each node (steps, ...) of a wire with everything behind it."""
+    admittances = torch.empty_like(g)
     admittances[-1] = g[-1]
     ones = torch.ones_like(g[0])
     for i in range(len(g) - 2, -1, -1):
-        beyond = admittances[i + 1]
-        torch.addcdiv(g[i], beyond, torch.add(ones, beyond, alpha=segment), out=admittances[i])
-    divisors = admittances * segment
-    divisors[0].add_(admittances[0], alpha=terminal)
-    return divisors.add_(1.0).reciprocal_().cumprod(dim=0)
+        behind = admittances[i + 1]
+        torch.addcdiv(g[i], behind, torch.add(ones, behind, alpha=segment), out=admittances[i])
+    return admittances
 
 
 def _column_voltages(load: Tensor, source: Tensor, wires: WireResistances) -> Tensor:
-    """Voltages (groups, node, input) of a column with these conductances and currents per volt, (groups, inputs)."""
-    node = torch.arange(load.shape[-1], 0, -1, dtype=load.dtype, device=load.device)
-    # Resistance that the ways of two nodes to the column's end have in common.
-    common = torch.minimum(node, node.unsqueeze(1)) * wires.column + wires.column_terminal
-    identity = torch.eye(len(node), dtype=load.dtype, device=load.device)
-    return torch.linalg.solve(identity + common * load.unsqueeze(-2), common * source.unsqueeze(-2))
+    """Voltages (arrays, node, input) of columns with these conductances and currents per volt, (arrays, inputs).
+
+    A current into node k meets the conductances of both sides of the column; from there to the nodes that lie farther
+    from the column's end, voltages fall as on a ladder. The matrix of resistances is symmetric.
+    """
+    farther = _admittances(load.flip(1).T.contiguous(), wires.column).flip(0)
+    nearer = torch.empty_like(farther)  # without the node's own conductance
+    nearer[-1] = 1.0 / (wires.column + wires.column_terminal)
+    for k in range(len(load.T) - 2, -1, -1):
+        behind = nearer[k + 1] + load[:, k + 1]
+        nearer[k] = behind / (1.0 + wires.column * behind)
+    resistance = (farther + nearer).reciprocal().T
+    fall = farther.mul(wires.column).log1p_().T
+    fall = fall.cumsum(dim=1) - fall  # logarithm of the voltages, from each node to the farthest
+    node = torch.arange(load.shape[1], device=load.device)
+    of_nearer = torch.where(node.unsqueeze(1) > node, resistance.unsqueeze(2), resistance.unsqueeze(1))
+    ratio = (fall.unsqueeze(2) - fall.unsqueeze(1)).abs_().neg_().exp_()
+    return of_nearer.mul_(ratio).mul_(source.unsqueeze(1))

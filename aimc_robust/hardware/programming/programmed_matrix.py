@@ -85,8 +85,9 @@ class ProgrammedMatrix:
         banks: Signed states (outputs, R) of each bank if there is more than one.
         bias_rows: Signed states (outputs, n) of each bank.
         variances: Variances of read noise, (outputs, R + n) for each bank.
-        noise: Random numbers of read noise, or None.
+        noise: Random numbers of the noise of reads, or None.
         requires_grad: Whether the weight is trainable.
+        periphery_axes: Axes from which the errors of the arrays' converters on this chip derive.
     """
 
     weight: Tensor
@@ -99,6 +100,7 @@ class ProgrammedMatrix:
     variances: list[Tensor]
     noise: ReadNoise | None
     requires_grad: bool
+    periphery_axes: Axes
 
     def divided(self, gain: Tensor) -> ProgrammedMatrix:
         """Return the matrix whose weights are smaller by a factor of each output, from the same states."""
@@ -197,6 +199,9 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
         banks=[states[:, :inputs].contiguous() for states in banks] if len(banks) > 1 else [],
         bias_rows=[states[:, inputs:].contiguous() for states in banks] if has_rows else [],
         variances=variances,
-        noise=ReadNoise(chip.axes.at(layer=weight.layer, effect="read")) if variances else None,
+        noise=ReadNoise(chip.axes.at(layer=weight.layer, effect="read"))
+        if variances or crossbar.periphery.has_noise
+        else None,
         requires_grad=weight.parameter.requires_grad,
+        periphery_axes=chip.axes.at(layer=weight.array_owner, effect="periphery"),
     )

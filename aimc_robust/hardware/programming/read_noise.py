@@ -24,8 +24,8 @@ def reject_tracing(layer: str) -> None:
     if is_traced or torch.compiler.is_exporting() or get_proxy_mode() is not None:
         raise InputError(
             f"the layer {layer!r} draws read noise, or computes in CrossSim, at every multiply; a traced or exported "
-            "model would repeat one result as a constant. Export the model programmed with read_noise=False on the "
-            "native backend, or run it as it is."
+            "model would repeat one result as a constant. Export the model programmed with read_noise=False, without "
+            "noise of DACs and outputs, on the native backend, or run it as it is."
         )
 
 
@@ -57,10 +57,11 @@ class ReadNoise:
         self._axes = axes
         self._streams: dict[Any, np.random.SFC64 | torch.Generator] = {}
 
-    def draw(self, like: Tensor, array: tuple[int, ...], *, outputs_last: bool) -> Tensor:
+    def draw(self, like: Tensor, array: tuple[int | str, ...], *, outputs_last: bool) -> Tensor:
         """Draw the next standard normal numbers of the stream of an array, like a tensor.
 
-        `array`: bank, tile, input slice, and the time step of a recurrent layer. `outputs_last`: whether `like` has
+        `array`: bank, tile, input slice, and the time step of a recurrent layer; before them, what draws if it is not
+        the array's outputs. `outputs_last`: whether `like` has
         shape (..., outputs) instead of (images, outputs, ...).
         """
         key = (array, like.device)

@@ -208,7 +208,7 @@ def devices(content: ComparisonContent) -> Section | None:
     """Describe the devices; those that only add a compensation are left out."""
     groups = [[t] for t in content.targets.values() if isinstance(t, CrossbarTarget) and t.corrects is None]
     results = content.results
-    return device_section.device_section(groups, results.coverage, partial(device_section.widest_ranges, results))
+    return device_section.device_section(groups, results, partial(device_section.widest_ranges, results))
 
 
 def noises(content: ComparisonContent) -> Section | None:

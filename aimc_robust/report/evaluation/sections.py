@@ -215,7 +215,7 @@ def differences(content: EvaluationContent) -> Section | None:
 
 def devices(content: EvaluationContent) -> Section | None:
     """Describe the devices."""
-    return device_section.device_section(content.devices, content.results.coverage)
+    return device_section.device_section(content.devices, content.results)
 
 
 def noises(content: EvaluationContent) -> Section | None:

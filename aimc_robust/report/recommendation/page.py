@@ -25,6 +25,7 @@ from aimc_robust.report.metric_text import (
 from aimc_robust.report.page_files import page_files, write_files
 from aimc_robust.report.page_model import Block, Bullets, Code, Figure, Page, Prose, Section, Table
 from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure, wrap_name
+from aimc_robust.report.recommendation.digital_layers import digital_layers, proposal_line
 from aimc_robust.report.terms import SETTLED, SINGLE, better_sign
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 
@@ -44,11 +45,12 @@ def write_recommendation(recommendation: Recommendation) -> Path:
 def _intro(recommendation: Recommendation) -> list[Block | None]:
     proposal, verdict = recommendation.proposal, recommendation.verdict
     if verdict is None:
-        return [Prose(f"Proposal: **{proposal.label}**", "question")]
+        return [Prose(f"Proposal: **{proposal.label}**", "question"), proposal_line(recommendation)]
     other = "" if verdict.best in ("", proposal.label) else f" Best mean of the sweep: {verdict.best}."
     return [
         Prose(f"Proposal: **{proposal.label}** · **{verdict.judgement}**", "question"),
         f"{verdict.sentence}{other}",
+        proposal_line(recommendation),
     ]
 
 
@@ -135,7 +137,12 @@ def confirmation(recommendation: Recommendation) -> Section | None:
     return Section("Confirmation by a sweep", [Table("Differences", rows), figure, Prose(note)])
 
 
-SECTIONS: list[Callable[[Recommendation], Section | None]] = [measurement, proposed_method, confirmation]
+SECTIONS: list[Callable[[Recommendation], Section | None]] = [
+    measurement,
+    proposed_method,
+    confirmation,
+    digital_layers,
+]
 
 
 def difference_figure(metric: PrimaryMetric, table: pd.DataFrame) -> RenderedFigure:

@@ -40,8 +40,8 @@ class ArrayAware(Method):
     Each update programs the weights onto a new chip and runs the forward pass through its arrays, with converters, read
     noise and the device's errors at `time_s`. Gradients pass straight through programming and rounding to the model's
     own parameters; they are 0 where a converter clips. BatchNorms are computed digitally and trained. With a clean pass
-    (`lam` below 1) it is m-RWP, with `noise` it is RWP through arrays. The ramp scales the errors of the devices and
-    `noise`; rounding and clipping always act. See `Method` for the other arguments.
+    (`lam` below 1) it is m-RWP, with `noise` it is RWP through arrays. The ramp scales the errors of devices and
+    converters, and all noise; rounding and clipping always act. See `Method` for the other arguments.
 
     Args:
         crossbar: The crossbar, or a `Placement` on several; its digital layers are trained exactly.

@@ -172,7 +172,7 @@ class Method(ABC):
 
         Args:
             model: Model to train.
-            loss_fn: Function (output, target) -> scalar loss, a task such as `LanguageModelling()`, or `Distillation`.
+            loss_fn: Function (output, target) -> scalar loss, a `Task`, or a `Distillation`.
             batches: `batches_per_update` labelled batches: pairs (input, target), or see `tasks.batches.Batch`.
             step: Number of this update, from 1.
             scaler: `GradScaler` of a float16 loop. `p.grad` is then scaled; unscale it as usual.
@@ -182,8 +182,7 @@ class Method(ABC):
         """
         require_whole("step", step, low=1)
         require_type("model", model, nn.Module, example="a torch.nn.Module")
-        kinds = (Callable, Task, Distillation)
-        require_type("loss_fn", loss_fn, kinds, example="a function (output, target) -> loss, or a Task")
+        require_type("loss_fn", loss_fn, (Callable, Task, Distillation), example="cross_entropy, or a Task")
         if not isinstance(batches, Sequence) or len(batches) != self.batches_per_update:
             got = len(batches) if isinstance(batches, Sequence) else f"a {type(batches).__name__}"
             raise InputError(

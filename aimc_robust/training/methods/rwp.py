@@ -57,7 +57,7 @@ class RandomPerturbation(Method):
         has_wires = any(crossbar.wires is not None for crossbar in getattr(self.noise, "crossbars", ()))
         if getattr(self.noise, "computes_in_arrays", False) or has_wires:
             warnings.warn(
-                "training uses only the programming errors of this crossbar: its converters and read noise act on "
+                "training uses only the programming errors of this crossbar: its converters and noise act on "
                 "products, and IR drop on whole arrays. ArrayAware trains through them; remove them (read_noise=False, "
                 "parasitics=None) to silence this warning.",
                 stacklevel=2,

@@ -25,6 +25,11 @@ LAYER = {"inputs": [0.0, 1.0], "outputs": []}
 EXPLAINED = {"model": "a", "train_seed": 0, "target": "b", "kind": "c", "name": "d", "layer": "e", "scale": 1.0}
 PRUNED = {"name": "half", "noise": "pruned", "share": 0.5}  # a kind of an extended installation
 NO_VALUES = [None, 3, "text", True]
+MAPPING = {"network": "a", "targets": ["b"], "inputs": [[1, 2]], "layers": [], "total": {}}
+WRONG_MAPPINGS = [
+    {"line": "a", "mappings": mappings}
+    for mappings in (None, {}, [3], [{}], [MAPPING | {"layers": [{}]}], [MAPPING | {"targets": "b"}])
+]
 
 
 def changed(values, **changes):
@@ -45,7 +50,7 @@ def wrong_rows(row, *keys):
 FILES = {
     "question.json": [*NO_VALUES, [], [{}], {"kind": "comparison"}, {"kind": "comparison", "targets": [PRUNED]}],
     "environment.json": [*NO_VALUES, {}, {"torch": "2"}, ["torch"], [[]], [None]],
-    "coverage.json": [*NO_VALUES, [], {}, ["line"], {"line": 3}, {"line": None}, {"lines": "text"}],
+    "coverage.json": [*NO_VALUES, [], {}, ["line"], {"line": 3}, {"line": None}, {"lines": "text"}, *WRONG_MAPPINGS],
     NOTES: [*NO_VALUES, {}, [3], [None], [["note"]]],
     f"{RUN}/failed.json": [*NO_VALUES, [], {}, {"reason": None}, {"reason": 3}],
     f"{RUN}/origin.json": [

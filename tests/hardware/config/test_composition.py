@@ -32,7 +32,8 @@ from aimc_robust.hardware.config.standard_mappings import MAPPINGS, find_mapping
 OPTIONS = {
     "window": (60.0, 200.0), "mapping": "offset", "cell_bits": 4, "weight_percentile": 0.99, "scaling": "column",
     "bias_rows": 2, "rows": 64, "columns": 32, "dac": DAC(bits=6, kind="signed", full_scale=2.0),
-    "adc": ADC(bits=7, range="worst-case"), "read_noise": False, "programming": False, "drift": False,
+    "adc": ADC(bits=7, range="worst-case"), "output_noise": 0.1, "read_noise": False,
+    "programming": False, "drift": False,
     "error_scale": 0.5, "stuck": (0.01, 0.02), "on_out_of_range": "error",
     "parasitics": Parasitics(row_ohm=1.0, interleaved=True),
 }  # fmt: skip
@@ -52,7 +53,7 @@ PARTS = {
     ),
     "arrays": ArraySize(rows=64, columns=32, bias_rows=2, parasitics=Parasitics(row_ohm=1.0, interleaved=True)),
     "periphery": Periphery(
-        dac=DAC(bits=6, kind="signed", full_scale=2.0), adc=ADC(bits=7, range="worst-case")
+        dac=DAC(bits=6, kind="signed", full_scale=2.0), adc=ADC(bits=7, range="worst-case"), output_noise=0.1
     ),
 }  # fmt: skip
 

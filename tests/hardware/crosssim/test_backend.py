@@ -386,3 +386,35 @@ def test_parasitic_resistances_reach_crosssims_circuit_solver():
         ideal = layer(x)
         assert torch.allclose(plain(x), ideal, atol=1e-5)
         assert float((wired(x) - ideal).abs().mean()) > 0.01 * float(ideal.abs().mean())
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_iv_curves_are_the_cubic_ones_of_the_device(signed):
+    # I = G V + n2(G) V^2 + n3(G) V^3 with polynomials of log10 G [S] (CrossSim 3.2, RRAMMilo).
+    layer, x = nn.Linear(20, 6, bias=False), torch.rand(4, 20) - (0.5 if signed else 0.0)
+    v_read, (low, high) = 0.4, (62.5, 110.0)
+    curved = {"xbar": {"device": {"nonlinear_IV": {"enable": True, "model": "RRAMMilo"}, "Vread": v_read}}}
+    crossbar = Crossbar(
+        "rram-milo2021",
+        window=(low, high),
+        error_scale=0.0,
+        dac=DAC(kind="ideal", full_scale=1.0),
+        crosssim=curved,
+    )
+    weight = layer.weight.detach().double()
+    limit = weight.abs().max()
+
+    def currents(sign: float) -> torch.Tensor:
+        g = 1e-6 * (low + (high - low) * (sign * weight / limit).clamp(min=0.0))
+        log_g, v = g.log10(), v_read * x.double().T
+        second = 0.0001388 * log_g**3 + 0.001541 * log_g**2 + 0.005711 * log_g + 0.007063
+        third = 8.8710e-05 * log_g**2 + 6.7919e-04 * log_g + 1.2968e-03
+        return g @ v + second @ v**2 + third @ v**3
+
+    want = (currents(1.0) - currents(-1.0)).T * limit / (1e-6 * (high - low) * v_read)
+    with torch.no_grad():
+        got = program(layer, crossbar, deployment=CROSSSIM)(x).double()
+        assert float((got - want).norm()) < 1e-4 * float(want.norm())
+        assert float((want - layer(x)).norm()) > 0.03 * float(want.norm())
+    with pytest.raises(InputError, match="CrossSim alone"):
+        program(layer, crossbar)

@@ -291,6 +291,10 @@ SONOS = "sonos-agrawal2022"
         (lambda: Crossbar("ideal", dac=DAC(bits=8)), 0, "ranges"),
         (lambda: Crossbar("ideal", adc=ADC(bits=8)), 0, "ranges"),
         (lambda: OFFSET_UNSIGNED, 0, "mapping"),
+        (lambda: Crossbar("ideal", output_noise=0.1), 0, "output_noise.*native backend"),
+        (lambda: Crossbar("ideal", dac=DAC(kind="ideal", noise=0.1)), 0, "noise of the DAC"),
+        (lambda: Crossbar("ideal", adc=ADC(bits=4, range="worst-case", inl=0.1)), 0, "inl.*native backend"),
+        (lambda: Crossbar("ideal", adc=ADC(bits=0, range=(-1.0, 1.0))), 0, "without rounding"),
     ],
 )
 def test_what_crosssim_lacks_is_refused_by_name(crossbar, time_s, match):

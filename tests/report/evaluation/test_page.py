@@ -370,7 +370,7 @@ def test_an_unfinished_evaluation_has_a_report_that_says_so(small, rows):
         assert ("Unfinished: " in text) == (missing is not None)
         assert missing is None or f"Unfinished: {missing} " in text
     assert ("Summary" in page.text, "Accuracy of every chip" in page.text) == (rows == 2, rows > 0)
-    assert len(page.tables) == 1 + (rows > 0)  # weights, accuracies
+    assert len(page.tables) == 2 + (rows > 0)  # arrays, weights, accuracies
     assert not rows or len(page.tables[0]) == 1 + rows
 
 

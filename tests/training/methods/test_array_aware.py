@@ -300,8 +300,17 @@ def test_the_random_numbers_depend_on_seed_update_and_draw_only():
 def test_at_strength_0_nothing_is_random(mapping):
     model, batches = conv_net(dtype=torch.float64), digit_batches(1, dtype=torch.float64)
     ramp = Ramp(shape="linear", updates=10**9)
-    crossbar = PCM.replace(mapping=mapping, stuck=(0.1, 0.1), rows=20, adc=ADC(bits=9), dac=DAC(bits=9))
-    exact = crossbar.replace(stuck=(0.0, 0.0), programming=False, drift=False, read_noise=False)
+    errors = {"gain_error": 0.1, "offset_error": 0.1, "inl": 0.1}
+    crossbar = PCM.replace(
+        mapping=mapping,
+        stuck=(0.1, 0.1),
+        rows=20,
+        adc=ADC(bits=9, **errors),
+        dac=DAC(bits=9, noise=0.1),
+        output_noise=0.2,
+    )
+    exact = PCM.replace(mapping=mapping, rows=20, adc=ADC(bits=9), dac=DAC(bits=9))
+    exact = exact.replace(programming=False, drift=False, read_noise=False)
 
     def weak(step, strength):
         method = ArrayAware(crossbar, ramp=ramp, time_s=1e6, noise=Gaussian(0.5))
@@ -322,6 +331,29 @@ def test_read_noise_is_drawn_at_every_read_with_its_own_size():
     chip = program_prepared(prepared, crossbar, chip_axes(1, 0))
     torch.testing.assert_close(found.std(dim=0), chip(x).std(dim=0).detach(), rtol=0.06, atol=0.0)
     assert found.std(dim=0).min() > 0
+
+
+@pytest.mark.parametrize("edge", ["output", "dac", "adc"])
+def test_noise_and_errors_of_the_edge_act_in_training_as_on_a_chip_and_gradients_pass(edge):
+    options = {
+        "output": {"dac": DAC(kind="ideal", full_scale=2.0), "output_noise": 0.1},
+        "dac": {"dac": DAC(kind="ideal", full_scale=2.0, noise=0.05)},
+        "adc": {"dac": DAC(kind="ideal", full_scale=2.0), "adc": ADC(bits=8, range=(-4.0, 4.0), gain_error=0.2)},
+    }[edge]
+    crossbar = Crossbar("ideal", rows=20, **options)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).double()
+    x = digits(torch.float64)[0][:400]
+    found = outputs_of(ArrayAware(crossbar), net, x)
+    chip = program_prepared(prepare(net)[0], crossbar, ArrayAware(crossbar).axes(1), time_s=0.0)
+    with torch.no_grad():
+        exact, on_chip = net(x), chip(x)
+    assert float((found - exact).std()) == pytest.approx(float((on_chip - exact).std()), rel=0.1)
+    if edge == "adc":  # the same errors of the same chip
+        torch.testing.assert_close(found, on_chip, rtol=1e-6, atol=1e-6)
+    for gradient in gradients(ArrayAware(crossbar), net, digit_batches(1, dtype=torch.float64)).values():
+        assert gradient.isfinite().all()
+        assert gradient.abs().max() > 0
 
 
 def test_times_are_drawn_log_uniformly_between_their_ends():

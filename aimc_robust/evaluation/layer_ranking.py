@@ -1,0 +1,139 @@
+"""Rank the layers of a model by what their errors on a device cost, each for its share of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from torch import Tensor, nn
+
+from aimc_robust.errors import InputError, require_known
+from aimc_robust.evaluation.loss_prediction import loss_at, predict_loss
+from aimc_robust.evaluation.monte_carlo import ChipEvaluation
+from aimc_robust.hardware.config.placement import Hardware, stored_weights
+from aimc_robust.hardware.conversion.mac_count import count_macs
+from aimc_robust.hardware.programming.moments import model_moments
+from aimc_robust.noise.analog_weights import AnalogWeight
+from aimc_robust.parallel.process_pool import ordered_map
+
+Ranking = Literal["auto", "predicted", "measured"]
+Size = Literal["weights", "multiplies"]
+MEASURED_CHIPS = 3  # per layer: a rank needs no precision, and other chips confirm what follows from it
+SHIFT = 1e-3  # share of a layer's mean square error from which its systematic part is measured
+
+
+def rank_layers(
+    model: nn.Module, base: ChipEvaluation, *, by: Ranking = "auto", size: Size = "weights", jobs: int | None = None
+) -> pd.DataFrame:
+    """Rank layers by the loss that their errors cost, each alone, per weight or per multiply.
+
+    `predicted`: to second order (`predict_loss`), with the loss at the layer's mean weights if these differ from the
+    trained ones. `measured`: on `MEASURED_CHIPS` chips, which contains read noise and converters. `auto`: predicted,
+    unless the crossbar has read noise or converters, a compensation acts, or the task has no loss.
+
+    Args:
+        model: The trained model.
+        base: How it is evaluated on a crossbar.
+        by: Where the cost of a layer comes from.
+        size: What the cost is divided by.
+        jobs: Number of processes for measured costs.
+
+    Returns:
+        One row per layer, the first to keep digital first: `layer`, its `weights` and `multiplies` per example, and its
+        `cost`, an increase of the loss, or of the primary metric for a task without a loss.
+    """
+    require_known("ranking", by, get_args(Ranking))
+    require_known("size of a layer", size, get_args(Size))
+    crossbar = base.condition
+    assert isinstance(crossbar, Hardware)
+    weights = {weight.array_owner: weight for weight in stored_weights(base.model, crossbar).values()}
+    has_loss = base.task.measure(base.model, base.batches).loss is not None
+    if by == "auto":
+        is_predictable = has_loss and not crossbar.computes_in_arrays and not base.deployment.compensation
+        by = "predicted" if is_predictable else "measured"
+    elif by == "predicted" and not has_loss:
+        raise InputError("this task has no loss to predict; rank layers by='measured'.")
+    costs = _measured(base, weights, jobs) if by == "measured" else _predicted(model, base, crossbar, weights)
+    multiplies = _multiplies(base, weights)
+    rows = [
+        {"layer": name, "weights": w.parameter.numel(), "multiplies": multiplies[name], "cost": costs[name]}
+        for name, w in weights.items()
+    ]
+    table = pd.DataFrame(rows)
+    per_size = table["cost"] / table[size].clip(lower=1)
+    return table.loc[per_size.sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
+
+
+def _measured(base: ChipEvaluation, weights: Iterable[str], jobs: int | None) -> dict[str, float]:
+    """Layer -> what its errors alone cost on average over chips."""
+    ideal = replace(base, programmed=frozenset())(0)
+    names = list(weights)
+    items = [(name, chip) for name in names for chip in range(MEASURED_CHIPS)]
+    found = list(ordered_map(_Alone(base), items, jobs=jobs))
+    losses = np.array(found).reshape(len(names), MEASURED_CHIPS, 2).mean(axis=1)
+    if ideal.loss is None:
+        return dict(zip(names, base.task.primary.loss_of(ideal.value, losses[:, 1]).tolist(), strict=True))
+    return dict(zip(names, (losses[:, 0] - ideal.loss).tolist(), strict=True))
+
+
+class _Alone:
+    """Measures one layer alone on a chip; a class, as processes take no nested functions."""
+
+    def __init__(self, base: ChipEvaluation) -> None:
+        self.base = base
+
+    def __call__(self, item: tuple[str, int]) -> tuple[float, float]:
+        name, chip = item
+        measured = replace(self.base, programmed=frozenset([name]))(chip)
+        return np.nan if measured.loss is None else measured.loss, measured.value
+
+
+def _predicted(
+    model: nn.Module, base: ChipEvaluation, crossbar: Hardware, weights: dict[str, AnalogWeight]
+) -> dict[str, float]:
+    """Layer -> second-order cost of its random errors, and measured cost of its systematic ones."""
+    options: dict[str, Any] = {"time_s": base.time_s, "chip_seed": base.chip_seed, "task": base.task}
+    prediction = predict_loss(model, base.batches, {"device": crossbar}, deployment=base.deployment, **options)
+    costs = dict.fromkeys(weights, 0.0)
+    for row in prediction.layers.to_dict("records"):
+        costs[_owner(row["layer"], weights)] += row["curvature"]
+    clean = float(prediction.table["clean_loss"].iloc[0])
+    for name, means in _shifted(base, crossbar, weights).items():
+        costs[name] += loss_at(base.model, means, base.batches, base.task) - clean
+    return costs
+
+
+def _owner(name: str, weights: Iterable[str]) -> str:
+    """Return the layer of a weight, or of a bias that is stored in rows beside it."""
+    known, module = list(weights), name.rpartition(".")[0]
+    likely = (name, name.removesuffix(".bias"), name.replace("bias", "weight"))
+    beside = [owner for owner in known if owner.rpartition(".")[0] == module]  # attention: a bias for three matrices
+    return next(owner for owner in (*likely, *beside) if owner in known)
+
+
+def _shifted(
+    base: ChipEvaluation, crossbar: Hardware, weights: dict[str, AnalogWeight]
+) -> dict[str, dict[str, Tensor]]:
+    """Layer -> mean weights by parameter name, where these are not the trained ones."""
+    moments = model_moments(base.model, crossbar, time_s=base.time_s, chip_seed=base.chip_seed)
+    parameters = dict(base.model.named_parameters())
+    shifted: dict[str, dict[str, Tensor]] = {}
+    for name, moment in moments.items():
+        square = float((moment.mean - parameters[name].detach()).square().sum())
+        if square > SHIFT * (square + float(moment.variance.sum())):
+            owner = _owner(name.removesuffix(".weight"), weights)
+            shifted.setdefault(owner, {})[name] = moment.mean
+    return shifted
+
+
+def _multiplies(base: ChipEvaluation, weights: dict[str, AnalogWeight]) -> dict[str, int]:
+    """Layer -> its multiplies for one example."""
+    reads = count_macs(base.model, base.task.example(base.batches)).reads
+    multiplies = {}
+    for name, weight in weights.items():
+        outputs = len(weight.filters_first()) // int(getattr(weight.module, "groups", 1))  # per group
+        multiplies[name] = reads[weight.name].inputs * outputs
+    return multiplies

@@ -1,0 +1,59 @@
+"""Errors of the gain, the offset and the linearity of a layer's ADCs on one chip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from aimc_robust.hardware.config.converters import ADC
+from aimc_robust.seeding import Axes
+
+
+class ADCErrors:
+    """Errors of the ADCs of one layer on one chip, see `ADC`: drawn once, whatever is read.
+
+    Args:
+        adc: The converters.
+        axes: Axes of the layer's arrays on the chip.
+        arrays: Number of the array of each output, among those that the layer's outputs are cut into.
+    """
+
+    def __init__(self, adc: ADC, axes: Axes, arrays: Sequence[int]) -> None:
+        self._adc, self._axes, self._arrays = adc, axes, tuple(arrays)
+        self._drawn: dict[tuple[int, int], Tensor] = {}
+
+    def numbers(self, array: tuple[int, int]) -> Tensor:
+        """Return standard normal numbers (4, outputs) of gain, offset and the two bows.
+
+        `array`: bank and tile of rows.
+        """
+        if array not in self._drawn:
+            generator = self._axes.at(array=".".join(map(str, array))).generator()
+            shared = self._adc.errors_per == "array"
+            count = max(self._arrays) + 1 if shared else len(self._arrays)
+            drawn = torch.randn((count, 4), generator=generator, dtype=torch.float64).T
+            self._drawn[array] = drawn[:, list(self._arrays)] if shared else drawn
+        return self._drawn[array]
+
+    def apply(
+        self,
+        current: Tensor,
+        low: float,
+        high: float,
+        array: tuple[int, int],
+        per_output: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Return what column currents are taken for; `per_output` broadcasts one value per output to them."""
+        adc, width = self._adc, high - low
+        stds = (adc.gain_error, width * adc.offset_error, width * adc.inl, width * adc.inl)
+        gain, offset, bow, double_bow = (
+            per_output((std * row).to(current), current) for std, row in zip(stds, self.numbers(array), strict=True)
+        )
+        taken_for = current * (1.0 + gain) + offset
+        if adc.inl:
+            place = ((current - low) * (math.pi / width)).clamp(0.0, math.pi)
+            taken_for = taken_for + bow * place.sin() + double_bow * (2.0 * place).sin()
+        return taken_for

@@ -1,0 +1,73 @@
+"""The arrays of a network's layers, how full they are, and what they do for one example: a table of a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from aimc_robust.report.formatting import MISSING, format_number
+from aimc_robust.report.page_model import Prose, Row, Section, Table
+
+NOTE = (
+    "Rows are inputs (and bias rows), columns are outputs, of one group of a convolution. arrays: row tiles × column "
+    "tiles × groups × banks of devices, such as bit slices. used: share of the arrays' cells that hold something. "
+    "reads: matrix-vector multiplies for one example. Conversions are counted in each array anew, and for each input "
+    "slice where inputs are applied in slices. `coverage.json` has all numbers under `mappings`."
+)
+
+
+def mapping_sections(mappings: Iterable[Mapping[str, Any]], target: str) -> list[Section]:
+    """Return a folded table for each network whose mapping on a target's crossbar is known."""
+    found = [mapping for mapping in mappings if target in mapping["targets"] and mapping["layers"]]
+    return [
+        Section(
+            f"{mapping['total']['arrays']:,} arrays" + (f" of {mapping['network']}" if len(found) > 1 else ""),
+            [Table("Arrays", mapping_rows(mapping)), Prose(NOTE)],
+            folded=True,
+        )
+        for mapping in found
+    ]
+
+
+def mapping_rows(mapping: Mapping[str, Any]) -> list[Row]:
+    """Return a row for each layer of a mapping as `MappingSummary.to_json` writes it, and one for all of them."""
+    rows = [
+        _row(
+            "\n".join([layer["layer"], *(f"= {name}" for name in layer["shares"])]),
+            layer,
+            f"{layer['rows']:,} × {layer['columns']:,}",
+            f"{layer['arrays']:,}\n{_factors(layer)}".rstrip(),
+        )
+        for layer in mapping["layers"]
+    ]
+    total = mapping["total"]
+    return [*rows, _row("all layers", total, MISSING, f"{total['arrays']:,}")] if len(rows) > 1 else rows
+
+
+def _factors(layer: Mapping[str, Any]) -> str:
+    """Say how the number of arrays comes about, where there are several."""
+    parts = [f"{len(layer['row_tiles'])} × {len(layer['column_tiles'])}"]
+    parts += [f"{layer['groups']} groups"] if layer["groups"] > 1 else []
+    parts += [f"{layer['banks']} banks"] if layer["banks"] > 1 else []
+    return "" if layer["arrays"] == 1 else " × ".join(parts)
+
+
+def _row(name: str, counted: Mapping[str, Any], matrix: str, arrays: str) -> Row:
+    activity = counted["activity"] or {}
+    heads = {
+        "reads": "reads",
+        "array_reads": "array reads",
+        "dac_conversions": "DAC\nconversions",
+        "adc_conversions": "ADC\nconversions",
+    }
+    slices = activity.get("input_slices", 1)
+    values = {key: f"{activity[key]:,}" if key in activity else MISSING for key in heads}
+    values["array_reads"] += f"\n{slices} input slices" if slices > 1 else ""
+    return [
+        ("layer", name),
+        ("rows × columns", matrix),
+        ("arrays", arrays),
+        ("used", f"{format_number(100.0 * counted['utilization'], 1)} %"),
+        ("devices", f"{counted['devices']:,}"),
+        *((head, values[key]) for key, head in heads.items()),
+    ]

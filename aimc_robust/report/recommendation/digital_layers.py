@@ -1,0 +1,119 @@
+"""Section of a recommendation: which layers to keep digital, with the curve of the metric over their share."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tomli_w
+from matplotlib.figure import Figure as MatplotlibFigure
+
+from aimc_robust.experiments.recommend.run import Recommendation
+from aimc_robust.report.formatting import format_number, format_significant
+from aimc_robust.report.metric_text import (
+    axis_label,
+    format_value,
+    heading,
+    interval_text,
+    threshold_text,
+    unit_in_brackets,
+    value_text,
+)
+from aimc_robust.report.page_model import Block, Code, Figure, Prose, Section, Table
+from aimc_robust.report.plot_style import COLORS, GRAY, RenderedFigure, figure_style, render_figure
+from aimc_robust.statistics.primary_metric import PrimaryMetric
+
+SHARES = {"weights_percent": "weights kept digital [%]", "multiplies_percent": "multiplies kept digital [%]"}
+
+
+def digital_layers(recommendation: Recommendation) -> Section | None:
+    """Show the proposed layers, the sets that were measured, and the ranking of layers."""
+    kept, metric = recommendation.digital_layers, recommendation.task.primary
+    if kept is None:
+        return None
+    curve = [
+        [
+            ("layers\ndigital", str(row["kept"])),
+            ("weights digital", f"{row['weights_percent']:.1f} %"),
+            ("multiplies digital", f"{row['multiplies_percent']:.1f} %"),
+            (
+                f"mean{unit_in_brackets(metric.unit)}\n95 % interval",
+                f"{format_value(metric, row['mean'])}\n{interval_text(metric, row['ci_low'], row['ci_high'])}",
+            ),
+            ("sd_noise", format_value(metric, row["sd_noise"])),
+        ]
+        for row in kept["curve"]
+    ]
+    ranking = [
+        [
+            ("rank", str(rank)),
+            ("layer", row["layer"]),
+            ("weights", f"{row['weights']:,}"),
+            ("multiplies", f"{row['multiplies']:,}"),
+            ("cost\nof the layer alone", format_significant(row["cost"])),
+            ("cost per\nmillion weights", format_significant(1e6 * row["cost"] / row["weights"])),
+        ]
+        for rank, row in enumerate(kept["ranking"], start=1)
+    ]
+    note = (
+        "Sets are the first layers of a ranking by the loss that the errors of a layer alone cost, per weight. Shares "
+        "are of the layers that crossbars could hold. Proposed is the smallest set whose interval over the chips 0 to "
+        f"{kept['confirmation']['chips'] - 1}, on validation data, reaches the wished value as a whole; it was then "
+        "measured once more, on other chips. confirmed: that interval reaches it as a whole. "
+        "refuted: no part of it does."
+    )
+    figure = Figure(partial(curve_figure, metric, kept), f"{heading(metric)} over the share that is kept digital")
+    blocks = [
+        kept["sentence"],
+        *spec_lines(kept["layers"]),
+        figure,
+        Table("Sets of digital layers", curve),
+        Section("Ranking of layers", [Table("Ranking of layers", ranking)], folded=True),
+        Prose(note),
+    ]
+    return Section("Layers to keep digital", blocks)
+
+
+def spec_lines(layers: list[str]) -> list[Block]:
+    """Say how to keep layers digital."""
+    if not layers:
+        return []
+    entry = tomli_w.dumps({"layers": dict.fromkeys(layers, "digital")}).replace("[layers]", "").strip()
+    table = f"layers = {{ {', '.join(entry.splitlines())} }}"
+    how = "As a key of the device's table in a spec; commands take each as `--layer NAME=digital`:"
+    return [Prose(how), Code(table)]
+
+
+def curve_figure(metric: PrimaryMetric, kept: dict[str, Any]) -> RenderedFigure:
+    """Draw the metric, with its interval, over the shares of weights and of multiplies that are kept digital."""
+    rows = kept["curve"]
+    means = np.array([row["mean"] for row in rows])
+    arms = np.abs(np.array([[row["ci_low"], row["ci_high"]] for row in rows], dtype=float).T - means)
+    with figure_style():
+        figure = MatplotlibFigure(figsize=(6.4, 3.2), layout="constrained")
+        for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), SHARES.items(), strict=True):
+            shares = [row[key] for row in rows]
+            axes.errorbar(shares, means, yerr=np.nan_to_num(arms), color=COLORS[0], marker="o", markersize=4, capsize=2)
+            (chosen,) = (row for row in rows if row["kept"] == len(kept["layers"]))
+            axes.plot(chosen[key], chosen["mean"], "o", markersize=10, fillstyle="none", color=COLORS[1])
+            axes.axhline(kept["wished"], color=GRAY, linewidth=0.8, linestyle="--")
+            axes.set_xscale("symlog", linthresh=1.0)
+            axes.set_xlim(-0.1, 110.0)
+            axes.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
+            axes.set_xlabel(label)
+        figure.axes[0].set_ylabel(axis_label(metric))
+        figure.axes[0].set_title(f"dashed: wished {threshold_text(metric, kept['wished'])}", fontsize=9, loc="left")
+        figure.axes[1].set_title("ring: proposed", fontsize=9, loc="left")
+        return render_figure(figure, "digital_layers")
+
+
+def proposal_line(recommendation: Recommendation) -> str | None:
+    """Return one line for the head of the page; None if it was not asked for."""
+    kept, metric = recommendation.digital_layers, recommendation.task.primary
+    if kept is None:
+        return None
+    (chosen,) = (row for row in kept["curve"] if row["kept"] == len(kept["layers"]))
+    share, count = format_number(chosen["weights_percent"], 1), len(kept["layers"])
+    wished = value_text(metric, kept["wished"])
+    return f"Layers to keep digital for {wished}: {count}, with {share} % of the weights ({kept['judgement']})."

@@ -1,0 +1,84 @@
+"""`recommend --keep-digital`: chosen on validation data, confirmed on other chips, stored, and told on the page."""
+
+import json
+import tomllib
+
+import pytest
+from support.command_line import invoke
+
+from aimc_robust import Crossbar, keep_digital
+from aimc_robust.data.batches import split_batches
+from aimc_robust.data.loading import load_data
+from aimc_robust.experiments.recommend import digital_layers
+from aimc_robust.experiments.spec.loading import load_spec
+from aimc_robust.models.checkpoint import read_checkpoint
+from aimc_robust.models.registry import build_model
+from aimc_robust.report.recommendation.digital_layers import spec_lines
+
+pytestmark = pytest.mark.usefixtures("stub_figures")
+DEVICE = "rram-wan2022"
+
+
+@pytest.fixture(scope="module")
+def given(finished_comparison, tiny, tmp_path_factory):
+    """Arguments of a recommendation for trained weights, and the spec and the weights."""
+    spec = tmp_path_factory.mktemp("digital") / "spec.toml"
+    spec.write_text(tiny)
+    weights = finished_comparison / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+    return ("recommend", "--spec", spec, "--device", DEVICE, "--weights", weights, "--no-sweep", "--jobs", 1), weights
+
+
+def test_the_choice_is_that_of_keep_digital_on_validation_data(given, tmp_path, monkeypatch):
+    arguments, weights = given
+    done = invoke(*arguments, "--out", tmp_path / "out", "--keep-digital", 60)
+    assert (done.returncode, done.stderr) == (0, "")
+    stored = json.loads((tmp_path / "out" / digital_layers.KEPT).read_text())["answer"]
+    spec = load_spec(arguments[2])
+    data = load_data(spec.data, data_seed=spec.data_seed, folder=tmp_path)
+    model = build_model(spec.model, data, seed=0)
+    model.load_state_dict(read_checkpoint(weights)[0])
+    expected = keep_digital(
+        model.eval(),
+        split_batches(data.validation, 500),
+        Crossbar(DEVICE),
+        wished=60.0,
+        chips=digital_layers.CHIPS,
+        jobs=1,
+    )
+    assert stored == json.loads(json.dumps(expected.to_json()))
+    assert json.loads((tmp_path / "out" / "advice.json").read_text())["digital_layers"] == stored
+    assert stored["sentence"] in " ".join(done.stdout.split())
+    page = (tmp_path / "out" / "advice.md").read_text()
+    assert stored["sentence"] in page
+    assert "Layers to keep digital" in page
+    for row in stored["curve"]:
+        assert f"{row['mean']:.2f}" in page
+    assert not {"nan", "None"} & set(page.split())
+
+    monkeypatch.setattr(digital_layers, "keep_digital", lambda *_, **__: pytest.fail("measured again"))
+    assert invoke(*arguments, "--out", tmp_path / "out", "--keep-digital", 60).returncode == 0
+    assert (tmp_path / "out" / "advice.md").read_text() == page
+
+
+def test_the_proposal_is_shown_as_a_spec_takes_it():
+    layers = ["stem", "blocks.0.conv1"]
+    _, code = spec_lines(layers)
+    assert tomllib.loads(code.text) == {"layers": dict.fromkeys(layers, "digital")}
+    assert spec_lines([]) == []
+
+
+def test_without_the_option_there_is_no_section(given, tmp_path):
+    arguments, _ = given
+    assert invoke(*arguments, "--out", tmp_path / "out").returncode == 0
+    assert not (tmp_path / "out" / digital_layers.KEPT).exists()
+    assert "keep digital" not in (tmp_path / "out" / "advice.md").read_text()
+    assert json.loads((tmp_path / "out" / "advice.json").read_text())["digital_layers"] is None
+
+
+@pytest.mark.parametrize(("wished", "words"), [("100", "all layers digital"), ("150", "within 0 and 100")])
+def test_a_wish_that_cannot_be_is_one_line(given, tmp_path, wished, words):
+    arguments, _ = given
+    done = invoke(*arguments, "--out", tmp_path / "out", "--keep-digital", wished)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
