@@ -26,10 +26,7 @@ def self_contained_target(target: Any, folder: Path, *, deployed: bool = True) -
     that results are not continued with changed code; that of a fault map too. Relative paths of cards and fault maps
     start from `folder`.
     """
-    in_folder = isinstance(target, dict) and "preset" in target and str(target.get("device")).endswith(".toml")
-    target = expand_preset(
-        target | {"device": str(folder / target["device"])} if in_folder else target, deployed=deployed
-    )
+    target = _expanded(target, folder, deployed=deployed)
     if isinstance(target, str) and is_reference(target):
         table = reference_table(target)
     else:
@@ -52,6 +49,12 @@ def self_contained_target(target: Any, folder: Path, *, deployed: bool = True) -
     return target if table in (target, {"device": target}) else table
 
 
+def _expanded(table: Any, folder: Path, *, deployed: bool) -> Any:
+    """Return a table with the keys of its preset, whose other device may be a card in `folder`."""
+    in_folder = isinstance(table, dict) and "preset" in table and str(table.get("device")).endswith(".toml")
+    return expand_preset(table | {"device": str(folder / table["device"])} if in_folder else table, deployed=deployed)
+
+
 def _names_fault_map(table: dict[str, Any]) -> bool:
     return isinstance(table.get("stuck"), str)
 
@@ -71,7 +74,7 @@ def _self_contained_pair(pair: Any, folder: Path) -> Any:
     """Return a pattern and where its layers are with the card written out; what is no such pair as it is."""
     if not isinstance(pair, list) or len(pair) != 2 or pair[1] == DIGITAL:
         return pair
-    entry = {"device": pair[1]} if isinstance(pair[1], str) else pair[1]
+    entry = _expanded({"device": pair[1]} if isinstance(pair[1], str) else pair[1], folder, deployed=False)
     return [pair[0], _with_card(entry, folder) if isinstance(entry, dict) else entry]
 
 

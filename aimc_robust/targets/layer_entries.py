@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 
-from aimc_robust.devices.library import load_card
+from aimc_robust.devices.library import load_card, preset_names
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Placement, place
+from aimc_robust.hardware.config.presets import load_preset
 from aimc_robust.hardware.config.standard_mappings import BitSliced
-from aimc_robust.io.table_model import by_toml_type, table_model, toml_type
+from aimc_robust.io.table_model import as_validation_error, by_toml_type, table_model, toml_type
+from aimc_robust.targets.presets import expand_preset
 
 CROSSBAR_TYPES = {
     "device": by_toml_type(str, dict[str, Any]),
@@ -35,6 +37,14 @@ class LayerTable(table_model(Crossbar, "LayerCrossbar", types=CROSSBAR_TYPES)): 
 
     _card = pydantic.field_validator("device", mode="after", check_fields=False)(fill_card)
 
+    @pydantic.model_validator(mode="wrap")
+    @classmethod
+    def _expand(cls, values: Any, validate: pydantic.ModelWrapValidatorHandler[Any]) -> Any:
+        """Give the table the keys of the preset that it names."""
+        with as_validation_error():
+            expanded = expand_preset(values, deployed=False)
+        return validate(expanded)
+
 
 def as_pairs(places: Any) -> Any:
     """Return a table of patterns as a list of pairs, which keeps its order in JSON; anything else as it is."""
@@ -55,8 +65,12 @@ def build_placement(crossbar: Crossbar, pairs: list[Any]) -> Placement:
     patterns = [pattern for pattern, _ in pairs]
     if duplicates := [pattern for pattern in patterns if patterns.count(pattern) > 1]:
         raise InputError(f"layers: the pattern {duplicates[0]!r} is given twice.")
-    placement = place(
-        crossbar, {pattern: entry.build() if isinstance(entry, LayerTable) else entry for pattern, entry in pairs}
-    )
+    placement = place(crossbar, {pattern: _build_place(entry) for pattern, entry in pairs})
     assert isinstance(placement, Placement)
     return placement
+
+
+def _build_place(entry: Any) -> Any:
+    if isinstance(entry, LayerTable):
+        return entry.build()
+    return load_preset(entry).crossbar if entry in preset_names() else entry

@@ -57,6 +57,18 @@ def test_a_preset_with_another_device(tmp_path):
         build_target({"preset": "rasch2023", "device": None})
 
 
+def test_layers_take_presets_as_their_crossbars():
+    places = {"conv1": "rasch2023", "fc": {"device": "rasch2023", "rows": 64}, "head": "digital"}
+    table = {"device": "rram-milo2021", "layers": places}
+    recorded = self_contained_target(table, Path())
+    for entry in (table, recorded):
+        placement = build_target(entry).condition
+        assert placement.crossbar_of("conv1") == load_preset("rasch2023").crossbar
+        assert placement.crossbar_of("fc") == load_preset("rasch2023", rows=64).crossbar
+        assert placement.crossbar_of("head") is None
+    assert dict(map(tuple, recorded["layers"]))["conv1"]["device"]["name"] == "pcm-nandakumar2019"
+
+
 def test_a_results_folder_records_all_keys_and_they_are_the_same_target():
     table = self_contained_target("rasch2023", Path())
     assert table["device"]["name"] == "pcm-nandakumar2019"

@@ -34,7 +34,7 @@ class PresetFile(StrictModel):
         crossbar: Keyword arguments of `Crossbar`, with `dac` and `adc` as tables.
         deployment: Keyword arguments of `Deployment`.
         needs: Effects that a device must have.
-        method: Keys of the method `array-aware` that the source trains with.
+        method: Keys of the method `array-aware` in a spec that the source trains with.
         training: Keys of a spec's `training`.
     """
 
@@ -58,7 +58,7 @@ class Preset:
         source: Where the values come from, and what is left out.
         crossbar: The crossbar.
         deployment: How a model is deployed; without converter ranges.
-        method: Arguments of `ArrayAware` that the source trains with.
+        method: Keys of the method `array-aware` in a spec that the source trains with.
         training: Keys of a spec's `training` that the source trains with.
     """
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.methods import build_method
 from support.models import images, small_model
 
 from aimc_robust import (
@@ -24,7 +25,6 @@ from aimc_robust.hardware.config.presets import read_preset
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
 from aimc_robust.training.config import TrainingConfig
-from aimc_robust.training.methods.array_aware import ArrayAware
 
 # The configuration of aihwkit 1.2, StandardHWATrainingPreset.
 RASCH = {
@@ -63,7 +63,7 @@ def test_every_preset_has_a_source_and_computes(name):
     assert preset.name == name == (presets_folder() / f"{name}.toml").stem
     assert preset.source.citation
     assert preset.source.note
-    ArrayAware(preset.crossbar, **preset.method)
+    assert build_method("array-aware", {"crossbar": name, **preset.method}, seed=0).crossbar == preset.crossbar
     if preset.training:
         assert isinstance(TrainingTable.model_validate({"epochs": 1, **preset.training}).build(), TrainingConfig)
     for effect in ("drift", "read_noise"):
