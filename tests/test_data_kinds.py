@@ -173,7 +173,7 @@ def test_every_public_function_that_takes_data_is_listed():
         and (inspect.isfunction(function) or inspect.isclass(function))
         and DATA_PARAMETERS & _parameters(function)
     }
-    not_data = {"SAM", "AdaptiveSAM", "MixedRWP", "ArrayAware", "Fit"}
+    not_data = {"SAM", "AdaptiveSAM", "MixedRWP", "ArrayAware", "Fit", "Preset"}
     assert found - not_data == {name.partition(",")[0] for name in FUNCTIONS} - {"Method.backward"}
 
 

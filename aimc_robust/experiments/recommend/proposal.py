@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ SIGMA_FACTOR = 1.5
 LARGE_SIGMA_FACTOR = 2.5
 RWP_RAMP, SAM_RAMP = 0.55, 0.25  # lengths as a fraction of the run: the paper's App. H.2
 RHO = 0.5  # above the best constant of Table 2 (0.3), as App. H.2 recommends for ramped strengths
+COARSE_BITS = 6  # of a converter; published training through converters is for 8 bits and fewer
 ROUNDING = 1e-6  # of the largest weight: errors that floating-point arithmetic alone causes
 
 
@@ -40,11 +42,12 @@ class Proposal:
         return self.methods[self.label]
 
 
-def propose(sigma: float, *, identified: bool = True) -> Proposal:
+def propose(sigma: float, *, identified: bool = True, arrays: Mapping[str, Any] | None = None) -> Proposal:
     """Propose a method for a device whose errors act like Gaussian filter_max noise of strength `sigma`.
 
     Either sigma is `identified`: it follows from what device and noise cost. Or it is the root mean square of the
-    weight errors.
+    weight errors. With `arrays`, from `array_settings`, training through the arrays, with Gaussian noise of that
+    strength, is among the methods; it is the proposal where converters are coarse.
     """
     require_finite("sigma", sigma)
     if sigma <= ROUNDING:
@@ -73,9 +76,29 @@ def propose(sigma: float, *, identified: bool = True) -> Proposal:
         ),
     }
     label = "sam-ramp" if sigma < SAM_LIMIT else f"rwp-{proposed:g}-ramp"
+    reasons = _reasons(sigma, proposed, identified)
+    if arrays is not None:
+        through = f"array-aware-{matched:g}"
+        table = {**arrays["method"], "noise": f"gaussian-{matched:g}", "ramp": ramp}
+        candidates[through] = table, "is it better to train through the arrays"
+        if 0 < arrays["bits"] <= COARSE_BITS:
+            label, reasons = through, _array_reasons(arrays, matched, reasons[-1])
     methods = {name: table for name, (table, _) in candidates.items()}
     questions = {name: question for name, (_, question) in candidates.items() if name != label}
-    return Proposal(label, _reasons(sigma, proposed, identified), methods, questions)
+    return Proposal(label, reasons, methods, questions)
+
+
+def _array_reasons(arrays: Mapping[str, Any], matched: float, length: str) -> tuple[str, ...]:
+    ranges = ", and the DACs' ranges are learned" if "ranges" in arrays["method"] else ""
+    return (
+        f"A converter has {arrays['bits']} bits: rounding and clipping act on products, which noise on weights does "
+        f"not train for. Here each update computes in the arrays of a new chip{ranges} (Joshi et al., 2020; Rasch et "
+        "al., 2023). On digits with 4-bit converters, after a year, such fine-tuning gained 3 points "
+        "(docs/training.md); strong weight noise gained about as much as arrays did (benchmarks/array_aware.toml).",
+        f"With Gaussian noise of sigma = {matched:g}, what the device's errors act like, which combines the two, and "
+        f"RWP's quadratic ramp over the first {100 * RWP_RAMP:g} % of the updates.",
+        length,
+    )
 
 
 def _reasons(sigma: float, proposed: float, identified: bool) -> tuple[str, ...]:

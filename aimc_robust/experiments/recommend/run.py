@@ -16,6 +16,7 @@ from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
+from aimc_robust.experiments.recommend.arrays import array_settings
 from aimc_robust.experiments.recommend.digital_layers import digital_layers
 from aimc_robust.experiments.recommend.measurement import measure_device
 from aimc_robust.experiments.recommend.proposal import Proposal, propose
@@ -145,13 +146,12 @@ def recommend(
 
     options: dict[str, Any] = {"chip_seed": spec.chip_seed, "jobs": jobs}
     if measurement is None:
-        model = trained_model()
         progress.note(f"measuring the errors of {device.name} on {weights or 'the trained model'}")
-        errors = measure_device(model, data, device, task, **options)
-        measurement = {"question": identity, **errors}
+        measurement = {"question": identity, **measure_device(trained_model(), data, device, task, **options)}
+        measurement["arrays"] = array_settings(target, device, trained_model(), data, task)
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))
-    proposal = propose(measurement["sigma"], identified=measurement["identified"])
+    proposal = propose(measurement["sigma"], identified=measurement["identified"], arrays=measurement.get("arrays"))
     kept = None
     if wished is not None:
         options |= {"wished": wished, "on_status": progress.note}

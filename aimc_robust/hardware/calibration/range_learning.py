@@ -74,7 +74,9 @@ class RangeRecorder:
 
     @torch.no_grad()
     def _observe(self, layer: ArrayLayer, x: Tensor) -> None:
+        layer.observer = lambda kind, index, values: None  # so that no ranges are needed, and padding is seen
         values = layer.dac_inputs(x.to(layer.precision))
+        layer.observer = None
         if values.numel() == 0:
             raise InputError(f"the layer {layer.name!r} met an empty batch, which has no converter ranges.")
         low, high = (float(end) for end in values.aminmax())

@@ -7,6 +7,7 @@ from support.methods import build_method
 
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.recommend.proposal import LARGE_SIGMA_FACTOR, RHO, SIGMA_FACTOR, propose
+from aimc_robust.noise.distributions import Gaussian
 
 # Test accuracy [%] of ResNet-18 on CIFAR-100 in Incorruptible Neural Networks.
 # Table 3: sigma_test -> the best of constant, linear and quadratic (RWP, SAM).
@@ -81,6 +82,24 @@ def test_the_sweep_holds_the_baseline_first_the_proposal_and_a_question_for_each
         build_method(label, table, seed=0)  # a spec takes every one
     strengths = [table["sigma"] for table in proposal.methods.values() if "sigma" in table]
     assert sorted({round(strength / sigma, 1) for strength in strengths}) == [1.0, 1.5, 2.5]
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.1])
+@pytest.mark.parametrize("bits", [0, 4, 6, 8])
+def test_training_through_arrays_is_among_the_methods_and_proposed_for_coarse_converters(sigma, bits):
+    table = {"kind": "array-aware", "crossbar": "pcm-nandakumar2019", "time_s": 60.0}
+    proposal = propose(sigma, arrays={"bits": bits, "method": table})
+    label = f"array-aware-{sigma:g}"
+    assert proposal.methods[label] | table == proposal.methods[label]
+    assert build_method(label, proposal.methods[label], seed=0).noise == Gaussian(sigma)
+    assert (proposal.label == label) == (bits in (4, 6))
+    assert list(proposal.methods)[:7] == list(propose(sigma).methods)
+    assert set(proposal.questions) == set(proposal.methods) - {proposal.label}
+    if proposal.label == label:
+        assert f"{bits} bits" in proposal.reasons[0]
+        assert "learned" not in proposal.reasons[0]
+    else:
+        assert proposal.reasons == propose(sigma).reasons
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1e-7, -0.1, float("nan"), float("inf"), True, "0.1"])
