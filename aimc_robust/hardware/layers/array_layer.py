@@ -75,8 +75,7 @@ class ArrayLayer(NoisyInputs):
         with torch.autocast(x.device.type, enabled=False):
             if self.find_ranges is not None:
                 self.calibrated = self.find_ranges(self, x)
-            chunks = [self._compute(chunk) for chunk in x.split(self.chunk_size(x))]
-            out = (chunks[0] if len(chunks) == 1 else torch.cat(chunks)).to(x.dtype)
+            out = self._compute_in_chunks(x, self.chunk_size(x)).to(x.dtype)
         return out if out.ndim == input.ndim else out.squeeze(0)
 
     def chunk_size(self, x: Tensor) -> int:
@@ -86,10 +85,24 @@ class ArrayLayer(NoisyInputs):
         per_image = x[0].numel() * max(1.0, self.shape[0] / self.shape[1] / self.groups, self.copies_of_inputs)
         return max(1, int(VALUES_PER_CHUNK / max(per_image, 1.0)))
 
+    def _compute_in_chunks(self, x: Tensor, size: int) -> Tensor:
+        # Contiguous for contiguous inputs, as torch does: a model may take a view of what a convolution returns.
+        as_torch, chunks = x.is_contiguous(), x.split(size)
+        out = self._compute(chunks[0])
+        if len(chunks) == 1:
+            return out.contiguous() if as_torch else out
+        if torch.is_grad_enabled() or not as_torch:
+            joined = torch.cat([out, *map(self._compute, chunks[1:])])
+            return joined.contiguous() if as_torch else joined
+        whole = out.new_empty((len(x), *out.shape[1:]))
+        places = whole.split(size)
+        places[0].copy_(out)
+        for place, chunk in zip(places[1:], chunks[1:], strict=True):
+            place.copy_(self._compute(chunk))
+        return whole
+
     def _compute(self, x: Tensor) -> Tensor:
-        out = self._add_bias(self.array_outputs(x.to(self.precision)))
-        # As torch does: a model may take a view of what a convolution returns.
-        return out.contiguous() if x.is_contiguous() else out
+        return self._add_bias(self.array_outputs(x.to(self.precision)))
 
     def array_outputs(self, x: Tensor) -> Tensor:
         """Compute the digital sum over all arrays, without the bias."""
