@@ -16,6 +16,7 @@ from aimc_robust.hardware.calibration.batch_ranges import batch_ranges
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.config.ranges import LayerRanges
+from aimc_robust.hardware.conversion.output_scales import OutputScales, with_scale_gradient
 from aimc_robust.hardware.conversion.replace_layers import analog_form, array_layer, filled
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.bypass_guard import ForwardDepth
@@ -38,6 +39,7 @@ def computing_in_arrays(
     gains: Mapping[str, Tensor] | None = None,
     worker: int = 0,
     learn_ranges: Callable[[ArrayLayer], None] | None = None,
+    output_scales: OutputScales | None = None,
 ) -> Iterator[nn.Module]:
     """Context manager in which the layers of `model` compute in the arrays of a newly programmed chip.
 
@@ -56,6 +58,7 @@ def computing_in_arrays(
             the outputs are divided by it, digitally.
         worker: Rank of this process. All workers have the same chip, and each its own read noise.
         learn_ranges: Called with each layer whose inputs are converted in a range that is learned, see `RangeRecorder`.
+        output_scales: Output scales that are trained too, see `with_scale_gradient`; None: none.
 
     Raises:
         InputError: if a layer has no array form.
@@ -93,6 +96,8 @@ def computing_in_arrays(
             layer.find_ranges = functools.partial(batch_ranges, percentile=percentile)
         with torch.enable_grad():
             parameter = weight.filters_first(weight.parameter)
+            if output_scales is not None:
+                parameter = with_scale_gradient(parameter, output_scales)
             bias = None if weight.bias is None else weight.bias_source()
             layer.pass_gradients_to(parameter, None if bias is None else bias[0][bias[1]])
         layer.forward_depth = depth
