@@ -35,5 +35,5 @@ def with_scale_gradient(filters: Tensor, per: OutputScales) -> Tensor:
     <g, v>, with g that of w and the sum over the layer or over one output. A step along it changes w by <g, v> v. So
     one gradient descends in both, and the scale is part of the weights after every update.
     """
-    scaled: Tensor = _WithScaleGradient.apply(filters, per)  # type: ignore[no-untyped-call]
+    scaled: Tensor = _WithScaleGradient.apply(filters, per)
     return scaled
