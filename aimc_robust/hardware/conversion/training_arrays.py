@@ -21,7 +21,7 @@ from aimc_robust.hardware.conversion.replace_layers import analog_form, array_la
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.bypass_guard import ForwardDepth
 from aimc_robust.hardware.layers.own_forward import ArrayGuard, has_own_forward, layer_geometry
-from aimc_robust.hardware.programming.programmed_matrix import Chip, program_arrays
+from aimc_robust.hardware.programming.programmed_matrix import Chip, ProgrammedMatrix, program_arrays
 from aimc_robust.hardware.programming.read_noise import ReadNoise
 from aimc_robust.noise.analog_weights import RECURRENT, AnalogWeight, analog_weights, is_analog_layer
 from aimc_robust.noise.weight_shift import derived_weights
@@ -50,7 +50,7 @@ def computing_in_arrays(
         model: The model, without wrappers.
         hardware: The crossbar, or a placement on several; digital layers are not changed.
         chip: The chip, and which layers it holds; the others stay digital.
-        ranges: Converter ranges. A layer without an entry finds them from each batch.
+        ranges: Converter ranges. A layer without an entry finds them from each batch, right after programming.
         percentile: Quantile of the ranges that are found, see `calibrate`.
         strength: Factor on the errors of the devices and of the arrays' edge, 0 to 1: programming errors, drift, noise,
             errors of ADCs. Clipping and rounding by the mapping and by converters always act.
@@ -73,15 +73,17 @@ def computing_in_arrays(
         crossbar, error_free = hardware.crossbar_of(weight.layer), exact.crossbar_of(weight.layer)
         if crossbar is None or error_free is None or not chip.holds(weight):
             return None
-        with crossbar.naming_layer(weight.layer):
-            gain = (gains or {}).get(weight.layer)
-            programmed = weight if gain is None else _scaled(weight, gain)
-            matrix = program_arrays(crossbar, programmed, chip)
-            if strength < 1.0:
-                clean = program_arrays(error_free, programmed, Chip(axes=chip.axes))
-                matrix = matrix.weakened(clean, strength)
-            if gain is not None:
-                matrix = matrix.divided(gain)
+        gain = (gains or {}).get(weight.layer)
+        programmed = weight if gain is None else _scaled(weight, gain)
+
+        def matrix_at(time_s: float) -> ProgrammedMatrix:
+            with crossbar.naming_layer(weight.layer):
+                matrix = program_arrays(crossbar, programmed, replace(chip, time_s=time_s))
+                if strength < 1.0:
+                    matrix = matrix.weakened(program_arrays(error_free, programmed, Chip(axes=chip.axes)), strength)
+                return matrix if gain is None else matrix.divided(gain)
+
+        matrix = matrix_at(chip.time_s)
         layer = array_layer(weight, crossbar, matrix, (ranges or {}).get(weight.layer))
         if layer.noise is not None and worker:
             layer.noise = ReadNoise(chip.axes.at(layer=weight.layer, effect="read", worker=worker))
@@ -93,7 +95,9 @@ def computing_in_arrays(
                     f"the layer {weight.layer!r} is read at every time step, so its converters need one range for all "
                     "of them; pass ranges=calibrate(model, crossbar, inputs)."
                 )
-            layer.find_ranges = functools.partial(batch_ranges, percentile=percentile)
+            # Ranges are found right after programming, as `calibrate` finds them: a chip that drifts keeps them.
+            fresh = array_layer(weight, crossbar, matrix_at(0.0), None) if chip.time_s else layer
+            layer.find_ranges = lambda _, x: batch_ranges(fresh, x, percentile)
         with torch.enable_grad():
             parameter = weight.filters_first(weight.parameter)
             if output_scales is not None:

@@ -53,8 +53,9 @@ class ArrayAware(Method):
             is the running variance), and outputs divided by it: errors and converters then act as where BatchNorms are
             folded. As in the `Deployment` that the model is trained for.
         ranges: Converter ranges, from `calibrate` with the same `fold`. A layer without an entry finds its ranges anew
-            from each batch, as BatchNorm does its statistics. Or `learned`, or a `LearnedRanges`: the full scale of
-            each DAC is trained, see there; `learned_ranges(model)` returns the result.
+            from each batch, as BatchNorm does its statistics, on the chip before it drifts. Or `learned`, or a
+            `LearnedRanges`: the full scale of each DAC is trained, see there; `learned_ranges(model)` returns the
+            result.
         percentile: Quantile of the ranges that are found, see `calibrate`.
         output_scales: Whether the digital scale of each `layer` or output `column` gets a gradient of its own, as
             learned output scales do, see `with_scale_gradient`. It is part of the weights after every update.
