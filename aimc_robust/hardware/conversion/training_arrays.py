@@ -16,11 +16,12 @@ from aimc_robust.hardware.calibration.batch_ranges import batch_ranges
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.config.ranges import LayerRanges
+from aimc_robust.hardware.conversion.output_scales import OutputScales, with_scale_gradient
 from aimc_robust.hardware.conversion.replace_layers import analog_form, array_layer, filled
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.bypass_guard import ForwardDepth
 from aimc_robust.hardware.layers.own_forward import ArrayGuard, has_own_forward, layer_geometry
-from aimc_robust.hardware.programming.programmed_matrix import Chip, program_arrays
+from aimc_robust.hardware.programming.programmed_matrix import Chip, ProgrammedMatrix, program_arrays
 from aimc_robust.hardware.programming.read_noise import ReadNoise
 from aimc_robust.noise.analog_weights import RECURRENT, AnalogWeight, analog_weights, is_analog_layer
 from aimc_robust.noise.weight_shift import derived_weights
@@ -38,6 +39,7 @@ def computing_in_arrays(
     gains: Mapping[str, Tensor] | None = None,
     worker: int = 0,
     learn_ranges: Callable[[ArrayLayer], None] | None = None,
+    output_scales: OutputScales | None = None,
 ) -> Iterator[nn.Module]:
     """Context manager in which the layers of `model` compute in the arrays of a newly programmed chip.
 
@@ -48,7 +50,7 @@ def computing_in_arrays(
         model: The model, without wrappers.
         hardware: The crossbar, or a placement on several; digital layers are not changed.
         chip: The chip, and which layers it holds; the others stay digital.
-        ranges: Converter ranges. A layer without an entry finds them from each batch.
+        ranges: Converter ranges. A layer without an entry finds them from each batch, right after programming.
         percentile: Quantile of the ranges that are found, see `calibrate`.
         strength: Factor on the errors of the devices and of the arrays' edge, 0 to 1: programming errors, drift, noise,
             errors of ADCs. Clipping and rounding by the mapping and by converters always act.
@@ -56,6 +58,7 @@ def computing_in_arrays(
             the outputs are divided by it, digitally.
         worker: Rank of this process. All workers have the same chip, and each its own read noise.
         learn_ranges: Called with each layer whose inputs are converted in a range that is learned, see `RangeRecorder`.
+        output_scales: Output scales that are trained too, see `with_scale_gradient`; None: none.
 
     Raises:
         InputError: if a layer has no array form.
@@ -70,15 +73,17 @@ def computing_in_arrays(
         crossbar, error_free = hardware.crossbar_of(weight.layer), exact.crossbar_of(weight.layer)
         if crossbar is None or error_free is None or not chip.holds(weight):
             return None
-        with crossbar.naming_layer(weight.layer):
-            gain = (gains or {}).get(weight.layer)
-            programmed = weight if gain is None else _scaled(weight, gain)
-            matrix = program_arrays(crossbar, programmed, chip)
-            if strength < 1.0:
-                clean = program_arrays(error_free, programmed, Chip(axes=chip.axes))
-                matrix = matrix.weakened(clean, strength)
-            if gain is not None:
-                matrix = matrix.divided(gain)
+        gain = (gains or {}).get(weight.layer)
+        programmed = weight if gain is None else _scaled(weight, gain)
+
+        def matrix_at(time_s: float) -> ProgrammedMatrix:
+            with crossbar.naming_layer(weight.layer):
+                matrix = program_arrays(crossbar, programmed, replace(chip, time_s=time_s))
+                if strength < 1.0:
+                    matrix = matrix.weakened(program_arrays(error_free, programmed, Chip(axes=chip.axes)), strength)
+                return matrix if gain is None else matrix.divided(gain)
+
+        matrix = matrix_at(chip.time_s)
         layer = array_layer(weight, crossbar, matrix, (ranges or {}).get(weight.layer))
         if layer.noise is not None and worker:
             layer.noise = ReadNoise(chip.axes.at(layer=weight.layer, effect="read", worker=worker))
@@ -90,9 +95,13 @@ def computing_in_arrays(
                     f"the layer {weight.layer!r} is read at every time step, so its converters need one range for all "
                     "of them; pass ranges=calibrate(model, crossbar, inputs)."
                 )
-            layer.find_ranges = functools.partial(batch_ranges, percentile=percentile)
+            # Ranges are found right after programming, as `calibrate` finds them: a chip that drifts keeps them.
+            fresh = array_layer(weight, crossbar, matrix_at(0.0), None) if chip.time_s else layer
+            layer.find_ranges = lambda _, x: batch_ranges(fresh, x, percentile)
         with torch.enable_grad():
             parameter = weight.filters_first(weight.parameter)
+            if output_scales is not None:
+                parameter = with_scale_gradient(parameter, output_scales)
             bias = None if weight.bias is None else weight.bias_source()
             layer.pass_gradients_to(parameter, None if bias is None else bias[0][bias[1]])
         layer.forward_depth = depth

@@ -16,6 +16,7 @@ from aimc_robust.hardware.config.converters import parse_range
 from aimc_robust.hardware.config.placement import Hardware, check_time_of, require_hardware
 from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.hardware.conversion.norm_gains import foldable_norms
+from aimc_robust.hardware.conversion.output_scales import OutputScales
 from aimc_robust.hardware.conversion.training_arrays import computing_in_arrays
 from aimc_robust.hardware.program import reject_shared_weights_with_biases
 from aimc_robust.hardware.programming.known_states import check_names_and_shapes, has_fault_maps
@@ -52,9 +53,12 @@ class ArrayAware(Method):
             is the running variance), and outputs divided by it: errors and converters then act as where BatchNorms are
             folded. As in the `Deployment` that the model is trained for.
         ranges: Converter ranges, from `calibrate` with the same `fold`. A layer without an entry finds its ranges anew
-            from each batch, as BatchNorm does its statistics. Or `learned`, or a `LearnedRanges`: the full scale of
-            each DAC is trained, see there; `learned_ranges(model)` returns the result.
+            from each batch, as BatchNorm does its statistics, on the chip before it drifts. Or `learned`, or a
+            `LearnedRanges`: the full scale of each DAC is trained, see there; `learned_ranges(model)` returns the
+            result.
         percentile: Quantile of the ranges that are found, see `calibrate`.
+        output_scales: Whether the digital scale of each `layer` or output `column` gets a gradient of its own, as
+            learned output scales do, see `with_scale_gradient`. It is part of the weights after every update.
         noise: Further weight noise, added to the weights before they are programmed.
         lam: Weight of the gradient through arrays, from 0 to 1; 1 - lam is that of a clean pass.
         batches: With a clean pass: `different` uses two batches per update, `same` one for both passes.
@@ -62,8 +66,8 @@ class ArrayAware(Method):
 
     References:
         Joshi et al., Nat. Commun. 11, 2473, 2020 (noise in the forward pass, exact weights in the update); Rasch et
-        al., Nat. Commun. 14, 5282, 2023 (converters and output noise); Bengio et al., arXiv 1308.3432 (straight-through
-        gradients).
+        al., Nat. Commun. 14, 5282, 2023 (converters, output noise, learned output scales); Bengio et al., arXiv
+        1308.3432 (straight-through gradients).
     """
 
     crossbar: Hardware = field(kw_only=False)
@@ -71,6 +75,7 @@ class ArrayAware(Method):
     drift_compensation: bool = False
     ranges: ConverterRanges | LearnedRanges | Literal["learned"] | None = field(default=None, hash=False)
     percentile: float = 0.9999
+    output_scales: OutputScales | None = None
     noise: WeightNoise | None = None
     lam: float = 1.0
     batches: BatchChoice = "different"
@@ -89,6 +94,8 @@ class ArrayAware(Method):
         require_type("noise", self.noise, WeightNoise | None, example="a WeightNoise such as Gaussian(0.02), or None")
         require_type("drift_compensation", self.drift_compensation, bool, example="true or false")
         require_finite("percentile", self.percentile, low=0.5, high=1.0)
+        if self.output_scales is not None:
+            require_known("output_scales", self.output_scales, get_args(OutputScales))
         require_finite("lam", self.lam, high=1.0)
         require_known("batches", self.batches, get_args(BatchChoice))
         require_whole("draws", self.draws, low=1)
@@ -180,6 +187,7 @@ class ArrayAware(Method):
             gains=self.gains(inner),
             worker=world()[0],
             learn_ranges=learn_ranges,
+            output_scales=self.output_scales,
         )
         with noisy, arrays:
             yield model

@@ -214,6 +214,18 @@ def test_ranges_are_those_that_calibrate_finds_in_the_batch():
         assert not torch.allclose(found, outputs_of(ArrayAware(crossbar, percentile=0.9), layer, x))
 
 
+def test_ranges_that_are_found_do_not_drift_with_the_chip():
+    """A chip keeps the ranges that `calibrate` found: after a year the currents are smaller and fill less of them."""
+    crossbar = Crossbar(
+        "pcm-nandakumar2019", programming=False, read_noise=False, rows=20, dac=DAC(bits=4), adc=ADC(bits=4)
+    )
+    x, layer = digits()[0][:64] - 0.3, nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
+    ranges = calibrate(layer, crossbar, [x], fold=False)
+    found = outputs_of(ArrayAware(crossbar, time_s=3e7), layer, x)
+    assert torch.equal(found, outputs_of(ArrayAware(crossbar, time_s=3e7, ranges=ranges), layer, x))
+    assert found.abs().mean() < 0.7 * outputs_of(ArrayAware(crossbar, time_s=20.0), layer, x).abs().mean()
+
+
 def settled_net():
     """A net whose BatchNorm has statistics and a gain of its own; one channel is switched off, one inverted."""
     model = conv_net(dtype=torch.float64)
