@@ -18,6 +18,7 @@ from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.layers.adc_errors import ADCErrors
 from aimc_robust.hardware.layers.bypass_guard import GuardedWeight, bypassed
+from aimc_robust.hardware.layers.in_chunks import in_chunks
 from aimc_robust.hardware.layers.input_stage import RowInputs
 from aimc_robust.hardware.layers.noisy_inputs import NoisyInputs
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
@@ -75,7 +76,7 @@ class ArrayLayer(NoisyInputs):
         with torch.autocast(x.device.type, enabled=False):
             if self.find_ranges is not None:
                 self.calibrated = self.find_ranges(self, x)
-            out = self._compute_in_chunks(x, self.chunk_size(x)).to(x.dtype)
+            out = in_chunks(self._compute, x, self.chunk_size(x)).to(x.dtype)
         return out if out.ndim == input.ndim else out.squeeze(0)
 
     def chunk_size(self, x: Tensor) -> int:
@@ -84,22 +85,6 @@ class ArrayLayer(NoisyInputs):
             return max(len(x), 1)
         per_image = x[0].numel() * max(1.0, self.shape[0] / self.shape[1] / self.groups, self.copies_of_inputs)
         return max(1, int(VALUES_PER_CHUNK / max(per_image, 1.0)))
-
-    def _compute_in_chunks(self, x: Tensor, size: int) -> Tensor:
-        # Contiguous for contiguous inputs, as torch does: a model may take a view of what a convolution returns.
-        as_torch, chunks = x.is_contiguous(), x.split(size)
-        out = self._compute(chunks[0])
-        if len(chunks) == 1:
-            return out.contiguous() if as_torch else out
-        if torch.is_grad_enabled() or not as_torch:
-            joined = torch.cat([out, *map(self._compute, chunks[1:])])
-            return joined.contiguous() if as_torch else joined
-        whole = out.new_empty((len(x), *out.shape[1:]))
-        places = whole.split(size)
-        places[0].copy_(out)
-        for place, chunk in zip(places[1:], chunks[1:], strict=True):
-            place.copy_(self._compute(chunk))
-        return whole
 
     def _compute(self, x: Tensor) -> Tensor:
         return self._add_bias(self.array_outputs(x.to(self.precision)))
