@@ -29,7 +29,7 @@ def test_without_the_devices_the_same_tables_look_badly_fitted():
         for seed in range(8)
     ]
     assert min(one.goodness.p_anderson for one in found) < 0.003
-    assert np.mean([one.goodness.p_anderson for one in found]) < 0.25
+    assert sum(one.goodness.p_anderson < 0.01 for one in found) > 1
 
 
 @pytest.mark.parametrize("programming", ["normal", "empirical"])
