@@ -81,6 +81,13 @@ class GuardedWeight(Tensor):
 
         return tree_map(mark, out)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> GuardedWeight:
+        with torch._C.DisableTorchFunctionSubclass():
+            values = self.detach().clone()
+        copied = self.guard.mark(values, is_computed=self.is_computed, is_whole=self.is_whole)
+        memo[id(self)] = copied
+        return copied
+
 
 def _writes(name: str) -> bool:
     """Whether an operation of this name writes into its first argument."""
