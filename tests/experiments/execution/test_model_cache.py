@@ -13,6 +13,7 @@ from aimc_robust.experiments.execution.engines.local import LocalEngine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
+from aimc_robust.models.registry import build_model
 
 ONE = """
 name = "one"
