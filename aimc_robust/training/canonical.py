@@ -43,7 +43,7 @@ def _function(value: Any, callers: tuple[Any, ...]) -> Any:
         return name
     callers = (*callers, value)
     outside = getclosurevars(value)
-    used = {key: _used(own, callers) for key, own in (outside.globals | outside.nonlocals).items()}
+    used = {key: _used(own, callers) for key, own in {**outside.globals, **outside.nonlocals}.items()}
     defaults = _used([value.__defaults__, value.__kwdefaults__], callers)
     return [name, hashlib.blake2b(_code(value.__code__).encode(), digest_size=16).hexdigest(), defaults, used]
 

@@ -102,7 +102,7 @@ def load_selection(folder: Path, model: nn.Module, selections: Sequence[float | 
     if not path.exists():
         raise CheckpointError(f"{path} is missing; delete {folder / FINISHED} to train again.")
     finished = read_checkpoint(folder / FINISHED)[1]
-    return _load(path, model, Origin(finished["recipe"], finished["start"]))[1]["epoch"]
+    return _load(path, model, Origin(finished["recipe"], finished.get("start", "")))[1]["epoch"]
 
 
 def _load(path: Path, model: nn.Module, origin: Origin, prefix: str = "") -> tuple[Tensors, dict[str, Any]]:
@@ -120,7 +120,7 @@ def _load(path: Path, model: nn.Module, origin: Origin, prefix: str = "") -> tup
             "delete it to train again."
         )
     # A model that holds what is loaded anyway has been trained here: it is the same call, made again.
-    if origin.start not in (metadata.get("start"), tensor_digest(state)):
+    if origin.start not in (metadata.get("start", origin.start), tensor_digest(state)):
         raise CheckpointError(
             f"{path} was trained from other initial weights; give another folder, or the model as it was when this "
             "training started."
