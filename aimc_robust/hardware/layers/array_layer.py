@@ -18,6 +18,7 @@ from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.layers.adc_errors import ADCErrors
 from aimc_robust.hardware.layers.bypass_guard import GuardedWeight, bypassed
+from aimc_robust.hardware.layers.in_chunks import in_chunks
 from aimc_robust.hardware.layers.input_stage import RowInputs
 from aimc_robust.hardware.layers.noisy_inputs import NoisyInputs
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
@@ -75,8 +76,7 @@ class ArrayLayer(NoisyInputs):
         with torch.autocast(x.device.type, enabled=False):
             if self.find_ranges is not None:
                 self.calibrated = self.find_ranges(self, x)
-            chunks = [self._compute(chunk) for chunk in x.split(self.chunk_size(x))]
-            out = (chunks[0] if len(chunks) == 1 else torch.cat(chunks)).to(x.dtype)
+            out = in_chunks(self._compute, x, self.chunk_size(x)).to(x.dtype)
         return out if out.ndim == input.ndim else out.squeeze(0)
 
     def chunk_size(self, x: Tensor) -> int:
@@ -87,9 +87,7 @@ class ArrayLayer(NoisyInputs):
         return max(1, int(VALUES_PER_CHUNK / max(per_image, 1.0)))
 
     def _compute(self, x: Tensor) -> Tensor:
-        out = self._add_bias(self.array_outputs(x.to(self.precision)))
-        # As torch does: a model may take a view of what a convolution returns.
-        return out.contiguous() if x.is_contiguous() else out
+        return self._add_bias(self.array_outputs(x.to(self.precision)))
 
     def array_outputs(self, x: Tensor) -> Tensor:
         """Compute the digital sum over all arrays, without the bias."""
