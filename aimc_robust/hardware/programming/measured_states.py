@@ -123,8 +123,8 @@ def with_states(
             timed.append(crossbar.device.cell.name)
     if timed and measured.time_s is None:
         warnings.warn(
-            f"{timed[0]}: read noise depends on the time since programming, which is not recorded with these states; it is that "
-            "of time 0. Save them in a file with the text time_s, or use read_noise=False.",
+            f"{timed[0]}: read noise depends on the time since programming, which is not recorded with these "
+            "states; it is that of time 0. Save them in a file with the text time_s, or use read_noise=False.",
             stacklevel=3,
         )
     return on_chip, (measured.time_s or 0.0) if timed else 0.0
