@@ -171,11 +171,11 @@ def _converters(periphery: Periphery) -> list[str]:
     parts = []
     dac, adc = periphery.dac, periphery.adc
     if dac is not None:
-        bits = f"{dac.bits}-bit " if dac.kind != "ideal" else ""
         sliced = f", {dac.slice_bits} bits per input slice" if dac.slice_bits else ""
         scale = "" if dac.full_scale is None else f", full scale {dac.full_scale:g}"
         noise = f", noise {dac.noise:g} of full scale" if dac.noise else ""
-        parts.append(f"{bits}{dac.kind} DAC{scale}{sliced}{noise}")
+        kind = f"{dac.bits}-bit {dac.kind} DAC" if dac.bits else "inputs clipped without rounding"
+        parts.append(f"{'ideal DAC' if dac.kind == 'ideal' else kind}{scale}{sliced}{noise}")
     if periphery.output_noise:
         parts.append(f"output noise {periphery.output_noise:g}")
     if adc is not None:
