@@ -16,6 +16,7 @@ from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.limits import check_time
 from aimc_robust.errors import InputError, UnknownNameError, join_names, nearest_name, require_type, short_repr
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.short_text import layers_text
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights, unwrap_model
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.weight_shift import derived_weights
@@ -58,6 +59,7 @@ class Placement(WeightNoise):
         True
     """
 
+    __str__ = layers_text
     layers: tuple[tuple[str, Crossbar | None], ...]
 
     def __init__(self, layers: Layers) -> None:
