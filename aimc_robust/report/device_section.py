@@ -217,10 +217,13 @@ def widest_ranges(results: ComparisonResults, target: Target) -> LayerSpans:
     spans: LayerSpans = {}
     for name in calibrated[0] if calibrated else ():
         layers = [ranges[name] for ranges in calibrated if name in ranges]
-        parts = zip(*([layer.inputs, *layer.outputs] for layer in layers), strict=True)
-        inputs, *outputs = [(min(low for low, _ in part), max(high for _, high in part)) for part in parts]
-        spans[name] = inputs, outputs
+        outputs = zip(*(layer.outputs for layer in layers), strict=True)
+        spans[name] = _widest([layer.inputs for layer in layers]), [_widest(ranges) for ranges in outputs]
     return spans
+
+
+def _widest(ranges: Sequence[Range]) -> Range:
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def environment_notes(environments: Sequence[Mapping[str, Any]]) -> list[Prose]:
