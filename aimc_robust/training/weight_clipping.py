@@ -9,6 +9,7 @@ from torch import nn
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type
 from aimc_robust.noise.analog_weights import analog_weights, unwrap_model
 from aimc_robust.noise.weight_shift import derived_weights
+from aimc_robust.training.methods.base import Method
 
 ClippedGroup = Literal["layer", "channel"]
 
@@ -48,21 +49,28 @@ class WeightClipping:
             raise InputError("per applies to std only: a limit is the same for all channels; remove it.")
 
     @torch.no_grad()
-    def apply(self, model: nn.Module) -> None:
+    def apply(self, model: nn.Module, *, method: Method | None = None) -> None:
         """Clip the weights of `model`, in place; call it after `optimizer.step()`.
+
+        Args:
+            model: The model.
+            method: The training method: layers that its `Placement` (or the scope of `ArrayAware`) keeps digital are
+                not clipped, as in `train` and `RobustOptimizer`. None: every layer that a crossbar can store is.
 
         Raises:
             InputError: if a layer computes its weight from other parameters.
         """
         require_type("model", model, nn.Module, example="a torch.nn.Module")
+        require_type("method", method, Method | None, example="a Method such as ArrayAware(crossbar), or None")
         inner = unwrap_model(model)
+        weights = analog_weights(inner) if method is None else method.stored_weights(inner)
         computed = next((weight for weight in derived_weights(inner) if not weight.is_shared), None)
         if computed is not None:
             raise InputError(
                 f"the layer {computed.layer!r} computes its weight from others (weight_norm, pruning), which clipping "
                 "cannot reach; make it a plain weight."
             )
-        for weight in analog_weights(inner).values():
+        for weight in weights.values():
             if self.std is None:
                 weight.parameter.clamp_(-self.limit, self.limit)  # type: ignore[operator]  # one of the two is set
                 continue
