@@ -63,12 +63,12 @@ class Preset:
     """
 
     name: str
-    summary: str
-    source: Source
-    crossbar: Crossbar
-    deployment: Deployment
-    method: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    training: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    summary: str = field(repr=False)
+    source: Source = field(repr=False)
+    crossbar: Crossbar = field(repr=False)
+    deployment: Deployment = field(repr=False)
+    method: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    training: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
 
 def load_preset(name: str, **options: Any) -> Preset:

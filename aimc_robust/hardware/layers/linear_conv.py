@@ -85,11 +85,15 @@ class AnalogConvolution(ArrayLayer):
         self.dilation: tuple[int, ...] = layer.dilation
         self.groups = layer.groups
         self._window_stride: int | tuple[int, ...] = layer.stride
-        self._padding: list[int] = layer._reversed_padding_repeated_twice
-        self._padding_mode: str = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        self._symmetric_zeros = layer.padding_mode == "zeros" and self._padding[::2] == self._padding[1::2]
+        self.set_padding(layer._reversed_padding_repeated_twice, layer.padding_mode)
         self._noisy_zeros = crossbar.periphery.dac_noise > 0
         self._convolve = CONVOLVE[len(shape) - 3]
+
+    def set_padding(self, padding: Sequence[int], mode: str = "zeros") -> None:
+        """Pad so from now on: sizes before and after each dimension, the last first, and torch's mode."""
+        self._padding = list(padding)
+        self._padding_mode = "constant" if mode == "zeros" else mode
+        self._symmetric_zeros = mode == "zeros" and self._padding[::2] == self._padding[1::2]
 
     def check_input(self, x: Tensor) -> Tensor:
         """Return `x` with a batch dimension; see `ArrayLayer.check_input`."""
@@ -173,18 +177,30 @@ class AnalogTransposedConvolution(AnalogConvolution):
         `output_size` is the spatial size of the output, as for torch's layer; None takes the smallest plus
         `output_padding`.
         """
+        x = self.check_input(input)
+        smallest = self._smallest_size(x.shape[2:])
         self._output_padding: Sequence[int] = self.output_padding
         if output_size is not None:
-            self._output_padding = self._padding_for(input.shape[2 - len(self.shape) :], list(output_size))
+            self._output_padding = self._padding_for(smallest, list(output_size))
+        size = [low + extra for low, extra in zip(smallest, self._output_padding, strict=True)]
+        if min(size) < 0:
+            raise InputError(f"the layer {self.name!r} would have an output of size {size} for {tuple(input.shape)}.")
+        if min(size) == 0:
+            empty = x.new_empty(len(x), self.shape[0], *size)
+            return empty if empty.ndim == input.ndim else empty.squeeze(0)
         return super().forward(input)
 
-    def _padding_for(self, size: Sequence[int], output_size: list[int]) -> list[int]:
-        """Output padding that gives `output_size` for an input of this spatial size."""
-        geometry = zip(size, self.stride, self.padding, self.dilation, self.shape[2:], strict=True)
-        smallest = [
+    def _smallest_size(self, size: Sequence[int]) -> list[int]:
+        """Spatial size of the output, without output padding, for an input of this spatial size."""
+        return [
             (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
-            for n, stride, padding, dilation, kernel in geometry
+            for n, stride, padding, dilation, kernel in zip(
+                size, self.stride, self.padding, self.dilation, self.shape[2:], strict=True
+            )
         ]
+
+    def _padding_for(self, smallest: list[int], output_size: list[int]) -> list[int]:
+        """Output padding that gives `output_size`."""
         spatial = output_size[2:] if len(output_size) == len(smallest) + 2 else output_size
         extra = [target - low for target, low in zip(spatial, smallest, strict=False)]
         if len(spatial) != len(smallest) or any(

@@ -58,6 +58,7 @@ BAD = {
     "no classes": (["--input", "1,8,8"], "--classes"),
     "a noise": (["--input", "1,8,8", "--classes", "10", "--device", "gaussian-0.1"], "gaussian-0.1"),
     "another input": (["--input", "3,8", "--classes", "10"], "takes other inputs"),
+    "tokens": (["--input", "1,8", "--classes", "10"], "--task language-modelling"),
 }
 
 
