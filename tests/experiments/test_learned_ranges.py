@@ -65,8 +65,17 @@ def test_a_placement_gets_the_learned_ranges_that_its_converters_use_and_the_rep
     other = json.loads(next(compared.glob("runs/sgd*/ranges.json")).read_text())["placed"]
     assert other.keys() == placed.keys()
     assert all(len(other[name]["outputs"]) == len(placed[name]["outputs"]) for name in placed)
-    widest = max(ranges["classifier"]["inputs"][1] for ranges in (other, placed))
-    assert f"0 to {widest:.3g}" in (compared / "report.html").read_text()
+    page = (compared / "report.md").read_text()
+    assert all(f"0 to {ranges['classifier']['inputs'][1]:.3g}" in page for ranges in (other, placed))
+
+
+def test_the_report_tells_learned_ranges_and_the_hardware_that_was_trained_for(compared):
+    page = (compared / "report.md").read_text()
+    assert "Converter ranges, learned in training, or calibrated where" in page
+    assert "Converter ranges, calibrated on training data" in page  # those of the other method's model
+    assert "crossbar pcm-nandakumar2019 (64 rows; 4-bit DAC; 4-bit ADC)" in page
+    assert "ranges learned (init_batches 10, decay 0.01)" in page
+    assert "{'" not in page
 
 
 def test_the_command_evaluates_the_checkpoint_as_the_comparison_did(compared, tmp_path):

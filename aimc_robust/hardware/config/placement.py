@@ -17,6 +17,7 @@ from aimc_robust.errors import InputError, UnknownNameError, require_type, short
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.layer_patterns import ALL, contradicting, matches, uncovered, unmatched
 from aimc_robust.hardware.config.presets import Preset, load_preset
+from aimc_robust.hardware.config.short_text import layers_text
 from aimc_robust.io.user_code import is_reference
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights, unwrap_model
 from aimc_robust.noise.base import WeightNoise
@@ -58,6 +59,7 @@ class Placement(WeightNoise):
         True
     """
 
+    __str__ = layers_text
     layers: tuple[tuple[str, Crossbar | None], ...]
 
     def __init__(self, layers: Layers) -> None:

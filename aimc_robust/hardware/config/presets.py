@@ -14,6 +14,7 @@ from aimc_robust.errors import InputError, require_known
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.short_text import preset_text
 from aimc_robust.io.toml import StrictModel, read_toml
 
 
@@ -62,6 +63,7 @@ class Preset:
         training: Keys of a spec's `training` that the source trains with.
     """
 
+    __str__ = preset_text
     name: str
     summary: str = field(repr=False)
     source: Source = field(repr=False)
