@@ -21,7 +21,7 @@ from aimc_robust.hardware.conversion.training_arrays import computing_in_arrays
 from aimc_robust.hardware.program import reject_shared_weights_with_biases
 from aimc_robust.hardware.programming.known_states import check_names_and_shapes, has_fault_maps
 from aimc_robust.hardware.programming.programmed_matrix import Chip
-from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights, unwrap_model, weights_in_scope
+from aimc_robust.noise.analog_weights import analog_weights, unwrap_model, weights_in_scope
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.perturbation import perturbed
@@ -144,18 +144,6 @@ class ArrayAware(Method):
     def faulty_crossbar(self) -> Hardware | None:
         """The crossbar, if it has a fault map."""
         return self.crossbar if has_fault_maps(self.crossbar) else None
-
-    @property
-    def hardware(self) -> Hardware:
-        """The crossbar."""
-        return self.crossbar
-
-    def stored_weights(self, model: nn.Module) -> dict[str, AnalogWeight]:
-        """Return the weights that are in arrays: on a crossbar, and in scope."""
-        inner = unwrap_model(model)
-        chosen = {id(parameter) for parameter in weights_in_scope(inner, self.scope).values()}
-        stored = super().stored_weights(inner)
-        return {name: weight for name, weight in stored.items() if id(weight.parameter) in chosen}
 
     @property
     def gradient_weights(self) -> tuple[float, float]:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, require_known, require_type, require_whole
-from aimc_robust.hardware.config.placement import Hardware, stored_weights
+from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.conversion.norm_gains import norm_gains
 from aimc_robust.hardware.programming.known_faults import check_faults, faulty
-from aimc_robust.noise.analog_weights import AnalogWeight, Scope, check_scope, unwrap_model
+from aimc_robust.noise.analog_weights import Scope, check_scope, unwrap_model
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.distillation import Distillation
@@ -141,15 +141,6 @@ class Method(ABC):
     def faulty_crossbar(self) -> Hardware | None:
         """The crossbar whose known stuck devices all passes see, or None."""
         return self.faults
-
-    @property
-    def hardware(self) -> Hardware | None:
-        """The crossbar or placement that the method trains the model for; None: it names none."""
-        return self.faults
-
-    def stored_weights(self, model: nn.Module) -> dict[str, AnalogWeight]:
-        """Return the weights that the method's hardware stores; without any, those that a crossbar would."""
-        return stored_weights(unwrap_model(model), self.hardware)
 
     def with_faults(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
         """Return a context in which `model` has the weights that the chip with the known stuck devices represents."""

@@ -77,11 +77,6 @@ class RandomPerturbation(Method):
         return self.faults
 
     @property
-    def hardware(self) -> Hardware | None:
-        """The crossbar of `noise`, or that of `faults`."""
-        return self.noise if isinstance(self.noise, Hardware) else self.faults
-
-    @property
     def full_strength(self) -> float:
         """Sigma at the end of the ramp; 1 for another noise."""
         return 1.0 if self.sigma is None else self.sigma
