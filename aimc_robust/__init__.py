@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.config.crossbar import Crossbar as Crossbar
     from aimc_robust.hardware.config.deployment import Deployment as Deployment
     from aimc_robust.hardware.config.device import Device as Device
+    from aimc_robust.hardware.config.device_states import DeviceStates as DeviceStates
     from aimc_robust.hardware.config.fault_map import FaultMap as FaultMap
     from aimc_robust.hardware.config.mapping import WeightMapping as WeightMapping
     from aimc_robust.hardware.config.parallel_devices import ParallelDevices as ParallelDevices
@@ -64,7 +65,6 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.hardware.conversion.mapping_summary import MappingSummary as MappingSummary
     from aimc_robust.hardware.conversion.prepare import coverage as coverage
     from aimc_robust.hardware.crosssim.json_export import crosssim_json as crosssim_json
-    from aimc_robust.hardware.device_states import DeviceStates as DeviceStates
     from aimc_robust.hardware.device_states import device_states as device_states
     from aimc_robust.hardware.draw_faults import draw_faults as draw_faults
     from aimc_robust.hardware.program import program as program
@@ -142,6 +142,7 @@ _MODULES = {
     "hardware.config.placement": ["Placement"],
     "hardware.config.deployment": ["Deployment"],
     "hardware.config.device": ["Device"],
+    "hardware.config.device_states": ["DeviceStates"],
     "hardware.config.fault_map": ["FaultMap"],
     "hardware.config.mapping": ["WeightMapping"],
     "hardware.config.parasitics": ["Parasitics"],
@@ -155,7 +156,7 @@ _MODULES = {
     "hardware.conversion.mapping_summary": ["MappingSummary"],
     "hardware.conversion.prepare": ["coverage"],
     "hardware.crosssim.json_export": ["crosssim_json"],
-    "hardware.device_states": ["DeviceStates", "device_states"],
+    "hardware.device_states": ["device_states"],
     "hardware.draw_faults": ["draw_faults"],
     "hardware.program": ["program"],
     "integrations.aihwkit_config": ["import_rpu_config"],

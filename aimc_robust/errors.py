@@ -91,9 +91,9 @@ def unknown_name(
     return UnknownNameError(" ".join(filter(None, parts)))
 
 
-def nearest_name(name: object, known: Iterable[str]) -> str:
-    """Return the question whether a name of `known` was meant; empty if none is near."""
-    nearest = difflib.get_close_matches(str(name)[:MAX_LENGTH], list(known), n=1, cutoff=0.5)
+def nearest_name(name: object, known: Iterable[str], *, cutoff: float = 0.5) -> str:
+    """Return the question whether a name of `known` was meant; empty if none is as similar as `cutoff` (0 to 1)."""
+    nearest = difflib.get_close_matches(str(name)[:MAX_LENGTH], list(known), n=1, cutoff=cutoff)
     return f"did you mean {nearest[0]!r}?" if nearest else ""
 
 

@@ -18,6 +18,7 @@ from aimc_robust.experiments.results.files import lock_folder
 from aimc_robust.experiments.results.folder import UNKNOWN_COVERAGE
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.files import with_file_digests
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.resumption import restore_history
 
@@ -80,6 +81,7 @@ def compare(
         raise InputError(
             f"a machine of {machine.processes} processes trains one model at a time; use the serial engine."
         )
+    spec = with_file_digests(spec, data_folder)
     cache = None if model_cache is None else model_cache.absolute()
     context = RunContext(folder.absolute(), data_folder.absolute(), cache, machine, retry_failed)
     runner = TrialRunner(ComparisonResults(folder, spec), context)

@@ -72,15 +72,15 @@ def bin_rows(state: np.ndarray, freedom: np.ndarray, *, min_points: int = MIN_PO
     return np.array_split(order, min(count, len(order)))
 
 
-def law_p_value(bins: list[Bin], *, parameters: int) -> float:
+def law_p_value(bins: list[Bin], *, parameters: int, effect: float = 1.0) -> float:
     """P value of the likelihood ratio test of a free standard deviation in every bin against the fitted law.
 
     The statistic sum n (q - 1 - ln q), q the measured variance divided by the law's, follows chi^2 with
-    bins - parameters degrees of freedom.
+    bins - parameters degrees of freedom; for dependent cells, `effect` times it (see `design_effect`).
     """
     ratios = [max(b.measured / b.fitted, 1e-12) ** 2 if b.fitted > 0 else 1.0 for b in bins]
     statistic = sum(b.freedom * (q - 1.0 - np.log(q)) for b, q in zip(bins, ratios, strict=True))
-    return float(stats.chi2.sf(statistic, max(len(bins) - parameters, 1)))
+    return float(stats.chi2.sf(statistic / effect, max(len(bins) - parameters, 1)))
 
 
 def largest_relative_error(bins: list[Bin]) -> float:

@@ -41,14 +41,14 @@ class DeviceShare(NamedTuple):
 def fit_device_share(card: Card, first: Points, read_noise: ReadNoise | None) -> DeviceShare | None:
     """Estimate the share by an analysis of variance of the errors at the earliest time; None without repetitions.
 
+    Cells of one device with several targets are repetitions too.
+
     Errors are in units of the card's standard deviation at their target. Their mean at each target, or in bins of
     targets, belongs to the target and is removed: devices of one target would share it. Variance components of devices
     and cycles by Henderson's method III, interval of the intraclass correlation by F (Searle, Linear Models, 1971,
     Sec. 9.8 and 10.4; exact for normal errors and equal numbers of cycles). The variance of reading is subtracted from
     that of the cycles. States of 0 are left out.
     """
-    if not first.cycled:
-        return None
     std = std_at(card.programming, first.target)
     used = (first.state > 0) & (std > 0)
     _, device, counts = np.unique(first.device[used], return_inverse=True, return_counts=True)

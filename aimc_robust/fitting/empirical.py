@@ -30,7 +30,7 @@ def fit_empirical(first: Points, read_noise: ReadNoise | None) -> Empirical:
     if len(rows) < 2:
         raise DataError(
             f"an empirical law needs at least {2 * MIN_CELLS} cells at the earliest time, got {len(first)}; measure "
-            "more, or use programming='normal'."
+            "more, or use programming='normal' (--programming normal)."
         )
     smallest = min(map(len, rows))
     reach = -ndtri(1.0 / smallest)
@@ -45,7 +45,7 @@ def fit_empirical(first: Points, read_noise: ReadNoise | None) -> Empirical:
         if variance == 0.0 != mean:
             raise DataError(
                 f"the cells near the target {state:g} all deviate by {mean:g}, within the read noise if there is one, "
-                "so they have no quantiles; use programming='normal'."
+                "so they have no quantiles; use programming='normal' (--programming normal)."
             )
         quantiles = np.quantile(error[row], probabilities)
         raw = tuple(quantiles.tolist())

@@ -18,14 +18,14 @@ from aimc_robust.fitting.drift_selection import DriftChoice, select_drift
 from aimc_robust.fitting.empirical import fit_empirical
 from aimc_robust.fitting.fit_result import Fit
 from aimc_robust.fitting.goodness import assess_fit
-from aimc_robust.fitting.measurements import read_measurements
+from aimc_robust.fitting.measurements import Measurements, read_measurements
 from aimc_robust.fitting.points import Points, gather_points
 from aimc_robust.fitting.programming import MeanOffset, check_earliest, deviations_from, mean_offset
 from aimc_robust.fitting.read_noise import fit_read_noise
 from aimc_robust.fitting.std_fit import fit_best_family
 from aimc_robust.fitting.std_laws import rounded
 from aimc_robust.fitting.stuck_cells import StuckCells, find_stuck_cells
-from aimc_robust.fitting.summary_text import fit_sentence, fit_warnings, note_sentence
+from aimc_robust.fitting.summary_text import fit_sentence, fit_warnings, ignored_warning, note_sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,9 @@ def fit_card(
     require_known("programming", programming, get_args(ProgrammingChoice))
     table = read_measurements(measurements)
     if table.summarized and programming == "empirical":
-        raise InputError("a summary table has no quantiles; use programming='normal', or give the cells themselves.")
+        raise InputError(
+            "a summary table has no quantiles; use programming='normal' (--programming normal), or give the cells."
+        )
     points, stuck = _without_stuck_cells(gather_points(table), summarized=table.summarized)
     reference = rounded(float(table.target.max()))
     read_noise = fit_read_noise(points, reference=reference)
@@ -93,7 +95,7 @@ def fit_card(
     drift_fit = select_drift(drift, points, normal, draft, reference=reference, t0_s=t0_s, tables=tables)
     drift_fit = drift_fit._replace(empirical=empirical)
     source = {"citation": citation or f"Measurements in {table.origin}, fitted by aimc-robust {__version__}"}
-    return _assessed(draft, drift_fit, source, points, stuck, mean_offset(deviations), summarized=table.summarized)
+    return _assessed(draft, drift_fit, source, points, stuck, mean_offset(deviations), table)
 
 
 def _assessed(
@@ -103,14 +105,14 @@ def _assessed(
     points: Points,
     stuck: StuckCells,
     offset: MeanOffset,
-    *,
-    summarized: bool,
+    table: Measurements,
 ) -> Fit:
     """The fit with its goodness, whose summary becomes part of the card's source."""
     card, read_noise = draft.card(drift, source), draft.read_noise
-    share = fit_device_share(card, points.at(0), read_noise)
+    found = fit_device_share(card, points.at(0), read_noise)
+    share = found if points.cycled else None  # without cycles it only corrects the tests of the fit
     draft = draft if share is None else replace(draft, device_share=share.settled)
-    goodness = assess_fit(card, points, read_noise, drift, summarized=summarized)
+    goodness = assess_fit(card, points, read_noise, drift, found, summarized=table.summarized)
     warnings = fit_warnings(goodness, draft, offset, stuck, points, share, empirical=drift.empirical is not None)
     summary = {
         "fit": fit_sentence(card, goodness, draft, drift),
@@ -123,7 +125,7 @@ def _assessed(
         time_zero_s=drift.time_zero_s,
         drift_summary=drift.summary,
         stuck=(int(stuck.low.sum()), int(stuck.high.sum())),
-        warnings=tuple(warnings),
+        warnings=(*ignored_warning(table), *warnings),
         points=points,
         read_noise=read_noise,
         device_share=share,

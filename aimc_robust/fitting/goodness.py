@@ -9,10 +9,12 @@ import numpy as np
 from scipy import stats
 
 from aimc_robust.devices.card import Card
-from aimc_robust.fitting.bins import Bin, bin_residuals, largest_relative_error, law_p_value, r_squared
+from aimc_robust.fitting.bins import Bin, bin_residuals, bin_rows, largest_relative_error, law_p_value, r_squared
 from aimc_robust.fitting.card_draft import DriftFit
+from aimc_robust.fitting.device_share import DeviceShare
 from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.read_noise import ReadNoise, read_sample, read_variance
+from aimc_robust.fitting.repeated_devices import design_effect, has_repetitions, one_cell_per_device
 from aimc_robust.fitting.residuals import bootstrap_p_values, normality_distances, standardized_residuals, table_p_value
 from aimc_robust.fitting.state_distribution import state_distribution
 from aimc_robust.fitting.std_laws import std_at
@@ -73,7 +75,7 @@ class Goodness(NamedTuple):
         if min(self.p_distance, self.p_anderson) * 3 < BAD_P:
             faults.append(
                 f"the residuals are not normal (Kolmogorov-Smirnov p = {self.p_distance:.2g}, Anderson-Darling p = "
-                f"{self.p_anderson:.2g}), programming='empirical' tabulates them"
+                f"{self.p_anderson:.2g}), programming='empirical' (--programming empirical) tabulates them"
                 if self.p_anderson == self.p_anderson
                 else f"the cells do not follow the table (Kolmogorov-Smirnov p = {self.p_distance:.2g})"
             )
@@ -97,32 +99,46 @@ class Goodness(NamedTuple):
 
 
 def assess_fit(
-    card: Card, points: Points, read_noise: ReadNoise | None, drift: DriftFit, *, summarized: bool = False
+    card: Card,
+    points: Points,
+    read_noise: ReadNoise | None,
+    drift: DriftFit,
+    share: DeviceShare | None = None,
+    *,
+    summarized: bool = False,
 ) -> Goodness:
     """Compute the goodness of fit of a card to its points; `drift` is the fit of its laws.
 
-    What cannot be tested is NaN: the distribution of cells that are `summarized`, and the law of an empirical error.
+    What cannot be tested is NaN: the distribution of cells that are `summarized`, the law of an empirical error, and
+    both where devices were programmed repeatedly and `share`, of the error that stays with a device, is not known.
     """
     first = points.at(0)
+    repeated = has_repetitions(first.device)
+    stays = share.share if repeated and share is not None else 0.0
     z = standardized_residuals(card, first, read_noise, 0.0)
     distance, anderson = (float(values[0]) for values in normality_distances(z[None]))
     if drift.empirical is None:
-        p_distance, p_anderson = bootstrap_p_values(card, first, read_noise, distance, anderson)
+        p_distance, p_anderson = bootstrap_p_values(card, first, read_noise, distance, anderson, share=stays)
     else:
-        p_distance, p_anderson = table_p_value(drift.empirical, first.target, z), math.nan
+        alone = one_cell_per_device(first.device) if repeated else np.arange(len(z))
+        p_distance, p_anderson = table_p_value(drift.empirical, first.target[alone], z[alone]), math.nan
     if summarized:
         distance, p_distance, anderson, p_anderson = (math.nan,) * 4
+    if unknown := repeated and share is None:
+        p_distance = p_anderson = math.nan
     if drift.empirical is not None:  # its table states the moments of the error, not of normal scores
         state = state_distribution(card, first.target, 0.0)
         z = (first.state - state.center) / np.sqrt(np.maximum(state.std**2 + read_variance(first, read_noise), 1e-300))
     bins = bin_residuals(first.target, z, np.ones(len(z)), std_at(card.programming, first.target))
+    effect = design_effect(bin_rows(first.target, np.ones(len(z))), first.device, stays) if repeated else 1.0
+    parameters = drift.programming.parameters
     read_bins = [] if read_noise is None else _read_bins(points, read_noise)
     return Goodness(
         distance=distance,
         p_distance=p_distance,
         anderson=anderson,
         p_anderson=p_anderson,
-        p_law=math.nan if drift.empirical else law_p_value(bins, parameters=drift.programming.parameters),
+        p_law=math.nan if drift.empirical or unknown else law_p_value(bins, parameters=parameters, effect=effect),
         r_squared=r_squared(bins),
         bins=bins,
         times=[_time_residuals(card, points.at(g), read_noise, drift.time_zero_s) for g in np.unique(points.group)],
@@ -142,7 +158,8 @@ def _time_residuals(card: Card, points: Points, read_noise: ReadNoise | None, ti
     """Residuals of the points of one time."""
     measured_s = float(points.times_s[points.group[0]])
     z = standardized_residuals(card, points, read_noise, max(measured_s - time_zero_s, 0.0))
-    test = stats.kstest(z, "norm")
+    alone = one_cell_per_device(points.device) if has_repetitions(points.device) else np.arange(len(z))
+    test = stats.kstest(z[alone], "norm")
     return TimeResiduals(
         measured_s, len(points), float(z.mean()), float(z.std()), float(test.statistic), float(test.pvalue)
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aimc_robust.devices.cell_model import LONGEST_S
-from aimc_robust.errors import DataError
+from aimc_robust.errors import DataError, nearest_name
 from aimc_robust.fitting.summary_table import COLUMNS as SUMMARY_COLUMNS
 from aimc_robust.fitting.summary_table import equivalent_cells
 
@@ -36,6 +36,7 @@ class Measurements:
         cycle: Number of each row's programming cycle (rows,); None if no device is programmed again.
         origin: Name of the source.
         summarized: Whether the rows are computed from a summary table.
+        ignored: Names of the columns that are not used.
     """
 
     target: np.ndarray
@@ -45,10 +46,11 @@ class Measurements:
     cycle: np.ndarray | None
     origin: str
     summarized: bool = False
+    ignored: tuple[str, ...] = ()
 
 
 def read_measurements(source: pd.DataFrame | str | Path) -> Measurements:
-    """Read measurements; further columns are ignored.
+    """Read measurements; further columns are ignored, unless their names are close to one that is missing.
 
     Args:
         source: A CSV file with a header line, or a data frame, with the columns `target` and `measured` [unit],
@@ -57,8 +59,8 @@ def read_measurements(source: pd.DataFrame | str | Path) -> Measurements:
             `target`.
 
     Raises:
-        DataError: If the file cannot be read, a column is missing or repeated, a value is not a finite number or
-            below 0, there are fewer than 30 rows, or all states are 0.
+        DataError: If the file cannot be read, a column is missing, misspelt or repeated, a value is not a finite number
+            or below 0, there are fewer than 30 rows, or all states are 0.
     """
     if isinstance(source, str | Path):
         path = Path(source)
@@ -71,6 +73,7 @@ def read_measurements(source: pd.DataFrame | str | Path) -> Measurements:
     summarized = "measured" not in names and any(name in names for name in SUMMARY_COLUMNS[1:])
     required = SUMMARY_COLUMNS if summarized else REQUIRED_COLUMNS
     column = _column_indices(names, required, where.rsplit(",", 1)[0])
+    ignored = _ignored_columns(names, required, where.rsplit(",", 1)[0])
     numbers = {
         name: np.array([_number(row[column[name]], name, f"{where} {n}") for n, row in zip(lines, rows, strict=True)])
         for name in (*required, "time_s")
@@ -91,7 +94,14 @@ def read_measurements(source: pd.DataFrame | str | Path) -> Measurements:
         raise DataError(f"a fit needs at least {MIN_MEASUREMENTS} measurements, got {len(numbers['measured'])}.")
     if not numbers["measured"].any():
         raise DataError(f"every measured state is 0, so nothing can be fitted; check the column `{required[1]}`.")
-    return Measurements(**numbers, device=labels["device"], cycle=labels["cycle"], origin=origin, summarized=summarized)
+    return Measurements(
+        **numbers,
+        device=labels["device"],
+        cycle=labels["cycle"],
+        origin=origin,
+        summarized=summarized,
+        ignored=ignored,
+    )
 
 
 def _check_one_target(
@@ -149,6 +159,17 @@ def _column_indices(names: Sequence[str], required: Sequence[str], where: str) -
         if names.count(name) > 1:
             raise DataError(f"{where}: the column {name} occurs {names.count(name)} times; keep one of them.")
     return {name: names.index(name) for name in (*required, *OPTIONAL_COLUMNS) if name in names}
+
+
+def _ignored_columns(names: Sequence[str], required: Sequence[str], where: str) -> tuple[str, ...]:
+    """Names of the columns that are not used; raises `DataError` for a misspelt one, which would change the fit."""
+    known = (*required, "time_s") if required is SUMMARY_COLUMNS else (*required, *OPTIONAL_COLUMNS)
+    absent = [name for name in known if name not in names]
+    others = [name for name in names if name not in known and name and not name.startswith("unnamed:")]  # an index
+    for name in others:
+        if meant := nearest_name(name, absent, cutoff=0.75):
+            raise DataError(f"{where}: unknown column {name[:40]!r}: {meant} Rename the column, or leave it out.")
+    return tuple(name[:40] for name in others)
 
 
 def _number(value: Any, name: str, where: str) -> float:

@@ -10,6 +10,7 @@ from aimc_robust.devices.card import Card
 from aimc_robust.devices.laws.empirical import Empirical
 from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.read_noise import ReadNoise, read_variance
+from aimc_robust.fitting.repeated_devices import draw_devices, has_repetitions, share_offsets
 from aimc_robust.fitting.state_distribution import state_distribution
 from aimc_robust.fitting.std_laws import std_at, std_gradient
 from aimc_robust.seeding import Axes
@@ -51,21 +52,29 @@ def normality_distances(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bootstrap_p_values(
-    card: Card, first: Points, read_noise: ReadNoise | None, distance: float, anderson: float
+    card: Card, first: Points, read_noise: ReadNoise | None, distance: float, anderson: float, *, share: float = 0.0
 ) -> tuple[float, float]:
     """P values of the two distances at the earliest time: states drawn from the card, and the law fitted again.
 
     Parametric bootstrap. The refit is one step of Fisher scoring, asymptotically the maximum of the likelihood. At most
-    1000 points are drawn: sqrt(n) D and A^2 do not depend on n.
+    1000 points are drawn: sqrt(n) D and A^2 do not depend on n. `share` of the error's variance stays with a device
+    that was programmed repeatedly; such devices are drawn with all their points.
     """
     rng = np.random.default_rng(Axes(0).at(effect="bootstrap").seed())
     n = len(first)
-    drawn = rng.choice(n, size=min(n, BOOTSTRAP_POINTS), replace=False)
+    repeated = has_repetitions(first.device)
+    drawn = (
+        draw_devices(rng, first.device, BOOTSTRAP_POINTS)
+        if repeated
+        else rng.choice(n, size=min(n, BOOTSTRAP_POINTS), replace=False)
+    )
     target, known = first.target[drawn], read_variance(first, read_noise)[drawn]
     std = std_at(card.programming, target)
     variance = np.maximum(std**2 + known, 1e-300)
     gradient = 2.0 * std[:, None] * std_gradient(card.programming, target) / variance[:, None]  # of ln V
     z = rng.standard_normal((BOOTSTRAPS, len(drawn)))
+    if repeated:
+        z = share_offsets(rng, z, first.device[drawn], share * std**2 / variance)
     information = 0.5 * gradient.T @ gradient
     step = 0.5 * (z**2 - 1.0) @ gradient @ np.linalg.pinv(information)
     refitted = np.exp(0.5 * np.clip(step @ gradient.T, -3.0, 3.0))

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from aimc_robust.devices.card import Card
+from aimc_robust.errors import join_names
 from aimc_robust.fitting.bins import Bin
 from aimc_robust.fitting.card_draft import CardDraft, DriftFit
 from aimc_robust.fitting.device_share import MIN_DEVICES, DeviceShare
 from aimc_robust.fitting.goodness import Goodness
+from aimc_robust.fitting.measurements import Measurements
 from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.programming import MIN_CELLS, MeanOffset
 from aimc_robust.fitting.read_noise import ReadNoise
@@ -31,7 +33,8 @@ def fit_sentence(card: Card, goodness: Goodness, draft: CardDraft, drift: DriftF
     parts.append(distribution_text(goodness))
     if drift.empirical is not None:
         return "; ".join(parts) + "."
-    parts.append(f"law over the state p = {goodness.p_law:.2g}")
+    if not math.isnan(goodness.p_law):
+        parts.append(f"law over the state p = {goodness.p_law:.2g}")
     return "; ".join(parts) + ". Maximum likelihood, selected by BIC."
 
 
@@ -39,6 +42,11 @@ def distribution_text(goodness: Goodness) -> str:
     """How far the cells are from the card's distribution."""
     if math.isnan(goodness.distance):
         return "a summary table: normal errors are assumed, their distribution is not tested"
+    if math.isnan(goodness.p_distance):
+        return (
+            "devices were programmed repeatedly and what stays with a device is not known: cells are not independent, "
+            "their distribution is not tested"
+        )
     text = f"Kolmogorov-Smirnov D = {goodness.distance:.3f}, p = {goodness.p_distance:.2g}"
     return text if math.isnan(goodness.p_anderson) else f"{text}; Anderson-Darling p = {goodness.p_anderson:.2g}"
 
@@ -88,6 +96,12 @@ def comment_lines(card: Card, goodness: Goodness, drift: str) -> Iterator[str]:
 
 def _bin_line(b: Bin) -> str:
     return f"  {b.target:10.4g} {b.points:7d} {b.measured:10.4g} ({b.low:.4g} to {b.high:.4g}) {b.fitted:10.4g}"
+
+
+def ignored_warning(table: Measurements) -> Iterator[str]:
+    """Which columns of the measurements are not used."""
+    if table.ignored:
+        yield f"columns that are not used: {join_names(table.ignored, limit=12)}."
 
 
 def fit_warnings(

@@ -19,7 +19,8 @@ from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.conversion.prepare import PROGRAMMED, prepare
 from aimc_robust.hardware.conversion.replace_layers import install_arrays
 from aimc_robust.hardware.layers.own_forward import check_products, has_own_forward
-from aimc_robust.hardware.programming.known_states import States, check_fault_maps, with_states
+from aimc_robust.hardware.programming.known_states import check_fault_maps
+from aimc_robust.hardware.programming.measured_states import States, with_states
 from aimc_robust.hardware.programming.programmed_matrix import Chip, write_weights
 from aimc_robust.hardware.programming.weights_to_states import BLOCK
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights, is_analog_layer
@@ -67,7 +68,9 @@ def program(
             of the programming error that stays with a device (`programming.device_share` of its card).
         states: Measured states of a real chip's devices, which are used as they are: layer -> array (devices, outputs,
             inputs and bias rows) [unit of the card], as in a `FaultMap`, for every layer; a `DeviceStates`; or the path
-            of an .npz or .safetensors file of them. Nothing is drawn but read noise, and the chip does not drift.
+            of an .npz or .safetensors file of them. Nothing is drawn but read noise, and the chip does not drift. What
+            a `DeviceStates` or a file records with the states must be that of the model and the crossbar. Read noise is
+            that of the time that it records, of time 0 if none is recorded.
         deployment: Converter ranges, backend, compensation and BatchNorm folding; None: the defaults of `Deployment`.
         strict: True raises InputError if weights stay digital that a crossbar could hold if their layer were of a
             supported type; None warns, False accepts it.
@@ -91,7 +94,10 @@ def program(
     get_example = None if example is None else lambda: example
     prepared, _ = prepare(model, get_example, hardware=hardware, fold=folds(deployment), strict=strict, stacklevel=3)
     if states is not None:
-        hardware = with_states(prepared, hardware, states, time_s=time_s, cycle=cycle)
+        compensates = deployment is not None and "drift" in deployment.compensation
+        hardware, time_s = with_states(
+            prepared, hardware, states, time_s=time_s, cycle=cycle, compensates_drift=compensates
+        )
     check_program(prepared, hardware, time_s, deployment=deployment, stacklevel=3)
     require_whole("cycle", cycle, low=0)
     axes = chip_axes(chip_seed, chip)

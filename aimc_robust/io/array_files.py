@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,11 +28,15 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], text: Mapping[str
     """
     _require_ending(path)
     if path.suffix == ".safetensors":
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         atomic_write(path, safetensors.numpy.save(contiguous, dict(text)))
         return
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{f"{TEXT}{name}": np.array(line) for name, line in text.items()}, **arrays)  # type: ignore[arg-type]
+    # Not numpy.savez, whose own keyword arguments, `file` and `allow_pickle`, cannot be names.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in ({f"{TEXT}{name}": np.array(line) for name, line in text.items()} | dict(arrays)).items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
     atomic_write(path, buffer.getvalue())
 
 

@@ -4,28 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.measurements import programmed_repeatedly as table
 
 from aimc_robust import Crossbar, device_states, fit_card, load_card
 from aimc_robust.errors import DataError
 from aimc_robust.fitting.device_share import _intraclass
-
-
-def table(share, *, devices=200, cycles=5, seed=0, fixed=False, reads=1, offset=0.0, unbalanced=False):
-    """Rows of devices that are programmed `cycles` times, to random targets or (`fixed`) each always to its own."""
-    rng = np.random.default_rng(seed)
-    grid = np.linspace(20.0, 100.0, 9)
-    rows = []
-    own, error = rng.choice(grid, devices), rng.normal(size=devices)
-    for cycle in range(cycles):
-        target = own if fixed else rng.choice(grid, devices)
-        z = np.sqrt(share) * error + np.sqrt(1.0 - share) * rng.normal(size=devices)
-        state = target + (1.0 + 0.02 * target) * (z + offset * np.sin(target))
-        kept = rng.random(devices) < 0.6 if unbalanced and cycle > 1 else np.ones(devices, dtype=bool)
-        for _ in range(reads):
-            measured = state + (1.5 * rng.normal(size=devices) if reads > 1 else 0.0)
-            frame = {"target": target, "measured": measured, "device": np.arange(devices), "cycle": f"c{cycle}"}
-            rows.append(pd.DataFrame(frame)[kept])
-    return pd.concat(rows, ignore_index=True)
 
 
 def fit(rows, **options):

@@ -162,3 +162,18 @@ def test_whatever_the_numbers_a_fit_ends_in_a_card_or_in_one_of_our_errors(rows)
     except (DataError, InputError):
         return
     assert all(np.isfinite(found.card.programming.model_dump().get("coefficients", (0.0,))))
+
+
+@pytest.mark.parametrize(("written", "meant"), [("cycles", "cycle"), ("device_id", "device"), ("time", "time_s")])
+def test_a_misspelt_column_is_refused(written, meant):
+    rows = (
+        noisy(lambda x: 2.0 + 0.0 * x).assign(device=range(1000), cycle=0, time_s=0.0).rename(columns={meant: written})
+    )
+    with pytest.raises(DataError, match=f"unknown column '{written}': did you mean '{meant}'"):
+        fit_card(rows, name="my-card")
+
+
+def test_other_columns_are_named_in_a_warning():
+    rows = noisy(lambda x: 2.0 + 0.0 * x).assign(wafer="w1", Operator="me")
+    assert fit_card(rows, name="my-card").warnings[0] == "columns that are not used: wafer, operator."
+    assert fit_card(rows[["target", "measured"]], name="my-card").warnings == ()

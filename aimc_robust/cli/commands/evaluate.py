@@ -113,7 +113,13 @@ def evaluate(
     ] = None,
     data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")] = Path("data"),
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Examples per batch; affects memory and speed, not the numbers.")
+        int,
+        typer.Option(
+            min=1,
+            help="Examples per batch; affects memory and speed, not the numbers. The exception is noise that is drawn "
+            "at every read, in layers whose inputs do not have the examples along dimension 0; a run with such noise "
+            "continues with the same batch size only.",
+        ),
     ] = 500,
     data_seed: Annotated[int, typer.Option(min=0, help="Root seed of a data split and of --images.")] = 0,
     chip_seed: Annotated[int, typer.Option(min=0, help="Root seed of the chips.")] = 0,
@@ -176,6 +182,7 @@ def evaluate(
         "chips": chips,
         "precision": precision,
         "threshold": threshold,
+        "batch_size": batch_size,
     }
     spec = parse(values, EvaluationSpec, source="evaluate")
     with progress_display() as progress:
@@ -185,7 +192,6 @@ def evaluate(
             test_images,
             out,
             jobs=jobs or len(available_cpus()),
-            batch_size=batch_size,
             attribution_chips=explain_chips if attribute else None,
             prediction_chips=explain_chips if predict else None,
             progress=progress,

@@ -10,7 +10,8 @@ def fit(
     measurements: Annotated[
         Path,
         typer.Argument(
-            help="CSV file with the columns target and measured, optionally time_s and device; or target, mean, std, n."
+            help="CSV file with the columns target and measured, optionally time_s, device (the cell, read again or "
+            "later) and cycle (each programming of a device); or target, mean, std, n."
         ),
     ],
     name: Annotated[str, typer.Option(help="Name of the card: lower-case letters, digits and hyphens.")],

@@ -24,7 +24,6 @@ from aimc_robust.statistics.primary_metric import ACCURACY
 from aimc_robust.statistics.two_stage_sampling import cap_note
 from aimc_robust.targets.target import DeployableTarget, DigitalTarget
 from aimc_robust.tasks.task import Task
-from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 from aimc_robust.training.fabric import Machine
 
 CHANCE_FACTOR = 1.5  # an accuracy below this multiple of chance is reported
@@ -37,7 +36,6 @@ def evaluate_models(
     folder: Path,
     *,
     jobs: int | None = None,
-    batch_size: int = EVALUATION_BATCH_SIZE,
     attribution_chips: int | None = None,
     prediction_chips: int | None = None,
     progress: ExperimentProgress | None = None,
@@ -94,7 +92,7 @@ def evaluate_models(
                 trial=trial,
                 model=network,
                 data=data,
-                batch_size=batch_size,
+                batch_size=spec.batch_size,
                 jobs=jobs,
                 precision=spec.precision,
             )

@@ -25,6 +25,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.origin import record_spec
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.files import check_files
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.targets.target import Target
 from aimc_robust.tasks.task import Task
@@ -195,6 +196,7 @@ class TrialRunner:
         """Return the trial's model with the weights of its first selection."""
         results, spec, label = self.results, self.results.spec, trial.model
         data, files = self.data(spec.data_of(label)), self.context.data_folder
+        check_files(spec, label, files)
         config = teacher_in_folder(spec.config_of(label), files)
         if self.writes:
             record_spec(results.run_folder(trial), spec)

@@ -15,6 +15,7 @@ from aimc_robust.experiments.planning.remaining import RemainingWork, Speeds, re
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.files import is_locked
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.experiments.spec.files import with_file_digests
 from aimc_robust.parallel.process_pool import use_threads
 from aimc_robust.training.fabric import Machine
 
@@ -64,6 +65,7 @@ def plan(
         ResultsError: if the folder holds results of another spec.
     """
     machine = machine or Machine()
+    spec = with_file_digests(spec, data_folder)
     results = ComparisonResults(folder, spec)
     results.check()
     if is_locked(folder):

@@ -20,13 +20,13 @@ from aimc_robust.experiments.recommend.arrays import array_settings
 from aimc_robust.experiments.recommend.digital_layers import digital_layers
 from aimc_robust.experiments.recommend.measurement import measure_device
 from aimc_robust.experiments.recommend.proposal import Proposal, propose
+from aimc_robust.experiments.recommend.sweep import measurement_identity, sweep_spec
 from aimc_robust.experiments.recommend.verdict import Verdict, judge
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.io.atomic import atomic_write, read_json
 from aimc_robust.models.checkpoint import read_checkpoint
-from aimc_robust.models.pretrained import WHOLE_FILE, PretrainedWeights, load_weights, read_weights
+from aimc_robust.models.pretrained import WHOLE_FILE, load_weights, read_weights
 from aimc_robust.models.registry import build_model
 from aimc_robust.models.weight_selection import WeightSelection
 from aimc_robust.targets.build import build_target
@@ -127,12 +127,12 @@ def recommend(
     progress, task = progress or ExperimentProgress(), spec.task.build()
     data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder, task=task)
     pretrained = None if weights is None else read_weights(weights, selection)
-    identity = _measurement_identity(spec, target, data, epochs, pretrained)
+    identity = measurement_identity(spec, target, data, data_folder, epochs, pretrained)
     measurement = read_json(folder / MEASUREMENT)
     if measurement is not None and measurement["question"] != identity:
         raise ResultsError(
-            f"{folder} holds the recommendation of another question: another spec or device, or data, cards or code "
-            "that have changed since; give --out another folder."
+            f"{folder} holds the recommendation of another question: another spec or device, or data, cards, files "
+            "or code that have changed since; give --out another folder."
         )
 
     @functools.cache
@@ -159,7 +159,7 @@ def recommend(
     verdict = None
     if sweep:
         progress.note(f"proposal: {proposal.label}; a sweep of {len(proposal.methods)} methods judges it")
-        judging_spec = _sweep_spec(spec, target, proposal.methods, seeds=seeds, epochs=epochs, chips=chips)
+        judging_spec = sweep_spec(spec, target, proposal.methods, seeds=seeds, epochs=epochs, chips=chips)
         compared = compare(
             judging_spec, folder / "sweep", data_folder=data_folder, model_cache=folder / MODELS, progress=progress
         )
@@ -178,7 +178,7 @@ def _train_baseline(
     progress: ExperimentProgress,
 ) -> nn.Module:
     """Train the model with plain SGD; the sweep finds it among the shared models."""
-    baseline_spec = _sweep_spec(spec, "digital", {"sgd": {}}, seeds=1, epochs=epochs, chips=1)
+    baseline_spec = sweep_spec(spec, "digital", {"sgd": {}}, seeds=1, epochs=epochs, chips=1)
     results = compare(
         baseline_spec, folder / BASELINE, data_folder=data_folder, model_cache=folder / MODELS, progress=progress
     ).results
@@ -190,52 +190,6 @@ def _train_baseline(
     tensors, _ = read_checkpoint(results.run_folder(trial) / FINISHED)
     model.load_state_dict(tensors)
     return model
-
-
-def _sweep_spec(
-    spec: ComparisonSpec,
-    target: Any,
-    methods: dict[str, dict[str, Any]],
-    *,
-    seeds: int | None,
-    epochs: int | None,
-    chips: int | None,
-) -> ComparisonSpec:
-    """Return a spec that compares `methods` on a device and with digital weights; all else is that of `spec`.
-
-    Its seeds are the spec's first ones, then further ones.
-    """
-    values = spec.model_dump(mode="json", exclude_none=True)
-    if seeds is not None:
-        known = spec.train_seeds
-        further = [seed for seed in range(seeds + max(known) + 1) if seed not in known]
-        values["train_seeds"] = [*known, *further][:seeds]
-    if epochs is not None:
-        values["training"] = {**values["training"], "epochs": epochs}
-    values |= {
-        "name": f"{spec.name[:60]}-advice",
-        "question": "Does the proposed training lose least on this device?",
-        "chips": chips or spec.chips,
-        "targets": ["digital"] if target == "digital" else ["digital", target],
-        "methods": methods,
-    }
-    values.pop("diagnostics", None)
-    return spec_from_dict(values)
-
-
-def _measurement_identity(
-    spec: ComparisonSpec, target: Any, data: DataSet, epochs: int | None, weights: PretrainedWeights | None
-) -> dict[str, Any]:
-    """Return everything that the measurement depends on, as plain values: contents of cards, code and data too."""
-    keys = ("data_seed", "chip_seed", "task", "data", "model", "training", "targets", "code_digests")
-    identity = _sweep_spec(spec, target, {"sgd": {}}, seeds=1, epochs=epochs, chips=None).identity()
-    values = {key: identity[key] for key in keys} | {
-        "content": data.id,
-        "network": spec.model.source_digest,
-        "weights": None if weights is None else weights.id,
-        "first": spec.train_seeds[0] if weights is None else None,
-    }
-    return json.loads(json.dumps(values))
 
 
 def _as_json(recommendation: Recommendation) -> dict[str, Any]:

@@ -102,8 +102,8 @@ class ResultsFolder(ABC, Generic[Spec]):
         differences = stored.differences(self.spec)
         if differences:
             raise ResultsError(
-                f"{self.folder} holds the results of another spec, or of device cards or code that have changed "
-                f"since (different: {'; '.join(differences[:3])}); give --out another folder."
+                f"{self.folder} holds the results of another spec, or of device cards, files or code that have "
+                f"changed since (different: {'; '.join(differences[:3])}); give --out another folder."
             )
 
     # Spec ---------------------------------------------------------------------------------------------------------

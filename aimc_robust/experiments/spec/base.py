@@ -31,7 +31,7 @@ class ExperimentSpec(StrictModel):
     Attributes:
         task: What the models are for and what is scored, see `spec.task`.
         metrics: Further metrics of each row: names of `tasks.metrics.METRICS`, or `package.module:function`.
-        code_digests: Digests of the code of the user's own metrics, task and data, recorded with results.
+        code_digests: Digests of the user's own metrics, task and data, and of files of weights, recorded with results.
     """
 
     stored_keys: ClassVar[frozenset[str]] = frozenset({"kind", "code_digests", "overrides"})
@@ -103,7 +103,7 @@ def _differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
         for number, pair in enumerate(zip(first, second, strict=True)):
             yield from _differences(*pair, f"{path}.{number}")
     elif first != second and (code := re.search(r"(?<=code_digests\.).+", path)):
-        yield f"the code of {code[0]}"
+        yield f"the {'code of' if is_reference(code[0]) else 'file'} {code[0]}"
     elif first != second:
         is_short = max(len(repr(first)), len(repr(second))) <= 40
         yield f"{path}: {first!r} and {second!r}" if is_short else path

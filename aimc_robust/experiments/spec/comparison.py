@@ -186,6 +186,12 @@ class ComparisonSpec(ExperimentSpec):
         """Return what is measured after each epoch, with the same images and draws for every training, or None."""
         return None if self.diagnostics is None else self.diagnostics.build(seed=self.data_seed)
 
+    def files_of(self, label: str) -> list[str]:
+        """Return the files of weights that the trainings of the method `label` read: their start and their teacher."""
+        distillation = self.config_of(label).distillation
+        files = (self.model_of(label).weights, None if distillation is None else distillation.teacher)
+        return list(dict.fromkeys(str(file) for file in files if file is not None))
+
     def recipe(self, label: str, seed: int) -> str:
         """Return the fingerprint of the training of a method and seed: its key in a shared model folder.
 
@@ -197,9 +203,10 @@ class ComparisonSpec(ExperimentSpec):
         task = (
             [] if self.task == default_task() else [self.task.model_dump(), self.code_digests.get(self.task.code or "")]
         )
+        files = {file: self.code_digests.get(file) for file in self.files_of(label)}
         return recipe_fingerprint(
             [network.model_dump(mode="json", exclude_defaults=True), network.source_digest],
-            [images, self.data_seed, columns, *task],
+            [images, self.data_seed, columns, *task, *([files] if files else [])],
             self.method(label, seed=seed),
             self.config_of(label),
             data.build_augmentation(),

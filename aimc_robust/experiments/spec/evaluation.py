@@ -22,7 +22,8 @@ from aimc_robust.models.weight_selection import WeightSelection
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.command_line import deployable
 from aimc_robust.targets.entries import Entry
-from aimc_robust.targets.target import NAME, DeployableTarget, DigitalTarget, as_name, require_name
+from aimc_robust.targets.target import NAME, CrossbarTarget, DeployableTarget, DigitalTarget, as_name, require_name
+from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
 # File names that say nothing about the model; the name of the folder is the label instead.
 GENERIC_STEMS = ("checkpoint", "model", "model_best", "best", "last", "weights", "pytorch_model")
@@ -82,6 +83,7 @@ class EvaluationSpec(ExperimentSpec):
         precision: Half-width of the 95 % interval over chips at which a model's evaluation stops, in the unit of the
             primary metric; `chips` is then the largest number of them.
         threshold: Value of the primary metric that a chip must reach to count for the yield.
+        batch_size: Examples per batch. Only under targets that draw noise at every read can numbers depend on it.
     """
 
     kind: Literal["evaluation"] = "evaluation"
@@ -92,6 +94,7 @@ class EvaluationSpec(ExperimentSpec):
     targets: list[Entry] = pydantic.Field(min_length=1)
     precision: float | None = None
     threshold: float | None = None
+    batch_size: int = pydantic.Field(default=EVALUATION_BATCH_SIZE, ge=1)
 
     @pydantic.model_validator(mode="after")
     def _check_precision(self) -> EvaluationSpec:
@@ -115,7 +118,18 @@ class EvaluationSpec(ExperimentSpec):
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for a run to continue in a folder; how weights and images were named may differ."""
         paths: dict[str, Any] = {"models": {"__all__": {"file"}}, "selection": True, "images": {"name", "notes"}}
-        return self.model_dump(mode="json", exclude={"chips": True, "precision": True, "threshold": True} | paths)
+        free = {"chips": True, "precision": True, "threshold": True}
+        if not any(map(_draws_at_reads, self.build_targets())):
+            free["batch_size"] = True
+        return self.model_dump(mode="json", exclude=free | paths)
+
+
+def _draws_at_reads(target: DeployableTarget) -> bool:
+    """Whether noise is drawn at every read, so that numbers may depend on the batch, see docs/hardware.md."""
+    return isinstance(target, CrossbarTarget) and any(
+        own.device.reads_with_noise or own.periphery.has_noise or own.crosssim is not None
+        for own in target.condition.crossbars
+    )
 
 
 def parse_models(arguments: Sequence[str], ids: Sequence[str]) -> list[TrainedModel]:

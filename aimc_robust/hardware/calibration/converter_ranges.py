@@ -36,8 +36,9 @@ def calibrate(
     """Find the converter ranges of a model's layers from data, on a chip without errors.
 
     A first pass observes each layer's inputs, a second pass the column currents that its ADCs see behind the DACs. A
-    range spans the quantiles 1 - percentile and percentile of its values (percentile 1: all of them). The lower end
-    of an input range is 0 if no input was negative; the range of a sign-magnitude ADC is symmetric.
+    range spans the quantiles 1 - percentile and percentile of its values (percentile 1: all of them), whatever their
+    batches and order. The lower end of an input range is 0 if no input was negative; the range of a sign-magnitude ADC
+    is symmetric. Quantiles of more than 2^19 values at one point err by 0.1 % at most, others are exact.
 
     Args:
         model: The trained model; not modified.
@@ -68,13 +69,13 @@ def calibrate(
     require_type("fold", fold, bool, example="True or False")
     prepared, _ = prepare(model, lambda: inputs[0], hardware=hardware, fold=fold)
     error_free = hardware.map(_without_errors)
-    samples = observe(prepared, error_free, inputs, "input")
-    ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in samples.items()}
+    seen = observe(prepared, error_free, inputs, "input")
+    ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in seen.items()}
     adcs = {name: adc for name in ranges if (adc := _adc_of(hardware, name)) is not None and adc.needs_calibration}
     currents = observe(prepared, error_free, inputs, "current", ranges) if adcs else {}
     for name, adc in adcs.items():
         symmetric = adc.kind == "sign-magnitude"
-        outputs = tuple(output_range(sample, percentile, symmetric) for sample in currents[name])
+        outputs = tuple(output_range(bank, percentile, symmetric) for bank in currents[name])
         ranges[name] = replace(ranges[name], outputs=outputs)
     found_with = settings_of(prepared, hardware, fold=fold, folded=_folded(prepared), layers=ranges)
     return ConverterRanges(ranges, found_with=found_with)

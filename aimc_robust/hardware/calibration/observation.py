@@ -1,4 +1,4 @@
-"""Samples of what converters see while a model runs on data."""
+"""What converters see while a model runs on data."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.calling import call_model
 
-# Largest sample of each layer's values: dozens of them lie beyond a percentile of 0.9999.
-MAX_SAMPLE = 2**19
+MAX_EXACT = 2**19
+"""Number of values at one point of a layer of which quantiles are exact; of more, they err by 0.1 % at most."""
+DROPPED_BITS = 14  # of the 23 of a float32's mantissa, when values are counted
+LARGEST = 2 ** (31 - DROPPED_BITS)  # above the rounded bits of any float32 without its sign
 
 
-class Sample:
-    """The extremes of the values at one point of a layer, and a random sample of them for quantiles."""
+class SeenValues:
+    """The values at one point of a layer: extremes and quantiles, whatever the order and the batches they came in.
+
+    Up to `MAX_EXACT` values are kept. More are rounded to 9 bits of mantissa and counted.
+    """
 
     def __init__(self) -> None:
         self.low, self.high = float("inf"), float("-inf")
-        self._generator = torch.Generator().manual_seed(0)
-        self._rate, self._values = 1.0, torch.empty(0)
+        self._kept = torch.empty(0)
+        self._counts: Tensor | None = None
 
     def add(self, values: Tensor) -> None:
         """Add values; raise InputError if any is not finite."""
@@ -36,21 +41,36 @@ class Sample:
         if not torch.isfinite(flat).all():
             raise InputError("calibration met values that are not finite; check the data and the model.")
         self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
-        count = round(len(flat) * self._rate)
-        if count < len(flat):  # random, since evenly spaced values would always come from the same columns
-            flat = flat[torch.randint(len(flat), (count,), generator=self._generator).to(flat.device)]
-        self._values = torch.cat([self._values, flat.float().cpu()])
-        while len(self._values) > MAX_SAMPLE:
-            self._values = self._values[torch.rand(len(self._values), generator=self._generator) < 0.5]
-            self._rate /= 2
+        if self._counts is None and len(self._kept) + len(flat) <= MAX_EXACT:
+            self._kept = torch.cat([self._kept, flat.float().cpu()])
+            return
+        if self._counts is None:
+            self._counts, self._kept = _counts(self._kept), torch.empty(0)
+        for part in flat.split(MAX_EXACT):
+            self._counts += _counts(part)
 
     def span(self, percentile: float) -> tuple[float, float]:
-        """Return the quantiles 1 - percentile and percentile; for 1 the extremes of all values, sampled or not."""
+        """Return the quantiles 1 - percentile and percentile; for 1 the extremes of all values."""
         if percentile == 1.0:
             return self.low, self.high
-        ordered = self._values.sort().values
-        last = len(ordered) - 1
-        return float(ordered[round((1.0 - percentile) * last)]), float(ordered[round(percentile * last)])
+        if self._counts is None:
+            ordered = self._kept.sort().values
+            last = len(ordered) - 1
+            return float(ordered[round((1.0 - percentile) * last)]), float(ordered[round(percentile * last)])
+        until = self._counts.cumsum(0)
+        last = int(until[-1]) - 1
+        ranks = torch.tensor([round((1.0 - percentile) * last), round(percentile * last)])
+        signed = torch.searchsorted(until, ranks, right=True) - LARGEST
+        values = signed.sign() * (signed.abs() << DROPPED_BITS).int().view(torch.float32)
+        low, high = values.clamp(self.low, self.high).tolist()
+        return low, high
+
+
+def _counts(values: Tensor) -> Tensor:
+    """Count finite values by their bits without sign, rounded, times their sign, from -LARGEST to LARGEST."""
+    bits = values.float().view(torch.int32)
+    sizes = ((bits & 0x7FFFFFFF) + (1 << (DROPPED_BITS - 1))) >> DROPPED_BITS
+    return torch.bincount(torch.where(bits < 0, -sizes, sizes) + LARGEST, minlength=2 * LARGEST + 1).cpu()
 
 
 @torch.no_grad()
@@ -60,21 +80,21 @@ def observe(
     inputs: list[Any],
     quantity: Literal["input", "current"],
     ranges: dict[str, LayerRanges] | None = None,
-) -> dict[str, list[Sample]]:
+) -> dict[str, list[SeenValues]]:
     """Run all inputs of a prepared model.
 
-    Returns layer -> samples of each bank's currents, or of the inputs and the bias rows' input.
+    Returns layer -> the values of each bank's currents, or of the inputs and the bias rows' input.
     """
     analog = install_arrays(copy.deepcopy(model), hardware, Chip(axes=Axes(0)), ranges)
     layers = {module.name: module for module in analog.modules() if isinstance(module, ArrayLayer)}
-    samples: dict[str, list[Sample]] = {name: [] for name in layers}
+    seen: dict[str, list[SeenValues]] = {name: [] for name in layers}
 
     def observer(name: str) -> Observer:
         def record(kind: str, index: int, values: Tensor) -> None:
             if kind == quantity:
-                while len(samples[name]) <= index:
-                    samples[name].append(Sample())
-                samples[name][index].add(values)
+                while len(seen[name]) <= index:
+                    seen[name].append(SeenValues())
+                seen[name][index].add(values)
 
         return record
 
@@ -82,7 +102,7 @@ def observe(
         layer.observer = observer(name)
     for x in inputs:
         call_model(analog, x)
-    called = {name: parts for name, parts in samples.items() if parts}
+    called = {name: parts for name, parts in seen.items() if parts}
     if not called:
         raise InputError("calibration saw no input of any layer; the model calls none of them.")
     return called

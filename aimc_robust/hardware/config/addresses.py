@@ -30,6 +30,10 @@ class Addresses:
     columns: np.ndarray
     rows: np.ndarray
 
+    def __post_init__(self) -> None:
+        for array in (self.devices, self.columns, self.rows):
+            array.flags.writeable = False
+
 
 def matrix_addresses(
     mapping: WeightMapping, arrays: ArraySize, outputs: int, inputs: int, *, groups: int = 1

@@ -8,12 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from aimc_robust.errors import InputError, require_type
-from aimc_robust.io.array_files import read_arrays, write_arrays
+from aimc_robust.hardware.config.state_arrays import StateArrays, state_arrays
+from aimc_robust.hardware.config.state_files import array_name, read_states
+from aimc_robust.io.array_files import write_arrays
 
 
 class FaultMap:
@@ -25,9 +26,9 @@ class FaultMap:
     Args:
         layers: Layer, as `ar.coverage(model).layers` names it -> array (devices, outputs, inputs), with the devices of
             the mapping in the order of `WeightMapping.signs` (G+, G- for `one-sided`), the outputs and inputs of
-            `weight.flatten(1)`, and the bias rows, if there are any, behind the inputs. NaN: the device works. A
-            number: it is stuck at this state [unit of the card]; -inf and inf: at the low and the high end of the
-            programming window. A layer without an entry has no stuck devices.
+            `weight.flatten(1)`, and the bias rows, if there are any, behind the inputs. NaN, or masked in a masked
+            array: the device works. A number: it is stuck at this state [unit of the card]; -inf and inf: at the low
+            and the high end of the programming window. A layer without an entry has no stuck devices.
         unit: Unit of the states, which must be that of the card; empty: that of the card.
 
     Raises:
@@ -38,35 +39,36 @@ class FaultMap:
         >>> Crossbar("rram-wan2022", stuck=faults)  # doctest: +SKIP
     """
 
-    layers: Mapping[str, Tensor]
-    unit: str
-
     def __init__(self, layers: Mapping[str, Any], *, unit: str = "") -> None:
         require_type("layers of a fault map", layers, Mapping, example="a mapping from layers to arrays")
         require_type("unit", unit, str, example="text such as uS")
-        self.layers = {name: as_states(name, values) for name, values in layers.items()}
-        self.unit = unit
-        for name, states in self.layers.items():
-            negative = states[torch.isfinite(states) & (states < 0)]
-            if len(negative):
-                raise InputError(
-                    f"the fault map of the layer {name!r} has a negative state, {float(negative[0]):g}; states are "
-                    "conductances of at least 0, NaN where a device works."
-                )
+        self._layers = state_arrays(layers)
+        self._unit = unit
+
+    @property
+    def layers(self) -> StateArrays:
+        """Layer -> states, a copy at each access: a map does not change."""
+        return self._layers
+
+    @property
+    def unit(self) -> str:
+        """Unit of the states; empty: that of the card."""
+        return self._unit
 
     @classmethod
     def load(cls, path: str | Path) -> FaultMap:
         """Read a map from an .npz or .safetensors file: one array for each layer, under the layer's name.
 
-        Arrays whose names hold a slash are left out; the text `unit`, in an .npz the array `/unit`, is the unit.
+        In the name, `/` and `%` of the layer are written %2F and %25. The text `unit`, in an .npz the array `/unit`, is
+        the unit. The records of a file of `DeviceStates.save` are accepted.
 
         Raises:
-            InputError: if an array is not a map.
+            InputError: if an array is not a map, or has another name.
             DataError: if the file is missing or damaged.
         """
-        arrays, text = read_arrays(Path(path))
+        file = read_states(Path(path))
         try:
-            return cls({name: array for name, array in arrays.items() if "/" not in name}, unit=text.get("unit", ""))
+            return cls(file.layers, unit=file.text.get("unit", ""))
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
@@ -77,7 +79,7 @@ class FaultMap:
             InputError: if the path has another ending.
             ResultsError: if the file cannot be written.
         """
-        arrays = {name: states.numpy() for name, states in self.layers.items()}
+        arrays = {array_name(layer): states.numpy() for layer, states in self.layers.items()}
         write_arrays(Path(path), arrays, {"unit": self.unit} if self.unit else {})
 
     @property
@@ -103,7 +105,7 @@ class FaultMap:
         Raises:
             InputError: if the map of the layer has another shape.
         """
-        states = self.layers.get(layer)
+        states = self._layers.uncopied(layer)
         if states is None:
             return None
         if tuple(states.shape) != shape:
@@ -114,6 +116,10 @@ class FaultMap:
         low, high = window
         return states.masked_fill(states == -torch.inf, low).masked_fill_(states == torch.inf, high)
 
+    def fresh_states(self, layer: str, stuck: Tensor) -> Tensor:
+        """Return the states of a layer's stuck devices directly after programming: the same as ever."""
+        return stuck
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FaultMap) and self.digest == other.digest
 
@@ -122,23 +128,3 @@ class FaultMap:
 
     def __repr__(self) -> str:
         return f"FaultMap({len(self.layers)} layers, {self.stuck_devices} stuck devices, digest {self.digest})"
-
-
-def as_states(layer: str, values: Any) -> Tensor:
-    """Return the states of a layer's devices as a tensor on the CPU, float32 or float64.
-
-    Raises:
-        InputError: if they are no numbers, or have not three dimensions.
-    """
-    try:
-        array = values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the states of the layer {layer!r} must be an array of numbers: {error}.") from None
-    if array.ndim != 3 or array.is_complex() or array.dtype == torch.bool:
-        raise InputError(
-            f"the states of the layer {layer!r} must be numbers of shape (devices, outputs, inputs), got "
-            f"{array.dtype} of shape {tuple(array.shape)}."
-        )
-    if not array.is_floating_point():
-        return array.double()
-    return array.to(torch.promote_types(array.dtype, torch.float32), copy=True)

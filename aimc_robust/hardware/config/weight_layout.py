@@ -53,6 +53,16 @@ class WeightLayout:
         return limit
 
 
+def relative_weights(matrix: Tensor, limit: Tensor) -> Tensor:
+    """Return the weights relative to the weight at the end of the window, clipped to -1 and 1."""
+    return (matrix / nonzero(limit)).clamp_(-1.0, 1.0)
+
+
+def nonzero(limit: Tensor) -> Tensor:
+    """Return limits to divide by, 1 where the limit is 0; the smallest numbers (1e-42) stay as they are."""
+    return torch.where(limit == 0, 1.0, limit)
+
+
 def all_finite(values: Tensor) -> bool:
     """Whether no value is NaN or infinite."""
     # The sum is three times as fast as a test of every element, but may overflow where all are finite.

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aimc_robust.errors import InputError, join_names
 from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run, trace
+from aimc_robust.hardware.conversion.references import rebind
 from aimc_robust.hardware.layers.own_forward import has_own_forward
 from aimc_robust.noise.analog_weights import AnalogLayer, analog_weights
 
@@ -63,6 +64,7 @@ def fold_batchnorm(model: nn.Module, get_example: GetExample | None = None) -> F
         paths = [run(model, get_example())]
     folded: dict[str, str] = {}
     not_folded: dict[str, str] = {}
+    replaced: dict[int, nn.Module] = {}
     for name, norm in norms.items():
         results = [preceding_layer(model, uses, name) for uses in paths]
         layers = {result for result in results if isinstance(result, str)}
@@ -80,6 +82,8 @@ def fold_batchnorm(model: nn.Module, get_example: GetExample | None = None) -> F
         identity = FoldedNorm(norm, gain, dimensions=weight_dimensions)
         whole = NormThenRest(identity, _neutral(norm)) if has_own_forward(norm) else identity
         model.set_submodule(name, whole)
+        replaced[id(norm)] = whole
+    rebind(model, replaced)
     return Folding(folded, not_folded)
 
 

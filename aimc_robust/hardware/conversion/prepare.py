@@ -13,6 +13,7 @@ from aimc_robust.errors import InputError, require_type
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware, Layers, place
 from aimc_robust.hardware.conversion.batchnorm_folding import fold_nothing
+from aimc_robust.hardware.conversion.captured_modules import reject_aliases, reject_captured_modules
 from aimc_robust.hardware.conversion.coverage import Coverage, count_coverage
 from aimc_robust.hardware.conversion.example import GetExample
 from aimc_robust.hardware.conversion.folding_check import fold_checked
@@ -85,7 +86,7 @@ def plain_copy(model: nn.Module) -> nn.Module:
     """Copy a model in evaluation mode, with computed weights of layers that a crossbar can store as plain ones.
 
     Raises:
-        InputError: if the model cannot be copied.
+        InputError: if the model cannot be copied, or a copy would compute with the weights of the original.
     """
     require_type("model", model, nn.Module, example="a torch.nn.Module")
     plain = _copy(model).eval()
@@ -171,15 +172,18 @@ def _remove_computing_hooks(module: nn.Module) -> None:
 def _copy(model: nn.Module) -> nn.Module:
     """Copy the model without the wrappers of torch.compile or data parallelism."""
     model = unwrap_model(model)
+    reject_aliases(model)
     # Hooks of pruning and of old normalizations leave computed tensors as attributes, which torch cannot copy.
     computed = [x for module in model.modules() for x in vars(module).values() if isinstance(x, Tensor) and x.grad_fn]
     try:
-        return copy.deepcopy(model, {id(x): x.detach().clone() for x in computed})
+        copied = copy.deepcopy(model, {id(x): x.detach().clone() for x in computed})
     except Exception as error:  # a model's own __deepcopy__ may raise anything
         raise InputError(
             f"{type(model).__name__} cannot be copied ({error}). Run lazy layers once, and load sharded "
             "weights into a plain model, before this."
         ) from error
+    reject_captured_modules(copied, model)
+    return copied
 
 
 def _untie(model: nn.Module) -> set[int]:

@@ -12,9 +12,10 @@ from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.config.ranges import LayerRanges
+from aimc_robust.hardware.conversion.references import rebind
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.attention import AnalogAttention
-from aimc_robust.hardware.layers.bypass_guard import ForwardDepth
+from aimc_robust.hardware.layers.bypass_guard import ForwardDepth, GuardedWeight, WeightGuard
 from aimc_robust.hardware.layers.exact_projection import ExactProjection
 from aimc_robust.hardware.layers.linear_conv import AnalogConvolution, AnalogLinear, AnalogTransposedConvolution
 from aimc_robust.hardware.layers.own_forward import forward_on_arrays, has_own_forward
@@ -75,7 +76,8 @@ MakeLayer = Callable[[AnalogWeight], nn.Module | None]
 def replace_layers(model: nn.Module, make_layer: MakeLayer) -> nn.Module:
     """Replace every layer with weight matrices by what `make_layer` creates for it, in place; set evaluation mode.
 
-    A module reached by several names becomes one module under all of them. For attention the projections are replaced.
+    A module reached by several names becomes one module under all of them; references outside of what torch registers
+    are rebound, see `rebind`. For attention the projections are replaced.
 
     Returns:
         The model, or its replacement if it is a single layer.
@@ -83,7 +85,16 @@ def replace_layers(model: nn.Module, make_layer: MakeLayer) -> nn.Module:
     weights: dict[int, list[AnalogWeight]] = {}
     for weight in analog_weights(model, include_shared=True).values():
         weights.setdefault(id(weight.module), []).append(weight)
-    return _replacement(model, weights, make_layer, {}).eval()
+    replaced: dict[int, nn.Module] = {}
+    result = _replacement(model, weights, make_layer, replaced).eval()
+    references: dict[int, nn.Module | GuardedWeight] = {}
+    for key, own in weights.items():
+        for weight in own:
+            if replaced[key] is not weight.module:
+                references[key] = replaced[key]
+                references[id(weight.parameter)] = WeightGuard(weight.layer).mark(weight.parameter.detach())
+    rebind(result, references)
+    return result
 
 
 # Not a nested function: one that refers to itself would keep every layer of a chip alive until garbage collection.

@@ -18,10 +18,11 @@ from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.layers.adc_errors import ADCErrors
 from aimc_robust.hardware.layers.bypass_guard import GuardedWeight, bypassed
+from aimc_robust.hardware.layers.in_chunks import in_chunks
 from aimc_robust.hardware.layers.input_stage import RowInputs
 from aimc_robust.hardware.layers.noisy_inputs import NoisyInputs
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
-from aimc_robust.hardware.programming.read_noise import reject_tracing, to_variance_type
+from aimc_robust.hardware.programming.read_noise import Array, reject_tracing, to_variance_type
 
 # Images are processed in chunks, so that intermediate results stay small and in the cache.
 VALUES_PER_CHUNK = 2**20
@@ -44,6 +45,7 @@ class ArrayLayer(NoisyInputs):
     """
 
     step: tuple[int, ...] = ()
+    _stream: tuple[int | str, ...] = ()
     find_ranges: Callable[[ArrayLayer, Tensor], LayerRanges] | None = None
 
     def __init__(self, name: str, crossbar: Crossbar, matrix: ProgrammedMatrix, shape: torch.Size) -> None:
@@ -71,12 +73,14 @@ class ArrayLayer(NoisyInputs):
             raise bypassed(input.guard.layer)
         if self.noise is not None:
             reject_tracing(self.name)
+            # Noise of each call is a stream of its own: it does not depend on how many images earlier calls were for.
+            earlier = 0 if self.forward_depth is None else self.forward_depth.count_call((id(self), self.step))
+            self._stream = (*self.step, f"call {earlier}") if earlier else self.step
         x = self.check_input(input)
         with torch.autocast(x.device.type, enabled=False):
             if self.find_ranges is not None:
                 self.calibrated = self.find_ranges(self, x)
-            chunks = [self._compute(chunk) for chunk in x.split(self.chunk_size(x))]
-            out = (chunks[0] if len(chunks) == 1 else torch.cat(chunks)).to(x.dtype)
+            out = in_chunks(self._compute, x, self.chunk_size(x)).to(x.dtype)
         return out if out.ndim == input.ndim else out.squeeze(0)
 
     def chunk_size(self, x: Tensor) -> int:
@@ -87,9 +91,7 @@ class ArrayLayer(NoisyInputs):
         return max(1, int(VALUES_PER_CHUNK / max(per_image, 1.0)))
 
     def _compute(self, x: Tensor) -> Tensor:
-        out = self._add_bias(self.array_outputs(x.to(self.precision)))
-        # As torch does: a model may take a view of what a convolution returns.
-        return out.contiguous() if x.is_contiguous() else out
+        return self._add_bias(self.array_outputs(x.to(self.precision)))
 
     def array_outputs(self, x: Tensor) -> Tensor:
         """Compute the digital sum over all arrays, without the bias."""
@@ -159,7 +161,7 @@ class ArrayLayer(NoisyInputs):
         start, stop = self.tiles[tile]
         if self.noise is None:
             return self.row_products(rows, matrix, start, stop)
-        array, periphery = (bank, tile, input_slice, *self.step), self.crossbar.periphery
+        array, periphery = (bank, tile, input_slice, *self._stream), self.crossbar.periphery
         variances: Tensor | None = getattr(self, f"variances_{bank}", None)
         if periphery.dac_noise:
             std = periphery.dac_noise * unit
@@ -173,7 +175,7 @@ class ArrayLayer(NoisyInputs):
                     variance = to_variance_type(variance).to(current.dtype)
         return self._add_noise(current, variance, periphery.output_noise * unit, array)
 
-    def _add_noise(self, current: Tensor, variance: Tensor | None, std: float, array: tuple[int, ...]) -> Tensor:
+    def _add_noise(self, current: Tensor, variance: Tensor | None, std: float, array: Array) -> Tensor:
         """Add the read noise of the devices, of this variance, and that of the outputs: one Gaussian number of both."""
         assert self.noise is not None
         with torch.no_grad():

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aimc_robust.errors import InputError
+
 
 class AnalogAttention(nn.Module):
     """Replacement of nn.MultiheadAttention, with the same arguments and results.
@@ -37,7 +39,18 @@ class AnalogAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Compute attention as nn.MultiheadAttention does; `is_causal` is ignored: torch asks for a mask with it."""
+        """Compute attention as nn.MultiheadAttention does.
+
+        Torch takes `is_causal` with a mask only. If neither weights nor padding need the mask, torch masks causally
+        without reading it, which makes a difference if keys are added (`add_bias_kv`, `add_zero_attn`).
+
+        Raises:
+            InputError: if `is_causal` comes without a mask.
+        """
+        if is_causal and attn_mask is None:
+            raise InputError("attention takes `is_causal` together with a causal `attn_mask`, got no mask.")
+        is_causal = is_causal and key_padding_mask is None and not need_weights
+        attn_mask = None if is_causal else attn_mask
         unbatched = query.ndim == 2
         if unbatched:
             query, key, value = _map_distinct((query, key, value), lambda x: x.unsqueeze(0))
@@ -58,7 +71,7 @@ class AnalogAttention(nn.Module):
             mixed = weights @ v
             weights = weights.mean(dim=1) if average_attn_weights else weights
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
+            mixed = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0, is_causal)
         out = self.out_proj(mixed.transpose(1, 2).flatten(2))
         if unbatched:
             return out.squeeze(0), None if weights is None else weights.squeeze(0)

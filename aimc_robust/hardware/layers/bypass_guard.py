@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -80,6 +81,13 @@ class GuardedWeight(Tensor):
 
         return tree_map(mark, out)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> GuardedWeight:
+        with torch._C.DisableTorchFunctionSubclass():
+            values = self.detach().clone()
+        copied = self.guard.mark(values, is_computed=self.is_computed, is_whole=self.is_whole)
+        memo[id(self)] = copied
+        return copied
+
 
 def _writes(name: str) -> bool:
     """Whether an operation of this name writes into its first argument."""
@@ -140,7 +148,7 @@ class ForwardDepth:
     """Counter of the running forward passes of a programmed model, shared by its layers and by copies of the model."""
 
     def __init__(self) -> None:
-        self._depth = 0
+        self._depth, self._calls = 0, Counter[Hashable]()
 
     @property
     def is_running(self) -> bool:
@@ -152,11 +160,24 @@ class ForwardDepth:
         enter = model.register_forward_pre_hook(self._enter)
         return [enter, model.register_forward_hook(self._exit, always_call=True)]
 
+    def count_call(self, caller: Hashable) -> int:
+        """Count a call in the running forward pass of the whole model; return the number of earlier ones by `caller`.
+
+        Outside of a forward pass it is 0.
+        """
+        earlier = self._calls[caller]
+        self._calls[caller] += self.is_running
+        return earlier
+
     def _enter(self, *_: Any) -> None:
+        if not self.is_running:
+            self._calls.clear()
         self._depth += 1
 
     def _exit(self, module: nn.Module, args: Any, output: Any) -> None:
         self._depth -= 1
+        if not self.is_running:
+            self._calls.clear()
         for x in tree_leaves(output):
             if isinstance(x, GuardedWeight) and x.is_computed:
                 raise bypassed(x.guard.layer)

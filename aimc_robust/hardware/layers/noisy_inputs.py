@@ -9,6 +9,7 @@ from torch import Tensor
 
 from aimc_robust.hardware.config.tiling import Interval, partition
 from aimc_robust.hardware.layers.input_stage import InputStage, RowInputs
+from aimc_robust.hardware.programming.read_noise import Array
 
 
 class NoisyInputs(InputStage):
@@ -66,7 +67,7 @@ class NoisyInputs(InputStage):
         matrix: Tensor,
         variances: Tensor | None,
         interval: Interval,
-        array: tuple[int, ...],
+        array: Array,
         std: float,
     ) -> tuple[Tensor, Tensor | None]:
         """Return the currents of the rows in `interval` with noisy inputs, and the variance of their read noise.
@@ -76,7 +77,7 @@ class NoisyInputs(InputStage):
             matrix: Signed states (outputs, inputs and bias rows).
             variances: Variances of read noise, like `matrix`; None: there is none.
             interval: [start, stop) of the rows of the array.
-            array: Bank, tile, and so on, see `ReadNoise.draw`.
+            array: Bank, tile, and so on, see `read_noise.Array`.
             std: Standard deviation of the noise.
         """
         if self.outputs_last or variances is not None or rows.driven is not None:
@@ -97,7 +98,7 @@ class NoisyInputs(InputStage):
         matrix: Tensor,
         variances: Tensor | None,
         interval: Interval,
-        array: tuple[int, ...],
+        array: Array,
         std: float,
     ) -> tuple[Tensor, Tensor | None]:
         """Add noise to the inputs of each read, for each array of columns."""
@@ -127,7 +128,7 @@ class NoisyInputs(InputStage):
         shape[axis] = stop - max(start, self.input_rows)
         return torch.cat([inputs, bias_input.expand(shape)], dim=axis)
 
-    def _draw(self, like: Tensor, array: tuple[int, ...]) -> Tensor:
+    def _draw(self, like: Tensor, array: Array) -> Tensor:
         assert self.noise is not None
         return self.noise.draw(like, ("dac", *array), outputs_last=self.outputs_last)
 

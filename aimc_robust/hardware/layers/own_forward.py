@@ -41,8 +41,8 @@ def library_class(layer: nn.Module) -> type[nn.Module]:
 
 
 def layer_geometry(layer: nn.Module) -> list[Any]:
-    """Return stride, padding, dilation and groups of a convolution; None for a linear layer."""
-    return [getattr(layer, name, None) for name in ("stride", "padding", "dilation", "groups")]
+    """Return stride, dilation and groups of a convolution; None for a linear layer."""
+    return [getattr(layer, name, None) for name in ("stride", "dilation", "groups")]
 
 
 def forward_on_arrays(layer: nn.Module, arrays: ArrayLayer) -> nn.Module:
@@ -83,7 +83,7 @@ def _with_properties(layer: nn.Module, **getters: Callable[[Any], Any]) -> type[
 class ArrayGuard(WeightGuard):
     """Computes a layer's own product in its arrays, and refuses all others.
 
-    `geometry`: stride, padding, dilation and groups of a convolution.
+    `geometry`: stride, dilation and groups of a convolution. Its padding is that of the call.
     """
 
     def __init__(self, arrays: ArrayLayer, geometry: Sequence[Any]) -> None:
@@ -93,12 +93,15 @@ class ArrayGuard(WeightGuard):
     def multiply(self, func: Callable[..., Tensor], args: Any, kwargs: Any, weights: list[GuardedWeight]) -> Any:
         """Compute the layer's product with its whole weight and its bias; refuse any other."""
         if func in PRODUCTS_OF_LAYERS:
-            x, weight, bias, *geometry = _arguments(*args, **kwargs)
+            x, weight, bias, stride, padding, *geometry = _arguments(*args, **kwargs)
             dimensions = PRODUCTS_OF_LAYERS[func]
-            same = not dimensions or [_sizes(v, dimensions) for v in geometry] == [
+            same = not dimensions or [_sizes(v, dimensions) for v in (stride, *geometry)] == [
                 _sizes(v, dimensions) for v in self.geometry
             ]
             if len(weights) == 1 and weights[0] is weight and weight.is_whole and same:
+                if dimensions:  # the function pads with zeros, whatever the layer's own padding is
+                    convolution: Any = self.arrays
+                    convolution.set_padding(_zeros_around(padding, weight.shape[2:], geometry[0]))
                 if bias is self.arrays.bias:
                     return self.arrays(x)
                 if self.arrays.bias is None and not dimensions:
@@ -117,3 +120,14 @@ def _sizes(value: Any, dimensions: int) -> Any:
     if isinstance(value, int):
         return (value,) * dimensions
     return value if isinstance(value, str) else tuple(value) * (dimensions if len(value) == 1 else 1)
+
+
+def _zeros_around(
+    padding: int | str | Sequence[int], kernel: Sequence[int], dilation: int | Sequence[int]
+) -> list[int]:
+    """Numbers of zeros before and after each dimension, the last first, as `F.pad` takes them."""
+    if padding == "same":
+        totals = [d * (k - 1) for d, k in zip(_sizes(dilation, len(kernel)), kernel, strict=True)]
+        return [size for total in reversed(totals) for size in (total // 2, total - total // 2)]
+    sizes = [0] * len(kernel) if padding == "valid" else _sizes(padding, len(kernel))
+    return [size for size in reversed(sizes) for _ in range(2)]

@@ -20,6 +20,7 @@ class AnalogRecurrent(nn.Module):
     """Replacement of nn.RNN, nn.GRU or nn.LSTM, with the same arguments and results.
 
     Read noise is drawn anew at every time step, from a stream of its own, so that it does not depend on the batch.
+    Arrays do not read the padding of packed sequences.
     `projections`: a linear layer for each weight matrix, by the name of the parameter.
     """
 
@@ -95,10 +96,10 @@ class AnalogRecurrent(nn.Module):
         return torch.stack([outputs[step] for step in steps], dim=1), state
 
     def _project(self, name: str, x: Tensor, active: Tensor | None, step: int | None = None) -> Tensor:
-        """Multiply by one matrix; calibration does not see padding."""
+        """Multiply by one matrix; results for padding are 0, and calibration and read noise do not see it."""
         projection = self.projections[name]
         projection.__dict__["step"] = () if step is None else (step,)
-        if active is None or getattr(projection, "observer", None) is None:
+        if active is None:
             out: Tensor = projection(x)
             return out
         seen = projection(x[active])

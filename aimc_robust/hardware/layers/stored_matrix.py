@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.weight_layout import nonzero
 from aimc_robust.hardware.layers.bypass_guard import ForwardDepth, WeightGuard
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 from aimc_robust.hardware.programming.read_noise import to_variance_type
@@ -82,7 +83,7 @@ class StoredMatrix(nn.Module):
         Their shape is (outputs, input_rows + bias_rows).
         """
         scale = self.scale.to(self.precision)
-        u = self._weight.to(self.precision).flatten(1) / scale.clamp(min=torch.finfo(self.precision).tiny)
+        u = self._weight.to(self.precision).flatten(1) / nonzero(scale)
         if len(self.factors) == 1:
             states = ((u - self.offset) if self.offset else u) * (1.0 / self.factors[0])
         else:

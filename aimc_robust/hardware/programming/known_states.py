@@ -1,29 +1,22 @@
-"""Known states of a real chip: its stuck devices, or all of its devices as measured. Both are checked by layer."""
+"""The stuck devices of a real chip, checked by layer; so are the devices of a chip of which all are measured."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from aimc_robust.devices.cell_model_checks import programming_std
-from aimc_robust.errors import InputError, join_names, require_type, unknown_name
+from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.config.fault_map import FaultMap
-from aimc_robust.hardware.config.placement import Hardware, stored_weights
+from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
 from aimc_robust.hardware.programming.weights_to_states import stuck_states
 from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.noise.weight_shift import derived_weights
 
 SPREAD = 6.0  # standard deviations of the programming error by which a state may leave the limits without a warning
-
-States = Mapping[str, Any]
-"""Layer -> states of its devices (devices, outputs, inputs and bias rows) [unit of the card]; see `FaultMap`."""
 
 
 def has_fault_maps(hardware: Hardware) -> bool:
@@ -82,35 +75,3 @@ def check_names_and_shapes(model: nn.Module, hardware: Hardware) -> list[tuple[s
             )
         found[layer] = layer, crossbar, stuck
     return list(found.values())
-
-
-def with_states(
-    prepared: nn.Module, hardware: Hardware, states: Any, *, time_s: float = 0.0, cycle: int = 0
-) -> Hardware:
-    """Return the crossbar on which every device of a prepared model holds its measured state: all are stuck at it.
-
-    `states` are those of `program`. What names another layer, or has another shape, is left to `check_fault_maps`.
-
-    Raises:
-        InputError: if a layer has no states, a state is not finite or negative, or a time or a cycle is given, which
-            measured states do not have.
-        DataError: if the file is missing or damaged.
-    """
-    if time_s or cycle:
-        raise InputError("measured states are those of one time and one programming; omit time_s and cycle.")
-    measured = FaultMap.load(states) if isinstance(states, str | Path) else states
-    if not isinstance(measured, FaultMap):
-        measured = getattr(measured, "programmed", measured)  # of a DeviceStates
-        require_type("states", measured, Mapping, example="a mapping from layers to arrays, a DeviceStates, or a file")
-        measured = FaultMap(measured)
-    layers = [weight.array_owner for weight in stored_weights(prepared, hardware).values()]
-    missing = [name for name in layers if name not in measured.layers]
-    if missing:
-        raise InputError(f"states are missing for the layers {join_names(missing)}; give those of every layer.")
-    for name, values in measured.layers.items():
-        if not torch.isfinite(values).all():
-            raise InputError(
-                f"the states of the layer {name!r} hold NaN or infinity; every device needs a measured state. A map of "
-                "stuck devices alone belongs to Crossbar(stuck=...)."
-            )
-    return hardware.map(lambda crossbar: crossbar.replace(stuck=measured))

@@ -9,6 +9,7 @@ from aimc_robust.devices.moments import Moments, MomentTable, moment_table
 from aimc_robust.errors import InputError, require_whole
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
+from aimc_robust.hardware.config.weight_layout import relative_weights
 from aimc_robust.hardware.program import check_program
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
 from aimc_robust.hardware.programming.weights_to_states import stuck_states
@@ -33,7 +34,7 @@ def weight_moments(
     limit = crossbar.weights.weight_limit(exact, layer=layer)
     table = table or moment_table(crossbar.device.cell, **crossbar.device.state_options(time_s))
     (low, high), mapping = crossbar.device.programming_window, crossbar.weights.mapping
-    u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
+    u = relative_weights(exact, limit)
     factors, offset = crossbar.factors
     stuck = stuck_states(crossbar.device, crossbar.weights, exact, layer)
     mean, variance = torch.full_like(exact, offset), torch.zeros_like(exact)

@@ -170,8 +170,15 @@ def zero_weight(crossbar: Crossbar, limit: Tensor) -> Tensor:
 
 
 def _compensation(fresh: Tensor, currents: Tensor, zero: Tensor) -> Tensor:
-    """Factor of global drift compensation, for the currents of the drifted columns in units of the weight."""
-    return (fresh - zero).abs().mean() / currents.abs().mean().clamp(min=torch.finfo(currents.dtype).tiny)
+    """Factor of global drift compensation, for the currents of the drifted columns in units of the weight.
+
+    It is 1 if a mean is 0, which leaves nothing to measure it from.
+    """
+    before, now = (fresh - zero).abs().mean(), currents.abs().mean()
+    limits = torch.finfo(currents.dtype)
+    if not limits.tiny <= float(now) <= limits.max or not limits.tiny <= float(before) <= limits.max:
+        before, now = (fresh.double() - zero).abs().mean(), currents.double().abs().mean()
+    return (before / now).to(currents.dtype) if before > 0 and now > 0 else torch.ones_like(now, dtype=currents.dtype)
 
 
 def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> ProgrammedMatrix:

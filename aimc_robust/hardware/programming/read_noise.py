@@ -15,6 +15,9 @@ from aimc_robust.seeding import Axes
 
 HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16", False))  # instructions for products
 UNIFORM_STEP = 2.0**-16
+Array = tuple[int | str, ...]
+"""What names an array's stream: bank, tile, input slice, the time step of a recurrent layer, a further call of a layer
+in one forward pass; before them, what draws if it is not the array's outputs."""
 BLOCK = 2**16  # normal numbers that are made at a time, so that what they are made of stays in the cache
 
 
@@ -49,20 +52,18 @@ class ReadNoise:
     that is added to a state, not if a noisy state is clipped (at 0, for states within a few sigma of it) or if the
     current is not proportional to the input (I-V curves).
 
-    On the CPU the numbers of one image do not depend on its batch, for a layer that is called once per forward pass
-    with images along dimension 0. On other devices they come from the device's generator and do depend on it.
+    On the CPU the numbers of one image do not depend on its batch, for a layer whose inputs have images along dimension
+    0. On other devices they come from the device's generator and do depend on it.
     """
 
     def __init__(self, axes: Axes) -> None:
         self._axes = axes
         self._streams: dict[Any, np.random.SFC64 | torch.Generator] = {}
 
-    def draw(self, like: Tensor, array: tuple[int | str, ...], *, outputs_last: bool) -> Tensor:
+    def draw(self, like: Tensor, array: Array, *, outputs_last: bool) -> Tensor:
         """Draw the next standard normal numbers of the stream of an array, like a tensor.
 
-        `array`: bank, tile, input slice, and the time step of a recurrent layer; before them, what draws if it is not
-        the array's outputs. `outputs_last`: whether `like` has
-        shape (..., outputs) instead of (images, outputs, ...).
+        `outputs_last`: whether `like` has shape (..., outputs) instead of (images, outputs, ...).
         """
         key = (array, like.device)
         if key not in self._streams:

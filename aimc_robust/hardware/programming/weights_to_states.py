@@ -11,7 +11,7 @@ from torch import Tensor
 from aimc_robust.devices.cells import CellStates, Draw, share_with_device
 from aimc_robust.devices.states import cell_states
 from aimc_robust.hardware.config.device import Device
-from aimc_robust.hardware.config.weight_layout import WeightLayout
+from aimc_robust.hardware.config.weight_layout import WeightLayout, relative_weights
 from aimc_robust.seeding import Axes
 
 LayerDraws = Callable[[int], Draw]
@@ -42,7 +42,8 @@ def program_matrix(
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     limit, stuck = layout.weight_limit(exact, layer=layer), stuck_states(device, layout, exact, layer)
-    return Cells(_states(device, layout, exact, limit, draws, time_s, stuck), limit)
+    fresh = stuck if stuck is None or device.fault_map is None else device.fault_map.fresh_states(layer, stuck)
+    return Cells(_states(device, layout, exact, limit, draws, time_s, stuck, fresh), limit)
 
 
 def programmed_weights(
@@ -63,7 +64,7 @@ def programmed_weights(
     for rows in _blocks(exact, generator):
         part = limit[rows] if limit.ndim else limit
         faults = None if stuck is None else stuck[:, rows]
-        cells = Cells(_states(device, layout, exact[rows].contiguous(), part, draws, time_s, faults), part)
+        cells = Cells(_states(device, layout, exact[rows].contiguous(), part, draws, time_s, faults, faults), part)
         weights[rows] = read_back(device, layout, cells)
     return weights
 
@@ -87,17 +88,18 @@ def _states(
     draws: LayerDraws,
     time_s: float,
     stuck: Tensor | None,
+    fresh: Tensor | None,
 ) -> Iterator[CellStates]:
     for number, target in enumerate(target_states(device, layout, exact, limit)):
         draw = share_with_device(draws(number), device.cell.programming_device_share)
         states = cell_states(device.cell, target, draw, **device.state_options(time_s))
-        yield states if stuck is None else _with_stuck(states, stuck[number])
+        yield states if stuck is None or fresh is None else _with_stuck(states, stuck[number], fresh[number])
 
 
 def target_states(device: Device, layout: WeightLayout, exact: Tensor, limit: Tensor) -> Iterator[Tensor]:
     """Yield the target states [unit] of each device of a matrix (outputs, inputs) of float32 at least."""
     low, high = device.programming_window
-    u = (exact / limit.clamp(min=torch.finfo(exact.dtype).tiny)).clamp_(-1.0, 1.0)
+    u = relative_weights(exact, limit)
     for g in layout.mapping.to_states(u, low / high, layout.cell_bits):
         yield g.mul_(high)
 
@@ -115,9 +117,10 @@ def stuck_states(device: Device, layout: WeightLayout, matrix: Tensor, layer: st
     return None if states is None else states.to(matrix)
 
 
-def _with_stuck(states: CellStates, stuck: Tensor) -> CellStates:
-    programmed = set_stuck(states.programmed, stuck)
-    return CellStates(programmed, programmed if states.now is states.programmed else set_stuck(states.now, stuck))
+def _with_stuck(states: CellStates, stuck: Tensor, fresh: Tensor) -> CellStates:
+    now = set_stuck(states.now, stuck)
+    same = stuck is fresh and states.now is states.programmed
+    return CellStates(now if same else set_stuck(states.programmed, fresh), now)
 
 
 def set_stuck(states: Tensor, stuck: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from aimc_robust.experiments.callbacks.progress import ExperimentProgress, Progr
 from aimc_robust.experiments.callbacks.tensorboard import TensorBoard
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.spec.files import with_file_digests
 from aimc_robust.experiments.spec.inheritance import resolved_toml
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.io.user_code import import_callable
@@ -46,7 +47,7 @@ def compare_and_report(
     Raises:
         AimcError: As `compare`.
     """
-    comparison = load_spec(spec, scale=scale, overrides=overrides)
+    comparison = with_file_digests(load_spec(spec, scale=scale, overrides=overrides), spec.parent)
     for reference in comparison.report_sections:  # now, not after hours of training
         import_callable(reference, what="report section", near=[spec.parent])
     if tensorboard and machine.is_first:

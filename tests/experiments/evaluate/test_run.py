@@ -192,6 +192,32 @@ def test_another_question_in_the_same_folder_is_refused_and_its_rows_are_kept(sm
     assert files_of(tmp_path / "out") == before
 
 
+@pytest.mark.parametrize(
+    ("device", "draws"),
+    [
+        ("rram-milo2021", False),
+        ("sonos-agrawal2022", True),
+        ('{name = "dac", device = "rram-milo2021", dac = {kind = "ideal", full_scale = 1.0, noise = 0.01}}', True),
+    ],
+    ids=["no noise at reads", "read noise", "noise of DACs"],
+)
+def test_another_batch_size_is_refused_where_numbers_may_depend_on_it(
+    files, evaluation_images, tmp_path, device, draws
+):
+    question, models = evaluation_inputs(
+        [str(files / "near.safetensors")], evaluation_images, devices=[device], chips=1
+    )
+    run(tmp_path / "out", question, models, evaluation_images)
+    before = rows_of(tmp_path / "out")
+    more = question.model_copy(update={"batch_size": 7, "chips": 2})
+    if draws:
+        with pytest.raises(ResultsError, match=r"batch_size: 512 and 7.*--out"):
+            run(tmp_path / "out", more, models, evaluation_images)
+        assert rows_of(tmp_path / "out") == before
+    else:
+        assert len(run(tmp_path / "out", more, models, evaluation_images).table()) == 3
+
+
 def test_the_folder_of_a_comparison_is_refused(small, evaluation_images, finished_comparison):
     before = (finished_comparison / "question.json").read_bytes()
     with pytest.raises(ResultsError, match="comparison"):

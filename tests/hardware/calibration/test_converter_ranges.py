@@ -24,6 +24,7 @@ from aimc_robust import (
     program,
 )
 from aimc_robust.errors import DataError, InputError, UnknownNameError
+from aimc_robust.hardware.calibration.observation import MAX_EXACT, SeenValues
 from aimc_robust.hardware.config.standard_mappings import OneSided
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 
@@ -167,6 +168,44 @@ def test_every_column_is_sampled():
     ready = calibrate(nn.Linear(1024, 2), Crossbar("ideal", dac=DAC(bits=8)), [x])
     exact = float(x.flatten().sort().values[round(0.9999 * (x.numel() - 1))])
     assert ready["weight"].inputs[1] == pytest.approx(exact, rel=0.1)
+
+
+@pytest.mark.parametrize("percentile", [0.9999, 0.5])
+def test_ranges_depend_neither_on_the_batches_of_the_inputs_nor_on_their_order(percentile):
+    model = fill(nn.Sequential(nn.Linear(6, 600), nn.ReLU(), nn.Linear(600, 3)))
+    x = torch.randn(1000, 6, generator=torch.Generator().manual_seed(1))  # 600 000 values at the second layer
+    crossbar = Crossbar("rram-milo2021", rows=64, dac=DAC(bits=8), adc=ADC(bits=8))
+    batches = [[x], x.split(40), x.split(600), [x[torch.randperm(1000, generator=torch.Generator().manual_seed(2))]]]
+    first, *others = (calibrate(model, crossbar, list(part), percentile=percentile) for part in batches)
+    for other in others:
+        for name, ranges in first.items():
+            assert other[name].inputs == pytest.approx(ranges.inputs, rel=1e-5)  # products are rounded
+            assert other[name].outputs[0] == pytest.approx(ranges.outputs[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
+@pytest.mark.parametrize("split", [1, 2, 50])
+def test_quantiles_of_many_values_err_by_a_thousandth_at_most_and_those_of_few_are_exact(split, scale):
+    generator = torch.Generator().manual_seed(0)
+    for count in (2**18, 2**21):
+        values = torch.randn(count, generator=generator).exp_().mul_(scale) - 0.5 * scale
+        seen = SeenValues()
+        for part in values.chunk(split):
+            seen.add(part)
+        ordered = values.sort().values
+        for percentile in (0.5, 0.9, 0.9999, 1.0):
+            ranks = [round(share * (count - 1)) for share in (1.0 - percentile, percentile)]
+            exact = [float(ordered[rank]) for rank in ranks]
+            error = 0.0 if count <= MAX_EXACT or percentile == 1.0 else 1e-3
+            assert seen.span(percentile) == pytest.approx(tuple(exact), rel=error, abs=0.0)
+
+
+def test_quantiles_of_many_values_are_theirs_where_these_have_few_digits():
+    seen = SeenValues()
+    seen.add(torch.tensor([-0.0, 0.0, 1.0, -0.5, 3.4e38]).repeat(2**18))
+    assert seen.span(0.5) == (0.0, 0.0)
+    assert seen.span(0.7) == (0.0, 1.0)
+    assert seen.span(0.9) == (-0.5, pytest.approx(3.4e38, rel=1e-3))
 
 
 OTHER_CROSSBARS = {

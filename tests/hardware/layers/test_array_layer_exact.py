@@ -11,6 +11,7 @@ from support.models import fill
 from torch import nn
 
 from aimc_robust import ADC, DAC, BitSliced, Crossbar, program
+from aimc_robust.errors import InputError
 from aimc_robust.hardware.program import chip_axes
 from aimc_robust.hardware.programming.programmed_matrix import Chip, with_bias_rows
 from aimc_robust.hardware.programming.weights_to_states import program_matrix
@@ -144,3 +145,15 @@ def test_an_all_zero_layer_gives_its_bias(mapping, bias_rows, scaling):
         analog = program(layer, Crossbar("rram-milo2021", **options, **converters))
         y = analog(torch.rand(3, 6))
         assert torch.equal(y, layer.bias.expand(3, 4))
+
+
+def test_an_empty_output_of_a_transposed_convolution_is_torchs():
+    layer, crossbar = nn.ConvTranspose2d(2, 3, 2, padding=1), Crossbar("ideal", dac=DAC(kind="ideal"))
+    chip = program(nn.Sequential(layer), crossbar)
+    for size in ((2, 2, 1, 4), (0, 2, 4, 1)):
+        x = torch.randn(size)
+        assert chip(x).shape == layer(x).shape
+    assert chip(torch.randn(2, 1, 4)).shape == (3, 0, 3)  # torch's kernels differ in whether they can
+    negative = program(nn.Sequential(nn.ConvTranspose1d(2, 3, 1, padding=2)), crossbar)
+    with pytest.raises(InputError, match=r"'0' would have an output of size \[-2\]"):
+        negative(torch.randn(2, 2, 2))

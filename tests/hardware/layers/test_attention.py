@@ -9,6 +9,7 @@ from support.models import fill
 from torch import Tensor, nn
 
 from aimc_robust import ADC, DAC, Crossbar, program
+from aimc_robust.errors import InputError
 
 EXACT = Crossbar("ideal", window=(0.2, 1.0), mapping="two-sided", rows=5, dac=DAC(kind="ideal"))
 IMAGES, HEADS, WIDTH, QUERIES, KEYS = 3, 2, 8, 5, 7
@@ -113,10 +114,21 @@ def test_the_mask_makes_a_difference():
 
 
 @NEEDS
-def test_a_causal_hint_with_its_mask_is_torchs(need):
-    layer, x = attention(batch_first=True), inputs(IMAGES, QUERIES, WIDTH)
+@for_each("padded", [False, True])
+@for_each("name", ["plain", "bias_kv", "zero_attn", "both"])
+def test_a_causal_hint_with_its_mask_is_torchs(name, padded, need):
+    """Without padding and weights, torch reads the hint instead of the mask, which has no column for an added key."""
+    layer, x = attention(batch_first=True, **LAYERS[name]), inputs(IMAGES, QUERIES, WIDTH)
     mask = nn.Transformer.generate_square_subsequent_mask(QUERIES, dtype=torch.float64)
-    assert_same(layer, x, x, x, attn_mask=mask, is_causal=True, **need)
+    padding = {"key_padding_mask": torch.zeros(IMAGES, QUERIES, dtype=torch.float64)} if padded else {}
+    assert_same(layer, x, x, x, attn_mask=mask, is_causal=True, **padding, **need)
+
+
+def test_a_causal_hint_without_a_mask_is_refused():
+    x = inputs(IMAGES, QUERIES, WIDTH)
+    analog = program(nn.ModuleDict({"mix": attention(batch_first=True)}), EXACT)["mix"]
+    with pytest.raises(InputError, match="attn_mask"):
+        analog(x, x, x, is_causal=True)
 
 
 @NEEDS

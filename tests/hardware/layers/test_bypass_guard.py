@@ -1,6 +1,7 @@
 """Models that would go around their arrays are told so, by the layer's name."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,18 +25,16 @@ class Functional(nn.Module):
         return F.linear(x, self.layer.weight, self.layer.bias if self.with_bias else None)
 
 
-class Listed(nn.Module):
-    """Calls its layers through a plain list."""
+class Held(nn.Module):
+    """Calls its layer through an object that is no container."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
-        self.order = [self.first, self.second]
+        self.layer = nn.Linear(4, 4)
+        self.holder = SimpleNamespace(layer=self.layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.order:
-            x = layer(x)
-        return x
+        return self.holder.layer(x)
 
 
 class Doubled(nn.MultiheadAttention):
@@ -106,7 +105,7 @@ def test_a_model_that_looks_at_a_weight_while_it_runs_may():
 
 def test_layers_called_through_another_reference_are_refused():
     with pytest.raises(InputError, match="reference"):
-        program(Listed(), NOISY)(torch.ones(2, 4))
+        program(Held(), NOISY)(torch.ones(2, 4))
 
 
 def test_attention_with_a_forward_of_its_own_is_refused():

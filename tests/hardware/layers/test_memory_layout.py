@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from aimc_robust import DAC, Crossbar, program
+from aimc_robust.hardware.layers import array_layer
 
 LAYERS = {
     "conv1d": (nn.Conv1d(3, 4, 3, padding=1), (2, 3, 9)),
@@ -32,3 +33,18 @@ def test_channels_last_stay_last():
     analog = program(layer, Crossbar("ideal", dac=DAC(kind="ideal")))
     assert analog(x).is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(analog(x), layer(x))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("chunk", [1, 2**20])
+@pytest.mark.parametrize("size", [8, 9])  # positions of a small map, and one that is not
+def test_chunks_and_layouts_leave_the_numbers(monkeypatch, size, chunk, memory_format):
+    monkeypatch.setattr(array_layer, "VALUES_PER_CHUNK", chunk)
+    layer = nn.Conv2d(3, 4, 3, padding=1).double()
+    x = torch.randn(3, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    inputs, before = x.contiguous(memory_format=memory_format), x.clone()
+    with torch.no_grad():
+        result = program(layer, Crossbar("ideal", dac=DAC(kind="ideal"), rows=8))(inputs)
+    assert result.is_contiguous(memory_format=memory_format)
+    torch.testing.assert_close(result, layer(x))
+    assert torch.equal(inputs, before)

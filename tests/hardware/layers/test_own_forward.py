@@ -53,6 +53,24 @@ class StandardizedConvolution(nn.Conv2d):
         return super()._conv_forward(x, weight - weight.mean(), bias)
 
 
+class PadsZeros(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class PadsItself(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        x = F.pad(input, self._reversed_padding_repeated_twice, mode="circular")
+        return F.conv2d(input=x, weight=self.weight, bias=self.bias, dilation=self.dilation, stride=self.stride)
+
+
+class Convolves(nn.Conv1d):
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv1d(x, weight, bias, padding="same", dilation=self.dilation) + super()._conv_forward(
+            x, weight, bias
+        )
+
+
 class OtherStride(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, self.bias, stride=2)
@@ -71,6 +89,11 @@ RIGHT = {
     "timm's Linear": (TimmLinear(16, 8), X),
     "timm's Conv2dSame": (Conv2dSame(3, 4, 3, stride=2), IMAGES),
     "padded": (Padded(3, 4, 3, bias=False), IMAGES),
+    "zeros, where the layer reflects": (PadsZeros(3, 4, 3, padding=(2, 1), padding_mode="reflect"), IMAGES),
+    "zeros, same": (PadsZeros(3, 4, (2, 3), padding="same", padding_mode="circular"), IMAGES),
+    "zeros, valid": (PadsZeros(3, 4, 3, padding="valid"), IMAGES),
+    "pads itself": (PadsItself(3, 4, 3, padding=1, dilation=2, padding_mode="reflect"), IMAGES),
+    "two paddings": (Convolves(9, 4, 2, padding="same", padding_mode="replicate", dilation=3), IMAGES[0]),
 }
 
 

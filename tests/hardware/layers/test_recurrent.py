@@ -6,7 +6,7 @@ from support.for_each import for_each
 from support.models import MILO, digest, fill
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 from aimc_robust import ADC, DAC, Crossbar, calibrate, card_names, coverage, evaluate, program
 from aimc_robust.errors import InputError
@@ -170,6 +170,33 @@ def test_the_noise_of_an_image_does_not_depend_on_its_batch_and_differs_between_
     still.weight_hh_l0.data.zero_()
     differences = on_arrays(still, Crossbar("sonos-agrawal2022"))(x)[0].diff(dim=0)
     assert (differences.abs() > 0).all()  # equal inputs, no memory: only read noise differs
+
+
+@for_each("options", [{}, {"bidirectional": True}, {"num_layers": 2}])
+@for_each("read_noise", [False, True])
+def test_the_noise_of_a_packed_sequence_does_not_depend_on_the_lengths_of_others(options, read_noise):
+    layer = fill(nn.LSTM(4, 5, **options))
+    dac = DAC(kind="ideal", full_scale=1.0, noise=0.1)
+    crossbar = Crossbar("sonos-agrawal2022", dac=dac, read_noise=read_noise)
+    sequences = [torch.randn(length, 4, generator=torch.Generator().manual_seed(length)) for length in (3, 6, 2, 5)]
+
+    def outputs(size: int) -> list[Tensor]:
+        chip, seen = on_arrays(layer, crossbar), []
+        for start in range(0, 4, size):
+            packed = chip(pack_sequence(sequences[start : start + size], enforce_sorted=False))[0]
+            padded, lengths = pad_packed_sequence(packed, batch_first=True)
+            seen += [image[:length] for image, length in zip(padded, lengths, strict=True)]
+        return seen
+
+    for size in (1, 3):
+        for one, together in zip(outputs(size), outputs(4), strict=True):
+            torch.testing.assert_close(one, together, rtol=0, atol=1e-6)
+
+
+def test_packed_sequences_of_equal_length_have_the_noise_of_unpacked_ones():
+    layer, x = fill(nn.GRU(3, 5)), torch.ones(STEPS, IMAGES, 3)
+    packed = on_arrays(layer, Crossbar("sonos-agrawal2022"))(pack_padded_sequence(x, [STEPS] * IMAGES))[0]
+    assert torch.equal(pad_packed_sequence(packed)[0], on_arrays(layer, Crossbar("sonos-agrawal2022"))(x)[0])
 
 
 def test_calibration_does_not_see_padding():

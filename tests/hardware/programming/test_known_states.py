@@ -146,8 +146,12 @@ def test_files(tmp_path, ending):
 
 def test_files_of_others(tmp_path):
     path = tmp_path / "map.npz"
-    np.savez(path, weight=np.full((2, 5, 7), NAN), **{"weight/note": np.zeros(3)})
+    np.savez(path, weight=np.full((2, 5, 7), NAN), **{"weight/window": np.zeros(2)})
     assert FaultMap.load(path).stuck_devices == 0
+    for name in ("weight/note", "bias/window", "/units"):
+        np.savez(path, weight=np.full((2, 5, 7), NAN), **{name: np.zeros(2)})
+        with pytest.raises(InputError, match=f"the (array|text) '{name.removeprefix('/')}'"):
+            FaultMap.load(path)
     np.savez(path, weight=np.zeros(3))
     with pytest.raises(InputError, match=r"map\.npz.*'weight'.*\(devices, outputs, inputs\)"):
         FaultMap.load(path)
@@ -346,12 +350,13 @@ def test_the_layout_of_a_file_is_as_documented(tmp_path):
     states.save(tmp_path / "states.npz")
     with np.load(tmp_path / "states.npz") as file:
         assert set(file.files) == {
-            *("0", "0/target", "0/devices", "0/columns", "0/rows", "0/weight_limit"),
+            *("0", "0/target", "0/devices", "0/columns", "0/rows", "0/weight_limit", "0/window"),
             *("/device", "/unit", "/time_s"),
         }
         assert str(file["/unit"]) == "uS"
         assert file["0/target"].shape == (2, 3, 6)
         assert file["0/weight_limit"].shape == (3, 1)
+        assert file["0/window"].tolist() == list(crossbar.device.programming_window)
         assert file["0/rows"].tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
 
 
