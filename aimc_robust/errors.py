@@ -87,8 +87,14 @@ def unknown_name(
     """
     known = sorted(known)
     nearest = f"did you mean {' or '.join(map(repr, within))}?" if within else nearest_name(name, known)
-    parts = [f"unknown {kind} {short_repr(name)}:", nearest, f"Known: {', '.join(known)}.", advice]
+    first = with_question(f"unknown {kind} {short_repr(name)}", nearest)
+    parts = [first, f"Known: {', '.join(known)}.", advice]
     return UnknownNameError(" ".join(filter(None, parts)))
+
+
+def with_question(statement: str, question: str) -> str:
+    """Return a statement with a question such as that of `nearest_name` behind it; as a sentence without one."""
+    return f"{statement}: {question}" if question else f"{statement}."
 
 
 def nearest_name(name: object, known: Iterable[str], *, cutoff: float = 0.5) -> str:
@@ -106,7 +112,8 @@ def names_arguments(kind: type[Configuration]) -> type[Configuration]:
     def init(self: Any, *args: Any, **arguments: Any) -> None:
         for name in arguments:
             if name not in known:
-                raise unknown_name(f"argument of {kind.__name__}", name, known)
+                advice = "A Placement places layers, and is given as a crossbar is." if name == "layers" else ""
+                raise unknown_name(f"argument of {kind.__name__}", name, known, advice=advice)
         construct(self, *args, **arguments)
 
     kind.__init__ = init  # type: ignore[method-assign]

@@ -19,6 +19,7 @@ from aimc_robust.models.registry import ModelSpec, build_model, construct
 from aimc_robust.models.weight_selection import WeightSelection
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
+from aimc_robust.tasks.calling import call_model
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.methods.range_state import load_range_state, ranges_of
 
@@ -99,4 +100,12 @@ def random_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Axes(0).at(use="init").seed())
         network = construct(spec, info).eval()
+    if data is None:
+        try:
+            call_model(network, info.example_batch[0])
+        except InputError as error:
+            raise InputError(
+                f"{error} --input gives random numbers; for tokens, or several inputs, use --data and --task, such as "
+                "--task language-modelling."
+            ) from None
     return network, info.example if isinstance(info, DataSet) else info.example_batch[0]

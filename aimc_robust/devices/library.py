@@ -7,7 +7,7 @@ from typing import Any
 from aimc_robust.devices.card import Card
 from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.cell_model_checks import check_cell_model
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.errors import InputError, short_repr, unknown_name
 from aimc_robust.io.toml import parse, read_toml
 from aimc_robust.io.user_code import construct, is_reference
 
@@ -86,6 +86,6 @@ def load_cell_model(device: str | Path | dict[str, Any] | CellModel | type[CellM
     if not isinstance(device, str | Path | dict | Card):
         raise InputError(
             "a device is the name of a card, the path of one, a table of its keys, a CellModel, or "
-            f"package.module:name, got {device!r}."
+            f"package.module:name, got {short_repr(device)}."
         )
     return load_card(device)

@@ -14,7 +14,7 @@ import pandas as pd
 from torch import nn
 
 from aimc_robust.data.batches import Batches, as_reiterable
-from aimc_robust.errors import InputError, require_finite, require_type, require_whole
+from aimc_robust.errors import InputError, exact_text, require_finite, require_type, require_whole
 from aimc_robust.evaluation.digital_sets import DigitalSets, first_sizes, interval_ends, smallest_set
 from aimc_robust.evaluation.layer_ranking import Ranking, Size, rank_layers
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipOptions, check_jobs, chip_evaluation
@@ -160,7 +160,7 @@ def keep_digital(
     base = chip_evaluation(model, batches, crossbar, **options, stacklevel=3)
     check_jobs(base.model, jobs)
     metric = base.task.primary
-    require_finite(f"wished {metric.title}", wished, low=metric.bounds[0], high=metric.bounds[1])
+    check_wished(metric, wished)
     digital = replace(base, programmed=frozenset())(0).value
     if metric.is_better(wished, digital):
         raise InputError(
@@ -183,6 +183,15 @@ def keep_digital(
         confirmation_digital=replace(confirming, programmed=frozenset())(0).value,
         judgement=_judge(confirmation, wished),
     )
+
+
+def check_wished(metric: PrimaryMetric, wished: float) -> None:
+    """Raise InputError for a value that the metric cannot have, or a fraction in place of a percentage."""
+    require_finite(f"wished {metric.title}", wished, low=metric.bounds[0], high=metric.bounds[1])
+    if metric.unit == "%" and 0 < wished <= 1:
+        raise InputError(
+            f"the wished {metric.title} is in percent: write {exact_text(100 * wished)}, not {exact_text(wished)}."
+        )
 
 
 def _judge(estimate: Estimate, wished: float) -> Judgement:

@@ -60,10 +60,10 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise DataError(f"{path} cannot be read as {path.suffix[1:]} of plain arrays: {error}.") from None
     if arrays is None:
         raise DataError(f"{path} holds a single array; expected an .npz, as numpy.savez writes it.")
-    text = {name: str(array) for name, array in arrays.items() if name.startswith(TEXT)}
-    return {name: array for name, array in arrays.items() if name not in text}, {
-        name.removeprefix(TEXT): line for name, line in text.items()
-    }
+    is_text = {name: array.dtype.kind == "U" and not array.ndim for name, array in arrays.items()}
+    names = [name for name in arrays if name.startswith(TEXT) or is_text[name]]
+    text = {name.removeprefix(TEXT): str(arrays.pop(name)) for name in names}
+    return arrays, text
 
 
 def _require_ending(path: Path) -> None:

@@ -142,6 +142,7 @@ def error_text(detail: pydantic_core.ErrorDetails, value: Any) -> str:
 
 def _key_parts(location: tuple[int | str, ...], value: Any, *, is_missing: bool) -> Iterator[str]:
     """Yield the keys that lead to an error, without pydantic's names of the members of a union."""
+    key: object = None
     for number, part in enumerate(location, start=1):
         is_key = isinstance(value, dict) and part in value
         is_index = isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
@@ -149,7 +150,11 @@ def _key_parts(location: tuple[int | str, ...], value: Any, *, is_missing: bool)
             value = value[part]
         elif number < len(location) or not is_missing:
             continue  # a member of a union, or [key]
-        yield str(part) if re.fullmatch(r"[\w.-]+", str(part)) else short_repr(part)
+        is_pattern = key == "layers" and is_index and isinstance(value, list) and value and isinstance(value[0], str)
+        if key != "<pattern>":  # after it comes the index of what the pattern has
+            shown = str(value[0]) if is_pattern else str(part)  # pairs are a table whose order counts
+            yield shown if re.fullmatch(r"[\w.-]+", shown) else short_repr(value[0] if is_pattern else part)
+        key = "<pattern>" if is_pattern else part
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from aimc_robust.devices.cell_model import Source
+from aimc_robust.devices.cell_model import CellModel, Source
 from aimc_robust.devices.limits import time_text
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.folder import ResultsFolder
@@ -15,6 +15,7 @@ from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.parasitics import Parasitics
 from aimc_robust.hardware.config.placement import Placement
+from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout
 from aimc_robust.report.figures.device import device_figure
@@ -25,7 +26,8 @@ from aimc_robust.targets.target import CrossbarTarget, Target, time_label
 Range = tuple[float, float]
 LayerSpans = dict[str, tuple[Range, list[Range]]]
 """Layer name -> (input range, output range of each weight slice)."""
-RangesOf = Callable[[CrossbarTarget], LayerSpans]
+RangesOf = Callable[[CrossbarTarget], dict[str, LayerSpans]]
+"""Ranges of a target's layers, by how they were found."""
 
 
 def device_section(
@@ -35,34 +37,42 @@ def device_section(
 ) -> Section | None:
     """Describe a device for each group of crossbar targets that differ in time only; None without groups.
 
-    `ranges` are the converter ranges of its layers.
+    `ranges` are the converter ranges of its layers, by how they were found.
     """
     devices = [_device(group, ranges(group[0]), results.mappings) for group in groups]
     return Section("Devices", [Prose(f"Analog share: {results.coverage}"), Grid(devices)]) if devices else None
 
 
-def _device(targets: Sequence[CrossbarTarget], ranges: LayerSpans, mappings: Sequence[Mapping[str, Any]]) -> Section:
+def _device(
+    targets: Sequence[CrossbarTarget], ranges: Mapping[str, LayerSpans], mappings: Sequence[Mapping[str, Any]]
+) -> Section:
     target = targets[0]
     cell, drift = target.crossbar.device.cell, "it has no drift"
     if cell.drift_limits_s is not None:
         drift = f"its drift from {time_text(cell.drift_limits_s[0])} to {time_text(cell.drift_limits_s[1])}"
-    validity = f"The card's fit is valid from {cell.limits[0]:g} to {cell.limits[1]:g} {cell.unit}; {drift}."
+    validity = f"The card's fit is valid from {cell.limits[0]:g} to {cell.limits[1]:g} {_unit(cell)}; {drift}."
     figure = Figure(partial(device_figure, target.name, target.crossbar), f"Programming error of {target.name}")
     placement = target.placement
     blocks = [] if placement is None else _placed_layers(target.name, placement)
+    converters = [_range_table(how, spans) for how, spans in ranges.items()]
+    description = Prose(f"{cell.description}. {describe_target(targets)}. {validity}")
+    source, arrays = Prose(_source(cell.provenance)), mapping_sections(mappings, target.name)
+    return Section(target.name, [description, figure, source, *blocks, *converters, *arrays], target=target.name)
+
+
+def _range_table(how: str, spans: LayerSpans) -> Section:
     currents = "array currents [full-on cells]"
     rows = [
         [("layer", layer), ("inputs", _span(inputs)), (currents, "; ".join(map(_span, outputs)))]
-        for layer, (inputs, outputs) in ranges.items()
+        for layer, (inputs, outputs) in spans.items()
     ]
-    title = (
-        "Converter ranges, calibrated on training data (widest over the models; each model's ranges are in "
-        "`runs/*/ranges.json`)"
-    )
-    converters = Section(title, [Table("Converter ranges", rows)], folded=True) if rows else None
-    description = Prose(f"{cell.description}. {describe_target(targets)}. {validity}")
-    source, arrays = Prose(_source(cell.provenance)), mapping_sections(mappings, target.name)
-    return Section(target.name, [description, figure, source, *blocks, converters, *arrays], target=target.name)
+    title = f"Converter ranges, {how} (widest over the models; each model's ranges are in `runs/*/ranges.json`)"
+    return Section(title, [Table("Converter ranges", rows)], folded=True)
+
+
+def _unit(cell: CellModel) -> str:
+    """Return the unit of a device's states as it is read after a number."""
+    return "of full scale" if cell.unit == "1" else cell.unit
 
 
 def _placed_layers(name: str, placement: Placement) -> list[Block]:
@@ -142,7 +152,7 @@ def _layout(weights: WeightLayout, arrays: ArraySize, device: Device) -> list[st
     low, high = device.programming_window
     parts = {
         f"{weights.mapping.description} mapping": True,
-        f"window {low:g} to {high:g} {device.cell.unit}": True,
+        f"window {low:g} to {high:g} {_unit(device.cell)}": True,
         f"{weights.cell_bits} bits per cell": weights.cell_bits,
         f"weights clipped at the {weights.weight_percentile:g} quantile": weights.weight_percentile < 1,
         "one scale per output column": weights.scaling == "column",
@@ -171,11 +181,11 @@ def _converters(periphery: Periphery) -> list[str]:
     parts = []
     dac, adc = periphery.dac, periphery.adc
     if dac is not None:
-        bits = f"{dac.bits}-bit " if dac.kind != "ideal" else ""
         sliced = f", {dac.slice_bits} bits per input slice" if dac.slice_bits else ""
         scale = "" if dac.full_scale is None else f", full scale {dac.full_scale:g}"
         noise = f", noise {dac.noise:g} of full scale" if dac.noise else ""
-        parts.append(f"{bits}{dac.kind} DAC{scale}{sliced}{noise}")
+        kind = f"{dac.bits}-bit {dac.kind} DAC" if dac.bits else "inputs clipped without rounding"
+        parts.append(f"{'ideal DAC' if dac.kind == 'ideal' else kind}{scale}{sliced}{noise}")
     if periphery.output_noise:
         parts.append(f"output noise {periphery.output_noise:g}")
     if adc is not None:
@@ -208,15 +218,25 @@ def _errors(device: Device) -> list[str]:
     return [text for text, applies in parts.items() if applies]
 
 
-def widest_ranges(results: ComparisonResults, target: Target) -> LayerSpans:
-    """Return the widest converter ranges of each layer over the trained models of a comparison.
+def widest_ranges(results: ComparisonResults, target: Target) -> dict[str, LayerSpans]:
+    """Return the widest converter ranges of each layer over the trained models of a comparison, by how they were found.
 
-    Each is from the lowest low to the highest high over the models calibrated so far; empty if there are none.
+    Each is from the lowest low to the highest high over the models that have ranges so far; empty if there are none.
     """
-    calibrated = [ranges for trial in results.trials if (ranges := results.ranges(trial, target.name)) is not None]
+    found: dict[str, list[ConverterRanges]] = {}
+    for trial in results.trials:
+        if (ranges := results.ranges(trial, target.name)) is not None:
+            how = "calibrated on training data"
+            if "ranges" in results.spec.method_table(trial.model):
+                how = "learned in training, or calibrated where the converters are not those of the training"
+            found.setdefault(how, []).append(ranges)
+    return {how: _widest(ranges) for how, ranges in found.items()}
+
+
+def _widest(found: Sequence[ConverterRanges]) -> LayerSpans:
     spans: LayerSpans = {}
-    for name in calibrated[0] if calibrated else ():
-        layers = [ranges[name] for ranges in calibrated if name in ranges]
+    for name in dict.fromkeys(name for ranges in found for name in ranges):
+        layers = [ranges[name] for ranges in found if name in ranges]
         parts = zip(*([layer.inputs, *layer.outputs] for layer in layers), strict=True)
         inputs, *outputs = [(min(low for low, _ in part), max(high for _, high in part)) for part in parts]
         spans[name] = inputs, outputs

@@ -30,18 +30,24 @@ def mapping_sections(mappings: Iterable[Mapping[str, Any]], target: str) -> list
 
 
 def mapping_rows(mapping: Mapping[str, Any]) -> list[Row]:
-    """Return a row for each layer of a mapping as `MappingSummary.to_json` writes it, and one for all of them."""
+    """Return a row for each layer of a mapping as `MappingSummary.to_json` writes it, and one for all of them.
+
+    Where layers are on several devices, a column names them.
+    """
+    several = len({layer["device"] for layer in mapping["layers"]}) > 1
     rows = [
         _row(
             "\n".join([layer["layer"], *(f"= {name}" for name in layer["shares"])]),
             layer,
             f"{layer['rows']:,} × {layer['columns']:,}",
             f"{layer['arrays']:,}\n{_factors(layer)}".rstrip(),
+            layer["device"] if several else "",
         )
         for layer in mapping["layers"]
     ]
     total = mapping["total"]
-    return [*rows, _row("all layers", total, MISSING, f"{total['arrays']:,}")] if len(rows) > 1 else rows
+    everything = _row("all layers", total, MISSING, f"{total['arrays']:,}", MISSING if several else "")
+    return [*rows, everything] if len(rows) > 1 else rows
 
 
 def _factors(layer: Mapping[str, Any]) -> str:
@@ -52,7 +58,7 @@ def _factors(layer: Mapping[str, Any]) -> str:
     return "" if layer["arrays"] == 1 else " × ".join(parts)
 
 
-def _row(name: str, counted: Mapping[str, Any], matrix: str, arrays: str) -> Row:
+def _row(name: str, counted: Mapping[str, Any], matrix: str, arrays: str, device: str) -> Row:
     activity = counted["activity"] or {}
     heads = {
         "reads": "reads",
@@ -65,6 +71,7 @@ def _row(name: str, counted: Mapping[str, Any], matrix: str, arrays: str) -> Row
     values["array_reads"] += f"\n{slices} input slices" if slices > 1 else ""
     return [
         ("layer", name),
+        *([("device", device)] if device else []),
         ("rows × columns", matrix),
         ("arrays", arrays),
         ("used", f"{format_number(100.0 * counted['utilization'], 1)} %"),

@@ -76,6 +76,16 @@ class Estimate:
         if self.pilot is not None:
             require_whole("pilot", self.pilot, low=2)
 
+    def __repr__(self) -> str:
+        unit = self.metric.unit and f" {self.metric.unit}"
+        if self.seeds == self.chips == 1 or self.is_digital:
+            return f"Estimate({self.metric.name} {self.mean:.4g}{unit}, {self.seeds} models, {self.chips} chips)"
+        low, high = self.ci
+        return (
+            f"Estimate({self.metric.name} {self.mean:.4g}{unit}, 95 % interval {low:.4g} to {high:.4g}, "
+            f"{self.seeds} models, {self.chips} chips)"
+        )
+
     def for_column(self, column: str) -> "Estimate":
         """Compute the same statistics for another numeric column, such as `loss`.
 

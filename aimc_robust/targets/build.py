@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aimc_robust.devices.library import card_names, load_card
+from aimc_robust.devices.library import card_names, load_card, preset_names
 from aimc_robust.hardware.config.fault_map import FaultMap
-from aimc_robust.hardware.config.placement import DIGITAL
+from aimc_robust.hardware.config.presets import read_preset
 from aimc_robust.io.toml import parse_value
 from aimc_robust.io.user_code import is_reference, source_digest
 from aimc_robust.targets.entries import Entry, TargetTable, build_named, reference_table
 from aimc_robust.targets.layer_entries import as_pairs
 from aimc_robust.targets.presets import expand_preset
 from aimc_robust.targets.target import CrossbarTarget, Target
+
+LOST_COMPENSATION = "the preset .* is deployed with"  # a warning
 
 
 def self_contained_target(target: Any, folder: Path, *, deployed: bool = True) -> Any:
@@ -34,6 +37,7 @@ def self_contained_target(target: Any, folder: Path, *, deployed: bool = True) -
     table = _with_card(table, folder)
     tables = [table]
     if isinstance(pairs := as_pairs(table.get("layers")), list):
+        _warn_of_lost_compensation(pairs, table)
         table["layers"] = [_self_contained_pair(pair, folder) for pair in pairs]
         tables += [
             pair[1]
@@ -55,6 +59,21 @@ def _expanded(table: Any, folder: Path, *, deployed: bool) -> Any:
     return expand_preset(table | {"device": str(folder / table["device"])} if in_folder else table, deployed=deployed)
 
 
+def _warn_of_lost_compensation(pairs: list[Any], table: dict[str, Any]) -> None:
+    """Warn of presets of some layers whose compensation the target does not have: it belongs to the whole target."""
+    for pair in pairs:
+        pattern, place = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
+        named = [place.get("device"), place.get("preset")] if isinstance(place, dict) else [place]
+        for name in (name for name in named if isinstance(name, str) and name in preset_names()):
+            compensation = read_preset(name).deployment.get("compensation", [])
+            if any(kind not in table.get("compensation", []) for kind in compensation):
+                warnings.warn(
+                    f"the preset {name} of the layers {pattern!r} is deployed with compensation = {compensation}, "
+                    "which is a key of the whole target and does not act; set it there.",
+                    stacklevel=3,
+                )
+
+
 def _names_fault_map(table: dict[str, Any]) -> bool:
     return isinstance(table.get("stuck"), str)
 
@@ -72,10 +91,14 @@ def _with_card(table: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _self_contained_pair(pair: Any, folder: Path) -> Any:
     """Return a pattern and where its layers are with the card written out; what is no such pair as it is."""
-    if not isinstance(pair, list) or len(pair) != 2 or pair[1] == DIGITAL:
+    if not isinstance(pair, list) or len(pair) != 2 or (isinstance(pair[1], str) and not _is_device(pair[1])):
         return pair
     entry = _expanded({"device": pair[1]} if isinstance(pair[1], str) else pair[1], folder, deployed=False)
     return [pair[0], _with_card(entry, folder) if isinstance(entry, dict) else entry]
+
+
+def _is_device(name: str) -> bool:
+    return name.endswith(".toml") or is_reference(name) or name in [*card_names(), *preset_names()]
 
 
 def build_targets(target: Any) -> list[Target]:

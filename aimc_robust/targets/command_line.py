@@ -12,10 +12,11 @@ from typing import Any
 from aimc_robust.devices.library import card_names, preset_names
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import InputError, short_repr
+from aimc_robust.hardware.config.layer_patterns import ALL
 from aimc_robust.hardware.config.placement import DIGITAL
 from aimc_robust.io.toml import load_toml
 from aimc_robust.io.user_code import is_reference
-from aimc_robust.targets.build import build_target, build_targets, self_contained_target
+from aimc_robust.targets.build import LOST_COMPENSATION, build_target, build_targets, self_contained_target
 from aimc_robust.targets.entries import reference_table
 from aimc_robust.targets.layer_entries import LayerTable
 from aimc_robust.targets.target import UNITS_S, CrossbarTarget, DeployableTarget, DigitalTarget, Target, time_label
@@ -46,6 +47,7 @@ def target_tables(
         options = options | {"layers": _layer_places(layers, options)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
+        warnings.filterwarnings("default", message=LOST_COMPENSATION, category=UserWarning)
         tables = [table for device in devices for table in _tables_of(device, times_s, options)]
         names = Counter(target.name for table in tables for target in build_targets(table))
     if not tables:
@@ -62,6 +64,11 @@ def _tables_of(device: str, times_s: Sequence[float], options: dict[str, Any]) -
     target = deployable(build_target(table))
     if isinstance(target, DigitalTarget):  # always evaluated
         return []
+    if not isinstance(target, CrossbarTarget) and "layers" in options:
+        raise InputError(
+            f"--layer places layers of devices with arrays, and {target.name} is none; name a device, or leave "
+            "--layer out."
+        )
     if not isinstance(target, CrossbarTarget) or not isinstance(table, dict) or "time_s" in table:
         return [table]
     if not any(crossbar.device.cell.depends_on_time for crossbar in target.condition.crossbars):
@@ -78,6 +85,11 @@ def _layer_places(texts: Sequence[str], options: dict[str, Any]) -> dict[str, An
         pattern, _, entry = (part.strip() for part in text.partition("="))
         if not pattern or not entry:
             raise InputError(f"--layer takes PATTERN=digital or PATTERN=DEVICE, got {short_repr(text)}.")
+        if pattern == ALL:
+            raise InputError(
+                f"--layer {short_repr(text)} leaves no layer to --device; name fewer layers, or give that device as "
+                "--device."
+            )
         if pattern in places:
             raise InputError(f"--layer gives the pattern {pattern!r} twice.")
         places[pattern] = DIGITAL if entry == DIGITAL else _target_table(entry, own_options, option="--layer")

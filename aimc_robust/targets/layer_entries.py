@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 
-from aimc_robust.devices.library import load_card, preset_names
+from aimc_robust.devices.library import load_card
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.layer_patterns import ALL
 from aimc_robust.hardware.config.placement import Placement, place
-from aimc_robust.hardware.config.presets import load_preset
 from aimc_robust.hardware.config.standard_mappings import BitSliced
 from aimc_robust.io.table_model import as_validation_error, by_toml_type, table_model, toml_type
 from aimc_robust.targets.presets import expand_preset
@@ -65,12 +65,15 @@ def build_placement(crossbar: Crossbar, pairs: list[Any]) -> Placement:
     patterns = [pattern for pattern, _ in pairs]
     if duplicates := [pattern for pattern in patterns if patterns.count(pattern) > 1]:
         raise InputError(f"layers: the pattern {duplicates[0]!r} is given twice.")
+    if ALL in patterns:
+        raise InputError(
+            f"layers: the pattern {ALL!r} leaves no layer to the crossbar of the table; name fewer layers, or give "
+            "that device as the table's own."
+        )
     placement = place(crossbar, {pattern: _build_place(entry) for pattern, entry in pairs})
     assert isinstance(placement, Placement)
     return placement
 
 
 def _build_place(entry: Any) -> Any:
-    if isinstance(entry, LayerTable):
-        return entry.build()
-    return load_preset(entry).crossbar if entry in preset_names() else entry
+    return entry.build() if isinstance(entry, LayerTable) else entry

@@ -33,7 +33,7 @@ class Distillation:
     Args:
         teacher: The model to learn from, of any architecture with the same outputs; it is copied as it is now. In a
             `TrainingConfig` also the file of weights of the trained network; None: the model that the training starts
-            from, which should be a trained one.
+            from. It must be a trained one, which nothing here can check: a model with random weights teaches nothing.
         temperature: T, above 0.
         weight: Weight of the divergence, from 0 to 1.
         task: The task, or its name; None is `classification`.

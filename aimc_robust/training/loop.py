@@ -19,6 +19,7 @@ from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.io.atomic import Row, append_rows
+from aimc_robust.models.checkpoint import tensor_digest
 from aimc_robust.noise.analog_weights import weights_in_scope
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.registry import TaskLike, as_task
@@ -28,13 +29,14 @@ from aimc_robust.training.epoch import check_first_images, divergence_error, tra
 from aimc_robust.training.epoch_selection import select_epochs
 from aimc_robust.training.fabric import check_fabric, single_device_fabric
 from aimc_robust.training.methods.base import Method
-from aimc_robust.training.methods.distributed import share_buffers, world
+from aimc_robust.training.methods.distributed import share_buffers, share_text, world
 from aimc_robust.training.methods.range_state import ranges_of
 from aimc_robust.training.methods.sam import global_norm
 from aimc_robust.training.recipe import recipe_fingerprint
 from aimc_robust.training.resumption import (
     FINISHED,
     HISTORY,
+    Origin,
     Progress,
     load_finished,
     load_progress,
@@ -116,7 +118,7 @@ def train(
 
     Raises:
         DivergenceError: If a loss is not finite; the message names update, method and strength.
-        CheckpointError: If a checkpoint in `folder` belongs to another training.
+        CheckpointError: If a checkpoint in `folder` belongs to another training, or one from other initial weights.
         DataError: If images and labels do not match.
         InputError: If the settings do not match the data or the Fabric.
     """
@@ -139,10 +141,12 @@ def train(
     config, teacher_id = with_teacher(config, model)
     data_id = " ".join(filter(None, (data_id, teacher_id)))
     recipe = recipe_fingerprint(model, data_id, method, config, images.augmentation, train_seed, task)
+    # Of the first process, whose weights all others take over.
+    origin = Origin(recipe, "" if folder is None else share_text(tensor_digest(model.state_dict())))
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / FINISHED).exists():
-            epoch, history = load_finished(folder, model, recipe), read_history(folder)
+            epoch, history = load_finished(folder, model, origin), read_history(folder)
             if world()[0] == 0:
                 restore_history(folder, history)
             return TrainingResult(model.eval(), epoch, history)
@@ -154,7 +158,7 @@ def train(
         )
     check_fabric(fabric, config.precision, config.batch_size, shards=method.shard(*world()).num_shards)
     images, validation = images.to(fabric.device), (to_device(inputs, fabric.device), labels.to(fabric.device))
-    run = _Run(model, method, config, images, validation, task, train_seed, folder, recipe, probe, fabric)
+    run = _Run(model, method, config, images, validation, task, train_seed, folder, origin, probe, fabric)
     return run.train(on_epoch)
 
 
@@ -170,7 +174,7 @@ class _Run:
     task: Task
     train_seed: int
     folder: Path | None
-    recipe: str
+    origin: Origin
     probe: Probe | None
     fabric: Fabric
 
@@ -186,7 +190,7 @@ class _Run:
         optimizer = config.base_optimizer(model)
         progress = Progress()
         if folder is not None:
-            progress = load_progress(folder, model, optimizer, self.recipe)
+            progress = load_progress(folder, model, optimizer, self.origin)
             if fabric.is_global_zero:
                 restore_history(folder, progress.history)
             fabric.barrier()  # no process writes before all have read
@@ -201,12 +205,12 @@ class _Run:
             if fabric.is_global_zero:
                 if folder is not None:
                     append_rows(folder / HISTORY, [row])
-                    save_progress(folder, model, optimizer, progress, self.recipe)
+                    save_progress(folder, model, optimizer, progress, self.origin)
                 if on_epoch is not None:
                     on_epoch(row)
         progress.selected[0].load_into(model)
         if folder is not None and fabric.is_global_zero:
-            save_finished(folder, progress, self.recipe, config.selections)
+            save_finished(folder, progress, self.origin, config.selections)
         fabric.barrier()
         return TrainingResult(model.eval(), progress.selected[0].epoch, progress.history)
 

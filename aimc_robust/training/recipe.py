@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import fields, is_dataclass
-from inspect import isfunction
 from typing import Any
 
 from torch import nn
@@ -13,6 +11,7 @@ from torch import nn
 from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
 from aimc_robust.tasks.classification import Classification
 from aimc_robust.tasks.task import Task
+from aimc_robust.training.canonical import canonical
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.methods.base import Method
 
@@ -45,25 +44,13 @@ def recipe_fingerprint(
         train_seed: Root seed.
         task: What is trained; None: classification.
     """
-    train_seed_and_task = [train_seed] if task in (None, Classification()) else [train_seed, _canonical(task)]
+    train_seed_and_task = [train_seed] if task in (None, Classification()) else [train_seed, canonical(task)]
     if isinstance(network, nn.Module):
         network = {name: [*value.shape, str(value.dtype)] for name, value in network.state_dict().items()}
-    return fingerprint([network, data, *map(_canonical, (method, config, augmentation)), *train_seed_and_task])
+    return fingerprint([network, data, *map(canonical, (method, config, augmentation)), *train_seed_and_task])
 
 
 def fingerprint(content: Any) -> str:
     """Return a hash of plain values, whatever the order of their keys."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _canonical(value: Any) -> Any:
-    """Return a setting as plain values: a function by its name, an object without its own repr by its attributes."""
-    if is_dataclass(value):
-        settings = [(field.name, getattr(value, field.name), field.default) for field in fields(value)]
-        return [type(value).__name__, {name: _canonical(own) for name, own, default in settings if own != default}]
-    # The default repr contains a memory address.
-    if getattr(type(value), "__repr__", None) is object.__repr__ and not isfunction(value):
-        attributes = {name: _canonical(attribute) for name, attribute in vars(value).items()}
-        return [f"{type(value).__module__}.{type(value).__qualname__}", attributes]
-    return f"{value.__module__}.{value.__qualname__}" if isfunction(value) else repr(value)

@@ -4,7 +4,7 @@ import json
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from aimc_robust.models.checkpoint import (
     optimizer_tensors,
     read_checkpoint,
     read_metadata,
+    tensor_digest,
     write_checkpoint,
 )
 from aimc_robust.training.methods.range_state import RANGES, set_range_state, state_from_json, state_to_json
@@ -44,6 +45,14 @@ HistoryRow = Annotated[
     pydantic.Strict(),
 ]
 """The columns of an epoch, see `train`: numbers, or None for one that is not finite."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the checkpoints of a training belong to: its recipe, and a digest of the weights that it started from."""
+
+    recipe: str
+    start: str
 
 
 @dataclass(frozen=True)
@@ -80,9 +89,9 @@ def selection_file(selections: Sequence[float | None], index: int) -> str:
     return FINISHED if index == 0 or sigma is None else f"checkpoint-{exact_text(sigma)}.safetensors"
 
 
-def load_finished(folder: Path, model: nn.Module, recipe: str) -> int:
+def load_finished(folder: Path, model: nn.Module, origin: Origin) -> int:
     """Load the weights of a finished training into `model`; return the epoch that they come from."""
-    epoch = _load(folder / FINISHED, model, recipe)[1]["epoch"]
+    epoch = _load(folder / FINISHED, model, origin)[1]["epoch"]
     (folder / UNFINISHED).unlink(missing_ok=True)  # left if the process was killed between writing and deleting
     return epoch
 
@@ -92,29 +101,36 @@ def load_selection(folder: Path, model: nn.Module, selections: Sequence[float | 
     path = folder / selection_file(selections, index)
     if not path.exists():
         raise CheckpointError(f"{path} is missing; delete {folder / FINISHED} to train again.")
-    return _load(path, model, read_checkpoint(folder / FINISHED)[1]["recipe"])[1]["epoch"]
+    finished = read_checkpoint(folder / FINISHED)[1]
+    return _load(path, model, Origin(finished["recipe"], finished.get("start", "")))[1]["epoch"]
 
 
-def _load(path: Path, model: nn.Module, recipe: str, prefix: str = "") -> tuple[Tensors, dict[str, Any]]:
+def _load(path: Path, model: nn.Module, origin: Origin, prefix: str = "") -> tuple[Tensors, dict[str, Any]]:
     """Load the tensors of a checkpoint whose names start with `prefix` into `model`; return its content.
 
     Raises:
-        CheckpointError: If the checkpoint is damaged, or belongs to another model or recipe.
+        CheckpointError: If the checkpoint is damaged, or belongs to another model, recipe or start.
     """
     tensors, metadata = read_checkpoint(path)
     state = _with_prefix(tensors, prefix)
     check_fits(model, state, source=str(path))
-    if metadata.get("recipe") != recipe:
+    if metadata.get("recipe") != origin.recipe:
         raise CheckpointError(
             f"{path} was made with another recipe (method, settings, seed, model or data); use another folder, or "
             "delete it to train again."
+        )
+    # A model that holds what is loaded anyway has been trained here: it is the same call, made again.
+    if origin.start not in (metadata.get("start", origin.start), tensor_digest(state)):
+        raise CheckpointError(
+            f"{path} was trained from other initial weights; give another folder, or the model as it was when this "
+            "training started."
         )
     model.load_state_dict(state)
     set_range_state(model, state_from_json(metadata.get(RANGES)))
     return tensors, metadata
 
 
-def save_finished(folder: Path, progress: Progress, recipe: str, selections: Sequence[float | None]) -> None:
+def save_finished(folder: Path, progress: Progress, origin: Origin, selections: Sequence[float | None]) -> None:
     """Write the selected weights, then delete the unfinished state.
 
     The first selection's file is written last, because its presence marks the training as finished. Equal trainings
@@ -123,17 +139,17 @@ def save_finished(folder: Path, progress: Progress, recipe: str, selections: Seq
     history = [{key: row[key] for key in row if key not in MACHINE_DEPENDENT} for row in progress.history]
     for index in reversed(range(len(selections))):
         selected = progress.selected[index]
-        metadata = {"recipe": recipe, "epoch": selected.epoch, "history": history, **_with_ranges(selected.ranges)}
+        metadata = {**asdict(origin), "epoch": selected.epoch, "history": history, **_with_ranges(selected.ranges)}
         write_checkpoint(folder / selection_file(selections, index), selected.tensors, metadata)
     (folder / UNFINISHED).unlink(missing_ok=True)
 
 
-def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: str) -> Progress:
+def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, origin: Origin) -> Progress:
     """Load the state of an unfinished training into model and optimizer; return an empty Progress if there is none."""
     path = folder / UNFINISHED
     if not path.exists():
         return Progress()
-    tensors, metadata = _load(path, model, recipe, "model/")
+    tensors, metadata = _load(path, model, origin, "model/")
     load_optimizer_tensors(optimizer, _with_prefix(tensors, "optimizer/"))
     selected = [
         SelectedWeights(epoch, -math.inf if score is None else score, _with_prefix(tensors, f"epoch{epoch}/"), *ranges)
@@ -143,7 +159,7 @@ def load_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 
 
 def save_progress(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, recipe: str
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, origin: Origin
 ) -> None:
     """Write everything that `load_progress` needs."""
     groups = {"model": model_tensors(model), "optimizer": optimizer_tensors(optimizer)}
@@ -154,7 +170,7 @@ def save_progress(
         for s in progress.selected
     ]
     metadata = {
-        "recipe": recipe,
+        **asdict(origin),
         "history": progress.history,
         "kept": scores,
         **_with_ranges(state_to_json(model)),

@@ -51,6 +51,15 @@ def test_ranges_are_those_of_the_selected_epoch_where_the_converters_fit(compare
     assert all(calibrated[name]["inputs"] != same[name]["inputs"] for name in calibrated)
 
 
+def test_the_report_tells_learned_ranges_and_the_hardware_that_was_trained_for(compared):
+    page = (compared / "report.md").read_text()
+    assert "Converter ranges, learned in training, or calibrated where" in page
+    assert "Converter ranges, calibrated on training data" not in page
+    assert "crossbar pcm-nandakumar2019 (64 rows; 4-bit DAC; 4-bit ADC)" in page
+    assert "ranges learned (init_batches 10, decay 0.01)" in page
+    assert "{'" not in page
+
+
 def test_the_command_evaluates_the_checkpoint_as_the_comparison_did(compared, tmp_path):
     weights = compared / "runs" / "array-aware-seed0" / "checkpoint.safetensors"
     model = ["--model", "small-cnn", "--option", "channels=4", "--option", "stages=2", "--data", "digits"]

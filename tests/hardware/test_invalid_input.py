@@ -91,7 +91,8 @@ def test_a_window_beyond_the_limits_warns_or_is_refused():
 
 BAD_CONVERTERS = [
     (InputError, DAC, {"bits": 17, "kind": "signed"}, ["bits", "16", "17"]),
-    (InputError, DAC, {"bits": 0, "kind": "signed"}, ["bits", "2", "0"]),
+    (InputError, DAC, {"bits": 8, "kind": "ideal"}, ["kind ideal", "omit bits", "8"]),
+    (InputError, DAC, {"bits": 1}, ["kind auto", "2 to 16", "1"]),
     (InputError, DAC, {"bits": 1, "kind": "sign-magnitude"}, ["bits", "2", "1"]),
     (InputError, DAC, {"bits": 8.0, "kind": "signed"}, ["whole number", "8.0"]),
     (InputError, DAC, {"bits": 8, "kind": "ideal"}, ["bits", "ideal", "8"]),

@@ -85,7 +85,7 @@ def test_code_of_the_users_own_has_a_digest_wherever_it_is_named(tmp_path, monke
         ({"a": {"device": "rram-milo2021", "row": 3}}, "did you mean 'rows'"),
         ({"a": {"rows": 3}}, "device"),
         ({"a": {"device": "rram-milo2021", "time_s": 3.0}}, "time_s"),
-        ({"*": "digital"}, "leaves no layer to the crossbar"),
+        ({"*": "digital"}, "layers: the pattern '*' leaves no layer to the crossbar of the table"),
         ([["a", "digital"], ["a", "rram-milo2021"]], "'a' is given twice"),
         ([["a"]], "layers"),
         ("conv1", "expected a table or a list"),
@@ -104,6 +104,38 @@ def test_methods_train_with_a_placement():
 
 
 # Command line -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (["conv1=digital"], "gaussian-0.2 is none"),
+        (["typo=digital"], "gaussian-0.2 is none"),
+        (["conv1=rram-milo2021"], "gaussian-0.2 is none"),
+    ],
+)
+@pytest.mark.parametrize("devices", [["gaussian-0.2"], ["rram-milo2021", "gaussian-0.2"]])
+def test_a_noise_has_no_layers_to_place(devices, layers, message):
+    with pytest.raises(InputError, match=message):
+        target_tables(devices, [0.0], {}, layers)
+    with pytest.raises(InputError, match=message):
+        target_tables(devices, [0.0], {"layers": {"conv1": "digital"}})
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("classifier=digtal", "the pattern 'classifier': unknown device 'digtal': did you mean 'digital'"),
+        ("fc=rash2023", "the pattern 'fc': unknown device 'rash2023': did you mean 'rasch2023'"),
+        ("a.b={device = 'rram-milo2012'}", "layers.a.b: unknown device 'rram-milo2012'"),
+        ("*.b={device = 'rram-milo2021', rows = -1}", r"layers.'\*.b': rows .* must be"),
+        ("*=digital", r"--layer '\*=digital' leaves no layer to --device"),
+    ],
+)
+def test_a_mistake_in_a_place_names_the_pattern(layer, message):
+    with pytest.raises((InputError, UnknownNameError), match=message) as raised:
+        target_tables(["rram-milo2021"], [0.0], {}, [layer])
+    assert "Placement" not in str(raised.value)
 
 
 def test_layers_of_a_command_line_are_placed_in_order_with_the_common_options():

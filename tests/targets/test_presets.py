@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+import warnings
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,8 @@ def test_a_preset_with_another_device(tmp_path):
 def test_layers_take_presets_as_their_crossbars():
     places = {"conv1": "rasch2023", "fc": {"device": "rasch2023", "rows": 64}, "head": "digital"}
     table = {"device": "rram-milo2021", "layers": places}
-    recorded = self_contained_target(table, Path())
+    with pytest.warns(UserWarning, match=r"rasch2023 of the layers .*does not act"):
+        recorded = self_contained_target(table, Path())
     for entry in (table, recorded):
         placement = build_target(entry).condition
         assert placement.crossbar_of("conv1") == load_preset("rasch2023").crossbar
@@ -109,3 +111,13 @@ def test_the_command_lists_presets_and_shows_one():
     wrong = invoke("presets", "rasch")
     assert wrong.returncode != 0
     assert "'rasch2023'" in " ".join(wrong.stderr.split())
+
+
+def test_a_preset_of_some_layers_says_that_its_compensation_does_not_act():
+    with pytest.warns(UserWarning, match="the preset rasch2023 of the layers 'fc'"):
+        target_tables(["pcm-joshi2020"], [0.0], {}, ["fc=rasch2023"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        target_tables(["pcm-joshi2020"], [0.0], {"compensation": ["drift"]}, ["fc=rasch2023"])
+        target_tables(["rasch2023"], [0.0], {}, ["fc=rasch2023"])
+        target_tables(["pcm-joshi2020"], [0.0], {}, ["fc=crosssim-isca2024-sonos"])

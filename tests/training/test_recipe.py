@@ -1,7 +1,12 @@
 """One fingerprint tells whether two trainings are the same, in a checkpoint and in the folder of shared models."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,3 +84,80 @@ def test_a_fingerprint_of_plain_values_does_not_depend_on_the_order_of_keys():
     values = {"b": [1, {"d": 2, "c": 3}], "a": None}
     assert fingerprint(values) == fingerprint(json.loads(json.dumps(values, sort_keys=True)))
     assert fingerprint(values) != fingerprint(values | {"a": 0})
+
+
+LAYER = "0"
+
+
+def scope_of(prefix):
+    return lambda name, parameter: name.startswith(prefix)
+
+
+def starts(name, parameter):
+    return name.startswith(LAYER)
+
+
+class Prefix:
+    def __init__(self, prefix):
+        self.prefix = prefix
+
+    def chosen(self, name, parameter):
+        return name.startswith(self.prefix)
+
+
+PAIRS = {
+    "constant": (lambda n, p: n.startswith("0"), lambda n, p: n.startswith("4")),
+    "name": (lambda n, p: n.startswith("0"), lambda n, p: n.endswith("0")),
+    "closure": (scope_of("0"), scope_of("4")),
+    "default": (lambda n, p, prefix="0": n.startswith(prefix), lambda n, p, prefix="4": n.startswith(prefix)),
+    "nested": (lambda n, p: any(c == "0" for c in n), lambda n, p: any(c == "4" for c in n)),
+    "set": (lambda n, p: n in {"0.weight", "1.weight"}, lambda n, p: n in {"0.weight", "2.weight"}),
+    "partial": (partial(str.startswith, "0"), partial(str.startswith, "4")),
+    "tensor": (scope_of(torch.tensor(1.0)), scope_of(torch.tensor(1.00001))),
+    "method": (Prefix("0").chosen, Prefix("4").chosen),
+}
+
+
+def with_scope(scope):
+    return recipe_fingerprint(**RECIPE | {"method": RWP(sigma=0.1, scope=scope)})
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS.values(), ids=PAIRS)
+def test_functions_of_one_name_differ_by_their_code_and_what_they_use(first, second):
+    assert with_scope(first) == with_scope(first)
+    assert with_scope(first) != with_scope(second)
+
+
+def test_functions_of_equal_code_and_values_are_equal():
+    assert with_scope(scope_of("0")) == with_scope(scope_of("0"))
+    assert with_scope(Prefix("0").chosen) == with_scope(Prefix("0").chosen)
+
+
+def test_a_function_differs_by_the_globals_that_it_uses(monkeypatch):
+    first = with_scope(starts)
+    monkeypatch.setitem(globals(), "LAYER", "4")
+    assert with_scope(starts) != first
+
+
+def test_a_function_that_calls_itself_has_a_fingerprint():
+    def again(name, parameter):
+        return bool(name) and again(name[1:], parameter)
+
+    assert with_scope(again) == with_scope(again)
+
+
+def test_fingerprints_of_functions_are_equal_in_every_process():
+    code = (
+        f"import sys; sys.path[:0] = {sys.path!r}; import test_recipe as t; print(*(t.with_scope(a) for a in t.SAME))"
+    )
+    printed = set()
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=HERE)
+        printed.add(done.stdout)
+    assert len(printed) == 1
+
+
+SAME = [*(pair[0] for pair in PAIRS.values()), starts]
+HERE = Path(__file__).parent

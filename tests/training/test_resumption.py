@@ -14,6 +14,7 @@ import torch
 from support.training_examples import conv_net, differing, digits, state_of
 from torch import nn
 
+from aimc_robust.errors import CheckpointError
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import append_rows, read_rows
@@ -89,8 +90,7 @@ def whole_runs(tmp_path_factory):
 )
 def test_training_stopped_after_any_epoch_ends_as_if_undisturbed(name, epoch, whole_runs, tmp_path):
     stop(tmp_path, METHODS[name], epoch)
-    # Another initialisation shows that weights, statistics and momentum all come from the folder.
-    check_same_end(run(tmp_path, METHODS[name], init=1), tmp_path, *whole_runs[name])
+    check_same_end(run(tmp_path, METHODS[name]), tmp_path, *whole_runs[name])
 
 
 def test_training_stopped_after_every_epoch_ends_as_if_undisturbed(whole_runs, tmp_path):
@@ -144,7 +144,7 @@ def test_a_kill_in_the_midst_of_writing_a_checkpoint_is_repaired(whole_runs, tmp
 def test_finished_training_is_loaded_and_not_done_again(whole_runs):
     whole, folder = whole_runs["rwp"]
     files = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
-    result = run(folder, METHODS["rwp"], init=1, stop_after=1)  # an epoch would raise StopError
+    result = run(folder, METHODS["rwp"], stop_after=1)  # an epoch would raise StopError
     assert differing(state_of(result.model), state_of(whole.model)) == []
     assert (result.epoch, result.history) == (whole.epoch, whole.history)
     assert not result.model.training
@@ -171,6 +171,32 @@ def test_the_history_of_a_finished_training_is_in_its_checkpoint(whole_runs, tmp
     assert read_rows(tmp_path / HISTORY) == result.history
 
 
+@pytest.mark.parametrize("epoch", [2, EPOCHS])
+def test_a_training_from_other_initial_weights_is_refused(epoch, tmp_path):
+    stop(tmp_path, SGD(), epoch)
+    if epoch == EPOCHS:
+        run(tmp_path, SGD())
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for init in (1, 2):
+        model = conv_net(seed=init, dropout=0.3)
+        before = state_of(model)
+        with pytest.raises(CheckpointError, match="trained from other initial weights; give another folder"):
+            run(tmp_path, SGD(), model=model)
+        assert differing(state_of(model), before) == []
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+    assert run(tmp_path, SGD()).history[-1]["epoch"] == EPOCHS
+
+
+def test_the_same_call_can_be_made_again_with_the_model_that_it_trained(tmp_path):
+    model = conv_net(seed=0, dropout=0.3)
+    stop(tmp_path, SGD(), 2, model=model)
+    first = run(tmp_path, SGD(), model=model)
+    weights = state_of(model)
+    again = run(tmp_path, SGD(), model=model, stop_after=1)  # an epoch would raise StopError
+    assert differing(state_of(again.model), weights) == []
+    assert again.history == first.history
+
+
 def tied_net(seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -182,7 +208,7 @@ def tied_net(seed):
 def test_tied_weights_stay_tied(tmp_path):
     whole = run(tmp_path / "whole", METHODS["sam"], model=tied_net(0))
     stop(tmp_path / "stopped", METHODS["sam"], 2, model=tied_net(0))
-    result = run(tmp_path / "stopped", METHODS["sam"], model=tied_net(1))
+    result = run(tmp_path / "stopped", METHODS["sam"], model=tied_net(0))
     check_same_end(result, tmp_path / "stopped", whole, tmp_path / "whole")
     assert result.model[3].weight is result.model[1].weight
 

@@ -71,10 +71,10 @@ def evaluate(
     predict: Annotated[
         bool, typer.Option("--predict", help="Predict the loss without Monte Carlo, and compare with Monte Carlo.")
     ] = False,
-    states: Annotated[
+    save_states: Annotated[
         bool,
         typer.Option(
-            "--states",
+            "--save-states",
             help="Write the target and programmed states of chip 0, with the address of every device, to OUT/states.",
         ),
     ] = False,
@@ -198,7 +198,7 @@ def evaluate(
             notes=[*test_images.notes, *notes],
         )
     show(results)
-    if states:
+    if save_states:
         for path in write_state_files(spec, models, test_images, out):
             typer.echo(f"states: {path}")
     typer.echo(f"report: {write_report(out)}")

@@ -19,7 +19,8 @@ def array_mappings(network: str, model: nn.Module, inputs: Any, targets: Iterabl
 
     Returns:
         `MappingSummary.to_json` of each, after `network`, the names of the `targets` with this crossbar, and the shapes
-        of the `inputs` that were counted; none, and no activity, if the network does not take a single example.
+        of the `inputs` that were counted, and `digital_layers`, each module that multiplies outside of arrays with its
+        multiplies; no shapes, no activity and None if the network does not take a single example.
     """
     mappings = []
     for group in _by_crossbar(target for target in targets if isinstance(target, CrossbarTarget)):
@@ -27,7 +28,9 @@ def array_mappings(network: str, model: nn.Module, inputs: Any, targets: Iterabl
         assert found.mapping is not None
         shapes = [list(x.shape) for x in tensors_in(example)]
         names = [target.name for target in group]
-        mappings.append({"network": network, "targets": names, "inputs": shapes, **found.mapping.to_json()})
+        digital = None if found.macs is None else dict(found.macs.digital)
+        own = {"network": network, "targets": names, "inputs": shapes, "digital_layers": digital}
+        mappings.append({**own, **found.mapping.to_json()})
     return mappings
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aimc_robust.errors import AimcError
+from aimc_robust.errors import AimcError, InputError, UnknownNameError
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import available_gpus
 from aimc_robust.experiments.execution.engines.local import threads_per_job
 from aimc_robust.experiments.planning.cost_model import CostModel
@@ -63,6 +63,7 @@ def plan(
 
     Raises:
         ResultsError: if the folder holds results of another spec.
+        InputError, UnknownNameError: if a target or method does not fit a network, as in `compare`.
     """
     machine = machine or Machine()
     spec = with_file_digests(spec, data_folder)
@@ -81,6 +82,8 @@ def plan(
             try:
                 cost_model.measure(label, {name for work in pending for name in work.chips_left})
             except AimcError as error:
+                if label in cost_model.weights_bytes and isinstance(error, InputError | UnknownNameError):
+                    raise  # the network is built, and the spec does not fit it
                 problems[str(error)] = None
             trainings = sum(work.epochs_left > 0 for work in pending)
             disk_bytes += trainings * len(spec.config_of(label).selections) * cost_model.weights_bytes.get(label, 0)

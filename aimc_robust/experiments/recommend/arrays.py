@@ -30,7 +30,10 @@ def array_settings(
     if not hardware.computes_in_arrays:
         return None
     learns = any(crossbar.periphery.calibrates_inputs for crossbar in hardware.crossbars)
-    method = ArrayAware(hardware, time_s=device.time_s, ranges="learned" if learns else None)
+    compensates = "drift" in device.deployment.compensation and device.time_s > 0
+    method = ArrayAware(
+        hardware, time_s=device.time_s, drift_compensation=compensates, ranges="learned" if learns else None
+    )
     batch = next(iter(data.batches("training", IMAGES, next(model.parameters()).device)))
     try:
         method.backward(copy.deepcopy(model).train(), task, [batch], step=1)
@@ -40,6 +43,8 @@ def array_settings(
     table: dict[str, Any] = {"kind": "array-aware", "crossbar": kept or target}
     if device.time_s:
         table["time_s"] = device.time_s
+    if compensates:
+        table["drift_compensation"] = True
     if learns:
         table["ranges"] = "learned"
     converters = [part for crossbar in hardware.crossbars for part in (crossbar.periphery.dac, crossbar.periphery.adc)]

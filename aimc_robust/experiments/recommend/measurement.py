@@ -22,9 +22,9 @@ CHIPS = 20  # the interval of sigma shows whether they are enough
 
 
 def calibrated_deployment(model: nn.Module, data: DataSet, device: CrossbarTarget, task: Task) -> Deployment:
-    """Return a deployment with converter ranges from training data, where the device needs them."""
+    """Return how a device deploys models, with converter ranges and data for its compensation from training data."""
     first = next(iter(data.batches("training", BATCH_SIZE)))
-    return calibrate_deployment(model, device.condition, Deployment(), InputBatches([task.unpack(first)[0]]))
+    return calibrate_deployment(model, device.condition, device.deployment, InputBatches([task.unpack(first)[0]]))
 
 
 def measure_device(
@@ -52,6 +52,7 @@ def measure_device(
         "digital": equivalent.digital,
         "device_interval": list(equivalent.device.ci),
         "rms": equivalent.rms,
+        "compensation": list(device.deployment.compensation),
         "chips": CHIPS,
         "examples": len(data.split("validation")[1]),
         "layers": json.loads(layers.to_json(orient="records")),

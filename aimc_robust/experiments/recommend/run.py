@@ -14,6 +14,7 @@ from torch import nn
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, ResultsError
+from aimc_robust.evaluation.keep_digital import check_wished
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.recommend.arrays import array_settings
@@ -29,7 +30,7 @@ from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.pretrained import WHOLE_FILE, load_weights, read_weights
 from aimc_robust.models.registry import build_model
 from aimc_robust.models.weight_selection import WeightSelection
-from aimc_robust.targets.build import build_target
+from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.target import CrossbarTarget
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.resumption import FINISHED
@@ -104,8 +105,7 @@ def recommend(
         epochs: Epochs of each training.
         chips: Chips per model of the sweep.
         sweep: False stops after the proposal.
-        wished: Wished value of the primary metric on the device: propose which layers of the measured model to keep
-            digital for it, on validation data, and confirm it on other chips (`keep_digital`).
+        wished: Wished value of the primary metric on the device: propose which layers to keep digital for it.
         jobs: Processes of the measurement.
         progress: Callbacks of the comparisons; each step is a note.
 
@@ -114,17 +114,18 @@ def recommend(
         ResultsError: if the folder holds the recommendation of another spec or device, or data or code have changed.
         AimcError: see `compare`.
     """
-    device = build_target(target)
+    device = build_targets(target)[-1]  # with its compensation
     if not isinstance(device, CrossbarTarget):
         raise InputError(f"a recommendation needs a device, got the target {device.name!r}.")
-    if not device.is_plain:
+    if device.backend != "native" or not device.deployment.fold:
         raise InputError(
-            "a recommendation is for a device on the native backend with folded BatchNorms: remove `compensation`, "
-            f"`backend` and `fold` from {device.name!r}."
+            f"a recommendation is for the native backend with folded BatchNorms: set them so in {device.name!r}."
         )
+    progress, task = progress or ExperimentProgress(), spec.task.build()
+    if wished is not None:
+        check_wished(task.primary, wished)
     if weights is None and selection != WHOLE_FILE:
         raise InputError(f"{selection.options} choose among the weights of a file; give --weights too.")
-    progress, task = progress or ExperimentProgress(), spec.task.build()
     data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder, task=task)
     pretrained = None if weights is None else read_weights(weights, selection)
     identity = measurement_identity(spec, target, data, data_folder, epochs, pretrained)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,32 @@ def spec_from_dict(values: dict[str, Any], *, source: str = "spec", folder: Path
     values = dict(values)
     try:
         if isinstance(values.get("targets"), list):
-            values["targets"] = [self_contained_target(target, folder) for target in values["targets"]]
+            values["targets"] = [
+                _located(f"targets.{_name(target, number)}", self_contained_target, target, folder)
+                for number, target in enumerate(values["targets"])
+            ]
         if isinstance(values.get("methods"), dict):
             methods = values["methods"].items()
-            values["methods"] = {label: _self_contained_method(table, folder) for label, table in methods}
+            values["methods"] = {
+                label: _located(f"methods.{label}", _self_contained_method, table, folder) for label, table in methods
+            }
     except AimcError as error:
         raise InputError(f"{source}: {error}") from None
     return parse(values, ComparisonSpec, source=source)
+
+
+def _located(location: str, function: Callable[[Any, Path], Any], table: Any, folder: Path) -> Any:
+    """Call a function with a table; what it raises is told with the location of the table in the spec."""
+    try:
+        return function(table, folder)
+    except AimcError as error:
+        raise InputError(f"{location}: {error}") from None
+
+
+def _name(target: Any, number: int) -> str:
+    """The name that a target gives itself, else its number."""
+    name = target.get("name") if isinstance(target, dict) else None
+    return name if isinstance(name, str) else str(number)
 
 
 def _self_contained_method(table: Any, folder: Path) -> Any:

@@ -25,7 +25,7 @@ class DAC:
     """Input converter of every row.
 
     Attributes:
-        bits: Resolution, 1 to 16 (signed and sign-magnitude: from 2); 0 for an ideal converter.
+        bits: Resolution, 1 to 16 (signed, sign-magnitude and auto: from 2); 0 clips to full scale without rounding.
         kind: `unsigned`: 2^bits levels on [0, full scale]. `signed`: 2^bits levels on +-full scale, none of which is 0.
             `sign-magnitude`: 2^bits - 1 levels on +-full scale, one of which is 0. `auto`: unsigned for a layer whose
             calibrated inputs are never negative, else sign-magnitude. `ideal`: neither clips nor rounds.
@@ -48,8 +48,11 @@ class DAC:
     def __post_init__(self) -> None:
         require_known("DAC kind", self.kind, get_args(DACKind))
         require_finite("noise of a DAC", self.noise)
-        low, high = {"ideal": (0, 0), "unsigned": (1, MAX_BITS)}.get(self.kind, (2, MAX_BITS))
-        require_whole(f"bits of a DAC of kind {self.kind}", self.bits, low=low, high=high)
+        require_whole("bits of a DAC (0: no rounding)", self.bits, low=0, high=MAX_BITS)
+        if self.kind == "ideal" and self.bits:
+            raise InputError(f"a DAC of kind ideal does not round: omit bits, got {self.bits}.")
+        if self.bits == 1 and self.kind != "unsigned":
+            raise InputError(f"bits of a DAC of kind {self.kind} must be 0, or from 2 to 16, got 1.")
         if self.full_scale is not None:
             require_finite("full_scale of a DAC", self.full_scale)
             if self.full_scale == 0:

@@ -22,6 +22,7 @@ from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.fault_map import FaultMap
 from aimc_robust.hardware.config.mapping import WeightMapping
 from aimc_robust.hardware.config.parasitics import Parasitics, WireResistances
+from aimc_robust.hardware.config.short_text import options_text
 from aimc_robust.hardware.config.standard_mappings import OneSided, check_mapping, find_mapping
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import Scaling, WeightLayout
@@ -76,6 +77,7 @@ class Crossbar(WeightNoise):
         (256, 8)
     """
 
+    __str__ = options_text
     device: Device
     weights: WeightLayout
     arrays: ArraySize

@@ -44,7 +44,7 @@ class Device:
             object.__setattr__(self, "stuck", _parse_stuck(self.stuck))
         if self.fault_map is not None and self.fault_map.unit not in ("", self.cell.unit):
             raise InputError(
-                f"the fault map is in {self.fault_map.unit}, but the states of {self.cell.name} are in "
+                f"the {self.fault_map.subject} is in {self.fault_map.unit}, but the states of {self.cell.name} are in "
                 f"{self.cell.unit}; convert it."
             )
         window = parse_range(f"window [{self.cell.unit}]", self.programming_window, least=0.0, ends=("min", "max"))

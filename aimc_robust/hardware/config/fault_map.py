@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +38,8 @@ class FaultMap:
         >>> faults = FaultMap({"fc": [[[float("nan"), 25.0]], [[float("nan"), float("nan")]]]})  # G+ of w[0, 1]
         >>> Crossbar("rram-wan2022", stuck=faults)  # doctest: +SKIP
     """
+
+    subject: ClassVar[str] = "fault map"  # in messages
 
     def __init__(self, layers: Mapping[str, Any], *, unit: str = "") -> None:
         require_type("layers of a fault map", layers, Mapping, example="a mapping from layers to arrays")
@@ -110,8 +112,8 @@ class FaultMap:
             return None
         if tuple(states.shape) != shape:
             raise InputError(
-                f"the fault map of the layer {layer!r} has shape {tuple(states.shape)}, but its devices have {shape}: "
-                "(devices of the mapping, outputs, inputs and bias rows)."
+                f"the {self.subject} of the layer {layer!r} has shape {tuple(states.shape)}, but its devices have "
+                f"{shape}: (devices of the mapping, outputs, inputs and bias rows)."
             )
         low, high = window
         return states.masked_fill(states == -torch.inf, low).masked_fill_(states == torch.inf, high)

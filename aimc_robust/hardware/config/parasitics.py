@@ -14,10 +14,11 @@ class Parasitics:
     the last row (bias rows are the last), at a virtual ground.
 
     Attributes:
-        row_ohm: Resistance of a row from one device to the next, and from its start to the first.
-        column_ohm: Resistance of a column from one device to the next, and from the last to its end.
-        row_terminal_ohm: Resistance in series with each row, such as its driver's.
-        column_terminal_ohm: Resistance in series with each column, such as its multiplexer's.
+        row_ohm: Resistance of one segment of a row: from its start to the first device, and from each device to the
+            next. Nothing lies behind the last device.
+        column_ohm: Resistance of one segment of a column: from each device to the next, and from the last to its end.
+        row_terminal_ohm: Resistance in series with the first segment of each row, such as its driver's.
+        column_terminal_ohm: Resistance in series with the last segment of each column, such as its multiplexer's.
         interleaved: Whether devices of positive and negative sign share columns, with rows of opposite voltage, so that
             their currents cancel on the spot; False: each sign has arrays of its own.
         device_ohm: Resistance of a device at the top of the window; None: the inverse of its conductance, for devices

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.devices.cell_model import CellModel
+from aimc_robust.devices.library import DEVICE_ADVICE, card_names, preset_names
 from aimc_robust.devices.limits import check_time
-from aimc_robust.errors import InputError, UnknownNameError, join_names, nearest_name, require_type, short_repr
+from aimc_robust.errors import InputError, UnknownNameError, require_type, short_repr, unknown_name
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.layer_patterns import ALL, contradicting, matches, uncovered, unmatched
+from aimc_robust.hardware.config.presets import Preset, load_preset
+from aimc_robust.hardware.config.short_text import layers_text
+from aimc_robust.io.user_code import is_reference
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights, unwrap_model
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.weight_shift import derived_weights
@@ -26,8 +29,6 @@ Layers = Mapping[str, LayerPlace]
 """Pattern -> where the layers are that it matches."""
 
 DIGITAL = "digital"
-ALL = "*"
-LISTED = 12  # names in a message
 
 
 @dataclass(frozen=True, init=False)
@@ -43,8 +44,8 @@ class Placement(WeightNoise):
         layers: Each pattern with its crossbar, None for digital, in their order.
 
     Args:
-        layers: Pattern -> a `Crossbar`; "digital"; a device as `Crossbar` takes it, such as the name of a card; or a
-            mapping of `Crossbar`'s arguments.
+        layers: Pattern -> a `Crossbar`; "digital"; the name of a preset; a device as `Crossbar` takes it, such as the
+            name of a card; or a mapping of `Crossbar`'s arguments.
 
     Raises:
         InputError: if there is no pattern, or none has a crossbar.
@@ -58,6 +59,7 @@ class Placement(WeightNoise):
         True
     """
 
+    __str__ = layers_text
     layers: tuple[tuple[str, Crossbar | None], ...]
 
     def __init__(self, layers: Layers) -> None:
@@ -81,7 +83,7 @@ class Placement(WeightNoise):
         for pattern, crossbar in self.layers:
             if matches(pattern, layer):
                 return crossbar
-        raise _uncovered([layer])
+        raise uncovered([layer])
 
     @property
     def crossbars(self) -> tuple[Crossbar, ...]:
@@ -128,12 +130,12 @@ class Placement(WeightNoise):
         for pattern, crossbar in self.layers:
             matched = [layer for layer in owners if matches(pattern, layer)]
             if not matched:
-                raise _unmatched(pattern, list(owners))
+                raise unmatched(pattern, list(owners))
             if all(layer in decided and decided[layer][1] != crossbar for layer in matched):
-                raise _contradicting(pattern, matched[0], decided[matched[0]][0])
+                raise contradicting(pattern, matched[0], decided[matched[0]][0])
             decided = dict.fromkeys(matched, (pattern, crossbar)) | decided
         if left := [layer for layer in owners if layer not in decided]:
-            raise _uncovered(left)
+            raise uncovered(left)
         for layer, owner in owners.items():
             if decided[layer][1] != decided[owner][1]:
                 raise InputError(
@@ -168,7 +170,20 @@ def place(crossbar: Hardware, layers: Layers | None) -> Hardware:
 
 def require_hardware(crossbar: object) -> None:
     """Raise InputError for what is neither a crossbar nor a placement."""
+    refuse_names_and_presets(crossbar)
     require_type("crossbar", crossbar, Hardware, example="a Crossbar such as Crossbar('rram-wan2022'), or a Placement")
+
+
+def refuse_names_and_presets(crossbar: object) -> None:
+    """Raise InputError for a name of a device, or a preset, in place of a crossbar, with what to write."""
+    if isinstance(crossbar, Preset):
+        raise InputError(
+            f"{crossbar.name} is a Preset, which holds more than a crossbar; pass its .crossbar, and its .deployment "
+            "as deployment=."
+        )
+    if isinstance(crossbar, str):
+        name = f"load_preset({crossbar!r}).crossbar" if crossbar in preset_names() else f"Crossbar({crossbar!r})"
+        raise InputError(f"a crossbar is expected, got the text {short_repr(crossbar)}; write {name}.")
 
 
 def check_time_of(hardware: Hardware, time_s: float, *, stacklevel: int = 2) -> None:
@@ -194,50 +209,22 @@ def stored_weights(
     return {name: weight for name, weight in weights.items() if hardware.crossbar_of(weight.layer) is not None}
 
 
-@functools.lru_cache(maxsize=2**16)  # asked for every layer at every chip and update
-def matches(pattern: str, layer: str) -> bool:
-    """Return whether a pattern matches the name of a layer, or of a module around it."""
-    return any(fnmatchcase(name, pattern) for name in _names(layer))
-
-
-def _names(layer: str) -> Iterator[str]:
-    """The name of a layer, and of each module around it."""
-    while layer:
-        yield layer
-        layer = layer.rpartition(".")[0]
-
-
 def _crossbar(pattern: str, place: object) -> Crossbar | None:
     if isinstance(place, str) and place == DIGITAL:
         return None
     if isinstance(place, Crossbar):
         return place
+    if isinstance(place, Preset):
+        raise InputError(f"the pattern {pattern!r} takes a crossbar, got the Preset {place.name}; pass its .crossbar.")
+    if isinstance(place, str) and not (place.endswith(".toml") or is_reference(place)):
+        if place in preset_names():
+            return load_preset(place).crossbar
+        known = [DIGITAL, *card_names(), *preset_names()]
+        if place not in known:
+            reason = unknown_name("device", place, known, advice=DEVICE_ADVICE)
+            raise UnknownNameError(f"the pattern {pattern!r}: {reason}")
     if place is None or isinstance(place, WeightNoise):
         raise InputError(f"the pattern {pattern!r} takes {DIGITAL!r} or a crossbar, got {short_repr(place)}.")
     if isinstance(place, Mapping) and "device" in place:
         return Crossbar(**place)
     return Crossbar(place)  # type: ignore[arg-type]  # checked there
-
-
-def _unmatched(pattern: str, layers: list[str]) -> UnknownNameError:
-    known = dict.fromkeys(name for layer in layers for name in _names(layer))
-    parts = [
-        f"no layer of the model matches the pattern {pattern!r}:",
-        nearest_name(pattern, known),
-        f"Layers: {join_names(layers, limit=LISTED)}.",
-    ]
-    return UnknownNameError(" ".join(filter(None, parts)))
-
-
-def _contradicting(pattern: str, layer: str, earlier: str) -> InputError:
-    if pattern == ALL:
-        return InputError(f"the patterns before {ALL!r} take all layers, such as {layer!r}, and leave none to it.")
-    return InputError(
-        f"the pattern {pattern!r} contradicts {earlier!r}, which comes first and places {layer!r} elsewhere, so that "
-        f"{pattern!r} decides for no layer; put it first, or remove one of them."
-    )
-
-
-def _uncovered(layers: list[str]) -> InputError:
-    listed = join_names([repr(layer) for layer in layers])
-    return InputError(f"no pattern covers {listed}; add one, such as {ALL!r} for all other layers.")

@@ -14,6 +14,7 @@ from aimc_robust.errors import InputError, require_known
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.hardware.config.short_text import preset_text
 from aimc_robust.io.toml import StrictModel, read_toml
 
 
@@ -62,13 +63,14 @@ class Preset:
         training: Keys of a spec's `training` that the source trains with.
     """
 
+    __str__ = preset_text
     name: str
-    summary: str
-    source: Source
-    crossbar: Crossbar
-    deployment: Deployment
-    method: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    training: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    summary: str = field(repr=False)
+    source: Source = field(repr=False)
+    crossbar: Crossbar = field(repr=False)
+    deployment: Deployment = field(repr=False)
+    method: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    training: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
 
 def load_preset(name: str, **options: Any) -> Preset:

@@ -13,14 +13,17 @@ from aimc_robust.errors import InputError
 
 
 def input_levels(kind: str, bits: int) -> tuple[float, int]:
-    """Return the lowest input of a DAC in units of full scale, and the number of intervals between its levels."""
+    """Return the lowest input of a DAC in units of full scale, and the number of intervals between its levels.
+
+    With 0 bits there are no levels: 0.
+    """
     match kind:
         case "unsigned":
-            return 0.0, 2**bits - 1
+            return 0.0, 2**bits - 1 if bits else 0
         case "signed":
-            return -1.0, 2**bits - 1
+            return -1.0, 2**bits - 1 if bits else 0
         case "sign-magnitude":
-            return -1.0, 2**bits - 2
+            return -1.0, 2**bits - 2 if bits else 0
     raise InputError(f"a DAC of kind {kind!r} has no levels before calibration.")
 
 

@@ -81,12 +81,13 @@ def crosssim_parameters(
 def _check_edge(crossbar: Crossbar) -> None:
     """Raise InputError for noise and errors at the arrays' edge, which CrossSim has in its own circuits only."""
     periphery = crossbar.periphery
-    adc = periphery.adc
+    dac, adc = periphery.dac, periphery.adc
     options = {
         "output_noise": periphery.output_noise > 0,
         "noise of the DAC": periphery.dac_noise > 0,
         "errors of the ADC (gain_error, offset_error, inl)": adc is not None and adc.has_errors,
         "an ADC that clips without rounding (bits=0)": adc is not None and not adc.bits,
+        "a DAC that clips without rounding (bits=0)": dac is not None and not dac.bits and dac.kind != "ideal",
     }
     for option, is_on in options.items():
         if is_on:

@@ -16,6 +16,7 @@ from aimc_robust.hardware.programming.weights_to_states import stuck_states
 from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.noise.weight_shift import derived_weights
 
+GROSS = 100.0  # times the largest state of the card, beyond which a state is in another unit
 SPREAD = 6.0  # standard deviations of the programming error by which a state may leave the limits without a warning
 
 
@@ -33,11 +34,13 @@ def check_fault_maps(prepared: nn.Module, hardware: Hardware, *, stacklevel: int
 
     Raises:
         UnknownNameError: if a map names a layer that the model does not have.
-        InputError: if the map of a layer has another shape than its devices, or is not that of its crossbar.
+        InputError: if the map of a layer has another shape than its devices, or is not that of its crossbar, or its
+            states are so far from the card's that they are in another unit.
     """
     for layer, crossbar, states in check_names_and_shapes(prepared, hardware):
         cell = crossbar.device.cell
         least, most = cell.limits
+        _check_unit(layer, crossbar, states)
         low_std, high_std = programming_std(cell, torch.tensor(cell.limits, dtype=torch.float64)).tolist()
         is_low = (states > 0) & (states < least - SPREAD * low_std)
         outside = states[torch.isfinite(states) & (is_low | (states > most + SPREAD * high_std))]
@@ -53,6 +56,22 @@ def check_fault_maps(prepared: nn.Module, hardware: Hardware, *, stacklevel: int
         warnings.warn(message, stacklevel=stacklevel + 1)
 
 
+def _check_unit(layer: str, crossbar: Crossbar, states: Tensor) -> None:
+    """Raise InputError if a state is beyond any device of the card, or those of a whole layer are."""
+    cell = crossbar.device.cell
+    most = max(cell.limits[1], crossbar.device.programming_window[1])
+    conducting = states[torch.isfinite(states) & (states > 0)]
+    if not len(conducting):
+        return
+    largest, middle = float(conducting.max()), float(conducting.median())
+    is_whole = not bool(torch.isnan(states).any())  # measured states, not stuck devices alone
+    if largest > GROSS * most or (is_whole and (middle > 2.0 * most or largest < 0.01 * most)):
+        raise InputError(
+            f"the states of the layer {layer!r} cannot be in {cell.unit}: they reach {largest:g}, half of them lie "
+            f"below {middle:g}, and {cell.name} has states up to {most:g} {cell.unit}. Convert them to {cell.unit}."
+        )
+
+
 def check_names_and_shapes(model: nn.Module, hardware: Hardware) -> list[tuple[str, Crossbar, Tensor]]:
     """Return (layer, its crossbar, its stuck states) of the fault maps; raise as `check_fault_maps` does."""
     maps = [crossbar.device.fault_map for crossbar in hardware.crossbars if crossbar.device.fault_map is not None]
@@ -63,7 +82,9 @@ def check_names_and_shapes(model: nn.Module, hardware: Hardware) -> list[tuple[s
     found: dict[str, tuple[str, Crossbar, Tensor]] = {}
     for layer in dict.fromkeys(layer for faults in maps for layer in faults.layers):
         if layer not in weights:
-            raise unknown_name("layer of the fault map", layer, weights, advice="See ar.coverage(model).layers.")
+            raise unknown_name(
+                f"layer of the {maps[0].subject}", layer, weights, advice="See ar.coverage(model).layers."
+            )
         crossbar = hardware.crossbar_of(layer)
         if crossbar is None:
             continue  # digital: it has no devices

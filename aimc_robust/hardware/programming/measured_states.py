@@ -48,6 +48,8 @@ class MeasuredStates(FaultMap):
         InputError: if a state is not finite or negative, or the time is none.
     """
 
+    subject = "array of states"
+
     def __init__(
         self,
         layers: Mapping[str, Any],

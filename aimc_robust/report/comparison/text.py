@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from aimc_robust.errors import exact_text
@@ -36,12 +37,37 @@ def method_settings(spec: ComparisonSpec, label: str) -> str:
         length += f" of a run of {ramp['run']}" if "run" in ramp else ""
         length = f" over {100 * ramp['fraction']:g} % of the run" if "fraction" in ramp else length
         table["ramp"] = ramp["shape"] + length
+    if isinstance(ranges := table.get("ranges"), dict):
+        table["ranges"] = f"learned ({_plain(ranges)})" if ranges else "learned"
     for key in NOISE_KEYS:
         if isinstance(noise := table.get(key), dict):
-            device = noise.get("device")
-            # The name of a card or noise; of user code its reference, a text.
-            table[key] = noise.get("name") or (device["name"] if isinstance(device, dict) else device or noise["noise"])
-    return ", ".join(f"{key} {value}" for key, value in table.items()) or MISSING
+            table[key] = _hardware(noise)
+    return ", ".join(f"{key} {_plain(value)}" for key, value in table.items()) or MISSING
+
+
+def _hardware(noise: Mapping[str, Any]) -> str:
+    """Name a noise, or a device with the size of its arrays, the bits of its converters, and layers elsewhere."""
+    device = noise.get("device")
+    # The name of a card or noise; of user code its reference, a text.
+    name = noise.get("name") or (device["name"] if isinstance(device, dict) else device or noise["noise"])
+    parts = [f"{noise[key]} {key}" for key in ("rows", "columns") if noise.get(key)]
+    for key in ("dac", "adc"):
+        if isinstance(converter := noise.get(key), dict) and converter.get("bits"):
+            parts.append(f"{converter['bits']}-bit {key.upper()}")
+    if isinstance(stuck := noise.get("stuck"), str):
+        parts.append(f"stuck devices of {Path(stuck).name}")
+    for pattern, place in (noise.get("layers") or {}).items():
+        parts.append(f"{pattern} on {_hardware(place)}" if isinstance(place, dict) else f"{pattern} {place}")
+    return f"{name} ({'; '.join(parts)})" if parts else str(name)
+
+
+def _plain(value: Any) -> str:
+    """Return a value of a spec as text, without the brackets of Python's lists and dictionaries."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return " and ".join(map(_plain, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def method_overrides(spec: ComparisonSpec, label: str) -> str:

@@ -65,7 +65,7 @@ def measurement_text(recommendation: Recommendation) -> str:
     if not measured["identified"]:
         noise = (
             f"The equivalent noise could not be determined: {measured['reason']} The root mean square of "
-            f"the weight errors is used instead: sigma = **{sigma}**."
+            f"the weight errors{_uncompensated(measured)} is used instead: sigma = **{sigma}**."
         )
     low, high = measured["device_interval"]
     return (
@@ -73,6 +73,10 @@ def measurement_text(recommendation: Recommendation) -> str:
         f"{value_text(metric, measured['device'])} {interval_text(metric, low, high)} on "
         f"{measured['chips']} chips of the device ({measured['examples']} validation examples). {noise}"
     )
+
+
+def _uncompensated(measured: dict[str, Any]) -> str:
+    return " before compensation" if measured.get("compensation") else ""
 
 
 def measurement(recommendation: Recommendation) -> Section:
@@ -89,7 +93,8 @@ def measurement(recommendation: Recommendation) -> Section:
         for layer in recommendation.layers.to_dict("records")
     ]
     note = (
-        "std: random part of the weight errors. rms: their root mean square, including the systematic part. The last "
+        "std: random part of the weight errors. rms: their root mean square, including the systematic part"
+        f"{_uncompensated(measured)}. The last "
         f"column has the unit of RWP's sigma (filter_max); of all weights it is {format_significant(measured['rms'])}."
     )
     return Section(

@@ -63,3 +63,12 @@ def share_tensors(tensors: Sequence[Tensor], *, source: int) -> None:
         distributed.broadcast(flat, source)
         for tensor, values in zip(same_dtype, flat.split([tensor.numel() for tensor in same_dtype]), strict=True):
             tensor.copy_(values.view_as(tensor))
+
+
+def share_text(text: str) -> str:
+    """Return the text of the first worker, on every worker."""
+    if world()[1] == 1:
+        return text
+    shared = [text]
+    distributed.broadcast_object_list(shared, src=0)
+    return shared[0]

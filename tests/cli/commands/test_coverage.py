@@ -48,6 +48,10 @@ def test_layers_may_be_digital_or_elsewhere(tmp_path):
     assert "classifier" not in devices
     assert (devices["features.0"], devices["features.4"]) == ("sonos-agrawal2022", "rram-wan2022")
     assert "kept digital by choice: classifier" in found.stdout
+    weights = SmallCNN(in_channels=1, classes=10).classifier.weight.numel()
+    assert mapping["digital_layers"] == {"classifier": weights}
+    features = next(line for line in found.stdout.splitlines() if line.startswith("features.0"))
+    assert "sonos-agrawal2022" in features
 
 
 BAD = {
@@ -58,6 +62,7 @@ BAD = {
     "no classes": (["--input", "1,8,8"], "--classes"),
     "a noise": (["--input", "1,8,8", "--classes", "10", "--device", "gaussian-0.1"], "gaussian-0.1"),
     "another input": (["--input", "3,8", "--classes", "10"], "takes other inputs"),
+    "tokens": (["--input", "1,8", "--classes", "10"], "--task language-modelling"),
 }
 
 

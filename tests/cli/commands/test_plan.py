@@ -115,6 +115,13 @@ def test_plan_without_data_lists_the_models_and_gives_the_datas_sentence(write_s
     assert "Costs cannot be estimated: there is no data file" in done.output
 
 
+def test_plan_refuses_a_pattern_that_matches_no_layer(write_spec, tmp_path):
+    path = write_spec(('"rram-wan2022"]', '{ device = "rram-wan2022", layers = { fc = "digital" } }]'))
+    done = invoke("plan", path, "--out", tmp_path / "out")
+    assert done.exit_code == 2, done.output
+    assert "no layer of the model matches the pattern 'fc'. Layers: " in done.stderr
+
+
 def test_merge_joins_writes_the_report_and_says_what_there_is(finished_comparison, tmp_path):
     for name, seed in (("one", 0), ("two", 1)):
         shutil.copytree(finished_comparison, tmp_path / name)

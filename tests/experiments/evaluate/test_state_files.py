@@ -1,4 +1,4 @@
-"""`evaluate --states`: files of states for the programmer of a chip."""
+"""`evaluate --save-states`: files of states for the programmer of a chip."""
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ def test_the_command_writes_the_states_of_chip_0(tmp_path):
     devices = ["--device", "rram-milo2021", "--device", "gaussian-0.05", "--times", "0", "--set", "rows=20"]
     done = invoke(
         *("evaluate", "good.safetensors", "--model", "states_net:build", "--data", "npz:test.npz", *devices),
-        *("--chips", "2", "--jobs", "1", "--out", "out", "--states"),
+        *("--chips", "2", "--jobs", "1", "--out", "out", "--save-states"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr

@@ -32,7 +32,8 @@ def test_each_crossbar_is_mapped_once_for_one_example():
     assert (small["targets"], large["targets"]) == (["small"], ["large", "large-1h"])
     for found, crossbar in ((small, SMALL), (large, LARGE)):
         expected = coverage(model, inputs[:1], crossbar=crossbar).mapping.to_json()
-        assert found == {"network": "net", "targets": found["targets"], "inputs": [[1, 20]], **expected}
+        own = {"network": "net", "targets": found["targets"], "inputs": [[1, 20]], "digital_layers": {}}
+        assert found == {**own, **expected}
     json.dumps([small, large])
 
 
@@ -47,6 +48,7 @@ def test_a_network_that_takes_no_single_example_is_mapped_without_reads():
 
     (found,) = array_mappings("net", Pairs(), torch.rand(2, 4), TARGETS[1:2])
     assert found["inputs"] == []
+    assert found["digital_layers"] is None
     assert found["total"]["activity"] is None
     ((_, name), *_, (_, conversions)) = mapping_rows(found)[0]
     assert (name, conversions) == ("layer", "–")

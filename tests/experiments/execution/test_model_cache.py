@@ -13,6 +13,7 @@ from aimc_robust.experiments.execution.engines.local import LocalEngine
 from aimc_robust.experiments.execution.engines.serial import SerialEngine
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
+from aimc_robust.models.registry import build_model
 
 ONE = """
 name = "one"
@@ -176,6 +177,6 @@ def test_a_target_on_training_images_is_measured_on_all_of_them(tmp_path):
     digital, train = (store.evaluations(store.trials[0])[i] for i in (0, 1))
     data = trial_runner.load_data(store.spec.data, data_seed=0, folder=tmp_path)
     assert (digital["n"], train["n"]) == (len(data.test[1]), len(data.training[1]))
-    model = trial_runner.build_model(store.spec.model, data, seed=0)
+    model = build_model(store.spec.model, data, seed=0)
     model.load_state_dict(read_checkpoint(store.run_folder(store.trials[0]) / "checkpoint.safetensors")[0])
     assert train["accuracy"] == pytest.approx(measure(model.eval(), data.batches("training", 500)).value)

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import tomllib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,6 +23,10 @@ from aimc_robust.experiments.recommend.verdict import judge
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.deployment import Deployment
+from aimc_robust.models.checkpoint import read_checkpoint
+from aimc_robust.models.registry import build_model
+from aimc_robust.report.recommendation.page import write_recommendation
 
 pytestmark = pytest.mark.usefixtures("stub_figures")
 DEVICE = "rram-wan2022"
@@ -74,8 +79,6 @@ def recommendation(spec_file):
 
 def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(recommendation, spec_file):
     from aimc_robust.data.loading import load_data
-    from aimc_robust.models.checkpoint import read_checkpoint
-    from aimc_robust.models.registry import build_model
 
     folder, _ = recommendation
     measured, spec = json.loads((folder / "measurement.json").read_text()), load_spec(spec_file)
@@ -314,10 +317,81 @@ def test_a_device_without_error_needs_no_advice(finished_comparison, spec_file, 
     assert "a device without errors needs no robust training" in err
 
 
-@pytest.mark.parametrize("way", ['compensation = ["drift"]', 'backend = "crosssim"'])
+@pytest.mark.parametrize("way", ["fold = false", 'backend = "crosssim"'])
 def test_advice_is_for_a_device_as_it_is(spec_file, tmp_path, capsys, way):
     device = f'{{device = "{DEVICE}", {way}}}'
     code, _, err = call(capsys, "recommend", "--spec", spec_file, "--device", device, "--out", tmp_path / "out", *SHORT)
     assert code == 2
-    assert "compensation" in err
+    assert "native backend with folded BatchNorms" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_device_is_measured_and_judged_with_its_compensation(finished_comparison, spec_file, tmp_path, monkeypatch):
+    from aimc_robust.data.loading import load_data
+    from aimc_robust.experiments.recommend import measurement, run
+
+    monkeypatch.setattr(measurement, "CHIPS", 3)
+    monkeypatch.setattr(run, "compare", lambda spec, *_, **__: pytest.fail(f"no sweep: {spec.name}"))
+    weights = finished_comparison / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+    spec = load_spec(spec_file)
+    target = {"name": "pcm", "device": "pcm-nandakumar2019", "time_s": 1e6, "rows": 64}
+    found = {
+        kinds: run.recommend(
+            spec,
+            target | {"compensation": list(kinds)},
+            tmp_path / "-".join(kinds),
+            weights=weights,
+            sweep=False,
+            jobs=1,
+        )
+        for kinds in ((), ("drift",))
+    }
+    compensated = found["drift",]
+    assert compensated.target == "pcm-drift"
+    data = load_data(spec.data, data_seed=spec.data_seed, folder=tmp_path)
+    model = build_model(spec.model, data, seed=0)
+    model.load_state_dict(read_checkpoint(weights)[0])
+    for kinds, advice in found.items():
+        expected = equivalent_sigma(
+            model.eval(),
+            split_batches(data.validation, 500),
+            Crossbar("pcm-nandakumar2019", rows=64),
+            chips=3,
+            time_s=1e6,
+            deployment=Deployment(compensation=kinds),
+            jobs=1,
+        )
+        assert advice.measurement["device"] == expected.device.mean
+        assert advice.measurement["sigma"] == expected.sigma
+    assert found[()].measurement["device"] != compensated.measurement["device"]
+    assert compensated.measurement["arrays"]["method"]["drift_compensation"] is True
+    assert "drift_compensation" not in found[()].measurement["arrays"]["method"]
+    assert compensated.proposal.methods.keys() >= {"sgd"}
+    write_recommendation(compensated)
+    assert "before compensation" in (compensated.folder / "advice.md").read_text()
+
+
+def test_the_sweep_is_judged_on_the_compensated_target(finished_comparison, spec_file, tmp_path, monkeypatch):
+    from aimc_robust.experiments.recommend import measurement, run
+
+    judged = []
+    monkeypatch.setattr(measurement, "CHIPS", 2)
+    monkeypatch.setattr(run, "judge", lambda proposal, baseline, target, estimates: judged.append((target, estimates)))
+    proposed = propose(0.1)
+    few = {name: proposed.methods[name] for name in ("sgd", proposed.label)}
+    monkeypatch.setattr(run, "propose", lambda *_, **__: replace(proposed, methods=few))
+    weights = finished_comparison / "runs" / "sgd-seed0" / "checkpoint.safetensors"
+    target = {"device": "pcm-nandakumar2019", "time_s": 1e6, "compensation": ["drift"], "read_noise": False}
+    options = {"seeds": 1, "epochs": 1, "chips": 2, "jobs": 1}
+    run.recommend(load_spec(spec_file), target, tmp_path, weights=weights, **options)
+    ((name, estimates),) = judged
+    assert name.endswith("-drift")
+    assert ("sgd", name) in estimates
+
+
+def test_a_share_in_place_of_a_percentage_is_told_before_anything_is_trained(spec_file, tmp_path, capsys):
+    arguments = ["--spec", spec_file, "--device", DEVICE, "--out", tmp_path / "out", "--keep-digital", "0.96"]
+    code, _, err = call(capsys, "recommend", *arguments)
+    assert code == 2
+    assert "is in percent: write 96, not 0.96." in err
     assert not (tmp_path / "out").exists()

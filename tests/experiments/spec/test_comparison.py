@@ -1,10 +1,12 @@
 """A spec says one thing, or is refused with the file, the key and the remedy."""
 
+import tomllib
+
 import pytest
 
 from aimc_robust.analysis.diagnostics import DiagnosticsConfig
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.spec.loading import load_spec
+from aimc_robust.experiments.spec.loading import load_spec, spec_from_dict
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.training.methods.ramp import Ramp
@@ -142,3 +144,16 @@ def test_an_unknown_key_is_answered_with_keys_for_users(write_spec):
 def test_a_missing_spec_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match=r"nothing\.toml"):
         load_spec(tmp_path / "nothing.toml")
+
+
+@pytest.mark.parametrize(
+    ("values", "location"),
+    [
+        ({"targets": ["digital", {"device": "rram-wan2022", "stuck": "gone.npz"}]}, "targets.1: "),
+        ({"targets": [{"name": "chip", "device": "rram-wan2022", "stuck": "gone.npz"}]}, "targets.chip: "),
+        ({"methods": {"a": {"kind": "sgd", "faults": {"device": "rram-wan2022", "stuck": "gone.npz"}}}}, "methods.a: "),
+    ],
+)
+def test_a_missing_fault_map_is_told_with_its_table(values, location, tiny):
+    with pytest.raises(InputError, match=f"spec: {location}.*gone.npz"):
+        spec_from_dict(tomllib.loads(tiny) | values)

@@ -7,9 +7,12 @@ import torch
 from support.methods import build_method
 from support.models import images, small_model
 
+import aimc_robust
 from aimc_robust import (
     ADC,
     DAC,
+    RWP,
+    Placement,
     calibrate,
     card_names,
     import_rpu_config,
@@ -150,3 +153,26 @@ def test_an_unknown_preset_is_refused_with_the_nearest_and_a_preset_is_no_card()
         load_preset("rasch2032")
     with pytest.raises(InputError, match=r"'rasch2023' is a preset.*load_preset"):
         load_card("rasch2023")
+
+
+@pytest.mark.parametrize("call", ["program", "evaluate", "calibrate", "device_states"])
+def test_a_preset_or_a_name_in_place_of_a_crossbar_says_what_to_write(call):
+    data = [] if call in ("program", "device_states") else [(images(4), torch.zeros(4, dtype=torch.long))]
+    for given, words in (
+        (load_preset("rasch2023"), r"rasch2023 is a Preset.*\.crossbar.*\.deployment"),
+        ("rasch2023", r"write load_preset\('rasch2023'\)\.crossbar"),
+        ("rram-wan2022", r"write Crossbar\('rram-wan2022'\)"),
+    ):
+        arguments = {"evaluate": [*data, given], "calibrate": [given, [images(4)]]}.get(call, [given])
+        with pytest.raises(InputError, match=words) as raised:
+            getattr(aimc_robust, call)(small_model(), *arguments)
+        assert len(str(raised.value)) < 160
+
+
+def test_layers_take_the_name_of_a_preset():
+    placement = Placement({"0": "rasch2023", "*": "rram-milo2021"})
+    assert placement.crossbar_of("0") == load_preset("rasch2023").crossbar
+    with pytest.raises(InputError, match=r"the pattern '0' takes a crossbar, got the Preset rasch2023"):
+        Placement({"0": load_preset("rasch2023")})
+    with pytest.raises(UnknownNameError, match=r"'layers'\..*A Placement places layers"):
+        RWP(noise=load_preset("rasch2023").crossbar, layers={"0": "digital"})

@@ -10,7 +10,7 @@ from support.for_each import for_each
 from support.models import fill
 from torch import nn
 
-from aimc_robust import ADC, DAC, BitSliced, Crossbar, program
+from aimc_robust import ADC, DAC, BitSliced, Crossbar, Deployment, calibrate, program
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.program import chip_axes
 from aimc_robust.hardware.programming.programmed_matrix import Chip, with_bias_rows
@@ -145,6 +145,24 @@ def test_an_all_zero_layer_gives_its_bias(mapping, bias_rows, scaling):
         analog = program(layer, Crossbar("rram-milo2021", **options, **converters))
         y = analog(torch.rand(3, 6))
         assert torch.equal(y, layer.bias.expand(3, 4))
+
+
+@pytest.mark.parametrize(("kind", "low"), [("unsigned", 0.0), ("signed", -1.0), ("sign-magnitude", -1.0)])
+def test_a_dac_without_bits_clips_and_does_not_round(kind, low):
+    layer, x = nn.Linear(6, 4).double(), torch.randn(50, 6, dtype=torch.float64)
+    analog = program(layer, Crossbar("ideal", dac=DAC(kind=kind, full_scale=0.7)))
+    with torch.no_grad():
+        torch.testing.assert_close(analog(x), layer(x.clamp(low * 0.7, 0.7)), rtol=0, atol=1e-12)
+
+
+def test_a_dac_of_kind_auto_without_bits_clips_at_the_calibrated_full_scale():
+    layer, x = nn.Linear(6, 4).double(), torch.rand(200, 6, dtype=torch.float64)
+    crossbar = Crossbar("ideal", dac=DAC())
+    ranges = calibrate(layer, crossbar, [x])
+    analog = program(layer, crossbar, deployment=Deployment(ranges=ranges))
+    scale = next(iter(ranges.values())).full_scale
+    with torch.no_grad():
+        torch.testing.assert_close(analog(2.0 * x - 0.5), layer((2.0 * x - 0.5).clamp(0.0, scale)), rtol=0, atol=1e-12)
 
 
 def test_an_empty_output_of_a_transposed_convolution_is_torchs():

@@ -152,6 +152,8 @@ def test_files_of_others(tmp_path):
         np.savez(path, weight=np.full((2, 5, 7), NAN), **{name: np.zeros(2)})
         with pytest.raises(InputError, match=f"the (array|text) '{name.removeprefix('/')}'"):
             FaultMap.load(path)
+    np.savez(path, weight=np.full((2, 5, 7), NAN), unit="uS")
+    assert (FaultMap.load(path).unit, list(FaultMap.load(path).layers)) == ("uS", ["weight"])
     np.savez(path, weight=np.zeros(3))
     with pytest.raises(InputError, match=r"map\.npz.*'weight'.*\(devices, outputs, inputs\)"):
         FaultMap.load(path)
@@ -310,13 +312,20 @@ def test_bad_states_are_refused():
     for words, states in refused.items():
         with pytest.raises(InputError, match=words):
             program(model, crossbar, states=states)
-    with pytest.raises(UnknownNameError, match="'fc'"):
+    with pytest.raises(UnknownNameError, match="layer of the array of states 'fc'"):
         program(model, crossbar, states={**good, "fc": good["0"]})
     for options in ({"time_s": 1.0}, {"cycle": 1}):
         with pytest.raises(InputError, match="omit time_s and cycle"):
             program(model, crossbar, states=good, **options)
     with pytest.warns(UserWarning, match="'0' are far outside the limits"):
-        program(model, crossbar, states={**good, "0": good["0"] + 1e4})
+        program(model, crossbar, states={**good, "0": good["0"] + 250.0})
+    for factor in (1e-6, 100.0):
+        with pytest.raises(InputError, match=r"'0' cannot be in uS.*Convert them to uS"):
+            program(model, crossbar, states={layer: factor * states for layer, states in good.items()})
+    stuck = torch.full_like(good["0"], NAN)
+    stuck[0, 0, 0] = 1e5
+    with pytest.raises(InputError, match="cannot be in uS: they reach 100000"):
+        program(model, crossbar.replace(stuck=FaultMap({"0": stuck})))
 
 
 # Addresses ------------------------------------------------------------------------------------------------------
