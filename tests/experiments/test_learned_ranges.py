@@ -49,9 +49,9 @@ def test_ranges_are_those_of_the_selected_epoch_where_the_converters_fit(compare
     ranges = stored_ranges(compared)
     assert ranges["same"] == learned_ranges(run / "checkpoint.safetensors").to_json()
     assert ranges["later"] == learned_ranges(run / "checkpoint-0.3.safetensors").to_json()
-    calibrated = ranges["other-converters"]
-    assert calibrated.keys() == ranges["same"].keys()
-    assert all(calibrated[name]["inputs"] != ranges["same"][name]["inputs"] for name in calibrated)
+    calibrated, same = ranges["other-converters"]["layers"], ranges["same"]["layers"]
+    assert calibrated.keys() == same.keys()
+    assert all(calibrated[name]["inputs"] != same[name]["inputs"] for name in calibrated)
 
 
 def test_a_placement_gets_the_learned_ranges_that_its_converters_use_and_the_report_shows_them(compared):

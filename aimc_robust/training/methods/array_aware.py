@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
-from aimc_robust.hardware.calibration.converter_ranges import check_ranges, settings_text
+from aimc_robust.hardware.calibration.converter_ranges import check_ranges, settings_of
 from aimc_robust.hardware.config.converters import parse_range
 from aimc_robust.hardware.config.placement import Hardware, check_time_of, require_hardware
 from aimc_robust.hardware.config.ranges import ConverterRanges
@@ -208,7 +208,7 @@ class ArrayAware(Method):
         state = range_state(model)
         if state is None or state.method is not self:
             folded = foldable_norms(model) if self.fold else ()
-            found_with, rule = settings_text(model, self.crossbar, fold=self.fold, folded=folded), repr(self._rule)
+            found_with, rule = settings_of(model, self.crossbar, fold=self.fold, folded=folded), repr(self._rule)
             if state is None or (state.found_with, state.rule) != (found_with, rule):
                 state = RangeState(found_with, rule)
                 set_range_state(model, state)
