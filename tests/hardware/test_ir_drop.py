@@ -225,7 +225,7 @@ def test_beyond_its_range_the_layer_is_named():
 
 def test_converter_ranges_are_found_behind_the_wires():
     layer, x = fill(nn.Linear(64, 32)), torch.rand(50, 64)
-    options = {"dac": DAC(bits=8), "adc": ADC(bits=8), "device": "rram-milo2021"}
+    options = {"dac": DAC(bits=8), "adc": ADC(bits=8), "device": "rram-milo2021", "on_out_of_range": "warn"}
     wired = Crossbar(**options, parasitics=Parasitics(column_ohm=10.0))
     ranges = calibrate(layer, wired, [x])
     plain = calibrate(layer, Crossbar(**options), [x])
@@ -233,15 +233,21 @@ def test_converter_ranges_are_found_behind_the_wires():
     assert high - low < 0.9 * (ideal_high - ideal_low)
     assert ranges["weight"].inputs == plain["weight"].inputs
     program(layer, wired, deployment=Deployment(ranges=ranges))
-    program(layer, wired.replace(parasitics=None), deployment=Deployment(ranges=ranges))  # an error switched off
     for other, name in (
         (wired.replace(columns=8), "columns"),
         (wired.replace(parasitics=Parasitics(row_ohm=1.0)), "paras"),
+        (wired.replace(parasitics=None), "paras.*but this one has 'none'"),
+        (wired.replace(parasitics=Parasitics(column_ohm=10.0, interleaved=True)), "interleaved False"),
+        (wired.replace(window=(25.0, 112.5)), "paras"),  # the same wires, beside devices of twice the resistance
     ):
         with pytest.raises(InputError, match=name):
             program(layer, other, deployment=Deployment(ranges=ranges))
     with pytest.raises(InputError, match="parasitics"):
         program(layer, wired, deployment=Deployment(ranges=plain))
+    low, high = wired.device.programming_window
+    scaled = wired.replace(window=(low / 2, high / 2), parasitics=Parasitics(column_ohm=20.0))  # the same circuit
+    program(layer, scaled, deployment=Deployment(ranges=ranges))
+    assert calibrate(layer, scaled, [x]) == ranges
 
 
 def test_training_through_arrays_learns_to_undo_the_drop():

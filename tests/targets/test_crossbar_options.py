@@ -187,7 +187,7 @@ def test_compensation_brings_accuracy_back_and_the_report_says_by_how_much(compa
 
 def test_the_report_shows_the_converter_ranges_and_the_setup(compared):
     text = (compared / "report.md").read_text()
-    kept = [json.loads(path.read_text())["eight-bit"] for path in sorted(compared.glob("runs/*/ranges.json"))]
+    kept = [json.loads(path.read_text())["eight-bit"]["layers"] for path in sorted(compared.glob("runs/*/ranges.json"))]
     assert len(kept) == 4
     for layer in kept[0]:
         inputs, outputs = ([model[layer]["inputs"] for model in kept], [model[layer]["outputs"][0] for model in kept])

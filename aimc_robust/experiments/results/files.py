@@ -49,6 +49,7 @@ MAPPING = object_with(
     total=dict[str, Any],
 )
 LAYER_RANGES = object_with(inputs=list[float], outputs=list[list[float]])
+MODEL_RANGES = object_with(layers=dict[str, LAYER_RANGES], found_with=dict[str, Any] | None)  # type: ignore[valid-type]
 JSON_FILES: dict[str, tuple[Any, str]] = {
     QUESTION: (dict[str, Any], RERUN),
     ENVIRONMENT: (
@@ -62,7 +63,7 @@ JSON_FILES: dict[str, tuple[Any, str]] = {
         object_with(spec=str | None, weights=dict[str, str]),  # digests, see `origin`
         "restore it, or delete its folder and run the command again, which computes the model again.",
     ),
-    RANGES: (dict[str, dict[str, LAYER_RANGES]], RECOMPUTE),  # type: ignore[valid-type]  # by target and layer
+    RANGES: (dict[str, MODEL_RANGES], RECOMPUTE),  # type: ignore[valid-type]  # by target
 }
 """Name -> what a file holds, and what to do if it is damaged."""
 

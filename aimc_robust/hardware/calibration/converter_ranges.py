@@ -16,13 +16,11 @@ from aimc_robust.hardware.config.converters import ADC, MAX_BITS
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware, Layers, place, stored_weights
-from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
+from aimc_robust.hardware.config.ranges import FOLD, FOLDED, LAYERS, ConverterRanges, LayerRanges
 from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.tasks.registry import TaskLike
-
-FOLDED, FOLD, LAYERS = "folded BatchNorms", "fold", "layers"  # keys of `found_with`
 
 
 def calibrate(
@@ -79,8 +77,8 @@ def calibrate(
         symmetric = adc.kind == "sign-magnitude"
         outputs = tuple(output_range(bank, percentile, symmetric) for bank in currents[name])
         ranges[name] = replace(ranges[name], outputs=outputs)
-    settings = {name: _settings(own) for name in ranges if (own := hardware.crossbar_of(name)) is not None}
-    return ConverterRanges(ranges, found_with={LAYERS: settings, FOLDED: _folded(prepared), FOLD: fold})
+    found_with = settings_of(prepared, hardware, fold=fold, folded=_folded(prepared), layers=ranges)
+    return ConverterRanges(ranges, found_with=found_with)
 
 
 def _without_errors(crossbar: Crossbar) -> Crossbar:
@@ -107,8 +105,9 @@ def check_ranges(
 
     Raises:
         UnknownNameError: if they name a layer that the model does not have.
-        InputError: if `calibrate` found them with other BatchNorms folded, or for other arrays or converters. Errors
-            and rounding of the weights, and a converter that is off or an ADC of other resolution do not matter.
+        InputError: if `calibrate` found them with other BatchNorms folded, for other arrays, converters or known stuck
+            devices, or with weights clipped elsewhere. Errors that it leaves out, rounding unless it moves an offset,
+            a converter that is off and an ADC of other resolution do not matter.
     """
     layers = {weight.layer for weight in analog_weights(prepared, include_shared=True).values()}
     for name in ranges:
@@ -132,13 +131,12 @@ def check_ranges(
         if crossbar is None or not crossbar.periphery.needs_calibration:
             continue
         for option, value in _settings(crossbar).items():
-            found = found_with[option]
-            if value is not None and found not in (value, repr(value)):
-                text = found if isinstance(ranges.found_with[FOLDED], list) else repr(found)  # see `settings_text`
+            found = found_with.get(option)
+            if value is not None and found != value:
                 of_layer = f" of the layer {name!r}" if len(hardware.crossbars) > 1 else ""
                 raise InputError(
-                    f"the converter ranges{of_layer} were found for a crossbar with {option} {text}, but this one has "
-                    f"{value!r}; calibrate the model with this crossbar."
+                    f"the converter ranges{of_layer} were found for a crossbar with {option} {found}, but this one has "
+                    f"{value}; calibrate the model with this crossbar."
                 )
 
 
@@ -147,25 +145,40 @@ def needs_calibration(hardware: Hardware) -> bool:
     return any(crossbar.periphery.needs_calibration for crossbar in hardware.crossbars)
 
 
-def fits(ranges: ConverterRanges, model: nn.Module, hardware: Hardware, *, fold: bool) -> bool:
-    """Return whether ranges, which say where they were found, are those of all converters of a model that need any."""
+def fitting(ranges: ConverterRanges, model: nn.Module, hardware: Hardware, *, fold: bool) -> ConverterRanges | None:
+    """Return the part of ranges that a crossbar uses; None if they are not those of all its converters.
+
+    The ranges say where they were found. Layers that are digital, and outputs without an ADC that needs a range, are
+    left out, as by `calibrate`.
+    """
     prepared, _ = prepare(model, hardware=hardware, fold=fold, strict=False)
     try:
         check_ranges(ranges, prepared, hardware, fold=fold)
     except InputError:
-        return False
+        return None
     crossbars = {name: hardware.crossbar_of(name) for name in _stored_layers(prepared, hardware)}
-    return all(name in ranges for name, own in crossbars.items() if own and own.periphery.needs_calibration)
+    if any(name not in ranges for name, own in crossbars.items() if own and own.periphery.needs_calibration):
+        return None
+    used = {}
+    for name, layer in ranges.items():
+        if crossbars.get(name) is not None:
+            adc = _adc_of(hardware, name)
+            used[name] = layer if adc is not None and adc.needs_calibration else replace(layer, outputs=())
+    return ConverterRanges(used, found_with=ranges.found_with)
 
 
-def settings_text(model: nn.Module, hardware: Hardware, *, fold: bool, folded: Collection[str]) -> dict[str, Any]:
-    """Return `found_with` of ranges as plain values, which `check_ranges` compares too."""
-    texts = {id(own): {name: repr(value) for name, value in _settings(own).items()} for own in hardware.crossbars}
-    layers: dict[str, dict[str, str]] = {}
-    for name in _stored_layers(model, hardware):
-        own = next(crossbar for crossbar in hardware.crossbars if crossbar == hardware.crossbar_of(name))
-        layers[name] = texts[id(own)]
-    return {LAYERS: layers, FOLDED: sorted(folded), FOLD: fold}
+def settings_of(
+    model: nn.Module,
+    hardware: Hardware,
+    *,
+    fold: bool,
+    folded: Collection[str],
+    layers: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Return `found_with` of ranges, as plain values; `layers`: those that have ranges, None: all of the model."""
+    names = _stored_layers(model, hardware) if layers is None else layers
+    settings = {name: _settings(own) for name in names if (own := hardware.crossbar_of(name)) is not None}
+    return {LAYERS: settings, FOLDED: sorted(folded), FOLD: fold}
 
 
 def _stored_layers(model: nn.Module, hardware: Hardware) -> list[str]:
@@ -176,24 +189,31 @@ def _folded(prepared: nn.Module) -> set[str]:
     return {name for name, module in prepared.named_modules() if isinstance(module, FoldedNorm)}
 
 
-def _settings(crossbar: Crossbar) -> dict[str, object]:
-    """What a crossbar's ranges depend on, by name; None for a converter that is off."""
+def _settings(crossbar: Crossbar) -> dict[str, str | None]:
+    """What a crossbar's ranges depend on, as texts by name; None for a converter that is off."""
     periphery, (low, high) = crossbar.periphery.with_errors(0.0), crossbar.device.programming_window
-    dac, adc = periphery.dac, periphery.adc
-    mapping = crossbar.weights.mapping
-    return {
-        "mapping": type(mapping) if type(mapping).__eq__ is object.__eq__ else mapping,
+    dac, adc, wires = periphery.dac, periphery.adc, crossbar.wires
+    mapping, cell_bits = crossbar.weights.mapping, crossbar.weights.cell_bits
+    incomparable = object.__eq__ is type(mapping).__eq__ or object.__repr__ is type(mapping).__repr__
+    faults, parasitics = crossbar.device.fault_map, crossbar.arrays.parasitics
+    settings = {
+        "mapping": type(mapping) if incomparable else mapping,
+        # Rounding alone changes no range, but the levels of an offset mapping move.
+        "cell_bits": cell_bits if crossbar.factors != mapping.factors(low / high, 0) else 0,
         "scaling": crossbar.weights.scaling,
-        "weight_percentile": crossbar.weights.weight_percentile if crossbar.weights.weight_percentile < 1.0 else None,
+        "weight_percentile": crossbar.weights.weight_percentile,
         "window (min / max)": low / high,
         "rows": crossbar.arrays.rows,
         "bias_rows": crossbar.arrays.bias_rows,
-        "parasitics": crossbar.arrays.parasitics,
-        "columns": crossbar.arrays.columns if crossbar.arrays.parasitics else None,
+        "parasitics (of a device's resistance)": "none" if wires is None else wires,
+        "interleaved": parasitics.interleaved if parasitics and wires else None,
+        "columns": crossbar.arrays.columns if wires else None,
+        "fault map": "none" if faults is None else faults.digest,
         "full scale of the DAC": (dac and dac.full_scale) or "calibrated",
         "dac": dac if dac is not None and dac.kind != "ideal" else None,
         "adc (of any resolution)": adc and replace(adc, bits=MAX_BITS, errors_per="column"),
     }
+    return {name: None if value is None else repr(value) for name, value in settings.items()}
 
 
 def calibrate_deployment(

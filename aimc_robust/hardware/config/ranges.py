@@ -9,6 +9,8 @@ from typing import Any
 from aimc_robust.errors import InputError, names_arguments
 from aimc_robust.hardware.config.converters import parse_range
 
+FOLDED, FOLD, LAYERS = "folded BatchNorms", "fold", "layers"  # keys of `found_with`
+
 
 @names_arguments
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,8 @@ class ConverterRanges(Mapping[str, LayerRanges]):
 
     Args:
         layers: Layer name -> its ranges.
-        found_with: What they depend on, as it was where `calibrate` found them: folded BatchNorms, and of each layer
-            the options of its crossbar; None: unknown.
+        found_with: What they depend on, as it was where `calibrate` found them, in plain values: folded BatchNorms, and
+            of each layer the options of its crossbar as texts; None: unknown, so that they are used unchecked.
 
     Raises:
         InputError: if `layers` is not such a mapping.
@@ -81,11 +83,12 @@ class ConverterRanges(Mapping[str, LayerRanges]):
         return f"ConverterRanges({self._layers!r})"
 
     def to_json(self) -> dict[str, Any]:
-        """Return layer -> {inputs: [low, high], outputs: [[low, high], ...]}."""
-        return {
+        """Return {layers: {layer: {inputs: [low, high], outputs: [[low, high], ...]}}, found_with: see the class}."""
+        layers = {
             name: {"inputs": list(layer.inputs), "outputs": [list(output) for output in layer.outputs]}
             for name, layer in self._layers.items()
         }
+        return {"layers": layers, "found_with": self.found_with}
 
     @classmethod
     def from_json(cls, values: Any) -> ConverterRanges:
@@ -93,13 +96,25 @@ class ConverterRanges(Mapping[str, LayerRanges]):
         try:
             layers = {
                 name: LayerRanges(inputs=layer["inputs"], outputs=tuple(layer["outputs"]))
-                for name, layer in values.items()
+                for name, layer in values["layers"].items()
             }
+            found_with = values["found_with"]
+            if found_with is not None:
+                _check_found_with(found_with)
         except (TypeError, KeyError, AttributeError):
             raise InputError(
-                "ranges must map a layer's name to {inputs: [low, high], outputs: [[low, high], ...]}."
+                "ranges must be what ConverterRanges.to_json returns: {layers: {name: {inputs: [low, high], "
+                "outputs: [[low, high], ...]}}, found_with: ...}."
             ) from None
-        return cls(layers)
+        return cls(layers, found_with=found_with)
+
+
+def _check_found_with(values: Any) -> None:
+    """Raise TypeError, KeyError or AttributeError for what is not `found_with`."""
+    settings = [value for layer in values[LAYERS].values() for value in layer.values()]
+    texts = [*values[FOLDED], *(value for value in settings if value is not None)]
+    if not isinstance(values[FOLD], bool) or not all(isinstance(text, str) for text in texts):
+        raise TypeError
 
 
 def missing_ranges(settings: Sequence[str], layer: str = "") -> InputError:

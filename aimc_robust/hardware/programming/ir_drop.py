@@ -11,11 +11,13 @@ With states g (outputs o, inputs j) in units of the window's maximum, and wires 
   resistors, which two recursions solve exactly.
 - c[o, j]: share of a current into column o at input j that leaves at its end, if all rows are at their inputs; by
   reciprocity it is the ladder of the column.
-- U[j, k]: voltage of the mean column at row j per volt of input k. Columns are not at ground: they raise the voltages
-  on rows by (1 - t) U. Here they are taken to be alike, with the mean load and the mean current.
+- U[j, k]: voltage of the columns at row j per volt of input k, the mean over columns in which each weighs by the
+  current that row j loses into it, g (1 - t). Columns are not at ground: they raise the voltages on rows by (1 - t) U.
+  The voltage of each column is that of its own ladder with its own currents, as if its voltages were those that rows
+  see; so outputs differ in how far they raise a row, but not in how far they are raised by it.
 
-It is exact if either rows or columns have no resistance. Otherwise it errs by the differences between columns;
-docs/hardware.md states where that is below 1 %.
+It is exact if either rows or columns have no resistance, or if a single column conducts. docs/hardware.md states where
+it errs by less than 1 %.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +30,8 @@ from torch import Tensor
 from aimc_robust.hardware.config.parasitics import WireResistances
 from aimc_robust.hardware.config.tiling import Interval
 
+LARGEST_FALL = 40.0  # from the middle of a column [natural logarithm]; beyond it no current arrives
+
 Signed = Mapping[float, Tensor]
 """Sign of the voltage (+1, -1) -> a nonnegative value for each device, (groups, outputs, inputs)."""
 
@@ -38,7 +42,8 @@ class WiredArrays(NamedTuple):
     Attributes:
         states: Effective signed states, (groups, outputs, inputs).
         attenuations: Sign -> factor t c of the current of each device.
-        coupling: Largest product, over arrays, of the shares of current that are lost along rows and along columns.
+        coupling: Largest product, over arrays, of the current that is lost along rows and along columns, each relative
+            to what is left.
     """
 
     states: Tensor
@@ -64,14 +69,20 @@ def wired_arrays(
     coupling = 0.0
     if wires.rows_drop and wires.columns_drop:
         reached = {sign: g * along_rows[sign] for sign, g in arrays.items()}
-        missing, outputs = loads - reduce(torch.add, reached.values()), cut.outputs(like=loads)
-        load = reduce(torch.add, (g.sum(dim=1) for g in reached.values())) / outputs
-        source = reduce(torch.add, (sign * g.sum(dim=1) for sign, g in reached.items())) / outputs
-        states.baddbmm_(missing * along_columns, _column_voltages(load, source, wires))
-        total = loads.sum(dim=(1, 2)).clamp(min=torch.finfo(loads.dtype).tiny)
-        lost_in_columns = loads.addcmul_(loads, along_columns, value=-1.0).sum(dim=(1, 2)) / total
-        coupling = float((missing.sum(dim=(1, 2)) / total * lost_in_columns).max())
+        missing = {sign: g - reached[sign] for sign, g in arrays.items()}
+        source = reduce(torch.add, (sign * g for sign, g in reached.items()))
+        columns_of = _Columns(reduce(torch.add, reached.values()), wires)
+        for lost in missing.values():
+            states.baddbmm_(lost * along_columns, columns_of.mean_voltages(source, lost))
+        left = reduce(torch.add, reached.values()), loads * along_columns
+        coupling = float((_lost_of_left(loads, left[0]) * _lost_of_left(loads, left[1])).max())
     return WiredArrays(cut.matrix(states), {sign: cut.matrix(t) for sign, t in attenuations.items()}, coupling)
+
+
+def _lost_of_left(conductances: Tensor, left: Tensor) -> Tensor:
+    """What each array loses of its conductances, relative to what is left."""
+    total, remains = conductances.sum(dim=(1, 2)), left.sum(dim=(1, 2))
+    return (total - remains).clamp_(min=0.0) / remains.clamp(min=torch.finfo(left.dtype).tiny)
 
 
 class _Cut:
@@ -84,7 +95,6 @@ class _Cut:
     def __init__(self, rows: Sequence[Interval], columns: Sequence[Interval], *, groups: int) -> None:
         self._cuts = [(o, i, *column, *row) for o, column in enumerate(columns) for i, row in enumerate(rows)]
         self._height, self._width = (max(stop - start for start, stop in cut) for cut in (rows, columns))
-        self._columns = columns
         self._shape = (groups, len(columns), len(rows), self._width, self._height)
         self._matrix_shape = (groups, columns[-1][1], rows[-1][1])
 
@@ -99,11 +109,6 @@ class _Cut:
         for o, i, first, last, start, stop in self._cuts:
             matrix[:, first:last, start:stop] = arrays[:, o, i, : last - first, self._height - (stop - start) :]
         return matrix
-
-    def outputs(self, *, like: Tensor) -> Tensor:
-        """Number of outputs of each array, (number, 1)."""
-        counts = torch.tensor([stop - start for start, stop in self._columns], dtype=like.dtype, device=like.device)
-        return counts.reshape(1, -1, 1).expand(self._shape[:3]).reshape(-1, 1)
 
 
 def _ladder(g: Tensor, segment: float, terminal: float, *, dim: int) -> Tensor:
@@ -131,22 +136,34 @@ def _admittances(g: Tensor, segment: float) -> Tensor:
     return admittances
 
 
-def _column_voltages(load: Tensor, source: Tensor, wires: WireResistances) -> Tensor:
-    """Voltages (arrays, node, input) of columns with these conductances and currents per volt, (arrays, inputs).
+class _Columns:
+    """Columns with these conductances, (arrays, outputs, inputs), as ladders from their ends.
 
     A current into node k meets the conductances of both sides of the column; from there to the nodes that lie farther
-    from the column's end, voltages fall as on a ladder. The matrix of resistances is symmetric.
+    from the column's end, voltages fall as on a ladder. So the resistance between nodes j and k >= j is a product of
+    one factor of j and one of k, and the matrix of resistances is symmetric.
     """
-    farther = _admittances(load.flip(1).T.contiguous(), wires.column).flip(0)
-    nearer = torch.empty_like(farther)  # without the node's own conductance
-    nearer[-1] = 1.0 / (wires.column + wires.column_terminal)
-    for k in range(len(load.T) - 2, -1, -1):
-        behind = nearer[k + 1] + load[:, k + 1]
-        nearer[k] = behind / (1.0 + wires.column * behind)
-    resistance = (farther + nearer).reciprocal().T
-    fall = farther.mul(wires.column).log1p_().T
-    fall = fall.cumsum(dim=1) - fall  # logarithm of the voltages, from each node to the farthest
-    node = torch.arange(load.shape[1], device=load.device)
-    of_nearer = torch.where(node.unsqueeze(1) > node, resistance.unsqueeze(2), resistance.unsqueeze(1))
-    ratio = (fall.unsqueeze(2) - fall.unsqueeze(1)).abs_().neg_().exp_()
-    return of_nearer.mul_(ratio).mul_(source.unsqueeze(1))
+
+    def __init__(self, load: Tensor, wires: WireResistances) -> None:
+        steps = load.movedim(2, 0)
+        farther = _admittances(steps.flip(0).contiguous(), wires.column).flip(0)
+        nearer = torch.empty_like(farther)  # without the node's own conductance
+        nearer[-1] = 1.0 / (wires.column + wires.column_terminal)
+        for k in range(len(steps) - 2, -1, -1):
+            behind = nearer[k + 1] + steps[k + 1]
+            nearer[k] = behind / (1.0 + wires.column * behind)
+        fall = farther.mul(wires.column).log1p_()
+        fall = fall.cumsum(dim=0) - fall  # logarithm of the voltages, from each node to the farthest
+        fall.sub_(fall[-1:] / 2.0).clamp_(-LARGEST_FALL, LARGEST_FALL)
+        self._of_farther = fall.exp().movedim(0, 2)
+        self._of_nearer = (farther.add_(nearer).reciprocal_() * fall.neg_().exp_()).movedim(0, 2)
+
+    def mean_voltages(self, source: Tensor, shares: Tensor) -> Tensor:
+        """Voltages (arrays, node, input) per volt of currents `source` [per volt], the mean with weights `shares`.
+
+        Both are (arrays, outputs, inputs); each node has its own weights.
+        """
+        below = (shares * self._of_nearer).mT @ (self._of_farther * source)
+        above = (shares * self._of_farther).mT @ (self._of_nearer * source)
+        total = shares.sum(dim=1).clamp(min=torch.finfo(shares.dtype).tiny)
+        return below.tril_().add_(above.triu_(1)).div_(total.unsqueeze(2))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
-from aimc_robust.hardware.calibration.converter_ranges import check_ranges, settings_text
+from aimc_robust.hardware.calibration.converter_ranges import check_ranges, settings_of
 from aimc_robust.hardware.config.converters import parse_range
 from aimc_robust.hardware.config.placement import Hardware, check_time_of, require_hardware
 from aimc_robust.hardware.config.ranges import ConverterRanges
@@ -175,7 +175,9 @@ class ArrayAware(Method):
             )
         rule, learn_ranges = self._rule, None
         if rule is not None:
-            state = self._range_state(inner, draw)
+            state = self._range_state(inner)
+            if draw == 0:
+                state.begin(step)
             learn_ranges = partial(state.record, rule=rule, percentile=self.percentile)
         arrays = computing_in_arrays(
             inner,
@@ -201,18 +203,16 @@ class ArrayAware(Method):
         uniform = float(torch.rand((), generator=axes.at(effect="time").generator(), dtype=torch.float64))
         return math.exp(math.log(low) + uniform * math.log(high / low))
 
-    def _range_state(self, model: nn.Module, draw: int) -> RangeState:
+    def _range_state(self, model: nn.Module) -> RangeState:
         """Return the learned ranges of a model; new ones if it has none, or those of other converters or rules."""
         state = range_state(model)
         if state is None or state.method is not self:
             folded = foldable_norms(model) if self.fold else ()
-            found_with, rule = settings_text(model, self.crossbar, fold=self.fold, folded=folded), repr(self._rule)
+            found_with, rule = settings_of(model, self.crossbar, fold=self.fold, folded=folded), repr(self._rule)
             if state is None or (state.found_with, state.rule) != (found_with, rule):
                 state = RangeState(found_with, rule)
                 set_range_state(model, state)
-            state.method = self
-        if draw == 0:
-            state.recorders = {}  # those of an update that an error ended
+            state.method, state.step = self, 0
         return state
 
     def _layers(self, model: nn.Module) -> frozenset[str]:

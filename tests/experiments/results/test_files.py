@@ -22,6 +22,7 @@ ROW |= {"chip": 0, "accuracy": 90.0, "loss": 0.5, "n": 180}
 POINT = {"landscape": "plane", "point": 0, "accuracy": 90.0, "loss": 0.5, "n": 180}
 EPOCH = {"epoch": 1, "accuracy": 90.0}
 LAYER = {"inputs": [0.0, 1.0], "outputs": []}
+STORED = {"layers": {"fc": LAYER}, "found_with": None}
 EXPLAINED = {"model": "a", "train_seed": 0, "target": "b", "kind": "c", "name": "d", "layer": "e", "scale": 1.0}
 PRUNED = {"name": "half", "noise": "pruned", "share": 0.5}  # a kind of an extended installation
 NO_VALUES = [None, 3, "text", True]
@@ -67,10 +68,16 @@ FILES = {
         *NO_VALUES,
         [],
         {"target": 3},
-        {"target": {"fc": 3}},
-        {"target": {"fc": []}},
-        *({"target": {"fc": changed(LAYER, inputs=v)}} for v in (KeyError, 3, [], [0.0], ["0", "1"], [1.0, 0.0])),
-        *({"target": {"fc": changed(LAYER, outputs=v)}} for v in (KeyError, 3, [1.0], [["0", "1"]], [[1.0, 0.0]])),
+        *({"target": changed(STORED, layers=v)} for v in (KeyError, 3, [], {"fc": 3}, {"fc": []})),
+        *({"target": changed(STORED, found_with=v)} for v in (KeyError, 3, {}, {"layers": {}, "fold": True})),
+        *(
+            {"target": changed(STORED, layers={"fc": changed(LAYER, inputs=v)})}
+            for v in (KeyError, 3, [], [0.0], ["0", "1"], [1.0, 0.0])
+        ),
+        *(
+            {"target": changed(STORED, layers={"fc": changed(LAYER, outputs=v)})}
+            for v in (KeyError, 3, [1.0], [["0", "1"]], [[1.0, 0.0]])
+        ),
     ],
     f"{RUN}/history.jsonl": [*wrong_rows(EPOCH, "epoch"), [changed(EPOCH, accuracy="90")]],
     f"{RUN}/evaluations.jsonl": list(wrong_rows(ROW, *ROW)),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from support.for_each import for_each
 from support.models import fill, images, small_model
 from torch import Tensor, nn
 
@@ -14,7 +15,10 @@ from aimc_robust import (
     ConverterRanges,
     Crossbar,
     Deployment,
+    FaultMap,
     LayerRanges,
+    Parasitics,
+    attribute,
     calibrate,
     evaluate,
     program,
@@ -215,6 +219,8 @@ OTHER_CROSSBARS = {
     "full scale of the DAC 'calibrated'": {"dac": DAC(bits=8, full_scale=3.0)},
     "dac .*bits=8.*bits=6": {"dac": DAC(bits=6)},
     "adc .*uniform.*sign-magnitude": {"adc": ADC(bits=8, kind="sign-magnitude")},
+    "weight_percentile 1.0, .* 0.9": {"weight_percentile": 0.9},
+    "fault map 'none'": {"stuck": FaultMap({"4": torch.full((2, 4, 48), torch.inf)})},
 }
 
 
@@ -225,10 +231,47 @@ def test_ranges_of_another_crossbar_are_refused_by_the_name_of_what_differs(mess
     second = OPEN.replace(**options) if first is OPEN else OPEN
     ranges = calibrate(model, first, [x])
     deployment, batches = Deployment(ranges=ranges), [(x, torch.zeros(9).long())]
+    stored = Deployment(ranges=ConverterRanges.from_json(json.loads(json.dumps(ranges.to_json()))))
     for run in (program, lambda *arguments, **named: evaluate(arguments[0], batches, arguments[1], chips=1, **named)):
-        with pytest.raises(InputError, match=f"found for a crossbar with {message}"):
-            run(model, second, deployment=deployment)
-        run(model, first, deployment=deployment)
+        for own in (deployment, stored):
+            with pytest.raises(InputError, match=f"found for a crossbar with {message}"):
+                run(model, second, deployment=own)
+            run(model, first, deployment=own)
+
+
+OFFSET = OPEN.replace(mapping="offset")
+MAPS = [OPEN.replace(stuck=FaultMap({"4": torch.full((2, 4, 48), state)})) for state in (-torch.inf, torch.inf)]
+
+
+@for_each(
+    ("found", "used", "message"),
+    [
+        (OFFSET, OFFSET.replace(cell_bits=2), "cell_bits 0, but this one has 2"),
+        (OFFSET.replace(cell_bits=2), OFFSET.replace(cell_bits=3), "cell_bits 2, but this one has 3"),
+        (OPEN.replace(weight_percentile=0.9), OPEN, "weight_percentile 0.9, but this one has 1.0"),
+        (MAPS[0], MAPS[1], "fault map"),
+        (MAPS[0], OPEN, "fault map .*'none'"),
+    ],
+)
+def test_what_moves_currents_is_refused_both_ways(found, used, message):
+    model, x = small_model(), images(9)
+    ranges = calibrate(model, found, [x])
+    with pytest.raises(InputError, match=message):
+        programmed(model, used, ranges)
+    programmed(model, found, ranges)(x)
+
+
+def test_sources_are_attributed_with_the_ranges_of_the_whole_crossbar():
+    model, x = small_model(), images(9)
+    crossbar = OPEN.replace(
+        weight_percentile=0.9, mapping="offset", cell_bits=3, parasitics=Parasitics(column_ohm=5.0), stuck=(0.1, 0.1)
+    )
+    deployment = Deployment(ranges=calibrate(model, crossbar, [x]))
+    found = attribute(model, (x, torch.arange(9) % 4), crossbar, chips=2, deployment=deployment, per_layer=False)
+    assert {"clipping", "quantisation", "ir-drop", "stuck", "adc"} <= set(found.table["name"])
+    changed = crossbar.replace(weight_percentile=1.0)
+    with pytest.raises(InputError, match="weight_percentile"):
+        attribute(model, (x, torch.arange(9) % 4), changed, chips=2, deployment=deployment, per_layer=False)
 
 
 def test_mappings_that_cannot_be_compared_are_the_same_if_their_class_is():
@@ -263,7 +306,7 @@ def test_ranges_still_hold_where_a_converter_or_a_rounding_is_switched_off(off):
 
 
 def test_ranges_of_unknown_origin_must_fit_the_number_of_slices():
-    found = ConverterRanges.from_json(calibrate(nn.Linear(8, 2), OPEN, [torch.randn(9, 8)]).to_json())
+    found = ConverterRanges(dict(calibrate(nn.Linear(8, 2), OPEN, [torch.randn(9, 8)])))
     sliced = Crossbar("ideal", mapping="bit-sliced", dac=DAC(bits=8), adc=ADC(bits=8))
     with pytest.raises(InputError, match="slices"):
         programmed(nn.Linear(8, 2), sliced, found)(torch.randn(3, 8))
@@ -331,8 +374,20 @@ def test_calibration_is_the_same_for_every_chip_and_leaves_the_model_alone():
 
 def test_ranges_survive_json():
     ranges = calibrate(small_model(), OPEN, [images(6)])
-    assert ConverterRanges.from_json(json.loads(json.dumps(ranges.to_json()))) == ranges
-    for bad in ({"0": 3}, {"0": {"inputs": [0, 1]}}, [1], {"0": {"inputs": [1, 0], "outputs": []}}):
+    stored = json.loads(json.dumps(ranges.to_json()))
+    again = ConverterRanges.from_json(stored)
+    assert again == ranges
+    assert again.found_with == ranges.found_with
+    unknown = ConverterRanges(dict(ranges))
+    assert ConverterRanges.from_json(unknown.to_json()).found_with is None
+    bad_layers = ({"0": 3}, {"0": {"inputs": [0, 1]}}, [1], {"0": {"inputs": [1, 0], "outputs": []}})
+    bad_origins = ({}, 3, stored["found_with"] | {"layers": {"0": 3}}, stored["found_with"] | {"fold": "no"})
+    for bad in (
+        [1],
+        stored["layers"],
+        *(stored | {"layers": layers} for layers in bad_layers),
+        *(stored | {"found_with": origin} for origin in bad_origins),
+    ):
         with pytest.raises(InputError):
             ConverterRanges.from_json(bad)
 

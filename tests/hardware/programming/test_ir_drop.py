@@ -9,6 +9,7 @@ from torch import Tensor
 
 from aimc_robust.hardware.config.parasitics import WireResistances
 from aimc_robust.hardware.programming.ir_drop import WiredArrays, wired_arrays
+from aimc_robust.hardware.programming.wired_banks import LARGEST_COUPLING
 
 SIZES = st.integers(1, 7)
 OHM = st.floats(1e-4, 0.3)
@@ -47,22 +48,76 @@ def test_with_resistance_in_rows_or_columns_alone_the_currents_are_exact(outputs
         assert result.coupling == 0.0
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
-@given(
-    outputs=SIZES, inputs=SIZES, row=OHM, column=OHM, interleaved=st.booleans(), seed=st.integers(0, 1000),
-    terminals=st.sampled_from([(0.0, 0.0), (0.2, 0.1)]),
-)  # fmt: skip
-def test_with_resistance_in_both_the_error_is_small_within_the_stated_range(
-    outputs, inputs, row, column, interleaved, seed, terminals
-):
-    devices = {1.0: states(outputs, inputs, seed)}
-    if interleaved:
-        devices[-1.0] = states(outputs, inputs, seed + 1)
-    ohms = {"row": row, "column": column, "row_terminal": terminals[0], "column_terminal": terminals[1]}
-    result, exact = wired(devices, **ohms), exact_currents(devices, **ohms)
-    total = sum(devices.values())
-    error = float((result.states[0] - exact).norm() / total.norm())
-    assert error < max(0.3 * result.coupling, 1e-9)
+@st.composite
+def uneven(draw: st.DrawFn) -> tuple[dict[float, Tensor], dict[str, float]]:
+    """Pairs of devices of sparse, heavy-tailed, uneven weights, and wires of any proportions."""
+    outputs, inputs = draw(st.integers(2, 12)), draw(st.integers(2, 12))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    weights = normal(outputs, inputs) ** draw(st.sampled_from([1, 2, 5]))
+    weights *= torch.rand(weights.shape, generator=generator) < draw(st.sampled_from([0.1, 0.3, 1.0]))
+    weights *= normal(outputs, 1) ** draw(st.sampled_from([0, 1, 4])) * normal(1, inputs) ** draw(
+        st.sampled_from([0, 2])
+    )
+    weights[draw(st.integers(0, outputs - 1)), 0] = 2.0 * float(weights.abs().max()) + 1.0
+    if draw(st.booleans()):
+        weights[1:] *= 1e-3
+    if draw(st.booleans()):
+        weights = weights.flip(0)
+    u, low = weights / weights.abs().max(), draw(st.sampled_from([0.0, 0.03, 0.1]))
+    ratios = st.sampled_from([0.0, 1.0, 30.0])
+    wires = {name: draw(ratios) for name in ("row", "column", "row_terminal", "column_terminal")}
+    return {sign: low + (1.0 - low) * (sign * u).clamp(min=0.0) for sign in (1.0, -1.0)}, wires
+
+
+def effective(
+    devices: dict[float, Tensor], wires: dict[str, float], scale: float, *, interleaved: bool
+) -> tuple[Tensor, float]:
+    """Effective states and the largest coupling of both signs, in one array or in two."""
+    arrays = [devices] if interleaved else [{sign: g} for sign, g in devices.items()]
+    results = [wired(part, **{name: scale * ohm for name, ohm in wires.items()}) for part in arrays]
+    return sum(result.states[0] for result in results), max(result.coupling for result in results)
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(array=uneven(), interleaved=st.booleans())
+def test_products_err_by_less_than_1_percent_up_to_the_stated_coupling(array, interleaved):
+    devices, wires = array
+    low, high = 1e-7, 10.0
+    for _ in range(16):  # the largest wires that are not warned of
+        middle = (low * high) ** 0.5
+        coupled = effective(devices, wires, middle, interleaved=interleaved)[1] > LARGEST_COUPLING
+        low, high = (low, middle) if coupled else (middle, high)
+    got, _ = effective(devices, wires, low, interleaved=interleaved)
+    arrays = [devices] if interleaved else [{sign: g} for sign, g in devices.items()]
+    ohms = {name: low * ohm for name, ohm in wires.items()}
+    exact = sum(exact_currents(part, **ohms) for part in arrays)
+    inputs = torch.rand(exact.shape[1], 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert relative((got - exact) @ inputs, exact @ inputs) < 0.01
+
+
+PATTERNS = {
+    "one loaded column": lambda: torch.eye(14)[:, -1:].expand(14, 14),
+    "columns of alternating sign": lambda: states(14, 14, low=0.0) * (-1.0) ** torch.arange(14).unsqueeze(1),
+    "pruned": lambda: states(14, 14, low=-1.0) * (states(14, 14, 1, low=0.0) < 0.1),
+    "heavy-tailed": lambda: torch.randn(14, 14, generator=torch.Generator().manual_seed(0)) ** 5,
+}
+
+
+@for_each("name", list(PATTERNS))
+@for_each("interleaved", [False, True])
+def test_columns_that_differ_have_their_own_voltages(name, interleaved):
+    weights = PATTERNS[name]().double()
+    u = weights / weights.abs().max()
+    devices = {sign: (sign * u).clamp(min=0.0) for sign in (1.0, -1.0)}
+    for wires in ({"row": 3e-3, "column": 3e-3}, {"row_terminal": 0.02, "column_terminal": 0.02}):
+        got, _ = effective(devices, wires, 1.0, interleaved=interleaved)
+        arrays = [devices] if interleaved else [{sign: g} for sign, g in devices.items()]
+        exact = sum(exact_currents(part, **wires) for part in arrays)
+        assert relative(got - exact, exact) < (1e-6 if name == "one loaded column" else 2e-3)
 
 
 @for_each("shape", [(12, 12), (4, 20), (20, 4)])
