@@ -56,13 +56,13 @@ def test_ranges_are_those_of_the_selected_epoch_where_the_converters_fit(compare
 
 def test_a_placement_gets_the_learned_ranges_that_its_converters_use_and_the_report_shows_them(compared):
     """One layer has no ADC there, one is digital; the ranges of the other method's model are calibrated."""
-    learned, placed = (stored_ranges(compared)[name] for name in ("same", "placed"))
+    learned, placed = (stored_ranges(compared)[name]["layers"] for name in ("same", "placed"))
     assert all(learned[name]["outputs"] for name in ("features.0", "features.4"))
     assert placed == {
         "features.0": learned["features.0"] | {"outputs": []},
         "classifier": learned["classifier"],
     }
-    other = json.loads(next(compared.glob("runs/sgd*/ranges.json")).read_text())["placed"]
+    other = json.loads(next(compared.glob("runs/sgd*/ranges.json")).read_text())["placed"]["layers"]
     assert other.keys() == placed.keys()
     assert all(len(other[name]["outputs"]) == len(placed[name]["outputs"]) for name in placed)
     page = (compared / "report.md").read_text()
