@@ -13,7 +13,10 @@ from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.report.comparison.content import gather
 
 RESULTS = BENCHMARKS / "results"
-SPECS = {"array-aware-images": "array_aware_images.toml"}
+SPECS = {
+    "array-aware-images": "array_aware_images.toml",
+    "array-aware-one-year": "array_aware_one_year.toml",
+}
 
 
 @pytest.fixture(scope="module", params=SPECS)
@@ -46,3 +49,11 @@ def test_the_readme_states_the_means_of_the_rows(kept):
             stated |= {(method, target): float(cell) for target, cell in zip(targets, cells, strict=True)}
     assert {method for method, _ in stated} == set(content.results.spec.labels)
     assert stated == {key: round(content.estimates[key].mean, 1) for key in stated}
+
+
+def test_training_through_the_arrays_is_settled_to_beat_weight_noise_after_a_year(kept):
+    name, content = kept
+    if name == "array-aware-one-year":
+        better = ("array-aware-4bit-rwp", "pcm-4bit-1y-drift"), ("rwp", "pcm-4bit-1y-drift")
+        assert content.comparisons[better].settled
+        assert content.comparisons[better].difference.ci[0] > 5.0
