@@ -14,7 +14,8 @@ The probe adds these columns to each row of history.jsonl (None: not finite, or 
 
 Every loss is the training loss with label smoothing, on test images too, so that train and test are comparable. The
 first three groups are measured in evaluation mode; the last four in training mode, as in an update, and on training
-images. Images are not augmented. Accuracies are in percent.
+images. Images are not augmented. Accuracies are in percent. For a method with `faults` all weights are those that the
+chip with these stuck devices represents, as in training and validation.
 
 Example:
     ```python
@@ -22,6 +23,7 @@ Example:
     ```
 """
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +50,7 @@ from aimc_robust.tasks.task import Task
 from aimc_robust.training.epoch import seeded
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.gradient_passes import LossFunction, frozen_buffers
+from aimc_robust.training.methods.range_state import range_state, set_range_state
 
 SPLITS = ("train", "test")
 
@@ -138,11 +141,12 @@ class Diagnostics:
         }
         full_batches = {split: [b for b in group if len(b[1]) == len(group[0][1])] for split, group in batches.items()}
         with _restored_state(model), seeded(self.axes, device):
-            row = self._at_sigmas(model, batches)
-            for split in SPLITS:
-                row[f"{split}_ascent_sharpness"] = ascent_sharpness(
-                    model, self.loss_fn, full_batches[split], rho=self.config.rho
-                )
+            with method.with_faults(model):
+                row = self._at_sigmas(model, batches)
+                for split in SPLITS:
+                    row[f"{split}_ascent_sharpness"] = ascent_sharpness(
+                        model, self.loss_fn, full_batches[split], rho=self.config.rho
+                    )
             model.train()
             row |= measure_updates(model, method, self.loss_fn, full_batches["train"], step=step, axes=self.axes)
         return {key: value if value is not None and math.isfinite(value) else None for key, value in row.items()}
@@ -200,13 +204,16 @@ def _measure(model: nn.Module, task: Task, loss_fn: LossFunction, batches: list[
 
 @contextmanager
 def _restored_state(model: nn.Module) -> Iterator[None]:
-    """Clear the gradients and set evaluation mode; restore buffers, gradients and each module's mode on exit."""
+    """Clear gradients, set evaluation mode; restore buffers, gradients, learned ranges and modes on exit."""
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    ranges = range_state(model)
+    set_range_state(model, copy.deepcopy(ranges))
     for parameter, _ in gradients:
         parameter.grad = None
     try:
         with frozen_buffers(model), evaluation_mode(model):
             yield
     finally:
+        set_range_state(model, ranges)
         for parameter, gradient in gradients:
             parameter.grad = gradient

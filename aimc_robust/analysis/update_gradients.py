@@ -1,6 +1,7 @@
 """Loss and gradient of a method's updates, at the clean weights and at the method's perturbed weights."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -90,13 +91,14 @@ def _clean_and_perturbed(
     device = next(model.parameters()).device
     clean, perturbed = [], []
     for weight, micro_batch in method.micro_batches(batches):
-        with frozen_buffers(model), seeded(axes, device):
+        with frozen_buffers(model), seeded(axes, device), method.with_faults(model):
             clean.append((weight, _loss_gradient(model, loss_fn, micro_batch[-1])))
         for draw in range(method.draws):
             passes = LossPasses(model, loss_fn, micro_batch)
             with frozen_buffers(model), seeded(axes, device):
                 perturbation = method.perturbation(model, passes, step=FIXED_STEP, draw=draw)
-                with perturbation, seeded(axes, device):
+                faults = nullcontext() if method.programs_weights else method.with_faults(model)
+                with faults, perturbation, seeded(axes, device):
                     perturbed.append((weight / method.draws, _loss_gradient(model, loss_fn, micro_batch[-1])))
     return _weighted_sum(clean), _weighted_sum(perturbed)
 

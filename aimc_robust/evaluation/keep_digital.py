@@ -125,7 +125,7 @@ def keep_digital(
     Layers are ranked by the loss that their errors cost per weight (`rank_layers`). The sets are the first 0, 1, 2, ...
     layers of the ranking; up to `points` of them, and those around the wished value, are measured on the chips 0 to
     `chips` - 1. Proposed is the smallest measured set whose 95 % interval reaches the wished value as a whole; chips
-    that took no part in this choice confirm it.
+    that took no part in this choice confirm it. A measured ranking has further chips of its own.
 
     Args:
         model: The trained model; not modified.
@@ -167,7 +167,7 @@ def keep_digital(
             f"the wished {metric.title} of {metric.text(wished)} is better than the {metric.text(digital)} that this "
             "model reaches with all layers digital; wish for less, or train another model."
         )
-    ranking = rank_layers(model, base, by=rank_by, size=size, jobs=jobs)
+    ranking = rank_layers(model, base, by=rank_by, size=size, jobs=jobs, first_chip=2 * chips)
     sets = DigitalSets(base, ranking["layer"].tolist(), chips, jobs, on_set)
     kept = smallest_set(sets, wished, first_sizes(ranking[size].to_numpy(), points))
     confirming = base if confirm_on is None else replace(base, batches=as_reiterable(confirm_on, base.task))

@@ -26,12 +26,19 @@ SHIFT = 1e-3  # share of a layer's mean square error from which its systematic p
 
 
 def rank_layers(
-    model: nn.Module, base: ChipEvaluation, *, by: Ranking = "auto", size: Size = "weights", jobs: int | None = None
+    model: nn.Module,
+    base: ChipEvaluation,
+    *,
+    by: Ranking = "auto",
+    size: Size = "weights",
+    jobs: int | None = None,
+    first_chip: int = 0,
 ) -> pd.DataFrame:
     """Rank layers by the loss that their errors cost, each alone, per weight or per multiply.
 
     `predicted`: to second order (`predict_loss`), with the loss at the layer's mean weights if these differ from the
-    trained ones. `measured`: on `MEASURED_CHIPS` chips, which contains read noise and converters. `auto`: predicted,
+    trained ones; its random probes, and so the order of layers of similar cost, depend on how the data are batched.
+    `measured`: on `MEASURED_CHIPS` chips, which contains read noise and converters. `auto`: predicted,
     unless the crossbar has read noise or converters, a compensation acts, or the task has no loss.
 
     Args:
@@ -40,6 +47,7 @@ def rank_layers(
         by: Where the cost of a layer comes from.
         size: What the cost is divided by.
         jobs: Number of processes for measured costs.
+        first_chip: Number of the first chip that costs are measured on.
 
     Returns:
         One row per layer, the first to keep digital first: `layer`, its `weights` and `multiplies` per example, and its
@@ -56,7 +64,9 @@ def rank_layers(
         by = "predicted" if is_predictable else "measured"
     elif by == "predicted" and not has_loss:
         raise InputError("this task has no loss to predict; rank layers by='measured'.")
-    costs = _measured(base, weights, jobs) if by == "measured" else _predicted(model, base, crossbar, weights)
+    costs = (
+        _measured(base, weights, jobs, first_chip) if by == "measured" else _predicted(model, base, crossbar, weights)
+    )
     multiplies = _multiplies(base, weights)
     rows = [
         {"layer": name, "weights": w.parameter.numel(), "multiplies": multiplies[name], "cost": costs[name]}
@@ -67,11 +77,11 @@ def rank_layers(
     return table.loc[per_size.sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
 
 
-def _measured(base: ChipEvaluation, weights: Iterable[str], jobs: int | None) -> dict[str, float]:
+def _measured(base: ChipEvaluation, weights: Iterable[str], jobs: int | None, first: int) -> dict[str, float]:
     """Layer -> what its errors alone cost on average over chips."""
     ideal = replace(base, programmed=frozenset())(0)
     names = list(weights)
-    items = [(name, chip) for name in names for chip in range(MEASURED_CHIPS)]
+    items = [(name, chip) for name in names for chip in range(first, first + MEASURED_CHIPS)]
     found = list(ordered_map(_Alone(base), items, jobs=jobs))
     losses = np.array(found).reshape(len(names), MEASURED_CHIPS, 2).mean(axis=1)
     if ideal.loss is None:

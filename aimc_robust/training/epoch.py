@@ -93,7 +93,7 @@ def train_epoch(
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
             if config.weight_clipping is not None:
-                config.weight_clipping.apply(model)
+                config.weight_clipping.apply(model, method=method)
     all_losses = torch.stack(losses)
     mean_losses = mean_over_workers([all_losses], [all_losses])[0]
     assert mean_losses is not None

@@ -35,7 +35,8 @@ class RobustOptimizer(torch.optim.Optimizer):
         method: Training method.
         clip_norm: Bound on the norm of the update's gradient over all parameter groups. Clipping in the closure, as
             Lightning's gradient_clip_val does, bounds each pass instead.
-        weight_clipping: Clipping of the model's weights after each update; None: none.
+        weight_clipping: Clipping of the weights after each update, except of layers that the method keeps digital;
+            None: none.
 
     Example:
         ```python
@@ -114,7 +115,7 @@ class RobustOptimizer(torch.optim.Optimizer):
             nn.utils.clip_grad_norm_(own, self.clip_norm)
         self.base.step()
         if self.weight_clipping is not None:
-            self.weight_clipping.apply(self.model)
+            self.weight_clipping.apply(self.model, method=self.method)
         self.steps += 1
         self._last_gradients = [(p, p.grad, p.grad._version) for p in own if p.grad is not None]
         return loss

@@ -10,6 +10,9 @@ from support.diagnostics_cases import KEYS, LOSS, images, linear, method_of, net
 from aimc_robust.analysis.diagnostics import Diagnostics
 from aimc_robust.analysis.update_gradients import FIXED_STEP, with_fixed_strength
 from aimc_robust.errors import AimcError
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.draw_faults import draw_faults
+from aimc_robust.hardware.program import program
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.seeding import Axes
@@ -201,3 +204,18 @@ def test_images_and_labels_that_do_not_fit_are_refused():
     data = images(8, 0)
     with pytest.raises(AimcError, match="images"):
         Diagnostics(small(), training=data, test=(data[0], data[1][:3]), loss_fn=LOSS)
+
+
+def test_a_method_with_faults_is_measured_on_its_chip():
+    model = net().eval()
+    crossbar = Crossbar("rram-milo2021")
+    crossbar = crossbar.replace(stuck=draw_faults(model, crossbar.replace(stuck=(0.2, 0.1)), chip=1))
+    on_chip = program(model, crossbar.replace(programming=False, drift=False, read_noise=False))
+    row, digital = (probe()(model, SGD(**faults), 1) for faults in ({"faults": crossbar}, {}))
+    for split, data in (("train", images(24, 0)), ("test", images(20, 1))):
+        assert row[f"{split}_loss@0"] == pytest.approx(measured(on_chip, data)[1], rel=1e-9)
+        assert row[f"{split}_loss@0"] != pytest.approx(digital[f"{split}_loss@0"], rel=1e-3)
+        assert row[f"{split}_ascent_sharpness"] != pytest.approx(digital[f"{split}_ascent_sharpness"], rel=1e-3)
+    noisy = probe()(model, RWP(sigma=1e-9, faults=crossbar), 1)
+    assert noisy["gradient_sharpness"] == pytest.approx(0.0, abs=1e-6)  # both passes are on the chip
+    assert noisy["gradient_cosine"] == pytest.approx(1.0, abs=1e-6)

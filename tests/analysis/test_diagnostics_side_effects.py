@@ -6,10 +6,16 @@ from support.diagnostics_cases import KEYS, LOSS, images, method_of, net, probe,
 from torch import nn
 
 from aimc_robust.analysis.diagnostics import Diagnostics
+from aimc_robust.errors import InputError
+from aimc_robust.hardware.config.converters import DAC
+from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.models.checkpoint import read_metadata
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.loop import train
+from aimc_robust.training.methods.array_aware import ArrayAware
+from aimc_robust.training.methods.learned_ranges import LearnedRanges
 from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.range_state import learned_ranges
 from aimc_robust.training.methods.registry import METHODS
 from aimc_robust.training.methods.rwp import MixedRWP
 from aimc_robust.training.methods.sam import SAM
@@ -129,3 +135,16 @@ def test_training_is_bitwise_the_same_with_and_without_diagnostics(name, tmp_pat
     model = net(torch.float32)
     recipe["folder"] = tmp_path / "0"
     assert not set(train(model, method_of(name, **ramp), config, **recipe, probe=watching).history[0]) & KEYS
+
+
+def test_learned_ranges_are_left_as_they_are():
+    model, data = net(torch.float32), images(24, 0, torch.float32)
+    method = ArrayAware(Crossbar("ideal", dac=DAC(bits=4)), ranges=LearnedRanges(init_batches=1, decay=0.1))
+    measure = Diagnostics(small(), training=data, test=data, loss_fn=LOSS)
+    measure(model, method, 1)
+    with pytest.raises(InputError, match="no ranges were learned"):
+        learned_ranges(model)
+    method.backward(model, LOSS, [data], step=1)
+    before = learned_ranges(model)
+    measure(model, method, 1)
+    assert learned_ranges(model) == before

@@ -7,8 +7,11 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.loop import train
+from aimc_robust.training.methods.array_aware import ArrayAware
 from aimc_robust.training.methods.rwp import RWP
 from aimc_robust.training.methods.sgd import SGD
 from aimc_robust.training.robust_optimizer import RobustOptimizer
@@ -94,3 +97,29 @@ def test_bad_options_are_refused(options, words):
 def test_computed_weights_are_refused():
     with pytest.raises(InputError, match="'0'"):
         WeightClipping(std=2.0).apply(nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 3))))
+
+
+DIGITAL_FIRST = Placement({"0": "digital", "*": Crossbar("pcm-nandakumar2019", read_noise=False)})
+
+
+@pytest.mark.parametrize(
+    ("method", "clipped"),
+    [
+        (SGD(), ["0.weight", "6.weight"]),
+        (RWP(noise=DIGITAL_FIRST), ["6.weight"]),
+        (ArrayAware(DIGITAL_FIRST), ["6.weight"]),
+        (ArrayAware(Crossbar("ideal"), scope=lambda name, _: name == "0.weight"), ["0.weight"]),
+    ],
+)
+def test_layers_that_the_method_keeps_digital_are_not_clipped(method, clipped):
+    clipping = WeightClipping(limit=0.05)
+    model = conv_net()
+    before = state_of(model)
+    clipping.apply(model, method=method)
+    assert differing(before, state_of(model)) == clipped
+    images, labels = digits()
+    data = {"training_set": (images[:64], labels[:64]), "validation_set": (images[64:96], labels[64:96])}
+    config = TrainingConfig(epochs=1, batch_size=32, lr=0.0, weight_decay=0.0, weight_clipping=clipping)
+    trained = train(conv_net(), method, config, **data).model
+    found = dict(trained.named_parameters())
+    assert [name for name in ("0.weight", "6.weight") if not torch.equal(found[name], before[name])] == clipped

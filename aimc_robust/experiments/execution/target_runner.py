@@ -24,7 +24,7 @@ from aimc_robust.experiments.results.origin import bind_weights, record_spec
 from aimc_robust.experiments.results.rows import evaluation_row, finite
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
-from aimc_robust.hardware.calibration.converter_ranges import calibrate, fits, needs_calibration
+from aimc_robust.hardware.calibration.converter_ranges import calibrate, fitting, needs_calibration
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.io.atomic import append_rows
 from aimc_robust.models.checkpoint import tensor_digest
@@ -123,8 +123,9 @@ class TargetRunner:
             ranges = self.results.ranges(self.trial, target.name)
             if ranges is None:
                 fold = target.deployment.fold
-                ranges = ranges_of(self.model)
-                if ranges is None or not fits(ranges, self.model, target.condition, fold=fold):
+                learned = ranges_of(self.model)
+                ranges = None if learned is None else fitting(learned, self.model, target.condition, fold=fold)
+                if ranges is None:
                     ranges = calibrate(self.model, target.condition, unlabelled, fold=fold)
                 self.results.save_ranges(self.trial, target.name, ranges)
         return replace(target.deployment, ranges=ranges, data=unlabelled)

@@ -145,15 +145,26 @@ def needs_calibration(hardware: Hardware) -> bool:
     return any(crossbar.periphery.needs_calibration for crossbar in hardware.crossbars)
 
 
-def fits(ranges: ConverterRanges, model: nn.Module, hardware: Hardware, *, fold: bool) -> bool:
-    """Return whether ranges, which say where they were found, are those of all converters of a model that need any."""
+def fitting(ranges: ConverterRanges, model: nn.Module, hardware: Hardware, *, fold: bool) -> ConverterRanges | None:
+    """Return the part of ranges that a crossbar uses; None if they are not those of all its converters.
+
+    The ranges say where they were found. Layers that are digital, and outputs without an ADC that needs a range, are
+    left out, as by `calibrate`.
+    """
     prepared, _ = prepare(model, hardware=hardware, fold=fold, strict=False)
     try:
         check_ranges(ranges, prepared, hardware, fold=fold)
     except InputError:
-        return False
+        return None
     crossbars = {name: hardware.crossbar_of(name) for name in _stored_layers(prepared, hardware)}
-    return all(name in ranges for name, own in crossbars.items() if own and own.periphery.needs_calibration)
+    if any(name not in ranges for name, own in crossbars.items() if own and own.periphery.needs_calibration):
+        return None
+    used = {}
+    for name, layer in ranges.items():
+        if crossbars.get(name) is not None:
+            adc = _adc_of(hardware, name)
+            used[name] = layer if adc is not None and adc.needs_calibration else replace(layer, outputs=())
+    return ConverterRanges(used, found_with=ranges.found_with)
 
 
 def settings_of(

@@ -175,7 +175,9 @@ class ArrayAware(Method):
             )
         rule, learn_ranges = self._rule, None
         if rule is not None:
-            state = self._range_state(inner, draw)
+            state = self._range_state(inner)
+            if draw == 0:
+                state.begin(step)
             learn_ranges = partial(state.record, rule=rule, percentile=self.percentile)
         arrays = computing_in_arrays(
             inner,
@@ -201,7 +203,7 @@ class ArrayAware(Method):
         uniform = float(torch.rand((), generator=axes.at(effect="time").generator(), dtype=torch.float64))
         return math.exp(math.log(low) + uniform * math.log(high / low))
 
-    def _range_state(self, model: nn.Module, draw: int) -> RangeState:
+    def _range_state(self, model: nn.Module) -> RangeState:
         """Return the learned ranges of a model; new ones if it has none, or those of other converters or rules."""
         state = range_state(model)
         if state is None or state.method is not self:
@@ -210,9 +212,7 @@ class ArrayAware(Method):
             if state is None or (state.found_with, state.rule) != (found_with, rule):
                 state = RangeState(found_with, rule)
                 set_range_state(model, state)
-            state.method = self
-        if draw == 0:
-            state.recorders = {}  # those of an update that an error ended
+            state.method, state.step = self, 0
         return state
 
     def _layers(self, model: nn.Module) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ RANGES = "learned_ranges"  # key of a checkpoint's metadata
 COLLAPSED = 1e-3  # of a layer's first range
 
 
-@dataclass
+@dataclass(frozen=True)
 class LayerState:
     """Learned ranges of one layer.
 
@@ -50,26 +50,67 @@ class LayerState:
             return None
         return LayerRanges(inputs=(-self.full_scale if self.signed else 0.0, self.full_scale), outputs=self.outputs)
 
+    def updated(self, seen: dict[str, float], rule: LearnedRanges, least: float) -> LayerState:
+        """Return the state after an update that has seen this, see `gather`; `least` bounds the full scale."""
+        state = self
+        if state.batches < rule.init_batches:
+            if seen["batches"] > 0:
+                scale = seen["scale"] / seen["batches"]
+                scale = state.full_scale + (scale - state.full_scale) / (state.batches + 1)
+                signed = seen["signed"] > 0
+                state = replace(state, full_scale=scale, first=scale, signed=signed, batches=state.batches + 1)
+        elif seen["inputs"] > 0:
+            unclipped = 1.0 - seen["clipped"] / seen["inputs"]
+            full_scale = rule.updated(state.full_scale, seen["gradient"], unclipped)
+            state = replace(state, full_scale=max(full_scale, least))
+        if seen["outputs"] > 0:
+            ends = [value / seen["outputs"] for name, value in seen.items() if name.startswith("end ")]
+            known = [end for output in state.outputs for end in output] or ends
+            weight = 1.0 / min(state.outputs_seen + 1, rule.init_batches)
+            mixed = [old + weight * (new - old) for old, new in zip(known, ends, strict=True)]
+            outputs = tuple(zip(mixed[::2], mixed[1::2], strict=True))
+            state = replace(state, outputs=outputs, outputs_seen=state.outputs_seen + 1)
+        return state
+
 
 @dataclass
 class RangeState:
-    """Learned ranges of a model's layers, and what the present update has seen so far.
+    """Learned ranges of a model's layers, and what the last update has seen so far.
+
+    An update may come in parts, as gradient accumulation makes them: all parts compute with the ranges of its start,
+    and after each of them `layers` are as one update with all parts so far leaves them.
 
     Attributes:
         found_with: Options of the crossbar that the ranges depend on, see `ConverterRanges`.
         rule: The `LearnedRanges` that they were learned with, as text.
         layers: Layer -> its state.
+        step: Number of the last update; 0: none.
+        start: The layers at its start.
+        seen: Layer -> what its parts have seen in sum, see `gather`.
+        recorders: Layer -> what records the present part.
+        method: The method that was checked against `found_with` and `rule`.
     """
 
     found_with: dict[str, Any]
     rule: str = ""
     layers: dict[str, LayerState] = field(default_factory=dict)
+    step: int = field(default=0, repr=False, compare=False)
+    start: dict[str, LayerState] = field(default_factory=dict, repr=False, compare=False)
+    seen: dict[str, dict[str, float]] = field(default_factory=dict, repr=False, compare=False)
     recorders: dict[str, RangeRecorder] = field(default_factory=dict, repr=False, compare=False)
-    method: object = field(default=None, repr=False, compare=False)  # that was checked against found_with and rule
+    method: object = field(default=None, repr=False, compare=False)
+
+    def begin(self, step: int) -> None:
+        """Begin update `step`, or its next part; forget what a part that an error ended has recorded."""
+        self.recorders = {}
+        if step != self.step:
+            self.step, self.start, self.seen = step, dict(self.layers), {}
 
     def record(self, layer: ArrayLayer, rule: LearnedRanges, percentile: float) -> None:
-        """Let a layer compute with its range, and record what it sees in this update."""
-        state = self.layers.setdefault(layer.name, _first_state(layer.name, rule))
+        """Let a layer compute with its range, and record what it sees in this part of the update."""
+        if layer.name not in self.start:
+            self.start[layer.name] = self.layers[layer.name] = _first_state(layer.name, rule)
+        state = self.start[layer.name]
         if layer.name not in self.recorders:
             self.recorders[layer.name] = RangeRecorder(
                 state.ranges,
@@ -86,27 +127,14 @@ class RangeState:
             DivergenceError: if a range collapses.
         """
         recorders, self.recorders = self.recorders, {}
-        seen = gather(recorders)
-        for name, recorder in recorders.items():
-            state, layer = self.layers[name], seen[name]
-            if state.batches < rule.init_batches:
-                if layer["batches"] > 0:
-                    scale = layer["scale"] / layer["batches"]
-                    state.full_scale += (scale - state.full_scale) / (state.batches + 1)
-                    state.first, state.signed = state.full_scale, layer["signed"] > 0
-                    state.batches += 1
-            elif layer["inputs"] > 0:
-                unclipped = 1.0 - layer["clipped"] / layer["inputs"]
-                full_scale = rule.updated(state.full_scale, layer["gradient"] * gradient_factor, unclipped)
-                state.full_scale = max(full_scale, recorder.least)
-                self._require_a_range(name, state)
-            if layer["outputs"] > 0:
-                ends = [layer[f"end {i}"] / layer["outputs"] for i in range(2 * recorder.slices)]
-                known = [end for output in state.outputs for end in output] or ends
-                weight = 1.0 / min(state.outputs_seen + 1, rule.init_batches)
-                mixed = [old + weight * (new - old) for old, new in zip(known, ends, strict=True)]
-                state.outputs = tuple(zip(mixed[::2], mixed[1::2], strict=True))
-                state.outputs_seen += 1
+        for name, part in gather(recorders).items():
+            part["gradient"] *= gradient_factor
+            before = self.seen.get(name, {})
+            self.seen[name] = {key: before.get(key, 0.0) + value for key, value in part.items()}
+            is_learning = self.start[name].batches >= rule.init_batches
+            self.layers[name] = self.start[name].updated(self.seen[name], rule, recorders[name].least)
+            if is_learning and self.seen[name]["inputs"] > 0:
+                self._require_a_range(name, self.layers[name])
 
     def _require_a_range(self, name: str, state: LayerState) -> None:
         if COLLAPSED * state.first < state.full_scale < math.inf:

@@ -119,6 +119,35 @@ def test_a_closure_and_a_scaled_loss_give_the_same_range():
         assert learned_ranges(model)["weight"].full_scale == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(("full_scale", "decay"), [(1.5, 0.0), (2.5, 0.01)])
+def test_an_update_in_parts_changes_ranges_as_one_batch_does(full_scale, decay):
+    """Gradient accumulation: no part moves the range that the next one computes with, or decays it once more."""
+    x, weights = normal(64, 6), normal(64, 3, seed=1)
+    layer = nn.Linear(6, 3, dtype=torch.float64)
+    rule = LearnedRanges(start=start(full_scale), lr=1e-3, decay=decay)
+    found = {}
+    for parts in (1, 4):
+        accumulated, method = copy.deepcopy(layer), ArrayAware(IDEAL, ranges=rule)
+        for step in (1, 2, 3):
+            for batch in zip(x.chunk(parts), weights.chunk(parts), strict=True):
+                method.backward(accumulated, weighted_sum, [batch], step=step)
+        found[parts] = learned_ranges(accumulated)["weight"].full_scale
+    assert found[4] == pytest.approx(found[1], rel=1e-12)
+    assert found[1] < full_scale if decay else found[1] > full_scale
+
+
+def test_first_ranges_count_updates_and_not_their_parts():
+    method = ArrayAware(IDEAL, ranges=LearnedRanges(init_batches=2, init_std=2.0, lr=0.0, decay=0.0))
+    layer, parts = nn.Linear(6, 3, dtype=torch.float64), normal(16, 6).chunk(4)
+    for step in (1, 2):
+        for part in parts:
+            method.backward(layer, lambda out, _: out.square().mean() / 4, [(part, part)], step=step)
+    found = learned_ranges(layer)["weight"].full_scale
+    assert found == pytest.approx(2.0 * float(sum(part.std(correction=0) for part in parts)) / 4, rel=1e-6)
+    method.backward(layer, lambda out, _: out.square().mean(), [(9 * parts[0], parts[0])], step=3)
+    assert learned_ranges(layer)["weight"].full_scale == found  # two updates have found it
+
+
 def test_the_gradient_is_that_of_aihwkit_lightning():
     pytest.importorskip("aihwkit_lightning", reason="aihwkit-lightning is not installed")
     from aihwkit_lightning.nn import AnalogLinear
