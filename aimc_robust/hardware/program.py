@@ -90,7 +90,7 @@ def program(
         >>> on_chip(torch.ones(1, 4)).shape
         torch.Size([1, 2])
     """
-    hardware = place(crossbar, layers)
+    hardware = calibrated = place(crossbar, layers)
     get_example = None if example is None else lambda: example
     prepared, _ = prepare(model, get_example, hardware=hardware, fold=folds(deployment), strict=strict, stacklevel=3)
     if states is not None:
@@ -98,7 +98,7 @@ def program(
         hardware, time_s = with_states(
             prepared, hardware, states, time_s=time_s, cycle=cycle, compensates_drift=compensates
         )
-    check_program(prepared, hardware, time_s, deployment=deployment, stacklevel=3)
+    check_program(prepared, hardware, time_s, deployment=deployment, calibrated=calibrated, stacklevel=3)
     require_whole("cycle", cycle, low=0)
     axes = chip_axes(chip_seed, chip)
     return program_prepared(prepared, hardware, axes, time_s=time_s, deployment=deployment, cycle=cycle)
@@ -116,9 +116,12 @@ def check_program(
     time_s: float,
     *,
     deployment: Deployment | None = None,
+    calibrated: Hardware | None = None,
     stacklevel: int = 2,
 ) -> None:
     """Check whether a prepared model can be programmed, and warn if the limits of the device are exceeded.
+
+    `calibrated`: hardware that converter ranges must belong to, where measured states replace its errors; None: this.
 
     Raises:
         InputError: if an argument is invalid, arguments contradict each other, or a limit is exceeded and the crossbar
@@ -137,7 +140,7 @@ def check_program(
     if deployment.backend == "crosssim" and "drift" in deployment.compensation:
         raise InputError("drift compensation is not part of the crosssim backend; use backend='native'.")
     if deployment.ranges is not None:
-        check_ranges(deployment.ranges, prepared, hardware, fold=deployment.fold)
+        check_ranges(deployment.ranges, prepared, calibrated or hardware, fold=deployment.fold)
     reject_shared_weights_with_biases(prepared, hardware)
     check_fault_maps(prepared, hardware, stacklevel=stacklevel + 1)
 

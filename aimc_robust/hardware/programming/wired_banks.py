@@ -15,7 +15,7 @@ from aimc_robust.hardware.programming.ir_drop import wired_arrays
 
 # Product of the currents lost along rows and along columns, each relative to what is left, up to which products err by
 # less than 1 %, as tests/hardware/programming/test_ir_drop.py and benchmarks/ir_drop.py measure.
-LARGEST_COUPLING = 0.04
+LARGEST_COUPLING = 0.03
 
 ReadVariance = Callable[[CellStates], Tensor]
 """Variance of each device's read noise, in units of the window's maximum."""
