@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import inspect
 import weakref
 from collections.abc import Iterator
 from types import CodeType, FunctionType, MethodType
@@ -33,8 +34,9 @@ def reject_captured_modules(copied: nn.Module, original: nn.Module) -> None:
     for name, module in copied.named_modules():
         if id(module) in held:
             continue
+        own_forward = inspect.getattr_static(type(module), "forward", None)  # as it is: torch.jit computes it otherwise
         values = {repr(key): value for key, value in vars(module).items() if key not in REGISTERED}
-        for attribute, value in (values | {"the class's forward": type(module).forward}).items():
+        for attribute, value in (values | {"the class's forward": own_forward}).items():
             source = next((held[id(x)] for x in _reachable(value, set()) if id(x) in held), None)
             if source is not None:
                 raise InputError(
@@ -71,7 +73,10 @@ def _place(name: str, module: nn.Module) -> str:
 
 def _storage(tensor: Tensor) -> int:
     """Address of a tensor's memory; 0 if it has none."""
-    return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
+    try:
+        return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
+    except RuntimeError:  # of a sharded tensor
+        return 0
 
 
 def _reachable(value: Any, seen: set[int]) -> Iterator[Any]:

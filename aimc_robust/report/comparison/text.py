@@ -56,7 +56,7 @@ def _hardware(noise: Mapping[str, Any]) -> str:
             parts.append(f"{converter['bits']}-bit {key.upper()}")
     if isinstance(stuck := noise.get("stuck"), str):
         parts.append(f"stuck devices of {Path(stuck).name}")
-    for pattern, place in (noise.get("layers") or {}).items():
+    for pattern, place in dict(noise.get("layers") or {}).items():  # a table, or its recorded (pattern, place) pairs
         parts.append(f"{pattern} on {_hardware(place)}" if isinstance(place, dict) else f"{pattern} {place}")
     return f"{name} ({'; '.join(parts)})" if parts else str(name)
 
