@@ -1,7 +1,8 @@
 """Aims: 8-bit converters and 256-row arrays cost at most 1.4 x plain torch inference, read noise 2.2 x, both 3.5 x.
 
-Processor time with one thread, on an AVX-512 CPU with bfloat16 that others used too: 1.6 x (not reached), 2.0 x and
-3.4 x. On the same CPU with less other work, before small maps kept their layout: 1.5 x, 1.9 x and 3.1 x.
+Wall time with two threads, nothing beside it (medians of 3): 1.69 x, 2.27 x and 4.47 x: none is reached. Processor time
+with one thread, on the same AVX-512 CPU with bfloat16 while others used it: 1.6 x, 2.0 x and 3.4 x; two threads do not
+help the drawing of normal numbers.
 Of each, 0.1 x is the layout in memory: convolutions return what torch does, so that a model may take views.
 
     python benchmarks/speed/arrays.py [--device cuda]
