@@ -76,7 +76,7 @@ def main():
         ranges = ar.calibrate(model, crossbar, [images[:256]]) if crossbar.periphery.needs_calibration else None
         deployment = ar.Deployment(ranges=ranges, compensation=compensation)
         options = {"time_s": time_s, "deployment": deployment, "chips": 10}
-        kept = ar.keep_digital(model, (test_images, test_labels), crossbar, wished=digital - LOSS, **options)
+        kept = ar.keep_digital(model, (test_images, test_labels), crossbar, required=digital - LOSS, **options)
         print(f"\n{name}\n{kept.curve.round(2).to_string(index=False)}\n{kept.sentence}\n{', '.join(kept.layers)}")
 
 

@@ -64,7 +64,7 @@ LABELLED = {  # functions of labelled batches
         "mc_loss"
     ][0],
     "keep_digital": lambda data: (
-        ar.keep_digital(net(), data, CROSSBAR.replace(adc=None), wished=0.0, chips=2, rank_by="measured").digital
+        ar.keep_digital(net(), data, CROSSBAR.replace(adc=None), required=0.0, chips=2, rank_by="measured").digital
     ),
     "average_sharpness": lambda data: ar.average_sharpness(net(), LOSS, data, NOISE),
     "ascent_sharpness": lambda data: ar.ascent_sharpness(net(), LOSS, data, rho=0.05),

@@ -1,4 +1,4 @@
-"""Nested sets of layers that are kept digital: measured on chips, and the smallest that reaches a wish."""
+"""Nested sets of layers that are kept digital: measured on chips, and the smallest that reaches a required value."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ def first_sizes(sizes: np.ndarray, points: int) -> list[int]:
     return [0, *sorted({1 + int(np.abs(np.log(np.maximum(shares, 1e-9) / share)).argmin()) for share in wanted})]
 
 
-def smallest_set(sets: DigitalSets, wished: float, sizes: Sequence[int]) -> int:
-    """Measure the sets of these sizes, and those between that decide; return the smallest that reaches the wish.
+def smallest_set(sets: DigitalSets, required: float, sizes: Sequence[int]) -> int:
+    """Measure the sets of these sizes, and those between that decide; return the smallest that is good enough.
 
     The set of all layers reaches it, as the caller has checked.
     """
     count = len(sets.order)
-    reached = [size for size in sizes if size == count or _reaches(sets.at(size), wished)]
+    reached = [size for size in sizes if size == count or _reaches(sets.at(size), required)]
     high = min(reached)
     low = max((size for size in sizes if size < high), default=-1)
     while high - low > 1:
         middle = (low + high) // 2
-        if _reaches(sets.at(middle), wished):
+        if _reaches(sets.at(middle), required):
             high = middle
         else:
             low = middle
@@ -77,9 +77,9 @@ def smallest_set(sets: DigitalSets, wished: float, sizes: Sequence[int]) -> int:
     return high
 
 
-def _reaches(estimate: Estimate, wished: float) -> bool:
-    """Whether the whole interval is at least as good as wished."""
-    return not estimate.metric.is_better(wished, interval_ends(estimate)[0])
+def _reaches(estimate: Estimate, required: float) -> bool:
+    """Whether the whole interval is at least as good as required."""
+    return not estimate.metric.is_better(required, interval_ends(estimate)[0])
 
 
 def interval_ends(estimate: Estimate) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Which layers to keep digital, so that a model reaches a wished accuracy on a crossbar."""
+"""Which layers to keep digital, so that a model reaches a required accuracy on a crossbar."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Judgement = Literal["confirmed", "refuted", "not settled"]
 
 @dataclass(frozen=True)
 class KeptDigital:
-    """Which layers to keep digital for a wished value of the primary metric, and how sure that is.
+    """Which layers to keep digital for a required value of the primary metric, and how sure that is.
 
     Attributes:
         metric: The primary metric.
-        wished: Its wished value.
+        required: Its required value.
         digital: Its value with all layers digital.
         layers: The proposed layers; empty if none need be digital.
         ranking: All layers, the first to keep digital first, see `rank_layers`.
@@ -42,12 +42,12 @@ class KeptDigital:
             `ci_high` (95 %, over chips), `sd_noise` and `chips`.
         confirmation: The metric on other chips, with the proposed layers digital.
         confirmation_digital: The metric with all layers digital, on the data of the confirmation.
-        judgement: `confirmed`: the interval of the confirmation reaches the wished value as a whole. `refuted`: no part
-            of it does. Else `not settled`.
+        judgement: `confirmed`: the interval of the confirmation reaches the required value as a whole. `refuted`: no
+            part of it does. Else `not settled`.
     """
 
     metric: PrimaryMetric
-    wished: float
+    required: float
     digital: float
     layers: tuple[str, ...]
     ranking: pd.DataFrame
@@ -73,7 +73,7 @@ class KeptDigital:
         row, count, total = self.proposal, len(self.layers), len(self.ranking)
         kept = {0: "No layer need be digital", total: "All layers must be digital, which leaves none to the crossbar,"}
         text = kept.get(count, f"Keep {count} of {total} layers digital")
-        text += f" for the wished {self.metric.title} of {self.metric.text(self.wished)}"
+        text += f" for the required {self.metric.title} of {self.metric.text(self.required)}"
         if 0 < count < total:
             weights, multiplies = (f"{row[f'{name}_percent']:.1f} %" for name in ("weights", "multiplies"))
             text += f": {weights} of the weights and {multiplies} of the multiplies"
@@ -89,7 +89,7 @@ class KeptDigital:
         found = self.confirmation
         low, high = (None if math.isnan(end) else end for end in found.ci)
         return {
-            "wished": self.wished,
+            "required": self.required,
             "digital": self.digital,
             "layers": list(self.layers),
             "sentence": self.sentence,
@@ -106,7 +106,7 @@ def keep_digital(
     batches: Batches,
     crossbar: Hardware,
     *,
-    wished: float,
+    required: float,
     chips: int = 10,
     chip_seed: int = 0,
     time_s: float = 0.0,
@@ -120,18 +120,18 @@ def keep_digital(
     task: TaskLike = None,
     on_set: Callable[[int, int], None] | None = None,
 ) -> KeptDigital:
-    """Propose which layers to keep digital, so that a model reaches a wished accuracy on a crossbar.
+    """Propose which layers to keep digital, so that a model reaches a required accuracy on a crossbar.
 
     Layers are ranked by the loss that their errors cost per weight (`rank_layers`). The sets are the first 0, 1, 2, ...
-    layers of the ranking; up to `points` of them, and those around the wished value, are measured on the chips 0 to
-    `chips` - 1. Proposed is the smallest measured set whose 95 % interval reaches the wished value as a whole; chips
+    layers of the ranking; up to `points` of them, and those around the required value, are measured on the chips 0 to
+    `chips` - 1. Proposed is the smallest measured set whose 95 % interval reaches the required value as a whole; chips
     that took no part in this choice confirm it. A measured ranking has further chips of its own.
 
     Args:
         model: The trained model; not modified.
         batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.
         crossbar: Where the other layers are: a crossbar, or a `Placement`.
-        wished: The wished value of the task's primary metric, such as an accuracy [%].
+        required: The required value of the task's primary metric, such as an accuracy [%].
         chips: Number of chips for each set, and as many others for the confirmation; at least 2.
         chip_seed: Root seed of all chips.
         time_s: Seconds since programming.
@@ -147,7 +147,7 @@ def keep_digital(
         on_set: Called with (number of digital layers, number of layers) before each set is measured.
 
     Raises:
-        InputError: if an argument is invalid, or the wished value is better than digital weights reach.
+        InputError: if an argument is invalid, or the required value is better than digital weights reach.
         DataError: if there are no images, or labels do not match the outputs.
     """
     require_whole("chips", chips, low=2, high=MAX_CHIPS)
@@ -160,45 +160,46 @@ def keep_digital(
     base = chip_evaluation(model, batches, crossbar, **options, stacklevel=3)
     check_jobs(base.model, jobs)
     metric = base.task.primary
-    check_wished(metric, wished)
+    check_required(metric, required)
     digital = replace(base, programmed=frozenset())(0).value
-    if metric.is_better(wished, digital):
+    if metric.is_better(required, digital):
         raise InputError(
-            f"the wished {metric.title} of {metric.text(wished)} is better than the {metric.text(digital)} that this "
-            "model reaches with all layers digital; wish for less, or train another model."
+            f"the required {metric.title} of {metric.text(required)} is better than the {metric.text(digital)} that "
+            "this model reaches with all layers digital; require less, or train another model."
         )
     ranking = rank_layers(model, base, by=rank_by, size=size, jobs=jobs, first_chip=2 * chips)
     sets = DigitalSets(base, ranking["layer"].tolist(), chips, jobs, on_set)
-    kept = smallest_set(sets, wished, first_sizes(ranking[size].to_numpy(), points))
+    kept = smallest_set(sets, required, first_sizes(ranking[size].to_numpy(), points))
     confirming = base if confirm_on is None else replace(base, batches=as_reiterable(confirm_on, base.task))
     confirmation = DigitalSets(confirming, sets.order, chips, jobs, on_set).measure(kept, first=chips)
     return KeptDigital(
         metric=metric,
-        wished=wished,
+        required=required,
         digital=digital,
         layers=tuple(sets.order[:kept]),
         ranking=ranking,
         curve=_curve(sets, ranking),
         confirmation=confirmation,
         confirmation_digital=replace(confirming, programmed=frozenset())(0).value,
-        judgement=_judge(confirmation, wished),
+        judgement=_judge(confirmation, required),
     )
 
 
-def check_wished(metric: PrimaryMetric, wished: float) -> None:
+def check_required(metric: PrimaryMetric, required: float) -> None:
     """Raise InputError for a value that the metric cannot have, or a fraction in place of a percentage."""
-    require_finite(f"wished {metric.title}", wished, low=metric.bounds[0], high=metric.bounds[1])
-    if metric.unit == "%" and 0 < wished <= 1:
+    require_finite(f"required {metric.title}", required, low=metric.bounds[0], high=metric.bounds[1])
+    if metric.unit == "%" and 0 < required <= 1:
         raise InputError(
-            f"the wished {metric.title} is in percent: write {exact_text(100 * wished)}, not {exact_text(wished)}."
+            f"the required {metric.title} is in percent: write {exact_text(100 * required)}, "
+            f"not {exact_text(required)}."
         )
 
 
-def _judge(estimate: Estimate, wished: float) -> Judgement:
+def _judge(estimate: Estimate, required: float) -> Judgement:
     worst, best = interval_ends(estimate)
-    if not estimate.metric.is_better(wished, worst):
+    if not estimate.metric.is_better(required, worst):
         return "confirmed"
-    return "refuted" if estimate.metric.is_better(wished, best) else "not settled"
+    return "refuted" if estimate.metric.is_better(required, best) else "not settled"
 
 
 def _curve(sets: DigitalSets, ranking: pd.DataFrame) -> pd.DataFrame:

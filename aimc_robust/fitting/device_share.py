@@ -67,7 +67,7 @@ def fit_device_share(card: Card, first: Points, read_noise: ReadNoise | None) ->
 def _intraclass(
     values: np.ndarray, device: np.ndarray, target: np.ndarray, reading: float
 ) -> tuple[float, float, float, float] | None:
-    """(share, low, high, p) of values with groups of devices and of targets; None if these cannot be told apart."""
+    """(share, low, high, p) of values with groups of devices and of targets; None if these cannot be separated."""
     pairs, count = np.unique(np.column_stack([target, device]), axis=0, return_counts=True)
     per_target = np.bincount(target)
     weight = len(values) - float(np.sum(count**2 / per_target[pairs[:, 0]]))  # of the devices' variance in SS_B

@@ -49,9 +49,15 @@ def target_tables(
         warnings.simplefilter("ignore", UserWarning)
         warnings.filterwarnings("default", message=LOST_COMPENSATION, category=UserWarning)
         tables = [table for device in devices for table in _tables_of(device, times_s, options)]
-        names = Counter(target.name for table in tables for target in build_targets(table))
+        targets = [target for table in tables for target in build_targets(table)]
     if not tables:
         raise InputError("expected at least one --device to evaluate on: a card's name, your own .toml, or a noise.")
+    if options and not any(isinstance(target, CrossbarTarget) for target in targets):
+        raise InputError(
+            f"--set {next(iter(options))} is an option of crossbars, and {targets[0].name} is none; name a device, or "
+            "leave --set out."
+        )
+    names = Counter(target.name for target in targets)
     duplicates = sorted(name for name, count in names.items() if count > 1)
     if duplicates:
         raise InputError(f'duplicate target {duplicates[0]}; name one of them: {{name = "...", device = ...}}.')

@@ -1,5 +1,6 @@
 """Data, network, training loop and tables that the scripts against peers share."""
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,16 @@ BATCH = 64
 Split = tuple[Tensor, Tensor]
 Step = Callable[[Tensor, Tensor, int], None]
 """Compute the gradients of a batch (images, labels) in update `step`, counted from 1."""
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the options that both scripts have: the data, and the size of the trainings."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("data", type=Path)
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--images", type=int, default=10000)
+    options.add_argument("--epochs", type=int, default=6)
+    return options
 
 
 def load(path: Path, training: int, testing: int) -> tuple[Split, Split]:

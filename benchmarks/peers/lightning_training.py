@@ -13,7 +13,6 @@ brings its weights and ranges over. Its models are deployed with learned input r
 ours with calibrated or learned ones. Needs aihwkit-lightning (pip install --no-deps aihwkit-lightning).
 """
 
-import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from aihwkit_lightning.nn.conversion import convert_to_analog
 from aihwkit_lightning.optim import AnalogOptimizer
 from aihwkit_lightning.simulator.configs import TorchInferenceRPUConfig
 from aihwkit_lightning.simulator.parameters import WeightClipType, WeightNoiseInjectionType
-from common import BATCH, Split, load, print_table, small_cnn, train, train_ours
+from common import BATCH, Split, load, parser, print_table, small_cnn, train, train_ours
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -101,15 +100,11 @@ def deployed(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=10000)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--bits", type=int, default=6)
-    parser.add_argument("--noise", type=float, nargs="+", default=[0.05, 0.1])
-    parser.add_argument("--out-bound", type=float, nargs="+", default=[10.0], help="Rasch et al. 2023: 10")
-    options = parser.parse_args()
+    options_parser = parser(__doc__)
+    options_parser.add_argument("--bits", type=int, default=6)
+    options_parser.add_argument("--noise", type=float, nargs="+", default=[0.05, 0.1])
+    options_parser.add_argument("--out-bound", type=float, nargs="+", default=[10.0], help="Rasch et al. 2023: 10")
+    options = options_parser.parse_args()
     training, test = load(options.data, options.images, 2000)
     crossbar = pcm(options.bits)
     arrays = {"time_s": (1.0, YEAR_S), "drift_compensation": True}

@@ -30,7 +30,7 @@ RMSE = PrimaryMetric("rmse", better="lower", bounds=(0.0, float("inf")))
 
 @pytest.fixture(scope="module")
 def kept():
-    return keep_digital(net(), batches(), NOISY, wished=95.0, **OPTIONS)
+    return keep_digital(net(), batches(), NOISY, required=95.0, **OPTIONS)
 
 
 def directly(crossbar, digital, chips):
@@ -76,7 +76,7 @@ def test_the_smallest_set_that_reaches_the_wish_is_confirmed_on_other_chips(kept
     assert kept.confirmation.table["accuracy"].tolist() == pytest.approx(values)
     assert kept.judgement == _judge(kept.confirmation, 95.0)
     assert kept.placement == dict.fromkeys(kept.layers, "digital")
-    assert "for the wished accuracy of 95.00 %" in kept.sentence
+    assert "for the required accuracy of 95.00 %" in kept.sentence
     assert f"on 4 other chips: {kept.confirmation.mean:.2f} %" in kept.sentence
     json.dumps(kept.to_json(), allow_nan=False)
 
@@ -132,7 +132,7 @@ def test_a_device_whose_weights_shift_is_ranked_by_the_shift_too():
 
 
 def test_converters_and_read_noise_are_measured_and_jobs_change_nothing():
-    options = {"chips": 2, "chip_seed": 5, "time_s": 86400.0, "deployment": deployed(), "wished": 90.0}
+    options = {"chips": 2, "chip_seed": 5, "time_s": 86400.0, "deployment": deployed(), "required": 90.0}
     one, two = (keep_digital(net(), batches(), everything(), jobs=jobs, **options) for jobs in (1, 2))
     pd.testing.assert_frame_equal(one.curve, two.curve)
     pd.testing.assert_frame_equal(one.ranking, two.ranking)
@@ -143,7 +143,7 @@ def test_converters_and_read_noise_are_measured_and_jobs_change_nothing():
 
 
 def test_layers_that_are_digital_already_stay_so():
-    found = keep_digital(net(), batches(), NOISY, wished=90.0, layers={"4": "digital"}, **OPTIONS)
+    found = keep_digital(net(), batches(), NOISY, required=90.0, layers={"4": "digital"}, **OPTIONS)
     assert sorted(found.ranking["layer"]) == ["0", "6"]
     expected = directly(NOISY, ["4"], range(4))
     assert found.curve["mean"].iloc[0] == pytest.approx(np.mean(expected))
@@ -178,48 +178,50 @@ def regression():
 
 def test_of_an_error_lower_is_better():
     model, data = regression()
-    found = keep_digital(model, data, NOISY, wished=0.13, task=Regression(metric="rmse"), **OPTIONS)
+    found = keep_digital(model, data, NOISY, required=0.13, task=Regression(metric="rmse"), **OPTIONS)
     assert found.digital < 0.13
     chosen = found.curve[found.curve["kept"] == len(found.layers)].iloc[0]
     assert chosen["ci_high"] <= 0.13
     assert (found.curve[found.curve["kept"] < len(found.layers)]["ci_high"] > 0.13).all()
     with pytest.raises(InputError, match=r"root mean square error of 0\.01000 is better than the 0\.1"):
-        keep_digital(model, data, NOISY, wished=0.01, task=Regression(metric="rmse"), **OPTIONS)
+        keep_digital(model, data, NOISY, required=0.01, task=Regression(metric="rmse"), **OPTIONS)
 
 
 def test_a_wish_above_the_digital_accuracy_is_refused_in_one_sentence():
     inputs = batches()[0][0]
     labels = torch.tensor([0, 1] * 25)
-    with pytest.raises(InputError, match=r"99\.00 % is better than the \d+\.\d\d % .*; wish for less"):
-        keep_digital(net(), (inputs, labels), NOISY, wished=99.0, **OPTIONS)
+    with pytest.raises(InputError, match=r"99\.00 % is better than the \d+\.\d\d % .*; require less"):
+        keep_digital(net(), (inputs, labels), NOISY, required=99.0, **OPTIONS)
 
 
 def test_a_single_layer_is_kept_or_not():
     torch.manual_seed(0)
     model, inputs = nn.Linear(6, 4), torch.randn(100, 6)
     data = (inputs, model(inputs).argmax(dim=1))
-    easy = keep_digital(model, data, NOISY, wished=30.0, **OPTIONS)
+    easy = keep_digital(model, data, NOISY, required=30.0, **OPTIONS)
     assert (easy.layers, easy.judgement) == ((), "confirmed")
-    assert easy.sentence.startswith("No layer need be digital for the wished accuracy of 30.00 %. Confirmed on 4 other")
-    hard = keep_digital(model, data, NOISY, wished=100.0, **OPTIONS)
+    assert easy.sentence.startswith(
+        "No layer need be digital for the required accuracy of 30.00 %. Confirmed on 4 other"
+    )
+    hard = keep_digital(model, data, NOISY, required=100.0, **OPTIONS)
     assert hard.layers == ("weight",)
-    assert hard.sentence.startswith("All layers must be digital, which leaves none to the crossbar, for the wished")
+    assert hard.sentence.startswith("All layers must be digital, which leaves none to the crossbar, for the required")
     assert hard.confirmation.mean == 100.0
 
 
 def test_another_data_set_may_refute_the_choice():
     inputs = batches()[0][0]
     wrong = (inputs, (net()(inputs).argmax(dim=1) + 1) % 2)
-    found = keep_digital(net(), batches(), NOISY, wished=90.0, confirm_on=wrong, **OPTIONS)
+    found = keep_digital(net(), batches(), NOISY, required=90.0, confirm_on=wrong, **OPTIONS)
     assert found.judgement == "refuted"
     assert found.confirmation_digital < 50.0
     assert "Refuted on 4 other chips" in found.sentence
 
 
 BAD = {
-    "wished 150": ({"wished": 150.0}, "wished accuracy"),
-    "wished nan": ({"wished": float("nan")}, "wished accuracy"),
-    "wished text": ({"wished": "90"}, "wished accuracy"),
+    "required 150": ({"required": 150.0}, "required accuracy"),
+    "required nan": ({"required": float("nan")}, "required accuracy"),
+    "required text": ({"required": "90"}, "required accuracy"),
     "one chip": ({"chips": 1}, "chips"),
     "one point": ({"points": 1}, "points"),
     "size": ({"size": "weight"}, "'weights'"),
@@ -232,7 +234,7 @@ BAD = {
 @pytest.mark.parametrize("mistake", BAD)
 def test_a_bad_argument_is_named(mistake):
     changed, words = BAD[mistake]
-    arguments = {"crossbar": NOISY, "wished": 90.0} | OPTIONS | changed
+    arguments = {"crossbar": NOISY, "required": 90.0} | OPTIONS | changed
     with pytest.raises((InputError, UnknownNameError), match=words):
         keep_digital(net(), batches(), **arguments)
 
@@ -241,7 +243,7 @@ def test_a_bad_argument_is_named(mistake):
 
 
 class FakeSets:
-    """Sets whose interval reaches the wish from a number of layers on."""
+    """Sets whose interval reaches the required value from a number of layers on."""
 
     def __init__(self, layers, first):
         self.order, self.first, self.measured = ["a"] * layers, first, []

@@ -107,6 +107,14 @@ def test_calibrated_ranges_fit_the_placement():
     converters = Crossbar("rram-wan2022", dac=DAC(bits=8), adc=ADC(bits=8))
     placement = Placement({"0": "digital", "4": converters, "*": STRONG})
     inputs = [x for x, _ in batches()]
-    deployment = Deployment(ranges=calibrate(net(), placement, inputs))
-    evaluate(net(), batches(), placement, chips=1, deployment=deployment)
-    attribute(net(), batches(), placement, chips=2, deployment=deployment)
+    ranges = calibrate(net(), placement, inputs)
+    assert set(ranges) == {"4", "6"}  # the digital layer has none
+    assert [len(ranges[name].outputs) for name in ("4", "6")] == [1, 0]  # an ADC only where there is one
+    deployment = Deployment(ranges=ranges)
+    measured = evaluate(net(), batches(), placement, chips=1, deployment=deployment)
+    on_chip = program(net(), placement, deployment=deployment)
+    assert measured.table["accuracy"][0] == Classification().measure(on_chip, batches()).value
+    costs = attribute(net(), batches(), placement, chips=2, deployment=deployment).table
+    assert {"programming", "dac", "adc"} <= set(costs["name"])
+    with pytest.raises(InputError, match="found for a crossbar"):
+        evaluate(net(), batches(), placement.map(lambda x: x.replace(rows=8)), chips=1, deployment=deployment)

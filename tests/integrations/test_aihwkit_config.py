@@ -246,11 +246,13 @@ def test_what_is_not_simulated_is_named(sections, name):
 
 
 def test_values_that_are_off_need_no_words():
-    translated(
-        forward={"out_noise": 0.0, "w_noise": 0.0175, "w_noise_type": "None", "ir_drop": 0, "mv_type": "OnePass"},
-        modifier={"type": "None", "std_dev": 0.1, "noise_type": None},
-        runtime={"offload_input": True},
-    )
+    off = {
+        "forward": {"out_noise": 0.0, "w_noise": 0.0175, "w_noise_type": "None", "ir_drop": 0, "mv_type": "OnePass"},
+        "modifier": {"type": "None", "std_dev": 0.1, "noise_type": None},
+        "runtime": {"offload_input": True},
+    }
+    assert translated(**off) == translated(forward={})
+    assert translated(**off, mapping={"max_input_size": 64}) != translated(forward={})
 
 
 def test_a_misspelt_setting_of_a_dict_is_refused_with_the_nearest_one():

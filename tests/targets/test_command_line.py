@@ -95,7 +95,7 @@ def test_a_table_in_toml_has_the_last_word_over_the_common_options():
 
 
 def test_noises_stay_names_and_digital_weights_are_there_anyway():
-    assert target_tables(["digital", "gaussian-0.05", "laplace-0.1"], [0.0, 60.0], {"rows": 3}) == [
+    assert target_tables(["digital", "gaussian-0.05", "laplace-0.1"], [0.0, 60.0], {}) == [
         "gaussian-0.05",
         "laplace-0.1",
     ]

@@ -298,3 +298,9 @@ def test_the_page_of_a_comparison_says_where_layers_are(compared):
     assert "On mixed: " in page
     assert "kept digital by choice: features.0" in page
     assert "| `features.0` | digital |" in page
+
+
+def test_options_of_crossbars_are_refused_where_there_is_none():
+    with pytest.raises(InputError, match=r"--set rows is an option of crossbars, and gaussian-0\.1 is none"):
+        target_tables(["gaussian-0.1"], [0.0], {"rows": 64})
+    assert len(target_tables(["gaussian-0.1", "rram-milo2021"], [0.0], {"rows": 64})) == 2  # of the device alone

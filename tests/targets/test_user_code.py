@@ -183,7 +183,7 @@ def test_a_results_folder_records_a_digest_of_the_users_code(module):
     tables = [
         self_contained_target({"device": "rram-milo2021", "mapping": "own_code:Pair"}, module.parent),
         self_contained_target({"noise": "own_code:Noise"}, module.parent),
-        *target_tables(["own_code:Noise"], [0.0], {"rows": 3}),
+        *target_tables(["own_code:Noise"], [0.0], {}),
     ]
     assert tables[1] == tables[2]
     assert [list(table["code_digests"]) for table in tables] == [["own_code:Pair"], *[["own_code:Noise"]] * 2]

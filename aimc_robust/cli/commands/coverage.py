@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aimc_robust.cli.layer_option import Layer
+from aimc_robust.cli.device_options import Layer, Settings
 
 
 def coverage(
@@ -33,15 +33,7 @@ def coverage(
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Argument of the model's function. Repeatable.")
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Parameter of every crossbar, such as rows=256 or adc.bits=8; of the task, such as task.metric=mae; "
-            "of a table or function of data, such as data.labels=['y']. Repeatable.",
-        ),
-    ] = None,
+    set_: Settings = None,
     layer: Layer = None,
     data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")] = Path("data"),
     out: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aimc_robust.cli.layer_option import Layer
+from aimc_robust.cli.device_options import Layer, Settings
 from aimc_robust.cli.weight_options import Ignore, Key, Prefix
 
 
@@ -86,15 +86,7 @@ def evaluate(
     key: Key = None,
     prefix: Prefix = "",
     ignore: Ignore = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Parameter of every crossbar, such as rows=256 or adc.bits=8; of the task, such as task.metric=mae; "
-            "of a table or function of data, such as data.labels=['y']. Repeatable.",
-        ),
-    ] = None,
+    set_: Settings = None,
     layer: Layer = None,
     normalize: Annotated[
         str | None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aimc_robust.cli.layer_option import Layer
+from aimc_robust.cli.device_options import Layer
 from aimc_robust.cli.weight_options import Ignore, Key, Prefix
 
 
@@ -50,7 +50,7 @@ def recommend(
     keep_digital: Annotated[
         float | None,
         typer.Option(
-            metavar="WISHED",
+            metavar="REQUIRED",
             help="Propose which layers to keep digital, so that the model reaches this on the device, such as 90 for "
             "90 % accuracy, and confirm it on other chips.",
         ),
@@ -98,7 +98,7 @@ def recommend(
             epochs=epochs,
             chips=chips,
             sweep=sweep,
-            wished=keep_digital,
+            required=keep_digital,
             jobs=jobs or len(available_cpus()),
             progress=progress,
         )

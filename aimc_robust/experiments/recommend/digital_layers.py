@@ -28,16 +28,16 @@ def digital_layers(
     device: CrossbarTarget,
     task: Task,
     *,
-    wished: float,
+    required: float,
     chip_seed: int,
     jobs: int | None,
     on_status: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Return `KeptDigital.to_json` for a wished value, from the folder if it answers the same question.
+    """Return `KeptDigital.to_json` for a required value, from the folder if it answers the same question.
 
     `question` is everything that a measurement of the model depends on. `get_model` is called only if needed.
     """
-    question = question | {"wished": wished, "chips": CHIPS}
+    question = question | {"required": required, "chips": CHIPS}
     stored = read_json(folder / KEPT)
     if stored is not None and stored["question"] == question:
         found: dict[str, Any] = stored["answer"]
@@ -51,7 +51,7 @@ def digital_layers(
         model,
         data.batches("validation", BATCH_SIZE),
         device.condition,
-        wished=wished,
+        required=required,
         chips=CHIPS,
         chip_seed=chip_seed,
         time_s=device.time_s,

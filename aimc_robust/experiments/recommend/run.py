@@ -14,7 +14,7 @@ from torch import nn
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, ResultsError
-from aimc_robust.evaluation.keep_digital import check_wished
+from aimc_robust.evaluation.keep_digital import check_required
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.recommend.arrays import array_settings
@@ -84,7 +84,7 @@ def recommend(
     epochs: int | None = None,
     chips: int | None = None,
     sweep: bool = True,
-    wished: float | None = None,
+    required: float | None = None,
     jobs: int | None = None,
     progress: ExperimentProgress | None = None,
 ) -> Recommendation:
@@ -105,7 +105,7 @@ def recommend(
         epochs: Epochs of each training.
         chips: Chips per model of the sweep.
         sweep: False stops after the proposal.
-        wished: Wished value of the primary metric on the device: propose which layers to keep digital for it.
+        required: Required value of the primary metric on the device: propose which layers to keep digital for it.
         jobs: Processes of the measurement.
         progress: Callbacks of the comparisons; each step is a note.
 
@@ -122,8 +122,8 @@ def recommend(
             f"a recommendation is for the native backend with folded BatchNorms: set them so in {device.name!r}."
         )
     progress, task = progress or ExperimentProgress(), spec.task.build()
-    if wished is not None:
-        check_wished(task.primary, wished)
+    if required is not None:
+        check_required(task.primary, required)
     if weights is None and selection != WHOLE_FILE:
         raise InputError(f"{selection.options} choose among the weights of a file; give --weights too.")
     data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder, task=task)
@@ -154,8 +154,8 @@ def recommend(
         atomic_write(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))
     proposal = propose(measurement["sigma"], identified=measurement["identified"], arrays=measurement.get("arrays"))
     kept = None
-    if wished is not None:
-        options |= {"wished": wished, "on_status": progress.note}
+    if required is not None:
+        options |= {"required": required, "on_status": progress.note}
         kept = digital_layers(folder, identity, trained_model, data, device, task, **options)
     verdict = None
     if sweep:

@@ -12,8 +12,8 @@ from aimc_robust.models.pretrained import read_weights
 def with_file_digests(spec: ComparisonSpec, folder: Path) -> ComparisonSpec:
     """Return a spec that notes the present content of `model.weights` and of teachers, relative to `folder`.
 
-    Results are then not continued with other weights under the same name. A file that cannot be read has no digest: the
-    training that needs it says why.
+    A comparison whose files have changed is then refused. A file that cannot be read has no digest: the training that
+    needs it says why.
     """
     names = dict.fromkeys(name for label in spec.labels for name in spec.files_of(label))
     digests = {name: digest for name in names if (digest := _digest(folder / name)) is not None}

@@ -80,7 +80,7 @@ def spec_from_dict(values: dict[str, Any], *, source: str = "spec", folder: Path
 
 
 def _located(location: str, function: Callable[[Any, Path], Any], table: Any, folder: Path) -> Any:
-    """Call a function with a table; what it raises is told with the location of the table in the spec."""
+    """Call a function with a table; errors name the location of the table in the spec."""
     try:
         return function(table, folder)
     except AimcError as error:

@@ -87,7 +87,7 @@ class RangeRecorder:
             scale = batch_ranges(layer, x, self.percentile, only_inputs=True).full_scale if low < high else 0.0
         else:
             scale = self.init_std * float(values.std(correction=0))
-        if scale > 0:  # inputs that are all equal tell nothing, as of a recurrent layer's first state
+        if scale > 0:  # all inputs equal give no range, such as a recurrent layer's first state
             self.scales.append(scale)
 
     def quantize(self, x: Tensor, low: float, high: float, steps: int, *, overwrite: bool = False) -> Tensor:

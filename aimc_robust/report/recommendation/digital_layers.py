@@ -59,7 +59,7 @@ def digital_layers(recommendation: Recommendation) -> Section | None:
     note = (
         "Sets are the first layers of a ranking by the loss that the errors of a layer alone cost, per weight. Shares "
         "are of the layers that crossbars could hold. Proposed is the smallest set whose interval over the chips 0 to "
-        f"{kept['confirmation']['chips'] - 1}, on validation data, reaches the wished value as a whole; it was then "
+        f"{kept['confirmation']['chips'] - 1}, on validation data, reaches the required value as a whole; it was then "
         "measured once more, on other chips. confirmed: that interval reaches it as a whole. "
         "refuted: no part of it does."
     )
@@ -97,13 +97,13 @@ def curve_figure(metric: PrimaryMetric, kept: dict[str, Any]) -> RenderedFigure:
             axes.errorbar(shares, means, yerr=np.nan_to_num(arms), color=COLORS[0], marker="o", markersize=4, capsize=2)
             (chosen,) = (row for row in rows if row["kept"] == len(kept["layers"]))
             axes.plot(chosen[key], chosen["mean"], "o", markersize=10, fillstyle="none", color=COLORS[1])
-            axes.axhline(kept["wished"], color=GRAY, linewidth=0.8, linestyle="--")
+            axes.axhline(kept["required"], color=GRAY, linewidth=0.8, linestyle="--")
             axes.set_xscale("symlog", linthresh=1.0)
             axes.set_xlim(-0.1, 110.0)
             axes.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
             axes.set_xlabel(label)
         figure.axes[0].set_ylabel(axis_label(metric))
-        figure.axes[0].set_title(f"dashed: wished {threshold_text(metric, kept['wished'])}", fontsize=9, loc="left")
+        figure.axes[0].set_title(f"dashed: required {threshold_text(metric, kept['required'])}", fontsize=9, loc="left")
         figure.axes[1].set_title("ring: proposed", fontsize=9, loc="left")
         return render_figure(figure, "digital_layers")
 
@@ -115,5 +115,5 @@ def proposal_line(recommendation: Recommendation) -> str | None:
         return None
     (chosen,) = (row for row in kept["curve"] if row["kept"] == len(kept["layers"]))
     share, count = format_number(chosen["weights_percent"], 1), len(kept["layers"])
-    wished = value_text(metric, kept["wished"])
-    return f"Layers to keep digital for {wished}: {count}, with {share} % of the weights ({kept['judgement']})."
+    required = value_text(metric, kept["required"])
+    return f"Layers to keep digital for {required}: {count}, with {share} % of the weights ({kept['judgement']})."

@@ -41,7 +41,7 @@ def test_the_choice_is_that_of_keep_digital_on_validation_data(given, tmp_path, 
         model.eval(),
         split_batches(data.validation, 500),
         Crossbar(DEVICE),
-        wished=60.0,
+        required=60.0,
         chips=digital_layers.CHIPS,
         jobs=1,
     )
@@ -75,10 +75,10 @@ def test_without_the_option_there_is_no_section(given, tmp_path):
     assert json.loads((tmp_path / "out" / "advice.json").read_text())["digital_layers"] is None
 
 
-@pytest.mark.parametrize(("wished", "words"), [("100", "all layers digital"), ("150", "within 0 and 100")])
-def test_a_wish_that_cannot_be_is_one_line(given, tmp_path, wished, words):
+@pytest.mark.parametrize(("required", "words"), [("100", "all layers digital"), ("150", "within 0 and 100")])
+def test_a_wish_that_cannot_be_is_one_line(given, tmp_path, required, words):
     arguments, _ = given
-    done = invoke(*arguments, "--out", tmp_path / "out", "--keep-digital", wished)
+    done = invoke(*arguments, "--out", tmp_path / "out", "--keep-digital", required)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
