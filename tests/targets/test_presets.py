@@ -9,7 +9,7 @@ import pytest
 from support.command_line import invoke
 from support.methods import build_method
 
-from aimc_robust import load_card, load_preset, preset_names
+from aimc_robust import load_preset, preset_names
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.targets.build import build_target, build_targets, self_contained_target
@@ -38,7 +38,7 @@ def test_a_preset_with_another_device(tmp_path):
     other = build_target({"preset": "rasch2023", "device": "sonos-agrawal2022"})
     assert other.crossbar == load_preset("rasch2023", device="sonos-agrawal2022").crossbar
     path = tmp_path / "mine.toml"
-    source = Path(load_card.__code__.co_filename).parents[2] / "device_models" / "sonos-agrawal2022.toml"
+    source = cards_folder() / "sonos-agrawal2022.toml"
     path.write_text(source.read_text().replace('name = "sonos-agrawal2022"', 'name = "mine"'))
     table = self_contained_target({"preset": "rasch2023", "device": "mine.toml"}, tmp_path)
     assert table["device"]["name"] == "mine"
