@@ -10,6 +10,7 @@ from support.command_line import invoke
 from support.methods import build_method
 
 from aimc_robust import load_preset, preset_names
+from aimc_robust.devices.library import cards_folder
 from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.experiments.spec.loading import spec_from_dict
 from aimc_robust.targets.build import build_target, build_targets, self_contained_target
