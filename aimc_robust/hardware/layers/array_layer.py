@@ -15,7 +15,7 @@ from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.quantization import input_slices
 from aimc_robust.hardware.config.ranges import LayerRanges
-from aimc_robust.hardware.config.tiling import partition
+from aimc_robust.hardware.config.tiling import Interval, partition
 from aimc_robust.hardware.layers.adc_errors import ADCErrors
 from aimc_robust.hardware.layers.bypass_guard import GuardedWeight, bypassed
 from aimc_robust.hardware.layers.in_chunks import in_chunks
@@ -58,8 +58,12 @@ class ArrayLayer(NoisyInputs):
         """Return `x` with a batch dimension; raise InputError if its shape does not match the layer."""
 
     @abstractmethod
-    def partial_product(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
-        """Multiply the input channels [first, last) of each group with their weights, filters first: a new tensor."""
+    def select_channels(self, x: Tensor, first: int, last: int) -> Tensor:
+        """Return the input channels [first, last) of each group, in the memory layout in which `product` is fastest."""
+
+    @abstractmethod
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Multiply channels from `select_channels` with their weights, filters first: a new tensor."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Compute the layer's output in the dtype of the input; arrays compute in float32 at least.
@@ -143,7 +147,6 @@ class ArrayLayer(NoisyInputs):
         total: Tensor | None = None
         for number, (x, bias_input) in enumerate(zip(slices, bias_slices, strict=True)):
             part = RowInputs(x, bias_input, driven=rows.driven)
-            part = part.with_squares() if self.uses_squares else part
             current = self._column_currents(part, matrix, bank, tile, 1.0, input_slice=number)
             if per_slice:
                 current = self._convert_output(current, bank, tile, 1.0)
@@ -167,12 +170,12 @@ class ArrayLayer(NoisyInputs):
             std = periphery.dac_noise * unit
             current, variance = self.read_noisy_inputs(rows, matrix, variances, (start, stop), array, std)
         else:
-            current, variance = self.row_products(rows, matrix, start, stop), None
+            inputs = self._inputs_of(rows, start, stop)
+            current, variance = self._multiply(inputs, matrix, start, stop), None
             if variances is not None:
-                assert rows.squares is not None
                 with torch.no_grad():
-                    variance = self.row_products(rows.squares, variances, start, stop)
-                    variance = to_variance_type(variance).to(current.dtype)
+                    variance = self._multiply(inputs.squares(), variances, start, stop)
+                    variance = to_variance_type(variance, overwrite=True).to(current.dtype)
         return self._add_noise(current, variance, periphery.output_noise * unit, array)
 
     def _add_noise(self, current: Tensor, variance: Tensor | None, std: float, array: Array) -> Tensor:
@@ -192,19 +195,33 @@ class ArrayLayer(NoisyInputs):
 
     def row_products(self, rows: RowInputs, matrix: Tensor, start: int, stop: int) -> Tensor:
         """Rows [start, stop) of `matrix` (outputs, inputs and bias rows) times their inputs."""
-        kernel, last = self.input_rows // self.shape[1], min(stop, self.input_rows)
+        return self._multiply(self._inputs_of(rows, start, stop), matrix, start, stop)
+
+    def _channels_of(self, start: int, stop: int) -> Interval:
+        """[first, last) of the input channels of each group that the rows [start, stop) belong to."""
+        if start >= self.input_rows:  # an array with bias rows only, which gets an input that no device takes
+            return 0, 1
+        kernel = self.input_rows // self.shape[1]
+        return start // kernel, -(-min(stop, self.input_rows) // kernel)
+
+    def _inputs_of(self, rows: RowInputs, start: int, stop: int) -> RowInputs:
+        """Inputs of the channels of the rows [start, stop)."""
+        return rows._replace(inputs=self.select_channels(rows.inputs, *self._channels_of(start, stop)))
+
+    def _multiply(self, inputs: RowInputs, matrix: Tensor, start: int, stop: int) -> Tensor:
+        """Multiply rows [start, stop) of `matrix` with inputs from `_inputs_of`."""
+        (first, last), kernel = self._channels_of(start, stop), self.input_rows // self.shape[1]
+        # If an array's edge cuts a channel's kernel, the part outside is zero: no device, no current.
+        outside = start - first * kernel, last * kernel - min(stop, self.input_rows)
+        part = torch.zeros_like(matrix[:, :kernel])
         if start < self.input_rows:
-            first_channel, last_channel = start // kernel, -(-last // kernel)
-            # If an array's edge cuts a channel's kernel, the part outside is zero: no device, no current.
-            part = F.pad(matrix[:, start:last], (start - first_channel * kernel, last_channel * kernel - last))
-        else:  # an array with bias rows only
-            first_channel, last_channel = 0, 1
-            part = torch.zeros_like(matrix[:, :kernel])
-        weight = part.to(rows.inputs.dtype).reshape(-1, last_channel - first_channel, *self.shape[2:])
-        out = self.partial_product(rows.inputs, weight, first_channel, last_channel)
+            part = matrix[:, start : min(stop, self.input_rows)]
+            part = F.pad(part, outside) if any(outside) else part
+        weight = part.to(inputs.inputs.dtype).reshape(-1, last - first, *self.shape[2:])
+        out = self.product(inputs.inputs, weight)
         if stop <= self.input_rows:
             return out
-        biases = matrix[:, max(start, self.input_rows) : stop].sum(dim=1) * rows.bias_input
+        biases = matrix[:, max(start, self.input_rows) : stop].sum(dim=1) * inputs.bias_input
         return out.add_(self._per_output(biases, out))
 
     def _convert_output(self, current: Tensor, bank: int, tile: int, unit: float) -> Tensor:

@@ -20,21 +20,18 @@ Observer = Callable[[str, int, Tensor], None]
 
 
 class RowInputs(NamedTuple):
-    """Inputs that drive the rows of arrays: the layer's, that of bias rows (a scalar), and squares for read noise.
+    """Inputs that drive the rows of arrays: the layer's, and that of bias rows (a scalar).
 
     `driven`: 1 where an input is driven, 0 elsewhere, like one image of `inputs`; None: all of them are.
     """
 
     inputs: Tensor
     bias_input: Tensor
-    squares: RowInputs | None = None
     driven: Tensor | None = None
 
-    def with_squares(self) -> RowInputs:
-        """Return a copy with `squares`."""
-        return self._replace(
-            squares=RowInputs(to_variance_type(self.inputs.detach().square()), self.bias_input.square())
-        )
+    def squares(self) -> RowInputs:
+        """Return the squares of the inputs, to be multiplied with variances."""
+        return RowInputs(to_variance_type(self.inputs.detach().square(), overwrite=True), self.bias_input.square())
 
 
 class InputStage(StoredMatrix):
@@ -117,14 +114,7 @@ class InputStage(StoredMatrix):
         spread = self.spread_inputs(rows.inputs)
         if spread is not rows.inputs and self.crossbar.periphery.dac_noise:
             rows = rows._replace(driven=self.spread_inputs(torch.ones_like(rows.inputs[:1])))
-        rows = rows._replace(inputs=spread)
-        return rows.with_squares() if self.uses_squares else rows
-
-    @property
-    def uses_squares(self) -> bool:
-        """Whether read noise is drawn by the squares of its inputs: unless these have noise of their own."""
-        has_variances = self.noise is not None and hasattr(self, "variances_0")
-        return has_variances and not self.crossbar.periphery.dac_noise
+        return rows._replace(inputs=spread)
 
     def adc_ranges(self) -> tuple[tuple[float, float], ...]:
         """Calibrated (low, high) of the ADCs of each weight slice."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from types import EllipsisType
 
@@ -20,20 +19,8 @@ from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 TransposedConvolution = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
-SMALL_MAP = 64  # positions, 8 x 8
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 CONVOLVE: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """Return x (images, channels, *positions) with channels last in memory, if torch has that for its dimensions."""
-    memory_format = CHANNELS_LAST.get(x.ndim, torch.contiguous_format)
-    if x.is_contiguous(memory_format=memory_format) or not x.is_contiguous() or torch.is_grad_enabled():
-        return x.contiguous(memory_format=memory_format)
-    out = torch.empty_like(x, memory_format=memory_format)
-    for image, result in zip(x.flatten(2), out.movedim(1, -1).flatten(1, -2), strict=True):
-        result.copy_(image.t())  # a transposed matrix, which torch copies in blocks: faster than a strided copy
-    return out
 
 
 class AnalogLinear(ArrayLayer):
@@ -52,9 +39,13 @@ class AnalogLinear(ArrayLayer):
             raise InputError(f"the layer {self.name!r} takes {self.shape[1]} inputs last, got {tuple(x.shape)}.")
         return x if x.ndim > 1 else x.unsqueeze(0)
 
-    def partial_product(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
-        """Multiply a range of inputs; see `ArrayLayer.partial_product`."""
-        return F.linear(x[..., first:last], weight)
+    def select_channels(self, x: Tensor, first: int, last: int) -> Tensor:
+        """Return a range of inputs; see `ArrayLayer.select_channels`."""
+        return x[..., first:last]
+
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Multiply; see `ArrayLayer.product`."""
+        return F.linear(x, weight)
 
     def read_inputs(self, x: Tensor) -> Tensor:
         """Return `x`: each vector is a read; see `NoisyInputs.read_inputs`."""
@@ -117,20 +108,19 @@ class AnalogConvolution(ArrayLayer):
     def dac_inputs(self, x: Tensor) -> Tensor:
         """Return padded inputs, unless the product pads them; see `InputStage.dac_inputs`."""
         is_padded = any(self._padding) and not self.pads_in_product
-        padded = F.pad(x, self._padding, mode=self._padding_mode) if is_padded else x
-        # Channels last makes slices of channels cheap: 2 to 3 times faster on a CPU, but not for the many channels of
-        # a small map. Noise is drawn in the order of channels last, for all sizes.
-        is_small = x.device.type == "cpu" and math.prod(x.shape[2:]) <= SMALL_MAP and self.noise is None
-        return padded if is_small else channels_last(padded)
+        return F.pad(x, self._padding, mode=self._padding_mode) if is_padded else x
 
-    def partial_product(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
-        """Convolve a range of channels; see `ArrayLayer.partial_product`."""
-        if (first, last) != (0, self.shape[1]):
-            x = (
-                x.unflatten(1, (self.groups, -1))[:, :, first:last].flatten(1, 2)
-                if self.groups > 1
-                else x[:, first:last]
-            )
+    def select_channels(self, x: Tensor, first: int, last: int) -> Tensor:
+        """Return a range of channels; see `ArrayLayer.select_channels`."""
+        if self.groups == 1:
+            x = x[:, first:last]
+        elif (first, last) != (0, self.shape[1]):
+            x = x.unflatten(1, (self.groups, -1))[:, :, first:last].flatten(1, 2)
+        # Convolutions of the few channels of an array are faster with channels last.
+        return x.contiguous(memory_format=CHANNELS_LAST.get(x.ndim, torch.contiguous_format))
+
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Convolve; see `ArrayLayer.product`."""
         padding = self._padding[::-2] if self.pads_in_product else 0
         return self._convolve(x, weight, None, self._window_stride, padding, self.dilation, self.groups)
 
@@ -233,9 +223,9 @@ class AnalogTransposedConvolution(AnalogConvolution):
             padding = [dilation * (kernel - 1) - cut, dilation * (kernel - 1) - cut + extra, *padding]
         return F.pad(spread, padding)
 
-    def partial_product(self, x: Tensor, weight: Tensor, first: int, last: int) -> Tensor:
-        """Convolve a range of channels with the flipped kernel; see `ArrayLayer.partial_product`."""
-        return super().partial_product(x, weight.flip(list(range(2, weight.ndim))), first, last)
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Convolve with the flipped kernel; see `ArrayLayer.product`."""
+        return super().product(x, weight.flip(list(range(2, weight.ndim))))
 
     def read_inputs(self, x: Tensor) -> Tensor:
         """Return the windows, whose kernel is flipped; see `NoisyInputs.read_inputs`."""

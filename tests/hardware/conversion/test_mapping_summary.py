@@ -37,7 +37,7 @@ def observe(model: nn.Module, x: Tensor) -> dict[str, Counter[str]]:
         # Rows that are driven: the product of ones at the DACs with ones as the weights of one output of each group.
         layer.observer = lambda *_: None  # as in calibration, padded inputs pass the DAC
         ones = layer.spread_inputs(torch.ones_like(layer.dac_inputs(x)))
-        driven = layer.partial_product(ones, torch.ones(layer.shape).to(ones), 0, layer.shape[1])
+        driven = layer.product(ones, torch.ones(layer.shape).to(ones))
         layer.observer = None
         counted["driven"] += round(float(driven.sum()) * layer.groups / layer.shape[0])
         counted["driven"] += layer.bias_rows * layer.groups * reads
