@@ -10,6 +10,8 @@ from published.values import FILE
 from support.for_each import for_each
 from support.paper_specs import NAMES, layout, loaded, recipes
 
+from aimc_robust.data.augmentation import Augmentation, StreamedAugmentation
+
 TABLES = [name for name in NAMES if "/table" in name]
 PICTURES = [name for name in NAMES if "/figure" in name and name != "incorruptible/figure2"]  # without numbers
 RMSE = "RMSE of all weights (paper units)"  # of Sec. 6, which states it of weights: no accuracy of a model
@@ -140,8 +142,12 @@ def test_the_recipes_are_the_papers():
     assert found == (200, 256, 0.1, 1e-3, 0.0, None)
     vit = loaded("m-rwp/table1").config_of("cifar10-vit-s-sam")
     assert (vit.epochs, vit.optimizer, vit.lr) == (400, "adam", 1e-4)
-    imagenet = loaded("m-rwp/table2").config()
-    assert (imagenet.epochs, imagenet.weight_decay) == (90, 1e-4)
+    imagenet = loaded("m-rwp/table2")
+    assert (imagenet.config().epochs, imagenet.config().weight_decay) == (90, 1e-4)
+    assert imagenet.data.build_augmentation() == StreamedAugmentation(area=(0.08, 1.0), flip=True)
+    cut_out = Augmentation(crop=4, flip=True, cutout=16, cutout_probability=0.5)
+    assert loaded("m-rwp/table1").data_of("cifar10-vit-s-sam").build_augmentation() == cut_out
+    assert loaded("m-rwp/tableA1", "mini").data.build_augmentation() == Augmentation(crop=4, flip=True)  # as run
 
 
 def test_every_gaussian_column_is_of_an_epoch_kept_for_its_sigma():
