@@ -74,7 +74,9 @@ def test_the_summary_follows_from_the_archived_rows(name):
 @pytest.mark.parametrize("name", KEPT)
 def test_the_readme_states_every_claim_as_the_rows_do(name, text):
     stated = [row[1:] for row in ROW.findall(text) if row[0] == name.replace("/", "-")]
-    found = [(v.text, v.state, f"{v.difference.mean:+.1f}", *(f"{end:.1f}" for end in v.difference.ci)) for v in claims(name)]
+    found = [
+        (v.text, v.state, f"{v.difference.mean:+.1f}", *(f"{end:.1f}" for end in v.difference.ci)) for v in claims(name)
+    ]
     assert stated == found
 
 

@@ -1,4 +1,4 @@
-"""Draws are distributed as torchvision's and as the Cutout paper says, independent of each other, and the checks can tell when they are not."""
+"""Draws are distributed as those of other code, independent of each other, and the checks can tell when they are not."""
 
 import itertools
 
@@ -60,7 +60,7 @@ def torchvisions(case):
 
 
 def cut_out(image, side):
-    """The Cutout paper's transform, written by slices: a center anywhere in the image, the square clipped at its edges."""
+    """The Cutout paper's transform, by slices: a center anywhere in the image, the square clipped at its edges."""
     height, width = image.shape[1:]
     y, x = int(torch.randint(height, ())), int(torch.randint(width, ()))
     image[:, max(0, y - side // 2) : y - side // 2 + side, max(0, x - side // 2) : x - side // 2 + side] = 0.0
