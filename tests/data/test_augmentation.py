@@ -1,4 +1,4 @@
-"""Draws are distributed as those of other code, independent of each other, and the checks can tell when they are not."""
+"""Draws are distributed as those of other code and independent of each other; the checks can tell when they are not."""
 
 import itertools
 
