@@ -3,15 +3,19 @@
 import json
 import lzma
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 import torch
-from leaderboard.__main__ import main
+from leaderboard.__main__ import main, parser
 from leaderboard.benchmark import BENCHMARK, FREE, check_fixed_part, device_targets, fixed_part
 from leaderboard.check import check
+from leaderboard.ranking import worst_device
 from leaderboard.submission import WEIGHTS, opened
 from support.paper_specs import BENCHMARKS
 from support.shared_build import build_once
@@ -49,6 +53,7 @@ extends = "mini.toml"
 sigma = 0.1
 training = { lr = 0.1 }
 """
+README = BENCHMARKS / "leaderboard" / "README.md"
 WORDS = ["--who", "A. Name", "--what", "two methods, not tuned"]
 
 
@@ -181,9 +186,7 @@ def test_a_missing_row_is_refused(place):
 
 
 def test_a_failed_training_is_refused(place):
-    change_rows(
-        place, lambda results: (results / "runs" / "rwp-seed1" / "failure.json").write_text('{"reason": "diverged"}')
-    )
+    change_rows(place, lambda results: (results / "runs" / "rwp-seed1" / "").write_text('{"reason": "diverged"}'))
     assert "rwp-seed1 failed (diverged)" in refusal(place)
 
 
@@ -269,5 +272,57 @@ def test_every_device_counts_once_and_late_ones_with_compensation():
     assert [name for name in devices if re.search(r"\d+d", name) and not name.endswith("-drift")] == []
 
 
-def test_keys_that_a_method_may_set_exist():
+def test_keys_that_a_method_may_set_exist_and_the_readme_lists_them():
     assert set(TrainingConfig.__dataclass_fields__) >= FREE
+    listed = re.search(r"in its `training`: (.+?)\. Everything", README.read_text(), re.DOTALL)[1]
+    assert set(re.findall(r"`(\w+)`", listed)) == FREE
+
+
+# The README ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_readmes_commands_are_ours_with_the_options_that_are_shown():
+    commands = re.findall(r"^python -m benchmarks\.leaderboard (.+)$", README.read_text(), re.MULTILINE)
+    assert {parser().parse_args(shlex.split(command)).command for command in commands} == {"submit", "check", "build"}
+    with pytest.raises(SystemExit):
+        parser().parse_args(["check", "mine", "--row", "3", "--nothing"])
+
+
+def test_the_readmes_spec_is_of_the_benchmark(tmp_path):
+    shutil.copy(BENCHMARK, tmp_path)
+    (tmp_path / "mine.toml").write_text(re.search(r"```toml\n(.*?)```", README.read_text(), re.DOTALL)[1])
+    check_fixed_part(load_spec(tmp_path / "mine.toml"), fixed_part(BENCHMARK))
+
+
+def test_the_commands_run_as_a_module_from_the_root():
+    command = [sys.executable, "-m", "benchmarks.leaderboard", "check", "nobody"]
+    done = subprocess.run(command, cwd=BENCHMARKS.parent, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"nobody is refused: \S+ has no rows.tar.xz, .+; `submit` writes a complete folder\.\n", done.stderr
+    )
+
+
+# What is published ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", sorted((BENCHMARKS / "leaderboard" / "submissions").glob("*")), ids=lambda f: f.name)
+def test_a_published_submission_is_accepted(folder):
+    with opened(folder) as submission:
+        check(submission, fixed_part(BENCHMARK), sample_seed=1, rows_per_method=2)
+
+
+def test_the_published_page_is_of_the_published_submissions():
+    text = BENCHMARK.with_suffix(".md").read_text(encoding="utf-8")
+    for folder in (BENCHMARKS / "leaderboard" / "submissions").glob("*"):
+        with opened(folder) as submission:
+            for label in submission.results.spec.labels:
+                entry = worst_device(
+                    {
+                        name: submission.results.estimates()[label, name]
+                        for name in device_targets(submission.results.spec)
+                    }
+                )
+                low, high = entry.ci
+                shown = rf"\| {label}<br>{folder.name} \| \**{entry.mean:.1f}\**<br>\[{low:.1f}, {high:.1f}\]"
+                assert re.search(shown, text), label
