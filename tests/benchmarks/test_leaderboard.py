@@ -15,7 +15,6 @@ import torch
 from leaderboard.__main__ import main, parser
 from leaderboard.benchmark import BENCHMARK, FREE, check_fixed_part, device_targets, fixed_part
 from leaderboard.check import check
-from leaderboard.ranking import worst_device
 from leaderboard.submission import WEIGHTS, opened
 from support.paper_specs import BENCHMARKS
 from support.shared_build import build_once
@@ -301,28 +300,3 @@ def test_the_commands_run_as_a_module_from_the_root():
     assert re.fullmatch(
         r"nobody is refused: \S+ has no rows.tar.xz, .+; `submit` writes a complete folder\.\n", done.stderr
     )
-
-
-# What is published ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("folder", sorted((BENCHMARKS / "leaderboard" / "submissions").glob("*")), ids=lambda f: f.name)
-def test_a_published_submission_is_accepted(folder):
-    with opened(folder) as submission:
-        check(submission, fixed_part(BENCHMARK), sample_seed=1, rows_per_method=2)
-
-
-def test_the_published_page_is_of_the_published_submissions():
-    text = BENCHMARK.with_suffix(".md").read_text(encoding="utf-8")
-    for folder in (BENCHMARKS / "leaderboard" / "submissions").glob("*"):
-        with opened(folder) as submission:
-            for label in submission.results.spec.labels:
-                entry = worst_device(
-                    {
-                        name: submission.results.estimates()[label, name]
-                        for name in device_targets(submission.results.spec)
-                    }
-                )
-                low, high = entry.ci
-                shown = rf"\| {label}<br>{folder.name} \| \**{entry.mean:.1f}\**<br>\[{low:.1f}, {high:.1f}\]"
-                assert re.search(shown, text), label
