@@ -22,6 +22,7 @@ from support.shared_build import build_once
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.results.archive import ARCHIVE, pack, unpack
+from aimc_robust.experiments.results.files import FAILURE
 from aimc_robust.experiments.spec.inheritance import resolved_toml
 from aimc_robust.experiments.spec.loading import load_spec, spec_from_dict
 from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
@@ -185,7 +186,7 @@ def test_a_missing_row_is_refused(place):
 
 
 def test_a_failed_training_is_refused(place):
-    change_rows(place, lambda results: (results / "runs" / "rwp-seed1" / "").write_text('{"reason": "diverged"}'))
+    change_rows(place, lambda results: (results / "runs" / "rwp-seed1" / FAILURE).write_text('{"reason": "diverged"}'))
     assert "rwp-seed1 failed (diverged)" in refusal(place)
 
 
