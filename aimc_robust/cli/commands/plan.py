@@ -23,7 +23,7 @@ def plan(
     ] = None,
     pilot: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, help="Results whose spread --settle uses. Default: those of SPEC."),
+        typer.Option(help="Results whose spread --settle uses. Default: those of SPEC."),
     ] = None,
 ) -> None:
     """List the trials of SPEC with their state, and estimate time and disk space of the pending ones on this machine.
