@@ -24,8 +24,8 @@ NAMES = {
     "coverage", "crosssim_json", "device_requirements", "device_states", "difference_table", "draw_faults",
     "equivalent_sigma", "evaluate", "evaluate_grid", "fit_card", "holm", "import_aihwkit", "import_rpu_config",
     "keep_digital", "layer_errors", "learned_ranges", "load_card", "load_checkpoint", "load_preset", "load_spec",
-    "paired_difference", "perturbed", "predict_loss", "preset_names", "program", "recalibrate_batchnorm", "train",
-    "verify_card",
+    "loss_growth", "pac_bayes_bound", "paired_difference", "perturbed", "predict_loss", "preset_names", "program",
+    "recalibrate_batchnorm", "train", "verify_card",
 }  # fmt: skip
 OBJECTS = sorted(NAMES - {"__version__"})
 
