@@ -97,7 +97,7 @@ def device_requirements(
     wanted, explicit = find_quantities(quantities), quantities is not None
     require_finite("drop", drop)
     if drop == 0:
-        raise InputError("drop must be above 0: chips differ, so that no error at all is certain to cost nothing.")
+        raise InputError("drop must be above 0, since chips differ in both directions; got 0: allow a small drop.")
     count, allowed = _number_of_chips(chips, required_yield)
     _check_times(time_s, t0_s, drift_spread, drifts=any(name.startswith("drift") for name in wanted))
     hardware, template = _template(crossbar)
