@@ -113,11 +113,11 @@ def predict_accuracy(
     for name, condition in conditions.items():
         deployed = deployments[name]
         kind = isinstance(condition, Hardware), deployed.fold
+        if kind not in trained:
+            base = prepare(model, partial(task.example, batches), fold=kind[1])[0] if kind[0] else plain_copy(model)
+            trained[kind] = base, _digital(base, batches, task)
+        base, digital = trained[kind]
         try:
-            if kind not in trained:
-                base = prepare(model, partial(task.example, batches), fold=kind[1])[0] if kind[0] else plain_copy(model)
-                trained[kind] = base, task.measure(base, batches).value
-            base, digital = trained[kind]
             moments = _moments(base, condition, times_s[name], deployed, chip_seed)
             drawn = GaussianWeights(base, moments, copy.deepcopy(base))
             drawn.write_mean()
@@ -153,6 +153,13 @@ def _deployments(
                 "change the deployment, or use ar.evaluate."
             )
     return {name: given.get(name) or Deployment() for name in conditions}
+
+
+def _digital(base: nn.Module, batches: Iterable[Batch], task: Task) -> float:
+    try:
+        return task.measure(base, batches).value
+    except DivergenceError as error:
+        raise DivergenceError(f"the trained weights: {error}") from None
 
 
 def _moments(
