@@ -1,9 +1,10 @@
 """The expected accuracy on a device at a time, from the mean and variance over chips of each weight.
 
-No chip is programmed. The weights are Gaussian with the mean and variance that the device gives each of them, which are
-closed forms, and every block of images meets another draw. A pass over the images therefore averages over as many draws
-as there are blocks, and gives the expectation over chips more precisely than as many passes with one chip each. It says
-nothing about the spread between chips. Read noise and converters act on the drawn weights as they do on a chip.
+The weights are Gaussian with the mean and variance that the device gives each of them, which are closed forms, and
+every block of images meets another draw. A pass over the images therefore averages over as many draws as there are
+blocks, and gives the expectation over chips more precisely than a pass with one chip. It says nothing about the spread
+between chips. Read noise and converters are those of the arrays of one chip per pass, with the drawn weights in place
+of its own.
 """
 
 import copy
