@@ -26,9 +26,8 @@ from aimc_robust.noise.distributions import Gaussian
         ((1.0, 0.0), (1.0, 0.2), "cannot tell"),  # equal, but too few chips to tell
         ((0.59, 0.01), (1.0, 0.02), "does not hold"),
         ((0.59, 0.01), (1.0, 0.6), "cannot tell"),  # within a wide interval: no evidence that it holds
-        ((0.59, 0.0), (1.0, 0.34), "cannot tell"),
+        ((0.59, 0.0), (1.0, 0.34), "does not hold"),  # 0.31 from 0.9, by a half-width of 0.9 x 0.34
         ((0.59, 0.0), (1.0, 0.36), "cannot tell"),
-        ((0.59, 0.0), (1.0, 0.3), "does not hold"),
         ((1.3, 0.01), (1.0, 0.02), "does not hold"),
         ((-1.02, 0.01), (-1.0, 0.01), "holds"),  # a loss that falls
         ((-0.59, 0.01), (-1.0, 0.02), "does not hold"),
@@ -70,7 +69,6 @@ def test_the_control_variate_keeps_the_mean_and_takes_most_of_the_spread(conditi
     controlled = controlled_losses(chip_evaluation(net(), batches, condition), range(40))
     assert controlled.std() < 0.5 * plain.std()
     assert abs((plain - controlled).mean()) < 3.5 * (plain - controlled).std() / 40**0.5
-    assert controlled_losses(chip_evaluation(net(), batches, condition), range(40), jobs=2) == pytest.approx(controlled)
 
 
 class Shifted(WeightNoise):
@@ -84,6 +82,14 @@ def test_a_noise_without_closed_form_has_its_chips_plain_losses():
     batches = split_batches(data(60), 60)
     plain = [m.loss for _, m in evaluate_chips(net(), batches, Shifted(), chips=range(3))]
     assert controlled_losses(chip_evaluation(net(), batches, Shifted()), range(3)).tolist() == plain
+
+
+def test_processes_measure_the_same_chips():
+    batches = split_batches(data(60), 60)
+    alone, together = (
+        controlled_losses(chip_evaluation(net(), batches, Gaussian(0.1)), range(4), jobs=jobs) for jobs in (None, 2)
+    )
+    assert together == pytest.approx(alone, rel=1e-6)
 
 
 def test_means_that_chips_contradict_are_not_used(monkeypatch):
