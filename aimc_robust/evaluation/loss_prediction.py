@@ -69,7 +69,7 @@ def predict_loss(
     time_s: float | Mapping[str, float] = 0.0,
     deployment: Deployment | None = None,
     chip_seed: int = 0,
-    probes: int = 100,
+    probes: int = 50,
     images: int = 2000,
     task: TaskLike = None,
 ) -> LossPrediction:

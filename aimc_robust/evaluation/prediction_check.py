@@ -58,7 +58,7 @@ def check_prediction(
     scales: Sequence[float] = DEFAULT_FACTORS,
     chips: int = 10,
     chip_seed: int = 0,
-    probes: int = 100,
+    probes: int = 50,
     images: int = 2000,
     jobs: int | None = None,
     task: TaskLike = None,
