@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.analysis.diagnostics import Diagnostics as Diagnostics
     from aimc_robust.analysis.diagnostics import DiagnosticsConfig as DiagnosticsConfig
+    from aimc_robust.analysis.loss_growth import loss_growth as loss_growth
+    from aimc_robust.analysis.pac_bayes import pac_bayes_bound as pac_bayes_bound
     from aimc_robust.analysis.sharpness import ascent_sharpness as ascent_sharpness
     from aimc_robust.analysis.sharpness import average_sharpness as average_sharpness
     from aimc_robust.data.augmentation import Augmentation as Augmentation
@@ -114,6 +116,8 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "analysis.diagnostics": ["Diagnostics", "DiagnosticsConfig"],
+    "analysis.loss_growth": ["loss_growth"],
+    "analysis.pac_bayes": ["pac_bayes_bound"],
     "analysis.sharpness": ["ascent_sharpness", "average_sharpness"],
     "data.augmentation": ["Augmentation"],
     "data.in_memory": ["Images"],
