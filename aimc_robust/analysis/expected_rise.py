@@ -91,7 +91,7 @@ def expected_rise(
     """
     names = tuple(dict.fromkeys(name for moments in errors for name in moments))
     axes, rows, items = Axes(seed).at(use="expected rise"), [], []
-    with _differentiable(model, names) as weights:
+    with differentiable(model, names) as weights:
         trained = {name: weight.detach().clone() for name, weight in weights.items()}
         for number, part in enumerate(parts):
             for node, s in enumerate(NODES):
@@ -112,7 +112,7 @@ def mean_gradient(
     model: nn.Module, batches: Iterable[Batch], weights: Mapping[str, Tensor], *, loss_fn: LossFunction
 ) -> dict[str, Tensor]:
     """Return the gradient of the mean loss in evaluation mode at these weights; the model is unchanged afterwards."""
-    with _differentiable(model, weights) as parameters:
+    with differentiable(model, weights) as parameters:
         _set(parameters, weights)
         sums, items = _gradient_sums(model, batches, loss_fn, parameters)
     return {name: total / items for name, total in sums.items()}
@@ -175,8 +175,11 @@ def _set(weights: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> N
 
 
 @contextmanager
-def _differentiable(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, nn.Parameter]]:
-    """Yield the named parameters in evaluation mode, the only ones that require gradients; restore all on exit."""
+def differentiable(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, nn.Parameter]]:
+    """Yield the named parameters in evaluation mode, the only ones that require gradients; restore all on exit.
+
+    Raises UnknownNameError for a name that is not a parameter.
+    """
     known = dict(model.named_parameters())
     for name in names:
         require_known("parameter", name, known)

@@ -10,7 +10,7 @@ a Hessian at one point, see `expected_rise`. Read noise, IR drop and converters 
 import copy
 import math
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import NoneType
@@ -20,11 +20,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.analysis.expected_rise import NODES, ExpectedRise, expected_rise, mean_gradient
+from aimc_robust.analysis.expected_rise import ExpectedRise, expected_rise, mean_gradient
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.devices.moments import Moments
 from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, unknown_name
+from aimc_robust.evaluation.image_parts import image_parts
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware
@@ -33,7 +34,7 @@ from aimc_robust.hardware.program import folds
 from aimc_robust.hardware.programming.moments import SAMPLED_DRAWS, has_closed_form, model_moments
 from aimc_robust.noise.analog_weights import layer_name
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.tasks.batches import Batch, examples_in, select
+from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.measurement import Measurement
 from aimc_robust.tasks.model_score import no_loss
 from aimc_robust.tasks.registry import TaskLike, as_task
@@ -122,7 +123,7 @@ def predict_loss(
             losses.append(loss_at(base, {key: moment.mean for key, moment in moments.items()}, batches, task))
             errors.append(moments)
             mean_errors.append(_mean_error(base, condition, moments, batches, task))
-        parts = _image_parts(batches, probes, images, task)
+        parts = image_parts(batches, probes, images, task)
         rise = expected_rise(base, parts, errors, loss_fn=task, seed=chip_seed)
         standard_errors = rise.standard_error(sampled_fraction=float(rise.items.sum()) / clean.n)
         for number, (name, loss) in enumerate(zip(group, losses, strict=True)):
@@ -236,29 +237,3 @@ def _left_out(condition: Condition) -> tuple[str, ...]:
         "ADC": any(crossbar.periphery.adc is not None for crossbar in crossbars),
     }
     return tuple(name for name, present in parts.items() if present)
-
-
-def _image_parts(batches: Iterable[Batch], probes: int, images: int, task: Task) -> Iterator[list[Batch]]:
-    """Yield at most `images` images, spread evenly over the data, in equal parts for `probes` probes.
-
-    A part is a list of pieces of batches: which images it holds does not depend on the batches.
-    """
-    counts = [examples_in(task.unpack(batch)[1]) for batch in batches]
-    total = sum(counts)
-    used = min(images, total)
-    size = max(1, used * len(NODES) // probes)
-    chosen = torch.arange(used) * total // max(used, 1)
-    part: list[Batch] = []
-    first, missing = 0, size
-    for batch, examples in zip(batches, counts, strict=True):
-        rows = chosen[(chosen >= first) & (chosen < first + examples)] - first
-        first += examples
-        while len(rows) > 0:
-            piece, rows = rows[:missing], rows[missing:]
-            part.append(select(batch, piece))
-            missing -= len(piece)
-            if missing == 0:
-                yield part
-                part, missing = [], size
-    if part:
-        yield part
