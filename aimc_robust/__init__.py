@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.devices.library import load_card as load_card
     from aimc_robust.devices.library import preset_names as preset_names
     from aimc_robust.errors import AimcError as AimcError
+    from aimc_robust.evaluation.accuracy_prediction import AccuracyPrediction as AccuracyPrediction
+    from aimc_robust.evaluation.accuracy_prediction import predict_accuracy as predict_accuracy
     from aimc_robust.evaluation.attribution import Attribution as Attribution
     from aimc_robust.evaluation.attribution import attribute as attribute
     from aimc_robust.evaluation.equivalent_noise import EquivalentSigma as EquivalentSigma
@@ -126,6 +128,7 @@ _MODULES = {
     "devices.cell_model": ["CellModel"],
     "devices.library": ["card_names", "load_card", "preset_names"],
     "errors": ["AimcError"],
+    "evaluation.accuracy_prediction": ["AccuracyPrediction", "predict_accuracy"],
     "evaluation.attribution": ["Attribution", "attribute"],
     "evaluation.equivalent_noise": ["EquivalentSigma", "equivalent_sigma"],
     "evaluation.evaluate": ["evaluate"],

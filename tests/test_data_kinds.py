@@ -60,6 +60,7 @@ LABELLED = {  # functions of labelled batches
     "attribute": lambda data: ar.attribute(net(), data, CROSSBAR.replace(adc=None), chips=2).crossbar,
     "equivalent_sigma": lambda data: ar.equivalent_sigma(net(), data, NOISE, chips=2).digital,
     "predict_loss": lambda data: ar.predict_loss(net(), data, {"noise": NOISE}).table["clean_loss"][0],
+    "predict_accuracy": lambda data: ar.predict_accuracy(net(), data, {"noise": NOISE}, passes=2).table["predicted"][0],
     "check_prediction": lambda data: ar.check_prediction(net(), data, {"noise": NOISE}, scales=[1.0], chips=2).table[
         "mc_loss"
     ][0],
