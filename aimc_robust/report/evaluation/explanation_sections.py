@@ -107,8 +107,8 @@ def prediction(content: EvaluationContent) -> Section | None:
         "Expected loss: the loss at the mean programmed weights, plus what the random errors around them add. This "
         "curvature term is estimated from gradients on both sides of the mean weights, at the width of the device's "
         f"errors{cost}. Read noise and converters are not included; the last column names what is left out. The "
-        f"predicted {content.metric.title} does include them. It is that of weights drawn from their mean and variance, "
-        "anew for every block of the data, with the 95 % interval of its sampling error."
+        f"predicted {content.metric.title} does include them. It is that of weights drawn from their mean and "
+        "variance, anew for every block of the data, with the 95 % interval of its sampling error."
     )
     checked = content.results.explanation("validity").to_dict("records")
     verdicts = {_key(row): row["verdict"] for row in checked if row["scale"] == 1}
