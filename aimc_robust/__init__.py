@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.analysis.diagnostics import Diagnostics as Diagnostics
     from aimc_robust.analysis.diagnostics import DiagnosticsConfig as DiagnosticsConfig
+    from aimc_robust.analysis.loss_growth import loss_growth as loss_growth
+    from aimc_robust.analysis.pac_bayes import pac_bayes_bound as pac_bayes_bound
     from aimc_robust.analysis.sharpness import ascent_sharpness as ascent_sharpness
     from aimc_robust.analysis.sharpness import average_sharpness as average_sharpness
     from aimc_robust.data.augmentation import Augmentation as Augmentation
@@ -20,6 +22,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.devices.library import load_card as load_card
     from aimc_robust.devices.library import preset_names as preset_names
     from aimc_robust.errors import AimcError as AimcError
+    from aimc_robust.evaluation.accuracy_prediction import AccuracyPrediction as AccuracyPrediction
+    from aimc_robust.evaluation.accuracy_prediction import predict_accuracy as predict_accuracy
     from aimc_robust.evaluation.attribution import Attribution as Attribution
     from aimc_robust.evaluation.attribution import attribute as attribute
     from aimc_robust.evaluation.equivalent_noise import EquivalentSigma as EquivalentSigma
@@ -114,6 +118,8 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "analysis.diagnostics": ["Diagnostics", "DiagnosticsConfig"],
+    "analysis.loss_growth": ["loss_growth"],
+    "analysis.pac_bayes": ["pac_bayes_bound"],
     "analysis.sharpness": ["ascent_sharpness", "average_sharpness"],
     "data.augmentation": ["Augmentation"],
     "data.in_memory": ["Images"],
@@ -122,6 +128,7 @@ _MODULES = {
     "devices.cell_model": ["CellModel"],
     "devices.library": ["card_names", "load_card", "preset_names"],
     "errors": ["AimcError"],
+    "evaluation.accuracy_prediction": ["AccuracyPrediction", "predict_accuracy"],
     "evaluation.attribution": ["Attribution", "attribute"],
     "evaluation.equivalent_noise": ["EquivalentSigma", "equivalent_sigma"],
     "evaluation.evaluate": ["evaluate"],

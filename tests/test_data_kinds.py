@@ -60,6 +60,7 @@ LABELLED = {  # functions of labelled batches
     "attribute": lambda data: ar.attribute(net(), data, CROSSBAR.replace(adc=None), chips=2).crossbar,
     "equivalent_sigma": lambda data: ar.equivalent_sigma(net(), data, NOISE, chips=2).digital,
     "predict_loss": lambda data: ar.predict_loss(net(), data, {"noise": NOISE}).table["clean_loss"][0],
+    "predict_accuracy": lambda data: ar.predict_accuracy(net(), data, {"noise": NOISE}, passes=2).table["predicted"][0],
     "check_prediction": lambda data: ar.check_prediction(net(), data, {"noise": NOISE}, scales=[1.0], chips=2).table[
         "mc_loss"
     ][0],
@@ -68,6 +69,10 @@ LABELLED = {  # functions of labelled batches
     ),
     "average_sharpness": lambda data: ar.average_sharpness(net(), LOSS, data, NOISE),
     "ascent_sharpness": lambda data: ar.ascent_sharpness(net(), LOSS, data, rho=0.05),
+    "loss_growth": lambda data: ar.loss_growth(net(), data, [0.1], draws=2, probes=0).loss[1],
+    "pac_bayes_bound": lambda data: ar.pac_bayes_bound(
+        net(), data, sigma_train=[0.1], sigma_test=[0.1], draws=2
+    ).empirical[0],
 }
 WHOLE = {  # functions of all data at once
     "train": lambda data: train(data, (INPUTS, LABELS)),
