@@ -69,6 +69,10 @@ LABELLED = {  # functions of labelled batches
     ),
     "average_sharpness": lambda data: ar.average_sharpness(net(), LOSS, data, NOISE),
     "ascent_sharpness": lambda data: ar.ascent_sharpness(net(), LOSS, data, rho=0.05),
+    "loss_growth": lambda data: ar.loss_growth(net(), data, [0.1], draws=2, probes=0).loss[1],
+    "pac_bayes_bound": lambda data: ar.pac_bayes_bound(
+        net(), data, sigma_train=[0.1], sigma_test=[0.1], draws=2
+    ).empirical[0],
 }
 WHOLE = {  # functions of all data at once
     "train": lambda data: train(data, (INPUTS, LABELS)),
