@@ -38,6 +38,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.evaluation.loss_prediction import predict_loss as predict_loss
     from aimc_robust.evaluation.prediction_check import PredictionCheck as PredictionCheck
     from aimc_robust.evaluation.prediction_check import check_prediction as check_prediction
+    from aimc_robust.evaluation.requirements.result import DeviceRequirements as DeviceRequirements
+    from aimc_robust.evaluation.requirements.run import device_requirements as device_requirements
     from aimc_robust.experiments.compare import compare as compare
     from aimc_robust.experiments.spec.loading import load_spec as load_spec
     from aimc_robust.fitting.fit import fit_card as fit_card
@@ -137,6 +139,8 @@ _MODULES = {
     "evaluation.layer_errors": ["layer_errors"],
     "evaluation.loss_prediction": ["LossPrediction", "predict_loss"],
     "evaluation.prediction_check": ["PredictionCheck", "check_prediction"],
+    "evaluation.requirements.result": ["DeviceRequirements"],
+    "evaluation.requirements.run": ["device_requirements"],
     "experiments.compare": ["compare"],
     "experiments.spec.loading": ["load_spec"],
     "fitting.fit": ["fit_card"],

@@ -11,6 +11,7 @@ from support.for_each import for_each
 import aimc_robust as ar
 
 NAMES = {
+    "DeviceRequirements", "device_requirements",
     "ADC", "AccuracyPrediction", "AdaptiveSAM", "AimcError", "ArrayAware", "ArraySize", "Attribution", "Augmentation",
     "Axes", "BitSliced",
     "Card", "CellModel", "Classification", "ConverterRanges", "Coverage", "Crossbar", "DAC", "Deployment", "Device",
