@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.analysis.diagnostics import Diagnostics as Diagnostics
     from aimc_robust.analysis.diagnostics import DiagnosticsConfig as DiagnosticsConfig
+    from aimc_robust.analysis.hessian_spectrum import HessianSpectrum as HessianSpectrum
+    from aimc_robust.analysis.hessian_spectrum import hessian_spectrum as hessian_spectrum
     from aimc_robust.analysis.sharpness import ascent_sharpness as ascent_sharpness
     from aimc_robust.analysis.sharpness import average_sharpness as average_sharpness
     from aimc_robust.data.augmentation import Augmentation as Augmentation
@@ -114,6 +116,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "analysis.diagnostics": ["Diagnostics", "DiagnosticsConfig"],
+    "analysis.hessian_spectrum": ["HessianSpectrum", "hessian_spectrum"],
     "analysis.sharpness": ["ascent_sharpness", "average_sharpness"],
     "data.augmentation": ["Augmentation"],
     "data.in_memory": ["Images"],
