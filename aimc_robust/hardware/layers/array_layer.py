@@ -8,14 +8,13 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.quantization import input_slices
 from aimc_robust.hardware.config.ranges import LayerRanges
-from aimc_robust.hardware.config.tiling import Interval, partition
+from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.layers.adc_errors import ADCErrors
 from aimc_robust.hardware.layers.bypass_guard import GuardedWeight, bypassed
 from aimc_robust.hardware.layers.in_chunks import in_chunks
@@ -56,14 +55,6 @@ class ArrayLayer(NoisyInputs):
     @abstractmethod
     def check_input(self, x: Tensor) -> Tensor:
         """Return `x` with a batch dimension; raise InputError if its shape does not match the layer."""
-
-    @abstractmethod
-    def select_channels(self, x: Tensor, first: int, last: int) -> Tensor:
-        """Return the input channels [first, last) of each group, in the memory layout in which `product` is fastest."""
-
-    @abstractmethod
-    def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Multiply channels from `select_channels` with their weights, filters first: a new tensor."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Compute the layer's output in the dtype of the input; arrays compute in float32 at least.
@@ -193,37 +184,6 @@ class ArrayLayer(NoisyInputs):
             return current.addcmul_(total, numbers)
         return current.add_(numbers, alpha=std) if std else current
 
-    def row_products(self, rows: RowInputs, matrix: Tensor, start: int, stop: int) -> Tensor:
-        """Rows [start, stop) of `matrix` (outputs, inputs and bias rows) times their inputs."""
-        return self._multiply(self._inputs_of(rows, start, stop), matrix, start, stop)
-
-    def _channels_of(self, start: int, stop: int) -> Interval:
-        """[first, last) of the input channels of each group that the rows [start, stop) belong to."""
-        if start >= self.input_rows:  # an array with bias rows only, which gets an input that no device takes
-            return 0, 1
-        kernel = self.input_rows // self.shape[1]
-        return start // kernel, -(-min(stop, self.input_rows) // kernel)
-
-    def _inputs_of(self, rows: RowInputs, start: int, stop: int) -> RowInputs:
-        """Inputs of the channels of the rows [start, stop)."""
-        return rows._replace(inputs=self.select_channels(rows.inputs, *self._channels_of(start, stop)))
-
-    def _multiply(self, inputs: RowInputs, matrix: Tensor, start: int, stop: int) -> Tensor:
-        """Multiply rows [start, stop) of `matrix` with inputs from `_inputs_of`."""
-        (first, last), kernel = self._channels_of(start, stop), self.input_rows // self.shape[1]
-        # If an array's edge cuts a channel's kernel, the part outside is zero: no device, no current.
-        outside = start - first * kernel, last * kernel - min(stop, self.input_rows)
-        part = torch.zeros_like(matrix[:, :kernel])
-        if start < self.input_rows:
-            part = matrix[:, start : min(stop, self.input_rows)]
-            part = F.pad(part, outside) if any(outside) else part
-        weight = part.to(inputs.inputs.dtype).reshape(-1, last - first, *self.shape[2:])
-        out = self.product(inputs.inputs, weight)
-        if stop <= self.input_rows:
-            return out
-        biases = matrix[:, max(start, self.input_rows) : stop].sum(dim=1) * inputs.bias_input
-        return out.add_(self._per_output(biases, out))
-
     def _convert_output(self, current: Tensor, bank: int, tile: int, unit: float) -> Tensor:
         """Apply the ADC; `unit` is the unit of its range."""
         adc = self.crossbar.periphery.adc
@@ -256,7 +216,3 @@ class ArrayLayer(NoisyInputs):
         limit = float(stop - start) * max(map(mapping.signs.count, (1.0, -1.0))) / mapping.banks
         nonnegative = -1.0 not in mapping.signs and self.dac_kind == "unsigned"
         return (0.0 if nonnegative else -limit), limit
-
-    def _per_output(self, values: Tensor, like: Tensor) -> Tensor:
-        """One value per output, broadcastable to an output tensor."""
-        return values if self.outputs_last else values.reshape(-1, *[1] * (like.ndim - 2))

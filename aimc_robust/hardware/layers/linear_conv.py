@@ -40,11 +40,11 @@ class AnalogLinear(ArrayLayer):
         return x if x.ndim > 1 else x.unsqueeze(0)
 
     def select_channels(self, x: Tensor, first: int, last: int) -> Tensor:
-        """Return a range of inputs; see `ArrayLayer.select_channels`."""
+        """Return a range of inputs; see `ArrayProduct.select_channels`."""
         return x[..., first:last]
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Multiply; see `ArrayLayer.product`."""
+        """Multiply; see `ArrayProduct.product`."""
         return F.linear(x, weight)
 
     def read_inputs(self, x: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class AnalogConvolution(ArrayLayer):
         return F.pad(x, self._padding, mode=self._padding_mode) if is_padded else x
 
     def select_channels(self, x: Tensor, first: int, last: int) -> Tensor:
-        """Return a range of channels; see `ArrayLayer.select_channels`."""
+        """Return a range of channels; see `ArrayProduct.select_channels`."""
         if self.groups == 1:
             x = x[:, first:last]
         elif (first, last) != (0, self.shape[1]):
@@ -120,7 +120,7 @@ class AnalogConvolution(ArrayLayer):
         return x.contiguous(memory_format=CHANNELS_LAST.get(x.ndim, torch.contiguous_format))
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Convolve; see `ArrayLayer.product`."""
+        """Convolve; see `ArrayProduct.product`."""
         padding = self._padding[::-2] if self.pads_in_product else 0
         return self._convolve(x, weight, None, self._window_stride, padding, self.dilation, self.groups)
 
@@ -224,7 +224,7 @@ class AnalogTransposedConvolution(AnalogConvolution):
         return F.pad(spread, padding)
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Convolve with the flipped kernel; see `ArrayLayer.product`."""
+        """Convolve with the flipped kernel; see `ArrayProduct.product`."""
         return super().product(x, weight.flip(list(range(2, weight.ndim))))
 
     def read_inputs(self, x: Tensor) -> Tensor:

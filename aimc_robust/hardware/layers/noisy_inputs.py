@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from aimc_robust.hardware.config.tiling import Interval, partition
-from aimc_robust.hardware.layers.input_stage import InputStage, RowInputs
+from aimc_robust.hardware.layers.array_product import ArrayProduct
+from aimc_robust.hardware.layers.input_stage import RowInputs
 from aimc_robust.hardware.programming.read_noise import Array
 
 
-class NoisyInputs(InputStage):
+class NoisyInputs(ArrayProduct):
     """An input stage whose DACs add noise of their own, see `DAC.noise`.
 
     The noise of a row is the same for all columns of an array, so that the errors of its outputs are correlated. It is
@@ -22,14 +23,7 @@ class NoisyInputs(InputStage):
     columns in R > C rows, the other draws C numbers for a read instead of R: n G^T, with independent normal n, is
     (n Q) (G Q)^T, where the columns of Q are an orthonormal basis of the rows of the states G (C, R), and n Q are again
     independent normal numbers. It needs states that do not vary from read to read and rows that are all driven.
-
-    Attributes:
-        groups: Number of groups of a convolution.
-        outputs_last: Whether outputs are the last dimension, as in a linear layer, instead of dimension 1.
     """
-
-    groups: int = 1
-    outputs_last = False
 
     @abstractmethod
     def read_inputs(self, x: Tensor) -> Tensor:
@@ -38,10 +32,6 @@ class NoisyInputs(InputStage):
     @abstractmethod
     def read_product(self, inputs: Tensor, matrix: Tensor) -> Tensor:
         """Multiply inputs in the layout of `read_inputs` with a matrix (outputs, rows)."""
-
-    @abstractmethod
-    def row_products(self, rows: RowInputs, matrix: Tensor, start: int, stop: int) -> Tensor:
-        """Rows [start, stop) of `matrix` (outputs, inputs and bias rows) times their inputs."""
 
     @property
     def column_tiles(self) -> list[Interval]:
