@@ -94,7 +94,7 @@ def spectral_density(
     """Return the mean over rows of sum_i weight_i N(point; node_i, width^2); see `HessianSpectrum.density`."""
     require_finite("width", width)
     if width == 0.0:
-        raise InputError("width must be above 0: a density of single eigenvalues has no finite values.")
+        raise InputError(f"width must be above 0, got {width!r}; use about a hundredth of the largest eigenvalue.")
     distances = (np.asarray(points, dtype=float)[..., None] - nodes.ravel()) / width
     kernels = np.exp(-0.5 * distances**2) / (width * math.sqrt(2.0 * math.pi))
     return kernels @ weights.ravel() / len(weights)
