@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.analysis.hessian_spectrum import hessian_spectrum as hessian_spectrum
     from aimc_robust.analysis.sharpness import ascent_sharpness as ascent_sharpness
     from aimc_robust.analysis.sharpness import average_sharpness as average_sharpness
+    from aimc_robust.analysis.sharpness import gradient_sharpness as gradient_sharpness
     from aimc_robust.data.augmentation import Augmentation as Augmentation
     from aimc_robust.data.in_memory import Images as Images
     from aimc_robust.data.streaming import StreamedImages as StreamedImages
@@ -117,7 +118,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "analysis.diagnostics": ["Diagnostics", "DiagnosticsConfig"],
     "analysis.hessian_spectrum": ["HessianSpectrum", "hessian_spectrum"],
-    "analysis.sharpness": ["ascent_sharpness", "average_sharpness"],
+    "analysis.sharpness": ["ascent_sharpness", "average_sharpness", "gradient_sharpness"],
     "data.augmentation": ["Augmentation"],
     "data.in_memory": ["Images"],
     "data.streaming": ["StreamedImages"],

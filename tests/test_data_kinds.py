@@ -68,6 +68,8 @@ LABELLED = {  # functions of labelled batches
     ),
     "average_sharpness": lambda data: ar.average_sharpness(net(), LOSS, data, NOISE),
     "ascent_sharpness": lambda data: ar.ascent_sharpness(net(), LOSS, data, rho=0.05),
+    "gradient_sharpness": lambda data: ar.gradient_sharpness(net(), LOSS, data, ar.SAM(rho=0.05)),
+    "hessian_spectrum": lambda data: ar.hessian_spectrum(net(), LOSS, data, steps=2, eigenvalues=1).trace,
 }
 WHOLE = {  # functions of all data at once
     "train": lambda data: train(data, (INPUTS, LABELS)),
