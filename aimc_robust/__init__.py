@@ -11,6 +11,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.analysis.diagnostics import DiagnosticsConfig as DiagnosticsConfig
     from aimc_robust.analysis.hessian_spectrum import HessianSpectrum as HessianSpectrum
     from aimc_robust.analysis.hessian_spectrum import hessian_spectrum as hessian_spectrum
+    from aimc_robust.analysis.loss_landscape import interpolation_losses as interpolation_losses
+    from aimc_robust.analysis.loss_landscape import loss_landscape as loss_landscape
     from aimc_robust.analysis.sharpness import ascent_sharpness as ascent_sharpness
     from aimc_robust.analysis.sharpness import average_sharpness as average_sharpness
     from aimc_robust.analysis.sharpness import gradient_sharpness as gradient_sharpness
@@ -118,6 +120,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "analysis.diagnostics": ["Diagnostics", "DiagnosticsConfig"],
     "analysis.hessian_spectrum": ["HessianSpectrum", "hessian_spectrum"],
+    "analysis.loss_landscape": ["interpolation_losses", "loss_landscape"],
     "analysis.sharpness": ["ascent_sharpness", "average_sharpness", "gradient_sharpness"],
     "data.augmentation": ["Augmentation"],
     "data.in_memory": ["Images"],

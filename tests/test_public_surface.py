@@ -23,9 +23,9 @@ NAMES = {
     "attribute", "average_sharpness", "calibrate", "card_names", "check_prediction", "compare", "coverage",
     "crosssim_json", "device_states", "difference_table", "draw_faults", "equivalent_sigma", "evaluate",
     "evaluate_grid", "fit_card", "gradient_sharpness", "hessian_spectrum", "holm", "import_aihwkit",
-    "import_rpu_config", "keep_digital", "layer_errors", "learned_ranges", "load_card", "load_checkpoint",
-    "load_preset", "load_spec", "paired_difference", "perturbed", "predict_loss", "preset_names", "program",
-    "recalibrate_batchnorm", "train", "verify_card",
+    "import_rpu_config", "interpolation_losses", "keep_digital", "layer_errors", "learned_ranges", "load_card",
+    "load_checkpoint", "load_preset", "load_spec", "loss_landscape", "paired_difference", "perturbed", "predict_loss",
+    "preset_names", "program", "recalibrate_batchnorm", "train", "verify_card",
 }  # fmt: skip
 OBJECTS = sorted(NAMES - {"__version__"})
 
