@@ -87,7 +87,7 @@ def loss_landscape(
                     if name in direction
                 )
                 parameters[name].copy_(value + change)
-            losses[index] = _mean_loss(model, loss_fn, data)
+            losses[index] = mean_loss(model, loss_fn, data)
     return losses.reshape(points, points)
 
 
@@ -137,7 +137,7 @@ def interpolation_losses(
                     value.copy_(torch.lerp(ends[0][name], ends[1][name].to(value), float(t)))
             if inputs is not None:
                 recalibrate_batchnorm(blend, inputs, task=task)
-            losses[index] = _mean_loss(blend, loss_fn, data)
+            losses[index] = mean_loss(blend, loss_fn, data)
     return losses
 
 
@@ -206,7 +206,7 @@ def _measuring(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[Batch]) -> float:
+def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[Batch]) -> float:
     """Return the mean loss over all items; NaN if it is not finite."""
     total, items = 0.0, 0
     for batch in batches:
