@@ -26,11 +26,12 @@ from aimc_robust.analysis.hessian_products import (
     twice_differentiable,
 )
 from aimc_robust.analysis.lanczos import lanczos
-from aimc_robust.data.batches import Batches, as_reiterable
+from aimc_robust.data.batches import Batches, repeatable, split_whole
 from aimc_robust.errors import DataError, DivergenceError, InputError, require_finite, require_whole
 from aimc_robust.hardware.layers.input_stage import InputStage
 from aimc_robust.noise.analog_weights import Scope, layer_name, unwrap_model, weights_in_scope
 from aimc_robust.noise.base import standard_normal
+from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.task import Task
@@ -145,8 +146,9 @@ def hessian_spectrum(
     require_whole("eigenvalues", eigenvalues, low=1, high=steps)
     require_whole("probes", probes, low=1)
     require_whole("seed", seed, low=0)
+    check_model(model)
     model = unwrap_model(model)
-    data = as_reiterable(batches, loss_fn if isinstance(loss_fn, Task) else None)
+    data = repeatable(split_whole(batches, loss_fn if isinstance(loss_fn, Task) else None))
     with twice_differentiable(model, weights_in_scope(model, scope)) as weights:
         _check_weights(model, weights)
         parameters = sum(weight.numel() for weight in weights.values())

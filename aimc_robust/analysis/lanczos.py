@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 EXHAUSTED = 100.0  # times the rounding unit: a relative residual that is nothing but rounding
+ROUNDING = 10.0  # times the rounding unit: the relative error of a product with the Hessian
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +52,12 @@ class Krylov:
 
     @property
     def residuals(self) -> Tensor:
-        """(steps,) norms of H y - theta y for the Ritz pairs: an eigenvalue of H lies at most this far from theta."""
-        return self.betas[-1] * self._eigen[1][-1].abs()
+        """(steps,) norms of H y - theta y for the Ritz pairs: an eigenvalue of H lies at most this far from theta.
+
+        What products in the dtype of the basis round is added, relative to the largest of all values.
+        """
+        rounding = ROUNDING * torch.finfo(self.basis.dtype).eps * self.ritz_values.abs().max()
+        return self.betas[-1] * self._eigen[1][-1].abs() + rounding
 
     def ritz_vector(self, index: int) -> Tensor:
         """(parameters,) unit Ritz vector; its entry of largest magnitude is positive."""

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from aimc_robust.analysis.hessian_spectrum import HessianSpectrum
 from aimc_robust.analysis.landscape import Landscape, filter_directions
-from aimc_robust.data.batches import Batches, as_reiterable
+from aimc_robust.data.batches import Batches, repeatable, split_whole
 from aimc_robust.errors import DataError, InputError, require_known, require_whole
 from aimc_robust.hardware.calibration.batchnorm_recalibration import recalibrate_batchnorm
 from aimc_robust.noise.analog_weights import analog_weights, layer_name, unwrap_model, weights_in_scope
 from aimc_robust.noise.base import standard_normal
+from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.perturbation import evaluation_mode, restored
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
@@ -72,8 +73,9 @@ def loss_landscape(
         InputError: If an argument is invalid.
         UnknownNameError: If directions have an unknown name.
     """
+    check_model(model)
     model, grid = unwrap_model(model), Landscape(points, span)
-    data = as_reiterable(batches, loss_fn if isinstance(loss_fn, Task) else None)
+    data = repeatable(split_whole(batches, loss_fn if isinstance(loss_fn, Task) else None))
     first, second = _directions(model, directions, seed)
     parameters = dict(model.named_parameters())
     start = {name: parameters[name].detach().clone() for name in {**first, **second}}
@@ -123,12 +125,14 @@ def interpolation_losses(
         InputError: If the models do not match, or an argument is invalid.
     """
     require_whole("points", points, low=2)
+    check_model(first)
+    check_model(second)
     blend = copy.deepcopy(unwrap_model(first)).eval()
     ends = unwrap_model(first).state_dict(), unwrap_model(second).state_dict()
     _check_match(*ends)
     task = loss_fn if isinstance(loss_fn, Task) else None
-    data, losses = as_reiterable(batches, task), np.empty(points)
-    inputs = None if recalibrate is None else list(as_reiterable(recalibrate, task))
+    data, losses = repeatable(split_whole(batches, task)), np.empty(points)
+    inputs = None if recalibrate is None else list(repeatable(split_whole(recalibrate, task)))
     values = blend.state_dict()
     with torch.no_grad():
         for index, t in enumerate(np.linspace(0.0, 1.0, points)):
