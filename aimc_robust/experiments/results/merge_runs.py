@@ -123,7 +123,7 @@ def write_merged(folder: Path, runs: Sequence[TrialRun]) -> None:
     history = max((run.history for run in runs), key=len)
     evaluations = list(_by_key((row for run in runs for row in run.evaluations), EVALUATION_KEY).values())
     points = list(_by_key((row for run in runs for row in run.points), POINT_KEY).values())
-    analyses = [row for number, row in enumerate(every := _analyses(runs)) if row not in every[:number]]
+    analyses = _unique_analyses(runs)
     failure = best.failure if all(run.failure for run in runs) else None  # some run may not have failed
     ranges = {name: stored for run in reversed(runs) for name, stored in (read_file(run.folder / RANGES) or {}).items()}
     if best.finished or not folder.samefile(best.folder):
@@ -147,8 +147,11 @@ def write_merged(folder: Path, runs: Sequence[TrialRun]) -> None:
     _write_rows(folder / EVALUATIONS, evaluations)
 
 
-def _analyses(runs: Sequence[TrialRun]) -> list[Row]:
-    return [row for run in runs for row in read_analyses(run.folder)]
+def _unique_analyses(runs: Sequence[TrialRun]) -> list[Row]:
+    unique: list[Row] = []
+    for run in runs:
+        unique += [row for row in read_analyses(run.folder) if row not in unique]
+    return unique
 
 
 def _write_rows(path: Path, rows: list[Row]) -> None:

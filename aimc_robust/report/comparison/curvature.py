@@ -13,7 +13,7 @@ from aimc_robust.analysis.hessian_spectrum import spectral_density
 from aimc_robust.io.atomic import Row
 from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report.comparison.content import ComparisonContent
-from aimc_robust.report.formatting import format_number
+from aimc_robust.report.formatting import MISSING, format_number
 from aimc_robust.report.page_model import Block, Figure, Files, Prose, Section, Table
 from aimc_robust.report.plot_style import RenderedFigure, figure_style, render_figure
 
@@ -33,10 +33,10 @@ def curvature(content: ComparisonContent) -> Section | None:
             groups.setdefault(split, {}).setdefault(trial.model, []).append(row)
     parts = [_split_section(content, split, methods) for split, methods in groups.items()]
     note = (
-        "Means over the trained models, in evaluation mode, of the task's loss without augmentation. Average sharpness: "
-        "its rise under Gaussian weight noise; ascent sharpness: its rise after a step along the gradient. The "
-        "eigenvalues are those of the Hessian over all parameters, by Lanczos; an error is the largest distance of a "
-        "model's value from an eigenvalue."
+        "Means over the trained models, in evaluation mode, of the task's loss without augmentation. Average "
+        "sharpness: its rise under Gaussian weight noise; ascent sharpness: its rise after a step along the gradient. "
+        "The eigenvalues are those of the Hessian over all parameters, by Lanczos; an error is the largest distance of "
+        "a model's value from an eigenvalue."
     )
     return Section("Sharpness and curvature", [Prose(note), *parts]) if parts else None
 
@@ -55,7 +55,7 @@ def _split_section(content: ComparisonContent, split: str, methods: RowsByMethod
             ("average sharpness", _mean(found, "average_sharpness")),
             ("ascent sharpness", _mean(found, "ascent_sharpness")),
             ("largest eigenvalue", format_number(_largest(found).mean(), 3)),
-            ("sd over models", format_number(_largest(found).std(ddof=1), 3) if len(found) > 1 else "–"),
+            ("sd over models", format_number(_largest(found).std(ddof=1), 3) if len(found) > 1 else MISSING),
             ("error at most", format_number(max(row["errors"][0] for row in found), 3)),
             ("trace", format_number(float(np.mean([row["trace"] for row in found])), 1)),
         ]
@@ -67,8 +67,8 @@ def _split_section(content: ComparisonContent, split: str, methods: RowsByMethod
         Figure(
             partial(spectrum_figure, split, methods),
             f"Spectral density of the Hessian of each method on {split} data",
-            "Spectral density of the Hessian, averaged over the trained models; the largest eigenvalues are at the right "
-            f"end. Each eigenvalue is drawn as a Gaussian of {100 * WIDTH_SHARE:g} % of the axis.",
+            "Spectral density of the Hessian, averaged over the trained models; the largest eigenvalues are at the "
+            f"right end. Each eigenvalue is drawn as a Gaussian of {100 * WIDTH_SHARE:g} % of the axis.",
         ),
         Files({f"tables/curvature-{split}.csv": lambda: csv_text(_table(methods))}),
     ]
