@@ -17,7 +17,8 @@ class AugmentationDraws(NamedTuple):
     top: Tensor | None  # of the crop's corner in the padded image
     left: Tensor | None
     flip: Tensor | None  # bool, whether the image is mirrored
-    hole_top: Tensor | None  # of the cutout's corner
+    hole: Tensor | None  # bool, whether a square is cut out
+    hole_top: Tensor | None  # of the square's corner, which may lie outside the image
     hole_left: Tensor | None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "AugmentationDraws":
@@ -34,18 +35,21 @@ class Augmentation:
         crop: Width of the black border [pixels] on each side, from which an image of the original size is cropped at
             random (torchvision's `RandomCrop(size, padding=crop)`). 0 disables it.
         flip: Mirror left to right with probability 1/2 (`RandomHorizontalFlip()`).
-        cutout: Side of a square [pixels] at a random position inside the image that is set to 0, the mean color after
-            normalization (`RandomErasing(p=1)` of that one size and value 0; in the Cutout paper the square may extend
-            beyond the image). 0 disables it.
+        cutout: Side of a square [pixels] that is set to 0, the mean color after normalization. Its center is any pixel
+            of the image with equal probability, so that part of it may lie outside (DeVries and Taylor, "Improved
+            regularization of convolutional neural networks with cutout", 2017). 0 disables it.
+        cutout_probability: Probability that an image has a square cut out.
     """
 
     crop: int = 0
     flip: bool = False
     cutout: int = 0
+    cutout_probability: float = 1.0
 
     def __post_init__(self) -> None:
         require_whole("crop", self.crop, low=0, high=1024)
         require_whole("cutout", self.cutout, low=0)
+        require_finite("cutout_probability", self.cutout_probability, high=1.0)
         require_type("flip", self.flip, bool, example="true or false")
 
     def check_size(self, height: int, width: int) -> None:
@@ -64,14 +68,22 @@ class Augmentation:
         def randint(use: str, count: int, enabled: bool) -> Tensor | None:
             return torch.randint(count, (images,), generator=axes.at(draw=use).generator()) if enabled else None
 
+        def corner(use: str, length: int) -> Tensor | None:
+            center = randint(use, length, self.cutout > 0)
+            return None if center is None else center - self.cutout // 2
+
         positions = 2 * self.crop + 1
         flip = randint("flip", 2, self.flip)
+        hole: Tensor | None = None
+        if self.cutout > 0:
+            hole = torch.rand(images, generator=axes.at(draw="hole").generator()) < self.cutout_probability
         return AugmentationDraws(
             top=randint("top", positions, self.crop > 0),
             left=randint("left", positions, self.crop > 0),
             flip=None if flip is None else flip.bool(),
-            hole_top=randint("hole top", height - self.cutout + 1, self.cutout > 0),
-            hole_left=randint("hole left", width - self.cutout + 1, self.cutout > 0),
+            hole=hole,
+            hole_top=corner("hole top", height),
+            hole_left=corner("hole left", width),
         )
 
 
@@ -103,9 +115,12 @@ class StreamedAugmentation:
         require_type("flip", self.flip, bool, example="true or false")
 
 
-def apply_cutout_(images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
-    """Set a square of `side` pixels with its corner at (`top`, `left`), both (N,), to 0 in each image, in place."""
+def apply_cutout_(images: Tensor, hole: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
+    """Set a square of `side` pixels with its corner at (`top`, `left`) to 0 in the images where `hole`, in place.
+
+    The corner may lie outside the image. `hole`, `top` and `left` have shape (N,).
+    """
     rows = torch.arange(images.shape[2], device=images.device) - top[:, None]
     columns = torch.arange(images.shape[3], device=images.device) - left[:, None]
     inside = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
-    return images.masked_fill_(inside[:, None], 0.0)
+    return images.masked_fill_((inside & hole[:, None, None])[:, None], 0.0)

@@ -112,8 +112,8 @@ class Images(TrainingSet):
         if draws.flip is not None:
             images = torch.where(draws.flip[:, None, None, None], images.flip(3), images)
         images = self._normalize(images)
-        if draws.hole_top is not None and draws.hole_left is not None:
-            images = apply_cutout_(images, draws.hole_top, draws.hole_left, self.augmentation.cutout)
+        if draws.hole is not None and draws.hole_top is not None and draws.hole_left is not None:
+            images = apply_cutout_(images, draws.hole, draws.hole_top, draws.hole_left, self.augmentation.cutout)
         return images
 
     def unaugmented(self) -> Batch:

@@ -33,6 +33,7 @@ class AugmentationTable(table_model(StreamedAugmentation, "StreamedKeys", partia
 
     crop: int = 0
     cutout: int = 0
+    cutout_probability: float = 1.0
 
 
 class DataSpec(StrictModel):
@@ -129,7 +130,7 @@ class DataSpec(StrictModel):
         cls = StreamedAugmentation if self.stream else Augmentation
         table = self.augmentation.arguments()
         for key in sorted(set(table) - set(cls.__dataclass_fields__)):
-            if table.pop(key) and key != "ratio":  # `ratio` has no effect without `area`
+            if table.pop(key) and key not in ("ratio", "cutout_probability"):  # no effect without `area`, `cutout`
                 kind = "in memory (stream = false)" if self.stream else "streamed (stream = true)"
                 raise InputError(f"augmentation: {key} applies to images that are {kind}; remove it here.")
         return cls(**table)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from aimc_robust.errors import InputError, UnknownNameError
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.statistics.estimate import Estimate
-from aimc_robust.statistics.paired_difference import Comparison, Key
+from aimc_robust.statistics.paired_difference import Comparison, Key, PairedDifference
 
-from .layout import Claim
-from .measured import best_label
+from .claim import Claim, Side
 
 ClaimState = Literal["held", "did not hold", "not settled"]
 HELD: ClaimState = "held"
@@ -26,14 +26,12 @@ class ClaimResult:
 
     Attributes:
         text: The claim.
-        state: `HELD` if the difference is settled and positive, `NOT_HELD` if settled and negative, else
+        state: `HELD` if the difference is settled in favor of the claim, `NOT_HELD` if settled against it, else
             `NOT_SETTLED`.
-        better: The (label, target) that the claim says scores higher; of several methods the best. None without rows.
-        than: The (label, target) that it is compared with; None without rows.
-        means: Mean accuracies of `better` and `than` [percent].
-        difference: better - than [points], paired over models and chips; None if they cannot be paired.
-        ci: 95 % confidence interval of the difference [points].
-        covers: What the interval generalizes to: `models`, or `chips` if one model was trained.
+        better: Key of what the claim says is better; None without rows.
+        than: Key of what it is compared with; None without rows.
+        estimates: Estimates of `better` and `than`; None without rows.
+        difference: better - than, paired over models and chips; None if they cannot be paired.
         reason: Why there is no difference; empty if there is one.
     """
 
@@ -41,10 +39,8 @@ class ClaimResult:
     state: ClaimState
     better: Key | None = None
     than: Key | None = None
-    means: tuple[float, float] | None = None
-    difference: float | None = None
-    ci: tuple[float, float] | None = None
-    covers: str = ""
+    estimates: tuple[Estimate, Estimate] | None = None
+    difference: PairedDifference | None = None
     reason: str = ""
 
 
@@ -53,13 +49,31 @@ def claim_pairs(
 ) -> Iterator[tuple[Key, Key]]:
     """Yield every (better, than) pair that a claim may come to: each side may name several methods."""
     for claim in claims:
-        sides = [
-            [(label, target) for label in labels if (label, target) in estimates]
-            for labels, target in (claim.better, claim.than)
-        ]
+        sides = [candidates(claim, side, estimates) for side in (claim.better, claim.than)]
         for better, than in itertools.product(*sides):
             if spec.data_of(better[0]) == spec.data_of(than[0]):
                 yield better, than
+
+
+def candidates(claim: Claim, side: Side, estimates: Mapping[Key, Estimate]) -> dict[Key, Estimate]:
+    """Return the results that a side may come to, by the keys that the page compares them by.
+
+    A loss has the key (label, "loss on TARGET"). Methods without rows, or whose loss overflowed on some chip, are left
+    out.
+    """
+    found: dict[Key, Estimate] = {}
+    for label in side.labels:
+        estimate = estimates.get((label, side.target))
+        if estimate is None:
+            continue
+        if claim.metric == "accuracy":
+            found[label, side.target] = estimate
+            continue
+        try:
+            found[label, f"{claim.metric} on {side.target}"] = estimate.for_column(claim.metric)
+        except (InputError, UnknownNameError):
+            continue
+    return found
 
 
 def check_claims(
@@ -70,7 +84,8 @@ def check_claims(
 ) -> list[ClaimResult]:
     """Test each claim on the results.
 
-    If a side of a claim names several methods, the one with the highest mean on its target represents it.
+    If a side of a claim names several methods, the one with the best mean on its target represents it, or the worst
+    where the side says so.
 
     Args:
         claims: The claims of a layout.
@@ -90,23 +105,28 @@ def _check_claim(
     estimates: Mapping[Key, Estimate],
     comparisons: Mapping[tuple[Key, Key], Comparison],
 ) -> ClaimResult:
-    sides: list[Key] = []
-    for labels, target in (claim.better, claim.than):
-        label = best_label(labels, target, estimates)
-        if label is None:
-            names = ", ".join(labels) or "methods that this comparison does not include"
-            return ClaimResult(claim.text, NOT_SETTLED, reason=f"no rows of {names} on {target}")
-        sides.append((label, target))
-    better, than = sides
-    means = estimates[better].mean, estimates[than].mean
+    chosen: list[tuple[Key, Estimate]] = []
+    for side in (claim.better, claim.than):
+        found = candidates(claim, side, estimates)
+        if not found:
+            names = ", ".join(side.labels) or "methods that this comparison does not include"
+            rows = "rows" if claim.metric == "accuracy" else f"rows with a finite {claim.metric}"
+            return ClaimResult(claim.text, NOT_SETTLED, reason=f"no {rows} of {names} on {side.target}")
+        chosen.append(_represent(side, found))
+    (better, first), (than, second) = chosen
+    result = ClaimResult(claim.text, NOT_SETTLED, better, than, (first, second))
     comparison = comparisons.get((better, than))
     if comparison is None:
         same_data = spec.data_of(better[0]) == spec.data_of(than[0])
         reason = "not among the comparisons of this page" if same_data else "not paired: different data sets"
-        return ClaimResult(claim.text, NOT_SETTLED, better, than, means, reason=reason)
-    found = comparison.difference
-    if found is None:
-        reason = "not paired: no training seed in common"
-        return ClaimResult(claim.text, NOT_SETTLED, better, than, means, reason=reason)
+        return replace(result, reason=reason)
+    if comparison.difference is None:
+        return replace(result, reason="not paired: no training seed in common")
     state: ClaimState = {1: HELD, -1: NOT_HELD}.get(comparison.sign, NOT_SETTLED)
-    return ClaimResult(claim.text, state, better, than, means, found.mean, found.ci, found.covers)
+    return replace(result, state=state, difference=comparison.difference)
+
+
+def _represent(side: Side, found: Mapping[Key, Estimate]) -> tuple[Key, Estimate]:
+    """Return the best of the results, or the worst if the side asks for it; the first of several."""
+    sign = -1.0 if side.pick == "worst" else 1.0
+    return min(found.items(), key=lambda item: sign * item[1].metric.loss_of(0.0, item[1].mean))

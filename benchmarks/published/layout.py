@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from aimc_robust.errors import InputError, require_known
 from aimc_robust.experiments.spec.inheritance import deep_merge
 from aimc_robust.io.toml import StrictModel, parse, read_values
 
+from .claim import Claim, ClaimTable, matching
 from .values import PublishedValue, find_published_value, matching_rows, published_rows
 
 FOLDER = Path(__file__).parent
@@ -47,36 +47,6 @@ class PublishedCell:
     metric: str
     cost: str | None
     published: PublishedValue | None
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement of the paper: `better` scores higher than `than`.
-
-    Attributes:
-        text: The statement.
-        better: (labels, of which the best counts; target).
-        than: The same of the other side.
-    """
-
-    text: str
-    better: tuple[tuple[str, ...], str]
-    than: tuple[tuple[str, ...], str]
-
-
-class ClaimSide(StrictModel):
-    """One side of a claim: a label or a glob of labels, and the name of a target."""
-
-    method: str
-    target: str
-
-
-class ClaimTable(StrictModel):
-    """A claim as a layout writes it; see `Claim`."""
-
-    text: str
-    better: ClaimSide
-    than: ClaimSide
 
 
 class Layout(StrictModel):
@@ -134,11 +104,7 @@ class Layout(StrictModel):
         Args:
             labels: Labels of the spec's methods.
         """
-
-        def side(claim_side: ClaimSide) -> tuple[tuple[str, ...], str]:
-            return tuple(_matching(claim_side.method, labels)), claim_side.target
-
-        return [Claim(claim.text, side(claim.better), side(claim.than)) for claim in self.claims]
+        return [claim for table in self.claims for claim in table.build(labels)]
 
     def check_references(self, labels: Sequence[str], targets: Sequence[str]) -> None:
         """Check that every cell and claim finds its methods, its target and its published value.
@@ -153,7 +119,7 @@ class Layout(StrictModel):
         """
         references = [(cell.row, cell.methods, cell.target) for row in self.cells(labels) for cell in row]
         for claim in self.build_claims(labels):
-            references += [(claim.text, *claim.better), (claim.text, *claim.than)]
+            references += [(claim.text, side.labels, side.target) for side in (claim.better, claim.than)]
         for location, methods, target in references:
             if not methods:
                 raise InputError(f"{location!r} matches none of the methods {', '.join(labels)}.")
@@ -173,7 +139,7 @@ class Layout(StrictModel):
             row=row["title"],
             column=column["title"],
             target=None if cost else _required(keys, "target"),
-            methods=tuple(_matching(_required(keys, "method"), labels)),
+            methods=tuple(matching(_required(keys, "method"), labels)),
             metric=metric,
             cost=cost,
             published=self._published(row, column, keys),
@@ -215,8 +181,3 @@ def _required(keys: dict[str, Any], key: str) -> str:
 def _substitute(text: Any, keys: dict[str, Any]) -> str:
     """Replace each {key} of `text` by the cell's value; unknown keys stay."""
     return re.sub(r"\{(\w+)\}", lambda match: str(keys.get(match[1], match[0])), str(text))
-
-
-def _matching(pattern: str, labels: Sequence[str]) -> list[str]:
-    """Return the labels that match a label or glob, in their order."""
-    return [label for label in labels if fnmatchcase(label, pattern)]

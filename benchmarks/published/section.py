@@ -11,10 +11,10 @@ import pandas as pd
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report.comparison.content import ComparisonContent
+from aimc_robust.report.comparison.text import format_difference
 from aimc_robust.report.formatting import (
     MISSING,
     format_deviations,
-    format_interval,
     format_number,
     latex_table,
     latex_value,
@@ -108,10 +108,11 @@ def _claims(claims: list[ClaimResult]) -> Section | None:
         for claim in claims
     ]
     note = (
-        "Each claim says that one result is higher than another. The difference between the two is paired over trained "
-        "models and chips. **held**: it is settled and positive; **did not hold**: it is settled and negative; **not "
-        "settled**: neither. If a claim names several methods, the best of them is compared. See [Terms](#terms) for "
-        "**settled**: the correction includes every method that could have been the best."
+        "Each claim says that one result is better than another. The difference between the two is paired over trained "
+        "models and chips. **held**: it is settled in favor of the claim; **did not hold**: it is settled against it; "
+        "**not settled**: neither. If a claim names several methods, the best of them is compared, or the worst where "
+        "the claim is of all of them. See [Terms](#terms) for **settled**: the correction includes every method that "
+        "could have been the best or the worst."
     )
     table = Table("Claims of the paper", rows, "claims", heads=0)
     return Section("Claims of the paper", [table, Prose(note)]) if rows else None
@@ -120,11 +121,11 @@ def _claims(claims: list[ClaimResult]) -> Section | None:
 def _evidence(claim: ClaimResult) -> str:
     """The difference that a claim's result rests on, or why there is none; and the means of both sides."""
     evidence, means = claim.reason, ""
-    if claim.difference is not None and claim.ci is not None:
-        evidence = f"{claim.difference:+.2f} points {format_interval(*claim.ci, 2)} over {claim.covers}"
-    if claim.better is not None and claim.than is not None and claim.means is not None:
-        sides = zip((claim.better, claim.than), claim.means, strict=True)
-        means = ", ".join(f"{label} on {target} {mean:.2f} %" for (label, target), mean in sides)
+    if claim.difference is not None:
+        evidence = f"{format_difference(claim.difference)} over {claim.difference.covers}"
+    if claim.better is not None and claim.than is not None and claim.estimates is not None:
+        sides = zip((claim.better, claim.than), claim.estimates, strict=True)
+        means = ", ".join(f"{label} on {target} {e.metric.text(e.mean)}" for (label, target), e in sides)
     return f"{evidence}\n{means}"
 
 

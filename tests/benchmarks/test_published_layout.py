@@ -4,6 +4,7 @@ import pytest
 import tomli_w
 from published import layout as layouts
 from published import values as published_values
+from published.claim import Claim, Side
 from published.layout import read_layout
 from published.values import PublishedValue
 
@@ -69,8 +70,29 @@ def test_a_figure_that_nothing_tells_apart_is_refused(paper):
 
 def test_a_claim_knows_the_labels_of_both_sides(paper):
     (claim,) = paper().build_claims(LABELS)
-    assert claim.better == (("small-sam-2",), "gaussian-0.1")
-    assert claim.than == (("small-sam-1", "small-sam-2"), "gaussian-0.2")
+    assert claim.better == Side(("small-sam-2",), "gaussian-0.1")
+    assert claim.than == Side(("small-sam-1", "small-sam-2"), "gaussian-0.2")
+
+
+def test_a_claim_at_several_places_is_a_claim_at_each_of_them(paper):
+    table = {
+        "at": ["1", "2"],
+        "text": "rho {at} loses to the big network",
+        "better": {"method": "big-*", "target": "gaussian-0.{at}", "pick": "worst"},
+        "than": {"method": "small-sam-{at}", "target": "gaussian-0.{at}"},
+        "metric": "loss",
+    }
+    assert paper(claims=[table]).build_claims(LABELS) == [
+        Claim(
+            f"rho {at} loses to the big network",
+            Side(("big-sam-1",), f"gaussian-0.{at}", "worst"),
+            Side((f"small-sam-{at}",), f"gaussian-0.{at}"),
+            "loss",
+        )
+        for at in ("1", "2")
+    ]
+    with pytest.raises(InputError, match=r"text must contain \{at\}.*\['1', '2'\]"):
+        paper(claims=[table | {"text": "rho loses"}])
 
 
 def test_methods_and_targets_that_are_not_there_are_told(paper):

@@ -9,16 +9,19 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from published.claims import claim_pairs
-from published.layout import Claim, PublishedCell
+from published.claim import Claim, Side
+from published.claims import check_claims, claim_pairs
+from published.layout import PublishedCell
 from published.measured import Entry, MeasuredValue
 from published.values import PublishedValue
+from support import published_tables
 from support.published_tables import SECTION, paper_claims, paper_entries
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.write import write_report
 from aimc_robust.statistics.crossed_effects import CrossedEffects
+from aimc_robust.statistics.paired_difference import compare_pairs
 
 pytestmark = pytest.mark.usefixtures("stub_figures")
 
@@ -87,14 +90,14 @@ def test_claims_are_judged_by_the_paired_difference_over_models_and_chips(compar
         index=["train_seed", "chip"], columns="model", values="accuracy"
     )
     better, free = paper_claims(content)
-    assert better.difference == pytest.approx((noisy["m-rwp"] - noisy["sgd"]).groupby("train_seed").mean().mean())
+    assert better.difference.mean == pytest.approx((noisy["m-rwp"] - noisy["sgd"]).groupby("train_seed").mean().mean())
     digital = rows[rows["target"] == "digital"].pivot(index="train_seed", columns="model", values="accuracy")
     models = noisy["sgd"].groupby("train_seed").mean() - digital["sgd"]
-    assert free.difference == pytest.approx(models.mean())
+    assert free.difference.mean == pytest.approx(models.mean())
     chips = noisy["sgd"] - digital["sgd"].reindex(noisy.index, level="train_seed")
     half = CrossedEffects(chips.unstack().to_numpy()).mean_error().half_width()
-    assert free.ci == pytest.approx((models.mean() - half, models.mean() + half))
-    assert {claim.covers for claim in (better, free)} == {"models"}
+    assert free.difference.ci == pytest.approx((models.mean() - half, models.mean() + half))
+    assert {claim.difference.covers for claim in (better, free)} == {"models"}
 
 
 def test_claims_are_corrected_with_all_comparisons_of_the_page(change_question):
@@ -104,24 +107,85 @@ def test_claims_are_corrected_with_all_comparisons_of_the_page(change_question):
     content = gather(ComparisonResults.open(folder))
     claim = paper_claims(content)[0]
     assert content.comparison_count == 4  # m-rwp and sgd on three targets, and sgd on two
-    assert claim.ci[0] > 0.0
+    assert claim.difference.ci[0] > 0.0
     assert claim.state == "not settled"
     assert not content.rankings["gaussian-0.2"]["m-rwp"].status  # the mark in the table agrees
 
 
 def test_a_claim_about_the_best_of_several_methods_is_corrected_for_each_of_them(comparison_with_paper):
     content = gather(ComparisonResults.open(comparison_with_paper))
-    claim = Claim("Noise costs", (("sgd",), "digital"), (("sgd", "m-rwp"), "gaussian-0.2"))
+    claim = Claim("Noise costs", Side(("sgd",), "digital"), Side(("sgd", "m-rwp"), "gaussian-0.2"))
     found = set(claim_pairs([claim], content.results.spec, content.estimates))
     assert found == {(("sgd", "digital"), (label, "gaussian-0.2")) for label in ("sgd", "m-rwp")}
 
 
-def moved(folder, cell, points):
-    """Set a cell's accuracies to those of sgd's same seed plus so many points."""
+def judged(content, claim):
+    """The result of a claim alone, with all its pairs compared."""
+    spec, estimates = content.results.spec, content.estimates
+    pairs = list(claim_pairs([claim], spec, estimates))
+    candidates = {key: estimate for side in (claim.better, claim.than) for key, estimate in keyed(claim, side, content)}
+    return check_claims([claim], spec, estimates, compare_pairs(candidates, pairs))[0]
+
+
+def keyed(claim, side, content):
+    for label in side.labels:
+        estimate = content.estimates[label, side.target]
+        if claim.metric == "loss":
+            yield (label, f"loss on {side.target}"), estimate.for_column("loss")
+        else:
+            yield (label, side.target), estimate
+
+
+def test_a_claim_of_all_methods_compares_the_worst_of_them(comparison_with_paper):
+    content = gather(ComparisonResults.open(comparison_with_paper))
+    both = ("sgd", "m-rwp")
+    means = {label: content.estimates[label, "gaussian-0.2"].mean for label in both}
+    for pick, choose in (("best", max), ("worst", min)):
+        claim = Claim("Noise", Side(both, "gaussian-0.2", pick), Side(("sgd",), "digital"))
+        assert judged(content, claim).better == (choose(means, key=means.get), "gaussian-0.2")
+    losses = {label: content.estimates[label, "gaussian-0.2"].for_column("loss").mean for label in both}
+    for pick, choose in (("best", min), ("worst", max)):
+        claim = Claim("Noise", Side(both, "gaussian-0.2", pick), Side(("sgd",), "digital"), "loss")
+        assert judged(content, claim).better == (choose(losses, key=losses.get), "loss on gaussian-0.2")
+
+
+LOSS_CLAIM = {
+    "text": "The loss of mixed training is lower under noise",
+    "metric": "loss",
+    "better": {"method": "m-rwp", "target": "gaussian-0.2"},
+    "than": {"method": "sgd", "target": "gaussian-0.2"},
+}
+
+
+@pytest.mark.parametrize(("points", "state"), [((-0.5, -0.52), "held"), ((0.5, 0.52), "did not hold")])
+def test_a_claim_about_the_loss_is_held_where_the_loss_is_lower(change_question, monkeypatch, points, state):
+    monkeypatch.setitem(published_tables.PAPER, "claims", [LOSS_CLAIM])
+    folder = change_question(report_sections=[SECTION])
+    for seed, by in enumerate(points):
+        moved(folder, f"m-rwp-seed{seed}", by, "loss")
+    content = gather(ComparisonResults.open(folder))
+    (verdict,) = paper_claims(content)
+    assert (verdict.state, verdict.difference.mean) == (state, pytest.approx(sum(points) / 2))
+    assert (("m-rwp", "loss on gaussian-0.2"), ("sgd", "loss on gaussian-0.2")) in content.comparisons
+    found, page = verdict.difference, write_report(folder).read_text()
+    assert f"{found.mean:+z#.4g} [{found.ci[0]:z#.4g}, {found.ci[1]:z#.4g}] over models" in page
+    assert f"m-rwp on loss on gaussian-0.2 {verdict.estimates[0].mean:#.4g}" in page
+
+
+def test_a_loss_that_overflowed_leaves_its_claim_without_rows(change_question, monkeypatch):
+    monkeypatch.setitem(published_tables.PAPER, "claims", [LOSS_CLAIM])
+    folder = change_question(report_sections=[SECTION])
+    moved(folder, "m-rwp-seed0", math.inf, "loss")
+    (verdict,) = paper_claims(gather(ComparisonResults.open(folder)))
+    assert verdict.reason == "no rows with a finite loss of m-rwp on gaussian-0.2"
+
+
+def moved(folder, cell, points, column="accuracy"):
+    """Set a cell's rows to those of sgd's same seed, with so much more accuracy or loss."""
     seed = cell[-1]
     rows = (folder / "runs" / f"sgd-seed{seed}" / "evaluations.jsonl").read_text().splitlines()
     changed = [json.loads(row) | {"model": "m-rwp"} for row in rows]
-    changed = [row | {"accuracy": row["accuracy"] + points} for row in changed]
+    changed = [row | {column: row[column] + points} for row in changed]
     (folder / "runs" / cell / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
 
 
@@ -135,7 +199,7 @@ def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, st
         moved(folder, f"m-rwp-seed{seed}", by)
     verdict = paper_claims(gather(ComparisonResults.open(folder)))[0]
     assert verdict.state == state
-    assert verdict.difference == pytest.approx(sum(points) / 2)
+    assert verdict.difference.mean == pytest.approx(sum(points) / 2)
     page, markdown = write_report(folder).read_text(), (folder / "report.md").read_text()
     assert f"<strong>{state}</strong>" in page
     assert f"| Mixed training is better under noise | **{state}** |" in markdown
@@ -144,7 +208,7 @@ def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, st
 def test_a_claim_about_other_images_or_without_rows_says_why_it_is_not_settled(change_question):
     folder = change_question(report_sections=[SECTION], methods={"m-rwp": {"data": {"test_share": 0.2}}})
     found = paper_claims(gather(ComparisonResults.open(folder)))[0]
-    assert (found.state, found.reason, found.ci) == ("not settled", "not paired: different data sets", None)
+    assert (found.state, found.reason, found.difference) == ("not settled", "not paired: different data sets", None)
     (folder / "runs" / "sgd-seed0" / "evaluations.jsonl").unlink()
     (folder / "runs" / "m-rwp-seed1" / "evaluations.jsonl").unlink()
     store = ComparisonResults.open(folder)

@@ -1,4 +1,4 @@
-"""Draws are distributed as torchvision's, independent of each other, and the checks can tell when they are not."""
+"""Draws are distributed as those of other code and independent of each other; the checks can tell when they are not."""
 
 import itertools
 
@@ -17,6 +17,7 @@ IMAGES = 8000
 CROP = Augmentation(crop=4, flip=True)
 CUTOUT = Augmentation(cutout=3)
 HOLED = (7, 9)  # height and width of the images that holes are cut in
+HALF = Augmentation(cutout=4, cutout_probability=0.5)
 
 
 def probe(height, width):
@@ -33,11 +34,14 @@ def crops_seen(images):
 
 
 def holes_seen(images):
-    """How often each corner of a 3 x 3 hole occurs in images (N, 1, 7, 9)."""
+    """How often each center of a 3 x 3 hole occurs in images (N, 1, 7, 9); at the border a part of it lies outside."""
     empty = images[:, 0] == 0
-    assert (empty.sum(dim=(1, 2)) == 9).all()
-    top, left = empty.any(dim=2).int().argmax(dim=1), empty.any(dim=1).int().argmax(dim=1)
-    return torch.bincount(top * 7 + left, minlength=35).numpy()
+    centers = []
+    for sides in (empty.any(dim=2), empty.any(dim=1)):
+        first, size = sides.int().argmax(dim=1), sides.sum(dim=1)
+        assert ((size == 3) | ((size == 2) & (sides[:, 0] | sides[:, -1]))).all()
+        centers.append(torch.where(sides[:, 0] & (size == 2), 0, first + 1))
+    return torch.bincount(centers[0] * 9 + centers[1], minlength=63).numpy()
 
 
 def ours(augmentation, size, change=None):
@@ -48,13 +52,19 @@ def ours(augmentation, size, change=None):
 
 
 def torchvisions(case):
-    transforms = pytest.importorskip("torchvision.transforms")
     if case == "crop and flip":
+        transforms = pytest.importorskip("torchvision.transforms")
         made = transforms.Compose([transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()])
         return torch.stack([made(probe(32, 32)) for _ in range(IMAGES)])
-    share = 9 / (HOLED[0] * HOLED[1])
-    made = transforms.RandomErasing(p=1, scale=(share, share), ratio=(1, 1), value=0)
-    return torch.stack([made(probe(*HOLED)) for _ in range(IMAGES)])
+    return torch.stack([cut_out(probe(*HOLED), side=3) for _ in range(IMAGES)])
+
+
+def cut_out(image, side):
+    """The Cutout paper's transform, by slices: a center anywhere in the image, the square clipped at its edges."""
+    height, width = image.shape[1:]
+    y, x = int(torch.randint(height, ())), int(torch.randint(width, ()))
+    image[:, max(0, y - side // 2) : y - side // 2 + side, max(0, x - side // 2) : x - side // 2 + side] = 0.0
+    return image
 
 
 CASES = {"crop and flip": (CROP, (32, 32), crops_seen), "cutout": (CUTOUT, HOLED, holes_seen)}
@@ -63,7 +73,7 @@ FAULTS = {
     "too few are mirrored": ("crop and flip", lambda d: {"flip": d.flip & (torch.arange(IMAGES) % 5 > 0)}),
     "rows and columns go together": ("crop and flip", lambda d: {"left": d.top}),
     "the flip knows the crop": ("crop and flip", lambda d: {"flip": d.left % 2 == 0}),
-    "a hole is never at the right": ("cutout", lambda d: {"hole_left": d.hole_left.clamp(max=5)}),
+    "a hole is never at the right": ("cutout", lambda d: {"hole_left": d.hole_left.clamp(max=6)}),
     "holes keep to the diagonal": ("cutout", lambda d: {"hole_left": d.hole_top}),
 }
 
@@ -82,7 +92,7 @@ def same_distribution(counts, others):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_places_and_flips_are_distributed_as_torchvisions(case, references):
+def test_places_and_flips_are_distributed_as_those_of_other_code(case, references):
     augmentation, size, seen = CASES[case]
     counts = seen(ours(augmentation, size))
     assert counts.sum() == IMAGES
@@ -100,7 +110,7 @@ def test_the_comparison_fails_for_a_biased_draw(fault, references):
     assert stats.chisquare(counts).pvalue < ALPHA
 
 
-EVERYTHING = Augmentation(crop=2, flip=True, cutout=4)
+EVERYTHING = Augmentation(crop=2, flip=True, cutout=4, cutout_probability=0.5)
 
 
 def draws_of(augmentation=EVERYTHING, n=20_000, **axes):
@@ -109,8 +119,9 @@ def draws_of(augmentation=EVERYTHING, n=20_000, **axes):
 
 def independent(one, other):
     """p-value of two rows of draws being independent."""
+    one, other = (draws.long() - draws.long().min() for draws in (one, other))
     table = np.zeros((int(one.max()) + 1, int(other.max()) + 1))
-    np.add.at(table, (one.long().numpy(), other.long().numpy()), 1)
+    np.add.at(table, (one.numpy(), other.numpy()), 1)
     return stats.chi2_contingency(table).pvalue
 
 
@@ -133,7 +144,7 @@ def test_switching_a_kind_on_or_off_does_not_move_the_others():
     alone = {
         Augmentation(crop=2): ("top", "left"),
         Augmentation(flip=True): ("flip",),
-        Augmentation(cutout=4): ("hole_top", "hole_left"),
+        HALF: ("hole", "hole_top", "hole_left"),
         Augmentation(): (),
     }
     for augmentation, names in alone.items():
@@ -146,8 +157,9 @@ RECORDED = {
     "top": [2, 2, 1, 2, 1, 0, 4, 1],
     "left": [4, 1, 2, 1, 4, 2, 3, 3],
     "flip": [1, 0, 1, 1, 1, 0, 1, 1],
-    "hole_top": [1, 1, 1, 0, 2, 0, 0, 1],
-    "hole_left": [0, 3, 3, 3, 2, 1, 3, 3],
+    "hole": [0, 1, 1, 0, 0, 0, 0, 1],
+    "hole_top": [2, -1, 2, 1, 0, -2, -2, -1],
+    "hole_left": [0, 2, -1, 4, -2, -1, 0, 2],
 }
 
 
@@ -156,14 +168,32 @@ def test_draws_are_the_recorded_ones_so_that_an_old_training_can_go_on():
     assert {name: draw.int().tolist() for name, draw in draws._asdict().items()} == RECORDED
 
 
-def test_a_hole_has_every_place_in_the_image_and_no_other():
+def test_a_hole_has_its_center_at_every_pixel_of_the_image_and_no_other():
     draws = draws_of()
-    assert sorted(set(draws.hole_top.tolist())) == [0, 1, 2, 3, 4]
-    assert sorted(set(draws.hole_left.tolist())) == [0, 1, 2, 3, 4, 5]
-    whole = Augmentation(cutout=8).sample(Axes(0), 50, 8, 9)
-    assert set(whole.hole_top.tolist()) == {0}
-    holed = apply_cutout_(torch.ones(50, 2, 8, 9), whole.hole_top, whole.hole_left, 8)
-    assert (holed.sum(dim=(1, 2, 3)) == 2 * 8).all()
+    assert sorted(set(draws.hole_top.tolist())) == list(range(-2, 6))
+    assert sorted(set(draws.hole_left.tolist())) == list(range(-2, 7))
+    odd = draws_of(Augmentation(cutout=3))
+    assert (int(odd.hole_top.min()), int(odd.hole_top.max())) == (-1, 6)
+
+
+def test_a_square_is_cut_out_with_its_probability():
+    for probability in (0.0, 0.25, 1.0):
+        share = draws_of(Augmentation(cutout=4, cutout_probability=probability)).hole.double().mean().item()
+        assert share == pytest.approx(probability, abs=4 * (probability * (1 - probability) / 20_000) ** 0.5)
+    images = Images(torch.ones(500, 1, 8, 9), torch.arange(500), augmentation=HALF)
+    draws = images.sample_augmentation(1)
+    empty = images.augment(torch.arange(500), draws).eq(0).any(dim=(1, 2, 3)).squeeze()
+    assert torch.equal(empty, draws.hole)
+    assert 0 < empty.sum() < 500
+
+
+def test_a_square_is_clipped_at_the_edges():
+    hole, top, left = torch.tensor([True, True, False]), torch.tensor([-2, 6, 0]), torch.tensor([-3, 5, 0])
+    holed = apply_cutout_(torch.ones(3, 2, 8, 9), hole, top, left, 4)
+    expected = torch.ones(3, 2, 8, 9)
+    expected[0, :, :2, :1] = 0.0
+    expected[1, :, 6:, 5:] = 0.0
+    assert torch.equal(holed, expected)
 
 
 def test_the_global_generator_is_left_alone():
@@ -176,6 +206,7 @@ FIELDS = {
     "crop below 0": ({"crop": -1}, "crop must be a whole number from 0 to 1024, got -1"),
     "half a pixel": ({"crop": 0.5}, "crop must be a whole number from 0 to 1024, got 0.5"),
     "a switch for pixels": ({"cutout": True}, "cutout must be a whole number from 0, got True"),
+    "more than always": ({"cutout_probability": 1.5}, "cutout_probability must be .*, got 1.5"),
     "pixels for a switch": ({"flip": 1}, "flip must be true or false, got 1"),
 }
 

@@ -10,7 +10,7 @@ from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.in_memory import Images
 from aimc_robust.errors import DataError, InputError
 
-ALL = Augmentation(crop=2, flip=True, cutout=3)
+ALL = Augmentation(crop=2, flip=True, cutout=3, cutout_probability=0.5)
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 
 
@@ -41,7 +41,7 @@ def by_loop(image, black, augmentation, draws, index):
         if augmentation.crop:
             y, x = y + int(draws.top[index]) - augmentation.crop, x + int(draws.left[index]) - augmentation.crop
         value = image[c, y, x] if 0 <= y < height and 0 <= x < width else black[c]
-        if augmentation.cutout:
+        if augmentation.cutout and bool(draws.hole[index]):
             down, right = row - int(draws.hole_top[index]), column - int(draws.hole_left[index])
             value = 0.0 if 0 <= down < augmentation.cutout and 0 <= right < augmentation.cutout else value
         out[c, row, column] = value
@@ -53,13 +53,15 @@ def by_loop(image, black, augmentation, draws, index):
     crop=st.integers(0, 9),
     flip=st.booleans(),
     cutout=st.integers(0, 8),
+    probability=st.sampled_from([0.5, 1.0]),
     batch_size=st.integers(1, 8),
     axes=st.fixed_dictionaries({"seed": st.integers(0, 2**40), "stream": st.integers(0, 2)}),
     normalize=st.booleans(),
 )
-def test_batches_equal_a_loop_over_pixels(shape, crop, flip, cutout, batch_size, axes, normalize):
+def test_batches_equal_a_loop_over_pixels(shape, crop, flip, cutout, probability, batch_size, axes, normalize):
     n, channels, height, width = shape
-    augmentation = Augmentation(crop=crop, flip=flip, cutout=min(cutout, height, width))
+    side = min(cutout, height, width)
+    augmentation = Augmentation(crop=crop, flip=flip, cutout=side, cutout_probability=probability)
     mean, std = np.array(MEAN[:channels]), np.array(STD[:channels])
     if normalize:
         inputs, labels = raw(n, shape[1:])
@@ -100,7 +102,9 @@ def test_a_batch_equals_torchvisions_functions_on_pil_images(shape):
             pil = functional.crop(pil, int(draws.top[i]), int(draws.left[i]), *shape[1:])
             pil = functional.hflip(pil) if draws.flip[i] else pil
             expected = functional.normalize(functional.to_tensor(pil), mean, std)
-            expected = functional.erase(expected, int(draws.hole_top[i]), int(draws.hole_left[i]), 5, 5, 0.0)
+            top, left = int(draws.hole_top[i]), int(draws.hole_left[i])
+            size = (min(top, 0) + 5, min(left, 0) + 5)  # its slices end at the image's edges, but may not begin outside
+            expected = functional.erase(expected, max(top, 0), max(left, 0), *size, 0.0)
             torch.testing.assert_close(image, expected, rtol=1e-6, atol=1e-6)
 
 

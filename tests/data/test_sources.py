@@ -576,8 +576,10 @@ def test_augmentation_is_of_the_kind_of_the_set():
     assert DataSpec(**files, augmentation=recipe).build_augmentation() == StreamedAugmentation(
         area=(0.08, 1.0), ratio=(0.75, 1.5), flip=True
     )
-    off = {"crop": 0, "cutout": 0, "area": [], "flip": True}
-    assert DataSpec(name="digits", augmentation=off).build_augmentation() == Augmentation(flip=True)
+    off = {"crop": 0, "cutout": 0, "cutout_probability": 0.5, "area": [], "flip": True}
+    assert DataSpec(name="digits", augmentation=off).build_augmentation() == Augmentation(
+        flip=True, cutout_probability=0.5
+    )
     assert DataSpec(**files, augmentation=off).build_augmentation() == StreamedAugmentation(flip=True)
     for table, options in (({"crop": 4}, files), ({"area": [0.1, 1.0]}, {"name": "digits"}), ({"crops": 1}, files)):
         with pytest.raises(AimcError, match=next(iter(table))):

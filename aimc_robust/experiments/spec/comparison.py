@@ -224,4 +224,10 @@ class ComparisonSpec(ExperimentSpec):
         for table in (values["data"], *(method.get("data") or {} for method in values["methods"].values())):
             for key in LOCATION_FIELDS:
                 table.pop(key, None)
+        augmentation, fields = self.data.augmentation, type(self.data.augmentation).model_fields
+        values["data"]["augmentation"] = {  # a default that is written out is no difference
+            key: value
+            for key, value in values["data"]["augmentation"].items()
+            if getattr(augmentation, key) != fields[key].default
+        }
         return values

@@ -11,9 +11,10 @@ GROUPS = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # (channels relative to the f
 class VGG16(nn.Module):
     """Five groups of 3x3 convolution, BatchNorm and ReLU that halve the image, global average pooling, linear layers.
 
-    hidden = 0 gives 13 convolutions and one linear layer with 14.7 million weights, as in most CIFAR codes. The public
-    codes of the m-RWP paper's authors have hidden = 2, dropout = 0.5 (15.3 million); the paper itself says only
-    VGG16-BN.
+    The defaults have 13 convolutions and 3 linear layers, the 16 layers of the name, with dropout before the hidden two
+    as in the VGG paper, but 512 wide in place of 4096 (15.3 million weights with 10 classes). So has the public code of
+    the m-RWP paper's authors (github.com/nblt/RWP and nblt/mARWP, models/vgg.py); their paper says only VGG16-BN.
+    hidden = 0 leaves one linear layer (14.7 million weights), as many CIFAR codes do.
 
     Args:
         in_channels: Channels of the images, which are at least 32 x 32.
@@ -24,7 +25,7 @@ class VGG16(nn.Module):
     """
 
     def __init__(
-        self, *, in_channels: int, classes: int, channels: int = 64, hidden: int = 0, dropout: float = 0.0
+        self, *, in_channels: int, classes: int, channels: int = 64, hidden: int = 2, dropout: float = 0.5
     ) -> None:
         super().__init__()
         require_whole("channels of vgg16-bn", channels, low=1, high=1024)

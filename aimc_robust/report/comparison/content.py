@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +31,7 @@ from aimc_robust.report.comparison.rankings import (
     rank_methods,
 )
 from aimc_robust.report.plot_style import Styles, curve_styles
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import Key, compare_pairs
 from aimc_robust.statistics.primary_metric import PrimaryMetric, metric_of
 from aimc_robust.targets.target import Target
@@ -113,7 +115,7 @@ def gather(results: ComparisonResults) -> ComparisonContent:
         *section_pairs(results, estimates),
         *compensation_pairs(estimates, spec.labels, targets.values()),
     ]
-    comparisons = compare_pairs(estimates, pairs)
+    comparisons = compare_pairs({**estimates, **_of_other_metrics(estimates, pairs)}, pairs)
     with_baseline = compare_with_baseline(spec, estimates, comparisons, targets)
     failures = {trial: reason for trial in results.trials if (reason := results.failure(trial)) is not None}
     return ComparisonContent(
@@ -146,7 +148,8 @@ def load_section(reference: str, results: ComparisonResults) -> Callable[..., An
 def section_pairs(results: ComparisonResults, estimates: Estimates) -> Iterable[tuple[Key, Key]]:
     """Yield the pairs that the named sections compare, so that the page corrects for them too.
 
-    A section names them by an attribute `pairs` of its function: a function of the spec and the estimates.
+    A section names them by an attribute `pairs` of its function: a function of the spec and the estimates. Pairs are of
+    (label, target), or of (label, "METRIC on TARGET") for another metric than the primary one.
     """
     for reference in results.spec.report_sections:
         try:
@@ -163,6 +166,16 @@ def section_pairs(results: ComparisonResults, estimates: Estimates) -> Iterable[
             )
         else:
             yield from pairs
+
+
+def _of_other_metrics(estimates: Estimates, pairs: Iterable[tuple[Key, Key]]) -> dict[Key, Estimate]:
+    """The estimates of another metric that pairs name by keys such as ("sgd", "loss on digital")."""
+    found: dict[Key, Estimate] = {}
+    for label, name in itertools.chain.from_iterable(pairs):
+        metric, on, target = name.partition(" on ")
+        if on and (label, name) not in estimates and (label, target) in estimates:
+            found[label, name] = estimates[label, target].for_column(metric)
+    return found
 
 
 def _unfinished_trials(results: ComparisonResults, frame: pd.DataFrame) -> set[Trial]:
