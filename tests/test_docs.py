@@ -26,7 +26,12 @@ from aimc_robust.devices.library import load_card
 from aimc_robust.experiments.spec.loading import load_spec, spec_from_dict
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "benchmarks/leaderboard/README.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+]
 LANGUAGES = {"python", "toml", "sh", "bash", "yaml"}
 OTHER_PROGRAMS = {
     "python",

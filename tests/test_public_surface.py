@@ -21,6 +21,7 @@ NAMES = {
     "Segmentation", "StreamedImages", "Task", "TrainingConfig", "TrainingResult", "VarianceComponents", "Verification",
     "WeightClipping", "WeightLayout", "WeightMapping", "WeightNoise", "Yield", "__version__", "ascent_sharpness",
     "attribute", "average_sharpness", "calibrate", "card_names", "check_prediction", "compare", "coverage",
+    "loss_growth", "pac_bayes_bound",
     "crosssim_json", "device_states", "difference_table", "draw_faults", "equivalent_sigma", "evaluate",
     "evaluate_grid", "fit_card", "gradient_sharpness", "hessian_spectrum", "holm", "import_aihwkit",
     "import_rpu_config", "interpolation_losses", "keep_digital", "layer_errors", "learned_ranges", "load_card",

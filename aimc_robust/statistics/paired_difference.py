@@ -13,7 +13,7 @@ from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.statistics.crossed_effects import CrossedEffects, chip_matrix
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.primary_metric import PrimaryMetric
-from aimc_robust.statistics.t_interval import LEVEL
+from aimc_robust.statistics.t_interval import LEVEL, MeanError
 
 Key = tuple[str, str]
 """(label of a model or method, name of a target)"""
@@ -39,6 +39,7 @@ class PairedDifference:
         p_value: Two-sided p value of a true difference of 0: below 0.05 exactly where `ci` excludes 0. NaN without an
             interval or without spread.
         pairs: Number of (seed, chip) pairs that both have.
+        error: Sampling error of the mean, from which `ci` and `p_value` follow.
     """
 
     metric: PrimaryMetric
@@ -47,6 +48,7 @@ class PairedDifference:
     seeds: int
     p_value: float
     pairs: int
+    error: MeanError
 
     @property
     def covers(self) -> Literal["models", "chips"]:
@@ -86,7 +88,7 @@ def paired_difference(first: Estimate, second: Estimate) -> PairedDifference:
     largest = metric.bounds[1] - metric.bounds[0]
     low, high = np.clip([mean - half_width, mean + half_width], -largest, largest)
     ci, p_value = (float(low), float(high)), error.p_value(mean)
-    return PairedDifference(metric, mean, ci, len(effects.matrix), p_value, len(differences))
+    return PairedDifference(metric, mean, ci, len(effects.matrix), p_value, len(differences), error)
 
 
 class _UnpairedError(InputError):

@@ -1,15 +1,21 @@
 """Output of `plan`: the state of all trials, totals, and the measurements behind the estimates."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from aimc_robust.cli.progress_display import count, duration
+from aimc_robust.errors import InputError
 from aimc_robust.experiments.planning.plan import Plan
 from aimc_robust.experiments.planning.remaining import RemainingWork, State
+from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.report.comparison.content import gather
+from aimc_robust.statistics.power import MOST_SEEDS, POWER, seeds_table
 
 FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where nothing needs to wrap [characters]
 COUNTED_STATES = (
@@ -42,6 +48,35 @@ def show(plan: Plan) -> None:
     (console if console.is_terminal else Console(width=FILE_WIDTH)).print(table, markup=False, highlight=False)
     for line in lines(plan):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_seeds(folder: Path, size: float) -> None:
+    """Print how many seeds settle a difference of `size`, by the spread of the results in a folder.
+
+    Raises:
+        InputError: if there are no comparisons of at least two trained models each.
+    """
+    content = gather(ComparisonResults.open(folder))
+    seeds = seeds_table(content.comparisons, size)
+    if seeds.empty:
+        raise InputError(
+            f"{folder} has no two methods with two training seeds in common; run a pilot with two or more."
+        )
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    table.title = f"Seeds that settle a difference of {size:g} points with a probability of {POWER:.0%}"
+    for column in ("target", "comparisons", "sd between models", "seeds, median", "seeds, largest"):
+        table.add_column(column, justify="left" if column == "target" else "right")
+    for row in seeds.itertuples():
+        limits = [
+            f"{n:.0f}" if math.isfinite(n) else f"over {MOST_SEEDS}" for n in (row.seeds_median, row.seeds_largest)
+        ]
+        table.add_row(row.target, str(row.pairs), f"{row.sd:.2f}", *limits)
+    Console(width=None if Console().is_terminal else FILE_WIDTH).print(table, markup=False, highlight=False)
+    models = max(c.difference.seeds for c in content.comparisons.values() if c.difference is not None)
+    print(
+        f"Spread of {count(models, 'model')} of each method, corrected for {len(content.comparisons)} comparisons. "
+        "The sd of few models is uncertain: the true one may be 0.6 to 2.9 times that of 5 models."
+    )
 
 
 def rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:

@@ -151,3 +151,16 @@ def test_merge_of_other_questions_ends_with_one_sentence(write_spec, tmp_path):
     merged = invoke("merge", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "all")
     assert merged.exit_code == 2
     assert "different questions (chips: 3 and 4)" in merged.output
+
+
+def test_it_names_the_seeds_that_settle_a_difference(finished_comparison):
+    result = invoke("plan", finished_comparison / "spec.toml", "--settle", 5, "--pilot", finished_comparison)
+    assert result.exit_code == 0, result.output
+    assert "seeds, largest" in result.output
+    assert "gaussian" in result.output
+
+
+def test_a_pilot_without_a_size_is_refused(finished_comparison):
+    result = invoke("plan", finished_comparison / "spec.toml", "--pilot", finished_comparison)
+    assert result.exit_code == 2
+    assert "--settle" in result.stderr
