@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.devices.library import load_card as load_card
     from aimc_robust.devices.library import preset_names as preset_names
     from aimc_robust.errors import AimcError as AimcError
+    from aimc_robust.evaluation.accuracy_prediction import AccuracyPrediction as AccuracyPrediction
+    from aimc_robust.evaluation.accuracy_prediction import predict_accuracy as predict_accuracy
     from aimc_robust.evaluation.attribution import Attribution as Attribution
     from aimc_robust.evaluation.attribution import attribute as attribute
     from aimc_robust.evaluation.equivalent_noise import EquivalentSigma as EquivalentSigma
@@ -41,6 +43,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.evaluation.loss_prediction import predict_loss as predict_loss
     from aimc_robust.evaluation.prediction_check import PredictionCheck as PredictionCheck
     from aimc_robust.evaluation.prediction_check import check_prediction as check_prediction
+    from aimc_robust.evaluation.requirements.result import DeviceRequirements as DeviceRequirements
+    from aimc_robust.evaluation.requirements.run import device_requirements as device_requirements
     from aimc_robust.experiments.compare import compare as compare
     from aimc_robust.experiments.spec.loading import load_spec as load_spec
     from aimc_robust.fitting.fit import fit_card as fit_card
@@ -133,6 +137,7 @@ _MODULES = {
     "devices.cell_model": ["CellModel"],
     "devices.library": ["card_names", "load_card", "preset_names"],
     "errors": ["AimcError"],
+    "evaluation.accuracy_prediction": ["AccuracyPrediction", "predict_accuracy"],
     "evaluation.attribution": ["Attribution", "attribute"],
     "evaluation.equivalent_noise": ["EquivalentSigma", "equivalent_sigma"],
     "evaluation.evaluate": ["evaluate"],
@@ -141,6 +146,8 @@ _MODULES = {
     "evaluation.layer_errors": ["layer_errors"],
     "evaluation.loss_prediction": ["LossPrediction", "predict_loss"],
     "evaluation.prediction_check": ["PredictionCheck", "check_prediction"],
+    "evaluation.requirements.result": ["DeviceRequirements"],
+    "evaluation.requirements.run": ["device_requirements"],
     "experiments.compare": ["compare"],
     "experiments.spec.loading": ["load_spec"],
     "fitting.fit": ["fit_card"],

@@ -60,6 +60,7 @@ LABELLED = {  # functions of labelled batches
     "attribute": lambda data: ar.attribute(net(), data, CROSSBAR.replace(adc=None), chips=2).crossbar,
     "equivalent_sigma": lambda data: ar.equivalent_sigma(net(), data, NOISE, chips=2).digital,
     "predict_loss": lambda data: ar.predict_loss(net(), data, {"noise": NOISE}).table["clean_loss"][0],
+    "predict_accuracy": lambda data: ar.predict_accuracy(net(), data, {"noise": NOISE}, passes=2).table["predicted"][0],
     "check_prediction": lambda data: ar.check_prediction(net(), data, {"noise": NOISE}, scales=[1.0], chips=2).table[
         "mc_loss"
     ][0],
@@ -70,6 +71,10 @@ LABELLED = {  # functions of labelled batches
     "ascent_sharpness": lambda data: ar.ascent_sharpness(net(), LOSS, data, rho=0.05),
     "gradient_sharpness": lambda data: ar.gradient_sharpness(net(), LOSS, data, ar.SAM(rho=0.05)),
     "hessian_spectrum": lambda data: ar.hessian_spectrum(net(), LOSS, data, steps=2, eigenvalues=1).trace,
+    "loss_growth": lambda data: ar.loss_growth(net(), data, [0.1], draws=2, probes=0).loss[1],
+    "pac_bayes_bound": lambda data: ar.pac_bayes_bound(
+        net(), data, sigma_train=[0.1], sigma_test=[0.1], draws=2
+    ).empirical[0],
 }
 WHOLE = {  # functions of all data at once
     "train": lambda data: train(data, (INPUTS, LABELS)),

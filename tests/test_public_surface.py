@@ -11,22 +11,24 @@ from support.for_each import for_each
 import aimc_robust as ar
 
 NAMES = {
-    "ADC", "AdaptiveSAM", "AimcError", "ArrayAware", "ArraySize", "Attribution", "Augmentation", "Axes", "BitSliced",
+    "DeviceRequirements", "device_requirements",
+    "ADC", "AccuracyPrediction", "AdaptiveSAM", "AimcError", "ArrayAware", "ArraySize", "Attribution", "Augmentation",
+    "Axes", "BitSliced",
     "Card", "CellModel", "Classification", "ConverterRanges", "Coverage", "Crossbar", "DAC", "Deployment", "Device",
     "DeviceStates", "Diagnostics", "DiagnosticsConfig", "Distillation", "EarlyStopping", "EquivalentSigma", "Estimate",
-    "EvaluationGrid", "FaultMap", "Fit", "Gaussian", "HessianSpectrum", "Images", "KeptDigital", "LanguageModelling",
-    "Laplace", "LayerRanges", "LearnedRanges", "LossPrediction", "Machine", "MappingSummary", "Method", "MixedRWP",
-    "ModelScore", "Multilabel", "PairedDifference", "ParallelDevices", "Parasitics", "Periphery", "Placement",
-    "PredictionCheck", "Preset", "PrimaryMetric", "RWP", "Ramp", "Regression", "RobustOptimizer", "SAM", "SGD",
-    "Segmentation", "StreamedImages", "Task", "TrainingConfig", "TrainingResult", "VarianceComponents", "Verification",
+    "EvaluationGrid", "FaultMap", "Fit", "Gaussian", "Images", "KeptDigital", "LanguageModelling", "Laplace",
+    "LayerRanges", "LearnedRanges", "LossPrediction", "Machine", "MappingSummary", "Method", "MixedRWP", "ModelScore",
+    "Multilabel", "PairedDifference", "ParallelDevices", "Parasitics", "Periphery", "Placement", "PredictionCheck",
+    "Preset", "PrimaryMetric", "RWP", "Ramp", "Regression", "RobustOptimizer", "SAM", "SGD", "Segmentation",
+    "StreamedImages", "Task", "TrainingConfig", "TrainingResult", "VarianceComponents", "Verification",
     "WeightClipping", "WeightLayout", "WeightMapping", "WeightNoise", "Yield", "__version__", "ascent_sharpness",
     "attribute", "average_sharpness", "calibrate", "card_names", "check_prediction", "compare", "coverage",
-    "loss_growth", "pac_bayes_bound",
+    "loss_growth", "pac_bayes_bound", "HessianSpectrum", "hessian_spectrum", "gradient_sharpness", "loss_landscape",
+    "interpolation_losses",
     "crosssim_json", "device_states", "difference_table", "draw_faults", "equivalent_sigma", "evaluate",
-    "evaluate_grid", "fit_card", "gradient_sharpness", "hessian_spectrum", "holm", "import_aihwkit",
-    "import_rpu_config", "interpolation_losses", "keep_digital", "layer_errors", "learned_ranges", "load_card",
-    "load_checkpoint", "load_preset", "load_spec", "loss_landscape", "paired_difference", "perturbed", "predict_loss",
-    "preset_names", "program", "recalibrate_batchnorm", "train", "verify_card",
+    "evaluate_grid", "fit_card", "holm", "import_aihwkit", "import_rpu_config", "keep_digital", "layer_errors",
+    "learned_ranges", "load_card", "load_checkpoint", "load_preset", "load_spec", "paired_difference", "perturbed",
+    "predict_accuracy", "predict_loss", "preset_names", "program", "recalibrate_batchnorm", "train", "verify_card",
 }  # fmt: skip
 OBJECTS = sorted(NAMES - {"__version__"})
 

@@ -15,6 +15,7 @@ from aimc_robust.cli.commands.evaluate import evaluate
 from aimc_robust.cli.commands.fit import fit, verify
 from aimc_robust.cli.commands.plan import plan
 from aimc_robust.cli.commands.recommend import recommend
+from aimc_robust.cli.commands.require import require
 from aimc_robust.cli.commands.results import merge, pack, report
 from aimc_robust.cli.error_handling import handle_errors, set_debug
 from aimc_robust.errors import InputError
@@ -118,6 +119,7 @@ for command in (
     pack,
     evaluate,
     recommend,
+    require,
     coverage,
     fit,
     verify,

@@ -106,6 +106,7 @@ FUNCTIONS = {
     "evaluate_grid": lambda data: ar.evaluate_grid(net(), data, {"digital": None}),
     "attribute": lambda data: ar.attribute(net(), data, CROSSBAR, chips=2),
     "predict_loss": lambda data: ar.predict_loss(net(), data, {"noise": NOISE}),
+    "predict_accuracy": lambda data: ar.predict_accuracy(net(), data, {"noise": NOISE}, passes=2),
     "check_prediction": lambda data: ar.check_prediction(net(), data, {"noise": NOISE}, scales=[1.0], chips=2),
     "equivalent_sigma": lambda data: ar.equivalent_sigma(net(), data, NOISE, chips=2),
 }

@@ -48,7 +48,9 @@ def test_scores_without_softmax_are_an_error_that_names_chip_device_and_time(val
         ar.evaluate(model, BATCHES, ar.Gaussian(0.3), chips=2)
 
 
-@pytest.mark.parametrize("function", ["attribute", "predict_loss", "equivalent_sigma", "evaluate_grid"])
+@pytest.mark.parametrize(
+    "function", ["attribute", "predict_loss", "predict_accuracy", "equivalent_sigma", "evaluate_grid"]
+)
 def test_no_function_scores_them(function):
     crossbar = ar.Crossbar("rram-wan2022")
     options = {"attribute": (crossbar,), "equivalent_sigma": (crossbar,)}.get(function, ({"rram": crossbar},))

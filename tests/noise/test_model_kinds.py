@@ -111,6 +111,7 @@ FUNCTIONS = {
     "evaluate_grid": lambda model: ar.evaluate_grid(model, BATCHES, {"rram": CROSSBAR}, chips=1),
     "attribute": lambda model: ar.attribute(model, BATCHES, CROSSBAR, chips=1),
     "predict_loss": lambda model: ar.predict_loss(model, BATCHES, {"noise": NOISE}),
+    "predict_accuracy": lambda model: ar.predict_accuracy(model, BATCHES, {"noise": NOISE}, passes=2),
     "check_prediction": lambda model: ar.check_prediction(model, BATCHES, {"noise": NOISE}, chips=2),
     "equivalent_sigma": lambda model: ar.equivalent_sigma(model, BATCHES, NOISE, chips=2),
     "layer_errors": lambda model: ar.layer_errors(model, NOISE),

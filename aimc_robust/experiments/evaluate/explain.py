@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from aimc_robust.evaluation.accuracy_prediction import predict_accuracy
 from aimc_robust.evaluation.attribution import attribute
 from aimc_robust.evaluation.error_sources import active_sources
 from aimc_robust.evaluation.loss_prediction import predict_loss
@@ -80,7 +81,7 @@ def _attribute_target(runner: TargetRunner, target: CrossbarTarget, chips: int, 
 
 
 def predict_models(runners: Sequence[TargetRunner], chips: int, progress: ExperimentProgress) -> list[str]:
-    """Predict the loss of each model under each target, and compare some with Monte Carlo.
+    """Predict loss and primary metric of each model under each target, and compare some losses with Monte Carlo.
 
     Rows are stored as the explanations `prediction` (each target), `prediction_layers`, and `validity` (each device at
     its last time, and the noises, beside Monte Carlo at several strengths of the error).
@@ -110,6 +111,10 @@ def _predict_model(
     with use_threads(1) if runner.jobs else nullcontext():
         options: dict[str, Any] = {"chip_seed": seed, "task": runner.results.task}
         prediction = predict_loss(runner.model, batches, conditions, time_s=times_s, **options)
+        deployments = {target.name: deployment for target in targets if (deployment := runner.deployment(target))}
+        accuracy = predict_accuracy(
+            runner.model, batches, conditions, time_s=times_s, deployment=deployments, **options
+        )
     progress.explaining(f"{runner.trial}: Monte Carlo beside the prediction", done=1, total=2)
     names = [group[-1].name for group in group_by_device(targets)]
     check = check_prediction(
@@ -122,9 +127,10 @@ def _predict_model(
         **options,
     )
     left_out = [", ".join(prediction.left_out[name]) for name in prediction.table["condition"]]
+    values = accuracy.table[["predicted", "low", "high"]].add_prefix("metric_")
     cost = {"cost": prediction.seconds / _chip_s(runner, targets[0])}
     _store(runner, "prediction_layers", prediction.layers)
-    _store(runner, "prediction", prediction.table.assign(left_out=left_out), cost)
+    _store(runner, "prediction", prediction.table.assign(left_out=left_out, **values), cost)
     _store(runner, "validity", check.table)
 
 

@@ -97,7 +97,7 @@ def _interval(metric: PrimaryMetric, row: Mapping[str, Any], key: str) -> str:
 
 
 def prediction(content: EvaluationContent) -> Section | None:
-    """Show the loss predicted to second order beside that of the chips."""
+    """Show the loss predicted to second order, and the predicted metric, beside those of the chips."""
     predictions = content.results.explanation("prediction").to_dict("records")
     if not predictions:
         return None
@@ -107,7 +107,8 @@ def prediction(content: EvaluationContent) -> Section | None:
         "Expected loss to second order: the loss at the mean programmed weights, plus ½ Σ variance × curvature. The "
         "curvature is Hutchinson's estimate of the Hessian diagonal at the trained weights. One pass over the data "
         f"serves all devices and times{cost}. Read noise and converters are not included; the last column names what "
-        "is left out."
+        f"is left out. The predicted {content.metric.title} does include them. It is that of weights drawn from their "
+        "mean and variance, anew for every block of the data, with the 95 % interval of its sampling error."
     )
     checked = content.results.explanation("validity").to_dict("records")
     verdicts = {_key(row): row["verdict"] for row in checked if row["scale"] == 1}
@@ -125,12 +126,14 @@ def _key(row: Mapping[str, Any]) -> Key:
 def _prediction_row(
     row: Mapping[str, Any], content: EvaluationContent, verdicts: Mapping[Key, str]
 ) -> list[tuple[str, str]]:
-    error, simulated = row["curvature_se"], MISSING
+    error, simulated, scored, metric = row["curvature_se"], MISSING, MISSING, content.metric
     estimate = content.estimates.get((row["model"], row["target"]))
     if estimate is not None:  # the chips of the same model
         losses = estimate.table.loc[estimate.table["train_seed"] == row["train_seed"], "loss"]
         if len(losses) > 0 and losses.notna().all():
             simulated = f"{format_number(float(losses.mean()), 4)}\n{len(losses)} chips"
+            values = estimate.table.loc[estimate.table["train_seed"] == row["train_seed"], metric.name]
+            scored = format_value(metric, float(values.mean()))
     curvature = "" if error is None or math.isnan(error) else f"± {format_number(error, 4)}"
     return [
         ("model", content.model_name(row["model"], row["train_seed"])),
@@ -140,6 +143,12 @@ def _prediction_row(
         ("curvature", f"{format_number(row['curvature'], 4)}\n{curvature}"),
         ("predicted loss", f"**{format_number(row['predicted'], 4)}**"),
         ("Monte Carlo", simulated),
+        (
+            f"predicted {metric.title}{unit_in_brackets(metric.unit)}",
+            f"**{format_value(metric, row['metric_predicted'])}**\n"
+            f"{interval_text(metric, row['metric_low'], row['metric_high'])}".rstrip(),
+        ),
+        (f"{metric.title} of the chips{unit_in_brackets(metric.unit)}", scored),
         *([("verdict", verdicts.get(_key(row), MISSING))] if verdicts else []),
         ("left out", row["left_out"] or "nothing"),
     ]

@@ -221,9 +221,11 @@ def test_every_prediction_of_the_page_stands_beside_the_chips_of_its_model(folde
         clean, mean, predicted = (f"{r[key]:.4f}" for key in ("clean_loss", "mean_weight_loss", "predicted"))
         curvature = f"{r['curvature']:.4f} ± {r['curvature_se']:.4f}"
         expected.append([*names, clean, mean, curvature, predicted, f"{simulated} 4 chips"])
+        interval = f"[{r['metric_low']:.2f}, {r['metric_high']:.2f}]"
+        expected[-1] += [f"{r['metric_predicted']:.2f} {interval}", f"{mine['accuracy'].mean():.2f}"]
         expected[-1] += [own.get((r["model"], r["train_seed"], r["target"]), "–"), left_out]
     assert page.tables[6][1:] == expected
-    assert [[cell.strip("*") for cell in row] for row in markdown[6][1:]] == expected
+    assert [[cell.replace("**", "") for cell in row] for row in markdown[6][1:]] == expected
     assert len(expected) == 8
     assert [row[-2] == "–" for row in expected].count(False) == len(own) > 0
     assert "**breaks**: it does not" in (folder / "report.md").read_text()
