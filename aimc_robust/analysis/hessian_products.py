@@ -7,16 +7,15 @@ References:
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aimc_robust.errors import InputError, require_known
-from aimc_robust.noise.perturbation import evaluation_mode
-from aimc_robust.training.methods.gradient_passes import frozen_buffers
+from aimc_robust.analysis.expected_rise import differentiable
+from aimc_robust.errors import InputError
 
 
 @contextmanager
@@ -26,27 +25,8 @@ def twice_differentiable(model: nn.Module, names: Iterable[str]) -> Iterator[dic
     Only these parameters require gradients. The model's state is restored on exit. Raises UnknownNameError for a name
     that is not a parameter.
     """
-    known = dict(model.named_parameters())
-    for name in names:
-        require_known("parameter", name, known)
-    weights = {name: known[name] for name in names}
-    requires_grad = [(parameter, parameter.requires_grad) for parameter in known.values()]
-    with ExitStack() as stack:
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(frozen_buffers(model))
-        stack.enter_context(evaluation_mode(model))
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        try:
-            for parameter, _ in requires_grad:
-                parameter.requires_grad_(False)
-            for parameter in weights.values():
-                parameter.requires_grad_(True)
-            yield weights
-        finally:
-            for parameter, flag in requires_grad:
-                parameter.requires_grad_(flag)
+    with sdpa_kernel(SDPBackend.MATH), differentiable(model, names) as weights:
+        yield weights
 
 
 def differentiable_gradient(loss: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
