@@ -68,7 +68,7 @@ LABELLED = {  # functions of labelled batches
         ar.keep_digital(net(), data, CROSSBAR.replace(adc=None), required=0.0, chips=2, rank_by="measured").digital
     ),
     "device_requirements": lambda data: (
-        ar.device_requirements(net(), data, drop=50.0, quantities=["drift"], drift_spread=0.0, jobs=1).digital
+        ar.device_requirements(net(), data, drop=50.0, quantities=["dac-bits"], jobs=1).digital
     ),
     "average_sharpness": lambda data: ar.average_sharpness(net(), LOSS, data, NOISE),
     "ascent_sharpness": lambda data: ar.ascent_sharpness(net(), LOSS, data, rho=0.05),
