@@ -11,6 +11,7 @@ from support.for_each import for_each
 import aimc_robust as ar
 
 NAMES = {
+    "DeviceRequirements", "device_requirements",
     "ADC", "AccuracyPrediction", "AdaptiveSAM", "AimcError", "ArrayAware", "ArraySize", "Attribution", "Augmentation",
     "Axes", "BitSliced",
     "Card", "CellModel", "Classification", "ConverterRanges", "Coverage", "Crossbar", "DAC", "Deployment", "Device",
@@ -22,7 +23,8 @@ NAMES = {
     "StreamedImages", "Task", "TrainingConfig", "TrainingResult", "VarianceComponents", "Verification",
     "WeightClipping", "WeightLayout", "WeightMapping", "WeightNoise", "Yield", "__version__", "ascent_sharpness",
     "attribute", "average_sharpness", "calibrate", "card_names", "check_prediction", "compare", "coverage",
-    "loss_growth", "pac_bayes_bound",
+    "loss_growth", "pac_bayes_bound", "HessianSpectrum", "hessian_spectrum", "gradient_sharpness", "loss_landscape",
+    "interpolation_losses",
     "crosssim_json", "device_states", "difference_table", "draw_faults", "equivalent_sigma", "evaluate",
     "evaluate_grid", "fit_card", "holm", "import_aihwkit", "import_rpu_config", "keep_digital", "layer_errors",
     "learned_ranges", "load_card", "load_checkpoint", "load_preset", "load_spec", "paired_difference", "perturbed",

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from aimc_robust import __version__
+from aimc_robust.cli.commands.analyze import analyze
 from aimc_robust.cli.commands.compare import compare
 from aimc_robust.cli.commands.coverage import coverage
 from aimc_robust.cli.commands.evaluate import evaluate
 from aimc_robust.cli.commands.fit import fit, verify
 from aimc_robust.cli.commands.plan import plan
 from aimc_robust.cli.commands.recommend import recommend
+from aimc_robust.cli.commands.require import require
 from aimc_robust.cli.commands.results import merge, pack, report
 from aimc_robust.cli.error_handling import handle_errors, set_debug
 from aimc_robust.errors import InputError
@@ -112,10 +114,12 @@ def schema() -> None:
 for command in (
     compare,
     plan,
+    analyze,
     merge,
     pack,
     evaluate,
     recommend,
+    require,
     coverage,
     fit,
     verify,

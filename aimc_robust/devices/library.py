@@ -28,6 +28,11 @@ def card_names() -> list[str]:
     return sorted(path.stem for path in cards_folder().glob("*.toml"))
 
 
+def measured_cards() -> list[str]:
+    """The names of the library's cards of published devices, sorted; the others are definitions, such as `ideal`."""
+    return [name for name in card_names() if load_card(name).source.doi is not None]
+
+
 def presets_folder() -> Path:
     """The folder of presets, within that of the cards."""
     return cards_folder() / "presets"

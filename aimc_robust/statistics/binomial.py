@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from aimc_robust.errors import require_finite, require_whole
+from aimc_robust.errors import InputError, require_finite, require_whole
 from aimc_robust.statistics.t_interval import CONFIDENCE
 
 
@@ -78,3 +78,47 @@ def sampling_half_width(accuracy: float, images: int) -> float:
     one_image = min(1.0 / images, 0.5)
     p = min(max(accuracy / 100.0, one_image), 1.0 - one_image)
     return 196.0 * math.sqrt(p * (1.0 - p) / images)
+
+
+def yield_bounds(passing: int, chips: int) -> tuple[float, float]:
+    """Exact one-sided 95 % bounds, within [0, 1], of the yield: a lower bound and, taken alone, an upper bound.
+
+    Each bound on its own holds with a confidence of 95 %; the two together are no 95 % interval.
+
+    Raises:
+        InputError: if there is no chip, or more chips pass than there are.
+
+    References:
+        Clopper and Pearson, Biometrika 26, 404 (1934).
+    """
+    require_whole("chips", chips, low=1)
+    require_whole("passing", passing, low=0, high=chips)
+    from scipy import stats  # takes a second to import
+
+    low = stats.beta.ppf(1.0 - CONFIDENCE, passing, chips - passing + 1) if passing else 0.0
+    high = stats.beta.ppf(CONFIDENCE, passing + 1, chips - passing) if passing < chips else 1.0
+    return float(low), float(high)
+
+
+def allowed_failures(chips: int, required: float) -> int:
+    """Return how many of `chips` may fail for a lower bound of the yield (0 to 1) of `required`; -1: not even none."""
+    failures = -1
+    while failures + 1 < chips and yield_bounds(chips - failures - 1, chips)[0] >= required:
+        failures += 1
+    return failures
+
+
+def chips_for_yield(required: float, failures: int = 0) -> int:
+    """Return the smallest number of chips that shows a yield (0 to 1) although so many of them fail.
+
+    Raises:
+        InputError: if `required` is not above 0 and below 1: no number of chips shows a yield of 1.
+    """
+    if not 0.0 < required < 1.0:
+        raise InputError(
+            f"a yield that chips can show lies above 0 and below 1, such as 0.95 for 95 % of them; got {required!r}."
+        )
+    chips = failures + 1
+    while yield_bounds(chips - failures, chips)[0] < required:
+        chips += 1
+    return chips

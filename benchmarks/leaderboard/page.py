@@ -82,7 +82,7 @@ def _facts(spec: ComparisonSpec) -> str:
         f"Data {spec.data.name}, network {spec.model.name}, {config.epochs} epochs of batches of {config.batch_size}; "
         f"{len(spec.train_seeds)} trained models of each method on {spec.chips} simulated chips of each of "
         f"{len(device_targets(spec))} devices. Accuracies in percent, with 95 % intervals over newly trained "
-        "models and chips."
+        "models and chips. Names of devices end in the time since programming; `-drift` is with drift compensation."
     )
 
 
@@ -155,8 +155,9 @@ def _method() -> Bullets:
             "devices' own lower bounds, its upper end is corrected for the number of devices.",
             "**place**: the places that a method can have. A method is above another only where the difference is "
             "settled: after Holm's correction for all pairs of methods and for the choice of the worst devices, with "
-            "differences paired by model and chip. Methods of overlapping places are tied.",
-            "**bold** in the ranking: may be first. Bold by device: the highest mean of the column, settled or not.",
+            "differences paired by model and chip. Two methods without a settled difference are tied.",
+            "**marked** in the ranking: may be first. Marked by device: the highest mean of the column, settled or "
+            "not.",
             "Test images are public. A method whose settings were chosen on them is not found out by these checks.",
         ]
     )

@@ -125,8 +125,13 @@ def _evidence(claim: ClaimResult) -> str:
         evidence = f"{format_difference(claim.difference)} over {claim.difference.covers}"
     if claim.better is not None and claim.than is not None and claim.estimates is not None:
         sides = zip((claim.better, claim.than), claim.estimates, strict=True)
-        means = ", ".join(f"{label} on {target} {e.metric.text(e.mean)}" for (label, target), e in sides)
+        means = ", ".join(f"{_key_text(key)} {estimate.metric.text(estimate.mean)}" for key, estimate in sides)
     return f"{evidence}\n{means}"
+
+
+def _key_text(key: Key) -> str:
+    label, target = key  # "loss on TARGET" of another metric than accuracy
+    return f"{label}: {target}" if " on " in target else f"{label} on {target}"
 
 
 def _cell(entry: Entry) -> Cell:

@@ -169,7 +169,7 @@ def test_a_claim_about_the_loss_is_held_where_the_loss_is_lower(change_question,
     assert (("m-rwp", "loss on gaussian-0.2"), ("sgd", "loss on gaussian-0.2")) in content.comparisons
     found, page = verdict.difference, write_report(folder).read_text()
     assert f"{found.mean:+z#.4g} [{found.ci[0]:z#.4g}, {found.ci[1]:z#.4g}] over models" in page
-    assert f"m-rwp on loss on gaussian-0.2 {verdict.estimates[0].mean:#.4g}" in page
+    assert f"m-rwp: loss on gaussian-0.2 {verdict.estimates[0].mean:#.4g}" in page
 
 
 def test_a_loss_that_overflowed_leaves_its_claim_without_rows(change_question, monkeypatch):

@@ -9,7 +9,13 @@ from statsmodels.stats.proportion import proportion_confint
 from support.estimates import estimate
 
 from aimc_robust.errors import InputError
-from aimc_robust.statistics.binomial import clopper_pearson, share_interval
+from aimc_robust.statistics.binomial import (
+    allowed_failures,
+    chips_for_yield,
+    clopper_pearson,
+    share_interval,
+    yield_bounds,
+)
 
 COUNTS = [(0, 1), (1, 1), (0, 25), (3, 25), (25, 25), (50, 100), (999, 1000)]
 
@@ -138,3 +144,29 @@ def test_a_threshold_that_is_no_finite_number_is_refused(threshold):
 def test_counts_that_cannot_be_are_refused(above, chips):
     with pytest.raises(InputError, match="whole number"):
         clopper_pearson(above, chips)
+
+
+@pytest.mark.parametrize(("passing", "chips"), [(0, 4), (59, 59), (92, 93), (3, 25)])
+def test_a_one_sided_bound_leaves_the_count_a_tail_of_five_percent(passing, chips):
+    low, high = yield_bounds(passing, chips)
+    if passing > 0:
+        assert stats.binom.sf(passing - 1, chips, low) == pytest.approx(0.05)
+    if passing < chips:
+        assert stats.binom.cdf(passing, chips, high) == pytest.approx(0.05)
+    assert (low > 0) == (passing > 0)
+    assert (high < 1) == (passing < chips)
+
+
+@pytest.mark.parametrize(
+    ("required", "failures", "chips"), [(0.95, 0, 59), (0.95, 1, 93), (0.9, 0, 29), (0.99, 0, 299)]
+)
+def test_the_numbers_of_chips_are_those_of_wilks(required, failures, chips):
+    assert chips_for_yield(required, failures) == chips
+    assert allowed_failures(chips, required) == failures
+    assert allowed_failures(chips - 1, required) == failures - 1
+
+
+@pytest.mark.parametrize("required", [0.0, 1.0, -0.1, 95])
+def test_a_yield_that_no_number_of_chips_shows_is_refused(required):
+    with pytest.raises(InputError, match="above 0 and below 1"):
+        chips_for_yield(required)

@@ -1,0 +1,258 @@
+"""Device requirements of models whose limits are known, and of a small net against direct evaluation."""
+
+import functools
+import json
+import math
+
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+from aimc_robust import ADC, Crossbar, Deployment, Placement, calibrate, device_requirements, evaluate, load_card
+from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.evaluation.requirements.budget import ErrorBudget
+from aimc_robust.evaluation.requirements.quantities import QUANTITIES, Setting, alternatives_removed
+from aimc_robust.evaluation.requirements.second_order import growth, state_sensitivities
+from aimc_robust.evaluation.requirements.simulator import Simulator
+from aimc_robust.statistics.binomial import yield_bounds
+from aimc_robust.tasks.classification import Classification
+
+OPTIONS = {"required_yield": 0.6, "jobs": 1}  # 10 chips: fast
+STEP = 2 ** (1 / 8)  # between neighbouring levels
+HALF = Crossbar("ideal", window=(0.5, 1.0))  # states far from 0, where nothing is clipped
+
+
+@functools.cache
+def batches():
+    """Three clusters of points, in one batch."""
+    labels = torch.arange(150) % 3
+    centers = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(150, 8, generator=torch.Generator().manual_seed(2))
+    return [(centers[labels] + 1.2 * noise, labels)]
+
+
+@functools.cache
+def net():
+    """A network that is trained on them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    ((inputs, labels),) = batches()
+    for _ in range(150):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    return model.eval()
+
+
+def linear(weight, bias=None):
+    model = nn.Linear(len(weight[0]), len(weight), bias=bias is not None)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor(weight))
+        if bias is not None:
+            model.bias.copy_(torch.tensor(bias))
+    return model.eval()
+
+
+def one_image(inputs):
+    """The same image of class 0 twice: a chip is right on both, or on none."""
+    return [(torch.tensor([inputs, inputs]), torch.tensor([0, 0]))]
+
+
+MARGIN_MODEL, MARGIN_IMAGE = linear([[1.0, 0.5, 0.2], [0.2, 0.0, 1.0]]), [1.0, 0.6, -0.3]
+
+
+def true_yield(sigma):
+    """Of MARGIN_MODEL on HALF: each weight has two devices, its error is 2 (e+ - e-), and its limit is 1."""
+    weight, x = MARGIN_MODEL.weight.detach(), torch.tensor(MARGIN_IMAGE)
+    std = 2.0 * math.sqrt(2.0) * sigma * math.sqrt(2.0) * float(x.norm())
+    return float(stats.norm.cdf(float((weight[0] - weight[1]) @ x) / std))
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_the_limit_of_a_linear_classifier_is_the_computed_one(seed):
+    options = {"drop": 1.0, "required_yield": 0.8, "crossbar": HALF, "quantities": ["programming"], "jobs": 1}
+    found = device_requirements(MARGIN_MODEL, one_image(MARGIN_IMAGE), chip_seed=seed, chips=40, **options)
+    (row,) = found.table.to_dict("records")
+    assert row["status"] == "confirmed"
+    assert row["passing"] >= 40 - found.allowed_failures
+    assert row["yield_bound"] == pytest.approx(100 * yield_bounds(row["passing"], 40)[0])
+    assert row["yield_bound"] >= 80
+    assert 0.8 <= true_yield(row["level"]) < 0.97  # neither too large nor far too small
+    assert found.level("programming") == row["level"] <= row["found"]
+
+
+def test_the_limit_of_drift_is_exact_and_compensation_removes_it():
+    """Drift scales the only weight against a bias of 0.4: class 0 wins while the factor is above 0.4."""
+    model, limit = linear([[1.0], [0.0]], [0.0, 0.4]), math.log(2.5) / math.log1p(86400 / 20)
+    names = ["drift", "drift-compensated"]
+    found = device_requirements(
+        model, one_image([1.0]), drop=1.0, quantities=names, drift_spread=0.0, crossbar=Crossbar("ideal"), **OPTIONS
+    )
+    rows = found.table.set_index("quantity")
+    assert rows.loc["drift", "status"] == "exact"
+    assert rows.loc["drift", "level"] < limit <= rows.loc["drift", "level"] * STEP
+    assert rows.loc["drift", "chips"] == 1  # all chips are the same
+    assert rows.loc["drift-compensated", "status"] == "no limit"
+    assert found.together is None  # two forms of one error are not added
+
+
+@pytest.fixture(scope="module")
+def of_net():
+    steps = []
+    found = device_requirements(
+        net(), batches(), drop=2.0, devices=["ideal", noisy_card()], on_step=steps.append, **OPTIONS
+    )
+    assert [step for step in steps if step in QUANTITIES] == list(QUANTITIES)
+    return found
+
+
+def noisy_card():
+    """A device of which no weight survives."""
+    constant = {"kind": "piecewise-linear", "states": [0.0, 1.0], "stds": [2.0, 2.0]}
+    table = load_card("ideal").model_dump(mode="json", exclude_none=True)
+    return table | {"name": "noisy", "programming": constant}
+
+
+def test_every_quantity_of_a_net_has_a_level(of_net):
+    rows = of_net.table.set_index("quantity")
+    assert list(rows.index) == [*QUANTITIES, "together"]
+    assert set(rows["status"]) <= {"confirmed", "exact"}
+    assert (rows.loc[rows["status"] == "confirmed", "yield_bound"] >= 60).all()
+    # The level of a quantity bounds that of an easier one.
+    assert rows.loc["programming", "level"] < rows.loc["programming-proportional", "level"]
+    assert rows.loc["drift", "level"] < rows.loc["drift-compensated", "level"]
+    json.dumps(of_net.to_json(), allow_nan=False)
+
+
+def test_the_second_order_says_about_what_chips_say(of_net):
+    rows = of_net.table.set_index("quantity")
+    for name in ("programming-proportional", "programming-curve", "read-noise"):
+        assert 0.4 < rows.loc[name, "predicted"] / rows.loc[name, "found"] < 2.5
+
+
+def test_the_bits_are_the_fewest_by_direct_evaluation(of_net):
+    def loses(**converters):
+        crossbar = of_net.template.replace(**converters)
+        deployment = Deployment(ranges=calibrate(net(), crossbar, batches()))
+        return of_net.digital - evaluate(net(), batches(), crossbar, chips=1, deployment=deployment).mean
+
+    bits = int(of_net.level("adc-bits"))
+    assert loses(adc=ADC(bits=bits)) <= 2.0 < loses(adc=ADC(bits=bits - 1))
+
+
+def test_all_errors_together_are_smaller_and_hold_as_a_card(of_net):
+    rows, budget = of_net.table.set_index("quantity"), of_net.together
+    scaled = rows["together"].dropna()
+    assert set(scaled.index) == set(alternatives_removed(QUANTITIES))
+    assert budget.read_noise == pytest.approx(of_net.scale * of_net.level("read-noise"))
+    assert budget.stuck_low == pytest.approx(of_net.scale**2 * of_net.level("stuck-low"))
+    assert budget.adc_bits >= of_net.level("adc-bits")
+    assert 0.1 < of_net.scale <= 1
+    card = load_card(of_net.card().model_dump(mode="json", exclude_none=True))
+    chips = evaluate(net(), batches(), Crossbar(card, rows=256, columns=256), chips=40, chip_seed=9, jobs=1)
+    share = chips.yield_at(of_net.digital - 2.0).share
+    assert share >= 60  # without drift and converters, which the card alone does not have
+    too_large = Crossbar(card, rows=256, columns=256, error_scale=20.0)
+    worse = evaluate(net(), batches(), too_large, chips=20, chip_seed=9, jobs=1)
+    assert worse.yield_at(of_net.digital - 2.0).share < 60
+
+
+def test_devices_are_judged(of_net):
+    rows = of_net.devices.set_index("device")
+    assert rows["judgement"].to_dict() == {"ideal": "meets", "noisy": "fails"}
+    assert rows.loc["ideal", "margin"] == 16.0  # the largest that is tried
+    assert 0 < rows.loc["noisy", "margin"] < 1
+    assert rows.loc["noisy", "yield_high"] < 60
+
+
+def test_a_stricter_requirement_has_smaller_levels():
+    def found(drop, required_yield):
+        options = {"quantities": ["programming", "stuck-high"], "chips": 20, "jobs": 1}
+        table = device_requirements(net(), batches(), drop=drop, required_yield=required_yield, **options).table
+        return table.set_index("quantity")["found"][["programming", "stuck-high"]]
+
+    loose, in_drop, in_yield = found(10.0, 0.6), found(3.0, 0.6), found(10.0, 0.8)
+    assert (in_drop < loose).all()
+    assert (in_yield < loose).all()
+
+
+def test_the_number_of_processes_changes_nothing():
+    options = {"drop": 5.0, "required_yield": 0.6, "quantities": ["programming", "adc-bits"]}
+    one, two = (device_requirements(net(), batches(), jobs=jobs, **options) for jobs in (1, 2))
+    assert one.to_json() == two.to_json()
+
+
+def simulator(crossbar):
+    return Simulator(
+        model=net(),
+        batches=batches(),
+        hardware=crossbar,
+        task=Classification(),
+        digital=evaluate(net(), batches(), None).mean,
+        drop=5.0,
+        calibration=[batch[0] for batch in batches()],
+        time_s=0.0,
+        t0_s=20.0,
+    )
+
+
+def test_the_costs_of_the_states_add_up_to_that_of_an_error_at_all():
+    simulated = simulator(HALF)
+    states = state_sensitivities(simulated)
+    setting = Setting(time_s=0.0, t0_s=20.0, drift_spread=0.0)
+    total = growth(simulated, {"programming": QUANTITIES["programming"]}, setting)["programming"]
+    assert states["sensitivity"].sum() == pytest.approx(total, rel=0.02)
+    assert states["devices_percent"].sum() == pytest.approx(100.0)
+    assert states["devices_percent"].idxmax() == 0  # one device of each pair is at the low end
+
+
+def test_a_budget_has_the_window_of_the_template_in_its_unit():
+    template = Crossbar("rram-wan2022", error_scale=0.0, adc=ADC(bits=4, kind="sign-magnitude"))
+    budget = ErrorBudget(programming=((0.0, 0.1), (1.0, 0.1)), read_noise=0.02, adc_bits=7)
+    crossbar = budget.crossbar(template, t0_s=20.0)
+    card = crossbar.device.cell
+    assert (card.unit, card.window, crossbar.device.error_scale) == ("uS", (1.0, 39.0), 1.0)
+    assert float(card.programming_std(torch.tensor(10.0))) == pytest.approx(3.9)
+    assert crossbar.periphery.adc == ADC(bits=7, kind="sign-magnitude")
+
+
+def test_digital_layers_stay_digital():
+    options = {"drop": 5.0, "quantities": ["programming"], "jobs": 1, "required_yield": 0.6}
+    crossbar = Crossbar("ideal", rows=256)
+    all_layers = device_requirements(net(), batches(), crossbar=crossbar, **options)
+    placed = Placement({"0": "digital", "*": crossbar})
+    assert device_requirements(net(), batches(), crossbar=placed, **options).level("programming") > all_layers.level(
+        "programming"
+    )
+
+
+MISTAKES = {
+    "no drop": ({"drop": 0.0}, "drop must be above 0"),
+    "negative": ({"drop": -1.0}, "drop must be a finite number"),
+    "certain": ({"required_yield": 1.0}, "above 0 and below 1"),
+    "percent": ({"required_yield": 95}, "0 to 1"),
+    "few chips": ({"required_yield": 0.95, "chips": 58}, "needs at least 59 chips"),
+    "no time": ({"time_s": 0.0}, "give time_s above 0"),
+    "no quantity": ({"quantities": []}, "at least one of"),
+    "one name": ({"quantities": "programming"}, "list of names"),
+    "coarse arrays": ({"crossbar": Crossbar("ideal", rows=2, adc=ADC(bits=1))}, "the template alone cost up to"),
+    "two devices": ({"crossbar": Placement({"0": "rram-wan2022", "*": "ideal"})}, "for one device, got 2"),
+    "a name": ({"crossbar": "ideal"}, "a Crossbar"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_refused(mistake):
+    options, words = MISTAKES[mistake]
+    with pytest.raises(InputError, match=words):
+        device_requirements(net(), batches(), **({"drop": 5.0} | options))
+
+
+def test_an_unknown_quantity_or_device_is_named():
+    with pytest.raises(UnknownNameError, match="programming-proportional"):
+        device_requirements(net(), batches(), drop=5.0, quantities=["programming-proportionnal"])
+    with pytest.raises(UnknownNameError, match="rram-wan2022"):
+        device_requirements(net(), batches(), drop=2.0, devices=["rram-wan2023"])
