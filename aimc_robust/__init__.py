@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.analysis.diagnostics import Diagnostics as Diagnostics
     from aimc_robust.analysis.diagnostics import DiagnosticsConfig as DiagnosticsConfig
+    from aimc_robust.analysis.hessian_spectrum import HessianSpectrum as HessianSpectrum
+    from aimc_robust.analysis.hessian_spectrum import hessian_spectrum as hessian_spectrum
     from aimc_robust.analysis.loss_growth import loss_growth as loss_growth
+    from aimc_robust.analysis.loss_landscape import interpolation_losses as interpolation_losses
+    from aimc_robust.analysis.loss_landscape import loss_landscape as loss_landscape
     from aimc_robust.analysis.pac_bayes import pac_bayes_bound as pac_bayes_bound
     from aimc_robust.analysis.sharpness import ascent_sharpness as ascent_sharpness
     from aimc_robust.analysis.sharpness import average_sharpness as average_sharpness
+    from aimc_robust.analysis.sharpness import gradient_sharpness as gradient_sharpness
     from aimc_robust.data.augmentation import Augmentation as Augmentation
     from aimc_robust.data.in_memory import Images as Images
     from aimc_robust.data.streaming import StreamedImages as StreamedImages
@@ -120,9 +125,11 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "analysis.diagnostics": ["Diagnostics", "DiagnosticsConfig"],
+    "analysis.hessian_spectrum": ["HessianSpectrum", "hessian_spectrum"],
+    "analysis.loss_landscape": ["interpolation_losses", "loss_landscape"],
+    "analysis.sharpness": ["ascent_sharpness", "average_sharpness", "gradient_sharpness"],
     "analysis.loss_growth": ["loss_growth"],
     "analysis.pac_bayes": ["pac_bayes_bound"],
-    "analysis.sharpness": ["ascent_sharpness", "average_sharpness"],
     "data.augmentation": ["Augmentation"],
     "data.in_memory": ["Images"],
     "data.streaming": ["StreamedImages"],

@@ -5,8 +5,9 @@ The probe adds these columns to each row of history.jsonl (None: not finite, or 
 - train_accuracy@S, train_loss@S, test_accuracy@S, test_loss@S (of another task, its primary metric in place of
   accuracy): on fixed training or test images, at weights with Gaussian noise of sigma S; @0 is at the clean weights
   (Figs. 3, 10, 11, 16)
-- train_sharpness@S, test_sharpness@S: average direction, loss@S - loss@0 (Figs. 10, 11)
-- train_ascent_sharpness, test_ascent_sharpness: ascent direction with radius rho, the same for all methods (Fig. 15b)
+- train_sharpness@S, test_sharpness@S: average direction, loss@S - loss@0 (Eq. 2, Figs. 10, 11)
+- train_ascent_sharpness, test_ascent_sharpness: ascent direction with radius rho, the same for all methods (Eq. 1,
+  Fig. 15b)
 - gradient_norm: L2 norm of an update's gradient (Fig. 4a)
 - gradient_sharpness: loss at the method's own perturbed weights - loss at the clean weights (Figs. 4b, 15a)
 - gradient_cosine: cosine of the angle between the gradients at perturbed and clean weights (Fig. 6)
@@ -28,6 +29,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import nn
@@ -36,9 +38,9 @@ from aimc_robust.analysis.sharpness import ascent_sharpness
 from aimc_robust.analysis.update_gradients import measure_updates
 from aimc_robust.data.batches import as_labelled, split_batches
 from aimc_robust.data.lazy import LabelledImages, LazyImages, select_images, to_device
-from aimc_robust.errors import InputError, names_arguments, require_finite, require_whole
+from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_whole
 from aimc_robust.io.atomic import Row
-from aimc_robust.noise.analog_weights import unwrap_model
+from aimc_robust.noise.analog_weights import ScopeName, unwrap_model
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import evaluation_mode, perturbed
 from aimc_robust.noise.scales import NoiseScale, check_scale
@@ -67,6 +69,7 @@ class DiagnosticsConfig:
         draws: Noise draws that are averaged, the same ones at every sigma and epoch, so that curves are smooth.
         rho: Radius of the ascent direction, in the units of the weights; the same for all methods, so that they are
             comparable (`gradient_sharpness` uses each method's own).
+        scope: Parameters along whose gradient the ascent direction is: `weights` or `all`, as in Eq. 1 of the paper.
         images: Images of each split, the same ones in every epoch; all of a smaller split.
         batch_size: Batch size of ascent sharpness (its m) and of the gradients, which drop a last partial batch.
         seed: Root seed of the draws and of the choice of images.
@@ -80,6 +83,7 @@ class DiagnosticsConfig:
     scale: NoiseScale = "filter_max"
     draws: int = 3
     rho: float = 0.05
+    scope: ScopeName = "weights"
     images: int = 512
     batch_size: int = 128
     seed: int = 0
@@ -96,6 +100,7 @@ class DiagnosticsConfig:
             raise InputError(f"sigmas holds {repeated[0]} twice (0, the clean weights, is always included).")
         check_scale(self.scale)
         require_finite("rho", self.rho)
+        require_known("scope", self.scope, get_args(ScopeName))
         for name in ("draws", "images", "batch_size"):
             require_whole(name, getattr(self, name), low=1)
         require_whole("seed", self.seed, low=0)
@@ -145,7 +150,7 @@ class Diagnostics:
                 row = self._at_sigmas(model, batches)
                 for split in SPLITS:
                     row[f"{split}_ascent_sharpness"] = ascent_sharpness(
-                        model, self.loss_fn, full_batches[split], rho=self.config.rho
+                        model, self.loss_fn, full_batches[split], rho=self.config.rho, scope=self.config.scope
                     )
             model.train()
             row |= measure_updates(model, method, self.loss_fn, full_batches["train"], step=step, axes=self.axes)

@@ -1,28 +1,29 @@
 """Diagonal of the loss's Hessian by Hutchinson's estimator: d = v * (H v) with random signs v, so that E d = diag(H).
 
-The model is unchanged bit for bit afterwards. At the kinks of ReLU and max-pooling the second derivative is that of one
-side.
+The model is unchanged bit for bit afterwards.
 
 References:
     M. F. Hutchinson, Commun. Stat. Simul. Comput. 19, 433, 1990; C. Bekas et al., Appl. Numer. Math. 57, 1214.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aimc_robust.errors import DataError, InputError, require_known, require_whole
+from aimc_robust.analysis.hessian_products import (
+    differentiable_gradient,
+    hessian_vector_product,
+    twice_differentiable,
+)
+from aimc_robust.errors import DataError, require_whole
 from aimc_robust.noise.analog_weights import layer_name
-from aimc_robust.noise.perturbation import evaluation_mode
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
-from aimc_robust.training.methods.gradient_passes import LossFunction, frozen_buffers, loss_and_items
+from aimc_robust.training.methods.gradient_passes import LossFunction, loss_and_items
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,13 @@ def probe_diagonals(
     axes, index = Axes(seed).at(use="hutchinson"), -1
     for index, batch in enumerate(batches):
         loss, items = loss_and_items(model, loss_fn, batch)
-        gradient = _differentiable_gradient(loss, weights)
+        gradient = differentiable_gradient(loss, weights)
         for probe in range(probes):
             signs = {
                 name: _signs(weight, axes.at(layer=layer_name(name), batch=index, probe=probe))
                 for name, weight in weights.items()
             }
-            products = _hessian_vector_product(gradient, weights, signs, retain_graph=probe + 1 < probes)
+            products = hessian_vector_product(gradient, weights, signs, retain_graph=probe + 1 < probes)
             diagonal = {name: sign.mul_(products[name]) for name, sign in signs.items()}
             yield ProbeEstimate(probe, items, diagonal)
     if index < 0:
@@ -146,80 +147,3 @@ def _signs(weight: Tensor, axes: Axes) -> Tensor:
     """Draw +1 or -1 with equal probability, on the CPU whatever the weight's device."""
     bits = torch.empty(weight.shape, dtype=torch.float32).bernoulli_(0.5, generator=axes.generator())
     return bits.mul_(2.0).sub_(1.0).to(device=weight.device, dtype=weight.dtype)
-
-
-def _differentiable_gradient(loss: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the gradient, with its graph, of each weight for which it depends on the weights; elsewhere H is 0."""
-    if not loss.requires_grad:
-        return {}
-    gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True, allow_unused=True)
-    return {name: g for name, g in zip(weights, gradients, strict=True) if g is not None and g.requires_grad}
-
-
-def _hessian_vector_product(
-    gradient: Mapping[str, Tensor], weights: Mapping[str, Tensor], signs: Mapping[str, Tensor], *, retain_graph: bool
-) -> dict[str, Tensor]:
-    """Return H v for each weight."""
-    if not gradient:
-        return {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    message = "the model or its loss cannot be differentiated twice"
-    if _has_once_differentiable(gradient.values()):
-        raise InputError(f"{message}: a function in it is marked once_differentiable.")
-    try:
-        products = torch.autograd.grad(
-            list(gradient.values()),
-            list(weights.values()),
-            [signs[name] for name in gradient],
-            retain_graph=retain_graph,
-            materialize_grads=True,
-        )
-    except RuntimeError as error:
-        if "not implemented" not in str(error):
-            raise
-        raise InputError(f"{message}: {error}.") from error
-    return dict(zip(weights, products, strict=True))
-
-
-def _has_once_differentiable(gradient: Iterable[Tensor]) -> bool:
-    """Whether the gradient's graph ends at a once_differentiable function, which torch would treat as a constant."""
-    nodes: list[Any] = [g.grad_fn for g in gradient]
-    visited: set[Any] = set()
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in visited:
-            continue
-        if node.name().endswith("::Error"):
-            return True
-        visited.add(node)
-        nodes += [following for following, _ in node.next_functions]
-    return False
-
-
-@contextmanager
-def twice_differentiable(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, nn.Parameter]]:
-    """Yield the named parameters, in evaluation mode and with kernels that have a second derivative.
-
-    Only these parameters require gradients. The model's state is restored on exit. Raises UnknownNameError for a name
-    that is not a parameter.
-    """
-    known = dict(model.named_parameters())
-    for name in names:
-        require_known("parameter", name, known)
-    weights = {name: known[name] for name in names}
-    requires_grad = [(parameter, parameter.requires_grad) for parameter in known.values()]
-    with ExitStack() as stack:
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(frozen_buffers(model))
-        stack.enter_context(evaluation_mode(model))
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        try:
-            for parameter, _ in requires_grad:
-                parameter.requires_grad_(False)
-            for parameter in weights.values():
-                parameter.requires_grad_(True)
-            yield weights
-        finally:
-            for parameter, flag in requires_grad:
-                parameter.requires_grad_(flag)

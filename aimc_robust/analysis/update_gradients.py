@@ -45,21 +45,26 @@ def measure_updates(
     for index in range(len(batches)):
         batch_axes = axes.at(batch=index)
         fixed = with_fixed_strength(method, factor, seed=batch_axes.seed())
-        update = [batches[(index - back) % len(batches)] for back in reversed(range(fixed.batches_per_update))]
+        update = update_batches(fixed, batches, index)
         with frozen_buffers(model):
             values["gradient_norm"].append(_update_norm(model, fixed, loss_fn, update, batch_axes))
         if not perturbs:
             continue
-        clean, perturbed = _clean_and_perturbed(model, fixed, loss_fn, update, batch_axes)
+        clean, perturbed = clean_and_perturbed(model, fixed, loss_fn, update, batch_axes)
         values["gradient_sharpness"].append(perturbed.loss - clean.loss)
         values["gradient_cosine"].append(
             perturbed.gradient @ clean.gradient / (perturbed.gradient.norm() * clean.gradient.norm())
         )
         if factor != 1.0:
             full = with_fixed_strength(method, 1.0, seed=batch_axes.seed())
-            perturbed = _clean_and_perturbed(model, full, loss_fn, update, batch_axes)[1]
+            perturbed = clean_and_perturbed(model, full, loss_fn, update, batch_axes)[1]
         values["full_strength_loss"].append(perturbed.loss)
     return {name: float(torch.stack(series).mean()) if series else None for name, series in values.items()}
+
+
+def update_batches(method: Method, batches: Sequence[Batch], index: int) -> list[Batch]:
+    """Return the batches of the update that ends with batch `index`: those before it, then itself."""
+    return [batches[(index - back) % len(batches)] for back in reversed(range(method.batches_per_update))]
 
 
 def with_fixed_strength(method: Method, factor: float, *, seed: int) -> Method:
@@ -84,7 +89,7 @@ def _update_norm(
     return torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
 
 
-def _clean_and_perturbed(
+def clean_and_perturbed(
     model: nn.Module, method: Method, loss_fn: LossFunction, batches: Sequence[Batch], axes: Axes
 ) -> tuple[LossGradient, LossGradient]:
     """Return loss and gradient on an update's last batch, as means over its micro-batches and draws."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from aimc_robust import __version__
+from aimc_robust.cli.commands.analyze import analyze
 from aimc_robust.cli.commands.compare import compare
 from aimc_robust.cli.commands.coverage import coverage
 from aimc_robust.cli.commands.evaluate import evaluate
@@ -113,6 +114,7 @@ def schema() -> None:
 for command in (
     compare,
     plan,
+    analyze,
     merge,
     pack,
     evaluate,

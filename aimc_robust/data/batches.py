@@ -41,7 +41,11 @@ def as_reiterable(data: Batches, task: TaskLike = None) -> Iterable[Batch]:
         if isinstance(data, Mapping) or _is_pair(data):
             return [data]
         return list(data) if isinstance(data, list | tuple | Iterator) else RepeatedPasses(data, as_they_are=True)
-    batches = split_whole(data, task)
+    return repeatable(split_whole(data, task))
+
+
+def repeatable(batches: Iterable[Any]) -> Iterable[Batch]:
+    """Return batches, the result of `split_whole`, as tensors that can be iterated more than once."""
     if isinstance(batches, _BatchSplit | RepeatedPasses):
         return batches
     if isinstance(batches, list | tuple | Iterator):

@@ -36,10 +36,10 @@ def rank_layers(
 ) -> pd.DataFrame:
     """Rank layers by the loss that their errors cost, each alone, per weight or per multiply.
 
-    `predicted`: to second order (`predict_loss`), with the loss at the layer's mean weights if these differ from the
-    trained ones; its random probes, and so the order of layers of similar cost, depend on how the data are batched.
-    `measured`: on `MEASURED_CHIPS` chips, which contains read noise and converters. `auto`: predicted,
-    unless the crossbar has read noise or converters, a compensation acts, or the task has no loss.
+    `predicted`: the layer's part of the rise due to random errors (`predict_loss`), with the loss at the layer's mean
+    weights if these differ from the trained ones. `measured`: on `MEASURED_CHIPS` chips, which contains read noise and
+    converters. `auto`: predicted, unless the crossbar has read noise or converters, a compensation acts, or the task
+    has no loss.
 
     Args:
         model: The trained model.
@@ -104,7 +104,7 @@ class _Alone:
 def _predicted(
     model: nn.Module, base: ChipEvaluation, crossbar: Hardware, weights: dict[str, AnalogWeight]
 ) -> dict[str, float]:
-    """Layer -> second-order cost of its random errors, and measured cost of its systematic ones."""
+    """Layer -> predicted cost of its random errors, and measured cost of its systematic ones."""
     options: dict[str, Any] = {"time_s": base.time_s, "chip_seed": base.chip_seed, "task": base.task}
     prediction = predict_loss(model, base.batches, {"device": crossbar}, deployment=base.deployment, **options)
     costs = dict.fromkeys(weights, 0.0)

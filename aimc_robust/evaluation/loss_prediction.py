@@ -1,17 +1,16 @@
-"""The expected loss on a device without Monte Carlo, to second order around the mean weights over chips.
+"""The expected loss on a device without Monte Carlo over chips, from the mean and the variance of every weight.
 
-    E L(w') ~ L(E w') + 1/2 sum_i Var(w'_i) H_ii
+    E L(w') ~ L(m) + E (L(m + z) - L(m)),    m = E w',  z ~ N(0, Var w') independent between weights
 
 The first term contains what all chips have in common (a drift of the mean, clipping, stuck cells) exactly, by one
-inference. The second contains what is random, with Hutchinson's estimate of the diagonal of the loss's Hessian H at the
-trained weights: one pass serves every device and time. The errors of different weights are independent, so that no
-other entry of H contributes. Read noise, IR drop and converters are not part of the prediction.
+inference. The second is what the random errors add: their curvature term, taken at the device's own width and not from
+a Hessian at one point, see `expected_rise`. Read noise, IR drop and converters are not part of the prediction.
 """
 
 import copy
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import NoneType
@@ -21,25 +20,25 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.analysis.hutchinson import Contraction, contract_hessian
+from aimc_robust.analysis.expected_rise import ExpectedRise, expected_rise, mean_gradient
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
+from aimc_robust.devices.moments import Moments
 from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, unknown_name
+from aimc_robust.evaluation.image_parts import image_parts
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
 from aimc_robust.hardware.program import folds
-from aimc_robust.hardware.programming.moments import model_moments
+from aimc_robust.hardware.programming.moments import SAMPLED_DRAWS, has_closed_form, model_moments
 from aimc_robust.noise.analog_weights import layer_name
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.tasks.batches import Batch, examples_in, select
+from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.measurement import Measurement
 from aimc_robust.tasks.model_score import no_loss
 from aimc_robust.tasks.registry import TaskLike, as_task
 from aimc_robust.tasks.task import Task
-
-PROBES_PER_IMAGE = 2  # their difference gives the error of the estimate
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,10 @@ class LossPrediction:
     """The expected loss under each condition; losses are mean cross-entropies [nats].
 
     Attributes:
-        table: One row per condition: `condition`, `time_s`, `clean_loss`, `mean_weight_loss` L(E w'), `curvature`
-            1/2 sum_i Var_i H_ii with its standard error `curvature_se`, and `predicted`, the sum of `mean_weight_loss`
-            and `curvature`.
+        table: One row per condition: `condition`, `time_s`, `clean_loss`, `mean_weight_loss` L(E w'), `curvature`, what
+            random errors around the mean weights add, with its standard error `curvature_se`, and `predicted`, the sum
+            of `mean_weight_loss` and `curvature`, with its standard error `predicted_se`: that of the curvature and,
+            for a noise without closed form, of its mean weights.
         layers: One row per condition and weight matrix (a bias that is stored in rows under its own name): `layer`,
             its part of the `curvature`, and its `share` of the total, which may be negative.
         left_out: Condition -> what the prediction does not contain: `read noise`, `IR drop`, `DAC`, `ADC`.
@@ -74,7 +74,7 @@ def predict_loss(
     images: int = 2000,
     task: TaskLike = None,
 ) -> LossPrediction:
-    """Predict the expected loss of a model under each condition, to second order, without Monte Carlo.
+    """Predict the expected loss of a model under each condition, without Monte Carlo over chips.
 
     The model is evaluated as in `evaluate`: with BatchNorm folded for crossbars, unchanged for other noises.
 
@@ -86,11 +86,11 @@ def predict_loss(
         deployment: Whether BatchNorms are folded for crossbars. Converters are not part of the prediction, so that
             ranges have no effect; another backend than `native` or a compensation raises an error.
         chip_seed: Root seed of the probes, and of the draws of a noise without closed form.
-        probes: Approximate number of probes of Hutchinson's estimate. Every two probes use their own part of the
-            images, so that more probes cost little until parts have a few images. All conditions use the same probes:
-            their errors are correlated.
-        images: Largest number of images for the curvature, spread evenly over the batches; its standard error covers
-            the images that are left out. The other losses are those of all images.
+        probes: Approximate number of probes: random weight errors, each at +z and -z. Every two probes use their own
+            part of the images, so that more probes cost little until parts have a few images. All conditions use the
+            same probes: their errors are correlated. The prediction does not depend on how the data are batched.
+        images: Largest number of images for the curvature, spread evenly over the data; its standard error covers the
+            images that are left out. The other losses are those of all images. Each costs four gradients per condition.
         task: Whose loss is predicted, as for `evaluate`.
 
     Raises:
@@ -117,18 +117,20 @@ def predict_loss(
             continue
         get_example, fold = partial(task.example, batches), folds(deployment)
         base = prepare(model, get_example, fold=fold)[0] if on_crossbars else plain_copy(model)
-        variances, losses, clean = [], [], _clean(base, batches, task)
+        errors, losses, mean_errors, clean = [], [], [], _clean(base, batches, task)
         for name, condition in group.items():
             moments = model_moments(base, condition, time_s=times_s[name], chip_seed=chip_seed)
             losses.append(loss_at(base, {key: moment.mean for key, moment in moments.items()}, batches, task))
-            variances.append({key: moment.variance for key, moment in moments.items()})
-        parts = _image_parts(batches, probes, images, task)
-        hessian = contract_hessian(base, parts, variances, loss_fn=task, seed=chip_seed, probes=PROBES_PER_IMAGE)
-        errors = 0.5 * hessian.standard_error(sampled_fraction=float(hessian.images.sum()) / clean.n)
+            errors.append(moments)
+            mean_errors.append(_mean_error(base, condition, moments, batches, task))
+        parts = image_parts(batches, probes, images, task)
+        rise = expected_rise(base, parts, errors, loss_fn=task, seed=chip_seed)
+        standard_errors = rise.standard_error(sampled_fraction=float(rise.items.sum()) / clean.n)
         for number, (name, loss) in enumerate(zip(group, losses, strict=True)):
             key = {"condition": name, "time_s": times_s[name]}
-            rows[name] = key | _row(_loss(clean), loss, 0.5 * float(hessian.total[number]), float(errors[number]))
-            layers[name] = [key | part for part in _layer_parts(hessian, number, variances[number])]
+            curvature, error = float(rise.total[number]), float(standard_errors[number])
+            rows[name] = key | _row(_loss(clean), loss, curvature, error, mean_errors[number])
+            layers[name] = [key | part for part in _layer_parts(rise, number, errors[number])]
     return LossPrediction(
         table=pd.DataFrame([rows[name] for name in conditions]),
         layers=pd.DataFrame(
@@ -191,23 +193,35 @@ def _loss(measurement: Measurement) -> float:
     return measurement.loss
 
 
-def _row(clean: float, at_mean: float, curvature: float, error: float) -> dict[str, float]:
+def _mean_error(
+    base: nn.Module, condition: Condition, moments: Mapping[str, Moments], batches: Iterable[Batch], task: Task
+) -> float:
+    """Return the standard error of the loss at mean weights that are estimated from draws; 0 for a closed form."""
+    if condition is None or has_closed_form(condition):
+        return 0.0
+    gradient = mean_gradient(base, batches, {name: moment.mean for name, moment in moments.items()}, loss_fn=task)
+    squares = [float((g.square() * moments[name].variance).sum(dtype=torch.float64)) for name, g in gradient.items()]
+    return math.sqrt(sum(squares) / SAMPLED_DRAWS)
+
+
+def _row(clean: float, at_mean: float, curvature: float, error: float, mean_error: float) -> dict[str, float]:
     return {
         "clean_loss": clean,
         "mean_weight_loss": at_mean,
         "curvature": curvature,
         "curvature_se": error,
         "predicted": at_mean + curvature,
+        "predicted_se": math.hypot(error, mean_error),
     }
 
 
-def _layer_parts(hessian: Contraction, number: int, variances: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    parts = dict(zip(hessian.names, (0.5 * hessian.per_parameter[number]).tolist(), strict=True))
+def _layer_parts(rise: ExpectedRise, number: int, names: Container[str]) -> list[dict[str, Any]]:
+    parts = dict(zip(rise.names, rise.per_parameter[number].tolist(), strict=True))
     total = math.fsum(parts.values()) or math.nan
     return [
-        {"layer": layer_name(name), "curvature": parts[name], "share": parts[name] / total}
-        for name in hessian.names
-        if name in variances
+        {"layer": layer_name(name), "curvature": part, "share": part / total}
+        for name, part in parts.items()
+        if name in names
     ]
 
 
@@ -223,15 +237,3 @@ def _left_out(condition: Condition) -> tuple[str, ...]:
         "ADC": any(crossbar.periphery.adc is not None for crossbar in crossbars),
     }
     return tuple(name for name, present in parts.items() if present)
-
-
-def _image_parts(batches: Iterable[Batch], probes: int, images: int, task: Task) -> Iterator[Batch]:
-    """Yield at most about `images` images, spread evenly over the batches, in equal parts for `probes` probes."""
-    counts = [examples_in(task.unpack(batch)[1]) for batch in batches]
-    total = sum(counts)
-    used = min(images, total)
-    size = max(1, used * PROBES_PER_IMAGE // probes)
-    for batch, examples in zip(batches, counts, strict=True):
-        count = math.ceil(examples * used / total)
-        rows = torch.arange(count) * examples // count
-        yield from (select(batch, part) for part in rows.split(size))

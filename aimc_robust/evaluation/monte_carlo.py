@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from types import NoneType
@@ -92,14 +93,21 @@ class ChipEvaluation:
         return f"chip {chip} of {devices}, {self.time_s:g} s after programming"
 
     def _measure(self, chip: int) -> Measurement:
+        with self.on_chip(chip) as model:
+            return self.task.measure(model, self.batches, self.metrics)
+
+    @contextmanager
+    def on_chip(self, chip: int) -> Iterator[nn.Module]:
+        """Yield the model on one chip; it becomes invalid on exit, and with the next chip."""
         axes = chip_axes(self.chip_seed, chip)
-        if self.condition is None:
-            with frozen_buffers(self.model):
-                return self.task.measure(self.model, self.batches, self.metrics)
         if not isinstance(self.condition, Hardware):
-            with perturbed(self.model, self.condition, generator=axes), frozen_buffers(self.model):
-                return self.task.measure(self.model, self.batches, self.metrics)
-        on_chip = program_prepared(
+            with ExitStack() as stack:
+                if self.condition is not None:
+                    stack.enter_context(perturbed(self.model, self.condition, generator=axes))
+                stack.enter_context(frozen_buffers(self.model))
+                yield self.model
+            return
+        yield program_prepared(
             copy_for_chip(self.model, self._memory),
             self.condition,
             axes,
@@ -107,7 +115,6 @@ class ChipEvaluation:
             deployment=self.deployment,
             layers=self.programmed,
         )
-        return self.task.measure(on_chip, self.batches, self.metrics)
 
 
 def evaluate_chips(

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,22 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.data.batches import Batches, as_reiterable
-from aimc_robust.errors import DivergenceError, require_finite, require_whole
+from aimc_robust.errors import require_finite, require_whole
+from aimc_robust.evaluation.controlled_losses import controlled_losses
 from aimc_robust.evaluation.loss_prediction import condition_times, predict_loss
-from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, Condition, evaluate_chips
+from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, Condition, check_jobs, chip_evaluation
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.noise.base import WeightNoise, perturb_checked
 from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.statistics.t_interval import t_interval
-from aimc_robust.tasks.measurement import Measurement
 from aimc_robust.tasks.registry import TaskLike
 
-Verdict = Literal["holds", "breaks", "undecided"]
+Verdict = Literal["holds", "does not hold", "cannot tell"]
 
 DEFAULT_FACTORS = (0.25, 0.5, 1.0, 2.0)
-TOLERANCE = 0.10  # of the simulated rise of the loss: a prediction this close holds, however small the interval
-COARSEST_RESOLUTION = 0.5  # of that rise: agreement within a wider interval is no evidence
+TOLERANCE = 0.10  # of the simulated rise of the loss: the largest error of a predicted rise that holds
+ROUNDING = 1e-6  # of the clean loss: rises that differ by less are equal in float32
 NORMAL_QUANTILE = 1.959964  # of a two-sided 95 % interval
 
 
@@ -38,8 +38,8 @@ class PredictionCheck:
     Attributes:
         table: One row per condition and factor: `condition`, `time_s`, `scale` (factor on the error), `clean_loss`,
             `predicted`, `predicted_se`, `mc_loss` with its 95 % interval `mc_low` to `mc_high` over `chips`, `ratio`
-            (predicted over simulated rise of the loss), `resolution` (half-width of the interval of agreement over the
-            simulated rise) and `verdict`: `holds`, `breaks` or `undecided`, see `check_prediction`.
+            (predicted over simulated rise of the loss), `resolution` (half-width of the ratio's 95 % interval) and
+            `verdict`: `holds`, `does not hold` or `cannot tell`, see `check_prediction`.
         prediction_s: Wall time of the prediction [s].
         monte_carlo_s: Wall time of the Monte Carlo simulation [s].
     """
@@ -65,11 +65,12 @@ def check_prediction(
 ) -> PredictionCheck:
     """Compare the prediction with Monte Carlo over `chips`, at the error times each of `scales`.
 
-    For a crossbar the scale is a factor on its `error_scale`, and its read noise and converters are off in both; for
-    another noise it is a factor on the perturbation. A prediction agrees if it lies in the 95 % interval of the chips,
-    widened by that of Hutchinson's estimate, or if its rise is within 10 % of the simulated rise. It `holds` if it
-    agrees and a difference of half the simulated rise would have been detected; otherwise it is `undecided`: use more
-    chips. It `breaks` if it disagrees, or if a loss is not finite.
+    For a crossbar the scale is a factor on its `error_scale`, and its read noise, IR drop and converters are off in
+    both; for another noise it is a factor on the perturbation. A prediction `holds` if its rise of the loss is within
+    10 % of the simulated rise, with 95 % confidence given the errors of both. It `does not hold` if it is farther away
+    with that confidence, or if a loss is not finite. Otherwise the verdict is `cannot tell`: `resolution` must be
+    below 0.1, so use more chips, and more probes if `predicted_se` is the larger error. Losses of chips have a control
+    variate, see `controlled_losses`.
 
     Args:
         model: As for `predict_loss`, like the arguments that are not listed here.
@@ -79,7 +80,7 @@ def check_prediction(
         scales: Factors on the error.
         chips: Number of chips, at least 2.
         chip_seed: Root seed of the chips and the probes.
-        probes: Approximate number of probes of Hutchinson's estimate.
+        probes: Approximate number of probes of the prediction.
         images: Largest number of images for the curvature.
         jobs: Number of processes for Monte Carlo, as for `evaluate`.
         task: As for `predict_loss`.
@@ -103,31 +104,17 @@ def check_prediction(
     rows = []
     predicted_rows = prediction.table.itertuples(index=False)
     for (name, scale), condition, predicted in zip(cases, scaled.values(), predicted_rows, strict=True):
-        measurements = evaluate_chips(
-            model,
-            batches,
-            condition,
-            chips=range(chips),
-            chip_seed=chip_seed,
-            time_s=times_s[name],
-            jobs=jobs,
-            task=task,
+        evaluation = chip_evaluation(
+            model, batches, condition, chip_seed=chip_seed, time_s=times_s[name], task=task, stacklevel=4
         )
-        try:
-            losses = np.array([_loss(measurement) for _, measurement in measurements])
-        except DivergenceError:
-            losses = np.full(chips, math.nan)
+        check_jobs(evaluation.model, jobs)
+        losses = controlled_losses(evaluation, range(chips), jobs=jobs)
         rows.append({"condition": name, "time_s": times_s[name], "scale": scale, **_compare(predicted, losses)})
     return PredictionCheck(pd.DataFrame(rows), prediction.seconds, time.perf_counter() - began)
 
 
-def _loss(measurement: Measurement) -> float:
-    assert measurement.loss is not None  # `predict_loss` refuses a task without one
-    return measurement.loss
-
-
 def scale_errors(condition: Condition, factor: float) -> Condition:
-    """Return a condition whose weight errors are `factor` times as strong; a crossbar loses read noise and converters.
+    """Return a condition whose weight errors are `factor` times as strong; a crossbar keeps no error but theirs.
 
     The factor acts on a crossbar's `error_scale`, that is on the widths of programming error and of a drift table, or
     on the perturbation of another noise.
@@ -145,7 +132,14 @@ def scale_errors(condition: Condition, factor: float) -> Condition:
 
 
 def _scaled(crossbar: Crossbar, factor: float) -> Crossbar:
-    return crossbar.replace(error_scale=crossbar.device.error_scale * factor, read_noise=False, dac=None, adc=None)
+    weights_alone: dict[str, Any] = {
+        "read_noise": False,
+        "parasitics": None,
+        "dac": None,
+        "output_noise": 0.0,
+        "adc": None,
+    }
+    return crossbar.replace(error_scale=crossbar.device.error_scale * factor, **weights_alone)
 
 
 @dataclass(frozen=True)
@@ -161,28 +155,53 @@ class _ScaledNoise(WeightNoise):
 
 def _compare(predicted: Any, losses: np.ndarray) -> dict[str, Any]:
     """Return a row of `PredictionCheck` from a row of the prediction and the losses of the chips."""
+    clean = predicted.clean_loss
     simulated, (low, high) = float(losses.mean()), t_interval(losses)
-    predicted_rise, simulated_rise = predicted.predicted - predicted.clean_loss, simulated - predicted.clean_loss
-    half_width = (high - low) / 2 + NORMAL_QUANTILE * predicted.curvature_se
-    resolution = half_width / abs(simulated_rise) if simulated_rise else math.nan
+    rises = (
+        Rise(predicted.predicted - clean, NORMAL_QUANTILE * predicted.predicted_se),
+        Rise(simulated - clean, (high - low) / 2),
+    )
     return {
-        "clean_loss": predicted.clean_loss,
+        "clean_loss": clean,
         "predicted": predicted.predicted,
-        "predicted_se": predicted.curvature_se,
+        "predicted_se": predicted.predicted_se,
         "mc_loss": simulated,
         "mc_low": low,
         "mc_high": high,
         "chips": len(losses),
-        "ratio": predicted_rise / simulated_rise if simulated_rise else math.nan,
-        "resolution": resolution,
-        "verdict": _verdict(predicted_rise, simulated_rise, resolution),
+        "ratio": rises[0].size / rises[1].size if rises[1].size else math.nan,
+        "resolution": _resolution(*rises),
+        "verdict": judge(*rises, rounding=ROUNDING * abs(clean)),
     }
 
 
-def _verdict(predicted_rise: float, simulated_rise: float, resolution: float) -> Verdict:
-    """Classify the agreement, see `check_prediction`."""
-    if not (math.isfinite(predicted_rise) and math.isfinite(simulated_rise)):
-        return "breaks"
-    if not abs(predicted_rise - simulated_rise) <= max(TOLERANCE, resolution) * abs(simulated_rise):
-        return "breaks"
-    return "holds" if resolution <= COARSEST_RESOLUTION else "undecided"
+class Rise(NamedTuple):
+    """A rise of the loss and the half-width of its 95 % interval."""
+
+    size: float
+    half_width: float
+
+
+def _resolution(predicted: Rise, simulated: Rise) -> float:
+    if not simulated.size:
+        return math.nan
+    ratio = predicted.size / simulated.size
+    return math.hypot(predicted.half_width, ratio * simulated.half_width) / abs(simulated.size)
+
+
+def judge(predicted: Rise, simulated: Rise, *, rounding: float = 0.0) -> Verdict:
+    """Judge a predicted rise, see `check_prediction`; differences of up to `rounding` are none.
+
+    It holds if both differences predicted - 0.9 simulated and 1.1 simulated - predicted are above 0 by more than the
+    half-widths of their intervals, in which the independent errors of the two rises add in squares.
+    """
+    if not (math.isfinite(predicted.size) and math.isfinite(simulated.size)):
+        return "does not hold"
+    verdicts, sign = [], math.copysign(1.0, simulated.size)
+    for factor, side in ((1.0 - TOLERANCE, sign), (1.0 + TOLERANCE, -sign)):
+        margin = side * (predicted.size - factor * simulated.size) + rounding
+        half_width = math.hypot(predicted.half_width, factor * simulated.half_width)
+        verdicts.append((margin >= half_width, margin < -half_width))
+    if any(is_outside for _, is_outside in verdicts):
+        return "does not hold"
+    return "holds" if all(is_inside for is_inside, _ in verdicts) else "cannot tell"

@@ -15,7 +15,7 @@ from aimc_robust.io.user_code import source_digest
 
 MANIFEST = ".report.json"
 FOLDER_INPUTS = (QUESTION, names.SPEC, names.ENVIRONMENT, names.COVERAGE)
-RUN_INPUTS = (names.EVALUATIONS, names.HISTORY, names.FAILURE, names.RANGES, names.LANDSCAPE)
+RUN_INPUTS = (names.EVALUATIONS, names.HISTORY, names.FAILURE, names.RANGES, names.LANDSCAPE, names.ANALYSIS)
 
 
 def write_manifest(folder: Path, inputs: str, written: Iterable[Path]) -> None:

@@ -1,11 +1,11 @@
-"""Claim: the second-order prediction of a device's loss costs less than 10 chips of Monte Carlo.
+"""Claim: the prediction of a device's loss costs less than 10 chips of Monte Carlo.
 
     python benchmarks/speed/prediction.py [--large]
 
 The quickstart's network on 10 000 images of digits; with --large also ResNet-18 in its CIFAR form on 500 images, with
-the curvature of 150 of them (also printed for all 500, without a claim: a second derivative costs about 12 inferences
-of an image). RRAM (Milo 2021), one thread; ratios to one chip of `evaluate`, in one run. Further devices and times
-share the pass over the images: each costs about one more chip.
+the curvature of 150 of them (also printed for all 500, without a claim: four gradients cost about 12 inferences of an
+image). RRAM (Milo 2021), one thread; ratios to one chip of `evaluate`, in one run. Each further device or time costs as
+much again.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Sharpness of a quadratic loss, where both measures have a closed form."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -8,10 +9,14 @@ import torch
 from support.quadratic import INPUTS, LOSS, OUTPUTS, SAMPLES, batchnorm_net, example, hessian
 from torch import nn
 
-from aimc_robust.analysis.sharpness import ascent_sharpness, average_sharpness
+from aimc_robust.analysis.sharpness import ascent_sharpness, average_sharpness, gradient_sharpness
+from aimc_robust.data.joining import minibatches
 from aimc_robust.errors import AimcError
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian
+from aimc_robust.training.methods.ramp import Ramp
+from aimc_robust.training.methods.rwp import RWP
+from aimc_robust.training.methods.sam import SAM
 from aimc_robust.training.methods.sgd import SGD
 
 
@@ -94,17 +99,110 @@ def test_ascent_sharpness_grows_with_the_radius():
     assert all(larger > 2 * smaller for smaller, larger in itertools.pairwise(rises))
 
 
+def test_the_ascent_is_over_all_parameters_in_scope():
+    torch.manual_seed(0)
+    model = nn.Linear(INPUTS, OUTPUTS, dtype=torch.float64)
+    batch, rho = example()[1], 0.3
+
+    def rise(parameters):
+        gradients = torch.autograd.grad(LOSS(model(batch[0]), batch[1]), parameters)
+        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+        moved = {name: p.detach() for name, p in model.named_parameters()}
+        for name, p in model.named_parameters():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                if parameter is p:
+                    moved[name] = p.detach() + rho * gradient / norm
+        before, after = (torch.func.functional_call(model, w, (batch[0],)) for w in ({}, moved))
+        return (LOSS(after, batch[1]) - LOSS(before, batch[1])).item()
+
+    weights, everything = rise([model.weight]), rise([model.weight, model.bias])
+    assert everything > weights * 1.01
+    assert ascent_sharpness(model, LOSS, [batch], rho=rho) == pytest.approx(weights, rel=1e-9)
+    assert ascent_sharpness(model, LOSS, [batch], rho=rho, scope="all") == pytest.approx(everything, rel=1e-9)
+    biased = average_sharpness(model, LOSS, [batch], Shift(), scope=lambda name, _: name == "bias", draws=1)
+    assert biased == pytest.approx((LOSS(model(batch[0]) + 0.5, batch[1]) - LOSS(model(batch[0]), batch[1])).item())
+
+
+MEASURES = {
+    "average": lambda model, batches, m: average_sharpness(model, LOSS, batches, Gaussian(0.2), m=m),
+    "ascent": lambda model, batches, m: ascent_sharpness(model, LOSS, batches, rho=0.5, m=m),
+    "gradient": lambda model, batches, m: gradient_sharpness(model, LOSS, batches, RWP(sigma=0.2), m=m),
+}
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+def test_m_alone_decides_the_minibatches(measure):
+    model, (x, y) = example()
+    of_five = [(x[:5], y[:5]), (x[5:10], y[5:10])]  # two of the twelve are left out
+    expected = measure(model, of_five, None)
+    for size in (1, 3, 5, 12):
+        batches = list(zip(x.split(size), y.split(size), strict=True))
+        assert measure(model, batches, 5) == expected
+    assert measure(model, (x, y), 5) == expected
+    assert measure(model, (x, y), 4) != pytest.approx(expected)
+
+
+@pytest.mark.parametrize("rho", [0.1, 0.5])
+def test_the_gradient_sharpness_of_sam_is_ascent_sharpness(rho):
+    model, (x, y) = example()
+    halves = [(x[:6], y[:6]), (x[6:], y[6:])]
+    found = gradient_sharpness(model, LOSS, halves, SAM(rho=rho))
+    assert found == pytest.approx(ascent_sharpness(model, LOSS, halves, rho=rho), rel=1e-12)
+    smaller = gradient_sharpness(model, LOSS, (x, y), SAM(rho=rho, m=4))  # three ascents of four samples
+    assert smaller == pytest.approx(ascent_sharpness(model, LOSS, (x, y), rho=rho, m=4), rel=1e-12)
+    assert smaller != pytest.approx(ascent_sharpness(model, LOSS, (x, y), rho=rho))
+
+
+def test_the_gradient_sharpness_of_rwp_is_average_sharpness():
+    model, batch = example()
+    sigma, repeats = 0.3, 2000
+    std = sigma * SCALES["filter_max"](model.weight.detach().numpy()).ravel()
+    h, g = hessian(batch[0]), gradient(model, batch) * std
+    scaled = h * np.outer(std, std)
+    error = np.sqrt((g @ g + np.sum(scaled**2) / 2) / repeats)
+    found = gradient_sharpness(model, LOSS, [batch] * repeats, RWP(sigma=sigma))
+    assert found == pytest.approx(np.trace(scaled) / 2, abs=4 * error)
+    assert found != pytest.approx(np.trace(scaled), abs=4 * error)
+
+
+def test_the_gradient_sharpness_of_an_update_has_the_strength_of_its_ramp():
+    model, batch = example()
+    ramped = SAM(rho=0.4, ramp=Ramp(shape="quadratic", updates=100))
+    assert gradient_sharpness(model, LOSS, [batch], ramped) == ascent_sharpness(model, LOSS, [batch], rho=0.4)
+    halfway = gradient_sharpness(model, LOSS, [batch], ramped, step=50)
+    assert halfway == pytest.approx(ascent_sharpness(model, LOSS, [batch], rho=0.2), rel=1e-9)
+
+
+def test_a_method_that_perturbs_nothing_has_no_gradient_sharpness():
+    with pytest.raises(AimcError, match=r"SGD"):
+        gradient_sharpness(example()[0], LOSS, [example()[1]], SGD())
+
+
+@pytest.mark.parametrize("m", [13, 0, 2.5])
+def test_minibatches_that_cannot_be_are_refused(m):
+    with pytest.raises(AimcError, match=r"\bm\b"):
+        ascent_sharpness(example()[0], LOSS, [example()[1]], rho=0.1, m=m)
+
+
+def test_batches_of_different_shapes_are_not_regrouped():
+    batches = [(torch.randn(2, 1, n, n), torch.zeros(2, dtype=torch.long)) for n in (3, 4)]
+    with pytest.raises(AimcError, match="alike"):
+        list(minibatches(batches, 4))
+
+
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", ["average", "ascent"])
+@pytest.mark.parametrize("name", ["average", "ascent", "gradient"])
 def test_the_model_is_left_bit_for_bit_and_in_its_mode(name, training):
     model = batchnorm_net().train(training)
     batch = torch.randn(20, 1, 6, 6), torch.arange(20) % 3
     before = {name: value.clone() for name, value in model.state_dict().items()}
     if name == "average":
         rise = average_sharpness(model, nn.CrossEntropyLoss(), [batch, batch], Gaussian(0.5))
-    else:
+    elif name == "ascent":
         rise = ascent_sharpness(model, nn.CrossEntropyLoss(), [batch, batch], rho=0.5)
-    assert rise > 0.0
+    else:
+        rise = gradient_sharpness(model, nn.CrossEntropyLoss(), [batch, batch], RWP(sigma=0.5))
+    assert rise != 0.0
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(module.training == training for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())

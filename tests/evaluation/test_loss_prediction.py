@@ -50,18 +50,16 @@ def row_of(prediction, name="it"):
     return prediction.table.set_index("condition").loc[name]
 
 
-def test_on_real_digits_the_prediction_is_what_chips_score_and_breaks_at_large_errors(digits):
+def test_on_real_digits_the_prediction_is_what_chips_score(digits):
     model, batches = digits
-    conditions = {"drift": Crossbar("pcm-nandakumar2019"), "gaussian": Gaussian(0.1), "rram": MILO}
-    options = {"time_s": {"drift": 3600.0}, "scales": (0.25, 1.0, 5.0), "chips": 16, "probes": 60}
+    conditions = {"drift": Crossbar("pcm-nandakumar2019"), "gaussian": Gaussian(0.1)}
+    options = {"time_s": {"drift": 3600.0}, "scales": (1.0, 5.0), "chips": 12, "probes": 60}
     found = check_prediction(model, batches, conditions, **options).table
     rows = found.set_index(["condition", "scale"])
     assert rows.loc[("drift", 1.0), "verdict"] == "holds"  # the loss rises tenfold, and the prediction says so
     assert rows.loc[("drift", 1.0), "ratio"] == pytest.approx(1.0, abs=0.1)
-    assert all(rows.loc[(name, 0.25), "verdict"] != "breaks" for name in conditions)
-    large = rows.loc["gaussian", 5.0]
-    assert large.verdict == "breaks"
-    assert large.ratio < 0.8 or large.ratio > 1.25
+    assert (rows["verdict"] != "does not hold").all()
+    assert rows.loc[("gaussian", 5.0), "mc_loss"] > 50 * rows.loc[("gaussian", 5.0), "clean_loss"]
     assert list(found.columns) == [
         "condition", "time_s", "scale", "clean_loss", "predicted", "predicted_se", "mc_loss", "mc_low", "mc_high",
         "chips", "ratio", "resolution", "verdict",
@@ -74,13 +72,13 @@ def test_on_real_digits_a_prediction_agrees_with_many_chips(digits):
     for name, condition in {"rram": MILO, "gaussian": Gaussian(0.03), "laplace": Laplace(0.02)}.items():
         row = row_of(predict_loss(model, batches, {"it": condition}, probes=200))
         losses = torch.tensor([m.loss for _, m in evaluate_chips(model, batches, condition, chips=range(150))])
-        error = math.hypot(float(losses.std()) / 150**0.5, row.curvature_se)
+        error = math.hypot(float(losses.std()) / 150**0.5, row.predicted_se)
         assert abs(row.predicted - float(losses.mean())) < 3 * error, name
         assert row.curvature > 3 * row.curvature_se
 
 
 def test_the_mean_weights_take_a_shared_drift_whole(digits):
-    """PCM's weights shrink together by a third: no second-order term sees that, one inference does."""
+    """PCM's weights shrink together by a third: no term of random errors sees that, one inference does."""
     model, batches = digits
     aged = Crossbar("pcm-nandakumar2019")
     row = row_of(predict_loss(model, batches, {"it": aged}, time_s=3600.0))
@@ -111,6 +109,7 @@ def test_a_nearly_quadratic_loss_has_its_closed_form():
     p = model(x).softmax(1)[:, :1].detach()
     trace = 2 * float((p * (1 - p) * x.square()).mean(0).sum())  # H_ii of both rows of a softmax of two classes
     row = row_of(predict_loss(model, split_batches((x, y), 100), {"it": noise}, probes=400))
+    assert row.predicted_se == row.curvature_se
     assert row.curvature == pytest.approx(0.5 * 0.09 * trace, abs=4 * row.curvature_se)
     assert row.curvature != pytest.approx(0.09 * trace, abs=10 * row.curvature_se)  # the factor 1/2 is resolved
     assert row.predicted == row.mean_weight_loss + row.curvature
@@ -128,10 +127,13 @@ def test_one_time_is_for_all_crossbars_and_a_mapping_for_those_that_it_names():
         assert shared[column].tolist() == pytest.approx(named[column].tolist()[:2], rel=1e-12)
 
 
-def test_a_stronger_noise_has_the_same_curvature_times_its_variance():
-    weak, strong = Gaussian(0.01), Gaussian(0.02)
-    table = predict_loss(net(), split_batches(data(), 50), {"weak": weak, "strong": strong}).table
-    assert table.curvature[1] == pytest.approx(4 * table.curvature[0], rel=1e-5)
+def test_it_does_not_depend_on_how_the_data_are_batched():
+    rows = [
+        row_of(predict_loss(net(), split_batches(data(200), size), {"it": MILO}, probes=24, images=150))
+        for size in (200, 7)
+    ]
+    for column in ("clean_loss", "mean_weight_loss", "curvature", "curvature_se"):
+        assert rows[0][column] == pytest.approx(rows[1][column], rel=1e-3, abs=1e-7), column
 
 
 def test_the_parts_of_layers_add_up():
@@ -184,19 +186,6 @@ def test_what_is_no_weight_error_is_named():
     assert found.seconds > 0
 
 
-class Exploding(WeightNoise):
-    """Weights that overflow."""
-
-    def perturb(self, name, weight, generator):
-        return weight + torch.randn(weight.shape, generator=generator) * 1e38
-
-
-def test_losses_that_are_not_finite_break_and_are_told():
-    table = check_prediction(net(), split_batches(data(), 50), {"it": Exploding()}, scales=(1.0,), chips=2).table
-    assert not math.isfinite(table.mc_loss[0]) or not math.isfinite(table.predicted[0])
-    assert table.verdict[0] == "breaks"
-
-
 class Coin(WeightNoise):
     def perturb(self, name, weight, generator):
         return weight + torch.where(torch.rand(weight.shape, generator=generator) < 0.5, 0.2, -0.2)
@@ -209,6 +198,14 @@ def test_a_scaled_condition_errs_in_proportion(noise):
         moved = scale_errors(noise, scale).perturb("4", weight, torch.Generator().manual_seed(0))
         errors.append(moved - weight)
     torch.testing.assert_close(errors[1], 0.25 * errors[0], rtol=1e-3, atol=2e-7)
+
+
+def test_a_mean_that_is_estimated_from_draws_adds_its_error():
+    model, batches = net(), split_batches(data(), 50)
+    found = [row_of(predict_loss(model, batches, {"it": Coin()}, chip_seed=seed, probes=4)) for seed in range(12)]
+    scatter = float(torch.tensor([row.mean_weight_loss for row in found]).std())
+    stated = [math.sqrt(row.predicted_se**2 - row.curvature_se**2) for row in found]
+    assert 0.4 * scatter < sum(stated) / len(stated) < 2.5 * scatter
 
 
 @pytest.mark.parametrize("training", [True, False])

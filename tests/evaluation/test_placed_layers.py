@@ -81,13 +81,16 @@ def test_what_is_not_random_on_its_crossbar_is_measured_on_one_chip():
 
 
 def test_the_predicted_loss_is_that_of_the_placed_layers():
-    conditions = {"all": STRONG, "placed": Placement({"0": "digital", "*": STRONG})}
+    named = Placement({"4": STRONG, "6": STRONG, "*": "digital"})
+    conditions = {"all": STRONG, "placed": Placement({"0": "digital", "*": STRONG}), "named": named}
     prediction = predict_loss(net(), batches(), conditions)
     layers = prediction.layers.set_index(["condition", "layer"])["curvature"]
     assert set(layers["placed"].index) == {"4", "6"}
+    assert set(layers["all"].index) == {"0", "4", "6"}
     for layer in ("4", "6"):
-        assert layers["placed", layer] == pytest.approx(layers["all", layer], rel=1e-5)
-    assert prediction.left_out == {"all": (), "placed": ()}
+        assert layers["placed", layer] == pytest.approx(layers["named", layer], rel=1e-9)
+        assert layers["placed", layer] != pytest.approx(layers["all", layer], rel=1e-3)
+    assert prediction.left_out == {"all": (), "placed": (), "named": ()}
     reading = Placement({"0": Crossbar("pcm-nandakumar2019"), "*": STRONG})
     assert predict_loss(net(), batches(), {"x": reading}).left_out == {"x": ("read noise",)}
 

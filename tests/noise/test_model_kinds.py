@@ -118,6 +118,8 @@ FUNCTIONS = {
     "calibrate": lambda model: ar.calibrate(model, CROSSBAR.replace(adc=ar.ADC(bits=8)), [INPUTS]),
     "average_sharpness": lambda model: ar.average_sharpness(model, LOSS, BATCHES, NOISE),
     "ascent_sharpness": lambda model: ar.ascent_sharpness(model, LOSS, BATCHES, rho=0.1),
+    "gradient_sharpness": lambda model: ar.gradient_sharpness(model, LOSS, BATCHES, ar.SAM(rho=0.1)),
+    "hessian_spectrum": lambda model: ar.hessian_spectrum(model, LOSS, BATCHES),
     "perturbed": perturb,
     "RWP": lambda model: ar.RWP(sigma=0.1).backward(model, LOSS, BATCHES, step=1),
     "RWP, all": lambda model: ar.RWP(sigma=0.1, scope="all").backward(model, LOSS, BATCHES, step=1),

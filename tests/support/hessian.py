@@ -2,7 +2,8 @@
 
 from torch.nn import functional as F
 
-from aimc_robust.analysis.hutchinson import probe_diagonals, twice_differentiable
+from aimc_robust.analysis.hessian_products import twice_differentiable
+from aimc_robust.analysis.hutchinson import probe_diagonals
 from aimc_robust.noise.analog_weights import weights_in_scope
 
 

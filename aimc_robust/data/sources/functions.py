@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aimc_robust.data.joining import UnlikeError, join
 from aimc_robust.data.lazy import LabelledImages
 from aimc_robust.data.passes import as_tensors
-from aimc_robust.errors import DataError, short_repr
+from aimc_robust.errors import DataError
 from aimc_robust.io.user_code import call, construct, import_callable
 from aimc_robust.seeding import Axes
-from aimc_robust.tasks.batches import examples_in, tensors_in
+from aimc_robust.tasks.batches import examples_in, map_tensors, tensors_in
 from aimc_robust.tasks.task import Task
 
 
@@ -56,10 +57,10 @@ def join_batches(batches: Iterable[Any], task: Task, what: str) -> LabelledImage
         DataError: if batches are not alike, or their tensors differ in shape; `what` names the data.
     """
     try:
-        inputs, labels = _join([task.unpack(as_tensors(batch)) for batch in batches])
+        inputs, labels = join([map_tensors(task.unpack(as_tensors(batch)), _on_cpu) for batch in batches])
     except DataError as error:
         raise DataError(f"{what}: {error}") from None
-    except _UnlikeError as error:
+    except UnlikeError as error:
         raise DataError(
             f"{what}: batches must be alike, to be joined: {error}. Pad inputs of unequal length to a common one."
         ) from None
@@ -70,31 +71,5 @@ def join_batches(batches: Iterable[Any], task: Task, what: str) -> LabelledImage
     return inputs, labels
 
 
-class _UnlikeError(Exception):
-    """Tensors of two batches have different shapes or types."""
-
-
-def _join(parts: list[Any]) -> Any:
-    """Join the same part of all batches; other values than tensors must be equal."""
-    first = parts[0]
-    if isinstance(first, Tensor):
-        for part in parts:
-            if not isinstance(part, Tensor) or part.ndim == 0 or part.shape[1:] != first.shape[1:]:
-                got = f"shape {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
-                raise _UnlikeError(f"got shape {tuple(first.shape)} in the first one and {got} in another")
-            if part.dtype != first.dtype:
-                raise _UnlikeError(f"got {first.dtype} in the first one and {part.dtype} in another")
-        return torch.cat([part.detach().cpu() for part in parts])
-    if any(type(part) is not type(first) for part in parts):
-        raise _UnlikeError(f"got {' and '.join(sorted({type(part).__name__ for part in parts}))}")
-    if isinstance(first, Mapping):
-        if any(part.keys() != first.keys() for part in parts):
-            raise _UnlikeError(f"got the keys {', '.join(map(str, first))} in the first one and others in another")
-        return {key: _join([part[key] for part in parts]) for key in first}
-    if isinstance(first, tuple | list):
-        if any(len(part) != len(first) for part in parts):
-            raise _UnlikeError(f"got {len(first)} parts in the first one and another number in another")
-        return tuple(_join(list(values)) for values in zip(*parts, strict=True))
-    if any(part != first for part in parts):
-        raise _UnlikeError(f"got {short_repr(first)} and {short_repr(next(part for part in parts if part != first))}")
-    return first
+def _on_cpu(values: Tensor) -> Tensor:
+    return values.detach().cpu()

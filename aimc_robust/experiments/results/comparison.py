@@ -12,7 +12,7 @@ import tomli_w
 from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.results.files import FAILURE, QUESTION, SPEC, read_file
 from aimc_robust.experiments.results.folder import ResultsFolder
-from aimc_robust.experiments.results.rows import missing_points, read_points
+from aimc_robust.experiments.results.rows import missing_points, read_analyses, read_points
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
@@ -60,6 +60,10 @@ class ComparisonResults(ResultsFolder[ComparisonSpec]):
             for target in self.targets
         } | {landscape.name: missing_points(points, landscape) for landscape in self.spec.landscapes}
         return {name: numbers for name, numbers in missing.items() if numbers}
+
+    def analyses(self, trial: Trial) -> dict[str, Row]:
+        """Return split -> the last row of `analyze` of a trial."""
+        return {row["settings"]["split"]: row for row in read_analyses(self.run_folder(trial))}
 
     def is_evaluated(self, trial: Trial) -> bool:
         """Return whether a trial has every row that the spec requires."""

@@ -19,7 +19,7 @@ NOTES = "notes.json"  # of an evaluation
 # Of each run:
 EVALUATIONS, HISTORY, FAILURE, RANGES = "evaluations.jsonl", "history.jsonl", "failed.json", "ranges.json"
 ORIGIN = "origin.json"
-LANDSCAPE = "landscape.jsonl"
+LANDSCAPE, ANALYSIS = "landscape.jsonl", "analysis.jsonl"
 LOCK = ".lock"
 
 STRICT = pydantic.with_config(pydantic.ConfigDict(strict=True, extra="allow"))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from aimc_robust.experiments.results.files import EVALUATIONS, FAILURE, HISTORY, LANDSCAPE, RANGES, read_file
+from aimc_robust.experiments.results.files import ANALYSIS, EVALUATIONS, FAILURE, HISTORY, LANDSCAPE, RANGES, read_file
 from aimc_robust.experiments.results.origin import differing_weights, merge_origins
-from aimc_robust.experiments.results.rows import read_points, row_type
+from aimc_robust.experiments.results.rows import read_analyses, read_points, row_type
 from aimc_robust.io.atomic import Row, atomic_link, atomic_write, read_rows
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.training.resumption import FINISHED, MACHINE_DEPENDENT, UNFINISHED, read_history
@@ -123,6 +123,7 @@ def write_merged(folder: Path, runs: Sequence[TrialRun]) -> None:
     history = max((run.history for run in runs), key=len)
     evaluations = list(_by_key((row for run in runs for row in run.evaluations), EVALUATION_KEY).values())
     points = list(_by_key((row for run in runs for row in run.points), POINT_KEY).values())
+    analyses = _unique_analyses(runs)
     failure = best.failure if all(run.failure for run in runs) else None  # some run may not have failed
     ranges = {name: stored for run in reversed(runs) for name, stored in (read_file(run.folder / RANGES) or {}).items()}
     if best.finished or not folder.samefile(best.folder):
@@ -142,7 +143,15 @@ def write_merged(folder: Path, runs: Sequence[TrialRun]) -> None:
     if failure is not None:
         atomic_write(folder / FAILURE, json.dumps({"reason": failure}))
     _write_rows(folder / LANDSCAPE, points)
+    _write_rows(folder / ANALYSIS, analyses)
     _write_rows(folder / EVALUATIONS, evaluations)
+
+
+def _unique_analyses(runs: Sequence[TrialRun]) -> list[Row]:
+    unique: list[Row] = []
+    for run in runs:
+        unique += [row for row in read_analyses(run.folder) if row not in unique]
+    return unique
 
 
 def _write_rows(path: Path, rows: list[Row]) -> None:

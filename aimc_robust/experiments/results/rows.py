@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from aimc_robust.experiments.results.files import LANDSCAPE, object_with
+from aimc_robust.experiments.results.files import ANALYSIS, LANDSCAPE, object_with
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.io.atomic import Row, read_rows
@@ -44,6 +44,22 @@ def point_type(metric: str) -> Any:
     """Return the type of a row of one point of a landscape; without values where the model diverges."""
     return object_with(landscape=str, point=int, **{metric: float | None}, loss=float | None, n=int)
 
+
+ANALYSIS_ROW = object_with(
+    settings=dict[str, Any],
+    model_digest=str,
+    loss=float | None,
+    average_sharpness=float | None,
+    ascent_sharpness=float | None,
+    parameters=int,
+    eigenvalues=list[float],
+    errors=list[float],
+    lowest=float,
+    trace=float,
+    nodes=list[list[float]],
+    weights=list[list[float]],
+)
+"""A row of `analyze`: its settings, a hash of the weights, and what it found, see `analysis.hessian_spectrum`."""
 
 _MODEL = {"model": str, "train_seed": int, "target": str}
 EXPLANATIONS: dict[str, Any] = {
@@ -85,3 +101,8 @@ def missing_points(rows: list[Row], landscape: LandscapeSpec) -> list[int]:
     """Return the points of a landscape that `rows`, the result of `read_points`, lack."""
     done = {row["point"] for row in rows if row["landscape"] == landscape.name}
     return [point for point in range(landscape.grid.num_points) if point not in done]
+
+
+def read_analyses(run_folder: Path) -> list[Row]:
+    """Return the rows of `analyze` of a trial, in the order in which they were made."""
+    return read_rows(run_folder / ANALYSIS, ANALYSIS_ROW)

@@ -20,6 +20,13 @@ from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.scales import weight_scale
 from aimc_robust.seeding import Axes
 
+SAMPLED_DRAWS = 64  # of a noise without closed form
+
+
+def has_closed_form(condition: WeightNoise) -> bool:
+    """Return whether the moments under a condition are computed; those of other noises are estimated from draws."""
+    return isinstance(condition, (Hardware, Gaussian, Laplace))
+
 
 def weight_moments(
     crossbar: Crossbar, matrix: Tensor, *, time_s: float = 0.0, layer: str = "", table: MomentTable | None = None
@@ -50,7 +57,7 @@ def weight_moments(
     return Moments(mean.mul_(limit), variance.mul_(limit.square()))
 
 
-def noise_moments(noise: WeightNoise, name: str, weight: Tensor, *, axes: Axes, draws: int = 64) -> Moments:
+def noise_moments(noise: WeightNoise, name: str, weight: Tensor, *, axes: Axes, draws: int = SAMPLED_DRAWS) -> Moments:
     """Compute mean and variance of a weight under a weight noise.
 
     Gaussian and Laplace noise have a closed form. For any other noise the moments are unbiased estimates from draws;
@@ -79,7 +86,12 @@ def _sampled_moments(noise: WeightNoise, name: str, weight: Tensor, axes: Axes, 
 
 @torch.no_grad()
 def model_moments(
-    model: nn.Module, condition: WeightNoise | None, *, time_s: float = 0.0, chip_seed: int = 0, draws: int = 64
+    model: nn.Module,
+    condition: WeightNoise | None,
+    *,
+    time_s: float = 0.0,
+    chip_seed: int = 0,
+    draws: int = SAMPLED_DRAWS,
 ) -> dict[str, Moments]:
     """Compute mean and variance over chips of all weights that a condition affects, by parameter name, in its layout.
 

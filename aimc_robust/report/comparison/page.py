@@ -9,6 +9,7 @@ from aimc_robust.errors import AimcError, InputError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison import sections
 from aimc_robust.report.comparison.content import ComparisonContent, gather, load_section
+from aimc_robust.report.comparison.curvature import curvature
 from aimc_robust.report.comparison.difference_sections import differences, summary
 from aimc_robust.report.comparison.training_section import training
 from aimc_robust.report.page_files import Contents, page_files
@@ -22,6 +23,7 @@ SECTIONS: list[SectionFunction] = [
     differences,
     sections.metrics,
     sections.landscape,
+    curvature,
     sections.failures,
     training,
     sections.compensation,

@@ -20,9 +20,9 @@ from aimc_robust.statistics.primary_metric import PrimaryMetric
 Key = tuple[str, int, str]
 """(model, train_seed, target)"""
 VERDICTS = (
-    "**holds**: the prediction lies within the Monte Carlo interval, widened by its own uncertainty, or within 10 % of "
-    "the rise of the loss. **breaks**: it does not, so the predicted loss is wrong there. **undecided**: it does, but "
-    "the chips are too few to detect a difference of half the rise."
+    "**holds**: the predicted rise of the loss is within 10 % of the simulated rise, with 95 % confidence. **does not "
+    "hold**: it is farther away, with that confidence, so the predicted loss is wrong there. **cannot tell**: the "
+    "intervals of both are too wide for either; four times as many chips and probes halve them."
 )
 
 
@@ -97,18 +97,18 @@ def _interval(metric: PrimaryMetric, row: Mapping[str, Any], key: str) -> str:
 
 
 def prediction(content: EvaluationContent) -> Section | None:
-    """Show the loss predicted to second order, and the predicted metric, beside those of the chips."""
+    """Show the predicted loss, and the predicted metric, beside those of the chips."""
     predictions = content.results.explanation("prediction").to_dict("records")
     if not predictions:
         return None
     chips, targets = predictions[0]["cost"], len({row["target"] for row in predictions})
     cost = f"; for {targets} targets it took as long as {format_number(chips, 1)} chips of Monte Carlo" if chips else ""
     note = (
-        "Expected loss to second order: the loss at the mean programmed weights, plus ½ Σ variance × curvature. The "
-        "curvature is Hutchinson's estimate of the Hessian diagonal at the trained weights. One pass over the data "
-        f"serves all devices and times{cost}. Read noise and converters are not included; the last column names what "
-        f"is left out. The predicted {content.metric.title} does include them. It is that of weights drawn from their "
-        "mean and variance, anew for every block of the data, with the 95 % interval of its sampling error."
+        "Expected loss: the loss at the mean programmed weights, plus what the random errors around them add. This "
+        "curvature term is estimated from gradients on both sides of the mean weights, at the width of the device's "
+        f"errors{cost}. Read noise and converters are not included; the last column names what is left out. The "
+        f"predicted {content.metric.title} does include them. It is that of weights drawn from their mean and "
+        "variance, anew for every block of the data, with the 95 % interval of its sampling error."
     )
     checked = content.results.explanation("validity").to_dict("records")
     verdicts = {_key(row): row["verdict"] for row in checked if row["scale"] == 1}

@@ -105,7 +105,7 @@ def loss_prediction(predictions: pd.DataFrame, name: str) -> RenderedFigure:
         axes = figure.subplots()
         axes.errorbar(rows["scale"], rows["mc_loss"], yerr=half, color=COLORS[2], label="Monte Carlo", **options)
         options = {"marker": "o", "markersize": 4, "linewidth": 1.4}
-        axes.plot(rows["scale"], rows["predicted"], color=COLORS[1], label="second order", **options)
+        axes.plot(rows["scale"], rows["predicted"], color=COLORS[1], label="prediction", **options)
         axes.fill_between(rows["scale"], low, high, color=COLORS[1], alpha=0.2, linewidth=0)
         options = {"linestyle": ":", "linewidth": 1.2}
         axes.axhline(rows["clean_loss"].iat[0], color=DARK_GRAY, label="digital weights", **options)

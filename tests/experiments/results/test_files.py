@@ -10,7 +10,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.files import NOTES
 from aimc_robust.experiments.results.origin import record_spec
-from aimc_robust.experiments.results.rows import EXPLANATIONS, read_points
+from aimc_robust.experiments.results.rows import EXPLANATIONS, read_analyses, read_points
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import read_rows
 from aimc_robust.report.write import write_report
@@ -19,6 +19,20 @@ TRIAL = Trial("m-rwp", 0)
 RUN = f"runs/{TRIAL}"
 ROW = {"model": "m-rwp", "train_seed": 0, "target": "digital", "backend": "digital", "sigma": 0.0, "time_s": 0.0}
 ROW |= {"chip": 0, "accuracy": 90.0, "loss": 0.5, "n": 180}
+ANALYZED = {
+    "settings": {"split": "training"},
+    "model_digest": "a",
+    "loss": 0.5,
+    "average_sharpness": 0.1,
+    "ascent_sharpness": 0.2,
+    "parameters": 9,
+    "eigenvalues": [1.0],
+    "errors": [0.0],
+    "lowest": -0.1,
+    "trace": 2.0,
+    "nodes": [[0.0, 1.0]],
+    "weights": [[0.5, 0.5]],
+}
 POINT = {"landscape": "plane", "point": 0, "accuracy": 90.0, "loss": 0.5, "n": 180}
 EPOCH = {"epoch": 1, "accuracy": 90.0}
 LAYER = {"inputs": [0.0, 1.0], "outputs": []}
@@ -82,6 +96,7 @@ FILES = {
     f"{RUN}/history.jsonl": [*wrong_rows(EPOCH, "epoch"), [changed(EPOCH, accuracy="90")]],
     f"{RUN}/evaluations.jsonl": list(wrong_rows(ROW, *ROW)),
     f"{RUN}/landscape.jsonl": list(wrong_rows(POINT, *POINT)),
+    f"{RUN}/analysis.jsonl": list(wrong_rows(ANALYZED, "settings", "eigenvalues", "nodes", "parameters")),
     **{
         f"{name}.jsonl": list(
             wrong_rows({key: EXPLAINED[key] for key in shape.__annotations__}, "train_seed", "target")
@@ -97,6 +112,7 @@ def read_all(folder):
     results.environments, results.coverage, results.histories(), results.table(), results.failure(TRIAL)
     results.ranges(TRIAL, "target")
     read_points(results.run_folder(TRIAL), "accuracy")
+    read_analyses(results.run_folder(TRIAL))
     record_spec(results.run_folder(TRIAL), results.spec)
     results.read_json_file(NOTES)
     for name in EXPLANATIONS:

@@ -228,7 +228,7 @@ def test_every_prediction_of_the_page_stands_beside_the_chips_of_its_model(folde
     assert [[cell.replace("**", "") for cell in row] for row in markdown[6][1:]] == expected
     assert len(expected) == 8
     assert [row[-2] == "–" for row in expected].count(False) == len(own) > 0
-    assert "**breaks**: it does not" in (folder / "report.md").read_text()
+    assert "**does not hold**: it is farther away" in (folder / "report.md").read_text()
 
 
 def test_every_figure_and_its_caption_is_in_the_markdown(folder, page):
