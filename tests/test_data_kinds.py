@@ -74,6 +74,8 @@ LABELLED = {  # functions of labelled batches
     "ascent_sharpness": lambda data: ar.ascent_sharpness(net(), LOSS, data, rho=0.05),
     "gradient_sharpness": lambda data: ar.gradient_sharpness(net(), LOSS, data, ar.SAM(rho=0.05)),
     "hessian_spectrum": lambda data: ar.hessian_spectrum(net(), LOSS, data, steps=2, eigenvalues=1).trace,
+    "loss_landscape": lambda data: ar.loss_landscape(net(), LOSS, data, points=2)[0, 0],
+    "interpolation_losses": lambda data: ar.interpolation_losses(net(), net(), LOSS, data, points=2)[0],
     "loss_growth": lambda data: ar.loss_growth(net(), data, [0.1], draws=2, probes=0).loss[1],
     "pac_bayes_bound": lambda data: ar.pac_bayes_bound(
         net(), data, sigma_train=[0.1], sigma_test=[0.1], draws=2
