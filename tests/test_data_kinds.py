@@ -67,6 +67,9 @@ LABELLED = {  # functions of labelled batches
     "keep_digital": lambda data: (
         ar.keep_digital(net(), data, CROSSBAR.replace(adc=None), required=0.0, chips=2, rank_by="measured").digital
     ),
+    "device_requirements": lambda data: (
+        ar.device_requirements(net(), data, drop=50.0, quantities=["dac-bits"], jobs=1).digital
+    ),
     "average_sharpness": lambda data: ar.average_sharpness(net(), LOSS, data, NOISE),
     "ascent_sharpness": lambda data: ar.ascent_sharpness(net(), LOSS, data, rho=0.05),
     "gradient_sharpness": lambda data: ar.gradient_sharpness(net(), LOSS, data, ar.SAM(rho=0.05)),

@@ -21,9 +21,14 @@ from aimc_robust.devices.moments import Moments
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.models.networks.small_cnn import SmallCNN
 
-WIDTHS = (0.01, 0.03, 0.1, 0.2)
-DRAWS = 150
+WIDTHS = (0.03, 0.1, 0.2)
+DRAWS = 200
 Batch = tuple[Tensor, Tensor]
+
+
+def quickstart() -> nn.Module:
+    """The quickstart's network."""
+    return SmallCNN(in_channels=1, classes=10, channels=8, stages=3)
 
 
 def residual() -> nn.Module:
@@ -99,7 +104,7 @@ def predicted(
 def main() -> None:
     torch.set_num_threads(1)
     nodes = module.NODES
-    for name, make in {"small-cnn": lambda: SmallCNN(1, 10, channels=8, stages=3), "residual": residual}.items():
+    for name, make in {"small-cnn": quickstart, "residual": residual}.items():
         torch.manual_seed(0)
         model, batch = trained(make())
         for width in WIDTHS:

@@ -256,12 +256,12 @@ def test_a_name_that_is_taken_or_no_name_is_refused(built, capsys):
 # The benchmark itself -----------------------------------------------------------------------------------------------
 
 
-def test_the_toolkits_spec_is_of_the_benchmark_and_has_every_kind_of_method_but_array_aware():
+def test_the_toolkits_spec_is_of_the_benchmark_and_has_every_kind_of_method():
     from aimc_robust.training.methods.registry import METHODS
 
     spec = load_spec(BENCHMARKS / "leaderboard" / "toolkit.toml")
     check_fixed_part(spec, fixed_part(BENCHMARK))
-    assert {method.kind for method in spec.methods.values()} == set(METHODS) - {"array-aware"}
+    assert {method.kind for method in spec.methods.values()} == set(METHODS)
     assert len(spec.train_seeds) >= 5
     assert spec.chips >= 10
 

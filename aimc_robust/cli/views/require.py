@@ -27,7 +27,7 @@ def show(found: DeviceRequirements) -> None:
     for row in found.table.to_dict("records"):
         table.add_row(
             str(row["title"]),
-            f"{limit_text(row)} {level_text(found, row, row['level'])}",
+            limit_text(found, row),
             level_text(found, row, row["predicted"]),
             yield_text(row).replace("\n", ", yield "),
             STATUS[row["status"]],

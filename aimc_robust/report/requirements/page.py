@@ -65,7 +65,7 @@ def levels(found: DeviceRequirements) -> Section:
     rows = [
         [
             ("error", str(row["title"])),
-            ("limit", f"{limit_text(row)} {level_text(found, row, row['level'])}"),
+            ("limit", limit_text(found, row)),
             ("second order", level_text(found, row, row["predicted"])),
             ("chips that keep it\n95 % bound of the yield", yield_text(row)),
             ("status", STATUS[row["status"]]),
@@ -94,12 +94,12 @@ def budget_card(found: DeviceRequirements) -> Section | None:
     if card is None or found.together is None:
         return None
     bits = {"ADC": found.together.adc_bits, "DAC": found.together.dac_bits}
-    converters = [f"a {name} of {count} bits" for name, count in bits.items() if count]
+    converters = [f"{count} bits in each {name}" for name, count in bits.items() if count]
     text = (
         f"A device that a design can aim at: all errors of the last column at once, as the card `{CARD}`, which "
         f"`evaluate --device {CARD}` and every other command takes"
     )
-    text += f"; together with {' and '.join(converters)}." if converters else "."
+    text += f"; with {' and '.join(converters)}." if converters else "."
     return Section("The budget of all errors as a device card", [text, Code(card_text(card).strip())])
 
 

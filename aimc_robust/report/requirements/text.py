@@ -40,10 +40,12 @@ def level_text(found: DeviceRequirements, row: Mapping[str, Any], level: float) 
     return text
 
 
-def limit_text(row: Mapping[str, Any]) -> str:
-    """Return which side of a level is tolerated."""
-    quantity = QUANTITIES.get(row["quantity"])
-    return "at least" if quantity is not None and quantity.is_bits else "at most"
+def limit_text(found: DeviceRequirements, row: Mapping[str, Any]) -> str:
+    """Format the confirmed level of a row, with the side of it that is tolerated."""
+    text, quantity = level_text(found, row, row["level"]), QUANTITIES.get(row["quantity"])
+    if text == MISSING:
+        return text
+    return f"at {'least' if quantity is not None and quantity.is_bits else 'most'} {text}"
 
 
 def yield_text(row: Mapping[str, Any]) -> str:
