@@ -45,8 +45,9 @@ def point_type(metric: str) -> Any:
     return object_with(landscape=str, point=int, **{metric: float | None}, loss=float | None, n=int)
 
 
+_SETTINGS: Any = object_with(split=str, images=int | None, sigma=float, rho=float, m=int, steps=int, probes=int)
 ANALYSIS_ROW = object_with(
-    settings=dict[str, Any],
+    settings=_SETTINGS,
     model_digest=str,
     loss=float | None,
     average_sharpness=float | None,

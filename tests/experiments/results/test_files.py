@@ -20,7 +20,7 @@ RUN = f"runs/{TRIAL}"
 ROW = {"model": "m-rwp", "train_seed": 0, "target": "digital", "backend": "digital", "sigma": 0.0, "time_s": 0.0}
 ROW |= {"chip": 0, "accuracy": 90.0, "loss": 0.5, "n": 180}
 ANALYZED = {
-    "settings": {"split": "training"},
+    "settings": {"split": "training", "images": None, "sigma": 0.1, "rho": 0.1, "m": 8, "steps": 4, "probes": 1},
     "model_digest": "a",
     "loss": 0.5,
     "average_sharpness": 0.1,
