@@ -116,7 +116,7 @@ def test_the_curvature_of_computed_weights_is_not_guessed():
         {"batches": (torch.zeros(3, 4, dtype=torch.float64), torch.tensor([0, 1, 2]))},
         {"batches": (torch.zeros(3, 4, dtype=torch.float64), torch.zeros(3, 2))},
     ],
-    ids=str,
+    ids=", ".join,
 )
 def test_arguments_that_make_no_sense_are_refused(wrong):
     model, batch = two_classes()

@@ -157,7 +157,7 @@ def test_running_statistics_become_weights_or_are_refused():
         {"batches": []},
         {"model": nn.Flatten()},
     ],
-    ids=str,
+    ids=", ".join,
 )
 def test_arguments_that_make_no_bound_are_refused(wrong):
     model, batch = two_classes()
