@@ -295,6 +295,7 @@ def test_the_readmes_spec_is_of_the_benchmark(tmp_path):
     check_fixed_part(load_spec(tmp_path / "mine.toml"), fixed_part(BENCHMARK))
 
 
+@pytest.mark.slow
 def test_the_commands_run_as_a_module_from_the_root():
     command = [sys.executable, "-m", "benchmarks.leaderboard", "check", "nobody"]
     done = subprocess.run(command, cwd=BENCHMARKS.parent, capture_output=True, text=True)
@@ -314,6 +315,7 @@ def test_a_published_submission_is_accepted(folder):
         assert done.rows == 2 * len(submission.results.spec.labels)
 
 
+@pytest.mark.slow
 def test_the_published_page_is_of_the_published_submissions():
     text = BENCHMARK.with_suffix(".md").read_text(encoding="utf-8")
     for folder in (BENCHMARKS / "leaderboard" / "submissions").glob("*"):

@@ -98,6 +98,7 @@ def test_short_runs_keep_the_bound_and_runs_uphill_do_not(convergence, problem):
     assert uphill.mean() > convergence.bound(problem, 0.0, 256, problem.minimum(0.0)).proved
 
 
+@pytest.mark.slow
 def test_the_pac_bayes_script_prints_bounds_and_growth(capsys):
     script = load_script("theory/pac_bayes.py")
     training, held_out = script.digits()

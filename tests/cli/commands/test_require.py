@@ -28,6 +28,7 @@ def weights(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_report_has_the_levels_of_the_numbers(weights, tmp_path):
     options = ["--drop", "8", "--yield", "0.5", "--chips", "6", "--jobs", "1", "--set", "rows=64", "--out", tmp_path]
     quantities = [word for name in ("programming", "read-noise", "adc-bits") for word in ("--quantity", name)]

@@ -13,7 +13,8 @@ from aimc_robust.experiments.spec.inheritance import resolved_toml
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.experiments.spec.schema import spec_schema
 
-SPECS = sorted(path for path in BENCHMARKS.rglob("*.toml") if path.parent.name != "published")  # of tables, not specs
+OTHERS = {"published", "toolkit"}  # folders of tables' layouts, and of a submission, beside the specs
+SPECS = sorted(path for path in BENCHMARKS.rglob("*.toml") if path.parent.name not in OTHERS)
 VALIDATOR = jsonschema.Draft202012Validator(spec_schema())
 
 
