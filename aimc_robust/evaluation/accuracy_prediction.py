@@ -176,7 +176,7 @@ def _moments(
         return model_moments(base, condition, time_s=time_s, chip_seed=chip_seed)
     check_program(base, condition, time_s, deployment=deployment, stacklevel=4)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # `check_program` has told of limits that are exceeded
+        warnings.simplefilter("ignore", UserWarning)  # of limits; `check_program` has warned of them
         moments = model_moments(base, condition, time_s=time_s, chip_seed=chip_seed)
         if "drift" in deployment.compensation and time_s > 0:
             return compensated_moments(base, condition, moments, chip_seed=chip_seed)

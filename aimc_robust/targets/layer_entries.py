@@ -25,7 +25,7 @@ CROSSBAR_TYPES = {
 
 
 def fill_card(device: Any) -> Any:
-    """Give the keys of a card that a later version added their defaults; what is no card is told on `build`."""
+    """Give the keys of a card that a later version added their defaults; what is no card is refused on `build`."""
     if isinstance(device, dict):
         with suppress(AimcError):
             return load_card(device).model_dump(mode="json", exclude_none=True)

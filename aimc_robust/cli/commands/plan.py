@@ -43,7 +43,7 @@ def plan(
     comparison = load_spec(spec, scale=scale, overrides=overrides or [])
     folder, model_cache = result_folders(comparison.name, scale, out, models)
     if settle is not None:
-        show_seeds(folder if pilot is None else pilot, settle)
+        show_seeds(comparison, folder if pilot is None else pilot, settle)
         return
     if pilot is not None:
         raise InputError("--pilot belongs to --settle; give the difference to settle, such as --settle 1.0.")

@@ -14,6 +14,7 @@ from aimc_robust.errors import InputError
 from aimc_robust.experiments.planning.plan import Plan
 from aimc_robust.experiments.planning.remaining import RemainingWork, State
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.statistics.power import MOST_SEEDS, POWER, seeds_table
 
@@ -50,13 +51,19 @@ def show(plan: Plan) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def show_seeds(folder: Path, size: float) -> None:
-    """Print how many seeds settle a difference of `size`, by the spread of the results in a folder.
+def show_seeds(spec: ComparisonSpec, folder: Path, size: float) -> None:
+    """Print how many seeds settle a difference of `size` in a comparison, by the spread of the results in a folder.
 
     Raises:
-        InputError: if there are no comparisons of at least two trained models each.
+        InputError: if the results lack methods or targets of the comparison, or two trained models of each.
     """
     content = gather(ComparisonResults.open(folder))
+    for kind, names, known in (
+        ("methods", spec.labels, content.results.spec.labels),
+        ("targets", [target.name for target in spec.build_targets()], content.targets),
+    ):
+        if missing := [name for name in names if name not in known]:
+            raise InputError(f"{folder} is no pilot of this spec: it has no {kind} {', '.join(missing)}.")
     seeds = seeds_table(content.comparisons, size)
     if seeds.empty:
         raise InputError(

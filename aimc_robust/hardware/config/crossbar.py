@@ -245,5 +245,5 @@ class Crossbar(WeightNoise):
             return programmed.reshape(weight.shape).to(weight.dtype)
 
     def naming_layer(self, layer: str) -> AbstractContextManager[None]:
-        """Context manager in which what a user's mapping or cell model raises is told with the layer's name."""
+        """Context manager in which errors of a user's mapping or cell model get the layer's name."""
         return naming_layer(layer, f"programming with the mapping {type(self.weights.mapping).__name__}")

@@ -160,6 +160,16 @@ def test_it_names_the_seeds_that_settle_a_difference(finished_comparison):
     assert "gaussian" in result.output
 
 
+def test_results_of_another_question_are_no_pilot(finished_comparison):
+    other = finished_comparison.parent / "other.toml"
+    text = (finished_comparison / "spec.toml").read_text()
+    other.write_text(text.replace("gaussian-0.2", "gaussian-0.25"))
+    assert other.read_text() != text
+    result = invoke("plan", other, "--settle", 5, "--pilot", finished_comparison)
+    assert result.exit_code == 2
+    assert "no targets gaussian-0.25" in result.stderr
+
+
 def test_a_pilot_without_a_size_is_refused(finished_comparison):
     result = invoke("plan", finished_comparison / "spec.toml", "--pilot", finished_comparison)
     assert result.exit_code == 2
