@@ -84,11 +84,16 @@ def paired_difference(first: Estimate, second: Estimate) -> PairedDifference:
         )
     effects = CrossedEffects(chip_matrix(seeds, chips, differences))
     error = effects.mean_error(min((e.pilot for e in (first, second) if e.pilot is not None), default=None))
-    mean, half_width = float(effects.model_means.mean()), error.half_width()
-    largest = metric.bounds[1] - metric.bounds[0]
-    low, high = np.clip([mean - half_width, mean + half_width], -largest, largest)
-    ci, p_value = (float(low), float(high)), error.p_value(mean)
+    mean = float(effects.model_means.mean())
+    ci, p_value = _interval(metric, mean, error, LEVEL), error.p_value(mean)
     return PairedDifference(metric, mean, ci, len(effects.matrix), p_value, len(differences), error)
+
+
+def _interval(metric: PrimaryMetric, mean: float, error: MeanError, level: float) -> tuple[float, float]:
+    """Interval of confidence 1 - level, within what differences of the metric can be."""
+    half_width, largest = error.half_width(level), metric.bounds[1] - metric.bounds[0]
+    low, high = np.clip([mean - half_width, mean + half_width], -largest, largest)
+    return float(low), float(high)
 
 
 class _UnpairedError(InputError):
@@ -113,10 +118,13 @@ class Comparison:
     Attributes:
         difference: first - second; None if the two are unpaired, without a (seed, chip) pair in common.
         p_holm: Its p value, corrected for all comparisons of the page; NaN if it could not be tested.
+        simultaneous_ci: Its interval of confidence 1 - 0.05 / m for m comparisons (Bonferroni): with 95 % confidence,
+            those of the whole page contain their true differences. None if it could not be tested.
     """
 
     difference: PairedDifference | None
     p_holm: float
+    simultaneous_ci: tuple[float, float] | None = None
 
     @property
     def settled(self) -> bool:
@@ -152,10 +160,16 @@ def compare_pairs(
     differences = {pair: _difference(estimates, *pair) for pair in pairs}
     tested = {frozenset(pair): d.p_value for pair, d in differences.items() if d is not None}
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    return {
-        pair: Comparison(difference, float(corrected.get(frozenset(pair), math.nan)))
-        for pair, difference in differences.items()
-    }
+    count = sum(not math.isnan(p) for p in tested.values())
+
+    def comparison(pair: tuple[Key, Key], difference: PairedDifference | None) -> Comparison:
+        p_holm = float(corrected.get(frozenset(pair), math.nan))
+        if difference is None or math.isnan(p_holm):
+            return Comparison(difference, p_holm)
+        interval = _interval(difference.metric, difference.mean, difference.error, LEVEL / count)
+        return Comparison(difference, p_holm, interval)
+
+    return {pair: comparison(pair, difference) for pair, difference in differences.items()}
 
 
 def difference_table(estimates: Mapping[Key, Estimate], comparisons: Iterable[tuple[Key, Key]]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.errors import InputError, UnknownNameError, exact_text
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import Comparison, Key, PairedDifference
@@ -26,13 +26,14 @@ class ClaimResult:
 
     Attributes:
         text: The claim.
-        state: `HELD` if the difference is settled in favor of the claim, `NOT_HELD` if settled against it, else
-            `NOT_SETTLED`.
+        state: `HELD` if the interval lies on the claim's side of 0, `NOT_HELD` if it lies below the smallest lead that
+            counts, else `NOT_SETTLED`.
         better: Key of what the claim says is better; None without rows.
         than: Key of what it is compared with; None without rows.
         estimates: Estimates of `better` and `than`; None without rows.
         difference: better - than, paired over models and chips; None if they cannot be paired.
-        reason: Why there is no difference; empty if there is one.
+        interval: Interval of `difference`, corrected for all comparisons of the page; None if it could not be tested.
+        reason: Why there is no difference, or how the claim did not hold; else empty.
     """
 
     text: str
@@ -41,6 +42,7 @@ class ClaimResult:
     than: Key | None = None
     estimates: tuple[Estimate, Estimate] | None = None
     difference: PairedDifference | None = None
+    interval: tuple[float, float] | None = None
     reason: str = ""
 
 
@@ -81,6 +83,7 @@ def check_claims(
     spec: ComparisonSpec,
     estimates: Mapping[Key, Estimate],
     comparisons: Mapping[tuple[Key, Key], Comparison],
+    smallest_lead: float = 0.0,
 ) -> list[ClaimResult]:
     """Test each claim on the results.
 
@@ -92,11 +95,14 @@ def check_claims(
         spec: The spec of the comparison.
         estimates: (label, target) -> estimate.
         comparisons: All comparisons of the page, with those of `claim_pairs`.
+        smallest_lead: Smallest lead in accuracy that counts [points]: a claim of accuracy whose lead is settled to be
+            smaller, and not settled to be above 0, did not hold. A claim of losses does so only if the opposite is
+            settled.
 
     Returns:
         One result per claim.
     """
-    return [_check_claim(claim, spec, estimates, comparisons) for claim in claims]
+    return [_check_claim(claim, spec, estimates, comparisons, smallest_lead) for claim in claims]
 
 
 def _check_claim(
@@ -104,6 +110,7 @@ def _check_claim(
     spec: ComparisonSpec,
     estimates: Mapping[Key, Estimate],
     comparisons: Mapping[tuple[Key, Key], Comparison],
+    smallest_lead: float,
 ) -> ClaimResult:
     chosen: list[tuple[Key, Estimate]] = []
     for side in (claim.better, claim.than):
@@ -122,8 +129,17 @@ def _check_claim(
         return replace(result, reason=reason)
     if comparison.difference is None:
         return replace(result, reason="not paired: no training seed in common")
-    state: ClaimState = {1: HELD, -1: NOT_HELD}.get(comparison.sign, NOT_SETTLED)
-    return replace(result, state=state, difference=comparison.difference)
+    result = replace(result, difference=comparison.difference, interval=comparison.simultaneous_ci)
+    if comparison.simultaneous_ci is None:
+        return result
+    low, high = sorted(first.metric.loss_of(end, 0.0) for end in comparison.simultaneous_ci)  # of the lead of `better`
+    if low > 0.0:
+        return replace(result, state=HELD)
+    if high < 0.0:
+        return replace(result, state=NOT_HELD, reason="the opposite is settled")
+    if claim.metric == "accuracy" and high < smallest_lead:
+        return replace(result, state=NOT_HELD, reason=f"any lead is below {exact_text(smallest_lead)} points")
+    return result
 
 
 def _represent(side: Side, found: Mapping[Key, Estimate]) -> tuple[Key, Estimate]:

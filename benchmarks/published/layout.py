@@ -66,6 +66,7 @@ class Layout(StrictModel):
         columns: Tables with `title` and any of `target`, `method`, `metric`, `published`, `cost`, and further keys.
         rows: The same without `cost`.
         claims: Statements of the paper that the results can confirm.
+        smallest_lead: Smallest lead in accuracy that counts for a claim [points], see `claims.check_claims`.
         values: Rows of values.csv that `where` selects; inserted by `read_layout`.
     """
 
@@ -79,6 +80,7 @@ class Layout(StrictModel):
     columns: list[dict[str, Any]] = pydantic.Field(min_length=1)
     rows: list[dict[str, Any]] = pydantic.Field(min_length=1)
     claims: list[ClaimTable] = pydantic.Field(default_factory=list)
+    smallest_lead: float = pydantic.Field(default=0.0, ge=0)
     values: list[Mapping[str, str]] = pydantic.Field(default_factory=list)
 
     @property

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
 import pandas as pd
 
+from aimc_robust.errors import exact_text
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.csv_text import csv_text
 from aimc_robust.report.comparison.content import ComparisonContent
-from aimc_robust.report.comparison.text import format_difference
 from aimc_robust.report.formatting import (
     MISSING,
     format_deviations,
@@ -20,11 +21,12 @@ from aimc_robust.report.formatting import (
     latex_value,
 )
 from aimc_robust.report.markdown_page import markdown_table
+from aimc_robust.report.metric_text import difference_text, interval_text
 from aimc_robust.report.page_model import Block, Bullets, Cell, Files, Prose, Row, Section, Table
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import Key
 
-from .claims import HELD, NOT_HELD, ClaimResult, check_claims, claim_pairs
+from .claims import HELD, NOT_HELD, NOT_SETTLED, ClaimResult, check_claims, claim_pairs
 from .layout import Layout, read_layout
 from .measured import Entry, MeasuredValue, measured_entries
 from .values import PublishedValue
@@ -60,7 +62,9 @@ def table_section(content: ComparisonContent, layout: Layout) -> Section:
     if spec.scale is None:
         layout.check_references(spec.labels, list(content.targets))
     entries = measured_entries(layout, spec.labels, content.estimates, content.costs)
-    claims = check_claims(layout.build_claims(spec.labels), spec, content.estimates, content.comparisons)
+    claims = check_claims(
+        layout.build_claims(spec.labels), spec, content.estimates, content.comparisons, layout.smallest_lead
+    )
     tested = [entry.within for row in entries for entry in row if entry.within is not None]
     count = f" {sum(tested)} of {len(tested)} differences are within." if tested else ""
     scale = "This run is smaller than the paper's. Compare trends with the published values, not the values themselves."
@@ -85,7 +89,7 @@ def table_section(content: ComparisonContent, layout: Layout) -> Section:
         Table(layout.place, rows, "paper"),
         Prose(note),
         Files(files),
-        _claims(claims),
+        _claims(claims, layout.smallest_lead),
         _open_points(layout),
     ]
     return Section(f"{layout.place} of {layout.citation}", blocks, id="paper")
@@ -97,36 +101,42 @@ def _open_points(layout: Layout) -> Section | None:
     return Section("Details that the paper does not specify", blocks) if points else None
 
 
-def _claims(claims: list[ClaimResult]) -> Section | None:
+def _claims(claims: list[ClaimResult], smallest_lead: float) -> Section | None:
     marks: dict[str, Mark] = {HELD: "within", NOT_HELD: "beyond"}
     rows: list[Row] = [
         [
             ("claim", claim.text),
-            ("result here", Cell(f"**{claim.state}**", marks.get(claim.state, ""))),
-            ("difference\n95 % interval", _evidence(claim)),
+            ("result here", Cell(f"**{claim.state}**\n{claim.reason}".rstrip(), marks.get(claim.state, ""))),
+            ("difference\ncorrected interval", _evidence(claim)),
         ]
         for claim in claims
     ]
+    least = f", or any lead is below {exact_text(smallest_lead)} points" if smallest_lead else ""
     note = (
         "Each claim says that one result is better than another. The difference between the two is paired over trained "
-        "models and chips. **held**: it is settled in favor of the claim; **did not hold**: it is settled against it; "
-        "**not settled**: neither. If a claim names several methods, the best of them is compared, or the worst where "
-        "the claim is of all of them. See [Terms](#terms) for **settled**: the correction includes every method that "
-        "could have been the best or the worst."
+        "models and chips. Its interval is corrected for all comparisons of the page (Bonferroni), so that with 95 % "
+        f"confidence all verdicts are right. **held**: it lies above 0. **did not hold**: it lies below 0{least}. "
+        "**not settled**: neither. For a loss, lower is better. If a claim names several methods, the best of them is "
+        "compared, or the worst where the claim is of all of them; the correction includes every method that could "
+        "have been the best or the worst."
     )
+    counts = [sum(claim.state == state for claim in claims) for state in (HELD, NOT_HELD, NOT_SETTLED)]
+    summary = f"{len(claims)} claims: {counts[0]} held, {counts[1]} did not hold, {counts[2]} not settled."
     table = Table("Claims of the paper", rows, "claims", heads=0)
-    return Section("Claims of the paper", [table, Prose(note)]) if rows else None
+    return Section("Claims of the paper", [Prose(summary), table, Prose(note)]) if rows else None
 
 
 def _evidence(claim: ClaimResult) -> str:
-    """The difference that a claim's result rests on, or why there is none; and the means of both sides."""
-    evidence, means = claim.reason, ""
+    """The difference that a claim's result rests on with its corrected interval; and the means of both sides."""
+    evidence, means = "", ""
     if claim.difference is not None:
-        evidence = f"{format_difference(claim.difference)} over {claim.difference.covers}"
+        metric, interval = claim.difference.metric, claim.interval or (math.nan, math.nan)
+        evidence = f"{difference_text(metric, claim.difference.mean, sign=True)} {interval_text(metric, *interval)}"
+        evidence = f"{evidence.rstrip()} over {claim.difference.covers}"
     if claim.better is not None and claim.than is not None and claim.estimates is not None:
         sides = zip((claim.better, claim.than), claim.estimates, strict=True)
         means = ", ".join(f"{_key_text(key)} {estimate.metric.text(estimate.mean)}" for key, estimate in sides)
-    return f"{evidence}\n{means}"
+    return f"{evidence}\n{means}".strip()
 
 
 def _key_text(key: Key) -> str:

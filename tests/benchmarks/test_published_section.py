@@ -14,6 +14,7 @@ from published.claims import check_claims, claim_pairs
 from published.layout import PublishedCell
 from published.measured import Entry, MeasuredValue
 from published.values import PublishedValue
+from scipy import stats
 from support import published_tables
 from support.published_tables import SECTION, paper_claims, paper_entries
 
@@ -167,8 +168,8 @@ def test_a_claim_about_the_loss_is_held_where_the_loss_is_lower(change_question,
     (verdict,) = paper_claims(content)
     assert (verdict.state, verdict.difference.mean) == (state, pytest.approx(sum(points) / 2))
     assert (("m-rwp", "loss on gaussian-0.2"), ("sgd", "loss on gaussian-0.2")) in content.comparisons
-    found, page = verdict.difference, write_report(folder).read_text()
-    assert f"{found.mean:+z#.4g} [{found.ci[0]:z#.4g}, {found.ci[1]:z#.4g}] over models" in page
+    (low, high), page = verdict.interval, write_report(folder).read_text()
+    assert f"{verdict.difference.mean:+z#.4g} [{low:z#.4g}, {high:z#.4g}] over models" in page
     assert f"m-rwp: loss on gaussian-0.2 {verdict.estimates[0].mean:#.4g}" in page
 
 
@@ -191,18 +192,39 @@ def moved(folder, cell, points, column="accuracy"):
 
 @pytest.mark.parametrize(
     ("points", "state"),
-    [((5.0, 5.2), "held"), ((-5.0, -5.2), "did not hold"), ((5.0, -5.0), "not settled")],
+    [
+        ((5.0, 5.2), "**held**"),
+        ((-5.0, -5.2), "**did not hold**<br>the opposite is settled"),
+        ((5.0, -5.0), "**not settled**"),
+    ],
 )
 def test_a_claim_held_did_not_hold_or_is_not_settled(change_question, points, state):
     folder = change_question(report_sections=[SECTION])
     for seed, by in enumerate(points):
         moved(folder, f"m-rwp-seed{seed}", by)
     verdict = paper_claims(gather(ComparisonResults.open(folder)))[0]
-    assert verdict.state == state
+    assert verdict.state == state.split("**")[1]
     assert verdict.difference.mean == pytest.approx(sum(points) / 2)
     page, markdown = write_report(folder).read_text(), (folder / "report.md").read_text()
-    assert f"<strong>{state}</strong>" in page
-    assert f"| Mixed training is better under noise | **{state}** |" in markdown
+    assert f"<strong>{verdict.state}</strong>" in page
+    assert f"| Mixed training is better under noise | {state} |" in markdown
+
+
+@pytest.mark.parametrize(
+    ("smallest_lead", "state"),
+    [(0.0, "not settled"), (0.2, "not settled"), (0.3, "did not hold")],
+)
+def test_a_claim_of_a_lead_settled_to_be_too_small_did_not_hold(change_question, smallest_lead, state):
+    folder = change_question(report_sections=[SECTION])
+    for seed, by in enumerate((0.005, -0.005)):
+        moved(folder, f"m-rwp-seed{seed}", by)
+    content = gather(ComparisonResults.open(folder))
+    claims = [Claim("Mixed", Side(("m-rwp",), "gaussian-0.2"), Side(("sgd",), "gaussian-0.2"))]
+    (found,) = check_claims(claims, content.results.spec, content.estimates, content.comparisons, smallest_lead)
+    half_width = 0.005 * stats.t.ppf(1.0 - 0.025 / content.comparison_count, df=1)
+    assert found.interval == pytest.approx((-half_width, half_width))
+    assert found.state == state
+    assert found.reason == ("any lead is below 0.3 points" if state == "did not hold" else "")
 
 
 def test_a_claim_about_other_images_or_without_rows_says_why_it_is_not_settled(change_question):
