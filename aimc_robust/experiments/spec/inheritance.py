@@ -21,8 +21,8 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
 
     Args:
         path: The TOML file.
-        scale: Name of a table `[scale.NAME]` whose keys override those of the spec; keys that it lists in `remove`, such
-            as "training.early_stopping", are left out.
+        scale: Name of a table `[scale.NAME]` whose keys override those of the spec; keys that it lists in `remove`,
+            such as "training.early_stopping", are left out.
         overrides: Texts `KEY=VALUE` with a dotted key and a value in TOML.
 
     Returns:
