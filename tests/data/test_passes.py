@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import aimc_robust as ar
 from aimc_robust.data.passes import RepeatedPasses
+from aimc_robust.seeding import global_seed
 
 N = 24
 INPUTS, LABELS = torch.randn(N, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(N) % 3
@@ -17,8 +18,7 @@ NOISE, CROSSBAR = ar.Gaussian(0.3), ar.Crossbar("rram-wan2022")
 
 
 def net():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         return nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
 
 
