@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.for_each import for_each
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -171,8 +172,8 @@ def value_of(name, kind):
     return FUNCTIONS[name][1](KINDS[kind]())
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FUNCTIONS)
+@for_each("kind", KINDS)
 def test_a_kind_of_data_is_taken_or_refused_in_a_sentence(name, kind):
     group, function = FUNCTIONS[name]
     if not taken(name, kind):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from support.for_each import for_each
 from torch import nn
 from torch.utils import data as torch_data
 from torch.utils.data import DataLoader, TensorDataset
@@ -113,7 +114,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-@pytest.mark.parametrize("sampler", RANDOM)
+@for_each("sampler", RANDOM)
 def test_a_random_sampler_is_refused_by_name(function, sampler):
     with pytest.raises(ar.AimcError) as refusal:
         FUNCTIONS[function](RANDOM[sampler]())
