@@ -18,7 +18,7 @@ from aimc_robust.parallel.start_method import spawns_processes
 PRELOADED = [
     "aimc_robust.experiments.execution.fork_server_signals",
     "aimc_robust.experiments.execution.trial_runner",
-    "lightning_fabric",
+    "aimc_robust.training.fabric_import",
 ]
 
 
