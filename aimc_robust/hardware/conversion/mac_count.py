@@ -99,10 +99,11 @@ def _grouped(args: tuple[Any, ...], out: Tensor) -> tuple[int, tuple[Any, ...]]:
     return out.numel() // (out.shape[0] if out.ndim == 3 and args[0].ndim == 2 else 1) * args[0].shape[-1], args[:2]
 
 
+GROUPED = [getattr(aten, name) for name in ("_grouped_mm", "_scaled_grouped_mm") if hasattr(aten, name)]  # torch 2.8
 COUNTS: dict[Any, Callable[[tuple[Any, ...], Tensor], tuple[int, tuple[Any, ...]]]] = {
     **dict.fromkeys((aten.mm, aten.bmm, aten.mv, aten.dot, aten.vdot, aten._scaled_mm, aten._int_mm), _product(0, 1)),
     **dict.fromkeys((aten.addmm, aten._addmm_activation, aten.baddbmm, aten.addmv), _product(1, 2)),
-    **dict.fromkeys((aten._grouped_mm, aten._scaled_grouped_mm), _grouped),
+    **dict.fromkeys(GROUPED, _grouped),
     **dict.fromkeys((aten.convolution, aten._convolution), _convolution),
     aten.addr: lambda args, out: (out.numel(), args[-2:]),
 }

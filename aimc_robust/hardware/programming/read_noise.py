@@ -13,7 +13,9 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from aimc_robust.errors import InputError
 from aimc_robust.seeding import Axes
 
-HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16", False))  # instructions for products
+# Whether the CPU has instructions for products. An older torch cannot tell; the products are then of float32, as on a
+# CPU without them.
+HAS_BFLOAT16 = bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16", False))
 UNIFORM_STEP = 2.0**-16
 Array = tuple[int | str, ...]
 """What names an array's stream: bank, tile, input slice, the time step of a recurrent layer, a further call of a layer
