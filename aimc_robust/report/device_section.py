@@ -19,7 +19,7 @@ from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout
 from aimc_robust.report.figures.device import device_figure
-from aimc_robust.report.mapping_section import mapping_sections
+from aimc_robust.report.mapping_section import array_figures, mapping_sections
 from aimc_robust.report.page_model import Block, Figure, Grid, Prose, Section, Table
 from aimc_robust.targets.target import CrossbarTarget, Target, time_label
 
@@ -40,7 +40,10 @@ def device_section(
     `ranges` are the converter ranges of its layers, by how they were found.
     """
     devices = [_device(group, ranges(group[0]), results.mappings) for group in groups]
-    return Section("Devices", [Prose(f"Analog share: {results.coverage}"), Grid(devices)]) if devices else None
+    if not devices:
+        return None
+    pictures = array_figures(results.mappings, [target.name for group in groups for target in group])
+    return Section("Devices", [Prose(f"Analog share: {results.coverage}"), *pictures, Grid(devices)])
 
 
 def _device(
