@@ -16,7 +16,7 @@ from multiprocessing import forkserver, resource_tracker
 PRELOADED = [
     "aimc_robust.experiments.execution.fork_server_signals",
     "aimc_robust.experiments.execution.trial_runner",
-    "lightning_fabric",
+    "aimc_robust.training.fabric_import",
 ]
 if sys.platform == "linux":
     mp_context = multiprocessing.get_context("forkserver")
