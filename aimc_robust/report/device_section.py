@@ -40,10 +40,8 @@ def device_section(
     `ranges` are the converter ranges of its layers, by how they were found.
     """
     devices = [_device(group, ranges(group[0]), results.mappings) for group in groups]
-    if not devices:
-        return None
-    pictures = array_figures(results.mappings, [target.name for group in groups for target in group])
-    return Section("Devices", [Prose(f"Analog share: {results.coverage}"), *pictures, Grid(devices)])
+    blocks = [Prose(f"Analog share: {results.coverage}"), *array_figures(results.mappings, groups), Grid(devices)]
+    return Section("Devices", blocks) if devices else None
 
 
 def _device(
@@ -249,5 +247,4 @@ def _widest(found: Sequence[ConverterRanges]) -> LayerSpans:
 def environment_notes(environments: Sequence[Mapping[str, Any]]) -> list[Prose]:
     """Return a note for each environment that produced results: versions and threads."""
     texts = [", ".join(f"{k} {v}" for k, v in environment.items() if v is not None) for environment in environments]
-    several = len(environments) > 1
-    return [Prose(f"Environment {i}: {text}" if several else text) for i, text in enumerate(texts, start=1)]
+    return [Prose(f"Environment {i}: {text}" if len(texts) > 1 else text) for i, text in enumerate(texts, start=1)]

@@ -13,6 +13,7 @@ from aimc_robust.plot.style import figure_style
 from aimc_robust.report.formatting import MISSING, format_number
 from aimc_robust.report.page_model import Figure, Prose, Row, Section, Table, codes
 from aimc_robust.report.rendering import RenderedFigure, render_figure
+from aimc_robust.targets.target import CrossbarTarget
 
 CUT = ("layer", "groups", "banks", "array_rows", "array_columns", "row_tiles", "column_tiles")
 """Keys of a layer's mapping that decide its picture."""
@@ -24,18 +25,19 @@ NOTE = (
 )
 
 
-def array_figures(mappings: Iterable[Mapping[str, Any]], targets: Iterable[str]) -> list[Figure]:
+def array_figures(mappings: Iterable[Mapping[str, Any]], groups: Iterable[Iterable[CrossbarTarget]]) -> list[Figure]:
     """Return a picture of the arrays of each network, one for all targets that cut it alike.
 
     Without a limit of their size arrays are as large as their layers, which is no picture.
     """
-    wanted, groups = set(targets), dict[str, tuple[Mapping[str, Any], list[str]]]()
+    wanted = {target.name for group in groups for target in group}
+    pictures: dict[str, tuple[Mapping[str, Any], list[str]]] = {}
     for mapping in mappings:
         names = [name for name in mapping["targets"] if name in wanted]
         if names and mapping["layers"] and mapping["total"]["utilization"] < 1.0:
             cut = [[layer[key] for key in CUT] for layer in mapping["layers"]]
-            groups.setdefault(f"{mapping['network']} {cut}", (mapping, []))[1].extend(names)
-    networks = {mapping["network"] for mapping, _ in groups.values()}
+            pictures.setdefault(f"{mapping['network']} {cut}", (mapping, []))[1].extend(names)
+    networks = {mapping["network"] for mapping, _ in pictures.values()}
     return [
         Figure(
             partial(_draw_arrays, mapping, "arrays" if number == 1 else f"arrays-{number}"),
@@ -43,7 +45,7 @@ def array_figures(mappings: Iterable[Mapping[str, Any]], targets: Iterable[str])
             f"{codes([mapping['network']]) + ' on' if len(networks) > 1 else 'On'} {codes(names)}: each box is an "
             "array, filled as high as its rows and as wide as its columns are used.",
         )
-        for number, (mapping, names) in enumerate(groups.values(), start=1)
+        for number, (mapping, names) in enumerate(pictures.values(), start=1)
     ]
 
 
