@@ -29,10 +29,12 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CODE_OF_CONDUCT.md",
     "benchmarks/leaderboard/README.md",
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
-LANGUAGES = {"python", "toml", "sh", "bash", "yaml"}
+LANGUAGES = {"bibtex", "python", "toml", "sh", "bash", "yaml"}
 OTHER_PROGRAMS = {
     "python",
     ".",
