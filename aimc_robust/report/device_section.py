@@ -40,7 +40,8 @@ def device_section(
     `ranges` are the converter ranges of its layers, by how they were found.
     """
     devices = [_device(group, ranges(group[0]), results.mappings) for group in groups]
-    blocks = [Prose(f"Analog share: {results.coverage}"), *array_figures(results.mappings, groups), Grid(devices)]
+    share, pictures = Prose(f"Analog share: {results.coverage}"), array_figures(results.mappings, groups)
+    blocks: list[Block] = [share, *pictures, Grid(devices)]
     return Section("Devices", blocks) if devices else None
 
 
@@ -99,11 +100,8 @@ def _placed_layers(name: str, placement: Placement) -> list[Block]:
 
 def describe_crossbar(crossbar: Crossbar) -> str:
     """Name the device of a crossbar, and its settings that are not at their defaults."""
-    settings = [
-        *_layout(crossbar.weights, crossbar.arrays, crossbar.device),
-        *_converters(crossbar.periphery),
-        *_errors(crossbar.device),
-    ]
+    settings = [*_layout(crossbar.weights, crossbar.arrays, crossbar.device), *_converters(crossbar.periphery)]
+    settings += _errors(crossbar.device)
     return f"{crossbar.device.cell.name}: {', '.join(settings)}"
 
 
