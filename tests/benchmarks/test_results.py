@@ -10,40 +10,41 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from published.claims import HELD, NOT_HELD, NOT_SETTLED, ClaimResult, check_claims
-from support.paper_specs import BENCHMARKS, NAMES, layout, loaded
+from published.claims import HELD, NOT_HELD, NOT_SETTLED, ClaimResult
+from published.overview import RESULTS, SCALES, claims_of, claims_table, counts_table, stored
+from support.paper_specs import NAMES, loaded
 
 from aimc_robust.experiments.results.archive import ARCHIVE, READABLE, unpack
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.report.comparison.content import ComparisonContent, gather
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import paired_difference
 
-RESULTS = BENCHMARKS / "results"
-FOLDERS = {name: RESULTS / f"{name.replace('/', '-')}-mini" for name in NAMES}
-KEPT = [name for name, folder in FOLDERS.items() if folder.exists()]
-LANDED = [f"incorruptible/table{n}" for n in (1, 2, 3, 5, 6)] + ["m-rwp/table1-resnet18", "m-rwp/tableA1"]
-LINK, CLAIM, STATE = r"\[(\S+)\]\(\S+-mini/report\.md\)", "(.+)", r"(?:\*\*)?([a-z ]+)(?:\*\*)?"
-ROW = re.compile(rf"^\| {LINK} \| {CLAIM} \| {STATE}: (\S+) \[(\S+), (\S+)\]", re.MULTILINE)
+Kept = tuple[str, str]  # paper/file of the spec, and its scale
+FOLDERS = {(name, scale): folder for name in NAMES for scale in SCALES if (folder := stored(loaded(name).name, scale))}
+FIVE = [f"incorruptible/table{n}" for n in (1, 2, 3, 5, 6)]
+LANDED = {(name, "mini") for name in [*FIVE, "m-rwp/table1-resnet18", "m-rwp/tableA1"]}
 
 
 @cache
-def unpacked(name: str) -> Path:
+def unpacked(kept: Kept) -> Path:
     """A copy of the packed results with their rows restored."""
-    folder = Path(shutil.copytree(FOLDERS[name], Path(tempfile.mkdtemp()) / FOLDERS[name].name))
+    folder = Path(shutil.copytree(FOLDERS[kept], Path(tempfile.mkdtemp()) / FOLDERS[kept].name))
     atexit.register(shutil.rmtree, folder.parent)
     unpack(folder)
     return folder
 
 
 @cache
-def kept(name: str) -> ComparisonContent:
-    return gather(ComparisonResults.open(unpacked(name)))
+def content(kept: Kept) -> ComparisonContent:
+    return gather(ComparisonResults.open(unpacked(kept)))
 
 
-def claims(name: str) -> list[ClaimResult]:
-    spec = kept(name).results.spec
-    return check_claims(layout(name).build_claims(spec.labels), spec, kept(name).estimates, kept(name).comparisons)
+@cache
+def all_claims() -> dict[Kept, list[ClaimResult]]:
+    found = {(content(kept).results.spec.name, kept[1]): claims_of(content(kept)) for kept in FOLDERS}
+    return {kept: claims for kept, claims in found.items() if claims}
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +53,13 @@ def text() -> str:
 
 
 def test_the_tables_named_are_there():
-    assert set(LANDED) <= set(KEPT)
+    assert set(FOLDERS) >= LANDED
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_rows_are_whole_and_of_the_spec_as_it_is(name):
-    ComparisonResults(unpacked(name), loaded(name, "mini")).check()  # raises where they are another question's
-    assert (kept(name).missing, kept(name).failures) == (0, {})
+@pytest.mark.parametrize("kept", FOLDERS, ids="-".join)
+def test_rows_are_whole_and_of_the_spec_as_it_is(kept):
+    ComparisonResults(unpacked(kept), loaded(*kept)).check()  # raises where they are another question's
+    assert (content(kept).missing, content(kept).failures) == (0, {})
 
 
 @pytest.mark.parametrize("folder", sorted(path.name for path in RESULTS.iterdir() if path.is_dir()))
@@ -66,35 +67,46 @@ def test_a_folder_holds_what_a_reader_needs_and_the_archive(folder):
     assert {path.name for path in (RESULTS / folder).iterdir()} == {ARCHIVE, *READABLE}
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_the_summary_follows_from_the_archived_rows(name):
-    content = kept(name)
+@pytest.mark.parametrize("kept", FOLDERS, ids="-".join)
+def test_the_summary_follows_from_the_archived_rows(kept):
     # As text; the last digits of a number depend on the processor.
-    found = pd.read_csv(io.StringIO(summary_table(content.estimates).to_csv(index=False)))
-    pd.testing.assert_frame_equal(found, pd.read_csv(FOLDERS[name] / "summary.csv"), rtol=1e-9, atol=1e-9)
+    found = pd.read_csv(io.StringIO(summary_table(content(kept).estimates).to_csv(index=False)))
+    pd.testing.assert_frame_equal(found, pd.read_csv(FOLDERS[kept] / "summary.csv"), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_the_readme_states_every_claim_as_the_rows_do(name, text):
-    stated = [row[1:] for row in ROW.findall(text) if row[0] == name.replace("/", "-")]
-    found = [
-        (v.text, v.state, f"{v.difference.mean:+.1f}", *(f"{end:.1f}" for end in v.difference.ci)) for v in claims(name)
+def test_the_readme_counts_the_claims_and_states_each_as_the_rows_do(text):
+    assert counts_table(all_claims()) in text
+    assert claims_table(all_claims()) in text
+
+
+def test_an_overview_has_a_row_for_each_claim_and_a_column_for_each_scale():
+    held = ClaimResult("RWP wins", HELD, difference=difference(2.0), interval=(1.0, 3.0))
+    failed = ClaimResult("RWP wins", NOT_HELD, difference=difference(-2.0), interval=(-3.04, -1.0))
+    unknown = ClaimResult("SAM wins", NOT_SETTLED, reason="no rows")
+    found = {("a-table1", "cpu-digits"): [held, unknown], ("a-table1", "mini"): [failed]}
+    assert claims_table(found).splitlines() == [
+        "| table | claim | cpu-digits | mini |",
+        "|---|---|---|---|",
+        "| a-table1 | RWP wins | **held** +2.0 [1.0, 3.0] | **did not hold** -2.0 [-3.0, -1.0] |",
+        "| a-table1 | SAM wins | – | – |",
     ]
-    assert stated == found
+    assert counts_table(found).splitlines()[2:] == [
+        "| [a-table1-cpu-digits](a-table1-cpu-digits/report.md) | 2 | 1 | 0 | 1 |",
+        "| [a-table1-mini](a-table1-mini/report.md) | 1 | 0 | 1 | 0 |",
+    ]
 
 
-def test_the_readme_counts_the_claims(text):
-    total, held, failed, undecided = (
-        int(n) for n in re.search(r"Of (\d+) claims.* (\d+) held, (\d+) did not and (\d+) are not", text).groups()
+def difference(mean):
+    first, second = (
+        Estimate(pd.DataFrame({"train_seed": [0, 1], "chip": [0, 0], "accuracy": [value, value + 1.0]}))
+        for value in (50.0 + mean, 50.0)
     )
-    states = [verdict.state for name in KEPT for verdict in claims(name)]
-    assert total == len(states)
-    assert [states.count(state) for state in (HELD, NOT_HELD, NOT_SETTLED)] == [held, failed, undecided]
+    return paired_difference(first, second)
 
 
 def test_the_numbers_of_the_summary_are_the_rows(text):
     """RWP 0.06 against SGD in Table 1: on digital weights, and under the largest noise."""
-    estimates = kept("incorruptible/table1").estimates
+    estimates = content(("incorruptible/table1", "mini")).estimates
     found = [
         paired_difference(estimates["rwp-0.06", target], estimates["sgd", target])
         for target in ("digital", "gaussian-0.07")
@@ -106,7 +118,7 @@ def test_the_numbers_of_the_summary_are_the_rows(text):
 
 def test_the_flatness_that_is_stated_is_the_rows(text):
     said = " ".join(text[text.index("Two figures have no claims") : text.index("| folder")].split())
-    eight, six = (kept(name).landscapes for name in ("incorruptible/figure8", "m-rwp/figureA6"))
+    eight, six = (content((name, "mini")).landscapes for name in ("incorruptible/figure8", "m-rwp/figureA6"))
     training, test = eight["training-plane"], eight["test-plane"]
     ends = [f"{plane[f'rwp-{sigma}'].flat_percent:.1f}" for plane in (training, test) for sigma in (0.02, 0.07)]
     assert re.findall(r"from (\S+) %(?: at 0.02)? to (\S+) %", said) == [tuple(ends[:2]), tuple(ends[2:])]

@@ -21,7 +21,8 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
 
     Args:
         path: The TOML file.
-        scale: Name of a table `[scale.NAME]` whose keys override those of the spec.
+        scale: Name of a table `[scale.NAME]` whose keys override those of the spec; keys that it lists in `remove`,
+            such as "training.early_stopping", are left out.
         overrides: Texts `KEY=VALUE` with a dotted key and a value in TOML.
 
     Returns:
@@ -36,7 +37,7 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
     if not is_resolved:
         values.pop("scale", None)
     if scale is not None:
-        values = deep_merge(values, _scale_table(path, scales, scale)) | {"scale": scale}
+        values = _at_scale(values, _scale_table(path, scales, scale), f"{path}: scale.{scale}") | {"scale": scale}
     for change in changes:
         values = deep_merge(values, change, literal=True)
     if overrides:
@@ -62,6 +63,40 @@ def _scale_table(path: Path, scales: Any, scale: str) -> Values:
     if not isinstance(table, dict):
         raise InputError(f"{path}: scale.{scale} must be a table of keys of a spec, got {table!r}.")
     return table
+
+
+def _at_scale(values: Values, scale: Values, source: str) -> Values:
+    """Return the keys of a spec at a scale: without those that it removes, and with its own."""
+    removed = scale.get("remove", [])
+    if not isinstance(removed, list):
+        raise InputError(f'{source}.remove must be a list of keys, such as ["diagnostics"], got {removed!r}.')
+    for key in removed:
+        try:
+            values = _without(values, str(key).split("."))
+        except KeyError:
+            raise InputError(f"{source}.remove: the spec has no key {key!r}; give one that it has.") from None
+    return deep_merge(values, {key: value for key, value in scale.items() if key != "remove"})
+
+
+def _without(values: Any, keys: Sequence[str]) -> Any:
+    """Return `values` without the key that `keys` leads to, table by table; in a list, from every table that has it.
+
+    Raises:
+        KeyError: If there is no such key.
+    """
+    if isinstance(values, list):
+        found = [isinstance(item, dict) and keys[0] in item for item in values]
+        if not any(found):
+            raise KeyError(keys[0])
+        return [_without(item, keys) if has else item for item, has in zip(values, found, strict=True)]
+    if not isinstance(values, dict):
+        raise KeyError(keys[0])
+    first, *rest = keys
+    if rest:
+        return values | {first: _without(values[first], rest)}
+    if first not in values:
+        raise KeyError(first)
+    return {name: value for name, value in values.items() if name != first}
 
 
 def resolved_toml(path: Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> str:

@@ -50,6 +50,24 @@ def child(tmp_path):
     return tmp_path / "child.toml"
 
 
+def test_a_scale_can_remove_keys_and_give_its_own(child):
+    text = BASE + '[scale.last]\nremove = ["training.early_stopping", "model"]\nmodel = { name = "mlp" }\n'
+    (child.parent / "base.toml").write_text(text, encoding="utf-8")
+    spec = load_spec(child, scale="last")
+    assert (spec.config().early_stopping, spec.config().epochs, spec.config().lr) == (None, 100, 0.3)
+    assert (spec.model.name, spec.model.options) == ("mlp", {})
+    assert load_spec(child).config().early_stopping is not None
+
+
+def test_a_key_is_removed_from_every_table_of_a_list_that_has_it(child):
+    targets = 'targets = ["digital", {name = "a", noise = "gaussian", sigma = 0.1, selected_at = 0.1}]\n'
+    text = "".join(f"{targets}" if line.startswith("targets") else line for line in BASE.splitlines(keepends=True))
+    removed = '[scale.last]\nremove = ["training.early_stopping", "targets.selected_at"]\n'
+    (child.parent / "base.toml").write_text(text + removed, encoding="utf-8")
+    assert [target.selected_at for target in load_spec(child).build_targets()] == [None, 0.1]
+    assert [target.selected_at for target in load_spec(child, scale="last").build_targets()] == [None, None]
+
+
 def test_a_spec_holds_what_it_extends_under_its_own_keys(child):
     spec = load_spec(child)
     assert (spec.name, spec.train_seeds, spec.model.options) == ("child", [0], {"channels": 4})
@@ -138,6 +156,9 @@ def test_an_override_that_says_nothing_is_refused(text):
         ("trainig = { epochs = 1 }", "unknown key 'trainig'"),
         ("multiply = { rho = 'half' }", r"multiply\.rho"),
         ("methods = { sgd = { sigma = 0.1 } }", r"scale\.broken: methods\.sgd"),
+        ('remove = ["training.early_stoping"]', r"scale\.broken\.remove: .* no key 'training.early_stoping'"),
+        ('remove = ["name.first"]', r"no key 'name.first'"),
+        ('remove = "training"', r"scale\.broken\.remove must be a list of keys"),
     ],
 )
 def test_a_scale_that_is_not_used_is_checked_all_the_same(child, scale, words):
