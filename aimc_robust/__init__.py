@@ -121,7 +121,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.training.robust_optimizer import RobustOptimizer as RobustOptimizer
     from aimc_robust.training.weight_clipping import WeightClipping as WeightClipping
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = {
     "analysis.diagnostics": ["Diagnostics", "DiagnosticsConfig"],

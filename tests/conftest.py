@@ -1,5 +1,6 @@
 """Settings of all tests, and the fixtures of all folders."""
 
+import gc
 import os
 import sys
 
@@ -8,6 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
+
+from aimc_robust.seeding import seed_global_generators
 
 pytest_plugins = ["support.fixtures.comparison", "support.fixtures.evaluation", "support.fixtures.report"]
 
@@ -20,7 +23,17 @@ settings.register_profile("fuzz", max_examples=1500, deadline=None, print_blob=T
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
+def pytest_collection():
+    """Collecting makes millions of objects, all of which stay: looking through them for garbage takes seconds."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_any_order():
     if "torch" in sys.modules:  # which only tests import: the process that hands them out need not wait for it
-        sys.modules["torch"].manual_seed(0)
+        seed_global_generators(0)

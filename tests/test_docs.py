@@ -30,10 +30,12 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CODE_OF_CONDUCT.md",
     "benchmarks/leaderboard/README.md",
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
 ]
-LANGUAGES = {"python", "toml", "sh", "bash", "yaml"}
+LANGUAGES = {"bibtex", "python", "toml", "sh", "bash", "yaml"}
 OTHER_PROGRAMS = {
     "python",
     ".",

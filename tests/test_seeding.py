@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import aimc_robust
-from aimc_robust import Axes, Crossbar, Gaussian, Laplace, perturbed, program
+from aimc_robust import Axes, Crossbar, Gaussian, Laplace, perturbed, program, seeding
+from aimc_robust.seeding import global_seed
 
 SCRIPT = """
 from aimc_robust import Axes
@@ -112,9 +113,30 @@ def test_perturbing_leaves_the_global_generators_alone(noise, generator):
 def test_programming_leaves_the_global_generators_alone_and_does_not_heed_them():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     programmed = []
-    for global_seed in (0, 1):
-        torch.manual_seed(global_seed)
+    for seed in (0, 1):
+        torch.manual_seed(seed)
         before = torch.get_rng_state()
         programmed.append(program(model, Crossbar("rram-milo2021"), chip_seed=0, chip=3)[0].weight)
         assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(*programmed)
+
+
+@pytest.mark.parametrize("has_accelerator", [False, True])
+def test_a_global_seed_gives_the_numbers_of_manual_seed_and_the_state_comes_back(has_accelerator, monkeypatch):
+    monkeypatch.setattr(seeding, "_has_accelerator", lambda: has_accelerator)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    before = torch.get_rng_state()
+    with global_seed(7):
+        assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_global_seed_is_one_of_the_gpu_too():
+    expected = torch.rand(3, device="cuda", generator=torch.Generator("cuda").manual_seed(7))
+    before = torch.cuda.get_rng_state()
+    with global_seed(7, torch.device("cuda")):
+        assert torch.equal(torch.rand(3, device="cuda"), expected)
+    assert torch.equal(torch.cuda.get_rng_state(), before)

@@ -17,7 +17,7 @@ from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.pretrained import PretrainedWeights, load_weights, read_weights
 from aimc_robust.models.registry import ModelSpec, build_model, construct
 from aimc_robust.models.weight_selection import WeightSelection
-from aimc_robust.seeding import Axes
+from aimc_robust.seeding import Axes, global_seed
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.calling import call_model
 from aimc_robust.tasks.task import Task
@@ -97,8 +97,7 @@ def random_network(
         info = _Shape(tuple(int(size) for size in str(sizes).split(",")), classes)
     else:
         info = data
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(Axes(0).at(use="init").seed())
+    with global_seed(Axes(0).at(use="init").seed()):
         network = construct(spec, info).eval()
     if data is None:
         try:

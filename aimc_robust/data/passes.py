@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from aimc_robust.errors import DataError
+from aimc_robust.seeding import global_seed
 from aimc_robust.tasks.batches import label_key, label_parts, tensors_in
 
 RANDOM_SAMPLERS = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
@@ -76,8 +77,7 @@ def _start(batches: Iterable[Any]) -> Iterator[Any]:
         return iter(batches)
     loader: DataLoader[Any] = copy.copy(batches)
     loader.generator = loader._iterator = None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         return iter(loader)
 
 

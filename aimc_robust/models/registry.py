@@ -24,7 +24,7 @@ from aimc_robust.models.networks.small_cnn import SmallCNN
 from aimc_robust.models.networks.vgg import VGG16
 from aimc_robust.models.networks.vit import ViT
 from aimc_robust.models.networks.wide_resnet import WideResNet
-from aimc_robust.seeding import Axes
+from aimc_robust.seeding import Axes, global_seed
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.registry import TaskLike, as_task
 from aimc_robust.tasks.task import Task
@@ -93,8 +93,7 @@ class DataInfo(Protocol):
 def build_model(spec: ModelSpec, data: DataInfo, *, seed: int, task: TaskLike = None) -> nn.Module:
     """Build and initialize the network of a spec, and check that its outputs are those that a task scores."""
     task = as_task(task)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(Axes(seed).at(use="init").seed())
+    with global_seed(Axes(seed).at(use="init").seed()):
         model = construct(spec, data)
         _check_outputs(model, spec.name, data, task)
     return model

@@ -36,8 +36,7 @@ class PairedDifference:
         mean: Mean difference.
         ci: 95 % interval of the mean; NaN without replication.
         seeds: Number of trained models of each.
-        p_value: Two-sided p value of a true difference of 0: below 0.05 exactly where `ci` excludes 0. NaN without an
-            interval or without spread.
+        p_value: Two-sided p value of 0: below 0.05 exactly where `ci` excludes 0. NaN without an interval or spread.
         pairs: Number of (seed, chip) pairs that both have.
         error: Sampling error of the mean, from which `ci` and `p_value` follow.
     """

@@ -15,7 +15,7 @@ from aimc_robust.errors import DivergenceError, InputError, exact_text
 from aimc_robust.io.atomic import Row
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
-from aimc_robust.seeding import Axes
+from aimc_robust.seeding import Axes, global_seed
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.tasks.task import Task
@@ -115,8 +115,7 @@ def seeded(axes: Axes, device: torch.device) -> Iterator[None]:
     """Seed the global generators (used by dropout) from `axes`; restore their state on exit."""
     rank, _ = world()
     axes = axes.at(worker=rank) if rank else axes
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(axes.seed())
+    with global_seed(axes.seed(), device):
         yield
 
 

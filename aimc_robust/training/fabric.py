@@ -73,8 +73,7 @@ class Machine:
         A process started alone starts the other processes of its node with the same command, unless torchrun or SLURM
         has started them.
         """
-        from lightning_fabric import Fabric
-        from lightning_fabric.strategies.ddp import DDPStrategy
+        from aimc_robust.training.fabric_import import DDPStrategy, Fabric
 
         strategy: str | DDPStrategy = self.strategy
         if strategy in ("auto", "ddp") and self.processes > 1:
@@ -101,7 +100,7 @@ def single_device_fabric(device: torch.device, precision: Precision) -> Fabric:
     """Return a Fabric of one process on the given device; raise InputError if it is no CPU, CUDA or MPS device."""
     if device.type not in ("cpu", "cuda", "mps"):
         raise InputError(f"the model is on {device}; move it to a CPU, CUDA or MPS device before training.")
-    from lightning_fabric import Fabric
+    from aimc_robust.training.fabric_import import Fabric
 
     devices = 1 if device.index is None else [device.index]
     return Fabric(accelerator=device.type, devices=devices, precision=precision)
@@ -109,9 +108,7 @@ def single_device_fabric(device: torch.device, precision: Precision) -> Fabric:
 
 def check_fabric(fabric: Fabric, precision: Precision, batch_size: int, shards: int) -> None:
     """Raise InputError if the Fabric's strategy, processes or precision, or the shards of a batch, do not match."""
-    from lightning_fabric import Fabric
-    from lightning_fabric.strategies.ddp import DDPStrategy
-    from lightning_fabric.strategies.single_device import SingleDeviceStrategy
+    from aimc_robust.training.fabric_import import DDPStrategy, Fabric, SingleDeviceStrategy
 
     require_type("fabric", fabric, Fabric, example="a launched Fabric, such as Machine(devices=2).fabric('32-true')")
     if not isinstance(fabric.strategy, DDPStrategy | SingleDeviceStrategy):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from aimc_robust.analysis.expected_rise import ExpectedRise, expected_rise, mean_gradient
 from aimc_robust.devices.moments import Moments
 from aimc_robust.errors import DataError, UnknownNameError
+from aimc_robust.seeding import global_seed
 
 
 def smooth():
@@ -26,8 +27,7 @@ def kinked():
 
 
 def _built(make):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         return make().double()
 
 

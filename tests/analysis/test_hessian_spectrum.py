@@ -12,13 +12,13 @@ from torch.nn import functional as F
 from aimc_robust import ADC, Crossbar, program
 from aimc_robust.analysis.hessian_spectrum import hessian_spectrum, spectral_density
 from aimc_robust.errors import DataError, DivergenceError, InputError
+from aimc_robust.seeding import global_seed
 from aimc_robust.tasks.language_modelling import LanguageModelling
 
 
 def smooth_net():
     """A network with convolution, BatchNorm and no kink, in float64, with running statistics that are not 0 and 1."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3)).double()
         net(2.0 * torch.randn(64, 1, 4, 4, dtype=torch.float64) + 1.0)
     return net.eval()

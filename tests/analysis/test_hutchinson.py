@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 from aimc_robust.analysis.hutchinson import contract_hessian
 from aimc_robust.errors import DataError, InputError, UnknownNameError
+from aimc_robust.seeding import global_seed
 
 
 def smooth_net():
     """A network with a convolution and no kink, in float64."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3)).double()
 
 
@@ -159,8 +159,7 @@ class _Last(nn.Module):
 
 @pytest.mark.parametrize("name", NETS)
 def test_attention_and_recurrent_layers_are_differentiated_twice(name):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         model = NETS[name]()
     x = torch.randn(6, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from aimc_robust.analysis.pac_bayes import bound_terms, pac_bayes_bound
 from aimc_robust.errors import AimcError, InputError
+from aimc_robust.seeding import global_seed
 
 SIGMAS = {"sigma_train": [0.2, 0.5], "sigma_test": [0.1, 0.2, 0.4]}
 
@@ -113,8 +114,7 @@ def test_a_loss_of_another_unit_scales_the_bound_and_its_clipping():
 
 
 def batchnorm_model(*, first):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         norm = nn.BatchNorm2d(1 if first else 4)
         norm.running_mean += 0.3
         norm.running_var *= 2.0

@@ -117,7 +117,15 @@ def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(wr
     assert (tmp_path / "results" / "tiny" / "report.html").is_file()
 
 
-@pytest.mark.parametrize("command", ["devices", "schema", "plan", "compare"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "devices",
+        "schema",
+        pytest.param("plan", marks=pytest.mark.slow),
+        pytest.param("compare", marks=pytest.mark.slow),
+    ],
+)
 def test_a_command_whose_output_nobody_reads_ends_silently(command, write_quick_spec, tmp_path):
     arguments = {"plan": [write_quick_spec()], "compare": [write_quick_spec()]}.get(command, [])
     reader, writer = os.pipe()

@@ -10,7 +10,7 @@ from scipy import stats
 from aimc_robust.data.augmentation import Augmentation, AugmentationDraws, apply_cutout_
 from aimc_robust.data.in_memory import Images
 from aimc_robust.errors import InputError
-from aimc_robust.seeding import Axes
+from aimc_robust.seeding import Axes, global_seed
 
 ALPHA = 1e-3
 IMAGES = 8000
@@ -81,8 +81,7 @@ FAULTS = {
 @pytest.fixture(scope="module")
 def references():
     """Torchvision's counts."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         return {case: CASES[case][2](torchvisions(case)) for case in CASES}
 
 

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from support.for_each import for_each
 from torch import nn
 from torch.utils import data as torch_data
 from torch.utils.data import DataLoader, TensorDataset
 
 import aimc_robust as ar
 from aimc_robust.data.passes import RepeatedPasses
+from aimc_robust.seeding import global_seed
 
 N = 24
 INPUTS, LABELS = torch.randn(N, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(N) % 3
@@ -17,8 +19,7 @@ NOISE, CROSSBAR = ar.Gaussian(0.3), ar.Crossbar("rram-wan2022")
 
 
 def net():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         return nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
 
 
@@ -113,7 +114,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-@pytest.mark.parametrize("sampler", RANDOM)
+@for_each("sampler", RANDOM)
 def test_a_random_sampler_is_refused_by_name(function, sampler):
     with pytest.raises(ar.AimcError) as refusal:
         FUNCTIONS[function](RANDOM[sampler]())

@@ -11,6 +11,7 @@ import aimc_robust as ar
 from aimc_robust.errors import DivergenceError, InputError, UnknownNameError
 from aimc_robust.evaluation import accuracy_prediction
 from aimc_robust.hardware.programming.moments import model_moments
+from aimc_robust.seeding import global_seed
 
 MILO = ar.Crossbar("rram-milo2021")
 PCM = ar.Crossbar("pcm-nandakumar2019")
@@ -125,8 +126,7 @@ class Attentive(nn.Module):
 @pytest.mark.parametrize("bias_rows", [0, 1])
 def test_every_layout_of_weights_receives_its_draws(bias_rows):
     """Arrays with read noise store weights filters first; their mean must be the one that plain layers have."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         model = Attentive().eval()
     base = accuracy_prediction.prepare(model)[0]
     reading = ar.Crossbar("rram-milo2021", bias_rows=bias_rows, dac=ar.DAC(kind="ideal"), read_noise=False)

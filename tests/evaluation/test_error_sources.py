@@ -16,6 +16,7 @@ from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.program import chip_axes, program_prepared
 from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.seeding import global_seed
 
 DAY_S = 86400.0
 MAPPINGS = ["one-sided", "two-sided", "offset"]
@@ -125,8 +126,7 @@ class Cross(nn.Module):
 
 
 def made(build, *shape):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         return build().eval(), torch.randn(*shape)
 
 

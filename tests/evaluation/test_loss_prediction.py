@@ -23,6 +23,7 @@ from aimc_robust.hardware.programming.moments import model_moments
 from aimc_robust.models.networks.small_cnn import SmallCNN
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian, Laplace
+from aimc_robust.seeding import global_seed
 
 MILO = Crossbar("rram-milo2021")
 DAY_S = 86400.0
@@ -34,8 +35,7 @@ def digits():
     found = load_digits()
     images = torch.tensor(found.images / 16.0, dtype=torch.float32).unsqueeze(1).sub_(0.3).div_(0.38)
     labels = torch.tensor(found.target)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         model = SmallCNN(in_channels=1, classes=10, channels=8, stages=3)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         for _ in range(8):

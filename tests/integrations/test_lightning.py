@@ -9,7 +9,7 @@ import warnings
 import pandas as pd
 import pytest
 import torch
-from support.lazy import lazy_module
+from support.lazy import LazyModule
 from torch import nn
 from torch.nn import functional as F
 
@@ -21,7 +21,7 @@ from aimc_robust.training.methods.sam import SAM
 
 if importlib.util.find_spec("lightning") is None:
     pytest.skip("needs the extra [lightning]", allow_module_level=True)
-cases = lazy_module("support.lightning_cases")  # Lightning takes ten seconds to import
+cases = LazyModule("support.lightning_cases")  # Lightning takes ten seconds to import
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),

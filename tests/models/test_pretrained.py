@@ -16,11 +16,11 @@ from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.models.checkpoint import write_checkpoint
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.registry import build_model
+from aimc_robust.seeding import global_seed
 
 
 def net(seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_seed(seed):
         model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
         model.train()(torch.randn(50, 1, 6, 6))
     return model.eval()

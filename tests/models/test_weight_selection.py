@@ -10,11 +10,11 @@ import aimc_robust as ar
 from aimc_robust.errors import CheckpointError, InputError
 from aimc_robust.models.pretrained import load_weights, read_weights
 from aimc_robust.models.weight_selection import WeightSelection
+from aimc_robust.seeding import global_seed
 
 
 def net(seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_seed(seed):
         return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 10))
 
 

@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable
 
-import torch
+from aimc_robust.seeding import seed_global_generators
 
 
 def for_each(names: str | tuple[str, ...], cases: Iterable) -> Callable[[Callable], Callable]:
@@ -22,7 +22,7 @@ def for_each(names: str | tuple[str, ...], cases: Iterable) -> Callable[[Callabl
         @functools.wraps(test)
         def run(*args: object, **fixtures: object) -> None:
             for case in cases:
-                torch.manual_seed(0)
+                seed_global_generators(0)
                 values = dict(zip(names, case if len(names) > 1 else (case,), strict=True))
                 try:
                     test(*args, **fixtures, **values)

@@ -1,15 +1,18 @@
-"""Modules that are imported when they are used."""
+"""Modules that are imported when they are used: collecting tests need not wait for them."""
 
-import importlib.util
-import sys
-from types import ModuleType
+import importlib
 
 
-def lazy_module(name: str) -> ModuleType:
-    """Return a module that is executed when its first attribute is asked for: collecting tests need not wait for it."""
-    spec = importlib.util.find_spec(name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+class LazyModule:
+    """A module that is imported when its first name is asked for.
+
+    `importlib.util.LazyLoader` does not help: pytest asks each global of a test module for its class, which loads it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> object:
+        if attribute.startswith("_"):  # what pytest asks of every object
+            raise AttributeError(attribute)
+        return getattr(importlib.import_module(self._name), attribute)

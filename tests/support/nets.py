@@ -7,14 +7,14 @@ from torch import nn
 
 from aimc_robust import ADC, DAC, Crossbar, Deployment, Parasitics, calibrate
 from aimc_robust.data.batches import split_batches
+from aimc_robust.seeding import global_seed
 
 CLASSES = 7
 
 
 def net(seed: int = 0, classes: int = CLASSES) -> nn.Sequential:
     """Convolution, BatchNorm with statistics of its own, and two linear layers, in evaluation mode."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_seed(seed):
         model = nn.Sequential(
             nn.Conv2d(1, 4, 3, bias=False),
             nn.BatchNorm2d(4),

@@ -42,7 +42,7 @@ class Workers:
 
     def start(self) -> None:
         """Start the processes; before anything else, since torch.compile and torch.export leave threads behind."""
-        importlib.import_module("lightning_fabric")  # once here, and not in each process
+        importlib.import_module("aimc_robust.training.fabric_import")  # once here, and not in each process
         # A fork has torch imported already; with a GPU, torch has threads that do not survive it.
         context = multiprocessing.get_context("forkserver" if torch.cuda.is_available() else "fork")
         self.starts += 1

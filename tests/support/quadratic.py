@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from aimc_robust.seeding import global_seed
+
 LOSS = nn.MSELoss()
 SAMPLES, INPUTS, OUTPUTS = 12, 5, 3
 
@@ -24,6 +26,5 @@ def hessian(x):
 
 
 def batchnorm_net():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 3))

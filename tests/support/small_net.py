@@ -3,11 +3,12 @@
 import torch
 from torch import nn
 
+from aimc_robust.seeding import global_seed
+
 
 def net(seed=0):
     """Convolution and BatchNorm with statistics of its own, so that folding has something to do."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_seed(seed):
         model = nn.Sequential(
             nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
         )

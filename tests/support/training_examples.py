@@ -6,13 +6,14 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from aimc_robust.seeding import global_seed
+
 Batch = tuple[Tensor, Tensor]
 
 
 def conv_net(*, seed: int = 0, dropout: float = 0.0, dtype: torch.dtype = torch.float32) -> nn.Sequential:
     """Convolution, BatchNorm, dropout, linear: each kind of state that training must handle."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_seed(seed):
         return nn.Sequential(
             nn.Conv2d(1, 6, 3, padding=1, bias=False),
             nn.BatchNorm2d(6),

@@ -9,6 +9,7 @@ from aimc_robust.errors import CheckpointError, InputError
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.models.checkpoint import model_tensors, write_checkpoint
+from aimc_robust.seeding import global_seed
 from aimc_robust.tasks.classification import Classification
 from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.tasks.language_modelling import LanguageModelling
@@ -138,8 +139,7 @@ def config(**options):
 
 def test_training_learns_from_the_model_that_it_starts_from():
     """With weight 1 and no perturbation nothing is left to learn."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     same = train(linear, SGD(), config(weight=1.0), **DATA)
     assert [row["train_loss"] for row in same.history] == pytest.approx([0.0] * 3, abs=1e-6)

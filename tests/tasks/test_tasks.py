@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, f1_score, r2_score
+from support.lazy import LazyModule
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
-from torchmetrics.classification import MulticlassJaccardIndex, MultilabelAveragePrecision
-from transformers import BatchEncoding, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
 import aimc_robust as ar
 from aimc_robust.tasks.registry import as_task
 
+transformers, torchmetrics = LazyModule("transformers"), LazyModule("torchmetrics.classification")
 N = 40
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(N, 6, generator=GENERATOR)
@@ -86,7 +86,7 @@ class TestMultilabel:
         decided = (scores > 0).numpy()
         assert row["f1_macro"] == pytest.approx(100 * f1_score(self.LABELS, decided, average="macro"))
         assert row["f1_micro"] == pytest.approx(100 * f1_score(self.LABELS, decided, average="micro"))
-        oracle = MultilabelAveragePrecision(num_labels=4)(scores.sigmoid(), self.LABELS)
+        oracle = torchmetrics.MultilabelAveragePrecision(num_labels=4)(scores.sigmoid(), self.LABELS)
         assert row["mean_average_precision"] == pytest.approx(100 * float(oracle), rel=1e-6)
         assert row["mean_average_precision"] == pytest.approx(100 * average_precision_score(self.LABELS, scores))
         assert row["loss"] == pytest.approx(
@@ -150,7 +150,7 @@ class TestSegmentation:
         row = ar.evaluate(self.model(), batches, None, task="segmentation").table.iloc[0]
         with torch.no_grad():
             scores = self.model()(self.IMAGES)
-        oracle = MulticlassJaccardIndex(num_classes=5, ignore_index=255)(scores.argmax(1), labels)
+        oracle = torchmetrics.MulticlassJaccardIndex(num_classes=5, ignore_index=255)(scores.argmax(1), labels)
         assert row["miou"] == pytest.approx(100 * float(oracle), rel=1e-5)
         assert row["loss"] == pytest.approx(float(F.cross_entropy(scores, labels, ignore_index=255)), rel=1e-6)
         assert row["n"] == 6 * 8 * 6
@@ -161,7 +161,7 @@ class TestSegmentation:
         model = nn.Sequential(self.model(), nn.AvgPool2d(2))
         with torch.no_grad():
             scores = F.interpolate(model(self.IMAGES), size=(8, 8), mode="bilinear", align_corners=False)
-        expected = MulticlassJaccardIndex(num_classes=5)(scores.argmax(1), self.LABELS)
+        expected = torchmetrics.MulticlassJaccardIndex(num_classes=5)(scores.argmax(1), self.LABELS)
         assert value(model, [(self.IMAGES, self.LABELS)], "segmentation") == pytest.approx(100 * float(expected))
 
     def test_torchvisions_output_is_a_mapping(self):
@@ -190,7 +190,9 @@ class TestLanguageModelling:
     def gpt2(self):
         torch.manual_seed(0)
         size = {"n_positions": 16, "n_embd": 16, "n_layer": 1, "n_head": 2}
-        return GPT2LMHeadModel(GPT2Config(vocab_size=30, bos_token_id=0, eos_token_id=0, **size)).eval()
+        return transformers.GPT2LMHeadModel(
+            transformers.GPT2Config(vocab_size=30, bos_token_id=0, eos_token_id=0, **size)
+        ).eval()
 
     def test_perplexity_is_that_of_transformers(self, gpt2):
         with torch.no_grad():
@@ -204,7 +206,7 @@ class TestLanguageModelling:
         ids = self.TOKENS
         data = {
             "mapping": [{"input_ids": ids}],
-            "BatchEncoding": [BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids)})],
+            "BatchEncoding": [transformers.BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids)})],
             "all data": {"input_ids": ids},
             "labels": [{"input_ids": ids[:4], "labels": ids[:4]}, {"input_ids": ids[4:], "labels": ids[4:]}],
             "pairs": [(ids, ids)],
@@ -225,7 +227,7 @@ class TestLanguageModelling:
     def test_a_masked_language_model_has_labels_at_their_own_places(self):
         torch.manual_seed(0)
         size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-        bert = BertForMaskedLM(BertConfig(vocab_size=30, **size)).eval()
+        bert = transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=30, **size)).eval()
         labels = self.TOKENS.masked_fill(torch.rand(12, 9, generator=GENERATOR) < 0.7, -100)
         batch = {"input_ids": self.TOKENS.masked_fill(labels != -100, 1), "labels": labels}
         with torch.no_grad():
@@ -235,7 +237,7 @@ class TestLanguageModelling:
 
     def test_a_device_raises_the_perplexity_and_attribution_has_its_sign(self, gpt2):
         torch.manual_seed(0)
-        model, tokens = GPT2LMHeadModel(gpt2.config), self.TOKENS
+        model, tokens = transformers.GPT2LMHeadModel(gpt2.config), self.TOKENS
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
         for _ in range(60):
             optimizer.zero_grad()
@@ -395,14 +397,14 @@ class TestTraining:
 
     def test_a_language_model_and_named_inputs(self):
         torch.manual_seed(0)
-        config = GPT2Config(
+        config = transformers.GPT2Config(
             vocab_size=12, n_positions=8, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
         )
         tokens = torch.arange(8).remainder(12).repeat(24, 1)
         data = {"training_set": {"input_ids": tokens}, "validation_set": {"input_ids": tokens[:4]}}
         settings = {"optimizer": "adamw", "lr": 0.01, "label_smoothing": 0.0}
         result = ar.train(
-            GPT2LMHeadModel(config),
+            transformers.GPT2LMHeadModel(config),
             ar.RWP(sigma=0.02),
             ar.TrainingConfig(epochs=3, batch_size=4, **settings),
             task="language-modelling",
@@ -437,11 +439,11 @@ def test_what_is_no_task_is_refused(task):
 
 
 def test_a_torchmetrics_metric_is_a_further_column():
-    metric = MulticlassJaccardIndex(num_classes=4)
+    metric = torchmetrics.MulticlassJaccardIndex(num_classes=4)
     model, batches = network(4), [(X[:20], Y[:20]), (X[20:], Y[20:])]
     found = ar.evaluate(model, batches, DEVICE, chips=3, metrics={"jaccard": metric}).table["jaccard"]
     expected = []
     for chip in range(3):
         outputs = ar.program(model, DEVICE, chip=chip)(X)
-        expected.append(float(MulticlassJaccardIndex(num_classes=4)(outputs, Y)))
+        expected.append(float(torchmetrics.MulticlassJaccardIndex(num_classes=4)(outputs, Y)))
     assert found.tolist() == pytest.approx(expected)

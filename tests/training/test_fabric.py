@@ -1,6 +1,9 @@
 """The loop on Fabric: precision, compilation and memory layout change the speed, not what is learned."""
 
+import importlib.metadata
 import itertools
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -9,8 +12,10 @@ from support.training_examples import conv_net, differing, digits, state_of
 from aimc_robust.data.in_memory import Images
 from aimc_robust.errors import DataError, InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.training import fabric_import
 from aimc_robust.training.config import TrainingConfig
 from aimc_robust.training.fabric import Machine, check_fabric, single_device_fabric
+from aimc_robust.training.fabric_import import without_torchmetrics
 from aimc_robust.training.loop import train
 from aimc_robust.training.methods.registry import METHODS
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
@@ -217,3 +222,24 @@ def test_training_on_a_gpu_follows_the_cpu():
     gpu = train(conv_net(), RWP(sigma=0.1), config, **DATA, fabric=Machine(accelerator="gpu").fabric("32-true"))
     cpu = train(conv_net(), RWP(sigma=0.1), config, **DATA, fabric=Machine(accelerator="cpu").fabric("32-true"))
     assert gpu.history[-1]["train_loss"] == pytest.approx(cpu.history[-1]["train_loss"], rel=1e-2)
+
+
+def test_fabric_is_imported_without_the_seconds_of_torchmetrics(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torchmetrics", raising=False)
+    with without_torchmetrics():
+        found = importlib.import_module("torchmetrics")
+        assert found.__version__ == importlib.metadata.version("torchmetrics")
+        assert not hasattr(found, "Metric")
+    assert "torchmetrics" not in sys.modules
+    loaded = ModuleType("torchmetrics")
+    monkeypatch.setitem(sys.modules, "torchmetrics", loaded)
+    with without_torchmetrics():
+        assert sys.modules["torchmetrics"] is loaded
+    assert sys.modules["torchmetrics"] is loaded
+
+
+def test_fabric_is_imported_as_it_is_where_there_is_no_torchmetrics(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torchmetrics", raising=False)
+    monkeypatch.setattr(fabric_import, "UNUSED", "torchmetrics_of_nobody")
+    with without_torchmetrics():
+        assert "torchmetrics_of_nobody" not in sys.modules

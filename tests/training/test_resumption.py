@@ -10,7 +10,6 @@ import sys
 import time
 
 import pytest
-import torch
 from support.training_examples import conv_net, differing, digits, state_of
 from torch import nn
 
@@ -18,6 +17,7 @@ from aimc_robust.errors import CheckpointError
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.io.atomic import append_rows, read_rows
+from aimc_robust.seeding import global_seed
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.loop import train
 from aimc_robust.training.methods.array_aware import ArrayAware
@@ -198,8 +198,7 @@ def test_the_same_call_can_be_made_again_with_the_model_that_it_trained(tmp_path
 
 
 def tied_net(seed):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_seed(seed):
         net = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     net[3].weight = net[1].weight
     return net

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from aimc_robust.data.joining import UnlikeError, join
@@ -14,7 +13,7 @@ from aimc_robust.data.lazy import LabelledImages
 from aimc_robust.data.passes import as_tensors
 from aimc_robust.errors import DataError
 from aimc_robust.io.user_code import call, construct, import_callable
-from aimc_robust.seeding import Axes
+from aimc_robust.seeding import Axes, global_seed
 from aimc_robust.tasks.batches import examples_in, map_tensors, tensors_in
 from aimc_robust.tasks.task import Task
 
@@ -42,8 +41,7 @@ def function_batches(reference: str, split: str, options: Mapping[str, Any], see
         is_tuple = isinstance(found, tuple) and len(found) > 1 and all(isinstance(part, kinds) for part in found)
         return [found] if is_tuple or isinstance(found, kinds) else list(found)
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(Axes(seed).at(use="data", split=split).seed())
+    with global_seed(Axes(seed).at(use="data", split=split).seed()):
         batches: list[Any] | None = call(collect, what=f"{what} for {split!r}")
     if batches is not None and not batches:
         raise DataError(f"{what}: expected batches for {split!r}, got none; return None for a split that there is not.")

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from aimc_robust.hardware.conversion.batchnorm_folding import Folding, fold_batchnorm
 from aimc_robust.hardware.conversion.example import GetExample
+from aimc_robust.seeding import global_seed, seed_global_generators
 from aimc_robust.tasks.batches import map_tensors
 from aimc_robust.tasks.calling import call_model
 
@@ -27,10 +28,9 @@ def fold_checked(model: nn.Module, get_example: GetExample | None) -> tuple[nn.M
     if not folding.folded:
         return model, folding
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with global_seed(0):
             want = _outputs(original, example)
-            torch.manual_seed(0)
+            seed_global_generators(0)
             got = _outputs(model.eval(), example)
     except Exception:  # the model cannot take the example; what uses it next says so better
         return model, folding

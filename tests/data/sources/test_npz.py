@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.for_each import for_each
 
 from aimc_robust.data.evaluation_images import load_evaluation_images
 from aimc_robust.data.loading import load_data
@@ -74,7 +75,7 @@ def of_an_evaluation_as_stored(path):
 
 
 @pytest.mark.parametrize("load", [of_a_spec, of_an_evaluation, of_an_evaluation_as_stored])
-@pytest.mark.parametrize(("member", "fault", "content", "message"), CASES, ids=[" ".join(case[:2]) for case in CASES])
+@for_each(("member", "fault", "content", "message"), CASES)
 def test_a_member_that_is_no_array_is_named(tmp_path, load, member, fault, content, message):
     path = write(tmp_path / "images.npz", whole() | {member: content})
     if load is of_an_evaluation_as_stored and member.endswith("train"):

@@ -16,6 +16,7 @@ from aimc_robust.evaluation.requirements.quantities import QUANTITIES, alternati
 from aimc_robust.evaluation.requirements.second_order import BINS, only_bin, state_sensitivities
 from aimc_robust.evaluation.requirements.simulator import Simulator
 from aimc_robust.hardware.programming.moments import model_moments
+from aimc_robust.seeding import global_seed
 from aimc_robust.statistics.binomial import yield_bounds
 from aimc_robust.tasks.classification import Classification
 
@@ -36,8 +37,7 @@ def batches():
 @functools.cache
 def net():
     """A network that is trained on them."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     ((inputs, labels),) = batches()
