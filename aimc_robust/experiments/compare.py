@@ -70,7 +70,7 @@ def compare(
         CheckpointError: if a stored model does not belong to the spec.
         ResultsError: if the folder holds results of another spec, is locked, or is not writable.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> import aimc_robust as ar
         >>> spec = ar.load_spec(Path("benchmarks/quickstart.toml"))  # doctest: +SKIP

@@ -57,7 +57,7 @@ def calibrate(
         DataError: if there are no inputs, or they are of another kind.
         InputError: if another argument is invalid, or values are not finite.
 
-    Example:
+    Examples:
         >>> model = nn.Sequential(nn.Linear(4, 2))
         >>> crossbar = Crossbar("ideal", dac=DAC(bits=8), adc=ADC(bits=8))  # doctest: +SKIP
         >>> ranges = calibrate(model, crossbar, [torch.rand(32, 4)])  # doctest: +SKIP

@@ -56,6 +56,10 @@ def converter_signals(
     Raises:
         DataError: if there are no inputs, or they are of another kind.
         InputError: if an argument is invalid, or the ranges are not those of this model and crossbar.
+
+    Example:
+        >>> ranges = calibrate(model, crossbar, batches)  # doctest: +SKIP
+        >>> converter_signals(model, crossbar, batches, ranges)  # doctest: +SKIP
     """
     hardware = place(crossbar, layers)
     inputs = input_batches(batches, task)
