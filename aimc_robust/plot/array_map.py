@@ -91,7 +91,9 @@ def _layers(mapping: object) -> Sequence[Mapping[str, Any]]:
             f"arrays draws a Coverage, a MappingSummary or a mapping of coverage.json, got {type(mapping).__name__}."
         )
     if not found["layers"]:
-        raise InputError("no layer of this model is on arrays, so there is nothing to draw.")
+        raise InputError(
+            "this mapping has no layers on arrays; give the `coverage` of a model whose `layers` are not empty."
+        )
     return found["layers"]
 
 

@@ -40,7 +40,9 @@ def landscape(losses: npt.ArrayLike, span: float = 1.0, ax: Axes | None = None, 
         raise InputError(f"losses must be a grid of (points, points), got an array of shape {values.shape}.")
     levels = contour_levels([values])
     if levels is None:
-        raise InputError("the losses are the same everywhere or nowhere finite, so there are no contours to draw.")
+        raise InputError(
+            "the losses are the same everywhere or nowhere finite, so they have no contours; try another `span`."
+        )
     with drawing_axes(ax, (5.3, 3.8)) as axes:
         bands = draw_landscape(axes, Landscape(len(values), span), values, levels)
         axes.set_xlabel("along the first direction")

@@ -90,7 +90,7 @@ def test_groups_and_banks_have_arrays_of_their_own(ax):
     ("mapping", "message"),
     [
         (coverage(nn.Linear(3, 2)), "crossbar="),
-        ({"layers": []}, "no layer of this model is on arrays"),
+        ({"layers": []}, "no layers on arrays"),
         ({"rows": 3}, "a mapping of coverage.json, got dict"),
         (nn.Linear(3, 2), "got Linear"),
     ],
