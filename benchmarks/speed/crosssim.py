@@ -35,7 +35,7 @@ def resnet14() -> nn.Module:
 
 def main() -> None:
     if importlib.util.find_spec("simulator") is None:
-        sys.exit("CrossSim is not installed; docs/hardware.md has the command.")
+        sys.exit("CrossSim is not installed; docs/how-to/describe-hardware.md has the command.")
     model, batches = resnet14(), split_batches(images(200, 10), 50)
     converters = {"rows": 256, "dac": DAC(bits=8, kind="sign-magnitude"), "adc": ADC(bits=8)}
     crossbars = {
