@@ -1,5 +1,7 @@
 """Models whose weights are out of reach: every function refuses them by name, and no errors are left out."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -73,15 +75,16 @@ def sharded_weight():
     return model
 
 
+@functools.cache  # an older torch exports the same code eight times in a process only
 def exported():
-    return torch.export.export(net(), (INPUTS,)).run_decompositions().module()
+    return torch.export.export(net(), (INPUTS,))
 
 
 KINDS = {  # what the message must name -> model
     "torch.jit": lambda: torch.jit.script(net()),
     "'inner' of Mixed (": lambda: Mixed(torch.jit.trace(net(), INPUTS)),
-    "torch.export": lambda: torch.export.export(net(), (INPUTS,)).module(),
-    "'inner' of Mixed (GraphModule)": lambda: Mixed(exported()),
+    "torch.export": lambda: exported().module(),
+    "'inner' of Mixed (GraphModule)": lambda: Mixed(exported().run_decompositions().module()),
     "'0' of Sequential (Linear) has no values": lambda: net().to("meta"),
     "quantized": lambda: quantize_dynamic(net()),
     "'inner.0' of Mixed (Linear) holds quantized weights": lambda: Mixed(quantize_dynamic(net())),
@@ -89,7 +92,7 @@ KINDS = {  # what the message must name -> model
     "'qweight', torch.int32": lambda: nn.Sequential(Packed(), nn.Linear(3, 3)),
     "Sharded": sharded_weight,
     "FSDP": lambda: nn.Sequential(FSDPModule(), nn.Linear(16, 3)),
-    "ExportedProgram": lambda: torch.export.export(net(), (INPUTS,)),
+    "ExportedProgram": exported,
 }
 
 

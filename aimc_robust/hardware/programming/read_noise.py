@@ -15,7 +15,7 @@ from aimc_robust.seeding import Axes
 
 # Whether the CPU has instructions for products. An older torch cannot tell; the products are then of float32, as on a
 # CPU without them.
-HAS_BFLOAT16 = bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16", False))
+HAS_BFLOAT16 = hasattr(torch.cpu, "get_capabilities") and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 UNIFORM_STEP = 2.0**-16
 Array = tuple[int | str, ...]
 """What names an array's stream: bank, tile, input slice, the time step of a recurrent layer, a further call of a layer
