@@ -32,7 +32,7 @@ class Axes:
         root: Root seed.
         named: (name, value) of each axis, sorted by name.
 
-    Example:
+    Examples:
         >>> Axes(0).at(chip=3, layer="conv1").generator()
     """
 

@@ -7,9 +7,9 @@
 Trains two networks on scikit-learn's digits and three on Fashion-MNIST at 14 x 14 pixels, with plain SGD or Adam. Every
 card is measured at time 0, those that drift also after a day; PCM then with and without global drift compensation.
 `predict_accuracy` draws weights from their mean and variance, the simulation programs chips; both have read noise.
-About 10 minutes on one core; docs/evaluation.md has the numbers. Prints a row per condition: predicted / simulated [%],
-then per network: Spearman's rank correlation over the conditions, the mean and the largest absolute difference, and the
-processor time of both.
+About 10 minutes on one core; docs/explanation/second-order.md has the numbers. Prints a row per condition:
+predicted / simulated [%], then per network: Spearman's rank correlation over the conditions, the mean and the largest
+absolute difference, and the processor time of both.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 Trains a small ResNet with plain SGD on 10 classes of CIFAR-100 at 16 x 16 pixels (the file of benchmarks/README.md), or
 without a file on scikit-learn's digits. For each device it prints the curve of `keep_digital`, and the smallest share
 of weights that brings the network to within 1 point of its digital accuracy, confirmed on other chips. About 6 minutes
-on one core; docs/evaluation.md has the numbers.
+on one core; docs/how-to/keep-layers-digital.md has the numbers.
 
 LionHeart (arXiv:2401.09420) maps layers to digital or analog tiles under a threshold on accuracy too, by training runs;
 this ranking takes one pass over the data.

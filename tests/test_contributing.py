@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"]
-PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
 TOPS = ("aimc_robust", "tests", "benchmarks", "docs", "device_models")
 NOT_LISTED = ("benchmarks/results/", "benchmarks/data")  # one folder per comparison; data that users put there
 

@@ -30,8 +30,9 @@ def text_of(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
 
-README, CARDS, COMPARING, FITTING, HARDWARE = (
-    text_of(page) for page in ("README.md", "docs/cards.md", "docs/comparing.md", "docs/fitting.md", "docs/hardware.md")
+README, CARDS = text_of("README.md"), text_of("docs/reference/device-cards.md")
+COMPARING, FITTING, HARDWARE = (
+    text_of(f"docs/how-to/{page}.md") for page in ("compare-methods", "add-a-device", "describe-hardware")
 )
 
 
@@ -175,7 +176,7 @@ def test_the_commands_fit_draw_and_verify(tmp_path):
     commands = [shlex.split(line)[1:] for line in lines]
     assert [command[0] for command in commands] == ["fit", "verify", "verify", "verify"]
     measure("rram-milo2021", cells=300).to_csv(tmp_path / "measurements.csv", index=False)
-    (tmp_path / "my_device.py").write_text(block(CARDS, "python", "class MyCell"))
+    (tmp_path / "my_device.py").write_text(block(FITTING, "python", "class MyCell"))
     outputs = [invoke(*command, cwd=tmp_path).stdout for command in commands]
     assert "card: my-rram.toml\nplot: my-rram.png\n" in outputs[0]
     assert (tmp_path / "my-rram.png").read_bytes().startswith(b"\x89PNG")

@@ -1,17 +1,21 @@
-"""The wheel and the editable install carry every card and find them, away from the source tree."""
+"""The wheel and the editable install carry every card and find them, away from the source tree; a registry takes both
+distributions.
+"""
 
 import contextlib
 import json
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from email import message_from_string
 from pathlib import Path
 
 import pytest
-from hatchling.build import build_editable, build_wheel
+from hatchling.build import build_editable, build_sdist, build_wheel
+from twine.commands.check import check
 
 ROOT = Path(__file__).parents[1]
 PROBE = """
@@ -68,6 +72,7 @@ def test_the_wheel_names_the_command_and_the_dependencies(wheel_site):
     metadata = message_from_string((info / "METADATA").read_text())
     needed = {re.split(r"[<>=\[ ;@]", line)[0] for line in metadata.get_all("Requires-Dist")}
     assert {"torch", "numpy", "pydantic", "typer"} <= needed
+    assert [line for line in metadata.get_all("Requires-Dist") if "@" in line] == []  # which no registry takes
 
 
 def test_an_installed_wheel_finds_its_own_cards(wheel_site, tmp_path):
@@ -76,6 +81,19 @@ def test_an_installed_wheel_finds_its_own_cards(wheel_site, tmp_path):
     assert seen["folder"] == str(wheel_site / "aimc_robust" / "device_models")
     assert seen["presets"] == sorted(path.stem for path in (ROOT / "device_models" / "presets").glob("*.toml"))
     assert set(seen["cards"]) == set(source_cards())
+
+
+def test_a_registry_takes_both_and_the_source_distribution_builds_the_same_wheel(tmp_path):
+    with contextlib.chdir(ROOT):
+        files = [tmp_path / build(str(tmp_path)) for build in (build_sdist, build_wheel)]
+    assert not check([str(file) for file in files], strict=True)  # True: there was a problem
+    with tarfile.open(files[0]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    with contextlib.chdir(tmp_path / files[0].name.removesuffix(".tar.gz")):
+        assert Path("CITATION.cff").is_file()
+        again = tmp_path / "again" / build_wheel(str(tmp_path / "again"))
+    names, names_again = (sorted(zipfile.ZipFile(file).namelist()) for file in (files[1], again))
+    assert names == names_again
 
 
 def test_an_editable_install_finds_the_cards_of_the_checkout(tmp_path):

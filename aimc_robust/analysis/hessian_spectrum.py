@@ -135,7 +135,7 @@ def hessian_spectrum(
         InputError: If an argument is invalid, or the loss cannot be differentiated twice.
         DivergenceError: If the Hessian is not finite at the model's weights.
 
-    Example:
+    Examples:
         >>> model = nn.Linear(2, 1, bias=False)
         >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
         >>> spectrum = hessian_spectrum(model, nn.MSELoss(), [(inputs, torch.zeros(2, 1))], eigenvalues=2)

@@ -9,7 +9,7 @@ where eps ~ N(0, sigma^2 I) on all parameters and sigma_test <= sigma_train. At 
 theorem. Below, it assumes in addition that the loss grows with sigma from sigma_test to sigma_train (`loss_growth`).
 
 The paper prints M = 1 and a loss in R+. Its proof starts from a bound for losses within 0 and 1 (Foret et al., 2021,
-App. A), and a loss within 0 and M, divided by M, gives the factor. docs/theory.md has the derivation.
+App. A), and a loss within 0 and M, divided by M, gives the factor. docs/explanation/theory.md has the derivation.
 """
 
 import math

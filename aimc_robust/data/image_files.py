@@ -117,7 +117,8 @@ class ImageFiles:
                 length = os.stat(path).st_size
             except OSError as error:
                 raise DataError(f"{path} cannot be read: {error.strerror}; repair or remove it.") from None
-            digest.update(f"{os.path.relpath(path, self.root)}\0{length}\0".encode(errors="surrogateescape"))
+            name = os.path.relpath(path, self.root).replace(os.sep, "/")  # the same on all systems
+            digest.update(f"{name}\0{length}\0".encode(errors="surrogateescape"))
         return digest.digest()
 
 

@@ -66,7 +66,7 @@ class CellModel(ABC):
         unit: Unit of all states: `uS`, `nA`, or `1` for fractions of full scale.
         window: (min, max) target states used for programming, in `unit`.
 
-    Example:
+    Examples:
         >>> class MyCell(CellModel):
         ...     name = "my-cell"
         ...     unit = "uS"

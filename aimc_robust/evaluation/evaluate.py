@@ -66,7 +66,7 @@ def evaluate(
         InputError: if an argument is invalid.
         DataError: if there are no images, or labels do not match the outputs.
 
-    Example:
+    Examples:
         >>> estimate = evaluate(model, batches, Crossbar("rram-wan2022"), chips=25)  # doctest: +SKIP
         >>> estimate.mean, estimate.sd_noise, estimate.ci  # doctest: +SKIP
     """

@@ -28,7 +28,7 @@ GridKey = tuple[str, float]
 class EvaluationGrid(Mapping[GridKey, Estimate]):
     """Estimates by (condition, time_s): an immutable mapping in the order of conditions, then of times.
 
-    Example:
+    Examples:
         >>> grid = evaluate_grid(model, batches, {"rram": rram}, time_s=[0.0, 3600.0])  # doctest: +SKIP
         >>> grid["rram", 3600.0].mean  # doctest: +SKIP
         >>> grid.to_frame()  # doctest: +SKIP

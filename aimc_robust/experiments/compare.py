@@ -1,5 +1,6 @@
 """Run a comparison: train every method and seed of a spec, evaluate each model on every target, write rows."""
 
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def compare(
         CheckpointError: if a stored model does not belong to the spec.
         ResultsError: if the folder holds results of another spec, is locked, or is not writable.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> import aimc_robust as ar
         >>> spec = ar.load_spec(Path("benchmarks/quickstart.toml"))  # doctest: +SKIP
@@ -136,7 +137,8 @@ def _report_known_outcomes(
     size = ExperimentSize(
         trials=len(trials),
         epochs=max(spec.config_of(label).epochs for label in spec.labels),
-        targets=len(results.targets),
+        models=Counter(trial.model for trial in trials),
+        target_names=[target.name for target in results.targets],
         metric=results.metric,
         coverage=results.coverage if runner.writes else "",
         work=remaining_work(results, pending, runner.context.model_cache),

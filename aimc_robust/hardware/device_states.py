@@ -50,7 +50,7 @@ def device_states(
     Raises:
         InputError: see `program`.
 
-    Example:
+    Examples:
         >>> states = device_states(torch.nn.Linear(4, 2), Crossbar("rram-wan2022"), chip=3)
         >>> states.target["weight"].shape
         torch.Size([2, 2, 4])

@@ -40,7 +40,7 @@ def draw_faults(
     Raises:
         InputError: if an argument is invalid, or the crossbar has no fractions of stuck cells.
 
-    Example:
+    Examples:
         >>> faults = draw_faults(model, crossbar.replace(stuck=(0.05, 0.01)), chip=3)  # doctest: +SKIP
         >>> method = SAM(rho=0.05, faults=crossbar.replace(stuck=faults))  # doctest: +SKIP
     """

@@ -84,7 +84,7 @@ def program(
         InputError: if an argument is invalid, or a layer is not supported.
         MissingDependencyError: if the backend `crosssim` is not installed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> on_chip = program(torch.nn.Linear(4, 2), Crossbar("rram-wan2022"), chip=3, time_s=0.0)
         >>> on_chip(torch.ones(1, 4)).shape

@@ -35,7 +35,7 @@ def import_rpu_config(
         InputError: if a setting cannot be translated; the message names it.
         UnknownNameError: if a noise model has no card, or a setting is unknown.
 
-    Example:
+    Examples:
         >>> description = {"forward": {"inp_res": 1 / 254}, "noise_model": "PCMLikeNoiseModel"}
         >>> crossbar, deployment = import_rpu_config(description)
         >>> crossbar.device.cell.name, crossbar.periphery.dac.bits

@@ -185,5 +185,5 @@ def _equal(value: Any, number: Any) -> bool:
 def _not_expressible(name: str, key: str, value: Any, reason: str) -> InputError:
     return InputError(
         f"noise_model: {key} of {name} is {short_repr(value)}, but {reason}. Write a card with your numbers "
-        "(docs/cards.md) and give it as device=."
+        "(docs/reference/device-cards.md) and give it as device=."
     )

@@ -48,7 +48,7 @@ def atomic_link(path: Path, link: Path) -> None:
             os.link(path, temporary)
         except OSError:  # another file system, or one without hard links
             shutil.copyfile(path, temporary)
-            with temporary.open("rb") as file:
+            with temporary.open("rb+") as file:  # Windows flushes only what may be written
                 os.fsync(file.fileno())
 
 

@@ -6,11 +6,10 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
@@ -19,7 +18,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from aimc_robust.errors import AimcError, exits_as_errors, require_whole
+from aimc_robust.errors import AimcError, InputError, exits_as_errors, require_whole
+from aimc_robust.parallel.start_method import spawns_processes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,15 +44,15 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: 
     Items are taken lazily. If the caller stops early, the worker processes end at once.
 
     Args:
-        work: Function to apply. On Linux worker processes are forked and share its data without a copy; elsewhere it is
-            pickled.
+        work: Function to apply. Forked worker processes share its data without a copy; for spawned ones (see
+            `start_method`) it is pickled.
         items: Items to process.
         jobs: Number of worker processes with one thread each; 1 computes in this process with one thread. Results are
             the same for any number, since rounding depends on the number of threads only. None computes in this process
             with torch's current number of threads.
 
     Raises:
-        InputError: if `jobs` is invalid.
+        InputError: if `jobs` is invalid, or processes are spawned and `work` or an item cannot be pickled.
         WorkerError: if a worker process dies.
         Exception: whatever `work` raises.
     """
@@ -94,13 +94,21 @@ def use_threads(threads: int | None) -> Iterator[None]:
 def _map_in_processes(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
     with _process_pool(work, jobs) as pool:
         remaining = iter(items)
-        pending = deque(
-            pool.submit(_call_worker_function, item) for item in islice(remaining, QUEUED_PER_WORKER * jobs)
-        )
+        pending = deque(_submit(pool, item) for item in islice(remaining, QUEUED_PER_WORKER * jobs))
         while pending:
             result = pending.popleft().result()
-            pending.extend(pool.submit(_call_worker_function, item) for item in islice(remaining, 1))
+            pending.extend(_submit(pool, item) for item in islice(remaining, 1))
             yield result
+
+
+def _submit(pool: ProcessPoolExecutor, item: Any) -> Future[Any]:
+    try:
+        return pool.submit(_call_worker_function, item)  # which starts a process where none is idle
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InputError(
+            "worker processes of this system receive what they work on by pickle, which cannot hold everything here "
+            f"({error}). Use one job, or define the class or function at the top of a module."
+        ) from None
 
 
 @contextmanager
@@ -108,7 +116,7 @@ def _process_pool(work: Callable[[Item], Any], jobs: int) -> Iterator[ProcessPoo
     """Processes that apply `work`; they end at once if the block is left by an error or by a caller that stops."""
     # Forked workers need no second import of torch and no copy of model and images. torch's threads do not survive a
     # fork, so each worker uses a single thread (as in torch's own DataLoader).
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    context = multiprocessing.get_context("spawn" if spawns_processes() else "fork")
     lifeline, lifeline_end = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_start_worker, initargs=(work, lifeline, lifeline_end)
@@ -116,8 +124,11 @@ def _process_pool(work: Callable[[Item], Any], jobs: int) -> Iterator[ProcessPoo
     try:
         yield pool
     except BrokenProcessPool:
+        cause = "lack of memory; use fewer jobs"
+        if spawns_processes():
+            cause += '; a script that starts them needs `if __name__ == "__main__":` around its code'
         raise WorkerError(
-            f"one of {jobs} worker processes died, possibly from lack of memory; use fewer jobs. Finished work is kept."
+            f"one of {jobs} worker processes died, possibly from {cause}. Finished work is kept."
         ) from None
     except BaseException:  # the remaining results are no longer needed
         lifeline_end.close()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aimc_robust.io.atomic import atomic_write
 from aimc_robust.parallel.process_pool import available_cpus, ordered_map
+from aimc_robust.parallel.start_method import spawns_processes
 from aimc_robust.report.html_page import render_html
 from aimc_robust.report.markdown_page import render_markdown
 from aimc_robust.report.page_model import Figure, Files, Page, walk
@@ -18,7 +18,7 @@ Contents = dict[str, str | bytes]
 
 
 def page_files(page: Page, stem: str = "report") -> Contents:
-    """Render a page, and make its figures and tables, on Linux in one forked process per core.
+    """Render a page, and make its figures and tables, in one forked process per core where processes are forked.
 
     Returns:
         The content of every file; the HTML is the last, as it refers to the others.
@@ -27,7 +27,7 @@ def page_files(page: Page, stem: str = "report") -> Contents:
     figures = [block for block in blocks if isinstance(block, Figure)]
     tables = {name: make for block in blocks if isinstance(block, Files) for name, make in block.files.items()}
     functions: list[Callable[[], Any]] = [*tables.values(), *(figure.draw for figure in figures)]
-    jobs = max(1, min(len(available_cpus()), len(functions))) if sys.platform == "linux" else None
+    jobs = None if spawns_processes() else max(1, min(len(available_cpus()), len(functions)))
     made = list(ordered_map(lambda number: functions[number](), range(len(functions)), jobs=jobs))
     contents: Contents = dict(zip(tables, made, strict=False))
     drawn = {id(figure): result for figure, result in zip(figures, made[len(tables) :], strict=True) if result}

@@ -123,7 +123,7 @@ def hall_interval(values: ArrayLike) -> tuple[float, float]:
     longer arm lies on the side of the longer tail.
 
     It covers better than the t interval where values are skewed and worse where they have long tails on both sides
-    (docs/statistics.md has the numbers).
+    (docs/explanation/statistics.md has the numbers).
 
     References:
         P. Hall, J. R. Statist. Soc. B 54, 221 (1992).

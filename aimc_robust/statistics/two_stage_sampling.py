@@ -5,7 +5,7 @@ intervals cover less than 95 %. In Stein's method the standard deviation of the 
 and alone gives the interval. For normally distributed values it is independent of the mean, so the coverage is
 exactly 95 % whatever number of chips follows, also if a cap ends sampling early (the interval is then wider than
 requested). Skewed values reduce the coverage: to about 93 % at a skewness of 1 and 88 to 90 % at 2
-(docs/statistics.md). For such devices a fixed number of chips and `Estimate.skewed_ci` cover better.
+(docs/explanation/statistics.md). For such devices a fixed number of chips and `Estimate.skewed_ci` cover better.
 
 References:
     C. Stein, A two-sample test for a linear hypothesis whose power is independent of the variance, Ann. Math. Statist.

@@ -42,7 +42,7 @@ class Distillation:
     References:
         G. Hinton, O. Vinyals, J. Dean, arXiv 1503.02531, Section 2 (temperature, and T^2 for gradients of one size).
 
-    Example:
+    Examples:
         >>> distillation = Distillation(nn.Linear(4, 2), temperature=2.0, weight=0.5)
         >>> batch = torch.zeros(8, 4), torch.zeros(8, dtype=torch.int64)
         >>> bool(distillation.loss(nn.Linear(4, 2), batch) > 0)

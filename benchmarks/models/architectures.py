@@ -6,7 +6,7 @@
 Builds each model with random weights (nothing is downloaded), counts the share of its parameters and multiplies on
 arrays and its folded BatchNorms, and compares the outputs of an ideal chip with the digital ones: with weight errors
 alone, and computed in arrays of 256 rows. The differences are relative to the largest digital output. Prints the table
-of docs/models.md.
+of docs/reference/models.md.
 """
 
 import argparse

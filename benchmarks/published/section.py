@@ -45,7 +45,7 @@ def _pairs(spec: ComparisonSpec, estimates: Mapping[Key, Estimate]) -> Iterator[
     return claim_pairs(read_layout(spec.name).build_claims(spec.labels), spec, estimates)
 
 
-published_table.pairs = _pairs  # type: ignore[attr-defined]  # what the page corrects for, see docs/extending.md
+published_table.pairs = _pairs  # type: ignore[attr-defined]  # what the page corrects for, see docs/how-to/extend.md
 
 
 def table_section(content: ComparisonContent, layout: Layout) -> Section:

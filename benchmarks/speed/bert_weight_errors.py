@@ -18,11 +18,15 @@ import statistics
 
 import torch
 from common import print_ratios, ratios, seconds
-from transformers import BertConfig, BertModel
 
 from aimc_robust import Crossbar, program
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import chip_axes, copy_for_chip, program_prepared
+
+try:
+    from transformers import BertConfig, BertModel
+except ImportError:
+    raise SystemExit("This script measures a model of transformers: pip install 'aimc-robust[huggingface]'.") from None
 
 LIMIT = 1.05
 CROSSBARS = {"RRAM Wan": "rram-wan2022", "PCM Joshi": "pcm-joshi2020"}

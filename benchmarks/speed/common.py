@@ -7,18 +7,15 @@ from collections.abc import Callable
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
-from torchvision.models import resnet18
 
+from aimc_robust.models.networks.resnet import cifar_resnet
 from aimc_robust.models.networks.small_cnn import SmallCNN
 
 
 def resnet18_cifar(classes: int = 100) -> nn.Module:
     """ResNet-18 in its CIFAR form: a 3x3 first convolution of stride 1, no max-pooling; 11.2 million weights."""
     torch.manual_seed(0)
-    model = resnet18(num_classes=classes)
-    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    model.maxpool = nn.Identity()
-    return model
+    return cifar_resnet(in_channels=3, classes=classes, depth=18)
 
 
 def images(n: int, classes: int = 100) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,10 +17,10 @@ import sys
 import torch
 from common import images, seconds
 from torch import nn
-from torchvision.models.resnet import BasicBlock, ResNet
 
 from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
 from aimc_robust.data.batches import split_batches
+from aimc_robust.models.networks.resnet import ResNet
 from aimc_robust.tasks.classification import Classification
 
 measure = Classification().measure
@@ -30,20 +30,12 @@ CLAIMS = {"weight errors": 12.0, "8-bit DAC and ADC, 256 rows": 10.0}
 def resnet14() -> nn.Module:
     """Three stages of two basic blocks: 16, 32, 64 channels."""
     torch.manual_seed(0)
-    model = ResNet(BasicBlock, [2, 2, 2, 1], num_classes=10)
-    model.inplanes = 16
-    model.conv1, model.bn1 = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
-    model.maxpool, model.layer4 = nn.Identity(), nn.Identity()
-    model.layer1 = model._make_layer(BasicBlock, 16, 2)
-    model.layer2 = model._make_layer(BasicBlock, 32, 2, stride=2)
-    model.layer3 = model._make_layer(BasicBlock, 64, 2, stride=2)
-    model.fc = nn.Linear(64, 10)
-    return model.eval()
+    return ResNet(in_channels=3, classes=10, channels=16, blocks=(2, 2, 2)).eval()
 
 
 def main() -> None:
     if importlib.util.find_spec("simulator") is None:
-        sys.exit("CrossSim cannot be imported; install the extra [crosssim].")
+        sys.exit("CrossSim is not installed; docs/how-to/describe-hardware.md has the command.")
     model, batches = resnet14(), split_batches(images(200, 10), 50)
     converters = {"rows": 256, "dac": DAC(bits=8, kind="sign-magnitude"), "adc": ADC(bits=8)}
     crossbars = {

@@ -17,11 +17,15 @@ import torch
 from common import seconds
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
-from torchvision.transforms import v2
 
 from aimc_robust.data.augmentation import Augmentation
 from aimc_robust.data.in_memory import Images
+
+try:
+    from torchvision import transforms
+    from torchvision.transforms import v2
+except ImportError:
+    raise SystemExit("This script measures torchvision too: pip install 'aimc-robust[vision]'.") from None
 
 IMAGES, BATCH = 50_000, 128
 MEAN, STD = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)

@@ -5,7 +5,8 @@
 Logistic regression of digits (odd or even) on two principal components and a constant, inputs divided by the largest
 norm, so that a loss is 1-Lipschitz and 1/4-smooth. The library's RWP runs with the theorem's noise, steps and average
 of iterates. Prints the measured excess E[L(average) - inf L] beside the bound as printed and as its proof supports it
-(docs/theory.md), and the gap between the minima of L and of the smoothed loss beside the theorem's third term.
+(docs/explanation/theory.md), and the gap between the minima of L and of the smoothed loss beside the theorem's third
+term.
 """
 
 import argparse

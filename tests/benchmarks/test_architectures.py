@@ -1,4 +1,4 @@
-"""The table of docs/models.md is what its script prints, and ideal chips compute what the digital models do."""
+"""docs/reference/models.md has what its script prints, and ideal chips compute what the digital models do."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from models.architectures import all_names, row
 
-PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
 ROW = re.compile(r"^\| ((?:torchvision|timm|transformers):\S+) \| (.*) \|$", re.MULTILINE)
 QUICK = [
     "torchvision:squeezenet1_1",

@@ -1,4 +1,4 @@
-"""The fine-tuning of docs/training.md, from trained weights to the report: its spec, with fewer epochs and chips."""
+"""docs/how-to/fine-tune-for-hardware.md, from trained weights to the report: its spec, with fewer epochs and chips."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from aimc_robust.models.checkpoint import read_checkpoint, write_checkpoint
 from aimc_robust.models.registry import ModelSpec, build_model
 from aimc_robust.training.methods.range_state import learned_ranges
 
-PAGE = Path(__file__).parents[2] / "docs" / "training.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "fine-tune-for-hardware.md"
 
 
 def compare(folder, *arguments):

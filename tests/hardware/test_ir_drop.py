@@ -191,7 +191,7 @@ def test_read_noise_is_attenuated_as_currents_are(signed, tolerance):
     x[::2] *= -1.0 if signed else 1.0
     limit = layer.weight.detach().max()
     states = layer.weight.detach() / limit
-    std = 12.58037 * (1.0 - torch.exp(-1600.0 * states / 215.36557)) / 1600.0  # of one read (docs/cards.md)
+    std = 12.58037 * (1.0 - torch.exp(-1600.0 * states / 215.36557)) / 1600.0  # of one read
     base = exact_currents({1.0: states}, row=row, column=column) @ x
     variance = torch.zeros(3, dtype=torch.float64)
     for output in range(3):

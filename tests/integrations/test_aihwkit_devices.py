@@ -95,7 +95,7 @@ def test_the_scale_of_wans_model_is_on_all_its_times():
     ("noise_model", "match"),
     [
         ({"class": PCM, "t_0": 30.0}, "t_0 of PCMLikeNoiseModel is 30.*has 20"),
-        ({"class": PCM, "prog_coeff": [1.0, 2.0]}, r"prog_coeff.*\[1.0, 2.0\].*docs/cards.md"),
+        ({"class": PCM, "prog_coeff": [1.0, 2.0]}, r"prog_coeff.*\[1.0, 2.0\].*docs/reference/device-cards.md"),
         ({"class": PCM, "drift_scale": 2.0}, "drift_scale.*2.0"),
         ({"class": PCM, "read_noise_scale": 0.5}, "read_noise_scale.*0.5"),
         ({"class": WAN, "coeff_dic": {1.0: [0.348]}}, "coeff_dic"),

@@ -49,7 +49,7 @@ def assert_gradients(model: nn.Module, expected: dict[str, torch.Tensor]) -> Non
 
 
 class RWPTrainer(transformers.Trainer):
-    """As in docs/huggingface.md."""
+    """As in docs/how-to/transformers.md."""
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         model.train()

@@ -16,6 +16,7 @@ from torch import nn
 from aimc_robust import Gaussian, evaluate
 from aimc_robust.errors import InputError, UnknownNameError, exits_as_errors
 from aimc_robust.evaluation.monte_carlo import check_jobs, evaluate_chips
+from aimc_robust.parallel import process_pool
 from aimc_robust.parallel.process_pool import (
     QUEUED_PER_WORKER,
     WorkerError,
@@ -338,3 +339,9 @@ def test_jobs_are_refused_for_a_model_on_a_gpu():
     with pytest.raises(InputError, match="cuda"):
         evaluate(net().cuda(), on_gpu, Gaussian(0.1), chips=2, jobs=2)
     assert evaluate(net().cuda(), on_gpu, Gaussian(0.1), chips=2).chips == 2
+
+
+def test_spawned_processes_refuse_what_no_pickle_can_carry(monkeypatch):
+    monkeypatch.setattr(process_pool, "spawns_processes", lambda: True)
+    with pytest.raises(InputError, match=r"by pickle.*lambda.*one job"):
+        next(ordered_map(lambda item: item, range(2), jobs=2))

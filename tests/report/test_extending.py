@@ -1,4 +1,4 @@
-"""A report section, a metric and a target kind are added as docs/extending.md says."""
+"""A report section, a metric and a target kind are added as docs/how-to/extend.md says."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from aimc_robust.report.freshness import report_is_current
 from aimc_robust.report.write import write_report
 from aimc_robust.tasks.metrics import METRICS
 
-TEXT = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
 
 
 def text_of(title: str) -> str:

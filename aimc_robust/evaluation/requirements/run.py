@@ -90,7 +90,7 @@ def device_requirements(
         UnknownNameError: if a quantity or a device is unknown.
         DataError: if there are no images, or labels do not match the outputs.
 
-    Example:
+    Examples:
         >>> found = device_requirements(model, batches, drop=1.0, required_yield=0.95)  # doctest: +SKIP
         >>> found.level("programming"), found.card()  # doctest: +SKIP
     """

@@ -2,7 +2,7 @@
 
 Workers are not forked from this process: a fork inherits torch's thread pool without its threads, and a CUDA context
 that does not work in it. With the server, the imports (some seconds) happen once for all workers and their
-replacements. On systems without a fork server (other than Linux) each worker imports for itself.
+replacements. Where processes are spawned (see `parallel.start_method`) each worker imports for itself.
 """
 
 from __future__ import annotations
@@ -10,25 +10,28 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext, SpawnContext
+
+from aimc_robust.parallel.start_method import spawns_processes
 
 PRELOADED = [
     "aimc_robust.experiments.execution.fork_server_signals",
     "aimc_robust.experiments.execution.trial_runner",
     "aimc_robust.training.fabric_import",
 ]
-if sys.platform == "linux":
-    mp_context = multiprocessing.get_context("forkserver")
-else:
-    mp_context = multiprocessing.get_context("spawn")
+
+
+def worker_context() -> ForkServerContext | SpawnContext:
+    """Return the context in which workers start."""
+    return multiprocessing.get_context("spawn") if spawns_processes() else multiprocessing.get_context("forkserver")
 
 
 def begin_imports() -> None:
     """Start the server unless it runs; it imports in the background."""
-    if sys.platform != "linux":
+    if spawns_processes():
         return
-    mp_context.set_forkserver_preload(PRELOADED)
+    forkserver.set_forkserver_preload(PRELOADED)
     resource_tracker.ensure_running()  # which the fork server would start, and with it unblock Ctrl-C
     # Ctrl-C reaches every process of a terminal; the server inherits that it is blocked until `fork_server_signals`.
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

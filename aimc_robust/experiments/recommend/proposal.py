@@ -94,7 +94,8 @@ def _array_reasons(arrays: Mapping[str, Any], matched: float, length: str) -> tu
         f"A converter has {arrays['bits']} bits: rounding and clipping act on products, which noise on weights does "
         f"not train for. Here each update computes in the arrays of a new chip{ranges} (Joshi et al., 2020; Rasch et "
         "al., 2023). On digits with 4-bit converters, after a year, such fine-tuning gained 3 points "
-        "(docs/training.md); strong weight noise gained about as much as arrays did (benchmarks/array_aware.toml).",
+        "(docs/how-to/fine-tune-for-hardware.md); strong weight noise gained about as much as arrays did "
+        "(benchmarks/array_aware.toml).",
         f"With Gaussian noise of sigma = {matched:g}, what the device's errors act like, which combines the two, and "
         f"RWP's quadratic ramp over the first {100 * RWP_RAMP:g} % of the updates.",
         length,

@@ -55,7 +55,7 @@ class ComparisonSpec(ExperimentSpec):
         training: Fields of `TrainingConfig`.
         methods: Label -> method, see `spec.methods`; `kind` is the label where it is left out.
         diagnostics: Fields of `DiagnosticsConfig`; None: no diagnostics.
-        report_sections: Functions `package.module:function` that add a section to the report, see docs/extending.md.
+        report_sections: Functions `package.module:function` that add a section to the report: docs/how-to/extend.md.
         scale: Name of the scale that was applied, see `spec.inheritance.read_spec`.
         multiply: Factors of strengths that the scale applied.
         overrides: Overrides that were applied, as `KEY=VALUE`.

@@ -125,7 +125,7 @@ class EvaluationSpec(ExperimentSpec):
 
 
 def _draws_at_reads(target: DeployableTarget) -> bool:
-    """Whether noise is drawn at every read, so that numbers may depend on the batch, see docs/hardware.md."""
+    """Whether reads draw noise, so that numbers may depend on the batch (docs/explanation/noise-lifetimes.md)."""
     return isinstance(target, CrossbarTarget) and any(
         own.device.reads_with_noise or own.periphery.has_noise or own.crosssim is not None
         for own in target.condition.crossbars

@@ -36,7 +36,7 @@ def load_spec(
     Raises:
         InputError: if the file is missing or invalid; names the file, the key and the allowed values.
 
-    Example:
+    Examples:
         >>> import aimc_robust as ar
         >>> spec = ar.load_spec("benchmarks/quickstart.toml", overrides=["training.epochs=1"])
         >>> spec.train_seeds

@@ -71,7 +71,7 @@ class Crossbar(WeightNoise):
         InputError: if an argument is invalid.
         UnknownNameError: if the device, the mapping or another name is unknown.
 
-    Example:
+    Examples:
         >>> crossbar = Crossbar("rram-wan2022", rows=256, adc=ADC(bits=8))
         >>> crossbar.arrays.rows, crossbar.periphery.adc.bits
         (256, 8)
@@ -156,7 +156,7 @@ class Crossbar(WeightNoise):
             InputError: if an option is invalid.
             UnknownNameError: if an option is unknown.
 
-        Example:
+        Examples:
             >>> Crossbar("rram-wan2022", rows=256).replace(read_noise=False).arrays.rows
             256
         """

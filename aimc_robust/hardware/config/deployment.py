@@ -34,7 +34,7 @@ class Deployment:
         InputError: if a value is invalid.
         UnknownNameError: if the backend or a compensation is unknown.
 
-    Example:
+    Examples:
         >>> Deployment(compensation=("drift",))
         Deployment(fold=True, ranges=None, backend='native', compensation=('drift',))
     """

@@ -34,7 +34,7 @@ class FaultMap:
     Raises:
         InputError: if an array is not of numbers or has not three dimensions, or a state is negative.
 
-    Example:
+    Examples:
         >>> faults = FaultMap({"fc": [[[float("nan"), 25.0]], [[float("nan"), float("nan")]]]})  # G+ of w[0, 1]
         >>> Crossbar("rram-wan2022", stuck=faults)  # doctest: +SKIP
     """

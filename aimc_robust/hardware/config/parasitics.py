@@ -27,7 +27,7 @@ class Parasitics:
     Raises:
         InputError: if a value is invalid.
 
-    Example:
+    Examples:
         >>> Parasitics(row_ohm=1.0, column_ohm=1.0).relative_to(62500.0).row
         1.6e-05
     """

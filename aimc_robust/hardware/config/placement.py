@@ -51,7 +51,7 @@ class Placement(WeightNoise):
         InputError: if there is no pattern, or none has a crossbar.
         UnknownNameError: if a device is unknown.
 
-    Example:
+    Examples:
         >>> placement = Placement({"conv1": "digital", "*.head": Crossbar("sonos-agrawal2022"), "*": "rram-wan2022"})
         >>> placement.crossbar_of("model.head").device.cell.name
         'sonos-agrawal2022'

@@ -85,7 +85,7 @@ def load_preset(name: str, **options: Any) -> Preset:
         UnknownNameError: if there is no preset, or no option, of this name.
         InputError: if an option is invalid, or the preset counts on drift or read noise that the device lacks.
 
-    Example:
+    Examples:
         >>> preset = load_preset("rasch2023")
         >>> preset.crossbar.arrays.rows, preset.deployment.compensation
         (512, ('drift',))

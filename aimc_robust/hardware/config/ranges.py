@@ -56,7 +56,7 @@ class ConverterRanges(Mapping[str, LayerRanges]):
     Raises:
         InputError: if `layers` is not such a mapping.
 
-    Example:
+    Examples:
         >>> ranges = ConverterRanges({"fc": LayerRanges(inputs=(0.0, 2.0))})
         >>> ranges["fc"].full_scale
         2.0

@@ -123,7 +123,7 @@ class LayerMapping:
         return self.cells_used * self.devices_per_cell
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, as docs/hardware.md lists them."""
+        """Return plain values, as docs/how-to/describe-hardware.md lists them."""
         crossbar, activity = self.crossbar, self.activity
         dac, adc = crossbar.periphery.dac, crossbar.periphery.adc
         return {

@@ -57,7 +57,7 @@ class MappingSummary:
         return sums | {"activity": counted}
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for `json.dump`, as docs/hardware.md lists them: an input of an energy estimator."""
+        """Return plain values for an energy estimator, as docs/how-to/describe-hardware.md lists them."""
         return {"version": VERSION, "layers": [layer.to_json() for layer in self.layers], "total": self.total()}
 
     def summary(self) -> str:

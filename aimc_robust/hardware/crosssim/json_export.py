@@ -21,7 +21,7 @@ def crosssim_json(crossbar: Crossbar, *, layer: LayerRanges | None = None, time_
     Raises:
         InputError: if CrossSim cannot express the crossbar, or JSON its option `crosssim`.
 
-    Example:
+    Examples:
         >>> import json
         >>> json.loads(crosssim_json(Crossbar("rram-milo2021", rows=256)))["core"]["rows_max"]
         256

@@ -16,8 +16,8 @@ With states g (outputs o, inputs j) in units of the window's maximum, and wires 
   The voltage of each column is that of its own ladder with its own currents, as if its voltages were those that rows
   see; so outputs differ in how far they raise a row, but not in how far they are raised by it.
 
-It is exact if either rows or columns have no resistance, or if a single column conducts. docs/hardware.md states where
-it errs by less than 1 %.
+It is exact if either rows or columns have no resistance, or if a single column conducts.
+docs/how-to/describe-hardware.md states where it errs by less than 1 %.
 """
 
 from collections.abc import Mapping, Sequence

@@ -181,7 +181,7 @@ def learned_ranges(trained: nn.Module | str | Path) -> ConverterRanges:
         CheckpointError: if a file is no such checkpoint.
         InputError: if no ranges were learned.
 
-    Example:
+    Examples:
         >>> deployment = Deployment(ranges=learned_ranges(model))  # doctest: +SKIP
     """
     require_type("trained", trained, nn.Module | str | Path, example="a torch.nn.Module, or the path of a checkpoint")

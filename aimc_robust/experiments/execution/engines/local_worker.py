@@ -14,9 +14,10 @@ from aimc_robust.experiments.callbacks.progress import ForwardingProgress
 from aimc_robust.experiments.execution.engines.base import RunTrial
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import ResourceAllocation
 from aimc_robust.experiments.execution.engines.outcomes import attempt
-from aimc_robust.experiments.execution.forkserver import begin_imports, mp_context
+from aimc_robust.experiments.execution.forkserver import begin_imports, worker_context
 from aimc_robust.experiments.execution.trial_runner import RunContext
 from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.parallel.start_method import spawns_processes
 
 READY, PROGRESS, ATTEMPT = "ready", "progress", "attempt"  # kinds of messages
 GRACE_S = 10.0  # time for an idle worker to end by itself
@@ -33,6 +34,7 @@ class Worker:
         self.allocation = allocation
         self.trial: Trial | None = None
         self.is_ready = False
+        mp_context = worker_context()
         self.pipe, child_pipe = mp_context.Pipe()
         args = (child_pipe, dict(os.environ), allocation, run_trial, context)
         # Not a daemon: a trial may start processes of its own, such as those of a DataLoader.
@@ -70,7 +72,7 @@ class Worker:
         exit_code = self.process.exitcode
         assert exit_code is not None
         self.process.close()
-        if exit_code == LOST:
+        if exit_code == LOST and not spawns_processes():
             self._await_orphan()
         self.pipe.close()
         return exit_code
