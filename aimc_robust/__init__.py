@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names for editors and type checkers
+    from aimc_robust import plot as plot
     from aimc_robust.analysis.diagnostics import Diagnostics as Diagnostics
     from aimc_robust.analysis.diagnostics import DiagnosticsConfig as DiagnosticsConfig
     from aimc_robust.analysis.hessian_spectrum import HessianSpectrum as HessianSpectrum
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.fitting.verify import verify_card as verify_card
     from aimc_robust.hardware.calibration.batchnorm_recalibration import recalibrate_batchnorm as recalibrate_batchnorm
     from aimc_robust.hardware.calibration.converter_ranges import calibrate as calibrate
+    from aimc_robust.hardware.calibration.signals import converter_signals as converter_signals
     from aimc_robust.hardware.config.converters import ADC as ADC
     from aimc_robust.hardware.config.converters import DAC as DAC
     from aimc_robust.hardware.config.converters import Periphery as Periphery
@@ -155,6 +157,7 @@ _MODULES = {
     "fitting.verify": ["Verification", "verify_card"],
     "hardware.calibration.batchnorm_recalibration": ["recalibrate_batchnorm"],
     "hardware.calibration.converter_ranges": ["calibrate"],
+    "hardware.calibration.signals": ["converter_signals"],
     "hardware.config.converters": ["ADC", "DAC", "Periphery"],
     "hardware.config.crossbar": ["Crossbar"],
     "hardware.config.placement": ["Placement"],
@@ -213,10 +216,12 @@ _MODULES = {
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_MODULE_OF)]
+__all__ = ["__version__", "plot", *sorted(_MODULE_OF)]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return importlib.import_module("aimc_robust.plot")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'aimc_robust' has no attribute {name!r}")
     return getattr(importlib.import_module(f"aimc_robust.{_MODULE_OF[name]}"), name)

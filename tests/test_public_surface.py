@@ -3,7 +3,10 @@
 import ast
 import importlib
 import inspect
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from support.for_each import for_each
@@ -23,6 +26,7 @@ NAMES = {
     "StreamedImages", "Task", "TrainingConfig", "TrainingResult", "VarianceComponents", "Verification",
     "WeightClipping", "WeightLayout", "WeightMapping", "WeightNoise", "Yield", "__version__", "ascent_sharpness",
     "attribute", "average_sharpness", "calibrate", "card_names", "check_prediction", "compare", "coverage",
+    "converter_signals", "plot",
     "loss_growth", "pac_bayes_bound", "HessianSpectrum", "hessian_spectrum", "gradient_sharpness", "loss_landscape",
     "interpolation_losses",
     "crosssim_json", "device_states", "difference_table", "draw_faults", "equivalent_sigma", "evaluate",
@@ -30,12 +34,16 @@ NAMES = {
     "learned_ranges", "load_card", "load_checkpoint", "load_preset", "load_spec", "paired_difference", "perturbed",
     "predict_accuracy", "predict_loss", "preset_names", "program", "recalibrate_batchnorm", "train", "verify_card",
 }  # fmt: skip
-OBJECTS = sorted(NAMES - {"__version__"})
+OBJECTS = sorted(NAMES - {"__version__", "plot"})
+PLOTS = {
+    "arrays", "drift", "estimates", "landscape", "over_time", "programming_error", "ranges", "read_noise", "states",
+    "waterfall", "yields",
+}  # fmt: skip
 
 
-def imports_for_editors() -> dict[str, str]:
+def imports_for_editors(package: ModuleType) -> dict[str, str]:
     """Public name -> module, of the imports under TYPE_CHECKING."""
-    tree = ast.parse(Path(ar.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
     guarded = next(node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in guarded.body if isinstance(node, ast.ImportFrom)]
     assert len(imports) == len(guarded.body)
@@ -49,7 +57,28 @@ def test_the_names_are_these():
 
 
 def test_editors_read_the_same_names_from_the_same_modules():
-    assert imports_for_editors() == {name: f"aimc_robust.{module}" for name, module in ar._MODULE_OF.items()}
+    modules = {name: f"aimc_robust.{module}" for name, module in ar._MODULE_OF.items()}
+    assert imports_for_editors(ar) == modules | {"plot": "aimc_robust"}
+    modules = {name: f"aimc_robust.plot.{module}" for name, module in ar.plot._MODULE_OF.items()}
+    assert imports_for_editors(ar.plot) == modules
+    assert set(ar.plot.__all__) == set(dir(ar.plot)) == set(modules) == PLOTS
+
+
+@for_each("name", sorted(PLOTS))
+def test_a_plot_takes_axes_and_is_documented(name):
+    plot = getattr(ar.plot, name)
+    assert inspect.isfunction(plot)  # and no module of the same name
+    assert plot.__module__ == f"aimc_robust.plot.{ar.plot._MODULE_OF[name]}"
+    parameters = inspect.signature(plot).parameters
+    assert parameters["ax"].default is None
+    assert inspect.signature(plot).return_annotation == "Axes"
+    for heading in ("Args:", "Returns:", "Raises:", "Example:", *(f"{each}:" for each in parameters)):
+        assert heading in inspect.getdoc(plot)
+
+
+def test_no_plot_is_imported_before_it_is_used():
+    code = "import sys, aimc_robust; aimc_robust.plot; assert not {'matplotlib', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @for_each("name", OBJECTS)
@@ -82,3 +111,5 @@ def test_every_public_method_is_documented_and_every_argument_has_a_type(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="'Crosbar'"):
         _ = ar.Crosbar
+    with pytest.raises(AttributeError, match="'histogram'"):
+        _ = ar.plot.histogram

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 import numpy as np
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from aimc_robust.cli.results_table import ResultsTable
 from aimc_robust.experiments.callbacks.progress import ExperimentSize
 from aimc_robust.experiments.callbacks.time_left import TimeLeft
 from aimc_robust.experiments.results.trial import Trial
@@ -45,7 +47,9 @@ class PlainProgress(TimeLeft):
         """Print the size of the experiment."""
         super().started(size)
         self._size, self._done_count = size, 0
-        work = f", {count(size.epochs, 'epoch')} each" if size.epochs else f" on {count(size.targets, 'target')}"
+        work = (
+            f", {count(size.epochs, 'epoch')} each" if size.epochs else f" on {count(len(size.target_names), 'target')}"
+        )
         self.line(f"{count(size.trials, 'model')}{work}. {size.coverage}")
 
     def note(self, text: str) -> None:
@@ -67,21 +71,25 @@ class PlainProgress(TimeLeft):
         """Print the means of a trained model."""
         super().finished(trial, means)
         if self._size.epochs:
-            texts = (f"{target} {format_value(self._size.metric, mean, 1)}" for target, mean in means.items())
-            self._end_trial(trial, "  ".join(texts))
+            self._done_count += 1
+            self._show_means(trial, means)
 
     def failed(self, trial: Trial, reason: str) -> None:
         """Print why a trial failed."""
         super().failed(trial, reason)
-        self._end_trial(trial, f"FAILED, {reason}")
+        self._done_count += 1
+        self._show_end(trial, f"FAILED, {reason}")
 
     def line(self, text: str) -> None:
         """Print a line of plain text."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
         self._line_time = time.monotonic()
 
-    def _end_trial(self, trial: Trial, text: str) -> None:
-        self._done_count += 1
+    def _show_means(self, trial: Trial, means: dict[str, float]) -> None:
+        texts = (f"{target} {format_value(self._size.metric, mean, 1)}" for target, mean in means.items())
+        self._show_end(trial, "  ".join(texts))
+
+    def _show_end(self, trial: Trial, text: str) -> None:
         self.line(f"[{self._done_count}/{self._size.trials}] {trial}: {text}{self._end_of_line()}")
 
     def _end_of_line(self) -> str:
@@ -89,7 +97,7 @@ class PlainProgress(TimeLeft):
 
 
 class RichProgress(PlainProgress):
-    """Prints the same lines above two live bars: all models, and the model that reported last."""
+    """Two live bars, all models and the model that reported last; above them a table of a comparison, or the lines."""
 
     silence_s: ClassVar[float] = math.inf  # the bars show each epoch
 
@@ -99,11 +107,18 @@ class RichProgress(PlainProgress):
         self._all_bar = bars.add_task("all models", total=None, visible=False)
         self._trial_bar = bars.add_task("", total=None)
         self._epochs_done: dict[Trial, int] = {}  # several trials may be in progress
+        self.table: ResultsTable | None = None
+
+    def __rich__(self) -> RenderableType:
+        """Return what is live: the table of a comparison, and the bars."""
+        parts = [] if self.table is None else [self.table.render(self.console.width), ""]
+        return Group(*parts, self._bars.get_renderable())
 
     def started(self, size: ExperimentSize) -> None:
         """Print the size of the experiment, and set the length of the bars."""
         super().started(size)
         self._epochs_done = {}
+        self.table = ResultsTable(size) if size.models else None
         self._bars.update(self._all_bar, total=size.trials * size.epochs, visible=size.epochs > 0)
 
     def training(self, trial: Trial, *, done: int) -> None:
@@ -115,6 +130,8 @@ class RichProgress(PlainProgress):
     def epoch(self, trial: Trial, row: Row) -> None:
         """Show a finished epoch."""
         super().epoch(trial, row)
+        if self.table is not None:
+            self.table.set_epoch(trial, row["epoch"])
         self._update(trial, f"epoch {row['epoch']}", row["epoch"])
 
     def evaluating(self, trial: Trial, target: str, *, done: int, chips: int) -> None:
@@ -128,6 +145,8 @@ class RichProgress(PlainProgress):
     def chip(self, trial: Trial, target: str, values: Sequence[float]) -> None:
         """Show the time left after a chip, or, where nothing is trained, the running estimate."""
         super().chip(trial, target, values)
+        if self.table is not None:
+            self.table.set_values(trial, target, values)
         if self._size.epochs:
             self._show_time_left()
         else:
@@ -138,9 +157,24 @@ class RichProgress(PlainProgress):
         """Show the progress of an attribution or a prediction."""
         self._bars.update(self._trial_bar, description=description, completed=done, total=total)
 
-    def _end_trial(self, trial: Trial, text: str) -> None:
-        super()._end_trial(trial, text)
-        self._update(trial, "done", self._size.epochs)
+    def finished(self, trial: Trial, means: dict[str, float]) -> None:
+        """Show the means of a trained model."""
+        if self.table is not None:
+            self.table.finish(trial, means)
+        super().finished(trial, means)
+        if self._size.epochs:
+            self._update(trial, "done", self._size.epochs)
+
+    def failed(self, trial: Trial, reason: str) -> None:
+        """Print why a trial failed."""
+        if self.table is not None:
+            self.table.fail(trial)
+        super().failed(trial, reason)
+        self._update(trial, "failed", self._size.epochs)
+
+    def _show_means(self, trial: Trial, means: dict[str, float]) -> None:
+        if self.table is None:  # which has them
+            super()._show_means(trial, means)
 
     def _update(self, trial: Trial, status: str, epochs_done: int) -> None:
         self._epochs_done[trial] = epochs_done
@@ -178,8 +212,11 @@ def progress_display() -> Iterator[PlainProgress]:
         return
     description = TextColumn("{task.description}")
     columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _TimeLeftColumn())
-    with Progress(*columns, console=console, transient=True) as bars:  # the bars disappear at the end
-        yield RichProgress(console, bars)
+    view = RichProgress(console, Progress(*columns, console=console))
+    with Live(view, console=console, transient=True, refresh_per_second=4):  # the bars disappear at the end
+        yield view
+    if view.table is not None:
+        console.print(view.table.render(console.width))
 
 
 def estimate_text(values: Sequence[float], metric: PrimaryMetric = ACCURACY, pilot: int | None = None) -> str:

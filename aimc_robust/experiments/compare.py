@@ -1,5 +1,6 @@
 """Run a comparison: train every method and seed of a spec, evaluate each model on every target, write rows."""
 
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,8 @@ def _report_known_outcomes(
     size = ExperimentSize(
         trials=len(trials),
         epochs=max(spec.config_of(label).epochs for label in spec.labels),
-        targets=len(results.targets),
+        models=Counter(trial.model for trial in trials),
+        target_names=[target.name for target in results.targets],
         metric=results.metric,
         coverage=results.coverage if runner.writes else "",
         work=remaining_work(results, pending, runner.context.model_cache),

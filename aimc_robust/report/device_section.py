@@ -19,7 +19,7 @@ from aimc_robust.hardware.config.ranges import ConverterRanges
 from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import WeightLayout
 from aimc_robust.report.figures.device import device_figure
-from aimc_robust.report.mapping_section import mapping_sections
+from aimc_robust.report.mapping_section import array_figures, mapping_sections
 from aimc_robust.report.page_model import Block, Figure, Grid, Prose, Section, Table
 from aimc_robust.targets.target import CrossbarTarget, Target, time_label
 
@@ -40,7 +40,9 @@ def device_section(
     `ranges` are the converter ranges of its layers, by how they were found.
     """
     devices = [_device(group, ranges(group[0]), results.mappings) for group in groups]
-    return Section("Devices", [Prose(f"Analog share: {results.coverage}"), Grid(devices)]) if devices else None
+    share, pictures = Prose(f"Analog share: {results.coverage}"), array_figures(results.mappings, groups)
+    blocks: list[Block] = [share, *pictures, Grid(devices)]
+    return Section("Devices", blocks) if devices else None
 
 
 def _device(
@@ -98,11 +100,8 @@ def _placed_layers(name: str, placement: Placement) -> list[Block]:
 
 def describe_crossbar(crossbar: Crossbar) -> str:
     """Name the device of a crossbar, and its settings that are not at their defaults."""
-    settings = [
-        *_layout(crossbar.weights, crossbar.arrays, crossbar.device),
-        *_converters(crossbar.periphery),
-        *_errors(crossbar.device),
-    ]
+    settings = [*_layout(crossbar.weights, crossbar.arrays, crossbar.device), *_converters(crossbar.periphery)]
+    settings += _errors(crossbar.device)
     return f"{crossbar.device.cell.name}: {', '.join(settings)}"
 
 
@@ -246,5 +245,4 @@ def _widest(found: Sequence[ConverterRanges]) -> LayerSpans:
 def environment_notes(environments: Sequence[Mapping[str, Any]]) -> list[Prose]:
     """Return a note for each environment that produced results: versions and threads."""
     texts = [", ".join(f"{k} {v}" for k, v in environment.items() if v is not None) for environment in environments]
-    several = len(environments) > 1
-    return [Prose(f"Environment {i}: {text}" if several else text) for i, text in enumerate(texts, start=1)]
+    return [Prose(f"Environment {i}: {text}" if len(texts) > 1 else text) for i, text in enumerate(texts, start=1)]

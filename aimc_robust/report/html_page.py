@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import aimc_robust
 from aimc_robust.report import page_model as model
-from aimc_robust.report.plot_style import Figures, RenderedFigure
+from aimc_robust.report.rendering import Figures, RenderedFigure
 
 
 def render_html(page: model.Page, figures: Figures) -> str:

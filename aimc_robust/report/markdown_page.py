@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from aimc_robust.report import page_model as model
-from aimc_robust.report.plot_style import Figures
+from aimc_robust.report.rendering import Figures
 
 
 def render_markdown(page: model.Page, figures: Figures) -> str:

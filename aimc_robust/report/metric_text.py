@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aimc_robust.errors import InputError, UnknownNameError
+from aimc_robust.plot.labels import unit_in_brackets
 from aimc_robust.report.formatting import MISSING, format_p_value
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import PairedDifference
@@ -17,26 +18,6 @@ def heading(metric: PrimaryMetric) -> str:
     """Return the metric's title with a capital letter, unless its first word has one: Accuracy, mIoU."""
     title = metric.title
     return title[:1].upper() + title[1:] if title.partition(" ")[0].islower() else title
-
-
-def unit_in_brackets(unit: str) -> str:
-    """Return ` [unit]`; empty for a plain number."""
-    return f" [{unit}]" if unit else ""
-
-
-def axis_label(metric: PrimaryMetric) -> str:
-    """Return the label of an axis: title and unit, and which direction is better where that is not up."""
-    return f"{metric.title}{unit_in_brackets(metric.unit)}{direction(metric)}"
-
-
-def direction(metric: PrimaryMetric) -> str:
-    """Return `, lower is better`; empty where higher is."""
-    return "" if metric.is_higher_better else ", lower is better"
-
-
-def difference_label(metric: PrimaryMetric) -> str:
-    """Return what differences of the metric are called: `points of accuracy`."""
-    return f"{metric.difference_unit} of {metric.title}" if metric.difference_unit else metric.title
 
 
 def best_mean(metric: PrimaryMetric) -> str:

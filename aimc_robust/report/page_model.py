@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from aimc_robust.report.plot_style import RenderedFigure
+from aimc_robust.report.rendering import RenderedFigure
 
 _MARKUP = re.compile(r"\*\*(.+?)\*\*|`([^`]+)`|\[([^\]]+)\]\((#[\w-]+|https://doi\.org/\S+|[\w/-]+\.html)\)")
 

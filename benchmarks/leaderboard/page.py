@@ -10,10 +10,11 @@ from matplotlib.figure import Figure as Drawing
 
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.plot.style import GRAY, figure_style
 from aimc_robust.report.comparison.text import method_overrides, method_settings
 from aimc_robust.report.formatting import format_interval, format_number
 from aimc_robust.report.page_model import Bullets, Cell, Figure, Page, Prose, Row, Section, Table
-from aimc_robust.report.plot_style import GRAY, RenderedFigure, figure_style, render_figure
+from aimc_robust.report.rendering import RenderedFigure, render_figure
 from aimc_robust.statistics.estimate import Estimate
 
 from .benchmark import device_targets

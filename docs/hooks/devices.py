@@ -7,8 +7,8 @@ from reference import _escaped
 from aimc_robust.cli.views.devices import _drift_limits, _value_text, unit_text
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.io.toml import StrictModel
+from aimc_robust.plot.style import figure_style
 from aimc_robust.report.figures.device import draw_card
-from aimc_robust.report.plot_style import figure_style
 
 
 def device_pages():

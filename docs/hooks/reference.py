@@ -20,11 +20,13 @@ API = {  # page: title, packages whose public names it has
     "tasks": ("Tasks, data and models", ["tasks", "data", "models"]),
     "analysis": ("Sharpness, curvature, bounds", ["analysis"]),
     "statistics": ("Statistics", ["statistics"]),
+    "plots": ("Plots", ["plot"]),
     "experiments": ("Comparisons, and other frameworks", ["experiments", "integrations"]),
 }
-_NAMES = {
-    name: module.split(".")[0] for module, names in aimc_robust._MODULES.items() for name in names
-}  # the package of each public name
+_NAMES = {  # the package of each public name
+    **{name: module.split(".")[0] for module, names in aimc_robust._MODULES.items() for name in names},
+    **{f"plot.{name}": "plot" for name in aimc_robust.plot.__all__},
+}
 API_PAGE_OF = {
     name: f"reference/api/{page}.md"
     for page, (_, packages) in API.items()

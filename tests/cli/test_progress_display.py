@@ -38,7 +38,7 @@ def test_the_bar_of_all_models_never_goes_back_with_two_under_way(console):
         reached.append(everything.completed)
     assert reached == [0, 2, 3, 4, 5, 6, 6, 6, 8]
     assert everything.total == 8
-    assert bars.tasks[1].description == f"{FIRST}: done"
+    assert bars.tasks[1].description == f"{FIRST}: failed"
 
 
 def work(trial):

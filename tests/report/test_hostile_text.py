@@ -16,7 +16,7 @@ from aimc_robust.report import page_model as model
 from aimc_robust.report.formatting import escape_latex, latex_table
 from aimc_robust.report.html_page import render_html
 from aimc_robust.report.markdown_page import render_markdown
-from aimc_robust.report.plot_style import RenderedFigure
+from aimc_robust.report.rendering import RenderedFigure
 
 HOSTILE = [
     "<script>alert(1)</script>",

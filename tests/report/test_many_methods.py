@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from aimc_robust.plot.style import MAX_HIGHLIGHTED, MAX_STYLES, curve_styles
 from aimc_robust.report.comparison import figures as comparison_figures
 from aimc_robust.report.evaluation import figures as evaluation_figures
 from aimc_robust.report.figures import estimates
-from aimc_robust.report.plot_style import MAX_HIGHLIGHTED, MAX_STYLES, curve_styles, render_figure
+from aimc_robust.report.rendering import render_figure
 from aimc_robust.statistics.primary_metric import ACCURACY
 
 pytestmark = pytest.mark.drawn_figures

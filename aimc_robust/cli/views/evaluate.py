@@ -10,8 +10,9 @@ from rich.table import Table
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
+from aimc_robust.plot.labels import unit_in_brackets
 from aimc_robust.report.formatting import MISSING, format_interval, format_number
-from aimc_robust.report.metric_text import chips_text, ci_text, column_text, format_value, heading, unit_in_brackets
+from aimc_robust.report.metric_text import chips_text, ci_text, column_text, format_value, heading
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.tasks.metrics import metric_columns
 

@@ -4,8 +4,9 @@ from rich.console import Console
 from rich.table import Table
 
 from aimc_robust.experiments.recommend.run import Recommendation
+from aimc_robust.plot.labels import direction
 from aimc_robust.report.formatting import format_significant
-from aimc_robust.report.metric_text import difference_text, direction, interval_text
+from aimc_robust.report.metric_text import difference_text, interval_text
 from aimc_robust.report.recommendation.page import measurement_text
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from aimc_robust.experiments.planning.remaining import RemainingWork
@@ -18,7 +18,8 @@ class ExperimentSize:
 
     trials: int
     epochs: int = 0  # largest number that a model is trained for; 0: nothing is trained
-    targets: int = 0
+    models: Mapping[str, int] = field(default_factory=dict)  # label of a method -> its number of trials
+    target_names: Sequence[str] = ()
     coverage: str = ""  # which part of the network is analog, as a sentence
     metric: PrimaryMetric = ACCURACY  # what the chips are measured by
     pilot: int | None = None  # number of chips after which that of further chips is decided; None: it is fixed

@@ -71,7 +71,7 @@ def evaluate_models(
         progress.started(
             ExperimentSize(
                 trials=len(networks),
-                targets=len(targets),
+                target_names=[target.name for target in targets],
                 coverage=analog_part,
                 metric=results.metric,
                 pilot=results.pilot,

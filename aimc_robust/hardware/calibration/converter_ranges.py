@@ -68,7 +68,7 @@ def calibrate(
     inputs = input_batches(batches, task)
     require_type("fold", fold, bool, example="True or False")
     prepared, _ = prepare(model, lambda: inputs[0], hardware=hardware, fold=fold)
-    error_free = hardware.map(_without_errors)
+    error_free = hardware.map(error_free_crossbar)
     seen = observe(prepared, error_free, inputs, "input")
     ranges = {name: LayerRanges(inputs=input_range(*parts, percentile=percentile)) for name, parts in seen.items()}
     adcs = {name: adc for name in ranges if (adc := _adc_of(hardware, name)) is not None and adc.needs_calibration}
@@ -81,7 +81,8 @@ def calibrate(
     return ConverterRanges(ranges, found_with=found_with)
 
 
-def _without_errors(crossbar: Crossbar) -> Crossbar:
+def error_free_crossbar(crossbar: Crossbar) -> Crossbar:
+    """Return a crossbar without random errors, which ranges are found on; known stuck devices stay."""
     edge = vars(crossbar.periphery.with_errors(0.0))
     return crossbar.replace(error_scale=0.0, stuck=crossbar.device.fault_map or (0.0, 0.0), read_noise=False, **edge)
 

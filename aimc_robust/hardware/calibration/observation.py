@@ -53,17 +53,33 @@ class SeenValues:
         """Return the quantiles 1 - percentile and percentile; for 1 the extremes of all values."""
         if percentile == 1.0:
             return self.low, self.high
+        low, high = self.quantiles([1.0 - percentile, percentile])
+        return low, high
+
+    def quantiles(self, shares: list[float]) -> list[float]:
+        """Return the quantiles of shares of all values, 0 to 1."""
         if self._counts is None:
             ordered = self._kept.sort().values
-            last = len(ordered) - 1
-            return float(ordered[round((1.0 - percentile) * last)]), float(ordered[round(percentile * last)])
+            return [float(ordered[round(share * (len(ordered) - 1))]) for share in shares]
         until = self._counts.cumsum(0)
-        last = int(until[-1]) - 1
-        ranks = torch.tensor([round((1.0 - percentile) * last), round(percentile * last)])
-        signed = torch.searchsorted(until, ranks, right=True) - LARGEST
-        values = signed.sign() * (signed.abs() << DROPPED_BITS).int().view(torch.float32)
-        low, high = values.clamp(self.low, self.high).tolist()
-        return low, high
+        ranks = torch.tensor([round(share * (int(until[-1]) - 1)) for share in shares])
+        values = _values(torch.searchsorted(until, ranks, right=True) - LARGEST)
+        return [float(value) for value in values.clamp(self.low, self.high)]
+
+    def share_outside(self, low: float, high: float) -> float:
+        """Return the share of values that are below `low` or above `high`, 0 to 1; of many as they are rounded."""
+        if self._counts is None:
+            outside = (self._kept < low) | (self._kept > high)
+            return float(outside.double().mean())
+        numbers = torch.arange(1 - LARGEST, LARGEST)
+        values = _values(numbers).clamp(self.low, self.high)
+        counts = self._counts[1:-1]
+        return float(counts[(values < low) | (values > high)].sum() / counts.sum())
+
+
+def _values(signed: Tensor) -> Tensor:
+    """Return the values of the places of `_counts`."""
+    return signed.sign() * (signed.abs() << DROPPED_BITS).int().view(torch.float32)
 
 
 def _counts(values: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.io.atomic import Row
 from aimc_robust.io.user_code import import_callable
+from aimc_robust.plot.style import Styles, curve_styles
 from aimc_robust.report.comparison.histories import MeanRows, MethodCost, mean_rows, training_costs
 from aimc_robust.report.comparison.landscapes import SurfacesByMethod, loss_surfaces
 from aimc_robust.report.comparison.rankings import (
@@ -30,7 +31,6 @@ from aimc_robust.report.comparison.rankings import (
     compensation_pairs,
     rank_methods,
 )
-from aimc_robust.report.plot_style import Styles, curve_styles
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import Key, compare_pairs
 from aimc_robust.statistics.primary_metric import PrimaryMetric, metric_of

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from aimc_robust.analysis.hessian_spectrum import spectral_density
 from aimc_robust.io.atomic import Row
 from aimc_robust.io.csv_text import csv_text
+from aimc_robust.plot.style import figure_style
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.formatting import MISSING, format_number
 from aimc_robust.report.page_model import Block, Figure, Files, Prose, Section, Table
-from aimc_robust.report.plot_style import RenderedFigure, figure_style, render_figure
+from aimc_robust.report.rendering import RenderedFigure, render_figure
 
 POINTS = 600
 WIDTH_SHARE = 0.01  # width of the Gaussians of the densities, of the range that the figure shows

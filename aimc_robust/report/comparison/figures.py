@@ -8,11 +8,14 @@ from matplotlib.figure import Figure
 
 from aimc_robust.errors import exact_text
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
+from aimc_robust.plot.estimate_plots import Curves
+from aimc_robust.plot.labels import axis_label, unit_in_brackets
+from aimc_robust.plot.style import Styles, add_legend, figure_style
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.histories import MeanRows, curve_points
 from aimc_robust.report.figures import estimates
-from aimc_robust.report.metric_text import axis_label, heading, unit_in_brackets
-from aimc_robust.report.plot_style import RenderedFigure, Styles, add_legend, figure_style, render_figure
+from aimc_robust.report.metric_text import heading
+from aimc_robust.report.rendering import RenderedFigure, render_figure
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.training.epoch import score_column
 
@@ -31,7 +34,7 @@ def estimates_by_target(content: ComparisonContent) -> RenderedFigure | None:
     )
 
 
-def curves_over_sigma(content: ComparisonContent) -> estimates.Curves:
+def curves_over_sigma(content: ComparisonContent) -> Curves:
     """Return each method's estimates over the sigma of Gaussian noise of scale filter_max; digital weights are 0."""
     targets = [target for target in content.targets.values() if target.split == "test"]
     sigmas = sorted((target.sigma, target.name) for target in targets if target.sigma is not None)

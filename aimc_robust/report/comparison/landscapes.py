@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from aimc_robust.analysis.landscape import Landscape
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.rows import missing_points, read_points
-from aimc_robust.report.plot_style import RenderedFigure, figure_style, render_figure, wrap_name
+from aimc_robust.plot.loss_contours import contour_levels, draw_landscape
+from aimc_robust.plot.style import figure_style, wrap_name
+from aimc_robust.report.rendering import RenderedFigure, render_figure
 
-CONTOUR_LEVELS = 13
-MIN_LOSS = 1e-4  # lower losses are drawn as this value; otherwise their noise would fill the logarithmic scale
 FLAT_RISE = 1.0  # a point counts as flat if its loss is at most this much above the lowest
 MAX_COLUMNS = 3
 
@@ -74,25 +73,17 @@ def landscape_figure(name: str, landscape: Landscape, surfaces: SurfacesByMethod
 
     None if the loss is the same everywhere, or nowhere finite.
     """
-    finite = np.concatenate([s.loss[np.isfinite(s.loss)] for s in surfaces.values()]).clip(min=MIN_LOSS)
-    if not finite.size or finite.min() == finite.max():
+    levels = contour_levels([surface.loss for surface in surfaces.values()])
+    if levels is None:
         return None
-    levels = np.geomspace(finite.min(), finite.max(), CONTOUR_LEVELS)
     columns = min(MAX_COLUMNS, len(surfaces))
     rows = math.ceil(len(surfaces) / columns)
     with figure_style(font_size=9, axes_grid=False):
         figure = Figure(figsize=(1.0 + 1.8 * columns, 0.4 + 2.1 * rows), layout="constrained")
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (method, surface) in zip(panels.flat, surfaces.items(), strict=False):
-            # contourf takes the second direction as rows
-            values = np.ma.masked_invalid(surface.loss.T.clip(min=levels[0], max=levels[-1]))
-            bands = axes.contourf(
-                landscape.axis, landscape.axis, values, levels, cmap="cividis_r", norm=LogNorm(levels[0], levels[-1])
-            )
-            axes.contour(landscape.axis, landscape.axis, values, levels, colors="white", linewidths=0.4)
-            axes.plot(0.0, 0.0, "+", color="#d55e00", markersize=7)
+            bands = draw_landscape(axes, landscape, surface.loss, levels)
             axes.set_title(wrap_name(method), loc="left", fontsize=9)
-            axes.set_aspect("equal")
         for axes in panels.flat[len(surfaces) :]:
             axes.set_visible(False)
         for axes in panels.flat[max(len(surfaces) - columns, 0) : len(surfaces)]:

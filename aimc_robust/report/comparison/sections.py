@@ -7,13 +7,14 @@ from functools import partial
 from typing import Literal
 
 from aimc_robust.io.csv_text import csv_text
+from aimc_robust.plot.labels import axis_label, unit_in_brackets
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.comparison import figures, table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import landscape_figure
 from aimc_robust.report.comparison.rankings import compensation_pairs
 from aimc_robust.report.formatting import MISSING, format_number
-from aimc_robust.report.metric_text import axis_label, ci_text, column_text, format_value, heading, unit_in_brackets
+from aimc_robust.report.metric_text import ci_text, column_text, format_value, heading
 from aimc_robust.report.noise_section import noise_section
 from aimc_robust.report.page_model import (
     Block,

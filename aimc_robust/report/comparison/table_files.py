@@ -11,12 +11,13 @@ import pandas as pd
 from aimc_robust.analysis.landscape import Landscape
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.io.csv_text import csv_text
+from aimc_robust.plot.labels import unit_in_brackets
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import SurfacesByMethod
 from aimc_robust.report.comparison.rankings import Ranking, Status
 from aimc_robust.report.formatting import MISSING, escape_latex, format_deviations, latex_table, latex_value
 from aimc_robust.report.markdown_page import markdown_table
-from aimc_robust.report.metric_text import best_mean, format_value, heading, unit_in_brackets
+from aimc_robust.report.metric_text import best_mean, format_value, heading
 from aimc_robust.statistics.paired_difference import comparison_table
 
 ARROWS: dict[Status, str] = {"better": " ↑", "worse": " ↓"}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from aimc_robust.plot.labels import unit_in_brackets
+from aimc_robust.plot.style import Styles, others_label
 from aimc_robust.report.comparison import figures, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.histories import MeanRows
 from aimc_robust.report.formatting import MISSING, format_ratio, format_significant
-from aimc_robust.report.metric_text import unit_in_brackets
 from aimc_robust.report.page_model import Cell, Figure, Grid, Legend, Prose, Row, Section, Table
-from aimc_robust.report.plot_style import Styles, others_label
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import pandas as pd
 
+from aimc_robust.evaluation.attribution import Attribution
 from aimc_robust.evaluation.error_sources import SOURCES
+from aimc_robust.plot.labels import unit_in_brackets
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent, Rows
 from aimc_robust.report.formatting import MISSING, format_number
-from aimc_robust.report.metric_text import difference_text, format_value, interval_text, unit_in_brackets, value_text
+from aimc_robust.report.metric_text import difference_text, format_value, interval_text, value_text
 from aimc_robust.report.page_model import Block, Figure, Grid, Prose, Section, Table
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 
@@ -70,6 +72,16 @@ def _attribution(metric: PrimaryMetric, model: str, target: str, frame: pd.DataF
         "Bars: what is lost when only this error source or layer has errors. Diamonds: what is regained when all "
         "others have errors and this one has none. The two differ where errors add up or mask each other.",
     )
+    steps = Figure(
+        partial(
+            figures.attribution_waterfall,
+            Attribution(metric, float(whole["exact"]), float(whole["whole"]), chips, frame),
+            f"{model}-{target}",
+        ),
+        "How the costs of the error sources add up",
+        "What each error source costs alone, one after another. The gray bar is what they cost more or less when they "
+        "act together.",
+    )
     rows = [
         [
             ("source or layer", f"{row['name']}\n{SOURCES[row['name']]}" if row["kind"] == "source" else row["name"]),
@@ -85,7 +97,7 @@ def _attribution(metric: PrimaryMetric, model: str, target: str, frame: pd.DataF
         "where nothing random acts."
     )
     title = f"{model} on {target}"
-    return Section(title, [text, Grid([figure, Table(f"Error attribution: {title}", rows)]), Prose(note)])
+    return Section(title, [text, Grid([figure, steps, Table(f"Error attribution: {title}", rows)]), Prose(note)])
 
 
 def _cost(metric: PrimaryMetric, row: Mapping[str, Any], key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aimc_robust.devices.limits import time_text
+from aimc_robust.evaluation.attribution import Attribution
+from aimc_robust.plot.attribution_waterfall import waterfall
+from aimc_robust.plot.labels import difference_label
+from aimc_robust.plot.style import COLORS, figure_style, wrap_name
 from aimc_robust.report.evaluation.content import EvaluationContent
 from aimc_robust.report.figures import estimates
-from aimc_robust.report.metric_text import difference_label
-from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure, wrap_name
+from aimc_robust.report.rendering import RenderedFigure, render_figure
 from aimc_robust.statistics.primary_metric import PrimaryMetric
+from aimc_robust.targets.target import DeployableTarget
 
 MAX_LAYERS = 20  # bars that fit a figure; the table lists all layers
 DARK_GRAY = COLORS[0]
@@ -25,26 +29,39 @@ def over_time(content: EvaluationContent) -> RenderedFigure | None:
     families = [family for family in content.families if len(family) > 1]
     if not families:
         return None
+    curves = {
+        name: [(target.time_s, known) for target in family if (known := content.estimates.get((label, target.name)))]
+        for label, family, name in _curves(content, families)
+    }
+    styles = estimates.styles_by_mean(content.metric, {name: [e for _, e in points] for name, points in curves.items()})
+    return estimates.estimates_over_time(content.metric, curves, styles, others="models and devices")
+
+
+def yields(content: EvaluationContent) -> RenderedFigure | None:
+    """Draw the yield of each model on each device or noise, at the last of its times; None without several chips."""
+    found = {
+        name: known
+        for label, family, name in _curves(content, [[family[-1]] for family in content.families])
+        if (known := content.estimates.get((label, family[-1].name))) is not None
+        and known.chips > 1
+        and not known.is_digital
+    }
+    if not found:
+        return None
+    styles = estimates.styles_by_mean(content.metric, {name: [estimate] for name, estimate in found.items()})
+    options: dict[str, Any] = {"name": "yields", "others": "models and devices"}
+    return estimates.yields(content.metric, found, styles, threshold=content.results.spec.threshold, **options)
+
+
+def _curves(
+    content: EvaluationContent, families: Sequence[Sequence[DeployableTarget]]
+) -> list[tuple[str, Sequence[DeployableTarget], str]]:
+    """Return (label, targets, name) of a curve for each model and device."""
     labels = content.results.spec.labels
-    times = sorted({target.time_s for family in families for target in family})
     pairs = [(label, family) for label in labels for family in families]
-    curves = {}
-    for number, (label, family) in enumerate(pairs):
-        shift = 0.16 * (number / max(len(pairs) - 1, 1) - 0.5)
-        curves[family[0].name if len(labels) == 1 else f"{label}, {family[0].name}"] = [
-            (times.index(target.time_s) + shift, content.estimates[label, target.name])
-            for target in family
-            if (label, target.name) in content.estimates
-        ]
-    return estimates.estimates_over(
-        content.metric,
-        curves,
-        estimates.styles_by_mean(content.metric, {name: [e for _, e in points] for name, points in curves.items()}),
-        name="times",
-        xlabel="time since programming",
-        others="models and devices",
-        ticks=[time_text(time_s) if time_s else "0" for time_s in times],
-    )
+    return [
+        (label, family, family[0].name if len(labels) == 1 else f"{label}, {family[0].name}") for label, family in pairs
+    ]
 
 
 def chips(content: EvaluationContent) -> RenderedFigure | None:
@@ -91,6 +108,15 @@ def _cost_bars(axes: Axes, rows: pd.DataFrame) -> None:
 def _half_widths(rows: pd.DataFrame, key: str) -> pd.Series:
     """Half-widths of the intervals KEY_low to KEY_high; 0 where nothing was random."""
     return ((rows[f"{key}_high"] - rows[f"{key}_low"]).astype(float) / 2.0).fillna(0.0)
+
+
+def attribution_waterfall(found: Attribution, name: str) -> RenderedFigure:
+    """Draw how the costs of the error sources add up to the whole loss."""
+    with figure_style():
+        rows = int((found.table["kind"] == "source").sum())
+        figure = Figure(figsize=(6.4, 0.9 + 0.34 * (rows + 2)), layout="constrained")
+        waterfall(found, ax=figure.subplots())
+        return render_figure(figure, f"waterfall-{name}")
 
 
 def loss_prediction(predictions: pd.DataFrame, name: str) -> RenderedFigure:

@@ -10,13 +10,13 @@ from typing import Any
 from aimc_robust.devices.limits import time_text
 from aimc_robust.experiments.results.evaluation import paired_differences
 from aimc_robust.experiments.results.files import NOTES
+from aimc_robust.plot.labels import axis_label, unit_in_brackets
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent
 from aimc_robust.report.formatting import MISSING, format_interval, format_number
 from aimc_robust.report.metric_text import (
     at_least,
-    axis_label,
     chips_text,
     column_text,
     difference_cells,
@@ -25,7 +25,6 @@ from aimc_robust.report.metric_text import (
     heading,
     interval_text,
     threshold_text,
-    unit_in_brackets,
     value_text,
 )
 from aimc_robust.report.noise_section import noise_section
@@ -141,9 +140,15 @@ def estimates(content: EvaluationContent) -> Section | None:
         f"{title} over the time since programming",
         f"Mean {metric.title} of the same chips over time, with 95 % intervals.",
     )
+    yields = Figure(
+        partial(figures.yields, content),
+        f"Yield over the {metric.title}",
+        f"Share of the chips of each model and device that reach a value of the {metric.title}, at the last "
+        "time of the device; bands are exact 95 % intervals.",
+    )
     table = Table(title, [_estimate_row(content, row) for row in content.rows], heads=1 + (len(spec.labels) > 1))
     explained = Bullets(meanings, "note", "Terms", id="terms")
-    return Section(title, [table, explained, Prose(sampling) if sampling else None, Grid([chips, times])])
+    return Section(title, [table, explained, Prose(sampling) if sampling else None, Grid([chips, times, yields])])
 
 
 def _is_skewed(row: Mapping[str, Any]) -> bool:

@@ -19,8 +19,9 @@ from aimc_robust.fitting.points import Points
 from aimc_robust.fitting.read_noise import read_variance
 from aimc_robust.fitting.state_distribution import state_distribution
 from aimc_robust.fitting.std_laws import std_at
-from aimc_robust.report.figures.device import check_figure_path, save_figure, unit_label
-from aimc_robust.report.plot_style import COLORS, figure_style
+from aimc_robust.plot.labels import state_unit
+from aimc_robust.plot.style import COLORS, figure_style
+from aimc_robust.report.figures.device import check_figure_path, save_figure
 
 CURVE_POINTS = 200
 MAX_DOTS = 4000
@@ -102,8 +103,8 @@ def _draw_measurements(subfigure: SubFigure, fit: Fit) -> None:
     axes.plot(state, mean + two_sd, color=FIT_COLOR, label="fit: 2 standard deviations")
     axes.plot(state, mean - two_sd, color=FIT_COLOR)
     axes.set_title(f"states at {time_text(float(fit.points.times_s[0]))}")
-    axes.set_xlabel(f"target {fit.card.state} [{unit_label(fit.card)}]")
-    axes.set_ylabel(f"measured − target [{unit_label(fit.card)}]")
+    axes.set_xlabel(f"target {fit.card.state} [{state_unit(fit.card.unit)}]")
+    axes.set_ylabel(f"measured − target [{state_unit(fit.card.unit)}]")
     axes.legend(loc="upper right", markerscale=2)
 
 
@@ -118,8 +119,8 @@ def _draw_std(
     axes.errorbar(targets, measured, yerr=error, color=DATA_COLOR, label="measured, 95 % interval", **POINT_OPTIONS)
     axes.plot(states, std, color=FIT_COLOR, linewidth=1.8, label="fit")
     axes.set_title(title)
-    axes.set_xlabel(f"{of} {fit.card.state} [{unit_label(fit.card)}]")
-    axes.set_ylabel(f"standard deviation [{unit_label(fit.card)}]")
+    axes.set_xlabel(f"{of} {fit.card.state} [{state_unit(fit.card.unit)}]")
+    axes.set_ylabel(f"standard deviation [{state_unit(fit.card.unit)}]")
     axes.set_ylim(bottom=0, top=1.25 * max(max(b.measured for b in bins), float(std.max())))
     axes.legend(loc="lower right")
 
@@ -142,7 +143,7 @@ def _draw_drift(subfigure: SubFigure, fit: Fit) -> None:
     else:
         all_axes[-1].set_xscale("log")
     all_axes[-1].set_xlabel("time since programming [s]")
-    subfigure.supylabel(f"state − target [{unit_label(fit.card)}]", fontsize=10)
+    subfigure.supylabel(f"state − target [{state_unit(fit.card.unit)}]", fontsize=10)
     subfigure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 

@@ -10,18 +10,12 @@ import tomli_w
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from aimc_robust.experiments.recommend.run import Recommendation
+from aimc_robust.plot.labels import axis_label, unit_in_brackets
+from aimc_robust.plot.style import COLORS, GRAY, figure_style
 from aimc_robust.report.formatting import format_number, format_significant
-from aimc_robust.report.metric_text import (
-    axis_label,
-    format_value,
-    heading,
-    interval_text,
-    threshold_text,
-    unit_in_brackets,
-    value_text,
-)
+from aimc_robust.report.metric_text import format_value, heading, interval_text, threshold_text, value_text
 from aimc_robust.report.page_model import Block, Code, Figure, Prose, Section, Table
-from aimc_robust.report.plot_style import COLORS, GRAY, RenderedFigure, figure_style, render_figure
+from aimc_robust.report.rendering import RenderedFigure, render_figure
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 SHARES = {"weights_percent": "weights kept digital [%]", "multiplies_percent": "multiplies kept digital [%]"}

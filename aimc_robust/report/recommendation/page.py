@@ -12,20 +12,14 @@ import tomli_w
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from aimc_robust.experiments.recommend.run import Recommendation
+from aimc_robust.plot.labels import difference_label, direction, unit_in_brackets
+from aimc_robust.plot.style import COLORS, figure_style, wrap_name
 from aimc_robust.report.formatting import format_p_value, format_significant
-from aimc_robust.report.metric_text import (
-    difference_label,
-    direction,
-    format_value,
-    heading,
-    interval_text,
-    unit_in_brackets,
-    value_text,
-)
+from aimc_robust.report.metric_text import format_value, heading, interval_text, value_text
 from aimc_robust.report.page_files import page_files, write_files
 from aimc_robust.report.page_model import Block, Bullets, Code, Figure, Page, Prose, Section, Table
-from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure, wrap_name
 from aimc_robust.report.recommendation.digital_layers import digital_layers, proposal_line
+from aimc_robust.report.rendering import RenderedFigure, render_figure
 from aimc_robust.report.terms import SETTLED, SINGLE, better_sign
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 

@@ -16,10 +16,11 @@ from aimc_robust.devices.card import Card
 from aimc_robust.devices.limits import time_text
 from aimc_robust.evaluation.requirements.quantity_search import TOGETHER
 from aimc_robust.evaluation.requirements.result import DeviceRequirements
+from aimc_robust.plot.style import COLORS, figure_style
 from aimc_robust.report.formatting import format_significant
 from aimc_robust.report.page_files import page_files, write_files
 from aimc_robust.report.page_model import Code, Figure, Page, Prose, Section, Table
-from aimc_robust.report.plot_style import COLORS, RenderedFigure, figure_style, render_figure
+from aimc_robust.report.rendering import RenderedFigure, render_figure
 from aimc_robust.report.requirements.text import (
     STATUS,
     level_text,

@@ -10,7 +10,7 @@ from aimc_robust.experiments.execution.array_mappings import array_mappings
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.evaluation.content import gather
 from aimc_robust.report.evaluation.sections import devices
-from aimc_robust.report.mapping_section import mapping_rows, mapping_sections
+from aimc_robust.report.mapping_section import array_figures, mapping_rows, mapping_sections
 from aimc_robust.targets.target import CrossbarTarget, DigitalTarget
 
 SMALL, LARGE = Crossbar("rram-wan2022", rows=16), Crossbar("sonos-agrawal2022")
@@ -95,3 +95,12 @@ def test_a_folder_keeps_the_mappings_of_other_networks(finished_comparison, tmp_
     assert sorted(mapping["network"] for mapping in other.mappings) == ["first", "second"]
     other.record_coverage("d")
     assert len(other.mappings) == 2
+
+
+def test_networks_on_arrays_of_one_size_have_one_picture_and_arrays_without_a_limit_none():
+    small, large = array_mappings("net", network(), torch.rand(1, 20), TARGETS)
+    targets = [CrossbarTarget(name, SMALL) for name in ("small", "other", "large")]
+    (picture,) = array_figures([small, large, {**small, "targets": ["other"]}], [targets])
+    assert picture.caption.startswith("On `small`, `other`: each box is an array")
+    assert picture.draw().name == "arrays"
+    assert array_figures([small, large], [targets[1:]]) == []

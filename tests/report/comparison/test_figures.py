@@ -8,11 +8,12 @@ import pytest
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.hardware.config.crossbar import Crossbar
+from aimc_robust.plot.device_curves import crossbar_error_curve
+from aimc_robust.plot.style import CurveStyle
 from aimc_robust.report import page_files
 from aimc_robust.report.comparison import page
 from aimc_robust.report.comparison.histories import mean_rows
-from aimc_robust.report.figures import device, estimates
-from aimc_robust.report.plot_style import CurveStyle
+from aimc_robust.report.figures import estimates
 from aimc_robust.statistics.primary_metric import ACCURACY
 
 STYLE = CurveStyle(0)
@@ -48,7 +49,7 @@ def test_training_curves_are_the_means_over_seeds_of_the_history_rows(finished_c
 
 
 def test_a_device_curve_spans_the_limits_and_follows_the_card():
-    state, std = device.programming_error_curve(Crossbar("pcm-joshi2020"))
+    state, std = crossbar_error_curve(Crossbar("pcm-joshi2020"))
     assert (float(state[0]), float(state[-1])) == (0.0, 25.0)
     oracle = 0.28638599 + 0.07585724 * state - 0.00178767 * state**2
     np.testing.assert_allclose(std.numpy(), oracle.numpy(), rtol=1e-12)

@@ -11,11 +11,11 @@ from support.fixtures.report import figures_as_stubs
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.models.checkpoint import read_checkpoint
+from aimc_robust.plot.style import curve_styles
 from aimc_robust.report.comparison import figures
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.comparison.histories import curve_points, mean_rows
 from aimc_robust.report.comparison.training_section import diagnostics_cost
-from aimc_robust.report.plot_style import curve_styles
 from aimc_robust.report.write import write_report
 from aimc_robust.statistics.primary_metric import ACCURACY
 

@@ -294,8 +294,8 @@ def test_every_picture_is_described_and_no_id_is_there_twice(page):
     labels = [picture["aria-label"] for picture in page.pictures]
     assert all(picture["role"] == "img" for picture in page.pictures)
     assert all(labels)
-    # chips, times, 4 attributions, 3 predictions tested for each of 2 models, 2 devices
-    assert len(labels) == 2 + 4 + 6 + 2
+    # chips, times, yields, 2 pictures for each of 4 attributions, 3 predictions for each of 2 models, 2 devices
+    assert len(labels) == 3 + 8 + 6 + 2
     assert len(page.ids) == len(set(page.ids))
 
 

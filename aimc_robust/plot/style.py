@@ -1,19 +1,15 @@
-"""The common style of all figures, and their rendering to SVG and PNG."""
+"""The common style of all figures: colors, lines, markers and legends."""
 
 from __future__ import annotations
 
-import io
-import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -44,20 +40,6 @@ MAX_STYLES = 16  # methods that a reader can still tell apart, and that a legend
 MAX_HIGHLIGHTED = 8  # of more methods
 GRAY = "#b8b8b8"
 LEGEND_LINE, FREE_LEGEND_LINES = 0.2, 3  # height of a line [inches]; lines that a figure has room for as it is
-DPI = 150
-
-
-@dataclass(frozen=True)
-class RenderedFigure:
-    """A figure as SVG element and PNG file; `name` is the stem of its files and prefix of the ids in its SVG."""
-
-    name: str
-    svg: str
-    png: bytes
-
-
-Figures = Mapping[int, RenderedFigure]
-"""`id` of a figure's block -> what it drew."""
 
 
 def figure_style(**overrides: Any) -> AbstractContextManager[None]:
@@ -142,17 +124,3 @@ def add_legend(figure: Figure, axes: Axes, styles: Styles, what: str) -> None:
     lines = sum(1 + name.count("\n") for name in names) / columns
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * max(0.0, lines - FREE_LEGEND_LINES))
     figure.legend(handles, names, loc="outside upper center", ncols=columns)
-
-
-def render_figure(figure: Figure, name: str) -> RenderedFigure:
-    """Render a figure to SVG and PNG; equal figures give equal bytes. The figure's layout engine is removed."""
-    svg, png = io.StringIO(), io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": name}):
-        # Not savefig, which draws everything twice.
-        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
-    figure.set_layout_engine("none")  # keep the layout that was computed for the SVG
-    figure.set_dpi(DPI)
-    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
-    text = svg.getvalue()
-    element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text[text.index("<svg") :])
-    return RenderedFigure(name, element, png.getvalue())
