@@ -50,7 +50,8 @@ def site(tmp_path_factory):
 @pytest.mark.slow
 def test_every_public_name_every_command_and_every_device_has_an_entry(site):
     reference = "".join(path.read_text(encoding="utf-8") for path in (site / "reference/api").glob("*.html"))
-    assert [name for name in ar.__all__ if name != "__version__" and f'id="aimc_robust.{name}"' not in reference] == []
+    names = {*ar.__all__, *(f"plot.{name}" for name in ar.plot.__all__)} - {"__version__", "plot"}
+    assert [name for name in sorted(names) if f'id="aimc_robust.{name}"' not in reference] == []
     assert {path.stem for path in (site / "reference/devices").glob("*.html")} == {"index", *ar.card_names()}
 
 

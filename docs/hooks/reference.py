@@ -71,7 +71,7 @@ def _examples():
     """Return the block of docs/reference/examples.md of each name that a heading has."""
     text = (Path(__file__).parents[1] / "reference/examples.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^### ([^\n]*)\n\n```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return {name: block for heading, block in blocks for name in re.findall(r"ar\.(\w+)", heading)}
+    return {name: block for heading, block in blocks for name in re.findall(r"ar\.([\w.]+)", heading)}
 
 
 # Command line --------------------------------------------------------------------------------------------------------
