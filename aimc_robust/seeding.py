@@ -33,7 +33,8 @@ class Axes:
         named: (name, value) of each axis, sorted by name.
 
     Examples:
-        >>> Axes(0).at(chip=3, layer="conv1").generator()
+        >>> Axes(0).at(chip=3, layer="conv1").seed() == Axes(0).at(layer="conv1", chip=3).seed()
+        True
     """
 
     root: int

@@ -42,6 +42,7 @@ OTHER_PROGRAMS = {
     "cd",
     "git",
     "head",
+    "jupyter",
     "mkdocs",
     "mypy",
     "pip",

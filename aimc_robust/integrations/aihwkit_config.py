@@ -36,7 +36,7 @@ def import_rpu_config(
         UnknownNameError: if a noise model has no card, or a setting is unknown.
 
     Examples:
-        >>> description = {"forward": {"inp_res": 1 / 254}, "noise_model": "PCMLikeNoiseModel"}
+        >>> description = {"forward": {"inp_res": 1 / 254, "inp_bound": 1.0}, "noise_model": "PCMLikeNoiseModel"}
         >>> crossbar, deployment = import_rpu_config(description)
         >>> crossbar.device.cell.name, crossbar.periphery.dac.bits
         ('pcm-nandakumar2019', 8)

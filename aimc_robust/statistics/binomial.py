@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from scipy import special  # scipy.stats has the same quantiles but takes a second to import
+
 from aimc_robust.errors import InputError, require_finite, require_whole
 from aimc_robust.statistics.t_interval import CONFIDENCE
 
@@ -52,11 +54,9 @@ def share_interval(share: float, chips: int) -> tuple[float, float]:
     models agree on every chip (where it is exact), or not at all (where it is wider than necessary): verified by
     summing over the distributions of shares, not proven.
     """
-    from scipy import stats  # takes a second to import
-
     passing, tail = share * chips, 0.5 * (1.0 - CONFIDENCE)
-    low = stats.beta.ppf(tail, passing, chips - passing + 1.0) if share > 0.0 else 0.0
-    high = stats.beta.isf(tail, passing + 1.0, chips - passing) if share < 1.0 else 1.0
+    low = special.betaincinv(passing, chips - passing + 1.0, tail) if share > 0.0 else 0.0
+    high = special.betainccinv(passing + 1.0, chips - passing, tail) if share < 1.0 else 1.0
     return float(low), float(high)
 
 
@@ -93,10 +93,8 @@ def yield_bounds(passing: int, chips: int) -> tuple[float, float]:
     """
     require_whole("chips", chips, low=1)
     require_whole("passing", passing, low=0, high=chips)
-    from scipy import stats  # takes a second to import
-
-    low = stats.beta.ppf(1.0 - CONFIDENCE, passing, chips - passing + 1) if passing else 0.0
-    high = stats.beta.ppf(CONFIDENCE, passing + 1, chips - passing) if passing < chips else 1.0
+    low = special.betaincinv(passing, chips - passing + 1, 1.0 - CONFIDENCE) if passing else 0.0
+    high = special.betaincinv(passing + 1, chips - passing, CONFIDENCE) if passing < chips else 1.0
     return float(low), float(high)
 
 

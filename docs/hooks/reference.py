@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import typer
 from typer.main import get_command
@@ -45,14 +46,12 @@ def reference_pages():
 
 
 def _api_pages():
-    rows, pages = [], {}
+    rows, pages, examples = [], {}, _examples()
     for page, (title, packages) in API.items():
         names = sorted((n for n, package in _NAMES.items() if package in packages), key=lambda n: (n[0].isupper(), n))
         links = ", ".join(f"[`{name}`]({page}.md#aimc_robust.{name})" for name in names)
         rows.append(f"| [{title}]({page}.md) | {links} |")
-        entries = "\n\n".join(
-            f'::: aimc_robust.{name}\n    options: {{ heading: "ar.{name}", toc_label: "{name}" }}' for name in names
-        )
+        entries = "\n\n".join(_entry(name, examples.get(name)) for name in names)
         pages[f"reference/api/{page}.md"] = f"# {title}\n\n`import aimc_robust as ar`\n\n{entries}\n"
     head = (
         "# Python reference\n\nEvery public name. `import aimc_robust as ar` loads none of them until it is used.\n\n"
@@ -60,6 +59,19 @@ def _api_pages():
     table = "| page | names |\n|---|---|\n" + "\n".join(rows)
     version = "\n\n`ar.__version__` is the version of the package, a text.\n"
     return {"reference/api/index.md": head + table + version} | pages
+
+
+def _entry(name, example):
+    entry = f'::: aimc_robust.{name}\n    options: {{ heading: "ar.{name}", toc_label: "{name}" }}'
+    shown = f"**Example**, with [the names of all examples](../examples.md):\n\n```python\n{example}```"
+    return f"{entry}\n\n{shown}" if example else entry
+
+
+def _examples():
+    """Return the block of docs/reference/examples.md of each name that a heading has."""
+    text = (Path(__file__).parents[1] / "reference/examples.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^### ([^\n]*)\n\n```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return {name: block for heading, block in blocks for name in re.findall(r"ar\.([\w.]+)", heading)}
 
 
 # Command line --------------------------------------------------------------------------------------------------------

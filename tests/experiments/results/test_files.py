@@ -151,6 +151,7 @@ def damage(path):
     write(path, [["nothing"]] if path.suffix == ".jsonl" else "nothing")
 
 
+@pytest.mark.usefixtures("stub_figures")
 @pytest.mark.parametrize(
     ("name", "advice", "deleted"),
     [
@@ -184,6 +185,7 @@ def test_the_advice_for_a_damaged_file_works(name, advice, deleted, run, write_s
     assert read_rows(comparison_copy / RUN / "evaluations.jsonl") == rows
 
 
+@pytest.mark.usefixtures("stub_figures")
 def test_the_advice_for_damaged_notes_of_an_evaluation_works(finished_evaluation, tmp_path):
     folder = shutil.copytree(finished_evaluation.results.folder, tmp_path / "out")
     damage(folder / NOTES)
