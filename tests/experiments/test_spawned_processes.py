@@ -57,7 +57,7 @@ def test_an_evaluation_has_the_same_rows(run_spawned, finished_comparison, tmp_p
     weights = finished_comparison / "runs" / "sgd-seed0" / "checkpoint.safetensors"
     arguments = ["evaluate", weights, "--model", "small-cnn", "--option", "channels=4", "--option", "stages=2"]
     arguments += ["--data", "digits", "--images", 60, "--device", "sonos-agrawal2022", "--chips", 2]
-    arguments += ["--attribute", "--explain-chips", 1]
+    arguments += ["--attribute", "--explain-chips", 2]
     run_spawned(*arguments, "--jobs", 2, "--out", tmp_path / "spawned")
     done = invoke(*arguments, "--jobs", 1, "--out", tmp_path / "one")
     assert done.returncode == 0, done.stderr
