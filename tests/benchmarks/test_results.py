@@ -23,10 +23,8 @@ from aimc_robust.statistics.paired_difference import paired_difference
 
 Kept = tuple[str, str]  # paper/file of the spec, and its scale
 FOLDERS = {(name, scale): folder for name in NAMES for scale in SCALES if (folder := stored(loaded(name).name, scale))}
-FIVE = [f"incorruptible/table{n}" for n in (1, 2, 3, 5, 6)]
-LANDED = {(name, "cpu-digits") for name in FIVE} | {
-    (name, "mini") for name in [*FIVE, "m-rwp/table1-resnet18", "m-rwp/tableA1"]
-}
+SEVEN = [f"incorruptible/table{n}" for n in (1, 2, 3, 5, 6)] + ["m-rwp/table1-resnet18", "m-rwp/tableA1"]
+LANDED = {(name, scale) for name in SEVEN for scale in ("cpu-digits", "mini")}
 
 
 @cache
