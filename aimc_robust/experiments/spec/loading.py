@@ -39,8 +39,8 @@ def load_spec(
     Examples:
         >>> import aimc_robust as ar
         >>> spec = ar.load_spec("benchmarks/quickstart.toml", overrides=["training.epochs=1"])
-        >>> spec.train_seeds
-        [0, 1, 2]
+        >>> spec.config().epochs
+        1
     """
     path = Path(path)
     values = read_spec(path, scale=scale, overrides=overrides)
