@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from support.command_line import invoke
+from support.fixtures.report import figures_as_stubs
 
 from aimc_robust.data.loading import load_data
 from aimc_robust.data.spec import DataSpec
@@ -21,7 +22,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "fine-tune-for-hardware.m
 def compare(folder, *arguments):
     options = ["train_seeds=[0]", "chips=2", "training.epochs=1", "model.options={channels = 4, stages = 2}"]
     settings = [word for option in options for word in ("--set", option)]
-    return invoke("compare", folder / "spec.toml", "--out", folder / "out", "--jobs", 1, *settings, *arguments)
+    with figures_as_stubs():
+        return invoke("compare", folder / "spec.toml", "--out", folder / "out", "--jobs", 1, *settings, *arguments)
 
 
 def write_weights(folder, *, seed=0):
