@@ -59,6 +59,11 @@ def compensate(data):
     return on_chip(INPUTS).abs().sum().item()
 
 
+@functools.cache
+def ranges():
+    return ar.calibrate(net(), CROSSBAR, batches())
+
+
 NOISE = ar.Gaussian(0.1)
 LABELLED = {  # functions of labelled batches
     "evaluate": lambda data: ar.evaluate(net(), data, NOISE, chips=2).mean,
@@ -94,6 +99,7 @@ WHOLE = {  # functions of all data at once
 }
 UNLABELLED = {  # functions of inputs alone
     "calibrate": lambda data: ar.calibrate(net(), CROSSBAR, data)["0"].inputs[1],
+    "converter_signals": lambda data: ar.converter_signals(net(), CROSSBAR, data, ranges())["max"].sum(),
     "recalibrate_batchnorm": recalibrate,
     "Deployment": compensate,
 }

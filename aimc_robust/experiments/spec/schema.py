@@ -34,6 +34,8 @@ def spec_schema() -> Schema:
         definitions[kind]["properties"]["sweep"] = SWEEP
     keys["methods"] = _methods()
     scale_keys = {key: value for key, value in keys.items() if key not in ("scale", *ComparisonSpec.stored_keys)}
+    remove = {"type": "array", "items": {"type": "string"}, "description": "Dotted keys of the spec that are left out."}
+    scale_keys = {"remove": remove} | scale_keys
     definitions["Scale"] = {"type": "object", "properties": scale_keys, "additionalProperties": False}
     extends = {"type": "string", "description": "Path of another spec, whose keys this file overrides."}
     scales = {"type": "object", "additionalProperties": {"$ref": "#/$defs/Scale"}}

@@ -50,7 +50,7 @@ BROKEN = {
     "unknown choice": ("[training]", '[training]\nschedule = "cosin"'),
     "unknown key of a method": ("sigma = 0.2", "sgima = 0.2"),
     "unknown kind": ('kind = "sam"', 'kind = "sma"'),
-    "a list of texts for seeds": ("train_seeds = [0, 1, 2]", 'train_seeds = ["0"]'),
+    "a list of texts for seeds": ("train_seeds = [0, 1, 2, 3, 4, 5, 6, 7]", 'train_seeds = ["0"]'),
     "unknown key of a target": ('"digital"', '{ name = "a", noise = "gaussian", sgima = 0.1 }'),
     "a target without its strength": ('"digital"', '{ name = "a", noise = "laplace" }'),
     "unknown key of a converter": ('"digital"', '{ device = "rram-wan2022", adc = { bit = 8 } }'),
