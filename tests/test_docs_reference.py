@@ -54,7 +54,7 @@ def test_the_two_commands_install_and_name_files_that_exist():
     assert marked("test") == "pip install '.[test]' && pytest"
     install, command = marked("run").split(" && ")
     assert install == "pip install ."
-    program_name, _, spec = shlex.split(command)
+    program_name, _, spec, *_ = shlex.split(command)
     assert tomllib.loads(text_of("pyproject.toml"))["project"]["scripts"][program_name] == "aimc_robust.__main__:main"
     assert (ROOT / spec).is_file()
 

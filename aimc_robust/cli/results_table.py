@@ -68,15 +68,18 @@ class ResultsTable:
         """Return the table for a terminal of a width [characters]; targets without room are counted only."""
         metric, names = self._size.metric, list(self._size.target_names)
         method_width = min(max(map(len, [*self._size.models, "method"])), max(width // 4, 8))
-        room = max(1, (width - method_width - MODELS_WIDTH - 4) // COLUMN_WIDTH)
-        shown = names if len(names) <= room else names[: max(room - 1, 1)]
+        free = width - method_width - MODELS_WIDTH - 4
+        is_wide = sum(max(len(name) + 2, COLUMN_WIDTH) for name in names) <= free  # else names are folded
+        room = max(1, free // COLUMN_WIDTH)
+        shown = names if is_wide or len(names) <= room else names[: max(room - 1, 1)]
         unit = f" [{metric.unit}]" if metric.unit else ""
         title = f"{metric.title}{unit}, mean of the chips up to now; {BEST} best so far"
         table = Table(box=None, pad_edge=False)
         table.add_column("method", overflow="fold", width=method_width)
         table.add_column("models", no_wrap=True, width=MODELS_WIDTH)
         for name in shown:
-            table.add_column(name, justify="right", overflow="fold", width=COLUMN_WIDTH - 2)
+            column_width = max(len(name), COLUMN_WIDTH - 2) if is_wide else COLUMN_WIDTH - 2
+            table.add_column(name, justify="right", overflow="fold", width=column_width)
         if len(shown) < len(names):
             table.add_column(f"{len(names) - len(shown)} more targets", width=COLUMN_WIDTH - 2, style="dim")
         best = {name: self.best(name) for name in shown}

@@ -187,7 +187,7 @@ def test_a_failed_model_is_named_and_the_exit_code_says_so(write_quick_spec, tmp
 
 
 @pytest.mark.slow
-def test_on_a_terminal_a_bar_names_method_seed_and_epoch(write_spec, tmp_path):
+def test_on_a_terminal_a_bar_names_method_seed_and_epoch_and_a_table_fills_up(write_spec, tmp_path):
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "aimc_robust", "compare", str(write_spec(("epochs = 3", "epochs = 8")))],
@@ -211,4 +211,7 @@ def test_on_a_terminal_a_bar_names_method_seed_and_epoch(write_spec, tmp_path):
     assert "sgd-seed0: epoch " in text
     assert "all models" in text
     assert "left" in text
-    assert "sgd-seed0: digital" in text
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    table = plain[plain.rindex("method") :]  # as it was drawn last
+    assert all(target in table for target in ("digital", "rram-wan2022"))
+    assert re.search(r"sgd +2/2( +\*?\d+\.\d){3}", table)
