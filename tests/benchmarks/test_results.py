@@ -85,8 +85,8 @@ def test_on_digits_at_least_four_in_five_claims_are_settled_as_the_readme_counts
     assert states.count(NOT_SETTLED) <= 0.2 * len(states)
     opposite = reasons.count("the opposite is settled")
     said = (
-        f"{len(found) - states.count(NOT_SETTLED)} of the {len(found)} claims are settled: {states.count(HELD)} held and "
-        f"{states.count(NOT_HELD)} did not, {opposite} because the opposite is settled and "
+        f"{len(found) - states.count(NOT_SETTLED)} of the {len(found)} claims are settled: {states.count(HELD)} held "
+        f"and {states.count(NOT_HELD)} did not, {opposite} because the opposite is settled and "
         f"{states.count(NOT_HELD) - opposite} because any lead is below half a point"
     )
     assert said in " ".join(text.split())
