@@ -23,7 +23,7 @@ STATES = (HELD, NOT_HELD, NOT_SETTLED)
 
 
 def stored(name: str, scale: str, results: Path = RESULTS) -> Path | None:
-    """Return the folder of the stored results of a table at a scale; None if it was not run or does not settle."""
+    """Return the folder of the stored results of a table at a scale; None if there are none."""
     folder = results / f"{name}-{scale}"
     return folder if (folder / ARCHIVE).is_file() else None
 
