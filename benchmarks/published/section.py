@@ -111,12 +111,12 @@ def _claims(claims: list[ClaimResult], smallest_lead: float) -> Section | None:
         ]
         for claim in claims
     ]
-    least = f", or any lead is below {exact_text(smallest_lead)} points" if smallest_lead else ""
+    least = f", or contains 0 and ends below {exact_text(smallest_lead)} points" if smallest_lead else ""
     note = (
         "Each claim says that one result is better than another. The difference between the two is paired over trained "
         "models and chips. Its interval is corrected for all comparisons of the page (Bonferroni), so that with 95 % "
-        f"confidence all verdicts are right. **held**: it lies above 0. **did not hold**: it lies below 0{least}. "
-        "**not settled**: neither. For a loss, lower is better. If a claim names several methods, the best of them is "
+        "confidence all verdicts are right. **held**: it lies above 0, by however little. **did not hold**: it lies "
+        f"below 0{least}. **not settled**: neither. For a loss, lower is better. If a claim names several methods, the best of them is "
         "compared, or the worst where the claim is of all of them; the correction includes every method that could "
         "have been the best or the worst."
     )
