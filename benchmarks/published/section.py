@@ -117,8 +117,8 @@ def _claims(claims: list[ClaimResult], smallest_lead: float) -> Section | None:
         "models and chips. Its interval is corrected for all comparisons of the page (Bonferroni), so that with 95 % "
         "confidence all verdicts are right. **held**: it lies above 0, by however little. **did not hold**: it lies "
         f"below 0{least}. **not settled**: neither. For a loss, lower is better. If a claim names several methods, the "
-        "best of them is compared, or the worst where the claim is of all of them; the correction includes every method "
-        "that could have been the best or the worst."
+        "best of them is compared, or the worst where the claim is of all of them; the correction includes every "
+        "method that could have been the best or the worst."
     )
     counts = [sum(claim.state == state for claim in claims) for state in (HELD, NOT_HELD, NOT_SETTLED)]
     summary = f"{len(claims)} claims: {counts[0]} held, {counts[1]} did not hold, {counts[2]} not settled."
