@@ -5,7 +5,8 @@
 A pixel is the mean of four. cifar100-16.npz: of the first 20 classes in the usual (alphabetical) order, the first 150
 training images of a class; for testing its 100 test images and the next 150 training images, because the number of test
 images limits how well two methods are told apart.
-cifar100-16-tune.npz, for choosing settings: the first 400 training images of a class for training, the last 100 for testing.
+cifar100-16-tune.npz, for choosing settings: the first 400 training images of a class for training, the last 100 for
+testing.
 """
 
 import argparse
@@ -38,22 +39,14 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     with np.load(options.source) as source:
-        arrays = dict(source)
-    x, y = small(arrays["x_train"]), arrays["y_train"]
-    rank = within_class(y)
-    test = arrays["y_test"] < CLASSES
-    more = (rank >= 150) & (rank < 300)
-    kinds = {"cifar100-16": (rank >= 0) & (rank < 150), "cifar100-16-tune": (rank >= 0) & (rank < 400)}
-    tests = {
-        "cifar100-16": (
-            np.concatenate([small(arrays["x_test"][test]), x[more]]),
-            np.concatenate([arrays["y_test"][test], y[more]]),
-        ),
-        "cifar100-16-tune": (x[rank >= 400], y[rank >= 400]),
-    }
-    for name, training in kinds.items():
-        x_test, y_test = tests[name]
-        np.savez(options.out / f"{name}.npz", x_train=x[training], y_train=y[training], x_test=x_test, y_test=y_test)
+        x, y = small(source["x_train"]), source["y_train"]
+        x_test, y_test = small(source["x_test"]), source["y_test"]
+    rank, test = within_class(y), y_test < CLASSES
+    first, next_ones, last = (rank >= 0) & (rank < 150), (rank >= 150) & (rank < 300), rank >= 400
+    tested = np.concatenate([x_test[test], x[next_ones]]), np.concatenate([y_test[test], y[next_ones]])
+    np.savez(options.out / "cifar100-16.npz", x_train=x[first], y_train=y[first], x_test=tested[0], y_test=tested[1])
+    tuning = (rank >= 0) & (rank < 400)
+    np.savez(options.out / "cifar100-16-tune.npz", x_train=x[tuning], y_train=y[tuning], x_test=x[last], y_test=y[last])
 
 
 if __name__ == "__main__":
