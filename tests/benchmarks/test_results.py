@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from published.claims import HELD, NOT_HELD, NOT_SETTLED, ClaimResult
-from published.overview import RESULTS, SCALES, claims_of, claims_table, counts_table, stored
+from published.overview import RESULTS, SCALES, agreement_table, claims_of, claims_table, counts_table, stored
 from support.paper_specs import NAMES, loaded
 
 from aimc_robust.experiments.results.archive import ARCHIVE, READABLE, unpack
@@ -76,6 +76,7 @@ def test_the_summary_follows_from_the_archived_rows(kept):
 
 def test_the_readme_counts_the_claims_and_states_each_as_the_rows_do(text):
     assert counts_table(all_claims()) in text
+    assert agreement_table(all_claims()) in text
     assert claims_table(all_claims()) in text
 
 
@@ -106,6 +107,14 @@ def test_an_overview_has_a_row_for_each_claim_and_a_column_for_each_scale():
     assert counts_table(found).splitlines()[2:] == [
         "| [a-table1-cpu-digits](a-table1-cpu-digits/report.md) | 2 | 1 | 0 | 1 |",
         "| [a-table1-mini](a-table1-mini/report.md) | 1 | 0 | 1 | 0 |",
+    ]
+    assert agreement_table(found).splitlines() == [
+        "| over the data sets | a | all |",
+        "|---|---|---|",
+        "| held wherever settled | 0 | 0 |",
+        "| did not hold wherever settled | 0 | 0 |",
+        "| held on one, did not hold on another | 1 | 1 |",
+        "| settled nowhere | 1 | 1 |",
     ]
 
 
