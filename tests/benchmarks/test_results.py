@@ -90,8 +90,8 @@ def test_as_many_claims_are_settled_as_the_readme_counts(text, scale, data, shar
     opposite = reasons.count("the opposite is settled")
     said = (
         f"On {data}, {len(found) - states.count(NOT_SETTLED)} of the {len(found)} claims are settled: "
-        f"{states.count(HELD)} held and {states.count(NOT_HELD)} did not, {opposite} because the opposite is settled and "
-        f"{states.count(NOT_HELD) - opposite} because any lead is below half a point"
+        f"{states.count(HELD)} held and {states.count(NOT_HELD)} did not, {opposite} because the opposite is settled "
+        f"and {states.count(NOT_HELD) - opposite} because any lead is below half a point"
     )
     assert said in " ".join(text.split())
 
