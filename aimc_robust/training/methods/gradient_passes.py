@@ -169,7 +169,9 @@ def loss_and_items(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> tup
     return loss, examples_in(labels) if task is None else task.count(labels)
 
 
-def _loss_and_labels(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> tuple[Tensor, Any]:
+def _loss_and_labels(
+    model: nn.Module, loss_fn: Callable[[Any, Any], Tensor] | Task, batch: Batch
+) -> tuple[Tensor, Any]:
     if isinstance(loss_fn, Task):
         loss_fn = TaskLoss(loss_fn)
     if isinstance(loss_fn, TaskLoss):
