@@ -242,10 +242,8 @@ class Crossbar(WeightNoise):
         if self.device.fault_map is not None and self.arrays.bias_rows:
             raise InputError("a fault map covers bias rows, which a weight noise does not; use bias_rows=0.")
         with self.naming_layer(name):
-            programmed = programmed_weights(
-                self.device, self.weights, matrix, generator, layer=name, checked=weight.is_cpu
-            )
-            return programmed.reshape(weight.shape).to(weight.dtype)
+            read = programmed_weights(self.device, self.weights, matrix, generator, layer=name, checked=weight.is_cpu)
+            return read.reshape(weight.shape).to(weight.dtype)
 
     def naming_layer(self, layer: str) -> AbstractContextManager[None]:
         """Context manager in which errors of a user's mapping or cell model get the layer's name."""
