@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from aimc_robust.cli.printed_table import print_table
-from aimc_robust.report.mapping_section import mapping_rows
+from aimc_robust.report.mapping_table import mapping_rows
 
 
 def show(sentence: str, mappings: Iterable[Mapping[str, Any]]) -> None:

@@ -16,7 +16,6 @@ from aimc_robust.experiments.planning.plan import Plan
 from aimc_robust.experiments.planning.remaining import RemainingWork, State
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.report.comparison.content import gather
 from aimc_robust.statistics.power import MOST_SEEDS, POWER, seeds_table
 
 COUNTED_STATES = (
@@ -57,6 +56,8 @@ def show_seeds(spec: ComparisonSpec, folder: Path, size: float) -> None:
     Raises:
         InputError: if the results lack methods or targets of the comparison, or two trained models of each.
     """
+    from aimc_robust.report.comparison.content import gather  # loads Matplotlib
+
     content = gather(ComparisonResults.open(folder))
     for kind, names, known in (
         ("methods", spec.labels, content.results.spec.labels),
